@@ -1,0 +1,126 @@
+# make help tells what there is to make. Everything here is also what
+# continuous integration runs: .ci/run calls these targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+MAKEFLAGS += --no-print-directory
+
+GO ?= go
+# buildah and its libraries: no gpgme, no btrfs, no device mapper, so no cgo.
+TAGS := containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_devicemapper
+# The commit alone names a build, so that two builds of one commit are one.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
+GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
+
+# Programs of the module itself, e.g. UNIT="./bundle/..." for a part of it.
+UNIT ?= ./...
+# Two packages at once: more of them only make timing tests lie on a small machine.
+TESTFLAGS ?= -race -p 2 -timeout 30m
+# What `make test` installs on real hosts; empty installs nothing.
+TEST_SCENARIOS ?= install
+SCENARIO ?= $(error which? make e2e SCENARIO=install; make scenarios lists them)
+
+export TAGS
+
+## build: bin/sealbuild and bin/sealinstall, static, for this machine's platform
+.PHONY: build
+build:
+	mkdir -p bin
+	$(GOBUILD) -o bin/sealbuild ./cmd/sealbuild
+	$(GOBUILD) -o bin/sealinstall ./cmd/sealinstall
+
+## build-all: the same, and bin/sealinstall-linux-ARCH for every platform a bundle can carry
+.PHONY: build-all
+build-all: build
+	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(GOBUILD) -o bin/sealinstall-linux-$$arch ./cmd/sealinstall; done
+
+## deps: the Debian packages that testing needs; nothing when they are there
+.PHONY: deps
+deps:
+	hack/deps.sh
+
+## test: deps, lint, unit tests with the race detector, then real clusters (TEST_SCENARIOS, default install)
+.PHONY: test
+test: deps
+	$(MAKE) lint
+	$(MAKE) unit
+	if [[ -n "$(TEST_SCENARIOS)" ]]; then $(MAKE) e2e SCENARIO="$(TEST_SCENARIOS)"; fi
+
+## unit: unit tests only; UNIT=./bundle/... for a part, TESTFLAGS= without the race detector
+.PHONY: unit
+unit:
+	$(GO) test -tags "$(TAGS)" $(TESTFLAGS) $(UNIT)
+
+## lint: go vet, staticcheck, gofumpt, shellcheck, govulncheck
+.PHONY: lint
+lint:
+	hack/lint.sh
+
+## fmt: rewrite the Go sources as lint wants them
+.PHONY: fmt
+fmt:
+	hack/lint.sh --fix
+
+## fuzz: every fuzz target for FUZZTIME (default 20s); FUZZ=name for one
+.PHONY: fuzz
+fuzz:
+	hack/fuzz.sh
+
+## upstream: the real Kubernetes pieces the clusters are made of; minutes the first time, cached outside the tree
+.PHONY: upstream
+upstream:
+	test/upstream/make.sh
+
+## demo: build a bundle, boot a closed network of two hosts, install, use, reset; told as a story
+.PHONY: demo
+demo: deps
+	$(GO) run -tags "$(TAGS)" ./test/demo
+
+## e2e: a scenario on real hosts, SCENARIO=name, several with commas, or all
+.PHONY: e2e
+e2e:
+	scenario="$(SCENARIO)"; $(GO) test -tags "$(TAGS)" -count=1 -timeout 60m -v ./test/e2e -run '^TestScenario$$' -scenario "$$scenario"
+
+## scenarios: the names SCENARIO takes
+.PHONY: scenarios
+scenarios:
+	@sed -nE 's/^[[:space:]]*\{"([a-z0-9-]+)", "(.*)", [A-Za-z]+\},/\1\t\2/p' test/scenario/scenario.go | expand -t 14
+
+## bench: build, bundle, serve and install measured from outside, as a table and in test/bench/results.json; FLAGS=-quick boots no hosts
+.PHONY: bench
+bench: deps
+	$(GO) run -tags "$(TAGS)" ./test/bench $(FLAGS)
+
+## gobench: Go benchmarks of the format, the wire and the store; BENCH=name for one, COUNT=n runs
+.PHONY: gobench
+gobench:
+	$(GO) test -tags "$(TAGS)" -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -count $(or $(COUNT),1) -timeout 60m ./bundle/... ./registry/... ./installer/...
+
+## ipvs: care's IPVS balancing in a kernel that has ip_vs, booted in an emulator
+.PHONY: ipvs
+ipvs:
+	hack/deps.sh ipvs
+	test/ipvs/run.sh
+
+## clean: what was built here, and what killed test runs left on this machine; CACHE=1 also the caches outside the tree
+.PHONY: clean
+clean:
+	rm -rf bin
+	$(GO) run ./test/testbed/cmd/bed sweep
+	if [[ -n "$(CACHE)" ]]; then \
+		cd "$${SEALBUILD_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/sealbuild-test}" && \
+		rm -rf tree-* debs beds parts upstream-* registry-* store ipvs-*; fi
+
+## help: this list
+.PHONY: help
+help:
+	@echo 'make TARGET'
+	@echo
+	@sed -nE 's/^## ([a-z0-9-]+): (.*)/\1\t\2/p' Makefile | expand -t 14 | sed 's/^/  /'
+	@echo
+	@echo 'Caches (host tree, Kubernetes pieces, image store) lie outside the tree:'
+	@echo '  $${SEALBUILD_CACHE:-$${XDG_CACHE_HOME:-~/.cache}/sealbuild-test}'
+	@echo 'Real hosts need root and Linux; everything else runs as any user.'
+	@echo 'Hosts by hand: go run ./test/testbed/cmd/bed up 3'
