@@ -1,0 +1,67 @@
+package kubefile
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Type of a cluster image.
+type Type string
+
+const (
+	// Rootfs is Kubernetes itself: one per cluster.
+	Rootfs Type = "rootfs"
+	// Patch is files laid over the rootfs.
+	Patch Type = "patch"
+	// Application is everything else, and the default.
+	Application Type = "application"
+)
+
+// Labels of the last stage's image, variables expanded as a build expands
+// them. Labels of a base image that is pulled are not known here.
+func (f *File) Labels() map[string]string { return maps.Clone(f.config.labels) }
+
+// Env of the last stage's image, variables expanded.
+func (f *File) Env() map[string]string { return maps.Clone(f.config.env) }
+
+// Cmd of the last stage: one shell line an element. The shell form is one
+// line. $(NAME), ${NAME} and $NAME are left for run time.
+func (f *File) Cmd() []string { return slices.Clone(f.config.cmd) }
+
+// Entrypoint of the last stage, as Cmd.
+func (f *File) Entrypoint() []string { return slices.Clone(f.config.entrypoint) }
+
+// Type tells what kind of cluster image the file makes; a value nobody knows
+// is an error that names the ones there are.
+func (f *File) Type() (Type, error) {
+	t, err := TypeOf(f.config.labels)
+	if err == nil {
+		return t, nil
+	}
+	line, column := 1, 1
+	for _, in := range f.Instructions {
+		if in.Name == "LABEL" && strings.Contains(in.Original, "sealos.io") {
+			line, column = f.src.find("sealos.io", in.Line, in.EndLine)
+		}
+	}
+	return "", f.src.errorAt(line, column, "rootfs, patch (or addons) or application", err)
+}
+
+// TypeOf reads the type from an image's labels; an unknown one is an error.
+func TypeOf(labels map[string]string) (Type, error) {
+	key, value := "sealos.io.type", labels["sealos.io.type"]
+	if value == "" {
+		key, value = "apps.sealos.io/type", labels["apps.sealos.io/type"]
+	}
+	switch value {
+	case "", "application":
+		return Application, nil
+	case "rootfs":
+		return Rootfs, nil
+	case "patch", "addons": // addons: the name before patch
+		return Patch, nil
+	}
+	return "", fmt.Errorf("unknown image type %s=%q", key, value)
+}

@@ -1,0 +1,189 @@
+package kubefile
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+)
+
+// config is what a stage leaves in its image's configuration.
+type config struct {
+	labels, env     map[string]string
+	cmd, entrypoint []string
+}
+
+// scope is the state of one stage while it is evaluated.
+type scope struct {
+	config
+	args   map[string]string // ARG values; ENV of the same name wins
+	cmdSet bool              // CMD was given in this stage
+}
+
+// Get and Keys make a scope what the shell lexer looks variables up in.
+func (sc *scope) Get(key string) (string, bool) {
+	if v, ok := sc.env[key]; ok {
+		return v, true
+	}
+	v, ok := sc.args[key]
+	return v, ok
+}
+
+func (sc *scope) Keys() []string {
+	return slices.AppendSeq(slices.Collect(maps.Keys(sc.env)), maps.Keys(sc.args))
+}
+
+// evaluate walks the stages as a build would and keeps the last one's config.
+func (f *File) evaluate(src *source, given map[string]string) error {
+	lex := shell.NewLex(f.escape)
+	global := &scope{args: map[string]string{}}
+	var current *scope
+	named := map[string]config{}
+	for i, in := range f.Instructions {
+		at := func(err error, want string) error {
+			line, column := src.find("", in.Line, in.Line)
+			return src.errorAt(line, column, want, err)
+		}
+		if in.Name == "FROM" {
+			f.closeStage(i, current, named)
+			stage, err := newStage(lex, in, global)
+			if err != nil {
+				return at(err, usage("FROM"))
+			}
+			stage.First = i
+			f.Stages = append(f.Stages, stage)
+			current = inherit(named[strings.ToLower(stage.Base)])
+			continue
+		}
+		if current == nil && in.Name != "ARG" {
+			return at(fmt.Errorf("%s before FROM", in.Name), "FROM first (only ARG may stand before it)")
+		}
+		var err error
+		if current == nil {
+			err = global.apply(lex, in, given, nil)
+		} else {
+			err = current.apply(lex, in, given, global.args)
+		}
+		if err != nil {
+			return at(err, "variables that can be expanded: $NAME, ${NAME}, ${NAME:-default}, ${NAME:+word}")
+		}
+	}
+	if current == nil {
+		last := f.Instructions[len(f.Instructions)-1]
+		line, column := src.find("", last.Line, last.Line)
+		return src.errorAt(line, column, usage("FROM"), errors.New("no FROM in the file"))
+	}
+	f.closeStage(len(f.Instructions), current, named)
+	f.config = current.config
+	return nil
+}
+
+// closeStage ends the stage before instruction i, which later stages may build on.
+func (f *File) closeStage(i int, sc *scope, named map[string]config) {
+	if sc == nil {
+		return
+	}
+	stage := &f.Stages[len(f.Stages)-1]
+	stage.Last = i
+	if stage.Name != "" {
+		named[stage.Name] = sc.config
+	}
+}
+
+func newStage(lex *shell.Lex, in Instruction, global *scope) (Stage, error) {
+	parsed, err := instructions.ParseInstruction(in.node)
+	if err != nil {
+		return Stage{}, bare(err)
+	}
+	from, ok := parsed.(*instructions.Stage)
+	if !ok {
+		return Stage{}, errors.New("not a FROM")
+	}
+	base, _, err := lex.ProcessWord(from.BaseName, global)
+	if err != nil {
+		return Stage{}, err
+	}
+	if base == "" {
+		return Stage{}, fmt.Errorf("the base image %s expands to nothing", from.BaseName)
+	}
+	platform, _, err := lex.ProcessWord(from.Platform, global)
+	return Stage{Base: base, Name: strings.ToLower(from.Name), Platform: platform}, err
+}
+
+func inherit(from config) *scope {
+	sc := &scope{args: map[string]string{}, config: config{
+		labels: map[string]string{}, env: map[string]string{},
+		cmd: from.cmd, entrypoint: from.entrypoint,
+	}}
+	maps.Copy(sc.labels, from.labels)
+	maps.Copy(sc.env, from.env)
+	return sc
+}
+
+// apply does what one instruction does to a stage's configuration.
+func (sc *scope) apply(lex *shell.Lex, in Instruction, given, global map[string]string) error {
+	// Every value of one instruction sees the variables as they were before it.
+	expand := func(word string) (string, error) {
+		out, _, err := lex.ProcessWord(word, sc)
+		return out, err
+	}
+	switch in.Name {
+	case "ARG":
+		return sc.declare(in, expand, given, global)
+	case "ENV", "LABEL":
+		values := make(map[string]string, len(in.Args))
+		for _, arg := range in.Args {
+			k, v, _ := strings.Cut(arg, "=")
+			key, err := expand(k)
+			if err != nil {
+				return err
+			}
+			if values[key], err = expand(v); err != nil {
+				return err
+			}
+		}
+		if in.Name == "ENV" {
+			maps.Copy(sc.env, values)
+		} else {
+			maps.Copy(sc.labels, values)
+		}
+	case "CMD":
+		sc.cmd, sc.cmdSet = in.Args, true
+	case "ENTRYPOINT":
+		sc.entrypoint = in.Args
+		if !sc.cmdSet {
+			// A CMD that came with the base belonged to its entrypoint.
+			sc.cmd = nil
+		}
+	}
+	return nil
+}
+
+// declare handles ARG: the value given, else the default, else the global one.
+func (sc *scope) declare(in Instruction, expand func(string) (string, error), given, global map[string]string) error {
+	for _, arg := range in.Args {
+		k, v, hasDefault := strings.Cut(arg, "=")
+		key, err := expand(k)
+		if err != nil {
+			return err
+		}
+		if value, ok := given[key]; ok {
+			sc.args[key] = value
+			continue
+		}
+		if hasDefault {
+			if sc.args[key], err = expand(v); err != nil {
+				return err
+			}
+			continue
+		}
+		if value, ok := global[key]; ok {
+			sc.args[key] = value
+		}
+	}
+	return nil
+}

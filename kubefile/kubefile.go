@@ -1,0 +1,167 @@
+// Package kubefile reads a Kubefile (Dockerfile syntax) as a value.
+//
+// It promises: what Docker's own parser accepts is accepted, in the same
+// meaning; what would fail a build for its syntax alone is refused here, with
+// file, line, column, the text and what was expected, before anything is
+// built; and it touches no file and no network. Whether a stage or a source
+// path named by COPY exists is left to the builder.
+package kubefile
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// MaxSize is the largest Kubefile taken, in bytes. Real ones are a few KiB;
+// the bound keeps a wrong path (an image, an archive) from being read whole.
+const MaxSize = 1 << 20
+
+// File is a parsed Kubefile. It is not changed after Parse.
+type File struct {
+	Name         string        // as given to Parse; used in errors only
+	Instructions []Instruction // in file order
+	Stages       []Stage       // in file order; never empty
+
+	src    *source
+	escape rune
+	config config // of the last stage
+}
+
+// Instruction is one instruction as it is written: nothing is expanded.
+type Instruction struct {
+	// Name in upper case: COPY.
+	Name string
+	// Args are the words: paths for COPY, one KEY=VALUE each for ENV, LABEL
+	// and ARG (ENV KEY VALUE gives KEY=VALUE too; quotes and $ stay), the
+	// array's elements for a JSON form, the whole line for a shell form. For
+	// ONBUILD: the inner instruction's name and its arguments.
+	Args []string
+	// Flags such as --from=build, in the order written.
+	Flags []string
+	// JSON tells the JSON-array form from the shell form.
+	JSON bool
+	// Heredocs attached to RUN, COPY or ADD.
+	Heredocs []Heredoc
+	// Line and EndLine are the first and last line, 1-based; heredocs count.
+	Line, EndLine int
+	// Original is the line after continuation lines were joined.
+	Original string
+
+	node *parser.Node
+}
+
+// Heredoc is a here-document of an instruction.
+type Heredoc struct {
+	Name    string // the word that ends it
+	Content string
+	Expand  bool // variables are expanded: the word was not quoted
+}
+
+// Stage is one FROM and what follows it.
+type Stage struct {
+	Base     string // after FROM, build arguments expanded: scratch, an image, an earlier stage
+	Name     string // after AS, lower case; empty if none
+	Platform string // of --platform, expanded
+	// First and Last delimit its part of Instructions: [First, Last).
+	First, Last int
+}
+
+// An Option changes how Parse evaluates a Kubefile.
+type Option func(*options)
+
+type options struct{ args map[string]string }
+
+// WithBuildArgs gives values to declared ARGs, as --build-arg does.
+func WithBuildArgs(args map[string]string) Option {
+	return func(o *options) { o.args = maps.Clone(args) }
+}
+
+// Parse reads and validates a Kubefile. name is used in errors only. An error
+// about the content is an *Error; one of r is wrapped.
+func Parse(r io.Reader, name string, opts ...Option) (*File, error) {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	text, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	src := newSource(name, text)
+	if len(text) > MaxSize {
+		return nil, src.errorAt(1, 1, "a text file of at most 1 MiB", fmt.Errorf("larger than 1 MiB: not a Kubefile"))
+	}
+	if bytes.IndexByte(text, 0) >= 0 {
+		line := 1 + bytes.Count(text[:bytes.IndexByte(text, 0)], []byte{'\n'})
+		return nil, src.errorAt(line, 1, "a text file", fmt.Errorf("holds a zero byte: not a Kubefile"))
+	}
+	tree, err := parser.Parse(bytes.NewReader(text))
+	if err != nil {
+		return nil, src.fromParser(err)
+	}
+	f := &File{Name: name, src: src, escape: tree.EscapeToken}
+	for _, node := range tree.AST.Children {
+		in, err := src.instruction(node)
+		if err != nil {
+			return nil, err
+		}
+		f.Instructions = append(f.Instructions, in)
+	}
+	if err := f.evaluate(src, o.args); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// instruction converts and checks one node of the parser's tree.
+func (s *source) instruction(node *parser.Node) (Instruction, error) {
+	in := Instruction{
+		Name:     strings.ToUpper(node.Value),
+		Flags:    node.Flags,
+		JSON:     node.Attributes["json"],
+		Line:     node.StartLine,
+		EndLine:  node.EndLine,
+		Original: node.Original,
+		node:     node,
+	}
+	for _, h := range node.Heredocs {
+		content := h.Content
+		if h.Chomp {
+			content = parser.ChompHeredocContent(content)
+		}
+		in.Heredocs = append(in.Heredocs, Heredoc{Name: h.Name, Content: content, Expand: h.Expand})
+	}
+	if err := s.check(in); err != nil {
+		return Instruction{}, err
+	}
+	switch in.Name {
+	case "ENV", "LABEL":
+		words := words(node)
+		for i := 0; i+2 < len(words); i += 3 {
+			in.Args = append(in.Args, words[i]+"="+words[i+1])
+		}
+	default:
+		in.Args = words(node)
+	}
+	return in, nil
+}
+
+// words flattens the parser's linked list; ONBUILD holds a whole instruction.
+func words(node *parser.Node) []string {
+	var out []string
+	for n := node.Next; n != nil; n = n.Next {
+		if len(n.Children) == 1 {
+			out = append(out, strings.ToUpper(n.Children[0].Value))
+			out = append(out, n.Children[0].Flags...)
+			out = append(out, words(n.Children[0])...)
+			continue
+		}
+		out = append(out, n.Value)
+	}
+	return out
+}
