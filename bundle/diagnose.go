@@ -1,0 +1,185 @@
+package bundle
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// diagnose says what is wrong with a file that does not end in a trailer. It
+// looks for the head, then follows the frames to where they stop being right.
+func diagnose(r io.ReaderAt, size int64) error {
+	start, h, err := findHead(r, size)
+	if err != nil {
+		return err
+	}
+	if err := checkVersion(h.version, h.features); err != nil {
+		return err
+	}
+	return (&walker{r: r, size: size, start: start, pos: start + headSize}).walk()
+}
+
+// findHead searches the first MaxStubSize bytes. A head says where it lies, so
+// that the magic in a program that knows the format is not taken for one.
+func findHead(r io.ReaderAt, size int64) (int64, head, error) {
+	want := headStart()
+	limit := min(size, MaxStubSize+headSize)
+	buf := make([]byte, max(int64(len(want)), min(limit, 1<<20)))
+	for off := int64(0); off < limit; off += int64(len(buf) - len(want) + 1) {
+		b := buf[:min(int64(len(buf)), limit-off)]
+		if err := readFull(r, b, off); err != nil {
+			return 0, head{}, err
+		}
+		for i := 0; ; i++ {
+			n := bytes.Index(b[i:], want)
+			if n < 0 {
+				break
+			}
+			i += n
+			at := off + int64(i)
+			raw := make([]byte, min(headSize, size-at))
+			if err := readFull(r, raw, at); err != nil {
+				return 0, head{}, err
+			}
+			if len(raw) < headSize {
+				return 0, head{}, &TruncatedError{Entry: PartHead, Start: at, End: at + headSize, Size: size}
+			}
+			if h, err := parseHead(raw); err == nil && h.stubSize == at {
+				return at, h, nil
+			}
+		}
+	}
+	return 0, head{}, ErrNotBundle
+}
+
+// walker follows the frames of a payload without its index.
+type walker struct {
+	r           io.ReaderAt
+	size, start int64
+	pos         int64
+	prev        int64
+	last        string // path of the entry before
+}
+
+func (w *walker) walk() error {
+	for {
+		h, end, err := w.gap()
+		if err != nil {
+			return err
+		}
+		if end {
+			return w.ends()
+		}
+		if err := w.content(h); err != nil {
+			return err
+		}
+		w.prev, w.last = h.size, h.name
+	}
+}
+
+// stop turns the error of a frame at w.pos, part of what began at start.
+func (w *walker) stop(name string, start int64, s frameShape, err error) error {
+	if errors.Is(err, errShort) {
+		cut := &TruncatedError{Entry: name, Start: start, Size: w.size}
+		if s.length > 0 && start == w.pos {
+			cut.End = start + s.length
+		}
+		return cut
+	}
+	return &CorruptError{name, w.pos, min(max(s.length, 1), w.size-w.pos), err}
+}
+
+func (w *walker) gap() (h tarHeader, end bool, err error) {
+	name := headerOf("the entry behind " + w.last)
+	if w.last == "" {
+		name = headerOf("the first entry")
+	}
+	s, err := walkFrame(w.r, w.pos, w.size)
+	if err != nil {
+		return h, false, w.stop(name, w.pos, s, err)
+	}
+	if s.skippable || s.content > maxGap || s.length != rawFrameSize(s.content) {
+		return h, false, w.stop(name, w.pos, s, errors.New("it is not a stored frame"))
+	}
+	b := make([]byte, s.length)
+	if err := readFull(w.r, b, w.pos); err != nil {
+		return h, false, err
+	}
+	content := b[rawHeaderSize+blockHeaderSize:]
+	if !bytes.Equal(b, appendRawFrame(nil, content)) {
+		return h, false, w.stop(name, w.pos, s, errors.New("it is not a stored frame"))
+	}
+	h, end, err = parseGap(w.prev, content)
+	if err != nil {
+		return h, false, w.stop(name, w.pos, s, err)
+	}
+	w.pos += s.length
+	return h, end, nil
+}
+
+func (w *walker) content(h tarHeader) error {
+	start, got := w.pos, int64(0)
+	for first := true; first || got < h.size; first = false {
+		s, err := walkFrame(w.r, w.pos, w.size)
+		if err == nil && (s.skippable || s.content > h.size-got || s.content == 0 && h.size > 0) {
+			err = fmt.Errorf("a frame of %d bytes where %d are missing", s.content, h.size-got)
+		}
+		if err != nil {
+			if s.content == h.size && first && s.length == 0 { // cut, and known to be one stored frame
+				s.length = w.storedLength(h.size)
+			}
+			return w.stop(h.name, start, s, err)
+		}
+		got += s.content
+		w.pos += s.length
+	}
+	return nil
+}
+
+// storedLength is what the frame at w.pos has if it is a stored one, else 0.
+func (w *walker) storedLength(size int64) int64 {
+	var b, want [rawHeaderSize]byte
+	putRawHeader(want[:], size)
+	if readFull(w.r, b[:], w.pos) != nil || b != want {
+		return 0
+	}
+	return rawFrameSize(size)
+}
+
+// ends looks at what follows the archive. The trailer was not where it should
+// be, so one of these parts is cut, damaged or followed by something.
+func (w *walker) ends() error {
+	for _, name := range []string{PartIndex, PartTrailer} {
+		s, err := walkFrame(w.r, w.pos, w.size)
+		if err == nil && !s.skippable {
+			err = errors.New("it is not a skippable frame")
+		}
+		if err != nil {
+			return w.stop(name, w.pos, s, err)
+		}
+		if name == PartTrailer {
+			return w.trailer(s)
+		}
+		w.pos += s.length
+	}
+	return nil
+}
+
+func (w *walker) trailer(s frameShape) error {
+	if s.length > maxTrailerSize {
+		return w.stop(PartTrailer, w.pos, s, fmt.Errorf("a trailer of %d bytes", s.length))
+	}
+	b := make([]byte, s.length)
+	if err := readFull(w.r, b, w.pos); err != nil {
+		return err
+	}
+	if _, err := parseTrailer(b); err != nil {
+		return w.stop(PartTrailer, w.pos, s, err)
+	}
+	end := w.pos + s.length
+	if end == w.size {
+		return w.stop(PartTrailer, w.pos, s, errors.New("it does not belong to this head"))
+	}
+	return corrupt(PartBehind, end, w.size-end, "the bundle ends before them")
+}

@@ -1,0 +1,101 @@
+package bundle
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Kind tells what an image is in the bundle for.
+type Kind string
+
+const (
+	// KindCluster marks a cluster image: what was built from a Kubefile.
+	KindCluster Kind = "cluster"
+	// KindImage marks a container image that cluster images need.
+	KindImage Kind = "image"
+)
+
+// Image is one named image of a bundle.
+type Image struct {
+	// Name is the full reference: registry.k8s.io/pause:3.10.2,
+	// docker.io/library/nginx@sha256:…, or name:tag@digest.
+	Name string `json:"name"`
+	// Digest is of the manifest or image index, which is a blob of the bundle.
+	Digest digest.Digest `json:"digest"`
+	// MediaType is of that manifest or index.
+	MediaType string `json:"mediaType"`
+	// ManifestSize is the size in bytes of that manifest or index.
+	ManifestSize int64 `json:"manifestSize"`
+	// Platforms that the bundle holds of it, as "linux/amd64".
+	Platforms []string `json:"platforms"`
+	// Size in bytes of every blob it reaches: manifests, configs, layers.
+	Size int64 `json:"size"`
+	Kind Kind  `json:"kind"`
+	// ClusterType of a cluster image: rootfs, patch or application.
+	ClusterType string `json:"clusterType,omitempty"`
+}
+
+func (i Image) check() error {
+	switch {
+	case i.Name == "":
+		return errors.New("an image has no name")
+	case i.Kind != KindCluster && i.Kind != KindImage:
+		return fmt.Errorf("image %s is of unknown kind %q", i.Name, i.Kind)
+	case i.MediaType == "":
+		return fmt.Errorf("image %s has no media type", i.Name)
+	case i.Size < 0 || i.ManifestSize < 0:
+		return fmt.Errorf("image %s has a negative size", i.Name)
+	}
+	if err := checkDigest(i.Digest); err != nil {
+		return fmt.Errorf("image %s: %w", i.Name, err)
+	}
+	return nil
+}
+
+// checkDigest refuses what blobs/sha256/ cannot name.
+func checkDigest(d digest.Digest) error {
+	if err := d.Validate(); err != nil {
+		return fmt.Errorf("digest %q: %w", d, err)
+	}
+	if d.Algorithm() != digest.SHA256 {
+		return fmt.Errorf("digest %s: only sha256 is supported", d)
+	}
+	return nil
+}
+
+func sumDigest(sum []byte) digest.Digest { return digest.NewDigestFromBytes(digest.SHA256, sum) }
+
+func blobPath(d digest.Digest) string { return v1.ImageBlobsDir + "/sha256/" + d.Encoded() }
+
+// ociLayout is the content of the file that marks a directory as a layout.
+func ociLayout() []byte {
+	return []byte(`{"imageLayoutVersion":"` + v1.ImageLayoutVersion + `"}`)
+}
+
+// ociIndex is index.json: what makes the archive an image layout to tools that
+// know nothing of bundles.
+func ociIndex(images []Image) ([]byte, error) {
+	index := v1.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: v1.MediaTypeImageIndex,
+		Manifests: make([]v1.Descriptor, 0, len(images)),
+	}
+	for _, i := range images {
+		index.Manifests = append(index.Manifests, v1.Descriptor{
+			MediaType:   i.MediaType,
+			Digest:      i.Digest,
+			Size:        i.ManifestSize,
+			Annotations: map[string]string{v1.AnnotationRefName: i.Name},
+		})
+	}
+	b, err := json.Marshal(index)
+	if err != nil {
+		return nil, fmt.Errorf("encode index.json: %w", err)
+	}
+	return b, nil
+}

@@ -1,0 +1,191 @@
+package bundle
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// index is the JSON behind the archive. It names every byte of the file that
+// does not follow from it and the fixed rules of the format.
+type index struct {
+	ModTime int64     `json:"modTime"` // of every tar header, seconds since 1970
+	Stub    indexStub `json:"stub"`
+	Entries []entry   `json:"entries"`
+	Images  []Image   `json:"images"`
+}
+
+type indexStub struct {
+	Size     int64         `json:"size"`
+	Digest   digest.Digest `json:"digest"`
+	Platform string        `json:"platform,omitempty"`
+}
+
+// entry is one file of the archive, in archive order.
+type entry struct {
+	Path   string        `json:"path"`
+	Digest digest.Digest `json:"digest"` // of the decoded content
+	Size   int64         `json:"size"`   // decoded
+	Offset int64         `json:"offset"` // of its first content frame, from the head
+	// Frames are the lengths in the file of the compressed frames, each of
+	// packSize decoded bytes but the last. Empty: the entry is stored.
+	Frames []int64 `json:"frames,omitempty"`
+	// FramesDigest is of those frames as they lie in the file: two different
+	// frames can decode to the same bytes, and only one of them was written.
+	FramesDigest digest.Digest `json:"framesDigest,omitempty"`
+}
+
+func (e *entry) stored() bool { return len(e.Frames) == 0 }
+
+// length in the file of the content frames.
+func (e *entry) length() int64 {
+	if e.stored() {
+		return rawFrameSize(e.Size)
+	}
+	var n int64
+	for _, f := range e.Frames {
+		n += f
+	}
+	return n
+}
+
+func encodeIndex(ix *index) ([]byte, error) {
+	b, err := json.Marshal(ix)
+	if err != nil {
+		return nil, fmt.Errorf("encode the index: %w", err)
+	}
+	if len(b) > maxIndexJSON {
+		return nil, fmt.Errorf("an index of %d bytes: too many blobs for one bundle", len(b))
+	}
+	return b, nil
+}
+
+// decodeIndex reads the JSON and checks that its entries lie behind each other
+// without a gap or an overlap, from the head to end.
+func decodeIndex(data []byte, end int64) (*index, error) {
+	ix := new(index)
+	if err := json.Unmarshal(data, ix); err != nil {
+		return nil, fmt.Errorf("decode the index: %w", err)
+	}
+	if ix.ModTime < 0 || ix.ModTime > ustarMax {
+		return nil, fmt.Errorf("a time of %d", ix.ModTime)
+	}
+	if ix.Stub.Size < 0 || ix.Stub.Size > MaxStubSize {
+		return nil, fmt.Errorf("a stub of %d bytes", ix.Stub.Size)
+	}
+	if err := checkDigest(ix.Stub.Digest); err != nil {
+		return nil, fmt.Errorf("stub: %w", err)
+	}
+	if err := ix.checkEntries(end); err != nil {
+		return nil, err
+	}
+	return ix, ix.checkImages()
+}
+
+func (ix *index) checkEntries(end int64) error {
+	last := len(ix.Entries) - 1
+	if last < 1 {
+		return errors.New("an archive without oci-layout and index.json")
+	}
+	pos, prev := int64(headSize), int64(0)
+	for i := range ix.Entries {
+		e := &ix.Entries[i]
+		if err := e.check(i == 0, i == last, end); err != nil {
+			return fmt.Errorf("entry %d: %w", i, err)
+		}
+		pos += rawFrameSize(gapSize(prev, e.Size))
+		if e.Offset != pos {
+			return fmt.Errorf("entry %d: it lies at %d, not at %d", i, e.Offset, pos)
+		}
+		pos += e.length()
+		if pos > end {
+			return fmt.Errorf("entry %d: it ends at %d, behind the archive's end at %d", i, pos, end)
+		}
+		prev = e.Size
+	}
+	if pos += rawFrameSize(int64(len(endGap(prev)))); pos != end {
+		return fmt.Errorf("the archive ends at %d, not at %d", pos, end)
+	}
+	return nil
+}
+
+func (e *entry) check(first, last bool, end int64) error {
+	if err := checkDigest(e.Digest); err != nil {
+		return err
+	}
+	want := blobPath(e.Digest)
+	switch {
+	case first:
+		want = v1.ImageLayoutFile
+	case last:
+		want = v1.ImageIndexFile
+	}
+	if e.Path != want {
+		return fmt.Errorf("path %q is not %s", e.Path, want)
+	}
+	if e.Size < 0 || e.Size > maxContent {
+		return fmt.Errorf("a size of %d", e.Size)
+	}
+	if e.stored() {
+		if e.Size > end || e.FramesDigest != "" {
+			return fmt.Errorf("%d bytes stored in an archive of %d", e.Size, end)
+		}
+		return nil
+	}
+	if want := (e.Size + packSize - 1) / packSize; int64(len(e.Frames)) != want {
+		return fmt.Errorf("%d frames for %d bytes", len(e.Frames), e.Size)
+	}
+	for _, n := range e.Frames {
+		if n <= 0 || n > maxPackedFrame {
+			return fmt.Errorf("a frame of %d bytes", n)
+		}
+	}
+	return checkDigest(e.FramesDigest)
+}
+
+func (ix *index) checkImages() error {
+	blobs, err := ix.blobs()
+	if err != nil {
+		return err
+	}
+	names := make(map[string]bool, len(ix.Images))
+	for _, i := range ix.Images {
+		if err := i.check(); err != nil {
+			return err
+		}
+		if names[i.Name] {
+			return fmt.Errorf("image %s is named twice", i.Name)
+		}
+		names[i.Name] = true
+		n, ok := blobs[i.Digest]
+		if !ok {
+			return fmt.Errorf("image %s: %w: %s", i.Name, ErrNoBlob, i.Digest)
+		}
+		if size := ix.Entries[n].Size; size != i.ManifestSize {
+			return fmt.Errorf("image %s: its manifest has %d bytes, not %d", i.Name, size, i.ManifestSize)
+		}
+	}
+	return nil
+}
+
+// blobs maps digests to entries; oci-layout and index.json are not blobs.
+func (ix *index) blobs() (map[digest.Digest]int, error) {
+	m := make(map[digest.Digest]int, len(ix.Entries))
+	for i := 1; i < len(ix.Entries)-1; i++ {
+		d := ix.Entries[i].Digest
+		if _, ok := m[d]; ok {
+			return nil, fmt.Errorf("blob %s is there twice", d)
+		}
+		m[d] = i
+	}
+	return m, nil
+}
+
+// sameStub tells whether the head and the index speak of the same stub.
+func (ix *index) sameStub(h head) bool {
+	return ix.Stub.Size == h.stubSize && ix.Stub.Digest == sumDigest(bytes.Clone(h.stubSum[:]))
+}
