@@ -1,0 +1,113 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Blob is a piece of content: a layer, a config or a manifest. Size is in bytes.
+type Blob struct {
+	Digest digest.Digest
+	Size   int64
+}
+
+// Repository is what one repository links to.
+type Repository struct {
+	Name      string                   // with its registry's domain, ':' of a port written '_': registry.k8s.io/pause
+	Tags      map[string]digest.Digest // tag to manifest; every manifest named is in Manifests
+	Manifests []Blob                   // manifests and indexes, children before parents
+	Layers    []Blob                   // configs and layers
+}
+
+// Catalog is a set of repositories, sorted by name.
+type Catalog struct {
+	Repositories []Repository
+}
+
+// Blobs returns every blob of the catalog once, sorted by digest.
+func (c Catalog) Blobs() []Blob {
+	var all []Blob
+	for _, r := range c.Repositories {
+		all = append(append(all, r.Layers...), r.Manifests...)
+	}
+	slices.SortFunc(all, func(a, b Blob) int { return strings.Compare(string(a.Digest), string(b.Digest)) })
+	return slices.CompactFunc(all, func(a, b Blob) bool { return a.Digest == b.Digest })
+}
+
+// BlobReader reads a blob at any offset. If it is also an io.Closer, it is closed after use.
+type BlobReader interface {
+	io.ReaderAt
+	Size() int64
+}
+
+// Source is where blobs come from. Its methods are called from several goroutines at once.
+type Source interface {
+	// Stat returns a blob's size in bytes, and whether the source has it. It must be cheap: no reading, no hashing.
+	Stat(d digest.Digest) (int64, bool)
+	// OpenBlob reads a blob from its beginning.
+	OpenBlob(d digest.Digest) (io.ReadCloser, error)
+	// BlobAt reads a blob at any offset.
+	BlobAt(d digest.Digest) (BlobReader, error)
+}
+
+// ErrInvalid is what every complaint about a name, a tag, a digest or a catalog wraps.
+var ErrInvalid = errors.New("invalid")
+
+// validate checks everything that will become a path or a number on the wire.
+func (c Catalog) validate() error {
+	for _, r := range c.Repositories {
+		if err := checkRepository(r.Name); err != nil {
+			return err
+		}
+		known := make(map[digest.Digest]bool, len(r.Manifests))
+		for _, b := range r.Layers {
+			if err := b.check(); err != nil {
+				return fmt.Errorf("repository %s: %w", r.Name, err)
+			}
+		}
+		for _, b := range r.Manifests {
+			if err := b.check(); err != nil {
+				return fmt.Errorf("repository %s: %w", r.Name, err)
+			}
+			known[b.Digest] = true
+		}
+		for tag, d := range r.Tags {
+			if err := checkTag(tag); err != nil {
+				return fmt.Errorf("repository %s: %w", r.Name, err)
+			}
+			if !known[d] {
+				return fmt.Errorf("repository %s: tag %s names %s, which is not among its manifests: %w", r.Name, tag, d, ErrInvalid)
+			}
+		}
+	}
+	return nil
+}
+
+func (b Blob) check() error {
+	if !isSHA256(b.Digest) {
+		return fmt.Errorf("digest %.100q is not sha256: %w", b.Digest, ErrInvalid)
+	}
+	if b.Size < 0 || b.Size > maxBlobSize {
+		return fmt.Errorf("blob %s: size %d is out of range: %w", b.Digest, b.Size, ErrInvalid)
+	}
+	return nil
+}
+
+// isSHA256 does what the digest's own validation does, without its regular expression: catalogs have thousands.
+func isSHA256(d digest.Digest) bool {
+	hex, ok := strings.CutPrefix(string(d), "sha256:")
+	if !ok || len(hex) != 64 {
+		return false
+	}
+	for _, c := range []byte(hex) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,91 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	commitsAtOnce = 4         // fsyncs, or batches, under way
+	smallBlob     = 256 << 10 // bytes up to which blobs are made durable many at a time
+	batchSize     = 128       // blobs in a batch, each an open file
+)
+
+// committer makes whole and verified blobs durable and gives them their names, several at once.
+//
+// An fsync costs a journal commit, however small the file. So small blobs wait for each other: one syncfs writes them all,
+// and the fsyncs after it find nothing left to write. They are made all the same, because they report an error
+// that syncfs keeps to itself on older kernels.
+type committer struct {
+	rc    *receiver
+	group *errgroup.Group
+	named chan int // indexes of the blobs that have their names
+	batch []*incoming
+}
+
+// newCommitter returns a committer, and a context that ends when a commit fails.
+func newCommitter(ctx context.Context, rc *receiver) (*committer, context.Context) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(commitsAtOnce)
+	return &committer{rc: rc, group: group, named: make(chan int, batchSize)}, ctx
+}
+
+// add takes over a blob and its file. It waits when too much is under way.
+func (c *committer) add(in *incoming) {
+	if c.rc.table[in.index].size > smallBlob {
+		c.group.Go(func() error { return c.commit(in) })
+		return
+	}
+	if c.batch = append(c.batch, in); len(c.batch) == batchSize {
+		c.flush()
+	}
+}
+
+func (c *committer) flush() {
+	batch := c.batch
+	c.batch = nil
+	if len(batch) == 0 {
+		return
+	}
+	c.group.Go(func() (err error) {
+		if len(batch) > 2 {
+			err = syncFilesystem(c.rc.store.root)
+		}
+		for _, in := range batch {
+			if err != nil {
+				in.file.Close()
+				continue
+			}
+			err = c.commit(in)
+		}
+		return err
+	})
+}
+
+// close waits for everything under way.
+func (c *committer) close() error {
+	c.flush()
+	err := c.group.Wait()
+	close(c.named)
+	return err
+}
+
+func (c *committer) commit(in *incoming) error {
+	defer in.file.Close() // the lock is held until the file has its name
+	if err := in.file.Sync(); err != nil {
+		return fmt.Errorf("sync blob: %w", err)
+	}
+	path := c.rc.store.path(blobData(c.rc.table[in.index].key.digest()))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("make blob directory: %w", err)
+	}
+	if err := os.Rename(in.path, path); err != nil {
+		return fmt.Errorf("name blob: %w", err)
+	}
+	c.named <- in.index
+	return nil
+}

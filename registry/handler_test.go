@@ -1,0 +1,263 @@
+package registry
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// serveSamples serves the samples in place, or from a store's tree.
+func serveSamples(t *testing.T, o HandlerOptions) (*httptest.Server, mapSource, Catalog) {
+	t.Helper()
+	src, c := samples(t)
+	if o.Root == "" {
+		o.Catalog, o.Source = &c, src
+	} else {
+		fill(t, c, src, OpenStore(o.Root))
+	}
+	h, err := NewHandler(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s, src, c
+}
+
+func get(t *testing.T, url string, header ...string) (*http.Response, string) {
+	t.Helper()
+	return do(t, http.MethodGet, url, header...)
+}
+
+func do(t *testing.T, method, url string, header ...string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", v1.MediaTypeImageIndex+", "+v1.MediaTypeImageManifest)
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		body = append(body, fmt.Sprintf(" (read: %v)", err)...)
+	}
+	return resp, string(body)
+}
+
+func eachWay(t *testing.T, f func(t *testing.T, s *httptest.Server, src mapSource, c Catalog)) {
+	for name, root := range map[string]string{"in place": "", "from a store": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			s, src, c := serveSamples(t, HandlerOptions{Root: root})
+			f(t, s, src, c)
+		})
+	}
+}
+
+func TestEveryManifestAndBlobIsServed(t *testing.T) {
+	eachWay(t, func(t *testing.T, s *httptest.Server, src mapSource, c Catalog) {
+		for _, r := range c.Repositories {
+			for _, b := range r.Layers {
+				resp, body := get(t, s.URL+"/v2/"+r.Name+"/blobs/"+b.Digest.String())
+				if resp.StatusCode != 200 || body != string(src[b.Digest]) {
+					t.Errorf("%s blob %s: %s, %d bytes", r.Name, b.Digest, resp.Status, len(body))
+				}
+			}
+			for _, b := range r.Manifests {
+				resp, body := get(t, s.URL+"/v2/"+r.Name+"/manifests/"+b.Digest.String())
+				if resp.StatusCode != 200 || body != string(src[b.Digest]) {
+					t.Errorf("%s manifest %s: %s, %d bytes", r.Name, b.Digest, resp.Status, len(body))
+				}
+			}
+			for tag, d := range r.Tags {
+				resp, _ := do(t, http.MethodHead, s.URL+"/v2/"+r.Name+"/manifests/"+tag)
+				if resp.StatusCode != 200 || resp.Header.Get("Docker-Content-Digest") != d.String() {
+					t.Errorf("%s:%s: %s %s", r.Name, tag, resp.Status, resp.Header.Get("Docker-Content-Digest"))
+				}
+			}
+		}
+	})
+}
+
+func TestWritesAreRefused(t *testing.T) {
+	eachWay(t, func(t *testing.T, s *httptest.Server, _ mapSource, c Catalog) {
+		for _, method := range []string{http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+			for _, path := range []string{"/v2/pause/manifests/3.10", "/v2/pause/blobs/uploads/", "/v2/x/blobs/" + c.Repositories[0].Layers[0].Digest.String()} {
+				if resp, body := do(t, method, s.URL+path); resp.StatusCode != 405 || !strings.Contains(body, "UNSUPPORTED") {
+					t.Errorf("%s %s: %s %s", method, path, resp.Status, body)
+				}
+			}
+		}
+	})
+}
+
+func TestRangesAreServed(t *testing.T) {
+	eachWay(t, func(t *testing.T, s *httptest.Server, src mapSource, c Catalog) {
+		for _, b := range c.Blobs() {
+			if b.Size < 500_000 {
+				continue
+			}
+			resp, body := get(t, s.URL+"/v2/nginx/blobs/"+b.Digest.String(), "Range", "bytes=100000-")
+			if resp.StatusCode != 206 || body != string(src[b.Digest][100000:]) {
+				t.Errorf("open range: %s, %d bytes", resp.Status, len(body))
+			}
+			resp, body = get(t, s.URL+"/v2/nginx/blobs/"+b.Digest.String(), "Range", "bytes=5-9")
+			if resp.StatusCode != 206 || body != string(src[b.Digest][5:10]) {
+				t.Errorf("closed range: %s, %d bytes", resp.Status, len(body))
+			}
+		}
+	})
+}
+
+func TestDamagedBlobNeverArrivesWhole(t *testing.T) {
+	src, c := samples(t)
+	var big Blob
+	for _, b := range c.Blobs() {
+		if b.Size > big.Size {
+			big = b
+		}
+	}
+	data := append([]byte{}, src[big.Digest]...)
+	data[10] ^= 1
+	bad := mapSource{}
+	for d, b := range src {
+		bad[d] = b
+	}
+	bad[big.Digest] = data
+	h, err := NewHandler(t.Context(), HandlerOptions{Catalog: &c, Source: bad})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(h)
+	defer s.Close()
+	for range 2 {
+		resp, body := get(t, s.URL+"/v2/nginx/blobs/"+big.Digest.String())
+		if resp.StatusCode == 200 && !strings.Contains(body, "unexpected EOF") {
+			t.Errorf("whole: %s, %d bytes of %d", resp.Status, len(body), big.Size)
+		}
+		resp, body = get(t, s.URL+"/v2/nginx/blobs/"+big.Digest.String(), "Range", "bytes=0-9")
+		if resp.StatusCode == 206 && len(body) == 10 {
+			t.Errorf("range: %s %q", resp.Status, body)
+		}
+	}
+}
+
+func TestManyReadersOfOneBlob(t *testing.T) {
+	s, src, c := serveSamples(t, HandlerOptions{})
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			b := c.Repositories[0].Layers[i%len(c.Repositories[0].Layers)]
+			resp, body := get(t, s.URL+"/v2/"+c.Repositories[0].Name+"/blobs/"+b.Digest.String())
+			if resp.StatusCode != 200 || body != string(src[b.Digest]) {
+				t.Errorf("%s, %d bytes", resp.Status, len(body))
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestRepositoriesThatAppearAreFound(t *testing.T) {
+	root := t.TempDir()
+	h, err := NewHandler(t.Context(), HandlerOptions{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(h)
+	defer s.Close()
+	if resp, _ := get(t, s.URL+"/v2/pause/manifests/3.10"); resp.StatusCode != 404 {
+		t.Errorf("before: %s", resp.Status)
+	}
+	src, c := samples(t)
+	mustSync(t, c, src, OpenStore(root), PushOptions{})
+	if resp, _ := get(t, s.URL+"/v2/pause/manifests/3.10"); resp.StatusCode != 200 {
+		t.Errorf("after: %s", resp.Status)
+	}
+}
+
+func TestAccountsAreAskedFor(t *testing.T) {
+	file := t.TempDir() + "/htpasswd"
+	line, err := Htpasswd("admin", "secret one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, line, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, _, _ := serveSamples(t, HandlerOptions{Htpasswd: file})
+	resp, _ := get(t, s.URL+"/v2/")
+	if resp.StatusCode != 401 || resp.Header.Get("WWW-Authenticate") != `Basic realm="sealbuild"` {
+		t.Errorf("without: %s %s", resp.Status, resp.Header)
+	}
+	ask := func(user, password string) int {
+		req, _ := http.NewRequest(http.MethodGet, s.URL+"/v2/pause/manifests/3.10", nil)
+		req.SetBasicAuth(user, password)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	for range 2 {
+		got := []int{ask("admin", "secret one"), ask("admin", "wrong"), ask("other", "secret one"), ask("admin", "")}
+		if diff := cmp.Diff([]int{200, 401, 401, 401}, got); diff != "" {
+			t.Errorf("statuses (-want +got):\n%s", diff)
+		}
+	}
+	line, err = Htpasswd("admin", NewPassword())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, append([]byte("# changed\n"), line...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask("admin", "secret one"); got != 401 {
+		t.Errorf("after the password was changed: %d", got)
+	}
+	if _, err := NewHandler(context.Background(), HandlerOptions{Root: t.TempDir(), Htpasswd: file + "-missing"}); err == nil {
+		t.Error("a missing accounts file is no error")
+	}
+}
+
+// Startup hashes nothing and builds little.
+func TestFirstManifestComesAtOnce(t *testing.T) {
+	src, c := many(t, 10_000)
+	d := c.Repositories[7].Manifests[0].Digest
+	start := time.Now()
+	h, err := NewHandler(t.Context(), HandlerOptions{Catalog: &c, Source: src})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, "/v2/"+c.Repositories[7].Name+"/manifests/"+d.String(), nil)
+	r.Header.Set("Accept", v1.MediaTypeImageManifest)
+	h.ServeHTTP(w, r)
+	t.Logf("first manifest after %v", time.Since(start))
+	if w.Code != 200 || digest.NewDigestFromBytes(digest.SHA256, sum(w.Body.Bytes())) != d {
+		t.Errorf("%d %.100s", w.Code, w.Body)
+	}
+}
+
+func sum(b []byte) []byte {
+	s := sha256.Sum256(b)
+	return s[:]
+}

@@ -1,0 +1,98 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// maxStagedLinks bounds what is written aside before it is renamed: memory, and inodes of the session directory.
+const maxStagedLinks = 16384
+
+// linkWriter writes link files in batches: all aside, one sync, all renamed, one sync. A link that is right already is not
+// touched, so that a second run writes nothing.
+type linkWriter struct {
+	session *session
+	staged  []stagedLink
+	written int
+	made    map[string]bool // directories known to exist
+}
+
+type stagedLink struct{ temp, path string }
+
+func newLinkWriter(x *session) *linkWriter {
+	return &linkWriter{session: x, made: map[string]bool{}}
+}
+
+// add stages a link file at a path of the layout.
+func (l *linkWriter) add(ctx context.Context, slashed string, d digest.Digest) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("write links: %w", err)
+	}
+	path := l.session.store.path(slashed)
+	if linkHolds(path, d) {
+		return nil
+	}
+	temp := l.session.temp()
+	if err := os.WriteFile(temp, []byte(d), 0o644); err != nil {
+		return fmt.Errorf("write link: %w", err)
+	}
+	l.staged = append(l.staged, stagedLink{temp, path})
+	if len(l.staged) >= maxStagedLinks {
+		return l.commit()
+	}
+	return nil
+}
+
+// commit puts the staged links in place, durably.
+func (l *linkWriter) commit() error {
+	if len(l.staged) == 0 {
+		return nil
+	}
+	store := l.session.store
+	if err := syncFilesystem(store.root); err != nil {
+		return err
+	}
+	for _, link := range l.staged {
+		if err := l.rename(link); err != nil {
+			return fmt.Errorf("write link: %w", err)
+		}
+		l.written++
+	}
+	l.staged = l.staged[:0]
+	return syncFilesystem(store.root)
+}
+
+func (l *linkWriter) rename(link stagedLink) error {
+	// "…/<repository>/_layers/sha256" is made once; the last directory is the link's own.
+	dir := filepath.Dir(link.path)
+	if parent := filepath.Dir(dir); !l.made[parent] {
+		if err := os.MkdirAll(parent, 0o755); err != nil {
+			return err
+		}
+		l.made[parent] = true
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Rename(link.temp, link.path)
+}
+
+// linkHolds says whether the link file names d. Anything unreadable does not. A session asks this of every link there is, so it
+// takes three system calls and no more.
+func linkHolds(path string, d digest.Digest) bool {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var buf [96]byte
+	n, err := unix.Read(fd, buf[:])
+	return err == nil && string(buf[:n]) == string(d)
+}

@@ -1,0 +1,213 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Receive is the store's end of [Push]: it makes the store hold what the sender names. The store may be new, may be
+// served and may be filled by other sessions meanwhile.
+//
+// When the stream breaks off, what has come is kept and the error wraps io.ErrUnexpectedEOF; the next session goes on there.
+// When ctx ends, r and w are closed if they can be.
+func (s *Store) Receive(ctx context.Context, r io.Reader, w io.Writer) (Receipt, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { closeAll(r, w) })
+	defer stop()
+
+	rc := &receiver{store: s, r: newFrameReader(r), w: newFrameWriter(w)}
+	err := rc.run(ctx)
+	rc.receipt.WireBytes = rc.r.n + rc.w.n
+	if err == nil {
+		return rc.receipt, nil
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	var peer *PeerError
+	if ctx.Err() == nil && !errors.As(err, &peer) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		rc.w.failSoon(err)
+	}
+	return rc.receipt, fmt.Errorf("receive into %s: %w", s.root, err)
+}
+
+type receiver struct {
+	store   *Store
+	r       *frameReader
+	w       *frameWriter
+	session *session
+	hello   hello
+	table   []entry
+	missing []bool
+	partial map[int]*incoming // interrupted blobs that go on, locked
+	receipt Receipt
+}
+
+func (rc *receiver) run(ctx context.Context) error {
+	if err := rc.start(); err != nil {
+		return err
+	}
+	if err := rc.examine(ctx); err != nil {
+		return err
+	}
+	if rc.hello.flags&flagDryRun != 0 {
+		return rc.dryRun()
+	}
+	if rc.store.sweepSessions() {
+		// Names that a killed session gave count as there from now on, so they must be durable.
+		if err := syncFilesystem(rc.store.root); err != nil {
+			return err
+		}
+	}
+	session, err := rc.store.newSession()
+	if err != nil {
+		return err
+	}
+	rc.session = session
+	defer session.close()
+	defer rc.dropPartials()
+	if err := rc.rounds(ctx); err != nil {
+		return err
+	}
+	if err := rc.links(ctx); err != nil {
+		return err
+	}
+	rc.store.sweepPartials(time.Now())
+	if err := rc.w.write(frameDone, encodeReceipt(rc.receipt)); err != nil {
+		return err
+	}
+	return rc.w.w.Flush()
+}
+
+// start reads what the sender wants to be here.
+func (rc *receiver) start() error {
+	payload, err := rc.r.expect(frameHello)
+	if err != nil {
+		return err
+	}
+	if rc.hello, err = decodeHello(payload); err != nil {
+		return err
+	}
+	if err := rc.w.write(frameHello, hello{}.encode()); err != nil {
+		return err
+	}
+	for len(rc.table) < rc.hello.blobs {
+		payload, err := rc.r.expect(frameWant)
+		if err != nil {
+			return err
+		}
+		if len(payload) == 0 {
+			return protocolError("an empty list of blobs")
+		}
+		if rc.table, err = decodeEntries(rc.table, payload, rc.hello.blobs); err != nil {
+			return err
+		}
+	}
+	seen := make(map[key]bool, len(rc.table))
+	for _, e := range rc.table {
+		if seen[e.key] {
+			return protocolError("blob %s is listed twice", e.key.digest())
+		}
+		seen[e.key] = true
+	}
+	return nil
+}
+
+// examine looks at the disk for every blob; nothing is taken for granted.
+func (rc *receiver) examine(ctx context.Context) error {
+	rc.missing = make([]bool, len(rc.table))
+	return eachBlob(ctx, len(rc.table), func(i int) error {
+		b := Blob{Digest: rc.table[i].key.digest(), Size: rc.table[i].size}
+		size, ok := rc.store.Stat(b.Digest)
+		known := ok && size == b.Size
+		if known && rc.hello.flags&flagVerify != 0 {
+			var err error
+			if known, err = rc.store.intact(ctx, b, nil); err != nil {
+				return err
+			}
+		}
+		rc.missing[i] = !known || rc.hello.flags&flagAll != 0
+		return nil
+	})
+}
+
+func (rc *receiver) dryRun() error {
+	err := rc.ask(func(i int) int64 { return rc.store.partialSize(rc.table[i]) })
+	if err != nil {
+		return err
+	}
+	if err := rc.w.write(frameDone, encodeReceipt(rc.receipt)); err != nil {
+		return err
+	}
+	return rc.w.w.Flush()
+}
+
+// ask tells the sender what is missing and how much of it is there.
+func (rc *receiver) ask(offset func(i int) int64) error {
+	spans := spansOf(len(rc.table), func(i int) (bool, int64) {
+		if !rc.missing[i] {
+			return false, 0
+		}
+		return true, offset(i)
+	})
+	for _, f := range encodeSpans(0, spans) {
+		if err := rc.w.write(frameMissing, f); err != nil {
+			return err
+		}
+	}
+	if err := rc.w.write(frameAsked, nil); err != nil {
+		return err
+	}
+	return rc.w.w.Flush()
+}
+
+// rounds asks for blobs and takes them until nothing is missing. What arrives damaged is asked for once more: mostly
+// the reason is a partial blob that a power cut spoilt.
+func (rc *receiver) rounds(ctx context.Context) error {
+	rc.holdPartials()
+	rc.count()
+	for round := 0; ; round++ {
+		if err := rc.ask(rc.held); err != nil {
+			return err
+		}
+		left := rc.left()
+		if left == 0 {
+			return nil
+		}
+		if round == maxRounds {
+			return fmt.Errorf("%d blobs arrive damaged each time", left)
+		}
+		if err := rc.receiveBlobs(ctx); err != nil {
+			return err
+		}
+		if err := syncFilesystem(rc.store.root); err != nil {
+			return err
+		}
+	}
+}
+
+func (rc *receiver) left() (n int) {
+	for _, m := range rc.missing {
+		if m {
+			n++
+		}
+	}
+	return n
+}
+
+func (rc *receiver) count() {
+	for i, e := range rc.table {
+		if rc.missing[i] {
+			rc.receipt.BlobsMissing++
+			rc.receipt.BytesMissing += e.size - rc.held(i)
+			rc.receipt.BytesResumed += rc.held(i)
+		} else {
+			rc.receipt.BlobsKnown++
+			rc.receipt.BytesKnown += e.size
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Catalog reads the store's repositories: every manifest linked, what it reaches, and the tags. With it one store fills another.
+// Damage that shows without hashing layers is an error: a manifest that is unreadable, or a blob that is missing.
+func (s *Store) Catalog(ctx context.Context) (Catalog, error) {
+	names, err := s.Repositories(ctx)
+	if err != nil {
+		return Catalog{}, err
+	}
+	w := walker{src: s, seen: map[digest.Digest]manifest{}}
+	var c Catalog
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return Catalog{}, fmt.Errorf("read store: %w", err)
+		}
+		b := newRepositoryBuilder(name)
+		base := s.path(layoutRepositories + "/" + name + "/_manifests")
+		revisions, err := readDirectory(filepath.Join(base, "revisions", "sha256"))
+		if err != nil {
+			return Catalog{}, err
+		}
+		for _, e := range revisions {
+			d := digest.NewDigestFromEncoded(digest.SHA256, e.Name())
+			if (Blob{Digest: d}).check() != nil || !linkHolds(s.path(revisionLink(name, d)), d) {
+				continue // deleted, or never finished
+			}
+			if err := w.add(b, d, 0); err != nil {
+				return Catalog{}, fmt.Errorf("repository %s: %w", name, err)
+			}
+		}
+		if err := s.readTags(b, filepath.Join(base, "tags")); err != nil {
+			return Catalog{}, fmt.Errorf("repository %s: %w", name, err)
+		}
+		c.Repositories = append(c.Repositories, b.repo)
+	}
+	return c, nil
+}
+
+func (s *Store) readTags(b *repositoryBuilder, dir string) error {
+	tags, err := readDirectory(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range tags {
+		data, err := os.ReadFile(filepath.Join(dir, e.Name(), "current", "link"))
+		if err != nil || checkTag(e.Name()) != nil {
+			continue // deleted, or never finished
+		}
+		d := digest.Digest(data)
+		if !b.have[d] {
+			return fmt.Errorf("tag %s names %q, which the repository does not have", e.Name(), data[:min(len(data), 80)])
+		}
+		b.repo.Tags[e.Name()] = d
+	}
+	return nil
+}
+
+// Repositories returns the names of the store's repositories, sorted.
+func (s *Store) Repositories(ctx context.Context) ([]string, error) {
+	var names []string
+	var walk func(name string) error
+	walk = func(name string) error {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("read store: %w", err)
+		}
+		entries, err := readDirectory(s.path(layoutRepositories + "/" + name))
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if !e.IsDir() {
+				continue
+			}
+			child := path.Join(name, e.Name())
+			if e.Name() == "_manifests" && checkRepository(name) == nil {
+				names = append(names, name)
+			}
+			if strings.HasPrefix(e.Name(), "_") || len(child) > maxNameLength {
+				continue
+			}
+			if err := walk(child); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := walk("")
+	slices.Sort(names)
+	return names, err
+}

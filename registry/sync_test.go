@@ -1,0 +1,210 @@
+package registry
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+)
+
+func TestPushFillsAnEmptyStore(t *testing.T) {
+	src, c := samples(t)
+	store := OpenStore(t.TempDir())
+	out := mustSync(t, c, src, store, PushOptions{})
+	blobs := c.Blobs()
+	if out.sent.BlobsSent != len(blobs) || out.sent.BlobsKnown != 0 || out.received.BlobsSent != len(blobs) {
+		t.Errorf("receipts %+v, %+v; want %d blobs sent", out.sent, out.received, len(blobs))
+	}
+	if out.sent.WireBytes != out.wire || out.received.WireBytes != out.wire {
+		t.Errorf("wire bytes: sender says %d, receiver %d, the line %d", out.sent.WireBytes, out.received.WireBytes, out.wire)
+	}
+	got, err := store.Catalog(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(sortedBlobs(c), sortedBlobs(got)); diff != "" {
+		t.Errorf("catalog of the store (-want +got):\n%s", diff)
+	}
+	if bad, err := store.Verify(context.Background(), nil); err != nil || len(bad) > 0 {
+		t.Errorf("verify: %v, %v", bad, err)
+	}
+	if _, err := os.Stat(store.path(ownDirectory)); !os.IsNotExist(err) {
+		t.Errorf("temporary files stay: %v", tree(t, store.path(ownDirectory)))
+	}
+}
+
+func sortedBlobs(c Catalog) map[string][]any {
+	m := map[string][]any{}
+	for _, r := range c.Repositories {
+		one := Catalog{Repositories: []Repository{{Layers: r.Layers}}}
+		m[r.Name] = []any{r.Tags, one.Blobs(), Catalog{Repositories: []Repository{{Manifests: r.Manifests}}}.Blobs()}
+	}
+	return m
+}
+
+func TestSecondPushSendsNothingAndWritesNothing(t *testing.T) {
+	src, c := samples(t)
+	store := OpenStore(t.TempDir())
+	mustSync(t, c, src, store, PushOptions{})
+	before := modTimes(t, store)
+	out := mustSync(t, c, src, store, PushOptions{})
+	if out.sent.BlobsSent+out.sent.LinksSet+out.sent.TagsSet+out.sent.BlobsMissing != 0 {
+		t.Errorf("second push: %+v", out.sent)
+	}
+	if diff := cmp.Diff(before, modTimes(t, store)); diff != "" {
+		t.Errorf("files changed:\n%s", diff)
+	}
+}
+
+func modTimes(t *testing.T, s *Store) map[string]time.Time {
+	m := map[string]time.Time{}
+	for name := range tree(t, s.Root()) {
+		fi, err := os.Stat(s.path(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m[name] = fi.ModTime()
+	}
+	return m
+}
+
+func TestTenThousandKnownBlobsCostLittle(t *testing.T) {
+	src, c := many(t, 10_000)
+	store := OpenStore(memoryDir(t))
+	fill(t, c, src, store)
+	start := time.Now()
+	out := mustSync(t, c, src, store, PushOptions{})
+	took := time.Since(start)
+	t.Logf("%d blobs known: %d bytes on the wire, %v", len(c.Blobs()), out.wire, took)
+	if out.wire > 500_000 || out.wire > 40*int64(len(c.Blobs())) {
+		t.Errorf("%d bytes on the wire", out.wire)
+	}
+
+	layer := random(99, 3_000_000)
+	more := src.image("new", layer)
+	c2, err := BuildCatalog(context.Background(), []Ref{{"registry.example.com/new:1", more.Digest}}, src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Repositories = append(c.Repositories, c2.Repositories...)
+	out = mustSync(t, c, src, store, PushOptions{})
+	known := int64(out.sent.BlobsKnown)
+	if limit := out.sent.BytesMissing*101/100 + 40*known; out.wire > limit {
+		t.Errorf("one image missing: %d bytes on the wire, limit %d", out.wire, limit)
+	}
+	t.Logf("one image of %d bytes missing: %d bytes on the wire", out.sent.BytesMissing, out.wire)
+}
+
+func TestDryRunSaysWhatIsMissingAndMakesNothing(t *testing.T) {
+	src, c := samples(t)
+	root := t.TempDir() + "/new"
+	out := mustSync(t, c, src, OpenStore(root), PushOptions{DryRun: true})
+	if out.sent.BlobsMissing != len(c.Blobs()) || out.sent.BytesMissing == 0 || out.sent.BlobsSent != 0 {
+		t.Errorf("receipt %+v", out.sent)
+	}
+	if _, err := os.Stat(root); !os.IsNotExist(err) {
+		t.Errorf("the root was made: %v", err)
+	}
+}
+
+func TestCopyModeSendsEverything(t *testing.T) {
+	src, c := samples(t)
+	store := OpenStore(t.TempDir())
+	mustSync(t, c, src, store, PushOptions{})
+	var progress int64
+	out := mustSync(t, c, src, store, PushOptions{All: true, Progress: func(n int64) { progress += n }})
+	if out.sent.BlobsSent != len(c.Blobs()) || progress != out.sent.BytesSent || progress == 0 {
+		t.Errorf("%d blobs and %d bytes sent, progress %d", out.sent.BlobsSent, out.sent.BytesSent, progress)
+	}
+}
+
+func TestStoreFillsAnotherStore(t *testing.T) {
+	src, c := samples(t)
+	a, b := OpenStore(t.TempDir()), OpenStore(t.TempDir())
+	mustSync(t, c, src, a, PushOptions{})
+	read, err := a.Catalog(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSync(t, read, a, b, PushOptions{})
+	if diff := cmp.Diff(tree(t, a.Root()), tree(t, b.Root())); diff != "" {
+		t.Errorf("the stores differ:\n%.2000s", diff)
+	}
+}
+
+func TestSourceThatLiesIsFoundOut(t *testing.T) {
+	src, c := samples(t)
+	bad := mapSource{}
+	for d, data := range src {
+		bad[d] = data
+	}
+	victim := c.Repositories[0].Layers[0].Digest
+	bad[victim] = append([]byte{}, bad[victim]...)
+	if len(bad[victim]) == 0 {
+		t.Fatal("empty victim")
+	}
+	bad[victim][0] ^= 1
+	store := OpenStore(t.TempDir())
+	out := syncStores(c, bad, store, PushOptions{}, -1)
+	if out.sendErr == nil || out.recvErr == nil {
+		t.Fatalf("no error: %v, %v", out.sendErr, out.recvErr)
+	}
+	if _, ok := store.Stat(victim); ok {
+		t.Error("the damaged blob is in the store")
+	}
+	if names, _ := store.Repositories(context.Background()); len(names) > 0 {
+		t.Errorf("repositories %v are there although a blob is missing", names)
+	}
+}
+
+func TestReceiverThatCannotWriteTellsTheSender(t *testing.T) {
+	src, c := samples(t)
+	root := t.TempDir() + "/file"
+	if err := os.WriteFile(root, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := syncStores(c, src, OpenStore(root), PushOptions{}, -1)
+	if out.sendErr == nil || !strings.Contains(out.sendErr.Error(), "not a directory") {
+		t.Errorf("the sender says %v", out.sendErr)
+	}
+}
+
+func TestCancelledPushReturns(t *testing.T) {
+	src, c := samples(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	r, w, err := os.Pipe() // nobody answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if _, err := Push(ctx, w, r, c, src, PushOptions{}); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestNamesThatWouldLeaveTheStoreAreRefused(t *testing.T) {
+	d := digest.FromString("x")
+	for _, name := range []string{"..", "../x", "a/../b", "/a", "a//b", "a/_layers", "A", "", "a/", strings.Repeat("a", 256)} {
+		c := Catalog{Repositories: []Repository{{Name: name, Layers: []Blob{{d, 1}}}}}
+		if err := c.validate(); err == nil {
+			t.Errorf("name %q is taken", name)
+		}
+	}
+	for _, tag := range []string{"", "..", "a/b", ".x", strings.Repeat("a", 129)} {
+		c := Catalog{Repositories: []Repository{{Name: "a", Manifests: []Blob{{d, 1}}, Tags: map[string]digest.Digest{tag: d}}}}
+		if err := c.validate(); err == nil {
+			t.Errorf("tag %q is taken", tag)
+		}
+	}
+	for _, dig := range []digest.Digest{"", "sha256:abc", "sha512:" + digest.Digest(strings.Repeat("a", 128)), digest.Digest("sha256:" + strings.Repeat("../", 21) + "x")} {
+		c := Catalog{Repositories: []Repository{{Name: "a", Layers: []Blob{{dig, 1}}}}}
+		if err := c.validate(); err == nil {
+			t.Errorf("digest %q is taken", dig)
+		}
+	}
+}
