@@ -1,0 +1,189 @@
+// Package build turns a Kubefile and its context into an OCI image, with
+// buildah as a library and without a daemon.
+//
+// It promises three things. The same inputs give the same image: every time
+// stamp inside the image is Request.Epoch. Layers stay uncompressed, because
+// the bundle writer compresses them once, on all cores. And nothing stays
+// behind outside Request.Scratch, which is the caller's to remove.
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containers/buildah"
+	"github.com/containers/buildah/define"
+	"github.com/containers/buildah/imagebuildah"
+	"github.com/containers/image/v5/types"
+	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/archive"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Request says what to build. Paths may be relative to the working directory.
+type Request struct {
+	Context  string            // the build context, a directory
+	Kubefile string            // the file of instructions
+	Edits    []Edit            // made to a copy of Kubefile before it is run
+	Exclude  []string          // context paths left out, in .dockerignore syntax
+	Args     map[string]string // --build-arg
+	Labels   []string          // key=value, as --label
+	Env      []string          // key=value, as --env
+	Platform v1.Platform       // of the image
+	Epoch    time.Time         // every time stamp in the image
+	Scratch  string            // an existing directory for everything temporary
+	Preload  []Preload         // images that FROM may name without a registry
+	System   *types.SystemContext
+	NoCache  bool
+	Log      io.Writer // steps and the output of RUN; nil discards it
+}
+
+// Preload is an image of an OCI layout that is given a name for FROM.
+type Preload struct {
+	Name   string // as FROM writes it
+	Layout string // directory of the OCI layout
+	Ref    string // its name in that layout's index.json
+}
+
+// Edit replaces lines of a Kubefile, 1-based and both included, by one line.
+type Edit struct {
+	First, Last int
+	Text        string
+}
+
+// Result is a built image lying in an OCI layout inside Request.Scratch.
+type Result struct {
+	Layout     string        // directory of the layout
+	Descriptor v1.Descriptor // of the image's manifest
+}
+
+// Build runs the Kubefile. The error names the failing instruction as buildah
+// reports it.
+func Build(ctx context.Context, r Request) (res Result, err error) {
+	if r.Log == nil {
+		r.Log = io.Discard
+	}
+	contextDir, err := filepath.Abs(r.Context)
+	if err != nil {
+		return Result{}, fmt.Errorf("find context %s: %w", r.Context, err)
+	}
+	sys, err := systemContext(r)
+	if err != nil {
+		return Result{}, err
+	}
+	file, err := prepareKubefile(r)
+	if err != nil {
+		return Result{}, err
+	}
+	excludes, err := excludePatterns(contextDir, r)
+	if err != nil {
+		return Result{}, err
+	}
+	scratch, err := openScratch(filepath.Join(r.Scratch, "storage"))
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, closeScratch(scratch)) }()
+	for _, p := range r.Preload {
+		if err := preload(ctx, scratch, sys, p); err != nil {
+			return Result{}, err
+		}
+	}
+	layout := filepath.Join(r.Scratch, "oci")
+	epoch := r.Epoch.UTC()
+	o := define.BuildOptions{
+		ContextDirectory:        contextDir,
+		PullPolicy:              define.PullIfMissing,
+		Isolation:               define.IsolationChroot,
+		Compression:             archive.Uncompressed,
+		Args:                    r.Args,
+		Output:                  "oci:" + layout + ":built",
+		Out:                     r.Log,
+		Err:                     r.Log,
+		ReportWriter:            io.Discard,
+		OutputFormat:            buildah.OCIv1ImageManifest,
+		SystemContext:           sys,
+		SignaturePolicyPath:     sys.SignaturePolicyPath,
+		ConfigureNetwork:        define.NetworkDisabled,
+		NetworkInterface:        noNetwork{},
+		CommonBuildOpts:         &define.CommonBuildOptions{IdentityLabel: types.OptionalBoolFalse, HTTPProxy: true, Ulimit: ulimits()},
+		Labels:                  r.Labels,
+		Envs:                    r.Env,
+		RemoveIntermediateCtrs:  true,
+		ForceRmIntermediateCtrs: true,
+		NoCache:                 r.NoCache,
+		Timestamp:               &epoch,
+		Excludes:                excludes,
+		SkipUnusedStages:        types.OptionalBoolTrue,
+		CreatedAnnotation:       types.OptionalBoolFalse,
+		MaxPullPushRetries:      3,
+		PullPushRetryDelay:      2 * time.Second,
+		Platforms:               []struct{ OS, Arch, Variant string }{{r.Platform.OS, r.Platform.Architecture, r.Platform.Variant}},
+		NamespaceOptions: []define.NamespaceOption{
+			{Name: "network", Host: true},
+		},
+	}
+	if _, _, err := imagebuildah.BuildDockerfiles(ctx, scratch, o, file); err != nil {
+		if ctx.Err() != nil {
+			return Result{}, ctx.Err()
+		}
+		return Result{}, fmt.Errorf("build %s: %w", r.Kubefile, err)
+	}
+	desc, err := builtManifest(layout)
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Layout: layout, Descriptor: desc}, nil
+}
+
+// builtManifest finds the one image that buildah wrote into the layout.
+func builtManifest(layout string) (v1.Descriptor, error) {
+	raw, err := os.ReadFile(filepath.Join(layout, "index.json"))
+	if err != nil {
+		return v1.Descriptor{}, fmt.Errorf("read the built image: %w", err)
+	}
+	var index v1.Index
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return v1.Descriptor{}, fmt.Errorf("read the built image's index: %w", err)
+	}
+	if len(index.Manifests) != 1 {
+		return v1.Descriptor{}, fmt.Errorf("read the built image's index: %d manifests where one is expected", len(index.Manifests))
+	}
+	d := index.Manifests[0]
+	d.Annotations = nil
+	return d, nil
+}
+
+// openScratch opens a containers/storage tree that lives for one build. The
+// overlay driver is tried first because it copies no lower layer; vfs works
+// everywhere.
+func openScratch(dir string) (storage.Store, error) {
+	var failures []error
+	for _, driver := range []string{"overlay", "vfs"} {
+		s, err := storage.GetStore(storage.StoreOptions{
+			RunRoot:         filepath.Join(dir, driver, "run"),
+			GraphRoot:       filepath.Join(dir, driver, "graph"),
+			GraphDriverName: driver,
+		})
+		if err == nil {
+			return s, nil
+		}
+		failures = append(failures, fmt.Errorf("driver %s: %w", driver, err))
+	}
+	return nil, fmt.Errorf("open build storage in %s: %w", dir, errors.Join(failures...))
+}
+
+// closeScratch unmounts what the build mounted; the files go with the
+// caller's scratch directory.
+func closeScratch(s storage.Store) error {
+	if _, err := s.Shutdown(true); err != nil {
+		return fmt.Errorf("close build storage: %w", err)
+	}
+	return nil
+}

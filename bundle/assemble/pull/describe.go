@@ -1,0 +1,199 @@
+package pull
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/manifest"
+	"github.com/containers/image/v5/types"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+)
+
+// PlatformError is an image that does not exist for a wanted platform.
+type PlatformError struct {
+	Want string
+	Have []string
+}
+
+func (e *PlatformError) Error() string {
+	return fmt.Sprintf("no image for %s; it exists for %s", e.Want, strings.Join(e.Have, ", "))
+}
+
+// describe resolves a reference: its manifest, the manifests of the wanted
+// platforms below it, and the blobs they name.
+func (g *gatherer) describe(ctx context.Context, w Wanted) (*image, []v1.Descriptor, error) {
+	named, err := reference.ParseNormalizedNamed(w.Ref)
+	if err != nil {
+		return nil, nil, fmt.Errorf("not an image reference: %w", err)
+	}
+	d := &describing{gatherer: g, img: &image{wanted: w, manifests: map[string][]byte{}}}
+	if pinned, ok := named.(reference.Digested); ok {
+		// A tag beside a digest only informs the reader.
+		if named, err = reference.WithDigest(reference.TrimNamed(named), pinned.Digest()); err != nil {
+			return nil, nil, fmt.Errorf("not an image reference: %w", err)
+		}
+		if leaves, err := d.walk(ctx, pinned.Digest(), "", 0); err == nil && d.allStored(leaves) {
+			d.img.root.Digest = pinned.Digest()
+			return d.img, nil, nil
+		}
+		d.img.manifests, d.img.order = map[string][]byte{}, nil
+	}
+	ref, err := docker.NewReference(reference.TagNameOnly(named))
+	if err != nil {
+		return nil, nil, fmt.Errorf("not an image reference: %w", err)
+	}
+	source, raw, mediaType, err := g.open(ctx, w, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	d.source, d.img.source = source, source
+	root := digest.FromBytes(raw)
+	d.img.root = v1.Descriptor{Digest: root, MediaType: manifest.NormalizedMIMEType(mediaType), Size: int64(len(raw))}
+	d.fetched = map[digest.Digest][]byte{root: raw}
+	leaves, err := d.walk(ctx, root, d.img.root.MediaType, 0)
+	if err != nil {
+		_ = source.Close()
+		return nil, nil, err
+	}
+	return d.img, leaves, nil
+}
+
+// describing is the walk down from one reference.
+type describing struct {
+	gatherer *gatherer
+	img      *image
+	source   types.ImageSource // nil: only the store is asked
+	fetched  map[digest.Digest][]byte
+}
+
+// walk returns the blobs below a manifest or index, and notes the manifests
+// that are to be stored.
+func (d *describing) walk(ctx context.Context, dgst digest.Digest, mediaType string, depth int) ([]v1.Descriptor, error) {
+	if depth > 2 {
+		return nil, fmt.Errorf("index %s: indexes are nested too deep", dgst)
+	}
+	raw, err := d.read(ctx, dgst)
+	if err != nil {
+		return nil, err
+	}
+	var m store.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", dgst, err)
+	}
+	if mediaType == "" {
+		mediaType = manifest.GuessMIMEType(raw)
+	}
+	var leaves []v1.Descriptor
+	switch {
+	case manifest.MIMETypeIsMultiImage(mediaType):
+		for _, want := range d.gatherer.options.Platforms {
+			child, err := choose(m.Manifests, want)
+			if err != nil {
+				return nil, err
+			}
+			below, err := d.walk(ctx, child.Digest, child.MediaType, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			leaves = append(leaves, below...)
+		}
+	case mediaType == manifest.DockerV2Schema1MediaType || mediaType == manifest.DockerV2Schema1SignedMediaType:
+		return nil, fmt.Errorf("manifest %s is of Docker schema 1, which no current runtime reads: push the image again with a current tool", dgst)
+	case m.Config == nil:
+		return nil, fmt.Errorf("manifest %s of type %s names no config: it is not a container image", dgst, mediaType)
+	default:
+		leaves = m.Leaves()
+	}
+	for _, leaf := range leaves {
+		if err := leaf.Digest.Validate(); err != nil || leaf.Size < 0 {
+			return nil, fmt.Errorf("manifest %s: bad descriptor %q of %d bytes", dgst, leaf.Digest, leaf.Size)
+		}
+	}
+	if _, ok := d.img.manifests[string(dgst)]; !ok {
+		d.img.manifests[string(dgst)] = raw
+		d.img.order = append(d.img.order, string(dgst))
+	}
+	return leaves, nil
+}
+
+// read returns a manifest from what was just fetched, the store or the
+// registry, in this order.
+func (d *describing) read(ctx context.Context, dgst digest.Digest) ([]byte, error) {
+	if raw, ok := d.fetched[dgst]; ok {
+		return raw, nil
+	}
+	if _, ok := d.gatherer.store.Has(dgst); ok {
+		return d.gatherer.store.ReadBlob(dgst, store.MaxManifest)
+	}
+	if d.source == nil {
+		return nil, store.ErrIncomplete
+	}
+	var raw []byte
+	err := d.gatherer.retry(ctx, d.img.wanted.Ref, d.gatherer.options.Attempts, func(ctx context.Context) error {
+		var err error
+		raw, _, err = d.source.GetManifest(ctx, &dgst)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", dgst, err)
+	}
+	if got := digest.FromBytes(raw); got != dgst {
+		return nil, fmt.Errorf("manifest %s: %w", dgst, &store.DigestError{Want: dgst, Got: got, Size: int64(len(raw))})
+	}
+	return raw, nil
+}
+
+func (d *describing) allStored(leaves []v1.Descriptor) bool {
+	for _, leaf := range leaves {
+		if _, ok := d.gatherer.store.Has(leaf.Digest); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// choose picks a platform's manifest out of an index. Without a wanted variant
+// the one without any is preferred, then arm64's v8, then the first.
+func choose(index []v1.Descriptor, want v1.Platform) (v1.Descriptor, error) {
+	var best *v1.Descriptor
+	var have []string
+	for i, d := range index {
+		p := d.Platform
+		if p == nil || p.OS == "unknown" {
+			continue
+		}
+		have = append(have, Format(*p))
+		if p.OS != want.OS || p.Architecture != want.Architecture {
+			continue
+		}
+		if want.Variant != "" {
+			if p.Variant == want.Variant || (p.Variant == "" && best == nil) {
+				best = &index[i]
+			}
+			continue
+		}
+		if best == nil || p.Variant == "" || (best.Platform.Variant != "" && p.Variant == "v8") {
+			best = &index[i]
+		}
+	}
+	if best == nil {
+		return v1.Descriptor{}, &PlatformError{Want: Format(want), Have: have}
+	}
+	return *best, nil
+}
+
+// Format writes a platform as docker does: linux/arm64/v8.
+func Format(p v1.Platform) string {
+	s := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		s += "/" + p.Variant
+	}
+	return s
+}

@@ -1,0 +1,108 @@
+package pull
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/containers/image/v5/docker"
+	"github.com/docker/distribution/registry/api/errcode"
+	errcodev2 "github.com/docker/distribution/registry/api/v2"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+)
+
+// Failure is a reference that could not be had.
+type Failure struct {
+	Ref    string
+	Places []store.Found
+	Err    error
+}
+
+// Error is every certain reference that failed, after the others were fetched.
+type Error struct {
+	Failures []Failure
+	Fetched  int // images that were gathered
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d of %d images could not be gathered (what came is kept for the next run):", len(e.Failures), len(e.Failures)+e.Fetched)
+	for _, f := range e.Failures {
+		fmt.Fprintf(&b, "\n  %s", f)
+	}
+	return b.String()
+}
+
+// Unwrap gives the cause of each failure.
+func (e *Error) Unwrap() []error {
+	all := make([]error, len(e.Failures))
+	for i, f := range e.Failures {
+		all[i] = f.Err
+	}
+	return all
+}
+
+func (f Failure) String() string {
+	var b strings.Builder
+	b.WriteString(f.Ref)
+	for i, p := range f.Places {
+		if i == 3 {
+			fmt.Fprintf(&b, " and %d more places", len(f.Places)-i)
+			break
+		}
+		sep := ", "
+		if i == 0 {
+			sep = " from "
+		}
+		b.WriteString(sep + place(p))
+	}
+	fmt.Fprintf(&b, ": %v", f.Err)
+	if r := remedy(f.Err); r != "" {
+		fmt.Fprintf(&b, " (%s)", r)
+	}
+	return b.String()
+}
+
+func place(p store.Found) string {
+	if p.Line > 0 {
+		return fmt.Sprintf("%s:%d", p.File, p.Line)
+	}
+	return p.File
+}
+
+// remedy is what the operator can do about a failure, by its kind.
+func remedy(err error) string {
+	var (
+		denied    docker.ErrUnauthorizedForCredentials
+		code      errcode.Error
+		codes     errcode.Errors
+		authority x509.UnknownAuthorityError
+		dns       *net.DNSError
+		platform  *PlatformError
+		offline   *net.OpError
+	)
+	if errors.As(err, &codes) && len(codes) > 0 {
+		_ = errors.As(codes[0], &code)
+	} else {
+		_ = errors.As(err, &code)
+	}
+	switch {
+	case errors.As(err, &denied), code.Code == errcode.ErrorCodeUnauthorized, code.Code == errcode.ErrorCodeDenied:
+		return "the image does not exist or needs a login: check the name, and the credentials in the file that REGISTRY_AUTH_FILE names"
+	case code.Code == errcodev2.ErrorCodeManifestUnknown, code.Code == errcodev2.ErrorCodeNameUnknown:
+		return "check the name and the tag; a reference that is no image can be listed in .sealignore"
+	case errors.As(err, &platform):
+		return "choose another --platform, or list the reference in .sealignore"
+	case errors.As(err, &authority):
+		return "put the registry's CA into /etc/containers/certs.d/HOST:PORT/ca.crt"
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "the registry speaks plain HTTP: mark it insecure = true in registries.conf, or give --tls-verify=false"
+	case errors.As(err, &dns), errors.As(err, &offline), errors.Is(err, errIdle):
+		return "check the network, the proxy and the mirrors in registries.conf"
+	}
+	return ""
+}

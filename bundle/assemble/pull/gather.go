@@ -1,0 +1,177 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/containers/image/v5/types"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+)
+
+// gatherer is one call of Gather.
+type gatherer struct {
+	store   *store.Store
+	options Options
+	queue   *queue
+
+	mu       sync.Mutex
+	blobs    map[string]*blob // by digest
+	result   Result
+	failures []Failure
+}
+
+// image is a reference whose manifest is known and whose blobs are under way.
+type image struct {
+	wanted    Wanted
+	source    types.ImageSource // nil when the store has all of it
+	root      v1.Descriptor
+	manifests map[string][]byte // to be stored when every blob is there, by digest
+	order     []string          // of manifests: children first
+	pending   int
+	err       error
+}
+
+// blob is one download and the images that wait for it.
+type blob struct {
+	desc    v1.Descriptor
+	waiting []*image
+	tried   int  // how many of waiting have lent their source
+	done    bool // successfully
+}
+
+// resolve finds out what a reference needs and queues what the store lacks.
+func (g *gatherer) resolve(ctx context.Context, w Wanted) {
+	img, leaves, err := g.describe(ctx, w)
+	if err != nil {
+		g.fail(ctx, w, err, w.Suspected)
+		return
+	}
+	g.mu.Lock()
+	img.pending = 1 // this function itself
+	for _, leaf := range leaves {
+		g.want(img, leaf)
+	}
+	g.mu.Unlock()
+	g.arrived(ctx, img, nil)
+}
+
+// want makes img wait for a blob, starting its download when it is the first.
+// g.mu is held.
+func (g *gatherer) want(img *image, d v1.Descriptor) {
+	key := string(d.Digest)
+	b, ok := g.blobs[key]
+	if !ok {
+		if _, stored := g.store.Has(d.Digest); stored {
+			return
+		}
+		b = &blob{desc: d}
+		g.blobs[key] = b
+		g.options.Progress.Expect(d.Size)
+		g.queue.add(d.Size, func(ctx context.Context) { g.download(ctx, b) })
+	}
+	if b.done {
+		return
+	}
+	b.waiting = append(b.waiting, img)
+	img.pending++
+}
+
+// download fetches a blob through the source of the first image that wants it.
+// When that one fails for good, the next image's source has its turn: another
+// registry or repository may hold the same blob.
+func (g *gatherer) download(ctx context.Context, b *blob) {
+	var failed error
+	for {
+		g.mu.Lock()
+		if b.tried == len(b.waiting) {
+			waiting := b.waiting
+			delete(g.blobs, string(b.desc.Digest)) // an image that comes later may try its own source
+			g.mu.Unlock()
+			for _, img := range waiting {
+				g.arrived(ctx, img, failed)
+			}
+			return
+		}
+		source := b.waiting[b.tried].source
+		b.tried++
+		g.mu.Unlock()
+
+		err := g.fetch(ctx, source, b.desc)
+		if err == nil {
+			g.mu.Lock()
+			b.done = true
+			waiting := b.waiting
+			g.result.Blobs++
+			g.result.Bytes += b.desc.Size
+			g.mu.Unlock()
+			for _, img := range waiting {
+				g.arrived(ctx, img, nil)
+			}
+			return
+		}
+		failed = fmt.Errorf("blob %s: %w", b.desc.Digest, err)
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// arrived counts down what an image waits for and completes it with the last.
+func (g *gatherer) arrived(ctx context.Context, img *image, err error) {
+	g.mu.Lock()
+	img.pending--
+	if img.err == nil {
+		img.err = err
+	}
+	last := img.pending == 0
+	g.mu.Unlock()
+	if !last {
+		return
+	}
+	if img.source != nil {
+		defer func() { _ = img.source.Close() }()
+	}
+	if img.err != nil {
+		g.fail(ctx, img.wanted, img.err, false)
+		return
+	}
+	pinned, err := g.complete(img)
+	if err != nil {
+		g.fail(ctx, img.wanted, err, false)
+		return
+	}
+	g.mu.Lock()
+	g.result.Images = append(g.result.Images, pinned)
+	g.mu.Unlock()
+	g.options.Progress.Finished(img.wanted.Ref)
+}
+
+// complete stores an image's manifests, children first, now that every blob
+// they name is there.
+func (g *gatherer) complete(img *image) (store.Pinned, error) {
+	for _, d := range img.order {
+		if _, err := g.store.PutBytes(img.manifests[d]); err != nil {
+			return store.Pinned{}, err
+		}
+	}
+	return Pin(g.store, img.wanted, img.root)
+}
+
+// fail records a failure, as an error or as something merely absent.
+func (g *gatherer) fail(ctx context.Context, w Wanted, err error, absent bool) {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return
+	}
+	f := Failure{Ref: w.Ref, Places: w.Places, Err: err}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if absent {
+		g.result.Absent = append(g.result.Absent, f)
+		return
+	}
+	g.failures = append(g.failures, f)
+}

@@ -1,0 +1,82 @@
+package pull
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/containers/image/v5/manifest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+)
+
+// Pin describes an image that is complete in the store: sizes, and the
+// platforms the store holds of it.
+func Pin(st *store.Store, w Wanted, root v1.Descriptor) (store.Pinned, error) {
+	blobs, err := st.Walk(root)
+	if err != nil {
+		return store.Pinned{}, err
+	}
+	raw, err := st.ReadBlob(root.Digest, store.MaxManifest)
+	if err != nil {
+		return store.Pinned{}, err
+	}
+	p := store.Pinned{
+		Found:        store.Found{Ref: w.Ref},
+		Digest:       root.Digest,
+		MediaType:    root.MediaType,
+		ManifestSize: int64(len(raw)),
+		Size:         store.Size(blobs),
+	}
+	if len(w.Places) > 0 {
+		p.Found = w.Places[0]
+		p.Ref = w.Ref
+	}
+	if p.MediaType == "" {
+		p.MediaType = manifest.GuessMIMEType(raw)
+	}
+	if p.Platforms, err = platforms(st, raw); err != nil {
+		return store.Pinned{}, fmt.Errorf("image %s: %w", w.Ref, err)
+	}
+	return p, nil
+}
+
+// platforms lists what of a manifest or index is in the store.
+func platforms(st *store.Store, raw []byte) ([]string, error) {
+	var m store.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	if m.Config != nil {
+		p, err := configPlatform(st, *m.Config)
+		if err != nil {
+			return nil, err
+		}
+		return []string{Format(p)}, nil
+	}
+	var all []string
+	for _, d := range m.Manifests {
+		if _, ok := st.Has(d.Digest); ok && d.Platform != nil {
+			all = append(all, Format(*d.Platform))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// configPlatform reads the platform out of an image's config.
+func configPlatform(st *store.Store, d v1.Descriptor) (v1.Platform, error) {
+	raw, err := st.ReadBlob(d.Digest, store.MaxManifest)
+	if err != nil {
+		return v1.Platform{}, err
+	}
+	var p v1.Platform
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return v1.Platform{}, fmt.Errorf("read config %s: %w", d.Digest, err)
+	}
+	if p.OS == "" {
+		p.OS = "linux"
+	}
+	return p, nil
+}

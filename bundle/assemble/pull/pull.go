@@ -1,0 +1,103 @@
+// Package pull gathers container images into the local store.
+//
+// It promises that one failing reference stops no other: everything that can
+// be had is fetched, and then every failure is reported together with the
+// places its reference came from. What was fetched stays in the store, so a
+// second run asks each registry for one manifest per tag and downloads no blob
+// that is there. A blob is downloaded once, however many images share it.
+package pull
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/containers/image/v5/types"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+)
+
+// Wanted is a reference to gather.
+type Wanted struct {
+	Ref    string        // a full docker reference
+	Places []store.Found // where it was found; the first is recorded
+	// Suspected marks a reference that may be no image at all: one whose
+	// manifest cannot be had is reported, not an error.
+	Suspected bool
+}
+
+// Options says how to gather.
+type Options struct {
+	Platforms []v1.Platform // of an index, which to take; at least one
+	Jobs      int           // downloads at a time; 0 is DefaultJobs
+	System    *types.SystemContext
+	Attempts  int           // tries per request; 0 is 4
+	Idle      time.Duration // a transfer without a byte for so long is broken; 0 is one minute
+	Backoff   time.Duration // before the second try, doubled after each; 0 is one second
+	Progress  Progress      // nil for none
+}
+
+// DefaultJobs is how many downloads run at a time.
+const DefaultJobs = 8
+
+// Progress is told how far gathering is. Its methods are called by several
+// goroutines.
+type Progress interface {
+	Expect(bytes int64)           // more bytes are to be downloaded
+	Advance(bytes int64)          // so many came; negative when a broken transfer starts over
+	Finished(ref string)          // an image is complete
+	Retry(what string, err error) // something is tried again
+}
+
+// Result is what was gathered.
+type Result struct {
+	Images []store.Pinned // sorted by reference
+	Absent []Failure      // suspected references that could not be had
+	Blobs  int            // downloaded now
+	Bytes  int64          // downloaded now
+}
+
+func (o Options) withDefaults() Options {
+	o.Jobs = cmp.Or(o.Jobs, DefaultJobs)
+	o.Attempts = cmp.Or(o.Attempts, 4)
+	o.Idle = cmp.Or(o.Idle, time.Minute)
+	o.Backoff = cmp.Or(o.Backoff, time.Second)
+	if o.System == nil {
+		o.System = &types.SystemContext{}
+	}
+	if o.Progress == nil {
+		o.Progress = silent{}
+	}
+	return o
+}
+
+// Gather fetches every wanted image into st. When certain references fail the
+// error is an *Error and the result holds the others.
+func Gather(ctx context.Context, st *store.Store, wanted []Wanted, o Options) (Result, error) {
+	o = o.withDefaults()
+	g := &gatherer{store: st, options: o, queue: newQueue(), blobs: map[string]*blob{}}
+	for _, w := range wanted {
+		g.queue.add(firstOfAll, func(ctx context.Context) { g.resolve(ctx, w) })
+	}
+	g.queue.run(ctx, o.Jobs)
+	if err := ctx.Err(); err != nil {
+		return Result{}, err
+	}
+	r := g.result
+	slices.SortFunc(r.Images, func(a, b store.Pinned) int { return cmp.Compare(a.Ref, b.Ref) })
+	slices.SortFunc(r.Absent, func(a, b Failure) int { return cmp.Compare(a.Ref, b.Ref) })
+	if len(g.failures) > 0 {
+		slices.SortFunc(g.failures, func(a, b Failure) int { return cmp.Compare(a.Ref, b.Ref) })
+		return r, &Error{Failures: g.failures, Fetched: len(r.Images)}
+	}
+	return r, nil
+}
+
+type silent struct{}
+
+func (silent) Expect(int64)        {}
+func (silent) Advance(int64)       {}
+func (silent) Finished(string)     {}
+func (silent) Retry(string, error) {}

@@ -1,0 +1,102 @@
+package pull
+
+import (
+	"container/heap"
+	"context"
+	"math"
+	"sync"
+)
+
+// firstOfAll is the priority of resolving references: the sooner all sizes are
+// known, the better the large blobs can be started first.
+const firstOfAll = math.MaxInt64
+
+// queue is the one scheduler of a gathering: tasks of every image and blob,
+// the most important first, with a bounded number at a time. Tasks may add
+// tasks. Large blobs go before small ones, so that no large one is left to
+// run alone at the end.
+type queue struct {
+	mu      sync.Mutex
+	changed *sync.Cond
+	tasks   taskHeap
+	running int
+	added   int64
+}
+
+type task struct {
+	priority int64
+	order    int64 // first come, first served among equals
+	run      func(context.Context)
+}
+
+func newQueue() *queue {
+	q := &queue{}
+	q.changed = sync.NewCond(&q.mu)
+	return q
+}
+
+func (q *queue) add(priority int64, run func(context.Context)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.added++
+	heap.Push(&q.tasks, task{priority: priority, order: q.added, run: run})
+	q.changed.Signal()
+}
+
+// run works with n workers until no task is left or ctx ends.
+func (q *queue) run(ctx context.Context, n int) {
+	stop := context.AfterFunc(ctx, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.changed.Broadcast()
+	})
+	defer stop()
+	var workers sync.WaitGroup
+	for range max(n, 1) {
+		workers.Go(func() { q.work(ctx) })
+	}
+	workers.Wait()
+}
+
+func (q *queue) work(ctx context.Context) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		for len(q.tasks) == 0 && q.running > 0 && ctx.Err() == nil {
+			q.changed.Wait()
+		}
+		if len(q.tasks) == 0 || ctx.Err() != nil {
+			q.changed.Broadcast()
+			return
+		}
+		t := heap.Pop(&q.tasks).(task)
+		q.running++
+		q.mu.Unlock()
+		t.run(ctx)
+		q.mu.Lock()
+		q.running--
+		q.changed.Broadcast()
+	}
+}
+
+type taskHeap []task
+
+func (h taskHeap) Len() int { return len(h) }
+
+func (h taskHeap) Less(i, j int) bool {
+	if h[i].priority != h[j].priority {
+		return h[i].priority > h[j].priority
+	}
+	return h[i].order < h[j].order
+}
+
+func (h taskHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+
+func (h *taskHeap) Push(x any) { *h = append(*h, x.(task)) }
+
+func (h *taskHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return last
+}

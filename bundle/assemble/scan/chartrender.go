@@ -1,0 +1,244 @@
+package scan
+
+import (
+	"bytes"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/loader/archive"
+	chart "helm.sh/helm/v4/pkg/chart/v2"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
+	"helm.sh/helm/v4/pkg/engine"
+)
+
+// chartRun is the work on one chart.
+type chartRun struct {
+	*scanner
+	file      chartFile
+	files     []*archive.BufferedFile
+	chartName string
+	caps      *common.Capabilities
+	scanned   map[string]bool // streams looked through already
+}
+
+// inspect checks what Helm checks before it renders; false if there is
+// nothing to render.
+func (r *chartRun) inspect() bool {
+	ch, err := loader.LoadFiles(r.files)
+	if err != nil {
+		r.fail(r.file.path, 0, "chart not read: "+err.Error())
+		return false
+	}
+	r.chartName = ch.Name()
+	if ch.Metadata.Type == "library" {
+		return false
+	}
+	if r.caps, err = capabilities(r.kubeVersion); err != nil {
+		r.warn(r.file.path, 0, err.Error()+": rendered for "+DefaultKubeVersion)
+		if r.caps, err = capabilities(DefaultKubeVersion); err != nil {
+			r.fail(r.file.path, 0, err.Error())
+			return false
+		}
+	}
+	if want := ch.Metadata.KubeVersion; want != "" && !chartutil.IsCompatibleRange(want, r.caps.KubeVersion.String()) {
+		message := fmt.Sprintf("chart %s wants Kubernetes %s, the target is %s", ch.Name(), want, r.caps.KubeVersion.String())
+		if r.kubeVersionGiven {
+			r.fail(path.Join(r.file.path, "Chart.yaml"), 0, message)
+		} else {
+			r.warn(path.Join(r.file.path, "Chart.yaml"), 0, message)
+		}
+	}
+	var missing []string
+	for _, dep := range ch.Metadata.Dependencies {
+		if dep != nil && !slices.ContainsFunc(ch.Dependencies(), func(c *chart.Chart) bool { return c.Name() == dep.Name }) {
+			missing = append(missing, dep.Name)
+		}
+	}
+	if len(missing) > 0 {
+		r.fail(path.Join(r.file.path, "Chart.yaml"), 0, fmt.Sprintf("chart %s: its charts/ directory lacks the dependencies %s (helm dependency build)",
+			ch.Name(), strings.Join(missing, ", ")))
+	}
+	return true
+}
+
+// valuesInside gives the other values files a chart's author ships in it.
+func (r *chartRun) valuesInside() []valuesFile {
+	var out []valuesFile
+	for _, f := range r.files {
+		name := strings.ToLower(f.Name)
+		if strings.Contains(name, "/") || name == "values.yaml" || !strings.Contains(name, "values") {
+			continue
+		}
+		if ext := path.Ext(name); ext == ".yaml" || ext == ".yml" {
+			out = append(out, valuesFile{path: path.Join(r.file.path, f.Name), text: f.Data})
+		}
+	}
+	return out
+}
+
+// renderAll renders with the chart's defaults and NAME.values.yaml, with each
+// extra file on top, and with all of them. A rendering may fail where a value
+// comes with another file: a file is covered when one rendering with it works.
+func (r *chartRun) renderAll(beside chartValues, inside []valuesFile) {
+	var base []valuesFile
+	if beside.main != nil {
+		base = append(base, *beside.main)
+	}
+	sets := [][]valuesFile{base}
+	for _, extra := range beside.extras {
+		sets = append(sets, append(slices.Clone(base), extra))
+	}
+	if len(beside.extras) > 1 {
+		sets = append(sets, append(slices.Clone(base), beside.extras...))
+	}
+	works := make([][]problem, len(sets))
+	covered := map[string]bool{}
+	anyWorks := false
+	for i, set := range sets {
+		works[i] = r.render(set, "", true)
+		if len(works[i]) == 0 {
+			anyWorks = true
+			for _, v := range set {
+				covered[v.path] = true
+			}
+		}
+	}
+	for i, problems := range works {
+		lost := !anyWorks
+		for _, v := range sets[i] {
+			lost = lost || !covered[v.path]
+		}
+		for _, p := range problems {
+			if lost {
+				r.fail(p.file, p.line, p.message)
+			} else {
+				r.warn(p.file, p.line, "with some of the values beside the chart only: "+p.message)
+			}
+		}
+	}
+	for _, extra := range inside {
+		r.render(append(slices.Clone(base), extra), "with "+path.Base(extra.path)+" of the chart", false)
+	}
+}
+
+// maxFailing is how many templates may fail before a chart is given up.
+const maxFailing = 30
+
+// render renders with one set of values and looks through the outcome. What
+// went wrong comes back; what can still be rendered is rendered: a required
+// value that is missing becomes empty, a template that fails is left out.
+func (r *chartRun) render(set []valuesFile, demote string, salvage bool) []problem {
+	values := map[string]any{}
+	var problems []problem
+	for _, v := range set {
+		more, err := loader.LoadValues(bytes.NewReader(v.text))
+		if err != nil {
+			problems = append(problems, problem{file: v.path, line: yamlErrorLine(err), message: "values not read: " + err.Error()})
+			continue
+		}
+		values = loader.MergeMaps(values, more)
+	}
+	p := &missingValues{}
+	eng := engine.Engine{}
+	dropped := map[string]bool{}
+	for range maxFailing {
+		ch, top, err := r.prepare(values, len(dropped) > 0 || eng.CustomTemplateFuncs != nil)
+		if err != nil {
+			return append(problems, problem{file: r.file.path, message: "chart " + r.chartName + " does not render: " + err.Error()})
+		}
+		templates := sourcesOf(ch, dropped)
+		out, err := eng.Render(ch, top)
+		if err == nil {
+			r.look(ch, templates, out, demote)
+			break
+		}
+		found := r.explain(err, templates)
+		// What else fails in a template follows from its first failure.
+		if !slices.ContainsFunc(problems, func(p problem) bool { return p.file == found.file }) {
+			problems = append(problems, found)
+		}
+		if !salvage {
+			break
+		}
+		if eng.CustomTemplateFuncs == nil {
+			eng.CustomTemplateFuncs = p.funcs()
+			continue
+		}
+		name := templateIn(err.Error(), templates)
+		if name == "" || dropped[name] {
+			break
+		}
+		dropped[name] = true
+	}
+	return append(problems, r.alsoMissing(p, problems)...)
+}
+
+// prepare loads the chart anew (rendering changes it) and computes what its
+// templates see. Schemas that name other documents on the network are not
+// checked: a scan does not dial.
+func (r *chartRun) prepare(values map[string]any, again bool) (*chart.Chart, common.Values, error) {
+	ch, err := loader.LoadFiles(r.files)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := chartutil.ProcessDependencies(ch, values); err != nil {
+		return nil, nil, fmt.Errorf("process dependencies: %w", err)
+	}
+	// Some charts refuse the namespace default.
+	options := common.ReleaseOptions{Name: "release", Namespace: "release", Revision: 1, IsInstall: true}
+	top, err := commonutil.ToRenderValuesWithSchemaValidation(ch, values, options, r.caps, again || dials(ch))
+	if err != nil && !again {
+		r.fail(path.Join(r.file.path, "values.schema.json"), 0, strings.Join(strings.Fields(err.Error()), " "))
+		return r.prepare(values, true)
+	}
+	return ch, top, err
+}
+
+// dials: a schema of the chart refers to a document on the network.
+func dials(ch *chart.Chart) bool {
+	if bytes.Contains(ch.Schema, []byte("$ref")) && bytes.Contains(bytes.ReplaceAll(ch.Schema, []byte(" "), nil), []byte(`"$ref":"http`)) {
+		return true
+	}
+	return slices.ContainsFunc(ch.Dependencies(), dials)
+}
+
+// look searches what was rendered, and the CRDs, which are not templates.
+func (r *chartRun) look(ch *chart.Chart, templates map[string]*common.File, out map[string]string, demote string) {
+	for _, crd := range ch.CRDObjects() {
+		r.once(crd.Filename, string(crd.File.Data), rendered{demote: demote})
+	}
+	names := make([]string, 0, len(out))
+	for name := range out {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if strings.HasSuffix(name, ".txt") || strings.TrimSpace(out[name]) == "" {
+			continue // NOTES.txt is prose
+		}
+		source := ""
+		if t := templates[name]; t != nil {
+			source = string(t.Data)
+		}
+		r.once(name, out[name], rendered{lineOf: templateLines(source, out[name]), demote: demote})
+	}
+}
+
+// once searches a stream unless another set of values gave the same.
+func (r *chartRun) once(name, content string, how rendered) {
+	if key := name + "\x00" + content; !r.scanned[key] {
+		r.scanned[key] = true
+		r.manifest(r.contextPath(name), content, how)
+	}
+}
+
+// contextPath turns Helm's name of a template into its path in the context.
+func (r *chartRun) contextPath(name string) string {
+	_, rest, _ := strings.Cut(name, "/")
+	return path.Join(r.file.path, rest)
+}

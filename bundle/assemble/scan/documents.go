@@ -1,0 +1,152 @@
+package scan
+
+import (
+	"errors"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// document is one YAML document of a stream; first is its first line there.
+type document struct {
+	text  string
+	first int
+}
+
+// documents splits a stream itself, so that one bad document does not hide
+// the ones after it.
+func documents(text string) []document {
+	var out []document
+	var lines []string
+	first := 1
+	flush := func(next int) {
+		if doc := strings.Join(lines, "\n"); strings.TrimSpace(doc) != "" {
+			out = append(out, document{text: doc, first: first})
+		}
+		lines, first = nil, next
+	}
+	n := 0
+	for line := range strings.SplitSeq(strings.TrimPrefix(text, "\ufeff"), "\n") {
+		n++
+		line = strings.TrimSuffix(line, "\r")
+		mark, rest, _ := strings.Cut(line, " ")
+		switch mark {
+		case "---":
+			flush(n)
+			if strings.HasPrefix(strings.TrimSpace(rest), "#") {
+				rest = ""
+			}
+			lines = append(lines, rest)
+			continue
+		case "...":
+			flush(n + 1)
+			continue
+		}
+		if strings.HasPrefix(line, "%YAML") || strings.HasPrefix(line, "%TAG") {
+			line = ""
+		}
+		lines = append(lines, line)
+	}
+	flush(n + 1)
+	return out
+}
+
+// parseYAML reads one document (JSON is YAML too). The node is nil for an
+// empty document.
+func parseYAML(text string) (*yaml.Node, error) {
+	var node yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &node); err != nil {
+		return nil, err
+	}
+	if node.Kind == yaml.DocumentNode && len(node.Content) == 1 {
+		return node.Content[0], nil
+	}
+	return nil, nil
+}
+
+// yamlErrorLine gives the line, within the document, that an error names.
+func yamlErrorLine(err error) int {
+	m := regexp.MustCompile(`line (\d+)`).FindStringSubmatch(err.Error())
+	if m == nil {
+		return 1
+	}
+	n, convErr := strconv.Atoi(m[1])
+	if convErr != nil {
+		return 1
+	}
+	return n
+}
+
+// yamlMessage is a YAML error without the parser's own position.
+func yamlMessage(err error) error {
+	msg := regexp.MustCompile(`^yaml: (line \d+: )?`).ReplaceAllString(err.Error(), "")
+	return errors.New(strings.TrimSpace(msg))
+}
+
+// resolve follows an alias.
+func resolve(n *yaml.Node) *yaml.Node {
+	for range 10 {
+		if n == nil || n.Kind != yaml.AliasNode {
+			return n
+		}
+		n = n.Alias
+	}
+	return nil
+}
+
+// get gives a mapping's value, through merge keys; nil if it has none.
+func get(m *yaml.Node, key string) *yaml.Node { return getDepth(m, key, 0) }
+
+func getDepth(m *yaml.Node, key string, depth int) *yaml.Node {
+	m = resolve(m)
+	if m == nil || m.Kind != yaml.MappingNode || depth > 5 {
+		return nil
+	}
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		if m.Content[i].Value == key {
+			return resolve(m.Content[i+1])
+		}
+	}
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		if m.Content[i].Tag == "!!merge" {
+			merged := resolve(m.Content[i+1])
+			if merged != nil && merged.Kind == yaml.SequenceNode {
+				for _, item := range merged.Content {
+					if v := getDepth(item, key, depth+1); v != nil {
+						return v
+					}
+				}
+			} else if v := getDepth(merged, key, depth+1); v != nil {
+				return v
+			}
+		}
+	}
+	return nil
+}
+
+// text gives a scalar's text; empty for anything else and for null.
+func text(n *yaml.Node) string {
+	n = resolve(n)
+	if n == nil || n.Kind != yaml.ScalarNode || n.Tag == "!!null" || n.Tag == "!!bool" {
+		return ""
+	}
+	return n.Value
+}
+
+// scalarLine maps a line inside a scalar (1-based) to the line in the file.
+// Only a literal block keeps its lines; folded and quoted text starts where
+// the scalar does.
+func scalarLine(n *yaml.Node, inner int) int {
+	if n.Line == 0 {
+		return 0
+	}
+	switch {
+	case n.Style&yaml.LiteralStyle != 0:
+		return n.Line + inner
+	case n.Style&yaml.FoldedStyle != 0:
+		return n.Line + 1
+	}
+	return n.Line
+}

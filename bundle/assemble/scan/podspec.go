@@ -1,0 +1,98 @@
+package scan
+
+import (
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// podSpec takes the images of a PodSpec, wherever the mapping is embedded:
+// every list of containers and every image volume.
+func (w *walker) podSpec(m *yaml.Node) {
+	if text(get(get(m, "nodeSelector"), "kubernetes.io/os")) == "windows" {
+		inner := *w
+		inner.demote = "for Windows nodes"
+		w = &inner
+	}
+	for _, list := range []string{"containers", "initContainers", "ephemeralContainers"} {
+		items := get(m, list)
+		if items == nil || items.Kind != yaml.SequenceNode {
+			continue
+		}
+		for _, item := range items.Content {
+			image := get(item, "image")
+			if image == nil || image.Kind != yaml.ScalarNode || w.seen[image] {
+				continue
+			}
+			w.seen[image] = true
+			w.containerImage(image, list, text(get(item, "name")))
+		}
+	}
+	volumes := get(m, "volumes")
+	if volumes == nil || volumes.Kind != yaml.SequenceNode {
+		return
+	}
+	for _, volume := range volumes.Content {
+		ref := get(get(volume, "image"), "reference")
+		if ref != nil && ref.Kind == yaml.ScalarNode && !w.seen[ref] {
+			w.seen[ref] = true
+			w.containerImage(ref, "volumes", text(get(volume, "name")))
+		}
+	}
+}
+
+// containerImage takes what a container names; what cannot be a reference is
+// worth a warning there.
+func (w *walker) containerImage(n *yaml.Node, list, name string) {
+	value := text(n)
+	switch {
+	case value == "":
+		return // filled in by an admission controller
+	case value == "auto":
+		w.warn(w.line(n), "image: auto is filled in on the site: list the image in images/shim")
+		return
+	case strings.Contains(value, unresolved):
+		w.unresolved(n, value)
+		return
+	}
+	if _, err := Normalize(value); err != nil {
+		w.warn(w.line(n), fmt.Sprintf("%s of container %s: %v", list, name, err))
+		return
+	}
+	w.report(value, n, Certain, "image of "+strings.TrimSuffix(list, "s")+" "+name)
+}
+
+// unresolved warns of a reference that a template makes on the site.
+func (w *walker) unresolved(n *yaml.Node, value string) {
+	w.warn(w.line(n), fmt.Sprintf("the image %q depends on a template's value: give it in the Kubefile's ENV or list the image in images/shim",
+		strings.ReplaceAll(value, unresolved, "{{…}}")))
+}
+
+// envVar takes an env entry {name, value}, in any object.
+func (w *walker) envVar(m *yaml.Node) {
+	name, value := get(m, "name"), get(m, "value")
+	if text(name) == "" || value == nil || value.Kind != yaml.ScalarNode || w.seen[value] {
+		return
+	}
+	w.seen[value] = true
+	w.loose(value, "env "+name.Value, strings.Contains(strings.ToLower(name.Value), "image"))
+}
+
+// kustomization takes what a kustomization.yaml puts in place of images.
+func (w *walker) kustomization(m *yaml.Node) {
+	images := get(m, "images")
+	if images == nil || images.Kind != yaml.SequenceNode {
+		return
+	}
+	for _, item := range images.Content {
+		name := text(get(item, "newName"))
+		if name == "" {
+			name = text(get(item, "name"))
+		}
+		ref := joinRef("", name, text(get(item, "newTag")), text(get(item, "digest")))
+		if s, ok := shapeOf(ref); ok && s.pinned() {
+			w.report(ref, item, Suspected, "images of a kustomization")
+		}
+	}
+}

@@ -1,0 +1,150 @@
+// Package scan finds the container images that a build context needs, and
+// says where each was found. It pulls nothing and never uses the network.
+//
+// It looks at images/shim/* lists, images/skopeo/tar.txt and images/*.tar
+// archives, manifests/ and charts/ (rendered by Helm's own engine). What it
+// finds is certain where a field is defined to hold an image: a PodSpec
+// (wherever it is embedded), a list, an image key or a split
+// registry/repository/tag map of a custom resource. What only looks like an
+// image (env values, arguments, ConfigMap data, loose strings of custom
+// resources) is suspected. Comments, prose, commands, file names, ports and
+// versions are never taken for images.
+//
+// One bad file stops nothing: it becomes a warning or an error of the Result,
+// with its line, and the search goes on.
+package scan
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/sealbuild/sealbuild/kubefile"
+)
+
+// Certainty tells how sure it is that a reference is needed.
+type Certainty string
+
+const (
+	// Certain: the field is defined to hold an image. It must be pulled.
+	Certain Certainty = "certain"
+	// Suspected: it reads like an image. It is worth pulling if it exists.
+	Suspected Certainty = "suspected"
+)
+
+// Options of a scan.
+type Options struct {
+	// KubeVersion is what charts are rendered for, as v1.36.3. Empty: the
+	// Kubefile's version label, else DefaultKubeVersion.
+	KubeVersion string
+	// Kubefile of the context, if there is one: its ENV gives templates their
+	// values, and its COPY instructions say which other directories become
+	// charts/, manifests/ and images/shim in the image.
+	Kubefile *kubefile.File
+}
+
+// DefaultKubeVersion is what charts are rendered for when nothing says.
+const DefaultKubeVersion = "v1.36.0"
+
+// Place is a line of a file. Line is 0 when it is not known.
+type Place struct {
+	File string `json:"file"` // slash path in the context; inside a packed chart: charts/x-1.tgz/templates/y.yaml
+	Line int    `json:"line"`
+}
+
+// Found is one image, at the place that says most surely that it is needed.
+type Found struct {
+	Ref       string    `json:"ref"`      // full and normalised: docker.io/library/nginx:1.27; name:tag@digest keeps both
+	Original  string    `json:"original"` // as written there
+	Certainty Certainty `json:"certainty"`
+	Place
+	Reason string  `json:"reason"`         // why it was taken, for a person
+	Also   []Place `json:"also,omitempty"` // other places that name it
+}
+
+// Archive is an image archive that lies in the context.
+type Archive struct {
+	Path      string `json:"path"`      // slash path in the context
+	Transport string `json:"transport"` // docker-archive or oci-archive
+	Ref       string `json:"ref"`       // what to name it; empty: the names inside the archive
+	Place
+}
+
+// Warning is something worth a look that loses no image for sure.
+type Warning struct {
+	Place
+	Message string `json:"message"`
+}
+
+// Error is something that may have lost images: a chart that does not
+// render, an unreadable list.
+type Error struct {
+	Place
+	Message string `json:"message"`
+}
+
+func (e Error) Error() string {
+	if e.Line > 0 {
+		return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Message)
+	}
+	return e.File + ": " + e.Message
+}
+
+// Result of a scan. Everything is in a stable order.
+type Result struct {
+	Images   []Found   `json:"images"` // one for each Ref, sorted
+	Archives []Archive `json:"archives,omitempty"`
+	Warnings []Warning `json:"warnings,omitempty"`
+	Errors   []Error   `json:"errors,omitempty"`
+}
+
+// Dir scans a directory. Links that leave it are not followed.
+func Dir(ctx context.Context, dir string, o Options) (*Result, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open build context: %w", err)
+	}
+	defer root.Close()
+	return Scan(ctx, root.FS(), o)
+}
+
+// Scan scans a build context. The error is about the context as a whole or
+// ctx; what is wrong with single files is in the Result.
+func Scan(ctx context.Context, fsys fs.FS, o Options) (*Result, error) {
+	if _, err := fs.ReadDir(fsys, "."); err != nil {
+		return nil, fmt.Errorf("read build context: %w", err)
+	}
+	c := newCollector(readIgnore(fsys))
+	s := &scanner{ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}}
+	s.kubeVersion, s.kubeVersionGiven = o.KubeVersion, o.KubeVersion != ""
+	if o.Kubefile != nil {
+		s.env = o.Kubefile.Env()
+		if s.kubeVersion == "" {
+			s.kubeVersion = o.Kubefile.Labels()["version"]
+		}
+	}
+	if s.kubeVersion == "" {
+		s.kubeVersion = DefaultKubeVersion
+	}
+	if o.Kubefile != nil {
+		s.kubefileEnv(o.Kubefile)
+	}
+	places := s.places(o.Kubefile)
+	for _, step := range []func(sources) error{s.lists, s.archives, s.manifests, s.charts} {
+		if err := step(places); err != nil {
+			return nil, err
+		}
+	}
+	return c.result(), nil
+}
+
+// scanner is one run over one context.
+type scanner struct {
+	*collector
+	ctx              context.Context
+	fsys             fs.FS
+	env              map[string]string // of the Kubefile, for templates
+	kubeVersion      string
+	kubeVersionGiven bool // by the caller: a chart that refuses it is an error
+}

@@ -1,0 +1,140 @@
+package scan
+
+import (
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// isImageKey: the key's value is an image: image, imageName, sidecarImage,
+// init_container_image, image-ref.
+func isImageKey(key string) bool {
+	switch k := flatKey(key); k {
+	case "imagename", "imageref", "imagereference", "imageuri", "imageurl", "img":
+		return true
+	default:
+		return strings.HasSuffix(k, "image")
+	}
+}
+
+// isImageListKey: each element under the key is an image.
+func isImageListKey(key string) bool {
+	return strings.HasSuffix(flatKey(key), "images") || isImageKey(key)
+}
+
+func flatKey(key string) string {
+	return strings.ToLower(strings.NewReplacer("-", "", "_", "", ".", "").Replace(key))
+}
+
+// isArguments: the sequence is a command line.
+func isArguments(key string) bool {
+	k := strings.ToLower(key)
+	return k == "command" || strings.HasSuffix(k, "args") || k == "entrypoint" || k == "cmd"
+}
+
+// scalar looks at a value under a key that no structure explains.
+func (w *walker) scalar(n *yaml.Node, key string, m mode) {
+	value := text(n)
+	if value == "" || m == builtin {
+		return
+	}
+	switch {
+	case strings.Contains(value, "\n"):
+		w.embedded(n, key)
+	case isImageKey(key):
+		w.imageKey(n, key, m)
+	default:
+		w.loose(n, "value of "+orThis(key), false)
+	}
+}
+
+// imageKey takes the value of a key that says image.
+func (w *walker) imageKey(n *yaml.Node, key string, m mode) {
+	value := text(n)
+	if w.seen[n] || n.Tag == "!!int" || n.Tag == "!!float" {
+		return
+	}
+	if strings.Contains(value, unresolved) {
+		w.unresolved(n, value)
+		return
+	}
+	s, ok := shapeOf(value)
+	if !ok || m == data && !s.explicit() {
+		return // plain data: a bare word is the name of anything
+	}
+	w.seen[n] = true
+	c := Suspected
+	if m == custom && s.explicit() {
+		c = Certain
+	}
+	w.report(value, n, c, "value of "+key)
+}
+
+// loose takes a value that may be an image: a pinned one when the name beside
+// it says image, else only one with its registry. Lists with commas and
+// KEY=VALUE are taken apart; text with blanks in it is prose or a command.
+func (w *walker) loose(n *yaml.Node, what string, named bool) {
+	value := strings.TrimSpace(text(n))
+	if strings.ContainsAny(value, "\n{[") {
+		w.embedded(n, what)
+		return
+	}
+	for _, ref := range looseRefs(value, named) {
+		w.report(ref, n, Suspected, what)
+	}
+}
+
+// looseRefs gives the references in one word.
+func looseRefs(value string, named bool) []string {
+	if value == "" || strings.ContainsAny(value, " \t\n") || len(value) > 64<<10 {
+		return nil
+	}
+	var out []string
+	for word := range strings.SplitSeq(value, ",") {
+		for {
+			s, ok := shapeOf(word)
+			if ok && s.pinned() && (s.domain || s.digest || named) {
+				out = append(out, trimRef(word))
+				break
+			}
+			key, rest, more := strings.Cut(word, "=")
+			if !more {
+				break
+			}
+			named = named || strings.Contains(strings.ToLower(key), "image")
+			word = rest
+		}
+	}
+	return out
+}
+
+// arguments takes images out of a command line: --flag=IMAGE, --flag IMAGE,
+// and, in arguments, bare ones with their registry. The bare words of a
+// command are programs and their operands; a word with blanks is a script.
+func (w *walker) arguments(n *yaml.Node, key string) {
+	after := "" // the flag whose value may be the next word
+	for _, item := range n.Content {
+		item = resolve(item)
+		word := text(item)
+		name, _, joined := strings.Cut(word, "=")
+		flag := strings.HasPrefix(word, "-")
+		what := "word of " + key
+		switch {
+		case flag:
+			what = "flag " + name
+		case after != "":
+			name, what = after, "flag "+after
+		case key == "command":
+			continue
+		default:
+			name = ""
+		}
+		for _, ref := range looseRefs(strings.TrimLeft(word, "-"), strings.Contains(strings.ToLower(name), "image")) {
+			w.report(ref, item, Suspected, what)
+		}
+		after = ""
+		if flag && !joined {
+			after = word
+		}
+	}
+}

@@ -1,0 +1,164 @@
+// Package store is the builder's local image store: one content-addressed
+// directory that is the cache of everything downloaded and the home of every
+// cluster image built.
+//
+// On disk it is an OCI image layout, so other tools can read it:
+//
+//	oci-layout, index.json      the layout; index.json names the stored images
+//	blobs/sha256/<hex>          every blob once, whatever it belongs to
+//	images/<escaped name>.json  one Record per cluster image
+//	tmp/                        directories of running sessions, one each
+//	lock                        held shared by users, exclusively by removal
+//
+// It promises that a blob found under its digest was hashed before it got
+// there: a blob is written to a temporary file, verified, synced and renamed.
+// A killed run leaves nothing that counts as a blob, and what it left in tmp/
+// is removed by the next Open.
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+const layoutText = `{"imageLayoutVersion":"1.0.0"}`
+
+// Store is an open image store. It is safe for concurrent use, also by several
+// processes.
+type Store struct {
+	root string
+	lock *os.File
+	run  *session
+}
+
+// DefaultRoot is where the store lies unless the operator says otherwise:
+// $SEALBUILD_ROOT, else /var/lib/sealbuild for root, else
+// $XDG_DATA_HOME/sealbuild.
+func DefaultRoot() (string, error) {
+	if root := os.Getenv("SEALBUILD_ROOT"); root != "" {
+		return filepath.Abs(root)
+	}
+	if os.Geteuid() == 0 && os.Getenv("_CONTAINERS_ROOTLESS_UID") == "" {
+		return "/var/lib/sealbuild", nil
+	}
+	if data := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) {
+		return filepath.Join(data, "sealbuild"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find the image store's place: %w (set SEALBUILD_ROOT)", err)
+	}
+	return filepath.Join(home, ".local", "share", "sealbuild"), nil
+}
+
+// Open opens the store at root, making it when it is not there, and removes
+// what killed runs left behind.
+func Open(root string) (*Store, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, fmt.Errorf("open image store: %w", err)
+	}
+	for _, dir := range []string{"blobs/sha256", "images", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return nil, fmt.Errorf("make image store: %w", err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(root, "oci-layout")); errors.Is(err, fs.ErrNotExist) {
+		if err := writeFile(filepath.Join(root, "oci-layout"), []byte(layoutText)); err != nil {
+			return nil, fmt.Errorf("make image store: %w", err)
+		}
+	}
+	lock, err := os.OpenFile(filepath.Join(root, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open image store: %w", err)
+	}
+	s := &Store{root: root, lock: lock}
+	if err := flock(lock, unix.LOCK_SH); err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("lock image store %s: %w", root, err)
+	}
+	if s.run, err = newSession(filepath.Join(root, "tmp")); err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Root is the store's directory.
+func (s *Store) Root() string { return s.root }
+
+// TempDir makes an empty directory on the store's own filesystem. It is
+// removed by Close, or by the next Open when this process is killed.
+func (s *Store) TempDir(prefix string) (string, error) {
+	dir, err := os.MkdirTemp(s.run.dir, prefix+"-")
+	if err != nil {
+		return "", fmt.Errorf("make temporary directory: %w", err)
+	}
+	return dir, nil
+}
+
+// Close removes the session's temporary files and gives up the lock.
+func (s *Store) Close() error {
+	return errors.Join(s.run.close(), s.lock.Close())
+}
+
+// blobPath is where a blob lies; d must be valid.
+func (s *Store) blobPath(d digest.Digest) string {
+	return filepath.Join(s.root, "blobs", string(d.Algorithm()), d.Encoded())
+}
+
+// flock takes the lock and lets signals interrupt neither of them.
+func flock(f *os.File, how int) error {
+	for {
+		err := unix.Flock(int(f.Fd()), how)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// writeFile replaces a small file as a whole: temporary file beside it, sync,
+// rename, sync of the directory.
+func writeFile(path string, data []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if err := f.Chmod(0o644); err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes renames in dir survive a power cut.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

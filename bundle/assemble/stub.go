@@ -1,0 +1,135 @@
+package assemble
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
+)
+
+// StubError says that no installer was found, and where it was looked for.
+type StubError struct {
+	Platform string
+	Tried    []string // "path: why not"
+}
+
+func (e *StubError) Error() string {
+	return fmt.Sprintf("no sealinstall for %s; give one with --stub FILE. Looked at:\n  %s", e.Platform, strings.Join(e.Tried, "\n  "))
+}
+
+// installer is the executable that goes in front of a bundle.
+type installer struct {
+	path string
+	data []byte
+}
+
+func (i installer) open() io.Reader { return bytes.NewReader(i.data) }
+
+// findStub reads the installer of a platform: the file given, or the first
+// that fits of those shipped with the running sealbuild.
+func findStub(given string, platform v1.Platform) (installer, error) {
+	if given != "" {
+		data, err := readStub(given, platform)
+		if err != nil {
+			return installer{}, fmt.Errorf("installer %s: %w", given, err)
+		}
+		return installer{path: given, data: data}, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return installer{}, fmt.Errorf("find the installer: %w (give it with --stub FILE)", err)
+	}
+	if real, err := filepath.EvalSymlinks(self); err == nil {
+		self = real
+	}
+	missing := &StubError{Platform: pull.Format(platform)}
+	for _, path := range stubPlaces(filepath.Dir(self), platform) {
+		data, err := readStub(path, platform)
+		if err == nil {
+			return installer{path: path, data: data}, nil
+		}
+		var pe *os.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
+		missing.Tried = append(missing.Tried, fmt.Sprintf("%s: %v", path, err))
+	}
+	return installer{}, missing
+}
+
+// stubPlaces lists where installers are shipped: beside sealbuild, and in the
+// libexec directory of an installed package.
+func stubPlaces(dir string, p v1.Platform) []string {
+	full := "sealinstall-" + strings.ReplaceAll(pull.Format(p), "/", "-")
+	libexec := filepath.Join(filepath.Dir(dir), "libexec", "sealbuild")
+	return []string{
+		filepath.Join(dir, full),
+		filepath.Join(dir, "sealinstall"),
+		filepath.Join(libexec, full),
+		filepath.Join(libexec, "sealinstall"),
+	}
+}
+
+// readStub reads an installer and checks that it is an executable of the
+// platform. One that is itself a bundle gives its stub alone.
+func readStub(path string, platform v1.Platform) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	content := io.NewSectionReader(f, 0, fi.Size())
+	whole, err := bundle.Open(f, fi.Size())
+	switch {
+	case err == nil:
+		content = whole.Stub()
+	case !errors.Is(err, bundle.ErrNotBundle):
+		return nil, err
+	}
+	if content.Size() > bundle.MaxStubSize {
+		return nil, fmt.Errorf("%d bytes are more than an installer may have (%d)", content.Size(), int64(bundle.MaxStubSize))
+	}
+	if err := checkMachine(content, platform); err != nil {
+		return nil, err
+	}
+	data := make([]byte, content.Size())
+	if _, err := content.ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return data, nil
+}
+
+// checkMachine compares an ELF header with a platform.
+func checkMachine(r io.ReaderAt, p v1.Platform) error {
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return fmt.Errorf("not a Linux executable: %w", err)
+	}
+	machines := map[elf.Machine]string{
+		elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64", elf.EM_ARM: "arm", elf.EM_386: "386",
+		elf.EM_RISCV: "riscv64", elf.EM_S390: "s390x", elf.EM_PPC64: "ppc64le", elf.EM_LOONGARCH: "loong64",
+	}
+	if got := machines[f.Machine]; got != p.Architecture {
+		return fmt.Errorf("built for %s (%s), not for %s", f.Machine, got, p.Architecture)
+	}
+	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
+		return fmt.Errorf("an ELF file of type %s is no executable", f.Type)
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+// Package upstreamtest runs a real registry on loopback for tests, behind a
+// proxy that counts what is asked and misbehaves on request.
+package upstreamtest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/containers/image/v5/types"
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
+)
+
+// Upstream is a real registry behind a proxy that counts, and misbehaves on
+// request.
+type Upstream struct {
+	Host string // host:port, plain HTTP
+
+	mu     sync.Mutex
+	count  map[string]int                                    // "GET blob", "GET manifest", …
+	before func(w http.ResponseWriter, r *http.Request) bool // true: answered
+}
+
+// New starts a registry that ends with the test.
+func New(t testing.TB) *Upstream {
+	t.Helper()
+	logrus.SetLevel(logrus.PanicLevel) // the registry logs every request
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	app := handlers.NewApp(t.Context(), &configuration.Configuration{
+		Storage: configuration.Storage{"inmemory": configuration.Parameters{}},
+	})
+	u := &Upstream{count: map[string]int{}}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		kind := "other"
+		switch {
+		case strings.Contains(r.URL.Path, "/blobs/"):
+			kind = "blob"
+		case strings.Contains(r.URL.Path, "/manifests/"):
+			kind = "manifest"
+		}
+		u.mu.Lock()
+		u.count[r.Method+" "+kind]++
+		before := u.before
+		u.mu.Unlock()
+		if before != nil && before(w, r) {
+			return
+		}
+		app.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	u.Host = strings.TrimPrefix(srv.URL, "http://")
+	return u
+}
+
+// Counts returns what was asked since the last call.
+func (u *Upstream) Counts() map[string]int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	c := u.count
+	u.count = map[string]int{}
+	return c
+}
+
+// Misbehave gives requests to f first; those it answers go no further. nil
+// ends it.
+func (u *Upstream) Misbehave(f func(w http.ResponseWriter, r *http.Request) bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.before = f
+}
+
+// Ref is the full reference of an image here.
+func (u *Upstream) Ref(name string) string { return u.Host + "/" + name }
+
+// System is a configuration that reaches the registry and reads no file of
+// the machine.
+func (u *Upstream) System() *types.SystemContext {
+	return &types.SystemContext{
+		DockerInsecureSkipTLSVerify: types.OptionalBoolTrue,
+		SystemRegistriesConfPath:    "/dev/null",
+		SystemRegistriesConfDirPath: "/nonexistent",
+		AuthFilePath:                "/nonexistent",
+	}
+}
+
+func (u *Upstream) put(t testing.TB, path, mediaType string, body []byte) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+u.Host+path, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", mediaType)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusCreated {
+		text, _ := io.ReadAll(res.Body)
+		t.Fatalf("PUT %s: %s %s", path, res.Status, text)
+	}
+}
+
+func (u *Upstream) pushBlob(t testing.TB, repo string, data []byte) v1.Descriptor {
+	t.Helper()
+	res, err := http.Post("http://"+u.Host+"/v2/"+repo+"/blobs/uploads/", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	d := digest.FromBytes(data)
+	loc, err := res.Location()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := loc.Query()
+	q.Set("digest", d.String())
+	u.put(t, loc.Path+"?"+q.Encode(), "application/octet-stream", data)
+	return v1.Descriptor{Digest: d, Size: int64(len(data))}
+}
+
+// PushImage uploads an image for a platform and returns its manifest's
+// descriptor. tag may be empty: it is then only known by its digest.
+func (u *Upstream) PushImage(t testing.TB, repo, tag string, p v1.Platform, layers ...[]byte) v1.Descriptor {
+	t.Helper()
+	m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
+	config := v1.Image{Platform: p, RootFS: v1.RootFS{Type: "layers"}}
+	for _, l := range layers {
+		d := u.pushBlob(t, repo, l)
+		d.MediaType = v1.MediaTypeImageLayerGzip
+		m.Layers = append(m.Layers, d)
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, d.Digest)
+	}
+	m.Config = u.pushBlob(t, repo, encode(t, config))
+	m.Config.MediaType = v1.MediaTypeImageConfig
+	raw := encode(t, m)
+	d := v1.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw)), Platform: &p}
+	if tag == "" {
+		tag = d.Digest.String()
+	}
+	u.put(t, "/v2/"+repo+"/manifests/"+tag, m.MediaType, raw)
+	return d
+}
+
+// PushIndex uploads an index of images.
+func (u *Upstream) PushIndex(t testing.TB, repo, tag string, children ...v1.Descriptor) digest.Digest {
+	t.Helper()
+	raw := encode(t, v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: children})
+	u.put(t, "/v2/"+repo+"/manifests/"+tag, v1.MediaTypeImageIndex, raw)
+	return digest.FromBytes(raw)
+}
+
+func encode(t testing.TB, v any) []byte {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// Layer is n bytes that no other seed gives.
+func Layer(seed string, n int) []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprint(z, digest.FromString(fmt.Sprint(seed, i)))
+		z.Flush()
+	}
+	z.Close()
+	return b.Bytes()
+}
