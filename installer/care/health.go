@@ -1,0 +1,58 @@
+package care
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+// Check asks the virtual address until it answers or ctx ends.
+func Check(ctx context.Context, vip netip.AddrPort) error {
+	probe := httpProbe(Config{HealthPath: DefaultHealthPath})
+	for {
+		pctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
+		err := probe(pctx, vip)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the virtual address %s does not answer: %w (can this host reach port 6443 of the masters?)", vip, err)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// httpProbe asks a server's health path. The server's certificate is not
+// checked: a node may have no CA yet, nothing secret is sent, and an impostor
+// who answers here still fails the TLS handshake of every real client.
+func httpProbe(c Config) func(context.Context, netip.AddrPort) error {
+	client := &http.Client{Transport: &http.Transport{
+		Proxy:             nil,                                   // the environment's proxies are never for cluster hosts
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // see above
+		DisableKeepAlives: true,                                  // a kept connection would hide a server that takes no new ones
+	}}
+	return func(ctx context.Context, addr netip.AddrPort) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr.String()+c.HealthPath, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		// Drained so that the server sees a finished request; its text is not used.
+		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10))
+		// 401 and 403 come from a live server with anonymous access turned off.
+		if resp.StatusCode >= 400 && resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+			return fmt.Errorf("%s answered %s", c.HealthPath, resp.Status)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,200 @@
+package certs
+
+import (
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+)
+
+// File is a file of a master; Path is relative to /etc/kubernetes.
+type File struct {
+	Path    string
+	Mode    fs.FileMode
+	Content []byte
+}
+
+// MasterInput is what the certificates of one master depend on.
+type MasterInput struct {
+	Hostname       string
+	IP             netip.Addr
+	APISANs        []string // further names and addresses of the API server
+	EtcdSANs       []string // further names and addresses of etcd's server and peer
+	ServiceSubnets []netip.Prefix
+	DNSDomain      string // cluster.local
+	Endpoint       string // HOST:PORT in kubeconfigs
+	ClusterName    string // in kubeconfigs
+	SuperAdmin     bool   // Kubernetes 1.29 and later: admin.conf is an ordinary administrator, super-admin.conf beyond RBAC
+	WithSuperAdmin bool   // write super-admin.conf: on the first master only, as kubeadm does
+}
+
+var (
+	serverAuth = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	clientAuth = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	bothAuth   = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+)
+
+// MasterFiles returns everything that kubeadm would make below /etc/kubernetes
+// on a master, keys 0600.
+func (p *PKI) MasterFiles(in MasterInput) ([]File, error) {
+	dir := path.Join("hosts", in.IP.String())
+	var files []File
+	for _, a := range []string{kubernetesCA, frontProxyCA, etcdCA} {
+		files = append(files, pairFiles("pki/"+a, p.authorities[a])...)
+	}
+	files = append(files, File{"pki/sa.key", 0o600, p.saPrivate}, File{"pki/sa.pub", 0o644, p.saPublic})
+	for _, l := range in.leaves() {
+		pair, err := p.cached(path.Join(dir, l.name), l.authority, l.profile)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %s of %s: %w", l.name, in.IP, err)
+		}
+		files = append(files, pairFiles("pki/"+l.name, pair)...)
+	}
+	for _, k := range in.kubeconfigs() {
+		pair, err := p.cached(path.Join(dir, k.name), kubernetesCA, profile{commonName: k.user, organization: k.groups, usages: clientAuth})
+		if err != nil {
+			return nil, fmt.Errorf("kubeconfig %s of %s: %w", k.name, in.IP, err)
+		}
+		files = append(files, File{k.name + ".conf", 0o600, p.kubeconfig(in, k.user, pair)})
+	}
+	return files, nil
+}
+
+func pairFiles(name string, pair *Pair) []File {
+	return []File{{name + ".crt", 0o644, pair.CertPEM}, {name + ".key", 0o600, pair.KeyPEM}}
+}
+
+type namedLeaf struct {
+	name, authority string
+	profile         profile
+}
+
+func (in MasterInput) leaves() []namedLeaf {
+	domain := in.DNSDomain
+	if domain == "" {
+		domain = "cluster.local"
+	}
+	api := profile{commonName: "kube-apiserver", usages: serverAuth}
+	api.add(in.Hostname, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc."+domain, "localhost", in.IP.String(), "127.0.0.1")
+	for _, s := range in.ServiceSubnets {
+		api.add(s.Masked().Addr().Next().String())
+	}
+	api.add(in.APISANs...)
+	etcd := profile{commonName: in.Hostname, usages: bothAuth}
+	etcd.add(in.Hostname, "localhost", in.IP.String(), "127.0.0.1", "::1")
+	etcd.add(in.EtcdSANs...)
+	return []namedLeaf{
+		{"apiserver", kubernetesCA, api},
+		{"apiserver-kubelet-client", kubernetesCA, profile{commonName: "kube-apiserver-kubelet-client", organization: []string{in.adminGroup()}, usages: clientAuth}},
+		{"front-proxy-client", frontProxyCA, profile{commonName: "front-proxy-client", usages: clientAuth}},
+		{"apiserver-etcd-client", etcdCA, profile{commonName: "kube-apiserver-etcd-client", usages: clientAuth}},
+		{"etcd/server", etcdCA, etcd},
+		{"etcd/peer", etcdCA, etcd},
+		{"etcd/healthcheck-client", etcdCA, profile{commonName: "kube-etcd-healthcheck-client", usages: clientAuth}},
+	}
+}
+
+// add puts names and addresses in their places, each once.
+func (p *profile) add(names ...string) {
+	for _, n := range names {
+		if a, err := netip.ParseAddr(n); err == nil {
+			if !slices.Contains(p.addresses, a) {
+				p.addresses = append(p.addresses, a)
+			}
+		} else if n != "" && !slices.Contains(p.names, n) {
+			p.names = append(p.names, n)
+		}
+	}
+}
+
+// adminGroup is the group of administrators: since 1.29 one that RBAC rules are made for.
+func (in MasterInput) adminGroup() string {
+	if in.SuperAdmin {
+		return "kubeadm:cluster-admins"
+	}
+	return "system:masters"
+}
+
+type kubeconfigUser struct {
+	name, user string
+	groups     []string
+}
+
+func (in MasterInput) kubeconfigs() []kubeconfigUser {
+	users := []kubeconfigUser{
+		{"admin", "kubernetes-admin", []string{in.adminGroup()}},
+		{"controller-manager", "system:kube-controller-manager", nil},
+		{"scheduler", "system:kube-scheduler", nil},
+	}
+	if in.SuperAdmin && in.WithSuperAdmin {
+		users = append(users, kubeconfigUser{"super-admin", "kubernetes-super-admin", []string{"system:masters"}})
+	}
+	return users
+}
+
+// server is the API server a kubeconfig names. The controllers of a master ask
+// the API server beside them, as kubeadm has it: they must work when every
+// other master is gone, whatever the shared name means there at the time.
+func (in MasterInput) server(user string) string {
+	if strings.HasPrefix(user, "system:kube-") {
+		if _, port, err := net.SplitHostPort(in.Endpoint); err == nil {
+			return net.JoinHostPort(in.IP.String(), port)
+		}
+	}
+	return in.Endpoint
+}
+
+func (p *PKI) kubeconfig(in MasterInput, user string, pair *Pair) []byte {
+	b64 := base64.StdEncoding.EncodeToString
+	name := in.ClusterName
+	if name == "" {
+		name = "kubernetes"
+	}
+	return fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+clusters:
+- name: %[1]s
+  cluster:
+    certificate-authority-data: %[3]s
+    server: https://%[6]s
+contexts:
+- name: %[2]s@%[1]s
+  context:
+    cluster: %[1]s
+    user: %[2]s
+current-context: %[2]s@%[1]s
+preferences: {}
+users:
+- name: %[2]s
+  user:
+    client-certificate-data: %[4]s
+    client-key-data: %[5]s
+`, name, user, b64(p.authorities[kubernetesCA].CertPEM), b64(pair.CertPEM), b64(pair.KeyPEM), in.server(user))
+}
+
+// RegistryCA is the certificate that clients of the registry trust, PEM.
+func (p *PKI) RegistryCA() []byte { return p.authorities[registryCA].CertPEM }
+
+// RegistryAuthority is the registry's CA with its key, PEM: what a machine needs
+// to make certificates for further registry hosts.
+func (p *PKI) RegistryAuthority() (certPEM, keyPEM []byte) {
+	ca := p.authorities[registryCA]
+	return ca.CertPEM, ca.KeyPEM
+}
+
+// Registry returns the certificate and key, PEM, of the registry on a host that
+// is reached under the given names and addresses.
+func (p *PKI) Registry(host string, names ...string) (certPEM, keyPEM []byte, err error) {
+	prof := profile{commonName: "sealos-registry", usages: serverAuth}
+	prof.add(append([]string{host, "127.0.0.1", "localhost"}, names...)...)
+	pair, err := p.cached(path.Join("hosts", host, "registry"), registryCA, prof)
+	if err != nil {
+		return nil, nil, fmt.Errorf("certificate of the registry on %s: %w", host, err)
+	}
+	return pair.CertPEM, pair.KeyPEM, nil
+}

@@ -1,0 +1,175 @@
+package certs
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Names of the authorities, which are also their files below the directory.
+const (
+	kubernetesCA = "ca"
+	frontProxyCA = "front-proxy-ca"
+	etcdCA       = "etcd/ca"
+	registryCA   = "registry-ca"
+)
+
+// PKI is the certificates of one cluster, kept in a directory of this machine
+// (0700, keys 0600).
+type PKI struct {
+	dir         string
+	validity    time.Duration
+	authorities map[string]*Pair
+	saPrivate   []byte
+	saPublic    []byte
+}
+
+// LoadOrCreate opens the directory and makes the authorities it lacks. A CA
+// that is there is taken over, whoever made it; one that cannot be read, or
+// whose key is missing, is an error and never replaced, since everything
+// signed by it would become worthless.
+func LoadOrCreate(dir string, validity time.Duration) (*PKI, error) {
+	if validity <= 0 {
+		validity = DefaultValidity
+	}
+	p := &PKI{dir: dir, validity: validity, authorities: map[string]*Pair{}}
+	for _, a := range []struct{ file, commonName string }{
+		{kubernetesCA, "kubernetes"}, {frontProxyCA, "front-proxy-ca"}, {etcdCA, "etcd-ca"}, {registryCA, "sealos-registry-ca"},
+	} {
+		pair, err := p.load(a.file)
+		if errors.Is(err, fs.ErrNotExist) {
+			if pair, err = newCA(a.commonName, validity); err == nil {
+				err = p.store(a.file, pair)
+			}
+		}
+		if err == nil {
+			err = pair.usable()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("certificate authority %s: %w", filepath.Join(dir, a.file+".crt"), err)
+		}
+		p.authorities[a.file] = pair
+	}
+	if err := p.loadServiceAccounts(); err != nil {
+		return nil, fmt.Errorf("service account key in %s: %w", dir, err)
+	}
+	return p, nil
+}
+
+// CAHash is the discovery hash of the Kubernetes CA.
+func (p *PKI) CAHash() (string, error) { return hashOf(p.authorities[kubernetesCA].Cert), nil }
+
+// load reads a pair of the directory. It is not there only when both files are missing.
+func (p *PKI) load(name string) (*Pair, error) {
+	cert, certErr := os.ReadFile(filepath.Join(p.dir, name+".crt"))
+	key, keyErr := os.ReadFile(filepath.Join(p.dir, name+".key"))
+	switch {
+	case errors.Is(certErr, fs.ErrNotExist):
+		// The key is written first, so one without a certificate is a run that was cut off.
+		return nil, certErr
+	case certErr != nil:
+		return nil, certErr
+	case errors.Is(keyErr, fs.ErrNotExist):
+		// Not fs.ErrNotExist: a certificate that is there must not be replaced.
+		return nil, errKeyMissing
+	case keyErr != nil:
+		return nil, fmt.Errorf("read its key: %w", keyErr)
+	}
+	return parsePair(cert, key)
+}
+
+var errKeyMissing = errors.New("its key is missing; put the key beside the certificate, or remove both to have new ones made")
+
+func (p *PKI) store(name string, pair *Pair) error {
+	if err := p.write(name+".key", pair.KeyPEM); err != nil {
+		return err
+	}
+	return p.write(name+".crt", pair.CertPEM)
+}
+
+// write replaces a file atomically and durably, readable by its owner alone.
+func (p *PKI) write(name string, data []byte) (err error) {
+	path := filepath.Join(p.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*") // 0600 from its first moment
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name()) // the cause is being reported
+		}
+	}()
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// loadServiceAccounts reads or makes the key pair that signs service account tokens.
+func (p *PKI) loadServiceAccounts() error {
+	private, err := os.ReadFile(filepath.Join(p.dir, "sa.key"))
+	if errors.Is(err, fs.ErrNotExist) {
+		// The public key is written last: one alone means that the key was lost.
+		if _, err := os.Stat(filepath.Join(p.dir, "sa.pub")); err == nil {
+			return errors.New("sa.key is missing and sa.pub is there; put sa.key back, or remove sa.pub to have new ones made")
+		}
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return err
+		}
+		if private, err = encodeKey(key); err != nil {
+			return err
+		}
+		if err := p.write("sa.key", private); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	signer, err := parseKey(private)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKIXPublicKey(signer.Public())
+	if err != nil {
+		return err
+	}
+	p.saPrivate, p.saPublic = private, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	if old, err := os.ReadFile(filepath.Join(p.dir, "sa.pub")); err == nil && bytes.Equal(old, p.saPublic) {
+		return nil
+	}
+	return p.write("sa.pub", p.saPublic)
+}
+
+// cached returns the leaf of that name when it still fits, else a new one.
+func (p *PKI) cached(name, authority string, prof profile) (*Pair, error) {
+	ca := p.authorities[authority]
+	if old, err := p.load(name); err == nil && old.fits(ca, prof) {
+		return old, nil
+	}
+	pair, err := ca.leaf(prof, p.validity)
+	if err != nil {
+		return nil, err
+	}
+	return pair, p.store(name, pair)
+}

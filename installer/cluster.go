@@ -1,0 +1,158 @@
+package installer
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+)
+
+// Defaults that users of the reference system know.
+const (
+	DefaultName     = "default"
+	DefaultVIP      = "10.103.97.2"
+	APIServerDomain = "apiserver.cluster.local"
+	APIServerPort   = 6443
+	DefaultSSHPort  = 22
+	DefaultUser     = "root"
+)
+
+// SSH is how hosts are logged in to. Empty fields take the cluster's value,
+// then the default. Password and KeyPassphrase live in memory only.
+type SSH struct {
+	User          string
+	Password      string
+	KeyFile       string
+	KeyPassphrase string
+	Port          int
+}
+
+// or fills the empty fields of s from base.
+func (s SSH) or(base SSH) SSH {
+	if s.User == "" {
+		s.User = base.User
+	}
+	if s.Password == "" {
+		s.Password = base.Password
+	}
+	if s.KeyPassphrase == "" && (s.KeyFile == "" || s.KeyFile == base.KeyFile) {
+		s.KeyPassphrase = base.KeyPassphrase
+	}
+	if s.KeyFile == "" {
+		s.KeyFile = base.KeyFile
+	}
+	if s.Port == 0 {
+		s.Port = base.Port
+	}
+	return s
+}
+
+// Host is one machine of the cluster as it is wanted.
+type Host struct {
+	IP     netip.Addr
+	Master bool
+	SSH    SSH // complete: every field resolved
+	Env    map[string]string
+}
+
+// Cluster is what the operator wants: read once, validated once, then only read.
+type Cluster struct {
+	Name    string
+	Images  []string // cluster images by name; empty = all that the bundle holds
+	Hosts   []Host   // masters first, in the order given; Hosts[0] is master0
+	SSH     SSH
+	Env     map[string]string
+	Command []string // replaces the CMD of the first application image
+	Configs []Config
+	Kubeadm [][]byte // kubeadm, kubelet and kube-proxy documents of the user
+}
+
+// Masters returns the control-plane hosts, master0 first.
+func (c *Cluster) Masters() []Host { return c.filter(true) }
+
+// Nodes returns the worker hosts.
+func (c *Cluster) Nodes() []Host { return c.filter(false) }
+
+func (c *Cluster) filter(master bool) []Host {
+	var out []Host
+	for _, h := range c.Hosts {
+		if h.Master == master {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// MasterIPs returns the addresses of all masters, master0 first.
+func (c *Cluster) MasterIPs() []string {
+	var out []string
+	for _, h := range c.Masters() {
+		out = append(out, h.IP.String())
+	}
+	return out
+}
+
+// nameForm is a DNS label: the name becomes a directory and a part of unit names.
+var nameForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+// Complete fills in defaults, orders masters first and checks what can be
+// checked without a machine. Every problem is reported, not the first one.
+func (c *Cluster) Complete() error {
+	var errs []error
+	if c.Name == "" {
+		c.Name = DefaultName
+	}
+	if !nameForm.MatchString(c.Name) {
+		errs = append(errs, fmt.Errorf("cluster name %q: expected lower-case letters, digits and '-', at most 63", c.Name))
+	}
+	c.SSH = c.SSH.or(SSH{User: DefaultUser, Port: DefaultSSHPort})
+	if c.Env == nil {
+		c.Env = map[string]string{}
+	}
+	slices.SortStableFunc(c.Hosts, func(a, b Host) int {
+		switch {
+		case a.Master == b.Master:
+			return 0
+		case a.Master:
+			return -1
+		}
+		return 1
+	})
+	seen := map[netip.Addr]bool{}
+	for i := range c.Hosts {
+		h := &c.Hosts[i]
+		h.SSH = h.SSH.or(c.SSH)
+		h.Env = maps.Clone(h.Env)
+		if !h.IP.IsValid() {
+			errs = append(errs, errors.New("a host without an address"))
+			continue
+		}
+		if seen[h.IP] {
+			errs = append(errs, fmt.Errorf("host %s is given twice (a host is a master or a node, once)", h.IP))
+		}
+		seen[h.IP] = true
+	}
+	if len(c.Masters()) == 0 {
+		errs = append(errs, errors.New("no master: give at least one address with --masters"))
+	}
+	return errors.Join(errs...)
+}
+
+// Warnings returns what is unusual but allowed.
+func (c *Cluster) Warnings() []string {
+	if n := len(c.Masters()); n > 0 && n%2 == 0 {
+		return []string{fmt.Sprintf("%d masters: an even number tolerates no more failures than %d; etcd needs a majority", n, n-1)}
+	}
+	return nil
+}
+
+// MergeEnv lays maps over each other; later ones win.
+func MergeEnv(layers ...map[string]string) map[string]string {
+	out := map[string]string{}
+	for _, l := range layers {
+		maps.Copy(out, l)
+	}
+	return out
+}

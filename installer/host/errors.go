@@ -1,0 +1,67 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// What went wrong between here and a host, for errors.Is. ErrUnreachable may pass when
+// tried again; the others need the operator.
+var (
+	ErrUnreachable = errors.New("host is unreachable")
+	ErrAuth        = errors.New("login refused")
+	ErrHostKey     = errors.New("host key not accepted")
+	ErrSudo        = errors.New("no passwordless sudo")
+)
+
+// Error is a failure to reach or use a host. It wraps one of the sentinels above and, where there is one, the cause.
+type Error struct {
+	Host   string // as given by the operator
+	Kind   error  // ErrUnreachable, ErrAuth, ErrHostKey or ErrSudo
+	Err    error  // the cause; may be nil
+	Remedy string // what the operator can do
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %v", e.Host, e.Kind)
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	if e.Remedy != "" {
+		fmt.Fprintf(&b, " (%s)", e.Remedy)
+	}
+	return b.String()
+}
+
+// Unwrap gives the kind and the cause.
+func (e *Error) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.Err}
+}
+
+// ExitError is a command that ran and did not succeed.
+type ExitError struct {
+	Host   string
+	Argv   []string
+	Code   int    // exit status; -1 if a signal ended it
+	Signal string // name of that signal without SIG, or empty
+	Stderr string // last lines of stderr
+}
+
+func (e *ExitError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s: ", e.Host, Quote(e.Argv...))
+	if e.Signal != "" {
+		fmt.Fprintf(&b, "ended by signal %s", e.Signal)
+	} else {
+		fmt.Fprintf(&b, "exit status %d", e.Code)
+	}
+	if s := strings.TrimSpace(e.Stderr); s != "" {
+		fmt.Fprintf(&b, ": %s", s)
+	}
+	return b.String()
+}

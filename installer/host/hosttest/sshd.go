@@ -1,0 +1,129 @@
+package hosttest
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// SSHD is a real sshd that runs for one test.
+type SSHD struct {
+	Address string
+	Port    int
+	KeyFile string        // a private key that root may log in with
+	HostKey ssh.PublicKey // ed25519
+	cmd     *exec.Cmd
+}
+
+// StartSSHD runs this machine's sshd on 127.0.0.1 or another address of 127.0.0.0/8, with keys and
+// configuration of its own, and skips the test where that cannot be. extra are lines of sshd_config.
+func StartSSHD(t testing.TB, address string, extra ...string) *SSHD {
+	t.Helper()
+	const program = "/usr/sbin/sshd"
+	if _, err := os.Stat(program); err != nil {
+		t.Skipf("no sshd on this machine (package openssh-server): %v", err)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("sshd lets in another user than its own only as root")
+	}
+	// A directory that belongs to root all the way up is what sshd wants of its privilege separation.
+	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
+		t.Skipf("sshd needs /run/sshd: %v", err)
+	}
+	dir := t.TempDir()
+	hostKey := writeKey(t, filepath.Join(dir, "host"))
+	userKey := writeKey(t, filepath.Join(dir, "user"))
+	authorized := filepath.Join(dir, "authorized")
+	if err := os.WriteFile(authorized, ssh.MarshalAuthorizedKey(userKey), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	port := freePort(t, address)
+	// sshd takes the first value it finds of a keyword.
+	lines := append(extra[:len(extra):len(extra)],
+		"ListenAddress "+address, fmt.Sprintf("Port %d", port), "HostKey "+filepath.Join(dir, "host"),
+		"AuthorizedKeysFile "+authorized, "StrictModes no", "PermitRootLogin yes", "PasswordAuthentication yes",
+		"PidFile none", "UsePAM no", "UseDNS no", "LogLevel ERROR",
+	)
+	config := filepath.Join(dir, "config")
+	if err := os.WriteFile(config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	cmd := exec.Command(program, "-D", "-e", "-f", config)
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if t.Failed() && log.Len() > 0 {
+			t.Logf("sshd said: %s", log.Bytes())
+		}
+	})
+	s := &SSHD{Address: address, Port: port, KeyFile: filepath.Join(dir, "user"), HostKey: hostKey, cmd: cmd}
+	s.waitUntilUp(t)
+	return s
+}
+
+// waitUntilUp reads sshd's banner, which it sends once it serves.
+func (s *SSHD) waitUntilUp(t testing.TB) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for time.Now().Before(deadline) {
+		conn, err := net.Dial("tcp", net.JoinHostPort(s.Address, strconv.Itoa(s.Port)))
+		if err != nil {
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		line, _ := bufio.NewReader(conn).ReadString('\n')
+		conn.Close()
+		if strings.HasPrefix(line, "SSH-2.0-") {
+			return
+		}
+	}
+	t.Fatal("sshd does not answer")
+}
+
+func writeKey(t testing.TB, path string) ssh.PublicKey {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(private, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer.PublicKey()
+}
+
+func freePort(t testing.TB, address string) int {
+	t.Helper()
+	l, err := net.Listen("tcp", address+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}

@@ -1,0 +1,185 @@
+package host
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// putScript receives a file. Its stdin is the content followed by 64 hex digits, its sha256: a
+// connection that is cut leaves a tail that cannot match, whatever was cut off.
+// Arguments: path, octal mode, the sha256 if it is known beforehand or "-".
+// It prints "same" and ends if the file is there already, else "send" before it reads.
+const putScript = `set -u
+path=$1 mode=$2 want=$3
+dir=$(dirname -- "$path")
+sum() { s=$(sha256sum < "$1") && printf %s "${s%% *}"; }
+if [ -d "$path" ] && [ ! -L "$path" ]; then echo "$path is a directory" >&2; exit 21; fi
+if [ "$want" != - ] && [ -f "$path" ] && [ ! -L "$path" ] && [ "$(sum "$path")" = "$want" ]; then
+	chmod -- "$mode" "$path" || exit
+	echo same
+	exit 0
+fi
+(umask 022 && mkdir -p -- "$dir") || exit
+umask 077
+temp=$(mktemp "$dir/.sealinstall-XXXXXXXX") || exit
+trap 'rm -f -- "$temp"' EXIT
+trap 'exit 75' HUP INT TERM PIPE
+echo send
+cat > "$temp" || exit
+got=$(tail -c 64 "$temp") || exit
+truncate -s -64 "$temp" || exit 74
+[ "$(sum "$temp")" = "$got" ] || { echo "the bytes that arrived do not have the sha256 they were sent with" >&2; exit 74; }
+# Where SELinux is enforced, systemd starts only what is labelled as a program.
+case $mode in *[1357]??) ! command -v chcon >/dev/null || chcon -t bin_t "$temp" 2>/dev/null;; esac
+chmod -- "$mode" "$temp" && { sync "$temp" 2>/dev/null || sync; } && mv -f -- "$temp" "$path" && { sync "$dir" 2>/dev/null || sync; }
+`
+
+// putThrough puts a file by running the script on h as root.
+func putThrough(ctx context.Context, h runner, name string, mode fs.FileMode, r io.Reader) error {
+	if err := checkPut(name); err != nil {
+		return fmt.Errorf("%s: %w", h.Name(), err)
+	}
+	known, err := digestOf(r)
+	if err != nil {
+		return fmt.Errorf("%s: put %s: %w", h.Name(), name, err)
+	}
+	want := "-"
+	if known != "" {
+		want = known.Encoded()
+	}
+	answer := newFirstWord()
+	err = h.Run(ctx, Cmd{
+		Argv:   []string{"/bin/sh", "-c", putScript, "sealinstall-put", name, fmt.Sprintf("%04o", octal(mode)), want},
+		Stdin:  &trailed{wait: answer.done, word: answer.get, hash: sha256.New(), r: r},
+		Stdout: answer,
+		Root:   true,
+	})
+	answer.close() // a script that ended without an answer leaves the input waiting
+	if err != nil {
+		return fmt.Errorf("put %s: %w", name, err)
+	}
+	if w := answer.get(); w != "same" && w != "send" {
+		return fmt.Errorf("%s: put %s: the host answered %q", h.Name(), name, w)
+	}
+	return nil
+}
+
+func checkPut(name string) error {
+	if !path.IsAbs(name) || path.Clean(name) != name || name == "/" || strings.ContainsRune(name, 0) {
+		return fmt.Errorf("put %q: want a clean absolute path", name)
+	}
+	return nil
+}
+
+// octal is a mode as chmod takes it.
+func octal(mode fs.FileMode) uint32 {
+	bits := uint32(mode.Perm())
+	for _, b := range []struct {
+		mode fs.FileMode
+		bit  uint32
+	}{{fs.ModeSetuid, 0o4000}, {fs.ModeSetgid, 0o2000}, {fs.ModeSticky, 0o1000}} {
+		if mode&b.mode != 0 {
+			bits |= b.bit
+		}
+	}
+	return bits
+}
+
+// digestOf reads what can be read twice, and leaves it where it was. Empty means it cannot.
+func digestOf(r io.Reader) (digest.Digest, error) {
+	s, ok := r.(io.Seeker)
+	if !ok {
+		return "", nil
+	}
+	at, err := s.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return "", nil // a pipe is a file too, and cannot be read twice
+	}
+	d, err := digest.SHA256.FromReader(r)
+	if err != nil {
+		return "", err
+	}
+	_, err = s.Seek(at, io.SeekStart)
+	return d, err
+}
+
+// trailed waits for the far side's word, then reads r and after it the digest of what was read.
+type trailed struct {
+	wait <-chan struct{}
+	word func() string
+	r    io.Reader
+	hash interface {
+		io.Writer
+		Sum([]byte) []byte
+	}
+	trailer *bytes.Reader
+}
+
+func (t *trailed) Read(p []byte) (int, error) {
+	<-t.wait
+	if t.word() != "send" {
+		return 0, io.EOF
+	}
+	if t.trailer != nil {
+		return t.trailer.Read(p)
+	}
+	n, err := t.r.Read(p)
+	t.hash.Write(p[:n])
+	if errors.Is(err, io.EOF) {
+		t.trailer = bytes.NewReader([]byte(hex.EncodeToString(t.hash.Sum(nil))))
+		err = nil
+	}
+	return n, err
+}
+
+// firstWord is a writer that keeps the first line that is an answer. What a login's start-up files print before it is passed over.
+type firstWord struct {
+	done chan struct{}
+	in   *io.PipeWriter
+	word chan string
+}
+
+func newFirstWord() *firstWord {
+	r, w := io.Pipe()
+	f := &firstWord{done: make(chan struct{}), in: w, word: make(chan string, 1)}
+	go func() {
+		defer io.Copy(io.Discard, r)
+		defer close(f.done)
+		sc := bufio.NewScanner(r)
+		for sc.Scan() {
+			if s := sc.Text(); s == "same" || s == "send" {
+				f.word <- s
+				return
+			}
+		}
+	}()
+	return f
+}
+
+func (f *firstWord) Write(p []byte) (int, error) { return f.in.Write(p) }
+
+// close ends the wait for an answer.
+func (f *firstWord) close() { f.in.Close() }
+
+// get gives the answer once done is closed; empty means there was none.
+func (f *firstWord) get() string {
+	<-f.done
+	select {
+	case w := <-f.word:
+		f.word <- w
+		return w
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,161 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// sshHost runs commands over one connection, made again when it was lost.
+type sshHost struct {
+	config SSHConfig
+	slots  chan struct{} // one for each command that runs
+	dial   chan struct{} // held while a connection is made
+
+	mu     sync.Mutex
+	conn   *connection
+	closed bool
+	root   *rootAccess
+}
+
+// DialSSH logs in to a host. All commands share that one connection, eight at a time; one that
+// was lost is made again for the next command. The error is an [*Error]: ErrUnreachable,
+// ErrAuth or ErrHostKey.
+func DialSSH(ctx context.Context, c SSHConfig) (Host, error) {
+	h := &sshHost{config: c.withDefaults(), slots: make(chan struct{}, maxSessions), dial: make(chan struct{}, 1)}
+	if _, err := h.connection(ctx); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+func (h *sshHost) Name() string { return h.config.Name }
+
+func (h *sshHost) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	if h.conn == nil {
+		return nil
+	}
+	err := h.conn.client.Close()
+	h.conn = nil
+	if errors.Is(err, io.EOF) || isClosed(err) {
+		return nil
+	}
+	return err
+}
+
+func (h *sshHost) Put(ctx context.Context, path string, mode fs.FileMode, r io.Reader) error {
+	return putThrough(ctx, h, path, mode, r)
+}
+
+// connection gives the connection that is up, or a new one.
+func (h *sshHost) connection(ctx context.Context) (*connection, error) {
+	select {
+	case h.dial <- struct{}{}:
+		defer func() { <-h.dial }()
+	case <-ctx.Done():
+		return nil, &Error{Host: h.Name(), Kind: ErrUnreachable, Err: context.Cause(ctx)}
+	}
+	h.mu.Lock()
+	conn, closed := h.conn, h.closed
+	h.mu.Unlock()
+	if closed {
+		return nil, h.unreachable(errors.New("the connection was closed here"))
+	}
+	if conn != nil {
+		select {
+		case <-conn.lost:
+		default:
+			return conn, nil
+		}
+	}
+	conn, err := connect(ctx, h.config)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		conn.client.Close()
+		return nil, h.unreachable(errors.New("the connection was closed here"))
+	}
+	h.conn = conn
+	return conn, nil
+}
+
+// session opens a channel for one command. Its release must be called when the command is over.
+func (h *sshHost) session(ctx context.Context) (*ssh.Session, *connection, func(), error) {
+	select {
+	case h.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, nil, context.Cause(ctx)
+	}
+	release := func() { <-h.slots }
+	renewed := false
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 700*time.Millisecond) {
+		conn, err := h.connection(ctx)
+		if err != nil {
+			release()
+			return nil, nil, nil, err
+		}
+		s, err := open(ctx, conn)
+		if err == nil {
+			return s, conn, release, nil
+		}
+		// A host set to fewer sessions than we run refuses some: they wait for others of ours to end. One that
+		// refuses the only one gets a second, in which it may notice the end of the one before.
+		var full *ssh.OpenChannelError
+		if !errors.As(err, &full) && !renewed && ctx.Err() == nil {
+			// The connection has ended, and only now is it seen. Nothing has run yet, so a new one does as well.
+			renewed = true
+			conn.client.Close()
+			<-conn.lost
+			continue
+		}
+		if !errors.As(err, &full) || (len(h.slots) < 2 && wait >= 640*time.Millisecond) {
+			release()
+			return nil, nil, nil, h.unreachable(err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			release()
+			return nil, nil, nil, context.Cause(ctx)
+		}
+	}
+}
+
+// open is client.NewSession that gives up with its context.
+func open(ctx context.Context, conn *connection) (*ssh.Session, error) {
+	type answer struct {
+		s   *ssh.Session
+		err error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		s, err := conn.client.NewSession()
+		got <- answer{s, err}
+	}()
+	select {
+	case a := <-got:
+		return a.s, a.err
+	case <-ctx.Done():
+		go func() {
+			if a := <-got; a.s != nil {
+				a.s.Close()
+			}
+		}()
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (h *sshHost) unreachable(err error) error {
+	return &Error{Host: h.Name(), Kind: ErrUnreachable, Err: err}
+}

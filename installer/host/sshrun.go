@@ -1,0 +1,147 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// grace is what a command gets between SIGTERM and SIGKILL. Our agent uses it to take its children with it.
+const grace = 3 * time.Second
+
+func (h *sshHost) Run(ctx context.Context, c Cmd) error {
+	if len(c.Argv) == 0 {
+		return fmt.Errorf("%s: run: no command", h.Name())
+	}
+	argv := c.Argv
+	if c.Root {
+		var err error
+		if argv, err = asRoot(ctx, h, c); err != nil {
+			return err
+		}
+		c.Dir, c.Env = "", nil
+	}
+	s, conn, release, err := h.session(ctx)
+	if err != nil {
+		return fmt.Errorf("run %s: %w", c.Argv[0], err)
+	}
+	defer release()
+	defer s.Close()
+
+	streams := newStreams(c)
+	defer streams.close()
+	streams.group = &groupLine{w: streams.stderr, known: make(chan struct{})}
+	s.Stdout, s.Stderr = streams.stdout, streams.group
+	stdin, err := s.StdinPipe()
+	if err != nil {
+		return h.unreachable(err)
+	}
+	if err := s.Start(commandLine(c, argv)); err != nil {
+		return h.unreachable(fmt.Errorf("start %s: %w", c.Argv[0], err))
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Wait() }()
+	failed := streams.pump(stdin)
+
+	var cause error
+	select {
+	case err := <-ended:
+		return h.outcome(c, streams, err)
+	case cause = <-failed:
+		if cause == nil { // all of the input was taken
+			select {
+			case err := <-ended:
+				return h.outcome(c, streams, err)
+			case <-ctx.Done():
+				cause = context.Cause(ctx)
+			}
+		}
+	case <-ctx.Done():
+		cause = context.Cause(ctx)
+	}
+	h.end(ctx, c, conn, streams, ended)
+	return fmt.Errorf("%s: %s: %w", h.Name(), c.Argv[0], cause)
+}
+
+// killScript ends the process group $0, which may hold more than the command itself.
+const killScript = `kill -s TERM -- "-$0" 2>/dev/null || exit 0
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 0.25; kill -s 0 -- "-$0" 2>/dev/null || exit 0; done
+kill -s KILL -- "-$0"`
+
+// end makes a command go, by a second command: sshd passes no signals on to a command of root.
+// It is bounded, because the connection may be dead; closing the session then is all that is left.
+func (h *sshHost) end(ctx context.Context, c Cmd, conn *connection, st *streams, ended <-chan error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*grace)
+	defer cancel()
+	starting, stop := context.WithTimeout(ctx, grace)
+	defer stop()
+	group := st.group.pid(starting)
+	if group == 0 {
+		return
+	}
+	argv := []string{"/bin/sh", "-c", killScript, strconv.Itoa(group)}
+	if c.Root {
+		h.mu.Lock()
+		argv = append(slices.Clone(h.root.prefix), argv...)
+		h.mu.Unlock()
+	}
+	// Not through h.session: all its slots may be taken by commands that end like this one.
+	s, err := open(ctx, conn)
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	killed := make(chan error, 1)
+	go func() { killed <- s.Run(commandLine(Cmd{}, argv)) }()
+	select {
+	case <-killed:
+		select { // the last of its output
+		case <-ended:
+		case <-ctx.Done():
+		}
+	case <-conn.lost:
+	case <-ctx.Done():
+	}
+}
+
+// outcome makes the error of a command that ended by itself.
+func (h *sshHost) outcome(c Cmd, st *streams, err error) error {
+	st.group.flush()
+	var exit *ssh.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &exit):
+		e := &ExitError{Host: h.Name(), Argv: c.Argv, Code: exit.ExitStatus(), Signal: exit.Signal(), Stderr: st.tail.String()}
+		if e.Signal != "" {
+			e.Code = -1
+		}
+		return e
+	case st.writeError() != nil:
+		return fmt.Errorf("%s: %s: take its output: %w", h.Name(), c.Argv[0], st.writeError())
+	}
+	return h.unreachable(fmt.Errorf("connection lost while %s ran: %w", c.Argv[0], err))
+}
+
+// commandLine is what the login shell gets.
+func commandLine(c Cmd, argv []string) string {
+	var b strings.Builder
+	if c.Dir != "" {
+		b.WriteString("cd " + Quote("--", c.Dir) + " && ")
+	}
+	b.WriteString("echo " + groupMark + "$$ >&2; exec ")
+	if len(c.Env) > 0 {
+		b.WriteString("env " + Quote(c.Env...) + " ")
+	}
+	b.WriteString(Quote(argv...))
+	return b.String()
+}
+
+func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }

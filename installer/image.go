@@ -1,0 +1,240 @@
+package installer
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Types of cluster images (label sealos.io.type).
+const (
+	TypeRootfs      = "rootfs"
+	TypePatch       = "patch"
+	TypeApplication = "application"
+)
+
+// Bounds on what is read into memory of a cluster image.
+const (
+	maxManifest   = 8 << 20
+	maxSmallFile  = 1 << 20
+	maxSmallFiles = 256 << 20
+	maxFiles      = 200_000
+)
+
+// Blobs is where cluster images are read from: the opened bundle.
+type Blobs interface {
+	ReadBlob(d digest.Digest, limit int64) ([]byte, error)
+	OpenBlob(d digest.Digest) (io.ReadCloser, error)
+}
+
+// Layer is one layer of a cluster image: the blob as it is held, and the
+// digest of the tar inside it.
+type Layer struct {
+	Digest    digest.Digest
+	DiffID    digest.Digest
+	Size      int64
+	MediaType string
+}
+
+// Gzip reports whether the layer's blob is compressed with gzip.
+func (l Layer) Gzip() bool { return strings.HasSuffix(l.MediaType, "gzip") }
+
+// Zstd reports whether the layer's blob itself is compressed with zstd.
+func (l Layer) Zstd() bool { return strings.HasSuffix(l.MediaType, "zstd") }
+
+// Image is a cluster image: what its OCI configuration says.
+type Image struct {
+	Name       string
+	Digest     digest.Digest
+	Type       string
+	Labels     map[string]string
+	Env        map[string]string
+	Entrypoint []string
+	Cmd        []string
+	Layers     []Layer
+}
+
+// LoadImage reads manifest and configuration of the cluster image d. When d is
+// an index, the entry for linux and the given architecture is taken.
+func LoadImage(blobs Blobs, name string, d digest.Digest, arch string) (*Image, error) {
+	raw, err := blobs.ReadBlob(d, maxManifest)
+	if err != nil {
+		return nil, fmt.Errorf("cluster image %s: read its manifest: %w", name, err)
+	}
+	var head struct {
+		Manifests []ocispec.Descriptor `json:"manifests"`
+	}
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return nil, fmt.Errorf("cluster image %s: decode its manifest: %w", name, err)
+	}
+	if len(head.Manifests) > 0 {
+		for _, m := range head.Manifests {
+			if m.Platform != nil && m.Platform.OS == "linux" && m.Platform.Architecture == arch {
+				return LoadImage(blobs, name, m.Digest, arch)
+			}
+		}
+		return nil, fmt.Errorf("cluster image %s: the bundle has no linux/%s in it", name, arch)
+	}
+	var manifest ocispec.Manifest
+	if err := json.Unmarshal(raw, &manifest); err != nil {
+		return nil, fmt.Errorf("cluster image %s: decode its manifest: %w", name, err)
+	}
+	raw, err = blobs.ReadBlob(manifest.Config.Digest, maxManifest)
+	if err != nil {
+		return nil, fmt.Errorf("cluster image %s: read its configuration: %w", name, err)
+	}
+	var cfg ocispec.Image
+	if err := json.Unmarshal(raw, &cfg); err != nil {
+		return nil, fmt.Errorf("cluster image %s: decode its configuration: %w", name, err)
+	}
+	if len(cfg.RootFS.DiffIDs) != len(manifest.Layers) {
+		return nil, fmt.Errorf("cluster image %s: %d layers but %d diff ids", name, len(manifest.Layers), len(cfg.RootFS.DiffIDs))
+	}
+	img := &Image{Name: name, Digest: d, Labels: cfg.Config.Labels, Env: map[string]string{}, Entrypoint: cfg.Config.Entrypoint, Cmd: cfg.Config.Cmd}
+	for _, kv := range cfg.Config.Env {
+		if k, v, ok := strings.Cut(kv, "="); ok && k != "PATH" {
+			img.Env[k] = v
+		}
+	}
+	for i, l := range manifest.Layers {
+		img.Layers = append(img.Layers, Layer{Digest: l.Digest, DiffID: cfg.RootFS.DiffIDs[i], Size: l.Size, MediaType: l.MediaType})
+	}
+	if img.Type, err = img.typeOf(); err != nil {
+		return nil, err
+	}
+	return img, nil
+}
+
+func (i *Image) typeOf() (string, error) {
+	t := i.Labels["sealos.io.type"]
+	if t == "" {
+		t = i.Labels["apps.sealos.io/type"]
+	}
+	switch t {
+	case "", TypeApplication:
+		return TypeApplication, nil
+	case TypeRootfs, TypePatch:
+		return t, nil
+	case "addons": // the name before sealos 4.1
+		return TypePatch, nil
+	}
+	return "", fmt.Errorf("cluster image %s: label sealos.io.type=%q: expected rootfs, patch or application", i.Name, t)
+}
+
+// KubeVersion is the Kubernetes version of a rootfs image, with its leading v.
+func (i *Image) KubeVersion() string { return i.Labels["version"] }
+
+// ErrTooManyFiles is returned for a cluster image whose small files exceed what is held in memory.
+var ErrTooManyFiles = errors.New("more than 256 MiB or 200000 files below etc, scripts, manifests, charts, opt and statics")
+
+// File is a small file of a cluster image.
+type File struct {
+	Mode    fs.FileMode
+	Content []byte
+}
+
+// Files reads the image's files of up to 1 MiB that lie below etc, scripts,
+// manifests, charts, opt and statics, or at its root: what templates, Config
+// documents and preflight scripts need, and nothing of its binaries. Keys are
+// slash paths relative to the image's root. The layers' digests are verified
+// on the way.
+func (i *Image) Files(ctx context.Context, blobs Blobs) (map[string]File, error) {
+	files := map[string]File{}
+	for _, l := range i.Layers {
+		if err := readLayer(ctx, blobs, l, files); err != nil {
+			return nil, fmt.Errorf("cluster image %s: read layer %s: %w", i.Name, l.Digest, err)
+		}
+	}
+	return files, nil
+}
+
+func readLayer(ctx context.Context, blobs Blobs, l Layer, files map[string]File) (err error) {
+	blob, err := blobs.OpenBlob(l.Digest)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, blob.Close()) }()
+	var r io.Reader = blob
+	switch {
+	case l.Gzip():
+		if r, err = gzip.NewReader(blob); err != nil {
+			return err
+		}
+	case l.Zstd():
+		dec, err := zstd.NewReader(blob, zstd.WithDecoderMaxWindow(8<<20))
+		if err != nil {
+			return err
+		}
+		defer dec.Close()
+		r = dec
+	}
+	total := 0
+	for tr := tar.NewReader(r); ; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			// What follows the tar's end still counts for the digest.
+			_, err = io.Copy(io.Discard, r)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
+		if whiteout(name, files) || h.Typeflag != tar.TypeReg || h.Size > maxSmallFile || !wanted(name) {
+			continue
+		}
+		data, err := io.ReadAll(io.LimitReader(tr, maxSmallFile+1))
+		if err != nil {
+			return err
+		}
+		if total += len(data); total > maxSmallFiles || len(files) > maxFiles {
+			return ErrTooManyFiles
+		}
+		files[name] = File{Mode: fs.FileMode(h.Mode).Perm(), Content: data}
+	}
+}
+
+// whiteout applies an OCI whiteout entry to the files of the layers below.
+func whiteout(name string, files map[string]File) bool {
+	dir, base := path.Split(name)
+	gone, ok := strings.CutPrefix(base, ".wh.")
+	if !ok {
+		return false
+	}
+	prefix := path.Join(dir, gone)
+	if gone == ".wh..opq" {
+		prefix = path.Clean(dir)
+	}
+	for f := range files {
+		if f == prefix || strings.HasPrefix(f, prefix+"/") {
+			delete(files, f)
+		}
+	}
+	return true
+}
+
+func wanted(name string) bool {
+	top, _, below := strings.Cut(name, "/")
+	if !below {
+		return true
+	}
+	switch top {
+	case "etc", "scripts", "manifests", "charts", "opt", "statics":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,102 @@
+package kubeadm
+
+import (
+	"net"
+	"slices"
+	"strings"
+)
+
+// impose sets what no layer may decide, because it belongs to this host, to
+// this moment, or to the path on which hosts reach the API server.
+func (c checked) impose(docs layer) {
+	c.imposeCluster(docs[kindCluster])
+	c.imposeRegistration(docs[kindInit], docs[kindKubelet])
+	c.imposeRegistration(docs[kindJoin], docs[kindKubelet])
+	c.imposeInit(docs[kindInit])
+	c.imposeJoin(docs[kindJoin], docs[kindInit])
+	if textAt(docs[kindKubeProxy], "mode") == "ipvs" {
+		// kube-proxy clears away virtual servers that it does not know.
+		excluded := listAt(docs[kindKubeProxy], "ipvs", "excludeCIDRs")
+		put(docs[kindKubeProxy], toList(union([]string{hostPrefix(c.vip)}, excluded)), "ipvs", "excludeCIDRs")
+	}
+}
+
+func (c checked) imposeCluster(cluster object) {
+	cluster["kubernetesVersion"] = "v" + c.version.String()
+	put(cluster, toList(union(c.requiredSANs(cluster), listAt(cluster, "apiServer", "certSANs"))), "apiServer", "certSANs")
+}
+
+// requiredSANs are the names under which clients of this cluster reach its API
+// server.
+func (c checked) requiredSANs(cluster object) []string {
+	sans := []string{"127.0.0.1", c.endpoint.host}
+	if host, _, err := net.SplitHostPort(textAt(cluster, "controlPlaneEndpoint")); err == nil {
+		sans = append(sans, host)
+	}
+	sans = append(sans, c.vip.String())
+	for _, master := range c.masters {
+		sans = append(sans, master.String())
+	}
+	return union(sans, c.CertSANs)
+}
+
+// imposeRegistration gives the node its own name, whatever a document shared
+// by all hosts says. Names of nodes are lower case, host names need not be.
+func (c checked) imposeRegistration(command, kubelet object) {
+	put(command, strings.ToLower(c.Node.Hostname), "nodeRegistration", "name")
+	if c.ResolvConf == "" || textAt(kubelet, "resolvConf") != "" {
+		return
+	}
+	value, _ := get(command, "nodeRegistration", "kubeletExtraArgs")
+	arguments, _ := value.([]any)
+	asked := slices.ContainsFunc(arguments, func(a any) bool { return entryName(a) == "resolv-conf" })
+	if !asked {
+		put(command, append(arguments, argument("resolv-conf", c.ResolvConf)), "nodeRegistration", "kubeletExtraArgs")
+	}
+}
+
+func (c checked) imposeInit(command object) {
+	put(command, c.nodeIP.String(), "localAPIEndpoint", "advertiseAddress")
+	if c.Token != "" {
+		put(command, []any{object{
+			"token": c.Token, "ttl": tokenTTL,
+			"usages": []any{"signing", "authentication"},
+			"groups": []any{"system:bootstrappers:kubeadm:default-node-token"},
+		}}, "bootstrapTokens")
+	}
+}
+
+// imposeJoin writes the discovery that was made for this join; what a document
+// says about it is from another day, except for how long to try.
+func (c checked) imposeJoin(join, initial object) {
+	discovery := object{
+		"bootstrapToken": object{
+			"apiServerEndpoint": c.joinEndpoint(),
+			"token":             c.Token,
+			"caCertHashes":      toList(c.CACertHashes),
+		},
+		"tlsBootstrapToken": c.Token,
+	}
+	join["discovery"] = discovery
+	if c.Kind != JoinMaster {
+		delete(join, "controlPlane")
+		return
+	}
+	put(join, c.nodeIP.String(), "controlPlane", "localAPIEndpoint", "advertiseAddress")
+	if _, set := get(join, "controlPlane", "localAPIEndpoint", "bindPort"); !set {
+		// All masters listen on the port that the first one was given.
+		port, _ := get(initial, "localAPIEndpoint", "bindPort")
+		put(join, port, "controlPlane", "localAPIEndpoint", "bindPort")
+	}
+}
+
+// union is first, then what more adds to it, without repetitions.
+func union(first, more []string) []string {
+	var all []string
+	for _, text := range slices.Concat(first, more) {
+		if text != "" && !slices.Contains(all, text) {
+			all = append(all, text)
+		}
+	}
+	return all
+}

@@ -1,0 +1,131 @@
+package kubeadm
+
+import "slices"
+
+// namedLists are the paths, per kind, of lists whose entries have a name that
+// tells them apart.
+func namedLists(kind string) [][]string {
+	paths := argumentLists(kind)
+	if kind == kindCluster {
+		for _, component := range []string{"apiServer", "controllerManager", "scheduler"} {
+			paths = append(paths, []string{component, "extraVolumes"}, []string{component, "extraEnvs"})
+		}
+		paths = append(paths, []string{"etcd", "local", "extraEnvs"})
+	}
+	return paths
+}
+
+// merge lays the document over of a kind upon base and returns the result;
+// neither is changed. Nulls of over stay in the result where base had nothing,
+// so that they still act when the result is laid upon another layer.
+func merge(kind string, base, over object) object {
+	merged := mergeMaps(base, over, nil, namedLists(kind))
+	if kind == kindCluster {
+		keepOneEtcd(merged, over)
+	}
+	return merged
+}
+
+func mergeMaps(base, over object, path []string, named [][]string) object {
+	result := object{}
+	for key, value := range base {
+		result[key] = clone(value)
+	}
+	for key, value := range over {
+		here := append(slices.Clone(path), key)
+		switch value := value.(type) {
+		case object:
+			below, _ := result[key].(object)
+			result[key] = mergeMaps(below, value, here, named)
+		case []any:
+			below, _ := result[key].([]any)
+			isNamed := slices.ContainsFunc(named, func(p []string) bool { return slices.Equal(p, here) })
+			if isNamed {
+				result[key] = mergeNamed(below, value)
+			} else {
+				result[key] = clone(value)
+			}
+		default:
+			result[key] = value
+		}
+	}
+	return result
+}
+
+// mergeNamed replaces entries in their place and adds what is new at the end,
+// in over's order. A name that over holds several times (an argument may be
+// repeated) replaces all of base's, and stands together. An entry that removes
+// replaces too; settle drops it when no layer is left for it to act on.
+func mergeNamed(base, over []any) []any {
+	result := []any{}
+	placed := map[string]bool{}
+	place := func(name string) {
+		if placed[name] {
+			return
+		}
+		placed[name] = true
+		for _, entry := range over {
+			if entryName(entry) == name {
+				result = append(result, clone(entry))
+			}
+		}
+	}
+	for _, entry := range base {
+		name := entryName(entry)
+		if slices.ContainsFunc(over, func(o any) bool { return entryName(o) == name }) {
+			place(name)
+		} else {
+			result = append(result, clone(entry))
+		}
+	}
+	for _, entry := range over {
+		place(entryName(entry))
+	}
+	return result
+}
+
+func entryName(entry any) string {
+	fields, _ := entry.(object)
+	name, _ := fields["name"].(string)
+	return name
+}
+
+// removes tells whether an entry has nothing but a name.
+func removes(entry any) bool {
+	fields, ok := entry.(object)
+	if !ok || entryName(entry) == "" {
+		return false
+	}
+	for key, value := range fields {
+		if key != "name" && value != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// settle ends the merging: removing entries and nulls have acted and go.
+func settle(kind string, doc object) object {
+	for _, path := range namedLists(kind) {
+		value, _ := get(doc, path...)
+		if list, ok := value.([]any); ok {
+			put(doc, slices.DeleteFunc(list, removes), path...)
+		}
+	}
+	return prune(doc).(object)
+}
+
+// keepOneEtcd drops the kind of etcd that the upper layer did not choose:
+// kubeadm takes a local or an external one, never both.
+func keepOneEtcd(merged, over object) {
+	_, local := get(over, "etcd", "local")
+	_, external := get(over, "etcd", "external")
+	etcd, ok := merged["etcd"].(object)
+	switch {
+	case !ok || local == external:
+	case external:
+		delete(etcd, "local")
+	case local:
+		delete(etcd, "external")
+	}
+}

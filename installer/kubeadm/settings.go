@@ -1,0 +1,114 @@
+package kubeadm
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Settings is what the merged documents say about the cluster as a whole. It
+// is the same for every kind of Input.
+type Settings struct {
+	ClusterName          string
+	ControlPlaneEndpoint string // HOST:PORT
+	PodSubnets           []netip.Prefix
+	ServiceSubnets       []netip.Prefix
+	DNSDomain            string
+	CertSANs             []string // of the API server's certificate
+	EtcdServerSANs       []string
+	EtcdPeerSANs         []string
+	ExternalEtcd         bool
+	CertificatesDir      string
+	ImageRepository      string // empty: Kubernetes' own
+	KubeProxyMode        string
+}
+
+// settingsOf reads the settings and refuses addresses that would collide.
+func (c checked) settingsOf(docs layer) (Settings, error) {
+	cluster := docs[kindCluster]
+	_, external := get(cluster, "etcd", "external")
+	settings := Settings{
+		ClusterName:          textOr("kubernetes", cluster, "clusterName"),
+		ControlPlaneEndpoint: textAt(cluster, "controlPlaneEndpoint"),
+		DNSDomain:            textOr("cluster.local", cluster, "networking", "dnsDomain"),
+		CertSANs:             listAt(cluster, "apiServer", "certSANs"),
+		EtcdServerSANs:       listAt(cluster, "etcd", "local", "serverCertSANs"),
+		EtcdPeerSANs:         listAt(cluster, "etcd", "local", "peerCertSANs"),
+		ExternalEtcd:         external,
+		CertificatesDir:      textOr("/etc/kubernetes/pki", cluster, "certificatesDir"),
+		ImageRepository:      textAt(cluster, "imageRepository"),
+		KubeProxyMode:        textAt(docs[kindKubeProxy], "mode"),
+	}
+	var err error
+	if settings.PodSubnets, err = subnets(cluster, "podSubnet"); err != nil {
+		return Settings{}, err
+	}
+	if settings.ServiceSubnets, err = subnets(cluster, "serviceSubnet"); err != nil {
+		return Settings{}, err
+	}
+	return settings, c.checkAddresses(settings)
+}
+
+func textOr(fallback string, doc object, path ...string) string {
+	if text := textAt(doc, path...); text != "" {
+		return text
+	}
+	return fallback
+}
+
+// subnets reads one network per address family, separated by commas.
+func subnets(cluster object, name string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for text := range strings.SplitSeq(textAt(cluster, "networking", name), ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, &ConfigError{
+				Kind: kindCluster, Field: "networking." + name,
+				Err: fmt.Errorf("%q is not a network: %w", text, ErrInvalid), Remedy: "write ADDRESS/BITS",
+			}
+		}
+		list = append(list, prefix.Masked())
+	}
+	return list, nil
+}
+
+// checkAddresses refuses hosts and the VIP inside the cluster's own networks,
+// where packets to them would never leave, and networks that overlap.
+func (c checked) checkAddresses(settings Settings) error {
+	fail := func(field, format string, args ...any) error {
+		return &ConfigError{
+			Kind: kindCluster, Field: "networking." + field, Err: fmt.Errorf(format+": %w", append(args, ErrInvalid)...),
+			Remedy: "choose another podSubnet or serviceSubnet in the Clusterfile",
+		}
+	}
+	check := func(field string, networks []netip.Prefix) error {
+		for _, network := range networks {
+			if network.Contains(c.vip) {
+				return fail(field, "the virtual address %s lies in %s", c.vip, network)
+			}
+			for _, host := range append(c.masters[:len(c.masters):len(c.masters)], c.nodeIP) {
+				if network.Contains(host) {
+					return fail(field, "host %s lies in %s", host, network)
+				}
+			}
+		}
+		return nil
+	}
+	if err := check("podSubnet", settings.PodSubnets); err != nil {
+		return err
+	}
+	if err := check("serviceSubnet", settings.ServiceSubnets); err != nil {
+		return err
+	}
+	for _, pods := range settings.PodSubnets {
+		for _, services := range settings.ServiceSubnets {
+			if pods.Overlaps(services) {
+				return fail("podSubnet", "%s overlaps the service network %s", pods, services)
+			}
+		}
+	}
+	return nil
+}

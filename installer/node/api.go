@@ -1,0 +1,116 @@
+// Package node is what runs on each machine of a cluster: typed verbs that the
+// stub carries out there, asked for by an [Agent] on the machine that installs.
+//
+// One call is one process `<stub> node <verb>`: a JSON line on its stdin is the
+// request, JSON lines on its stdout are log lines and at last one answer. The
+// verbs that move bytes use stdin for them after the request. A verb changes
+// nothing that already is as asked, so every call can be made again; it ends
+// when its stdin closes, and takes what it started with it.
+package node
+
+import (
+	"io/fs"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// File is a file as it should be.
+type File struct {
+	Path    string      `json:"path"` // absolute
+	Mode    fs.FileMode `json:"mode,omitempty"`
+	Content []byte      `json:"content,omitempty"`
+	Remove  bool        `json:"remove,omitempty"` // the file must not be there; Mode and Content mean nothing
+}
+
+// HostsEntry is one line of /etc/hosts.
+type HostsEntry struct {
+	IP    string   `json:"ip"`
+	Names []string `json:"names"`
+}
+
+// ScriptRequest is shell text to run with bash.
+type ScriptRequest struct {
+	Dir  string            `json:"dir,omitempty"`
+	Line string            `json:"line"`
+	Env  map[string]string `json:"env,omitempty"` // on top of the agent's own environment
+}
+
+// ExecRequest is a program to run.
+type ExecRequest struct {
+	Argv           []string          `json:"argv"`
+	Env            map[string]string `json:"env,omitempty"` // on top of the agent's own environment
+	Dir            string            `json:"dir,omitempty"`
+	Stdin          []byte            `json:"stdin,omitempty"`
+	TimeoutSeconds int               `json:"timeoutSeconds,omitempty"` // 0 means none
+}
+
+// ExecResult is how the program ended. Stdout and Stderr hold at most 8 MiB each, the end of what was written.
+type ExecResult struct {
+	Truncated bool   `json:"truncated,omitempty"` // Stdout or Stderr lack their beginning
+	Code      int    `json:"code"`
+	Stdout    []byte `json:"stdout,omitempty"`
+	Stderr    []byte `json:"stderr,omitempty"`
+}
+
+// UnpackRequest is one layer to apply to a directory.
+type UnpackRequest struct {
+	Dir     string        `json:"dir"`               // made if it is missing
+	Digest  digest.Digest `json:"digest"`            // of the decoded tar
+	Size    int64         `json:"size,omitempty"`    // of the decoded tar in bytes; 0 means unknown
+	Format  string        `json:"format"`            // of the stream: zstd, gzip or tar
+	Exclude []string      `json:"exclude,omitempty"` // paths in the layer, with all below them, that are not unpacked: "registry"
+}
+
+// FactsRequest says what to look for beside what is always told.
+type FactsRequest struct {
+	Modules []string `json:"modules,omitempty"` // kernel modules
+	Tools   []string `json:"tools,omitempty"`   // programs in PATH
+	Paths   []string `json:"paths,omitempty"`   // paths whose file system is asked for; they need not exist
+}
+
+// Facts is what a host is like.
+type Facts struct {
+	Hostname        string           `json:"hostname"`
+	Arch            string           `json:"arch"` // as Go names it: amd64
+	Kernel          string           `json:"kernel"`
+	OS              string           `json:"os"`       // PRETTY_NAME of os-release
+	UnixNano        int64            `json:"unixNano"` // the host's clock when it answered
+	MemoryBytes     uint64           `json:"memoryBytes"`
+	CPUs            int              `json:"cpus"`
+	Mounts          []Mount          `json:"mounts"`
+	Disks           map[string]Mount `json:"disks,omitempty"` // for each path asked for, the mount it lies on or would lie on
+	Swap            bool             `json:"swap"`
+	CgroupVersion   int              `json:"cgroupVersion"` // 1, 2, or 0 if none is mounted
+	Controllers     []string         `json:"controllers"`
+	Modules         map[string]bool  `json:"modules,omitempty"` // loaded, built in or loadable
+	PortsInUse      []int            `json:"portsInUse"`        // TCP ports somebody listens on
+	Addresses       []string         `json:"addresses"`         // CIDRs of every interface
+	Routes          []string         `json:"routes"`            // destinations as CIDRs, without the default routes
+	DefaultRoute    bool             `json:"defaultRoute"`
+	Nameservers     []Nameserver     `json:"nameservers"` // those pods can use: none on the loopback
+	ResolvesOwnName bool             `json:"resolvesOwnName"`
+	Tools           map[string]bool  `json:"tools,omitempty"`
+	Runtimes        []string         `json:"runtimes"`   // docker or containerd that is not ours, with what gave it away
+	Kubernetes      []string         `json:"kubernetes"` // what an earlier cluster left or runs
+	Root            bool             `json:"root"`
+	SELinux         string           `json:"selinux"`         // enforcing, permissive or disabled
+	Hosts           []HostsEntry     `json:"hosts,omitempty"` // our marked lines of /etc/hosts
+	MachineID       string           `json:"machineID"`
+	ProductUUID     string           `json:"productUUID"`
+}
+
+// Mount is a mounted file system. Total and Free are bytes; Free leaves out what the file system reserves.
+type Mount struct {
+	Path    string   `json:"path"`
+	Device  string   `json:"device"`
+	Type    string   `json:"type"`
+	Total   uint64   `json:"total"`
+	Free    uint64   `json:"free"`
+	Options []string `json:"options,omitempty"`
+}
+
+// Nameserver is a line of resolv.conf, and whether that server answered a question within a second.
+type Nameserver struct {
+	Address string `json:"address"`
+	Answers bool   `json:"answers"`
+}

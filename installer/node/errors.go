@@ -1,0 +1,52 @@
+package node
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Error is a verb that failed on a host.
+type Error struct {
+	Host    string `json:"-"`
+	Verb    string `json:"-"`
+	Code    string `json:"code,omitempty"` // one of the Code constants, or empty
+	Message string `json:"message"`
+	Remedy  string `json:"remedy,omitempty"`
+}
+
+// Codes of errors that callers tell apart.
+const (
+	CodeProtocol = "protocol" // the stub there is not the one that asks: copy it again
+	CodeRefused  = "refused"  // the verb will not do that, ever
+	CodeDigest   = "digest"   // bytes arrived that are not the ones announced
+	CodeTimeout  = "timeout"  // the program ran longer than it was given
+	CodeMissing  = "missing"  // a program that is needed is not on the host
+	CodeCut      = "cut"      // the connection ended before the verb did
+)
+
+func (e *Error) Error() string {
+	s := e.Message
+	if e.Host != "" {
+		s = fmt.Sprintf("%s: %s: %s", e.Host, e.Verb, e.Message)
+	}
+	if e.Remedy != "" {
+		s += " (" + e.Remedy + ")"
+	}
+	return s
+}
+
+// ScriptError is a script that ran and failed.
+type ScriptError struct {
+	Host string
+	Line string   // the shell text
+	Code int      // exit status; 128 + signal if a signal ended it
+	Tail []string // last lines of its output
+}
+
+func (e *ScriptError) Error() string {
+	s := fmt.Sprintf("%s: script %q: exit status %d", e.Host, e.Line, e.Code)
+	if len(e.Tail) > 0 {
+		s += ":\n  " + strings.Join(e.Tail, "\n  ")
+	}
+	return s
+}

@@ -1,0 +1,102 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// checkPath takes clean absolute paths only, so that every later comparison means something.
+func checkPath(name string) error {
+	if !path.IsAbs(name) || path.Clean(name) != name || strings.ContainsRune(name, 0) {
+		return &Error{Code: CodeRefused, Message: fmt.Sprintf("path %q: want a clean absolute path", name)}
+	}
+	return nil
+}
+
+// atomicWrite puts content under name in one step: temporary file in the same directory, synced, renamed.
+func atomicWrite(name string, mode os.FileMode, content []byte, like os.FileInfo) error {
+	dir := filepath.Dir(name)
+	temp, err := os.CreateTemp(dir, ".sealinstall-")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	defer os.Remove(temp.Name()) // gone after the rename
+	defer temp.Close()
+	if _, err := temp.Write(content); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	if like != nil {
+		keepOwner(temp, name, like)
+	}
+	if err := errors.Join(temp.Chmod(mode), temp.Sync(), temp.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	if err := os.Rename(temp.Name(), name); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// keepOwner gives a file that replaces another its owner and its SELinux label, as far as that is allowed here.
+func keepOwner(f *os.File, name string, like os.FileInfo) {
+	if st, ok := like.Sys().(*syscall.Stat_t); ok {
+		f.Chown(int(st.Uid), int(st.Gid))
+	}
+	label := make([]byte, 256)
+	if n, err := unix.Getxattr(name, "security.selinux", label); err == nil {
+		unix.Fsetxattr(int(f.Fd()), "security.selinux", label[:n], 0)
+	}
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// makeParents makes the directories above name, mode 0755, and syncs the one that existed.
+func makeParents(name string) error {
+	dir := filepath.Dir(name)
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+// readRegular reads a regular file of at most limit bytes.
+func readRegular(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("%s is larger than %d bytes", name, limit)
+	}
+	return text, err
+}
+
+// isNotDir tells that something above the path is a file: the path cannot exist.
+func isNotDir(err error) bool { return errors.Is(err, unix.ENOTDIR) }

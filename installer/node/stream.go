@@ -1,0 +1,109 @@
+package node
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Unpack applies a layer to a directory on the host by the rules of OCI images: whiteouts, opaque
+// directories, links; nothing ever lands outside it. The stream is not read when the directory has the layer
+// already. The digest of the decoded archive decides; a stream that breaks off, or has another, is an error, and
+// the next call does the layer again.
+func (a *Agent) Unpack(ctx context.Context, r UnpackRequest, stream io.Reader) error {
+	s, err := a.open(ctx, verbUnpack, r, nil)
+	if err != nil {
+		return err
+	}
+	want, err := s.wants()
+	if err != nil {
+		return s.close(err)
+	}
+	failed := make(chan error, 1)
+	if want {
+		// Aside, as the stub may answer before it has read everything: the disk is full, say.
+		go func() {
+			err := sendChunks(s.in, stream)
+			if err != nil && !errors.Is(err, errEnded) && !errors.Is(err, io.ErrClosedPipe) {
+				err = fmt.Errorf("send layer: %w", err)
+				failed <- err
+				s.cancel(err)
+			}
+		}()
+	}
+	err = s.result(nil)
+	select {
+	case sending := <-failed: // what the stub says of it is a consequence
+		err = sending
+	default:
+	}
+	return s.close(err)
+}
+
+const chunkSize = 256 << 10
+
+// sendChunks sends a stream so that its end can be told from a connection's.
+func sendChunks(w io.Writer, r io.Reader) error {
+	buf := make([]byte, 4+chunkSize)
+	for {
+		n, err := fill(r, buf[4:])
+		if n > 0 {
+			binary.BigEndian.PutUint32(buf, uint32(n))
+			if _, err := w.Write(buf[:4+n]); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			_, err := w.Write(make([]byte, 4))
+			return err
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// fill is io.ReadFull that keeps the reader's own errors: io.ErrUnexpectedEOF from it means damage, not the end.
+func fill(r io.Reader, p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var m int
+		m, err = r.Read(p[n:])
+		n += m
+	}
+	return n, err
+}
+
+// RegistryReceive runs the receiving end of a registry session on the host, on the store in root, and fn as its sending
+// end here: what fn writes, the store reads, and the other way round. Both are closed when ctx ends.
+// Before anything else, a root without a registry is marked as made by this cluster, so that a reset may remove it.
+func (a *Agent) RegistryReceive(ctx context.Context, root string, fn func(w io.Writer, r io.Reader) error) error {
+	s, err := a.open(ctx, verbRegistry, receiveRequest{root}, nil)
+	if err != nil {
+		return err
+	}
+	if _, err := s.wants(); err != nil {
+		return s.close(err)
+	}
+	err = fn(s.in, &sessionReader{s.out, s.outEnd})
+	if err != nil {
+		return s.close(err)
+	}
+	s.in.Close()
+	go io.Copy(io.Discard, s.out)
+	if err := <-s.ended; err != nil {
+		return a.blame(verbRegistry, err)
+	}
+	s.cancel(nil)
+	return nil
+}
+
+// sessionReader can be closed, which ends a read that waits.
+type sessionReader struct {
+	*bufio.Reader
+	end io.Closer
+}
+
+func (r *sessionReader) Close() error { return r.end.Close() }

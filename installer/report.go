@@ -1,0 +1,189 @@
+package installer
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Reporter tells the operator what happens, and writes everything to the log.
+// It is safe for use by several goroutines. Values given to [Reporter.Hide]
+// never reach either.
+type Reporter struct {
+	mu      sync.Mutex
+	out     io.Writer
+	log     *slog.Logger
+	verbose bool
+	masks   *maskWriter
+}
+
+// NewReporter writes progress to out and structured records to logFile.
+// verbose repeats the output of scripts and commands on out.
+func NewReporter(out, logFile io.Writer, verbose bool) *Reporter {
+	masks := &maskWriter{w: logFile}
+	return &Reporter{
+		out:     out,
+		log:     slog.New(slog.NewJSONHandler(masks, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		verbose: verbose,
+		masks:   masks,
+	}
+}
+
+// Hide masks a secret from now on. Short values are ignored: masking "a" would ruin the log.
+func (r *Reporter) Hide(secret string) {
+	if len(secret) < 4 {
+		return
+	}
+	r.masks.add(secret)
+	// In the log a secret stands inside a JSON string.
+	if quoted, err := json.Marshal(secret); err == nil && len(quoted) > len(secret)+2 {
+		r.masks.add(string(quoted[1 : len(quoted)-1]))
+	}
+}
+
+// Mask returns text with all secrets replaced, for messages that leave by another way.
+func (r *Reporter) Mask(text string) string { return r.masks.mask(text) }
+
+func (r *Reporter) begin(i, n int, name, title string) {
+	r.log.Info("step begins", "step", name, "number", i, "of", n)
+	r.printf("[%2d/%d] %-20s %s\n", i, n, name, title)
+}
+
+func (r *Reporter) end(i, n int, name string, t Timing, res Result, err error) {
+	if err != nil {
+		r.log.Error("step failed", "step", name, "seconds", t.Duration.Seconds(), "error", err.Error())
+		r.printf("[%2d/%d] %-20s FAILED after %s\n", i, n, name, seconds(t.Duration))
+		return
+	}
+	r.log.Info("step done", "step", name, "seconds", t.Duration.Seconds(), "changes", res.Changes, "note", res.Note)
+	state := "done"
+	if res.Changes == 0 {
+		state = "ok, nothing to change"
+	}
+	if res.Note != "" {
+		state += " (" + res.Note + ")"
+	}
+	r.printf("[%2d/%d] %-20s %s in %s\n", i, n, name, state, seconds(t.Duration))
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
+
+// Infof prints one line for the operator.
+func (r *Reporter) Infof(format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	r.log.Info(msg)
+	r.printf("        %s\n", msg)
+}
+
+// Warnf prints one warning for the operator.
+func (r *Reporter) Warnf(format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	r.log.Warn(msg)
+	r.printf("warning: %s\n", msg)
+}
+
+func (r *Reporter) printf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// The terminal may be gone; the log and the exit status still tell.
+	_, _ = io.WriteString(r.out, r.masks.mask(fmt.Sprintf(format, args...)))
+}
+
+// Output returns a writer that logs a command's output line by line.
+// Close it to flush a last line without its end.
+func (r *Reporter) Output(host, step, command string) io.WriteCloser {
+	return &lineWriter{emit: func(line string) {
+		r.log.Debug("output", "host", host, "step", step, "command", command, "line", line)
+		if r.verbose {
+			r.printf("        %s: %s\n", host, line)
+		}
+	}}
+}
+
+// maxLine bounds what is kept of a line without an end, in bytes.
+const maxLine = 64 << 10
+
+type lineWriter struct {
+	mu   sync.Mutex
+	buf  []byte
+	emit func(string)
+}
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buf = append(w.buf, p...)
+	for {
+		i := bytes.IndexByte(w.buf, '\n')
+		if i < 0 && len(w.buf) < maxLine {
+			return len(p), nil
+		}
+		if i < 0 {
+			i = len(w.buf) - 1
+		}
+		w.emit(strings.TrimRight(string(w.buf[:i+1]), "\r\n"))
+		w.buf = w.buf[i+1:]
+	}
+}
+
+func (w *lineWriter) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.buf) > 0 {
+		w.emit(string(w.buf))
+		w.buf = nil
+	}
+	return nil
+}
+
+// maskWriter replaces secrets by asterisks. slog writes one record per call,
+// so a secret never straddles two writes.
+type maskWriter struct {
+	mu      sync.Mutex
+	w       io.Writer
+	secrets []string
+}
+
+func (m *maskWriter) add(s string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !slices.Contains(m.secrets, s) {
+		m.secrets = append(m.secrets, s)
+		// Longest first: a secret that contains another must go whole.
+		slices.SortFunc(m.secrets, func(a, b string) int { return len(b) - len(a) })
+	}
+}
+
+func (m *maskWriter) mask(s string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, secret := range m.secrets {
+		s = strings.ReplaceAll(s, secret, "******")
+	}
+	return s
+}
+
+func (m *maskWriter) Write(p []byte) (int, error) {
+	if _, err := io.WriteString(m.w, m.mask(string(p))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Tail returns the last n lines of text, for messages.
+func Tail(text string, n int) string {
+	var lines []string
+	for s := bufio.NewScanner(strings.NewReader(text)); s.Scan(); {
+		if strings.TrimSpace(s.Text()) != "" {
+			lines = append(lines, s.Text())
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

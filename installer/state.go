@@ -1,0 +1,130 @@
+package installer
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// State is the directory where the control machine keeps what it must know
+// about one cluster: ~/.sealos/<cluster>, or below SEALOS_RUNTIME_ROOT.
+type State struct {
+	Dir  string
+	lock *os.File
+}
+
+// OpenState makes the state directory (0700) and takes its lock, so that two
+// installers never work on one cluster from one machine. The lock is the
+// kernel's: it ends with the process that holds it, however that ends.
+func OpenState(cluster string) (*State, error) {
+	dir, err := StateDir(cluster)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		owner, _ := os.ReadFile(f.Name()) // best effort: the name of the holder
+		_ = f.Close()
+		return nil, fmt.Errorf("cluster %s is being worked on by another sealinstall (%s); wait for it or stop it", cluster, strings.TrimSpace(string(owner)))
+	}
+	host, _ := os.Hostname()
+	if err := f.Truncate(0); err == nil {
+		_, err = fmt.Fprintf(f, "process %d on %s since %s\n", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("write the lock: %w", err), f.Close())
+		}
+	}
+	return &State{Dir: dir, lock: f}, nil
+}
+
+// StateDir is where the state of a cluster lies, whether or not it exists.
+func StateDir(cluster string) (string, error) {
+	root := os.Getenv("SEALOS_RUNTIME_ROOT")
+	if root == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("find the home directory: %w (set SEALOS_RUNTIME_ROOT)", err)
+		}
+		root = filepath.Join(home, ".sealos")
+	}
+	return filepath.Join(root, cluster), nil
+}
+
+// Close gives the lock back.
+func (s *State) Close() error { return s.lock.Close() }
+
+// Path is the path of a file in the state directory.
+func (s *State) Path(elem ...string) string {
+	return filepath.Join(append([]string{s.Dir}, elem...)...)
+}
+
+// Write replaces a file of the state atomically and durably.
+func (s *State) Write(name string, mode fs.FileMode, data []byte) (err error) {
+	path := s.Path(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write %s: %w", path, errors.Join(err, f.Close()))
+			_ = os.Remove(f.Name()) // the cause is already being reported
+		}
+	}()
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Secret returns the secret of that name, made of 32 random characters when it is asked for first.
+func (s *State) Secret(_ context.Context, name string) (string, error) {
+	data, err := os.ReadFile(s.Path(name))
+	if err == nil && len(data) >= 16 {
+		return strings.TrimSpace(string(data)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read %s: %w", name, err)
+	}
+	raw := make([]byte, 24)
+	rand.Read(raw) // never fails: crypto/rand aborts the process instead
+	secret := base64.RawURLEncoding.EncodeToString(raw)
+	return secret, s.Write(name, 0o600, []byte(secret+"\n"))
+}

@@ -1,0 +1,170 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// bootstrap makes hosts ready for kubeadm: names, the registry on its hosts,
+// then the container runtime and kubelet everywhere.
+func (r *Run) bootstrap(ctx context.Context) (installer.Result, error) {
+	var changes atomic.Int64
+	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+		changed, err := r.setHosts(ctx, t, r.apiAddress(t))
+		changes.Add(int64(count(changed)))
+		return err
+	})
+	if err != nil {
+		return installer.Result{}, fmt.Errorf("write /etc/hosts: %w", err)
+	}
+	if err := r.registryFiles(ctx, &changes); err != nil {
+		return installer.Result{}, err
+	}
+	if err := r.each(ctx, r.registryHosts(), func(ctx context.Context, t *Target) error {
+		return r.startRegistry(ctx, t, &changes)
+	}); err != nil {
+		return installer.Result{}, err
+	}
+	err = r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+		return r.initHost(ctx, t, &changes)
+	})
+	return installer.Result{Changes: int(changes.Load())}, err
+}
+
+func count(changed bool) int {
+	if changed {
+		return 1
+	}
+	return 0
+}
+
+// apiAddress is what apiserver.cluster.local means on a host. On a master it is
+// the host itself once the control plane runs there; before, and on master0
+// always, another answer would make the host wait for itself.
+func (r *Run) apiAddress(t *Target) string {
+	switch {
+	case !t.Master:
+		return r.vip()
+	case t == r.master0() || t.marks[markJoined] != "":
+		return t.IP.String()
+	}
+	return r.master0().IP.String()
+}
+
+// setHosts writes our lines of /etc/hosts: every host's name, so that no DNS is
+// needed (a kubelet that cannot resolve its own name waits ten seconds for each
+// pod), the registry and the API server.
+func (r *Run) setHosts(ctx context.Context, t *Target, api string) (bool, error) {
+	var entries []node.HostsEntry
+	for _, h := range r.Targets {
+		entries = append(entries, node.HostsEntry{IP: h.IP.String(), Names: []string{h.Facts.Hostname}})
+	}
+	entries = append(
+		entries,
+		node.HostsEntry{IP: r.registryHostsFor(t)[0], Names: []string{r.registry.domain}},
+		node.HostsEntry{IP: api, Names: []string{installer.APIServerDomain}},
+	)
+	return t.Agent.SetHosts(ctx, entries)
+}
+
+// startRegistry runs the image's init-registry script and waits until the
+// registry answers with the cluster's own certificate and password.
+func (r *Run) startRegistry(ctx context.Context, t *Target, changes *atomic.Int64) error {
+	img, line := r.script("init-registry")
+	if line == "" {
+		return errors.New("no image has an init-registry script: nothing would serve the images")
+	}
+	env := r.envOf(img, t)
+	in := inputs(line, env, r.digests(), t.overlays[img], r.registry.htpasswdInput())
+	if !t.marked(markRegistry, in) {
+		if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, env); err != nil {
+			return err
+		}
+		changes.Add(1)
+	}
+	if err := r.waitRegistry(ctx, t); err != nil {
+		return err
+	}
+	if !t.marked(markRegistry, in) {
+		return r.setMark(ctx, t, markRegistry, in)
+	}
+	return nil
+}
+
+// registryPatience is how long a registry may take to answer after its script ended.
+const registryPatience = 60 * time.Second
+
+func (r *Run) waitRegistry(outer context.Context, t *Target) error {
+	ctx, cancel := context.WithTimeout(outer, registryPatience)
+	defer cancel()
+	for {
+		res, err := t.Agent.Exec(ctx, node.ExecRequest{
+			Argv:           []string{stubPath, "registry", "ping", "https://" + t.IP.String() + ":" + r.registry.port, "--ca", path.Join(r.rootfsDir(), "etc/registry_ca.crt"), "--user", r.registry.user},
+			Stdin:          []byte(r.registry.password + "\n"),
+			TimeoutSeconds: 10,
+		}, nil)
+		if err == nil && res.Code == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			if parent := context.Cause(outer); parent != nil {
+				return parent
+			}
+			cause := strings.TrimSpace(string(res.Stderr))
+			if err != nil {
+				cause = err.Error()
+			}
+			return fmt.Errorf("the registry on port %s does not answer %s after its script ended: %s (look at `systemctl status registry` on the host)", r.registry.port, registryPatience, cause)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// initHost runs init-cri, init and auth of the image.
+func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) error {
+	type step struct {
+		key, line string
+		img       *image
+	}
+	var todo []step
+	var ins []any
+	for _, key := range []string{"init-cri", "init", "auth"} {
+		img, line := r.script(key)
+		if line == "" {
+			continue
+		}
+		todo = append(todo, step{key, line, img})
+		ins = append(ins, key, line, r.envOf(img, t), t.overlays[img])
+	}
+	in := inputs(append(ins, r.digests())...)
+	if t.marked(markInit, in) {
+		return nil
+	}
+	for _, s := range todo {
+		if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), s.line, r.envOf(s.img, t)); err != nil {
+			return err
+		}
+		changes.Add(1)
+	}
+	return r.setMark(ctx, t, markInit, in)
+}
+
+// digests identifies the rootfs and patches in the inputs of marks.
+func (r *Run) digests() []string {
+	var out []string
+	for _, i := range r.images {
+		if i.Type != installer.TypeApplication {
+			out = append(out, i.Digest.String())
+		}
+	}
+	return out
+}

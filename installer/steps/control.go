@@ -1,0 +1,190 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"path"
+	"sync/atomic"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// initMaster0 starts the control plane on the first master, with certificates
+// made on this machine.
+func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
+	t := r.master0()
+	if t.joined() {
+		return r.keepMaster(ctx, []*Target{t})
+	}
+	err := r.runKubeadm(ctx, t, "init-master0", func(ctx context.Context) (string, error) {
+		docs, err := r.documents(kubeadm.Init, t, "", nil)
+		if err != nil {
+			return "", err
+		}
+		files, err := r.masterFiles(ctx, t)
+		if err != nil {
+			return "", err
+		}
+		return r.prepareKubeadm(ctx, t, docs, files)
+	}, "init", "--skip-token-print", "--skip-certificate-key-print")
+	if err != nil {
+		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
+	}
+	if err := r.adminKubeconfig(ctx, t); err != nil {
+		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
+	}
+	return installer.Result{Changes: 1}, nil
+}
+
+// joinMasters joins the other masters one after the other: each brings a member
+// into etcd, which takes one change at a time.
+func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
+	changes := 0
+	for _, t := range r.masters()[1:] {
+		if t.joined() {
+			continue
+		}
+		if err := r.joinMaster(ctx, t); err != nil {
+			return installer.Result{Changes: changes}, &installer.HostError{Host: t.IP.String(), Err: err}
+		}
+		changes++
+	}
+	res, err := r.keepMaster(ctx, r.masters()[1:])
+	res.Changes += changes
+	return res, err
+}
+
+func (r *Run) joinMaster(ctx context.Context, t *Target) error {
+	err := r.runKubeadm(ctx, t, "join-masters", func(ctx context.Context) (string, error) {
+		token, hashes, err := r.joinSecret(ctx)
+		if err != nil {
+			return "", err
+		}
+		docs, err := r.documents(kubeadm.JoinMaster, t, token, hashes)
+		if err != nil {
+			return "", err
+		}
+		files, err := r.masterFiles(ctx, t)
+		if err != nil {
+			return "", err
+		}
+		return r.prepareKubeadm(ctx, t, docs, files)
+	}, "join")
+	if err != nil {
+		return err
+	}
+	// From now on its own API server is the nearest.
+	if _, err := r.setHosts(ctx, t, t.IP.String()); err != nil {
+		return fmt.Errorf("point %s to the host itself: %w", installer.APIServerDomain, err)
+	}
+	// Its kube-proxy may have been started with the earlier meaning of that name.
+	if _, err := r.kubectl(ctx, "delete", "pod", "-n", "kube-system", "-l", "k8s-app=kube-proxy", "--field-selector", "spec.nodeName="+t.nodeName(), "--ignore-not-found", "--wait=false"); err != nil {
+		return fmt.Errorf("restart kube-proxy: %w", err)
+	}
+	return r.adminKubeconfig(ctx, t)
+}
+
+// joinNodes joins all nodes at once, through the virtual address.
+func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
+	var todo []*Target
+	for _, t := range r.nodes() {
+		if !t.joined() {
+			todo = append(todo, t)
+		}
+	}
+	if len(todo) == 0 {
+		return installer.Result{}, nil
+	}
+	token, hashes, err := r.joinSecret(ctx)
+	if err != nil {
+		return installer.Result{}, err
+	}
+	var changes atomic.Int64
+	err = r.each(ctx, todo, func(ctx context.Context, t *Target) error {
+		err := r.runKubeadm(ctx, t, "join-nodes", func(ctx context.Context) (string, error) {
+			docs, err := r.documents(kubeadm.JoinNode, t, token, hashes)
+			if err != nil {
+				return "", err
+			}
+			if err := r.startCare(ctx, t); err != nil {
+				return "", fmt.Errorf("start the keeper of the virtual address: %w", err)
+			}
+			// kubelet watches the directory of static pods only if it is there when it starts; else it looks
+			// every 20 seconds, and the cluster would wait that long for the keeper's pod.
+			if _, err := r.exec(ctx, t, "join-nodes", "mkdir", "-p", "-m", "0700", path.Dir(careManifest)); err != nil {
+				return "", err
+			}
+			return r.prepareKubeadm(ctx, t, docs, nil)
+		}, "join")
+		if err == nil {
+			changes.Add(1)
+		}
+		return err
+	})
+	return installer.Result{Changes: int(changes.Load())}, err
+}
+
+// keepMaster puts certificates and kubeconfigs back on masters that have
+// joined, should somebody have lost them, and finishes what a run left that was
+// killed right after kubeadm; nothing is written when all is there.
+func (r *Run) keepMaster(ctx context.Context, targets []*Target) (installer.Result, error) {
+	var changes atomic.Int64
+	err := r.each(ctx, targets, func(ctx context.Context, t *Target) error {
+		files, err := r.masterFiles(ctx, t)
+		if err != nil {
+			return err
+		}
+		changed, err := t.Agent.WriteFiles(ctx, files)
+		changes.Add(int64(len(changed)))
+		if err != nil || t.marks[markKubeAdmin] != "" || !t.joined() {
+			return err
+		}
+		changes.Add(1)
+		return r.adminKubeconfig(ctx, t)
+	})
+	return installer.Result{Changes: int(changes.Load())}, err
+}
+
+// userKubeconfig is where kubectl looks for root. The path of another login is
+// that user's own business.
+const userKubeconfig = "/root/.kube/config"
+
+// adminKubeconfig gives root on a master a kubeconfig: a new one where there is
+// none, else ours merged into the user's, whose old file is kept beside it.
+func (r *Run) adminKubeconfig(ctx context.Context, t *Target) error {
+	found, err := t.Agent.ReadFiles(ctx, []string{userKubeconfig, adminConf})
+	if err != nil {
+		return fmt.Errorf("read kubeconfigs: %w", err)
+	}
+	admin, user := found[adminConf], found[userKubeconfig]
+	if bytes.Equal(admin, user) {
+		return r.setMark(ctx, t, markKubeAdmin, inputs(user))
+	}
+	var files []node.File
+	content := admin
+	if len(user) > 0 {
+		// Its output holds keys, so it is not logged. The first file wins where both have a name.
+		res, err := t.Agent.Exec(ctx, node.ExecRequest{
+			Argv:           []string{"kubectl", "config", "view", "--flatten"},
+			Env:            map[string]string{"KUBECONFIG": adminConf + ":" + userKubeconfig},
+			TimeoutSeconds: 30,
+		}, nil)
+		if err == nil && res.Code != 0 {
+			err = &CommandError{Host: t.IP.String(), Command: "kubectl config view", Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
+		}
+		if err != nil {
+			return fmt.Errorf("merge %s: %w", userKubeconfig, err)
+		}
+		content = res.Stdout
+		files = append(files, node.File{Path: path.Join(path.Dir(userKubeconfig), "config.before-sealos"), Mode: 0o600, Content: user})
+		r.Report.Infof("%s: merged into %s; the old file is config.before-sealos beside it", t.IP, userKubeconfig)
+	}
+	files = append(files, node.File{Path: userKubeconfig, Mode: 0o600, Content: content})
+	if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
+		return fmt.Errorf("write %s: %w", userKubeconfig, err)
+	}
+	return r.setMark(ctx, t, markKubeAdmin, inputs(content))
+}

@@ -1,0 +1,102 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"strings"
+	"sync/atomic"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/guest"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+func guestMark(i *image) string { return markGuest + dirName(i.Name) }
+
+// GuestError is a command of an image that failed.
+type GuestError struct {
+	Image   string
+	Host    string
+	Command string
+	Err     error
+}
+
+func (e *GuestError) Error() string {
+	return fmt.Sprintf("%s: the command %q of image %s failed: %v", e.Host, e.Command, e.Image, e.Err)
+}
+func (e *GuestError) Unwrap() error { return e.Err }
+
+// guest runs ENTRYPOINT and CMD of each image in order: those of the rootfs and
+// patches on all hosts, those of applications on master0. The first command
+// that fails ends the step.
+func (r *Run) guest(ctx context.Context) (installer.Result, error) {
+	var changes atomic.Int64
+	for n, i := range r.images {
+		targets := []*Target{r.master0()}
+		if i.Type != installer.TypeApplication {
+			targets = r.Targets
+		}
+		cmd := i.Cmd
+		if len(r.Cluster.Command) > 0 && n == len(r.images)-1 {
+			cmd = r.Cluster.Command
+		}
+		if len(i.Entrypoint)+len(cmd) == 0 {
+			continue
+		}
+		err := r.each(ctx, targets, func(ctx context.Context, t *Target) error {
+			done, err := r.runGuest(ctx, t, i, cmd)
+			changes.Add(int64(done))
+			return err
+		})
+		if err != nil {
+			return installer.Result{Changes: int(changes.Load())}, err
+		}
+	}
+	return installer.Result{Changes: int(changes.Load())}, nil
+}
+
+// ownEnv leaves out what the installer itself adds: a further master is no
+// reason to run an application's commands again. Where a command or a template
+// uses such a value, the text it gives counts.
+func ownEnv(env map[string]string) map[string]string {
+	out := installer.MergeEnv(env)
+	maps.DeleteFunc(out, func(k, _ string) bool {
+		return strings.HasPrefix(k, "SEALOS_SYS_") || strings.HasPrefix(k, "registry")
+	})
+	return out
+}
+
+func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string) (int, error) {
+	env := r.envOf(i, t)
+	if env["KUBECONFIG"] == "" && t.Master {
+		env["KUBECONFIG"] = adminConf
+	}
+	if env["KUBECACHEDIR"] == "" {
+		env["KUBECACHEDIR"] = r.kubectlCache()
+	}
+	lines := guest.Lines(i.Entrypoint, cmd, env)
+	in := inputs(i.Digest, lines, ownEnv(env), t.overlays[i])
+	if t.marked(guestMark(i), in) {
+		return 0, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
+	defer cancel()
+	for _, line := range lines {
+		log := r.Report.Output(t.IP.String(), "guest", line)
+		var out bytes.Buffer
+		err := t.Agent.Script(ctx, node.ScriptRequest{Dir: i.dir, Line: line, Env: env}, io.MultiWriter(log, &out))
+		closeLog(log)
+		if err != nil {
+			var script *node.ScriptError
+			if errors.As(err, &script) {
+				err = fmt.Errorf("exit status %d:\n%s", script.Code, installer.Tail(out.String(), 15))
+			}
+			return 0, &GuestError{Image: i.Name, Host: t.IP.String(), Command: line, Err: err}
+		}
+	}
+	return len(lines), r.setMark(ctx, t, guestMark(i), in)
+}

@@ -1,0 +1,173 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
+)
+
+// TestMain lets the test binary be what runs on hosts: stub is a script that starts it.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "node" {
+		if err := node.Main(context.Background(), os.Args[2], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func stub(t *testing.T) []byte {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The race detector would wait a second at the end of each call.
+	return []byte("#!/bin/sh\nGORACE=atexit_sleep_ms=0 exec " + host.Quote(self) + " \"$@\"\n")
+}
+
+func makeBundle(t *testing.T, images []stepstest.Image) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	if err := stepstest.Write(&buf, stub(t), images); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// newRun is a run on hosts of 127.0.0.0/8; the first is master0. What is told
+// the operator goes to out.
+func newRun(t *testing.T, file []byte, out io.Writer, hosts ...installer.Host) *Run {
+	t.Helper()
+	b, err := bundle.Open(bytes.NewReader(file), int64(len(file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Getenv("SEALOS_RUNTIME_ROOT") == "" {
+		t.Setenv("SEALOS_RUNTIME_ROOT", t.TempDir())
+	}
+	c := &installer.Cluster{Hosts: hosts, SSH: installer.SSH{Password: "right"}}
+	if err := c.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	state, err := installer.OpenState(c.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := New(Options{
+		Cluster: c, Bundle: b, State: state, Report: installer.NewReporter(out, t.Output(), false), Jobs: 4,
+		HostKey: host.AcceptNew, KnownHosts: state.Path("known_hosts"), Timeout: time.Minute,
+	})
+	t.Cleanup(func() { closeRun(t, r) })
+	return r
+}
+
+// closeRun ends a run, so that another one can follow.
+func closeRun(t *testing.T, r *Run) {
+	t.Helper()
+	if r.State == nil {
+		return
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := r.State.Close(); err != nil {
+		t.Error(err)
+	}
+	r.State = nil
+}
+
+func hostAt(ip string, port int, master bool) installer.Host {
+	return installer.Host{IP: netip.MustParseAddr(ip), Master: master, SSH: installer.SSH{Port: port}}
+}
+
+// loaded is a run that has read its images and secrets, and looked at no host.
+func loaded(t *testing.T, images []stepstest.Image, hosts ...installer.Host) *Run {
+	t.Helper()
+	r := newRun(t, makeBundle(t, images), t.Output(), hosts...)
+	if err := r.loadImages(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.readFiles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.loadSecrets(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// apartVariable tells a test that it is the process that runs apart.
+const apartVariable = "STEPS_TEST_APART"
+
+// apart runs the test again as a process with mounts, processes, a
+// network and a host name of its own, with nothing in /var/lib, and tells whether this is it: the
+// real steps then change nothing of this machine.
+func apart(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(apartVariable) != "" {
+		setApart(t)
+		return true
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("namespaces with mounts need root")
+	}
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), apartVariable+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWPID}
+	out, err := cmd.CombinedOutput()
+	switch {
+	case cmd.Process == nil:
+		t.Skipf("no namespaces here: %v", err)
+	case err != nil:
+		t.Fatalf("%v\n%s", err, out)
+	case bytes.Contains(out, []byte("--- SKIP")):
+		t.Skipf("%s", out)
+	}
+	return false
+}
+
+func setApart(t *testing.T) {
+	t.Helper()
+	must := func(what string, err error) {
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	must("make mounts private", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	// A kubelet of another test on this machine is none of this host.
+	must("mount /proc", unix.Mount("proc", "/proc", "proc", 0, ""))
+	must("empty /var/lib", unix.Mount("tmpfs", "/var/lib", "tmpfs", 0, "size=16g"))
+	// Resetting rewrites /etc/hosts: in a layer over /etc that ends with this process.
+	must("make room for a layer over /etc", unix.Mount("tmpfs", "/mnt", "tmpfs", 0, ""))
+	for _, dir := range []string{"/mnt/upper", "/mnt/work"} {
+		must("make "+dir, os.Mkdir(dir, 0o755))
+	}
+	if err := unix.Mount("overlay", "/etc", "overlay", 0, "lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work"); err != nil {
+		t.Skipf("no overlay file system here: %v", err)
+	}
+	must("set the host name", unix.Sethostname([]byte("host-a")))
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	must("open a socket", err)
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	must("name lo", err)
+	lo.SetUint16(unix.IFF_UP)
+	must("set lo up", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo))
+}

@@ -1,0 +1,334 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/guest"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+)
+
+const bundleKindImage = bundle.KindImage
+
+// loadImages reads what the cluster images say about themselves and puts them
+// in order: the rootfs, patches, then applications, each kind as listed.
+func (r *Run) loadImages() error {
+	if r.images != nil {
+		return nil
+	}
+	if err := r.missingImages(); err != nil {
+		return err
+	}
+	var all []*image
+	for _, b := range r.Bundle.Images() {
+		if b.Kind != bundle.KindCluster || !r.wants(b.Name) {
+			continue
+		}
+		i, err := installer.LoadImage(r.Bundle, b.Name, b.Digest, r.archOf(b))
+		if err != nil {
+			return err
+		}
+		all = append(all, &image{Image: i})
+	}
+	order := map[string]int{installer.TypeRootfs: 0, installer.TypePatch: 1, installer.TypeApplication: 2}
+	slices.SortStableFunc(all, func(a, b *image) int { return order[a.Type] - order[b.Type] })
+	rootfs := 0
+	for _, i := range all {
+		if i.Type == installer.TypeRootfs {
+			rootfs++
+		}
+		i.dir = r.rootfsDir()
+		if i.Type == installer.TypeApplication {
+			i.dir = r.dir("applications", dirName(i.Name), "workdir")
+		}
+	}
+	if rootfs != 1 {
+		return fmt.Errorf("the bundle holds %d rootfs images (label sealos.io.type=rootfs); a cluster is made from exactly one", rootfs)
+	}
+	r.images = all
+	return nil
+}
+
+func (r *Run) wants(name string) bool {
+	return len(r.Cluster.Images) == 0 || slices.Contains(r.Cluster.Images, name)
+}
+
+// missingImages names the cluster images asked for that the bundle lacks.
+func (r *Run) missingImages() error {
+	have := []string{}
+	for _, b := range r.Bundle.Images() {
+		if b.Kind == bundle.KindCluster {
+			have = append(have, b.Name)
+		}
+	}
+	for _, name := range r.Cluster.Images {
+		if !slices.Contains(have, name) {
+			return fmt.Errorf("spec.image asks for %s, which the bundle does not hold; it holds %s", name, strings.Join(have, ", "))
+		}
+	}
+	return nil
+}
+
+var notInNames = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+
+func dirName(image string) string { return notInNames.ReplaceAllString(image, "-") }
+
+func (r *Run) archOf(b bundle.Image) string {
+	if len(b.Platforms) > 0 {
+		if _, arch, ok := strings.Cut(b.Platforms[0], "/"); ok {
+			return arch
+		}
+	}
+	return "amd64"
+}
+
+func (r *Run) arch() string {
+	for _, b := range r.Bundle.Images() {
+		if b.Kind == bundle.KindCluster {
+			return r.archOf(b)
+		}
+	}
+	return "amd64"
+}
+
+func (r *Run) rootfs() *image { return r.images[0] }
+
+// readFiles reads the small files of every image. It is the first time that
+// the layers are decoded, so their digests are checked here.
+func (r *Run) readFiles(ctx context.Context) error {
+	for _, i := range r.images {
+		if i.files != nil {
+			continue
+		}
+		files, err := i.Files(ctx, r.Bundle)
+		if err != nil {
+			return err
+		}
+		i.files = files
+	}
+	return nil
+}
+
+// passwordFile is the file of the state that holds the registry's password.
+const passwordFile = "registry-password"
+
+// scriptsByFile are the scripts that run where an image has their file, label
+// or not. init-cri and clean-cri are not among them: images made for sealos
+// have the files and call them from init and clean, with arguments.
+var scriptsByFile = []string{"check", "init", "clean", "init-registry", "clean-registry"}
+
+// script finds the image that provides a script of the rootfs and its shell
+// text: the label, or <key>.sh where the image has that file. Later images win.
+func (r *Run) script(key string) (img *image, line string) {
+	for _, i := range r.images {
+		label, has := i.Labels[key]
+		_, file := i.files["scripts/"+key+".sh"]
+		_, tmpl := i.files["scripts/"+key+".sh.tmpl"]
+		switch {
+		case i.Type == installer.TypeApplication:
+			if has {
+				r.Report.Warnf("%s is an application: its label %s is not run", i.Name, key)
+			}
+		case has:
+			img, line = i, label
+		case (file || tmpl) && slices.Contains(scriptsByFile, key):
+			img, line = i, key+".sh"
+		}
+	}
+	return img, line
+}
+
+// defaultPasswords are registry passwords that everybody knows from public images.
+var defaultPasswords = []string{"", "passw0rd"}
+
+// loadSecrets settles the registry's credentials, and hides every secret from
+// output and log.
+func (r *Run) loadSecrets(ctx context.Context) error {
+	env := installer.MergeEnv(r.rootfs().Env, r.Cluster.Env)
+	r.registry.user = env["registryUsername"]
+	if r.registry.user == "" {
+		r.registry.user = "admin"
+	}
+	r.registry.password = env["registryPassword"]
+	_, byUser := r.Cluster.Env["registryPassword"]
+	if byUser && slices.Contains(defaultPasswords, r.registry.password) {
+		r.Report.Warnf("registryPassword is one that everybody knows; a random one is used instead")
+	}
+	if byUser && !slices.Contains(defaultPasswords, r.registry.password) {
+		// Kept, so that a later run without the flag does not change it.
+		if err := r.State.Write(passwordFile, 0o600, []byte(r.registry.password+"\n")); err != nil {
+			return err
+		}
+	} else {
+		secret, err := r.State.Secret(ctx, passwordFile)
+		if err != nil {
+			return err
+		}
+		r.registry.password = secret
+	}
+	r.registry.port = orDefault(env["registryPort"], "5000")
+	r.registry.domain = orDefault(env["registryDomain"], "sealos.hub")
+	r.registry.data = orDefault(env["registryData"], "/var/lib/registry")
+	for _, secret := range r.registry.secrets() {
+		r.Report.Hide(secret)
+	}
+	envs := []map[string]string{r.Cluster.Env}
+	for _, h := range r.Cluster.Hosts {
+		r.Report.Hide(h.SSH.Password)
+		r.Report.Hide(h.SSH.KeyPassphrase)
+		envs = append(envs, h.Env)
+	}
+	for _, i := range r.images {
+		envs = append(envs, i.Env)
+	}
+	for _, e := range envs {
+		for k, v := range e {
+			if installer.SecretEnv(k) && !slices.Contains(defaultPasswords, v) {
+				r.Report.Hide(v)
+			}
+		}
+	}
+	return nil
+}
+
+func orDefault(v, def string) string {
+	if v == "" {
+		return def
+	}
+	return v
+}
+
+// vip is the virtual address: from the environment, the rootfs's label, or the default.
+func (r *Run) vip() string {
+	env := installer.MergeEnv(r.rootfs().Env, r.Cluster.Env)
+	if v := env["defaultVIP"]; v != "" {
+		return v
+	}
+	if v, err := guest.Expand(r.rootfs().Labels["vip"], env); err == nil && v != "" && !strings.Contains(v, "$") {
+		return v
+	}
+	return installer.DefaultVIP
+}
+
+// envOf is the environment of an image's scripts and templates on a host.
+func (r *Run) envOf(i *image, t *Target) map[string]string {
+	mode := "node"
+	if t.Master {
+		mode = "master"
+	}
+	system := map[string]string{
+		"registryUsername":              r.registry.user,
+		"registryPassword":              r.registry.password,
+		"registryPort":                  r.registry.port,
+		"registryDomain":                r.registry.domain,
+		"registryData":                  r.registry.data,
+		"defaultVIP":                    r.vip(),
+		"SEALOS_SYS_SEALINSTALL":        stubPath,
+		"SEALOS_SYS_HOST_IP":            t.IP.String(),
+		"SEALOS_SYS_RUN_MODE":           mode,
+		"SEALOS_SYS_CLUSTER":            r.Cluster.Name,
+		"SEALOS_SYS_KUBE_VERSION":       r.rootfs().KubeVersion(),
+		"SEALOS_SYS_SEALOS_VERSION":     r.rootfs().Labels["sealos.io.version"],
+		"SEALOS_SYS_REGISTRY_HOSTS":     strings.Join(r.registryHostsFor(t), " "),
+		"SEALOS_SYS_MASTERS":            strings.Join(r.Cluster.MasterIPs(), " "),
+		"SEALOS_SYS_VIP":                r.vip(),
+		"SEALOS_SYS_ROOTFS":             r.rootfsDir(),
+		"SEALOS_SYS_APISERVER_ENDPOINT": installer.APIServerDomain,
+	}
+	return installer.MergeEnv(r.rootfs().Env, i.Env, r.Cluster.Env, t.Host.Env, system)
+}
+
+// registryHosts are the hosts that serve the registry: every master.
+func (r *Run) registryHosts() []*Target { return r.masters() }
+
+// registryHostsFor lists the registry hosts as one host should ask them: itself
+// first; the others begin at a place that differs from host to host, so that
+// not every node asks the first master.
+func (r *Run) registryHostsFor(t *Target) []string {
+	ips := []string{}
+	for _, h := range r.registryHosts() {
+		ips = append(ips, h.IP.String())
+	}
+	if i := slices.Index(ips, t.IP.String()); i >= 0 {
+		return slices.Concat(ips[i:], ips[:i])
+	}
+	i := slices.Index(r.Targets, t) % len(ips)
+	return slices.Concat(ips[i:], ips[:i])
+}
+
+// verifyInBackground hashes every byte of the bundle while hosts are looked at.
+func (r *Run) verifyInBackground(ctx context.Context) {
+	r.verified = make(chan error, 1)
+	go func() {
+		damages, err := r.Bundle.Verify(ctx, nil)
+		for _, d := range damages {
+			err = errors.Join(err, fmt.Errorf("%s is damaged: bytes %d to %d of the file: %s", d.Entry, d.Offset, d.Offset+d.Length, d.Reason))
+		}
+		if len(damages) > 0 {
+			err = fmt.Errorf("the bundle is damaged, nothing was installed: copy the file again and compare its checksum\n%w", err)
+		}
+		r.verified <- err
+	}()
+}
+
+// openBundle waits until every byte is verified. Before that, hosts have got
+// nothing but the stub, and that is taken away again.
+func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
+	select {
+	case <-ctx.Done():
+		return installer.Result{}, errors.Join(context.Cause(ctx), r.withdraw(ctx))
+	case err := <-r.verified:
+		if err != nil {
+			return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+		}
+	}
+	containers := 0
+	for _, i := range r.Bundle.Images() {
+		if i.Kind == bundle.KindImage {
+			containers++
+		}
+	}
+	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.images), containers, r.Bundle.IndexDigest())}, nil
+}
+
+// render makes each image's overlay for each host it goes to.
+func (r *Run) render(ctx context.Context) (installer.Result, error) {
+	if err := r.preparePKI(); err != nil {
+		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+	}
+	rendered := 0
+	var errs []error
+	for _, t := range r.Targets {
+		t.overlays = map[*image]installer.Overlay{}
+		for _, i := range r.imagesFor(t) {
+			o, err := i.Overlay(i.files, r.Cluster.Configs, r.envOf(i, t))
+			if err != nil {
+				errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
+				continue
+			}
+			t.overlays[i] = o
+			rendered += len(o)
+		}
+		// What kubeadm would refuse is found before a host is changed.
+		if _, err := r.documents(kubeadm.Init, t, "", nil); err != nil {
+			errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+	}
+	return installer.Result{Note: fmt.Sprintf("%d files", rendered)}, nil
+}
+
+// imagesFor lists the images that go to a host: applications only to master0.
+func (r *Run) imagesFor(t *Target) []*image {
+	return slices.DeleteFunc(slices.Clone(r.images), func(i *image) bool {
+		return i.Type == installer.TypeApplication && t != r.master0()
+	})
+}

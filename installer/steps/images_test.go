@@ -1,0 +1,241 @@
+package steps
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
+)
+
+func clusterImage(name, kind string, labels map[string]string, files ...string) stepstest.Image {
+	i := stepstest.Image{Name: name, Type: kind, Config: v1.ImageConfig{Labels: labels}, Files: map[string]string{}}
+	for _, f := range files {
+		i.Files[f] = name + " " + f
+	}
+	return i
+}
+
+var oneMaster = hostAt("127.0.0.2", 0, true)
+
+func TestImagesComeRootfsFirstThenPatchesThenApplications(t *testing.T) {
+	r := loaded(t, []stepstest.Image{
+		clusterImage("app:b", "application", nil, "b"), clusterImage("patch:2", "patch", nil, "p2"), clusterImage("app:a", "application", nil, "a"),
+		clusterImage("root:1", "rootfs", map[string]string{"version": "v1.36.3"}, "r"), clusterImage("patch:1", "patch", nil, "p1"),
+	}, oneMaster, hostAt("127.0.0.3", 0, false))
+	names := func(images []*image) []string {
+		var out []string
+		for _, i := range images {
+			out = append(out, i.Name+" in "+strings.TrimPrefix(i.dir, r.dir()))
+		}
+		return out
+	}
+	all := []string{"root:1 in /rootfs", "patch:2 in /rootfs", "patch:1 in /rootfs", "app:b in /applications/app-b/workdir", "app:a in /applications/app-a/workdir"}
+	if diff := cmp.Diff(all, names(r.imagesFor(r.Targets[0]))); diff != "" {
+		t.Errorf("on master0 (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(all[:3], names(r.imagesFor(r.Targets[1]))); diff != "" {
+		t.Errorf("on a node (-want +got):\n%s", diff)
+	}
+}
+
+func TestABundleWithoutExactlyOneRootfsIsRefused(t *testing.T) {
+	root := func(name string) stepstest.Image {
+		return clusterImage(name, "rootfs", map[string]string{"version": "v1.36.3"}, name)
+	}
+	for want, images := range map[string][]stepstest.Image{
+		"holds 0 rootfs images": {clusterImage("app:v1", "application", nil, "a")},
+		"holds 2 rootfs images": {root("root:1"), root("root:2")},
+	} {
+		r := newRun(t, makeBundle(t, images), t.Output(), oneMaster)
+		if err := r.loadImages(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("loadImages = %v, want it to say %q", err, want)
+		}
+		closeRun(t, r)
+	}
+	// Where the operator chooses one, the other does not count.
+	r := newRun(t, makeBundle(t, []stepstest.Image{root("root:1"), root("root:2")}), t.Output(), oneMaster)
+	r.Cluster.Images = []string{"root:2"}
+	if err := r.loadImages(); err != nil || len(r.images) != 1 || r.rootfs().Name != "root:2" {
+		t.Errorf("with spec.image root:2: %v, %d images", err, len(r.images))
+	}
+	if !r.wants("root:2") || r.wants("root:1") || r.wants("root") {
+		t.Error("wants goes by the exact name")
+	}
+}
+
+func TestTheLastImageThatHasAScriptRunsIt(t *testing.T) {
+	var told bytes.Buffer
+	r := loaded(t, []stepstest.Image{
+		clusterImage("root:1", "rootfs", map[string]string{"version": "v1.36.3", "init": "init.sh $ARG", "check": "check.sh"}, "scripts/clean.sh", "scripts/init.sh"),
+		clusterImage("patch:1", "patch", map[string]string{"check": "other-check.sh --fast"}, "scripts/init-registry.sh.tmpl"),
+		clusterImage("app:1", "application", map[string]string{"check": "evil.sh", "auth": "auth.sh"}, "scripts/init.sh"),
+	}, oneMaster)
+	r.Report = installer.NewReporter(&told, t.Output(), false)
+	for key, want := range map[string][2]string{
+		"init":          {"root:1", "init.sh $ARG"},           // the label, not the file
+		"check":         {"patch:1", "other-check.sh --fast"}, // the later label
+		"clean":         {"root:1", "clean.sh"},               // by its file
+		"init-registry": {"patch:1", "init-registry.sh"},      // by its template
+		"auth":          {"", ""},                             // an application's is not run
+		"init-cri":      {"", ""},
+	} {
+		img, line := r.script(key)
+		got := [2]string{"", line}
+		if img != nil {
+			got[0] = img.Name
+		}
+		if got != want {
+			t.Errorf("script(%q) = %q, want %q", key, got, want)
+		}
+	}
+	for _, want := range []string{"app:1 is an application: its label check is not run", "its label auth is not run"} {
+		if !strings.Contains(told.String(), want) {
+			t.Errorf("the operator is not told %q:\n%s", want, &told)
+		}
+	}
+}
+
+func TestLaterEnvironmentsWin(t *testing.T) {
+	images := []stepstest.Image{
+		{Name: "root:1", Type: "rootfs", Files: map[string]string{"r": "1"}, Config: v1.ImageConfig{
+			Labels: map[string]string{"version": "v1.36.3"},
+			Env:    []string{"PATH=/bin", "A=root", "B=root", "C=root", "D=root", "SEALOS_SYS_HOST_IP=root", "registryPort=5001"},
+		}},
+		{Name: "app:1", Type: "application", Files: map[string]string{"a": "1"}, Config: v1.ImageConfig{Env: []string{"B=image", "C=image", "D=image"}}},
+	}
+	node := hostAt("127.0.0.3", 0, false)
+	node.Env = map[string]string{"D": "host", "SEALOS_SYS_RUN_MODE": "host"}
+	r := newRun(t, makeBundle(t, images), t.Output(), oneMaster, node)
+	r.Cluster.Env = map[string]string{"C": "cluster", "D": "cluster", "registryUsername": "operator", "registryData": "/data/registry"}
+	if err := r.loadImages(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.loadSecrets(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	env := r.envOf(r.images[1], r.Targets[1])
+	for key, want := range map[string]string{
+		"A": "root", "B": "image", "C": "cluster", "D": "host",
+		"registryPort": "5001", "registryDomain": "sealos.hub", "registryUsername": "operator", "registryData": "/data/registry",
+		"SEALOS_SYS_HOST_IP": "127.0.0.3", "SEALOS_SYS_RUN_MODE": "node", "SEALOS_SYS_KUBE_VERSION": "v1.36.3",
+		"SEALOS_SYS_CLUSTER": "default", "SEALOS_SYS_MASTERS": "127.0.0.2", "SEALOS_SYS_REGISTRY_HOSTS": "127.0.0.2",
+		"SEALOS_SYS_VIP": installer.DefaultVIP, "SEALOS_SYS_SEALINSTALL": stubPath, "SEALOS_SYS_ROOTFS": r.rootfsDir(),
+	} {
+		if env[key] != want {
+			t.Errorf("%s = %q, want %q", key, env[key], want)
+		}
+	}
+	if _, has := env["PATH"]; has {
+		t.Error("the image's PATH would replace the host's")
+	}
+	if mode := r.envOf(r.images[0], r.Targets[0])["SEALOS_SYS_RUN_MODE"]; mode != "master" {
+		t.Errorf("mode of a master = %q", mode)
+	}
+}
+
+func TestPublicRegistryPasswordsAreReplacedByARandomOneThatStays(t *testing.T) {
+	file := makeBundle(t, stepstest.Cluster()) // with registryPassword=passw0rd in its image
+	password := func(user map[string]string) string {
+		var out bytes.Buffer
+		r := newRun(t, file, &out, oneMaster)
+		defer closeRun(t, r)
+		r.Cluster.Env = user
+		if err := r.loadImages(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.loadSecrets(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.Report.Infof("it is %s", r.registry.password)
+		if strings.Contains(out.String(), r.registry.password) {
+			t.Errorf("the password is told: %s", &out)
+		}
+		return r.envOf(r.images[0], r.Targets[0])["registryPassword"]
+	}
+	first := password(nil)
+	if len(first) < 32 {
+		t.Errorf("the password that was made has %d characters", len(first))
+	}
+	if again := password(nil); again != first {
+		t.Error("the next run makes another password")
+	}
+	if weak := password(map[string]string{"registryPassword": "passw0rd"}); weak == "passw0rd" {
+		t.Error("a password that everybody knows is used")
+	}
+	if own := password(map[string]string{"registryPassword": "of the user"}); own != "of the user" {
+		t.Errorf("the user's password became %q", own)
+	}
+}
+
+func TestRegistryHostsAreAskedOwnFirstAndSpread(t *testing.T) {
+	var hosts []installer.Host
+	for _, ip := range []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"} {
+		hosts = append(hosts, hostAt(ip, 0, true))
+	}
+	for _, ip := range []string{"127.0.0.5", "127.0.0.6", "127.0.0.7"} {
+		hosts = append(hosts, hostAt(ip, 0, false))
+	}
+	r := loaded(t, stepstest.Cluster(), hosts...)
+	firsts := map[string]int{}
+	for _, target := range r.Targets {
+		got := r.registryHostsFor(target)
+		if target.Master && got[0] != target.IP.String() {
+			t.Errorf("%s asks %s first", target.IP, got[0])
+		}
+		if !target.Master {
+			firsts[got[0]]++
+		}
+		sorted := slices.Sorted(slices.Values(got))
+		if diff := cmp.Diff([]string{"127.0.0.2", "127.0.0.3", "127.0.0.4"}, sorted); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", target.IP, diff)
+		}
+	}
+	if len(firsts) != 3 {
+		t.Errorf("three nodes ask these first: %v", firsts)
+	}
+}
+
+func TestTheVirtualAddress(t *testing.T) {
+	for name, c := range map[string]struct {
+		label, image, user, want string
+	}{
+		"default":               {"", "", "", installer.DefaultVIP},
+		"reference, unset":      {"$defaultVIP", "", "", installer.DefaultVIP},
+		"reference, image":      {"$defaultVIP", "10.96.0.99", "", "10.96.0.99"},
+		"reference, user":       {"${defaultVIP}", "10.96.0.99", "10.96.0.100", "10.96.0.100"},
+		"literal":               {"10.96.0.98", "", "", "10.96.0.98"},
+		"literal, but user set": {"10.96.0.98", "", "10.96.0.100", "10.96.0.100"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := New(Options{Cluster: &installer.Cluster{Env: map[string]string{}}})
+			i := &installer.Image{Labels: map[string]string{"vip": c.label}, Env: map[string]string{}}
+			if c.image != "" {
+				i.Env["defaultVIP"] = c.image
+			}
+			if c.user != "" {
+				r.Cluster.Env["defaultVIP"] = c.user
+			}
+			r.images = []*image{{Image: i}}
+			if got := r.vip(); got != c.want {
+				t.Errorf("vip = %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestDirNamesAreOneElementOfAPath(t *testing.T) {
+	for name, want := range map[string]string{
+		"app:v1": "app-v1", "docker.io/library/nginx:1.27": "docker.io-library-nginx-1.27",
+		"localhost:5000/a/b@sha256:0f": "localhost-5000-a-b-sha256-0f", "a//../b": "a-..-b",
+	} {
+		if got := dirName(name); got != want {
+			t.Errorf("dirName(%q) = %q, want %q", name, got, want)
+		}
+	}
+}

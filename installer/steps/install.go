@@ -1,0 +1,42 @@
+// Package steps is the pipeline: one file per step, in the order of the list
+// that [Install] returns. A step reads what the operator wants (the cluster),
+// what was found (facts and marks of each host) and what the bundle holds, and
+// changes hosts through their agents only.
+//
+// Every step can be run again. What is done is recognised on the host it was
+// done on: by the files themselves where they tell, by a mark where they do
+// not (see [Target.marked]).
+package steps
+
+import "github.com/sealbuild/sealbuild/installer"
+
+// Step is a step of the pipelines of this package.
+type Step = installer.Step[*Run]
+
+// Install is the whole installation.
+func Install() []Step {
+	return []Step{
+		{Name: "check", Title: "look at every host, report every problem", Run: (*Run).check},
+		{Name: "open-bundle", Title: "verify every byte of the bundle", Run: (*Run).openBundle},
+		{Name: "render", Title: "render templates for each host", Run: (*Run).render},
+		{Name: "distribute-rootfs", Title: "unpack cluster images on the hosts", Run: (*Run).distributeRootfs},
+		{Name: "distribute-registry", Title: "send missing images to the registry hosts", Run: (*Run).distributeRegistry},
+		{Name: "bootstrap", Title: "host names, registry, container runtime, kubelet", Run: (*Run).bootstrap},
+		{Name: "init-master0", Title: "start the control plane on the first master", Run: (*Run).initMaster0},
+		{Name: "join-masters", Title: "join further masters, one at a time", Run: (*Run).joinMasters},
+		{Name: "join-nodes", Title: "join nodes through the virtual address", Run: (*Run).joinNodes},
+		{Name: "sync-ipvs", Title: "tell every node the masters of now", Run: (*Run).syncIPVS},
+		{Name: "guest", Title: "run the commands of the images", Run: (*Run).guest},
+		{Name: "verify", Title: "wait until every node is Ready", Run: (*Run).verify},
+	}
+}
+
+// Reset gives back clean hosts.
+func Reset() []Step {
+	return []Step{
+		{Name: "connect", Title: "reach every host", Run: (*Run).connectForReset},
+		{Name: "reset-kubernetes", Title: "take nodes, then masters, out of the cluster", Run: (*Run).resetKubernetes},
+		{Name: "clean", Title: "run the images' clean scripts", Run: (*Run).cleanScripts},
+		{Name: "remove", Title: "remove what was installed", Run: (*Run).removeFiles},
+	}
+}

@@ -1,0 +1,74 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/care"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// careUnit is the transient service that keeps the virtual address alive on a
+// node from before it joins until the cluster's own pod does it.
+const careUnit = "sealos-care"
+
+const careManifest = etcKube + "/manifests/" + care.PodName + ".yaml"
+
+func (r *Run) virtualServer() (netip.AddrPort, []netip.AddrPort, error) {
+	ip, err := netip.ParseAddr(r.vip())
+	if err != nil {
+		return netip.AddrPort{}, nil, fmt.Errorf("virtual address %q: %w (set it with -e defaultVIP=ADDRESS)", r.vip(), err)
+	}
+	var servers []netip.AddrPort
+	for _, m := range r.masters() {
+		servers = append(servers, netip.AddrPortFrom(m.IP, installer.APIServerPort))
+	}
+	return netip.AddrPortFrom(ip, installer.APIServerPort), servers, nil
+}
+
+// startCare makes the virtual address work on a node before it joins.
+func (r *Run) startCare(ctx context.Context, t *Target) error {
+	vip, servers, err := r.virtualServer()
+	if err != nil {
+		return err
+	}
+	if !t.Facts.Modules["ip_vs"] {
+		r.Report.Warnf("%s: its kernel has no ip_vs: the virtual address %s is served by a userspace proxy instead", t.IP, vip.Addr())
+	}
+	// One that runs may be of an earlier bundle.
+	if err := t.Agent.CareStop(ctx, careUnit); err != nil {
+		return err
+	}
+	if err := t.Agent.CareStart(ctx, careUnit, append([]string{stubPath}, care.Args(vip, servers, care.ModeAuto)...)); err != nil {
+		return err
+	}
+	// kubeadm would wait five minutes for an address that does not answer, and say little.
+	_, err = r.exec(ctx, t, "join-nodes", stubPath, "care", "--check", "--vs", vip.String())
+	return err
+}
+
+// syncIPVS writes the care pod with exactly the masters of now on every node.
+func (r *Run) syncIPVS(ctx context.Context) (installer.Result, error) {
+	vip, servers, err := r.virtualServer()
+	if err != nil {
+		return installer.Result{}, err
+	}
+	image, err := r.careImage()
+	if err != nil {
+		return installer.Result{}, err
+	}
+	pod, err := care.StaticPod(image, vip, servers, care.ModeAuto)
+	if err != nil {
+		return installer.Result{}, err
+	}
+	var changes atomic.Int64
+	err = r.each(ctx, r.nodes(), func(ctx context.Context, t *Target) error {
+		changed, err := t.Agent.WriteFiles(ctx, []node.File{{Path: careManifest, Mode: 0o600, Content: pod}})
+		changes.Add(int64(len(changed)))
+		return err
+	})
+	return installer.Result{Changes: int(changes.Load()), Note: fmt.Sprintf("%d masters behind %s", len(servers), vip)}, err
+}

@@ -1,0 +1,184 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/certs"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/registry"
+	"golang.org/x/crypto/bcrypt"
+)
+
+// preparePKI opens the cluster's certificates on this machine.
+func (r *Run) preparePKI() error {
+	if r.pki != nil {
+		return nil
+	}
+	pki, err := certs.LoadOrCreate(r.State.Path("pki"), certs.DefaultValidity)
+	if err != nil {
+		return err
+	}
+	r.pki = pki
+	return nil
+}
+
+// adoptedFiles are the files below /etc/kubernetes/pki of a master that this machine
+// must have too, to work on a cluster that another machine has made.
+func adoptedFiles() []string {
+	return []string{"ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "etcd/ca.crt", "etcd/ca.key", "sa.key", "sa.pub", "registry-ca.crt", "registry-ca.key"}
+}
+
+// adoptState makes any machine with access to the masters able to go on: where
+// a master is in the cluster, its authorities are those of the cluster. With
+// none here they are taken over; others here mean that this state belongs to
+// another cluster, and writing it over a live one would destroy it.
+func (r *Run) adoptState(ctx context.Context) error {
+	i := slices.IndexFunc(r.masters(), func(t *Target) bool { return t.looked && t.joined() })
+	if i < 0 {
+		return nil
+	}
+	t := r.masters()[i]
+	remote := func(name string) string { return path.Join(etcKube, "pki", name) }
+	paths := []string{r.masterPasswordFile()}
+	for _, name := range adoptedFiles() {
+		paths = append(paths, remote(name))
+	}
+	found, err := t.Agent.ReadFiles(ctx, paths)
+	if err != nil {
+		return fmt.Errorf("read the cluster's certificates on %s: %w", t.IP, err)
+	}
+	here, err := os.ReadFile(r.State.Path("pki", "ca.crt"))
+	switch {
+	case err == nil && !bytes.Equal(here, found[remote("ca.crt")]):
+		return fmt.Errorf("%s belongs to a cluster with another certificate authority than the one in %s: use another --cluster name, or move that directory away", t.IP, r.State.Dir)
+	case err == nil:
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	r.Report.Infof("cluster %s was made from another machine; its certificates are taken over from %s", r.Cluster.Name, t.IP)
+	if password := found[r.masterPasswordFile()]; len(password) > 0 {
+		if err := r.State.Write(passwordFile, 0o600, password); err != nil {
+			return err
+		}
+	}
+	// The first file is the one whose presence is asked for above, so it comes last.
+	for _, name := range slices.Backward(adoptedFiles()) {
+		if content, ok := found[remote(name)]; ok {
+			if err := r.State.Write(path.Join("pki", name), 0o600, content); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// masterPasswordFile is where masters keep the registry's password, so that
+// any of them can go on when this machine is gone.
+func (r *Run) masterPasswordFile() string { return r.dir("etc", passwordFile) }
+
+// masterFiles are the certificates and kubeconfigs of one master.
+func (r *Run) masterFiles(_ context.Context, t *Target) ([]node.File, error) {
+	docs, err := r.documents(kubeadm.Init, t, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	s := docs.Settings()
+	made, err := r.pki.MasterFiles(certs.MasterInput{
+		Hostname: t.nodeName(), IP: t.IP,
+		APISANs:  append(r.Cluster.MasterIPs(), append([]string{installer.APIServerDomain, r.vip()}, s.CertSANs...)...),
+		EtcdSANs: append(append([]string{}, s.EtcdServerSANs...), s.EtcdPeerSANs...), ServiceSubnets: s.ServiceSubnets, DNSDomain: s.DNSDomain,
+		Endpoint: s.ControlPlaneEndpoint, ClusterName: s.ClusterName,
+		SuperAdmin: r.kubeMinor() >= 29, WithSuperAdmin: t == r.master0(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	ca, caKey := r.pki.RegistryAuthority()
+	files := []node.File{
+		{Path: path.Join(etcKube, "pki/registry-ca.crt"), Mode: 0o644, Content: ca},
+		{Path: path.Join(etcKube, "pki/registry-ca.key"), Mode: 0o600, Content: caKey},
+		{Path: r.masterPasswordFile(), Mode: 0o600, Content: []byte(r.registry.password + "\n")},
+	}
+	for _, f := range made {
+		files = append(files, node.File{Path: path.Join(etcKube, f.Path), Mode: f.Mode, Content: f.Content})
+	}
+	return files, nil
+}
+
+// kubeMinor is the 36 of v1.36.3.
+func (r *Run) kubeMinor() int {
+	parts := strings.Split(strings.TrimPrefix(r.rootfs().KubeVersion(), "v"), ".")
+	if len(parts) < 2 {
+		return 0
+	}
+	n, err := strconv.Atoi(parts[1])
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// htpasswdInput is what the registry's account file depends on.
+func (a registryAccess) htpasswdInput() string { return inputs(a.user, a.password) }
+
+// htpasswd returns the registry's account file. bcrypt salts, so the file is
+// kept: a new one would look like a change on every run.
+func (r *Run) htpasswd() ([]byte, error) {
+	const name = "registry_htpasswd"
+	old, err := os.ReadFile(r.State.Path(name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	user, hash, ok := strings.Cut(strings.TrimSpace(string(old)), ":")
+	if ok && user == r.registry.user && bcrypt.CompareHashAndPassword([]byte(hash), []byte(r.registry.password)) == nil {
+		return old, nil
+	}
+	made, err := registry.Htpasswd(r.registry.user, r.registry.password)
+	if err != nil {
+		return nil, err
+	}
+	return made, r.State.Write(name, 0o600, made)
+}
+
+// registryFiles puts the registry's CA on every host, and certificate, key and
+// account on the registry hosts, where the image's scripts expect them.
+func (r *Run) registryFiles(ctx context.Context, changes *atomic.Int64) error {
+	account, err := r.htpasswd()
+	if err != nil {
+		return err
+	}
+	etc := func(name string) string { return path.Join(r.rootfsDir(), "etc", name) }
+	return r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+		files := []node.File{{Path: etc("registry_ca.crt"), Mode: 0o644, Content: r.pki.RegistryCA()}}
+		if t.Master {
+			cert, key, err := r.pki.Registry(t.IP.String(), r.registry.domain, t.Facts.Hostname)
+			if err != nil {
+				return err
+			}
+			files = append(files,
+				node.File{Path: etc("registry_tls.crt"), Mode: 0o644, Content: cert},
+				node.File{Path: etc("registry_tls.key"), Mode: 0o600, Content: key},
+				node.File{Path: etc("registry_htpasswd"), Mode: 0o600, Content: account},
+			)
+		}
+		changed, err := t.Agent.WriteFiles(ctx, files)
+		changes.Add(int64(len(changed)))
+		if err != nil {
+			return fmt.Errorf("write the registry's certificates: %w", err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,76 @@
+package steps
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+
+	"github.com/dustin/go-humanize"
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/registry"
+)
+
+// registryAccess is how the cluster's registry is reached and where it keeps its data.
+type registryAccess struct {
+	user, password, port, domain, data string
+}
+
+// secrets lists the forms in which the password may show up in output.
+func (a registryAccess) secrets() []string {
+	return []string{a.password, base64.StdEncoding.EncodeToString([]byte(a.user + ":" + a.password))}
+}
+
+// Catalog lists every container image of the bundle as the registry holds it.
+func Catalog(ctx context.Context, b *bundle.Reader) (registry.Catalog, error) {
+	var refs []registry.Ref
+	for _, i := range b.Images() {
+		if i.Kind == bundle.KindImage {
+			refs = append(refs, registry.Ref{Name: i.Name, Digest: i.Digest})
+		}
+	}
+	catalog, err := registry.BuildCatalog(ctx, refs, Source(b))
+	if err != nil {
+		return registry.Catalog{}, fmt.Errorf("list the images of the bundle: %w", err)
+	}
+	return catalog, nil
+}
+
+// distributeRegistry sends every registry host the blobs it lacks.
+func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) {
+	catalog, err := Catalog(ctx, r.Bundle)
+	if err != nil {
+		return installer.Result{}, err
+	}
+	var changes, sent atomic.Int64
+	err = r.each(ctx, r.registryHosts(), func(ctx context.Context, t *Target) error {
+		var receipt registry.Receipt
+		err := t.Agent.RegistryReceive(ctx, r.registry.data, func(w io.Writer, in io.Reader) (err error) {
+			receipt, err = registry.Push(ctx, w, in, catalog, Source(r.Bundle), registry.PushOptions{All: r.Copy})
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("fill the registry in %s: %w", r.registry.data, err)
+		}
+		changes.Add(int64(receipt.BlobsSent))
+		sent.Add(receipt.BytesSent)
+		return nil
+	})
+	return installer.Result{
+		Changes: int(changes.Load()),
+		Note:    fmt.Sprintf("%d blobs, %s sent", changes.Load(), humanize.IBytes(uint64(sent.Load()))),
+	}, err
+}
+
+// careImage finds the image of the care pod in the bundle.
+func (r *Run) careImage() (string, error) {
+	for _, i := range r.Bundle.Images() {
+		if i.Kind == bundle.KindImage && strings.HasPrefix(i.Name, "sealbuild.io/care:") {
+			return i.Name, nil
+		}
+	}
+	return "", fmt.Errorf("the bundle has no sealbuild.io/care image: build it again with this sealbuild")
+}

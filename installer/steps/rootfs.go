@@ -1,0 +1,125 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"sync/atomic"
+
+	"github.com/dustin/go-humanize"
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// distributeRootfs streams the layers of the rootfs and patches to every host
+// and those of the applications to master0, and lays the rendered files over
+// them. Layers travel as they are compressed in the bundle.
+func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
+	var changes, sent atomic.Int64
+	if err := r.begin(ctx); err != nil {
+		return installer.Result{}, err
+	}
+	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+		for _, i := range r.imagesFor(t) {
+			for _, l := range i.Layers {
+				n, err := r.sendLayer(ctx, t, i, l)
+				if err != nil {
+					return fmt.Errorf("unpack %s into %s: %w", i.Name, i.dir, err)
+				}
+				if n > 0 {
+					changes.Add(1)
+					sent.Add(n)
+				}
+			}
+			changed, err := r.writeOverlay(ctx, t, i)
+			if err != nil {
+				return err
+			}
+			changes.Add(int64(changed))
+		}
+		return nil
+	})
+	return installer.Result{Changes: int(changes.Load()), Note: humanize.IBytes(uint64(sent.Load())) + " sent"}, err
+}
+
+// begin notes on every host that this cluster is being made there, before
+// anything else is changed: what is found there later is ours to finish, or to
+// take away. The Clusterfile says from now on that work is going on.
+func (r *Run) begin(ctx context.Context) error {
+	var fresh []*Target
+	for _, t := range r.Targets {
+		if !t.begun() {
+			fresh = append(fresh, t)
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	if err := r.recordProgress(); err != nil {
+		return err
+	}
+	return r.each(ctx, fresh, func(ctx context.Context, t *Target) error {
+		return r.setMark(ctx, t, markOurs, r.Cluster.Name)
+	})
+}
+
+// sendLayer unpacks one layer on a host and returns how many bytes were sent:
+// none when the host has it already.
+func (r *Run) sendLayer(ctx context.Context, t *Target, i *image, l installer.Layer) (n int64, err error) {
+	stream, format, err := r.layerStream(l)
+	if err != nil {
+		return 0, err
+	}
+	counted := &countingReader{r: stream}
+	if c, ok := stream.(io.Closer); ok {
+		defer func() { err = errors.Join(err, c.Close()) }()
+	}
+	err = t.Agent.Unpack(ctx, node.UnpackRequest{Dir: i.dir, Digest: l.DiffID, Format: format, Exclude: []string{"registry"}}, counted)
+	return counted.n, err
+}
+
+// layerStream opens a layer in the form in which it crosses the wire at no
+// cost: the bundle's own zstd frames for a plain tar, else the blob itself.
+func (r *Run) layerStream(l installer.Layer) (io.Reader, string, error) {
+	switch {
+	case l.Gzip():
+		blob, err := r.Bundle.OpenBlob(l.Digest)
+		return blob, "gzip", err
+	case l.Zstd():
+		blob, err := r.Bundle.OpenBlob(l.Digest)
+		return blob, "zstd", err
+	}
+	frames, _, err := r.Bundle.OpenZstd(l.Digest)
+	return frames, "zstd", err
+}
+
+func (r *Run) writeOverlay(ctx context.Context, t *Target, i *image) (int, error) {
+	overlay := t.overlays[i]
+	var files []node.File
+	for _, name := range slices.Sorted(maps.Keys(overlay)) {
+		files = append(files, node.File{Path: path.Join(i.dir, name), Mode: overlay[name].Mode, Content: overlay[name].Content})
+	}
+	if len(files) == 0 {
+		return 0, nil
+	}
+	changed, err := t.Agent.WriteFiles(ctx, files)
+	if err != nil {
+		return 0, fmt.Errorf("write the rendered files of %s: %w", i.Name, err)
+	}
+	return len(changed), nil
+}
+
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}

@@ -1,0 +1,187 @@
+package steps
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/certs"
+	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// Places on hosts.
+const (
+	dataRoot = "/var/lib/sealos"
+	stubPath = dataRoot + "/bin/sealinstall"
+	etcKube  = "/etc/kubernetes"
+)
+
+// Options is what a run works with. Everything in it is only read.
+type Options struct {
+	Cluster    *installer.Cluster
+	Bundle     *bundle.Reader
+	State      *installer.State
+	Report     *installer.Reporter
+	Jobs       int // hosts worked on at once
+	HostKey    host.HostKeyPolicy
+	KnownHosts string
+	Timeout    time.Duration // of each script and each kubeadm command
+	Copy       bool          // send every blob to the registry hosts, known or not
+}
+
+// Run is one run of a pipeline: the options, and what its steps found.
+type Run struct {
+	Options
+	Targets []*Target // in the order of Cluster.Hosts; Targets[0] is master0
+
+	images   []*image // rootfs and patches first, then applications, as listed in the bundle
+	verified chan error
+	pki      *certs.PKI
+	registry registryAccess
+	created  time.Time
+	changing bool // this run has begun to change hosts
+}
+
+// image is a cluster image of the bundle with its small files.
+type image struct {
+	*installer.Image
+	files map[string]installer.File
+	dir   string // where it lies on a host
+}
+
+// Target is one host during a run. Its fields are set by the check step and
+// belong to the goroutine that works on the host.
+type Target struct {
+	installer.Host
+	Link  host.Host
+	Agent *node.Agent
+	Facts node.Facts
+
+	skew     time.Duration // how far the host's clock is ahead of ours
+	overlays map[*image]installer.Overlay
+	marks    map[string]string // mark -> digest of the inputs it was made with
+	looked   bool              // facts and marks are known
+	putStub  bool              // this run brought the stub: take it away if nothing comes of it
+}
+
+// New prepares a run. It touches no host.
+func New(o Options) *Run {
+	r := &Run{Options: o, created: time.Now()}
+	for _, h := range o.Cluster.Hosts {
+		r.Targets = append(r.Targets, &Target{Host: h})
+	}
+	return r
+}
+
+// Close ends the connections to all hosts.
+func (r *Run) Close() error {
+	var errs []error
+	for _, t := range r.Targets {
+		if t.Link != nil {
+			errs = append(errs, t.Link.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Run) masters() []*Target { return r.filter(true) }
+func (r *Run) nodes() []*Target   { return r.filter(false) }
+func (r *Run) master0() *Target   { return r.Targets[0] }
+
+func (r *Run) filter(master bool) []*Target {
+	var out []*Target
+	for _, t := range r.Targets {
+		if t.Master == master {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// each runs fn on all targets, at most jobs at once, and keeps every host's error.
+func each(ctx context.Context, targets []*Target, jobs int, fn func(context.Context, *Target) error) error {
+	if jobs < 1 {
+		jobs = 1
+	}
+	slots := make(chan struct{}, jobs)
+	errs := make([]error, len(targets))
+	var wg sync.WaitGroup
+	for i, t := range targets {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if err := ctx.Err(); err != nil {
+				errs[i] = &installer.HostError{Host: t.IP.String(), Err: context.Cause(ctx)}
+				return
+			}
+			if err := fn(ctx, t); err != nil {
+				errs[i] = &installer.HostError{Host: t.IP.String(), Err: err}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// each runs fn on the given targets with the run's own concurrency.
+func (r *Run) each(ctx context.Context, targets []*Target, fn func(context.Context, *Target) error) error {
+	return each(ctx, targets, r.Jobs, fn)
+}
+
+func (r *Run) dir(elem ...string) string {
+	return path.Join(append([]string{dataRoot, "data", r.Cluster.Name}, elem...)...)
+}
+
+func (r *Run) rootfsDir() string { return r.dir("rootfs") }
+
+// The marks of a host. A mark is a file on the host itself, not on the control
+// machine: a host that was set up anew has lost its marks together with the
+// work they stand for.
+const (
+	markOurs      = "begun" // written before anything else is changed on the host
+	markRegistry  = "init-registry"
+	markInit      = "init"
+	markBegun     = "kubeadm-begun" // written before kubeadm runs, so that a killed one is recognised
+	markJoined    = "kubeadm-done"
+	markGuest     = "guest-" // + image
+	markKubeAdmin = "kubeconfig"
+)
+
+func (r *Run) markPath(mark string) string { return r.dir("journal", mark) }
+
+// inputs is the digest of what a mark depends on.
+func inputs(values ...any) string {
+	h := sha256.New()
+	enc := json.NewEncoder(h)
+	for _, v := range values {
+		if err := enc.Encode(v); err != nil {
+			// Only programming errors get here: channels, functions, NaN.
+			panic(fmt.Sprintf("steps: inputs of a mark: %v", err))
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// marked reports whether the work of a mark was done on the host with these inputs.
+func (t *Target) marked(mark, inputs string) bool { return t.marks[mark] == inputs }
+
+// begun reports whether this cluster was ever begun on the host.
+func (t *Target) begun() bool { return len(t.marks) > 0 }
+
+func (r *Run) setMark(ctx context.Context, t *Target, mark, inputs string) error {
+	_, err := t.Agent.WriteFiles(ctx, []node.File{{Path: r.markPath(mark), Mode: 0o600, Content: []byte(inputs + "\n")}})
+	if err != nil {
+		return fmt.Errorf("record %s: %w", mark, err)
+	}
+	t.marks[mark] = inputs
+	return nil
+}

@@ -1,0 +1,215 @@
+package steps
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
+)
+
+func TestInputsOfAMarkTellValuesApart(t *testing.T) {
+	type kv = map[string]string
+	all := []string{
+		inputs(), inputs(""), inputs("a", "b"), inputs("ab"), inputs("b", "a"), inputs([]string{"a", "b"}),
+		inputs(kv{"a": "1", "b": "2"}), inputs(kv{"a": "1", "b": "3"}), inputs([]byte("x")), inputs(nil),
+	}
+	if n := len(slices.Compact(slices.Sorted(slices.Values(all)))); n != len(all) {
+		t.Errorf("%d digests of %d different inputs", n, len(all))
+	}
+	// A map has no order, and neither may its digest.
+	many := kv{}
+	for i := range 50 {
+		many[fmt.Sprint(i)] = "x"
+	}
+	first := inputs(many)
+	for range 20 {
+		if inputs(many) != first {
+			t.Fatal("the same map gives two digests")
+		}
+	}
+}
+
+func TestWorkIsDoneAgainOnlyWhenItsInputsChange(t *testing.T) {
+	target := &Target{}
+	if target.begun() || target.joined() || target.marked(markInit, inputs("x")) {
+		t.Error("a fresh host has marks")
+	}
+	target.marks = map[string]string{markInit: inputs("x")}
+	if !target.begun() || target.joined() || !target.marked(markInit, inputs("x")) || target.marked(markInit, inputs("y")) || target.marked(markRegistry, inputs("x")) {
+		t.Errorf("marks %v are read wrongly", target.marks)
+	}
+	target.marks[markJoined] = "default"
+	if !target.joined() {
+		t.Error("a host that has joined is not known as such")
+	}
+}
+
+func TestAPIServerNameLeadsWhereOneAnswers(t *testing.T) {
+	r := loaded(t, stepstest.Cluster(), hostAt("127.0.0.2", 0, true), hostAt("127.0.0.3", 0, true), hostAt("127.0.0.4", 0, false))
+	master0, master1, worker := r.Targets[0], r.Targets[1], r.Targets[2]
+	for _, c := range []struct {
+		name string
+		t    *Target
+		want string
+	}{
+		{"master0, before and after init", master0, "127.0.0.2"},
+		{"a master that is to join", master1, "127.0.0.2"},
+		{"a node", worker, installer.DefaultVIP},
+	} {
+		if got := r.apiAddress(c.t); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+	master1.marks = map[string]string{markBegun: "default"}
+	if got := r.apiAddress(master1); got != "127.0.0.2" {
+		t.Errorf("a master whose join was cut off: %s", got)
+	}
+	master1.marks[markJoined] = "default"
+	if got := r.apiAddress(master1); got != "127.0.0.3" {
+		t.Errorf("a master that has joined: %s", got)
+	}
+}
+
+func TestPodsThatAreNotReadyAreToldWithTheirReason(t *testing.T) {
+	var pods podList
+	err := json.Unmarshal([]byte(`{"items":[
+		{"metadata":{"name":"fine","namespace":"kube-system"},"status":{"phase":"Running","conditions":[{"type":"Initialized","status":"True"},{"type":"Ready","status":"True"}]}},
+		{"metadata":{"name":"job","namespace":"kube-system"},"status":{"phase":"Succeeded","conditions":[{"type":"Ready","status":"False"}]}},
+		{"metadata":{"name":"slow","namespace":"kube-system"},"spec":{"nodeName":"host-a"},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"False"}]}},
+		{"metadata":{"name":"stuck","namespace":"kube-system"},"spec":{"nodeName":"host-b"},"status":{"phase":"Pending",
+			"containerStatuses":[{"name":"init","state":{}},{"name":"app","state":{"waiting":{"reason":"ImagePullBackOff","message":"no such image"}}}]}},
+		{"metadata":{"name":"new","namespace":"kube-system"},"status":{"phase":"Pending"}}
+	]}`), &pods)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"pod kube-system/slow on host-a is not ready: Running",
+		"pod kube-system/stuck on host-b is not ready: app: ImagePullBackOff no such image",
+		"pod kube-system/new on  is not ready: Pending",
+	}
+	if diff := cmp.Diff(want, pods.unready()); diff != "" {
+		t.Errorf("unready (-want +got):\n%s", diff)
+	}
+}
+
+// recorded is the Clusterfile of a run's state, and what it says when read again.
+func recorded(t *testing.T, r *Run) (string, *installer.Cluster) {
+	t.Helper()
+	data, err := os.ReadFile(r.State.Path(ClusterfileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := installer.ParseClusterfile(ClusterfileName, data)
+	if err != nil {
+		t.Fatalf("what was recorded cannot be read: %v\n%s", err, data)
+	}
+	return string(data), c
+}
+
+func TestAFailedCommandIsRecordedAsSuch(t *testing.T) {
+	r := loaded(t, stepstest.Cluster(), oneMaster, hostAt("127.0.0.3", 2222, false))
+	r.changing = true
+	failure := &installer.StepError{Step: "guest", Err: &GuestError{
+		Image: "localhost/app:v1", Host: "127.0.0.2", Command: "kubectl apply", Err: errors.New("exit status 7: " + r.registry.password),
+	}}
+	if err := r.Record(t.Context(), failure, 3); err != nil {
+		t.Fatal(err)
+	}
+	text, c := recorded(t, r)
+	for _, want := range []string{"phase: ClusterFailed", "type: ApplyClusterError", "reason: guest", "commandCondition:", "type: ApplyCommandError", "- localhost/app:v1", "mountPoint: " + r.rootfsDir()} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in the Clusterfile:\n%s", want, text)
+		}
+	}
+	for _, secret := range []string{r.registry.password, "right", "passw0rd", "ClusterSuccess"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%q is in the Clusterfile", secret)
+		}
+	}
+	if len(c.Hosts) != 2 || !c.Hosts[0].Master || c.Hosts[1].SSH.Port != 2222 {
+		t.Errorf("hosts read again: %+v", c.Hosts)
+	}
+	if diff := cmp.Diff([]string{"localhost/kubernetes:v1.36.3", "localhost/app:v1"}, c.Images); diff != "" {
+		t.Errorf("images (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnyOtherFailureHasNoCommandCondition(t *testing.T) {
+	r := loaded(t, stepstest.Cluster(), oneMaster)
+	s := r.status(&installer.StepError{Step: "bootstrap", Err: errors.New("no")})
+	if s.Phase != installer.PhaseFailed || len(s.Conditions) != 1 || s.Conditions[0].Reason != "bootstrap" || len(s.CommandConditions) != 0 {
+		t.Errorf("status: %+v", s)
+	}
+	s = r.status(nil)
+	if s.Phase != installer.PhaseSuccess || len(s.Conditions) != 1 || s.Conditions[0].Type != "ApplyClusterSuccess" || len(s.CommandConditions) != 0 {
+		t.Errorf("status of a success: %+v", s)
+	}
+	if len(s.Mounts) != 2 || s.Mounts[0].Type != "rootfs" || s.Mounts[1].Name != "localhost-app-v1" || s.Mounts[1].Env["GREETING"] != "hi" {
+		t.Errorf("mounts: %+v", s.Mounts)
+	}
+	for _, m := range s.Mounts {
+		if _, has := m.Env["registryPassword"]; has {
+			t.Errorf("%s tells a registry password that is not used", m.Name)
+		}
+	}
+}
+
+func TestAPasswordOfTheUserOutlivesTheRecordedClusterfile(t *testing.T) {
+	file := makeBundle(t, stepstest.Cluster())
+	t.Setenv("SEALOS_RUNTIME_ROOT", t.TempDir())
+	settle := func(env map[string]string) *Run {
+		r := newRun(t, file, t.Output(), oneMaster)
+		r.Cluster.Env = env
+		if err := r.loadImages(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.loadSecrets(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	r := settle(map[string]string{"registryPassword": "chosen by the user", "SITE": "north"})
+	r.changing = true
+	if err := r.Record(t.Context(), errors.New("later"), 1); err != nil {
+		t.Fatal(err)
+	}
+	text, c := recorded(t, r)
+	if strings.Contains(text, "chosen by the user") {
+		t.Error("the password is in the Clusterfile")
+	}
+	closeRun(t, r)
+	r = settle(c.Env)
+	if r.registry.password != "chosen by the user" {
+		t.Errorf("the next run takes the password for %q", r.registry.password)
+	}
+	if r.Cluster.Env["SITE"] != "north" {
+		t.Errorf("environment of the next run: %v", r.Cluster.Env)
+	}
+}
+
+func TestAPasswordThatIsAnEverydayWordSpoilsNoClusterfile(t *testing.T) {
+	r := loaded(t, stepstest.Cluster(), oneMaster)
+	for _, word := range []string{"root", "master", "default", "Cluster"} {
+		r.Report.Hide(word)
+	}
+	r.changing = true
+	if err := r.Record(t.Context(), errors.New("the root of all"), 1); err != nil {
+		t.Fatal(err)
+	}
+	text, c := recorded(t, r)
+	if c.Name != "default" || len(c.Hosts) != 1 || !c.Hosts[0].Master || c.SSH.User != "root" {
+		t.Errorf("read again: name %q, hosts %+v, ssh user %q", c.Name, c.Hosts, c.SSH.User)
+	}
+	if strings.Contains(text, "the root of all") {
+		t.Error("a message with a secret is recorded in clear")
+	}
+}

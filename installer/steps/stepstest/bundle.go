@@ -1,0 +1,153 @@
+// Package stepstest makes small bundles that are real ones, for tests of what
+// installs from them.
+package stepstest
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle"
+)
+
+// Image is an image of one layer.
+type Image struct {
+	Name   string
+	Type   string // rootfs, patch or application; empty for a container image
+	Config v1.ImageConfig
+	Files  map[string]string // what is in the layer; scripts are executable
+	Gzip   bool              // the layer is held compressed, not as a plain tar
+}
+
+// Cluster is what every installable bundle has: a rootfs, an application, the
+// image of care and one more container image.
+func Cluster() []Image {
+	return []Image{
+		{
+			Name: "localhost/kubernetes:v1.36.3", Type: "rootfs",
+			Config: v1.ImageConfig{
+				Labels: map[string]string{"version": "v1.36.3", "vip": "$defaultVIP", "check": "check.sh", "init-registry": "init-registry.sh"},
+				Env:    []string{"PATH=/bin", "registryPassword=passw0rd", "SEALOS_SYS_CRI_ENDPOINT=/run/containerd/containerd.sock"},
+				Cmd:    []string{"echo hello"},
+			},
+			Files: map[string]string{
+				"scripts/check.sh":         "echo the check runs; test -f ../etc/site.conf\n",
+				"scripts/init-registry.sh": "echo the registry starts\n",
+				"etc/site.conf.tmpl":       "domain={{ .registryDomain }} own={{ .SEALOS_SYS_HOST_IP }}\n",
+				"bin/tool":                 "a program\n",
+				"registry/docker/stale":    "travels as images, not as files\n",
+			},
+		},
+		{
+			Name: "localhost/app:v1", Type: "application", Gzip: true,
+			Config: v1.ImageConfig{Cmd: []string{"echo $(GREETING)"}, Env: []string{"GREETING=hi"}},
+			Files:  map[string]string{"manifests/app.yaml": "kind: List\n"},
+		},
+		{Name: "sealbuild.io/care:v1", Files: map[string]string{"usr/bin/sealinstall": "care\n"}, Gzip: true},
+		{Name: "registry.k8s.io/pause:3.10.2", Files: map[string]string{"pause": strings.Repeat("pause\n", 500)}, Gzip: true},
+	}
+}
+
+// Write makes a bundle for this machine's platform behind a stub.
+func Write(w io.Writer, stub []byte, images []Image) error {
+	bw, err := bundle.NewWriter(w, bundle.WriterOptions{Stub: bytes.NewReader(stub), StubPlatform: "linux/" + runtime.GOARCH, Concurrency: 1})
+	if err != nil {
+		return err
+	}
+	for _, i := range images {
+		if err := add(bw, i); err != nil {
+			return fmt.Errorf("%s: %w", i.Name, err)
+		}
+	}
+	_, err = bw.Close()
+	return err
+}
+
+func add(w *bundle.Writer, i Image) error {
+	layer, err := layerOf(i.Files)
+	if err != nil {
+		return err
+	}
+	diffID, mediaType := digest.FromBytes(layer), v1.MediaTypeImageLayer
+	if i.Gzip {
+		mediaType = v1.MediaTypeImageLayerGzip
+		var buf bytes.Buffer
+		zw := gzip.NewWriter(&buf)
+		if _, err := zw.Write(layer); err != nil {
+			return err
+		}
+		if err := zw.Close(); err != nil {
+			return err
+		}
+		layer = buf.Bytes()
+	}
+	config := v1.Image{
+		Platform: v1.Platform{OS: "linux", Architecture: runtime.GOARCH},
+		Config:   i.Config, RootFS: v1.RootFS{Type: "layers", DiffIDs: []digest.Digest{diffID}},
+	}
+	kind := bundle.KindImage
+	if i.Type != "" {
+		kind = bundle.KindCluster
+		config.Config.Labels = maps.Clone(config.Config.Labels)
+		if config.Config.Labels == nil {
+			config.Config.Labels = map[string]string{}
+		}
+		config.Config.Labels["sealos.io.type"] = i.Type
+	}
+	raw, err := json.Marshal(config)
+	if err != nil {
+		return err
+	}
+	manifest, err := json.Marshal(v1.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest,
+		Config: descriptor(v1.MediaTypeImageConfig, raw),
+		Layers: []v1.Descriptor{descriptor(mediaType, layer)},
+	})
+	if err != nil {
+		return err
+	}
+	for _, b := range [][]byte{layer, raw, manifest} {
+		compress := !i.Gzip || &b[0] != &layer[0]
+		if err := w.AddBlob(context.Background(), digest.FromBytes(b), int64(len(b)), compress, bytes.NewReader(b)); err != nil {
+			return err
+		}
+	}
+	return w.AddImage(bundle.Image{
+		Name: i.Name, Digest: digest.FromBytes(manifest), MediaType: v1.MediaTypeImageManifest, ManifestSize: int64(len(manifest)),
+		Platforms: []string{"linux/" + runtime.GOARCH}, Size: int64(len(layer) + len(raw) + len(manifest)), Kind: kind, ClusterType: i.Type,
+	})
+}
+
+func descriptor(mediaType string, b []byte) v1.Descriptor {
+	return v1.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(b), Size: int64(len(b))}
+}
+
+func layerOf(files map[string]string) ([]byte, error) {
+	var buf bytes.Buffer
+	tw := tar.NewWriter(&buf)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		mode := int64(0o644)
+		if strings.HasPrefix(name, "scripts/") || strings.Contains(name, "bin/") {
+			mode = 0o755
+		}
+		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(files[name]))}); err != nil {
+			return nil, err
+		}
+		if _, err := io.WriteString(tw, files[name]); err != nil {
+			return nil, err
+		}
+	}
+	return buf.Bytes(), tw.Close()
+}
