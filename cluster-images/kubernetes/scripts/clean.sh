@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Takes Kubernetes off this host again: pods, kubelet, its packet filter chains and links, and what init.sh changed.
+# containerd is left to clean-cri.sh; /etc/kubernetes and etcd's data are kubeadm reset's.
+# shellcheck source=lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=host.sh
+source "$rootfs/scripts/host.sh"
+# shellcheck source=leftovers.sh
+source "$rootfs/scripts/leftovers.sh"
+
+if [[ ! -d $state_root/kube ]]; then
+	say "init.sh has not run here; nothing to do"
+	exit 0
+fi
+
+systemctl disable --now kubelet >/dev/null 2>&1 || true
+kill_pods
+unmount_below /var/lib/kubelet
+remove_netns
+remove_links
+remove_packet_filter
+remove_cgroups
+remove_tree /var/lib/kubelet /var/lib/cni /run/flannel
+rm -f -- /etc/cni/net.d/10-flannel.conflist
+
+restore_sysctl
+swap_restore
+firewall_restore
+uninstall kube
+# What application images noted in the same way, helm for one; the rest has scripts of its own.
+for dir in "$state_root"/*/; do
+	name=$(basename -- "$dir")
+	case $name in
+	registry | cri | '*') ;;
+	*) uninstall "$name" ;;
+	esac
+done
+systemctl daemon-reload
+say "Kubernetes is off this host"
