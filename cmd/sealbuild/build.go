@@ -1,0 +1,185 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble"
+	"github.com/sealbuild/sealbuild/bundle/assemble/build"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+)
+
+const buildHelp = `Build a cluster image from the Kubefile in CONTEXT, gather every container
+image it needs, keep it in the local store, and write a self-extracting bundle.
+
+The bundle is an executable: carried to a site without a network,
+./sealinstall --masters IPS --nodes IPS makes the cluster. --with puts further
+cluster images of the store under the one built; the rootfs image (Kubernetes
+itself) comes first wherever it is named.
+
+Exit status: 0 done, 1 failed, 2 wrong usage.`
+
+const buildExample = `  # a rootfs image alone, kept in the store
+  sealbuild -t kubernetes:v1.36.3 -o none ./kubernetes
+  # an application on top of it, all in one file
+  sealbuild -t calico:latest --with kubernetes:v1.36.3 --with helm:v3.19.0 -o site.run .`
+
+// buildOptions are the flags of the root command.
+type buildOptions struct {
+	name, file, output, stub, platform string
+	with, buildArgs, labels, env       []string
+	verify, ignoreScanErrors           bool
+}
+
+func (a *app) buildCommand() *cobra.Command {
+	var o buildOptions
+	c := &cobra.Command{
+		Use:     "sealbuild -t NAME:TAG [flags] CONTEXT",
+		Short:   "Build a cluster image and the one file that installs it without a network",
+		Long:    buildHelp,
+		Example: buildExample,
+		Args: func(c *cobra.Command, given []string) error {
+			if len(given) == 0 && c.Flags().NFlag() == 0 {
+				return nil // help
+			}
+			return args(1, 1, "one CONTEXT directory")(c, given)
+		},
+		RunE: func(c *cobra.Command, given []string) error {
+			if len(given) == 0 {
+				return c.Help()
+			}
+			return a.build(c, o, given[0])
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&o.name, "tag", "t", "", "name of the image: NAME:TAG (required)")
+	f.StringVarP(&o.file, "file", "f", "", "Kubefile (default: Kubefile, Sealfile or Dockerfile of CONTEXT)")
+	f.StringVarP(&o.output, "output", "o", "./sealinstall", "bundle to write; none writes none")
+	f.StringArrayVar(&o.with, "with", nil, "cluster image of the store to put under this one (repeatable)")
+	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "KEY=VALUE for an ARG; KEY alone takes it from the environment (repeatable)")
+	f.StringArrayVar(&o.labels, "label", nil, "KEY=VALUE to set as a label (repeatable)")
+	f.StringArrayVar(&o.env, "env", nil, "KEY=VALUE to set as a default of the image's environment (repeatable)")
+	f.StringVar(&o.platform, "platform", "", "OS/ARCH of the image and of what it needs (default linux and this machine's)")
+	f.BoolVar(&o.ignoreScanErrors, "ignore-scan-errors", false, "go on when a chart or manifest cannot be searched for images")
+	stubFlags(c, &o.stub, &o.verify)
+	a.registryFlags(c)
+	return c
+}
+
+// stubFlags are for the verbs that write a bundle.
+func stubFlags(c *cobra.Command, stub *string, verify *bool) {
+	c.Flags().StringVar(stub, "stub", "", "installer to put in front (default: the sealinstall shipped beside sealbuild)")
+	c.Flags().BoolVar(verify, "verify", true, "read the finished bundle once more and check every byte")
+}
+
+func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
+	if o.name == "" {
+		if _, err := os.Stat(context); errors.Is(err, os.ErrNotExist) {
+			return usagef("%q is neither a command nor a directory (see sealbuild --help)", context)
+		}
+		return usagef("the image needs a name: -t NAME:TAG (see sealbuild --help)")
+	}
+	if _, err := store.Name(o.name); err != nil {
+		return &usageError{err}
+	}
+	buildArgs, err := pairs("--build-arg", o.buildArgs)
+	if err != nil {
+		return err
+	}
+	for flag, values := range map[string][]string{"--label": o.labels, "--env": o.env} {
+		for _, v := range values {
+			if k, _, ok := strings.Cut(v, "="); !ok || k == "" {
+				return usagef("%s %q: expected KEY=VALUE", flag, v)
+			}
+		}
+	}
+	platform, err := assemble.ParsePlatform(o.platform)
+	if err != nil {
+		return &usageError{err}
+	}
+	// Files of other owners than this user's can only be made in a user
+	// namespace; root needs none.
+	if err := build.EnterUserNamespace(); err != nil {
+		return err
+	}
+	s, err := a.openStore()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	b, err := a.builder(s)
+	if err != nil {
+		return err
+	}
+	// What is to come first is checked first: a build takes minutes.
+	for _, name := range o.with {
+		if _, err := s.Load(name); err != nil {
+			return fmt.Errorf("--with %s: %w (sealbuild images lists what is there)", name, err)
+		}
+	}
+	if err := keepTemporaryFiles(s); err != nil {
+		return err
+	}
+	rec, err := b.Build(c.Context(), assemble.BuildRequest{
+		Name: o.name, Context: context, Kubefile: o.file, Args: buildArgs, Labels: o.labels, Env: o.env,
+		Platform: platform, IgnoreScanErrors: o.ignoreScanErrors,
+	})
+	if err != nil {
+		return err
+	}
+	a.progress.say("stored %s (%s, %s) with %d container images (%s)", rec.Name, rec.ClusterType,
+		humanize.IBytes(uint64(rec.Size)), len(rec.Images), humanize.IBytes(uint64(rec.NeededUnique)))
+	if o.output == "none" {
+		return nil
+	}
+	return a.write(c, b, assemble.BundleRequest{
+		Images: append(o.with, rec.Name), Output: o.output, Stub: o.stub, NoVerify: !o.verify,
+	})
+}
+
+// write makes a bundle and says where it is.
+func (a *app) write(c *cobra.Command, b *assemble.Builder, r assemble.BundleRequest) error {
+	w, err := b.Bundle(c.Context(), r)
+	if err != nil {
+		return err
+	}
+	a.progress.say("wrote %s: %s, %d images in %d blobs", w.Path, humanize.IBytes(uint64(w.Summary.Size)), len(w.Images), w.Summary.Blobs)
+	return nil
+}
+
+// keepTemporaryFiles points the libraries' temporary files to the store's
+// session, so that a killed run leaves none, unless the operator chose a place.
+func keepTemporaryFiles(s *store.Store) error {
+	if os.Getenv("TMPDIR") != "" {
+		return nil
+	}
+	dir, err := s.TempDir("tmp")
+	if err != nil {
+		return err
+	}
+	return os.Setenv("TMPDIR", dir)
+}
+
+// pairs reads KEY=VALUE flags; KEY alone is taken from the environment, and
+// left out when it is not set there.
+func pairs(flag string, values []string) (map[string]string, error) {
+	m := map[string]string{}
+	for _, v := range values {
+		key, value, ok := strings.Cut(v, "=")
+		if key == "" {
+			return nil, usagef("%s %q: expected KEY=VALUE", flag, v)
+		}
+		if !ok {
+			if value, ok = os.LookupEnv(key); !ok {
+				continue
+			}
+		}
+		m[key] = value
+	}
+	return m, nil
+}

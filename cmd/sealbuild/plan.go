@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
+	"github.com/sealbuild/sealbuild/kubefile"
+)
+
+func (a *app) planCommand() *cobra.Command {
+	var format, file string
+	var buildArgs []string
+	c := &cobra.Command{
+		Use:   "plan CONTEXT",
+		Short: "Show what a build would do; nothing is built or pulled",
+		Long: `Show the parsed Kubefile and every image found in CONTEXT, with the file and line
+it was found at. A suspected reference only looks like an image: a build takes
+it when it exists. Exit status 1 when something may hide images from the search.`,
+		Example: "  sealbuild plan ./app\n  sealbuild plan ./app -o json",
+		Args:    args(1, 1, "one CONTEXT directory"),
+		RunE: func(c *cobra.Command, given []string) error {
+			if err := checkOutput(format); err != nil {
+				return err
+			}
+			values, err := pairs("--build-arg", buildArgs)
+			if err != nil {
+				return err
+			}
+			p, err := scan.MakePlan(c.Context(), given[0], file, scan.Options{}, kubefile.WithBuildArgs(values))
+			if err != nil {
+				return fmt.Errorf("plan: %w", err)
+			}
+			if format == "json" {
+				err = a.printJSON(p)
+			} else {
+				err = a.printPlan(p)
+			}
+			if err == nil && len(p.Errors) > 0 {
+				err = fmt.Errorf("plan %s: %d problems may hide images", given[0], len(p.Errors))
+			}
+			return err
+		},
+	}
+	outputFlag(c, &format)
+	c.Flags().StringVarP(&file, "file", "f", "", "Kubefile (default: Kubefile, Sealfile or Dockerfile of CONTEXT)")
+	c.Flags().StringArrayVar(&buildArgs, "build-arg", nil, "KEY=VALUE for an ARG (repeatable)")
+	return c
+}
+
+func (a *app) printPlan(p *scan.Plan) error {
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "Kubefile\t%s\ntype\t%s\n", p.Kubefile, p.Type)
+	for _, part := range []struct {
+		name   string
+		values map[string]string
+	}{{"label", p.Labels}, {"env", p.Env}} {
+		for _, k := range slices.Sorted(maps.Keys(part.values)) {
+			fmt.Fprintf(w, "%s\t%s=%s\n", part.name, k, part.values[k])
+		}
+	}
+	for _, line := range p.Entrypoint {
+		fmt.Fprintf(w, "entrypoint\t%s\n", line)
+	}
+	for _, line := range p.Cmd {
+		fmt.Fprintf(w, "cmd\t%s\n", line)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.out, "\nINSTRUCTIONS")
+	for _, in := range p.Instructions {
+		fmt.Fprintf(w, "%d\t%s\n", in.Line, strings.Join(slices.Concat([]string{in.Name}, in.Flags, in.Args), " "))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "\n%d IMAGES\n", len(p.Images))
+	for _, f := range p.Images {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Certainty, f.Ref, where(f.Place), f.Reason)
+	}
+	for _, r := range p.Archives {
+		fmt.Fprintf(w, "archive\t%s\t%s\t%s\n", r.Ref, where(r.Place), r.Path)
+	}
+	for _, m := range p.Warnings {
+		fmt.Fprintf(w, "warning\t%s\t%s\n", where(m.Place), m.Message)
+	}
+	for _, m := range p.Errors {
+		fmt.Fprintf(w, "error\t%s\t%s\n", where(m.Place), m.Message)
+	}
+	return w.Flush()
+}
+
+func where(p scan.Place) string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d", p.File, p.Line)
+}

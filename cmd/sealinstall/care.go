@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/sealbuild/sealbuild/installer/care"
+	"github.com/spf13/cobra"
+)
+
+// checkPatience is how long care --check waits for an answer.
+const checkPatience = 30 * time.Second
+
+func newCareCommand() *cobra.Command {
+	var vs, scheme, mode string
+	var servers []string
+	var clean, check bool
+	c := care.Config{}
+	cmd := &cobra.Command{
+		Use: "care", Short: "Keep the virtual address of the API servers alive on this node", Args: noArgs,
+		Example: "  sealinstall care --vs 10.103.97.2:6443 --rs 10.0.0.2:6443 --rs 10.0.0.3:6443",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			vip, err := netip.ParseAddrPort(vs)
+			if err != nil {
+				return usageError{fmt.Errorf("--vs %q: expected ADDRESS:PORT", vs)}
+			}
+			if !vip.Addr().Is4() || vip.Port() == 0 {
+				return usageError{fmt.Errorf("--vs %q: expected IPv4:PORT", vs)}
+			}
+			if clean {
+				return care.Clean(vip)
+			}
+			if check {
+				ctx, cancel := context.WithTimeout(cmd.Context(), checkPatience)
+				defer cancel()
+				return care.Check(ctx, vip)
+			}
+			if scheme != "https" {
+				return usageError{fmt.Errorf("--health-schem %q: only https is supported", scheme)}
+			}
+			if mode != care.ModeAuto && mode != care.ModeIPVS && mode != care.ModeProxy {
+				return usageError{fmt.Errorf("--mode %q: expected auto, ipvs or proxy", mode)}
+			}
+			if len(servers) == 0 {
+				return usageError{errors.New("no real server: give at least one --rs")}
+			}
+			c.VIP, c.Mode = vip, mode
+			for _, s := range servers {
+				rs, err := netip.ParseAddrPort(s)
+				if err != nil {
+					return usageError{fmt.Errorf("--rs %q: expected ADDRESS:PORT", s)}
+				}
+				c.RealServers = append(c.RealServers, rs)
+			}
+			c.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+			return care.Run(cmd.Context(), c)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&vs, "vs", "", "virtual server ADDRESS:PORT")
+	f.StringArrayVar(&servers, "rs", nil, "real server ADDRESS:PORT (repeatable)")
+	f.StringVar(&mode, "mode", care.ModeAuto, "ipvs (kernel), proxy (this process) or auto")
+	f.StringVar(&c.HealthPath, "health-path", care.DefaultHealthPath, "path that a healthy server answers")
+	f.StringVar(&scheme, "health-schem", "https", "scheme of the health check")
+	f.DurationVar(&c.Interval, "interval", care.DefaultInterval, "time between health checks")
+	f.DurationVar(&c.Timeout, "health-timeout", 3*time.Second, "longest time for one health check")
+	f.BoolVar(&c.RunOnce, "run-once", false, "program the kernel once and end")
+	f.BoolVar(&check, "check", false, "wait until the virtual server answers, and end")
+	f.BoolVarP(&clean, "clean", "C", false, "remove the virtual server and end")
+	return cmd
+}

@@ -1,0 +1,141 @@
+// Command sealinstall installs a Kubernetes cluster from the bundle that it is
+// itself: an executable with its payload behind it. It contacts the hosts it is
+// given and nothing else.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// Exit statuses.
+const (
+	exitFailed    = 1
+	exitUsage     = 2
+	exitPreflight = 3
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		fmt.Fprintln(os.Stderr, "\nstopping; press Ctrl-C again to stop at once")
+		cancel(installer.ErrInterrupted)
+		<-signals
+		os.Exit(exitFailed)
+	}()
+	err := newRoot().ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "error: %v\n", err)
+	return status(err)
+}
+
+// usageError marks an error of the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func status(err error) int {
+	var usage usageError
+	var preflight *steps.PreflightError
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &preflight):
+		return exitPreflight
+	}
+	return exitFailed
+}
+
+func newRoot() *cobra.Command {
+	o := &runOptions{}
+	root := &cobra.Command{
+		Use:   "sealinstall",
+		Short: "Install a Kubernetes cluster from this file, with no network",
+		Long: `Install a Kubernetes cluster from this file, with no network.
+
+This file is an installer with its bundle behind it. It checks all hosts, unpacks
+the cluster images, fills a registry on every master, and makes or completes the
+cluster. Run it again after any interruption: it goes on where it was.`,
+		Example: `  ./sealinstall --masters 10.0.0.2,10.0.0.3,10.0.0.4 --nodes 10.0.0.5-10.0.0.9 -i ~/.ssh/id_ed25519
+  SEALINSTALL_PASSWORD=… ./sealinstall --masters 10.0.0.2 --nodes 10.0.0.3:2222
+  ./sealinstall                      # this machine alone
+  ./sealinstall verify               # check every byte of the bundle`,
+		Args:          noArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	root.PersistentFlags().StringVar(&o.bundle, "bundle", "", "bundle file to use instead of the one behind this program")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	o.flags(root.Flags())
+	root.AddCommand(
+		newRunCommand(o), newResetCommand(o),
+		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newServeCommand(o),
+		newRegistryCommand(), newCareCommand(), newNodeCommand(), newVersionCommand(),
+	)
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			refuseArgs(c)
+		}
+	}
+	return root
+}
+
+// refuseArgs gives commands that are not ours the status of our own when they
+// are called wrongly.
+func refuseArgs(c *cobra.Command) {
+	c.Args = noArgs
+	if !c.Runnable() {
+		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	for _, sub := range c.Commands() {
+		refuseArgs(sub)
+	}
+}
+
+// noArgs refuses arguments that are no command, with a hint for the usual slip.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("unknown command or argument %q for %q; hosts are given with --masters and --nodes (see --help)", args[0], cmd.CommandPath())}
+	}
+	return nil
+}
+
+// oneArg asks for exactly one argument.
+func oneArg(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usageError{fmt.Errorf("%d arguments, expected: %s", len(args), cmd.UseLine())}
+	}
+	return nil
+}
+
+func newVersionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "sealinstall", version)
+			return err
+		},
+	}
+}

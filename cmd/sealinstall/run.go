@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/spf13/cobra"
+)
+
+func newRunCommand(o *runOptions) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "run", Short: "Install or complete a cluster (the same as no command)", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	o.flags(cmd.Flags())
+	return cmd
+}
+
+func (o *runOptions) run(cmd *cobra.Command) error {
+	return o.pipeline(cmd, steps.Install(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
+		return r.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
+	})
+}
+
+// openBundle opens the bundle: the file asked for, or this program itself.
+func (o *runOptions) openBundle() (*bundle.File, error) {
+	name := o.bundle
+	if name == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find this program's own file: %w", err)
+		}
+		name = exe
+	}
+	f, err := bundle.OpenFile(name)
+	if errors.Is(err, bundle.ErrNotBundle) && o.bundle == "" {
+		return nil, fmt.Errorf("%s is the installer without a bundle behind it: run the file that sealbuild wrote, or name one with --bundle", name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the bundle %s: %w", name, err)
+	}
+	return f, nil
+}
+
+// pipeline opens what a run needs, runs the steps, lets finish record the
+// outcome, and prints the summary.
+func (o *runOptions) pipeline(cmd *cobra.Command, list []steps.Step, finish func(context.Context, *steps.Run, []installer.Timing, error) error) (err error) {
+	start := time.Now()
+	if err := o.check(); err != nil {
+		return err
+	}
+	policy, err := o.hostKeyPolicy()
+	if err != nil {
+		return err
+	}
+	cluster, err := o.desired()
+	if err != nil {
+		return err
+	}
+	file, err := o.openBundle()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	state, err := installer.OpenState(cluster.Name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, state.Close()) }()
+	logPath, logFile, err := openLog(state, start)
+	if err != nil {
+		return err
+	}
+	defer logFile.Close()
+	rep := installer.NewReporter(o.progress(cmd), logFile, o.verbose)
+	for _, w := range cluster.Warnings() {
+		rep.Warnf("%s", w)
+	}
+	known := o.knownHosts
+	if known == "" {
+		known = state.Path("known_hosts")
+	}
+	r := steps.New(steps.Options{
+		Cluster: cluster, Bundle: file.Reader, State: state, Report: rep, Jobs: o.jobs,
+		HostKey: policy, KnownHosts: known, Timeout: o.timeout, Copy: o.copyMode,
+	})
+	defer r.Close()
+	timings, err := installer.RunSteps(cmd.Context(), list, r, rep)
+	err = errors.Join(err, finish(cmd.Context(), r, timings, err))
+	s := summary{Cluster: cluster.Name, Seconds: time.Since(start).Seconds(), Changes: installer.Changes(timings), Log: logPath}
+	for _, t := range timings {
+		s.Steps = append(s.Steps, stepSummary{t.Step, t.Duration.Seconds(), t.Changes})
+	}
+	if err != nil {
+		return &runError{err: err, text: rep.Mask(err.Error()), log: logPath}
+	}
+	return s.print(cmd.OutOrStdout(), o.output)
+}
+
+func (o *runOptions) progress(cmd *cobra.Command) io.Writer {
+	if o.output == "json" {
+		return cmd.ErrOrStderr()
+	}
+	return cmd.OutOrStdout()
+}
+
+func openLog(state *installer.State, start time.Time) (string, *os.File, error) {
+	name := state.Path("logs", start.UTC().Format("20060102T150405.000Z")+".log")
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return "", nil, fmt.Errorf("make the log directory: %w", err)
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", nil, fmt.Errorf("open the log: %w", err)
+	}
+	return name, f, nil
+}
+
+// runError adds to a failure what the operator does next.
+type runError struct {
+	err  error
+	text string // of err, without secrets
+	log  string
+}
+
+func (e *runError) Error() string {
+	next := "mend the cause and run the same command again: it goes on where it stopped"
+	if errors.Is(e.err, installer.ErrInterrupted) {
+		next = "run the same command again: it goes on where it stopped"
+	}
+	return fmt.Sprintf("%v\n  log: %s\n  next: %s", e.text, e.log, next)
+}
+func (e *runError) Unwrap() error { return e.err }
+
+type stepSummary struct {
+	Step    string  `json:"step"`
+	Seconds float64 `json:"seconds"`
+	Changes int     `json:"changes"`
+}
+
+type summary struct {
+	Cluster string        `json:"cluster"`
+	Seconds float64       `json:"seconds"`
+	Changes int           `json:"changes"`
+	Steps   []stepSummary `json:"steps"`
+	Log     string        `json:"log"`
+}
+
+func (s summary) print(w io.Writer, form string) error {
+	if form == "json" {
+		return json.NewEncoder(w).Encode(s)
+	}
+	verdict := fmt.Sprintf("%d changes", s.Changes)
+	if s.Changes == 0 {
+		verdict = "all was as asked, nothing changed"
+	}
+	_, err := fmt.Fprintf(w, "cluster %s: done in %.1fs, %s (log: %s)\n", s.Cluster, s.Seconds, verdict, s.Log)
+	return err
+}
