@@ -1,0 +1,126 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+const (
+	nodeAddr  = "10.1.0.1"
+	port      = "6443"
+	masterEnd = "master0"
+)
+
+// masterAddrs are the API servers' addresses, all in one namespace.
+func masterAddrs() []string { return []string{"10.1.0.11", "10.1.0.12", "10.1.0.13"} }
+
+// connect lays the cable from this namespace into that of pid.
+func connect(pid int) error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		return err
+	}
+	cable := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "node0"}, PeerName: masterEnd, PeerNamespace: netlink.NsPid(pid)}
+	if err := netlink.LinkAdd(cable); err != nil {
+		return fmt.Errorf("lay the cable: %w", err)
+	}
+	return address("node0", nodeAddr)
+}
+
+func address(link string, addrs ...string) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		addr, err := netlink.ParseAddr(a + "/24")
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(l, addr); err != nil {
+			return fmt.Errorf("add %s to %s: %w", a, link, err)
+		}
+	}
+	return netlink.LinkSetUp(l)
+}
+
+// serveMasters does what it is told, one order a line: network, start ADDR, stop ADDR.
+func serveMasters(in io.Reader, out io.Writer) error {
+	cert, err := selfSigned()
+	if err != nil {
+		return err
+	}
+	running := map[string]*http.Server{}
+	for sc := bufio.NewScanner(in); sc.Scan(); {
+		verb, addr, _ := strings.Cut(sc.Text(), " ")
+		var err error
+		switch verb {
+		case "network":
+			err = address(masterEnd, masterAddrs()...)
+		case "start":
+			running[addr], err = serve(addr, cert)
+		case "stop":
+			if s := running[addr]; s != nil {
+				err = s.Close()
+			}
+		}
+		if err != nil {
+			fmt.Fprintln(out, err)
+			continue
+		}
+		fmt.Fprintln(out, "done")
+	}
+	return nil
+}
+
+// serve is an API server as far as a load balancer can tell: TLS, a health
+// path, and a name that tells which one answered.
+func serve(addr string, cert tls.Certificate) (*http.Server, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(addr, port))
+	if err != nil {
+		return nil, err
+	}
+	s := &http.Server{
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          log.New(io.Discard, "", 0),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/who" {
+				fmt.Fprint(w, addr, " ", r.RemoteAddr)
+				return
+			}
+			fmt.Fprint(w, "ok")
+		}),
+	}
+	go func() { _ = s.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}})) }()
+	return s, nil
+}
+
+func selfSigned() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	now := time.Now()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+}

@@ -1,0 +1,118 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/sealbuild/sealbuild/test/testbed"
+)
+
+// Built is what the connected side made.
+type Built struct {
+	Bundle string // the one file
+	Root   string // the repository
+	Conf   string // registries.conf that leads to the loopback upstream registry
+	Store  string // sealbuild's image store
+}
+
+// env is the environment of sealbuild: images come from the upstream registry
+// on loopback, everything else is as users have it.
+func (b Built) env() []string {
+	return []string{"CONTAINERS_REGISTRIES_CONF=" + b.Conf, "SEALBUILD_ROOT=" + b.Store}
+}
+
+func (b Built) sealbuild() string { return filepath.Join(b.Root, "bin", "sealbuild") }
+
+// Build makes both tools, the upstream pieces and the cluster images, and
+// writes the bundle of the example application. Everything but the bundle is
+// cached outside the tree, so that a second build is quick. stop ends the
+// upstream registry.
+func Build(ctx context.Context, s *story) (b Built, stop func() error, err error) {
+	if b.Root, err = repository(); err != nil {
+		return b, nil, err
+	}
+	cache, err := testbed.CacheDir()
+	if err != nil {
+		return b, nil, err
+	}
+	s.heading("building sealbuild and sealinstall")
+	if err := command(ctx, s.out, b.Root, nil, "make", "--no-print-directory", "build"); err != nil {
+		return b, nil, err
+	}
+	s.heading("making the upstream pieces of Kubernetes (minutes the first time, cached in %s)", cache)
+	upstream, err := lastLine(ctx, s.out, b.Root, "test/upstream/make.sh")
+	if err != nil {
+		return b, nil, err
+	}
+	b.Store = filepath.Join(cache, "store")
+	// It names this run's registry, so another run at the same time must not share it.
+	b.Conf = filepath.Join(cache, fmt.Sprintf("registries-%d.conf", os.Getpid()))
+	stop, err = startUpstream(ctx, s.out, b, cache)
+	if err != nil {
+		return b, nil, err
+	}
+	if err := b.images(ctx, s, upstream, cache); err != nil {
+		return b, nil, fmt.Errorf("%w (stop the upstream registry: %v)", err, stop())
+	}
+	return b, stop, nil
+}
+
+func startUpstream(ctx context.Context, out io.Writer, b Built, cache string) (func() error, error) {
+	addr, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	pidfile := filepath.Join(cache, fmt.Sprintf("upstream-%d.pid", os.Getpid()))
+	script := filepath.Join(b.Root, "test/upstream/registry.sh")
+	if err := command(ctx, out, b.Root, nil, script, "start", addr, pidfile); err != nil {
+		return nil, err
+	}
+	stop := func() error {
+		err := command(context.WithoutCancel(ctx), out, b.Root, nil, script, "stop", pidfile)
+		if gone := os.Remove(b.Conf); !errors.Is(gone, os.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+		return err
+	}
+	if err := command(ctx, out, b.Root, nil, script, "conf", addr, b.Conf); err != nil {
+		return nil, fmt.Errorf("%w (stop: %v)", err, stop())
+	}
+	return stop, nil
+}
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// images builds the four cluster images of the repository, as its README says.
+func (b *Built) images(ctx context.Context, s *story, upstream, cache string) error {
+	dir := func(name string) string { return filepath.Join(b.Root, "cluster-images", name) }
+	for _, name := range []string{"kubernetes", "helm"} {
+		if err := command(ctx, s.out, dir(name), nil, "./fetch.sh", "--from", upstream); err != nil {
+			return err
+		}
+	}
+	s.heading("sealbuild: the cluster images")
+	for _, i := range []struct{ name, tag string }{
+		{"kubernetes", "kubernetes:v1.36.3"}, {"flannel", "flannel:v0.28.4"}, {"helm", "helm:v3.18.4"},
+	} {
+		s.say("$ sealbuild -t %s -o none cluster-images/%s", i.tag, i.name)
+		if err := command(ctx, s.out, b.Root, b.env(), b.sealbuild(), "-t", i.tag, "-o", "none", dir(i.name)); err != nil {
+			return err
+		}
+	}
+	b.Bundle = filepath.Join(cache, "sealinstall")
+	s.heading("sealbuild: one file for the site")
+	s.say("$ sealbuild -t example:latest --with kubernetes:v1.36.3 --with flannel:v0.28.4 --with helm:v3.18.4 -o sealinstall cluster-images/example")
+	return command(ctx, s.out, b.Root, b.env(), b.sealbuild(), "-t", "example:latest",
+		"--with", "kubernetes:v1.36.3", "--with", "flannel:v0.28.4", "--with", "helm:v3.18.4", "-o", b.Bundle, dir("example"))
+}

@@ -1,0 +1,76 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// HA makes a cluster of three masters and one node with one command.
+func HA(ctx context.Context, out io.Writer) (err error) {
+	st := newStory(out)
+	site, err := buildAndOpen(ctx, st, 3, 1)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, site.Close()) }()
+	st.heading("sealinstall: three masters and one node")
+	start := time.Now()
+	sum, _, err := site.install(ctx, st)
+	if err != nil {
+		return err
+	}
+	if err := site.waitPods(ctx, 3*time.Minute); err != nil {
+		return err
+	}
+	for _, s := range sum.Steps {
+		st.say("  %-22s %6.1f s", s.Step, s.Seconds)
+	}
+	st.say("  %-22s %6.1f s", "whole", time.Since(start).Seconds())
+	if err := site.showCluster(ctx, st); err != nil {
+		return err
+	}
+	if err := site.everyMasterCounts(ctx, st); err != nil {
+		return err
+	}
+	var figures Figures
+	if err := site.secondRun(ctx, st, &figures); err != nil {
+		return err
+	}
+	return site.nothingEscaped(ctx, st)
+}
+
+// everyMasterCounts checks that each master has an etcd member, serves the
+// registry, and stands behind the node's virtual address.
+func (s *Site) everyMasterCounts(ctx context.Context, st *story) error {
+	st.heading("every master counts")
+	pods, err := s.kubectl(ctx, "get", "pods", "-n", "kube-system", "-l", "component=etcd", "--no-headers")
+	if err != nil {
+		return err
+	}
+	if n := strings.Count(pods, "Running"); n != len(s.Masters) {
+		return fmt.Errorf("%d etcd members run:\n%s", n, pods)
+	}
+	manifest, err := s.Nodes[0].Exec(ctx, "cat", "/etc/kubernetes/manifests/kube-sealos-care.yaml")
+	if err != nil {
+		return err
+	}
+	for _, m := range s.Masters {
+		if !strings.Contains(manifest.Stdout, m.Addr+":6443") {
+			return fmt.Errorf("%s does not stand behind the virtual address:\n%s", m.Name, manifest.Stdout)
+		}
+		res, err := m.Exec(ctx, "systemctl", "is-active", "registry")
+		if err != nil {
+			return fmt.Errorf("the registry of %s: %w: %s", m.Name, err, res.Stdout)
+		}
+	}
+	res, err := s.Nodes[0].Exec(ctx, "grep", "apiserver.cluster.local", "/etc/hosts")
+	if err != nil {
+		return err
+	}
+	st.say("%d etcd members, %d registries; the node's %s", len(s.Masters), len(s.Masters), strings.TrimSpace(res.Stdout))
+	return nil
+}

@@ -1,0 +1,84 @@
+// Package scenario holds what is proven on real hosts: each scenario builds a
+// bundle from the repository's own cluster images, boots hosts in a closed
+// network, and does there what an operator would do, with assertions on the
+// way. `make demo` tells a scenario as a story; test/e2e runs it as a test.
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Scenario is one story. Run narrates on out and fails with an error that
+// names the promise which did not hold.
+type Scenario struct {
+	Name  string
+	Title string
+	Run   func(ctx context.Context, out io.Writer) error
+}
+
+// All lists the scenarios by the names that `make e2e SCENARIO=name` takes.
+func All() []Scenario {
+	return []Scenario{
+		{"install", "one master and one node, twice, and back", Install},
+		{"ha", "three masters and one node", HA},
+		{"resume", "killed again and again, then left alone", Resume},
+		{"badinput", "what an operator gets wrong, and what it says", BadInput},
+	}
+}
+
+// story prints headings with the time since the beginning.
+type story struct {
+	out   io.Writer
+	start time.Time
+}
+
+func newStory(out io.Writer) *story { return &story{out: out, start: time.Now()} }
+
+func (s *story) heading(format string, args ...any) {
+	fmt.Fprintf(s.out, "\n=== %5.0fs  %s\n", time.Since(s.start).Seconds(), fmt.Sprintf(format, args...))
+}
+
+func (s *story) say(format string, args ...any) { fmt.Fprintf(s.out, format+"\n", args...) }
+
+// repository is the root of the checkout that this program was built from.
+func repository() (string, error) {
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the repository: %w", err)
+	}
+	mod := strings.TrimSpace(string(out))
+	if mod == "" || mod == os.DevNull {
+		return "", fmt.Errorf("not inside the repository")
+	}
+	return filepath.Dir(mod), nil
+}
+
+// command runs a program of this machine and shows what it prints.
+func command(ctx context.Context, out io.Writer, dir string, env []string, argv ...string) error {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
+	cmd.Env = append(os.Environ(), env...)
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", strings.Join(argv, " "), err)
+	}
+	return nil
+}
+
+// lastLine runs a program that prints progress on stderr and a path as its last line.
+func lastLine(ctx context.Context, out io.Writer, dir string, argv ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir, cmd.Stderr = dir, out
+	data, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", strings.Join(argv, " "), err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	return lines[len(lines)-1], nil
+}

@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Makes the real Kubernetes pieces the tests install: programs from published
+# Go modules, tools from Debian packages, container images of both. The result
+# is a directory outside the source tree, named by the digest of this recipe;
+# its path is the last line of output. A second run finds it and is done.
+#
+#   make.sh          make what is missing, print the path
+#   make.sh --path   only print the path, made or not
+#
+# SEALBUILD_CACHE  where it goes (default ${XDG_CACHE_HOME:-~/.cache}/sealbuild-test)
+# shellcheck source-path=SCRIPTDIR
+# shellcheck disable=SC2034,SC2154 # variables named after parts are set by part and read in parts.sh
+set -euo pipefail
+export LC_ALL=C
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${SEALBUILD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sealbuild-test}
+arch=$(go env GOHOSTARCH)
+# shellcheck source=versions.env
+. "$here/versions.env"
+# shellcheck source=parts.sh
+. "$here/parts.sh"
+
+log() { printf '[%s] %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
+
+need() {
+    local tool missing=()
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || missing+=("$tool")
+    done
+    if ((${#missing[@]})); then
+        log "missing tools: ${missing[*]} (Debian: apt-get install golang-go apt dpkg util-linux)"
+        exit 2
+    fi
+}
+
+# key_of prints the digest of what decides a part's content: the function that
+# makes it, the versions, the toolchain, the source directories named, and for
+# images the parts they are made of.
+key_of() {
+    local function=$1 source
+    shift
+    {
+        declare -f "$function" go_build
+        printf '%s\n' "$toolchain" "$arch" "$versions"
+        [[ $function != make_images ]] || printf '%s' "$keys" "$compressor"
+        for source in "$@"; do
+            (cd "$here" && find "$source" -type f ! -name '*_test.go' -print0 | sort -z | xargs -0 sha256sum)
+        done
+    } | sha256sum | cut -c1-16
+}
+
+# part NAME DIR… makes one part unless it is there, and leaves its directory in
+# the variable of that name. With only_key set it makes nothing.
+part() {
+    local name=$1 temporary started=$SECONDS status=0 function=make_${1//-/_} made
+    shift
+    made=$cache/parts/$name-$(key_of "$function" "$@")
+    keys+=${made##*/}$'\n'
+    printf -v "$name" '%s' "$made"
+    [[ ! -d $made && -z $only_key ]] || return 0
+    log "$name: started"
+    temporary=$(mktemp -d "$cache/parts/.$name.XXXXXX")
+    # errexit must hold inside the function, so it can't stand in a condition.
+    set +e
+    (
+        set -e
+        "$function" "$temporary"
+    )
+    status=$?
+    set -e
+    if ((status)); then
+        rm -rf "$temporary"
+        log "$name: failed"
+        exit 1
+    fi
+    chmod 0755 "$temporary"
+    sync -f "$temporary"
+    mv -T "$temporary" "$made"
+    log "$name: made in $((SECONDS - started)) s, $(du -sh "$made" | cut -f1)"
+}
+
+# all_parts goes through every part with the sources it depends on.
+all_parts() {
+    keys=
+    part debian
+    part programs hello pause
+    part etcd etcd
+    part cni cni flannel-cni
+    part containerd containerd
+    part flannel flannel
+    part coredns coredns
+    part kubernetes kubernetes
+    part images mkimage
+    part helm helm
+}
+
+# assemble links the parts into the tree that callers see.
+assemble() {
+    local out=$1 name
+    mkdir "$out/bin" "$out/cri" "$out/cni" "$out/helm"
+    for name in kubeadm kubelet kubectl; do
+        ln "$kubernetes/$name" "$out/bin/$name"
+    done
+    ln "$containerd"/* "$debian/root/usr/sbin/runc" "$out/cri/"
+    ln "$cni/plugins"/* "$out/cni/"
+    ln "$helm/helm" "$out/helm/helm"
+    cp -al "$images" "$out/images"
+    cp "$debian/packages.txt" "$out/packages.txt"
+    printf '%s' "$versions" >"$out/versions.env"
+}
+
+main() {
+    local result temporary
+    need go dpkg-deb apt-get sha256sum flock
+    toolchain=$(go env GOVERSION)
+    versions=$(grep -E '^[A-Z_]+=' "$here/versions.env")
+    compressor=$(grep 'klauspost/compress ' "$here/../../go.mod")
+    # The first pass only computes names, so that a finished tree is found at once.
+    only_key=1
+    all_parts
+    result=$cache/upstream-$({
+        printf '%s' "$keys"
+        declare -f assemble
+    } | sha256sum | cut -c1-16)
+    if [[ ! -d $result && ${1:-} != --path ]]; then
+        mkdir -p "$cache/parts"
+        exec 9>"$cache/.lock"
+        flock 9
+        rm -rf "$cache"/parts/.[!.]* "$cache"/.upstream.*
+        only_key=
+        all_parts
+        if [[ ! -d $result ]]; then
+            temporary=$(mktemp -d "$cache/.upstream.XXXXXX")
+            assemble "$temporary"
+            chmod 0755 "$temporary"
+            sync -f "$temporary"
+            mv -T "$temporary" "$result"
+        fi
+        ln -sfn "${result##*/}" "$cache/upstream-current"
+        log "ready: $(du -sh "$result" | cut -f1)"
+    fi
+    printf '%s\n' "$result"
+}
+
+main "$@"
+exit # so that an edited script does not go on in the middle of a line

@@ -1,0 +1,119 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of make.sh
+# How each part is made. Sourced by make.sh, which sets: here, cache, arch, the
+# versions, and for the parts made earlier the variables named after them.
+# Every function gets an empty directory and fills it.
+
+# go_build DIR OUTPUT PACKAGE [LDFLAGS] [TAGS] [FLAG…]
+go_build() {
+    log "  go build ${3##*/} -> ${2##*/}"
+    CGO_ENABLED=0 go -C "$here/$1" build -trimpath -buildvcs=false -ldflags "-s -w ${4:-}" -tags "${5:-}" "${@:6}" -o "$2" "$3"
+}
+
+make_kubernetes() {
+    local major minor name x=k8s.io/component-base/version
+    IFS=. read -r major minor _ <<<"${KUBERNETES_TAG#v}"
+    # Without the version kubeadm takes itself for a development build and
+    # asks the network for the newest release.
+    for name in kubeadm kubelet kubectl kube-apiserver kube-controller-manager kube-scheduler kube-proxy; do
+        go_build kubernetes "$1/$name" "k8s.io/kubernetes/cmd/$name" \
+            "-X $x.gitVersion=$KUBERNETES_TAG -X $x.gitMajor=$major -X $x.gitMinor=$minor -X $x.gitTreeState=clean"
+    done
+}
+
+make_etcd() {
+    go_build etcd "$1/etcd" go.etcd.io/etcd/server/v3
+    go_build etcd "$1/etcdctl" go.etcd.io/etcd/etcdctl/v3
+    go_build etcd "$1/etcdutl" go.etcd.io/etcd/etcdutl/v3
+}
+
+make_coredns() {
+    go_build coredns "$1/coredns" github.com/coredns/coredns
+}
+
+make_containerd() {
+    local name module=github.com/containerd/containerd/v2
+    for name in containerd containerd-shim-runc-v2 ctr; do
+        go_build containerd "$1/$name" "$module/cmd/$name" \
+            "-X $module/version.Version=$CONTAINERD_VERSION" "no_btrfs no_zfs no_devmapper"
+    done
+}
+
+# flanneld's udp backend is C on amd64; the module itself holds a file that
+# says "not supported" for every other architecture. Taking that one, in a copy
+# of the module, keeps a C compiler and its version out of the recipe.
+make_flannel() {
+    local module=github.com/flannel-io/flannel source=$1/.source
+    mkdir "$source"
+    go -C "$here/flannel" mod download "$module"
+    cp -r "$(go -C "$here/flannel" list -m -f '{{.Dir}}' "$module")" "$source/module"
+    chmod -R u+w "$source/module"
+    (cd "$source/module/pkg/backend/udp" && rm ./*_amd64.* && sed -i '/^\/\/go:build/d; /^\/\/ +build/d' udp.go)
+    cp "$here/flannel/go.mod" "$here/flannel/go.sum" "$source/"
+    # The program records this path, so it must be the same on every machine.
+    go mod edit -replace "$module=./module" "$source/go.mod"
+    go_build "$(realpath --relative-to="$here" "$source")" "$1/flanneld" "$module" "-X $module/pkg/version.Version=$FLANNEL_TAG"
+    rm -r "$source"
+}
+
+make_cni() {
+    local plugin module=github.com/containernetworking/plugins
+    mkdir "$1/plugins" "$1/flannel"
+    for plugin in main/bridge main/loopback main/ptp main/host-device ipam/host-local ipam/static \
+        meta/portmap meta/firewall meta/bandwidth meta/tuning; do
+        go_build cni "$1/plugins/${plugin#*/}" "$module/plugins/$plugin" \
+            "-X $module/pkg/utils/buildversion.BuildVersion=$CNI_VERSION"
+    done
+    go_build flannel-cni "$1/flannel/flannel" "$module/plugins/meta/flannel" \
+        "-X $module/pkg/utils/buildversion.BuildVersion=v0.9.1"
+}
+
+make_helm() {
+    go_build helm "$1/helm" helm.sh/helm/v4/cmd/helm "-X helm.sh/helm/v4/internal/version.version=$HELM_VERSION"
+}
+
+# Our own programs, for two architectures: bundles for more than one platform
+# are made from them.
+make_programs() {
+    local target version
+    for target in amd64 arm64; do
+        mkdir "$1/$target"
+        GOARCH=$target go_build . "$1/$target/pause" ./pause "-X main.version=$PAUSE_TAG"
+        for version in 1.0 1.1; do
+            GOARCH=$target go_build . "$1/$target/hello-$version" ./hello "-X main.version=$version"
+        done
+    done
+}
+
+# The packages with everything they depend on, taken without installing: an
+# empty package database makes apt resolve the whole closure.
+make_debian() {
+    local file
+    mkdir -p "$1/archives/partial" "$1/root"
+    if ! apt-get -o Dir::State::status=/dev/null -o Debug::NoLocking=1 -o "Dir::Cache::archives=$1/archives/" \
+        --no-install-recommends --download-only -qq -y install \
+        iptables nftables ipset conntrack kmod iproute2 netbase busybox-static runc ca-certificates >&2; then
+        log "apt-get found not every package; run apt-get update and try again"
+        return 1
+    fi
+    for file in "$1"/archives/*.deb; do
+        dpkg-deb -x "$file" "$1/root"
+        printf '%s  %s\n' "$(sha256sum <"$file" | cut -d' ' -f1)" "$(basename "$file")"
+    done >"$1/packages.txt"
+    rm -r "$1/archives"
+}
+
+make_images() {
+    local input=$1/.input
+    mkdir -p "$input/programs"
+    cp -al "$programs/amd64" "$programs/arm64" "$input/programs/"
+    ln "$kubernetes"/kube-* "$etcd"/* "$coredns"/* "$flannel"/* "$input/programs/$arch/"
+    ln "$cni/flannel/flannel" "$input/programs/$arch/flannel-cni"
+    ln -s "$debian/root" "$input/debian"
+    find "$debian/root/usr/share/ca-certificates/" -name '*.crt' -print0 | sort -z | xargs -0 cat >"$input/ca-certificates.crt"
+    go_build . "$input/mkimage" ./mkimage
+    log "  writing layers"
+    KUBERNETES_TAG=$KUBERNETES_TAG ETCD_TAG=$ETCD_TAG COREDNS_TAG=$COREDNS_TAG PAUSE_TAG=$PAUSE_TAG FLANNEL_TAG=$FLANNEL_TAG \
+        FLANNEL_CNI_TAG=$FLANNEL_CNI_TAG BUSYBOX_TAG=$BUSYBOX_TAG "$input/mkimage" -input "$input" -output "$1"
+    rm -r "$input"
+}
