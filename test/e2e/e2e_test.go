@@ -4,9 +4,12 @@ package e2e
 import (
 	"context"
 	"flag"
+	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -24,6 +27,7 @@ func TestScenario(t *testing.T) {
 		t.Fatalf("this machine cannot boot hosts: %s", strings.Join(missing, "; "))
 	}
 	known := map[string]bool{}
+	var failed []string
 	for _, s := range scenario.All() {
 		known[s.Name] = true
 		if *selected != "all" && !contains(*selected, s.Name) {
@@ -33,10 +37,16 @@ func TestScenario(t *testing.T) {
 			// Ctrl-C must take the hosts down too.
 			ctx, stop := signal.NotifyContext(context.WithoutCancel(t.Context()), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			if err := s.Run(ctx, os.Stdout); err != nil {
+			last := new(tail)
+			if err := s.Run(ctx, io.MultiWriter(os.Stdout, last)); err != nil {
+				failed = append(failed, fmt.Sprintf("the last lines of %s:\n%s\n%s: %v", s.Name, last, s.Name, err))
 				t.Fatal(err)
 			}
 		})
+	}
+	// Told once more at the end: whoever reads a long log reads its end.
+	for _, f := range failed {
+		t.Log(f)
 	}
 	for name := range strings.SplitSeq(*selected, ",") {
 		if name != "all" && !known[name] {
@@ -52,4 +62,28 @@ func contains(list, name string) bool {
 		}
 	}
 	return false
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const tailSize = 6 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, p...)
+	if extra := len(t.text) - tailSize; extra > 0 {
+		t.text = append(t.text[:0], t.text[extra:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.text)
 }
