@@ -101,8 +101,14 @@ func (c checked) defaultCluster() object {
 			"serviceSubnet": serviceRange,
 		},
 		"etcd": object{"local": object{
-			"dataDir":   "/var/lib/etcd",
-			"extraArgs": []any{argument("listen-metrics-urls", "http://"+net.JoinHostPort(c.anyAddress(), "2381"))},
+			"dataDir": "/var/lib/etcd",
+			"extraArgs": []any{
+				// etcd's own 100 ms and 1 s are for fast disks: on a slow one the leader is deposed while it
+				// waits for its log, and the API refuses meanwhile. A dead leader is replaced within 5 s.
+				argument("election-timeout", "2500"),
+				argument("heartbeat-interval", "250"),
+				argument("listen-metrics-urls", "http://"+net.JoinHostPort(c.anyAddress(), "2381")),
+			},
 		}},
 		"encryptionAlgorithm": "ECDSA-P256",
 	}

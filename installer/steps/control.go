@@ -81,7 +81,11 @@ func (r *Run) joinMaster(ctx context.Context, t *Target) error {
 		return fmt.Errorf("point %s to the host itself: %w", installer.APIServerDomain, err)
 	}
 	// Its kube-proxy may have been started with the earlier meaning of that name.
-	if _, err := r.kubectl(ctx, "delete", "pod", "-n", "kube-system", "-l", "k8s-app=kube-proxy", "--field-selector", "spec.nodeName="+t.nodeName(), "--ignore-not-found", "--wait=false"); err != nil {
+	err = insist(ctx, apiPatience, func(ctx context.Context) error {
+		_, err := r.kubectl(ctx, "delete", "pod", "-n", "kube-system", "-l", "k8s-app=kube-proxy", "--field-selector", "spec.nodeName="+t.nodeName(), "--ignore-not-found", "--wait=false")
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("restart kube-proxy: %w", err)
 	}
 	return r.adminKubeconfig(ctx, t)

@@ -85,6 +85,9 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string) (
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
 	defer cancel()
+	if err := r.waitAPI(ctx); err != nil {
+		return 0, err
+	}
 	for _, line := range lines {
 		log := r.Report.Output(t.IP.String(), "guest", line)
 		var out bytes.Buffer

@@ -130,7 +130,11 @@ func (t *Target) joined() bool { return t.marks[markJoined] != "" }
 
 // joinSecret is what a host needs to join: a token that lives two hours.
 func (r *Run) joinSecret(ctx context.Context) (token string, hashes []string, err error) {
-	out, err := r.kubeadmToken(ctx)
+	var out string
+	err = insist(ctx, apiPatience, func(ctx context.Context) (err error) {
+		out, err = r.kubeadmToken(ctx)
+		return err
+	})
 	if err != nil {
 		return "", nil, fmt.Errorf("make a token for joining: %w", err)
 	}

@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -211,5 +213,28 @@ func TestAPasswordThatIsAnEverydayWordSpoilsNoClusterfile(t *testing.T) {
 	}
 	if strings.Contains(text, "the root of all") {
 		t.Error("a message with a secret is recorded in clear")
+	}
+}
+
+func TestAnOperationThatTheAPIRefusesForAWhileIsRepeated(t *testing.T) {
+	refusals := 2
+	err := insist(t.Context(), time.Minute, func(context.Context) error {
+		if refusals == 0 {
+			return nil
+		}
+		refusals--
+		return errors.New("etcdserver: leader changed")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = insist(t.Context(), time.Millisecond, func(context.Context) error { return errors.New("etcdserver: no leader") })
+	if err == nil || !strings.Contains(err.Error(), "no leader") {
+		t.Fatalf("%v does not say what the API said", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	err = insist(ctx, time.Minute, func(context.Context) error { cancel(); return errors.New("late") })
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("a run that was ended says %v", err)
 	}
 }
