@@ -13,10 +13,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -204,11 +202,4 @@ func (l *Pair) fits(ca *Pair, p profile) bool {
 		}
 	}
 	return slices.Equal(l.Cert.Subject.Organization, p.organization)
-}
-
-// hashOf is the discovery hash of a CA: SHA-256 over its public key, as kubeadm
-// wants it in discovery.bootstrapToken.caCertHashes.
-func hashOf(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
-	return "sha256:" + hex.EncodeToString(sum[:])
 }

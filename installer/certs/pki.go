@@ -65,8 +65,8 @@ func LoadOrCreate(dir string, validity time.Duration) (*PKI, error) {
 	return p, nil
 }
 
-// CAHash is the discovery hash of the Kubernetes CA.
-func (p *PKI) CAHash() (string, error) { return hashOf(p.authorities[kubernetesCA].Cert), nil }
+// CA is the certificate that API servers prove themselves with, PEM.
+func (p *PKI) CA() []byte { return p.authorities[kubernetesCA].CertPEM }
 
 // load reads a pair of the directory. It is not there only when both files are missing.
 func (p *PKI) load(name string) (*Pair, error) {

@@ -1,9 +1,6 @@
 package certs
 
 import (
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/hex"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,24 +55,6 @@ func TestOpenSSLAcceptsTheChains(t *testing.T) {
 	} {
 		argv := append([]string{openssl, "verify", "-x509_strict", "-CAfile", file(c[0]), "-purpose", c[2]}, c[3:]...)
 		run(t, append(argv, file(c[1]))...)
-	}
-	// The discovery hash as the documentation of kubeadm computes it.
-	script := `openssl x509 -pubkey -noout -in "$1" | openssl pkey -pubin -outform DER | sha256sum`
-	want := "sha256:" + strings.Fields(run(t, "bash", "-c", script, "-", file("ca")))[0]
-	if got, err := p.CAHash(); err != nil || got != want {
-		t.Errorf("CAHash = %s, %v; want %s", got, err, want)
-	}
-}
-
-func TestCAHashIsOfThePublicKey(t *testing.T) {
-	p := newPKI(t, t.TempDir())
-	der, err := x509.MarshalPKIXPublicKey(p.authorities[kubernetesCA].Cert.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(der)
-	if got, err := p.CAHash(); err != nil || got != "sha256:"+hex.EncodeToString(sum[:]) {
-		t.Errorf("CAHash = %s, %v", got, err)
 	}
 }
 

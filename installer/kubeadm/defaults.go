@@ -17,7 +17,6 @@ const (
 	// century is 100 years, the validity of every certificate: a site without
 	// network has nobody who renews them.
 	century      = "876000h0m0s"
-	tokenTTL     = "2h0m0s"
 	apiPort      = 6443
 	podSubnet    = "100.64.0.0/10"
 	serviceRange = "10.96.0.0/22"

@@ -80,10 +80,10 @@ apiVersion: kubeadm.k8s.io/v1beta4
 kind: JoinConfiguration
 nodeRegistration: {name: shared}
 controlPlane: {localAPIEndpoint: {advertiseAddress: 1.1.1.1}}
-discovery: {file: {kubeConfigPath: /x}}
+discovery: {bootstrapToken: {token: stale0.stale00000000000}}
 `)}
 	out := render(t, in)
-	for _, wrong := range []string{"shared", "controlPlane", "kubeConfigPath", "Node-0"} {
+	for _, wrong := range []string{"shared", "controlPlane", "bootstrapToken", "Node-0"} {
 		if strings.Contains(out, wrong) {
 			t.Errorf("documents hold %q:\n%s", wrong, out)
 		}

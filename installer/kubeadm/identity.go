@@ -1,6 +1,9 @@
 package kubeadm
 
 import (
+	"cmp"
+	"encoding/base64"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -57,27 +60,42 @@ func (c checked) imposeRegistration(command, kubelet object) {
 
 func (c checked) imposeInit(command object) {
 	put(command, c.nodeIP.String(), "localAPIEndpoint", "advertiseAddress")
-	if c.Token != "" {
-		put(command, []any{object{
-			"token": c.Token, "ttl": tokenTTL,
-			"usages": []any{"signing", "authentication"},
-			"groups": []any{"system:bootstrappers:kubeadm:default-node-token"},
-		}}, "bootstrapTokens")
+}
+
+// DiscoveryFile is the kubeconfig with which a host joins: where the API is, the
+// CA (PEM) it proves itself with, and a bootstrap token. kubeadm's other way, to
+// find the CA by the token, waits until the control plane has signed the token:
+// it asks once, nearly always too early, and then again after five seconds.
+func DiscoveryFile(in Input, ca []byte, token string) ([]byte, error) {
+	in.Discovery = cmp.Or(in.Discovery, "given below")
+	c, err := check(in)
+	if err != nil {
+		return nil, err
 	}
+	return fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+clusters:
+- name: kubernetes
+  cluster:
+    certificate-authority-data: %s
+    server: https://%s
+contexts:
+- name: joining
+  context:
+    cluster: kubernetes
+    user: joining
+current-context: joining
+users:
+- name: joining
+  user:
+    token: %s
+`, base64.StdEncoding.EncodeToString(ca), c.joinEndpoint(), token), nil
 }
 
 // imposeJoin writes the discovery that was made for this join; what a document
 // says about it is from another day, except for how long to try.
 func (c checked) imposeJoin(join, initial object) {
-	discovery := object{
-		"bootstrapToken": object{
-			"apiServerEndpoint": c.joinEndpoint(),
-			"token":             c.Token,
-			"caCertHashes":      toList(c.CACertHashes),
-		},
-		"tlsBootstrapToken": c.Token,
-	}
-	join["discovery"] = discovery
+	join["discovery"] = object{"file": object{"kubeConfigPath": c.Discovery}}
 	if c.Kind != JoinMaster {
 		delete(join, "controlPlane")
 		return

@@ -38,8 +38,7 @@ type Input struct {
 	APIEndpoint       string // apiserver.cluster.local:6443
 	CRISocket         string // path or unix:// URL; empty lets kubeadm look
 	CertSANs          []string
-	Token             string   // required to join; optional for init
-	CACertHashes      []string // "sha256:…", required to join
+	Discovery         string   // path of what DiscoveryFile gives; required to join
 	ImageDocs         [][]byte // YAML streams of the cluster image
 	UserDocs          [][]byte // YAML streams of the Clusterfile
 	ResolvConf        string   // resolv.conf for kubelet; empty leaves the host's
@@ -108,8 +107,8 @@ func check(in Input) (checked, error) {
 	switch in.Kind {
 	case Init:
 	case JoinMaster, JoinNode:
-		if in.Token == "" || len(in.CACertHashes) == 0 {
-			fail("token", ErrInvalid, "joining needs a token and CA certificate hashes")
+		if in.Discovery == "" {
+			fail("discovery", ErrInvalid, "joining needs a discovery file")
 		}
 	default:
 		fail("kind", ErrInvalid, "%q is neither init, join-master nor join-node", in.Kind)

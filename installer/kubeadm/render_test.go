@@ -27,8 +27,7 @@ func example(kind Kind) Input {
 		IPVS:              true,
 	}
 	if kind != Init {
-		in.Token = "abcdef.0123456789abcdef"
-		in.CACertHashes = []string{"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}
+		in.Discovery = "/var/lib/sealos/data/default/rootfs/etc/discovery.conf"
 	}
 	switch kind {
 	case JoinMaster:
@@ -95,7 +94,7 @@ func goldenCases() []goldenCase {
 		{"join-node", example(JoinNode)},
 		{"init-single-node", change(example(Init), func(in *Input) {
 			in.Masters, in.SingleNode, in.IPVS, in.LocalTime = in.Masters[:1], true, false, true
-			in.ResolvConf, in.Token = "/var/lib/sealos/resolv.conf", "abcdef.0123456789abcdef"
+			in.ResolvConf = "/var/lib/sealos/resolv.conf"
 			in.CertSANs = []string{"k8s.example.com"}
 		})},
 		{"init-user-documents", change(example(Init), func(in *Input) { in.UserDocs = [][]byte{[]byte(testbedDocs)} })},
@@ -171,11 +170,25 @@ kind: "upgrade" is neither init, join-master nor join-node: invalid value`
 	}
 }
 
-func TestJoiningWithoutTokenIsRefused(t *testing.T) {
+func TestJoiningWithoutDiscoveryFileIsRefused(t *testing.T) {
 	in := example(JoinNode)
-	in.Token = ""
+	in.Discovery = ""
 	if _, err := Render(in); !errors.Is(err, ErrInvalid) {
 		t.Errorf("error is %v, want ErrInvalid", err)
+	}
+}
+
+func TestTheDiscoveryFileLeadsMastersToTheFirstAndNodesToTheVirtualAddress(t *testing.T) {
+	for kind, server := range map[Kind]string{JoinMaster: "https://192.168.0.2:6443", JoinNode: "https://10.103.97.2:6443"} {
+		data, err := DiscoveryFile(example(kind), []byte("the CA"), "abcdef.0123456789abcdef")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"server: " + server + "\n", "certificate-authority-data: dGhlIENB\n", "token: abcdef.0123456789abcdef\n"} {
+			if !strings.Contains(string(data), want) {
+				t.Errorf("%s: no %q in\n%s", kind, want, data)
+			}
+		}
 	}
 }
 

@@ -42,6 +42,12 @@ func TestRealKubeadmAcceptsTheDocuments(t *testing.T) {
 	for _, tc := range goldenCases() {
 		t.Run(tc.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "kubeadm.yaml")
+			if tc.in.Discovery != "" { // kubeadm looks whether it is there
+				tc.in.Discovery = filepath.Join(t.TempDir(), "discovery.conf")
+				if err := os.WriteFile(tc.in.Discovery, nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
 			docs := own.ReplaceAllString(render(t, tc.in), "kubernetesVersion: "+strings.TrimSpace(string(version)))
 			if err := os.WriteFile(file, []byte(docs), 0o600); err != nil {
 				t.Fatal(err)

@@ -20,15 +20,11 @@ func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
 		return r.keepMaster(ctx, []*Target{t})
 	}
 	err := r.runKubeadm(ctx, t, "init-master0", func(ctx context.Context) (string, error) {
-		docs, err := r.documents(kubeadm.Init, t, "", nil)
-		if err != nil {
-			return "", err
-		}
 		files, err := r.masterFiles(ctx, t)
 		if err != nil {
 			return "", err
 		}
-		return r.prepareKubeadm(ctx, t, docs, files)
+		return r.prepareKubeadm(ctx, t, r.kubeadmInput(kubeadm.Init, t), files)
 	}, "init", "--skip-token-print", "--skip-certificate-key-print")
 	if err != nil {
 		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
@@ -59,11 +55,7 @@ func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
 
 func (r *Run) joinMaster(ctx context.Context, t *Target) error {
 	err := r.runKubeadm(ctx, t, "join-masters", func(ctx context.Context) (string, error) {
-		token, hashes, err := r.joinSecret(ctx)
-		if err != nil {
-			return "", err
-		}
-		docs, err := r.documents(kubeadm.JoinMaster, t, token, hashes)
+		token, err := r.joinToken(ctx)
 		if err != nil {
 			return "", err
 		}
@@ -71,7 +63,12 @@ func (r *Run) joinMaster(ctx context.Context, t *Target) error {
 		if err != nil {
 			return "", err
 		}
-		return r.prepareKubeadm(ctx, t, docs, files)
+		in := r.kubeadmInput(kubeadm.JoinMaster, t)
+		discovery, err := r.discovery(in, token)
+		if err != nil {
+			return "", err
+		}
+		return r.prepareKubeadm(ctx, t, in, append(files, discovery))
 	}, "join")
 	if err != nil {
 		return err
@@ -102,14 +99,15 @@ func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
 	if len(todo) == 0 {
 		return installer.Result{}, nil
 	}
-	token, hashes, err := r.joinSecret(ctx)
+	token, err := r.joinToken(ctx)
 	if err != nil {
 		return installer.Result{}, err
 	}
 	var changes atomic.Int64
 	err = r.each(ctx, todo, func(ctx context.Context, t *Target) error {
 		err := r.runKubeadm(ctx, t, "join-nodes", func(ctx context.Context) (string, error) {
-			docs, err := r.documents(kubeadm.JoinNode, t, token, hashes)
+			in := r.kubeadmInput(kubeadm.JoinNode, t)
+			discovery, err := r.discovery(in, token)
 			if err != nil {
 				return "", err
 			}
@@ -121,7 +119,7 @@ func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
 			if _, err := r.exec(ctx, t, "join-nodes", "mkdir", "-p", "-m", "0700", path.Dir(careManifest)); err != nil {
 				return "", err
 			}
-			return r.prepareKubeadm(ctx, t, docs, nil)
+			return r.prepareKubeadm(ctx, t, in, []node.File{discovery})
 		}, "join")
 		if err == nil {
 			changes.Add(1)

@@ -316,7 +316,7 @@ func (r *Run) render(ctx context.Context) (installer.Result, error) {
 			rendered += len(o)
 		}
 		// What kubeadm would refuse is found before a host is changed.
-		if _, err := r.documents(kubeadm.Init, t, "", nil); err != nil {
+		if _, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t)); err != nil {
 			errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
 		}
 	}

@@ -1,7 +1,6 @@
 package steps
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
@@ -19,8 +17,8 @@ import (
 // kubeadmFile is where an image may carry kubeadm documents of its own.
 const kubeadmFile = "etc/kubeadm.yml"
 
-// documents renders what kubeadm reads on a host.
-func (r *Run) documents(kind kubeadm.Kind, t *Target, token string, hashes []string) (kubeadm.Documents, error) {
+// kubeadmInput is what the documents of a host depend on.
+func (r *Run) kubeadmInput(kind kubeadm.Kind, t *Target) kubeadm.Input {
 	var imageDocs [][]byte
 	for _, i := range r.images {
 		if f, ok := i.files[kubeadmFile]; ok && i.Type != installer.TypeApplication {
@@ -43,14 +41,14 @@ func (r *Run) documents(kind kubeadm.Kind, t *Target, token string, hashes []str
 	if socket != "" && !strings.Contains(socket, "://") {
 		socket = "unix://" + socket
 	}
-	return kubeadm.Render(kubeadm.Input{
+	return kubeadm.Input{
 		Kind: kind, KubernetesVersion: r.rootfs().KubeVersion(), VIP: r.vip(), Masters: r.Cluster.MasterIPs(),
 		Node:        kubeadm.Node{IP: t.IP.String(), Hostname: t.nodeName(), Master: t.Master},
 		APIEndpoint: net.JoinHostPort(installer.APIServerDomain, strconv.Itoa(installer.APIServerPort)),
-		CRISocket:   socket, Token: token, CACertHashes: hashes,
+		CRISocket:   socket, Discovery: r.discoveryFile(),
 		ImageDocs: imageDocs, UserDocs: r.Cluster.Kubeadm, ResolvConf: resolv,
 		SingleNode: len(r.Targets) == 1, IPVS: ipvs,
-	})
+	}
 }
 
 // resolvConf is the file that kubelet gives to pods on a host without a
@@ -58,8 +56,21 @@ func (r *Run) documents(kind kubeadm.Kind, t *Target, token string, hashes []str
 // server that refuses at once it serves the cluster's own names.
 func (r *Run) resolvConf() string { return r.dir("etc", "resolv.conf") }
 
+// discoveryFile is the kubeconfig with which a host joins.
+func (r *Run) discoveryFile() string { return r.dir("etc", "discovery.conf") }
+
+// discovery is the file itself, for a token made for the purpose.
+func (r *Run) discovery(in kubeadm.Input, token string) (node.File, error) {
+	data, err := kubeadm.DiscoveryFile(in, r.pki.CA(), token)
+	return node.File{Path: r.discoveryFile(), Mode: 0o600, Content: data}, err
+}
+
 // prepareKubeadm writes the files that kubeadm finds on a host.
-func (r *Run) prepareKubeadm(ctx context.Context, t *Target, docs kubeadm.Documents, extra []node.File) (config string, err error) {
+func (r *Run) prepareKubeadm(ctx context.Context, t *Target, in kubeadm.Input, extra []node.File) (config string, err error) {
+	docs, err := kubeadm.Render(in)
+	if err != nil {
+		return "", err
+	}
 	data, err := docs.YAML()
 	if err != nil {
 		return "", err
@@ -101,8 +112,8 @@ func (r *Run) runKubeadm(ctx context.Context, t *Target, step string, prepare fu
 	if err := r.setMark(ctx, t, markJoined, r.Cluster.Name); err != nil {
 		return err
 	}
-	// It may hold a token; nothing reads it again.
-	_, err = t.Agent.WriteFiles(ctx, []node.File{{Path: config, Remove: true}})
+	// One holds a token; nothing reads them again.
+	_, err = t.Agent.WriteFiles(ctx, []node.File{{Path: config, Remove: true}, {Path: r.discoveryFile(), Remove: true}})
 	return err
 }
 
@@ -128,51 +139,17 @@ func (r *Run) kubeadmReset(ctx context.Context, t *Target, step string) error {
 // joined tells whether this cluster's kubeadm came to its end on a host.
 func (t *Target) joined() bool { return t.marks[markJoined] != "" }
 
-// joinSecret is what a host needs to join: a token that lives two hours.
-func (r *Run) joinSecret(ctx context.Context) (token string, hashes []string, err error) {
-	var out string
+// joinToken makes what a host needs to join: a token that lives two hours.
+func (r *Run) joinToken(ctx context.Context) (token string, err error) {
 	err = insist(ctx, apiPatience, func(ctx context.Context) (err error) {
-		out, err = r.kubeadmToken(ctx)
+		token, err = r.kubeadmToken(ctx)
 		return err
 	})
 	if err != nil {
-		return "", nil, fmt.Errorf("make a token for joining: %w", err)
+		return "", fmt.Errorf("make a token for joining: %w", err)
 	}
-	r.Report.Hide(out)
-	if err := r.waitSigned(ctx, out); err != nil {
-		return "", nil, err
-	}
-	hash, err := r.pki.CAHash()
-	if err != nil {
-		return "", nil, err
-	}
-	return out, []string{hash}, nil
-}
-
-// signaturePatience is how long the control plane may take to sign a token.
-const signaturePatience = 30 * time.Second
-
-// waitSigned waits until hosts that join with the token find the signature by
-// which they know the cluster. kubeadm asks for it every five seconds only, and
-// its first question nearly always comes too early.
-func (r *Run) waitSigned(ctx context.Context, token string) error {
-	id, _, _ := strings.Cut(token, ".")
-	wctx, cancel := context.WithTimeout(ctx, signaturePatience)
-	defer cancel()
-	for {
-		info, err := r.kubectl(wctx, "get", "configmap", "-n", "kube-public", "cluster-info", "-o", "json")
-		if err == nil && bytes.Contains(info, []byte(`"jws-kubeconfig-`+id+`"`)) {
-			return nil
-		}
-		select {
-		case <-wctx.Done():
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			return fmt.Errorf("the control plane has not signed the token after %s: is kube-controller-manager running on %s? (%w)", signaturePatience, r.master0().IP, errors.Join(err, wctx.Err()))
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
+	r.Report.Hide(token)
+	return token, nil
 }
 
 func (r *Run) kubeadmToken(ctx context.Context) (string, error) {

@@ -91,7 +91,7 @@ func (r *Run) masterPasswordFile() string { return r.dir("etc", passwordFile) }
 
 // masterFiles are the certificates and kubeconfigs of one master.
 func (r *Run) masterFiles(_ context.Context, t *Target) ([]node.File, error) {
-	docs, err := r.documents(kubeadm.Init, t, "", nil)
+	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t))
 	if err != nil {
 		return nil, err
 	}
