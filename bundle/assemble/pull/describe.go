@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/manifest"
-	"github.com/containers/image/v5/types"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -33,44 +31,76 @@ func (g *gatherer) describe(ctx context.Context, w Wanted) (*image, []v1.Descrip
 	if err != nil {
 		return nil, nil, fmt.Errorf("not an image reference: %w", err)
 	}
-	d := &describing{gatherer: g, img: &image{wanted: w, manifests: map[string][]byte{}}}
-	if pinned, ok := named.(reference.Digested); ok {
-		// A tag beside a digest only informs the reader.
-		if named, err = reference.WithDigest(reference.TrimNamed(named), pinned.Digest()); err != nil {
-			return nil, nil, fmt.Errorf("not an image reference: %w", err)
-		}
-		if leaves, err := d.walk(ctx, pinned.Digest(), "", 0); err == nil && d.allStored(leaves) {
-			d.img.root.Digest = pinned.Digest()
+	d := &describing{gatherer: g, img: &image{wanted: w}}
+	if d.img.remote, err = g.remotes.locate(reference.TagNameOnly(withoutTag(named))); err != nil {
+		return nil, nil, err
+	}
+	if root := d.known(ctx, named); root != "" {
+		leaves, err := d.below(ctx, root, "")
+		if err == nil && d.allStored(leaves) {
+			if err := g.allowed(ctx, withoutTag(named), root); err != nil {
+				return nil, nil, err
+			}
+			d.img.root.Digest = root
 			return d.img, nil, nil
 		}
-		d.img.manifests, d.img.order = map[string][]byte{}, nil
 	}
-	ref, err := docker.NewReference(reference.TagNameOnly(named))
-	if err != nil {
-		return nil, nil, fmt.Errorf("not an image reference: %w", err)
-	}
-	source, raw, mediaType, err := g.open(ctx, w, ref)
+	raw, mediaType, err := g.manifest(ctx, w, d.img.remote, "")
 	if err != nil {
 		return nil, nil, err
 	}
-	d.source, d.img.source = source, source
 	root := digest.FromBytes(raw)
+	if err := g.allowed(ctx, withoutTag(named), root); err != nil {
+		return nil, nil, err
+	}
 	d.img.root = v1.Descriptor{Digest: root, MediaType: manifest.NormalizedMIMEType(mediaType), Size: int64(len(raw))}
-	d.fetched = map[digest.Digest][]byte{root: raw}
-	leaves, err := d.walk(ctx, root, d.img.root.MediaType, 0)
+	d.online, d.fetched = true, map[digest.Digest][]byte{root: raw}
+	leaves, err := d.below(ctx, root, d.img.root.MediaType)
 	if err != nil {
-		_ = source.Close()
 		return nil, nil, err
 	}
 	return d.img, leaves, nil
+}
+
+// withoutTag drops the tag of a reference that has a digest too: beside a
+// digest it only informs the reader.
+func withoutTag(named reference.Named) reference.Named {
+	if pinned, ok := named.(reference.Digested); ok {
+		if bare, err := reference.WithDigest(reference.TrimNamed(named), pinned.Digest()); err == nil {
+			return bare
+		}
+	}
+	return named
+}
+
+// known is the digest of an image that the store may have: the reference's own
+// or, of a tag that was gathered before, what the registry says it is now.
+func (d *describing) known(ctx context.Context, named reference.Named) digest.Digest {
+	if pinned, ok := named.(reference.Digested); ok {
+		return pinned.Digest()
+	}
+	if !d.gatherer.known[d.img.wanted.Ref] {
+		return ""
+	}
+	root, err := d.gatherer.current(ctx, d.img.remote)
+	if err != nil {
+		return "" // asking for the manifest itself tells why
+	}
+	return root
 }
 
 // describing is the walk down from one reference.
 type describing struct {
 	gatherer *gatherer
 	img      *image
-	source   types.ImageSource // nil: only the store is asked
+	online   bool // else only the store is asked
 	fetched  map[digest.Digest][]byte
+}
+
+// below walks down from the root.
+func (d *describing) below(ctx context.Context, root digest.Digest, mediaType string) ([]v1.Descriptor, error) {
+	d.img.manifests, d.img.order, d.img.platforms = map[string][]byte{}, nil, nil
+	return d.walk(ctx, root, mediaType, 0)
 }
 
 // walk returns the blobs below a manifest or index, and notes the manifests
@@ -103,6 +133,7 @@ func (d *describing) walk(ctx context.Context, dgst digest.Digest, mediaType str
 				return nil, err
 			}
 			leaves = append(leaves, below...)
+			d.img.platforms = append(d.img.platforms, Format(*child.Platform))
 		}
 	case mediaType == manifest.DockerV2Schema1MediaType || mediaType == manifest.DockerV2Schema1SignedMediaType:
 		return nil, fmt.Errorf("manifest %s is of Docker schema 1, which no current runtime reads: push the image again with a current tool", dgst)
@@ -132,20 +163,12 @@ func (d *describing) read(ctx context.Context, dgst digest.Digest) ([]byte, erro
 	if _, ok := d.gatherer.store.Has(dgst); ok {
 		return d.gatherer.store.ReadBlob(dgst, store.MaxManifest)
 	}
-	if d.source == nil {
+	if !d.online {
 		return nil, store.ErrIncomplete
 	}
-	var raw []byte
-	err := d.gatherer.retry(ctx, d.img.wanted.Ref, d.gatherer.options.Attempts, func(ctx context.Context) error {
-		var err error
-		raw, _, err = d.source.GetManifest(ctx, &dgst)
-		return err
-	})
+	raw, _, err := d.gatherer.manifest(ctx, d.img.wanted, d.img.remote, dgst)
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", dgst, err)
-	}
-	if got := digest.FromBytes(raw); got != dgst {
-		return nil, fmt.Errorf("manifest %s: %w", dgst, &store.DigestError{Want: dgst, Got: got, Size: int64(len(raw))})
 	}
 	return raw, nil
 }
@@ -179,7 +202,7 @@ func choose(index []v1.Descriptor, want v1.Platform) (v1.Descriptor, error) {
 			}
 			continue
 		}
-		if best == nil || p.Variant == "" || (best.Platform.Variant != "" && p.Variant == "v8") {
+		if best == nil || best.Platform.Variant != "" && (p.Variant == "" || p.Variant == "v8" && best.Platform.Variant != "v8") {
 			best = &index[i]
 		}
 	}
@@ -190,10 +213,4 @@ func choose(index []v1.Descriptor, want v1.Platform) (v1.Descriptor, error) {
 }
 
 // Format writes a platform as docker does: linux/arm64/v8.
-func Format(p v1.Platform) string {
-	s := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		s += "/" + p.Variant
-	}
-	return s
-}
+func Format(p v1.Platform) string { return store.Platform(p) }

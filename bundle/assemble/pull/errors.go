@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
-	"github.com/containers/image/v5/docker"
 	"github.com/docker/distribution/registry/api/errcode"
-	errcodev2 "github.com/docker/distribution/registry/api/v2"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
@@ -77,24 +76,23 @@ func place(p store.Found) string {
 // remedy is what the operator can do about a failure, by its kind.
 func remedy(err error) string {
 	var (
-		denied    docker.ErrUnauthorizedForCredentials
-		code      errcode.Error
-		codes     errcode.Errors
+		status    *StatusError
+		busy      *BusyError
+		codes     errcode.Errors // of the server that gives tokens
 		authority x509.UnknownAuthorityError
 		dns       *net.DNSError
 		platform  *PlatformError
 		offline   *net.OpError
 	)
-	if errors.As(err, &codes) && len(codes) > 0 {
-		_ = errors.As(codes[0], &code)
-	} else {
-		_ = errors.As(err, &code)
-	}
-	switch {
-	case errors.As(err, &denied), code.Code == errcode.ErrorCodeUnauthorized, code.Code == errcode.ErrorCodeDenied:
+	_ = errors.As(err, &codes)
+	refused := func(statuses ...int) bool { return status != nil && slices.Contains(statuses, status.Status) }
+	switch errors.As(err, &status); {
+	case refused(http.StatusUnauthorized, http.StatusForbidden), len(codes) > 0 && !transient(err):
 		return "the image does not exist or needs a login: check the name, and the credentials in the file that REGISTRY_AUTH_FILE names"
-	case code.Code == errcodev2.ErrorCodeManifestUnknown, code.Code == errcodev2.ErrorCodeNameUnknown:
+	case refused(http.StatusNotFound):
 		return "check the name and the tag; a reference that is no image can be listed in .sealignore"
+	case errors.As(err, &busy):
+		return "log in, which raises the limit of many registries, or run it again later: what came is kept"
 	case errors.As(err, &platform):
 		return "choose another --platform, or list the reference in .sealignore"
 	case errors.As(err, &authority):

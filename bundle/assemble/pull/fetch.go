@@ -5,152 +5,224 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"time"
+	"net/http"
+	"strings"
+	"sync"
 
-	"github.com/containers/common/pkg/retry"
-	image5 "github.com/containers/image/v5/image"
-	"github.com/containers/image/v5/pkg/blobinfocache/none"
-	"github.com/containers/image/v5/signature"
-	"github.com/containers/image/v5/types"
+	"github.com/containers/image/v5/manifest"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
-// errIdle ends a transfer that delivers nothing.
-var errIdle = errors.New("the registry sent nothing")
+// each asks one location after the other until one answers.
+func (r remote) each(ctx context.Context, ask func(location) error) error {
+	var failed []error
+	for _, l := range r {
+		err := ask(l)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		failed = append(failed, err)
+	}
+	last := len(failed) - 1
+	if last == 0 {
+		return failed[0]
+	}
+	return &mirrorsError{registry: failed[last], mirrors: failed[:last]}
+}
 
-// open asks the registry, or a configured mirror of it, for the manifest of a
-// reference. The machine's signature policy decides whether it is taken.
-func (g *gatherer) open(ctx context.Context, w Wanted, ref types.ImageReference) (types.ImageSource, []byte, string, error) {
+// mirrorsError is a reference that neither its registry nor a mirror gives.
+type mirrorsError struct {
+	registry error
+	mirrors  []error
+}
+
+func (e *mirrorsError) Error() string {
+	return fmt.Sprintf("%v (mirrors: %v)", e.registry, errors.Join(e.mirrors...))
+}
+
+func (e *mirrorsError) Unwrap() []error { return append([]error{e.registry}, e.mirrors...) }
+
+// manifestHeader says which manifests are understood.
+func manifestHeader() http.Header {
+	return http.Header{"Accept": manifest.DefaultRequestedManifestMIMETypes}
+}
+
+// current asks which digest a tag has now, without its content.
+func (g *gatherer) current(ctx context.Context, r remote) (digest.Digest, error) {
+	var found digest.Digest
+	err := r.each(ctx, func(l location) error {
+		resp, err := l.request(ctx, http.MethodHead, "manifests/"+version(l.name), manifestHeader())
+		if err != nil {
+			return err
+		}
+		defer func() { _ = resp.Body.Close() }()
+		found, err = digest.Parse(resp.Header.Get("Docker-Content-Digest"))
+		return err
+	})
+	return found, err
+}
+
+// version is a reference's digest or tag.
+func version(named reference.Named) string {
+	if d, ok := named.(reference.Digested); ok {
+		return d.Digest().String()
+	}
+	if t, ok := named.(reference.Tagged); ok {
+		return t.Tag()
+	}
+	return "latest"
+}
+
+// manifest gets a manifest: that of a digest, or with an empty one that of the
+// reference itself. The bytes hash to the digest, and to the one that the
+// registry says they have.
+func (g *gatherer) manifest(ctx context.Context, w Wanted, r remote, d digest.Digest) (raw []byte, mediaType string, err error) {
 	attempts := g.options.Attempts
 	if w.Suspected {
 		attempts = min(attempts, 2) // what is probably no image is not worth a long wait
 	}
-	var source types.ImageSource
-	var raw []byte
-	var mediaType string
-	err := g.retry(ctx, w.Ref, attempts, func(ctx context.Context) error {
-		s, err := ref.NewImageSource(ctx, g.options.System)
-		if err != nil {
+	err = g.retry(ctx, w.Ref, attempts, func() error {
+		return r.each(ctx, func(l location) (err error) {
+			raw, mediaType, err = readManifest(ctx, l, d)
 			return err
-		}
-		if err = g.allowed(ctx, s); err == nil {
-			raw, mediaType, err = s.GetManifest(ctx, nil)
-		}
-		if err != nil {
-			_ = s.Close()
-			return err
-		}
-		source = s
-		return nil
+		})
 	})
-	return source, raw, mediaType, err
+	return raw, mediaType, err
 }
 
-// allowed applies the machine's policy.json, where it has one.
-func (g *gatherer) allowed(ctx context.Context, s types.ImageSource) error {
-	policy, err := signature.DefaultPolicy(g.options.System)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+func readManifest(ctx context.Context, l location, d digest.Digest) ([]byte, string, error) {
+	what := version(l.name)
+	if d != "" {
+		what = d.String()
 	}
+	resp, err := l.request(ctx, http.MethodGet, "manifests/"+what, manifestHeader())
 	if err != nil {
-		return fmt.Errorf("read signature policy: %w", err)
+		return nil, "", err
 	}
-	pc, err := signature.NewPolicyContext(policy)
+	defer func() { _ = resp.Body.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, store.MaxManifest+1))
 	if err != nil {
-		return fmt.Errorf("read signature policy: %w", err)
+		return nil, "", fmt.Errorf("read manifest from %s: %w", l.host.name, err)
 	}
-	defer func() { _ = pc.Destroy() }()
-	if ok, err := pc.IsRunningImageAllowed(ctx, image5.UnparsedInstance(s, nil)); !ok {
-		return fmt.Errorf("refused by the signature policy: %w", err)
+	if len(raw) > store.MaxManifest {
+		return nil, "", fmt.Errorf("read manifest from %s: more than %d bytes", l.host.name, store.MaxManifest)
 	}
-	return nil
+	want, err := digest.Parse(what)
+	if err != nil {
+		want, err = digest.Parse(resp.Header.Get("Docker-Content-Digest"))
+	}
+	if err == nil && want.Algorithm() == digest.SHA256 {
+		if got := digest.FromBytes(raw); got != want {
+			return nil, "", fmt.Errorf("manifest from %s: %w", l.host.name, &store.DigestError{Want: want, Got: got, Size: int64(len(raw))})
+		}
+	}
+	return raw, resp.Header.Get("Content-Type"), nil
 }
 
-// fetch downloads one blob into the store.
-func (g *gatherer) fetch(ctx context.Context, source types.ImageSource, d v1.Descriptor) error {
-	what := "blob " + d.Digest.String()
-	return g.retry(ctx, what, g.options.Attempts, func(ctx context.Context) error {
-		body, size, err := source.GetBlob(ctx, types.BlobInfo{Digest: d.Digest, Size: d.Size, URLs: d.URLs}, none.NoCache)
+// resumeWorth is how many bytes of a cut transfer are progress enough to count
+// its attempts anew.
+const resumeWorth = 256 << 10
+
+// fetch downloads one blob into the store, from where an earlier transfer of
+// it stopped.
+func (g *gatherer) fetch(ctx context.Context, r remote, d v1.Descriptor) (err error) {
+	in, err := g.store.Incoming(ctx, d.Digest, d.Size)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	g.options.Progress.Advance(in.Offset())
+	t := tries{max: g.options.Attempts}
+	for {
+		before := in.Offset()
+		err := r.each(ctx, func(l location) error { return g.transfer(ctx, l, in, d) })
+		if err == nil {
+			return nil
+		}
+		if in.Offset() >= before+resumeWorth {
+			t.failed = 0
+		}
+		if err := g.again(ctx, &t, "blob "+d.Digest.String(), err); err != nil {
+			g.options.Progress.Advance(-in.Offset())
+			return err
+		}
+	}
+}
+
+var copyBuffers = sync.Pool{New: func() any { return new([256 << 10]byte) }}
+
+// transfer gets what is missing of a blob from one location.
+func (g *gatherer) transfer(ctx context.Context, l location, in *store.Incoming, d v1.Descriptor) error {
+	if !in.Complete() {
+		resp, err := g.openBlob(ctx, l, in, d)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = body.Close() }()
-		if size >= 0 && size != d.Size {
-			return &store.SizeError{Want: d.Size, Got: size}
+		buf := copyBuffers.Get().(*[256 << 10]byte)
+		_, err = io.CopyBuffer(struct{ io.Writer }{counting{in, g.options.Progress}}, struct{ io.Reader }{resp.Body}, buf[:])
+		copyBuffers.Put(buf)
+		_ = resp.Body.Close()
+		if err != nil {
+			if size := new(store.SizeError); errors.As(err, &size) {
+				return errors.Join(err, g.rewind(in))
+			}
+			return fmt.Errorf("read from %s: %w", l.host.name, err)
 		}
-		counted := &counter{r: body, advance: g.options.Progress.Advance, alive: aliveFrom(ctx)}
-		if err := g.store.Put(ctx, d.Digest, d.Size, counted); err != nil {
-			g.options.Progress.Advance(-counted.n)
-			return err
-		}
-		return nil
-	})
-}
-
-// retry runs fn until it succeeds, fails for good, or has had its attempts. Each
-// attempt ends when nothing arrives for the idle time.
-func (g *gatherer) retry(ctx context.Context, what string, attempts int, fn func(context.Context) error) error {
-	wait := g.options.Backoff
-	for n := 1; ; n++ {
-		err := g.attempt(ctx, fn)
-		if err == nil || ctx.Err() != nil || n >= attempts || !transient(err) {
-			return err
-		}
-		g.options.Progress.Retry(what, err)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		wait *= 2
 	}
-}
-
-type aliveKey struct{}
-
-// aliveFrom is the function that restarts an attempt's idle time.
-func aliveFrom(ctx context.Context) func() {
-	return ctx.Value(aliveKey{}).(func())
-}
-
-func (g *gatherer) attempt(ctx context.Context, fn func(context.Context) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	idle := fmt.Errorf("%w for %v", errIdle, g.options.Idle)
-	timer := time.AfterFunc(g.options.Idle, func() { cancel(idle) })
-	defer timer.Stop()
-	err := fn(context.WithValue(ctx, aliveKey{}, func() { timer.Reset(g.options.Idle) }))
-	if err != nil && errors.Is(context.Cause(ctx), errIdle) {
-		return idle
-	}
+	n := in.Offset()
+	err := in.Commit()
+	g.options.Progress.Advance(in.Offset() - n) // it is thrown away when it is something else
 	return err
 }
 
-// transient tells whether trying again may help.
-func transient(err error) bool {
-	var wrong *store.DigestError
-	var size *store.SizeError
-	return errors.Is(err, errIdle) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.As(err, &wrong) || errors.As(err, &size) || retry.IsErrorRetryable(err)
-}
-
-// counter reports what passes through it.
-type counter struct {
-	r       io.Reader
-	n       int64
-	advance func(int64)
-	alive   func()
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if n > 0 {
-		c.n += int64(n)
-		c.advance(int64(n))
-		c.alive()
+// openBlob asks for what is missing, and begins anew where that cannot be had.
+func (g *gatherer) openBlob(ctx context.Context, l location, in *store.Incoming, d v1.Descriptor) (*http.Response, error) {
+	header := http.Header{}
+	if in.Offset() > 0 {
+		header.Set("Range", fmt.Sprintf("bytes=%d-", in.Offset()))
 	}
+	resp, err := l.request(ctx, http.MethodGet, "blobs/"+d.Digest.String(), header)
+	if err != nil {
+		refused := new(StatusError)
+		if errors.As(err, &refused) && refused.Status == http.StatusRequestedRangeNotSatisfiable {
+			return nil, errors.Join(err, g.rewind(in))
+		}
+		return nil, err
+	}
+	want, got := d.Size-in.Offset(), resp.ContentLength
+	begun := resp.StatusCode == http.StatusPartialContent &&
+		strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", in.Offset()))
+	if in.Offset() > 0 && !begun { // all of it is sent again
+		want = d.Size
+		if err := g.rewind(in); err != nil || resp.StatusCode != http.StatusOK {
+			_ = resp.Body.Close()
+			return nil, errors.Join(fmt.Errorf("%s sends another part than asked for: %w", l.host.name, io.ErrUnexpectedEOF), err)
+		}
+	}
+	if got >= 0 && got != want {
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("blob from %s: %w", l.host.name, &store.SizeError{Want: want, Got: got})
+	}
+	return resp, nil
+}
+
+func (g *gatherer) rewind(in *store.Incoming) error {
+	g.options.Progress.Advance(-in.Offset())
+	return in.Rewind()
+}
+
+// counting reports what is written.
+type counting struct {
+	io.Writer
+	progress Progress
+}
+
+func (c counting) Write(p []byte) (int, error) {
+	n, err := c.Writer.Write(p)
+	c.progress.Advance(int64(n))
 	return n, err
 }

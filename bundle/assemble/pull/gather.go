@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/containers/image/v5/types"
+	"github.com/containers/image/v5/signature"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
@@ -17,6 +17,9 @@ type gatherer struct {
 	store   *store.Store
 	options Options
 	queue   *queue
+	remotes *remotes
+	policy  *signature.Policy // nil accepts everything
+	known   map[string]bool   // references that some stored image needs
 
 	mu       sync.Mutex
 	blobs    map[string]*blob // by digest
@@ -24,11 +27,31 @@ type gatherer struct {
 	failures []Failure
 }
 
+func newGatherer(st *store.Store, o Options) (*gatherer, error) {
+	g := &gatherer{store: st, options: o, queue: newQueue(), blobs: map[string]*blob{}, known: map[string]bool{}}
+	g.remotes = &remotes{sys: o.System, connections: o.Jobs, idle: o.Idle, hosts: map[string]*host{}, repositories: map[string]*repository{}}
+	var err error
+	if g.policy, err = readPolicy(o.System); err != nil {
+		return nil, err
+	}
+	records, err := st.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range records {
+		for _, p := range r.Images {
+			g.known[p.Ref] = true
+		}
+	}
+	return g, nil
+}
+
 // image is a reference whose manifest is known and whose blobs are under way.
 type image struct {
 	wanted    Wanted
-	source    types.ImageSource // nil when the store has all of it
+	remote    remote
 	root      v1.Descriptor
+	platforms []string          // taken of an index
 	manifests map[string][]byte // to be stored when every blob is there, by digest
 	order     []string          // of manifests: children first
 	pending   int
@@ -39,7 +62,7 @@ type image struct {
 type blob struct {
 	desc    v1.Descriptor
 	waiting []*image
-	tried   int  // how many of waiting have lent their source
+	tried   int  // how many of waiting have lent their remote
 	done    bool // successfully
 }
 
@@ -80,8 +103,8 @@ func (g *gatherer) want(img *image, d v1.Descriptor) {
 	img.pending++
 }
 
-// download fetches a blob through the source of the first image that wants it.
-// When that one fails for good, the next image's source has its turn: another
+// download fetches a blob from where the first image that wants it is had. When
+// that fails for good, the next image's place has its turn: another
 // registry or repository may hold the same blob.
 func (g *gatherer) download(ctx context.Context, b *blob) {
 	var failed error
@@ -89,18 +112,18 @@ func (g *gatherer) download(ctx context.Context, b *blob) {
 		g.mu.Lock()
 		if b.tried == len(b.waiting) {
 			waiting := b.waiting
-			delete(g.blobs, string(b.desc.Digest)) // an image that comes later may try its own source
+			delete(g.blobs, string(b.desc.Digest)) // an image that comes later may try its own place
 			g.mu.Unlock()
 			for _, img := range waiting {
 				g.arrived(ctx, img, failed)
 			}
 			return
 		}
-		source := b.waiting[b.tried].source
+		from := b.waiting[b.tried].remote
 		b.tried++
 		g.mu.Unlock()
 
-		err := g.fetch(ctx, source, b.desc)
+		err := g.fetch(ctx, from, b.desc)
 		if err == nil {
 			g.mu.Lock()
 			b.done = true
@@ -132,9 +155,6 @@ func (g *gatherer) arrived(ctx context.Context, img *image, err error) {
 	if !last {
 		return
 	}
-	if img.source != nil {
-		defer func() { _ = img.source.Close() }()
-	}
 	if img.err != nil {
 		g.fail(ctx, img.wanted, img.err, false)
 		return
@@ -158,7 +178,7 @@ func (g *gatherer) complete(img *image) (store.Pinned, error) {
 			return store.Pinned{}, err
 		}
 	}
-	return Pin(g.store, img.wanted, img.root)
+	return Pin(g.store, img.wanted, img.root, img.platforms...)
 }
 
 // fail records a failure, as an error or as something merely absent.

@@ -11,10 +11,10 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
-// Pin describes an image that is complete in the store: sizes, and the
-// platforms the store holds of it.
-func Pin(st *store.Store, w Wanted, root v1.Descriptor) (store.Pinned, error) {
-	blobs, err := st.Walk(root)
+// Pin describes an image that is complete in the store. Of an index the given
+// platforms are meant, or without any those that the store holds.
+func Pin(st *store.Store, w Wanted, root v1.Descriptor, of ...string) (store.Pinned, error) {
+	blobs, err := st.Walk(root, of...)
 	if err != nil {
 		return store.Pinned{}, err
 	}
@@ -36,14 +36,14 @@ func Pin(st *store.Store, w Wanted, root v1.Descriptor) (store.Pinned, error) {
 	if p.MediaType == "" {
 		p.MediaType = manifest.GuessMIMEType(raw)
 	}
-	if p.Platforms, err = platforms(st, raw); err != nil {
+	if p.Platforms, err = platforms(st, raw, of); err != nil {
 		return store.Pinned{}, fmt.Errorf("image %s: %w", w.Ref, err)
 	}
 	return p, nil
 }
 
-// platforms lists what of a manifest or index is in the store.
-func platforms(st *store.Store, raw []byte) ([]string, error) {
+// platforms lists what of a manifest or index is meant.
+func platforms(st *store.Store, raw []byte, of []string) ([]string, error) {
 	var m store.Manifest
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
@@ -54,6 +54,9 @@ func platforms(st *store.Store, raw []byte) ([]string, error) {
 			return nil, err
 		}
 		return []string{Format(p)}, nil
+	}
+	if len(of) > 0 {
+		return slices.Compact(slices.Sorted(slices.Values(of))), nil
 	}
 	var all []string
 	for _, d := range m.Manifests {

@@ -3,8 +3,16 @@
 // It promises that one failing reference stops no other: everything that can
 // be had is fetched, and then every failure is reported together with the
 // places its reference came from. What was fetched stays in the store, so a
-// second run asks each registry for one manifest per tag and downloads no blob
-// that is there. A blob is downloaded once, however many images share it.
+// second run asks each registry once for the digest of each tag, nothing for
+// digests, and downloads no blob. A blob is downloaded once, however many
+// images share it, and hashed once, while it arrives. A transfer that is cut or
+// stalls goes on where it stopped, also in the next run.
+//
+// Registries are reached as podman and docker reach them: mirrors, insecure
+// and blocked ones of registries.conf, credentials of auth.json and docker
+// login, certificates of certs.d, the signature policy of the machine. One that
+// limits how often it is asked is left alone for as long as it wants, while
+// others are pulled from.
 package pull
 
 import (
@@ -77,7 +85,11 @@ func (o Options) withDefaults() Options {
 // error is an *Error and the result holds the others.
 func Gather(ctx context.Context, st *store.Store, wanted []Wanted, o Options) (Result, error) {
 	o = o.withDefaults()
-	g := &gatherer{store: st, options: o, queue: newQueue(), blobs: map[string]*blob{}}
+	g, err := newGatherer(st, o)
+	if err != nil {
+		return Result{}, err
+	}
+	defer g.remotes.close()
 	for _, w := range wanted {
 		g.queue.add(firstOfAll, func(ctx context.Context) { g.resolve(ctx, w) })
 	}

@@ -21,6 +21,10 @@ type queue struct {
 	tasks   taskHeap
 	running int
 	added   int64
+	workers int // that are there
+	wanted  int // that may be; more than n while some stand aside
+	ctx     context.Context
+	all     sync.WaitGroup
 }
 
 type task struct {
@@ -51,28 +55,52 @@ func (q *queue) run(ctx context.Context, n int) {
 		q.changed.Broadcast()
 	})
 	defer stop()
-	var workers sync.WaitGroup
+	q.mu.Lock()
+	q.ctx = ctx
 	for range max(n, 1) {
-		workers.Go(func() { q.work(ctx) })
+		q.hire()
 	}
-	workers.Wait()
+	q.mu.Unlock()
+	q.all.Wait()
 }
 
-func (q *queue) work(ctx context.Context) {
+// hire adds a worker. q.mu is held.
+func (q *queue) hire() {
+	q.wanted++
+	if q.workers < q.wanted {
+		q.workers++
+		q.all.Go(q.work)
+	}
+}
+
+// aside runs wait on behalf of a task, while somebody else has its turn.
+func (q *queue) aside(wait func()) {
+	q.mu.Lock()
+	q.hire()
+	q.mu.Unlock()
+	wait()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.wanted--
+	q.changed.Broadcast()
+}
+
+func (q *queue) work() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
-		for len(q.tasks) == 0 && q.running > 0 && ctx.Err() == nil {
+		for len(q.tasks) == 0 && q.running > 0 && q.ctx.Err() == nil && q.workers <= q.wanted {
 			q.changed.Wait()
 		}
-		if len(q.tasks) == 0 || ctx.Err() != nil {
+		if len(q.tasks) == 0 || q.ctx.Err() != nil || q.workers > q.wanted {
+			q.workers--
 			q.changed.Broadcast()
 			return
 		}
 		t := heap.Pop(&q.tasks).(task)
 		q.running++
 		q.mu.Unlock()
-		t.run(ctx)
+		t.run(q.ctx)
 		q.mu.Lock()
 		q.running--
 		q.changed.Broadcast()

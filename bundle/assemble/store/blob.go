@@ -34,14 +34,19 @@ func (e *SizeError) Error() string {
 
 // Has reports the size of a stored blob.
 func (s *Store) Has(d digest.Digest) (int64, bool) {
+	if size, ok := s.known.Load(d); ok {
+		return size.(int64), true // only Remove and Prune delete, while nobody else has the store open
+	}
 	if err := checkDigest(d); err != nil {
 		return 0, false
 	}
-	fi, err := os.Stat(s.blobPath(d))
-	if err != nil || !fi.Mode().IsRegular() {
-		return 0, false
+	for _, path := range s.places(d) {
+		if fi, err := os.Stat(path); err == nil && fi.Mode().IsRegular() {
+			s.known.Store(d, fi.Size())
+			return fi.Size(), true
+		}
 	}
-	return fi.Size(), true
+	return 0, false
 }
 
 // OpenBlob opens a stored blob for reading; fs.ErrNotExist when it is not
@@ -50,11 +55,21 @@ func (s *Store) OpenBlob(d digest.Digest) (*os.File, error) {
 	if err := checkDigest(d); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(s.blobPath(d))
-	if err != nil {
-		return nil, fmt.Errorf("open blob %s: %w", d, err)
+	var err error
+	for _, path := range s.places(d) {
+		var f *os.File
+		if f, err = os.Open(path); err == nil {
+			return f, nil
+		}
 	}
-	return f, nil
+	return nil, fmt.Errorf("open blob %s: %w", d, err)
+}
+
+// places are where a blob may lie. The first is named twice: the blob may move
+// there from the second between two looks.
+func (s *Store) places(d digest.Digest) [3]string {
+	last := s.blobPath(d)
+	return [3]string{last, filepath.Join(s.fresh, d.Encoded()), last}
 }
 
 // ReadBlob returns a small blob whole, hashed again; more than limit bytes is
@@ -166,21 +181,21 @@ func (s *Store) ImportLayout(ctx context.Context, layout string) error {
 }
 
 // commit makes a complete temporary file a blob of the store and closes it.
-// The content is synced before the name exists. The name itself is synced by
-// Save, once for all blobs: one lost in a power cut is only downloaded again.
+// The kernel is told to begin writing it to the disk; Sync waits for that.
 func (s *Store) commit(f *os.File, d digest.Digest) error {
 	err := f.Chmod(0o644)
+	flushSoon(f, 0, 0)
+	size, seekErr := f.Seek(0, io.SeekEnd)
+	err = errors.Join(err, seekErr)
 	if err == nil {
-		err = f.Sync()
+		err = os.Rename(f.Name(), filepath.Join(s.fresh, d.Encoded()))
 	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), s.blobPath(d))
-	}
+	err = errors.Join(err, f.Close()) // and with it a lock: only now may others come
 	if err != nil {
 		_ = os.Remove(f.Name())
 		return fmt.Errorf("store blob %s: %w", d, err)
 	}
+	s.known.Store(d, size)
 	return nil
 }
 
@@ -190,8 +205,11 @@ func (s *Store) removeBlob(d digest.Digest) (int64, error) {
 	if !ok {
 		return 0, nil
 	}
-	if err := os.Remove(s.blobPath(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, fmt.Errorf("remove blob %s: %w", d, err)
+	s.known.Delete(d)
+	for _, path := range s.places(d) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return 0, fmt.Errorf("remove blob %s: %w", d, err)
+		}
 	}
 	return size, nil
 }
@@ -210,25 +228,33 @@ func checkDigest(d digest.Digest) error {
 // copyHashed copies until EOF and hashes each piece while it is in the cache.
 func copyHashed(ctx context.Context, w io.Writer, r io.Reader) (digest.Digest, int64, error) {
 	h := sha256.New()
+	n, err := copyContext(ctx, io.MultiWriter(w, h), r)
+	if err != nil {
+		return "", n, err
+	}
+	return sum(h), n, nil
+}
+
+// copyContext copies until EOF or until ctx ends.
+func copyContext(ctx context.Context, w io.Writer, r io.Reader) (int64, error) {
 	buf := make([]byte, 256<<10)
 	var total int64
 	for {
 		if err := ctx.Err(); err != nil {
-			return "", total, err
+			return total, err
 		}
 		n, err := r.Read(buf)
 		if n > 0 {
-			h.Write(buf[:n])
 			if _, err := w.Write(buf[:n]); err != nil {
-				return "", total, err
+				return total, err
 			}
 			total += int64(n)
 		}
 		if errors.Is(err, io.EOF) {
-			return sum(h), total, nil
+			return total, nil
 		}
 		if err != nil {
-			return "", total, err
+			return total, err
 		}
 	}
 }

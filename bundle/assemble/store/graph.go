@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -26,10 +27,12 @@ type Blob struct {
 }
 
 // Walk lists every blob an image reaches, each once, children before parents.
-// Platforms of an index that the store does not hold are skipped, but at least
-// one must be there; a missing config or layer is ErrIncomplete.
-func (s *Store) Walk(root v1.Descriptor) ([]Blob, error) {
-	w := walk{store: s, seen: map[digest.Digest]bool{}}
+// Of an index it takes the given platforms, written by Platform, and one that
+// the store lacks is ErrIncomplete; without any it takes those that the store
+// holds, of which there must be one. A missing config or layer is
+// ErrIncomplete.
+func (s *Store) Walk(root v1.Descriptor, platforms ...string) ([]Blob, error) {
+	w := walk{store: s, platforms: platforms, seen: map[digest.Digest]bool{}}
 	if err := w.visit(root, 0); err != nil {
 		return nil, err
 	}
@@ -37,9 +40,10 @@ func (s *Store) Walk(root v1.Descriptor) ([]Blob, error) {
 }
 
 type walk struct {
-	store *Store
-	seen  map[digest.Digest]bool
-	blobs []Blob
+	store     *Store
+	platforms []string
+	seen      map[digest.Digest]bool
+	blobs     []Blob
 }
 
 func (w *walk) visit(d v1.Descriptor, depth int) error {
@@ -61,18 +65,8 @@ func (w *walk) visit(d v1.Descriptor, depth int) error {
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return fmt.Errorf("read manifest %s: %w", d.Digest, err)
 	}
-	present := 0
-	for _, child := range m.Manifests {
-		if _, ok := w.store.Has(child.Digest); !ok {
-			continue
-		}
-		if err := w.visit(child, depth+1); err != nil {
-			return err
-		}
-		present++
-	}
-	if len(m.Manifests) > 0 && present == 0 {
-		return fmt.Errorf("index %s: %w", d.Digest, ErrIncomplete)
+	if err := w.children(d, m.Manifests, depth); err != nil {
+		return err
 	}
 	for _, leaf := range m.Leaves() {
 		if w.seen[leaf.Digest] {
@@ -91,6 +85,50 @@ func (w *walk) visit(d v1.Descriptor, depth int) error {
 	w.seen[d.Digest] = true
 	w.blobs = append(w.blobs, Blob{Descriptor: d, Manifest: true})
 	return nil
+}
+
+// children visits what is wanted of an index.
+func (w *walk) children(index v1.Descriptor, all []v1.Descriptor, depth int) error {
+	if len(all) == 0 {
+		return nil
+	}
+	taken := map[string]bool{}
+	present := 0
+	for _, child := range all {
+		name := ""
+		if child.Platform != nil {
+			name = Platform(*child.Platform)
+		}
+		if len(w.platforms) > 0 && (!slices.Contains(w.platforms, name) || taken[name]) {
+			continue
+		}
+		if _, ok := w.store.Has(child.Digest); !ok {
+			continue
+		}
+		if err := w.visit(child, depth+1); err != nil {
+			return err
+		}
+		taken[name] = true
+		present++
+	}
+	for _, name := range w.platforms {
+		if !taken[name] {
+			return fmt.Errorf("index %s for %s: %w", index.Digest, name, ErrIncomplete)
+		}
+	}
+	if present == 0 {
+		return fmt.Errorf("index %s: %w", index.Digest, ErrIncomplete)
+	}
+	return nil
+}
+
+// Platform writes a platform as docker does: linux/arm64/v8.
+func Platform(p v1.Platform) string {
+	s := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		s += "/" + p.Variant
+	}
+	return s
 }
 
 // Manifest is what a manifest and an index have in common, in the OCI and the

@@ -77,7 +77,7 @@ func (s *Store) Save(r Record) error {
 	if err != nil {
 		return err
 	}
-	if err := syncDir(filepath.Join(s.root, "blobs", "sha256")); err != nil {
+	if err := s.Sync(); err != nil {
 		return fmt.Errorf("record image %s: %w", name, err)
 	}
 	data, err := json.MarshalIndent(r, "", "  ")

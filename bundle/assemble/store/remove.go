@@ -42,11 +42,19 @@ func (s *Store) Remove(name string) (int64, error) {
 	return freed, err
 }
 
-// Prune deletes every blob that no image reaches: what failed builds and
-// removed images left in the cache. It returns the bytes freed.
+// Prune deletes every blob that no image reaches, and every download that was
+// cut: what failed builds and removed images left in the cache. It returns the bytes freed.
 func (s *Store) Prune() (int64, error) {
 	var freed int64
 	err := s.exclusively(func() error {
+		if err := s.Sync(); err != nil { // then all lie in one place
+			return err
+		}
+		n, err := s.dropPartials()
+		freed += n
+		if err != nil {
+			return err
+		}
 		entries, err := os.ReadDir(filepath.Join(s.root, "blobs", "sha256"))
 		if err != nil {
 			return fmt.Errorf("list blobs: %w", err)
@@ -58,7 +66,8 @@ func (s *Store) Prune() (int64, error) {
 				all[d] = true
 			}
 		}
-		freed, err = s.drop(all)
+		n, err = s.drop(all)
+		freed += n
 		return err
 	})
 	return freed, err

@@ -6,14 +6,19 @@
 //
 //	oci-layout, index.json      the layout; index.json names the stored images
 //	blobs/sha256/<hex>          every blob once, whatever it belongs to
+//	fresh/<boot>/<hex>          blobs that may not be on the disk yet
+//	partial/<hex>               downloads that were cut; the next one goes on
 //	images/<escaped name>.json  one Record per cluster image
 //	tmp/                        directories of running sessions, one each
 //	lock                        held shared by users, exclusively by removal
 //
 // It promises that a blob found under its digest was hashed before it got
-// there: a blob is written to a temporary file, verified, synced and renamed.
-// A killed run leaves nothing that counts as a blob, and what it left in tmp/
-// is removed by the next Open.
+// there, once, while it arrived. A fresh blob is complete, but a power cut may
+// still take its bytes: fresh/ therefore bears the name of the boot, and what
+// an earlier boot left there is hashed again before it counts. Sync moves
+// fresh blobs to blobs/ when they are on the disk, all with one wait instead
+// of one each. A killed run leaves nothing that counts as a blob and is not
+// one, and what it left in tmp/ is removed by the next Open.
 package store
 
 import (
@@ -22,6 +27,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -32,9 +38,11 @@ const layoutText = `{"imageLayoutVersion":"1.0.0"}`
 // Store is an open image store. It is safe for concurrent use, also by several
 // processes.
 type Store struct {
-	root string
-	lock *os.File
-	run  *session
+	root  string
+	fresh string // directory of this boot
+	lock  *os.File
+	run   *session
+	known sync.Map // digest to size, of blobs that were seen
 }
 
 // DefaultRoot is where the store lies unless the operator says otherwise:
@@ -64,7 +72,8 @@ func Open(root string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
-	for _, dir := range []string{"blobs/sha256", "images", "tmp"} {
+	fresh := filepath.Join("fresh", boot())
+	for _, dir := range []string{"blobs/sha256", "images", "partial", "tmp", fresh} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return nil, fmt.Errorf("make image store: %w", err)
 		}
@@ -78,7 +87,7 @@ func Open(root string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
-	s := &Store{root: root, lock: lock}
+	s := &Store{root: root, fresh: filepath.Join(root, fresh), lock: lock}
 	if err := flock(lock, unix.LOCK_SH); err != nil {
 		_ = lock.Close()
 		return nil, fmt.Errorf("lock image store %s: %w", root, err)
@@ -86,6 +95,9 @@ func Open(root string) (*Store, error) {
 	if s.run, err = newSession(filepath.Join(root, "tmp")); err != nil {
 		_ = lock.Close()
 		return nil, err
+	}
+	if err := s.recover(); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
@@ -103,12 +115,13 @@ func (s *Store) TempDir(prefix string) (string, error) {
 	return dir, nil
 }
 
-// Close removes the session's temporary files and gives up the lock.
+// Close makes what came durable, removes the session's temporary files and
+// gives up the lock.
 func (s *Store) Close() error {
-	return errors.Join(s.run.close(), s.lock.Close())
+	return errors.Join(s.Sync(), s.run.close(), s.lock.Close())
 }
 
-// blobPath is where a blob lies; d must be valid.
+// blobPath is where a blob lies for good; d must be valid.
 func (s *Store) blobPath(d digest.Digest) string {
 	return filepath.Join(s.root, "blobs", string(d.Algorithm()), d.Encoded())
 }

@@ -1,0 +1,261 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/containers/image/v5/pkg/docker/config"
+	"github.com/containers/image/v5/pkg/sysregistriesv2"
+	"github.com/containers/image/v5/types"
+	"github.com/distribution/reference"
+	"github.com/docker/distribution/registry/client/auth"
+	"github.com/docker/distribution/registry/client/transport"
+)
+
+// remotes know every registry and repository that was asked.
+type remotes struct {
+	sys         *types.SystemContext
+	connections int
+	idle        time.Duration
+
+	mu           sync.Mutex
+	hosts        map[string]*host
+	repositories map[string]*repository
+}
+
+// remote is where one reference may be had: mirrors of registries.conf in
+// their order, and its own registry last.
+type remote []location
+
+type location struct {
+	*repository
+	name reference.Named // as the reference is called there
+}
+
+// repository is one repository of a host, with a login of its own.
+type repository struct {
+	*host
+	path   string
+	client *http.Client
+	idle   time.Duration
+}
+
+// locate reads registries.conf and the credentials for a reference.
+func (r *remotes) locate(named reference.Named) (remote, error) {
+	sources := []sysregistriesv2.PullSource{{Reference: named}}
+	entry, err := sysregistriesv2.FindRegistry(r.sys, named.Name())
+	if err != nil {
+		return nil, fmt.Errorf("read registries.conf: %w", err)
+	}
+	if entry != nil {
+		if entry.Blocked {
+			return nil, fmt.Errorf("registry %s is blocked in %s", entry.Prefix, sysregistriesv2.ConfigurationSourceDescription(r.sys))
+		}
+		if sources, err = entry.PullSourcesFromReference(named); err != nil {
+			return nil, fmt.Errorf("read registries.conf: %w", err)
+		}
+	}
+	var all remote
+	for _, s := range sources {
+		repo, err := r.repository(s.Reference, s.Endpoint.Insecure)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, location{repo, s.Reference})
+	}
+	return all, nil
+}
+
+func (r *remotes) repository(named reference.Named, insecure bool) (*repository, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch r.sys.DockerInsecureSkipTLSVerify {
+	case types.OptionalBoolTrue:
+		insecure = true
+	case types.OptionalBoolFalse:
+		insecure = false
+	}
+	if repo, ok := r.repositories[named.Name()]; ok {
+		return repo, nil
+	}
+	domain := reference.Domain(named)
+	h, ok := r.hosts[domain]
+	if !ok {
+		var err error
+		if h, err = newHost(r.sys, domain, insecure, r.connections); err != nil {
+			return nil, err
+		}
+		r.hosts[domain] = h
+	}
+	login, err := credentials(r.sys, named)
+	if err != nil {
+		return nil, fmt.Errorf("read the credentials for %s: %w", named.Name(), err)
+	}
+	path := reference.Path(named)
+	tokens := auth.NewTokenHandlerWithOptions(auth.TokenHandlerOptions{
+		Transport: h.transport, Credentials: login, ClientID: "sealbuild",
+		Scopes: []auth.Scope{auth.RepositoryScope{Repository: path, Actions: []string{"pull"}}},
+	})
+	authorize := auth.NewAuthorizer(h.challenges, tokens, auth.NewBasicHandler(login))
+	repo := &repository{host: h, path: path, idle: r.idle, client: &http.Client{Transport: transport.NewTransport(h.transport, authorize)}}
+	r.repositories[named.Name()] = repo
+	return repo, nil
+}
+
+// close gives up idle connections.
+func (r *remotes) close() {
+	for _, h := range r.hosts {
+		h.transport.CloseIdleConnections()
+	}
+}
+
+// login is what the auth file says for one repository.
+type login types.DockerAuthConfig
+
+func credentials(sys *types.SystemContext, named reference.Named) (login, error) {
+	if sys.DockerAuthConfig != nil {
+		return login(*sys.DockerAuthConfig), nil
+	}
+	c, err := config.GetCredentialsForRef(sys, named)
+	return login(c), err
+}
+
+func (l login) Basic(*url.URL) (user, password string)   { return l.Username, l.Password }
+func (l login) RefreshToken(*url.URL, string) string     { return l.IdentityToken }
+func (l login) SetRefreshToken(*url.URL, string, string) {}
+
+// request asks the repository for what lies below its name. A refusal is a
+// *StatusError or a *BusyError. The answer's body ends with errIdle when
+// nothing comes for the idle time, and must be closed.
+func (r *repository) request(ctx context.Context, method, below string, header http.Header) (*http.Response, error) {
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	ctx, watch := watchIdle(ctx, r.idle)
+	resp, err := r.send(ctx, method, below, header)
+	if err != nil {
+		if busy := new(BusyError); errors.As(err, &busy) {
+			r.pause(busy.Wait)
+		}
+		return nil, watch.end(err)
+	}
+	watch.alive()
+	resp.Body = &watchedBody{resp.Body, watch}
+	return resp, nil
+}
+
+// open refuses while the registry wants to be left alone.
+func (r *repository) open() error {
+	if wait := r.closedFor(); wait > 0 {
+		return &BusyError{Host: r.host.name, Wait: wait, known: true}
+	}
+	return nil
+}
+
+func (r *repository) send(ctx context.Context, method, below string, header http.Header) (*http.Response, error) {
+	scheme, err := r.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for again := true; ; again = false {
+		req, err := http.NewRequestWithContext(ctx, method, scheme+"://"+r.addr+"/v2/"+r.path+"/"+below, nil)
+		if err != nil {
+			return nil, err
+		}
+		for k, v := range header {
+			req.Header[k] = v
+		}
+		r.identify(req)
+		resp, err := r.client.Do(req)
+		if err != nil {
+			return nil, fmt.Errorf("ask %s: %w", r.host.name, err)
+		}
+		if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
+			return resp, nil
+		}
+		if resp.StatusCode == http.StatusUnauthorized && again && r.learn(resp) {
+			drain(resp.Body)
+			continue // some ask for a login only here
+		}
+		err = r.limited(resp)
+		if err == nil {
+			err = statusError(r.host, resp)
+		}
+		drain(resp.Body)
+		return nil, err
+	}
+}
+
+// learn takes from a refusal how to log in, where the registry has not said it
+// before.
+func (r *repository) learn(resp *http.Response) bool {
+	if resp.Request == nil || resp.Request.URL.Host != r.addr || resp.Request.Header.Get("Authorization") != "" {
+		return false
+	}
+	root := *resp.Request.URL
+	root.Path, root.RawPath, root.RawQuery = "/v2/", "", ""
+	known, err := r.challenges.GetChallenges(root)
+	if err != nil || len(known) > 0 {
+		return false
+	}
+	asked := *resp
+	asked.Request = &http.Request{URL: &root}
+	return r.challenges.AddResponse(&asked) == nil
+}
+
+// errIdle ends a transfer that delivers nothing.
+var errIdle = errors.New("the registry sent nothing")
+
+// idleWatch cancels a request that delivers nothing.
+type idleWatch struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	idle   time.Duration
+}
+
+func watchIdle(ctx context.Context, idle time.Duration) (context.Context, *idleWatch) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	cause := fmt.Errorf("%w for %v", errIdle, idle)
+	return ctx, &idleWatch{ctx, cancel, time.AfterFunc(idle, func() { cancel(cause) }), idle}
+}
+
+func (w *idleWatch) alive() { w.timer.Reset(w.idle) }
+
+// end stops watching and returns what really ended the request.
+func (w *idleWatch) end(err error) error {
+	w.timer.Stop()
+	cause := context.Cause(w.ctx)
+	w.cancel(nil)
+	if err != nil && errors.Is(cause, errIdle) {
+		return cause
+	}
+	return err
+}
+
+type watchedBody struct {
+	io.ReadCloser
+	watch *idleWatch
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 {
+		b.watch.alive()
+	}
+	if err != nil && err != io.EOF && errors.Is(context.Cause(b.watch.ctx), errIdle) {
+		err = context.Cause(b.watch.ctx)
+	}
+	return n, err
+}
+
+func (b *watchedBody) Close() error {
+	_ = b.watch.end(nil)
+	return b.ReadCloser.Close()
+}

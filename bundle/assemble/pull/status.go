@@ -1,0 +1,89 @@
+package pull
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docker/distribution/registry/api/errcode"
+)
+
+// StatusError is a registry's refusal.
+type StatusError struct {
+	Host   string
+	Status int            // of HTTP
+	Codes  errcode.Errors // what the registry says about it, if it does
+	Text   string         // the beginning of an answer in another form
+}
+
+func (e *StatusError) Error() string {
+	text := fmt.Sprintf("%s answers %d %s", e.Host, e.Status, http.StatusText(e.Status))
+	switch {
+	case len(e.Codes) > 0:
+		text += ": " + e.Codes.Error()
+	case e.Text != "":
+		text += ": " + e.Text
+	}
+	return text
+}
+
+// BusyError is a registry that limits how often it is asked.
+type BusyError struct {
+	Host string
+	Wait time.Duration // what it asks for; 0 when it does not say
+
+	known bool // it was asked to before, and nobody has asked it again
+}
+
+func (e *BusyError) Error() string {
+	if e.Wait == 0 {
+		return e.Host + " limits how often it is asked"
+	}
+	return fmt.Sprintf("%s limits how often it is asked, and wants to be left alone for %v", e.Host, e.Wait.Round(time.Second))
+}
+
+// maxErrorBody bounds what is read of an error's text.
+const maxErrorBody = 8 << 10
+
+// statusError reads a refusal. Bodies that are not a registry's are cut short.
+func statusError(h *host, resp *http.Response) error {
+	e := &StatusError{Host: h.name, Status: resp.StatusCode}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	if json.Unmarshal(body, &e.Codes) != nil || len(e.Codes) == 0 {
+		text, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+		if !strings.HasPrefix(text, "<") { // a page for people
+			e.Text = text[:min(len(text), 200)]
+		}
+	}
+	return e
+}
+
+// limited notes a rate limit, for every request to the registry.
+func (h *host) limited(resp *http.Response) error {
+	after := resp.Header.Get("Retry-After")
+	if resp.StatusCode != http.StatusTooManyRequests && (resp.StatusCode != http.StatusServiceUnavailable || after == "") {
+		return nil
+	}
+	return &BusyError{Host: h.name, Wait: retryAfter(after, time.Now())}
+}
+
+// retryAfter reads both forms of the header, seconds and a date; 0 for none.
+func retryAfter(header string, now time.Time) time.Duration {
+	if n, err := strconv.ParseInt(header, 10, 32); err == nil {
+		return time.Duration(max(n, 0)) * time.Second
+	}
+	if at, err := http.ParseTime(header); err == nil {
+		return max(at.Sub(now), 0)
+	}
+	return 0
+}
+
+// drain lets a connection be used again when little is left to read.
+func drain(body io.ReadCloser) {
+	_, _ = io.CopyN(io.Discard, body, maxErrorBody)
+	_ = body.Close()
+}
