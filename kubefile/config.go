@@ -19,24 +19,31 @@ const (
 	Application Type = "application"
 )
 
+// Config is what a Kubefile leaves in its image's configuration, and what a
+// base image hands on.
+type Config struct {
+	Labels, Env     map[string]string
+	Cmd, Entrypoint []string // one shell line an element
+}
+
 // Labels of the last stage's image, variables expanded as a build expands
-// them. Labels of a base image that is pulled are not known here.
-func (f *File) Labels() map[string]string { return maps.Clone(f.config.labels) }
+// them. Labels of a base image are known as far as WithBase tells them.
+func (f *File) Labels() map[string]string { return maps.Clone(f.config.Labels) }
 
 // Env of the last stage's image, variables expanded.
-func (f *File) Env() map[string]string { return maps.Clone(f.config.env) }
+func (f *File) Env() map[string]string { return maps.Clone(f.config.Env) }
 
 // Cmd of the last stage: one shell line an element. The shell form is one
 // line. $(NAME), ${NAME} and $NAME are left for run time.
-func (f *File) Cmd() []string { return slices.Clone(f.config.cmd) }
+func (f *File) Cmd() []string { return slices.Clone(f.config.Cmd) }
 
 // Entrypoint of the last stage, as Cmd.
-func (f *File) Entrypoint() []string { return slices.Clone(f.config.entrypoint) }
+func (f *File) Entrypoint() []string { return slices.Clone(f.config.Entrypoint) }
 
 // Type tells what kind of cluster image the file makes; a value nobody knows
 // is an error that names the ones there are.
 func (f *File) Type() (Type, error) {
-	t, err := TypeOf(f.config.labels)
+	t, err := TypeOf(f.config.Labels)
 	if err == nil {
 		return t, nil
 	}

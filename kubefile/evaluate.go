@@ -11,38 +11,37 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
 
-// config is what a stage leaves in its image's configuration.
-type config struct {
-	labels, env     map[string]string
-	cmd, entrypoint []string
-}
-
 // scope is the state of one stage while it is evaluated.
 type scope struct {
-	config
+	Config
 	args   map[string]string // ARG values; ENV of the same name wins
+	always map[string]string // known without ARG: the platform, to what FROM says
 	cmdSet bool              // CMD was given in this stage
 }
 
 // Get and Keys make a scope what the shell lexer looks variables up in.
 func (sc *scope) Get(key string) (string, bool) {
-	if v, ok := sc.env[key]; ok {
-		return v, true
+	for _, values := range []map[string]string{sc.Env, sc.args, sc.always} {
+		if v, ok := values[key]; ok {
+			return v, true
+		}
 	}
-	v, ok := sc.args[key]
-	return v, ok
+	return "", false
 }
 
 func (sc *scope) Keys() []string {
-	return slices.AppendSeq(slices.Collect(maps.Keys(sc.env)), maps.Keys(sc.args))
+	keys := slices.AppendSeq(slices.Collect(maps.Keys(sc.Env)), maps.Keys(sc.args))
+	return slices.AppendSeq(keys, maps.Keys(sc.always))
 }
 
 // evaluate walks the stages as a build would and keeps the last one's config.
-func (f *File) evaluate(src *source, given map[string]string) error {
-	lex := shell.NewLex(f.escape)
-	global := &scope{args: map[string]string{}}
+func (f *File) evaluate(src *source, o options) error {
+	// The builder expands words with the backslash whatever "# escape=" says,
+	// which is then about line ends only.
+	lex := shell.NewLex('\\')
+	global := &scope{args: map[string]string{}, always: o.platform}
 	var current *scope
-	named := map[string]config{}
+	named := map[string]*scope{}
 	for i, in := range f.Instructions {
 		at := func(err error, want string) error {
 			line, column := src.find("", in.Line, in.Line)
@@ -56,7 +55,7 @@ func (f *File) evaluate(src *source, given map[string]string) error {
 			}
 			stage.First = i
 			f.Stages = append(f.Stages, stage)
-			current = inherit(named[strings.ToLower(stage.Base)])
+			current = inherit(stage.Base, named, o.base)
 			continue
 		}
 		if current == nil && in.Name != "ARG" {
@@ -64,9 +63,9 @@ func (f *File) evaluate(src *source, given map[string]string) error {
 		}
 		var err error
 		if current == nil {
-			err = global.apply(lex, in, given, nil)
+			err = global.apply(lex, in, o, nil)
 		} else {
-			err = current.apply(lex, in, given, global.args)
+			err = current.apply(lex, in, o, global.args)
 		}
 		if err != nil {
 			return at(err, "variables that can be expanded: $NAME, ${NAME}, ${NAME:-default}, ${NAME:+word}")
@@ -78,19 +77,19 @@ func (f *File) evaluate(src *source, given map[string]string) error {
 		return src.errorAt(line, column, usage("FROM"), errors.New("no FROM in the file"))
 	}
 	f.closeStage(len(f.Instructions), current, named)
-	f.config = current.config
+	f.config = current.Config
 	return nil
 }
 
 // closeStage ends the stage before instruction i, which later stages may build on.
-func (f *File) closeStage(i int, sc *scope, named map[string]config) {
+func (f *File) closeStage(i int, sc *scope, named map[string]*scope) {
 	if sc == nil {
 		return
 	}
 	stage := &f.Stages[len(f.Stages)-1]
 	stage.Last = i
 	if stage.Name != "" {
-		named[stage.Name] = sc.config
+		named[stage.Name] = sc
 	}
 }
 
@@ -114,18 +113,25 @@ func newStage(lex *shell.Lex, in Instruction, global *scope) (Stage, error) {
 	return Stage{Base: base, Name: strings.ToLower(from.Name), Platform: platform}, err
 }
 
-func inherit(from config) *scope {
-	sc := &scope{args: map[string]string{}, config: config{
-		labels: map[string]string{}, env: map[string]string{},
-		cmd: from.cmd, entrypoint: from.entrypoint,
-	}}
-	maps.Copy(sc.labels, from.labels)
-	maps.Copy(sc.env, from.env)
+// inherit begins a stage with what it is built on: an earlier stage, whose
+// ARGs it sees too, or an image.
+func inherit(base string, named map[string]*scope, lookup func(string) (Config, bool)) *scope {
+	sc := &scope{args: map[string]string{}, Config: Config{Labels: map[string]string{}, Env: map[string]string{}}}
+	from, args := Config{}, map[string]string(nil)
+	if stage, ok := named[strings.ToLower(base)]; ok {
+		from, args = stage.Config, stage.args
+	} else if lookup != nil && base != "scratch" {
+		from, _ = lookup(base)
+	}
+	maps.Copy(sc.args, args)
+	maps.Copy(sc.Labels, from.Labels)
+	maps.Copy(sc.Env, from.Env)
+	sc.Cmd, sc.Entrypoint = slices.Clone(from.Cmd), slices.Clone(from.Entrypoint)
 	return sc
 }
 
 // apply does what one instruction does to a stage's configuration.
-func (sc *scope) apply(lex *shell.Lex, in Instruction, given, global map[string]string) error {
+func (sc *scope) apply(lex *shell.Lex, in Instruction, o options, global map[string]string) error {
 	// Every value of one instruction sees the variables as they were before it.
 	expand := func(word string) (string, error) {
 		out, _, err := lex.ProcessWord(word, sc)
@@ -133,7 +139,7 @@ func (sc *scope) apply(lex *shell.Lex, in Instruction, given, global map[string]
 	}
 	switch in.Name {
 	case "ARG":
-		return sc.declare(in, expand, given, global)
+		return sc.declare(in, expand, o, global)
 	case "ENV", "LABEL":
 		values := make(map[string]string, len(in.Args))
 		for _, arg := range in.Args {
@@ -147,31 +153,36 @@ func (sc *scope) apply(lex *shell.Lex, in Instruction, given, global map[string]
 			}
 		}
 		if in.Name == "ENV" {
-			maps.Copy(sc.env, values)
+			maps.Copy(sc.Env, values)
 		} else {
-			maps.Copy(sc.labels, values)
+			maps.Copy(sc.Labels, values)
 		}
 	case "CMD":
-		sc.cmd, sc.cmdSet = in.Args, true
+		sc.Cmd, sc.cmdSet = in.Args, true
 	case "ENTRYPOINT":
-		sc.entrypoint = in.Args
+		sc.Entrypoint = in.Args
 		if !sc.cmdSet {
 			// A CMD that came with the base belonged to its entrypoint.
-			sc.cmd = nil
+			sc.Cmd = nil
 		}
 	}
 	return nil
 }
 
-// declare handles ARG: the value given, else the default, else the global one.
-func (sc *scope) declare(in Instruction, expand func(string) (string, error), given, global map[string]string) error {
+// declare handles ARG: the value given, else the platform's, else the default,
+// else the global one.
+func (sc *scope) declare(in Instruction, expand func(string) (string, error), o options, global map[string]string) error {
 	for _, arg := range in.Args {
 		k, v, hasDefault := strings.Cut(arg, "=")
 		key, err := expand(k)
 		if err != nil {
 			return err
 		}
-		if value, ok := given[key]; ok {
+		if value, ok := o.args[key]; ok {
+			sc.args[key] = value
+			continue
+		}
+		if value, ok := o.platform[key]; ok {
 			sc.args[key] = value
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -28,8 +29,7 @@ type File struct {
 	Stages       []Stage       // in file order; never empty
 
 	src    *source
-	escape rune
-	config config // of the last stage
+	config Config // of the last stage
 }
 
 // Instruction is one instruction as it is written: nothing is expanded.
@@ -74,11 +74,39 @@ type Stage struct {
 // An Option changes how Parse evaluates a Kubefile.
 type Option func(*options)
 
-type options struct{ args map[string]string }
+type options struct {
+	args     map[string]string
+	platform map[string]string // the predefined ARGs
+	base     func(string) (Config, bool)
+}
 
 // WithBuildArgs gives values to declared ARGs, as --build-arg does.
 func WithBuildArgs(args map[string]string) Option {
 	return func(o *options) { o.args = maps.Clone(args) }
+}
+
+// WithPlatform gives TARGETOS, TARGETARCH and their like the values that a
+// build for this platform gives them. variant may be empty.
+func WithPlatform(os, arch, variant string) Option {
+	values := map[string]string{}
+	for _, side := range []string{"TARGET", "BUILD"} {
+		if side == "BUILD" {
+			os, arch, variant = "linux", runtime.GOARCH, ""
+		}
+		values[side+"OS"], values[side+"ARCH"], values[side+"VARIANT"] = os, arch, variant
+		values[side+"PLATFORM"] = os + "/" + arch
+		if variant != "" {
+			values[side+"PLATFORM"] += "/" + variant
+		}
+	}
+	return func(o *options) { o.platform = values }
+}
+
+// WithBase tells what a stage inherits from an image that is not one of the
+// file's own stages. lookup gets what FROM says, variables expanded, and
+// returns false for an image it does not know: nothing is inherited then.
+func WithBase(lookup func(from string) (Config, bool)) Option {
+	return func(o *options) { o.base = lookup }
 }
 
 // Parse reads and validates a Kubefile. name is used in errors only. An error
@@ -104,7 +132,7 @@ func Parse(r io.Reader, name string, opts ...Option) (*File, error) {
 	if err != nil {
 		return nil, src.fromParser(err)
 	}
-	f := &File{Name: name, src: src, escape: tree.EscapeToken}
+	f := &File{Name: name, src: src}
 	for _, node := range tree.AST.Children {
 		in, err := src.instruction(node)
 		if err != nil {
@@ -112,7 +140,7 @@ func Parse(r io.Reader, name string, opts ...Option) (*File, error) {
 		}
 		f.Instructions = append(f.Instructions, in)
 	}
-	if err := f.evaluate(src, o.args); err != nil {
+	if err := f.evaluate(src, o); err != nil {
 		return nil, err
 	}
 	return f, nil

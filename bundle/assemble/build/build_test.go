@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -87,8 +86,8 @@ func readBlob(t *testing.T, layout string, d digest.Digest, into any) {
 	}
 }
 
-// files lists what the layers hold, and checks their time stamps.
-func files(t *testing.T, r Result, epoch time.Time) (v1.Image, []string) {
+// layerFiles lists what the layers hold, and checks their time stamps.
+func layerFiles(t *testing.T, r Result, epoch time.Time) (v1.Image, []string) {
 	t.Helper()
 	var m v1.Manifest
 	readBlob(t, r.Layout, r.Descriptor.Digest, &m)
@@ -139,7 +138,7 @@ func TestKubefileBecomesAnImage(t *testing.T) {
 	r.Args = map[string]string{"V": "v2"}
 	r.Labels = []string{"sealos.io.type=rootfs"}
 	r.Env = []string{"FROM_FLAG=yes"}
-	config, names := files(t, mustBuild(t, r), r.Epoch)
+	config, names := layerFiles(t, mustBuild(t, r), r.Epoch)
 	if diff := cmp.Diff([]string{".dockerignore", "Kubefile", "a.txt", "scripts", "scripts/b.sh", "y", "y/a.txt"}, names); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
@@ -162,14 +161,11 @@ func TestKubefileBecomesAnImage(t *testing.T) {
 func TestRunInstructionRuns(t *testing.T) {
 	needRoot(t)
 	dir := contextDir(t, map[string]string{"Kubefile": "FROM scratch\nCOPY tool /tool\nRUN [\"/tool\", \"/made\"]\n"})
-	// Static, since the image has no loader; the test program itself is not when it is built with -race.
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "tool"), "testdata/tool/main.go")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the tool: %v\n%s", err, out)
+	if err := os.WriteFile(filepath.Join(dir, "tool"), buildTool(t), 0o755); err != nil {
+		t.Fatal(err)
 	}
 	r := request(t, dir)
-	_, names := files(t, mustBuild(t, r), r.Epoch)
+	_, names := layerFiles(t, mustBuild(t, r), r.Epoch)
 	if !slices.Contains(names, "made") {
 		t.Errorf("files %v lack what RUN made", names)
 	}
@@ -201,7 +197,7 @@ func TestEditsAndExclusions(t *testing.T) {
 	r := request(t, dir)
 	r.Edits = []Edit{{First: 2, Last: 3}}
 	r.Exclude = []string{"registry"}
-	_, names := files(t, mustBuild(t, r), r.Epoch)
+	_, names := layerFiles(t, mustBuild(t, r), r.Epoch)
 	if diff := cmp.Diff([]string{".dockerignore", "Kubefile", "keep"}, names); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
@@ -220,7 +216,7 @@ func TestLocalImageIsABase(t *testing.T) {
 	for _, name := range []string{"mybase:v1", "example.com/team/base:v1"} {
 		r := request(t, contextDir(t, map[string]string{"Kubefile": "FROM " + name + "\nCOPY top /top\n", "top": "y"}))
 		r.Preload = []Preload{{Name: name, Layout: base.Layout, Ref: "built"}}
-		config, names := files(t, mustBuild(t, r), r.Epoch)
+		config, names := layerFiles(t, mustBuild(t, r), r.Epoch)
 		if diff := cmp.Diff([]string{"base", "top"}, names); diff != "" {
 			t.Errorf("%s: files (-want +got):\n%s", name, diff)
 		}
