@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/docker/distribution/registry/api/errcode"
+	"github.com/docker/distribution/registry/client/auth"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
@@ -87,7 +88,7 @@ func remedy(err error) string {
 	_ = errors.As(err, &codes)
 	refused := func(statuses ...int) bool { return status != nil && slices.Contains(statuses, status.Status) }
 	switch errors.As(err, &status); {
-	case refused(http.StatusUnauthorized, http.StatusForbidden), len(codes) > 0 && !transient(err):
+	case refused(http.StatusUnauthorized, http.StatusForbidden), errors.Is(err, auth.ErrNoBasicAuthCredentials), len(codes) > 0 && !transient(err):
 		return "the image does not exist or needs a login: check the name, and the credentials in the file that REGISTRY_AUTH_FILE names"
 	case refused(http.StatusNotFound):
 		return "check the name and the tag; a reference that is no image can be listed in .sealignore"

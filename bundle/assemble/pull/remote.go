@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -174,7 +175,7 @@ func (r *repository) send(ctx context.Context, method, below string, header http
 		r.identify(req)
 		resp, err := r.client.Do(req)
 		if err != nil {
-			return nil, fmt.Errorf("ask %s: %w", r.host.name, err)
+			return nil, fmt.Errorf("ask %s: %w", r.host.name, withoutQuery(err))
 		}
 		if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
 			return resp, nil
@@ -190,6 +191,15 @@ func (r *repository) send(ctx context.Context, method, below string, header http
 		drain(resp.Body)
 		return nil, err
 	}
+}
+
+// withoutQuery drops what may let others in: storage behind a registry is
+// reached by addresses that are signed in their query.
+func withoutQuery(err error) error {
+	if e := new(url.Error); errors.As(err, &e) {
+		e.URL, _, _ = strings.Cut(e.URL, "?")
+	}
+	return err
 }
 
 // learn takes from a refusal how to log in, where the registry has not said it

@@ -6,45 +6,79 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/containers/image/v5/types"
 	"github.com/distribution/distribution/v3/configuration"
+	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd"
 	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // Upstream is a real registry behind a proxy that counts, and misbehaves on
 // request.
 type Upstream struct {
-	Host string // host:port, plain HTTP
+	Host   string // host:port
+	CACert []byte // PEM, of a registry that speaks TLS
 
+	url    string
+	login  *url.Userinfo
+	client *http.Client
 	mu     sync.Mutex
 	count  map[string]int                                    // "GET blob", "GET manifest", …
 	before func(w http.ResponseWriter, r *http.Request) bool // true: answered
 }
 
-// New starts a registry that ends with the test.
+// New starts a registry that ends with the test. It speaks plain HTTP and
+// serves everybody.
 func New(t testing.TB) *Upstream {
+	t.Helper()
+	return start(t, configuration.Auth{}, httptest.NewServer)
+}
+
+// NewSecure starts a registry that speaks TLS with a certificate of its own
+// authority, and serves those who log in.
+func NewSecure(t testing.TB, user, password string) *Upstream {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(file, fmt.Appendf(nil, "%s:%s\n", user, hash), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u := start(t, configuration.Auth{"htpasswd": configuration.Parameters{"realm": "test", "path": file}}, httptest.NewTLSServer)
+	u.login = url.UserPassword(user, password)
+	return u
+}
+
+func start(t testing.TB, access configuration.Auth, listen func(http.Handler) *httptest.Server) *Upstream {
 	t.Helper()
 	logrus.SetLevel(logrus.PanicLevel) // the registry logs every request
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	app := handlers.NewApp(t.Context(), &configuration.Configuration{
 		Storage: configuration.Storage{"inmemory": configuration.Parameters{}},
+		Auth:    access,
 	})
 	u := &Upstream{count: map[string]int{}}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := listen(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		kind := "other"
 		switch {
 		case strings.Contains(r.URL.Path, "/blobs/"):
@@ -62,7 +96,11 @@ func New(t testing.TB) *Upstream {
 		app.ServeHTTP(w, r)
 	}))
 	t.Cleanup(srv.Close)
-	u.Host = strings.TrimPrefix(srv.URL, "http://")
+	u.url, u.client = srv.URL, srv.Client()
+	_, u.Host, _ = strings.Cut(srv.URL, "://")
+	if c := srv.Certificate(); c != nil {
+		u.CACert = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+	}
 	return u
 }
 
@@ -99,15 +137,7 @@ func (u *Upstream) System() *types.SystemContext {
 
 func (u *Upstream) put(t testing.TB, path, mediaType string, body []byte) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+u.Host+path, bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", mediaType)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	res := u.send(t, http.MethodPut, path, mediaType, body)
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusCreated {
 		text, _ := io.ReadAll(res.Body)
@@ -115,12 +145,27 @@ func (u *Upstream) put(t testing.TB, path, mediaType string, body []byte) {
 	}
 }
 
-func (u *Upstream) pushBlob(t testing.TB, repo string, data []byte) v1.Descriptor {
+func (u *Upstream) send(t testing.TB, method, path, mediaType string, body []byte) *http.Response {
 	t.Helper()
-	res, err := http.Post("http://"+u.Host+"/v2/"+repo+"/blobs/uploads/", "", nil)
+	req, err := http.NewRequestWithContext(t.Context(), method, u.url+path, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header.Set("Content-Type", mediaType)
+	if u.login != nil {
+		password, _ := u.login.Password()
+		req.SetBasicAuth(u.login.Username(), password)
+	}
+	res, err := u.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+func (u *Upstream) pushBlob(t testing.TB, repo string, data []byte) v1.Descriptor {
+	t.Helper()
+	res := u.send(t, http.MethodPost, "/v2/"+repo+"/blobs/uploads/", "", nil)
 	res.Body.Close()
 	d := digest.FromBytes(data)
 	loc, err := res.Location()
