@@ -101,5 +101,18 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string) (
 			return 0, &GuestError{Image: i.Name, Host: t.IP.String(), Command: line, Err: err}
 		}
 	}
-	return len(lines), r.setMark(ctx, t, guestMark(i), in)
+	return len(lines), r.markGuest(ctx, t, i, in)
+}
+
+// markGuest records that the commands of an image ran. Those of an application
+// ran for the whole cluster, so every master knows of it: should the first one
+// be gone, another must not run them again.
+func (r *Run) markGuest(ctx context.Context, t *Target, i *image, in string) error {
+	targets := []*Target{t}
+	if i.Type == installer.TypeApplication {
+		targets = r.masters()
+	}
+	return r.each(ctx, targets, func(ctx context.Context, t *Target) error {
+		return r.setMark(ctx, t, guestMark(i), in)
+	})
 }

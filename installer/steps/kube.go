@@ -192,7 +192,14 @@ func (r *Run) unready(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("decode the list of pods: %w", err)
 	}
 	out = append(out, r.missingPods(pods)...)
-	return append(out, pods.unready()...), nil
+	return append(out, pods.unready(r.isForeign)...), nil
+}
+
+// isForeign tells whether a node is none of this run's hosts: a master that lost
+// its power, say, and was left out of the command for that reason. What ran
+// there is nothing to wait for.
+func (r *Run) isForeign(node string) bool {
+	return node != "" && !slices.ContainsFunc(r.Targets, func(t *Target) bool { return t.nodeName() == node })
 }
 
 // missingPods names the static pods that every host of its kind must have.
@@ -220,10 +227,11 @@ func (r *Run) missingPods(pods podList) []string {
 	return out
 }
 
-func (p podList) unready() []string {
+// unready tells of every pod that is not ready, but for those on skipped nodes.
+func (p podList) unready(skip func(node string) bool) []string {
 	var out []string
 	for _, pod := range p.Items {
-		ready := pod.Status.Phase == "Succeeded"
+		ready := pod.Status.Phase == "Succeeded" || skip(pod.Spec.NodeName)
 		for _, c := range pod.Status.Conditions {
 			ready = ready || c.Type == "Ready" && c.Status == "True"
 		}

@@ -98,7 +98,7 @@ func TestPodsThatAreNotReadyAreToldWithTheirReason(t *testing.T) {
 		"pod kube-system/stuck on host-b is not ready: app: ImagePullBackOff no such image",
 		"pod kube-system/new on  is not ready: Pending",
 	}
-	if diff := cmp.Diff(want, pods.unready()); diff != "" {
+	if diff := cmp.Diff(want, pods.unready(func(node string) bool { return node == "gone" })); diff != "" {
 		t.Errorf("unready (-want +got):\n%s", diff)
 	}
 }

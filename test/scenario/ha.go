@@ -9,14 +9,17 @@ import (
 	"time"
 )
 
-// HA makes a cluster of three masters and one node with one command.
+// HA makes a cluster of three masters and one node with one command, and then
+// takes the power from the first master.
 func HA(ctx context.Context, out io.Writer) (err error) {
 	st := newStory(out)
-	site, err := buildAndOpen(ctx, st, 3, 1)
+	site, err := buildAndOpen(ctx, st, 3, 2)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
+	spare := site.Nodes[1]
+	site.Nodes = site.Nodes[:1]
 	st.heading("sealinstall: three masters and one node")
 	start := time.Now()
 	sum, _, err := site.install(ctx, st)
@@ -38,6 +41,9 @@ func HA(ctx context.Context, out io.Writer) (err error) {
 	}
 	var figures Figures
 	if err := site.secondRun(ctx, st, &figures); err != nil {
+		return err
+	}
+	if err := site.outlivesAMaster(ctx, st, spare); err != nil {
 		return err
 	}
 	return site.nothingEscaped(ctx, st)

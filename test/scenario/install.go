@@ -42,7 +42,7 @@ func Install(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	figures.print(st)
-	if err := writeFigures(site.root, figures); err != nil {
+	if err := writeFigures(site.built.Root, figures); err != nil {
 		return err
 	}
 	return site.resetLeavesNothing(ctx, st, before)
@@ -81,8 +81,8 @@ func (s *Site) showCluster(ctx context.Context, st *story) error {
 	if err != nil {
 		return err
 	}
-	if n := strings.Count(nodes, " Ready "); n != len(s.Hosts) {
-		return fmt.Errorf("%d of %d nodes are Ready:\n%s", n, len(s.Hosts), nodes)
+	if n := strings.Count(nodes, " Ready "); n != len(s.Masters)+len(s.Nodes) {
+		return fmt.Errorf("%d of %d nodes are Ready:\n%s", n, len(s.Masters)+len(s.Nodes), nodes)
 	}
 	res, err := s.master0().Exec(ctx, "cat", "/root/.sealos/default/Clusterfile")
 	if err != nil {

@@ -27,7 +27,7 @@ type Scenario struct {
 func All() []Scenario {
 	return []Scenario{
 		{"install", "one master and one node, twice, and back", Install},
-		{"ha", "three masters and one node", HA},
+		{"ha", "three masters and one node; the first master dies, another goes on", HA},
 		{"resume", "killed again and again, then left alone", Resume},
 		{"badinput", "what an operator gets wrong, and what it says", BadInput},
 	}

@@ -56,7 +56,7 @@ type Site struct {
 	*testbed.Bed
 	Masters, Nodes []*testbed.Host
 
-	root string // the repository that the bundle was built from
+	built Built // where the bundle came from
 }
 
 // master0 is where the operator sits.
@@ -92,7 +92,7 @@ func openSite(ctx context.Context, st *story, b Built, masters, nodes int) (*Sit
 	if err != nil {
 		return nil, fmt.Errorf("boot the hosts: %w", err)
 	}
-	site := &Site{Bed: bed, Masters: bed.Hosts[:masters], Nodes: bed.Hosts[masters:], root: b.Root}
+	site := &Site{Bed: bed, Masters: bed.Hosts[:masters], Nodes: bed.Hosts[masters:], built: b}
 	if err := site.carryIn(ctx, st, b); err != nil {
 		return nil, errors.Join(err, bed.Close())
 	}

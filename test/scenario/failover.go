@@ -1,0 +1,87 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/sealbuild/sealbuild/test/testbed"
+)
+
+// failoverLimit is how long a node may be without the API when a master dies.
+const failoverLimit = 15 * time.Second
+
+// outlivesAMaster takes the power from the first master, from which the cluster
+// was made. The API must answer again through the virtual address of a node, and
+// another master must take in a new node and, when the first is back, heal all.
+func (s *Site) outlivesAMaster(ctx context.Context, st *story, spare *testbed.Host) error {
+	dead := s.master0()
+	st.heading("%s loses its power", dead.Name)
+	gap, err := s.gap(ctx, s.Nodes[0], dead)
+	if err != nil {
+		return err
+	}
+	st.say("the API answered %s through its virtual address again after %.1f s", s.Nodes[0].Name, gap.Seconds())
+	if gap > failoverLimit {
+		return fmt.Errorf("%s was without the API for %s, more than %s", s.Nodes[0].Name, gap, failoverLimit)
+	}
+
+	s.Masters, s.Nodes = s.Masters[1:], append(s.Nodes, spare)
+	st.heading("a new node, taken in by %s", s.master0().Name)
+	if err := s.carryIn(ctx, st, s.built); err != nil {
+		return err
+	}
+	if _, _, err := s.install(ctx, st); err != nil {
+		return fmt.Errorf("take in %s without %s: %w", spare.Name, dead.Name, err)
+	}
+	nodes, err := s.kubectl(ctx, "get", "nodes", "--no-headers")
+	if err != nil {
+		return err
+	}
+	st.say("%s", strings.TrimSpace(nodes))
+	// The dead one may stand there as Ready for a while: its lease has to run out first.
+	if !regexp.MustCompile(`(?m)^`+spare.Name+` +Ready `).MatchString(nodes) {
+		return fmt.Errorf("%s is not a Ready node:\n%s", spare.Name, nodes)
+	}
+
+	st.heading("%s is back", dead.Name)
+	if err := dead.PowerOn(ctx); err != nil {
+		return err
+	}
+	s.Masters = append(s.Masters, dead)
+	if _, _, err := s.install(ctx, st); err != nil {
+		return fmt.Errorf("heal the cluster: %w", err)
+	}
+	if err := s.waitPods(ctx, 3*time.Minute); err != nil {
+		return err
+	}
+	return s.everyMasterCounts(ctx, st)
+}
+
+// gap takes the power from a master and tells when the API failed to answer a
+// node for the last time, measured from the moment of the cut.
+func (s *Site) gap(ctx context.Context, node, dead *testbed.Host) (time.Duration, error) {
+	begin := time.Now()
+	if err := dead.PowerOff(ctx); err != nil {
+		return 0, err
+	}
+	var last time.Duration
+	var cause error
+	// Watched for longer than the limit: what comes back may go away again.
+	for time.Since(begin) < failoverLimit+10*time.Second {
+		_, err := node.Exec(ctx, "kubectl", "--kubeconfig", "/etc/kubernetes/kubelet.conf", "--cache-dir", "/root/.sealos/kubectl-of-test",
+			"--request-timeout=2s", "get", "--raw=/readyz")
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		if err != nil {
+			last, cause = time.Since(begin), err
+		}
+	}
+	if last > failoverLimit {
+		return last, fmt.Errorf("%s after %s lost its power the API does not answer %s: %w", last, dead.Name, node.Name, cause)
+	}
+	return last, nil
+}
