@@ -42,7 +42,7 @@ func (s *Site) outlivesAMaster(ctx context.Context, st *story, spare *testbed.Ho
 	}
 	st.say("%s", strings.TrimSpace(nodes))
 	// The dead one may stand there as Ready for a while: its lease has to run out first.
-	if !regexp.MustCompile(`(?m)^`+spare.Name+` +Ready `).MatchString(nodes) {
+	if !regexp.MustCompile(`(?m)^` + spare.Name + ` +Ready `).MatchString(nodes) {
 		return fmt.Errorf("%s is not a Ready node:\n%s", spare.Name, nodes)
 	}
 
