@@ -188,7 +188,7 @@ func (b *Builder) parts(images []bundle.Image) ([]store.Blob, int64, error) {
 	seen := map[string]bool{}
 	var total int64
 	for _, i := range images {
-		blobs, err := b.Store.Walk(v1.Descriptor{Digest: i.Digest, MediaType: i.MediaType})
+		blobs, err := b.Store.Walk(v1.Descriptor{Digest: i.Digest, MediaType: i.MediaType}, i.Platforms...)
 		if err != nil {
 			return nil, 0, fmt.Errorf("image %s: %w (build it again)", i.Name, err)
 		}

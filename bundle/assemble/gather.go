@@ -65,11 +65,12 @@ type gathered struct {
 	unresolved []store.Found  // suspected, and not to be had
 }
 
-// gather fetches what the scan found: archives of the context first, which
-// need no network, then everything else from the registries.
-func (b *Builder) gather(ctx context.Context, src *buildContext, found *scan.Result, platform v1.Platform) (gathered, error) {
+// gather fetches what the scan found, for every platform: archives of the
+// context first, which need no network, then everything else from the
+// registries.
+func (b *Builder) gather(ctx context.Context, src *buildContext, found *scan.Result, platforms ...v1.Platform) (gathered, error) {
 	o := pull.Options{
-		Platforms: []v1.Platform{platform},
+		Platforms: platforms,
 		Jobs:      b.Jobs,
 		System:    b.System,
 		Progress:  gathering{b.report()},
@@ -112,9 +113,11 @@ func (b *Builder) gather(ctx context.Context, src *buildContext, found *scan.Res
 	g.images = append(g.images, pulled.Images...)
 	slices.SortFunc(g.images, func(x, y store.Pinned) int { return strings.Compare(x.Ref, y.Ref) })
 	for _, p := range g.images {
-		if want := pull.Format(platform); !slices.Contains(p.Platforms, want) && len(p.Platforms) > 0 && !sameFamily(p.Platforms, want) {
-			b.report().Note(fmt.Sprintf("%s%s is for %s only, the cluster image for %s", at(scan.Place{File: p.File, Line: p.Line}),
-				p.Ref, strings.Join(p.Platforms, ", "), want))
+		for _, platform := range platforms {
+			if want := pull.Format(platform); !slices.Contains(p.Platforms, want) && len(p.Platforms) > 0 && !sameFamily(p.Platforms, want) {
+				b.report().Note(fmt.Sprintf("%s%s is for %s only, the cluster image for %s", at(scan.Place{File: p.File, Line: p.Line}),
+					p.Ref, strings.Join(p.Platforms, ", "), want))
+			}
 		}
 	}
 	return g, nil

@@ -1,0 +1,220 @@
+package assemble
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/containers/image/v5/manifest"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/registry"
+)
+
+// SimulationError is every reference that a node could not pull from the
+// bundle.
+type SimulationError struct {
+	Failures []PullFailure
+}
+
+// PullFailure is one of them.
+type PullFailure struct {
+	Ref string
+	Err error
+}
+
+func (e *SimulationError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d images cannot be pulled from the bundle:", len(e.Failures))
+	for _, f := range e.Failures {
+		fmt.Fprintf(&b, "\n  %s: %v", f.Ref, f.Err)
+	}
+	return b.String()
+}
+
+// Simulate pulls every image of a bundle as a node will, without moving the
+// bytes of its blobs: the registry that the installer serves is asked, in this
+// process, what containerd asks a mirror. A failure is a *SimulationError that
+// names every reference with something missing or of another size below it.
+// That the blobs are what their digests say is for Verify to prove.
+func Simulate(ctx context.Context, r *bundle.Reader) error {
+	src := inBundle{r}
+	failed := &SimulationError{}
+	fail := func(ref string, err error) { failed.Failures = append(failed.Failures, PullFailure{ref, err}) }
+	var refs []registry.Ref
+	for _, i := range r.Images() {
+		one := []registry.Ref{{Name: i.Name, Digest: i.Digest}}
+		// Images one by one first: one that is incomplete hides no other.
+		if _, err := registry.BuildCatalog(ctx, one, src); err != nil {
+			fail(i.Name, err)
+		} else if i.Kind == bundle.KindImage {
+			refs = append(refs, one...)
+		}
+	}
+	catalog, err := registry.BuildCatalog(ctx, refs, src)
+	if err != nil {
+		return errors.Join(err, failed.orNil())
+	}
+	ctx, cancel := context.WithCancel(ctx) // the registry lives as long
+	defer cancel()
+	h, err := registry.NewHandler(ctx, registry.HandlerOptions{Catalog: &catalog, Source: src})
+	if err != nil {
+		return fmt.Errorf("serve the bundle: %w", err)
+	}
+	node := &simulatedNode{registry: h, seen: map[string]bool{}}
+	for _, i := range r.Images() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(refs, func(ref registry.Ref) bool { return ref.Name == i.Name }) {
+			continue
+		}
+		if err := node.pull(ctx, i); err != nil {
+			fail(i.Name, err)
+		}
+	}
+	return failed.orNil()
+}
+
+func (e *SimulationError) orNil() error {
+	if len(e.Failures) == 0 {
+		return nil
+	}
+	return e
+}
+
+// inBundle is a bundle as the registry reads it.
+type inBundle struct{ *bundle.Reader }
+
+func (s inBundle) Stat(d digest.Digest) (int64, bool) {
+	info, ok := s.Reader.Stat(d)
+	return info.Size, ok
+}
+
+func (s inBundle) BlobAt(d digest.Digest) (registry.BlobReader, error) { return s.Reader.BlobAt(d) }
+
+// simulatedNode asks as containerd does.
+type simulatedNode struct {
+	registry http.Handler
+	seen     map[string]bool // blobs of a repository that were asked for
+}
+
+// target is an image by the name with which a mirror is asked.
+type target struct {
+	path, domain string
+}
+
+func (n *simulatedNode) pull(ctx context.Context, i bundle.Image) error {
+	named, err := reference.ParseNormalizedNamed(i.Name)
+	if err != nil {
+		return err
+	}
+	t := target{reference.Path(named), reference.Domain(named)}
+	what := i.Digest.String()
+	if tagged, ok := reference.TagNameOnly(named).(reference.Tagged); ok {
+		if _, pinned := named.(reference.Digested); !pinned {
+			what = tagged.Tag()
+		}
+	}
+	head, err := n.ask(ctx, http.MethodHead, t, "manifests", what)
+	if err != nil {
+		return err
+	}
+	if got := head.header.Get("Docker-Content-Digest"); got != i.Digest.String() {
+		return fmt.Errorf("the name resolves to %s, not to %s", got, i.Digest)
+	}
+	return n.manifest(ctx, t, i.Digest, i.Platforms, 0)
+}
+
+// manifest gets a manifest, and of an index those of the wanted platforms.
+func (n *simulatedNode) manifest(ctx context.Context, t target, d digest.Digest, platforms []string, depth int) error {
+	if depth > 4 {
+		return fmt.Errorf("index %s: indexes are nested too deep", d)
+	}
+	got, err := n.ask(ctx, http.MethodGet, t, "manifests", d.String())
+	if err != nil {
+		return err
+	}
+	if sum := digest.FromBytes(got.body.Bytes()); sum != d {
+		return fmt.Errorf("manifest %s arrives as %s", d, sum)
+	}
+	var m store.Manifest
+	if err := json.Unmarshal(got.body.Bytes(), &m); err != nil {
+		return fmt.Errorf("manifest %s: %w", d, err)
+	}
+	for _, leaf := range m.Leaves() {
+		if err := n.blob(ctx, t, leaf); err != nil {
+			return err
+		}
+	}
+	if len(m.Manifests) == 0 {
+		return nil
+	}
+	for _, want := range platforms {
+		at := slices.IndexFunc(m.Manifests, func(c v1.Descriptor) bool { return c.Platform != nil && store.Platform(*c.Platform) == want })
+		if at < 0 {
+			return fmt.Errorf("index %s names nothing for %s", d, want)
+		}
+		if err := n.manifest(ctx, t, m.Manifests[at].Digest, nil, depth+1); err != nil {
+			return fmt.Errorf("%s: %w", want, err)
+		}
+	}
+	return nil
+}
+
+// blob asks whether a config or layer is there, and as large as it must be.
+func (n *simulatedNode) blob(ctx context.Context, t target, d v1.Descriptor) error {
+	key := t.domain + "/" + t.path + "@" + d.Digest.String()
+	if n.seen[key] {
+		return nil
+	}
+	got, err := n.ask(ctx, http.MethodHead, t, "blobs", d.Digest.String())
+	if err != nil {
+		return err
+	}
+	if length := got.header.Get("Content-Length"); length != fmt.Sprint(d.Size) {
+		return fmt.Errorf("blob %s has %s bytes, not %d", d.Digest, length, d.Size)
+	}
+	n.seen[key] = true
+	return nil
+}
+
+func (n *simulatedNode) ask(ctx context.Context, method string, t target, kind, what string) (*answer, error) {
+	u := url.URL{Scheme: "http", Host: "bundle", Path: "/v2/" + t.path + "/" + kind + "/" + what, RawQuery: "ns=" + url.QueryEscape(t.domain)}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	req.RequestURI = u.RequestURI()
+	req.RemoteAddr = "127.0.0.1:0"
+	if kind == "manifests" {
+		req.Header["Accept"] = manifest.DefaultRequestedManifestMIMETypes
+	}
+	a := &answer{header: http.Header{}, status: http.StatusOK}
+	n.registry.ServeHTTP(a, req)
+	if a.status != http.StatusOK {
+		return nil, fmt.Errorf("%s %s: %d %s", method, u.RequestURI(), a.status, bytes.TrimSpace(a.body.Bytes()))
+	}
+	return a, nil
+}
+
+// answer keeps what a handler writes.
+type answer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (a *answer) Header() http.Header         { return a.header }
+func (a *answer) WriteHeader(status int)      { a.status = status }
+func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }

@@ -1,0 +1,149 @@
+package assemble
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+)
+
+// bundleOf writes images and what they reach, but for the digests left out.
+func bundleOf(t *testing.T, s *store.Store, images []bundle.Image, without ...digest.Digest) *bundle.Reader {
+	t.Helper()
+	var file bytes.Buffer
+	w, err := bundle.NewWriter(&file, bundle.WriterOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range images {
+		blobs, err := s.Walk(v1.Descriptor{Digest: i.Digest, MediaType: i.MediaType}, i.Platforms...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range blobs {
+			left := false
+			for _, d := range without {
+				left = left || d == b.Digest
+			}
+			if left {
+				continue
+			}
+			data, err := s.ReadBlob(b.Digest, store.MaxManifest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.AddBlob(t.Context(), b.Digest, int64(len(data)), false, bytes.NewReader(data)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.AddImage(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum, err := w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := bundle.Open(bytes.NewReader(file.Bytes()), sum.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// named makes an image of the bundle out of a manifest or index.
+func named(name string, d v1.Descriptor, platforms ...string) bundle.Image {
+	return bundle.Image{Name: name, Digest: d.Digest, MediaType: d.MediaType, ManifestSize: d.Size, Platforms: platforms, Kind: bundle.KindImage}
+}
+
+// sparse stores an index of three platforms, of which the last is not there.
+func sparse(t *testing.T, s *store.Store) v1.Descriptor {
+	t.Helper()
+	index := v1.Index{MediaType: v1.MediaTypeImageIndex}
+	index.SchemaVersion = 2
+	for _, arch := range []string{"amd64", "arm64", "s390x"} {
+		d := v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: digest.FromString(arch), Size: 500}
+		if arch != "s390x" {
+			d = addImage(t, s, arch)
+		}
+		d.Platform = &v1.Platform{OS: "linux", Architecture: arch}
+		index.Manifests = append(index.Manifests, d)
+	}
+	raw, err := json.Marshal(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.PutBytes(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v1.Descriptor{MediaType: v1.MediaTypeImageIndex, Digest: d, Size: int64(len(raw))}
+}
+
+func TestEveryImageCanBePulledByTheNameANodeUses(t *testing.T) {
+	b, _ := newBuilder(t)
+	one, two := addImage(t, b.Store, "one"), addImage(t, b.Store, "two")
+	index := sparse(t, b.Store)
+	r := bundleOf(t, b.Store, []bundle.Image{
+		named("registry.k8s.io/pause:3.10", one, "linux/amd64"),
+		named("localhost:5000/pause:3.10", two, "linux/amd64"), // the same path and tag
+		named("docker.io/library/nginx:1", one, "linux/amd64"),
+		named("quay.io/team/app:v1@"+two.Digest.String(), two, "linux/amd64"),
+		named("quay.io/team/other@"+index.Digest.String(), index, "linux/amd64", "linux/arm64"),
+		named("quay.io/team/half:v1", index, "linux/amd64"),
+	})
+	if err := Simulate(t.Context(), r); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSimulationNamesEveryReferenceThatFails(t *testing.T) {
+	b, _ := newBuilder(t)
+	good, layer, config := addImage(t, b.Store, "good"), addImage(t, b.Store, "layer"), addImage(t, b.Store, "config")
+	index := sparse(t, b.Store)
+	without := func(d v1.Descriptor, pick func(store.Manifest) digest.Digest) digest.Digest {
+		raw, err := b.Store.ReadBlob(d.Digest, store.MaxManifest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m store.Manifest
+		if err := json.Unmarshal(raw, &m); err != nil {
+			t.Fatal(err)
+		}
+		return pick(m)
+	}
+	wrong := named("example.com/platform:v1", index, "linux/amd64")
+	r := bundleOf(t, b.Store, []bundle.Image{
+		named("example.com/good:v1", good, "linux/amd64"),
+		named("example.com/layer:v1", layer, "linux/amd64"),
+		named("example.com/config:v1", config, "linux/amd64"),
+		wrong,
+	},
+		without(layer, func(m store.Manifest) digest.Digest { return m.Layers[0].Digest }),
+		without(config, func(m store.Manifest) digest.Digest { return m.Config.Digest }),
+		without(index, func(m store.Manifest) digest.Digest { return m.Manifests[0].Digest }),
+	)
+	err := Simulate(t.Context(), r)
+	var failed *SimulationError
+	if !errors.As(err, &failed) {
+		t.Fatalf("error is %v, want *SimulationError", err)
+	}
+	var refs []string
+	for _, f := range failed.Failures {
+		refs = append(refs, f.Ref)
+	}
+	if diff := cmp.Diff([]string{"example.com/layer:v1", "example.com/config:v1", "example.com/platform:v1"}, refs); diff != "" {
+		t.Errorf("failures (-want +got):\n%s", diff)
+	}
+	if !strings.Contains(err.Error(), "is missing") {
+		t.Errorf("the error does not say what is missing:\n%v", err)
+	}
+}
