@@ -40,7 +40,8 @@ func ServeConfig(ctx context.Context, configPath string) error {
 	if config.HTTP.Secret == "" {
 		config.HTTP.Secret = NewPassword()
 	}
-	h, err := assemble(ctx, config, o, storeIndex{OpenStore(o.Root)})
+	store := OpenStore(o.Root)
+	h, err := assemble(ctx, config, o, storeIndex{store}, store)
 	if err != nil {
 		return err
 	}

@@ -152,7 +152,7 @@ func (d *placeDriver) Reader(ctx context.Context, p string, offset int64) (io.Re
 	case offset < 0 || offset > d.blobs[dig]:
 		return nil, driver.InvalidOffsetError{Path: p, Offset: offset, DriverName: inPlaceDriver}
 	}
-	r, err := d.src.open(ctx, Blob{Digest: dig, Size: d.blobs[dig]}, offset)
+	r, err := d.src.open(ctx, Blob{Digest: dig, Size: d.blobs[dig]}, offset, true)
 	if err != nil {
 		return nil, d.failure(err)
 	}

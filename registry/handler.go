@@ -33,8 +33,8 @@ type HandlerOptions struct {
 // and by its path alone if only one registry has it; if several have, the error names them. Without Writable everything but GET and
 // HEAD is answered with 405. The handler lives until ctx ends.
 //
-// Blobs served in place are verified against their digest the first time they are read; if one is damaged the
-// answer breaks off before its last bytes.
+// Blobs served in place are verified against their digest the first time they are read. Of a damaged one either nothing is sent but an
+// error, or the answer breaks off: before the damage if the source verifies by parts, else before the last bytes.
 func NewHandler(ctx context.Context, o HandlerOptions) (http.Handler, error) {
 	if (o.Root == "") == (o.Catalog == nil) || (o.Catalog == nil) != (o.Source == nil) {
 		return nil, errors.New("serve registry: either a root or a catalog with its source is needed")
@@ -50,6 +50,7 @@ func NewHandler(ctx context.Context, o HandlerOptions) (http.Handler, error) {
 		},
 	}
 	var index repositoryIndex
+	var blobs blobSource
 	if o.Catalog != nil {
 		d, err := newPlaceDriver(*o.Catalog, o.Source)
 		if err != nil {
@@ -57,30 +58,29 @@ func NewHandler(ctx context.Context, o HandlerOptions) (http.Handler, error) {
 		}
 		registerDriver()
 		config.Storage[inPlaceDriver] = configuration.Parameters{"driver": d}
-		index = newPlaceIndex(d)
+		index, blobs = newPlaceIndex(d), d
 	} else {
 		config.Storage["filesystem"] = configuration.Parameters{"rootdirectory": o.Root}
-		index = storeIndex{OpenStore(o.Root)}
+		store := OpenStore(o.Root)
+		index, blobs = storeIndex{store}, store
 		if o.Writable {
 			config.HTTP.Secret = NewPassword()
 		}
 	}
-	return assemble(ctx, config, o, index)
+	return assemble(ctx, config, o, index, blobs)
 }
 
 // assemble puts the layers of the handler together; the outermost comes last.
-func assemble(ctx context.Context, config *configuration.Configuration, o HandlerOptions, index repositoryIndex) (http.Handler, error) {
+func assemble(ctx context.Context, config *configuration.Configuration, o HandlerOptions, index repositoryIndex, blobs blobSource) (http.Handler, error) {
 	quietLogs()
 	app, err := newApp(ctx, config)
 	if err != nil {
 		return nil, err
 	}
 	writable := o.Writable && o.Catalog == nil
-	var h http.Handler = app
+	h := acceptAnything(app)
+	h = serveBlobs(blobs, h)
 	h = resolver{index: index, own: ownNames(o.Names)}.handler(h, writable)
-	if o.Catalog != nil {
-		h = verifyRanges(h)
-	}
 	if !writable {
 		h = readOnly(h)
 	}
@@ -90,6 +90,19 @@ func assemble(ctx context.Context, config *configuration.Configuration, o Handle
 		}
 	}
 	return alive(h), nil
+}
+
+// acceptAnything lets clients that do not say which manifests they understand, or that take any, have them as they are.
+func acceptAnything(next http.Handler) http.Handler {
+	types := strings.Join(manifestTypes, ", ")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		accept := strings.Join(r.Header.Values("Accept"), ",")
+		if accept == "" || strings.Contains(accept, "*/*") || strings.Contains(accept, "application/*") {
+			r = r.Clone(r.Context())
+			r.Header.Set("Accept", types)
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // newApp turns the panics with which the registry reports a bad configuration into errors.
@@ -108,16 +121,6 @@ func ownNames(names []string) []string {
 		own = append(own, strings.ToLower(n))
 	}
 	return own
-}
-
-// verifyRanges marks requests that read a part of a blob.
-func verifyRanges(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Range") != "" {
-			r = r.WithContext(context.WithValue(r.Context(), wholeFirst{}, true))
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 func readOnly(next http.Handler) http.Handler {

@@ -148,6 +148,10 @@ func (v resolver) handler(next http.Handler, writable bool) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		if checkRepository(name) != nil {
+			writeError(w, http.StatusBadRequest, "NAME_INVALID", "no repository can have this name", map[string]any{"name": name})
+			return
+		}
 		full, candidates := v.resolve(name, ns)
 		if len(candidates) > 0 {
 			writeError(w, http.StatusNotFound, "NAME_UNKNOWN",

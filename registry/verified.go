@@ -16,10 +16,6 @@ import (
 // ErrDamaged is wrapped when the content of a blob does not have its digest.
 var ErrDamaged = errors.New("content does not match its digest")
 
-// wholeFirst is the context key of a request that will not read a blob to its end: the blob is then verified before its first
-// byte is given out, not while it is read.
-type wholeFirst struct{}
-
 // verifiedSource reads blobs so that no reader gets the last bytes of a blob that is not what its digest says. A blob
 // that was right once is not hashed again while the process lives.
 type verifiedSource struct {
@@ -46,24 +42,27 @@ func (v *verifiedSource) remember(d digest.Digest) {
 	v.right[d] = struct{}{}
 }
 
-// open reads b from offset. A first reader from the beginning hashes while it reads; one that starts in the middle waits until
-// somebody has read the whole.
-func (v *verifiedSource) open(ctx context.Context, b Blob, offset int64) (io.ReadCloser, error) {
-	whole := ctx.Value(wholeFirst{}) == nil && offset == 0
-	if !whole && !v.verified(b.Digest) {
-		if err := v.verify(ctx, b); err != nil {
-			return nil, err
-		}
-	}
+// open reads b from offset. toEnd says that the reader is going to read all the rest.
+//
+// A reader that verifies itself is taken as it is. Else the first one that reads all hashes while it reads, and one of a part waits
+// until somebody has read the whole.
+func (v *verifiedSource) open(ctx context.Context, b Blob, offset int64, toEnd bool) (io.ReadCloser, error) {
 	at, err := v.at(b)
 	if err != nil {
 		return nil, err
 	}
 	section := sectionCloser{io.NewSectionReader(at, offset, b.Size-offset), at}
-	if v.verified(b.Digest) {
+	if s, ok := at.(interface{ Verified() bool }); ok && s.Verified() || v.verified(b.Digest) {
 		return section, nil
 	}
-	return &hashingReader{src: v, blob: b, in: section, hash: sha256.New()}, nil
+	if toEnd && offset == 0 {
+		return &hashingReader{src: v, blob: b, in: section, hash: sha256.New()}, nil
+	}
+	if err := v.verify(ctx, b); err != nil {
+		section.Close()
+		return nil, err
+	}
+	return section, nil
 }
 
 func (v *verifiedSource) at(b Blob) (BlobReader, error) {

@@ -213,15 +213,14 @@ func parseManifest(data []byte) (manifest, error) {
 	return m, nil
 }
 
-func isManifest(mediaType string) bool {
-	switch mediaType {
-	case v1.MediaTypeImageManifest, v1.MediaTypeImageIndex,
-		"application/vnd.docker.distribution.manifest.v2+json",
-		"application/vnd.docker.distribution.manifest.list.v2+json":
-		return true
-	}
-	return false
+// manifestTypes are the media types of manifests and indexes.
+var manifestTypes = []string{
+	v1.MediaTypeImageManifest, v1.MediaTypeImageIndex,
+	"application/vnd.docker.distribution.manifest.v2+json",
+	"application/vnd.docker.distribution.manifest.list.v2+json",
 }
+
+func isManifest(mediaType string) bool { return slices.Contains(manifestTypes, mediaType) }
 
 // undistributable says whether a layer is one that registries do not have to hold: clients fetch it from its maker.
 func undistributable(mediaType string) bool {
