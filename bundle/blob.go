@@ -28,8 +28,13 @@ func (r *Reader) ReadBlob(d digest.Digest, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read blob: %w", err)
 	}
+	return r.read(e, limit)
+}
+
+// read reads an entry of at most limit bytes into memory, verified.
+func (r *Reader) read(e *entry, limit int64) ([]byte, error) {
 	if e.Size > limit {
-		return nil, fmt.Errorf("read blob %s: it has %d bytes, more than %d", d, e.Size, limit)
+		return nil, fmt.Errorf("read blob %s: it has %d bytes, more than %d", e.Digest, e.Size, limit)
 	}
 	b := r.open(e)
 	defer b.Close()

@@ -150,7 +150,10 @@ func (w *walker) storedLength(size int64) int64 {
 // ends looks at what follows the archive. The trailer was not where it should
 // be, so one of these parts is cut, damaged or followed by something.
 func (w *walker) ends() error {
-	for _, name := range []string{PartIndex, PartTrailer} {
+	for _, name := range []string{PartIndex, PartSignature, PartTrailer} {
+		if name == PartSignature && !w.signed() {
+			continue
+		}
 		s, err := walkFrame(w.r, w.pos, w.size)
 		if err == nil && !s.skippable {
 			err = errors.New("it is not a skippable frame")
@@ -164,6 +167,12 @@ func (w *walker) ends() error {
 		w.pos += s.length
 	}
 	return nil
+}
+
+// signed tells whether the frame at w.pos is that of a signature.
+func (w *walker) signed() bool {
+	var b [sectionHeaderSize]byte
+	return readFull(w.r, b[:], w.pos) == nil && string(b[skippableHeaderSize:]) == signatureTag
 }
 
 func (w *walker) trailer(s frameShape) error {

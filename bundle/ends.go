@@ -13,8 +13,8 @@ const (
 	knownFeatures = 0
 
 	magic       = "sealbuild bundle"
-	headSize    = 76
-	trailerSize = 96
+	headSize    = 84
+	trailerSize = 100
 	// tailSize bytes at the end of the file have the same meaning in every
 	// version: features, version, trailer length, checksum, magic.
 	tailSize       = 32
@@ -22,6 +22,7 @@ const (
 
 	sectionTagSize = 8
 	indexTag       = "SEALINDX"
+	signatureTag   = "SEALSIGN"
 
 	// MaxStubSize bounds the executable in front of the payload, and so how far
 	// Open looks for the head of a file whose trailer is missing.
@@ -29,6 +30,8 @@ const (
 	// The index is read whole: 200 000 blobs take about 5 MiB of the first.
 	maxIndexData = 32 << 20
 	maxIndexJSON = 96 << 20
+	// An RSA key of 16384 bits signs in 6 KiB of text.
+	maxSignature = 16 << 10
 )
 
 // head begins the payload. Its layout is the same in every version.
@@ -36,6 +39,7 @@ type head struct {
 	version, features uint32
 	stubSize          int64
 	stubSum           [32]byte
+	partSize          int64 // bytes of each file but the last; 0 for one file
 }
 
 func (h head) marshal() []byte {
@@ -45,6 +49,7 @@ func (h head) marshal() []byte {
 	b = binary.LittleEndian.AppendUint32(b, h.features)
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.stubSize))
 	b = append(b, h.stubSum[:]...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.partSize))
 	return binary.LittleEndian.AppendUint32(b, checksum(b))
 }
 
@@ -55,7 +60,7 @@ func parseHead(b []byte) (head, error) {
 	if len(b) != headSize || !bytes.Equal(b[:24], headStart()) {
 		return head{}, errors.New("the magic is not there")
 	}
-	if binary.LittleEndian.Uint32(b[72:]) != checksum(b[:72]) {
+	if binary.LittleEndian.Uint32(b[80:]) != checksum(b[:80]) {
 		return head{}, errors.New("its checksum does not match")
 	}
 	h := head{
@@ -64,8 +69,12 @@ func parseHead(b []byte) (head, error) {
 		stubSize: int64(binary.LittleEndian.Uint64(b[32:])),
 	}
 	copy(h.stubSum[:], b[40:72])
+	h.partSize = int64(binary.LittleEndian.Uint64(b[72:]))
 	if h.stubSize < 0 || h.stubSize > MaxStubSize {
 		return head{}, fmt.Errorf("a stub of %d bytes", uint64(h.stubSize))
+	}
+	if h.partSize < 0 || h.partSize > 0 && h.partSize < h.stubSize+headSize {
+		return head{}, fmt.Errorf("parts of %d bytes", uint64(h.partSize))
 	}
 	return h, nil
 }
@@ -77,6 +86,7 @@ type trailer struct {
 	indexData   int64 // bytes of compressed index
 	indexJSON   int64 // bytes it decodes to
 	indexSum    [32]byte
+	signature   int64 // bytes of the signature's text behind the index; 0 for none
 	features    uint32
 	version     uint32
 }
@@ -88,6 +98,7 @@ func (t trailer) marshal() []byte {
 	b = binary.LittleEndian.AppendUint32(b, uint32(t.indexData))
 	b = binary.LittleEndian.AppendUint32(b, uint32(t.indexJSON))
 	b = append(b, t.indexSum[:]...)
+	b = binary.LittleEndian.AppendUint32(b, uint32(t.signature))
 	b = binary.LittleEndian.AppendUint32(b, t.features)
 	b = binary.LittleEndian.AppendUint32(b, t.version)
 	b = binary.LittleEndian.AppendUint32(b, trailerSize)
@@ -132,6 +143,7 @@ func parseTrailer(b []byte) (trailer, error) {
 	t.indexData = int64(binary.LittleEndian.Uint32(b[24:]))
 	t.indexJSON = int64(binary.LittleEndian.Uint32(b[28:]))
 	copy(t.indexSum[:], b[32:64])
+	t.signature = int64(binary.LittleEndian.Uint32(b[64:]))
 	if !bytes.Equal(b, t.marshal()) {
 		return trailer{}, errors.New("it does not begin like one")
 	}
@@ -145,11 +157,24 @@ func (t trailer) check(size int64) error {
 		return fmt.Errorf("a payload of %d bytes in a file of %d", t.payloadSize, size)
 	case t.indexData > maxIndexData || t.indexJSON > maxIndexJSON:
 		return fmt.Errorf("an index of %d bytes, %d decoded", t.indexData, t.indexJSON)
-	case t.indexStart < headSize || t.indexStart > t.payloadSize,
-		t.indexStart+sectionHeaderSize+t.indexData != t.payloadSize-trailerSize:
+	case t.signature > maxSignature:
+		return fmt.Errorf("a signature of %d bytes", t.signature)
+	case t.indexStart < headSize || t.indexStart > t.payloadSize, t.signatureStart()+t.signatureSize() != t.payloadSize-trailerSize:
 		return fmt.Errorf("an index at %d in a payload of %d bytes", t.indexStart, t.payloadSize)
 	}
 	return nil
+}
+
+// signatureStart is where the signature's frame lies, from the head; the
+// trailer when there is none.
+func (t trailer) signatureStart() int64 { return t.indexStart + sectionHeaderSize + t.indexData }
+
+// signatureSize is the length of that frame.
+func (t trailer) signatureSize() int64 {
+	if t.signature == 0 {
+		return 0
+	}
+	return sectionHeaderSize + t.signature
 }
 
 const sectionHeaderSize = skippableHeaderSize + sectionTagSize

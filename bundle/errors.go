@@ -16,12 +16,13 @@ var ErrNoBlob = errors.New("blob is not in the bundle")
 // the Entry field of errors and of Damage. Archive entries have their path
 // there, and the tar header before an entry is "header of PATH".
 const (
-	PartStub    = "stub"
-	PartHead    = "head"
-	PartEnd     = "end of archive"
-	PartIndex   = "index"
-	PartTrailer = "trailer"
-	PartBehind  = "bytes behind the trailer"
+	PartStub      = "stub"
+	PartHead      = "head"
+	PartEnd       = "end of archive"
+	PartIndex     = "index"
+	PartSignature = "signature"
+	PartTrailer   = "trailer"
+	PartBehind    = "bytes behind the trailer"
 )
 
 func headerOf(path string) string { return "header of " + path }

@@ -11,15 +11,18 @@ const (
 	blockHeaderSize     = 3
 	blockSize           = 128 << 10 // the largest block zstd allows
 
-	// packSize is the input of one compressed frame: small enough that a read
-	// in the middle decodes little, large enough that the ratio suffers little.
-	packSize = 4 << 20
+	// unitSize is the content that is checked at once: as a compressed frame of
+	// its own, or from one state of the hash to the next in stored content.
+	// Small enough that a read in the middle checks and decodes little, large
+	// enough that ratio and index suffer little.
+	unitSize = 4 << 20
 	// maxPackedFrame bounds one compressed frame: input that does not compress
 	// costs 3 bytes per block and the frame's header and checksum.
-	maxPackedFrame = packSize + packSize/blockSize*blockHeaderSize + 32
+	maxPackedFrame = unitSize + unitSize/blockSize*blockHeaderSize + 32
 
-	// chunkBlocks blocks are read, hashed and written at once.
-	chunkBlocks = 8
+	// chunkBlocks blocks are read, hashed and written at once. They fit in a
+	// CPU's second-level cache, and a unit is a whole number of chunks.
+	chunkBlocks = 4
 	chunkSize   = chunkBlocks * (blockHeaderSize + blockSize)
 )
 

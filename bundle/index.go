@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -13,10 +14,14 @@ import (
 // index is the JSON behind the archive. It names every byte of the file that
 // does not follow from it and the fixed rules of the format.
 type index struct {
-	ModTime int64     `json:"modTime"` // of every tar header, seconds since 1970
-	Stub    indexStub `json:"stub"`
-	Entries []entry   `json:"entries"`
-	Images  []Image   `json:"images"`
+	ModTime  int64           `json:"modTime"`            // of every tar header, seconds since 1970
+	PartSize int64           `json:"partSize,omitempty"` // as in the head
+	Stub     indexStub       `json:"stub"`
+	Stubs    []indexPlatform `json:"stubs,omitempty"` // for other platforms; blobs
+	Trust    []string        `json:"trust,omitempty"` // lines as in allowed_signers
+	Entries  []entry         `json:"entries"`
+	Images   []Image         `json:"images"`
+	Expected []Expected      `json:"expected,omitempty"`
 }
 
 type indexStub struct {
@@ -25,21 +30,41 @@ type indexStub struct {
 	Platform string        `json:"platform,omitempty"`
 }
 
+type indexPlatform struct {
+	Platform string        `json:"platform"`
+	Digest   digest.Digest `json:"digest"`
+}
+
+// Expected is a blob that images of the bundle need and that is not in it: the
+// site has it already.
+type Expected struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"` // bytes
+}
+
 // entry is one file of the archive, in archive order.
 type entry struct {
 	Path   string        `json:"path"`
 	Digest digest.Digest `json:"digest"` // of the decoded content
 	Size   int64         `json:"size"`   // decoded
 	Offset int64         `json:"offset"` // of its first content frame, from the head
-	// Frames are the lengths in the file of the compressed frames, each of
-	// packSize decoded bytes but the last. Empty: the entry is stored.
+	// States of the digest's hash between the units of a stored entry.
+	States []hashSum `json:"states,omitempty"`
+	// Frames are the lengths in the file of the compressed frames, one for each
+	// unit. Empty: the entry is stored.
 	Frames []int64 `json:"frames,omitempty"`
-	// FramesDigest is of those frames as they lie in the file: two different
+	// FrameSums are of those frames as they lie in the file: two different
 	// frames can decode to the same bytes, and only one of them was written.
-	FramesDigest digest.Digest `json:"framesDigest,omitempty"`
+	FrameSums []hashSum `json:"frameSums,omitempty"`
 }
 
 func (e *entry) stored() bool { return len(e.Frames) == 0 }
+
+// units is how many pieces of unitSize the content has; at least one.
+func (e *entry) units() int64 { return max(1, (e.Size+unitSize-1)/unitSize) }
+
+// unitContent is the decoded size of unit i.
+func (e *entry) unitContent(i int64) int64 { return min(unitSize, e.Size-i*unitSize) }
 
 // length in the file of the content frames.
 func (e *entry) length() int64 {
@@ -83,7 +108,7 @@ func decodeIndex(data []byte, end int64) (*index, error) {
 	if err := ix.checkEntries(end); err != nil {
 		return nil, err
 	}
-	return ix, ix.checkImages()
+	return ix, ix.checkNames()
 }
 
 func (ix *index) checkEntries(end int64) error {
@@ -123,6 +148,8 @@ func (e *entry) check(first, last bool, end int64) error {
 		want = v1.ImageLayoutFile
 	case last:
 		want = v1.ImageIndexFile
+	case isDocument(e.Path):
+		want = e.Path
 	}
 	if e.Path != want {
 		return fmt.Errorf("path %q is not %s", e.Path, want)
@@ -131,23 +158,38 @@ func (e *entry) check(first, last bool, end int64) error {
 		return fmt.Errorf("a size of %d", e.Size)
 	}
 	if e.stored() {
-		if e.Size > end || e.FramesDigest != "" {
+		if e.Size > end || len(e.FrameSums) > 0 {
 			return fmt.Errorf("%d bytes stored in an archive of %d", e.Size, end)
+		}
+		if int64(len(e.States)) != e.units()-1 {
+			return fmt.Errorf("%d states of the hash for %d bytes", len(e.States), e.Size)
 		}
 		return nil
 	}
-	if want := (e.Size + packSize - 1) / packSize; int64(len(e.Frames)) != want {
-		return fmt.Errorf("%d frames for %d bytes", len(e.Frames), e.Size)
+	if want := e.units(); e.Size == 0 || int64(len(e.Frames)) != want || int64(len(e.FrameSums)) != want || len(e.States) > 0 {
+		return fmt.Errorf("%d frames with %d sums for %d bytes", len(e.Frames), len(e.FrameSums), e.Size)
 	}
 	for _, n := range e.Frames {
 		if n <= 0 || n > maxPackedFrame {
 			return fmt.Errorf("a frame of %d bytes", n)
 		}
 	}
-	return checkDigest(e.FramesDigest)
+	return nil
 }
 
-func (ix *index) checkImages() error {
+// isDocument tells whether path can be that of a document: a name without a
+// folder that the image layout does not use.
+func isDocument(path string) bool {
+	if path == v1.ImageIndexFile || path == v1.ImageLayoutFile || path == v1.ImageBlobsDir || len(path) > 64 {
+		return false
+	}
+	letters := strings.Trim(path, "abcdefghijklmnopqrstuvwxyz0123456789.-")
+	return letters == "" && strings.HasSuffix(path, ".json") && path[0] != '.' && path[0] != '-'
+}
+
+// checkNames checks that what is named beside the entries is there, or, when it
+// is expected elsewhere, is not.
+func (ix *index) checkNames() error {
 	blobs, err := ix.blobs()
 	if err != nil {
 		return err
@@ -169,23 +211,49 @@ func (ix *index) checkImages() error {
 			return fmt.Errorf("image %s: its manifest has %d bytes, not %d", i.Name, size, i.ManifestSize)
 		}
 	}
+	platforms := map[string]bool{ix.Stub.Platform: true}
+	for _, s := range ix.Stubs {
+		if _, ok := blobs[s.Digest]; !ok || platforms[s.Platform] {
+			return fmt.Errorf("the stub for %q is not there or there twice", s.Platform)
+		}
+		platforms[s.Platform] = true
+	}
+	expected := make(map[digest.Digest]bool, len(ix.Expected))
+	for _, e := range ix.Expected {
+		if err := checkDigest(e.Digest); err != nil {
+			return fmt.Errorf("expected blob: %w", err)
+		}
+		if _, ok := blobs[e.Digest]; ok || expected[e.Digest] || e.Size < 0 || e.Size > maxContent {
+			return fmt.Errorf("expected blob %s of %d bytes is in the bundle, or named twice", e.Digest, e.Size)
+		}
+		expected[e.Digest] = true
+	}
 	return nil
 }
 
-// blobs maps digests to entries; oci-layout and index.json are not blobs.
+// blobs maps digests to entries; documents and what makes the layout are not
+// among them.
 func (ix *index) blobs() (map[digest.Digest]int, error) {
 	m := make(map[digest.Digest]int, len(ix.Entries))
+	documents := map[string]bool{}
 	for i := 1; i < len(ix.Entries)-1; i++ {
-		d := ix.Entries[i].Digest
-		if _, ok := m[d]; ok {
-			return nil, fmt.Errorf("blob %s is there twice", d)
+		e := &ix.Entries[i]
+		if isDocument(e.Path) {
+			if documents[e.Path] {
+				return nil, fmt.Errorf("%s is there twice", e.Path)
+			}
+			documents[e.Path] = true
+			continue
 		}
-		m[d] = i
+		if _, ok := m[e.Digest]; ok {
+			return nil, fmt.Errorf("blob %s is there twice", e.Digest)
+		}
+		m[e.Digest] = i
 	}
 	return m, nil
 }
 
-// sameStub tells whether the head and the index speak of the same stub.
-func (ix *index) sameStub(h head) bool {
-	return ix.Stub.Size == h.stubSize && ix.Stub.Digest == sumDigest(bytes.Clone(h.stubSum[:]))
+// sameHead tells whether the head and the index speak of the same file.
+func (ix *index) sameHead(h head) bool {
+	return ix.Stub.Size == h.stubSize && ix.PartSize == h.partSize && ix.Stub.Digest == sumDigest(bytes.Clone(h.stubSum[:]))
 }

@@ -17,7 +17,7 @@ import (
 
 const (
 	streamSize = 512 << 20
-	memLimit   = 64 << 20
+	memLimit   = 96 << 20 // of the heap; a whole sealbuild has 128 MiB
 	memEnv     = "BUNDLE_MEMORY_TEST_DIR"
 )
 

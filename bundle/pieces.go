@@ -36,40 +36,18 @@ func (s *storedPieces) load() error {
 		s.buf = s.r.getChunk(s.e.length())
 	}
 	if !s.began {
-		if err := s.header(); err != nil {
+		if err := s.r.checkRawHeader(s.e, s.buf); err != nil {
 			return err
 		}
+		s.began = true
 	}
 	n := min(s.e.Size-s.pos, chunkBlocks*blockSize)
-	off := s.r.start + s.e.Offset + rawOffset(s.pos) - blockHeaderSize
-	chunk := s.buf[:n+blocksOf(n)*blockHeaderSize]
-	if err := readFull(s.r.r, chunk, off); err != nil {
-		return &CorruptError{s.e.Path, off, int64(len(chunk)), err}
-	}
-	left := s.e.Size - s.pos
-	for p := 0; p < len(chunk); p += blockHeaderSize + blockSize {
-		k := min(left, blockSize)
-		left -= k
-		if want := blockHeader(k, left == 0); want != [blockHeaderSize]byte(chunk[p:]) {
-			return corrupt(s.e.Path, off+int64(p), blockHeaderSize, "a block header is %x, not %x", chunk[p:p+blockHeaderSize], want)
-		}
+	chunk, err := s.r.readChunk(s.e, s.pos, n, s.buf)
+	if err != nil {
+		return err
 	}
 	s.pos += n
 	s.chunk = chunk
-	return nil
-}
-
-func (s *storedPieces) header() error {
-	off := s.r.start + s.e.Offset
-	got, want := s.buf[:rawHeaderSize], [rawHeaderSize]byte{}
-	putRawHeader(want[:], s.e.Size)
-	if err := readFull(s.r.r, got, off); err != nil {
-		return &CorruptError{s.e.Path, off, rawHeaderSize, err}
-	}
-	if [rawHeaderSize]byte(got) != want {
-		return corrupt(s.e.Path, off, rawHeaderSize, "the frame header is %x, not %x", got, want)
-	}
-	s.began = true
 	return nil
 }
 
@@ -144,11 +122,6 @@ func (p *packedPieces) release() {
 	}
 }
 
-// frameContent is the decoded size of frame i.
-func (e *entry) frameContent(i int) int64 {
-	return min(packSize, e.Size-int64(i)*packSize)
-}
-
 // readFrame reads frame i, which lies at off, into b.raw.
 func (r *Reader) readFrame(e *entry, i int, off int64, b *frameBuffers) error {
 	n := e.Frames[i]
@@ -165,7 +138,7 @@ func (r *Reader) readFrame(e *entry, i int, off int64, b *frameBuffers) error {
 // decode decompresses frame i, which lies at off and is in b.raw, into b.data.
 // The decoder never writes more than the frame may hold.
 func (r *Reader) decode(e *entry, i int, off int64, b *frameBuffers) error {
-	want := e.frameContent(i)
+	want := e.unitContent(int64(i))
 	if int64(cap(b.data)) < want {
 		b.data = make([]byte, 0, want)
 	}

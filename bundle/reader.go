@@ -4,9 +4,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
-	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -25,6 +26,7 @@ type Reader struct {
 	decoder *zstd.Decoder
 	chunks  sync.Pool // *[chunkSize]byte
 	frames  sync.Pool // *frameBuffers
+	known   knownUnits
 }
 
 // BlobInfo is where a blob lies.
@@ -56,8 +58,8 @@ func Open(r io.ReaderAt, size int64) (*Reader, error) {
 	}
 	at := start + t.indexStart
 	ix, err := readIndex(r, at, t)
-	if err == nil && !ix.sameStub(h) {
-		err = errors.New("it names another stub than the head")
+	if err == nil && !ix.sameHead(h) {
+		err = errors.New("it names another stub or size of parts than the head")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open bundle: %w", &CorruptError{PartIndex, at, sectionHeaderSize + t.indexData, err})
@@ -71,12 +73,25 @@ func Open(r io.ReaderAt, size int64) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open bundle: %w", err)
 	}
-	return &Reader{r: r, size: size, start: start, trailer: t, index: ix, blobs: blobs, decoder: dec}, nil
+	return &Reader{
+		r: r, size: size, start: start, trailer: t, index: ix, blobs: blobs, decoder: dec, known: newKnownUnits(ix),
+	}, nil
 }
 
 func readTrailer(r io.ReaderAt, size int64) (trailer, error) {
+	t, err := readTail(r, size)
+	if err == errNoTail {
+		err = diagnose(r, size)
+	}
+	return t, err
+}
+
+var errNoTail = errors.New("the file does not end like a bundle")
+
+// readTail reads the trailer at the end of the file, or returns errNoTail.
+func readTail(r io.ReaderAt, size int64) (trailer, error) {
 	if size < tailSize {
-		return trailer{}, diagnose(r, size)
+		return trailer{}, errNoTail
 	}
 	var tail [tailSize]byte
 	if err := readFull(r, tail[:], size-tailSize); err != nil {
@@ -84,7 +99,7 @@ func readTrailer(r io.ReaderAt, size int64) (trailer, error) {
 	}
 	n, ok := hasTail(tail[:])
 	if !ok {
-		return trailer{}, diagnose(r, size)
+		return trailer{}, errNoTail
 	}
 	if n < tailSize || n > maxTrailerSize || n > size {
 		return trailer{}, corrupt(PartTrailer, size-tailSize, tailSize, "a trailer of %d bytes", n)
@@ -152,34 +167,6 @@ func readIndex(r io.ReaderAt, at int64, t trailer) (*index, error) {
 	return decodeIndex(plain, t.indexStart)
 }
 
-// File is a Reader over a file that it owns.
-type File struct {
-	*Reader
-	f *os.File
-}
-
-// OpenFile opens the bundle at path, which may be the running program itself.
-func OpenFile(path string) (*File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open bundle: %w", err)
-	}
-	st, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("open bundle: %w", err)
-	}
-	r, err := Open(f, st.Size())
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return &File{r, f}, nil
-}
-
-// Close closes the file. Readers of its blobs fail from then on.
-func (f *File) Close() error { return f.f.Close() }
-
 // Images lists the images in the order they were added.
 func (r *Reader) Images() []Image {
 	images := slices.Clone(r.index.Images)
@@ -192,9 +179,11 @@ func (r *Reader) Images() []Image {
 // Blobs lists the blobs in the order they lie in the file.
 func (r *Reader) Blobs() []BlobInfo {
 	entries := r.index.Entries[1 : len(r.index.Entries)-1]
-	infos := make([]BlobInfo, len(entries))
+	infos := make([]BlobInfo, 0, len(r.blobs))
 	for i := range entries {
-		infos[i] = r.info(&entries[i])
+		if !isDocument(entries[i].Path) {
+			infos = append(infos, r.info(&entries[i]))
+		}
 	}
 	return infos
 }
@@ -234,10 +223,89 @@ func (r *Reader) IndexDigest() digest.Digest { return sumDigest(r.trailer.indexS
 // FormatVersion is the version of the format the file has.
 func (r *Reader) FormatVersion() int { return int(r.trailer.version) }
 
+// Expected lists the blobs that images need and the site is to have already.
+func (r *Reader) Expected() []Expected { return slices.Clone(r.index.Expected) }
+
 // Stub is the executable in front of the payload; its bytes are not checked.
 func (r *Reader) Stub() *io.SectionReader { return io.NewSectionReader(r.r, 0, r.start) }
 
 // StubInfo is what the index says of the stub.
 func (r *Reader) StubInfo() (d digest.Digest, platform string) {
 	return r.index.Stub.Digest, r.index.Stub.Platform
+}
+
+// Platforms lists what the bundle has a stub for, the one in front first.
+func (r *Reader) Platforms() []string {
+	var list []string
+	if r.start > 0 && r.index.Stub.Platform != "" {
+		list = append(list, r.index.Stub.Platform)
+	}
+	for _, s := range r.index.Stubs {
+		list = append(list, s.Platform)
+	}
+	return list
+}
+
+// ErrNoStub is returned for a platform that the bundle has no stub for.
+var ErrNoStub = errors.New("the bundle has no installer for the platform")
+
+// OpenStub reads the stub for a platform, as "linux/arm64", of size bytes. io.EOF
+// is returned only after its digest was found right.
+func (r *Reader) OpenStub(platform string) (stub io.ReadCloser, size int64, err error) {
+	if platform == r.index.Stub.Platform && r.start > 0 {
+		return io.NopCloser(&checkedReader{in: r.Stub(), hash: sha256.New(), want: r.index.Stub.Digest, size: r.start}), r.start, nil
+	}
+	for _, s := range r.index.Stubs {
+		if s.Platform == platform {
+			e := &r.index.Entries[r.blobs[s.Digest]]
+			return r.open(e), e.Size, nil
+		}
+	}
+	return nil, 0, fmt.Errorf("%w %s; it has one for %s", ErrNoStub, platform, strings.Join(r.Platforms(), ", "))
+}
+
+// checkedReader reports the end of the stub only when all of it was right.
+type checkedReader struct {
+	in   io.Reader
+	hash hash.Hash
+	want digest.Digest
+	size int64
+}
+
+func (c *checkedReader) Read(p []byte) (int, error) {
+	n, err := c.in.Read(p)
+	c.hash.Write(p[:n])
+	if err == io.EOF {
+		if got := sumDigest(c.hash.Sum(nil)); got != c.want {
+			err = corrupt(PartStub, 0, c.size, "it hashes to %s", got)
+		}
+	}
+	return n, err
+}
+
+// MaxDocument bounds a document, in bytes.
+const MaxDocument = 64 << 20
+
+// Documents lists the names of the documents in the order they lie in the file.
+func (r *Reader) Documents() []string {
+	var names []string
+	for i := range r.index.Entries {
+		if path := r.index.Entries[i].Path; isDocument(path) {
+			names = append(names, path)
+		}
+	}
+	return names
+}
+
+// ErrNoDocument is returned for a name that no document has.
+var ErrNoDocument = errors.New("the bundle has no such document")
+
+// Document reads a document, verified.
+func (r *Reader) Document(name string) ([]byte, error) {
+	for i := range r.index.Entries {
+		if e := &r.index.Entries[i]; e.Path == name && isDocument(name) {
+			return r.read(e, MaxDocument)
+		}
+	}
+	return nil, fmt.Errorf("%w: %s", ErrNoDocument, name)
 }

@@ -10,14 +10,15 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// storedBuffers are two chunks, so that one is hashed while the next is read.
-// They live as long as the Writer: a block costs no allocation.
-type storedBuffers [2][]byte
+// storedBuffers are chunks in flight: some are hashed while the next is read
+// and written. They live as long as the Writer: a block costs no allocation.
+type storedBuffers [4][]byte
 
-// store writes one frame of raw blocks.
-func (w *Writer) store(ctx context.Context, size int64, r io.Reader) (digest.Digest, error) {
+// store writes one frame of raw blocks. It hashes every byte once: the states
+// that the hash passes through are what later lets its parts be checked.
+func (w *Writer) store(ctx context.Context, e *entry, r io.Reader) (digest.Digest, error) {
 	var header [rawHeaderSize]byte
-	putRawHeader(header[:], size)
+	putRawHeader(header[:], e.Size)
 	if err := w.write(header[:]); err != nil {
 		return "", err
 	}
@@ -27,10 +28,10 @@ func (w *Writer) store(ctx context.Context, size int64, r io.Reader) (digest.Dig
 		}
 	}
 	h := sha256.New()
-	if size <= chunkBlocks*blockSize {
-		chunk, err := fillChunk(w.stored[0], r, size, size)
+	if e.Size <= chunkBlocks*blockSize {
+		chunk, err := fillChunk(w.stored[0], r, e.Size, e.Size)
 		if err != nil {
-			return "", readError(size, err)
+			return "", readError(e.Size, err)
 		}
 		hashBlocks(h, chunk)
 		if err := w.write(chunk); err != nil {
@@ -38,30 +39,30 @@ func (w *Writer) store(ctx context.Context, size int64, r io.Reader) (digest.Dig
 		}
 		return sumDigest(h.Sum(nil)), nil
 	}
-	if err := w.storeChunks(ctx, size, r, h); err != nil {
+	if err := w.storeChunks(ctx, e, r, h); err != nil {
 		return "", err
 	}
 	return sumDigest(h.Sum(nil)), nil
 }
 
-func (w *Writer) storeChunks(ctx context.Context, size int64, r io.Reader, h hash.Hash) error {
+func (w *Writer) storeChunks(ctx context.Context, e *entry, r io.Reader, h hash.Hash) error {
 	free := make(chan []byte, len(w.stored))
 	for _, b := range w.stored {
 		free <- b
 	}
 	work := make(chan []byte, len(w.stored))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for chunk := range work {
-			hashBlocks(h, chunk)
-			free <- chunk[:chunkSize]
-		}
-	}()
-	defer func() {
-		close(work)
-		<-done
-	}()
+	hashed := make(chan error, 1)
+	go func() { hashed <- hashChunks(e, h, work, free) }()
+	err := w.copyChunks(ctx, e.Size, r, work, free)
+	close(work)
+	if herr := <-hashed; err == nil {
+		err = herr
+	}
+	return err
+}
+
+// copyChunks reads chunks, gives them to the hash, and writes them meanwhile.
+func (w *Writer) copyChunks(ctx context.Context, size int64, r io.Reader, work chan<- []byte, free <-chan []byte) error {
 	for left := size; left > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -78,6 +79,23 @@ func (w *Writer) storeChunks(ctx context.Context, size int64, r io.Reader, h has
 		}
 	}
 	return nil
+}
+
+// hashChunks hashes the content of chunks and records the states between units.
+func hashChunks(e *entry, h hash.Hash, work <-chan []byte, free chan<- []byte) error {
+	var failed error
+	var pos int64
+	for chunk := range work {
+		hashBlocks(h, chunk)
+		pos += chunkBlocks * blockSize
+		free <- chunk[:chunkSize] // room for all of them: never blocks
+		if pos%unitSize == 0 && pos < e.Size && failed == nil {
+			var s hashSum
+			s, failed = stateOf(h)
+			e.States = append(e.States, s)
+		}
+	}
+	return failed
 }
 
 // fillChunk reads n bytes from r into the blocks of buf, their headers before

@@ -100,7 +100,7 @@ func TestStandardToolsReadTheFile(t *testing.T) {
 	}
 	// One blob alone: its frames, cut out of the file.
 	info, _ := openBytes(t, file).Stat(rootfs.digest())
-	got := run(t, dir, "tail -c +$((O+1)) FILE | head -c $L | zstd -dc | sha256sum",
+	got := run(t, dir, "dd if=FILE iflag=skip_bytes,count_bytes skip=$O count=$L bs=1M status=none | zstd -dc | sha256sum",
 		fmt.Sprintf("O=%d", info.Offset), fmt.Sprintf("L=%d", info.StoredSize))
 	if !strings.HasPrefix(got, rootfs.digest().Encoded()) {
 		t.Errorf("the blob cut out hashes to %s", got)

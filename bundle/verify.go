@@ -4,11 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"slices"
 	"sync"
@@ -29,25 +26,18 @@ func (d Damage) String() string {
 }
 
 // Verify reads the whole file and lists every damaged range, in file order; no
-// Damage means that every byte is the one that was written. It works on as
-// many entries at once as there are CPUs. progress, which may be nil, is
+// Damage means that every byte is the one that was written, and that every
+// stored blob has its digest. Compressed blobs are compared as they lie in the
+// file, not decoded: who reads one gets it checked against its own digest too.
+//
+// All CPUs work, also on a single large blob. progress, which may be nil, is
 // called with the bytes checked so far and the file's size, by one goroutine
 // at a time. The error is not about the bundle: ctx ended.
 func (r *Reader) Verify(ctx context.Context, progress func(done, total int64)) ([]Damage, error) {
 	v := &verifier{r: r, progress: progress}
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(1, runtime.GOMAXPROCS(0)))
-	g.Go(func() error { return v.ends(gctx) })
-	// The largest entries first, so that no CPU is left with one at the end.
-	order := make([]int, len(r.index.Entries))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Compare(r.index.Entries[b].length(), r.index.Entries[a].length())
-	})
-	for _, i := range order {
-		g.Go(func() error { return v.entry(gctx, i) })
+	for range max(1, runtime.GOMAXPROCS(0)) {
+		g.Go(func() error { return v.work(gctx) })
 	}
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("verify bundle: %w", err)
@@ -61,8 +51,57 @@ type verifier struct {
 	progress func(done, total int64)
 
 	mu     sync.Mutex
+	began  bool  // somebody looks at the ends
+	entry  int   // the next unit to check: file order is kind to slow media
+	unit   int64 // in that entry
 	done   int64
 	damage []Damage
+}
+
+// work checks the ends once, then units until there are none.
+func (v *verifier) work(ctx context.Context) error {
+	if v.first() {
+		if err := v.ends(ctx); err != nil {
+			return err
+		}
+	}
+	buf := v.r.getChunk(chunkSize)
+	defer v.r.putChunk(buf)
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, i, ok := v.next()
+		if !ok {
+			return nil
+		}
+		if i == 0 {
+			v.header(n)
+		}
+		v.check(n, i, buf)
+	}
+}
+
+func (v *verifier) first() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	first := !v.began
+	v.began = true
+	return first
+}
+
+func (v *verifier) next() (entry int, unit int64, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	entries := v.r.index.Entries
+	if v.entry == len(entries) {
+		return 0, 0, false
+	}
+	entry, unit = v.entry, v.unit
+	if v.unit++; v.unit == entries[entry].units() {
+		v.entry, v.unit = v.entry+1, 0
+	}
+	return entry, unit, true
 }
 
 func (v *verifier) checked(n int64) {
@@ -110,123 +149,3 @@ func (v *verifier) same(name string, off int64, want []byte) {
 
 // ends checks all that is not an entry. Open checked most of it; the file may
 // have changed since.
-func (v *verifier) ends(ctx context.Context) error {
-	r := v.r
-	h := sha256.New()
-	buf := r.getChunk(r.start)
-	defer r.putChunk(buf)
-	for off := int64(0); off < r.start; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n := min(int64(len(buf)), r.start-off)
-		if err := readFull(r.r, buf[:n], off); err != nil {
-			v.report(PartStub, off, n, "%v", err)
-		}
-		h.Write(buf[:n])
-		off += n
-		v.checked(n)
-	}
-	hd := head{version: r.trailer.version, features: r.trailer.features, stubSize: r.start}
-	h.Sum(hd.stubSum[:0])
-	if got := sumDigest(hd.stubSum[:]); got != r.index.Stub.Digest {
-		v.report(PartStub, 0, r.start, "it hashes to %s", got)
-		if sum, err := hex.DecodeString(r.index.Stub.Digest.Encoded()); err == nil {
-			copy(hd.stubSum[:], sum)
-		}
-	}
-	v.same(PartHead, r.start, hd.marshal())
-
-	last := r.index.Entries[len(r.index.Entries)-1]
-	end := appendRawFrame(nil, endGap(last.Size))
-	at := r.start + r.trailer.indexStart
-	v.same(PartEnd, at-int64(len(end)), end)
-	if _, err := readIndex(r.r, at, r.trailer); err != nil {
-		v.report(PartIndex, at, sectionHeaderSize+r.trailer.indexData, "%v", err)
-	}
-	v.checked(sectionHeaderSize + r.trailer.indexData)
-	v.same(PartTrailer, r.size-trailerSize, r.trailer.marshal())
-	return nil
-}
-
-func (v *verifier) entry(ctx context.Context, i int) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	e := &v.r.index.Entries[i]
-	var prev int64
-	if i > 0 {
-		prev = v.r.index.Entries[i-1].Size
-	}
-	frame := appendRawFrame(nil, gap(prev, tarHeader{name: e.Path, size: e.Size, mtime: v.r.index.ModTime}))
-	v.same(headerOf(e.Path), v.r.start+e.Offset-int64(len(frame)), frame)
-	if e.stored() {
-		return v.storedEntry(ctx, e)
-	}
-	return v.packedEntry(ctx, e)
-}
-
-func (v *verifier) storedEntry(ctx context.Context, e *entry) error {
-	src := &storedPieces{r: v.r, e: e}
-	defer src.release()
-	h := sha256.New()
-	var seen int64
-	defer func() { v.checked(e.length() - seen) }()
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		piece, err := src.next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			v.reportError(e.Path, v.r.start+e.Offset, e.length(), err)
-			return nil
-		}
-		h.Write(piece)
-		if len(src.chunk) == 0 { // once per chunk is often enough
-			n := min(rawOffset(src.pos)-blockHeaderSize, e.length()) - seen
-			seen += n
-			v.checked(n)
-		}
-	}
-	if got := sumDigest(h.Sum(nil)); got != e.Digest {
-		v.report(e.Path, v.r.start+e.Offset, e.length(), "its content hashes to %s", got)
-	}
-	return nil
-}
-
-func (v *verifier) packedEntry(ctx context.Context, e *entry) error {
-	content, frames := sha256.New(), sha256.New()
-	buf := v.r.getFrames()
-	defer v.r.frames.Put(buf)
-	off, broken := v.r.start+e.Offset, false
-	for i, n := range e.Frames {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		err := v.r.readFrame(e, i, off, buf)
-		if err == nil {
-			frames.Write(buf.raw)
-			err = v.r.decode(e, i, off, buf)
-		}
-		if err != nil { // the frames behind it may be whole, so go on
-			broken = true
-			v.reportError(e.Path, off, n, err)
-		} else {
-			content.Write(buf.data)
-		}
-		off += n
-		v.checked(n)
-	}
-	if broken {
-		return nil
-	}
-	if got := sumDigest(content.Sum(nil)); got != e.Digest {
-		v.report(e.Path, v.r.start+e.Offset, e.length(), "its content hashes to %s", got)
-	} else if got := sumDigest(frames.Sum(nil)); got != e.FramesDigest {
-		v.report(e.Path, v.r.start+e.Offset, e.length(), "its frames hash to %s", got)
-	}
-	return nil
-}

@@ -9,50 +9,30 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-const writeBuffer = 1 << 20
-
-// WriterOptions say how a bundle is written; the zero value is a bare payload.
-type WriterOptions struct {
-	// Stub is the executable in front, at most MaxStubSize bytes; nil for none.
-	Stub io.Reader
-	// StubPlatform is what the stub runs on, as "linux/amd64".
-	StubPlatform string
-	// ModTime of every file in the archive, to the second: SOURCE_DATE_EPOCH.
-	// Zero means 1970-01-01, so that the default is reproducible.
-	ModTime time.Time
-	// Concurrency is the number of frames compressed at once, each taking
-	// about 12 MiB; 0 means one per CPU. It does not change the bytes written.
-	Concurrency int
-}
-
-// Summary is what a Writer made.
-type Summary struct {
-	IndexDigest   digest.Digest // what a signature has to cover
-	StubDigest    digest.Digest
-	Size          int64 // bytes of the whole file
-	PayloadOffset int64 // bytes before the payload: the stub's size
-	Blobs         int
-	BlobBytes     int64 // decoded
-	StoredBytes   int64 // of the blobs' frames in the file
-}
+// writeBuffer gathers what is small; what is not is written as it is.
+const writeBuffer = 64 << 10
 
 // Writer writes one bundle in one pass. It is for one goroutine. After any
 // error but a refused argument every call fails with that error: what lies in
 // the file then is not a bundle and never becomes one.
 type Writer struct {
-	out    *bufio.Writer
-	pos    int64 // bytes written, stub included
-	start  int64 // where the payload begins
-	index  index
-	have   map[digest.Digest]int64 // decoded size
-	names  map[string]bool
+	raw   io.Writer
+	out   *bufio.Writer // before raw
+	sign  func([]byte) ([]byte, error)
+	pos   int64 // bytes written, stub included
+	start int64 // where the payload begins
+	index index
+	have  map[digest.Digest]int64 // decoded size
+	names map[string]bool
+
+	documents map[string]bool
+	expected  map[digest.Digest]bool
+
 	prev   int64 // size of the entry before
 	stored storedBuffers
 	packer *packer
@@ -80,19 +60,38 @@ func NewWriter(w io.Writer, o WriterOptions) (*Writer, error) {
 		return nil, fmt.Errorf("write bundle: %w", err)
 	}
 	bw := &Writer{
-		out:    bufio.NewWriterSize(w, writeBuffer),
-		have:   map[digest.Digest]int64{},
-		names:  map[string]bool{},
-		packer: p,
+		raw:   w,
+		out:   bufio.NewWriterSize(w, writeBuffer),
+		sign:  o.Sign,
+		have:  map[digest.Digest]int64{},
+		names: map[string]bool{},
+
+		documents: map[string]bool{},
+		expected:  map[digest.Digest]bool{},
+		packer:    p,
 	}
 	bw.index.ModTime = mtime
+	bw.index.PartSize = o.PartSize
 	bw.index.Images = []Image{}
+	for _, key := range o.TrustKeys {
+		if _, err := ParseTrust("trusted key", []byte(key)); err != nil {
+			return nil, fmt.Errorf("write bundle: %w", err)
+		}
+		bw.index.Trust = append(bw.index.Trust, key)
+	}
 	if err := bw.writeStub(o.Stub, o.StubPlatform); err != nil {
 		return nil, fmt.Errorf("write bundle: %w", err)
 	}
 	layout := ociLayout()
 	if err := bw.addEntry(context.Background(), v1.ImageLayoutFile, sum(layout), int64(len(layout)), false, bytes.NewReader(layout)); err != nil {
 		return nil, fmt.Errorf("write bundle: %w", err)
+	}
+	for _, s := range o.Stubs {
+		d := sum(s.Data)
+		if err := bw.AddBlob(context.Background(), d, int64(len(s.Data)), true, bytes.NewReader(s.Data)); err != nil {
+			return nil, fmt.Errorf("write bundle: stub for %s: %w", s.Platform, err)
+		}
+		bw.index.Stubs = append(bw.index.Stubs, indexPlatform{s.Platform, d})
 	}
 	return bw, nil
 }
@@ -114,14 +113,24 @@ func (w *Writer) writeStub(stub io.Reader, platform string) error {
 		}
 		w.pos, w.start = n, n
 	}
-	hd := head{version: formatVersion, stubSize: w.start}
+	if p := w.index.PartSize; p < 0 || p > 0 && p < w.start+headSize {
+		return fmt.Errorf("parts of %d bytes have no room for the installer, which has %d", p, w.start+headSize)
+	}
+	hd := head{version: formatVersion, stubSize: w.start, partSize: w.index.PartSize}
 	h.Sum(hd.stubSum[:0])
 	w.index.Stub = indexStub{Size: w.start, Digest: sumDigest(hd.stubSum[:]), Platform: platform}
 	return w.write(hd.marshal())
 }
 
 func (w *Writer) write(b []byte) error {
-	n, err := w.out.Write(b)
+	to := io.Writer(w.out)
+	if len(b) >= writeBuffer {
+		if err := w.out.Flush(); err != nil {
+			return err
+		}
+		to = w.raw
+	}
+	n, err := to.Write(b)
 	w.pos += int64(n)
 	return err
 }
@@ -149,8 +158,8 @@ func (w *Writer) AddBlob(ctx context.Context, d digest.Digest, size int64, compr
 		}
 		return nil
 	}
-	if size < 0 || size > maxContent {
-		return fmt.Errorf("add blob %s: a size of %d", d, size)
+	if size < 0 || size > maxContent || w.expected[d] {
+		return fmt.Errorf("add blob %s: a size of %d, or it was said to be at the site", d, size)
 	}
 	if err := w.addEntry(ctx, blobPath(d), d, size, compress, r); err != nil {
 		return w.poison(fmt.Errorf("add blob %s: %w", d, err))
@@ -175,7 +184,7 @@ func (w *Writer) addEntry(ctx context.Context, path string, d digest.Digest, siz
 	if compress && size > 0 { // nothing compresses to nothing, which is no frame
 		got, err = w.pack(ctx, &e, r)
 	} else {
-		got, err = w.store(ctx, size, r)
+		got, err = w.store(ctx, &e, r)
 	}
 	if err != nil {
 		return err
@@ -206,90 +215,4 @@ func expectEnd(r io.Reader, size int64) error {
 		}
 	}
 	return io.ErrNoProgress
-}
-
-// AddImage names an image, in the order that Reader.Images and index.json
-// keep. Its manifest must have been added as a blob when Close is called.
-func (w *Writer) AddImage(i Image) error {
-	if w.err != nil {
-		return w.err
-	}
-	if err := i.check(); err != nil {
-		return fmt.Errorf("add image: %w", err)
-	}
-	if w.names[i.Name] {
-		return fmt.Errorf("add image: %s was added before", i.Name)
-	}
-	w.names[i.Name] = true
-	w.index.Images = append(w.index.Images, i)
-	return nil
-}
-
-// Close writes index.json, the end of the archive, the index and the trailer.
-// It does not close the underlying writer.
-func (w *Writer) Close() (Summary, error) {
-	if w.err != nil {
-		return Summary{}, w.err
-	}
-	s, err := w.finish()
-	if err != nil {
-		return Summary{}, w.poison(fmt.Errorf("finish bundle: %w", err))
-	}
-	w.err = errClosed
-	w.packer, w.stored = nil, storedBuffers{} // tens of MiB that nobody needs any more
-	return s, nil
-}
-
-func (w *Writer) finish() (Summary, error) {
-	oci, err := ociIndex(w.index.Images)
-	if err != nil {
-		return Summary{}, err
-	}
-	if err := w.addEntry(context.Background(), v1.ImageIndexFile, sum(oci), int64(len(oci)), true, bytes.NewReader(oci)); err != nil {
-		return Summary{}, err
-	}
-	if err := w.index.checkImages(); err != nil {
-		return Summary{}, err
-	}
-	if err := w.write(appendRawFrame(nil, endGap(w.prev))); err != nil {
-		return Summary{}, err
-	}
-	t, err := w.writeIndex()
-	if err != nil {
-		return Summary{}, err
-	}
-	if err := w.write(t.marshal()); err != nil {
-		return Summary{}, err
-	}
-	if err := w.out.Flush(); err != nil {
-		return Summary{}, err
-	}
-	s := Summary{IndexDigest: sumDigest(t.indexSum[:]), StubDigest: w.index.Stub.Digest, Size: w.pos, PayloadOffset: w.start}
-	for _, e := range w.index.Entries[1 : len(w.index.Entries)-1] {
-		s.Blobs++
-		s.BlobBytes += e.Size
-		s.StoredBytes += e.length()
-	}
-	return s, nil
-}
-
-func (w *Writer) writeIndex() (trailer, error) {
-	plain, err := encodeIndex(&w.index)
-	if err != nil {
-		return trailer{}, err
-	}
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(packSize))
-	if err != nil {
-		return trailer{}, err
-	}
-	data := enc.EncodeAll(plain, nil)
-	if len(data) > maxIndexData {
-		return trailer{}, fmt.Errorf("an index of %d bytes: too many blobs for one bundle", len(data))
-	}
-	t := trailer{
-		indexStart: w.pos - w.start, indexData: int64(len(data)), indexJSON: int64(len(plain)),
-		indexSum: sha256.Sum256(data), version: formatVersion,
-	}
-	t.payloadSize = t.indexStart + sectionHeaderSize + t.indexData + trailerSize
-	return t, w.write(append(appendSectionHeader(nil, indexTag, len(data)), data...))
 }

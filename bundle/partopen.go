@@ -1,0 +1,162 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+)
+
+// open finds the other parts, if there are any, and opens the whole.
+func (p *partFiles) open() (*Reader, error) {
+	first := &(*p)[0]
+	st, err := first.f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("open bundle: %w", err)
+	}
+	first.size = st.Size()
+	var partSize int64
+	if !p.complete() {
+		partSize = partSizeOf(first.f, first.size)
+	}
+	if partSize == 0 {
+		r, err := Open(first.f, first.size)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", first.name, err)
+		}
+		return r, nil
+	}
+	if err := p.gather(partSize); err != nil {
+		return nil, fmt.Errorf("open bundle: %w", err)
+	}
+	r, err := Open(*p, p.size())
+	if err != nil {
+		last := (*p)[len(*p)-1]
+		if _, tail := readTail(last.f, last.size); tail == nil {
+			err = &PartError{last.name, errForeignPart}
+		}
+		return nil, fmt.Errorf("%s: %w", last.name, err)
+	}
+	if err := p.check(r); err != nil {
+		return nil, fmt.Errorf("open bundle: %w", err)
+	}
+	return r, nil
+}
+
+var errForeignPart = errors.New("it is a part of another bundle, or another part of this one: put the right file there")
+
+// partSizeOf looks at the head of what may be the first of several parts: the
+// size of each, or 0.
+func partSizeOf(f io.ReaderAt, size int64) int64 {
+	_, h, err := findHead(f, size)
+	if err != nil || size > h.partSize || checkVersion(h.version, h.features) != nil {
+		return 0
+	}
+	return h.partSize
+}
+
+// gather opens the parts that lie beside the first, up to the one that ends in
+// the trailer.
+func (p *partFiles) gather(partSize int64) error {
+	first := (*p)[0].name
+	for n := 1; ; n++ {
+		last := (*p)[n-1]
+		if last.size > partSize {
+			return &PartError{last.name, fmt.Errorf("it has %d bytes where parts have %d: %w", last.size, partSize, errForeignPart)}
+		}
+		if p.complete() {
+			return nil
+		}
+		name := PartName(first, n+1)
+		f, err := os.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			// A full part is followed by another, unless its end is a trailer.
+			if _, tail := readTail(last.f, last.size); tail != nil && (last.size == partSize || exists(PartName(first, n+2))) {
+				return &PartError{name, ErrMissingPart}
+			}
+			return nil // what is wrong with the end is for Open to tell
+		}
+		if err != nil {
+			return err
+		}
+		*p = append(*p, partFile{f: f, name: name, start: last.start + last.size})
+		st, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		(*p)[n].size = st.Size()
+		if last.size < partSize {
+			if _, tail := readTail(last.f, last.size); tail == nil {
+				return &PartError{last.name, errForeignPart}
+			}
+			return &PartError{last.name, fmt.Errorf("it has %d bytes of %d: copy it again", last.size, partSize)}
+		}
+	}
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// complete tells whether the parts so far end in a trailer of theirs.
+func (p partFiles) complete() bool {
+	t, err := readTail(p, p.size())
+	if err != nil {
+		return false
+	}
+	_, err = readHead(p, p.size()-t.payloadSize)
+	return err == nil
+}
+
+// check compares the first and the last unit that lie whole in each part with
+// the index, so that a part of another bundle is found before it is used. What
+// is damaged within a part is for Verify to find.
+func (p partFiles) check(r *Reader) error {
+	if len(p) == 1 {
+		return nil
+	}
+	for k := range p {
+		if p.fits(r, k) {
+			continue
+		}
+		for j := range p {
+			swapped := slices.Clone(p)
+			swapped[k].f, swapped[j].f = p[j].f, p[k].f
+			if j != k && p[j].size == p[k].size && swapped.fits(r, k) {
+				return &PartError{p[k].name, fmt.Errorf("it is not part %d: %s is; give the files their right names", k+1, p[j].name)}
+			}
+		}
+		return &PartError{p[k].name, errForeignPart}
+	}
+	return nil
+}
+
+// fits tells whether part k, read through p, is the one that r's index means.
+func (p partFiles) fits(r *Reader, k int) bool {
+	probe := &Reader{r: p, size: r.size, start: r.start, trailer: r.trailer, index: r.index, known: newKnownUnits(r.index)}
+	buf := make([]byte, chunkSize)
+	var first, last func() bool
+	for n := range r.index.Entries {
+		e := &r.index.Entries[n]
+		begin, end := r.start+e.Offset, r.start+e.Offset+e.length()
+		if end <= p[k].start || begin >= p[k].start+p[k].size {
+			continue
+		}
+		at := begin
+		for i := range e.units() {
+			length := e.unitLength(i)
+			if at >= p[k].start && at+length <= p[k].start+p[k].size {
+				off := at
+				last = func() bool { return probe.checkUnit(n, i, off, buf) == nil }
+				if first == nil {
+					first = last
+				}
+			}
+			at += length
+		}
+	}
+	return first == nil || first() && last()
+}
