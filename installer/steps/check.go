@@ -79,19 +79,11 @@ func (r *Run) settleState(ctx context.Context) error {
 func (r *Run) connect(ctx context.Context, t *Target) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the host took longer than %s (--timeout)", r.Timeout))
 	defer cancel()
-	if isLocal(t.IP) {
-		t.Link = host.Local(t.IP.String())
-	} else {
-		link, err := host.DialSSH(ctx, host.SSHConfig{
-			Address: t.IP.String(), Port: t.SSH.Port, User: t.SSH.User, Password: t.SSH.Password,
-			KeyFiles: keyFiles(t.SSH), KeyPassphrase: t.SSH.KeyPassphrase,
-			KnownHosts: r.KnownHosts, HostKey: r.HostKey, Timeout: connectTimeout,
-		})
-		if err != nil {
-			return err
-		}
-		t.Link = link
+	link, err := r.dial(ctx, t)
+	if err != nil {
+		return err
 	}
+	t.Link = link
 	t.Agent = node.NewAgent(t.Link, stubPath)
 	stub := r.Bundle.Stub()
 	if stub == nil || stub.Size() == 0 {
@@ -103,6 +95,18 @@ func (r *Run) connect(ctx context.Context, t *Target) error {
 		return fmt.Errorf("bring the installer to %s: %w", stubPath, err)
 	}
 	return nil
+}
+
+// dialHost opens the connection to a host: none to this machine itself.
+func (r *Run) dialHost(ctx context.Context, t *Target) (host.Host, error) {
+	if isLocal(t.IP) {
+		return host.Local(t.IP.String()), nil
+	}
+	return host.DialSSH(ctx, host.SSHConfig{
+		Address: t.IP.String(), Port: t.SSH.Port, User: t.SSH.User, Password: t.SSH.Password,
+		KeyFiles: keyFiles(t.SSH), KeyPassphrase: t.SSH.KeyPassphrase,
+		KnownHosts: r.KnownHosts, HostKey: r.HostKey, Timeout: connectTimeout,
+	})
 }
 
 // look reads facts and marks.

@@ -49,6 +49,7 @@ type Run struct {
 	registry registryAccess
 	created  time.Time
 	changing bool // this run has begun to change hosts
+	dial     func(context.Context, *Target) (host.Host, error)
 }
 
 // image is a cluster image of the bundle with its small files.
@@ -76,6 +77,7 @@ type Target struct {
 // New prepares a run. It touches no host.
 func New(o Options) *Run {
 	r := &Run{Options: o, created: time.Now()}
+	r.dial = r.dialHost
 	for _, h := range o.Cluster.Hosts {
 		r.Targets = append(r.Targets, &Target{Host: h})
 	}
