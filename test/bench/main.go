@@ -31,6 +31,7 @@ type bench struct {
 	root  string // the repository
 	dir   string // everything made here, removed at the end
 	runs  int
+	made  int // images of the pull measurements
 	log   io.Writer
 	table table
 	built built
@@ -51,20 +52,21 @@ func run(ctx context.Context) (err error) {
 	install := flag.Bool("install", true, "measure installations on real hosts (root, minutes)")
 	runs := flag.Int("runs", 3, "how often each measurement is made")
 	installs := flag.Int("install-runs", 3, "how often a cluster is installed")
-	only := flag.String("only", "", "measure only these parts: build, write, read, serve, install (commas between)")
+	only := flag.String("only", "", "measure only these parts: pull, build, write, read, serve, install (commas between)")
+	pulled := flag.Int("images", madeImages, "how many images the pull measurements have beside those of Kubernetes; 235 make 8 GB")
 	out := flag.String("o", "", "file for the rows (default test/bench/results.json)")
 	limit := flag.Duration("timeout", 90*time.Minute, "end everything after this time")
 	flag.Parse()
-	parts := []string{"build", "write", "read", "serve", "install"}
+	parts := []string{"pull", "build", "write", "read", "serve", "install"}
 	unknown := func(part string) bool { return part != "" && !slices.Contains(parts, part) }
-	if flag.NArg() > 0 || *runs < 1 || *installs < 1 || slices.ContainsFunc(strings.Split(*only, ","), unknown) {
+	if flag.NArg() > 0 || *runs < 1 || *installs < 1 || *pulled < 0 || slices.ContainsFunc(strings.Split(*only, ","), unknown) {
 		flag.Usage()
 		return errors.New("wrong usage")
 	}
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
 
-	b := &bench{runs: *runs, log: os.Stderr}
+	b := &bench{runs: *runs, made: *pulled, log: os.Stderr}
 	if b.root, err = repository(ctx); err != nil {
 		return err
 	}
@@ -95,7 +97,12 @@ func (b *bench) measure(ctx context.Context, only string, install bool, installs
 		return only == "" || strings.Contains(","+only+",", ","+part+",")
 	}
 	var failed []error
-	if only != "install" {
+	if wanted("pull") {
+		if err := b.gathers(ctx, b.made); err != nil {
+			failed = append(failed, fmt.Errorf("pull: %w", err))
+		}
+	}
+	if only != "install" && only != "pull" {
 		failed = append(failed, b.programs(ctx, wanted))
 	}
 	if install && wanted("install") {

@@ -18,8 +18,9 @@ type row struct {
 	Name    string   `json:"name"`
 	Value   float64  `json:"value"` // the median
 	Unit    string   `json:"unit"`
-	Limit   *float64 `json:"limit,omitempty"` // the most it may be
-	OK      bool     `json:"ok"`              // within the limit, or there is none
+	Limit   *float64 `json:"limit,omitempty"`   // the most it may be
+	AtLeast bool     `json:"atLeast,omitempty"` // or the least
+	OK      bool     `json:"ok"`                // within the limit, or there is none
 	Min     float64  `json:"min"`
 	Max     float64  `json:"max"`
 	Runs    int      `json:"runs"`
@@ -37,21 +38,27 @@ type series []float64
 
 // add makes a row of values; no values make none.
 func (t *table) add(name, unit string, values series) {
-	t.limited(name, unit, values, nil)
+	t.limited(name, unit, values, nil, false)
 }
 
 // most adds a row whose median may be no more than limit.
 func (t *table) most(name, unit string, values series, limit float64) {
-	t.limited(name, unit, values, &limit)
+	t.limited(name, unit, values, &limit, false)
 }
 
-func (t *table) limited(name, unit string, values series, limit *float64) {
+// least adds a row whose median may be no less than limit.
+func (t *table) least(name, unit string, values series, limit float64) {
+	t.limited(name, unit, values, &limit, true)
+}
+
+func (t *table) limited(name, unit string, values series, limit *float64, least bool) {
 	if len(values) == 0 {
 		return
 	}
 	m := median(values)
+	ok := limit == nil || m == *limit || (m > *limit) == least
 	t.rows = append(t.rows, row{
-		Name: name, Value: m, Unit: unit, Limit: limit, OK: limit == nil || m <= *limit,
+		Name: name, Value: m, Unit: unit, Limit: limit, AtLeast: least, OK: ok,
 		Min: slices.Min(values), Max: slices.Max(values), Runs: len(values), Command: t.command,
 	})
 }
@@ -75,6 +82,9 @@ func (t *table) print(w io.Writer) {
 		limit, verdict := "", ""
 		if r.Limit != nil {
 			limit, verdict = number(*r.Limit), "ok"
+			if r.AtLeast {
+				limit = "≥ " + limit
+			}
 			if !r.OK {
 				verdict = "MISSED"
 				missed++
