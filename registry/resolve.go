@@ -159,6 +159,11 @@ func (v resolver) handler(next http.Handler, writable bool) http.Handler {
 				map[string]any{"name": name, "candidates": candidates})
 			return
 		}
+		if full == "" && rest == "/tags/list" {
+			// The registry would list no tags of it when it is asked for a later page.
+			writeError(w, http.StatusNotFound, "NAME_UNKNOWN", "no such repository", map[string]any{"name": name})
+			return
+		}
 		if full != "" && full != name {
 			r = withPath(r, "/v2/"+full+rest)
 		}

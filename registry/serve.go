@@ -73,7 +73,7 @@ type quietFormatter struct{ logrus.TextFormatter }
 
 func (f *quietFormatter) Format(e *logrus.Entry) ([]byte, error) {
 	switch fmt.Sprint(e.Data["err.code"]) {
-	case "manifest unknown", "blob unknown", "name unknown", "unsupported":
+	case "manifest unknown", "blob unknown", "name unknown", "name invalid", "digest invalid", "pagination number invalid", "unsupported":
 		return nil, nil
 	}
 	line := fmt.Sprintf("registry: %s: %s", e.Level, e.Message)
