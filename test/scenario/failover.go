@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strings"
 	"time"
@@ -58,6 +59,30 @@ func (s *Site) outlivesAMaster(ctx context.Context, st *story, spare *testbed.Ho
 		return err
 	}
 	return s.everyMasterCounts(ctx, st)
+}
+
+// serviceRange is where the cluster's own virtual addresses lie.
+var serviceRange = netip.MustParsePrefix("10.96.0.0/22")
+
+// onlyServicesEscaped is nothingEscaped for a cluster in which a master died.
+// When connections through a Service broke, the kernel no longer knows some late
+// packets of theirs, does not translate them, and sends them to the Service's own
+// address by the default route. That is so in any cluster, and is told here;
+// packets to any other address fail the test.
+func (s *Site) onlyServicesEscaped(ctx context.Context, st *story) error {
+	flows, err := s.EscapedFlows(ctx)
+	if err != nil {
+		return err
+	}
+	late := 0
+	for _, f := range flows {
+		if !serviceRange.Contains(f.To) {
+			return fmt.Errorf("packets tried to leave the site: %v", flows)
+		}
+		late += f.Packets
+	}
+	st.heading("packets that tried to leave the site: 0 (late ones of broken connections to Services: %d)", late)
+	return nil
 }
 
 // gap takes the power from a master and tells when the API failed to answer a

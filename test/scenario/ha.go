@@ -43,10 +43,13 @@ func HA(ctx context.Context, out io.Writer) (err error) {
 	if err := site.secondRun(ctx, st, &figures); err != nil {
 		return err
 	}
+	if err := site.nothingEscaped(ctx, st); err != nil {
+		return err
+	}
 	if err := site.outlivesAMaster(ctx, st, spare); err != nil {
 		return err
 	}
-	return site.nothingEscaped(ctx, st)
+	return site.onlyServicesEscaped(ctx, st)
 }
 
 // everyMasterCounts checks that each master has an etcd member, serves the

@@ -12,9 +12,10 @@ import (
 )
 
 // Resume kills the installer with SIGKILL again and again, each time further
-// on; the same command must then finish, and find nothing to change after
-// that. It logs in by password as a user with sudo, as many sites have it. At
-// the end a reset is killed too.
+// on, pulls the network cable of a host and takes the power from it; the same
+// command must then finish, and find nothing to change after that. It logs in by
+// password as a user with sudo, as many sites have it. At the end a reset is
+// killed too.
 func Resume(ctx context.Context, out io.Writer) (err error) {
 	st := newStory(out)
 	site, err := buildAndOpen(ctx, st, 1, 1)
@@ -27,7 +28,22 @@ func Resume(ctx context.Context, out io.Writer) (err error) {
 	}
 	install := append([]string{"--masters", addresses(site.Masters), "--nodes", addresses(site.Nodes), "-u", "ops"}, siteFlags()...)
 	st.heading("sealinstall, killed every few seconds")
-	for _, after := range []time.Duration{2, 4, 6, 8, 11, 14, 17, 20} {
+	for _, after := range []time.Duration{2, 4, 6, 8, 10} {
+		if err := site.killed(ctx, st, after*time.Second, install...); err != nil {
+			return err
+		}
+	}
+	node := site.Nodes[0]
+	if err := site.disturbed(ctx, st, "the network of "+node.Name+" is unplugged", 3*time.Second, node.Unplug, node.Plug, install...); err != nil {
+		return err
+	}
+	if err := site.killed(ctx, st, 12*time.Second, install...); err != nil {
+		return err
+	}
+	if err := site.disturbed(ctx, st, node.Name+" loses its power", 5*time.Second, node.PowerOff, node.PowerOn, install...); err != nil {
+		return err
+	}
+	for _, after := range []time.Duration{14, 17, 20} {
 		if err := site.killed(ctx, st, after*time.Second, install...); err != nil {
 			return err
 		}
@@ -80,6 +96,41 @@ func (s *Site) killed(ctx context.Context, st *story, after time.Duration, args 
 	}
 	st.say("killed after %-4s in: %s", after, strings.TrimSpace(last))
 	return nil
+}
+
+// disturbed does something to a host while sealinstall runs, and mends it when
+// sealinstall has ended. The run may fail, but must end, and must not be the
+// operator's fault.
+func (s *Site) disturbed(ctx context.Context, st *story, what string, after time.Duration, disturb, mend func(context.Context) error, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	type outcome struct {
+		res testbed.Result
+		err error
+	}
+	ended := make(chan outcome, 1)
+	start := time.Now()
+	go func() {
+		res, err := s.withPassword(ctx, args, "/root/sealinstall")
+		ended <- outcome{res, err}
+	}()
+	select {
+	case o := <-ended:
+		return fmt.Errorf("it ended before %s: %w\n%s", what, o.err, o.res.Stderr)
+	case <-time.After(after):
+	}
+	if err := disturb(ctx); err != nil {
+		return err
+	}
+	o := <-ended
+	st.say("%s after %s: ended after %.1f s with status %d", what, after, time.Since(start).Seconds(), o.res.Code)
+	if o.err != nil {
+		st.say("%s", strings.TrimSpace(o.res.Stderr))
+	}
+	if o.res.Code == 2 || ctx.Err() != nil {
+		return fmt.Errorf("%s: %w\n%s", what, errors.Join(o.err, ctx.Err()), o.res.Stderr)
+	}
+	return mend(ctx)
 }
 
 func (s *Site) finish(ctx context.Context, st *story, args ...string) error {

@@ -29,6 +29,7 @@ func All() []Scenario {
 		{"install", "one master and one node, twice, and back", Install},
 		{"ha", "three masters and one node; the first master dies, another goes on", HA},
 		{"resume", "killed again and again, then left alone", Resume},
+		{"bare", "an installation beside the bare commands of kubeadm", Bare},
 		{"badinput", "what an operator gets wrong, and what it says", BadInput},
 	}
 }

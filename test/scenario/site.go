@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,7 +93,7 @@ func openSite(ctx context.Context, st *story, b Built, masters, nodes int) (*Sit
 	if err != nil {
 		return nil, fmt.Errorf("boot the hosts: %w", err)
 	}
-	site := &Site{Bed: bed, Masters: bed.Hosts[:masters], Nodes: bed.Hosts[masters:], built: b}
+	site := &Site{Bed: bed, Masters: slices.Clone(bed.Hosts[:masters]), Nodes: slices.Clone(bed.Hosts[masters:]), built: b}
 	if err := site.carryIn(ctx, st, b); err != nil {
 		return nil, errors.Join(err, bed.Close())
 	}
