@@ -32,7 +32,8 @@ type HostsEntry struct {
 type ScriptRequest struct {
 	Dir  string            `json:"dir,omitempty"`
 	Line string            `json:"line"`
-	Env  map[string]string `json:"env,omitempty"` // on top of the agent's own environment
+	Env  map[string]string `json:"env,omitempty"`  // on top of the agent's own environment
+	Then []File            `json:"then,omitempty"` // made as asked once the script has ended with status 0: the record of it
 }
 
 // ExecRequest is a program to run.
@@ -42,6 +43,7 @@ type ExecRequest struct {
 	Dir            string            `json:"dir,omitempty"`
 	Stdin          []byte            `json:"stdin,omitempty"`
 	TimeoutSeconds int               `json:"timeoutSeconds,omitempty"` // 0 means none
+	Then           []File            `json:"then,omitempty"`           // as for a script
 }
 
 // ExecResult is how the program ended. Stdout and Stderr hold at most 8 MiB each, the end of what was written.

@@ -31,7 +31,7 @@ func (q careRequest) description() string {
 
 // careStart runs a program as a transient unit of systemd, which outlives the agent and is started
 // again when it ends. One that runs with other arguments is replaced.
-func careStart(ctx context.Context, q careRequest, out *answers) (any, error) {
+func (m machine) careStart(ctx context.Context, q careRequest, out *answers) (any, error) {
 	unit, err := q.unitName()
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func careStart(ctx context.Context, q careRequest, out *answers) (any, error) {
 	if len(q.Argv) == 0 {
 		return nil, &Error{Code: CodeRefused, Message: "start " + unit + ": no program"}
 	}
-	show, err := systemctl(ctx, out, "show", "-p", "ActiveState", "-p", "Description", unit)
+	show, err := m.systemctl(ctx, out, "show", "-p", "ActiveState", "-p", "Description", unit)
 	if err != nil {
 		return nil, err
 	}
@@ -47,14 +47,14 @@ func careStart(ctx context.Context, q careRequest, out *answers) (any, error) {
 	if strings.Contains(state, "ActiveState=active") && strings.Contains(state, "Description="+q.description()) {
 		return struct{}{}, nil
 	}
-	if err := careEnd(ctx, unit, out); err != nil {
+	if err := m.careEnd(ctx, unit, out); err != nil {
 		return nil, err
 	}
 	argv := append([]string{
 		"systemd-run", "--unit=" + unit, "--collect", "--quiet", "--description=" + q.description(),
 		"-p", "Restart=always", "-p", "RestartSec=1", "--",
 	}, q.Argv...)
-	res, err := command(ctx, out, argv...)
+	res, err := m.command(ctx, out, argv...)
 	if err != nil {
 		return nil, err
 	}
@@ -65,23 +65,23 @@ func careStart(ctx context.Context, q careRequest, out *answers) (any, error) {
 }
 
 // careStop ends the unit. One that is not there is fine.
-func careStop(ctx context.Context, q careRequest, out *answers) (any, error) {
+func (m machine) careStop(ctx context.Context, q careRequest, out *answers) (any, error) {
 	unit, err := q.unitName()
 	if err != nil {
 		return nil, err
 	}
-	return struct{}{}, careEnd(ctx, unit, out)
+	return struct{}{}, m.careEnd(ctx, unit, out)
 }
 
-func careEnd(ctx context.Context, unit string, out *answers) error {
-	show, err := systemctl(ctx, out, "show", "-p", "LoadState", unit)
+func (m machine) careEnd(ctx context.Context, unit string, out *answers) error {
+	show, err := m.systemctl(ctx, out, "show", "-p", "LoadState", unit)
 	if err != nil {
 		return err
 	}
 	if strings.Contains(string(show.Stdout), "LoadState=not-found") {
 		return nil
 	}
-	res, err := systemctl(ctx, out, "stop", unit)
+	res, err := m.systemctl(ctx, out, "stop", unit)
 	if err != nil {
 		return err
 	}
@@ -89,18 +89,14 @@ func careEnd(ctx context.Context, unit string, out *answers) error {
 		return fmt.Errorf("stop %s: %s", unit, strings.TrimSpace(string(res.Stderr)))
 	}
 	// A unit that failed stays known, and its name taken, until this.
-	_, err = systemctl(ctx, out, "reset-failed", unit)
+	_, err = m.systemctl(ctx, out, "reset-failed", unit)
 	return err
 }
 
-func systemctl(ctx context.Context, out *answers, args ...string) (ExecResult, error) {
-	return command(ctx, out, append([]string{"systemctl"}, args...)...)
+func (m machine) systemctl(ctx context.Context, out *answers, args ...string) (ExecResult, error) {
+	return m.command(ctx, out, append([]string{"systemctl"}, args...)...)
 }
 
-func command(ctx context.Context, out *answers, argv ...string) (ExecResult, error) {
-	res, err := runExec(ctx, execMessage{ExecRequest: ExecRequest{Argv: argv, TimeoutSeconds: 60}}, out)
-	if err != nil {
-		return ExecResult{}, err
-	}
-	return res.(ExecResult), nil
+func (m machine) command(ctx context.Context, out *answers, argv ...string) (ExecResult, error) {
+	return m.program(ctx, execMessage{ExecRequest: ExecRequest{Argv: argv, TimeoutSeconds: 60}}, out)
 }

@@ -21,12 +21,12 @@ type execMessage struct {
 }
 
 // runExec runs a program and keeps what it writes.
-func runExec(ctx context.Context, q execMessage, out *answers) (any, error) {
+func runExec(ctx context.Context, q execMessage, out *answers) (ExecResult, error) {
 	if len(q.Argv) == 0 {
-		return nil, &Error{Code: CodeRefused, Message: "run: no program"}
+		return ExecResult{}, &Error{Code: CodeRefused, Message: "run: no program"}
 	}
 	if err := checkEnv(q.Env); err != nil {
-		return nil, err
+		return ExecResult{}, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -38,7 +38,7 @@ func runExec(ctx context.Context, q execMessage, out *answers) (any, error) {
 	env := childEnv(os.Environ(), q.Env)
 	program, err := findIn(q.Argv[0], envValue(env, "PATH"))
 	if err != nil {
-		return nil, startError(q.Argv, q.Dir, err)
+		return ExecResult{}, startError(q.Argv, q.Dir, err)
 	}
 	cmd := exec.Command(program, q.Argv[1:]...)
 	cmd.Args[0] = q.Argv[0]
@@ -50,7 +50,7 @@ func runExec(ctx context.Context, q execMessage, out *answers) (any, error) {
 	var readers, writers [2]*os.File
 	for i := range captures {
 		if readers[i], writers[i], err = os.Pipe(); err != nil {
-			return nil, fmt.Errorf("run %s: %w", q.Argv[0], err)
+			return ExecResult{}, fmt.Errorf("run %s: %w", q.Argv[0], err)
 		}
 		captures[i] = &capture{log: &lines{send: func(string) error { return nil }}}
 		if q.Log {
@@ -63,7 +63,7 @@ func runExec(ctx context.Context, q execMessage, out *answers) (any, error) {
 	if err != nil {
 		readers[0].Close()
 		readers[1].Close()
-		return nil, startError(q.Argv, q.Dir, err)
+		return ExecResult{}, startError(q.Argv, q.Dir, err)
 	}
 	read := make(chan struct{}, len(captures))
 	for i := range captures {
@@ -78,7 +78,7 @@ func runExec(ctx context.Context, q execMessage, out *answers) (any, error) {
 	<-read
 	<-read
 	if err != nil {
-		return nil, err
+		return ExecResult{}, err
 	}
 	captures[0].trim()
 	captures[1].trim()

@@ -65,13 +65,13 @@ func (m machine) writeFile(f File) (bool, error) {
 		if err := makeParents(name); err != nil {
 			return false, fmt.Errorf("write %s: %w", f.Path, err)
 		}
-		return true, atomicWrite(name, mode, f.Content, nil)
+		return true, m.replace(f.Path, name, mode, f.Content, nil)
 	case err != nil:
 		return false, fmt.Errorf("write %s: %w", f.Path, err)
 	case info.IsDir():
 		return false, &Error{Code: CodeRefused, Message: "write " + f.Path + ": it is a directory"}
 	case !info.Mode().IsRegular():
-		return true, atomicWrite(name, mode, f.Content, nil)
+		return true, m.replace(f.Path, name, mode, f.Content, nil)
 	}
 	if info.Size() == int64(len(f.Content)) {
 		have, err := os.ReadFile(name)
@@ -82,10 +82,10 @@ func (m machine) writeFile(f File) (bool, error) {
 			if info.Mode() == mode {
 				return false, nil
 			}
-			return true, os.Chmod(name, mode)
+			return true, m.change(f.Path, func() error { return os.Chmod(name, mode) })
 		}
 	}
-	return true, atomicWrite(name, mode, f.Content, info)
+	return true, m.replace(f.Path, name, mode, f.Content, info)
 }
 
 func (m machine) removeFile(f File) (bool, error) {
@@ -99,7 +99,7 @@ func (m machine) removeFile(f File) (bool, error) {
 	case info.IsDir():
 		return false, &Error{Code: CodeRefused, Message: "remove " + f.Path + ": it is a directory"}
 	}
-	if err := os.Remove(name); err != nil {
+	if err := m.change(f.Path, func() error { return os.Remove(name) }); err != nil {
 		return false, fmt.Errorf("remove file: %w", err)
 	}
 	return true, syncDir(filepath.Dir(name))

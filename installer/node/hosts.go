@@ -45,24 +45,24 @@ func (m machine) setHosts(_ context.Context, q hostsRequest, _ *answers) (any, e
 	if after == string(text) {
 		return hostsResult{}, nil
 	}
-	if err := replaceHosts(name, []byte(after)); err != nil {
+	if err := m.replaceHosts(name, []byte(after)); err != nil {
 		return nil, fmt.Errorf("edit hosts file: %w", err)
 	}
 	return hostsResult{Changed: true}, nil
 }
 
-func replaceHosts(name string, text []byte) error {
+func (m machine) replaceHosts(name string, text []byte) error {
 	info, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := makeParents(name); err != nil {
 			return err
 		}
-		return atomicWrite(name, defaultMode, text, nil)
+		return m.replace(hostsPath, name, defaultMode, text, nil)
 	}
 	if err != nil {
 		return err
 	}
-	err = atomicWrite(name, info.Mode(), text, info)
+	err = m.replace(hostsPath, name, info.Mode(), text, info)
 	// A container's hosts file is a mount of its own, which no rename can replace. It is written in
 	// place: a crash in that moment can leave it cut, which an atomic change is not possible to avoid there.
 	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EXDEV) {

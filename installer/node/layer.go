@@ -31,6 +31,8 @@ type layer struct {
 	exclude []string
 	own     map[string]bool // what this layer put there: its whiteouts are about lower layers only
 	dirs    []dirTime
+	machine machine // is told of each entry, as a file of dir
+	dir     string
 }
 
 type dirTime struct {
@@ -50,7 +52,7 @@ func (l *layer) apply(r io.Reader) error {
 		}
 		name, skip, err := l.place(h)
 		if err == nil && !skip {
-			err = l.entry(name, h, tr)
+			err = l.machine.change(path.Join(l.dir, name), func() error { return l.entry(name, h, tr) })
 		}
 		if err != nil {
 			return fmt.Errorf("entry %q: %w", h.Name, err)

@@ -70,27 +70,26 @@ const (
 	verbCareStop   = "care-stop"
 )
 
-func verbs() map[string]verb {
-	m := machine{}
+func (m machine) verbs() map[string]verb {
 	return map[string]verb{
-		verbFacts:      plain(verbFacts, m.facts),
+		verbFacts:      plain(verbFacts, m.look),
 		verbWriteFiles: plain(verbWriteFiles, m.writeFiles),
 		verbReadFiles:  plain(verbReadFiles, m.readFiles),
 		verbHosts:      plain(verbHosts, m.setHosts),
-		verbScript:     plain(verbScript, runScript),
-		verbExec:       plain(verbExec, runExec),
-		verbUnpack:     streaming(verbUnpack, unpack),
-		verbRegistry:   streaming(verbRegistry, receiveRegistry),
+		verbScript:     plain(verbScript, m.script),
+		verbExec:       plain(verbExec, m.exec),
+		verbUnpack:     streaming(verbUnpack, m.unpack),
+		verbRegistry:   streaming(verbRegistry, m.receiveRegistry),
 		verbRemove:     plain(verbRemove, m.remove),
-		verbCareStart:  plain(verbCareStart, careStart),
-		verbCareStop:   plain(verbCareStop, careStop),
+		verbCareStart:  plain(verbCareStart, m.careStart),
+		verbCareStop:   plain(verbCareStop, m.careStop),
 	}
 }
 
 // Verbs gives the names of all verbs, sorted.
 func Verbs() []string {
 	var names []string
-	for name := range verbs() {
+	for name := range (machine{}).verbs() {
 		names = append(names, name)
 	}
 	slices.Sort(names)
@@ -98,7 +97,10 @@ func Verbs() []string {
 }
 
 // machine is where the files of this host are: an empty root but in tests.
-type machine struct{ root string }
+type machine struct {
+	root string
+	sim  *Simulation // nil on a machine that is one
+}
 
 func (m machine) path(name string) string { return m.root + name }
 
@@ -114,9 +116,12 @@ func Main(ctx context.Context, name string, stdin io.Reader, stdout io.Writer) e
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, unix.SIGPIPE)
 	defer signal.Stop(broken)
+	return serve(ctx, machine{}, name, stdin, stdout)
+}
 
+func serve(ctx context.Context, m machine, name string, stdin io.Reader, stdout io.Writer) error {
 	out := &answers{w: stdout}
-	result, err := dispatch(ctx, name, stdin, out)
+	result, err := m.dispatch(ctx, name, stdin, out)
 	switch {
 	case errors.Is(err, errAnsweredInBand):
 		return errors.Unwrap(err)
@@ -129,8 +134,8 @@ func Main(ctx context.Context, name string, stdin io.Reader, stdout io.Writer) e
 	return out.result(result)
 }
 
-func dispatch(ctx context.Context, name string, stdin io.Reader, out *answers) (any, error) {
-	do, ok := verbs()[name]
+func (m machine) dispatch(ctx context.Context, name string, stdin io.Reader, out *answers) (any, error) {
+	do, ok := m.verbs()[name]
 	if !ok {
 		return nil, skew(fmt.Errorf("no verb %q; there are: %s", name, strings.Join(Verbs(), ", ")))
 	}

@@ -21,8 +21,15 @@ func checkPath(name string) error {
 	return nil
 }
 
+// replace is atomicWrite of the file that this machine calls by the first name.
+func (m machine) replace(own, name string, mode os.FileMode, content []byte, like os.FileInfo) error {
+	return m.change(own, func() error {
+		return atomicWrite(name, mode, content, like, func() error { return m.tell(own, Staged) })
+	})
+}
+
 // atomicWrite puts content under name in one step: temporary file in the same directory, synced, renamed.
-func atomicWrite(name string, mode os.FileMode, content []byte, like os.FileInfo) error {
+func atomicWrite(name string, mode os.FileMode, content []byte, like os.FileInfo, staged func() error) error {
 	dir := filepath.Dir(name)
 	temp, err := os.CreateTemp(dir, ".sealinstall-")
 	if err != nil {
@@ -38,6 +45,9 @@ func atomicWrite(name string, mode os.FileMode, content []byte, like os.FileInfo
 	}
 	if err := errors.Join(temp.Chmod(mode), temp.Sync(), temp.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
+	}
+	if err := staged(); err != nil {
+		return err
 	}
 	if err := os.Rename(temp.Name(), name); err != nil {
 		return err

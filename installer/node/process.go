@@ -57,6 +57,11 @@ func (p *process) wait(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
+	select {
+	case <-p.ended: // just before: it did all it had to
+		return nil
+	default:
+	}
 	group := -p.cmd.Process.Pid
 	unix.Kill(group, unix.SIGTERM)
 	select {

@@ -34,9 +34,9 @@ const (
 
 // claimRegistry marks root as made by this cluster, unless a registry's tree is there already: filled, one's own tree
 // looks like anybody's, so it has to be told before the first blob.
-func claimRegistry(root string) error {
-	mark := filepath.Join(root, registryMark)
-	for _, name := range []string{filepath.Join(root, registryTree), mark} {
+func (m machine) claimRegistry(root string) error {
+	mark := m.path(filepath.Join(root, registryMark))
+	for _, name := range []string{m.path(filepath.Join(root, registryTree)), mark} {
 		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -44,21 +44,21 @@ func claimRegistry(root string) error {
 	if err := makeParents(mark); err != nil {
 		return err
 	}
-	return atomicWrite(mark, defaultMode, []byte(markText), nil)
+	return m.replace(filepath.Join(root, registryMark), mark, defaultMode, []byte(markText), nil)
 }
 
 // receiveRegistry gives stdin and stdout to the registry's own protocol.
-func receiveRegistry(ctx context.Context, q receiveRequest, c *call) (any, error) {
+func (m machine) receiveRegistry(ctx context.Context, q receiveRequest, c *call) (any, error) {
 	if err := checkPath(q.Root); err != nil {
 		return nil, err
 	}
-	if err := claimRegistry(q.Root); err != nil {
+	if err := m.claimRegistry(q.Root); err != nil {
 		return nil, fmt.Errorf("mark registry %s as this cluster's: %w", q.Root, err)
 	}
 	if err := c.out.stream(true); err != nil {
 		return nil, err
 	}
-	_, err := registry.OpenStore(q.Root).Receive(ctx, &duplexReader{c.in, c.end}, c.out.w)
+	_, err := registry.OpenStore(m.path(q.Root)).Receive(ctx, &duplexReader{c.in, c.end}, c.out.w)
 	if err != nil {
 		return nil, &inBand{fmt.Errorf("fill registry: %w", err)}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,7 +34,7 @@ func (m machine) remove(ctx context.Context, q removeRequest, _ *answers) (any, 
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if err := os.RemoveAll(m.path(t)); err != nil {
+		if err := m.removeAll(t); err != nil {
 			return nil, fmt.Errorf("remove: %w", err)
 		}
 	}

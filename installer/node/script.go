@@ -19,18 +19,18 @@ type scriptResult struct {
 }
 
 // runScript runs shell text with bash, and passes on each line of its output as it comes.
-func runScript(ctx context.Context, q ScriptRequest, out *answers) (any, error) {
+func runScript(ctx context.Context, q ScriptRequest, out *answers) (scriptResult, error) {
 	if err := checkEnv(q.Env); err != nil {
-		return nil, err
+		return scriptResult{}, err
 	}
 	env := childEnv(os.Environ(), q.Env)
 	bash, err := findIn("bash", envValue(env, "PATH"))
 	if err != nil {
-		return nil, startError([]string{"bash"}, "", err)
+		return scriptResult{}, startError([]string{"bash"}, "", err)
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, fmt.Errorf("run script: %w", err)
+		return scriptResult{}, fmt.Errorf("run script: %w", err)
 	}
 	cmd := exec.Command(bash, "-c", q.Line)
 	cmd.Dir, cmd.Env = q.Dir, env
@@ -40,7 +40,7 @@ func runScript(ctx context.Context, q ScriptRequest, out *answers) (any, error) 
 	w.Close()
 	if err != nil {
 		r.Close()
-		return nil, startError([]string{"bash"}, q.Dir, err)
+		return scriptResult{}, startError([]string{"bash"}, q.Dir, err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -55,10 +55,10 @@ func runScript(ctx context.Context, q ScriptRequest, out *answers) (any, error) 
 	err = p.wait(ctx)
 	<-read
 	if err != nil {
-		return nil, err
+		return scriptResult{}, err
 	}
 	if err := log.flush(); err != nil {
-		return nil, err
+		return scriptResult{}, err
 	}
 	return scriptResult{Code: p.code(), Tail: log.tail}, nil
 }

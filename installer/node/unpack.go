@@ -25,14 +25,14 @@ const maxWindow = 128 << 20
 
 // unpack applies a layer to a directory. It answers first whether it wants the bytes: a layer that the
 // directory has, with the same parts excluded, is not read again.
-func unpack(ctx context.Context, q UnpackRequest, c *call) (any, error) {
+func (m machine) unpack(ctx context.Context, q UnpackRequest, c *call) (any, error) {
 	if err := q.check(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(q.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(m.path(q.Dir), 0o755); err != nil {
 		return nil, fmt.Errorf("unpack: %w", err)
 	}
-	root, err := os.OpenRoot(q.Dir)
+	root, err := os.OpenRoot(m.path(q.Dir))
 	if err != nil {
 		return nil, fmt.Errorf("unpack: %w", err)
 	}
@@ -50,13 +50,13 @@ func unpack(ctx context.Context, q UnpackRequest, c *call) (any, error) {
 	defer stage.close()
 	// An end of the context (a signal) shows between two chunks; the chunks end when the installer does.
 	in := &contextReader{ctx, &chunkReader{r: c.in}}
-	if err := q.apply(in, root, stage); err != nil {
+	if err := q.apply(m, in, root, stage); err != nil {
 		if errors.Is(err, errCut) {
 			return nil, errCut
 		}
 		return nil, fmt.Errorf("unpack %s into %s: %w", q.Digest, q.Dir, err)
 	}
-	return struct{}{}, q.mark(root, stage)
+	return struct{}{}, m.change(path.Join(q.Dir, q.markName()), func() error { return q.mark(root, stage) })
 }
 
 func (q UnpackRequest) check() error {
@@ -75,7 +75,7 @@ func (q UnpackRequest) check() error {
 }
 
 // apply reads the whole stream: also what follows the archive's end is part of the digest.
-func (q UnpackRequest) apply(in io.Reader, root *os.Root, stage *stage) error {
+func (q UnpackRequest) apply(m machine, in io.Reader, root *os.Root, stage *stage) error {
 	tar, closeTar, err := decode(q.Format, in)
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (q UnpackRequest) apply(in io.Reader, root *os.Root, stage *stage) error {
 	counted := &counter{r: io.TeeReader(tar, verifier), limit: q.Size}
 	// The archive's reader asks for 512 bytes at a time.
 	buffered := bufio.NewReaderSize(counted, 256<<10)
-	l := &layer{root: root, stage: stage, exclude: q.Exclude, own: map[string]bool{}}
+	l := &layer{root: root, stage: stage, exclude: q.Exclude, own: map[string]bool{}, machine: m, dir: q.Dir}
 	if err := l.apply(buffered); err != nil {
 		return err
 	}
