@@ -253,6 +253,14 @@ func (ix *index) blobs() (map[digest.Digest]int, error) {
 	return m, nil
 }
 
+func (ix *index) expected() Inventory {
+	v := make(Inventory, len(ix.Expected))
+	for _, e := range ix.Expected {
+		v[e.Digest] = e.Size
+	}
+	return v
+}
+
 // sameHead tells whether the head and the index speak of the same file.
 func (ix *index) sameHead(h head) bool {
 	return ix.Stub.Size == h.stubSize && ix.PartSize == h.partSize && ix.Stub.Digest == sumDigest(bytes.Clone(h.stubSum[:]))

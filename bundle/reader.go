@@ -27,6 +27,8 @@ type Reader struct {
 	chunks  sync.Pool // *[chunkSize]byte
 	frames  sync.Pool // *frameBuffers
 	known   knownUnits
+
+	expected Inventory
 }
 
 // BlobInfo is where a blob lies.
@@ -75,6 +77,7 @@ func Open(r io.ReaderAt, size int64) (*Reader, error) {
 	}
 	return &Reader{
 		r: r, size: size, start: start, trailer: t, index: ix, blobs: blobs, decoder: dec, known: newKnownUnits(ix),
+		expected: ix.expected(),
 	}, nil
 }
 
@@ -225,6 +228,12 @@ func (r *Reader) FormatVersion() int { return int(r.trailer.version) }
 
 // Expected lists the blobs that images need and the site is to have already.
 func (r *Reader) Expected() []Expected { return slices.Clone(r.index.Expected) }
+
+// Expects tells whether the blob is one of these, and its size in bytes.
+func (r *Reader) Expects(d digest.Digest) (size int64, ok bool) {
+	size, ok = r.expected[d]
+	return size, ok
+}
 
 // Stub is the executable in front of the payload; its bytes are not checked.
 func (r *Reader) Stub() *io.SectionReader { return io.NewSectionReader(r.r, 0, r.start) }

@@ -97,8 +97,10 @@ func (e *SimulationError) orNil() error {
 type inBundle struct{ *bundle.Reader }
 
 func (s inBundle) Stat(d digest.Digest) (int64, bool) {
-	info, ok := s.Reader.Stat(d)
-	return info.Size, ok
+	if info, ok := s.Reader.Stat(d); ok {
+		return info.Size, true
+	}
+	return s.Expects(d) // at the site
 }
 
 func (s inBundle) BlobAt(d digest.Digest) (registry.BlobReader, error) { return s.Reader.BlobAt(d) }

@@ -28,8 +28,9 @@ func (e *StubError) Error() string {
 
 // installer is the executable that goes in front of a bundle.
 type installer struct {
-	path string
-	data []byte
+	platform string
+	path     string
+	data     []byte
 }
 
 func (i installer) open() io.Reader { return bytes.NewReader(i.data) }

@@ -31,9 +31,10 @@ const buildExample = `  # a rootfs image alone, kept in the store
 
 // buildOptions are the flags of the root command.
 type buildOptions struct {
-	name, file, output, stub, platform string
-	with, buildArgs, labels, env       []string
-	verify, ignoreScanErrors           bool
+	name, file, output, platform string
+	with, buildArgs, labels, env []string
+	ignoreScanErrors             bool
+	bundle                       bundleFlags
 }
 
 func (a *app) buildCommand() *cobra.Command {
@@ -66,15 +67,9 @@ func (a *app) buildCommand() *cobra.Command {
 	f.StringArrayVar(&o.env, "env", nil, "KEY=VALUE to set as a default of the image's environment (repeatable)")
 	f.StringVar(&o.platform, "platform", "", "OS/ARCH of the image and of what it needs (default linux and this machine's)")
 	f.BoolVar(&o.ignoreScanErrors, "ignore-scan-errors", false, "go on when a chart or manifest cannot be searched for images")
-	stubFlags(c, &o.stub, &o.verify)
+	o.bundle.register(c)
 	a.registryFlags(c)
 	return c
-}
-
-// stubFlags are for the verbs that write a bundle.
-func stubFlags(c *cobra.Command, stub *string, verify *bool) {
-	c.Flags().StringVar(stub, "stub", "", "installer to put in front (default: the sealinstall shipped beside sealbuild)")
-	c.Flags().BoolVar(verify, "verify", true, "read the finished bundle once more and check every byte")
 }
 
 func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
@@ -101,6 +96,10 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 	platform, err := assemble.ParsePlatform(o.platform)
 	if err != nil {
 		return &usageError{err}
+	}
+	request, err := o.bundle.request(c.Context())
+	if err != nil {
+		return err
 	}
 	// Files of other owners than this user's can only be made in a user
 	// namespace; root needs none.
@@ -137,9 +136,8 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 	if o.output == "none" {
 		return nil
 	}
-	return a.write(c, b, assemble.BundleRequest{
-		Images: append(o.with, rec.Name), Output: o.output, Stub: o.stub, NoVerify: !o.verify,
-	})
+	request.Images, request.Output = append(o.with, rec.Name), o.output
+	return a.write(c, b, request)
 }
 
 // write makes a bundle and says where it is.
@@ -148,7 +146,10 @@ func (a *app) write(c *cobra.Command, b *assemble.Builder, r assemble.BundleRequ
 	if err != nil {
 		return err
 	}
-	a.progress.say("wrote %s: %s, %d images in %d blobs", w.Path, humanize.IBytes(uint64(w.Summary.Size)), len(w.Images), w.Summary.Blobs)
+	a.progress.say("wrote %s: %s, %d images in %d blobs", strings.Join(w.Parts, ", "), humanize.IBytes(uint64(w.Summary.Size)), len(w.Images), w.Summary.Blobs)
+	if w.Left > 0 {
+		a.progress.say("left out %d blobs, %s, that the site is said to have", w.Left, humanize.IBytes(uint64(w.Saved)))
+	}
 	return nil
 }
 

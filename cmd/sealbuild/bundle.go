@@ -2,22 +2,26 @@ package main
 
 import (
 	"github.com/spf13/cobra"
-
-	"github.com/sealbuild/sealbuild/bundle/assemble"
 )
 
 func (a *app) bundleCommand() *cobra.Command {
-	var output, stub string
-	var verify bool
+	var output string
+	var flags bundleFlags
 	c := &cobra.Command{
 		Use:   "bundle IMAGE... [-o FILE]",
 		Short: "Write a bundle of cluster images that are in the store",
 		Long: `Write one self-extracting file that holds the given cluster images and every
 container image they need. The rootfs image goes first; the others keep their
 order, which is the order in which they are installed.`,
-		Example: `  sealbuild bundle kubernetes:v1.36.3 flannel:v0.28.4 shop:1.2 -o site.run`,
-		Args:    args(1, -1, "one or more IMAGE names"),
+		Example: `  sealbuild bundle kubernetes:v1.36.3 flannel:v0.28.4 shop:1.2 -o site.run
+  # signed, in files that fit on a FAT32 stick, without what the site has
+  sealbuild bundle shop:1.3 --sign ~/.ssh/id_ed25519 --split 4095MiB --base site.run -o update.run`,
+		Args: args(1, -1, "one or more IMAGE names"),
 		RunE: func(c *cobra.Command, images []string) error {
+			request, err := flags.request(c.Context())
+			if err != nil {
+				return err
+			}
 			s, err := a.openStore()
 			if err != nil {
 				return err
@@ -27,11 +31,12 @@ order, which is the order in which they are installed.`,
 			if err != nil {
 				return err
 			}
-			return a.write(c, b, assemble.BundleRequest{Images: images, Output: output, Stub: stub, NoVerify: !verify})
+			request.Images, request.Output = images, output
+			return a.write(c, b, request)
 		},
 	}
 	a.tlsVerify = true
 	c.Flags().StringVarP(&output, "output", "o", "./sealinstall", "bundle to write")
-	stubFlags(c, &stub, &verify)
+	flags.register(c)
 	return c
 }

@@ -1,0 +1,156 @@
+package assemble
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/bundle/assemble/sbom"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+)
+
+// Names of the documents in a bundle.
+const (
+	LockName = "lock.json"
+	SBOMName = "sbom.cdx.json"
+)
+
+// Lock says which image was resolved to which digest, and where it was named.
+// It is the lock.json of a bundle; the JSON names are a promise.
+type Lock struct {
+	Version    int              `json:"version"` // 1
+	Images     []LockedImage    `json:"images"`
+	Unresolved []LockedMentions `json:"unresolved,omitempty"` // suspected references that do not exist
+}
+
+// LockedImage is one image with everything that names it.
+type LockedImage struct {
+	Name      string        `json:"name"`
+	Digest    digest.Digest `json:"digest"`
+	MediaType string        `json:"mediaType"`
+	Platforms []string      `json:"platforms"`
+	Size      int64         `json:"size"` // bytes of every blob it reaches
+	Kind      bundle.Kind   `json:"kind"`
+	Type      string        `json:"type,omitempty"` // of a cluster image
+	Bases     []LockedBase  `json:"bases,omitempty"`
+	Sources   []LockedPlace `json:"sources,omitempty"` // of a container image
+}
+
+// LockedBase is an image that a Kubefile builds on.
+type LockedBase struct {
+	Name   string `json:"name"`
+	Digest string `json:"digest"`
+}
+
+// LockedMentions is a reference and where it stands.
+type LockedMentions struct {
+	Name    string        `json:"name"`
+	Sources []LockedPlace `json:"sources"`
+}
+
+// LockedPlace is a line of a cluster image's context.
+type LockedPlace struct {
+	Image     string `json:"image"` // the cluster image
+	File      string `json:"file,omitempty"`
+	Line      int    `json:"line,omitempty"` // 1-based
+	Certainty string `json:"certainty,omitempty"`
+}
+
+type document struct {
+	name    string
+	content []byte
+}
+
+// documents makes the lock and the bill of materials.
+func (b *Builder) documents(records []store.Record, images []bundle.Image) ([]document, error) {
+	lock := makeLock(records, images)
+	text, err := json.MarshalIndent(lock, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("write the lock: %w", err)
+	}
+	var components []sbom.Image
+	for _, i := range lock.Images {
+		c := sbom.Image{Name: i.Name, Digest: i.Digest, MediaType: i.MediaType, Platforms: i.Platforms, Kind: string(i.Kind), Type: i.Type, Labels: b.labels(i)}
+		for _, s := range i.Sources {
+			c.NeededBy = append(c.NeededBy, s.Image)
+		}
+		components = append(components, c)
+	}
+	bill, err := sbom.CycloneDX(components, b.Epoch)
+	if err != nil {
+		return nil, fmt.Errorf("write the bill of materials: %w", err)
+	}
+	return []document{{LockName, append(text, '\n')}, {SBOMName, bill}}, nil
+}
+
+func makeLock(records []store.Record, images []bundle.Image) Lock {
+	lock := Lock{Version: 1}
+	for _, i := range images {
+		l := LockedImage{
+			Name: i.Name, Digest: i.Digest, MediaType: i.MediaType, Platforms: i.Platforms, Size: i.Size, Kind: i.Kind, Type: i.ClusterType,
+		}
+		for _, r := range records {
+			if i.Kind == bundle.KindCluster && r.Name == i.Name {
+				for _, in := range r.Inputs {
+					if in.Kind == "base" {
+						l.Bases = append(l.Bases, LockedBase{in.Name, in.Value})
+					}
+				}
+			}
+			for _, p := range r.Images {
+				if i.Kind == bundle.KindImage && p.Ref == i.Name {
+					l.Sources = append(l.Sources, place(r, p.Found))
+				}
+			}
+		}
+		lock.Images = append(lock.Images, l)
+	}
+	for _, r := range records {
+		for _, f := range r.Unresolved {
+			lock.Unresolved = append(lock.Unresolved, LockedMentions{f.Ref, []LockedPlace{place(r, f)}})
+		}
+	}
+	return lock
+}
+
+func place(r store.Record, f store.Found) LockedPlace {
+	return LockedPlace{Image: r.Name, File: f.File, Line: f.Line, Certainty: f.Certainty}
+}
+
+// labels are what an image says of itself, of its first platform. An image that
+// says nothing that can be read has none: the digest tells what it is.
+func (b *Builder) labels(i LockedImage) map[string]string {
+	d := i.Digest
+	for range 4 {
+		raw, err := b.Store.ReadBlob(d, store.MaxManifest)
+		if err != nil {
+			return nil
+		}
+		var m store.Manifest
+		if json.Unmarshal(raw, &m) != nil {
+			return nil
+		}
+		switch {
+		case len(m.Manifests) > 0:
+			d = m.Manifests[0].Digest
+			for _, child := range m.Manifests {
+				if child.Platform != nil && len(i.Platforms) > 0 && store.Platform(*child.Platform) == i.Platforms[0] {
+					d = child.Digest
+				}
+			}
+		case m.Config != nil:
+			raw, err := b.Store.ReadBlob(m.Config.Digest, store.MaxManifest)
+			var config v1.Image
+			if err != nil || json.Unmarshal(raw, &config) != nil {
+				return nil
+			}
+			return config.Config.Labels
+		default:
+			return nil
+		}
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/bundle/assemble"
+)
+
+// passphraseVariable is the environment variable that the passphrase of a
+// signing key is read from.
+const passphraseVariable = "SEALBUILD_SIGN_PASSPHRASE"
+
+// bundleFlags are for the verbs that write a bundle.
+type bundleFlags struct {
+	stub, sign, passphraseFile, split string
+	trust, base, have                 []string
+	verify                            bool
+}
+
+func (o *bundleFlags) register(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&o.stub, "stub", "", "installer to put in front (default: the sealinstall shipped beside sealbuild)")
+	f.BoolVar(&o.verify, "verify", false, "read the finished bundle back from the disk and check every byte")
+	f.StringVar(&o.sign, "sign", "", "sign with this OpenSSH private key; a public key means the one the ssh-agent holds")
+	f.StringVar(&o.passphraseFile, "sign-passphrase-file", "", "file with the key's passphrase (default $"+passphraseVariable+", then a prompt)")
+	f.StringArrayVar(&o.trust, "trust-key", nil, "public key file: the installer takes other payloads (--bundle) only when signed by it (repeatable)")
+	f.StringVar(&o.split, "split", "", "cut the bundle into files of this SIZE, as 4GiB; FAT32 takes 4095MiB")
+	f.StringArrayVar(&o.base, "base", nil, "leave out the images' blobs that this bundle, installed at the site, brought (repeatable)")
+	f.StringArrayVar(&o.have, "have", nil, "leave out the images' blobs in this inventory of the site; of several, what all of them have")
+}
+
+// request reads what the flags name. Keys are opened here: what is missing or
+// asked for comes up before anything takes long.
+func (o *bundleFlags) request(ctx context.Context) (r assemble.BundleRequest, err error) {
+	r.Stub, r.Verify = o.stub, o.verify
+	if o.split != "" {
+		size, err := humanize.ParseBytes(o.split)
+		if err != nil || size > 1<<60 {
+			return r, usagef("--split %q: expected a size, as 4GiB or 700MB", o.split)
+		}
+		if size < bundle.MinPartSize {
+			return r, usagef("--split %s: expected at least %s", o.split, humanize.IBytes(bundle.MinPartSize))
+		}
+		r.PartSize = int64(size)
+	}
+	if o.sign != "" {
+		if r.Signer, err = bundle.LoadSigner(o.sign, o.passphrase); err != nil {
+			return r, fmt.Errorf("--sign: %w", err)
+		}
+	}
+	for _, name := range o.trust {
+		if r.TrustKeys, err = trustLines(r.TrustKeys, name); err != nil {
+			return r, fmt.Errorf("--trust-key: %w", err)
+		}
+	}
+	r.Have, err = o.inventory(ctx)
+	return r, err
+}
+
+func (o *bundleFlags) passphrase() ([]byte, error) {
+	if o.passphraseFile != "" {
+		data, err := os.ReadFile(o.passphraseFile)
+		return []byte(strings.TrimRight(string(data), "\r\n")), err
+	}
+	if secret, ok := os.LookupEnv(passphraseVariable); ok {
+		return []byte(secret), nil
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return nil, fmt.Errorf("it is encrypted, and there is no terminal to ask on: set %s or give --sign-passphrase-file, or give the public key and an ssh-agent", passphraseVariable)
+	}
+	fmt.Fprintf(os.Stderr, "passphrase of %s: ", o.sign)
+	defer fmt.Fprintln(os.Stderr)
+	return term.ReadPassword(int(os.Stdin.Fd()))
+}
+
+// trustLines adds the lines of a file of public keys.
+func trustLines(lines []string, name string) ([]string, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := bundle.ParseTrust(name, data); err != nil {
+		return nil, err
+	}
+	for line := range strings.SplitSeq(string(data), "\n") {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			lines = append(lines, line)
+		}
+	}
+	return lines, nil
+}
+
+// inventory is what the site has: all that the bases brought, and what every
+// inventory lists.
+func (o *bundleFlags) inventory(ctx context.Context) (bundle.Inventory, error) {
+	var have bundle.Inventory
+	for n, name := range o.have {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("--have: %w", err)
+		}
+		v, err := bundle.ReadInventory(name, f)
+		_ = f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("--have: %w", err)
+		}
+		if n > 0 {
+			v = v.And(have)
+		}
+		have = v
+	}
+	for _, name := range o.base {
+		v, err := baseInventory(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("--base: %w", err)
+		}
+		if have == nil {
+			have = bundle.Inventory{}
+		}
+		for d, size := range v {
+			have[d] = size
+		}
+	}
+	return have, nil
+}
+
+func baseInventory(ctx context.Context, name string) (v bundle.Inventory, err error) {
+	f, err := bundle.OpenFile(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return assemble.BaseInventory(ctx, f.Reader)
+}
