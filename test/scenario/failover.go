@@ -64,11 +64,11 @@ func (s *Site) outlivesAMaster(ctx context.Context, st *story, spare *testbed.Ho
 // serviceRange is where the cluster's own virtual addresses lie.
 var serviceRange = netip.MustParsePrefix("10.96.0.0/22")
 
-// onlyServicesEscaped is nothingEscaped for a cluster in which a master died.
-// When connections through a Service broke, the kernel no longer knows some late
-// packets of theirs, does not translate them, and sends them to the Service's own
-// address by the default route. That is so in any cluster, and is told here;
-// packets to any other address fail the test.
+// onlyServicesEscaped is nothingEscaped for a cluster in which hosts come and go.
+// As long as kube-proxy has not yet written its rules on a host, and when the
+// kernel no longer knows a connection that broke, packets to a Service are not
+// translated and take the default route. That is so in any cluster, and is told
+// here; packets to any other address fail the test.
 func (s *Site) onlyServicesEscaped(ctx context.Context, st *story) error {
 	flows, err := s.EscapedFlows(ctx)
 	if err != nil {
@@ -81,7 +81,7 @@ func (s *Site) onlyServicesEscaped(ctx context.Context, st *story) error {
 		}
 		late += f.Packets
 	}
-	st.heading("packets that tried to leave the site: 0 (late ones of broken connections to Services: %d)", late)
+	st.heading("packets that tried to leave the site: 0 (to the cluster's own Services, not translated: %d)", late)
 	return nil
 }
 

@@ -43,7 +43,7 @@ func HA(ctx context.Context, out io.Writer) (err error) {
 	if err := site.secondRun(ctx, st, &figures); err != nil {
 		return err
 	}
-	if err := site.nothingEscaped(ctx, st); err != nil {
+	if err := site.onlyServicesEscaped(ctx, st); err != nil {
 		return err
 	}
 	if err := site.outlivesAMaster(ctx, st, spare); err != nil {
