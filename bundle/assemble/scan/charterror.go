@@ -2,6 +2,7 @@ package scan
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -57,21 +58,14 @@ func (r *chartRun) alsoMissing(m *missingValues, known []problem) []problem {
 	return out
 }
 
-// sourcesOf gives the chart's templates by the names the engine uses, and
-// empties the dropped ones.
-func sourcesOf(ch *chart.Chart, dropped map[string]bool) map[string]*common.File {
+// sourcesOf gives the chart's templates by the names the engine uses.
+func sourcesOf(ch *chart.Chart) map[string]*common.File {
 	out := map[string]*common.File{}
 	for _, t := range ch.Templates {
-		name := ch.ChartFullPath() + "/" + t.Name
-		if dropped[name] {
-			t.Data = nil
-		}
-		out[name] = t
+		out[ch.ChartFullPath()+"/"+t.Name] = t
 	}
 	for _, dep := range ch.Dependencies() {
-		for name, t := range sourcesOf(dep, dropped) {
-			out[name] = t
-		}
+		maps.Copy(out, sourcesOf(dep))
 	}
 	return out
 }

@@ -13,7 +13,6 @@ import (
 	chart "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
-	"helm.sh/helm/v4/pkg/engine"
 )
 
 // chartRun is the work on one chart.
@@ -24,6 +23,7 @@ type chartRun struct {
 	chartName string
 	caps      *common.Capabilities
 	scanned   map[string]bool // streams looked through already
+	off       [][]string      // what the values beside the chart switch off
 }
 
 // inspect checks what Helm checks before it renders; false if there is
@@ -124,17 +124,47 @@ func (r *chartRun) renderAll(beside chartValues, inside []valuesFile) {
 	for _, extra := range inside {
 		r.render(append(slices.Clone(base), extra), "with "+path.Base(extra.path)+" of the chart", false)
 	}
+	r.widen(sets[len(sets)-1])
+	r.valuesOfParts(sets[len(sets)-1])
 }
-
-// maxFailing is how many templates may fail before a chart is given up.
-const maxFailing = 30
 
 // render renders with one set of values and looks through the outcome. What
 // went wrong comes back; what can still be rendered is rendered: a required
 // value that is missing becomes empty, a template that fails is left out.
-func (r *chartRun) render(set []valuesFile, demote string, salvage bool) []problem {
-	values := map[string]any{}
-	var problems []problem
+func (r *chartRun) render(set []valuesFile, demote string, again bool) []problem {
+	values, problems := r.valuesOf(set)
+	ch, top, err := r.prepare(values, false)
+	if err != nil {
+		return append(problems, problem{file: r.file.path, message: "chart " + r.chartName + " does not render: " + err.Error()})
+	}
+	templates := sourcesOf(ch)
+	out, err := engineFor(nil).Render(ch, top)
+	if err == nil {
+		r.look(ch, templates, out, rendered{demote: demote})
+		return problems
+	}
+	problems = append(problems, r.explain(err, templates))
+	if !again {
+		return problems
+	}
+	if ch, top, err = r.prepare(values, true); err != nil {
+		return problems
+	}
+	lenient := &missingValues{}
+	out = salvage(ch, top, lenient, nil, func(err error, templates map[string]*common.File) {
+		// What else fails in a template follows from its first failure.
+		found := r.explain(err, templates)
+		if !slices.ContainsFunc(problems, func(p problem) bool { return p.file == found.file }) {
+			problems = append(problems, found)
+		}
+	})
+	r.look(ch, sourcesOf(ch), out, rendered{demote: demote})
+	return append(problems, r.alsoMissing(lenient, problems)...)
+}
+
+// valuesOf merges a set of values, the later over the earlier.
+func (r *chartRun) valuesOf(set []valuesFile) (values map[string]any, problems []problem) {
+	values = map[string]any{}
 	for _, v := range set {
 		more, err := loader.LoadValues(bytes.NewReader(v.text))
 		if err != nil {
@@ -143,39 +173,13 @@ func (r *chartRun) render(set []valuesFile, demote string, salvage bool) []probl
 		}
 		values = loader.MergeMaps(values, more)
 	}
-	p := &missingValues{}
-	eng := engine.Engine{}
-	dropped := map[string]bool{}
-	for range maxFailing {
-		ch, top, err := r.prepare(values, len(dropped) > 0 || eng.CustomTemplateFuncs != nil)
-		if err != nil {
-			return append(problems, problem{file: r.file.path, message: "chart " + r.chartName + " does not render: " + err.Error()})
-		}
-		templates := sourcesOf(ch, dropped)
-		out, err := eng.Render(ch, top)
-		if err == nil {
-			r.look(ch, templates, out, demote)
-			break
-		}
-		found := r.explain(err, templates)
-		// What else fails in a template follows from its first failure.
-		if !slices.ContainsFunc(problems, func(p problem) bool { return p.file == found.file }) {
-			problems = append(problems, found)
-		}
-		if !salvage {
-			break
-		}
-		if eng.CustomTemplateFuncs == nil {
-			eng.CustomTemplateFuncs = p.funcs()
-			continue
-		}
-		name := templateIn(err.Error(), templates)
-		if name == "" || dropped[name] {
-			break
-		}
-		dropped[name] = true
-	}
-	return append(problems, r.alsoMissing(p, problems)...)
+	return values, problems
+}
+
+// release is what charts are told that they are installed as. Some refuse the
+// namespace default.
+func release() common.ReleaseOptions {
+	return common.ReleaseOptions{Name: "release", Namespace: "release", Revision: 1, IsInstall: true}
 }
 
 // prepare loads the chart anew (rendering changes it) and computes what its
@@ -189,9 +193,7 @@ func (r *chartRun) prepare(values map[string]any, again bool) (*chart.Chart, com
 	if err := chartutil.ProcessDependencies(ch, values); err != nil {
 		return nil, nil, fmt.Errorf("process dependencies: %w", err)
 	}
-	// Some charts refuse the namespace default.
-	options := common.ReleaseOptions{Name: "release", Namespace: "release", Revision: 1, IsInstall: true}
-	top, err := commonutil.ToRenderValuesWithSchemaValidation(ch, values, options, r.caps, again || dials(ch))
+	top, err := commonutil.ToRenderValuesWithSchemaValidation(ch, values, release(), r.caps, again || dials(ch))
 	if err != nil && !again {
 		r.fail(path.Join(r.file.path, "values.schema.json"), 0, strings.Join(strings.Fields(err.Error()), " "))
 		return r.prepare(values, true)
@@ -208,9 +210,9 @@ func dials(ch *chart.Chart) bool {
 }
 
 // look searches what was rendered, and the CRDs, which are not templates.
-func (r *chartRun) look(ch *chart.Chart, templates map[string]*common.File, out map[string]string, demote string) {
+func (r *chartRun) look(ch *chart.Chart, templates map[string]*common.File, out map[string]string, how rendered) {
 	for _, crd := range ch.CRDObjects() {
-		r.once(crd.Filename, string(crd.File.Data), rendered{demote: demote})
+		r.once(crd.Filename, string(crd.File.Data), how)
 	}
 	names := make([]string, 0, len(out))
 	for name := range out {
@@ -225,7 +227,8 @@ func (r *chartRun) look(ch *chart.Chart, templates map[string]*common.File, out 
 		if t := templates[name]; t != nil {
 			source = string(t.Data)
 		}
-		r.once(name, out[name], rendered{lineOf: templateLines(source, out[name]), demote: demote})
+		how.lineOf = templateLines(source, out[name])
+		r.once(name, out[name], how)
 	}
 }
 

@@ -84,6 +84,7 @@ func TestChartsAreRenderedWithTheirValues(t *testing.T) {
 	wants(t, scanFS(t, contextOf(appChart), Options{}), []string{
 		"certain docker.io/library/busybox:1 charts/app/templates/deploy.yaml:14",
 		"certain quay.io/o/app:9.9 charts/app/templates/deploy.yaml:12",
+		"suspected docker.io/library/debug:1 charts/app/templates/deploy.yaml:9",
 		"suspected docker.io/library/wget:1 charts/app/templates/tests/test.yaml:4",
 	}, nil)
 
@@ -123,6 +124,7 @@ func TestPackedChartsAndChartsAtTheRootCount(t *testing.T) {
 		"certain docker.io/library/busybox:1 root.tgz/templates/deploy.yaml:14",
 		"certain docker.io/library/m:1 mychart/templates/p.yaml:3",
 		"certain quay.io/o/app:9.9 charts/app-1.2.3.tgz/templates/deploy.yaml:12",
+		"suspected docker.io/library/debug:1 charts/app-1.2.3.tgz/templates/deploy.yaml:9",
 		"suspected docker.io/library/wget:1 charts/app-1.2.3.tgz/templates/tests/test.yaml:4",
 	}, nil)
 }
@@ -165,6 +167,7 @@ spec: {versions: [{schema: {openAPIV3Schema: {properties: {image: {type: string,
 `
 	wants(t, scanFS(t, contextOf(sub), Options{}), []string{
 		"certain docker.io/from/parent:1 charts/app/charts/db/templates/p.yaml:5",
+		"suspected docker.io/library/off:1 charts/app/charts/cache/templates/p.yaml:3",
 		"suspected quay.io/crd/d:1 charts/app/crds/crd.yaml:3",
 	}, []string{"error charts/app/Chart.yaml:0 chart app: its charts/ directory lacks the dependencies gone"})
 	on := contextOf(sub + "-- charts/app.values.yaml --\ncache: {enabled: true}\n")
@@ -282,6 +285,7 @@ func TestAnAuthorsOtherValuesAreSuspectedOnly(t *testing.T) {
 	wants(t, scanFS(t, contextOf(appChart+"-- charts/app/values-ha.yaml --\nsidecar: ha:1\n"), Options{}), []string{
 		"certain docker.io/library/busybox:1 charts/app/templates/deploy.yaml:14",
 		"certain quay.io/o/app:9.9 charts/app/templates/deploy.yaml:12",
+		"suspected docker.io/library/debug:1 charts/app/templates/deploy.yaml:9",
 		"suspected docker.io/library/ha:1 charts/app/templates/deploy.yaml:14",
 		"suspected docker.io/library/wget:1 charts/app/templates/tests/test.yaml:4",
 	}, nil)
@@ -294,6 +298,7 @@ func TestASchemaThatValuesBreakIsAnError(t *testing.T) {
 `), Options{}), []string{
 		"certain docker.io/library/busybox:1 charts/app/templates/deploy.yaml:14",
 		"certain quay.io/o/app:9.9 charts/app/templates/deploy.yaml:12",
+		"suspected docker.io/library/debug:1 charts/app/templates/deploy.yaml:9",
 		"suspected docker.io/library/wget:1 charts/app/templates/tests/test.yaml:4",
 	}, []string{"charts/app/values.schema.json:0 values don't meet"})
 }

@@ -12,6 +12,7 @@ type finding struct {
 	line      int
 	certainty Certainty
 	reason    string
+	guessed   bool // the tag is not written where the rest is
 }
 
 // maxPlaces bounds Found.Also.

@@ -64,6 +64,7 @@ func (s *scanner) inChart(dir, file string) bool {
 type rendered struct {
 	lineOf func(line int) int // the line of the file that made a line
 	demote string             // as in walker
+	quiet  bool               // warnings say nothing about what will happen
 }
 
 // manifest looks through one stream of objects that is, or was made from, file.
@@ -83,6 +84,9 @@ func (s *scanner) manifest(file, content string, r rendered) {
 			lineOf: func(line int) int { return lineOf(doc.first - 1 + line) },
 			env:    s.env,
 			demote: r.demote,
+		}
+		if r.quiet {
+			w.warn = func(int, string) {}
 		}
 		node, err := parseYAML(doc.text)
 		if err != nil && !template && strings.Contains(doc.text, "{{") {

@@ -30,6 +30,10 @@ func (w *walker) split(m *yaml.Node, key string, md mode) {
 	if !ok || whole.pinned() && registry == "" {
 		return // one piece already: the key rules take it
 	}
+	guessed := false
+	if tag == "" && digest == "" && w.ownImage(name) && (named || tagKeyThere(m)) {
+		tag, guessed = w.appVersion, true
+	}
 	ref := joinRef(registry, name, tag, digest)
 	s, ok := shapeOf(ref)
 	if !ok {
@@ -46,6 +50,10 @@ func (w *walker) split(m *yaml.Node, key string, md mode) {
 			return // {name, version} of something else
 		}
 		w.seen[repo] = true
+		if guessed {
+			w.emit(finding{text: ref, line: w.line(repo), certainty: Suspected, guessed: true, reason: "repository of " + orThis(key) + " with the chart's appVersion"})
+			return
+		}
 		w.report(ref, repo, c, "registry, repository and tag of "+orThis(key))
 	case named && !s.pinned() && (s.domain || registry != ""):
 		w.seen[repo] = true
@@ -103,4 +111,23 @@ func orThis(key string) string {
 		return "one mapping"
 	}
 	return key
+}
+
+// ownImage: the repository is one of the application's that the chart is for,
+// and has its version.
+func (w *walker) ownImage(repository string) bool {
+	if w.appVersion == "" {
+		return false
+	}
+	for word := range strings.FieldsFuncSeq(w.chartName, func(r rune) bool { return r == '-' || r == '_' }) {
+		if len(word) > 3 && word != "operator" && strings.Contains(repository, word) {
+			return true
+		}
+	}
+	return strings.Contains(repository, w.chartName)
+}
+
+// tagKeyThere: the mapping has a place for a tag, though it is empty.
+func tagKeyThere(m *yaml.Node) bool {
+	return hasAny(m, "tag", "imageTag") && get(m, "repository") != nil
 }

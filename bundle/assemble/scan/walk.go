@@ -29,6 +29,9 @@ type walker struct {
 	env    map[string]string  // for templates inside ConfigMaps
 	demote string             // why everything is suspected only; empty: it is not
 	texts  int                // how deep in scalars this document lies
+	// appVersion is the tag of the chart's own images where it is left out;
+	// empty: none. chartName tells which are its own.
+	appVersion, chartName string
 
 	seen   map[*yaml.Node]bool // taken by a structural rule, or walked through an alias
 	budget int

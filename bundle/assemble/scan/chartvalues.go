@@ -1,0 +1,245 @@
+package scan
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	"go.yaml.in/yaml/v3"
+	chart "helm.sh/helm/v4/pkg/chart/v2"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+)
+
+// lineStride separates the lines of the files that a tree of values is merged
+// from: node N of file F has the line F*lineStride+N.
+const lineStride = 1 << 24
+
+// valueTree is the values of a chart with the file and line of each.
+type valueTree struct{ files []string }
+
+// read parses a file's values into the tree's numbering; nil for none.
+func (v *valueTree) read(file string, content []byte) *yaml.Node {
+	node, err := parseYAML(string(trimBOM(content)))
+	if err != nil || node == nil || node.Kind != yaml.MappingNode {
+		return nil
+	}
+	v.number(node, len(v.files)*lineStride, 0)
+	v.files = append(v.files, file)
+	return node
+}
+
+func (v *valueTree) number(n *yaml.Node, offset, depth int) {
+	if n == nil || depth > maxNesting || n.Line >= lineStride {
+		return
+	}
+	n.Line += offset
+	for _, c := range n.Content {
+		v.number(c, offset, depth+1)
+	}
+}
+
+// place tells the file and line of a numbered line.
+func (v *valueTree) place(line int) (string, int) {
+	if i := line / lineStride; i < len(v.files) {
+		return v.files[i], line % lineStride
+	}
+	return "", 0
+}
+
+// overlay gives base with over on top, as Helm merges tables: null takes a
+// key away.
+func overlay(base, over *yaml.Node, depth int) *yaml.Node {
+	base, over = resolve(base), resolve(over)
+	if base == nil || over == nil || depth > maxNesting || base.Kind != yaml.MappingNode || over.Kind != yaml.MappingNode {
+		if over == nil {
+			return base
+		}
+		return over
+	}
+	out := *base
+	out.Content = slices.Clone(base.Content)
+	for i := 0; i+1 < len(over.Content); i += 2 {
+		key, value := over.Content[i], over.Content[i+1]
+		at := -1
+		for j := 0; j+1 < len(out.Content); j += 2 {
+			if out.Content[j].Value == key.Value {
+				at = j
+			}
+		}
+		switch {
+		case at < 0:
+			out.Content = append(out.Content, key, value)
+		case resolve(value) != nil && resolve(value).Tag == "!!null":
+			out.Content = slices.Delete(out.Content, at, at+2)
+		default:
+			out.Content[at+1] = overlay(out.Content[at+1], value, depth+1)
+		}
+	}
+	return &out
+}
+
+// without gives a mapping without some keys.
+func without(m *yaml.Node, keys map[string]bool) *yaml.Node {
+	out := *m
+	out.Content = nil
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		if !keys[m.Content[i].Value] {
+			out.Content = append(out.Content, m.Content[i], m.Content[i+1])
+		}
+	}
+	return &out
+}
+
+// cut gives a mapping without what lies at a path.
+func cut(m *yaml.Node, path []string) *yaml.Node {
+	if len(path) == 1 {
+		return without(m, map[string]bool{path[0]: true})
+	}
+	inner := get(m, path[0])
+	if inner == nil || inner.Kind != yaml.MappingNode {
+		return m
+	}
+	out := *m
+	out.Content = slices.Clone(m.Content)
+	for i := 0; i+1 < len(out.Content); i += 2 {
+		if out.Content[i].Value == path[0] {
+			out.Content[i+1] = cut(inner, path[1:])
+		}
+	}
+	return &out
+}
+
+// valuesOfParts looks through the values themselves, those of subcharts too,
+// for images that no rendering named: they are suspected.
+func (r *chartRun) valuesOfParts(set []valuesFile) {
+	ch, err := loader.LoadFiles(r.files)
+	if err != nil {
+		return // inspect said so
+	}
+	tree := &valueTree{}
+	var over *yaml.Node
+	for _, f := range set {
+		if n := tree.read(f.path, f.text); n != nil {
+			over = overlay(over, n, 0)
+		}
+	}
+	known := r.knownImages()
+	r.annotated(ch, r.file.path, known)
+	var findings []finding
+	user, _ := r.valuesOf(set)
+	r.off = switchedOff(user, nil)
+	r.valuesOfChart(ch, tree, over, r.file.path, nil, func(f finding) { findings = append(findings, f) })
+	for _, f := range findings {
+		file, line := tree.place(f.line)
+		if f.line = line; !known.has(f) {
+			r.add(file, f)
+		}
+	}
+}
+
+func (r *chartRun) valuesOfChart(ch *chart.Chart, tree *valueTree, over *yaml.Node, dir string, at []string, emit func(finding)) {
+	if len(at) > maxChartNesting {
+		return
+	}
+	values := over
+	for _, f := range ch.Raw {
+		if f.Name == "values.yaml" {
+			values = overlay(tree.read(path.Join(dir, f.Name), f.Data), over, 0)
+		}
+	}
+	parts := map[string]bool{}
+	for _, sub := range ch.Dependencies() {
+		names := []string{}
+		for _, dep := range ch.Metadata.Dependencies {
+			if dep != nil && dep.Name == sub.Name() {
+				names = append(names, dep.Name)
+				if dep.Alias != "" {
+					names[len(names)-1] = dep.Alias
+				}
+			}
+		}
+		if len(names) == 0 {
+			names = append(names, sub.Name())
+		}
+		for _, name := range names {
+			parts[name] = true
+			if slices.ContainsFunc(r.off, func(off []string) bool { return slices.Equal(off, append(slices.Clone(at), name)) }) {
+				continue
+			}
+			r.valuesOfChart(sub, tree, get(values, name), path.Join(dir, "charts", sub.Name()), append(slices.Clone(at), name), emit)
+		}
+	}
+	if values == nil || values.Kind != yaml.MappingNode {
+		return
+	}
+	values = without(values, parts)
+	for _, off := range r.off {
+		if rest := len(at); len(off) > rest && slices.Equal(off[:rest], at) {
+			values = cut(values, off[rest:])
+		}
+	}
+	w := walker{
+		emit: emit, warn: func(int, string) {}, lineOf: func(line int) int { return line },
+		env: r.env, demote: "of the chart's values", appVersion: appVersion(ch), chartName: ch.Name(),
+	}
+	w.run(values, data)
+}
+
+// Read-only after start.
+var prefixedVersion = regexp.MustCompile(`"v%s"[^}]*AppVersion|v\{\{-?\s*(\$?\.|\$)Chart\.AppVersion|"v"\s+\.Chart\.AppVersion`)
+
+// appVersion is the tag that a chart gives its images where its values do not.
+func appVersion(ch *chart.Chart) string {
+	v := ch.Metadata.AppVersion
+	if v == "" || strings.HasPrefix(v, "v") {
+		return v
+	}
+	for _, t := range ch.Templates {
+		if prefixedVersion.Match(t.Data) {
+			return "v" + v
+		}
+	}
+	return v
+}
+
+// knownImages is what renderings found, by repository.
+type knownImages map[string][]reference.Named // last component of the path
+
+func (r *chartRun) knownImages() knownImages {
+	out := knownImages{}
+	for ref := range r.found {
+		if named, err := reference.ParseNormalizedNamed(ref); err == nil {
+			p := reference.Path(named)
+			last := p[strings.LastIndexByte(p, '/')+1:]
+			out[last] = append(out[last], named)
+		}
+	}
+	return out
+}
+
+// has tells whether a value's reference was found already, maybe below the
+// registry and with the tag's ending that the chart puts around it.
+func (k knownImages) has(f finding) bool {
+	named, err := reference.ParseNormalizedNamed(trimRef(f.text))
+	if err != nil {
+		return true
+	}
+	p := strings.TrimPrefix(reference.Path(named), "library/")
+	tag := ""
+	if t, ok := named.(reference.Tagged); ok && !f.guessed {
+		tag = t.Tag()
+	}
+	for _, ref := range k[p[strings.LastIndexByte(p, '/')+1:]] {
+		have := reference.Path(ref)
+		if have != p && !strings.HasSuffix(have, "/"+p) && !strings.HasSuffix(p, "/"+have) {
+			continue
+		}
+		t, ok := ref.(reference.Tagged)
+		if tag == "" || ok && (t.Tag() == tag || strings.HasPrefix(t.Tag(), tag+"-")) {
+			return true
+		}
+	}
+	return false
+}
