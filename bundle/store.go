@@ -17,15 +17,8 @@ type storedBuffers [4][]byte
 // store writes one frame of raw blocks. It hashes every byte once: the states
 // that the hash passes through are what later lets its parts be checked.
 func (w *Writer) store(ctx context.Context, e *entry, r io.Reader) (digest.Digest, error) {
-	var header [rawHeaderSize]byte
-	putRawHeader(header[:], e.Size)
-	if err := w.write(header[:]); err != nil {
+	if err := w.beginStored(e.Size); err != nil {
 		return "", err
-	}
-	for i := range w.stored {
-		if w.stored[i] == nil {
-			w.stored[i] = make([]byte, chunkSize)
-		}
 	}
 	h := sha256.New()
 	if e.Size <= chunkBlocks*blockSize {
@@ -43,6 +36,18 @@ func (w *Writer) store(ctx context.Context, e *entry, r io.Reader) (digest.Diges
 		return "", err
 	}
 	return sumDigest(h.Sum(nil)), nil
+}
+
+// beginStored writes the header of a frame of raw blocks.
+func (w *Writer) beginStored(size int64) error {
+	for i := range w.stored {
+		if w.stored[i] == nil {
+			w.stored[i] = make([]byte, chunkSize)
+		}
+	}
+	var header [rawHeaderSize]byte
+	putRawHeader(header[:], size)
+	return w.write(header[:])
 }
 
 func (w *Writer) storeChunks(ctx context.Context, e *entry, r io.Reader, h hash.Hash) error {

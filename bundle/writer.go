@@ -146,20 +146,8 @@ func (w *Writer) Has(d digest.Digest) bool {
 // compress the blob is compressed, else it is stored as it is, which costs a
 // copy and a hash: right for layers that are compressed already.
 func (w *Writer) AddBlob(ctx context.Context, d digest.Digest, size int64, compress bool, r io.Reader) error {
-	if w.err != nil {
-		return w.err
-	}
-	if err := checkDigest(d); err != nil {
-		return fmt.Errorf("add blob: %w", err)
-	}
-	if have, ok := w.have[d]; ok {
-		if have != size {
-			return fmt.Errorf("add blob %s: it was added with %d bytes, not %d", d, have, size)
-		}
-		return nil
-	}
-	if size < 0 || size > maxContent || w.expected[d] {
-		return fmt.Errorf("add blob %s: a size of %d, or it was said to be at the site", d, size)
+	if there, err := w.admit(d, size); there || err != nil {
+		return err
 	}
 	if err := w.addEntry(ctx, blobPath(d), d, size, compress, r); err != nil {
 		return w.poison(fmt.Errorf("add blob %s: %w", d, err))
@@ -168,24 +156,48 @@ func (w *Writer) AddBlob(ctx context.Context, d digest.Digest, size int64, compr
 	return nil
 }
 
+// admit tells whether a blob that is to be added is there already.
+func (w *Writer) admit(d digest.Digest, size int64) (there bool, err error) {
+	if w.err != nil {
+		return false, w.err
+	}
+	if err := checkDigest(d); err != nil {
+		return false, fmt.Errorf("add blob: %w", err)
+	}
+	if have, ok := w.have[d]; ok {
+		if have != size {
+			return true, fmt.Errorf("add blob %s: it was added with %d bytes, not %d", d, have, size)
+		}
+		return true, nil
+	}
+	if size < 0 || size > maxContent || w.expected[d] {
+		return false, fmt.Errorf("add blob %s: a size of %d, or it was said to be at the site", d, size)
+	}
+	return false, nil
+}
+
 func (w *Writer) poison(err error) error {
 	w.err = err
 	return err
 }
 
 func (w *Writer) addEntry(ctx context.Context, path string, d digest.Digest, size int64, compress bool, r io.Reader) error {
+	return w.addContent(path, d, size, r, func(e *entry) (digest.Digest, error) {
+		if compress && size > 0 { // nothing compresses to nothing, which is no frame
+			return w.pack(ctx, e, r)
+		}
+		return w.store(ctx, e, r)
+	})
+}
+
+// addContent writes an entry whose frames write makes out of r.
+func (w *Writer) addContent(path string, d digest.Digest, size int64, r io.Reader, write func(*entry) (digest.Digest, error)) error {
 	frame := appendRawFrame(nil, gap(w.prev, tarHeader{name: path, size: size, mtime: w.index.ModTime}))
 	if err := w.write(frame); err != nil {
 		return err
 	}
 	e := entry{Path: path, Digest: d, Size: size, Offset: w.pos - w.start}
-	var got digest.Digest
-	var err error
-	if compress && size > 0 { // nothing compresses to nothing, which is no frame
-		got, err = w.pack(ctx, &e, r)
-	} else {
-		got, err = w.store(ctx, &e, r)
-	}
+	got, err := write(&e)
 	if err != nil {
 		return err
 	}
