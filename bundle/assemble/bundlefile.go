@@ -158,6 +158,9 @@ func (b *Builder) addBlob(ctx context.Context, w *bundle.Writer, part store.Blob
 		return err
 	}
 	defer func() { _ = f.Close() }()
+	if states, ok := b.Store.Hashed(part.Digest); ok && compressed(part) {
+		return w.AddVerified(ctx, part.Digest, size, states, advancing{f, b.report()})
+	}
 	return w.AddBlob(ctx, part.Digest, size, !compressed(part), advancing{f, b.report()})
 }
 

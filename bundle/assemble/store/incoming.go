@@ -2,10 +2,8 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -13,6 +11,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/bundle"
 )
 
 // flushEvery is after how many bytes a blob's beginning is sent to the disk,
@@ -27,7 +27,7 @@ type Incoming struct {
 	digest  digest.Digest
 	size    int64
 	f       *os.File
-	hash    hash.Hash
+	hash    *bundle.UnitHash
 	n       int64 // bytes that came
 	flushed int64
 	kept    bool // lies below partial/
@@ -41,7 +41,7 @@ func (s *Store) Incoming(ctx context.Context, d digest.Digest, size int64) (*Inc
 	if err := checkDigest(d); err != nil {
 		return nil, err
 	}
-	in := &Incoming{store: s, digest: d, size: size, hash: sha256.New()}
+	in := &Incoming{store: s, digest: d, size: size, hash: bundle.NewUnitHash()}
 	if err := in.open(); err != nil {
 		return nil, fmt.Errorf("store blob %s: %w", d, err)
 	}
@@ -112,7 +112,7 @@ func (in *Incoming) Write(p []byte) (int, error) {
 		return 0, &SizeError{Want: in.size, Got: in.n + int64(len(p))}
 	}
 	n, err := in.f.Write(p)
-	in.hash.Write(p[:n])
+	_, _ = in.hash.Write(p[:n])
 	in.n += int64(n)
 	if in.n-in.flushed >= flushEvery {
 		flushSoon(in.f, in.flushed, in.n-in.flushed)
@@ -141,12 +141,28 @@ func (in *Incoming) Commit() error {
 	if in.n != in.size {
 		return fmt.Errorf("store blob %s: %w", in.digest, &SizeError{Want: in.size, Got: in.n})
 	}
-	if got := sum(in.hash); got != in.digest {
+	if got := in.hash.Digest(); got != in.digest {
 		err := fmt.Errorf("store blob %s: %w", in.digest, &DigestError{Want: in.digest, Got: got, Size: in.n})
 		return errors.Join(err, in.Rewind())
 	}
 	in.done = true
-	return in.store.commit(in.f, in.digest)
+	if err := in.store.commit(in.f, in.digest); err != nil {
+		return err
+	}
+	if states, err := in.hash.States(); err == nil {
+		in.store.hashed.Store(in.digest, states)
+	}
+	return nil
+}
+
+// Hashed returns the states that a blob's hash passed through, if this process
+// hashed it while it arrived: it need not be hashed again to be written.
+func (s *Store) Hashed(d digest.Digest) ([]bundle.HashState, bool) {
+	states, ok := s.hashed.Load(d)
+	if !ok {
+		return nil, false
+	}
+	return states.([]bundle.HashState), true
 }
 
 // Close ends receiving. What came of an unfinished blob stays.

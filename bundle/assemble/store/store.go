@@ -38,11 +38,12 @@ const layoutText = `{"imageLayoutVersion":"1.0.0"}`
 // Store is an open image store. It is safe for concurrent use, also by several
 // processes.
 type Store struct {
-	root  string
-	fresh string // directory of this boot
-	lock  *os.File
-	run   *session
-	known sync.Map // digest to size, of blobs that were seen
+	root   string
+	fresh  string // directory of this boot
+	lock   *os.File
+	run    *session
+	known  sync.Map // digest to size, of blobs that were seen
+	hashed sync.Map // digest to states, of blobs that came by Incoming
 }
 
 // DefaultRoot is where the store lies unless the operator says otherwise:
