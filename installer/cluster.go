@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"path"
 	"regexp"
 	"slices"
+	"strings"
+	"time"
 )
 
 // Defaults that users of the reference system know.
@@ -67,6 +70,10 @@ type Cluster struct {
 	Command []string // replaces the CMD of the first application image
 	Configs []Config
 	Kubeadm [][]byte // kubeadm, kubelet and kube-proxy documents of the user
+
+	Created     time.Time // when the cluster was first made; zero = not yet
+	Labels      map[string]string
+	Annotations map[string]string
 }
 
 // Masters returns the control-plane hosts, master0 first.
@@ -142,10 +149,19 @@ func (c *Cluster) Complete() error {
 
 // Warnings returns what is unusual but allowed.
 func (c *Cluster) Warnings() []string {
+	var out []string
 	if n := len(c.Masters()); n > 0 && n%2 == 0 {
-		return []string{fmt.Sprintf("%d masters: an even number tolerates no more failures than %d; etcd needs a majority", n, n-1)}
+		out = append(out, fmt.Sprintf("%d masters: an even number tolerates no more failures than %d; etcd needs a majority", n, n-1))
 	}
-	return nil
+	if names := c.Annotations[annotationSecrets]; names != "" {
+		have := c.secretEnv()
+		for name := range strings.SplitSeq(names, ",") {
+			if !slices.Contains(have, name) {
+				out = append(out, fmt.Sprintf("%s was set when the cluster was made and is secret, so it was not recorded: what uses it needs it again (-e %s=VALUE)", name, path.Base(name)))
+			}
+		}
+	}
+	return out
 }
 
 // MergeEnv lays maps over each other; later ones win.

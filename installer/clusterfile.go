@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -23,8 +21,11 @@ const (
 	PhaseFailed    = "ClusterFailed"
 )
 
-// maxClusterfile bounds a Clusterfile in bytes.
-const maxClusterfile = 4 << 20
+// Bounds of a Clusterfile, in bytes and in documents.
+const (
+	maxClusterfile = 4 << 20
+	maxDocuments   = 256
+)
 
 // Config lays data over one file of the cluster images before templates are rendered.
 type Config struct {
@@ -35,101 +36,18 @@ type Config struct {
 	Data     string
 }
 
-type meta struct {
-	APIVersion string `yaml:"apiVersion"`
-	Kind       string `yaml:"kind"`
-}
-
-type sshDoc struct {
-	User     string `yaml:"user,omitempty"`
-	Passwd   string `yaml:"passwd,omitempty"`
-	PK       string `yaml:"pk,omitempty"`
-	PKName   string `yaml:"pkName,omitempty"`
-	PKData   string `yaml:"pkData,omitempty"`
-	PKPasswd string `yaml:"pkPasswd,omitempty"`
-	Port     int    `yaml:"port,omitempty"`
-}
-
-type hostDoc struct {
-	IPs   []string `yaml:"ips"`
-	Roles []string `yaml:"roles"`
-	Env   []string `yaml:"env,omitempty"`
-	SSH   *sshDoc  `yaml:"ssh,omitempty"`
-}
-
-type metadataDoc struct {
-	Name              string            `yaml:"name"`
-	CreationTimestamp string            `yaml:"creationTimestamp,omitempty"`
-	Annotations       map[string]string `yaml:"annotations,omitempty"`
-	Labels            map[string]string `yaml:"labels,omitempty"`
-}
-
-type clusterDoc struct {
-	meta     `yaml:",inline"`
-	Metadata metadataDoc `yaml:"metadata"`
-	Spec     struct {
-		Image   []string  `yaml:"image,omitempty"`
-		SSH     sshDoc    `yaml:"ssh,omitempty"`
-		Hosts   []hostDoc `yaml:"hosts"`
-		Env     []string  `yaml:"env,omitempty"`
-		Command []string  `yaml:"command,omitempty"`
-	} `yaml:"spec"`
-	Status *Status `yaml:"status,omitempty"`
-}
-
-type configDoc struct {
-	meta     `yaml:",inline"`
-	Metadata metadataDoc `yaml:"metadata"`
-	Spec     struct {
-		Match    string `yaml:"match,omitempty"`
-		Path     string `yaml:"path"`
-		Strategy string `yaml:"strategy,omitempty"`
-		Data     string `yaml:"data"`
-	} `yaml:"spec"`
-}
-
-// Status is what the last run found, written into the Clusterfile.
-type Status struct {
-	Phase             string      `yaml:"phase,omitempty"`
-	Mounts            []Mount     `yaml:"mounts,omitempty"`
-	Conditions        []Condition `yaml:"conditions,omitempty"`
-	CommandConditions []Condition `yaml:"commandCondition,omitempty"`
-}
-
-// Mount tells which cluster image lies where.
-type Mount struct {
-	Name       string            `yaml:"name"`
-	Type       string            `yaml:"type"`
-	ImageName  string            `yaml:"imageName"`
-	MountPoint string            `yaml:"mountPoint"`
-	Env        map[string]string `yaml:"env,omitempty"`
-	Labels     map[string]string `yaml:"labels,omitempty"`
-	Cmd        []string          `yaml:"cmd,omitempty"`
-	Entrypoint []string          `yaml:"entrypoint,omitempty"`
-}
-
-// Condition is one truth about the cluster.
-type Condition struct {
-	Type              string   `yaml:"type"`
-	Status            string   `yaml:"status"`
-	Reason            string   `yaml:"reason,omitempty"`
-	Message           string   `yaml:"message,omitempty"`
-	LastHeartbeatTime string   `yaml:"lastHeartbeatTime,omitempty"`
-	Images            []string `yaml:"images,omitempty"`
-	SealCmd           string   `yaml:"sealCmd,omitempty"`
-}
-
 // ParseClusterfile reads the documents of a Clusterfile in any order: at most
 // one Cluster, any number of Config and of kubeadm, kubelet and kube-proxy
-// documents. Unknown fields are errors that name their line. The Cluster that
-// comes back is not yet completed; with no Cluster document it has no hosts.
+// documents. Everything wrong is reported with file, line and column (a
+// *FieldError), not the first thing only. The Cluster that comes back is not
+// yet completed; with no Cluster document it has no hosts. Each element of its
+// Kubeadm begins with as many line breaks as bring it to its line in the file.
 func ParseClusterfile(name string, data []byte) (*Cluster, error) {
 	if len(data) > maxClusterfile {
 		return nil, fmt.Errorf("%s: larger than %d bytes", name, maxClusterfile)
 	}
-	c := &Cluster{Env: map[string]string{}}
-	haveCluster := false
-	line := 1
+	p := parser{file: name, c: &Cluster{Env: map[string]string{}}}
+	line, docs := 1, 0
 	var errs []error
 	for _, doc := range splitDocuments(data) {
 		start := line
@@ -137,60 +55,117 @@ func ParseClusterfile(name string, data []byte) (*Cluster, error) {
 		if blank(doc) {
 			continue
 		}
+		if docs++; docs > maxDocuments {
+			return nil, fmt.Errorf("%s: more than %d documents", name, maxDocuments)
+		}
 		// Leading line breaks keep the numbers of error messages those of the file.
 		padded := append(bytes.Repeat([]byte("\n"), start-1), doc...)
-		if err := c.addDocument(padded, doc, &haveCluster); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		if err := p.document(padded); err != nil {
+			errs = append(errs, err)
 		}
 	}
-	return c, errors.Join(errs...)
+	if len(errs) > 0 && bytes.Contains(data, []byte("{{")) {
+		errs = append(errs, fmt.Errorf("%s holds {{: if it is a template, give it values with --values or --set", name))
+	}
+	return p.c, errors.Join(errs...)
 }
 
-func (c *Cluster) addDocument(padded, doc []byte, haveCluster *bool) error {
-	var m meta
-	if err := yaml.Unmarshal(padded, &m); err != nil {
-		return err
+// parser reads the documents of one file into a cluster.
+type parser struct {
+	file        string
+	c           *Cluster
+	haveCluster bool
+}
+
+// syntax gives an error of the YAML reader the form of the others.
+func (p *parser) syntax(err error) error {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(text, "line "); ok {
+		if n, message, ok := strings.Cut(rest, ": "); ok {
+			return fmt.Errorf("%s:%s: %s", p.file, n, message)
+		}
 	}
-	group, _, _ := strings.Cut(m.APIVersion, "/")
+	return fmt.Errorf("%s: %s", p.file, text)
+}
+
+func (p *parser) fail(n *yaml.Node, format string, args ...any) error {
+	return &FieldError{p.file, n.Line, n.Column, fmt.Sprintf(format, args...)}
+}
+
+func (p *parser) document(padded []byte) error {
+	var stream yaml.Node
+	if err := yaml.Unmarshal(padded, &stream); err != nil {
+		return p.syntax(err)
+	}
+	if len(stream.Content) != 1 {
+		return fmt.Errorf("%s: a document without content", p.file)
+	}
+	doc := stream.Content[0]
+	if doc.Kind != yaml.MappingNode {
+		return p.fail(doc, "a document that is no map: expected apiVersion and kind")
+	}
+	version, kind := child(doc, "apiVersion"), child(doc, "kind")
+	group, _, _ := strings.Cut(version.Value, "/")
 	switch {
-	case m.APIVersion == APIVersion && m.Kind == "Cluster":
-		if *haveCluster {
-			return errors.New("a second Cluster document")
+	case version.Value == APIVersion && kind.Value == "Cluster":
+		if p.haveCluster {
+			return p.fail(doc, "a second Cluster document")
 		}
-		*haveCluster = true
-		var d clusterDoc
-		if err := strict(padded, &d); err != nil {
-			return err
-		}
-		return c.fromDocument(&d)
-	case m.APIVersion == APIVersion && m.Kind == "Config":
-		var d configDoc
-		if err := strict(padded, &d); err != nil {
-			return err
-		}
-		switch d.Spec.Strategy {
-		case "", "merge", "insert", "append", "override":
-		default:
-			return fmt.Errorf("Config %q: strategy %q: expected merge, insert, append or override", d.Metadata.Name, d.Spec.Strategy)
-		}
-		if d.Spec.Path == "" {
-			return fmt.Errorf("Config %q: spec.path is empty", d.Metadata.Name)
-		}
-		c.Configs = append(c.Configs, Config{Name: d.Metadata.Name, Match: d.Spec.Match, Path: d.Spec.Path, Strategy: d.Spec.Strategy, Data: d.Spec.Data})
-	case group == "kubeadm.k8s.io" || group == "kubelet.config.k8s.io" || group == "kubeproxy.config.k8s.io":
-		c.Kubeadm = append(c.Kubeadm, bytes.Clone(doc))
-	default:
-		return fmt.Errorf("unknown document apiVersion %q kind %q: expected %s Cluster or Config, or a kubeadm, kubelet or kube-proxy configuration", m.APIVersion, m.Kind, APIVersion)
+		p.haveCluster = true
+		return p.cluster(doc)
+	case version.Value == APIVersion && kind.Value == "Config":
+		return p.config(doc)
+	case slices.Contains(kubeadmGroups, group):
+		p.c.Kubeadm = append(p.c.Kubeadm, padded)
+		return nil
+	case version.Value == APIVersion:
+		return p.fail(kind, "unknown kind %q%s", kind.Value, DidYouMean(kind.Value, []string{"Cluster", "Config"}))
 	}
-	return nil
+	known := append([]string{APIVersion}, kubeadmGroups...)
+	return p.fail(version, "unknown document apiVersion %q kind %q%s", version.Value, kind.Value, DidYouMean(version.Value, known))
 }
 
-func strict(doc []byte, into any) error {
-	dec := yaml.NewDecoder(bytes.NewReader(doc))
-	dec.KnownFields(true)
-	if err := dec.Decode(into); err != nil && !errors.Is(err, io.EOF) {
+// kubeadmGroups are the API groups whose documents are handed to kubeadm.
+var kubeadmGroups = []string{"kubeadm.k8s.io", "kubelet.config.k8s.io", "kubeproxy.config.k8s.io"}
+
+// child is the value of a key, or the map itself at which it is missing.
+func child(m *yaml.Node, path ...string) *yaml.Node {
+	for _, key := range path {
+		found := false
+		for i := 0; i+1 < len(m.Content) && m.Kind == yaml.MappingNode; i += 2 {
+			if m.Content[i].Value == key {
+				m, found = m.Content[i+1], true
+				break
+			}
+		}
+		if !found {
+			return &yaml.Node{Line: m.Line, Column: m.Column}
+		}
+	}
+	return m
+}
+
+// item is an element of a list, or the list itself.
+func item(list *yaml.Node, i int) *yaml.Node {
+	if i < len(list.Content) {
+		return list.Content[i]
+	}
+	return list
+}
+
+func (p *parser) config(doc *yaml.Node) error {
+	var d configDoc
+	if err := decode(p.file, doc, &d); err != nil {
 		return err
 	}
+	strategies := []string{"merge", "insert", "append", "override"}
+	if s := d.Spec.Strategy; s != "" && !slices.Contains(strategies, s) {
+		return p.fail(child(doc, "spec", "strategy"), "Config %q: strategy %q%s", d.Metadata.Name, s, DidYouMean(s, strategies))
+	}
+	if d.Spec.Path == "" {
+		return p.fail(child(doc, "spec"), "Config %q: spec.path is empty", d.Metadata.Name)
+	}
+	p.c.Configs = append(p.c.Configs, Config{Name: d.Metadata.Name, Match: d.Spec.Match, Path: d.Spec.Path, Strategy: d.Spec.Strategy, Data: d.Spec.Data})
 	return nil
 }
 
@@ -221,24 +196,35 @@ func blank(doc []byte) bool {
 	return true
 }
 
-func (c *Cluster) fromDocument(d *clusterDoc) error {
-	c.Name = d.Metadata.Name
-	c.Images = d.Spec.Image
-	c.Command = d.Spec.Command
+func (p *parser) cluster(doc *yaml.Node) error {
+	var d clusterDoc
+	if err := decode(p.file, doc, &d); err != nil {
+		return err
+	}
+	c := p.c
+	c.Name, c.Images, c.Command = d.Metadata.Name, d.Spec.Image, d.Spec.Command
+	c.Labels, c.Annotations = d.Metadata.Labels, d.Metadata.Annotations
+	if t, err := time.Parse(time.RFC3339, d.Metadata.CreationTimestamp); err == nil {
+		c.Created = t
+	}
 	var errs []error
 	var err error
 	if c.SSH, err = d.Spec.SSH.value(); err != nil {
-		errs = append(errs, err)
+		errs = append(errs, p.fail(child(doc, "spec", "ssh"), "spec.%v", err))
 	}
-	if c.Env, err = ParseEnv(d.Spec.Env); err != nil {
-		errs = append(errs, err)
-	}
-	for i, h := range d.Spec.Hosts {
-		hosts, err := h.hosts()
-		if err != nil {
-			errs = append(errs, fmt.Errorf("spec.hosts[%d]: %w", i, err))
+	env := child(doc, "spec", "env")
+	for i, kv := range d.Spec.Env {
+		if err := addEnv(c.Env, kv); err != nil {
+			errs = append(errs, p.fail(item(env, i), "spec.env: %v", err))
 		}
-		c.Hosts = append(c.Hosts, hosts...)
+	}
+	hosts := child(doc, "spec", "hosts")
+	for i, h := range d.Spec.Hosts {
+		list, err := h.hosts()
+		if err != nil {
+			errs = append(errs, p.fail(item(hosts, i), "spec.hosts[%d]: %v", i, err))
+		}
+		c.Hosts = append(c.Hosts, list...)
 	}
 	return errors.Join(errs...)
 }
@@ -250,10 +236,17 @@ func (s sshDoc) value() (SSH, error) {
 	return SSH{User: s.User, Password: s.Passwd, KeyFile: s.PK, KeyPassphrase: s.PKPasswd, Port: s.Port}, nil
 }
 
+func roleHint(roles []string) string {
+	if len(roles) == 0 {
+		return ""
+	}
+	return DidYouMean(roles[0], []string{"master", "node"})
+}
+
 func (h hostDoc) hosts() ([]Host, error) {
 	master := slices.Contains(h.Roles, "master")
 	if !master && !slices.Contains(h.Roles, "node") {
-		return nil, fmt.Errorf("roles %v: expected master or node", h.Roles)
+		return nil, fmt.Errorf("roles %v: expected master or node%s", h.Roles, roleHint(h.Roles))
 	}
 	env, err := ParseEnv(h.Env)
 	if err != nil {
@@ -286,82 +279,21 @@ func ParseEnv(items []string) (map[string]string, error) {
 	env := map[string]string{}
 	var errs []error
 	for _, item := range items {
-		k, v, ok := strings.Cut(item, "=")
-		switch {
-		case !ok || k == "":
-			errs = append(errs, fmt.Errorf("env %q: expected KEY=VALUE", k))
-		case strings.HasPrefix(k, "SEALOS_SYS"):
-			errs = append(errs, fmt.Errorf("env %s: names beginning with SEALOS_SYS are set by the installer", k))
-		default:
-			env[k] = v
+		if err := addEnv(env, item); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	return env, errors.Join(errs...)
 }
 
-// Clusterfile writes the cluster and its status. Passwords and passphrases are left out.
-func (c *Cluster) Clusterfile(created time.Time, status Status) ([]byte, error) {
-	var d clusterDoc
-	d.APIVersion, d.Kind = APIVersion, "Cluster"
-	d.Metadata.Name = c.Name
-	d.Metadata.CreationTimestamp = created.UTC().Format(time.RFC3339)
-	d.Spec.Image = c.Images
-	d.Spec.SSH = c.SSH.document()
-	d.Spec.Env = envList(c.Env)
-	d.Spec.Command = c.Command
-	for _, h := range c.Hosts {
-		role := "node"
-		if h.Master {
-			role = "master"
-		}
-		hd := hostDoc{IPs: []string{netip.AddrPortFrom(h.IP, uint16(h.SSH.Port)).String()}, Roles: []string{role}, Env: envList(h.Env)}
-		if own, all := h.SSH.document(), c.SSH.document(); own.User != all.User || own.PK != all.PK {
-			own.Port = 0
-			hd.SSH = &own
-		}
-		d.Spec.Hosts = append(d.Spec.Hosts, hd)
+func addEnv(env map[string]string, item string) error {
+	k, v, ok := strings.Cut(item, "=")
+	switch {
+	case !ok || k == "":
+		return fmt.Errorf("env %q: expected KEY=VALUE", k)
+	case strings.HasPrefix(k, "SEALOS_SYS"):
+		return fmt.Errorf("env %s: names beginning with SEALOS_SYS are set by the installer", k)
 	}
-	d.Status = &status
-	var buf bytes.Buffer
-	enc := yaml.NewEncoder(&buf)
-	enc.SetIndent(2)
-	if err := enc.Encode(d); err != nil {
-		return nil, fmt.Errorf("encode the Cluster document: %w", err)
-	}
-	for _, cfg := range c.Configs {
-		var cd configDoc
-		cd.APIVersion, cd.Kind, cd.Metadata.Name = APIVersion, "Config", cfg.Name
-		cd.Spec.Match, cd.Spec.Path, cd.Spec.Strategy, cd.Spec.Data = cfg.Match, cfg.Path, cfg.Strategy, cfg.Data
-		if err := enc.Encode(cd); err != nil {
-			return nil, fmt.Errorf("encode Config %q: %w", cfg.Name, err)
-		}
-	}
-	if err := enc.Close(); err != nil {
-		return nil, err
-	}
-	for _, doc := range c.Kubeadm {
-		fmt.Fprintf(&buf, "---\n%s\n", bytes.TrimSpace(doc))
-	}
-	return buf.Bytes(), nil
-}
-
-func (s SSH) document() sshDoc {
-	return sshDoc{User: s.User, PK: s.KeyFile, Port: s.Port}
-}
-
-// SecretEnv tells keys whose values are not written to disk or shown in clear.
-func SecretEnv(key string) bool {
-	k := strings.ToLower(key)
-	return strings.Contains(k, "password") || strings.Contains(k, "passwd") || strings.Contains(k, "secret") || strings.Contains(k, "token")
-}
-
-func envList(env map[string]string) []string {
-	var out []string
-	for k, v := range env {
-		if !SecretEnv(k) {
-			out = append(out, k+"="+v)
-		}
-	}
-	slices.Sort(out)
-	return out
+	env[k] = v
+	return nil
 }

@@ -64,12 +64,19 @@ func TestClusterfileDocumentsComeInAnyOrder(t *testing.T) {
 
 func TestClusterfileErrorsNameTheLine(t *testing.T) {
 	for _, tc := range []struct{ doc, want string }{
-		{strings.Replace(sample, "roles: [master]", "rolez: [master]", 1), "line 19"},
+		{strings.Replace(sample, "roles: [master]", "rolez: [master]", 1), `Clusterfile:19:5: unknown field "rolez" in spec.hosts[1]: did you mean "roles"?`},
 		{strings.Replace(sample, "kind: Config\n", "kind: Konfig\n", 1), "Konfig"},
 		{strings.Replace(sample, "strategy: merge", "strategy: blend", 1), "blend"},
 		{strings.Replace(sample, "A=b", "SEALOS_SYS_X=b", 1), "SEALOS_SYS"},
 		{sample + "---\napiVersion: v1\nkind: Pod\n", `"Pod"`},
-		{"a: [", "line"},
+		{strings.Replace(sample, "roles: [master]", "roles: [mastre]", 1), `Clusterfile:18:5: spec.hosts[1]: roles [mastre]: expected master or node: did you mean "master"?`},
+		{strings.Replace(sample, "port: 2200", "port: many", 1), `Clusterfile:13:52: spec.ssh.port is "many": expected a number`},
+		{strings.Replace(sample, "[A=b, ", "[A, ", 1), `Clusterfile:21:9: spec.env: env "A": expected KEY=VALUE`},
+		{strings.Replace(sample, "ips: [10.0.0.2]", "ips: 10.0.0.2", 1), "Clusterfile:18:10: spec.hosts[1].ips is a single value: expected a list"},
+		{strings.Replace(sample, "kind: Config\n", "kind: Konfig\n", 1), `did you mean "Config"?`},
+		{strings.Replace(sample, "env: [A=node]", "roles: [node]", 1), "is given twice"},
+		{"- a\n", "Clusterfile:1:1: a document that is no map"},
+		{"a: 1\n---\na: [", "Clusterfile:3: "},
 	} {
 		_, err := ParseClusterfile("Clusterfile", []byte(tc.doc))
 		if err == nil || !strings.Contains(err.Error(), tc.want) {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -28,6 +29,7 @@ const (
 const (
 	maxManifest   = 8 << 20
 	maxSmallFile  = 1 << 20
+	maxToolFile   = 8 << 20 // a static lsof that a check script brings
 	maxSmallFiles = 256 << 20
 	maxFiles      = 200_000
 )
@@ -116,20 +118,74 @@ func LoadImage(blobs Blobs, name string, d digest.Digest, arch string) (*Image, 
 	return img, nil
 }
 
-func (i *Image) typeOf() (string, error) {
-	t := i.Labels["sealos.io.type"]
-	if t == "" {
-		t = i.Labels["apps.sealos.io/type"]
+// label is one of the labels that sealos reads under two names.
+func (i *Image) label(name string) string {
+	if v := i.Labels["sealos.io."+name]; v != "" {
+		return v
 	}
+	return i.Labels["apps.sealos.io/"+name]
+}
+
+func (i *Image) typeOf() (string, error) {
+	t := i.label("type")
 	switch t {
 	case "", TypeApplication:
 		return TypeApplication, nil
-	case TypeRootfs, TypePatch:
+	case TypeRootfs:
+		switch d := i.label("distribution"); d {
+		case "", "kubernetes", "kubeadm":
+			return t, nil
+		default:
+			return "", fmt.Errorf("cluster image %s: label sealos.io.distribution=%q: only Kubernetes by kubeadm is installed", i.Name, d)
+		}
+	case TypePatch:
 		return t, nil
 	case "addons": // the name before sealos 4.1
 		return TypePatch, nil
 	}
 	return "", fmt.Errorf("cluster image %s: label sealos.io.type=%q: expected rootfs, patch or application", i.Name, t)
+}
+
+// SameImage tells whether a name that an operator gave means the image of that
+// full name: it is the name, or its end from a slash on, and latest need not be said.
+func SameImage(asked, name string) bool {
+	if asked == name {
+		return true
+	}
+	if tag := asked[strings.LastIndexByte(asked, '/')+1:]; !strings.ContainsAny(tag, ":@") {
+		asked += ":latest"
+	}
+	return strings.HasSuffix(name, "/"+asked)
+}
+
+// ResolveImages gives the full names of the images that an operator asked for,
+// in that order, each once. A name that means none or several of have is an error.
+func ResolveImages(asked, have []string) ([]string, error) {
+	var out []string
+	var errs []error
+	for _, a := range asked {
+		var found []string
+		for _, name := range have {
+			if name == a {
+				found = []string{name}
+				break
+			}
+			if SameImage(a, name) {
+				found = append(found, name)
+			}
+		}
+		switch len(found) {
+		case 1:
+			if !slices.Contains(out, found[0]) {
+				out = append(out, found[0])
+			}
+		case 0:
+			errs = append(errs, fmt.Errorf("spec.image asks for %s, which the bundle does not hold%s; it holds %s", a, DidYouMean(a, slices.Clone(have)), strings.Join(have, ", ")))
+		default:
+			errs = append(errs, fmt.Errorf("spec.image asks for %s, which may be any of %s: write it in full", a, strings.Join(found, ", ")))
+		}
+	}
+	return out, errors.Join(errs...)
 }
 
 // KubeVersion is the Kubernetes version of a rootfs image, with its leading v.
@@ -145,21 +201,21 @@ type File struct {
 }
 
 // Files reads the image's files of up to 1 MiB that lie below etc, scripts,
-// manifests, charts, opt and statics, or at its root: what templates, Config
-// documents and preflight scripts need, and nothing of its binaries. Keys are
-// slash paths relative to the image's root. The layers' digests are verified
-// on the way.
-func (i *Image) Files(ctx context.Context, blobs Blobs) (map[string]File, error) {
+// manifests, charts and statics or at its root, those of up to 8 MiB below opt,
+// and of any place those named in also: what templates, Config documents and
+// preflight scripts need, and nothing of its large binaries. Keys are slash
+// paths relative to the image's root. The layers' digests are verified on the way.
+func (i *Image) Files(ctx context.Context, blobs Blobs, also ...string) (map[string]File, error) {
 	files := map[string]File{}
 	for _, l := range i.Layers {
-		if err := readLayer(ctx, blobs, l, files); err != nil {
+		if err := readLayer(ctx, blobs, l, files, also); err != nil {
 			return nil, fmt.Errorf("cluster image %s: read layer %s: %w", i.Name, l.Digest, err)
 		}
 	}
 	return files, nil
 }
 
-func readLayer(ctx context.Context, blobs Blobs, l Layer, files map[string]File) (err error) {
+func readLayer(ctx context.Context, blobs Blobs, l Layer, files map[string]File, also []string) (err error) {
 	blob, err := blobs.OpenBlob(l.Digest)
 	if err != nil {
 		return err
@@ -194,10 +250,18 @@ func readLayer(ctx context.Context, blobs Blobs, l Layer, files map[string]File)
 			return err
 		}
 		name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
-		if whiteout(name, files) || h.Typeflag != tar.TypeReg || h.Size > maxSmallFile || !wanted(name) {
+		if whiteout(name, files) || h.Typeflag != tar.TypeReg {
 			continue
 		}
-		data, err := io.ReadAll(io.LimitReader(tr, maxSmallFile+1))
+		limit := limitOf(name)
+		if slices.Contains(also, name) {
+			limit = maxToolFile
+		}
+		if h.Size > limit {
+			delete(files, name) // what a lower layer had there is no more
+			continue
+		}
+		data, err := io.ReadAll(io.LimitReader(tr, limit+1))
 		if err != nil {
 			return err
 		}
@@ -227,14 +291,16 @@ func whiteout(name string, files map[string]File) bool {
 	return true
 }
 
-func wanted(name string) bool {
+// limitOf is the largest size in bytes at which a file is read; -1 = not at all.
+func limitOf(name string) int64 {
 	top, _, below := strings.Cut(name, "/")
-	if !below {
-		return true
+	switch {
+	case !below:
+		return maxSmallFile
+	case top == "opt":
+		return maxToolFile
+	case slices.Contains([]string{"etc", "scripts", "manifests", "charts", "statics"}, top):
+		return maxSmallFile
 	}
-	switch top {
-	case "etc", "scripts", "manifests", "charts", "opt", "statics":
-		return true
-	}
-	return false
+	return -1
 }

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // ConfigFile is where an image carries Config documents of its own.
@@ -22,34 +19,41 @@ type Overlay map[string]File
 // Overlay applies the image's own and then the cluster's Config documents to
 // files, renders every *.tmpl below etc, scripts, manifests and charts with
 // env, and returns the files that came to be. Files of the image that stay as
-// they are are not in it.
+// they are are not in it. A Config that names what a template becomes, and not
+// the template, is applied to what it became.
 func (i *Image) Overlay(files map[string]File, configs []Config, env map[string]string) (Overlay, error) {
-	var errs []error
-	changed := Overlay{}
 	own, err := i.ownConfigs(files)
 	if err != nil {
-		errs = append(errs, err)
+		return nil, err
 	}
+	var errs []error
+	changed := Overlay{}
 	current := maps.Clone(files)
-	for _, c := range slices.Concat(own, configs) {
-		if c.Match != "" && c.Match != i.Name {
-			continue
-		}
-		name := strings.TrimPrefix(path.Clean("/"+c.Path), "/")
+	configure := func(c Config) {
+		name := c.file()
 		old, exists := current[name]
-		if c.Match == "" && !exists {
-			continue // meant for another image
-		}
 		data, err := c.apply(old.Content)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("cluster image %s: Config %q on %s: %w", i.Name, c.Name, name, err))
-			continue
+			return
 		}
 		if !exists {
 			old.Mode = 0o644
 		}
 		f := File{Mode: old.Mode, Content: data}
 		current[name], changed[name] = f, f
+	}
+	var late []Config
+	for _, c := range slices.Concat(own, configs) {
+		_, exists := current[c.file()]
+		_, template := current[c.file()+".tmpl"]
+		switch {
+		case c.Match != "" && !SameImage(c.Match, i.Name):
+		case !exists && template && isTemplate(c.file()+".tmpl"):
+			late = append(late, c)
+		case exists || c.Match != "": // else it is meant for another image
+			configure(c)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(current)) {
 		if !isTemplate(name) {
@@ -60,7 +64,14 @@ func (i *Image) Overlay(files map[string]File, configs []Config, env map[string]
 			errs = append(errs, fmt.Errorf("cluster image %s: %w", i.Name, err))
 			continue
 		}
-		changed[strings.TrimSuffix(name, ".tmpl")] = File{Mode: modeFor(current[name].Mode, out, env), Content: out}
+		rendered := strings.TrimSuffix(name, ".tmpl")
+		f := File{Mode: modeFor(current[name].Mode, out, env), Content: out}
+		current[rendered], changed[rendered] = f, f
+	}
+	if len(errs) == 0 {
+		for _, c := range late {
+			configure(c)
+		}
 	}
 	return changed, errors.Join(errs...)
 }
@@ -93,49 +104,4 @@ func (i *Image) ownConfigs(files map[string]File) ([]Config, error) {
 		return nil, fmt.Errorf("cluster image %s: %w", i.Name, err)
 	}
 	return c.Configs, nil
-}
-
-func (c Config) apply(old []byte) ([]byte, error) {
-	data := []byte(c.Data)
-	switch c.Strategy {
-	case "insert":
-		return join(data, old), nil
-	case "append":
-		return join(old, data), nil
-	case "merge":
-		var base, over map[string]any
-		if err := yaml.Unmarshal(old, &base); err != nil {
-			return nil, fmt.Errorf("strategy merge needs a YAML or JSON file: %w", err)
-		}
-		if err := yaml.Unmarshal(data, &over); err != nil {
-			return nil, fmt.Errorf("spec.data: %w", err)
-		}
-		return yaml.Marshal(mergeMaps(base, over))
-	}
-	return data, nil
-}
-
-func join(a, b []byte) []byte {
-	if len(a) > 0 && !bytes.HasSuffix(a, []byte("\n")) {
-		a = append(bytes.Clone(a), '\n')
-	}
-	return append(bytes.Clone(a), b...)
-}
-
-// mergeMaps lays over over base: maps deeply, everything else replaced.
-func mergeMaps(base, over map[string]any) map[string]any {
-	out := maps.Clone(base)
-	if out == nil {
-		out = map[string]any{}
-	}
-	for k, v := range over {
-		if om, ok := v.(map[string]any); ok {
-			if bm, ok := out[k].(map[string]any); ok {
-				out[k] = mergeMaps(bm, om)
-				continue
-			}
-		}
-		out[k] = v
-	}
-	return out
 }

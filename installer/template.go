@@ -6,9 +6,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"text/template"
+	"text/template/parse"
 
 	"github.com/BurntSushi/toml"
 	"github.com/Masterminds/sprig/v3"
@@ -18,23 +21,90 @@ import (
 type fsMode = fs.FileMode
 
 // RenderTemplate renders a *.tmpl file of a cluster image. Data: every key of
-// env at top level, the same as .Env, and .Values. A key that env lacks is an
+// env at top level, the same as .Env and as .Values. A key that env lacks is an
 // error that names file, line and key, since "<no value>" in a configuration
-// file is found out at the worst time.
+// file is found out at the worst time; where the template itself provides for
+// the lack ({{ if .x }}, {{ .x | default "y" }}) it is the empty text.
 func RenderTemplate(name string, content []byte, env map[string]string) ([]byte, error) {
 	t, err := template.New(name).Option("missingkey=error").Funcs(templateFuncs()).Parse(string(content))
 	if err != nil {
 		return nil, fmt.Errorf("parse template: %w", err)
 	}
-	data := map[string]any{"Env": env, "Values": map[string]any{}}
-	for k, v := range env {
-		data[k] = v
+	values := map[string]any{}
+	for _, tree := range t.Templates() {
+		if tree.Tree != nil {
+			optional(tree.Root, func(key string) { values[key] = "" })
+		}
 	}
+	for k, v := range env {
+		values[k] = v
+	}
+	data := maps.Clone(values)
+	data["Env"], data["Values"] = values, values
 	var buf bytes.Buffer
 	if err := t.Execute(&buf, data); err != nil {
 		return nil, fmt.Errorf("render template: %w (set it with -e KEY=VALUE or in spec.env)", err)
 	}
 	return buf.Bytes(), nil
+}
+
+// optional tells of the keys whose lack a template provides for.
+func optional(n parse.Node, tell func(key string)) {
+	switch n := n.(type) {
+	case *parse.ListNode:
+		if n != nil {
+			for _, c := range n.Nodes {
+				optional(c, tell)
+			}
+		}
+	case *parse.ActionNode:
+		optional(n.Pipe, tell)
+	case *parse.IfNode:
+		keysOf(n.Pipe, tell)
+		optional(n.List, tell)
+		optional(n.ElseList, tell)
+	case *parse.WithNode:
+		keysOf(n.Pipe, tell)
+		optional(n.List, tell)
+		optional(n.ElseList, tell)
+	case *parse.RangeNode:
+		optional(n.Pipe, tell)
+		optional(n.List, tell)
+		optional(n.ElseList, tell)
+	case *parse.PipeNode:
+		for _, c := range n.Cmds {
+			if f, ok := c.Args[0].(*parse.IdentifierNode); ok && slices.Contains(forgiving, f.Ident) {
+				keysOf(n, tell)
+				return
+			}
+			for _, a := range c.Args {
+				optional(a, tell)
+			}
+		}
+	}
+}
+
+// forgiving are the functions that say what an empty value means.
+var forgiving = []string{"default", "coalesce", "empty", "ternary", "or", "and", "not"}
+
+// keysOf tells of every key that a condition or an argument names: .x, .Env.x, .Values.x.
+func keysOf(n parse.Node, tell func(key string)) {
+	switch n := n.(type) {
+	case *parse.PipeNode:
+		for _, c := range n.Cmds {
+			for _, a := range c.Args {
+				keysOf(a, tell)
+			}
+		}
+	case *parse.FieldNode:
+		path := n.Ident
+		if len(path) == 2 && (path[0] == "Env" || path[0] == "Values") {
+			path = path[1:]
+		}
+		if len(path) == 1 {
+			tell(path[0])
+		}
+	}
 }
 
 func templateFuncs() template.FuncMap {

@@ -1,0 +1,122 @@
+package installer
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// annotationSecrets names the variables of spec.env and of hosts whose values
+// are secret and therefore not in the file.
+const annotationSecrets = "sealbuild.io/env-not-recorded"
+
+// secretEnv lists the variables that are left out of a written Clusterfile: of
+// all hosts by name, of one host as ADDRESS/NAME.
+func (c *Cluster) secretEnv() []string {
+	var out []string
+	add := func(prefix string, env map[string]string) {
+		for k := range env {
+			if SecretEnv(k) && k != "registryPassword" { // that one is kept in the state
+				out = append(out, prefix+k)
+			}
+		}
+	}
+	add("", c.Env)
+	for _, h := range c.Hosts {
+		add(h.IP.String()+"/", h.Env)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Clusterfile writes the cluster and, unless its phase is empty, the status. It
+// was made at the given time if nothing earlier is known; the zero time is left
+// out. Passwords, passphrases and secret variables are left out, the names of
+// the latter are not.
+func (c *Cluster) Clusterfile(created time.Time, status Status) ([]byte, error) {
+	var d clusterDoc
+	d.APIVersion, d.Kind = APIVersion, "Cluster"
+	d.Metadata.Name = c.Name
+	if !c.Created.IsZero() {
+		created = c.Created
+	}
+	if !created.IsZero() {
+		d.Metadata.CreationTimestamp = created.UTC().Format(time.RFC3339)
+	}
+	d.Metadata.Labels, d.Metadata.Annotations = c.Labels, maps.Clone(c.Annotations)
+	if secrets := c.secretEnv(); len(secrets) > 0 {
+		if d.Metadata.Annotations == nil {
+			d.Metadata.Annotations = map[string]string{}
+		}
+		d.Metadata.Annotations[annotationSecrets] = strings.Join(secrets, ",")
+	} else {
+		delete(d.Metadata.Annotations, annotationSecrets)
+	}
+	d.Spec.Image = c.Images
+	d.Spec.SSH = c.SSH.document()
+	d.Spec.Env = envList(c.Env)
+	d.Spec.Command = c.Command
+	for _, h := range c.Hosts {
+		role := "node"
+		if h.Master {
+			role = "master"
+		}
+		hd := hostDoc{IPs: []string{netip.AddrPortFrom(h.IP, uint16(h.SSH.Port)).String()}, Roles: []string{role}, Env: envList(h.Env)}
+		if own, all := h.SSH.document(), c.SSH.document(); own.User != all.User || own.PK != all.PK {
+			own.Port = 0
+			hd.SSH = &own
+		}
+		d.Spec.Hosts = append(d.Spec.Hosts, hd)
+	}
+	if status.Phase != "" {
+		d.Status = &status
+	}
+	var buf bytes.Buffer
+	enc := yaml.NewEncoder(&buf)
+	enc.SetIndent(2)
+	if err := enc.Encode(d); err != nil {
+		return nil, fmt.Errorf("encode the Cluster document: %w", err)
+	}
+	for _, cfg := range c.Configs {
+		var cd configDoc
+		cd.APIVersion, cd.Kind, cd.Metadata.Name = APIVersion, "Config", cfg.Name
+		cd.Spec.Match, cd.Spec.Path, cd.Spec.Strategy, cd.Spec.Data = cfg.Match, cfg.Path, cfg.Strategy, cfg.Data
+		if err := enc.Encode(cd); err != nil {
+			return nil, fmt.Errorf("encode Config %q: %w", cfg.Name, err)
+		}
+	}
+	if err := enc.Close(); err != nil {
+		return nil, err
+	}
+	for _, doc := range c.Kubeadm {
+		fmt.Fprintf(&buf, "---\n%s\n", bytes.TrimSpace(doc))
+	}
+	return buf.Bytes(), nil
+}
+
+func (s SSH) document() sshDoc {
+	return sshDoc{User: s.User, PK: s.KeyFile, Port: s.Port}
+}
+
+// SecretEnv tells keys whose values are not written to disk or shown in clear.
+func SecretEnv(key string) bool {
+	k := strings.ToLower(key)
+	return strings.Contains(k, "password") || strings.Contains(k, "passwd") || strings.Contains(k, "secret") || strings.Contains(k, "token")
+}
+
+func envList(env map[string]string) []string {
+	var out []string
+	for k, v := range env {
+		if !SecretEnv(k) {
+			out = append(out, k+"="+v)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
