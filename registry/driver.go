@@ -48,23 +48,29 @@ type placeRepository struct {
 	tags      map[string]digest.Digest
 }
 
+func newPlaceRepository(r Repository) *placeRepository {
+	p := &placeRepository{
+		layers:    make(map[digest.Digest]bool, len(r.Layers)),
+		manifests: make(map[digest.Digest]bool, len(r.Manifests)),
+		tags:      r.Tags,
+	}
+	for _, b := range r.Layers {
+		p.layers[b.Digest] = true
+	}
+	for _, b := range r.Manifests {
+		p.manifests[b.Digest] = true
+	}
+	return p
+}
+
 func newPlaceDriver(c Catalog, src Source) (*placeDriver, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
 	d := &placeDriver{blobs: map[digest.Digest]int64{}, repos: map[string]*placeRepository{}, src: newVerifiedSource(src)}
 	for _, r := range c.Repositories {
-		p := &placeRepository{
-			layers:    make(map[digest.Digest]bool, len(r.Layers)),
-			manifests: make(map[digest.Digest]bool, len(r.Manifests)),
-			tags:      r.Tags,
-		}
-		for _, b := range r.Layers {
-			p.layers[b.Digest] = true
-			d.blobs[b.Digest] = b.Size
-		}
-		for _, b := range r.Manifests {
-			p.manifests[b.Digest] = true
+		p := newPlaceRepository(r)
+		for _, b := range append(r.Layers[:len(r.Layers):len(r.Layers)], r.Manifests...) {
 			d.blobs[b.Digest] = b.Size
 		}
 		d.repos[r.Name] = p

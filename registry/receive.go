@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 )
 
@@ -50,6 +51,16 @@ type receiver struct {
 func (rc *receiver) run(ctx context.Context) error {
 	if err := rc.start(); err != nil {
 		return err
+	}
+	if rc.hello.flags&flagDryRun == 0 {
+		if err := os.MkdirAll(rc.store.root, 0o755); err != nil {
+			return fmt.Errorf("make store: %w", err)
+		}
+		lock, err := lockStore(ctx, rc.store.root, false)
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
 	}
 	if err := rc.examine(ctx); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -99,6 +100,39 @@ func (s *Store) sweepPartials(now time.Time) {
 
 // errLocked is returned when another process, or another session of this one, holds the lock.
 var errLocked = errors.New("in use by another session")
+
+// lockStore takes the lock that keeps sessions, who share it, and a collection apart. It lies on the root directory itself, since a
+// full disk has no room for a file. A session waits for a collection; a collection does not wait.
+func lockStore(ctx context.Context, root string, alone bool) (*os.File, error) {
+	f, err := os.Open(root)
+	if err != nil {
+		return nil, err
+	}
+	how := unix.LOCK_SH
+	if alone {
+		how = unix.LOCK_EX
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			f.Close()
+			return nil, &fs.PathError{Op: "lock", Path: root, Err: err}
+		}
+		if alone {
+			f.Close()
+			return nil, ErrBusy
+		}
+		select {
+		case <-time.After(100 * time.Millisecond): // a collection takes seconds
+		case <-ctx.Done():
+			f.Close()
+			return nil, ctx.Err()
+		}
+	}
+}
 
 // lockFile opens path and takes an exclusive lock on it without waiting. The file that comes back is the one that has the
 // name: one that was renamed or removed while the lock was taken is not.

@@ -15,11 +15,15 @@ import (
 // Catalog reads the store's repositories: every manifest linked, what it reaches, and the tags. With it one store fills another.
 // Damage that shows without hashing layers is an error: a manifest that is unreadable, or a blob that is missing.
 func (s *Store) Catalog(ctx context.Context) (Catalog, error) {
+	return s.catalog(ctx, walker{src: s, seen: map[digest.Digest]manifest{}}, nil)
+}
+
+// catalog reads the repositories with w. What is damaged is an error, or told to damaged if that is not nil.
+func (s *Store) catalog(ctx context.Context, w walker, damaged func(digest.Digest)) (Catalog, error) {
 	names, err := s.Repositories(ctx)
 	if err != nil {
 		return Catalog{}, err
 	}
-	w := walker{src: s, seen: map[digest.Digest]manifest{}}
 	var c Catalog
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
@@ -36,11 +40,16 @@ func (s *Store) Catalog(ctx context.Context) (Catalog, error) {
 			if (Blob{Digest: d}).check() != nil || !linkHolds(s.path(revisionLink(name, d)), d) {
 				continue // deleted, or never finished
 			}
-			if err := w.add(b, d, 0); err != nil {
+			err := w.add(b, d, 0)
+			if err != nil && damaged != nil {
+				damaged(d)
+				continue
+			}
+			if err != nil {
 				return Catalog{}, fmt.Errorf("repository %s: %w", name, err)
 			}
 		}
-		if err := s.readTags(b, filepath.Join(base, "tags")); err != nil {
+		if err := s.readTags(b, filepath.Join(base, "tags")); err != nil && damaged == nil {
 			return Catalog{}, fmt.Errorf("repository %s: %w", name, err)
 		}
 		c.Repositories = append(c.Repositories, b.repo)

@@ -30,6 +30,15 @@ type Ref struct {
 // may not be distributed. All the refs that fail are reported together.
 func BuildCatalog(ctx context.Context, refs []Ref, src Source) (Catalog, error) {
 	w := walker{src: src, seen: map[digest.Digest]manifest{}}
+	c, err := w.catalog(ctx, refs)
+	if err != nil {
+		return Catalog{}, err
+	}
+	return c, nil
+}
+
+// catalog returns what it found of refs, and an error for those that failed.
+func (w walker) catalog(ctx context.Context, refs []Ref) (Catalog, error) {
 	repos := map[string]*repositoryBuilder{}
 	var errs []error
 	for _, ref := range refs {
@@ -59,15 +68,12 @@ func BuildCatalog(ctx context.Context, refs []Ref, src Source) (Catalog, error) 
 		}
 		b.repo.Tags[tag] = ref.Digest
 	}
-	if err := errors.Join(errs...); err != nil {
-		return Catalog{}, err
-	}
 	var c Catalog
 	for _, b := range repos {
 		c.Repositories = append(c.Repositories, b.repo)
 	}
 	slices.SortFunc(c.Repositories, func(a, b Repository) int { return strings.Compare(a.Name, b.Name) })
-	return c, nil
+	return c, errors.Join(errs...)
 }
 
 type repositoryBuilder struct {
@@ -91,8 +97,9 @@ type manifest struct {
 
 // walker remembers manifests, since images share them and many refs may name one.
 type walker struct {
-	src  Source
-	seen map[digest.Digest]manifest
+	src     Source
+	seen    map[digest.Digest]manifest
+	missing func(Blob) // told of configs and layers that are not there; nil makes them an error
 }
 
 func (w walker) add(b *repositoryBuilder, d digest.Digest, depth int) error {
@@ -145,6 +152,8 @@ func (w walker) addBlob(b *repositoryBuilder, parent digest.Digest, desc v1.Desc
 	switch {
 	case !ok && undistributable(desc.MediaType):
 		return nil
+	case w.missing != nil && (!ok || size != desc.Size):
+		w.missing(blob)
 	case !ok:
 		return fmt.Errorf("manifest %s: blob %s (%s) is missing", parent, desc.Digest, desc.MediaType)
 	case size != desc.Size:

@@ -1,0 +1,39 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Reach finds what refs name in the store, for [Store.Collect] to keep. A ref without a digest means what its tag names. Refs of which the
+// manifest is not there are absent; layers that are not there are no concern. A manifest that is damaged is an error, since what it names
+// is not known.
+func (s *Store) Reach(ctx context.Context, refs []Ref) (c Catalog, absent []Ref, err error) {
+	w := walker{src: s, seen: map[digest.Digest]manifest{}, missing: func(Blob) {}}
+	var there []Ref
+	for _, ref := range refs {
+		name, tag, err := RepositoryName(ref.Name)
+		if err != nil {
+			return Catalog{}, nil, err
+		}
+		if ref.Digest == "" {
+			data, err := os.ReadFile(s.path(tagLink(name, tag)))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return Catalog{}, nil, fmt.Errorf("image %s: %w", ref.Name, err)
+			}
+			ref.Digest = digest.Digest(data)
+		}
+		if _, ok := s.Stat(ref.Digest); !ok {
+			absent = append(absent, ref)
+			continue
+		}
+		there = append(there, ref)
+	}
+	c, err = w.catalog(ctx, there)
+	return c, absent, err
+}
