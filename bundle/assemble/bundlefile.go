@@ -58,7 +58,7 @@ func (b *Builder) writeFiles(ctx context.Context, r BundleRequest, p prepared) (
 		}
 	}()
 	b.report().Phase("write "+r.Output, p.total)
-	if w.Summary, err = b.write(ctx, out, r, p); err != nil {
+	if w.Summary, err = b.write(ctx, &flushing{files: out}, r, p); err != nil {
 		return Written{}, fmt.Errorf("write bundle %s: %w", r.Output, err)
 	}
 	for n, f := range out.Files() {
