@@ -72,3 +72,24 @@ func TypeOf(labels map[string]string) (Type, error) {
 	}
 	return "", fmt.Errorf("unknown image type %s=%q", key, value)
 }
+
+// Of makes a File of an image that was built before, from what its
+// configuration says. It has no file to point at in errors.
+func Of(name string, c Config) *File {
+	f := &File{Name: name, src: newSource(name, nil), config: c}
+	add := func(name string, args []string) {
+		if len(args) > 0 {
+			f.Instructions = append(f.Instructions, Instruction{Name: name, Args: args, JSON: true, Original: name + " " + strings.Join(args, " ")})
+		}
+	}
+	add("FROM", []string{"scratch"})
+	var env []string
+	for _, key := range slices.Sorted(maps.Keys(c.Env)) {
+		env = append(env, key+"="+c.Env[key])
+	}
+	add("ENV", env)
+	add("ENTRYPOINT", c.Entrypoint)
+	add("CMD", c.Cmd)
+	f.Stages = []Stage{{Base: "scratch", Last: len(f.Instructions)}}
+	return f
+}

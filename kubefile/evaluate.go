@@ -55,6 +55,7 @@ func (f *File) evaluate(src *source, o options) error {
 			}
 			stage.First = i
 			f.Stages = append(f.Stages, stage)
+			f.readImage(stage.Base, len(f.Stages)-1)
 			current = inherit(stage.Base, named, o.base)
 			continue
 		}
@@ -62,6 +63,12 @@ func (f *File) evaluate(src *source, o options) error {
 			return at(fmt.Errorf("%s before FROM", in.Name), "FROM first (only ARG may stand before it)")
 		}
 		var err error
+		if current != nil {
+			err = f.read(lex, in, current)
+		}
+		if err != nil {
+			return at(err, usage(in.Name))
+		}
 		if current == nil {
 			err = global.apply(lex, in, o, nil)
 		} else {

@@ -30,6 +30,7 @@ type File struct {
 
 	src    *source
 	config Config // of the last stage
+	reads  Reads
 }
 
 // Instruction is one instruction as it is written: nothing is expanded.

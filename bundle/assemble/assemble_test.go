@@ -120,7 +120,7 @@ func TestCopyOfAMissingRegistryIsDropped(t *testing.T) {
 			for _, f := range tc.files {
 				files[f] = nil
 			}
-			c, err := openContext(writeFiles(t, files), "", nil)
+			c, err := openContext(writeFiles(t, files), "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -187,7 +187,7 @@ func TestCareImageHoldsTheInstallerAlone(t *testing.T) {
 	if p, err := again.careImage(stub, amd64); err != nil || p.Digest != pinned.Digest {
 		t.Errorf("a second time it is %s (%v), want %s", p.Digest, err, pinned.Digest)
 	}
-	config, err := b.imageConfig(pinned.Digest)
+	config, err := b.config(v1.Descriptor{Digest: pinned.Digest}, amd64)
 	if err != nil {
 		t.Fatal(err)
 	}

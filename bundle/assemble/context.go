@@ -27,7 +27,7 @@ type buildContext struct {
 
 // openContext finds and parses the Kubefile. name may be empty, a path, or a
 // path relative to the context.
-func openContext(dir, name string, args map[string]string) (*buildContext, error) {
+func openContext(dir, name string, opts ...kubefile.Option) (*buildContext, error) {
 	fi, err := os.Stat(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open context: %w", err)
@@ -51,7 +51,7 @@ func openContext(dir, name string, args map[string]string) (*buildContext, error
 	if c.text, err = os.ReadFile(c.path); err != nil {
 		return nil, fmt.Errorf("read Kubefile: %w", err)
 	}
-	if c.file, err = kubefile.Parse(bytes.NewReader(c.text), c.path, kubefile.WithBuildArgs(args)); err != nil {
+	if c.file, err = kubefile.Parse(bytes.NewReader(c.text), c.path, opts...); err != nil {
 		return nil, err
 	}
 	if _, err := c.file.Type(); err != nil {

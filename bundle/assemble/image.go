@@ -2,20 +2,16 @@ package assemble
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sealbuild/sealbuild/bundle/assemble/build"
-	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/kubefile"
@@ -23,14 +19,16 @@ import (
 
 // BuildRequest says which cluster image to make.
 type BuildRequest struct {
-	Name     string            // of the image: kubernetes:v1.36.3
-	Context  string            // the build context, a directory
-	Kubefile string            // empty: the first default name in the context
-	Args     map[string]string // --build-arg
-	Labels   []string          // --label key=value
-	Env      []string          // --env key=value
-	Platform v1.Platform
+	Name      string            // of the image: kubernetes:v1.36.3
+	Context   string            // the build context, a directory
+	Kubefile  string            // empty: the first default name in the context
+	Args      map[string]string // --build-arg
+	Labels    []string          // --label key=value
+	Env       []string          // --env key=value
+	Exclude   []string          // paths of the context to leave out, in .dockerignore syntax
+	Platforms []v1.Platform     // empty: this machine's; several make an index
 
+	NoCache          bool // run every instruction, though nothing changed
 	IgnoreScanErrors bool // report what may hide images and go on
 }
 
@@ -42,37 +40,159 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	if err != nil {
 		return store.Record{}, err
 	}
-	src, err := openContext(r.Context, r.Kubefile, r.Args)
+	if len(r.Platforms) == 0 {
+		if r.Platforms, err = ParsePlatforms(""); err != nil {
+			return store.Record{}, err
+		}
+	}
+	parts, bases, err := b.prepare(ctx, r)
 	if err != nil {
 		return store.Record{}, err
 	}
-	found, err := b.scan(ctx, src, r.IgnoreScanErrors)
+	found, err := b.scan(ctx, parts[0].src, r.IgnoreScanErrors)
 	if err != nil {
 		return store.Record{}, err
 	}
-	bases, err := b.bases(src)
-	if err != nil {
-		return store.Record{}, err
-	}
-	built, gathered, err := b.buildAndGather(ctx, src, r, bases, found)
+	gathered, err := b.buildAndGather(ctx, r, parts, found)
 	if err != nil {
 		return store.Record{}, err
 	}
 	rec := store.Record{
 		Name:     name,
-		Manifest: built.Descriptor,
-		Platform: pull.Format(r.Platform),
+		Platform: formatPlatforms(r.Platforms),
 		Created:  time.Now().UTC().Format(time.RFC3339),
-		Inputs:   []store.Input{{Kind: "kubefile", Name: src.rel, Value: digest.FromBytes(src.text).String()}},
+		Inputs:   []store.Input{{Kind: "kubefile", Name: parts[0].src.rel, Value: digest.FromBytes(parts[0].src.text).String()}},
 	}
-	if err := b.describe(&rec); err != nil {
+	for _, part := range parts {
+		if part.key != "" {
+			rec.Inputs = append(rec.Inputs, store.Input{Kind: inputBuild, Name: store.Platform(part.platform), Value: part.key.String()})
+		}
+	}
+	if rec.Manifest, err = b.join(parts); err != nil {
 		return store.Record{}, err
 	}
 	for _, base := range bases {
-		rec.Inputs = append(rec.Inputs, store.Input{Kind: "base", Name: base.Name, Value: base.Manifest.Digest.String()})
+		rec.Inputs = append(rec.Inputs, store.Input{Kind: "base", Name: base.name, Value: base.root.Digest.String()})
 	}
 	rec.Unresolved = gathered.unresolved
 	rec.Images = inherit(gathered.images, bases)
+	return b.record(rec, r.Platforms)
+}
+
+// building is the image of one platform.
+type building struct {
+	platform v1.Platform
+	src      *buildContext // parsed for the platform
+	preload  []base
+	key      digest.Digest // names the inputs; empty when they cannot be known
+	built    v1.Descriptor
+}
+
+// prepare parses the Kubefile for every platform and fetches what it is built
+// on. A mistake in it is found before anything is fetched.
+func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []base, error) {
+	var parts []building
+	var names []string
+	for _, p := range r.Platforms {
+		src, err := openContext(r.Context, r.Kubefile, kubefileOptions(r, p)...)
+		if err != nil {
+			return nil, nil, err
+		}
+		parts = append(parts, building{platform: p, src: src})
+		for _, name := range src.file.Reads().Images {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return parts, nil, nil
+	}
+	bases, err := b.bases(ctx, names, r.Platforms)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range parts {
+		lookup := b.inherited(bases, parts[i].platform)
+		options := append(kubefileOptions(r, parts[i].platform), kubefile.WithBase(lookup))
+		if parts[i].src, err = openContext(r.Context, r.Kubefile, options...); err != nil {
+			return nil, nil, err
+		}
+		parts[i].preload = bases
+	}
+	return parts, bases, nil
+}
+
+func kubefileOptions(r BuildRequest, p v1.Platform) []kubefile.Option {
+	return []kubefile.Option{kubefile.WithBuildArgs(r.Args), kubefile.WithPlatform(p.OS, p.Architecture, p.Variant)}
+}
+
+// buildAndGather does both at once: one keeps the disk busy, the other the
+// network. The first to fail ends the other; what was downloaded is kept.
+func (b *Builder) buildAndGather(ctx context.Context, r BuildRequest, parts []building, found *scan.Result) (gathered, error) {
+	b.report().Phase("build "+r.Name+" and gather images", 0)
+	var images gathered
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error {
+		for i := range parts {
+			if err := b.buildPart(ctx, &parts[i], r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	both.Go(func() (err error) {
+		images, err = b.gather(ctx, parts[0].src, found, r.Platforms...)
+		return err
+	})
+	err := both.Wait()
+	return images, err
+}
+
+// join makes one image of the platforms' images: the image itself when there
+// is one, else an index.
+func (b *Builder) join(parts []building) (v1.Descriptor, error) {
+	if len(parts) == 1 {
+		return parts[0].built, nil
+	}
+	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
+	for _, p := range parts {
+		d := p.built
+		d.Platform = &p.platform
+		index.Manifests = append(index.Manifests, d)
+	}
+	return b.putJSON(v1.MediaTypeImageIndex, index)
+}
+
+// record completes a record with what the image itself says, and saves it.
+func (b *Builder) record(rec store.Record, platforms []v1.Platform) (store.Record, error) {
+	sizes := map[digest.Digest]int64{rec.Manifest.Digest: rec.Manifest.Size}
+	for i, p := range platforms {
+		config, err := b.config(rec.Manifest, p)
+		if err != nil {
+			return store.Record{}, fmt.Errorf("image %s: %w", rec.Name, err)
+		}
+		t, err := kubefile.TypeOf(config.Config.Labels)
+		if err != nil {
+			return store.Record{}, fmt.Errorf("image %s: %w", rec.Name, err)
+		}
+		if i > 0 && rec.ClusterType != string(t) {
+			return store.Record{}, fmt.Errorf("image %s is of type %s for %s and of type %s for %s",
+				rec.Name, rec.ClusterType, store.Platform(platforms[0]), t, store.Platform(p))
+		}
+		if i == 0 {
+			rec.Labels = config.Config.Labels
+		}
+		rec.ClusterType = string(t)
+		rec.Version = config.Config.Labels["version"]
+		if err := b.sizes(rec.Manifest, p, sizes); err != nil {
+			return store.Record{}, fmt.Errorf("image %s: %w", rec.Name, err)
+		}
+	}
+	for _, n := range sizes {
+		rec.Size += n
+	}
+	var err error
 	if rec.NeededUnique, err = b.uniqueSize(rec.Images); err != nil {
 		return store.Record{}, err
 	}
@@ -82,54 +202,25 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	return rec, nil
 }
 
-// buildAndGather does both at once: one keeps the disk busy, the other the
-// network. The first to fail ends the other; what was downloaded is kept.
-func (b *Builder) buildAndGather(ctx context.Context, src *buildContext, r BuildRequest, bases []store.Record, found *scan.Result) (build.Result, gathered, error) {
-	b.report().Phase("build "+r.Name+" and gather images", 0)
-	var built build.Result
-	var images gathered
-	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() (err error) {
-		built, err = b.buildImage(ctx, src, r, bases)
+// sizes notes the blobs of a platform's image.
+func (b *Builder) sizes(root v1.Descriptor, p v1.Platform, into map[digest.Digest]int64) error {
+	one, err := b.ofPlatform(root, p)
+	if err != nil {
 		return err
-	})
-	both.Go(func() (err error) {
-		images, err = b.gather(ctx, src, found, r.Platform)
-		return err
-	})
-	err := both.Wait()
-	return built, images, err
-}
-
-// bases are the images of the local store that FROM names.
-func (b *Builder) bases(src *buildContext) ([]store.Record, error) {
-	var found []store.Record
-	for i, stage := range src.file.Stages {
-		if stage.Base == "scratch" || slices.ContainsFunc(src.file.Stages[:i], func(s kubefile.Stage) bool {
-			return s.Name != "" && strings.EqualFold(s.Name, stage.Base)
-		}) {
-			continue
-		}
-		r, err := b.Store.Load(stage.Base)
-		if errors.Is(err, store.ErrUnknownImage) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		// FROM writes the name its own way; that is the one to be found again.
-		r.Name = stage.Base
-		found = append(found, r)
 	}
-	return found, nil
+	blobs, err := b.Store.Walk(one)
+	for _, blob := range blobs {
+		into[blob.Digest] = blob.Size
+	}
+	return err
 }
 
 // inherit adds the images that the bases need; the image's own choice of a
 // digest wins.
-func inherit(own []store.Pinned, bases []store.Record) []store.Pinned {
+func inherit(own []store.Pinned, bases []base) []store.Pinned {
 	all := slices.Clone(own)
 	for _, base := range bases {
-		for _, p := range base.Images {
+		for _, p := range base.images {
 			if !slices.ContainsFunc(all, func(o store.Pinned) bool { return o.Ref == p.Ref }) {
 				all = append(all, p)
 			}
@@ -139,99 +230,11 @@ func inherit(own []store.Pinned, bases []store.Record) []store.Pinned {
 	return all
 }
 
-// buildImage runs buildah in a directory of the store's session and moves what
-// it made into the store.
-func (b *Builder) buildImage(ctx context.Context, src *buildContext, r BuildRequest, bases []store.Record) (build.Result, error) {
-	scratch, err := b.Store.TempDir("build")
-	if err != nil {
-		return build.Result{}, err
-	}
-	defer func() { _ = os.RemoveAll(scratch) }()
-	edits, exclude := src.registryEdits()
-	if len(exclude) > 0 {
-		b.report().Note("registry/ of the context is left out of the image: its content is gathered anew and held once, in the bundle")
-	}
-	req := build.Request{
-		Context:  src.dir,
-		Kubefile: src.path,
-		Edits:    edits,
-		Exclude:  exclude,
-		Args:     r.Args,
-		Labels:   r.Labels,
-		Env:      r.Env,
-		Platform: r.Platform,
-		Epoch:    b.Epoch,
-		Scratch:  scratch,
-		System:   b.System,
-		Log:      b.log(),
-	}
-	for _, base := range bases {
-		stored, err := b.Store.Load(base.Name)
-		if err != nil {
-			return build.Result{}, err
-		}
-		req.Preload = append(req.Preload, build.Preload{Name: base.Name, Layout: b.Store.Root(), Ref: stored.Name})
-	}
-	res, err := build.Build(ctx, req)
-	if err != nil {
-		return build.Result{}, err
-	}
-	if err := b.Store.ImportLayout(ctx, res.Layout); err != nil {
-		return build.Result{}, err
-	}
-	return res, nil
-}
-
-// describe fills in what the built image itself says.
-func (b *Builder) describe(rec *store.Record) error {
-	config, err := b.imageConfig(rec.Manifest.Digest)
-	if err != nil {
-		return err
-	}
-	t, err := kubefile.TypeOf(config.Config.Labels)
-	if err != nil {
-		return fmt.Errorf("image %s: %w", rec.Name, err)
-	}
-	rec.Labels = config.Config.Labels
-	rec.ClusterType = string(t)
-	rec.Version = config.Config.Labels["version"]
-	blobs, err := b.Store.Walk(rec.Manifest)
-	if err != nil {
-		return fmt.Errorf("image %s: %w", rec.Name, err)
-	}
-	rec.Size = store.Size(blobs)
-	return nil
-}
-
-// imageConfig reads the config of a stored image that is no index.
-func (b *Builder) imageConfig(d digest.Digest) (v1.Image, error) {
-	raw, err := b.Store.ReadBlob(d, store.MaxManifest)
-	if err != nil {
-		return v1.Image{}, err
-	}
-	var m store.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return v1.Image{}, fmt.Errorf("read manifest %s: %w", d, err)
-	}
-	if m.Config == nil {
-		return v1.Image{}, fmt.Errorf("manifest %s names no config", d)
-	}
-	raw, err = b.Store.ReadBlob(m.Config.Digest, store.MaxManifest)
-	if err != nil {
-		return v1.Image{}, err
-	}
-	var config v1.Image
-	if err := json.Unmarshal(raw, &config); err != nil {
-		return v1.Image{}, fmt.Errorf("read config %s: %w", m.Config.Digest, err)
-	}
-	return config, nil
-}
-
 // uniqueSize adds up the blobs of images, each once.
 func (b *Builder) uniqueSize(images []store.Pinned) (int64, error) {
 	seen := map[digest.Digest]int64{}
 	for _, p := range images {
-		blobs, err := b.Store.Walk(v1.Descriptor{Digest: p.Digest, MediaType: p.MediaType}, p.Platforms...)
+		blobs, err := b.Store.Walk(v1.Descriptor{Digest: p.Digest, MediaType: p.MediaType})
 		if err != nil {
 			return 0, fmt.Errorf("image %s: %w", p.Ref, err)
 		}

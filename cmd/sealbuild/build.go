@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -33,7 +35,7 @@ const buildExample = `  # a rootfs image alone, kept in the store
 type buildOptions struct {
 	name, file, output, platform string
 	with, buildArgs, labels, env []string
-	ignoreScanErrors             bool
+	noCache, ignoreScanErrors    bool
 	bundle                       bundleFlags
 }
 
@@ -59,13 +61,10 @@ func (a *app) buildCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVarP(&o.name, "tag", "t", "", "name of the image: NAME:TAG (required)")
-	f.StringVarP(&o.file, "file", "f", "", "Kubefile (default: Kubefile, Sealfile or Dockerfile of CONTEXT)")
 	f.StringVarP(&o.output, "output", "o", "./sealinstall", "bundle to write; none writes none")
 	f.StringArrayVar(&o.with, "with", nil, "cluster image of the store to put under this one (repeatable)")
-	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "KEY=VALUE for an ARG; KEY alone takes it from the environment (repeatable)")
-	f.StringArrayVar(&o.labels, "label", nil, "KEY=VALUE to set as a label (repeatable)")
-	f.StringArrayVar(&o.env, "env", nil, "KEY=VALUE to set as a default of the image's environment (repeatable)")
-	f.StringVar(&o.platform, "platform", "", "OS/ARCH of the image and of what it needs (default linux and this machine's)")
+	o.imageFlags(c)
+	f.BoolVar(&o.noCache, "no-cache", false, "run every instruction again, though nothing that the Kubefile reads has changed")
 	f.BoolVar(&o.ignoreScanErrors, "ignore-scan-errors", false, "go on when a chart or manifest cannot be searched for images")
 	o.bundle.register(c)
 	a.registryFlags(c)
@@ -82,20 +81,9 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 	if _, err := store.Name(o.name); err != nil {
 		return &usageError{err}
 	}
-	buildArgs, err := pairs("--build-arg", o.buildArgs)
+	r, err := o.request(context)
 	if err != nil {
 		return err
-	}
-	for flag, values := range map[string][]string{"--label": o.labels, "--env": o.env} {
-		for _, v := range values {
-			if k, _, ok := strings.Cut(v, "="); !ok || k == "" {
-				return usagef("%s %q: expected KEY=VALUE", flag, v)
-			}
-		}
-	}
-	platform, err := assemble.ParsePlatform(o.platform)
-	if err != nil {
-		return &usageError{err}
 	}
 	request, err := o.bundle.request(c.Context())
 	if err != nil {
@@ -124,10 +112,7 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 	if err := keepTemporaryFiles(s); err != nil {
 		return err
 	}
-	rec, err := b.Build(c.Context(), assemble.BuildRequest{
-		Name: o.name, Context: context, Kubefile: o.file, Args: buildArgs, Labels: o.labels, Env: o.env,
-		Platform: platform, IgnoreScanErrors: o.ignoreScanErrors,
-	})
+	rec, err := b.Build(c.Context(), r)
 	if err != nil {
 		return err
 	}
@@ -138,6 +123,58 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 	}
 	request.Images, request.Output = append(o.with, rec.Name), o.output
 	return a.write(c, b, request)
+}
+
+// imageFlags say what image comes of a Kubefile; a plan knows them, too.
+func (o *buildOptions) imageFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVarP(&o.file, "file", "f", "", "Kubefile (default: Kubefile, Sealfile or Dockerfile of CONTEXT)")
+	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "KEY=VALUE for an ARG; KEY alone takes it from the environment (repeatable)")
+	f.StringArrayVar(&o.labels, "label", nil, "KEY=VALUE to set as a label (repeatable)")
+	f.StringArrayVar(&o.env, "env", nil, "KEY=VALUE to set as a default of the image's environment (repeatable)")
+	f.StringVar(&o.platform, "platform", "", "OS/ARCH of the image and of what it needs; a comma list makes one image of several (default linux and this machine's)")
+}
+
+// request is what the flags ask for.
+func (o *buildOptions) request(context string) (assemble.BuildRequest, error) {
+	r := assemble.BuildRequest{
+		Name: o.name, Context: context, Kubefile: o.file, Labels: o.labels, Env: o.env, NoCache: o.noCache,
+		Exclude: outputInside(context, o.output), IgnoreScanErrors: o.ignoreScanErrors,
+	}
+	var err error
+	if r.Args, err = pairs("--build-arg", o.buildArgs); err != nil {
+		return r, err
+	}
+	for flag, values := range map[string][]string{"--label": o.labels, "--env": o.env} {
+		for _, v := range values {
+			if k, _, ok := strings.Cut(v, "="); !ok || k == "" {
+				return r, usagef("%s %q: expected KEY=VALUE", flag, v)
+			}
+		}
+	}
+	if r.Platforms, err = assemble.ParsePlatforms(o.platform); err != nil {
+		return r, &usageError{err}
+	}
+	return r, nil
+}
+
+// outputInside names the bundle to be written, in .dockerignore syntax, when it
+// lies in the context: COPY . . would otherwise put the last one into the next.
+func outputInside(context, output string) []string {
+	dir, err := filepath.Abs(context)
+	if err != nil || output == "" || output == "none" {
+		return nil
+	}
+	file, err := filepath.Abs(output)
+	if err != nil {
+		return nil
+	}
+	rel, err := filepath.Rel(dir, file)
+	if err != nil || !filepath.IsLocal(rel) {
+		return nil
+	}
+	base := filepath.ToSlash(rel)
+	return []string{base, path.Join(path.Dir(base), "."+path.Base(base)+".new-*")}
 }
 
 // write makes a bundle and says where it is.

@@ -3,19 +3,23 @@ package main
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
+	"github.com/sealbuild/sealbuild/bundle/assemble"
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/kubefile"
 )
 
 func (a *app) planCommand() *cobra.Command {
-	var format, file string
-	var buildArgs []string
+	var format string
+	var o buildOptions
 	c := &cobra.Command{
 		Use:   "plan CONTEXT",
 		Short: "Show what a build would do; nothing is built or pulled",
@@ -28,13 +32,9 @@ it when it exists. Exit status 1 when something may hide images from the search.
 			if err := checkOutput(format); err != nil {
 				return err
 			}
-			values, err := pairs("--build-arg", buildArgs)
+			p, err := a.plan(c, o, given[0])
 			if err != nil {
 				return err
-			}
-			p, err := scan.MakePlan(c.Context(), given[0], file, scan.Options{}, kubefile.WithBuildArgs(values))
-			if err != nil {
-				return fmt.Errorf("plan: %w", err)
 			}
 			if format == "json" {
 				err = a.printJSON(p)
@@ -48,9 +48,53 @@ it when it exists. Exit status 1 when something may hide images from the search.
 		},
 	}
 	outputFlag(c, &format)
-	c.Flags().StringVarP(&file, "file", "f", "", "Kubefile (default: Kubefile, Sealfile or Dockerfile of CONTEXT)")
-	c.Flags().StringArrayVar(&buildArgs, "build-arg", nil, "KEY=VALUE for an ARG (repeatable)")
+	o.imageFlags(c)
 	return c
+}
+
+// plan evaluates the Kubefile as a build with the same flags does.
+func (a *app) plan(c *cobra.Command, o buildOptions, context string) (*scan.Plan, error) {
+	r, err := o.request(context)
+	if err != nil {
+		return nil, err
+	}
+	platform := r.Platforms[0]
+	p, err := scan.MakePlan(c.Context(), context, o.file, scan.Options{}, kubefile.WithBuildArgs(r.Args),
+		kubefile.WithPlatform(platform.OS, platform.Architecture, platform.Variant), kubefile.WithBase(a.storedBase(platform)))
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	for _, kv := range r.Labels {
+		k, v, _ := strings.Cut(kv, "=")
+		p.Labels[k] = v
+	}
+	for _, kv := range r.Env {
+		k, v, _ := strings.Cut(kv, "=")
+		p.Env[k] = v
+	}
+	if p.Type, err = kubefile.TypeOf(p.Labels); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	return p, nil
+}
+
+// storedBase looks images up that FROM names, in the store if there is one.
+func (a *app) storedBase(platform v1.Platform) func(string) (kubefile.Config, bool) {
+	return func(name string) (kubefile.Config, bool) {
+		root := a.root
+		if root == "" {
+			root, _ = store.DefaultRoot()
+		}
+		if _, err := os.Stat(root); root == "" || err != nil {
+			return kubefile.Config{}, false // a plan makes nothing
+		}
+		s, err := store.Open(root)
+		if err != nil {
+			return kubefile.Config{}, false
+		}
+		defer func() { _ = s.Close() }()
+		return (&assemble.Builder{Store: s}).Stored(name, platform)
+	}
 }
 
 func (a *app) printPlan(p *scan.Plan) error {

@@ -23,6 +23,7 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage"
 	"github.com/containers/storage/pkg/archive"
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -40,15 +41,14 @@ type Request struct {
 	Scratch  string            // an existing directory for everything temporary
 	Preload  []Preload         // images that FROM may name without a registry
 	System   *types.SystemContext
-	NoCache  bool
 	Log      io.Writer // steps and the output of RUN; nil discards it
 }
 
-// Preload is an image of an OCI layout that is given a name for FROM.
+// Preload is an image that is given a name for FROM and --from.
 type Preload struct {
-	Name   string // as FROM writes it
-	Layout string // directory of the OCI layout
-	Ref    string // its name in that layout's index.json
+	Name   string        // as FROM writes it
+	Layout string        // directory of an OCI layout that holds it alone
+	Digest digest.Digest // of its manifest or index
 }
 
 // Edit replaces lines of a Kubefile, 1-based and both included, by one line.
@@ -81,7 +81,7 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	excludes, err := excludePatterns(contextDir, r)
+	excludes, err := ignorePatterns(contextDir, r)
 	if err != nil {
 		return Result{}, err
 	}
@@ -117,7 +117,6 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 		Envs:                    r.Env,
 		RemoveIntermediateCtrs:  true,
 		ForceRmIntermediateCtrs: true,
-		NoCache:                 r.NoCache,
 		Timestamp:               &epoch,
 		Excludes:                excludes,
 		SkipUnusedStages:        types.OptionalBoolTrue,

@@ -215,7 +215,7 @@ func TestLocalImageIsABase(t *testing.T) {
 	base := mustBuild(t, request(t, contextDir(t, map[string]string{"Kubefile": "FROM scratch\nLABEL a=b\nCOPY base /base\n", "base": "x"})))
 	for _, name := range []string{"mybase:v1", "example.com/team/base:v1"} {
 		r := request(t, contextDir(t, map[string]string{"Kubefile": "FROM " + name + "\nCOPY top /top\n", "top": "y"}))
-		r.Preload = []Preload{{Name: name, Layout: base.Layout, Ref: "built"}}
+		r.Preload = []Preload{{Name: name, Layout: base.Layout, Digest: base.Descriptor.Digest}}
 		config, names := layerFiles(t, mustBuild(t, r), r.Epoch)
 		if diff := cmp.Diff([]string{"base", "top"}, names); diff != "" {
 			t.Errorf("%s: files (-want +got):\n%s", name, diff)

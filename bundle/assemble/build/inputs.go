@@ -14,6 +14,7 @@ import (
 	"github.com/containers/buildah/pkg/parse"
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/oci/layout"
+	"github.com/containers/image/v5/pkg/shortnames"
 	"github.com/containers/image/v5/pkg/sysregistriesv2"
 	"github.com/containers/image/v5/signature"
 	istorage "github.com/containers/image/v5/storage"
@@ -90,12 +91,9 @@ func prepareKubefile(r Request) (string, error) {
 	return file, nil
 }
 
-// excludePatterns joins the context's own ignore file with the request's
-// exclusions; buildah reads the ignore file only when it is given none.
-func excludePatterns(contextDir string, r Request) ([]string, error) {
-	if len(r.Exclude) == 0 {
-		return nil, nil
-	}
+// ignorePatterns joins the context's own ignore file with the request's
+// exclusions.
+func ignorePatterns(contextDir string, r Request) ([]string, error) {
 	own, _, err := parse.ContainerIgnoreFile(contextDir, "", []string{r.Kubefile})
 	if err != nil {
 		return nil, fmt.Errorf("read ignore file of %s: %w", contextDir, err)
@@ -103,21 +101,20 @@ func excludePatterns(contextDir string, r Request) ([]string, error) {
 	return slices.Concat(own, r.Exclude), nil
 }
 
-// preload copies an image of a local layout into the scratch storage, under
-// the name that buildah gives to what FROM says.
+// preload copies an image of a layout into the scratch storage, under the name
+// that buildah gives to what FROM says.
 func preload(ctx context.Context, scratch storage.Store, sys *types.SystemContext, p Preload) error {
 	name, err := reference.ParseNormalizedNamed(p.Name)
 	if err != nil {
 		return fmt.Errorf("load base image %q: %w", p.Name, err)
 	}
-	src, err := layout.NewReference(p.Layout, p.Ref)
+	src, err := layout.NewReference(p.Layout, "")
 	if err != nil {
 		return fmt.Errorf("load base image %s: %w", p.Name, err)
 	}
-	// A short name is looked up under localhost/ first, and what the operator
-	// built shall win over a registry's image of the same short name.
+	// A short name is looked up under localhost/ first.
 	tagged := reference.TagNameOnly(name).String()
-	if !strings.Contains(strings.SplitN(p.Name, "/", 2)[0], ".") {
+	if shortnames.IsShortName(p.Name) {
 		tagged = "localhost/" + strings.TrimPrefix(strings.TrimPrefix(tagged, "docker.io/"), "library/")
 	}
 	dst, err := istorage.Transport.ParseStoreReference(scratch, tagged)

@@ -188,7 +188,7 @@ func (u *Upstream) PushImage(t testing.TB, repo, tag string, p v1.Platform, laye
 		d := u.pushBlob(t, repo, l)
 		d.MediaType = v1.MediaTypeImageLayerGzip
 		m.Layers = append(m.Layers, d)
-		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, d.Digest)
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID(l))
 	}
 	m.Config = u.pushBlob(t, repo, encode(t, config))
 	m.Config.MediaType = v1.MediaTypeImageConfig
@@ -198,6 +198,20 @@ func (u *Upstream) PushImage(t testing.TB, repo, tag string, p v1.Platform, laye
 		tag = d.Digest.String()
 	}
 	u.put(t, "/v2/"+repo+"/manifests/"+tag, m.MediaType, raw)
+	return d
+}
+
+// diffID is the digest of what a compressed layer holds; of one that is none,
+// its own.
+func diffID(layer []byte) digest.Digest {
+	z, err := gzip.NewReader(bytes.NewReader(layer))
+	if err != nil {
+		return digest.FromBytes(layer)
+	}
+	d, err := digest.FromReader(z)
+	if err != nil {
+		return digest.FromBytes(layer)
+	}
 	return d
 }
 

@@ -1,0 +1,147 @@
+package assemble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containers/image/v5/pkg/shortnames"
+	"github.com/containers/image/v5/types"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/kubefile"
+)
+
+// base is an image that a Kubefile names after FROM or --from.
+type base struct {
+	name   string // as it is written there
+	root   v1.Descriptor
+	images []store.Pinned // what it needs, if it is a cluster image
+}
+
+// bases are the images of those names: of the store, else of a registry, from
+// which a base comes with everything that it will make a cluster pull.
+func (b *Builder) bases(ctx context.Context, names []string, platforms []v1.Platform) ([]base, error) {
+	var all []base
+	for _, name := range names {
+		rec, err := b.Store.Load(name)
+		if err == nil {
+			if missing := lacks(rec.Platform, platforms); missing != "" {
+				return nil, fmt.Errorf("base image %s of the store is for %s, not for %s: build or pull it for that platform, too", name, rec.Platform, missing)
+			}
+			all = append(all, base{name: name, root: rec.Manifest, images: rec.Images})
+			continue
+		}
+		if !errors.Is(err, store.ErrUnknownImage) {
+			return nil, err
+		}
+		root, err := b.fetch(ctx, name, platforms)
+		if err != nil {
+			return nil, fmt.Errorf("base image %s: %w", name, err)
+		}
+		needed, err := b.needed(ctx, name, root, platforms)
+		if err != nil {
+			return nil, fmt.Errorf("base image %s: %w", name, err)
+		}
+		all = append(all, base{name: name, root: root, images: needed.images})
+	}
+	return all, nil
+}
+
+// lacks names a platform that a record's list of platforms does not hold.
+func lacks(have string, want []v1.Platform) string {
+	list := strings.Split(have, ",")
+	for _, p := range want {
+		if name := store.Platform(p); !slices.Contains(list, name) && !sameFamily(list, name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// inherited tells what a stage takes over from its base.
+func (b *Builder) inherited(bases []base, platform v1.Platform) func(string) (kubefile.Config, bool) {
+	return func(name string) (kubefile.Config, bool) {
+		i := slices.IndexFunc(bases, func(o base) bool { return o.name == name })
+		if i < 0 {
+			return kubefile.Config{}, false
+		}
+		config, err := b.config(bases[i].root, platform)
+		if err != nil {
+			return kubefile.Config{}, false // the build says what is wrong
+		}
+		return configOf(config), true
+	}
+}
+
+// Stored is what an image of the store hands on to an image that is built on
+// it.
+func (b *Builder) Stored(name string, platform v1.Platform) (kubefile.Config, bool) {
+	rec, err := b.Store.Load(name)
+	if err != nil {
+		return kubefile.Config{}, false
+	}
+	return b.inherited([]base{{name: name, root: rec.Manifest}}, platform)(name)
+}
+
+// configOf is an image's config as a Kubefile sees it.
+func configOf(image v1.Image) kubefile.Config {
+	c := kubefile.Config{Labels: image.Config.Labels, Env: map[string]string{}}
+	for _, kv := range image.Config.Env {
+		k, v, _ := strings.Cut(kv, "=")
+		c.Env[k] = v
+	}
+	c.Cmd, c.Entrypoint = shellLines(image.Config.Cmd), shellLines(image.Config.Entrypoint)
+	return c
+}
+
+// shellLines drops the shell that builders put before the shell form.
+func shellLines(command []string) []string {
+	if len(command) == 3 && command[0] == "/bin/sh" && command[1] == "-c" {
+		return command[2:]
+	}
+	return command
+}
+
+// fetch takes an image out of a registry into the store: of an index the given
+// platforms.
+func (b *Builder) fetch(ctx context.Context, name string, platforms []v1.Platform) (v1.Descriptor, error) {
+	var failures []error
+	for _, ref := range candidates(b.System, name) {
+		got, err := pull.Gather(ctx, b.Store, []pull.Wanted{{Ref: ref}}, b.pullOptions(platforms))
+		if ctx.Err() != nil {
+			return v1.Descriptor{}, ctx.Err()
+		}
+		if err == nil && len(got.Images) == 1 {
+			p := got.Images[0]
+			return v1.Descriptor{MediaType: p.MediaType, Digest: p.Digest, Size: p.ManifestSize}, nil
+		}
+		failures = append(failures, err)
+	}
+	return v1.Descriptor{}, errors.Join(failures...)
+}
+
+func (b *Builder) pullOptions(platforms []v1.Platform) pull.Options {
+	return pull.Options{Platforms: platforms, Jobs: b.Jobs, System: b.System, Progress: gathering{b.report()}}
+}
+
+// candidates are the full references that a name may mean: registries.conf
+// says so for short names, and without it they are Docker Hub's.
+func candidates(sys *types.SystemContext, name string) []string {
+	if !shortnames.IsShortName(name) {
+		return []string{name}
+	}
+	resolved, err := shortnames.Resolve(sys, name)
+	if err != nil || len(resolved.PullCandidates) == 0 {
+		return []string{name}
+	}
+	var all []string
+	for _, c := range resolved.PullCandidates {
+		all = append(all, c.Value.String())
+	}
+	return all
+}

@@ -1,0 +1,74 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/containers/buildah/define"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sealbuild/sealbuild/kubefile"
+)
+
+// revision is raised when the same inputs begin to give another image.
+const revision = 1
+
+// Key names everything that a build's result depends on: Kubefile, ignore
+// file, arguments, labels, environment, platform, time stamp, the digests of
+// base images, the context's files that the Kubefile reads, and the builder.
+// Two requests with one key make the same image, as far as RUN instructions
+// do: those are taken to give today what they gave before, which is what
+// docker's and buildah's users know of layers that are reused.
+//
+// cache is a file in which digests of context files are remembered; empty for
+// none. A request that ADDs from elsewhere has no key, which is "".
+func Key(ctx context.Context, r Request, reads kubefile.Reads, cache string) (digest.Digest, error) {
+	if reads.Remote {
+		return "", nil
+	}
+	dir, err := filepath.Abs(r.Context)
+	if err != nil {
+		return "", fmt.Errorf("find context %s: %w", r.Context, err)
+	}
+	text, err := os.ReadFile(r.Kubefile)
+	if err != nil {
+		return "", fmt.Errorf("read Kubefile: %w", err)
+	}
+	ignore, err := ignorePatterns(dir, r)
+	if err != nil {
+		return "", err
+	}
+	contents, err := digestContents(ctx, dir, reads.Paths, ignore, cache)
+	if err != nil {
+		return "", err
+	}
+	inputs := struct {
+		Revision int
+		Builder  string
+		Kubefile string
+		Edits    []Edit
+		Ignore   []string
+		Args     map[string]string
+		Labels   []string
+		Env      []string
+		Platform string
+		Epoch    int64
+		Bases    []string
+		Contents string
+	}{
+		Revision: revision, Builder: define.Version, Kubefile: string(text), Edits: r.Edits, Ignore: ignore,
+		Args: r.Args, Labels: r.Labels, Env: r.Env, Epoch: r.Epoch.Unix(), Contents: contents,
+		Platform: fmt.Sprintf("%s/%s/%s", r.Platform.OS, r.Platform.Architecture, r.Platform.Variant),
+	}
+	for _, p := range r.Preload {
+		inputs.Bases = append(inputs.Bases, p.Name+"@"+p.Digest.String())
+	}
+	raw, err := json.Marshal(inputs)
+	if err != nil {
+		return "", fmt.Errorf("name the inputs of %s: %w", r.Kubefile, err)
+	}
+	return digest.FromBytes(raw), nil
+}

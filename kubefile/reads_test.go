@@ -1,0 +1,39 @@
+package kubefile
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func TestReadsAreWhatABuildReads(t *testing.T) {
+	for name, tc := range map[string]struct {
+		text string
+		want Reads
+	}{
+		"paths with variables": {
+			"FROM scratch\nARG TARGETARCH\nCOPY files/${TARGETARCH}/ *.yaml /\nADD [\"a b\", \"/\"]\nCOPY . .\nCOPY . /again\n",
+			Reads{Paths: []string{"files/arm64/", "*.yaml", "a b", "."}},
+		},
+		"images, stages by name and number": {
+			"ARG V=1\nFROM base:$V AS One\nFROM scratch\nCOPY --from=one a b\nCOPY --from=0 a b\nCOPY --from=reg.example.com/tools:2 a b\nFROM one\nFROM base:1\n",
+			Reads{Images: []string{"base:1", "reg.example.com/tools:2"}},
+		},
+		"mounts": {
+			"FROM alpine\nRUN --mount=type=bind,source=src,target=/s --mount=type=cache,target=/c --mount=type=bind,from=tools,target=/t make\nRUN --mount=target=/all x\n",
+			Reads{Images: []string{"alpine", "tools"}, Paths: []string{"src", "."}},
+		},
+		"what comes from elsewhere": {
+			"FROM scratch\nADD https://example.com/x.tgz /\nADD git@example.com:a/b.git /\nCOPY <<one <<two f /\n1\none\n2\ntwo\n",
+			Reads{Paths: []string{"f"}, Remote: true},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := parse(t, tc.text, WithPlatform("linux", "arm64", ""))
+			if diff := cmp.Diff(tc.want, f.Reads(), cmpopts.EquateEmpty()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
