@@ -82,7 +82,7 @@ func TestPartsThatAreOffAreSuspected(t *testing.T) {
 	wants(t, scanFS(t, contextOf(partsChart), Options{}), []string{
 		"certain docker.io/library/plain:1 charts/app/templates/mode.yaml:4",
 		"suspected docker.io/library/other:9.9 charts/app/templates/mode.yaml:10",
-		"suspected docker.io/o/app-webhook:9.9 charts/app/values.yaml:4",
+		"suspected reg.example.com/o/app-webhook:9.9 charts/app/values.yaml:4",
 		"suspected docker.io/o/db-tool:8 charts/app/charts/db/values.yaml:2",
 		"suspected ghcr.io/o/operand:3 charts/app/values.yaml:9",
 		"suspected quay.io/o/listed:1 charts/app/Chart.yaml:8",

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // finding is a reference as a walker meets it; line is in the walker's file.
@@ -74,13 +75,37 @@ func (c *collector) fail(file string, line int, message string) {
 	}
 }
 
+// saysTag: a tag or digest was written, not put in for none.
+func (f *Found) saysTag() bool {
+	s, ok := shapeOf(f.Original)
+	return ok && s.pinned()
+}
+
+func repositoryOf(ref string) string {
+	ref, _, _ = strings.Cut(ref, "@")
+	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
+		ref = ref[:i]
+	}
+	return ref
+}
+
 func (c *collector) result() *Result {
 	for _, p := range c.ignore.unused() {
 		c.warn(ignoreFile, p.line, "nothing matches "+p.text)
 	}
 	r := &Result{Images: []Found{}, Archives: c.archived, Warnings: c.warnings, Errors: c.errors}
+	tagged := map[string]bool{} // repositories with a tag or digest of their own
+	for _, f := range c.found {
+		if f.saysTag() {
+			tagged[repositoryOf(f.Ref)] = true
+		}
+	}
 	for _, ref := range slices.Sorted(maps.Keys(c.found)) {
-		r.Images = append(r.Images, *c.found[ref])
+		f := c.found[ref]
+		if f.Certainty == Suspected && !f.saysTag() && tagged[repositoryOf(ref)] {
+			continue // the name alone of what is found in full elsewhere
+		}
+		r.Images = append(r.Images, *f)
 	}
 	byPlace := func(a, b Place) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))

@@ -19,6 +19,9 @@ func (w *walker) configMap(m *yaml.Node) {
 		if values == nil || values.Kind != yaml.MappingNode {
 			continue
 		}
+		if field != "data" || !secret {
+			w.split(values, "", data)
+		}
 		for i := 0; i+1 < len(values.Content); i += 2 {
 			key, v := values.Content[i].Value, resolve(values.Content[i+1])
 			if v == nil || v.Kind != yaml.ScalarNode || isProgram(key) {
@@ -35,7 +38,7 @@ func (w *walker) configMap(m *yaml.Node) {
 			}
 			if strings.Contains(v.Value, "\n") {
 				w.embedded(v, key)
-			} else {
+			} else if !w.seen[v] {
 				w.loose(v, "data "+key, strings.Contains(strings.ToLower(key), "image"))
 			}
 		}
@@ -47,6 +50,16 @@ func isProgram(key string) bool {
 	switch path.Ext(strings.ToLower(key)) {
 	case ".sh", ".py", ".lua", ".js", ".ts", ".md", ".html", ".css", ".sql", ".pl", ".rb", ".go", ".crt", ".pem", ".key", ".ps1", ".bash":
 		return true
+	}
+	return false
+}
+
+// isExample: nothing reads data under such a name.
+func isExample(key string) bool {
+	for _, word := range keyWords(key) {
+		if word == "example" || word == "examples" || word == "sample" {
+			return true
+		}
 	}
 	return false
 }
@@ -64,7 +77,11 @@ func (w *walker) embedded(n *yaml.Node, key string) {
 		}
 		return w.lineOf(at)
 	}
-	inner := walker{emit: w.emit, warn: func(int, string) {}, lineOf: outer, env: w.env, demote: w.demote, texts: w.texts + 1}
+	demote := w.demote
+	if demote == "" && isExample(key) {
+		demote = "of an example"
+	}
+	inner := walker{emit: w.emit, named: w.named, warn: func(int, string) {}, lineOf: outer, env: w.env, demote: demote, texts: w.texts + 1}
 	inner.text(n.Value)
 }
 

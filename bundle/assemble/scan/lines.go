@@ -41,8 +41,8 @@ func (w *walker) lines(content string) {
 			}
 		case isImageKey(key):
 			s, ok := shapeOf(value)
-			if !ok {
-				continue
+			if !ok || !s.explicit() && !s.path && (w.texts > 0 || strings.Contains(value, ".")) {
+				continue // a word: a variable of the text's language
 			}
 			c := Suspected
 			if key == "image" && s.explicit() && w.texts == 0 {
@@ -50,7 +50,7 @@ func (w *walker) lines(content string) {
 			}
 			w.report(value, at, c, "line "+key+": in text that does not parse")
 		default:
-			for _, ref := range looseRefs(value, false) {
+			for _, ref := range looseRefs(value, w.named) {
 				w.report(ref, at, Suspected, "value of "+key)
 			}
 		}

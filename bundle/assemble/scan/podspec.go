@@ -69,16 +69,6 @@ func (w *walker) unresolved(n *yaml.Node, value string) {
 		strings.ReplaceAll(value, unresolved, "{{…}}")))
 }
 
-// envVar takes an env entry {name, value}, in any object.
-func (w *walker) envVar(m *yaml.Node) {
-	name, value := get(m, "name"), get(m, "value")
-	if text(name) == "" || value == nil || value.Kind != yaml.ScalarNode || w.seen[value] {
-		return
-	}
-	w.seen[value] = true
-	w.loose(value, "env "+name.Value, strings.Contains(strings.ToLower(name.Value), "image"))
-}
-
 // kustomization takes what a kustomization.yaml puts in place of images.
 func (w *walker) kustomization(m *yaml.Node) {
 	images := get(m, "images")

@@ -6,59 +6,117 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// split puts together a reference that a mapping holds in pieces: registry,
-// repository (or image, or name under an image key), tag, digest.
+// split puts together the references that a mapping holds in pieces.
 func (w *walker) split(m *yaml.Node, key string, md mode) {
+	if hasAny(m, "chart", "chartName", "targetRevision", "url", "git") {
+		return
+	}
+	var keys []string
+	var values []*yaml.Node
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		if k := m.Content[i]; k.Tag != "!!merge" && resolve(m.Content[i+1]) != nil && resolve(m.Content[i+1]).Kind == yaml.ScalarNode {
+			keys, values = append(keys, k.Value), append(values, m.Content[i+1])
+		}
+	}
+	groups := piecesOf(keys, values)
 	named := isImageKey(key)
-	repo := firstOf(m, "repository", "imageRepository", "repo", "image", "imageName", "baseImage")
-	if text(repo) == "" && named {
-		repo = firstOf(m, "name")
+	if name := get(m, "name"); named && text(name) != "" && (len(groups) == 0 || groups[0].prefix != "" || groups[0].parts[imageRole] == nil) {
+		groups = piecesOf(append(keys, "image"), append(values, name))
 	}
-	name := text(repo)
-	if name == "" || w.seen[repo] || hasAny(m, "chart", "chartName", "targetRevision", "url", "git") {
+	for _, p := range groups {
+		w.compose(p, key, md, named && p.prefix == "")
+	}
+}
+
+// compose takes one reference. named: the key of the mapping says image.
+func (w *walker) compose(p *pieces, key string, md mode, named bool) {
+	at, name := p.name()
+	if name == "" || w.seen[at] {
 		return
 	}
-	registry := text(firstOf(m, "registry", "imageRegistry", "hub", "domain"))
-	tagNode := firstOf(m, "tag", "imageTag", "version")
-	tag := text(tagNode)
-	digest := text(firstOf(m, "digest", "imageDigest", "sha"))
+	registry, tag, digest := p.text(registryRole), p.text(tagRole), p.text(digestRole)
+	versionOnly := tag == "" && digest == ""
+	if versionOnly {
+		tag = p.text(versionRole)
+	}
+	if strings.Contains(name+registry+tag, unresolved) {
+		if (named || md == custom) && tag != "" {
+			w.unresolved(at, joinRef(registry, name, tag, digest))
+		}
+		return
+	}
 	whole, ok := shapeOf(name)
-	if strings.Contains(name+registry+tag, unresolved) && (named || md == custom) && tag != "" {
-		w.unresolved(repo, joinRef(registry, name, tag, digest))
-		return
-	}
 	if !ok || whole.pinned() && registry == "" {
 		return // one piece already: the key rules take it
 	}
-	guessed := false
-	if tag == "" && digest == "" && w.ownImage(name) && (named || tagKeyThere(m)) {
-		tag, guessed = w.appVersion, true
+	named = named || p.parts[imageRole] != nil
+	elsewhere, guessed := false, false
+	if registry == "" && !whole.domain && w.scope.registry != "" && (named || p.parts[repositoryRole] != nil) {
+		registry, elsewhere = w.scope.registry, true
+	}
+	if tag == "" && digest == "" && !whole.pinned() {
+		switch {
+		case w.scope.near != "" && named && key != "":
+			tag, elsewhere = w.scope.near, true
+		case w.ownImage(name) && (named || p.parts[repositoryRole] != nil):
+			tag, guessed = w.appVersion, true
+		case w.scope.tag != "" && registry == w.scope.registry && named:
+			tag, elsewhere = w.scope.tag, true
+		}
 	}
 	ref := joinRef(registry, name, tag, digest)
 	s, ok := shapeOf(ref)
 	if !ok {
 		return
 	}
-	explicitKey := named || registry != "" || text(get(m, "repository")) == ""
+	f := finding{text: ref, line: w.line(at), certainty: Suspected, guessed: guessed, reason: "registry, repository and tag of " + orThis(strings.TrimSpace(key+" "+p.prefix))}
 	switch {
-	case s.pinned() && (explicitKey || s.domain || s.path):
-		c, versionOnly := Suspected, hasOnly(m, "version", "tag", "imageTag")
-		if md == custom && (named || registry != "") && !versionOnly {
-			c = Certain
-		}
-		if versionOnly && !named && !s.domain {
-			return // {name, version} of something else
-		}
-		w.seen[repo] = true
-		if guessed {
-			w.emit(finding{text: ref, line: w.line(repo), certainty: Suspected, guessed: true, reason: "repository of " + orThis(key) + " with the chart's appVersion"})
-			return
-		}
-		w.report(ref, repo, c, "registry, repository and tag of "+orThis(key))
-	case named && !s.pinned() && (s.domain || registry != ""):
-		w.seen[repo] = true
-		w.warn(w.line(repo), "the repository "+joinRef(registry, name, "", "")+" has no tag beside it: list the image in images/shim")
+	case !s.pinned():
+		w.untagged(p, at, ref, md, named, s)
+		return
+	case versionOnly && tag == p.text(versionRole) && tag != "" && !named && !s.domain:
+		return // {name, version} of something else
+	case !named && registry == "" && !s.domain && !s.path:
+		return // {repository: word, tag} of something else
 	}
+	if md == custom && !elsewhere && !guessed && !versionOnly && (named || registry != "") || versionOnly && md == custom && p.parts[repositoryRole] != nil && p.parts[imageRole] != nil {
+		f.certainty = Certain
+	}
+	for _, r := range []role{repositoryRole, imageRole} {
+		if p.parts[r] != nil {
+			w.seen[p.parts[r]] = true
+		}
+	}
+	if f.certainty == Certain && w.demote != "" {
+		f.certainty, f.reason = Suspected, f.reason+" "+w.demote
+	}
+	w.emit(f)
+}
+
+// untagged takes a repository whose tag is added at run time.
+func (w *walker) untagged(p *pieces, at *yaml.Node, ref string, md mode, named bool, s shape) {
+	if w.appVersion != "" || !s.domain && (p.text(registryRole) == "" || !named) {
+		return // a chart's templates know, or it is the name of anything
+	}
+	w.seen[at] = true
+	w.report(ref, at, Suspected, "repository of an image whose tag is added at run time")
+	if md == custom && named {
+		w.warn(w.line(at), "the repository "+ref+" has no tag beside it: list the image in images/shim")
+	}
+}
+
+// ownImage: the repository is one of the application's that the chart is for,
+// and has its version.
+func (w *walker) ownImage(repository string) bool {
+	if w.appVersion == "" {
+		return false
+	}
+	for word := range strings.FieldsFuncSeq(w.chartName, func(r rune) bool { return r == '-' || r == '_' }) {
+		if len(word) > 3 && word != "operator" && strings.Contains(repository, word) {
+			return true
+		}
+	}
+	return strings.Contains(repository, w.chartName)
 }
 
 // joinRef makes REGISTRY/NAME:TAG@DIGEST of what is there. A name that has
@@ -68,8 +126,11 @@ func joinRef(registry, name, tag, digest string) string {
 	if s, ok := shapeOf(name); registry != "" && (!ok || !s.domain) {
 		name = registry + "/" + strings.TrimPrefix(name, "/")
 	}
+	if s, ok := shapeOf(name); ok && s.pinned() {
+		return name
+	}
 	if tag != "" && !strings.HasPrefix(tag, "sha256:") {
-		name += ":" + tag
+		name += ":" + strings.TrimPrefix(tag, ":")
 	} else if tag != "" && digest == "" {
 		digest = tag
 	}
@@ -101,33 +162,9 @@ func hasAny(m *yaml.Node, keys ...string) bool {
 	return false
 }
 
-// hasOnly: the first key is there and the others are not.
-func hasOnly(m *yaml.Node, key string, others ...string) bool {
-	return text(get(m, key)) != "" && firstOf(m, others...) == nil
-}
-
 func orThis(key string) string {
 	if key == "" {
 		return "one mapping"
 	}
 	return key
-}
-
-// ownImage: the repository is one of the application's that the chart is for,
-// and has its version.
-func (w *walker) ownImage(repository string) bool {
-	if w.appVersion == "" {
-		return false
-	}
-	for word := range strings.FieldsFuncSeq(w.chartName, func(r rune) bool { return r == '-' || r == '_' }) {
-		if len(word) > 3 && word != "operator" && strings.Contains(repository, word) {
-			return true
-		}
-	}
-	return strings.Contains(repository, w.chartName)
-}
-
-// tagKeyThere: the mapping has a place for a tag, though it is empty.
-func tagKeyThere(m *yaml.Node) bool {
-	return hasAny(m, "tag", "imageTag") && get(m, "repository") != nil
 }

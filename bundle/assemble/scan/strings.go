@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -59,7 +60,12 @@ func (w *walker) imageKey(n *yaml.Node, key string, m mode) {
 		return
 	}
 	s, ok := shapeOf(value)
-	if !ok || m == data && !s.explicit() {
+	if ok && !s.explicit() && w.scope.registry != "" && w.scope.tag != "" {
+		w.seen[n] = true
+		w.report(joinRef(w.scope.registry, value, w.scope.tag, ""), n, Suspected, "value of "+key+" with the registry and tag around it")
+		return
+	}
+	if !ok || m == data && !s.explicit() && !s.path {
 		return // plain data: a bare word is the name of anything
 	}
 	w.seen[n] = true
@@ -70,13 +76,26 @@ func (w *walker) imageKey(n *yaml.Node, key string, m mode) {
 	w.report(value, n, c, "value of "+key)
 }
 
+// isSetting: a key beside images that says how to pull them.
+func isSetting(key string) bool {
+	w := keyWords(key)
+	switch last := w[max(0, len(w)-1):]; {
+	case len(w) == 0:
+		return false
+	default:
+		return slices.Contains([]string{"tag", "policy", "registry", "repository", "secret", "secrets", "version", "digest", "enabled", "hub"}, last[0])
+	}
+}
+
 // loose takes a value that may be an image: a pinned one when the name beside
 // it says image, else only one with its registry. Lists with commas and
 // KEY=VALUE are taken apart; text with blanks in it is prose or a command.
 func (w *walker) loose(n *yaml.Node, what string, named bool) {
 	value := strings.TrimSpace(text(n))
 	if strings.ContainsAny(value, "\n{[") {
-		w.embedded(n, what)
+		inner := *w
+		inner.named = named
+		inner.embedded(n, what)
 		return
 	}
 	for _, ref := range looseRefs(value, named) {
@@ -108,6 +127,12 @@ func looseRefs(value string, named bool) []string {
 	return out
 }
 
+// sureRef: the text is one pinned reference with more than a bare name.
+func sureRef(text string) bool {
+	s, ok := shapeOf(text)
+	return ok && s.pinned() && (s.domain || s.path)
+}
+
 // arguments takes images out of a command line: --flag=IMAGE, --flag IMAGE,
 // and, in arguments, bare ones with their registry. The bare words of a
 // command are programs and their operands; a word with blanks is a script.
@@ -128,6 +153,12 @@ func (w *walker) arguments(n *yaml.Node, key string) {
 			continue
 		default:
 			name = ""
+		}
+		named := isImageKey(strings.TrimLeft(name, "-"))
+		if _, value, _ := strings.Cut(word, "="); flag && named && sureRef(value) || !flag && named && sureRef(word) {
+			w.report(strings.TrimPrefix(word, name+"="), item, Certain, what)
+			after = ""
+			continue
 		}
 		for _, ref := range looseRefs(strings.TrimLeft(word, "-"), strings.Contains(strings.ToLower(name), "image")) {
 			w.report(ref, item, Suspected, what)

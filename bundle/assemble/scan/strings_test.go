@@ -36,17 +36,17 @@ spec:
 `, images: []string{
 			"certain docker.io/e/f:3 10",
 			"certain ghcr.io/c/d:v2@sha256:24454f830cdb571e2c4ad15481119c43b3cafd48dd869a9b2945d1036d1dc68d 7",
-			"certain quay.io/a/b:1.10 4", "suspected quay.io/prom/prometheus:v2.5 12",
+			"certain quay.io/a/b:1.10 4", "certain quay.io/prom/prometheus:v2.5 12", "suspected quay.io/no/tag:latest 11",
 		}, problems: []string{"x.yaml:11 the repository quay.io/no/tag has no tag"}},
 		"plain values": {text: `
 image: {repository: quay.io/v/a, tag: 1}
 sidecar: {image: quay.io/v/b:2}
 global: {hub: docker.io/istio, proxy: {image: proxyv2}}
-`, images: []string{"suspected quay.io/v/a:1 1", "suspected quay.io/v/b:2 2"}},
+`, images: []string{"suspected quay.io/v/a:1 1", "suspected quay.io/v/b:2 2", "suspected docker.io/istio/proxyv2:latest 3"}},
 	})
 }
 
-func TestEnvAndArgumentsAreSuspected(t *testing.T) {
+func TestEnvAndArgumentsAreCertainWhereTheirNameSaysImage(t *testing.T) {
 	runManifests(t, "manifests/x.yaml", map[string]manifestCase{
 		"pod": {text: `
 apiVersion: v1
@@ -70,9 +70,9 @@ spec:
     - quay.io/bare/j:9
     - --set=image=k:10
 `, images: []string{
-			"suspected docker.io/bitnami/a:1 10", "suspected docker.io/library/c:3 12", "suspected docker.io/library/e:4 12",
+			"certain docker.io/bitnami/a:1 10", "suspected docker.io/library/c:3 12", "suspected docker.io/library/e:4 12",
 			"suspected docker.io/library/f:5 13", "suspected docker.io/library/i:8 18", "suspected docker.io/library/k:10 20",
-			"suspected ghcr.io/an/no:1 4", "suspected quay.io/bare/j:9 19", "suspected quay.io/cmd/g:6 14",
+			"suspected ghcr.io/an/no:1 4", "suspected quay.io/bare/j:9 19", "certain quay.io/cmd/g:6 14",
 			"suspected quay.io/o/b:2 11", "suspected quay.io/p/h:7 16",
 		}},
 	})

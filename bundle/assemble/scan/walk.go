@@ -32,6 +32,8 @@ type walker struct {
 	// appVersion is the tag of the chart's own images where it is left out;
 	// empty: none. chartName tells which are its own.
 	appVersion, chartName string
+	named                 bool  // what the text stands under says image
+	scope                 scope // what mappings further out say
 
 	seen   map[*yaml.Node]bool // taken by a structural rule, or walked through an alias
 	budget int
@@ -85,6 +87,9 @@ func (w *walker) node(n *yaml.Node, key string, m mode, depth int) {
 }
 
 func (w *walker) sequence(n *yaml.Node, key string, m mode, depth int) {
+	if strings.HasSuffix(strings.ToLower(key), "env") {
+		w.envPieces(n)
+	}
 	if isArguments(key) {
 		w.arguments(n, key)
 		return
@@ -115,20 +120,38 @@ func (w *walker) mapping(n *yaml.Node, key string, m mode, depth int) {
 		if isHelmTest(n) {
 			inner := *w
 			inner.demote = "of a Helm test"
-			inner.children(n, m, depth)
+			inner.children(n, key, m, depth)
 			w.budget = inner.budget
 			return
 		}
 	}
 	w.podSpec(n)
 	w.envVar(n)
-	if m != builtin {
-		w.split(n, key, m)
+	if m == builtin {
+		w.children(n, key, m, depth)
+		return
 	}
-	w.children(n, m, depth)
+	outer := *w
+	if isOff(n) && w.demote == "" && m == custom {
+		w.demote = "of an operand that is off"
+	}
+	w.split(n, key, m)
+	w.scope = scopeOf(n, w.scope)
+	w.children(n, key, m, depth)
+	w.scope, w.demote = outer.scope, outer.demote
 }
 
-func (w *walker) children(n *yaml.Node, m mode, depth int) {
+// isOff: the mapping says of itself that it is not enabled.
+func isOff(n *yaml.Node) bool {
+	for _, key := range []string{"enabled", "enable"} {
+		if v := get(n, key); v != nil && v.Tag == "!!bool" && v.Value == "false" {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *walker) children(n *yaml.Node, key string, m mode, depth int) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i].Value, n.Content[i+1]
 		switch {
@@ -139,6 +162,8 @@ func (w *walker) children(n *yaml.Node, m mode, depth int) {
 			// Written by controllers, or never an image.
 		case n.Content[i].Tag == "!!merge":
 			w.node(v, "", m, depth+1)
+		case m != builtin && v.Kind == yaml.ScalarNode && strings.HasSuffix(flatKey(key), "images") && !isSetting(k):
+			w.imageKey(v, key+"."+k, m)
 		default:
 			w.node(v, k, m, depth+1)
 		}
