@@ -92,10 +92,16 @@ type Facts struct {
 	Nameservers     []Nameserver     `json:"nameservers"` // those pods can use: none on the loopback
 	ResolvesOwnName bool             `json:"resolvesOwnName"`
 	Tools           map[string]bool  `json:"tools,omitempty"`
-	Runtimes        []string         `json:"runtimes"`   // docker or containerd that is not ours, with what gave it away
-	Kubernetes      []string         `json:"kubernetes"` // what an earlier cluster left or runs
+	Runtimes        []string         `json:"runtimes"`      // docker or containerd that is not ours, with what gave it away
+	Kubernetes      []string         `json:"kubernetes"`    // what an earlier cluster left or runs
+	CNI             []string         `json:"cni,omitempty"` // network configurations and links that pods had before
 	Root            bool             `json:"root"`
-	SELinux         string           `json:"selinux"`         // enforcing, permissive or disabled
+	SELinux         string           `json:"selinux"`             // enforcing, permissive or disabled
+	AppArmor        bool             `json:"appArmor"`            // the kernel confines by it
+	Firewalls       []string         `json:"firewalls,omitempty"` // those that are on: firewalld, ufw, nftables or iptables
+	TimeService     string           `json:"timeService"`         // the program that sets the clock; empty if none runs
+	ClockSynced     bool             `json:"clockSynced"`         // the kernel says that something keeps its clock right
+	Lookup          Lookup           `json:"lookup"`
 	Hosts           []HostsEntry     `json:"hosts,omitempty"` // our marked lines of /etc/hosts
 	MachineID       string           `json:"machineID"`
 	ProductUUID     string           `json:"productUUID"`
@@ -103,12 +109,20 @@ type Facts struct {
 
 // Mount is a mounted file system. Total and Free are bytes; Free leaves out what the file system reserves.
 type Mount struct {
-	Path    string   `json:"path"`
-	Device  string   `json:"device"`
-	Type    string   `json:"type"`
-	Total   uint64   `json:"total"`
-	Free    uint64   `json:"free"`
-	Options []string `json:"options,omitempty"`
+	Path       string   `json:"path"`
+	Device     string   `json:"device"`
+	Type       string   `json:"type"`
+	Total      uint64   `json:"total"`
+	Free       uint64   `json:"free"`
+	Inodes     uint64   `json:"inodes,omitempty"` // 0 on file systems that make them as they need them
+	InodesFree uint64   `json:"inodesFree,omitempty"`
+	Options    []string `json:"options,omitempty"`
+}
+
+// Lookup is how the host's resolver asks its name servers.
+type Lookup struct {
+	TimeoutSeconds int `json:"timeoutSeconds"` // that it waits for one answer
+	Attempts       int `json:"attempts"`       // rounds through all servers
 }
 
 // Nameserver is a line of resolv.conf, and whether that server answered a question within a second.

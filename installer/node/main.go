@@ -68,6 +68,8 @@ const (
 	verbRemove     = "remove"
 	verbCareStart  = "care-start"
 	verbCareStop   = "care-stop"
+	verbListen     = "listen"
+	verbReach      = "reach"
 )
 
 func (m machine) verbs() map[string]verb {
@@ -83,6 +85,8 @@ func (m machine) verbs() map[string]verb {
 		verbRemove:     plain(verbRemove, m.remove),
 		verbCareStart:  plain(verbCareStart, m.careStart),
 		verbCareStop:   plain(verbCareStop, m.careStop),
+		verbListen:     streaming(verbListen, m.listen),
+		verbReach:      plain(verbReach, m.reach),
 	}
 }
 

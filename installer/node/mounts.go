@@ -87,6 +87,7 @@ func sized(table []Mount) []Mount {
 			if r.ok {
 				table[r.i].Total = r.st.Blocks * uint64(r.st.Bsize)
 				table[r.i].Free = r.st.Bavail * uint64(r.st.Bsize)
+				table[r.i].Inodes, table[r.i].InodesFree = r.st.Files, r.st.Ffree
 			}
 			continue
 		case <-late:

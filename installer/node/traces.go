@@ -82,10 +82,8 @@ func (m machine) kubernetesTraces() []string {
 		}
 	}
 	found = append(found, m.glob("/etc/kubernetes/manifests/*")...)
-	for _, comm := range m.glob("/proc/[0-9]*/comm") {
-		if m.line(comm) == "kubelet" {
-			found = append(found, "kubelet runs as process "+filepath.Base(filepath.Dir(comm)))
-		}
+	if pid := m.running("kubelet"); pid != "" {
+		found = append(found, "kubelet runs as process "+pid)
 	}
 	return found
 }

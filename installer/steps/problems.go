@@ -1,26 +1,57 @@
 package steps
 
 import (
+	"errors"
 	"fmt"
-	"maps"
+	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // Problem is one thing that stands in the way on one host.
 type Problem struct {
-	Host    string `json:"host"`
-	Check   string `json:"check"`
+	Host    string `json:"host,omitempty"` // address; empty when it is about the cluster as a whole
+	Check   string `json:"check"`          // one of [Checks], or connect, configuration, first-master
 	Message string `json:"message"`
 	Remedy  string `json:"remedy"`
 	Warning bool   `json:"warning,omitempty"` // told, but nothing waits for it
+	Ignored bool   `json:"ignored,omitempty"` // a warning only because the operator said so
+}
+
+// Checks are the names of the checks that an operator may ignore. Without a connection, a configuration that can be
+// written, the right architecture and one cluster there is nothing to install.
+func Checks() []string {
+	return []string{
+		"apparmor", "cgroup", "check.sh", "clock", "cpu", "disk", "firewall", "host-name", "inodes", "kubernetes", "leftovers",
+		"memory", "module", "nameserver", "noexec", "own-name", "port", "reach", "read-only", "runtime", "selinux", "subnet",
+		"swap", "tool", "vip",
+	}
+}
+
+// settle makes warnings of the problems that are to be ignored, and parts serious ones from warnings.
+func settle(all []Problem, ignore []string) (serious, warnings []Problem) {
+	for _, p := range all {
+		if !p.Warning && slices.Contains(ignore, p.Check) {
+			p.Warning, p.Ignored = true, true
+		}
+		if p.Warning {
+			warnings = append(warnings, p)
+		} else {
+			serious = append(serious, p)
+		}
+	}
+	return serious, warnings
 }
 
 // PreflightError lists every problem of every host. No host was changed.
-type PreflightError struct{ Problems []Problem }
+type PreflightError struct {
+	Problems []Problem
+	Warnings []Problem
+}
 
 func (e *PreflightError) Error() string {
 	var b strings.Builder
@@ -29,165 +60,168 @@ func (e *PreflightError) Error() string {
 		hosts[p.Host] = true
 	}
 	fmt.Fprintf(&b, "%d problems on %d hosts; no host was changed", len(e.Problems), len(hosts))
-	for _, p := range e.Problems {
-		fmt.Fprintf(&b, "\n  %-15s %-12s %s\n  %-15s %-12s remedy: %s", p.Host, p.Check, p.Message, "", "", p.Remedy)
+	for _, g := range grouped(e.Problems) {
+		for i, l := range g.lines {
+			if i == maxLines {
+				fmt.Fprintf(&b, "\n  %-15s %-12s and the like", rest(g.lines[i:]), g.check)
+				break
+			}
+			fmt.Fprintf(&b, "\n  %-15s %-12s %s", hostList(l.hosts), g.check, l.message)
+		}
+		fmt.Fprintf(&b, "\n  %-15s %-12s remedy: %s", "", "", g.remedy)
 	}
 	return b.String()
 }
 
-// Limits of the checks.
-const (
-	maxSkew       = 30 * time.Second // certificates are backdated by more; etcd and leases want less
-	minMemory     = 1700 << 20       // kubeadm's own minimum for a control plane
-	minNodeMemory = 700 << 20
-	diskMargin    = 2 << 30 // left free for logs, etcd and images' snapshots
-)
+// maxLines bounds what is told of one check with one remedy; the JSON form has all of it.
+const maxLines = 10
 
-// portsOf lists the ports that must be free on a host.
-func portsOf(master bool) []int {
-	if master {
-		return []int{6443, 2379, 2380, 10250, 10257, 10259, 5000}
-	}
-	return []int{10250, 6443}
+// group is what has one remedy; line is what several hosts have alike.
+type group struct {
+	check, remedy string
+	ignored       bool
+	lines         []line
 }
 
-// need is what an installation takes on a host, in bytes by directory.
-type need map[string]int64
+type line struct {
+	message string
+	hosts   []string
+}
 
-// problemsOf judges the facts of one host. On a host where this cluster was
-// begun before, its own ports, files and runtime are no problem.
-func problemsOf(ip string, master, begun bool, f node.Facts, arch string, n need, skew time.Duration) []Problem {
+// grouped puts problems together that read alike, in the order in which they first came.
+func grouped(problems []Problem) []group {
+	var groups []group
+	for _, p := range problems {
+		g := slices.IndexFunc(groups, func(g group) bool {
+			return g.check == p.Check && g.remedy == p.Remedy && g.ignored == p.Ignored
+		})
+		if g < 0 {
+			g, groups = len(groups), append(groups, group{check: p.Check, remedy: p.Remedy, ignored: p.Ignored})
+		}
+		lines := &groups[g].lines
+		l := slices.IndexFunc(*lines, func(l line) bool { return l.message == p.Message })
+		if l < 0 {
+			l, *lines = len(*lines), append(*lines, line{message: p.Message})
+		}
+		(*lines)[l].hosts = append((*lines)[l].hosts, p.Host)
+	}
+	return groups
+}
+
+func rest(lines []line) string {
+	var hosts []string
+	for _, l := range lines {
+		hosts = append(hosts, l.hosts...)
+	}
+	return hostList(hosts)
+}
+
+// hostList writes hosts as --masters and --nodes take them: neighbours as a range.
+func hostList(hosts []string) string {
+	var addresses []netip.Addr
+	var out []string
+	for _, h := range hosts {
+		switch ip, err := netip.ParseAddr(h); {
+		case err == nil:
+			addresses = append(addresses, ip)
+		case h == "":
+			out = append(out, "cluster")
+		default:
+			out = append(out, h)
+		}
+	}
+	slices.SortFunc(addresses, netip.Addr.Compare)
+	addresses = slices.Compact(addresses)
+	for i := 0; i < len(addresses); {
+		last := i
+		for last+1 < len(addresses) && addresses[last].Next() == addresses[last+1] {
+			last++
+		}
+		text := addresses[i].String()
+		if last > i {
+			text += "-" + addresses[last].String()
+		}
+		out = append(out, text)
+		i = last + 1
+	}
+	text := strings.Join(out, ",")
+	if len(addresses) > 2 {
+		text += fmt.Sprintf(" (%d hosts)", len(addresses))
+	}
+	return text
+}
+
+// warn tells the warnings, those alike on several hosts once.
+func (r *Run) warn(warnings []Problem) {
+	for _, g := range grouped(warnings) {
+		tag := ""
+		if g.ignored {
+			tag = "ignored: "
+		}
+		for i, l := range g.lines {
+			if i == maxLines {
+				r.Report.Warnf("%s: %s: %sand the like (%s)", rest(g.lines[i:]), g.check, tag, g.remedy)
+				break
+			}
+			r.Report.Warnf("%s: %s: %s%s (%s)", hostList(l.hosts), g.check, tag, l.message, g.remedy)
+		}
+	}
+}
+
+// problemsFrom takes joined host errors apart.
+func problemsFrom(err error, check string) []Problem {
 	var out []Problem
-	add := func(warning bool, check, remedy, format string, args ...any) {
-		out = append(out, Problem{Host: ip, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
-	}
-	if f.Arch != arch {
-		add(false, "architecture", "use a bundle built with --platform linux/"+f.Arch, "the host is %s, the bundle is for %s", f.Arch, arch)
-	}
-	if skew.Abs() > maxSkew {
-		add(false, "clock", "set the clock, and run chrony or another time service on all hosts", "the clock is %s off the middle of all hosts", skew.Round(time.Second))
-	}
-	minimum := uint64(minNodeMemory)
-	if master {
-		minimum = minMemory
-	}
-	if f.MemoryBytes < minimum {
-		add(false, "memory", "give the host more memory", "%d MiB of memory, at least %d MiB are needed", f.MemoryBytes>>20, minimum>>20)
-	}
-	if f.CPUs < 2 && master {
-		add(true, "cpu", "give the host a second CPU", "one CPU: kubeadm wants two on a master")
-	}
-	if f.Swap {
-		add(true, "swap", "nothing to do: the image's init script turns swap off; remove it from /etc/fstab to keep it off without us", "swap is on")
-	}
-	if !f.ResolvesOwnName {
-		add(true, "own name", "nothing to do: the installer writes it into /etc/hosts", "the host does not resolve its own name %s", f.Hostname)
-	}
-	if !validHostname(f.Hostname) {
-		add(false, "host name", "set one of letters a-z, digits, '-' and '.': hostnamectl set-hostname NAME", "%q cannot be the name of a Kubernetes node", f.Hostname)
-	}
-	for _, mod := range []string{"overlay", "br_netfilter"} {
-		if has, asked := f.Modules[mod]; asked && !has {
-			add(true, "module", "install the kernel's full module package if networking fails", "the kernel has no %s (or it is built in without a trace)", mod)
+	for _, e := range unjoin(err) {
+		p := Problem{Check: check, Message: e.Error(), Remedy: "see the cause"}
+		var he *installer.HostError
+		if errors.As(e, &he) {
+			p.Host, p.Message = he.Host, he.Err.Error()
 		}
-	}
-	for _, tool := range []string{"bash", "tar", "systemctl", "iptables", "mount"} {
-		if has, asked := f.Tools[tool]; asked && !has {
-			add(false, "tool", "install the distribution's package that has "+tool, "%s is missing; the images' scripts and kubelet need it", tool)
-		}
-	}
-	out = append(out, diskProblems(ip, f, n)...)
-	if begun {
-		return out
-	}
-	for _, p := range portsOf(master) {
-		if slices.Contains(f.PortsInUse, p) {
-			add(false, "port", fmt.Sprintf("find its owner with `ss -ltnp 'sport = :%d'` and stop it", p), "port %d is taken", p)
-		}
-	}
-	for _, rt := range f.Runtimes {
-		add(false, "runtime", "remove it (and its data) first; the bundle brings its own", "a container runtime is there already: %s", rt)
-	}
-	for _, k := range f.Kubernetes {
-		add(false, "kubernetes", "if it is not needed any more: kubeadm reset, or run `sealinstall reset` of the cluster it belongs to", "traces of another cluster: %s", k)
-	}
-	return out
-}
-
-// diskProblems adds up what is needed on each mount of a host.
-func diskProblems(ip string, f node.Facts, n need) []Problem {
-	dirs := map[string][]string{}
-	total := map[string]int64{}
-	mounts := map[string]node.Mount{}
-	for _, dir := range slices.Sorted(maps.Keys(n)) {
-		m, ok := f.Disks[dir]
-		if !ok {
-			continue
-		}
-		dirs[m.Path] = append(dirs[m.Path], dir)
-		total[m.Path] += n[dir]
-		mounts[m.Path] = m
-	}
-	var out []Problem
-	for _, p := range slices.Sorted(maps.Keys(mounts)) {
-		if want := total[p] + diskMargin; int64(mounts[p].Free) < want {
-			out = append(out, Problem{
-				Host: ip, Check: "disk",
-				Message: fmt.Sprintf("%s has %d MiB free, %d MiB are needed (%s, and %d MiB to spare)", p, mounts[p].Free>>20, want>>20, strings.Join(dirs[p], ", "), int64(diskMargin)>>20),
-				Remedy:  "free some space, or mount a larger disk at one of these directories",
-			})
-		}
-	}
-	return out
-}
-
-func validHostname(name string) bool {
-	if len(name) == 0 || len(name) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(name, ".") {
-		ok := len(label) > 0 && len(label) <= 63 && label[0] != '-' && label[len(label)-1] != '-'
-		for _, c := range label {
-			ok = ok && (c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-')
-		}
-		if !ok {
-			return false
-		}
-	}
-	return true
-}
-
-// clusterProblems judges what only shows when hosts are seen together.
-func clusterProblems(targets []*Target, vip string) []Problem {
-	var out []Problem
-	names := map[string][]string{}
-	for _, t := range targets {
-		if t.Facts.Hostname != "" {
-			names[t.Facts.Hostname] = append(names[t.Facts.Hostname], t.IP.String())
-		}
-		for _, a := range t.Facts.Addresses {
-			ip, _, _ := strings.Cut(a, "/")
-			if ip == vip && !t.begun() {
-				out = append(out, Problem{
-					Host: t.IP.String(), Check: "vip",
-					Message: "the virtual address " + vip + " is an address of this host", Remedy: "choose another with -e defaultVIP=ADDRESS",
-				})
+		var hostErr *host.Error
+		if errors.As(e, &hostErr) {
+			p.Message = strings.TrimSuffix(hostErr.Kind.Error()+": "+fmt.Sprint(hostErr.Err), ": <nil>")
+			if hostErr.Remedy != "" {
+				p.Remedy = hostErr.Remedy
 			}
 		}
-	}
-	for _, t := range targets { // not over names: the order must be the same on every run
-		ip, ips := t.IP.String(), names[t.Facts.Hostname]
-		if len(ips) > 1 {
-			out = append(out, Problem{
-				Host: ip, Check: "host name",
-				Message: fmt.Sprintf("%q is the name of %s too", t.Facts.Hostname, strings.Join(without(ips, ip), ", ")),
-				Remedy:  "give each host a name of its own: hostnamectl set-hostname NAME",
-			})
+		var answered *node.Error
+		if errors.As(e, &answered) {
+			p.Message = answered.Verb + ": " + answered.Message
+			if answered.Remedy != "" {
+				p.Remedy = answered.Remedy
+			}
 		}
+		var script *node.ScriptError
+		if errors.As(e, &script) {
+			p.Message, p.Remedy = "the image's check script fails: "+strings.Join(script.Tail, " / "), "mend what it names, then run the same command again"
+		}
+		var own *problemError
+		if errors.As(e, &own) {
+			p.Check, p.Message, p.Remedy = own.check, own.message, own.remedy
+		}
+		out = append(out, p)
 	}
 	return out
 }
 
-func without(all []string, one string) []string {
-	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == one })
+// problemError is a problem that is found while a host is reached.
+type problemError struct{ check, message, remedy string }
+
+func (e *problemError) Error() string { return e.message + " (" + e.remedy + ")" }
+
+// unjoin lists the errors that errors.Join put together.
+func unjoin(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		if _, single := err.(*host.Error); !single {
+			var out []error
+			for _, e := range j.Unwrap() {
+				out = append(out, unjoin(e)...)
+			}
+			return out
+		}
+	}
+	return []error{err}
 }

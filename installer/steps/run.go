@@ -36,6 +36,8 @@ type Options struct {
 	KnownHosts string
 	Timeout    time.Duration // of each script and each kubeadm command
 	Copy       bool          // send every blob to the registry hosts, known or not
+	// IgnoreChecks are names out of [Checks] whose problems are told and do not stop the run.
+	IgnoreChecks []string
 }
 
 // Run is one run of a pipeline: the options, and what its steps found.

@@ -1,0 +1,109 @@
+package steps
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+func target(ip string, master bool, f node.Facts) *Target {
+	return &Target{Host: installer.Host{IP: netip.MustParseAddr(ip), Master: master}, Facts: f}
+}
+
+func TestHostsOfOneNameAreToldOfEachOther(t *testing.T) {
+	targets := []*Target{
+		target("10.0.0.5", false, node.Facts{Hostname: "twin"}),
+		target("10.0.0.2", true, node.Facts{Hostname: "clone"}),
+		target("10.0.0.3", true, node.Facts{Hostname: "clone"}),
+		target("10.0.0.4", true, node.Facts{Hostname: "alone"}),
+		target("10.0.0.6", false, node.Facts{Hostname: "twin"}),
+		target("10.0.0.7", false, node.Facts{}),
+		target("10.0.0.8", false, node.Facts{}),
+	}
+	var got []string
+	for range 20 { // the order must not depend on chance
+		got = nil
+		for _, p := range clusterProblems(targets, "10.103.97.2", kubeFacts{}) {
+			got = append(got, p.Host+" "+p.Check+" "+p.Message)
+		}
+		want := []string{
+			`10.0.0.5 host-name its host name "twin" is the name of 10.0.0.6 too`,
+			`10.0.0.2 host-name its host name "clone" is the name of 10.0.0.3 too`,
+			`10.0.0.3 host-name its host name "clone" is the name of 10.0.0.2 too`,
+			`10.0.0.6 host-name its host name "twin" is the name of 10.0.0.5 too`,
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("problems (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestVirtualAddressOfAHostIsRefusedUnlessItIsOurs(t *testing.T) {
+	owner := target("10.0.0.2", true, node.Facts{Addresses: []string{"10.0.0.2/24", "10.0.0.9/32"}})
+	got := clusterProblems([]*Target{owner}, "10.0.0.9", kubeFacts{})
+	if len(got) != 1 || got[0].Check != "vip" || got[0].Host != "10.0.0.2" || !strings.Contains(got[0].Remedy, "defaultVIP=") {
+		t.Errorf("problems: %+v", got)
+	}
+	if got := clusterProblems([]*Target{owner}, "10.0.0.90", kubeFacts{}); len(got) > 0 {
+		t.Errorf("an address that only begins like it: %+v", got)
+	}
+	owner.marks = map[string]string{markInit: "x"} // care put it there
+	if got := clusterProblems([]*Target{owner}, "10.0.0.9", kubeFacts{}); len(got) > 0 {
+		t.Errorf("on a host of this cluster: %+v", got)
+	}
+}
+
+func TestNetworksOfTheClusterMustNotBeThoseOfTheSite(t *testing.T) {
+	kube := kubeFacts{pods: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}, services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/22")}}
+	for name, c := range map[string]struct {
+		facts node.Facts
+		want  []string
+	}{
+		"apart":               {node.Facts{Routes: []string{"192.168.1.0/24", "fd00::/64"}, Addresses: []string{"192.168.1.5/24", "::1/128"}}, nil},
+		"a route to pods":     {node.Facts{Routes: []string{"100.100.0.0/16"}}, []string{"subnet podSubnet 100.64.0.0/10 overlaps the route to 100.100.0.0/16"}},
+		"a route around all":  {node.Facts{Routes: []string{"10.0.0.0/8"}}, []string{"subnet serviceSubnet 10.96.0.0/22 overlaps the route to 10.0.0.0/8", "vip (warning) the virtual address 10.103.97.2 lies in 10.0.0.0/8"}},
+		"an address of it":    {node.Facts{Addresses: []string{"10.96.0.7/32"}}, []string{"subnet serviceSubnet 10.96.0.0/22 holds the address 10.96.0.7"}},
+		"the virtual address": {node.Facts{Addresses: []string{"10.103.97.2/32"}}, []string{"vip the virtual address 10.103.97.2 is an address of this host"}},
+		"rubbish":             {node.Facts{Addresses: []string{"x"}, Routes: []string{"y"}}, nil},
+	} {
+		got := clusterProblems([]*Target{target("192.168.1.5", true, c.facts)}, "10.103.97.2", kube)
+		if len(got) != len(c.want) {
+			t.Errorf("%s: %+v", name, got)
+			continue
+		}
+		for i, p := range got {
+			text := p.Check + " " + p.Message
+			if p.Warning {
+				text = p.Check + " (warning) " + p.Message
+			}
+			if !strings.HasPrefix(text, c.want[i]) || p.Remedy == "" {
+				t.Errorf("%s: %+v, want %q", name, p, c.want[i])
+			}
+		}
+	}
+}
+
+func TestCopiesOfOneDiskAreTold(t *testing.T) {
+	got := clusterProblems([]*Target{
+		target("10.0.0.2", true, node.Facts{Hostname: "a", MachineID: "1"}), target("10.0.0.3", true, node.Facts{Hostname: "b", MachineID: "2"}),
+		target("10.0.0.4", true, node.Facts{Hostname: "c", MachineID: "1"}), target("10.0.0.5", true, node.Facts{Hostname: "d"}), target("10.0.0.6", true, node.Facts{Hostname: "e"}),
+	}, "10.103.97.2", kubeFacts{})
+	if len(got) != 2 || got[0].Host != "10.0.0.2" || got[1].Host != "10.0.0.4" || !got[0].Warning {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestClockOfThisMachineIsComparedWithTheHosts(t *testing.T) {
+	if got := ownClock(-11 * time.Hour); got != nil {
+		t.Errorf("%+v", got)
+	}
+	if got := ownClock(13 * time.Hour); len(got) != 1 || got[0].Host != "" || !strings.Contains(got[0].Message, "13h0m") {
+		t.Errorf("%+v", got)
+	}
+}

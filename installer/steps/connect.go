@@ -1,0 +1,136 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// connectAll reaches all hosts and reads their facts.
+func (r *Run) connectAll(ctx context.Context) []Problem {
+	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+		if err := r.connect(ctx, t); err != nil {
+			return err
+		}
+		return r.look(ctx, t)
+	})
+	return problemsFrom(err, "connect")
+}
+
+// settleState brings together what this machine knows about the cluster and
+// what its masters know, and settles the secrets.
+func (r *Run) settleState(ctx context.Context) error {
+	if err := r.adoptState(ctx); err != nil {
+		return err
+	}
+	return r.loadSecrets(ctx)
+}
+
+// connect opens the one connection to a host and brings the stub there. How
+// long the stub takes depends on the line, so only the run's timeout bounds it.
+func (r *Run) connect(ctx context.Context, t *Target) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the host took longer than %s (--timeout)", r.Timeout))
+	defer cancel()
+	link, err := r.dial(ctx, t)
+	if err != nil {
+		return err
+	}
+	t.Link = link
+	t.Agent = node.NewAgent(t.Link, stubPath)
+	stub := r.Bundle.Stub()
+	if stub == nil || stub.Size() == 0 {
+		return errors.New("the bundle carries no installer to run on the hosts: build it with sealbuild")
+	}
+	exists := t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-e", stubPath}, Root: true}) == nil
+	t.putStub = !exists // even if it fails: then its directories may be there
+	if err := t.Link.Put(ctx, stubPath, 0o755, stub); err != nil {
+		return fmt.Errorf("bring the installer to %s: %w", stubPath, err)
+	}
+	return nil
+}
+
+// dialHost opens the connection to a host: none to this machine itself.
+func (r *Run) dialHost(ctx context.Context, t *Target) (host.Host, error) {
+	if isLocal(t.IP) {
+		return host.Local(t.IP.String()), nil
+	}
+	return host.DialSSH(ctx, host.SSHConfig{
+		Address: t.IP.String(), Port: t.SSH.Port, User: t.SSH.User, Password: t.SSH.Password,
+		KeyFiles: keyFiles(t.SSH), KeyPassphrase: t.SSH.KeyPassphrase,
+		KnownHosts: r.KnownHosts, HostKey: r.HostKey, Timeout: connectTimeout,
+	})
+}
+
+// look reads facts and marks.
+func (r *Run) look(ctx context.Context, t *Target) error {
+	sent := time.Now()
+	f, err := t.Agent.Facts(ctx, node.FactsRequest{
+		Modules: append(wantedModules(), "ip_vs", "ip_vs_rr"),
+		Tools:   append(wantedTools(), "modprobe", "apparmor_parser"),
+		Paths:   r.placesOf(t).all(),
+	})
+	if err != nil {
+		return fmt.Errorf("read facts: %w", err)
+	}
+	// Half the round trip is the best guess of when the host read its clock.
+	t.skew = time.Unix(0, f.UnixNano).Sub(sent.Add(time.Since(sent) / 2))
+	t.Facts = f
+	if err := r.readMarks(ctx, t); err != nil {
+		return err
+	}
+	t.looked = true
+	return nil
+}
+
+func (r *Run) readMarks(ctx context.Context, t *Target) error {
+	paths := []string{}
+	for _, m := range r.allMarks() {
+		paths = append(paths, r.markPath(m))
+	}
+	found, err := t.Agent.ReadFiles(ctx, paths)
+	if err != nil {
+		return fmt.Errorf("read what was done before: %w", err)
+	}
+	t.marks = map[string]string{}
+	for p, content := range found {
+		t.marks[path.Base(p)] = strings.TrimSpace(string(content))
+	}
+	return nil
+}
+
+func (r *Run) allMarks() []string {
+	marks := []string{markOurs, markRegistry, markInit, markBegun, markJoined, markKubeAdmin}
+	for _, i := range r.images {
+		marks = append(marks, guestMark(i))
+	}
+	return marks
+}
+
+// withdraw removes what this run brought to hosts where the cluster was never begun.
+func (r *Run) withdraw(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+	defer cancel()
+	return r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+		if t.Link == nil || !t.putStub || t.begun() {
+			return nil
+		}
+		// rmdir keeps what is not empty, which is not ours to remove.
+		script := "rm -f " + host.Quote(stubPath) + "; rmdir " + host.Quote(path.Dir(stubPath), r.dir(), dataRoot+"/data", dataRoot) + " 2>/dev/null; true"
+		if err := t.Link.Run(ctx, host.Cmd{Argv: []string{"/bin/sh", "-c", script}, Root: true}); err != nil {
+			return fmt.Errorf("take %s away again: %w", stubPath, err)
+		}
+		t.putStub = false
+		return nil
+	})
+}
+
+// isLocal tells whether an address is one of this machine's.
+func isLocal(ip netip.Addr) bool { return slices.Contains(localAddresses(), ip) }

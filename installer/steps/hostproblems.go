@@ -1,0 +1,225 @@
+package steps
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// Limits of the checks.
+const (
+	maxSkew       = 30 * time.Second // certificates are backdated by more; etcd and leases want less
+	maxOwnSkew    = 12 * time.Hour   // between this machine and the hosts: certificates are backdated by a day
+	minMemory     = 1700 << 20       // kubeadm's own minimum for a control plane
+	minNodeMemory = 700 << 20
+	minCPUs       = 2 // kubeadm's own minimum for a control plane
+	minInodes     = 50_000
+)
+
+// wantedModules are those that containers or their network need; ip_vs is a matter of speed only.
+func wantedModules() []string { return []string{"overlay", "br_netfilter", "nf_conntrack"} }
+
+// wantedTools are those that the images' scripts, kubelet and kubeadm call.
+func wantedTools() []string { return []string{"bash", "tar", "systemctl", "iptables", "mount"} }
+
+// portsOf lists the ports that must be free on a host.
+func portsOf(master bool, registryPort int) []int {
+	node := []int{6443, 10248, 10249, 10250, 10256}
+	if master {
+		return append(node, 2379, 2380, 2381, 10257, 10259, registryPort)
+	}
+	return node
+}
+
+// view is a host as it is judged.
+type view struct {
+	ip           string
+	master       bool
+	begun        bool // this cluster was begun there before: its own ports, files and runtime are no problem
+	facts        node.Facts
+	skew         time.Duration // against the middle of all hosts
+	alone        bool          // there is no other host to compare with
+	arch         string        // of the bundle
+	registryPort int
+	needs        needs
+	kube         kubeFacts
+}
+
+// problemsOf judges the facts of one host.
+func problemsOf(v view) []Problem {
+	var out []Problem
+	add := func(warning bool, check, remedy, format string, args ...any) {
+		out = append(out, Problem{Host: v.ip, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
+	}
+	f := v.facts
+	if f.Arch != v.arch {
+		add(false, "architecture", "use a bundle built with --platform linux/"+f.Arch, "the host is %s, the bundle is for %s", f.Arch, v.arch)
+	}
+	machineProblems(v, add)
+	nameProblems(v, add)
+	for _, mod := range wantedModules() {
+		if has, asked := f.Modules[mod]; asked && !has {
+			add(true, "module", "install the kernel's full module package if networking fails", "the kernel has no %s (or it is built in without a trace)", mod)
+		}
+	}
+	for _, tool := range wantedTools() {
+		if has, asked := f.Tools[tool]; asked && !has {
+			add(false, "tool", "install the distribution's package that has "+tool, "%s is missing; the images' scripts and kubelet need it", tool)
+		}
+	}
+	cgroupProblems(v, add)
+	out = append(out, mountProblems(v)...)
+	if f.SELinux == "enforcing" {
+		add(true, "selinux", "install container-selinux; where pods are still denied (ausearch -m avc), set it permissive: setenforce 0", "SELinux enforces, and is left as it is")
+	}
+	if has, asked := f.Tools["apparmor_parser"]; f.AppArmor && asked && !has {
+		add(true, "apparmor", "install the distribution's package apparmor", "the kernel has AppArmor, but apparmor_parser is missing: containers run unconfined, and pods that ask for a profile do not start")
+	}
+	if v.begun {
+		return out
+	}
+	return append(out, occupied(v)...)
+}
+
+type adder func(warning bool, check, remedy, format string, args ...any)
+
+func machineProblems(v view, add adder) {
+	f := v.facts
+	if v.skew.Abs() > maxSkew {
+		way := "ahead of"
+		if v.skew < 0 {
+			way = "behind"
+		}
+		service, remedy := "no time service runs there", "set the clock (date -s), and run chrony or another time service on all hosts, against one server"
+		if f.TimeService != "" {
+			service, remedy = f.TimeService+" runs there", "give its time service a server that it reaches, or set the clock (date -s)"
+			if !f.ClockSynced {
+				service += " but has not set the clock"
+			}
+		}
+		add(false, "clock", remedy, "the clock is %s %s the other hosts'; %s", v.skew.Abs().Round(time.Second), way, service)
+	} else if f.TimeService == "" && !f.ClockSynced && !v.alone {
+		add(true, "clock", "run chrony or another time service on all hosts", "nothing keeps the clock right; it will drift from the other hosts'")
+	}
+	minimum := uint64(minNodeMemory)
+	if v.master {
+		minimum = minMemory
+	}
+	if f.MemoryBytes < minimum {
+		add(v.kube.ignores("Mem") && v.master, "memory", "give the host more memory", "%d MiB of memory, at least %d MiB are needed", f.MemoryBytes>>20, minimum>>20)
+	}
+	if f.CPUs < minCPUs && v.master {
+		add(v.kube.ignores("NumCPU"), "cpu", "give the host a second CPU, or list NumCPU in ignorePreflightErrors of kubeadm's InitConfiguration and JoinConfiguration, and use --ignore-check cpu", "one CPU: kubeadm refuses a master with less than %d", minCPUs)
+	}
+	if f.Swap {
+		add(true, "swap", "nothing to do: the image's init script turns swap off; remove it from /etc/fstab to keep it off without us", "swap is on")
+	}
+}
+
+func nameProblems(v view, add adder) {
+	f := v.facts
+	if !f.ResolvesOwnName {
+		add(true, "own-name", "nothing to do: the installer writes it into /etc/hosts", "the host does not resolve its own name %s", f.Hostname)
+	}
+	if !validHostname(f.Hostname) {
+		add(false, "host-name", "set one of letters a-z, digits, '-' and '.': hostnamectl set-hostname NAME", "%q cannot be the host name of a Kubernetes node", f.Hostname)
+	}
+	if f.Hostname == "localhost" || strings.HasPrefix(f.Hostname, "localhost.") {
+		add(false, "host-name", "set one of letters a-z, digits, '-' and '.': hostnamectl set-hostname NAME", "the host name is %s, which every host has", f.Hostname)
+	}
+	silent := 0
+	for _, s := range f.Nameservers {
+		if !s.Answers {
+			silent++
+		}
+	}
+	if silent == 0 {
+		return
+	}
+	var names []string
+	for _, s := range f.Nameservers {
+		if !s.Answers {
+			names = append(names, s.Address)
+		}
+	}
+	cost, rounds := silent*f.Lookup.TimeoutSeconds, "before another answers"
+	if silent == len(f.Nameservers) {
+		cost, rounds = cost*f.Lookup.Attempts, "before it fails"
+	}
+	add(true, "nameserver", "take it out of /etc/resolv.conf (or the network's configuration) when it is not meant to answer; the cluster works without",
+		"name server %s never answers: a lookup of a foreign name waits up to %d s %s, on the host and in pods", strings.Join(names, ", "), cost, rounds)
+}
+
+// The kubelet that no longer starts on version 1 unless told to, and the first that warns.
+const (
+	cgroupV1Refused = 35
+	cgroupV1Old     = 31
+)
+
+func cgroupProblems(v view, add adder) {
+	f := v.facts
+	const boot = "boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line (grubby --update-kernel=ALL --args=…, or update-grub)"
+	switch {
+	case f.CgroupVersion == 0:
+		add(false, "cgroup", "mount the cgroup2 file system on /sys/fs/cgroup, as systemd does", "no control groups are mounted: kubelet cannot limit anything")
+	case f.CgroupVersion == 1 && v.kube.minor >= cgroupV1Refused && v.kube.failCgroupV1:
+		add(false, "cgroup", boot+", or write failCgroupV1: false into the KubeletConfiguration of the Clusterfile", "the host uses version 1 of control groups, which kubelet refuses from v1.%d on", cgroupV1Refused)
+	case f.CgroupVersion == 1 && v.kube.minor >= cgroupV1Old:
+		add(true, "cgroup", boot, "the host uses version 1 of control groups, which Kubernetes will drop")
+	}
+	for _, c := range []string{"cpu", "memory", "pids"} {
+		if len(f.Controllers) > 0 && !slices.Contains(f.Controllers, c) {
+			add(false, "cgroup", "switch it on at boot: cgroup_enable="+c+" on the kernel's command line", "the kernel does not offer the control group controller %s", c)
+		}
+	}
+}
+
+// occupied gives what others have on a host that this cluster has not been begun on.
+func occupied(v view) []Problem {
+	var out []Problem
+	add := func(warning bool, check, remedy, format string, args ...any) {
+		out = append(out, Problem{Host: v.ip, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
+	}
+	for _, p := range portsOf(v.master, v.registryPort) {
+		if slices.Contains(v.facts.PortsInUse, p) {
+			remedy := fmt.Sprintf("find its owner with `ss -ltnp 'sport = :%d'` and stop it", p)
+			if p == v.registryPort {
+				remedy += ", or choose another with -e registryPort=PORT"
+			}
+			add(false, "port", remedy, "port %d is taken", p)
+		}
+	}
+	for _, rt := range v.facts.Runtimes {
+		add(false, "runtime", "remove it (and its data) first; the bundle brings its own", "a container runtime is there already: %s", rt)
+	}
+	for _, k := range v.facts.Kubernetes {
+		add(false, "kubernetes", "if it is not needed any more: kubeadm reset, or run `sealinstall reset` of the cluster it belongs to", "traces of another cluster: %s", k)
+	}
+	for _, c := range v.facts.CNI {
+		if link, ok := strings.CutPrefix(c, "network link "); ok {
+			add(true, "leftovers", "ip link delete "+link, "the network of an earlier cluster left the link %s: with other addresses on it, pods get no network", link)
+			continue
+		}
+		add(true, "leftovers", "move it away: the runtime takes the first file by name", "a network configuration for pods is there already: %s", c)
+	}
+	return out
+}
+
+func validHostname(name string) bool {
+	if len(name) == 0 || len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		ok := len(label) > 0 && len(label) <= 63 && label[0] != '-' && label[len(label)-1] != '-'
+		for _, c := range label {
+			ok = ok && (c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-')
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,198 @@
+package steps
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// goodFacts are those of a host that nothing stands in the way of.
+func goodFacts() node.Facts {
+	return node.Facts{
+		Hostname: "node-1.example", Arch: "amd64", MemoryBytes: 4 << 30, CPUs: 2, ResolvesOwnName: true,
+		Modules:    map[string]bool{"overlay": true, "br_netfilter": true},
+		Tools:      map[string]bool{"bash": true, "tar": true, "systemctl": true, "iptables": true, "mount": true},
+		PortsInUse: []int{22, 111}, CgroupVersion: 2, Controllers: []string{"cpu", "memory", "pids"}, TimeService: "chronyd", ClockSynced: true,
+		Disks: map[string]node.Mount{dataRoot: {Path: "/", Total: 200 << 30, Free: 100 << 30}},
+	}
+}
+
+// viewOf is a master of v1.36 in a cluster whose bundle needs one MiB.
+func viewOf(f node.Facts, change func(*view)) view {
+	room := map[string]int64{dataRoot: 1 << 20}
+	v := view{
+		ip: "10.0.0.2", master: true, facts: f, arch: "amd64", registryPort: 5000, kube: kubeFacts{minor: 36, failCgroupV1: true},
+		needs: needs{least: room, most: room, places: places{
+			data: dataRoot, bin: "/usr/bin", cri: "/var/lib/containerd", registry: "/var/lib/registry", etcd: "/var/lib/etcd",
+			kubelet: "/var/lib/kubelet", log: "/var/log", cni: "/opt/cni/bin", etc: "/etc",
+		}},
+	}
+	change(&v)
+	return v
+}
+
+func TestEveryCheckTellsItsProblemAndARemedy(t *testing.T) {
+	cases := map[string]struct {
+		spoil   func(*node.Facts)
+		skew    time.Duration
+		node    bool // a worker, not a master
+		begun   bool // this cluster was begun here before
+		check   string
+		says    string // part of message or remedy
+		warning bool
+	}{
+		"nothing":               {spoil: func(*node.Facts) {}},
+		"architecture":          {spoil: func(f *node.Facts) { f.Arch = "arm64" }, check: "architecture", says: "--platform linux/arm64"},
+		"clock ahead":           {spoil: func(*node.Facts) {}, skew: 31 * time.Second, check: "clock", says: "31s ahead of the other hosts'; chronyd runs there"},
+		"clock behind":          {spoil: func(*node.Facts) {}, skew: -time.Hour, check: "clock", says: "1h0m0s behind"},
+		"clock at the limit":    {spoil: func(*node.Facts) {}, skew: maxSkew},
+		"memory of a master":    {spoil: func(f *node.Facts) { f.MemoryBytes = 1024 << 20 }, check: "memory", says: "1700 MiB"},
+		"memory of a node":      {spoil: func(f *node.Facts) { f.MemoryBytes = 1024 << 20 }, node: true},
+		"little on a node":      {spoil: func(f *node.Facts) { f.MemoryBytes = 512 << 20 }, node: true, check: "memory", says: "700 MiB"},
+		"one CPU on a master":   {spoil: func(f *node.Facts) { f.CPUs = 1 }, check: "cpu", says: "second CPU"},
+		"one CPU on a node":     {spoil: func(f *node.Facts) { f.CPUs = 1 }, node: true},
+		"swap":                  {spoil: func(f *node.Facts) { f.Swap = true }, check: "swap", says: "/etc/fstab", warning: true},
+		"own name":              {spoil: func(f *node.Facts) { f.ResolvesOwnName = false }, check: "own-name", says: "node-1.example", warning: true},
+		"host name":             {spoil: func(f *node.Facts) { f.Hostname = "Node_1" }, check: "host-name", says: `"Node_1"`},
+		"module":                {spoil: func(f *node.Facts) { f.Modules["overlay"] = false }, check: "module", says: "overlay", warning: true},
+		"module not asked for":  {spoil: func(f *node.Facts) { f.Modules = nil }},
+		"tool":                  {spoil: func(f *node.Facts) { f.Tools["iptables"] = false }, check: "tool", says: "iptables"},
+		"tool on a begun host":  {spoil: func(f *node.Facts) { f.Tools["bash"] = false }, begun: true, check: "tool", says: "bash"},
+		"registry port":         {spoil: func(f *node.Facts) { f.PortsInUse = []int{5000} }, check: "port", says: "sport = :5000"},
+		"registry port, node":   {spoil: func(f *node.Facts) { f.PortsInUse = []int{5000, 2379} }, node: true},
+		"kubelet port, node":    {spoil: func(f *node.Facts) { f.PortsInUse = []int{10250} }, node: true, check: "port", says: "10250"},
+		"own ports":             {spoil: func(f *node.Facts) { f.PortsInUse = []int{6443, 2379, 5000} }, begun: true},
+		"runtime":               {spoil: func(f *node.Facts) { f.Runtimes = []string{"docker (/usr/bin/dockerd)"} }, check: "runtime", says: "/usr/bin/dockerd"},
+		"own runtime":           {spoil: func(f *node.Facts) { f.Runtimes = []string{"containerd"} }, begun: true},
+		"other cluster":         {spoil: func(f *node.Facts) { f.Kubernetes = []string{"/etc/kubernetes/admin.conf"} }, check: "kubernetes", says: "/etc/kubernetes/admin.conf"},
+		"own cluster":           {spoil: func(f *node.Facts) { f.Kubernetes = []string{"/etc/kubernetes/admin.conf"} }, begun: true},
+		"clock nobody sets":     {spoil: func(f *node.Facts) { f.TimeService, f.ClockSynced = "", false }, check: "clock", says: "drift", warning: true},
+		"clock that is not set": {spoil: func(f *node.Facts) { f.ClockSynced = false }, skew: time.Minute, check: "clock", says: "has not set the clock"},
+		"clock without service": {spoil: func(f *node.Facts) { f.TimeService = "" }, skew: time.Minute, check: "clock", says: "no time service runs there"},
+		"name of every host":    {spoil: func(f *node.Facts) { f.Hostname = "localhost.localdomain" }, check: "host-name", says: "every host has"},
+		"a silent nameserver": {spoil: func(f *node.Facts) {
+			f.Nameservers, f.Lookup = []node.Nameserver{{Address: "10.0.0.53"}, {Address: "10.0.0.54", Answers: true}}, node.Lookup{TimeoutSeconds: 5, Attempts: 2}
+		}, check: "nameserver", says: "10.0.0.53 never answers: a lookup of a foreign name waits up to 5 s before another answers", warning: true},
+		"only silent nameservers": {spoil: func(f *node.Facts) {
+			f.Nameservers, f.Lookup = []node.Nameserver{{Address: "10.0.0.53"}, {Address: "10.0.0.54"}}, node.Lookup{TimeoutSeconds: 5, Attempts: 2}
+		}, check: "nameserver", says: "up to 20 s before it fails", warning: true},
+		"no control groups":      {spoil: func(f *node.Facts) { f.CgroupVersion = 0 }, check: "cgroup", says: "/sys/fs/cgroup"},
+		"old control groups":     {spoil: func(f *node.Facts) { f.CgroupVersion = 1 }, check: "cgroup", says: "failCgroupV1: false"},
+		"no memory controller":   {spoil: func(f *node.Facts) { f.Controllers = []string{"cpu", "pids"} }, check: "cgroup", says: "cgroup_enable=memory"},
+		"SELinux":                {spoil: func(f *node.Facts) { f.SELinux = "enforcing" }, check: "selinux", says: "container-selinux", warning: true},
+		"AppArmor":               {spoil: func(f *node.Facts) { f.AppArmor = true }},
+		"AppArmor, no parser":    {spoil: func(f *node.Facts) { f.AppArmor = true; f.Tools["apparmor_parser"] = false }, check: "apparmor", says: "package apparmor", warning: true},
+		"a link of a cluster":    {spoil: func(f *node.Facts) { f.CNI = []string{"network link cni0"} }, check: "leftovers", says: "ip link delete cni0", warning: true},
+		"a network of a cluster": {spoil: func(f *node.Facts) { f.CNI = []string{"/etc/cni/net.d/10-x.conflist"} }, check: "leftovers", says: "/etc/cni/net.d/10-x.conflist", warning: true},
+		"own network":            {spoil: func(f *node.Facts) { f.CNI = []string{"network link cni0"} }, begun: true},
+		"read-only":              {spoil: func(f *node.Facts) { f.Disks["/usr/bin"] = node.Mount{Path: "/usr", Options: []string{"ro"}} }, check: "read-only", says: "-e BIN_DIR=DIR"},
+		"noexec": {spoil: func(f *node.Facts) {
+			f.Disks["/opt/cni/bin"] = node.Mount{Path: "/opt", Options: []string{"rw", "noexec"}}
+		}, check: "noexec", says: "remount,exec /opt"},
+		"noexec where nothing runs": {spoil: func(f *node.Facts) { f.Disks["/var/log"] = node.Mount{Path: "/var/log", Options: []string{"noexec"}} }},
+		"registry's disk of a node": {spoil: func(f *node.Facts) { f.Disks["/var/lib/registry"] = node.Mount{Path: "/r", Options: []string{"ro"}} }, node: true},
+		"inodes": {spoil: func(f *node.Facts) {
+			f.Disks[dataRoot] = node.Mount{Path: "/", Total: 200 << 30, Free: 100 << 30, Inodes: 100000, InodesFree: 100}
+		}, check: "inodes", says: "100 of 100000"},
+		"inodes made as needed": {spoil: func(f *node.Facts) { f.Disks[dataRoot] = node.Mount{Path: "/", Total: 200 << 30, Free: 100 << 30} }},
+		"disk":                  {spoil: func(f *node.Facts) { f.Disks[dataRoot] = node.Mount{Path: "/data", Total: 1 << 30, Free: 1 << 10} }, check: "disk", says: "/data"},
+		"facts of no disk":      {spoil: func(f *node.Facts) { f.Disks = nil }},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			f := goodFacts()
+			c.spoil(&f)
+			got := problemsOf(viewOf(f, func(v *view) { v.master, v.begun, v.skew = !c.node, c.begun, c.skew }))
+			if c.check == "" {
+				if len(got) > 0 {
+					t.Errorf("problems: %+v", got)
+				}
+				return
+			}
+			if len(got) != 1 {
+				t.Fatalf("%d problems, want 1: %+v", len(got), got)
+			}
+			p := got[0]
+			if p.Host != "10.0.0.2" || p.Check != c.check || p.Warning != c.warning || p.Remedy == "" || !strings.Contains(p.Message+"\n"+p.Remedy, c.says) {
+				t.Errorf("problem %+v; want check %q, warning %v, saying %q", p, c.check, c.warning, c.says)
+			}
+		})
+	}
+}
+
+func TestAllProblemsOfAHostAreTold(t *testing.T) {
+	f := goodFacts()
+	f.Arch, f.Hostname, f.MemoryBytes, f.PortsInUse, f.Runtimes = "arm64", "", 0, []int{6443, 10250}, []string{"docker", "cri-o"}
+	var checks []string
+	for _, p := range problemsOf(viewOf(f, func(*view) {})) {
+		checks = append(checks, p.Check)
+	}
+	want := []string{"architecture", "memory", "host-name", "port", "port", "runtime", "runtime"}
+	if diff := cmp.Diff(want, checks); diff != "" {
+		t.Errorf("checks (-want +got):\n%s", diff)
+	}
+}
+
+func TestHostNamesThatKubernetesTakes(t *testing.T) {
+	label63 := strings.Repeat("a", 63)
+	for name, want := range map[string]bool{
+		"a": true, "node-1": true, "1.example.org": true, label63: true,
+		strings.Join([]string{label63, label63, label63, label63[:61]}, "."): true,
+		"": false, "Node": false, "node_1": false, "-a": false, "a-": false, "a..b": false, ".a": false, "a.": false,
+		"a b": false, "nöde": false, label63 + "a": false,
+		strings.Join([]string{label63, label63, label63, label63[:62]}, "."): false,
+	} {
+		if got := validHostname(name); got != want {
+			t.Errorf("validHostname(%q) = %v", name, got)
+		}
+	}
+}
+
+func TestControlGroupsAreJudgedByTheKubeletThatWillRun(t *testing.T) {
+	for name, c := range map[string]struct {
+		kube kubeFacts
+		want string
+	}{
+		"refused":           {kubeFacts{minor: 35, failCgroupV1: true}, "problem"},
+		"allowed by config": {kubeFacts{minor: 36}, "warning"},
+		"not yet refused":   {kubeFacts{minor: 34, failCgroupV1: true}, "warning"},
+		"before":            {kubeFacts{minor: 30, failCgroupV1: true}, ""},
+		"unknown version":   {kubeFacts{}, ""},
+	} {
+		f := goodFacts()
+		f.CgroupVersion = 1
+		got := ""
+		for _, p := range problemsOf(viewOf(f, func(v *view) { v.kube = c.kube })) {
+			got = "problem"
+			if p.Warning {
+				got = "warning"
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func TestWhatKubeadmIsToldToIgnoreOnlyWarns(t *testing.T) {
+	f := goodFacts()
+	f.CPUs, f.MemoryBytes = 1, 1<<30
+	for _, p := range problemsOf(viewOf(f, func(v *view) { v.kube.ignored = []string{"NumCPU", "mem"} })) {
+		if !p.Warning {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
+func TestRegistryPortIsTheOneThatWasChosen(t *testing.T) {
+	f := goodFacts()
+	f.PortsInUse = []int{5000, 5050}
+	got := problemsOf(viewOf(f, func(v *view) { v.registryPort = 5050 }))
+	if len(got) != 1 || !strings.Contains(got[0].Remedy, "registryPort=") || got[0].Message != "port 5050 is taken" {
+		t.Errorf("%+v", got)
+	}
+}

@@ -1,0 +1,122 @@
+package steps
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+)
+
+// kubeFacts is what the checks must know of the configuration that kubeadm and kubelet will get.
+type kubeFacts struct {
+	minor          int // of the Kubernetes version: 36 of v1.36.3
+	pods, services []netip.Prefix
+	failCgroupV1   bool
+	evict          map[string]string // signal to threshold
+	ignored        []string          // ignorePreflightErrors
+}
+
+func (k kubeFacts) ignores(check string) bool {
+	return slices.ContainsFunc(k.ignored, func(s string) bool { return strings.EqualFold(s, check) || strings.EqualFold(s, "all") })
+}
+
+// threshold gives how much of a total must stay free for kubelet not to evict pods.
+func (k kubeFacts) threshold(signal string, total uint64) uint64 {
+	text := k.evict[signal]
+	if percent, ok := strings.CutSuffix(text, "%"); ok {
+		p, err := strconv.ParseFloat(percent, 64)
+		if err != nil || p < 0 || p > 100 {
+			return 0
+		}
+		return uint64(float64(total) / 100 * p)
+	}
+	units := []struct {
+		suffix string
+		bytes  uint64
+	}{{"Ki", 1 << 10}, {"Mi", 1 << 20}, {"Gi", 1 << 30}, {"Ti", 1 << 40}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}, {"", 1}}
+	for _, u := range units {
+		if number, ok := strings.CutSuffix(text, u.suffix); ok {
+			n, err := strconv.ParseFloat(number, 64)
+			if err != nil || n < 0 {
+				return 0
+			}
+			return uint64(n * float64(u.bytes))
+		}
+	}
+	return 0
+}
+
+// kubeFactsFor renders the configuration of a host, templates and all, and reads back what matters here. Templates that
+// cannot be rendered are told by the step that renders them all.
+func (r *Run) kubeFactsFor(t *Target) (kubeFacts, error) {
+	defer func(before map[*image]installer.Overlay) { t.overlays = before }(t.overlays)
+	t.overlays = map[*image]installer.Overlay{}
+	for _, i := range r.imagesFor(t) {
+		o, err := i.Overlay(i.files, r.Cluster.Configs, r.envOf(i, t))
+		if err != nil {
+			return kubeFacts{}, nil
+		}
+		t.overlays[i] = o
+	}
+	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t))
+	if err != nil {
+		return kubeFacts{}, err
+	}
+	text, err := docs.YAML()
+	if err != nil {
+		return kubeFacts{}, err
+	}
+	k, err := readKubeFacts(text)
+	k.pods, k.services = docs.Settings().PodSubnets, docs.Settings().ServiceSubnets
+	k.minor = minorOf(r.rootfs().KubeVersion())
+	return k, err
+}
+
+// readKubeFacts reads the documents that kubeadm is given.
+func readKubeFacts(text []byte) (kubeFacts, error) {
+	k := kubeFacts{failCgroupV1: true}
+	for dec := yaml.NewDecoder(strings.NewReader(string(text))); ; {
+		var d struct {
+			Kind             string            `yaml:"kind"`
+			FailCgroupV1     *bool             `yaml:"failCgroupV1"`
+			EvictionHard     map[string]string `yaml:"evictionHard"`
+			NodeRegistration struct {
+				IgnorePreflightErrors []string `yaml:"ignorePreflightErrors"`
+			} `yaml:"nodeRegistration"`
+		}
+		if err := dec.Decode(&d); err != nil {
+			if errors.Is(err, io.EOF) {
+				return k, nil
+			}
+			return k, fmt.Errorf("read the configuration for kubeadm: %w", err)
+		}
+		switch d.Kind {
+		case "KubeletConfiguration":
+			k.evict = d.EvictionHard
+			k.failCgroupV1 = d.FailCgroupV1 == nil || *d.FailCgroupV1
+		case "InitConfiguration":
+			k.ignored = d.NodeRegistration.IgnorePreflightErrors
+		}
+	}
+}
+
+// minorOf reads 36 out of v1.36.3; 0 when there is none.
+func minorOf(version string) int {
+	parts := strings.Split(strings.TrimPrefix(version, "v"), ".")
+	if len(parts) < 2 || parts[0] != "1" {
+		return 0
+	}
+	n, err := strconv.Atoi(parts[1])
+	if err != nil {
+		return 0
+	}
+	return n
+}
