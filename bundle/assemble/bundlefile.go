@@ -159,9 +159,14 @@ func (b *Builder) addBlob(ctx context.Context, w *bundle.Writer, part store.Blob
 	}
 	defer func() { _ = f.Close() }()
 	if states, ok := b.Store.Hashed(part.Digest); ok && compressed(part) {
-		return w.AddVerified(ctx, part.Digest, size, states, advancing{f, b.report()})
+		err = w.AddVerified(ctx, part.Digest, size, states, advancing{f, b.report()})
+	} else {
+		err = w.AddBlob(ctx, part.Digest, size, !compressed(part), advancing{f, b.report()})
 	}
-	return w.AddBlob(ctx, part.Digest, size, !compressed(part), advancing{f, b.report()})
+	if err != nil {
+		return err
+	}
+	return b.Store.Release(part.Digest)
 }
 
 // compressed tells by its media type that a blob gains nothing from being

@@ -64,7 +64,7 @@ func (a *app) buildCommand() *cobra.Command {
 	f.StringVarP(&o.output, "output", "o", "./sealinstall", "bundle to write; none writes none")
 	f.StringArrayVar(&o.with, "with", nil, "cluster image of the store to put under this one (repeatable)")
 	o.imageFlags(c)
-	f.BoolVar(&o.noCache, "no-cache", false, "run every instruction again, though nothing that the Kubefile reads has changed")
+	f.BoolVar(&o.noCache, "no-cache", false, "run every instruction again; with a bundle, keep nothing else: the image store stays as it is")
 	f.BoolVar(&o.ignoreScanErrors, "ignore-scan-errors", false, "go on when a chart or manifest cannot be searched for images")
 	o.bundle.register(c)
 	a.registryFlags(c)
@@ -99,6 +99,12 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 		return err
 	}
 	defer func() { _ = s.Close() }()
+	if o.noCache && o.output != "none" {
+		if s, err = s.Temporary(filepath.Dir(o.output)); err != nil {
+			return err
+		}
+		defer func() { _ = s.Close() }()
+	}
 	b, err := a.builder(s)
 	if err != nil {
 		return err

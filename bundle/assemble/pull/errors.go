@@ -25,12 +25,17 @@ type Failure struct {
 // Error is every certain reference that failed, after the others were fetched.
 type Error struct {
 	Failures []Failure
-	Fetched  int // images that were gathered
+	Fetched  int  // images that were gathered
+	Kept     bool // they need not be fetched again
 }
 
 func (e *Error) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d of %d images could not be gathered (what came is kept for the next run):", len(e.Failures), len(e.Failures)+e.Fetched)
+	fmt.Fprintf(&b, "%d of %d images could not be gathered", len(e.Failures), len(e.Failures)+e.Fetched)
+	if e.Kept {
+		b.WriteString(" (what came is kept for the next run)")
+	}
+	b.WriteString(":")
 	for _, f := range e.Failures {
 		fmt.Fprintf(&b, "\n  %s", f)
 	}

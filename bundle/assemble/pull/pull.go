@@ -102,7 +102,7 @@ func Gather(ctx context.Context, st *store.Store, wanted []Wanted, o Options) (R
 	slices.SortFunc(r.Absent, func(a, b Failure) int { return cmp.Compare(a.Ref, b.Ref) })
 	if len(g.failures) > 0 {
 		slices.SortFunc(g.failures, func(a, b Failure) int { return cmp.Compare(a.Ref, b.Ref) })
-		return r, &Error{Failures: g.failures, Fetched: len(r.Images)}
+		return r, &Error{Failures: g.failures, Fetched: len(r.Images), Kept: st.Keeps()}
 	}
 	return r, nil
 }

@@ -46,6 +46,9 @@ func (s *Store) Has(d digest.Digest) (int64, bool) {
 			return fi.Size(), true
 		}
 	}
+	if s.base != nil {
+		return s.base.Has(d)
+	}
 	return 0, false
 }
 
@@ -61,6 +64,9 @@ func (s *Store) OpenBlob(d digest.Digest) (*os.File, error) {
 		if f, err = os.Open(path); err == nil {
 			return f, nil
 		}
+	}
+	if s.base != nil {
+		return s.base.OpenBlob(d)
 	}
 	return nil, fmt.Errorf("open blob %s: %w", d, err)
 }
@@ -184,7 +190,7 @@ func (s *Store) ImportLayout(ctx context.Context, layout string) error {
 // The kernel is told to begin writing it to the disk; Sync waits for that.
 func (s *Store) commit(f *os.File, d digest.Digest) error {
 	err := f.Chmod(0o644)
-	flushSoon(f, 0, 0)
+	s.flushSoon(f, 0, 0)
 	size, seekErr := f.Seek(0, io.SeekEnd)
 	err = errors.Join(err, seekErr)
 	if err == nil {
@@ -206,12 +212,16 @@ func (s *Store) removeBlob(d digest.Digest) (int64, error) {
 		return 0, nil
 	}
 	s.known.Delete(d)
+	return size, s.unlink(d)
+}
+
+func (s *Store) unlink(d digest.Digest) error {
 	for _, path := range s.places(d) {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return 0, fmt.Errorf("remove blob %s: %w", d, err)
+			return fmt.Errorf("remove blob %s: %w", d, err)
 		}
 	}
-	return size, nil
+	return nil
 }
 
 // checkDigest admits what may become a file name: a well-formed sha256.

@@ -26,8 +26,12 @@ func boot() string {
 	return fmt.Sprintf("unknown-%d-%d", os.Getpid(), time.Now().UnixNano())
 }
 
-// Sync waits until every blob is on the disk, and moves them to blobs/.
+// Sync waits until every blob is on the disk, and moves them to blobs/. Of a
+// temporary store nothing has to be on the disk.
 func (s *Store) Sync() error {
+	if s.base != nil {
+		return nil
+	}
 	entries, err := os.ReadDir(s.fresh)
 	if err != nil {
 		return fmt.Errorf("list fresh blobs: %w", err)
@@ -137,6 +141,9 @@ func isBlob(path, name string) (bool, error) {
 
 // flushSoon makes the kernel begin to write a range to the disk; 0 bytes are
 // all behind off. Nothing waits for it, and nothing depends on it.
-func flushSoon(f *os.File, off, n int64) {
+func (s *Store) flushSoon(f *os.File, off, n int64) {
+	if s.base != nil {
+		return // it will be gone before
+	}
 	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 }

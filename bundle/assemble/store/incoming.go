@@ -115,7 +115,7 @@ func (in *Incoming) Write(p []byte) (int, error) {
 	_, _ = in.hash.Write(p[:n])
 	in.n += int64(n)
 	if in.n-in.flushed >= flushEvery {
-		flushSoon(in.f, in.flushed, in.n-in.flushed)
+		in.store.flushSoon(in.f, in.flushed, in.n-in.flushed)
 		in.flushed = in.n
 	}
 	return n, err

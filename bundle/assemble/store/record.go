@@ -97,6 +97,9 @@ func (s *Store) Load(name string) (Record, error) {
 		return Record{}, err
 	}
 	r, err := readRecord(filepath.Join(s.root, "images", recordFile(key)))
+	if errors.Is(err, fs.ErrNotExist) && s.base != nil {
+		return s.base.Load(name)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return Record{}, fmt.Errorf("image %s: %w", name, ErrUnknownImage)
 	}
@@ -105,6 +108,22 @@ func (s *Store) Load(name string) (Record, error) {
 
 // List returns every stored image, sorted by name.
 func (s *Store) List() ([]Record, error) {
+	all, err := s.own()
+	if err != nil || s.base == nil {
+		return all, err
+	}
+	below, err := s.base.List()
+	for _, r := range below {
+		if !slices.ContainsFunc(all, func(o Record) bool { return o.Name == r.Name }) {
+			all = append(all, r)
+		}
+	}
+	slices.SortFunc(all, func(a, b Record) int { return cmp.Compare(a.Name, b.Name) })
+	return all, err
+}
+
+// own lists the images that lie in this store itself.
+func (s *Store) own() ([]Record, error) {
 	entries, err := os.ReadDir(filepath.Join(s.root, "images"))
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
@@ -172,7 +191,7 @@ func (s *Store) writeIndex() error {
 	if err := flock(guard, unix.LOCK_EX); err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
-	all, err := s.List()
+	all, err := s.own()
 	if err != nil {
 		return err
 	}

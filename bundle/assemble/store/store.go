@@ -39,6 +39,7 @@ const layoutText = `{"imageLayoutVersion":"1.0.0"}`
 // processes.
 type Store struct {
 	root   string
+	base   *Store // of a temporary store: where else to look
 	fresh  string // directory of this boot
 	lock   *os.File
 	run    *session
@@ -119,6 +120,9 @@ func (s *Store) TempDir(prefix string) (string, error) {
 // Close makes what came durable, removes the session's temporary files and
 // gives up the lock.
 func (s *Store) Close() error {
+	if s.base != nil {
+		return errors.Join(s.run.close(), removeTree(s.root), s.lock.Close())
+	}
 	return errors.Join(s.Sync(), s.run.close(), s.lock.Close())
 }
 
