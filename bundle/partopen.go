@@ -34,7 +34,7 @@ func (p *partFiles) open() (*Reader, error) {
 	r, err := Open(*p, p.size())
 	if err != nil {
 		last := (*p)[len(*p)-1]
-		if _, tail := readTail(last.f, last.size); tail == nil {
+		if last.endsBundle() {
 			err = &PartError{last.name, errForeignPart}
 		}
 		return nil, fmt.Errorf("%s: %w", last.name, err)
@@ -73,7 +73,7 @@ func (p *partFiles) gather(partSize int64) error {
 		f, err := os.Open(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			// A full part is followed by another, unless its end is a trailer.
-			if _, tail := readTail(last.f, last.size); tail != nil && (last.size == partSize || exists(PartName(first, n+2))) {
+			if !last.endsBundle() && (last.size == partSize || exists(PartName(first, n+2))) {
 				return &PartError{name, ErrMissingPart}
 			}
 			return nil // what is wrong with the end is for Open to tell
@@ -88,12 +88,22 @@ func (p *partFiles) gather(partSize int64) error {
 		}
 		(*p)[n].size = st.Size()
 		if last.size < partSize {
-			if _, tail := readTail(last.f, last.size); tail == nil {
+			if last.endsBundle() {
 				return &PartError{last.name, errForeignPart}
 			}
 			return &PartError{last.name, fmt.Errorf("it has %d bytes of %d: copy it again", last.size, partSize)}
 		}
 	}
+}
+
+// endsBundle tells whether the file ends in a trailer, of whatever bundle.
+func (p partFile) endsBundle() bool {
+	var tail [tailSize]byte
+	if p.size < tailSize || readFull(p.f, tail[:], p.size-tailSize) != nil {
+		return false
+	}
+	_, ok := hasTail(tail[:])
+	return ok
 }
 
 func exists(name string) bool {
@@ -118,20 +128,28 @@ func (p partFiles) check(r *Reader) error {
 	if len(p) == 1 {
 		return nil
 	}
+	wrong := []int{}
 	for k := range p {
-		if p.fits(r, k) {
-			continue
+		if !p.fits(r, k) {
+			wrong = append(wrong, k)
 		}
-		for j := range p {
-			swapped := slices.Clone(p)
-			swapped[k].f, swapped[j].f = p[j].f, p[k].f
-			if j != k && p[j].size == p[k].size && swapped.fits(r, k) {
-				return &PartError{p[k].name, fmt.Errorf("it is not part %d: %s is; give the files their right names", k+1, p[j].name)}
-			}
-		}
-		return &PartError{p[k].name, errForeignPart}
 	}
-	return nil
+	last := len(p) - 1
+	switch {
+	case len(wrong) == 0:
+		return nil
+	case len(wrong) == last && !slices.Contains(wrong, last):
+		return &PartError{p[last].name, errForeignPart} // it alone has another index
+	}
+	k := wrong[0]
+	for j := range p {
+		swapped := slices.Clone(p)
+		swapped[k].f, swapped[j].f = p[j].f, p[k].f
+		if j != k && p[j].size == p[k].size && swapped.fits(r, k) {
+			return &PartError{p[k].name, fmt.Errorf("it is not part %d: %s is; give the files their right names", k+1, p[j].name)}
+		}
+	}
+	return &PartError{p[k].name, errForeignPart}
 }
 
 // fits tells whether part k, read through p, is the one that r's index means.

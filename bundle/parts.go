@@ -66,10 +66,9 @@ func (f *File) Parts() []string {
 	return names
 }
 
-// Locate tells in which file a byte of the bundle lies, and where.
-func (f *File) Locate(off int64) (name string, at int64) {
-	p := &f.files[f.files.find(off)]
-	return p.name, off - p.start
+// Holding lists the files in which a range of the bundle lies.
+func (f *File) Holding(off, length int64) []string {
+	return f.Parts()[f.files.find(off) : f.files.find(off+max(length, 1)-1)+1]
 }
 
 // partFiles reads several files as if they were one.

@@ -106,6 +106,9 @@ func ParseTrust(name string, data []byte) (*Trust, error) {
 	return t, nil
 }
 
+// Empty tells that there is no key.
+func (t *Trust) Empty() bool { return len(t.signers) == 0 }
+
 // parseSigner reads a line. The key is nil when it is for other namespaces.
 func parseSigner(line string) (signer, error) {
 	if key, comment, _, _, err := ssh.ParseAuthorizedKey([]byte(line)); err == nil && strings.HasPrefix(line, key.Type()) {

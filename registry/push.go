@@ -14,6 +14,7 @@ type PushOptions struct {
 	Verify bool // the store hashes the blobs it has instead of trusting names and sizes; damaged ones are sent again
 	DryRun bool // only ask what is missing: the receipt's Missing fields. Nothing is made or changed over there
 
+	Missing  func([]Blob)      // told, once and before anything is sent, what the store lacks
 	Progress func(bytes int64) // told of blob bytes as they are sent, never at once from two goroutines
 }
 

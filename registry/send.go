@@ -32,6 +32,9 @@ func (s *sender) run(ctx context.Context, c Catalog, index map[key]int) error {
 		return err
 	}
 	s.count(a.missing)
+	if s.options.Missing != nil {
+		s.options.Missing(s.blobsOf(a.missing))
+	}
 	if s.options.DryRun {
 		return nil
 	}
@@ -101,6 +104,16 @@ func (s *sender) count(missing []span) {
 	}
 	s.receipt.BlobsKnown -= s.receipt.BlobsMissing
 	s.receipt.BytesKnown -= s.receipt.BytesMissing + s.receipt.BytesResumed
+}
+
+func (s *sender) blobsOf(missing []span) []Blob {
+	var all []Blob
+	for _, sp := range missing {
+		for _, e := range s.table[sp.first : sp.first+sp.count] {
+			all = append(all, Blob{Digest: e.key.digest(), Size: e.size})
+		}
+	}
+	return all
 }
 
 // piece is a frame on its way from the source to the wire.

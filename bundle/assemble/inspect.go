@@ -2,6 +2,7 @@ package assemble
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -13,13 +14,9 @@ import (
 // Inspection is what a bundle, or a cluster image of the store, holds. The
 // JSON names are a promise to scripts.
 type Inspection struct {
-	FormatVersion int           `json:"formatVersion,omitempty"` // of a bundle
-	PayloadOffset int64         `json:"payloadOffset,omitempty"` // bytes before the payload
-	Size          int64         `json:"size,omitempty"`          // of the file
-	IndexDigest   digest.Digest `json:"indexDigest,omitempty"`   // covers every byte of the file
-
-	Images []InspectedImage `json:"images"`
-	Blobs  BlobTotals       `json:"blobs"`
+	*bundle.Description                  // of a bundle
+	Images              []InspectedImage `json:"images"`
+	Blobs               BlobTotals       `json:"blobs"`
 }
 
 // InspectedImage is one image. The places are known of images in the store.
@@ -37,45 +34,23 @@ type InspectedImage struct {
 	Line      int               `json:"line,omitempty"`
 }
 
-// BlobTotals says where the bytes go. Each blob counts once.
-type BlobTotals struct {
-	Count           int   `json:"count"`
-	Size            int64 `json:"size"`                      // as registries know them
-	StoredSize      int64 `json:"storedSize"`                // in the file
-	AsIs            int   `json:"asIs"`                      // blobs kept as they are, compressed before
-	AsIsSize        int64 `json:"asIsSize"`                  // their bytes
-	CompressedSize  int64 `json:"compressedSize,omitempty"`  // bytes in the file of the others
-	CompressedCount int   `json:"compressedCount,omitempty"` // the others
-}
+// BlobTotals say where the bytes go. Each blob counts once.
+type BlobTotals = bundle.BlobTotals
 
 // InspectBundle describes an open bundle.
-func InspectBundle(r *bundle.Reader, size int64) Inspection {
-	i := Inspection{
-		FormatVersion: r.FormatVersion(),
-		PayloadOffset: r.PayloadOffset(),
-		Size:          size,
-		IndexDigest:   r.IndexDigest(),
-		Images:        []InspectedImage{},
+func InspectBundle(r *bundle.Reader) (Inspection, error) {
+	d, err := r.Describe()
+	if err != nil {
+		return Inspection{}, err
 	}
+	i := Inspection{Description: &d, Images: []InspectedImage{}, Blobs: d.Blobs}
 	for _, m := range r.Images() {
 		i.Images = append(i.Images, InspectedImage{
 			Name: m.Name, Digest: m.Digest, MediaType: m.MediaType, Platforms: m.Platforms,
 			Size: m.Size, Kind: m.Kind, Type: m.ClusterType,
 		})
 	}
-	for _, b := range r.Blobs() {
-		i.Blobs.Count++
-		i.Blobs.Size += b.Size
-		i.Blobs.StoredSize += b.StoredSize
-		if b.Stored {
-			i.Blobs.AsIs++
-			i.Blobs.AsIsSize += b.Size
-		} else {
-			i.Blobs.CompressedCount++
-			i.Blobs.CompressedSize += b.StoredSize
-		}
-	}
-	return i
+	return i, nil
 }
 
 // InspectImage describes a cluster image of the store and what it needs.
@@ -85,7 +60,7 @@ func (b *Builder) InspectImage(name string) (Inspection, error) {
 		return Inspection{}, err
 	}
 	i := Inspection{Images: []InspectedImage{{
-		Name: r.Name, Digest: r.Manifest.Digest, MediaType: r.Manifest.MediaType, Platforms: []string{r.Platform},
+		Name: r.Name, Digest: r.Manifest.Digest, MediaType: r.Manifest.MediaType, Platforms: strings.Split(r.Platform, ","),
 		Size: r.Size, Kind: bundle.KindCluster, Type: r.ClusterType, Labels: r.Labels,
 	}}}
 	roots := []v1.Descriptor{r.Manifest}
@@ -102,12 +77,12 @@ func (b *Builder) InspectImage(name string) (Inspection, error) {
 		if err != nil {
 			return Inspection{}, fmt.Errorf("image %s: %w", r.Name, err)
 		}
-		i.Blobs.add(blobs, seen)
+		addBlobs(&i.Blobs, blobs, seen)
 	}
 	return i, nil
 }
 
-func (t *BlobTotals) add(blobs []store.Blob, seen map[digest.Digest]bool) {
+func addBlobs(t *BlobTotals, blobs []store.Blob, seen map[digest.Digest]bool) {
 	for _, b := range blobs {
 		if seen[b.Digest] {
 			continue

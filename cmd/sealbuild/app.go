@@ -47,7 +47,7 @@ func (a *app) command() *cobra.Command {
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "tell more of what the libraries do")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "errors and warnings only")
 	root.AddCommand(a.bundleCommand(), a.planCommand(), a.imagesCommand(), a.rmiCommand(), a.tagCommand(),
-		a.inspectCommand(), a.verifyCommand(), a.versionCommand())
+		a.inspectCommand(), a.verifyCommand(), a.diffCommand(), a.versionCommand())
 	return root
 }
 

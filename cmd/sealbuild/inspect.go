@@ -17,6 +17,7 @@ import (
 
 func (a *app) inspectCommand() *cobra.Command {
 	var format string
+	var lock, sbom, signature bool
 	c := &cobra.Command{
 		Use:   "inspect FILE|IMAGE",
 		Short: "Show what a bundle or a stored cluster image holds",
@@ -24,77 +25,111 @@ func (a *app) inspectCommand() *cobra.Command {
 digests, platforms and sizes, and where the bytes go. What names a file is one.
 
 The payload of a bundle can be read without sealbuild: with N the payload
-offset plus one, tail -c +N FILE | zstd -dc | tar t lists it.`,
-		Example: "  sealbuild inspect ./sealinstall\n  sealbuild inspect kubernetes:v1.36.3 -o json",
-		Args:    args(1, 1, "one FILE or IMAGE"),
+offset plus one, tail -c +N FILE | zstd -dc | tar t lists it. So can the
+signature: see bundle/FORMAT.md.`,
+		Example: `  sealbuild inspect ./sealinstall
+  sealbuild inspect ./sealinstall --sbom > sbom.cdx.json
+  sealbuild inspect kubernetes:v1.36.3 -o json`,
+		Args: args(1, 1, "one FILE or IMAGE"),
 		RunE: func(_ *cobra.Command, given []string) error {
 			if err := checkOutput(format); err != nil {
 				return err
 			}
-			i, err := a.inspect(given[0])
-			if err != nil {
-				return err
+			for _, one := range []struct {
+				asked bool
+				read  func(*bundle.Reader) ([]byte, error)
+			}{
+				{lock, func(r *bundle.Reader) ([]byte, error) { return r.Document(assemble.LockName) }},
+				{sbom, func(r *bundle.Reader) ([]byte, error) { return r.Document(assemble.SBOMName) }},
+				{signature, (*bundle.Reader).Signature},
+			} {
+				if one.asked {
+					return a.raw(given[0], one.read)
+				}
 			}
-			if format == "json" {
-				return a.printJSON(i)
-			}
-			return a.printInspection(i)
+			return a.inspect(given[0], format)
 		},
 	}
 	outputFlag(c, &format)
+	c.Flags().BoolVar(&lock, "lock", false, "print the bundle's lock: image, digest, source line")
+	c.Flags().BoolVar(&sbom, "sbom", false, "print the bundle's bill of materials (CycloneDX)")
+	c.Flags().BoolVar(&signature, "signature", false, "print the bundle's signature as ssh-keygen -Y verify takes it")
+	c.MarkFlagsMutuallyExclusive("lock", "sbom", "signature", "output")
 	return c
 }
 
-func (a *app) inspect(name string) (assemble.Inspection, error) {
+// raw prints one piece of a bundle as it is.
+func (a *app) raw(name string, read func(*bundle.Reader) ([]byte, error)) (err error) {
+	f, err := bundle.OpenFile(name)
+	if err != nil {
+		return fmt.Errorf("inspect: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	data, err := read(f.Reader)
+	if err != nil {
+		return fmt.Errorf("inspect %s: %w", name, err)
+	}
+	_, err = a.out.Write(data)
+	return err
+}
+
+func (a *app) inspect(name, format string) error {
+	i, err := a.inspection(name)
+	if err != nil {
+		return err
+	}
+	if format == "json" {
+		return a.printJSON(i)
+	}
+	if i.Description != nil {
+		err = i.WriteText(a.out, name)
+	} else {
+		err = i.Blobs.WriteText(a.out)
+	}
+	if err != nil {
+		return err
+	}
+	return a.printImages(i.Images)
+}
+
+func (a *app) inspection(name string) (i assemble.Inspection, err error) {
 	fi, err := os.Stat(name)
 	if err == nil && fi.Mode().IsRegular() {
 		f, err := bundle.OpenFile(name)
 		if err != nil {
-			return assemble.Inspection{}, fmt.Errorf("inspect: %w", err)
+			return i, fmt.Errorf("inspect: %w", err)
 		}
 		defer func() { _ = f.Close() }()
-		return assemble.InspectBundle(f.Reader, fi.Size()), nil
+		if i, err = assemble.InspectBundle(f.Reader); err != nil {
+			err = fmt.Errorf("inspect %s: %w", name, err)
+		}
+		return i, err
 	}
 	// What can only be a path is not looked for among the images.
 	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "/") {
 		if err == nil {
 			err = errors.New("not a regular file")
 		}
-		return assemble.Inspection{}, fmt.Errorf("inspect %s: %w", name, err)
+		return i, fmt.Errorf("inspect %s: %w", name, err)
 	}
 	s, err := a.openStore()
 	if err != nil {
-		return assemble.Inspection{}, err
+		return i, err
 	}
 	defer func() { _ = s.Close() }()
 	b := &assemble.Builder{Store: s}
-	i, err := b.InspectImage(name)
+	i, err = b.InspectImage(name)
 	if errors.Is(err, store.ErrUnknownImage) {
 		return i, fmt.Errorf("inspect %s: there is no such file and no such image", name)
 	}
 	return i, err
 }
 
-func (a *app) printInspection(i assemble.Inspection) error {
-	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	if i.FormatVersion > 0 {
-		fmt.Fprintf(w, "format version\t%d\n", i.FormatVersion)
-		fmt.Fprintf(w, "size\t%s (%d bytes)\n", humanize.IBytes(uint64(i.Size)), i.Size)
-		fmt.Fprintf(w, "payload offset\t%d\n", i.PayloadOffset)
-		fmt.Fprintf(w, "index\t%s\n", i.IndexDigest)
-	}
-	t := i.Blobs
-	fmt.Fprintf(w, "blobs\t%d, %s, of these kept as they are %d, %s\n", t.Count, humanize.IBytes(uint64(t.Size)),
-		t.AsIs, humanize.IBytes(uint64(t.AsIsSize)))
-	if t.CompressedCount > 0 {
-		fmt.Fprintf(w, "compressed\t%d, %s to %s\n", t.CompressedCount, humanize.IBytes(uint64(t.Size-t.AsIsSize)), humanize.IBytes(uint64(t.CompressedSize)))
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
+func (a *app) printImages(images []assemble.InspectedImage) error {
 	fmt.Fprintln(a.out)
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "KIND\tNAME\tDIGEST\tPLATFORMS\tSIZE\tFROM")
-	for _, m := range i.Images {
+	for _, m := range images {
 		kind, from := string(m.Kind), ""
 		if m.Type != "" {
 			kind = m.Type

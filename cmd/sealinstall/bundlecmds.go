@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/dustin/go-humanize"
@@ -12,27 +13,42 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// withBundle opens the bundle for as long as do takes.
+func (o *runOptions) withBundle(do func(*bundle.File) error) (err error) {
+	f, err := o.openBundle()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return do(f)
+}
+
 func newVerifyCommand(o *runOptions) *cobra.Command {
 	return &cobra.Command{
-		Use: "verify", Short: "Check every byte of the bundle", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			f, err := o.openBundle()
-			if err != nil {
+		Use: "verify", Short: "Check every byte of the bundle, and its signature when one is demanded", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.withBundle(func(f *bundle.File) error {
+				damages, err := f.Verify(cmd.Context(), nil)
+				if err != nil {
+					return err
+				}
+				for _, d := range damages {
+					part := ""
+					if len(f.Parts()) > 1 {
+						part = fmt.Sprintf(" (in %s)", strings.Join(f.Holding(d.Offset, d.Length), ", "))
+					}
+					fmt.Fprintf(cmd.OutOrStdout(), "damaged: %s: bytes %d to %d%s: %s\n", d.Entry, d.Offset, d.Offset+d.Length, part, d.Reason)
+				}
+				if len(damages) > 0 {
+					return fmt.Errorf("%d entries are damaged: copy the file again", len(damages))
+				}
+				signed := ""
+				if o.signer != "" {
+					signed = ", signed by " + o.signer
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "the bundle is whole: %d blobs, %d images, index %s%s\n", len(f.Blobs()), len(f.Images()), f.IndexDigest(), signed)
 				return err
-			}
-			defer func() { err = errors.Join(err, f.Close()) }()
-			damages, err := f.Verify(cmd.Context(), nil)
-			if err != nil {
-				return err
-			}
-			for _, d := range damages {
-				fmt.Fprintf(cmd.OutOrStdout(), "damaged: %s: bytes %d to %d: %s\n", d.Entry, d.Offset, d.Offset+d.Length, d.Reason)
-			}
-			if len(damages) > 0 {
-				return fmt.Errorf("%d entries are damaged: copy the file again", len(damages))
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "the bundle is whole: %d blobs, %d images, index %s\n", len(f.Blobs()), len(f.Images()), f.IndexDigest())
-			return err
+			})
 		},
 	}
 }
@@ -41,19 +57,16 @@ func newListCommand(o *runOptions) *cobra.Command {
 	var form string
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the images of the bundle", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkForm(form); err != nil {
 				return err
 			}
-			f, err := o.openBundle()
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, f.Close()) }()
-			if form == "json" {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(f.Images())
-			}
-			return listImages(cmd.OutOrStdout(), f.Images())
+			return o.withBundle(func(f *bundle.File) error {
+				if form == "json" {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(f.Images())
+				}
+				return listImages(cmd.OutOrStdout(), f.Images())
+			})
 		},
 	}
 	cmd.Flags().StringVarP(&form, "output", "o", "text", "text or json")
@@ -83,49 +96,58 @@ func listImages(w io.Writer, images []bundle.Image) error {
 
 // inspection is what inspect prints; the names of its fields are a promise.
 type inspection struct {
-	FormatVersion int            `json:"formatVersion"`
-	PayloadOffset int64          `json:"payloadOffset"`
-	IndexDigest   string         `json:"indexDigest"`
-	Images        []bundle.Image `json:"images"`
-	Blobs         struct {
-		Count      int   `json:"count"`
-		Size       int64 `json:"size"`
-		StoredSize int64 `json:"storedSize"`
-	} `json:"blobs"`
-}
-
-func inspect(f *bundle.Reader) inspection {
-	in := inspection{FormatVersion: f.FormatVersion(), PayloadOffset: f.PayloadOffset(), IndexDigest: f.IndexDigest().String(), Images: f.Images()}
-	for _, b := range f.Blobs() {
-		in.Blobs.Count++
-		in.Blobs.Size += b.Size
-		in.Blobs.StoredSize += b.StoredSize
-	}
-	return in
+	bundle.Description
+	Images []bundle.Image `json:"images"`
 }
 
 func newInspectCommand(o *runOptions) *cobra.Command {
 	var form string
+	var lock, sbom, signature bool
 	cmd := &cobra.Command{
 		Use: "inspect", Short: "Show what the bundle holds and where its bytes go", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkForm(form); err != nil {
 				return err
 			}
-			f, err := o.openBundle()
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, f.Close()) }()
-			in := inspect(f.Reader)
-			if form == "json" {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(in)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "format %d, payload from byte %d (tail -c +%d FILE | zstd -dc | tar t), index %s\n%d blobs, %s, %s in the file\n",
-				in.FormatVersion, in.PayloadOffset, in.PayloadOffset+1, in.IndexDigest, in.Blobs.Count, humanize.IBytes(uint64(in.Blobs.Size)), humanize.IBytes(uint64(in.Blobs.StoredSize)))
-			return listImages(cmd.OutOrStdout(), in.Images)
+			return o.withBundle(func(f *bundle.File) error {
+				out := cmd.OutOrStdout()
+				switch {
+				case lock:
+					return printBytes(out)(f.Document("lock.json"))
+				case sbom:
+					return printBytes(out)(f.Document("sbom.cdx.json"))
+				case signature:
+					return printBytes(out)(f.Signature())
+				}
+				d, err := f.Describe()
+				if err != nil {
+					return err
+				}
+				if form == "json" {
+					return json.NewEncoder(out).Encode(inspection{d, f.Images()})
+				}
+				if err := d.WriteText(out, f.Parts()[0]); err != nil {
+					return err
+				}
+				fmt.Fprintln(out)
+				return listImages(out, f.Images())
+			})
 		},
 	}
 	cmd.Flags().StringVarP(&form, "output", "o", "text", "text or json")
+	cmd.Flags().BoolVar(&lock, "lock", false, "print the lock: image, digest, source line")
+	cmd.Flags().BoolVar(&sbom, "sbom", false, "print the bill of materials (CycloneDX)")
+	cmd.Flags().BoolVar(&signature, "signature", false, "print the signature as ssh-keygen -Y verify takes it")
+	cmd.MarkFlagsMutuallyExclusive("lock", "sbom", "signature", "output")
 	return cmd
+}
+
+func printBytes(w io.Writer) func([]byte, error) error {
+	return func(data []byte, err error) error {
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(data)
+		return err
+	}
 }

@@ -86,11 +86,12 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	root.PersistentFlags().StringVar(&o.bundle, "bundle", "", "bundle file to use instead of the one behind this program")
+	root.PersistentFlags().StringArrayVar(&o.verifyKeys, "verify-key", nil, "file of public keys or allowed_signers: the bundle must be signed by one of them (default: those in "+trustDir+", if any)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	o.flags(root.Flags())
 	root.AddCommand(
 		newRunCommand(o), newResetCommand(o),
-		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newServeCommand(o),
+		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
 		newRegistryCommand(), newCareCommand(), newNodeCommand(), newVersionCommand(),
 	)
 	root.InitDefaultCompletionCmd()

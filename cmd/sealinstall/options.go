@@ -27,6 +27,8 @@ const maxSecretFile = 4 << 10
 // runOptions are the flags that say which cluster is meant and how its hosts are reached.
 type runOptions struct {
 	bundle         string
+	verifyKeys     []string // files; the bundle must be signed by one of their keys
+	signer         string   // who signed the bundle that was opened, if anybody asked
 	masters, nodes string
 	cluster        string
 	ssh            installer.SSH

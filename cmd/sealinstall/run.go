@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/steps"
 	"github.com/spf13/cobra"
@@ -29,26 +28,6 @@ func (o *runOptions) run(cmd *cobra.Command) error {
 	return o.pipeline(cmd, steps.Install(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
 		return r.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
 	})
-}
-
-// openBundle opens the bundle: the file asked for, or this program itself.
-func (o *runOptions) openBundle() (*bundle.File, error) {
-	name := o.bundle
-	if name == "" {
-		exe, err := os.Executable()
-		if err != nil {
-			return nil, fmt.Errorf("find this program's own file: %w", err)
-		}
-		name = exe
-	}
-	f, err := bundle.OpenFile(name)
-	if errors.Is(err, bundle.ErrNotBundle) && o.bundle == "" {
-		return nil, fmt.Errorf("%s is the installer without a bundle behind it: run the file that sealbuild wrote, or name one with --bundle", name)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the bundle %s: %w", name, err)
-	}
-	return f, nil
 }
 
 // pipeline opens what a run needs, runs the steps, lets finish record the

@@ -288,6 +288,9 @@ func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
 			return installer.Result{}, errors.Join(err, r.withdraw(ctx))
 		}
 	}
+	if err := r.findExpected(ctx); err != nil {
+		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+	}
 	containers := 0
 	for _, i := range r.Bundle.Images() {
 		if i.Kind == bundle.KindImage {

@@ -12,8 +12,10 @@ func Source(b *bundle.Reader) registry.Source { return bundleSource{b} }
 type bundleSource struct{ *bundle.Reader }
 
 func (s bundleSource) Stat(d digest.Digest) (int64, bool) {
-	info, ok := s.Reader.Stat(d)
-	return info.Size, ok
+	if info, ok := s.Reader.Stat(d); ok {
+		return info.Size, true
+	}
+	return s.Expects(d) // the site has it, or the push says so
 }
 
 func (s bundleSource) BlobAt(d digest.Digest) (registry.BlobReader, error) {

@@ -29,6 +29,7 @@ type Image struct {
 	Config v1.ImageConfig
 	Files  map[string]string // what is in the layer; scripts are executable
 	Gzip   bool              // the layer is held compressed, not as a plain tar
+	OnSite bool              // config and layer are left out of the bundle: the site has them
 }
 
 // Cluster is what every installable bundle has: a rootfs, an application, the
@@ -62,7 +63,13 @@ func Cluster() []Image {
 
 // Write makes a bundle for this machine's platform behind a stub.
 func Write(w io.Writer, stub []byte, images []Image) error {
-	bw, err := bundle.NewWriter(w, bundle.WriterOptions{Stub: bytes.NewReader(stub), StubPlatform: "linux/" + runtime.GOARCH, Concurrency: 1})
+	return WriteWith(w, bundle.WriterOptions{Stub: bytes.NewReader(stub)}, images)
+}
+
+// WriteWith makes a bundle for this machine's platform with more options.
+func WriteWith(w io.Writer, o bundle.WriterOptions, images []Image) error {
+	o.StubPlatform, o.Concurrency = "linux/"+runtime.GOARCH, 1
+	bw, err := bundle.NewWriter(w, o)
 	if err != nil {
 		return err
 	}
@@ -118,7 +125,17 @@ func add(w *bundle.Writer, i Image) error {
 	if err != nil {
 		return err
 	}
+	if i.OnSite {
+		for _, b := range [][]byte{layer, raw} {
+			if err := w.Expect(digest.FromBytes(b), int64(len(b))); err != nil {
+				return err
+			}
+		}
+	}
 	for _, b := range [][]byte{layer, raw, manifest} {
+		if i.OnSite && &b[0] != &manifest[0] {
+			continue
+		}
 		compress := !i.Gzip || &b[0] != &layer[0]
 		if err := w.AddBlob(context.Background(), digest.FromBytes(b), int64(len(b)), compress, bytes.NewReader(b)); err != nil {
 			return err
