@@ -39,7 +39,7 @@ func (b *Builder) bases(ctx context.Context, names []string, platforms []v1.Plat
 		if !errors.Is(err, store.ErrUnknownImage) {
 			return nil, err
 		}
-		root, err := b.fetch(ctx, name, platforms)
+		root, _, err := b.fetchFrom(ctx, name, platforms)
 		if err != nil {
 			return nil, fmt.Errorf("base image %s: %w", name, err)
 		}
@@ -107,22 +107,22 @@ func shellLines(command []string) []string {
 	return command
 }
 
-// fetch takes an image out of a registry into the store: of an index the given
-// platforms.
-func (b *Builder) fetch(ctx context.Context, name string, platforms []v1.Platform) (v1.Descriptor, error) {
+// fetchFrom takes an image out of a registry into the store, of an index the
+// given platforms, and returns the full reference that it was found under.
+func (b *Builder) fetchFrom(ctx context.Context, name string, platforms []v1.Platform) (v1.Descriptor, string, error) {
 	var failures []error
 	for _, ref := range candidates(b.System, name) {
 		got, err := pull.Gather(ctx, b.Store, []pull.Wanted{{Ref: ref}}, b.pullOptions(platforms))
 		if ctx.Err() != nil {
-			return v1.Descriptor{}, ctx.Err()
+			return v1.Descriptor{}, "", ctx.Err()
 		}
 		if err == nil && len(got.Images) == 1 {
 			p := got.Images[0]
-			return v1.Descriptor{MediaType: p.MediaType, Digest: p.Digest, Size: p.ManifestSize}, nil
+			return v1.Descriptor{MediaType: p.MediaType, Digest: p.Digest, Size: p.ManifestSize}, ref, nil
 		}
 		failures = append(failures, err)
 	}
-	return v1.Descriptor{}, errors.Join(failures...)
+	return v1.Descriptor{}, "", errors.Join(failures...)
 }
 
 func (b *Builder) pullOptions(platforms []v1.Platform) pull.Options {

@@ -3,6 +3,7 @@ package assemble
 import (
 	"archive/tar"
 	"bytes"
+	"debug/elf"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -248,4 +249,11 @@ func TestBaseFromARegistryBringsItsImages(t *testing.T) {
 	if diff := cmp.Diff(rec.Images, again.Images); diff != "" {
 		t.Errorf("images of the second build (-first +second):\n%s", diff)
 	}
+}
+
+func machineHere() elf.Machine {
+	if runtime.GOARCH == "arm64" {
+		return elf.EM_AARCH64
+	}
+	return elf.EM_X86_64
 }

@@ -27,7 +27,9 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the real program against a real registry. Scripts find
-// $REGISTRY (host:port), $STUB (a small static executable) and $ARCH.
+// $REGISTRY (host:port), $SECURE (another one, with TLS of certs/ca.crt and the
+// user ci with the password s3cret), $STUB (a small static executable) and
+// $ARCH.
 func TestScripts(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("builds need root")
@@ -47,6 +49,14 @@ func TestScripts(t *testing.T) {
 			env.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
 			env.Setenv("SEALBUILD_ROOT", filepath.Join(env.WorkDir, ".store"))
 			env.Setenv("REGISTRY", u.Host)
+			secure := upstreamtest.NewSecure(env.T().(testing.TB), "ci", "s3cret")
+			if err := os.Mkdir(filepath.Join(env.WorkDir, "certs"), 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(env.WorkDir, "certs", "ca.crt"), secure.CACert, 0o644); err != nil {
+				return err
+			}
+			env.Setenv("SECURE", secure.Host)
 			env.Setenv("STUB", stub)
 			env.Setenv("ARCH", runtime.GOARCH)
 			env.Setenv("TMPDIR", "")

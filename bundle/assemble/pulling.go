@@ -1,0 +1,143 @@
+package assemble
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+)
+
+// PullRequest says which cluster image to take from a registry.
+type PullRequest struct {
+	Ref       string        // as NAME:TAG, of registries.conf's registries when it is short
+	Platforms []v1.Platform // empty: this machine's
+}
+
+// Pull takes a cluster image out of a registry into the store, unchanged, with
+// every container image it needs: those pushed with it, those in the registry
+// directory of one made by sealos, and those that its charts, manifests and
+// lists name.
+func (b *Builder) Pull(ctx context.Context, r PullRequest) (store.Record, error) {
+	name, err := store.Name(r.Ref)
+	if err != nil {
+		return store.Record{}, err
+	}
+	if len(r.Platforms) == 0 {
+		if r.Platforms, err = ParsePlatforms(""); err != nil {
+			return store.Record{}, err
+		}
+	}
+	b.report().Phase("pull "+name, 0)
+	root, from, err := b.fetchFrom(ctx, name, r.Platforms)
+	if err != nil {
+		return store.Record{}, err
+	}
+	if len(r.Platforms) == 1 {
+		// Of an index, one platform's image is what was asked for.
+		if root, err = b.ofPlatform(root, r.Platforms[0]); err != nil {
+			return store.Record{}, err
+		}
+	}
+	rec := store.Record{
+		Name:     name,
+		Manifest: root,
+		Platform: formatPlatforms(r.Platforms),
+		Created:  time.Now().UTC().Format(time.RFC3339),
+		Inputs:   []store.Input{{Kind: "registry", Name: from, Value: root.Digest.String()}},
+	}
+	attached, err := b.attached(ctx, from, root, r.Platforms)
+	if err != nil {
+		return store.Record{}, err
+	}
+	if attached == nil {
+		needed, err := b.needed(ctx, name, root, r.Platforms)
+		if err != nil {
+			return store.Record{}, err
+		}
+		attached = &attachment{Images: needed.images, Unresolved: needed.unresolved}
+	}
+	rec.Images, rec.Unresolved = attached.Images, attached.Unresolved
+	return b.record(rec, r.Platforms)
+}
+
+// attachment is what is pushed beside a cluster image: the list of the
+// container images it needs. Their blobs are the artifact's other layers.
+type attachment struct {
+	Images     []store.Pinned `json:"images"`
+	Unresolved []store.Found  `json:"unresolved,omitempty"`
+}
+
+const (
+	attachmentType = "application/vnd.sealbuild.images.v1"
+	attachmentList = "application/vnd.sealbuild.images.v1+json"
+)
+
+// attachmentRef is where the attachment of an image lies: in the image's own
+// repository, under a tag made of its digest.
+func attachmentRef(ref string, image digest.Digest) (string, error) {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return "", fmt.Errorf("image name %q: %w", ref, err)
+	}
+	tagged, err := reference.WithTag(reference.TrimNamed(named), "sha256-"+image.Encoded()+".images")
+	if err != nil {
+		return "", fmt.Errorf("image name %q: %w", ref, err)
+	}
+	return tagged.String(), nil
+}
+
+// attached takes over what was pushed with an image; nil if nothing was.
+func (b *Builder) attached(ctx context.Context, from string, root v1.Descriptor, platforms []v1.Platform) (*attachment, error) {
+	ref, err := attachmentRef(from, root.Digest)
+	if err != nil {
+		return nil, err
+	}
+	got, err := pull.Gather(ctx, b.Store, []pull.Wanted{{Ref: ref, Suspected: true}}, b.pullOptions(platforms[:1]))
+	if err != nil || len(got.Images) == 0 {
+		return nil, err
+	}
+	raw, err := b.Store.ReadBlob(got.Images[0].Digest, store.MaxManifest)
+	if err != nil {
+		return nil, err
+	}
+	var m store.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("read %s: %w", ref, err)
+	}
+	i := slices.IndexFunc(m.Layers, func(d v1.Descriptor) bool { return d.MediaType == attachmentList })
+	if i < 0 {
+		return nil, fmt.Errorf("%s is no list of images that sealbuild made: remove that tag from the registry", ref)
+	}
+	if raw, err = b.Store.ReadBlob(m.Layers[i].Digest, maxAttachment); err != nil {
+		return nil, err
+	}
+	var a attachment
+	if err := json.Unmarshal(raw, &a); err != nil {
+		return nil, fmt.Errorf("read %s: %w", ref, err)
+	}
+	for _, p := range a.Images {
+		if _, err := b.Store.Walk(v1.Descriptor{Digest: p.Digest, MediaType: p.MediaType}, indexPlatforms(p)...); err != nil {
+			return nil, fmt.Errorf("%s: %s: %w (push the image again)", ref, p.Ref, err)
+		}
+	}
+	return &a, nil
+}
+
+// maxAttachment bounds the list, in bytes.
+const maxAttachment = 64 << 20
+
+// indexPlatforms are the platforms that are meant of an index.
+func indexPlatforms(p store.Pinned) []string {
+	if p.MediaType != v1.MediaTypeImageIndex && p.MediaType != "application/vnd.docker.distribution.manifest.list.v2+json" {
+		return nil
+	}
+	return p.Platforms
+}

@@ -1,0 +1,117 @@
+package assemble
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/upstreamtest"
+)
+
+func TestImageMadeBySealosIsBundledAsItIs(t *testing.T) {
+	u := upstreamtest.New(t)
+	pushed := sealosImage(t, u, "labring/kubernetes", map[string]string{
+		"images/shim/DefaultImageList": "registry.k8s.io/pause:3.9\n",
+		"manifests/app.yaml":           "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - {name: a, image: \"quay.io/team/app:v1\"}\n",
+	}, map[string]string{"pause:3.9": "pause", "team/app:v1": "app", "library/unnamed:v1": "pause"})
+	b, _ := connected(t, u)
+	rec, err := b.Pull(t.Context(), PullRequest{Ref: u.Ref("labring/kubernetes:v1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rec.Manifest.Digest != pushed.Digest {
+		t.Errorf("stored as %s, want %s as in the registry", rec.Manifest.Digest, pushed.Digest)
+	}
+	want := []string{"docker.io/library/unnamed:v1", "quay.io/team/app:v1", "registry.k8s.io/pause:3.9"}
+	if diff := cmp.Diff(want, refs(rec.Images)); diff != "" {
+		t.Errorf("images (-want +got):\n%s", diff)
+	}
+	if rec.Images[0].Digest != rec.Images[2].Digest {
+		t.Error("two names of one image of the registry directory have two digests")
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	stub := writeFiles(t, map[string][]byte{"stub": executable(machineHere())})
+	if _, err := b.Bundle(t.Context(), BundleRequest{Images: []string{rec.Name}, Output: out, Stub: filepath.Join(stub, "stub")}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := bundle.OpenFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	seen := map[string]bool{}
+	for _, blob := range f.Blobs() {
+		if seen[blob.Digest.String()] {
+			t.Errorf("blob %s is there twice", blob.Digest)
+		}
+		seen[blob.Digest.String()] = true
+	}
+	if !seen[pushed.Digest.String()] || !seen[rec.Images[1].Digest.String()] {
+		t.Error("the bundle lacks a manifest")
+	}
+}
+
+func TestDamagedRegistryDirectoryIsAnError(t *testing.T) {
+	u := upstreamtest.New(t)
+	name := registryTree + "blobs/sha256/aa/aa00000000000000000000000000000000000000000000000000000000000000/data"
+	u.PushImage(t, "bad", "v1", here(), layerOf(t, map[string][]byte{name: []byte("other")}))
+	b, _ := connected(t, u)
+	_, err := b.Pull(t.Context(), PullRequest{Ref: u.Ref("bad:v1")})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	if _, err := b.Store.Load(u.Ref("bad:v1")); err == nil {
+		t.Error("the image was recorded")
+	}
+}
+
+// What is pushed comes back whole where no other registry can be reached.
+func TestPushedImageNeedsNoOtherRegistry(t *testing.T) {
+	upstream, site := upstreamtest.New(t), upstreamtest.New(t)
+	arm := v1.Platform{OS: "linux", Architecture: "arm64"}
+	var children []v1.Descriptor
+	for _, p := range []v1.Platform{amd64, arm, {OS: "linux", Architecture: "s390x"}} {
+		children = append(children, upstream.PushImage(t, "app/x", "", p, upstreamtest.Layer(p.Architecture, 1000)))
+	}
+	upstream.PushIndex(t, "app/x", "v1", children...)
+	for name, platforms := range map[string][]v1.Platform{"one platform": {amd64}, "two": {amd64, arm}} {
+		t.Run(name, func(t *testing.T) {
+			b, _ := connected(t, upstream)
+			built := mustBuild(t, b, BuildRequest{
+				Name: "x:1", Platforms: platforms,
+				Context: writeFiles(t, map[string][]byte{
+					"Kubefile":           []byte("FROM scratch\nCOPY f /\n"), // the list is not in the image
+					"f":                  []byte("f"),
+					"images/shim/images": []byte(upstream.Ref("app/x:v1") + "\n"),
+				}),
+			})
+			if _, err := b.Push(t.Context(), "x:1", site.Ref("team/x:1")); err != nil {
+				t.Fatal(err)
+			}
+			upstream.Counts()
+			other, _ := connected(t, site)
+			pulled, err := other.Pull(t.Context(), PullRequest{Ref: site.Ref("team/x:1"), Platforms: platforms})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(built.Images, pulled.Images); diff != "" {
+				t.Errorf("images (-built +pulled):\n%s", diff)
+			}
+			if pulled.Manifest.Digest != built.Manifest.Digest || pulled.Platform != built.Platform {
+				t.Errorf("pulled %s for %s, built %s for %s", pulled.Manifest.Digest, pulled.Platform, built.Manifest.Digest, built.Platform)
+			}
+			if counts := upstream.Counts(); len(counts) > 0 {
+				t.Errorf("the first registry was asked for %v", counts)
+			}
+			for _, r := range []store.Record{built, pulled} {
+				if r.Size == 0 || r.NeededUnique == 0 || r.Size != built.Size || r.NeededUnique != built.NeededUnique {
+					t.Errorf("sizes are %d and %d", r.Size, r.NeededUnique)
+				}
+			}
+		})
+	}
+}

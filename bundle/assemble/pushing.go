@@ -1,0 +1,166 @@
+package assemble
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/oci/layout"
+	"github.com/containers/image/v5/signature"
+	"github.com/distribution/reference"
+	"github.com/docker/distribution/registry/api/errcode"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+)
+
+// Pushed is what Push wrote.
+type Pushed struct {
+	Ref    string        // where the image is now
+	Digest digest.Digest // as it is in the store
+	Images int           // container images that went with it
+}
+
+// Push writes a cluster image of the store to a registry, unchanged, and beside
+// it, in the same repository, the container images it needs. Blobs that the
+// registry has are not sent.
+func (b *Builder) Push(ctx context.Context, name, destination string) (Pushed, error) {
+	rec, err := b.Store.Load(name)
+	if err != nil {
+		return Pushed{}, err
+	}
+	if destination == "" {
+		destination = rec.Name
+	}
+	named, err := reference.ParseNormalizedNamed(destination)
+	if err != nil {
+		return Pushed{}, fmt.Errorf("image name %q: %w", destination, err)
+	}
+	ref := reference.TagNameOnly(named).String()
+	platforms, err := ParsePlatforms(rec.Platform)
+	if err != nil {
+		return Pushed{}, fmt.Errorf("image %s: %w", rec.Name, err)
+	}
+	dir, err := b.Store.TempDir("push")
+	if err != nil {
+		return Pushed{}, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	// The images go first: an image that has its name has everything.
+	if len(rec.Images) > 0 {
+		artifact, err := b.attach(rec)
+		if err != nil {
+			return Pushed{}, err
+		}
+		at, err := attachmentRef(ref, rec.Manifest.Digest)
+		if err != nil {
+			return Pushed{}, err
+		}
+		b.report().Phase(fmt.Sprintf("push %d container images of %s", len(rec.Images), ref), 0)
+		if err := b.pushLayout(ctx, filepath.Join(dir, "images"), artifact, platforms[:1], at); err != nil {
+			return Pushed{}, err
+		}
+	}
+	b.report().Phase("push "+ref, 0)
+	if err := b.pushLayout(ctx, filepath.Join(dir, "image"), rec.Manifest, platforms, ref); err != nil {
+		return Pushed{}, err
+	}
+	return Pushed{Ref: ref, Digest: rec.Manifest.Digest, Images: len(rec.Images)}, nil
+}
+
+// attach makes the artifact that carries a record's container images: every
+// blob of them, manifests included, is one of its layers, so that a registry
+// keeps them without asking for platforms that nobody wanted.
+func (b *Builder) attach(rec store.Record) (v1.Descriptor, error) {
+	list, err := b.putJSON(attachmentList, attachment{Images: rec.Images, Unresolved: rec.Unresolved})
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	empty, err := b.putJSON(v1.MediaTypeEmptyJSON, struct{}{})
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	m := v1.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest, ArtifactType: attachmentType,
+		Config: empty, Layers: []v1.Descriptor{list},
+	}
+	seen := map[digest.Digest]bool{}
+	for _, p := range rec.Images {
+		blobs, err := b.Store.Walk(v1.Descriptor{Digest: p.Digest, MediaType: p.MediaType}, indexPlatforms(p)...)
+		if err != nil {
+			return v1.Descriptor{}, fmt.Errorf("image %s: %w (build or pull %s again)", p.Ref, err, rec.Name)
+		}
+		for _, blob := range blobs {
+			if !seen[blob.Digest] {
+				seen[blob.Digest] = true
+				m.Layers = append(m.Layers, v1.Descriptor{MediaType: "application/octet-stream", Digest: blob.Digest, Size: blob.Size})
+			}
+		}
+	}
+	return b.putJSON(v1.MediaTypeImageManifest, m)
+}
+
+// pushLayout copies an image of the store, and nothing is changed on the way.
+func (b *Builder) pushLayout(ctx context.Context, dir string, root v1.Descriptor, platforms []v1.Platform, to string) error {
+	if err := b.layout(dir, root, platforms...); err != nil {
+		return fmt.Errorf("push %s: %w", to, err)
+	}
+	source, err := layout.NewReference(dir, "")
+	if err != nil {
+		return fmt.Errorf("push %s: %w", to, err)
+	}
+	named, err := reference.ParseNormalizedNamed(to)
+	if err != nil {
+		return fmt.Errorf("push %s: %w", to, err)
+	}
+	destination, err := docker.NewReference(named)
+	if err != nil {
+		return fmt.Errorf("push %s: %w", to, err)
+	}
+	policy, err := signature.NewPolicyContext(&signature.Policy{
+		Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
+	})
+	if err != nil {
+		return fmt.Errorf("push %s: %w", to, err)
+	}
+	defer func() { _ = policy.Destroy() }()
+	_, err = copy.Image(ctx, policy, destination, source, &copy.Options{
+		DestinationCtx: b.System, ReportWriter: nil, PreserveDigests: true,
+		ImageListSelection: copy.CopyAllImages, MaxParallelDownloads: uint(max(b.Jobs, 0)),
+	})
+	if err != nil {
+		return fmt.Errorf("push %s: %w%s", to, err, pushRemedy(err))
+	}
+	return nil
+}
+
+// pushRemedy is what the operator can do about a failed push.
+func pushRemedy(err error) string {
+	var authority x509.UnknownAuthorityError
+	var dial *net.OpError
+	var codes errcode.Errors
+	var code errcode.Error
+	switch {
+	case errors.As(err, &docker.ErrUnauthorizedForCredentials{}),
+		errors.As(err, &codes) && len(codes) > 0 && errors.As(codes[0], &code) && (code.Code == errcode.ErrorCodeUnauthorized || code.Code == errcode.ErrorCodeDenied),
+		errors.As(err, &code) && (code.Code == errcode.ErrorCodeUnauthorized || code.Code == errcode.ErrorCodeDenied):
+		return " (log in with sealbuild login, as a user who may write there)"
+	case errors.As(err, &authority):
+		return " (put the registry's CA into /etc/containers/certs.d/HOST:PORT/ca.crt, or name its directory with --cert-dir)"
+	case errors.Is(err, http.ErrSchemeMismatch), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return " (the registry speaks plain HTTP: mark it insecure = true in registries.conf, or give --tls-verify=false)"
+	case errors.As(err, &dial):
+		return " (check the network, the proxy and the registry's name)"
+	}
+	return ""
+}
