@@ -53,6 +53,9 @@ func (ca *Pair) usable() error {
 	if !ca.Cert.IsCA {
 		return errNotCA
 	}
+	if ca.Cert.KeyUsage != 0 && ca.Cert.KeyUsage&x509.KeyUsageCertSign == 0 {
+		return errNotCA
+	}
 	if time.Now().After(ca.Cert.NotAfter) {
 		return fmt.Errorf("it expired on %s; check the clock of this machine, or replace it and everything it signed",
 			ca.Cert.NotAfter.Format(time.DateOnly))

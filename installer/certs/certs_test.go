@@ -258,7 +258,7 @@ func TestUnusableCAIsAnErrorAndStays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := LoadOrCreate(dir, 0); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "ca.crt")) {
+		if _, err := LoadOrCreate(dir, Validity{}); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "ca.crt")) {
 			t.Errorf("%s: LoadOrCreate = %v", name, err)
 		}
 		if after, err := os.ReadFile(filepath.Join(dir, "ca.crt")); err != nil || !bytes.Equal(before, after) {
@@ -273,7 +273,7 @@ func TestLostServiceAccountKeyIsAnError(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "sa.key")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LoadOrCreate(dir, 0); err == nil {
+	if _, err := LoadOrCreate(dir, Validity{}); err == nil {
 		t.Error("the key that signs tokens was replaced")
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 func newPKI(t *testing.T, dir string) *PKI {
 	t.Helper()
-	p, err := LoadOrCreate(dir, DefaultValidity)
+	p, err := LoadOrCreate(dir, Validity{})
 	if err != nil {
 		t.Fatal(err)
 	}

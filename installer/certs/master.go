@@ -31,6 +31,12 @@ type MasterInput struct {
 	ClusterName    string // in kubeconfigs
 	SuperAdmin     bool   // Kubernetes 1.29 and later: admin.conf is an ordinary administrator, super-admin.conf beyond RBAC
 	WithSuperAdmin bool   // write super-admin.conf: on the first master only, as kubeadm does
+
+	// Has are the files that the master has now, by the paths of File; what of
+	// them is right stays.
+	Has map[string][]byte
+	// Renew names what is made anew in any case: "apiserver", "admin.conf".
+	Renew []string
 }
 
 var (
@@ -39,24 +45,71 @@ var (
 	bothAuth   = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 )
 
+// Names lists the certificates of a master as Renew names them, without authorities.
+func (in MasterInput) Names() []string {
+	var out []string
+	for _, l := range in.leaves() {
+		out = append(out, l.name)
+	}
+	for _, k := range in.kubeconfigs() {
+		out = append(out, k.name+".conf")
+	}
+	return out
+}
+
+// Paths lists their files, as Has names them.
+func (in MasterInput) Paths() []string {
+	var out []string
+	for _, n := range in.Names() {
+		if strings.HasSuffix(n, ".conf") {
+			out = append(out, n)
+		} else {
+			out = append(out, "pki/"+n+".crt", "pki/"+n+".key")
+		}
+	}
+	return out
+}
+
+// has is the pair of that name on the master, nil if there is none that can be read.
+func (in MasterInput) has(name string) *Pair {
+	pair, err := parsePair(in.Has["pki/"+name+".crt"], in.Has["pki/"+name+".key"])
+	if err != nil {
+		return nil
+	}
+	return pair
+}
+
+func (in MasterInput) hasKubeconfig(name string) *Pair {
+	certPEM, keyPEM := clientOf(in.Has[name+".conf"])
+	pair, err := parsePair(certPEM, keyPEM)
+	if err != nil {
+		return nil
+	}
+	return pair
+}
+
 // MasterFiles returns everything that kubeadm would make below /etc/kubernetes
 // on a master, keys 0600.
 func (p *PKI) MasterFiles(in MasterInput) ([]File, error) {
 	dir := path.Join("hosts", in.IP.String())
+	if err := p.forget(dir, &in); err != nil {
+		return nil, err
+	}
 	var files []File
 	for _, a := range []string{kubernetesCA, frontProxyCA, etcdCA} {
 		files = append(files, pairFiles("pki/"+a, p.authorities[a])...)
 	}
 	files = append(files, File{"pki/sa.key", 0o600, p.saPrivate}, File{"pki/sa.pub", 0o644, p.saPublic})
 	for _, l := range in.leaves() {
-		pair, err := p.cached(path.Join(dir, l.name), l.authority, l.profile)
+		pair, err := p.chosen(path.Join(dir, l.name), l.authority, l.profile, in.has(l.name))
 		if err != nil {
 			return nil, fmt.Errorf("certificate %s of %s: %w", l.name, in.IP, err)
 		}
 		files = append(files, pairFiles("pki/"+l.name, pair)...)
 	}
 	for _, k := range in.kubeconfigs() {
-		pair, err := p.cached(path.Join(dir, k.name), kubernetesCA, profile{commonName: k.user, organization: k.groups, usages: clientAuth})
+		prof := profile{commonName: k.user, organization: k.groups, usages: clientAuth}
+		pair, err := p.chosen(path.Join(dir, k.name), kubernetesCA, prof, in.hasKubeconfig(k.name))
 		if err != nil {
 			return nil, fmt.Errorf("kubeconfig %s of %s: %w", k.name, in.IP, err)
 		}
@@ -109,6 +162,14 @@ func (p *profile) add(names ...string) {
 		} else if n != "" && !slices.Contains(p.names, n) {
 			p.names = append(p.names, n)
 		}
+	}
+}
+
+// addFrom takes over the names of a certificate.
+func (p *profile) addFrom(c *x509.Certificate) {
+	p.add(c.DNSNames...)
+	for _, ip := range c.IPAddresses {
+		p.add(ip.String())
 	}
 }
 
@@ -188,11 +249,16 @@ func (p *PKI) RegistryAuthority() (certPEM, keyPEM []byte) {
 }
 
 // Registry returns the certificate and key, PEM, of the registry on a host that
-// is reached under the given names and addresses.
-func (p *PKI) Registry(host string, names ...string) (certPEM, keyPEM []byte, err error) {
+// is reached under the given names and addresses. hasCert and hasKey are those
+// that it has now, if any.
+func (p *PKI) Registry(host string, hasCert, hasKey []byte, names ...string) (certPEM, keyPEM []byte, err error) {
 	prof := profile{commonName: "sealos-registry", usages: serverAuth}
 	prof.add(append([]string{host, "127.0.0.1", "localhost"}, names...)...)
-	pair, err := p.cached(path.Join("hosts", host, "registry"), registryCA, prof)
+	has, err := parsePair(hasCert, hasKey)
+	if err != nil {
+		has = nil
+	}
+	pair, err := p.chosen(path.Join("hosts", host, "registry"), registryCA, prof, has)
 	if err != nil {
 		return nil, nil, fmt.Errorf("certificate of the registry on %s: %w", host, err)
 	}

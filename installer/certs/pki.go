@@ -27,27 +27,31 @@ const (
 // (0700, keys 0600).
 type PKI struct {
 	dir         string
-	validity    time.Duration
+	validity    time.Duration // of leaves
 	authorities map[string]*Pair
 	saPrivate   []byte
 	saPublic    []byte
 }
 
+// Validity is how long new certificates are valid; zero means DefaultValidity.
+type Validity struct{ Leaf, CA time.Duration }
+
 // LoadOrCreate opens the directory and makes the authorities it lacks. A CA
 // that is there is taken over, whoever made it; one that cannot be read, or
 // whose key is missing, is an error and never replaced, since everything
 // signed by it would become worthless.
-func LoadOrCreate(dir string, validity time.Duration) (*PKI, error) {
-	if validity <= 0 {
-		validity = DefaultValidity
+func LoadOrCreate(dir string, v Validity) (*PKI, error) {
+	if v.Leaf <= 0 {
+		v.Leaf = DefaultValidity
 	}
-	p := &PKI{dir: dir, validity: validity, authorities: map[string]*Pair{}}
-	for _, a := range []struct{ file, commonName string }{
-		{kubernetesCA, "kubernetes"}, {frontProxyCA, "front-proxy-ca"}, {etcdCA, "etcd-ca"}, {registryCA, "sealos-registry-ca"},
-	} {
+	if v.CA <= 0 {
+		v.CA = DefaultValidity
+	}
+	p := &PKI{dir: dir, validity: v.Leaf, authorities: map[string]*Pair{}}
+	for _, a := range authorities() {
 		pair, err := p.load(a.file)
 		if errors.Is(err, fs.ErrNotExist) {
-			if pair, err = newCA(a.commonName, validity); err == nil {
+			if pair, err = newCA(a.commonName, v.CA); err == nil {
 				err = p.store(a.file, pair)
 			}
 		}
@@ -65,13 +69,25 @@ func LoadOrCreate(dir string, validity time.Duration) (*PKI, error) {
 	return p, nil
 }
 
+type authority struct{ file, commonName string }
+
+func authorities() []authority {
+	return []authority{
+		{kubernetesCA, "kubernetes"}, {frontProxyCA, "front-proxy-ca"}, {etcdCA, "etcd-ca"}, {registryCA, "sealos-registry-ca"},
+	}
+}
+
 // CA is the certificate that API servers prove themselves with, PEM.
 func (p *PKI) CA() []byte { return p.authorities[kubernetesCA].CertPEM }
 
 // load reads a pair of the directory. It is not there only when both files are missing.
 func (p *PKI) load(name string) (*Pair, error) {
-	cert, certErr := os.ReadFile(filepath.Join(p.dir, name+".crt"))
-	key, keyErr := os.ReadFile(filepath.Join(p.dir, name+".key"))
+	return loadPair(p.dir, name)
+}
+
+func loadPair(dir, name string) (*Pair, error) {
+	cert, certErr := os.ReadFile(filepath.Join(dir, name+".crt"))
+	key, keyErr := os.ReadFile(filepath.Join(dir, name+".key"))
 	switch {
 	case errors.Is(certErr, fs.ErrNotExist):
 		// The key is written first, so one without a certificate is a run that was cut off.
@@ -161,11 +177,24 @@ func (p *PKI) loadServiceAccounts() error {
 	return p.write("sa.pub", p.saPublic)
 }
 
-// cached returns the leaf of that name when it still fits, else a new one.
-func (p *PKI) cached(name, authority string, prof profile) (*Pair, error) {
+// chosen returns the leaf that a host has when it still fits, else the one of
+// that name kept here when that fits, else a new one. What the host has comes
+// first: another machine may have made it, and one that is right is not
+// replaced. A new one is also for the names that the old one was for.
+func (p *PKI) chosen(name, authority string, prof profile, has *Pair) (*Pair, error) {
 	ca := p.authorities[authority]
-	if old, err := p.load(name); err == nil && old.fits(ca, prof) {
-		return old, nil
+	kept, err := p.load(name)
+	if has != nil && has.fits(ca, prof) {
+		if err == nil && bytes.Equal(kept.CertPEM, has.CertPEM) {
+			return has, nil
+		}
+		return has, p.store(name, has)
+	}
+	if err == nil && kept.fits(ca, prof) {
+		return kept, nil
+	}
+	if has != nil && has.Cert.CheckSignatureFrom(ca.Cert) == nil {
+		prof.addFrom(has.Cert)
 	}
 	pair, err := ca.leaf(prof, p.validity)
 	if err != nil {

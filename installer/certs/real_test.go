@@ -33,7 +33,7 @@ func TestOpenSSLAcceptsTheChains(t *testing.T) {
 	dir := t.TempDir()
 	p := newPKI(t, filepath.Join(dir, "kept"))
 	writeFiles(t, dir, masterFiles(t, p, masterInput()))
-	crt, key, err := p.Registry("10.0.0.2", "sealos.hub")
+	crt, key, err := p.Registry("10.0.0.2", nil, nil, "sealos.hub")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,8 +39,6 @@ func onlyV1beta4(kind string) [][]string {
 			{"dns", "disabled"},
 			{"proxy", "disabled"},
 			{"encryptionAlgorithm"},
-			{"certificateValidityPeriod"},
-			{"caCertificateValidityPeriod"},
 		}
 	case kindInit, kindJoin:
 		return [][]string{{"dryRun"}, {"nodeRegistration", "imagePullSerial"}, {"timeouts"}}
@@ -112,6 +110,9 @@ func downgrade(docs layer) error {
 	case "RSA-2048": // what v1beta3 does unasked
 		cut(docs[kindCluster], "encryptionAlgorithm")
 	}
+	// Certificates are made by the installer, so nothing is lost.
+	cut(docs[kindCluster], "certificateValidityPeriod")
+	cut(docs[kindCluster], "caCertificateValidityPeriod")
 	if timeout, ok := cut(docs[kindInit], "timeouts", "controlPlaneComponentHealthCheck"); ok && docs[kindCluster] != nil {
 		put(docs[kindCluster], timeout, "apiServer", "timeoutForControlPlane")
 	}
@@ -180,7 +181,7 @@ func checkNames(value any) (any, error) {
 		return nil, fmt.Errorf("it is not a list: %w", ErrInvalid)
 	}
 	for i, entry := range list {
-		if entryName(entry) == "" {
+		if entryName(entry) == "" && !isReplace(entry) {
 			return nil, fmt.Errorf("entry %d has no name: %w", i+1, ErrInvalid)
 		}
 	}

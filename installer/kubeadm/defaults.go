@@ -48,7 +48,7 @@ func (c checked) defaultRegistration() object {
 	registration := object{
 		// Its checks refuse kernels and cgroup set-ups that work.
 		"ignorePreflightErrors": []any{"SystemVerification"},
-		"imagePullPolicy":       "IfNotPresent",
+		"imagePullPolicy":       c.pullPolicy(),
 		// Without it a host with several networks registers the wrong address.
 		"kubeletExtraArgs": []any{argument("node-ip", c.nodeIP.String())},
 	}
@@ -59,6 +59,16 @@ func (c checked) defaultRegistration() object {
 		registration["taints"] = []any{}
 	}
 	return registration
+}
+
+// pullPolicy keeps kubeadm from pulling where kubelet asks another service for
+// images than the container runtime, which kubeadm would ask: sealos's
+// image-cri-shim, say, without which the runtime does not find the registry.
+func (c checked) pullPolicy() string {
+	if c.ImageSocket != "" && socketURL(c.ImageSocket) != socketURL(c.CRISocket) {
+		return "Never"
+	}
+	return "IfNotPresent"
 }
 
 func (c checked) defaultCluster() object {
@@ -114,10 +124,8 @@ func (c checked) defaultCluster() object {
 	if c.Name != "" {
 		cluster["clusterName"] = c.Name
 	}
-	if c.v1beta4 {
-		cluster["certificateValidityPeriod"] = century
-		cluster["caCertificateValidityPeriod"] = century
-	}
+	cluster["certificateValidityPeriod"] = century
+	cluster["caCertificateValidityPeriod"] = century
 	return cluster
 }
 

@@ -10,7 +10,10 @@
 // Merging: maps merge key by key; scalars and lists replace; lists whose
 // entries are known by name (extraArgs, kubeletExtraArgs, extraEnvs,
 // extraVolumes) merge by that name. A null removes what a lower layer set, and
-// in a list merged by name so does an entry that has nothing but a name.
+// in a list merged by name so does an entry that has nothing but a name. The
+// directives of Kubernetes' strategic merge patches act as well: "$patch: delete"
+// in a map or entry removes it, and "$patch: replace" in a map, or in an entry of
+// its own in a list merged by name, drops all that lower layers had there.
 //
 // Documents of kubeadm.k8s.io v1beta2, v1beta3 and v1beta4 are accepted side by
 // side and written in the one version that the Kubernetes to install takes:

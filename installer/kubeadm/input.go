@@ -37,6 +37,7 @@ type Input struct {
 	Node              Node
 	APIEndpoint       string // apiserver.cluster.local:6443
 	CRISocket         string // path or unix:// URL; empty lets kubeadm look
+	ImageSocket       string // of the service that kubelet asks for images; empty or CRISocket: the runtime itself
 	CertSANs          []string
 	Discovery         string   // path of what DiscoveryFile gives; required to join
 	ImageDocs         [][]byte // YAML streams of the cluster image

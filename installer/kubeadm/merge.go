@@ -26,7 +26,15 @@ func merge(kind string, base, over object) object {
 	return merged
 }
 
+// patchKey is the directive of Kubernetes' own strategic merge patches: in a map
+// or in an entry of a list merged by name, "delete" removes it and "replace"
+// takes it as it is, with nothing of the lower layers.
+const patchKey = "$patch"
+
 func mergeMaps(base, over object, path []string, named [][]string) object {
+	if over[patchKey] == "replace" {
+		base = nil
+	}
 	result := object{}
 	for key, value := range base {
 		result[key] = clone(value)
@@ -35,6 +43,10 @@ func mergeMaps(base, over object, path []string, named [][]string) object {
 		here := append(slices.Clone(path), key)
 		switch value := value.(type) {
 		case object:
+			if value[patchKey] == "delete" {
+				result[key] = nil
+				continue
+			}
 			below, _ := result[key].(object)
 			result[key] = mergeMaps(below, value, here, named)
 		case []any:
@@ -57,6 +69,10 @@ func mergeMaps(base, over object, path []string, named [][]string) object {
 // repeated) replaces all of base's, and stands together. An entry that removes
 // replaces too; settle drops it when no layer is left for it to act on.
 func mergeNamed(base, over []any) []any {
+	if i := slices.IndexFunc(over, isReplace); i >= 0 {
+		// The directive stays, so that it still acts on the layer below base.
+		return append([]any{clone(over[i])}, mergeNamed(nil, slices.DeleteFunc(slices.Clone(over), isReplace))...)
+	}
 	result := []any{}
 	placed := map[string]bool{}
 	place := func(name string) {
@@ -90,11 +106,20 @@ func entryName(entry any) string {
 	return name
 }
 
-// removes tells whether an entry has nothing but a name.
+// isReplace tells the entry that says that nothing of the lower layers stays.
+func isReplace(entry any) bool {
+	fields, _ := entry.(object)
+	return fields[patchKey] == "replace" && entryName(entry) == ""
+}
+
+// removes tells whether an entry has nothing but a name, or says that it goes.
 func removes(entry any) bool {
 	fields, ok := entry.(object)
 	if !ok || entryName(entry) == "" {
-		return false
+		return isReplace(entry)
+	}
+	if fields[patchKey] == "delete" {
+		return true
 	}
 	for key, value := range fields {
 		if key != "name" && value != nil {
@@ -104,7 +129,7 @@ func removes(entry any) bool {
 	return true
 }
 
-// settle ends the merging: removing entries and nulls have acted and go.
+// settle ends the merging: removing entries, directives and nulls have acted and go.
 func settle(kind string, doc object) object {
 	for _, path := range namedLists(kind) {
 		value, _ := get(doc, path...)

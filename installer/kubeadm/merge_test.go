@@ -56,6 +56,18 @@ func TestLaterLayerWins(t *testing.T) {
 			"apiServer: {extraArgs: [{name: i, value: y}, {name: i, value: w}]}",
 			"apiServer: {extraArgs: [{name: i, value: y}, {name: i, value: w}, {name: z, value: '1'}]}",
 		},
+		"entry deleted by directive": {
+			"apiServer: {extraVolumes: [{name: a, hostPath: /a, mountPath: /a}], extraArgs: {a: 1, b: 2}}",
+			"apiServer: {extraVolumes: [{name: a, $patch: delete}], extraArgs: [{name: a, $patch: delete}]}",
+			"apiServer: {extraVolumes: [], extraArgs: {b: 2}}",
+		},
+		"list replaced by directive": {
+			"apiServer: {extraArgs: {a: 1, b: 2}}",
+			"apiServer: {extraArgs: [{$patch: replace}, {name: c, value: '3'}]}",
+			"apiServer: {extraArgs: {c: 3}}",
+		},
+		"map replaced by directive":    {"networking: {dnsDomain: a, podSubnet: b}", "networking: {$patch: replace, podSubnet: c}", "networking: {podSubnet: c}"},
+		"map deleted by directive":     {"networking: {dnsDomain: a}\nclusterName: x", "networking: {$patch: delete}", "clusterName: x"},
 		"external etcd replaces local": {"etcd: {local: {dataDir: /d}}", "etcd: {external: {caFile: /c}}", "etcd: {external: {caFile: /c}}"},
 		"local etcd replaces external": {"etcd: {external: {caFile: /c}}", "etcd: {local: {dataDir: /d}}", "etcd: {local: {dataDir: /d}}"},
 	} {

@@ -39,6 +39,14 @@ func Render(in Input) (Documents, error) {
 	if c.Kind == Init {
 		wanted = []string{kindInit, kindCluster, kindKubelet, kindKubeProxy}
 	}
+	result, err := c.write(docs, wanted)
+	result.settings = settings
+	return result, err
+}
+
+// write gives the documents of the wanted kinds the form that the version of
+// Kubernetes takes.
+func (c checked) write(docs layer, wanted []string) (Documents, error) {
 	selected := layer{}
 	for _, kind := range wanted {
 		selected[kind] = docs[kind]
@@ -50,7 +58,7 @@ func Render(in Input) (Documents, error) {
 			return Documents{}, err
 		}
 	}
-	result := Documents{settings: settings}
+	var result Documents
 	for _, kind := range wanted {
 		version := kubeadmVersion
 		switch kind {
@@ -64,7 +72,17 @@ func Render(in Input) (Documents, error) {
 	return result, nil
 }
 
+// mergeLayers merges all layers and sets what no layer may decide.
 func (c checked) mergeLayers() (layer, error) {
+	docs, err := c.layersOver(c.defaults())
+	if err == nil {
+		c.impose(docs)
+	}
+	return docs, err
+}
+
+// layersOver lays the image's and the user's documents over base.
+func (c checked) layersOver(base layer) (layer, error) {
 	image, err := parseLayer("image", c.ImageDocs)
 	if err != nil {
 		return nil, err
@@ -74,11 +92,9 @@ func (c checked) mergeLayers() (layer, error) {
 		return nil, err
 	}
 	docs := layer{}
-	base := c.defaults()
 	for _, kind := range kinds() {
 		docs[kind] = settle(kind, merge(kind, merge(kind, base[kind], image[kind]), user[kind]))
 	}
-	c.impose(docs)
 	return docs, nil
 }
 

@@ -1,9 +1,11 @@
 package kubeadm
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // Settings is what the merged documents say about the cluster as a whole. It
@@ -21,6 +23,8 @@ type Settings struct {
 	CertificatesDir      string
 	ImageRepository      string // empty: Kubernetes' own
 	KubeProxyMode        string
+	// How long certificates are valid; zero leaves it to whoever makes them.
+	CertificateValidity, CAValidity time.Duration
 }
 
 // settingsOf reads the settings and refuses addresses that would collide.
@@ -40,6 +44,12 @@ func (c checked) settingsOf(docs layer) (Settings, error) {
 		KubeProxyMode:        textAt(docs[kindKubeProxy], "mode"),
 	}
 	var err error
+	if settings.CertificateValidity, err = duration(cluster, "certificateValidityPeriod"); err != nil {
+		return Settings{}, err
+	}
+	if settings.CAValidity, err = duration(cluster, "caCertificateValidityPeriod"); err != nil {
+		return Settings{}, err
+	}
 	if settings.PodSubnets, err = subnets(cluster, "podSubnet"); err != nil {
 		return Settings{}, err
 	}
@@ -47,6 +57,22 @@ func (c checked) settingsOf(docs layer) (Settings, error) {
 		return Settings{}, err
 	}
 	return settings, c.checkAddresses(settings)
+}
+
+// duration reads a field that says how long something lasts.
+func duration(cluster object, name string) (time.Duration, error) {
+	text := textAt(cluster, name)
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err == nil && d <= 0 {
+		err = errors.New("it is not positive")
+	}
+	if err != nil {
+		return 0, &ConfigError{Kind: kindCluster, Field: name, Err: fmt.Errorf("%q: %w: %w", text, ErrInvalid, err), Remedy: "write hours: 8760h0m0s is a year"}
+	}
+	return d, nil
 }
 
 func textOr(fallback string, doc object, path ...string) string {

@@ -100,7 +100,7 @@ func prune(value any) any {
 	switch value := value.(type) {
 	case object:
 		for key, child := range value {
-			if child == nil {
+			if child == nil || key == patchKey {
 				delete(value, key)
 				continue
 			}

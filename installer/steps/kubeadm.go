@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path"
 	"strconv"
 	"strings"
 
@@ -45,7 +44,7 @@ func (r *Run) kubeadmInput(kind kubeadm.Kind, t *Target) kubeadm.Input {
 		Kind: kind, KubernetesVersion: r.rootfs().KubeVersion(), VIP: r.vip(), Masters: r.Cluster.MasterIPs(),
 		Node:        kubeadm.Node{IP: t.IP.String(), Hostname: t.nodeName(), Master: t.Master},
 		APIEndpoint: net.JoinHostPort(installer.APIServerDomain, strconv.Itoa(installer.APIServerPort)),
-		CRISocket:   socket, Discovery: r.discoveryFile(),
+		CRISocket:   socket, ImageSocket: env["SEALOS_SYS_IMAGE_ENDPOINT"], Discovery: r.discoveryFile(),
 		ImageDocs: imageDocs, UserDocs: r.Cluster.Kubeadm, ResolvConf: resolv,
 		SingleNode: len(r.Targets) == 1, IPVS: ipvs,
 	}
@@ -80,13 +79,30 @@ func (r *Run) prepareKubeadm(ctx context.Context, t *Target, in kubeadm.Input, e
 		node.File{Path: config, Mode: 0o600, Content: data},
 		node.File{Path: r.resolvConf(), Mode: 0o644, Content: []byte("# this host has no nameserver; " + t.IP.String() + " refuses at once\nnameserver " + t.IP.String() + "\n")},
 	)
-	if policy, ok := r.rootfs().files["statics/audit-policy.yml"]; ok && t.Master {
-		files = append(files, node.File{Path: path.Join(etcKube, "audit-policy.yml"), Mode: 0o600, Content: policy.Content})
+	if t.Master {
+		files = append(files, node.File{Path: kubeadm.AuditPolicyPath, Mode: 0o600, Content: r.auditPolicy(t)})
 	}
 	if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
 		return "", fmt.Errorf("write kubeadm's files: %w", err)
 	}
 	return config, nil
+}
+
+// auditPolicy is what the API server is told to read: the images' or, since it
+// does not start without one, that of the installer.
+func (r *Run) auditPolicy(t *Target) []byte {
+	policy := []byte(kubeadm.DefaultAuditPolicy)
+	for _, i := range r.images {
+		if i.Type == installer.TypeApplication {
+			continue
+		}
+		for _, files := range []map[string]installer.File{i.files, t.overlays[i]} {
+			if f, ok := files["statics/audit-policy.yml"]; ok {
+				policy = f.Content
+			}
+		}
+	}
+	return policy
 }
 
 // runKubeadm runs init or join once and only once per host. Before it begins it

@@ -26,7 +26,17 @@ func (r *Run) preparePKI() error {
 	if r.pki != nil {
 		return nil
 	}
-	pki, err := certs.LoadOrCreate(r.State.Path("pki"), certs.DefaultValidity)
+	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.master0()))
+	if err != nil {
+		return err
+	}
+	if r.CADir != "" {
+		if err := certs.Import(r.State.Path("pki"), r.CADir); err != nil {
+			return err
+		}
+	}
+	s := docs.Settings()
+	pki, err := certs.LoadOrCreate(r.State.Path("pki"), certs.Validity{Leaf: s.CertificateValidity, CA: s.CAValidity})
 	if err != nil {
 		return err
 	}
@@ -90,19 +100,12 @@ func (r *Run) adoptState(ctx context.Context) error {
 func (r *Run) masterPasswordFile() string { return r.dir("etc", passwordFile) }
 
 // masterFiles are the certificates and kubeconfigs of one master.
-func (r *Run) masterFiles(_ context.Context, t *Target) ([]node.File, error) {
-	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t))
+func (r *Run) masterFiles(ctx context.Context, t *Target) ([]node.File, error) {
+	in, err := r.masterInput(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	s := docs.Settings()
-	made, err := r.pki.MasterFiles(certs.MasterInput{
-		Hostname: t.nodeName(), IP: t.IP,
-		APISANs:  append(r.Cluster.MasterIPs(), append([]string{installer.APIServerDomain, r.vip()}, s.CertSANs...)...),
-		EtcdSANs: append(append([]string{}, s.EtcdServerSANs...), s.EtcdPeerSANs...), ServiceSubnets: s.ServiceSubnets, DNSDomain: s.DNSDomain,
-		Endpoint: s.ControlPlaneEndpoint, ClusterName: s.ClusterName,
-		SuperAdmin: r.kubeMinor() >= 29, WithSuperAdmin: t == r.master0(),
-	})
+	made, err := r.pki.MasterFiles(in)
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +119,39 @@ func (r *Run) masterFiles(_ context.Context, t *Target) ([]node.File, error) {
 		files = append(files, node.File{Path: path.Join(etcKube, f.Path), Mode: f.Mode, Content: f.Content})
 	}
 	return files, nil
+}
+
+// masterInput is what the certificates of a master depend on, what it has of
+// them included: another machine may have made those.
+func (r *Run) masterInput(ctx context.Context, t *Target) (certs.MasterInput, error) {
+	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t))
+	if err != nil {
+		return certs.MasterInput{}, err
+	}
+	s := docs.Settings()
+	in := certs.MasterInput{
+		Hostname: t.nodeName(), IP: t.IP,
+		APISANs:  append(r.Cluster.MasterIPs(), append([]string{installer.APIServerDomain, r.vip()}, s.CertSANs...)...),
+		EtcdSANs: append(append([]string{}, s.EtcdServerSANs...), s.EtcdPeerSANs...), ServiceSubnets: s.ServiceSubnets, DNSDomain: s.DNSDomain,
+		Endpoint: s.ControlPlaneEndpoint, ClusterName: s.ClusterName,
+		SuperAdmin: r.kubeMinor() >= 29, WithSuperAdmin: t == r.master0(),
+	}
+	if !t.joined() {
+		return in, nil
+	}
+	var paths []string
+	for _, p := range in.Paths() {
+		paths = append(paths, path.Join(etcKube, p))
+	}
+	found, err := t.Agent.ReadFiles(ctx, paths)
+	if err != nil {
+		return in, fmt.Errorf("read the certificates that it has: %w", err)
+	}
+	in.Has = map[string][]byte{}
+	for p, content := range found {
+		in.Has[strings.TrimPrefix(p, etcKube+"/")] = content
+	}
+	return in, nil
 }
 
 // kubeMinor is the 36 of v1.36.3.
@@ -164,7 +200,11 @@ func (r *Run) registryFiles(ctx context.Context, changes *atomic.Int64) error {
 	return r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
 		files := []node.File{{Path: etc("registry_ca.crt"), Mode: 0o644, Content: r.pki.RegistryCA()}}
 		if t.Master {
-			cert, key, err := r.pki.Registry(t.IP.String(), r.registry.domain, t.Facts.Hostname)
+			has, err := t.Agent.ReadFiles(ctx, []string{etc("registry_tls.crt"), etc("registry_tls.key")})
+			if err != nil {
+				return err
+			}
+			cert, key, err := r.pki.Registry(t.IP.String(), has[etc("registry_tls.crt")], has[etc("registry_tls.key")], r.registry.domain, t.Facts.Hostname)
 			if err != nil {
 				return err
 			}

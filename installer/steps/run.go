@@ -35,6 +35,7 @@ type Options struct {
 	HostKey    host.HostKeyPolicy
 	KnownHosts string
 	Timeout    time.Duration // of each script and each kubeadm command
+	CADir      string        // authorities to take over, in the layout of /etc/kubernetes/pki; empty = made here
 	Copy       bool          // send every blob to the registry hosts, known or not
 	// IgnoreChecks are names out of [Checks] whose problems are told and do not stop the run.
 	IgnoreChecks []string

@@ -1,0 +1,124 @@
+package kubeadm
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// CheckFields finds fields of documents that kubeadm, kubelet or kube-proxy
+// would pass over with a warning at most, which is how a typing error becomes a
+// wrong cluster. Each is reported as source:line:column. hint says what may
+// have been meant; it is given the unknown word and the known ones. Documents
+// of other kinds or versions are left to Render.
+func CheckFields(source string, stream []byte, hint func(word string, known []string) string) error {
+	var errs []error
+	for n, doc := range documents(stream) {
+		kind, version := valueOf(doc, "kind"), valueOf(doc, "apiVersion")
+		names, ok := fieldNames[kind][version]
+		if !ok || n >= maxDocuments {
+			continue
+		}
+		c := fieldCheck{source: source, kind: kind, hint: hint, known: strings.Fields(names), strict: strings.HasPrefix(version, groupKubeadm)}
+		c.object(doc, nil, 0)
+		errs = append(errs, c.errs...)
+	}
+	return errors.Join(errs...)
+}
+
+// documents are the maps of a stream; one that is no YAML is left to Render.
+func documents(stream []byte) []*yaml.Node {
+	var out []*yaml.Node
+	for dec := yaml.NewDecoder(strings.NewReader(string(stream))); ; {
+		var doc yaml.Node
+		if dec.Decode(&doc) != nil {
+			return out
+		}
+		if len(doc.Content) == 1 && doc.Content[0].Kind == yaml.MappingNode {
+			out = append(out, doc.Content[0])
+		}
+	}
+}
+
+func valueOf(m *yaml.Node, key string) string {
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		if m.Content[i].Value == key {
+			return m.Content[i+1].Value
+		}
+	}
+	return ""
+}
+
+type fieldCheck struct {
+	source, kind string
+	hint         func(string, []string) string
+	known        []string // dotted paths
+	strict       bool     // else only what resembles a known field is refused
+	errs         []error
+}
+
+// below lists the names that may stand in the map at a path.
+func (c *fieldCheck) below(path []string) []string {
+	prefix := strings.Join(append(slices.Clone(path), ""), ".")
+	var out []string
+	for _, k := range c.known {
+		if name, ok := strings.CutPrefix(k, prefix); ok && !strings.Contains(name, ".") {
+			out = append(out, name)
+		}
+	}
+	switch at := len(path); {
+	case at == 0:
+		out = append(out, "apiVersion", "kind")
+	case strings.HasSuffix(path[at-1], "xtraArgs") || path[at-1] == "extraEnvs":
+		out = strings.Fields(argumentFields)
+		if path[at-1] == "extraEnvs" {
+			out = append(out, "valueFrom")
+		}
+	case path[at-1] == "extraVolumes":
+		out = strings.Fields(volumeFields)
+	}
+	return out
+}
+
+func (c *fieldCheck) object(m *yaml.Node, path []string, depth int) {
+	known := c.below(path)
+	if len(known) == 0 || depth > maxDepth || len(c.errs) > maxDocuments {
+		return
+	}
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		key, value := m.Content[i], m.Content[i+1]
+		if key.Value == patchKey || key.Tag == "!!merge" {
+			continue
+		}
+		here := append(slices.Clone(path), key.Value)
+		if !slices.Contains(known, key.Value) {
+			c.unknown(key, path, known)
+			continue
+		}
+		switch {
+		case value.Kind == yaml.SequenceNode:
+			for _, entry := range value.Content {
+				if entry.Kind == yaml.MappingNode {
+					c.object(entry, here, depth+1)
+				}
+			}
+		case value.Kind == yaml.MappingNode && !strings.HasSuffix(key.Value, "xtraArgs"): // a map of arguments has their names
+			c.object(value, here, depth+1)
+		}
+	}
+}
+
+func (c *fieldCheck) unknown(key *yaml.Node, path, known []string) {
+	hint := c.hint(key.Value, slices.Clone(known))
+	if !c.strict && hint == "" {
+		return
+	}
+	where := strings.Join(append([]string{c.kind}, path...), ".")
+	c.errs = append(c.errs, &ConfigError{
+		Source: fmt.Sprintf("%s:%d:%d", c.source, key.Line, key.Column),
+		Err:    fmt.Errorf("unknown field %q in %s%s: %w", key.Value, where, hint, ErrInvalid),
+	})
+}
