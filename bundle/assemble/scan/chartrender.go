@@ -81,57 +81,10 @@ func (r *chartRun) valuesInside() []valuesFile {
 	return out
 }
 
-// renderAll renders with the chart's defaults and NAME.values.yaml, with each
-// extra file on top, and with all of them. A rendering may fail where a value
-// comes with another file: a file is covered when one rendering with it works.
-func (r *chartRun) renderAll(beside chartValues, inside []valuesFile) {
-	var base []valuesFile
-	if beside.main != nil {
-		base = append(base, *beside.main)
-	}
-	sets := [][]valuesFile{base}
-	for _, extra := range beside.extras {
-		sets = append(sets, append(slices.Clone(base), extra))
-	}
-	if len(beside.extras) > 1 {
-		sets = append(sets, append(slices.Clone(base), beside.extras...))
-	}
-	works := make([][]problem, len(sets))
-	covered := map[string]bool{}
-	anyWorks := false
-	for i, set := range sets {
-		works[i] = r.render(set, "", true)
-		if len(works[i]) == 0 {
-			anyWorks = true
-			for _, v := range set {
-				covered[v.path] = true
-			}
-		}
-	}
-	for i, problems := range works {
-		lost := !anyWorks
-		for _, v := range sets[i] {
-			lost = lost || !covered[v.path]
-		}
-		for _, p := range problems {
-			if lost {
-				r.fail(p.file, p.line, p.message)
-			} else {
-				r.warn(p.file, p.line, "with some of the values beside the chart only: "+p.message)
-			}
-		}
-	}
-	for _, extra := range inside {
-		r.render(append(slices.Clone(base), extra), "with "+path.Base(extra.path)+" of the chart", false)
-	}
-	r.widen(sets[len(sets)-1])
-	r.valuesOfParts(sets[len(sets)-1])
-}
-
 // render renders with one set of values and looks through the outcome. What
 // went wrong comes back; what can still be rendered is rendered: a required
 // value that is missing becomes empty, a template that fails is left out.
-func (r *chartRun) render(set []valuesFile, demote string, again bool) []problem {
+func (r *chartRun) render(set valueSet, demote string, again bool) []problem {
 	values, problems := r.valuesOf(set)
 	ch, top, err := r.prepare(values, false)
 	if err != nil {
@@ -160,20 +113,6 @@ func (r *chartRun) render(set []valuesFile, demote string, again bool) []problem
 	})
 	r.look(ch, sourcesOf(ch), out, rendered{demote: demote})
 	return append(problems, r.alsoMissing(lenient, problems)...)
-}
-
-// valuesOf merges a set of values, the later over the earlier.
-func (r *chartRun) valuesOf(set []valuesFile) (values map[string]any, problems []problem) {
-	values = map[string]any{}
-	for _, v := range set {
-		more, err := loader.LoadValues(bytes.NewReader(v.text))
-		if err != nil {
-			problems = append(problems, problem{file: v.path, line: yamlErrorLine(err), message: "values not read: " + err.Error()})
-			continue
-		}
-		values = loader.MergeMaps(values, more)
-	}
-	return values, problems
 }
 
 // release is what charts are told that they are installed as. Some refuse the

@@ -58,7 +58,7 @@ func (s *scanner) charts(src sources) error {
 		if err := s.ctx.Err(); err != nil {
 			return err
 		}
-		s.chart(c, names[path.Dir(c.path)])
+		s.chart(c, names[path.Dir(c.path)], len(found) == 1)
 	}
 	return nil
 }
@@ -158,7 +158,7 @@ func (s *scanner) beginsAsChart(name string) bool {
 
 // chart renders one chart with every set of values that lies beside it, and
 // looks through what comes out.
-func (s *scanner) chart(c chartFile, siblings []string) {
+func (s *scanner) chart(c chartFile, siblings []string, only bool) {
 	files, err := s.loadChart(c)
 	if err != nil {
 		s.fail(c.path, 0, "chart not read: "+err.Error())
@@ -168,7 +168,7 @@ func (s *scanner) chart(c chartFile, siblings []string) {
 	if !r.inspect() {
 		return
 	}
-	r.renderAll(s.valuesBeside(c, r.chartName, siblings), r.valuesInside())
+	r.renderAll(s.valuesBeside(c, r.chartName, siblings), r.valuesInside(), s.usesOf(c, r.chartName, only))
 }
 
 // trimBOM: editors leave it, YAML trips over it.

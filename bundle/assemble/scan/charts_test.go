@@ -280,25 +280,3 @@ image: site:1
 		"certain docker.io/library/site:1 charts/app/templates/a.yaml:5",
 	}, []string{"error charts/app.values.yaml", "error charts/app/templates/a.yaml:5"})
 }
-
-func TestAnAuthorsOtherValuesAreSuspectedOnly(t *testing.T) {
-	wants(t, scanFS(t, contextOf(appChart+"-- charts/app/values-ha.yaml --\nsidecar: ha:1\n"), Options{}), []string{
-		"certain docker.io/library/busybox:1 charts/app/templates/deploy.yaml:14",
-		"certain quay.io/o/app:9.9 charts/app/templates/deploy.yaml:12",
-		"suspected docker.io/library/debug:1 charts/app/templates/deploy.yaml:9",
-		"suspected docker.io/library/ha:1 charts/app/templates/deploy.yaml:14",
-		"suspected docker.io/library/wget:1 charts/app/templates/tests/test.yaml:4",
-	}, nil)
-}
-
-func TestASchemaThatValuesBreakIsAnError(t *testing.T) {
-	wants(t, scanFS(t, contextOf(appChart+`
--- charts/app/values.schema.json --
-{"$schema": "http://json-schema.org/draft-07/schema#", "required": ["password"]}
-`), Options{}), []string{
-		"certain docker.io/library/busybox:1 charts/app/templates/deploy.yaml:14",
-		"certain quay.io/o/app:9.9 charts/app/templates/deploy.yaml:12",
-		"suspected docker.io/library/debug:1 charts/app/templates/deploy.yaml:9",
-		"suspected docker.io/library/wget:1 charts/app/templates/tests/test.yaml:4",
-	}, []string{"charts/app/values.schema.json:0 values don't meet"})
-}

@@ -113,16 +113,24 @@ func cut(m *yaml.Node, path []string) *yaml.Node {
 
 // valuesOfParts looks through the values themselves, those of subcharts too,
 // for images that no rendering named: they are suspected.
-func (r *chartRun) valuesOfParts(set []valuesFile) {
+func (r *chartRun) valuesOfParts(set valueSet) {
 	ch, err := loader.LoadFiles(r.files)
 	if err != nil {
 		return // inspect said so
 	}
 	tree := &valueTree{}
 	var over *yaml.Node
-	for _, f := range set {
+	for _, f := range set.files {
 		if n := tree.read(f.path, f.text); n != nil {
 			over = overlay(over, n, 0)
+		}
+	}
+	if user := (map[string]any{}); len(set.sets) > 0 {
+		for _, o := range set.sets {
+			_ = o.into(user) // a rendering said what is wrong with it
+		}
+		if text, err := yaml.Marshal(user); err == nil {
+			over = overlay(over, tree.read(r.file.path, text), 0)
 		}
 	}
 	known := r.knownImages()

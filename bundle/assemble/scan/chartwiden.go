@@ -29,7 +29,7 @@ var (
 // widen renders once more with what is off switched on: subcharts, parts with
 // a switch of their own, and what asks for APIs that other charts bring. What
 // only comes out then is suspected.
-func (r *chartRun) widen(set []valuesFile) {
+func (r *chartRun) widen(set valueSet) {
 	values, _ := r.valuesOf(set)
 	ch, err := loader.LoadFiles(r.files)
 	if err != nil {

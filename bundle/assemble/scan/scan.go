@@ -19,6 +19,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/sealbuild/sealbuild/kubefile"
 )
@@ -121,7 +125,7 @@ func Scan(ctx context.Context, fsys fs.FS, o Options) (*Result, error) {
 	if o.Kubefile != nil {
 		s.env = o.Kubefile.Env()
 		if s.kubeVersion == "" {
-			s.kubeVersion = o.Kubefile.Labels()["version"]
+			s.kubeVersion = kubeVersionOf(o.Kubefile)
 		}
 	}
 	if s.kubeVersion == "" {
@@ -129,6 +133,7 @@ func Scan(ctx context.Context, fsys fs.FS, o Options) (*Result, error) {
 	}
 	if o.Kubefile != nil {
 		s.kubefileEnv(o.Kubefile)
+		s.helmUses(o.Kubefile)
 	}
 	places := s.places(o.Kubefile)
 	for _, step := range []func(sources) error{s.lists, s.archives, s.manifests, s.charts} {
@@ -139,12 +144,33 @@ func Scan(ctx context.Context, fsys fs.FS, o Options) (*Result, error) {
 	return c.result(), nil
 }
 
+// kubernetesVersion is what a version label or a tag looks like that means
+// Kubernetes, and not an application. Read-only after start.
+var kubernetesVersion = regexp.MustCompile(`^v?1\.[1-9][0-9](\.[0-9]+)?([-+.].*)?$`)
+
+// kubeVersionOf is the Kubernetes version that a Kubefile names: the version
+// label of a rootfs, else the tag of the Kubernetes image it is built from.
+func kubeVersionOf(k *kubefile.File) string {
+	if v := k.Labels()["version"]; kubernetesVersion.MatchString(v) {
+		return v
+	}
+	for _, stage := range slices.Backward(k.Stages) {
+		name, tag, _ := strings.Cut(path.Base(stage.Base), ":")
+		if strings.HasPrefix(name, "kubernetes") && kubernetesVersion.MatchString(tag) {
+			tag, _, _ = strings.Cut(tag, "-")
+			return tag
+		}
+	}
+	return ""
+}
+
 // scanner is one run over one context.
 type scanner struct {
 	*collector
 	ctx              context.Context
 	fsys             fs.FS
 	env              map[string]string // of the Kubefile, for templates
+	uses             []helmUse
 	kubeVersion      string
 	kubeVersionGiven bool // by the caller: a chart that refuses it is an error
 }
