@@ -102,12 +102,7 @@ func (b *Builder) layout(dir string, root v1.Descriptor, platforms ...v1.Platfor
 		return err
 	}
 	for _, d := range blobs {
-		f, err := b.Store.OpenBlob(d)
-		if err != nil {
-			return err
-		}
-		err = os.Link(f.Name(), filepath.Join(dir, "blobs", "sha256", d.Encoded()))
-		_ = f.Close()
+		err := b.Store.LinkBlob(d, filepath.Join(dir, "blobs", "sha256", d.Encoded()))
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}

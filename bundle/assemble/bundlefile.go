@@ -163,10 +163,13 @@ func (b *Builder) addBlob(ctx context.Context, w *bundle.Writer, part store.Blob
 	} else {
 		err = w.AddBlob(ctx, part.Digest, size, !compressed(part), advancing{f, b.report()})
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		return b.Store.Release(part.Digest)
 	}
-	return b.Store.Release(part.Digest)
+	if removed, _ := b.Store.Heal(part.Digest); removed && ctx.Err() == nil {
+		return fmt.Errorf("%w (what the image store held under this digest was damaged, and is removed: build again)", err)
+	}
+	return err
 }
 
 // compressed tells by its media type that a blob gains nothing from being
