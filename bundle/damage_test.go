@@ -12,8 +12,15 @@ import (
 )
 
 func TestEveryFlippedByteIsNoticed(t *testing.T) {
-	file, _ := smallBundle(t, "\x7fELF is not needed here\n")
-	mustVerify(t, openBytes(t, file))
+	small, _ := smallBundle(t, "\x7fELF is not needed here\n")
+	rich, _ := richBundle(t)
+	for _, file := range [][]byte{small, rich} {
+		mustVerify(t, openBytes(t, file))
+		flipEveryByte(t, file)
+	}
+}
+
+func flipEveryByte(t *testing.T, file []byte) {
 	step := 1
 	if testing.Short() {
 		step = 7
@@ -45,8 +52,12 @@ func TestEveryFlippedByteIsNoticed(t *testing.T) {
 }
 
 func TestEveryTruncationIsTold(t *testing.T) {
-	for _, stub := range []string{"", "stub\n"} {
-		file, s := smallBundle(t, stub)
+	for _, make := range []func() ([]byte, Summary){
+		func() ([]byte, Summary) { return smallBundle(t, "") },
+		func() ([]byte, Summary) { return smallBundle(t, "stub\n") },
+		func() ([]byte, Summary) { return richBundle(t) },
+	} {
+		file, s := make()
 		for n := range file {
 			_, err := Open(bytes.NewReader(file[:n]), int64(n))
 			cut := new(TruncatedError)

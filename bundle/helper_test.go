@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"strconv"
@@ -135,6 +136,35 @@ func smallBundle(t testing.TB, stub string) ([]byte, Summary) {
 		o.Stub = strings.NewReader(stub)
 	}
 	return makeBundle(t, o, []testBlob{layer, text, {nil, false}, config, manifest}, []Image{image})
+}
+
+// richBundle has every part and field that a bundle can have, but no parts.
+func richBundle(t testing.TB) ([]byte, Summary) {
+	t.Helper()
+	signer := testSigner(t, 1)
+	layer, elsewhere := testBlob{noise(1, 700), false}, testBlob{noise(2, 900), false}
+	manifest, image := manifestBlob("registry.example/tool:v1", layer, elsewhere)
+	var buf bytes.Buffer
+	w, err := NewWriter(&buf, WriterOptions{
+		Stub: strings.NewReader("#!/bin/sh\n"), StubPlatform: "linux/amd64", Stubs: []Stub{{"linux/arm64", prose(3, 600)}},
+		ModTime: time.Unix(1700000000, 0), Concurrency: 1, TrustKeys: []string{signer.PublicKey() + " release"}, Sign: signer.Sign,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range []testBlob{layer, manifest} {
+		if err := w.AddBlob(context.Background(), b.digest(), int64(len(b.data)), b.compress, bytes.NewReader(b.data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Expect(elsewhere.digest(), 900), w.AddDocument("lock.json", []byte("{}\n")), w.AddImage(image)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes(), s
 }
 
 func mustVerify(t testing.TB, r *Reader) {

@@ -100,12 +100,10 @@ func readTail(r io.ReaderAt, size int64) (trailer, error) {
 	if err := readFull(r, tail[:], size-tailSize); err != nil {
 		return trailer{}, err
 	}
+	// A file cut within its head can end in the magic, too: not in a length.
 	n, ok := hasTail(tail[:])
-	if !ok {
+	if !ok || n < tailSize || n > maxTrailerSize || n > size {
 		return trailer{}, errNoTail
-	}
-	if n < tailSize || n > maxTrailerSize || n > size {
-		return trailer{}, corrupt(PartTrailer, size-tailSize, tailSize, "a trailer of %d bytes", n)
 	}
 	b := make([]byte, n)
 	if err := readFull(r, b, size-n); err != nil {

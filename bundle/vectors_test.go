@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/crypto/ssh"
 )
 
 var update = flag.Bool("update", false, "write testdata/vectors anew")
@@ -38,6 +39,11 @@ type observed struct {
 	IndexDigest   digest.Digest `json:"indexDigest,omitempty"`
 	Blobs         []vectorBlob  `json:"blobs,omitempty"`
 	Images        []Image       `json:"images,omitempty"`
+	Platforms     []string      `json:"platforms,omitempty"` // that there is a stub for
+	TrustKeys     []string      `json:"trustKeys,omitempty"`
+	Documents     []string      `json:"documents,omitempty"`
+	Expected      []Expected    `json:"expected,omitempty"`
+	SignedBy      string        `json:"signedBy,omitempty"` // fingerprint of the key
 	Damage        []vectorRange `json:"damage,omitempty"`
 }
 
@@ -77,6 +83,10 @@ func observe(t *testing.T, file []byte) observed {
 	}
 	_, platform := r.StubInfo()
 	o := observed{Open: "ok", PayloadOffset: r.PayloadOffset(), StubPlatform: platform, IndexDigest: r.IndexDigest(), Images: r.Images()}
+	o.Platforms, o.TrustKeys, o.Documents, o.Expected = r.Platforms(), r.TrustKeys(), r.Documents(), r.Expected()
+	if key, err := r.SignedBy(); err == nil {
+		o.SignedBy = ssh.FingerprintSHA256(key)
+	}
 	for _, b := range r.Blobs() {
 		o.Blobs = append(o.Blobs, b.vector())
 	}
@@ -114,6 +124,11 @@ func vectors(t *testing.T) []vector {
 	r := openBytes(t, full)
 	stored, packed := r.Blobs()[0], r.Blobs()[1]
 	empty, _ := makeBundle(t, WriterOptions{}, nil, nil)
+	rich, _ := richBundle(t)
+	signature, _ := openBytes(t, rich).SignatureRange()
+	unsigned := bytes.Clone(rich)
+	unsigned[signature.Offset+100] ^= 1
+	states, _ := makeBundle(t, WriterOptions{}, []testBlob{{make([]byte, unitSize+1), false}}, nil)
 	size := int64(len(full))
 	indexAt := s.PayloadOffset + r.trailer.indexStart
 
@@ -136,6 +151,10 @@ func vectors(t *testing.T) []vector {
 		{"whole", "a payload with stored and compressed entries and an empty blob, without a stub", plain, "ok", ""},
 		{"whole-stub", "the same behind a stub", full, "ok", ""},
 		{"whole-empty", "no blobs and no images", empty, "ok", ""},
+		{"whole-rich", "signed, with a second stub, a baked key, a document and an expected blob", rich, "ok", ""},
+		{"whole-states", "a stored blob of two units, 4 MiB and one byte of zeros", states, "ok", ""},
+		{"cut-signature", "ends within the signature", rich[:signature.Offset+50], "truncated", PartSignature},
+		{"flip-signature", "one bit of the signature is wrong", unsigned, "ok", ""},
 		{"cut-head", "ends within the head", cut(s.PayloadOffset + 60), "truncated", PartHead},
 		{"cut-header", "ends within the tar header of the first blob", cut(stored.Offset - 100), "truncated", headerOf("the entry behind oci-layout")},
 		{"cut-stored", "ends within a stored blob", cut(stored.Offset + 300), "truncated", storedPath},
