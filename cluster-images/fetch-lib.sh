@@ -91,7 +91,7 @@ download() {
 # pinned NAME VERSION: the cached, checked file.
 pinned() {
 	local line
-	line=$(awk -v n="$1" -v v="$2" -v a="$arch" '$1 == n && $2 == v && $3 == a { print $4, $5; exit }' "$checksums")
+	line=$(awk -v n="$1" -v v="$2" -v a="$arch" '$1 == n && $2 == v && ($3 == a || $3 == "any") { print $4, $5; exit }' "$checksums")
 	[[ -n $line ]] || die "no pinned checksum of $1 $2 for $arch in $checksums; add a line with the sum its project publishes"
 	[[ ${line%% *} =~ ^[0-9a-f]{64}$ ]] || die "the checksum of $1 $2 in $checksums is not a sha256"
 	printf 'fetch: %s %s %s\n' "$1" "$2" "$arch" >&2
