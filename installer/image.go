@@ -180,7 +180,7 @@ func ResolveImages(asked, have []string) ([]string, error) {
 				out = append(out, found[0])
 			}
 		case 0:
-			errs = append(errs, fmt.Errorf("spec.image asks for %s, which the bundle does not hold%s; it holds %s", a, DidYouMean(a, slices.Clone(have)), strings.Join(have, ", ")))
+			errs = append(errs, fmt.Errorf("spec.image asks for %s, which the bundle does not hold; it holds %s", a, strings.Join(have, ", ")))
 		default:
 			errs = append(errs, fmt.Errorf("spec.image asks for %s, which may be any of %s: write it in full", a, strings.Join(found, ", ")))
 		}

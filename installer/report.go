@@ -36,6 +36,9 @@ func NewReporter(out, logFile io.Writer, verbose bool) *Reporter {
 	}
 }
 
+// Silent is a reporter that tells nobody.
+func Silent() *Reporter { return NewReporter(io.Discard, io.Discard, false) }
+
 // Hide masks a secret from now on. Short values are ignored: masking "a" would ruin the log.
 func (r *Reporter) Hide(secret string) {
 	if len(secret) < 4 {

@@ -40,6 +40,7 @@ func run() int {
 		<-signals
 		os.Exit(exitFailed)
 	}()
+	environmentPassword() // nothing that is started here inherits it
 	err := newRoot().ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -90,7 +91,7 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	o.flags(root.Flags())
 	root.AddCommand(
-		newRunCommand(o), newResetCommand(o),
+		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o), newResetCommand(o),
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
 		newRegistryCommand(), newCareCommand(), newNodeCommand(), newVersionCommand(),
 	)

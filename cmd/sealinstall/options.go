@@ -46,10 +46,12 @@ type runOptions struct {
 	verbose        bool
 	yes            bool
 	copyMode       bool
+	config         configOptions
 }
 
 func (o *runOptions) flags(f *pflag.FlagSet) {
 	o.hostFlags(f)
+	o.config.flags(f)
 	f.StringArrayVarP(&o.env, "env", "e", nil, "KEY=VALUE for scripts and templates (repeatable)")
 	f.StringArrayVar(&o.command, "cmd", nil, "shell line to run instead of the CMD of the last image (repeatable)")
 	f.StringArrayVar(&o.configFiles, "config-file", nil, "file with Config, kubeadm, kubelet or kube-proxy documents (repeatable)")
@@ -122,7 +124,11 @@ func (o *runOptions) desired() (*installer.Cluster, error) {
 		}
 	}
 	if source != "" {
-		parsed, err := readClusterfile(source)
+		read := o.config.readFile
+		if source != o.clusterfile {
+			read = readRecorded
+		}
+		parsed, err := read(source)
 		if err != nil {
 			return nil, err
 		}
@@ -168,7 +174,7 @@ func (o *runOptions) lay(c *installer.Cluster, fromFile bool) error {
 		c.Configs, c.Kubeadm = nil, nil
 	}
 	for _, name := range o.configFiles {
-		extra, err := readClusterfile(name)
+		extra, err := o.config.readFile(name)
 		if err != nil {
 			return err
 		}
@@ -178,7 +184,7 @@ func (o *runOptions) lay(c *installer.Cluster, fromFile bool) error {
 		c.Configs = append(c.Configs, extra.Configs...)
 		c.Kubeadm = append(c.Kubeadm, extra.Kubeadm...)
 	}
-	return o.laySSH(&c.SSH)
+	return errors.Join(o.config.lay(c), o.laySSH(&c.SSH))
 }
 
 func (o *runOptions) addHosts(c *installer.Cluster) error {
@@ -241,20 +247,11 @@ func (o *runOptions) password() (string, error) {
 		}
 		return string(data), nil
 	}
-	return os.Getenv(passwordVariable), nil
+	return environmentPassword(), nil
 }
 
-func readClusterfile(name string) (*installer.Cluster, error) {
-	data, err := readBounded(name, 8<<20)
-	if err != nil {
-		return nil, err
-	}
-	c, err := installer.ParseClusterfile(name, data)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return c, nil
-}
+// readRecorded reads what an earlier run wrote; it is no template.
+func readRecorded(name string) (*installer.Cluster, error) { return new(configOptions).readFile(name) }
 
 func readBounded(name string, limit int64) ([]byte, error) {
 	f, err := os.Open(name)

@@ -25,6 +25,9 @@ func newRunCommand(o *runOptions) *cobra.Command {
 }
 
 func (o *runOptions) run(cmd *cobra.Command) error {
+	if o.config.dryRun {
+		return o.plan(cmd)
+	}
 	return o.pipeline(cmd, steps.Install(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
 		return r.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
 	})
@@ -70,7 +73,7 @@ func (o *runOptions) pipeline(cmd *cobra.Command, list []steps.Step, finish func
 	}
 	r := steps.New(steps.Options{
 		Cluster: cluster, Bundle: file.Reader, State: state, Report: rep, Jobs: o.jobs,
-		HostKey: policy, KnownHosts: known, Timeout: o.timeout, Copy: o.copyMode,
+		HostKey: policy, KnownHosts: known, Timeout: o.timeout, Copy: o.copyMode, CADir: o.config.caDir,
 	})
 	defer r.Close()
 	timings, err := installer.RunSteps(cmd.Context(), list, r, rep)

@@ -119,6 +119,6 @@ func (c *fieldCheck) unknown(key *yaml.Node, path, known []string) {
 	where := strings.Join(append([]string{c.kind}, path...), ".")
 	c.errs = append(c.errs, &ConfigError{
 		Source: fmt.Sprintf("%s:%d:%d", c.source, key.Line, key.Column),
-		Err:    fmt.Errorf("unknown field %q in %s%s: %w", key.Value, where, hint, ErrInvalid),
+		Err:    fmt.Errorf("unknown field %q in %s%s", key.Value, where, hint),
 	})
 }

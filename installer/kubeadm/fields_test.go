@@ -49,12 +49,12 @@ discovery: {timeout: 1m}
 		t.Fatal("nothing is found")
 	}
 	want := []string{
-		`site.yaml:5:3: unknown field "certSAN" in ClusterConfiguration.apiServer: certSANs?: invalid value`,
-		`site.yaml:8:5: unknown field "valeu" in ClusterConfiguration.apiServer.extraArgs: value?: invalid value`,
-		`site.yaml:10:14: unknown field "podSubnets" in ClusterConfiguration.networking: podSubnet?: invalid value`,
-		`site.yaml:14:28: unknown field "path" in ClusterConfiguration.controllerManager.extraVolumes: pathType?: invalid value`,
-		`site.yaml:18:1: unknown field "maxPod" in KubeletConfiguration: maxPods?: invalid value`,
-		`site.yaml:23:13: unknown field "timeout" in JoinConfiguration.discovery: invalid value`,
+		`site.yaml:5:3: unknown field "certSAN" in ClusterConfiguration.apiServer: certSANs?`,
+		`site.yaml:8:5: unknown field "valeu" in ClusterConfiguration.apiServer.extraArgs: value?`,
+		`site.yaml:10:14: unknown field "podSubnets" in ClusterConfiguration.networking: podSubnet?`,
+		`site.yaml:14:28: unknown field "path" in ClusterConfiguration.controllerManager.extraVolumes: pathType?`,
+		`site.yaml:18:1: unknown field "maxPod" in KubeletConfiguration: maxPods?`,
+		`site.yaml:23:13: unknown field "timeout" in JoinConfiguration.discovery`,
 	}
 	if d := cmp.Diff(want, strings.Split(err.Error(), "\n")); d != "" {
 		t.Error(d)

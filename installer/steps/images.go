@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
@@ -22,14 +25,12 @@ func (r *Run) loadImages() error {
 	if r.images != nil {
 		return nil
 	}
-	if err := r.missingImages(); err != nil {
+	wanted, err := r.wantedImages()
+	if err != nil {
 		return err
 	}
 	var all []*image
-	for _, b := range r.Bundle.Images() {
-		if b.Kind != bundle.KindCluster || !r.wants(b.Name) {
-			continue
-		}
+	for _, b := range wanted {
 		i, err := installer.LoadImage(r.Bundle, b.Name, b.Digest, r.archOf(b))
 		if err != nil {
 			return err
@@ -55,29 +56,42 @@ func (r *Run) loadImages() error {
 	return nil
 }
 
-func (r *Run) wants(name string) bool {
-	return len(r.Cluster.Images) == 0 || slices.Contains(r.Cluster.Images, name)
-}
-
-// missingImages names the cluster images asked for that the bundle lacks.
-func (r *Run) missingImages() error {
-	have := []string{}
+// wantedImages are the cluster images asked for, in the order in which they are
+// asked for; all of the bundle when nothing is said.
+func (r *Run) wantedImages() ([]bundle.Image, error) {
+	var have []string
+	byName := map[string]bundle.Image{}
 	for _, b := range r.Bundle.Images() {
 		if b.Kind == bundle.KindCluster {
 			have = append(have, b.Name)
+			byName[b.Name] = b
 		}
 	}
-	for _, name := range r.Cluster.Images {
-		if !slices.Contains(have, name) {
-			return fmt.Errorf("spec.image asks for %s, which the bundle does not hold; it holds %s", name, strings.Join(have, ", "))
+	names := have
+	if len(r.Cluster.Images) > 0 {
+		var err error
+		if names, err = installer.ResolveImages(r.Cluster.Images, have); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	var out []bundle.Image
+	for _, name := range names {
+		out = append(out, byName[name])
+	}
+	return out, nil
 }
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
-func dirName(image string) string { return notInNames.ReplaceAllString(image, "-") }
+// dirName is an image's name as part of a path. app:v1 and app-v1 are two
+// images, so a few digits of the name's digest tell them apart.
+func dirName(image string) string {
+	plain := notInNames.ReplaceAllString(image, "-")
+	if plain == image {
+		return image
+	}
+	return plain + "-" + digest.FromString(image).Encoded()[:8]
+}
 
 func (r *Run) archOf(b bundle.Image) string {
 	if len(b.Platforms) > 0 {
@@ -106,7 +120,11 @@ func (r *Run) readFiles(ctx context.Context) error {
 		if i.files != nil {
 			continue
 		}
-		files, err := i.Files(ctx, r.Bundle)
+		var configured []string
+		for _, c := range r.Cluster.Configs {
+			configured = append(configured, strings.TrimPrefix(path.Clean("/"+c.Path), "/"))
+		}
+		files, err := i.Files(ctx, r.Bundle, configured...)
 		if err != nil {
 			return err
 		}
@@ -302,7 +320,7 @@ func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
 
 // render makes each image's overlay for each host it goes to.
 func (r *Run) render(ctx context.Context) (installer.Result, error) {
-	if err := r.preparePKI(); err != nil {
+	if err := errors.Join(r.unusedConfigs(), r.preparePKI()); err != nil {
 		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
 	}
 	rendered := 0
@@ -327,6 +345,15 @@ func (r *Run) render(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
 	}
 	return installer.Result{Note: fmt.Sprintf("%d files", rendered)}, nil
+}
+
+// unusedConfigs refuses Config documents that would change nothing.
+func (r *Run) unusedConfigs() error {
+	files := map[string]map[string]installer.File{}
+	for _, i := range r.images {
+		files[i.Name] = i.files
+	}
+	return installer.UnusedConfigs(r.Cluster.Configs, files)
 }
 
 // imagesFor lists the images that go to a host: applications only to master0.

@@ -35,7 +35,7 @@ func TestImagesComeRootfsFirstThenPatchesThenApplications(t *testing.T) {
 		}
 		return out
 	}
-	all := []string{"root:1 in /rootfs", "patch:2 in /rootfs", "patch:1 in /rootfs", "app:b in /applications/app-b/workdir", "app:a in /applications/app-a/workdir"}
+	all := []string{"root:1 in /rootfs", "patch:2 in /rootfs", "patch:1 in /rootfs", "app:b in /applications/" + dirName("app:b") + "/workdir", "app:a in /applications/" + dirName("app:a") + "/workdir"}
 	if diff := cmp.Diff(all, names(r.imagesFor(r.Targets[0]))); diff != "" {
 		t.Errorf("on master0 (-want +got):\n%s", diff)
 	}
@@ -64,8 +64,15 @@ func TestABundleWithoutExactlyOneRootfsIsRefused(t *testing.T) {
 	if err := r.loadImages(); err != nil || len(r.images) != 1 || r.rootfs().Name != "root:2" {
 		t.Errorf("with spec.image root:2: %v, %d images", err, len(r.images))
 	}
-	if !r.wants("root:2") || r.wants("root:1") || r.wants("root") {
-		t.Error("wants goes by the exact name")
+	closeRun(t, r)
+	// Their order is that of spec.image, and the end of a name is enough.
+	r = newRun(t, makeBundle(t, []stepstest.Image{root("site/root:1"), clusterImage("site/a:1", "application", nil, "a"), clusterImage("site/b:1", "application", nil, "b")}), t.Output(), oneMaster)
+	r.Cluster.Images = []string{"b:1", "a:1", "site/root:1"}
+	if err := r.loadImages(); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.images[1].Name + " " + r.images[2].Name; got != "site/b:1 site/a:1" {
+		t.Errorf("applications in the order %s", got)
 	}
 }
 
@@ -229,13 +236,16 @@ func TestTheVirtualAddress(t *testing.T) {
 	}
 }
 
-func TestDirNamesAreOneElementOfAPath(t *testing.T) {
-	for name, want := range map[string]string{
-		"app:v1": "app-v1", "docker.io/library/nginx:1.27": "docker.io-library-nginx-1.27",
-		"localhost:5000/a/b@sha256:0f": "localhost-5000-a-b-sha256-0f", "a//../b": "a-..-b",
-	} {
-		if got := dirName(name); got != want {
-			t.Errorf("dirName(%q) = %q, want %q", name, got, want)
+func TestDirNamesAreOneElementOfAPathAndOneImageEach(t *testing.T) {
+	seen := map[string]string{}
+	for _, name := range []string{"app:v1", "app-v1", "app/v1", "docker.io/library/nginx:1.27", "localhost:5000/a/b@sha256:0f", "a//../b"} {
+		got := dirName(name)
+		if strings.ContainsAny(got, "/:@") || seen[got] != "" || dirName(name) != got {
+			t.Errorf("dirName(%q) = %q, as of %q", name, got, seen[got])
 		}
+		seen[got] = name
+	}
+	if got := dirName("app-v1"); got != "app-v1" {
+		t.Errorf("a name that is fine becomes %q", got)
 	}
 }

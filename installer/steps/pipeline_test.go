@@ -213,10 +213,10 @@ func TestImagesAndRegistryReachTheHostOnce(t *testing.T) {
 		t.Error("the first run changed nothing")
 	}
 	for name, want := range map[string]string{
-		r.rootfsDir() + "/bin/tool":                                       "a program\n",
-		r.rootfsDir() + "/etc/site.conf":                                  "domain=sealos.hub own=127.0.0.2\n",
-		r.rootfsDir() + "/scripts/check.sh":                               stepstest.Cluster()[0].Files["scripts/check.sh"],
-		r.dir("applications/localhost-app-v1/workdir/manifests/app.yaml"): "kind: List\n",
+		r.rootfsDir() + "/bin/tool":         "a program\n",
+		r.rootfsDir() + "/etc/site.conf":    "domain=sealos.hub own=127.0.0.2\n",
+		r.rootfsDir() + "/scripts/check.sh": stepstest.Cluster()[0].Files["scripts/check.sh"],
+		r.dir("applications", dirName("localhost/app:v1"), "workdir/manifests/app.yaml"): "kind: List\n",
 	} {
 		if data, err := os.ReadFile(name); err != nil || string(data) != want {
 			t.Errorf("%s holds %q, %v; want %q", name, data, err, want)

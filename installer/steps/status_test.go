@@ -155,7 +155,7 @@ func TestAnyOtherFailureHasNoCommandCondition(t *testing.T) {
 	if s.Phase != installer.PhaseSuccess || len(s.Conditions) != 1 || s.Conditions[0].Type != "ApplyClusterSuccess" || len(s.CommandConditions) != 0 {
 		t.Errorf("status of a success: %+v", s)
 	}
-	if len(s.Mounts) != 2 || s.Mounts[0].Type != "rootfs" || s.Mounts[1].Name != "localhost-app-v1" || s.Mounts[1].Env["GREETING"] != "hi" {
+	if len(s.Mounts) != 2 || s.Mounts[0].Type != "rootfs" || s.Mounts[1].Name != dirName("localhost/app:v1") || s.Mounts[1].Env["GREETING"] != "hi" {
 		t.Errorf("mounts: %+v", s.Mounts)
 	}
 	for _, m := range s.Mounts {

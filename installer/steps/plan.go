@@ -1,0 +1,213 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// Plan is what a run would do, as far as it is known without asking a host:
+// what is on the hosts already is not sent again, so that less may be done.
+type Plan struct {
+	Cluster    string        `json:"cluster"`
+	Kubernetes string        `json:"kubernetes"`
+	VIP        string        `json:"vip"`
+	Bundle     string        `json:"bundle"` // digest of its index
+	Images     []PlanImage   `json:"images"`
+	Containers int           `json:"containerImages"`
+	Hosts      []PlanHost    `json:"hosts"`
+	Bytes      int64         `json:"bytesToMove"` // to all hosts, at most
+	Kubeadm    []PlanKubeadm `json:"kubeadm"`
+	Warnings   []string      `json:"warnings,omitempty"`
+}
+
+// PlanImage is a cluster image, in the order of use.
+type PlanImage struct {
+	Name   string `json:"name"`
+	Type   string `json:"type"`
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"` // bytes of its layers as they travel
+	Dir    string `json:"dir"`
+}
+
+// PlanHost is a host and what goes there, in bytes.
+type PlanHost struct {
+	Address  string `json:"address"`
+	Role     string `json:"role"` // master or node
+	User     string `json:"user"`
+	Port     int    `json:"port"`
+	Registry bool   `json:"registry"` // it serves the images
+	Bytes    int64  `json:"bytesToMove"`
+	// Disk is needed by directory: whatever pods run there, and when all do.
+	DiskLeast map[string]int64  `json:"diskLeast"`
+	DiskMost  map[string]int64  `json:"diskMost"`
+	Env       map[string]string `json:"env,omitempty"` // its own
+}
+
+// PlanKubeadm are the documents for a host of one kind.
+type PlanKubeadm struct {
+	Kind      string `json:"kind"` // init, join-master or join-node
+	Host      string `json:"host"` // the first of its kind
+	Documents string `json:"documents"`
+}
+
+// Plan computes what a run would do. It contacts no host and writes nothing.
+// Templates are rendered and documents merged, so what would fail there fails here.
+func (r *Run) Plan(ctx context.Context) (Plan, error) {
+	if err := r.prepareDry(ctx); err != nil {
+		return Plan{}, err
+	}
+	s, err := r.measure(ctx)
+	if err != nil {
+		return Plan{}, err
+	}
+	p := Plan{Cluster: r.Cluster.Name, Kubernetes: r.rootfs().KubeVersion(), VIP: r.vip(), Bundle: r.Bundle.IndexDigest().String(), Warnings: r.Cluster.Warnings()}
+	for _, i := range r.Bundle.Images() {
+		if i.Kind == bundle.KindImage {
+			p.Containers++
+		}
+	}
+	for _, i := range r.images {
+		p.Images = append(p.Images, PlanImage{i.Name, i.Type, i.Digest.String(), layerBytes(i), i.dir})
+	}
+	for _, t := range r.Targets {
+		n := r.needOf(t, s)
+		h := PlanHost{
+			Address: t.IP.String(), Role: role(t), User: t.SSH.User, Port: t.SSH.Port, Registry: slices.Contains(r.registryHosts(), t),
+			Bytes: s.stub, DiskLeast: n.least, DiskMost: n.most, Env: publicEnv(t.Env),
+		}
+		for _, i := range r.imagesFor(t) {
+			h.Bytes += layerBytes(i)
+		}
+		if h.Registry {
+			h.Bytes += s.registry
+		}
+		p.Bytes += h.Bytes
+		p.Hosts = append(p.Hosts, h)
+	}
+	p.Kubeadm, err = r.planKubeadm()
+	return p, errors.Join(err, r.planOverlays())
+}
+
+// prepareDry reads the images and gives values to what only hosts can tell or
+// what only an installation makes.
+func (r *Run) prepareDry(ctx context.Context) error {
+	if err := r.loadImages(); err != nil {
+		return err
+	}
+	if err := r.readFiles(ctx); err != nil {
+		return err
+	}
+	env := installer.MergeEnv(r.rootfs().Env, r.Cluster.Env)
+	r.registry = registryAccess{
+		user: orDefault(env["registryUsername"], "admin"), password: "(made while installing)", port: orDefault(env["registryPort"], "5000"),
+		domain: orDefault(env["registryDomain"], "sealos.hub"), data: orDefault(env["registryData"], "/var/lib/registry"),
+	}
+	for _, t := range r.Targets {
+		t.Facts.Hostname = "hostname-of-" + t.IP.String()
+		t.Facts.Modules = map[string]bool{"ip_vs": true}
+		t.Facts.Nameservers = []node.Nameserver{{}}
+	}
+	return nil
+}
+
+func (r *Run) planKubeadm() ([]PlanKubeadm, error) {
+	var out []PlanKubeadm
+	for _, k := range []struct {
+		kind  kubeadm.Kind
+		hosts []*Target
+	}{{kubeadm.Init, r.masters()[:1]}, {kubeadm.JoinMaster, r.masters()[1:]}, {kubeadm.JoinNode, r.nodes()}} {
+		if len(k.hosts) == 0 {
+			continue
+		}
+		docs, err := kubeadm.Render(r.kubeadmInput(k.kind, k.hosts[0]))
+		if err != nil {
+			return nil, err
+		}
+		text, err := docs.YAML()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, PlanKubeadm{string(k.kind), k.hosts[0].IP.String(), string(text)})
+	}
+	return out, nil
+}
+
+// planOverlays renders what would be rendered, for the errors only.
+func (r *Run) planOverlays() error {
+	errs := []error{r.unusedConfigs()}
+	for _, t := range r.Targets {
+		for _, i := range r.imagesFor(t) {
+			if _, err := i.Overlay(i.files, r.Cluster.Configs, r.envOf(i, t)); err != nil {
+				errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Example is a complete Clusterfile of the cluster: what is asked for, and
+// everything that could be. It contacts no host and writes nothing.
+func (r *Run) Example(ctx context.Context) ([]byte, error) {
+	if err := r.prepareDry(ctx); err != nil {
+		return nil, err
+	}
+	docs, err := kubeadm.Shared(r.kubeadmInput(kubeadm.Init, r.master0()))
+	if err != nil {
+		return nil, err
+	}
+	c := *r.Cluster
+	c.Images, c.Kubeadm, c.Created = nil, [][]byte{docs}, r.Cluster.Created
+	env := map[string]string{}
+	for _, i := range r.images {
+		c.Images = append(c.Images, i.Name)
+		maps.Copy(env, i.Env)
+	}
+	text, err := c.Clusterfile(c.Created, installer.Status{})
+	if err != nil {
+		return nil, err
+	}
+	out := []byte("# What a run of sealinstall with the same flags would do; to be changed, and given to: sealinstall apply -f FILE\n" +
+		"# Passwords are not written here: give them with the environment variable, a file or the prompt.\n")
+	if env = publicEnv(env); len(env) > 0 {
+		out = append(out, "#\n# Settings of the images, which spec.env and the env of hosts change:\n"...)
+		for _, k := range slices.Sorted(maps.Keys(env)) {
+			out = fmt.Appendf(out, "#   - %s\n", oneLine(k+"="+env[k]))
+		}
+	}
+	return append(out, text...), nil
+}
+
+// oneLine keeps a comment one.
+func oneLine(s string) string {
+	out := []rune(s)
+	for i, c := range out {
+		if c < ' ' {
+			out[i] = ' '
+		}
+	}
+	return string(out)
+}
+
+func role(t *Target) string {
+	if t.Master {
+		return "master"
+	}
+	return "node"
+}
+
+// layerBytes is what the layers of an image take on the wire.
+func layerBytes(i *image) int64 {
+	var n int64
+	for _, l := range i.Layers {
+		n += l.Size
+	}
+	return n
+}
