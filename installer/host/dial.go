@@ -10,6 +10,9 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
+// tcpKeepalive keeps idle connections open in gateways that forget them.
+const tcpKeepalive = 30 * time.Second
+
 // connection is one TCP connection with a login on it.
 type connection struct {
 	client *ssh.Client
@@ -26,13 +29,9 @@ func connect(ctx context.Context, c SSHConfig) (*connection, error) {
 
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("no login within %v", c.Timeout))
 	defer cancel()
-	// A zero Dialer knows no proxies: only the address given is contacted.
-	conn, err := (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext(ctx, "tcp", c.hostPort())
+	conn, err := c.dial(ctx)
 	if err != nil {
-		return nil, &Error{
-			Host: c.Name, Kind: ErrUnreachable, Err: causeOf(ctx, err),
-			Remedy: fmt.Sprintf("is the host up, and does its sshd listen on port %d?", c.Port),
-		}
+		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()

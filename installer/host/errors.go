@@ -12,7 +12,7 @@ var (
 	ErrUnreachable = errors.New("host is unreachable")
 	ErrAuth        = errors.New("login refused")
 	ErrHostKey     = errors.New("host key not accepted")
-	ErrSudo        = errors.New("no passwordless sudo")
+	ErrSudo        = errors.New("no way to be root")
 )
 
 // Error is a failure to reach or use a host. It wraps one of the sentinels above and, where there is one, the cause.
@@ -33,6 +33,14 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, " (%s)", e.Remedy)
 	}
 	return b.String()
+}
+
+// cause is the error below, or the kind.
+func (e *Error) cause() error {
+	if e.Err == nil {
+		return e.Kind
+	}
+	return e.Err
 }
 
 // Unwrap gives the kind and the cause.

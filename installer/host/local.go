@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,10 +20,18 @@ import (
 // background may hold the pipes open for ever.
 const outputDelay = 10 * time.Second
 
-type localHost struct{ name string }
+type localHost struct {
+	name, password string
+
+	mu   sync.Mutex
+	root *rootAccess
+}
 
 // Local is this machine, without ssh. Commands run as the user of this process.
-func Local(name string) Host { return &localHost{name: name} }
+func Local(name string) Host { return LocalSudo(name, "") }
+
+// LocalSudo is [Local] with the password that sudo is told if it asks for one.
+func LocalSudo(name, password string) Host { return &localHost{name: name, password: password} }
 
 func (h *localHost) Name() string { return h.name }
 
@@ -38,11 +47,12 @@ func (h *localHost) Run(ctx context.Context, c Cmd) error {
 	}
 	argv, dir, env := c.Argv, c.Dir, c.Env
 	if c.Root && os.Geteuid() != 0 {
-		prefix, err := probeRoot(ctx, h, os.Getenv("USER"))
+		access, err := h.asRoot(ctx)
 		if err != nil {
 			return err
 		}
-		argv, dir, env = rootArgv(prefix, c), "", nil
+		argv, c.Stdin = access.command(c)
+		dir, env = "", nil
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = dir
@@ -63,6 +73,20 @@ func (h *localHost) Run(ctx context.Context, c Cmd) error {
 		return h.startError(c, err)
 	}
 	return h.wait(ctx, c, cmd, streams, stdin)
+}
+
+// asRoot finds out once how to be root.
+func (h *localHost) asRoot(ctx context.Context) (*rootAccess, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.root == nil {
+		access, err := probeRoot(ctx, h, os.Getenv("USER"), h.password)
+		if err != nil {
+			return nil, err
+		}
+		h.root = access
+	}
+	return h.root, nil
 }
 
 func (h *localHost) wait(ctx context.Context, c Cmd, cmd *exec.Cmd, st *streams, stdin io.WriteCloser) error {

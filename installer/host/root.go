@@ -5,39 +5,59 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 )
 
 // rootAccess is how a host's login becomes root.
-type rootAccess struct{ prefix []string }
-
-// rootProbe tells by exit statuses, not by sudo's words, which depend on language and version.
-const rootProbe = `if [ "$(id -u)" = 0 ]; then echo root
-elif ! command -v sudo >/dev/null 2>&1; then echo missing
-elif sudo -n true; then echo sudo
-else echo refused; fi`
-
-// asRoot gives the argument vector that runs a command as root, in its directory and environment.
-func asRoot(ctx context.Context, h *sshHost, c Cmd) ([]string, error) {
-	h.mu.Lock()
-	access := h.root
-	h.mu.Unlock()
-	if access == nil {
-		prefix, err := probeRoot(ctx, h, h.config.User)
-		if err != nil {
-			return nil, err
-		}
-		access = &rootAccess{prefix: prefix}
-		h.mu.Lock()
-		h.root = access
-		h.mu.Unlock()
-	}
-	return rootArgv(access.prefix, c), nil
+type rootAccess struct {
+	sudo     bool
+	tty      bool   // sudo runs only where there is a terminal (requiretty)
+	password string // sudo reads it from the input, before the command does; empty means it asks for none
 }
 
-// rootArgv sets directory and environment after sudo, which would drop the one and may not be allowed into the other.
-func rootArgv(prefix []string, c Cmd) []string {
-	argv := append([]string{}, prefix...)
+// rootProbe tells by exit statuses, not by sudo's words, which depend on language and version. A password stands on its
+// input, or an empty line. -k keeps sudo from remembering, and from having remembered: what works here works each time.
+const rootProbe = `IFS= read -r password
+tty() { SHELL=/bin/sh script -qec "$1 <&3 >&4 2>&5" /dev/null 3<&0 4>&1 5>&2 </dev/null >/dev/null 2>&1; }
+if [ "$(id -u)" = 0 ]; then echo root
+elif ! command -v sudo >/dev/null 2>&1; then echo missing
+elif sudo -n -k true </dev/null; then echo sudo
+elif command -v script >/dev/null 2>&1 && tty 'sudo -n -k true' </dev/null; then echo sudo-tty
+elif [ -z "$password" ]; then echo refused
+elif printf '%s\n' "$password" | sudo -S -k -p '' true; then echo password
+elif command -v script >/dev/null 2>&1 && printf '%s\n' "$password" | tty "sudo -S -k -p '' true"; then echo password-tty
+else echo wrong; fi`
+
+// withTerminal runs its first argument, shell text, where there is a terminal that nothing is read from or written to:
+// the streams stay apart.
+const withTerminal = `exec 3<&0 4>&1 5>&2; SHELL=/bin/sh exec script -qec "$0" /dev/null </dev/null >/dev/null 2>&1`
+
+// command gives the argument vector and the input that run a command as root, in its directory and environment.
+func (a *rootAccess) command(c Cmd) (argv []string, stdin io.Reader) {
+	argv = inPlace(c)
+	if !a.sudo {
+		return argv, c.Stdin
+	}
+	stdin = c.Stdin
+	prefix := []string{"sudo", "-n", "--"}
+	if a.password != "" {
+		prefix = []string{"sudo", "-S", "-k", "-p", "", "--"}
+		stdin = strings.NewReader(a.password + "\n")
+		if c.Stdin != nil {
+			stdin = io.MultiReader(stdin, c.Stdin)
+		}
+	}
+	argv = append(prefix, argv...)
+	if a.tty {
+		argv = []string{"/bin/sh", "-c", withTerminal, Quote(argv...) + " <&3 >&4 2>&5 3<&- 4>&- 5>&-"}
+	}
+	return argv, stdin
+}
+
+// inPlace sets directory and environment behind sudo, which would drop the one and may not be allowed into the other.
+func inPlace(c Cmd) []string {
+	var argv []string
 	if c.Dir != "" {
 		argv = append(argv, "/bin/sh", "-c", `cd -- "$0" && exec "$@"`, c.Dir)
 	}
@@ -53,9 +73,10 @@ type runner interface {
 	Run(ctx context.Context, c Cmd) error
 }
 
-func probeRoot(ctx context.Context, h runner, user string) ([]string, error) {
+// probeRoot finds out how to be root; the password is what sudo is told if it asks.
+func probeRoot(ctx context.Context, h runner, user, password string) (*rootAccess, error) {
 	var out, errs bytes.Buffer
-	err := h.Run(ctx, Cmd{Argv: []string{"/bin/sh", "-c", rootProbe}, Stdout: &out, Stderr: &errs})
+	err := h.Run(ctx, Cmd{Argv: []string{"/bin/sh", "-c", rootProbe}, Stdin: strings.NewReader(password + "\n"), Stdout: &out, Stderr: &errs})
 	if err != nil {
 		return nil, fmt.Errorf("find out how to be root: %w", err)
 	}
@@ -64,19 +85,38 @@ func probeRoot(ctx context.Context, h runner, user string) ([]string, error) {
 	if len(lines) > 0 {
 		answer = lines[len(lines)-1]
 	}
+	refused := &Error{
+		Host: h.Name(), Kind: ErrSudo, Err: errors.New(strings.TrimSpace(errs.String())),
+		Remedy: fmt.Sprintf("log in as root, or give the password that sudo asks for, or put into /etc/sudoers.d/%s: %s ALL=(ALL) NOPASSWD: ALL", user, user),
+	}
 	switch answer {
 	case "root":
-		return nil, nil
-	case "sudo":
-		return []string{"sudo", "-n", "--"}, nil
+		return &rootAccess{}, nil
+	case "sudo", "sudo-tty":
+		return &rootAccess{sudo: true, tty: answer == "sudo-tty"}, nil
+	case "password", "password-tty":
+		return &rootAccess{sudo: true, tty: answer == "password-tty", password: password}, nil
 	case "missing":
-		return nil, &Error{
-			Host: h.Name(), Kind: ErrSudo, Err: errors.New("sudo is not installed"),
-			Remedy: "log in as root, or install sudo and allow " + user + " to use it without a password",
-		}
+		refused.Err = errors.New("sudo is not installed")
+		refused.Remedy = "log in as root, or install sudo and allow " + user + " to use it"
 	}
-	return nil, &Error{
-		Host: h.Name(), Kind: ErrSudo, Err: errors.New(strings.TrimSpace(errs.String())),
-		Remedy: fmt.Sprintf("log in as root, or put into /etc/sudoers.d/%s: %s ALL=(ALL) NOPASSWD: ALL", user, user),
+	return nil, refused
+}
+
+// asRoot gives what runs a command as root over ssh. How is found out once.
+func (h *sshHost) asRoot(ctx context.Context) (*rootAccess, error) {
+	h.mu.Lock()
+	access := h.root
+	h.mu.Unlock()
+	if access != nil {
+		return access, nil
 	}
+	access, err := probeRoot(ctx, h, h.config.User, h.config.Password)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	h.root = access
+	h.mu.Unlock()
+	return access, nil
 }

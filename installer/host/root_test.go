@@ -31,7 +31,7 @@ func login(t *testing.T, uid, sudo string) (*hosttest.Server, host.Host) {
 }
 
 // passing does what sudo does when it needs no password.
-const passing = `[ "$1" = -n ] || exit 1; shift; [ "$1" = -- ] && shift; SUDO=yes; export SUDO; exec "$@"`
+const passing = `[ "$1" = -n ] || exit 1; shift; [ "$1" = -k ] && shift; [ "$1" = -- ] && shift; SUDO=yes; export SUDO; exec "$@"`
 
 func TestRootCommandsGoThroughSudo(t *testing.T) {
 	s, h := login(t, "1000", passing)

@@ -27,11 +27,15 @@ type sshHost struct {
 // was lost is made again for the next command. The error is an [*Error]: ErrUnreachable,
 // ErrAuth or ErrHostKey.
 func DialSSH(ctx context.Context, c SSHConfig) (Host, error) {
-	h := &sshHost{config: c.withDefaults(), slots: make(chan struct{}, maxSessions), dial: make(chan struct{}, 1)}
+	h := newSSHHost(c)
 	if _, err := h.connection(ctx); err != nil {
 		return nil, err
 	}
 	return h, nil
+}
+
+func newSSHHost(c SSHConfig) *sshHost {
+	return &sshHost{config: c.withDefaults(), slots: make(chan struct{}, maxSessions), dial: make(chan struct{}, 1)}
 }
 
 func (h *sshHost) Name() string { return h.config.Name }

@@ -53,7 +53,7 @@ type SSHConfig struct {
 	Address  string // IP address, or a name this machine resolves
 	Port     int    // 0 means 22
 	User     string // empty means root
-	Password string // answers the password and the keyboard-interactive method
+	Password string // answers the password and the keyboard-interactive method, and sudo where it asks
 	// KeyFiles are private keys, tried in order and before the password. Those that do not exist
 	// are passed over, so that a list of customary names can be given.
 	KeyFiles      []string
@@ -61,6 +61,7 @@ type SSHConfig struct {
 	AgentSocket   string // an ssh agent's socket; its keys are tried after KeyFiles; empty means none
 	KnownHosts    string // file; not read when HostKey is Off; made by AcceptNew
 	HostKey       HostKeyPolicy
+	Via           *Jump         // the host to go through; nil means directly
 	Timeout       time.Duration // for connecting and logging in, together; 0 means 15 s
 	Keepalive     time.Duration // how often a silent connection is probed; 0 means 15 s
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,10 +22,11 @@ func (h *sshHost) Run(ctx context.Context, c Cmd) error {
 	}
 	argv := c.Argv
 	if c.Root {
-		var err error
-		if argv, err = asRoot(ctx, h, c); err != nil {
+		access, err := h.asRoot(ctx)
+		if err != nil {
 			return err
 		}
+		argv, c.Stdin = access.command(c)
 		c.Dir, c.Env = "", nil
 	}
 	s, conn, release, err := h.session(ctx)
@@ -87,9 +88,10 @@ func (h *sshHost) end(ctx context.Context, c Cmd, conn *connection, st *streams,
 		return
 	}
 	argv := []string{"/bin/sh", "-c", killScript, strconv.Itoa(group)}
+	var stdin io.Reader
 	if c.Root {
 		h.mu.Lock()
-		argv = append(slices.Clone(h.root.prefix), argv...)
+		argv, stdin = h.root.command(Cmd{Argv: argv})
 		h.mu.Unlock()
 	}
 	// Not through h.session: all its slots may be taken by commands that end like this one.
@@ -98,6 +100,7 @@ func (h *sshHost) end(ctx context.Context, c Cmd, conn *connection, st *streams,
 		return
 	}
 	defer s.Close()
+	s.Stdin = stdin
 	killed := make(chan error, 1)
 	go func() { killed <- s.Run(commandLine(Cmd{}, argv)) }()
 	select {

@@ -3,7 +3,9 @@ package hosttest
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"io"
 	"net"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -149,6 +151,10 @@ func (s *Server) serve(conn net.Conn) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	for c := range channels {
+		if c.ChannelType() == "direct-tcpip" {
+			all.Go(func() { forward(c) })
+			continue
+		}
 		if c.ChannelType() != "session" || !s.begin() {
 			c.Reject(ssh.ConnectionFailed, "open failed")
 			continue
@@ -160,6 +166,36 @@ func (s *Server) serve(conn net.Conn) {
 		}
 		all.Go(func() { s.session(channel, requests) })
 	}
+}
+
+// forward connects a channel with the address it asks for, as a jump host does.
+func forward(c ssh.NewChannel) {
+	var to struct {
+		Host     string
+		Port     uint32
+		FromHost string
+		FromPort uint32
+	}
+	if err := ssh.Unmarshal(c.ExtraData(), &to); err != nil {
+		c.Reject(ssh.ConnectionFailed, err.Error())
+		return
+	}
+	conn, err := net.Dial("tcp", net.JoinHostPort(to.Host, strconv.Itoa(int(to.Port))))
+	if err != nil {
+		c.Reject(ssh.ConnectionFailed, err.Error())
+		return
+	}
+	defer conn.Close()
+	channel, requests, err := c.Accept()
+	if err != nil {
+		return
+	}
+	go ssh.DiscardRequests(requests)
+	go func() {
+		io.Copy(channel, conn)
+		channel.Close()
+	}()
+	io.Copy(conn, channel)
 }
 
 // begin counts a session, unless there are too many.

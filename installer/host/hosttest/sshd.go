@@ -23,7 +23,7 @@ import (
 type SSHD struct {
 	Address string
 	Port    int
-	KeyFile string        // a private key that root may log in with
+	KeyFile string        // a private key that every user may log in with
 	HostKey ssh.PublicKey // ed25519
 	cmd     *exec.Cmd
 }
@@ -44,6 +44,10 @@ func StartSSHD(t testing.TB, address string, extra ...string) *SSHD {
 		t.Skipf("sshd needs /run/sshd: %v", err)
 	}
 	dir := t.TempDir()
+	// sshd reads the list of keys as the user who logs in.
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	hostKey := writeKey(t, filepath.Join(dir, "host"))
 	userKey := writeKey(t, filepath.Join(dir, "user"))
 	authorized := filepath.Join(dir, "authorized")

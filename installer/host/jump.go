@@ -1,0 +1,119 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+)
+
+// Jump is a host through which others are reached. One connection carries those to all of them; it is made when the
+// first is wanted, and again when it was lost.
+type Jump struct{ h *sshHost }
+
+// NewJump makes a jump host. Nothing is dialled yet.
+func NewJump(c SSHConfig) *Jump { return &Jump{newSSHHost(c)} }
+
+// Close ends the connection, and with it all that go through it.
+func (j *Jump) Close() error { return j.h.Close() }
+
+func (j *Jump) dial(ctx context.Context, address string) (net.Conn, error) {
+	for again := true; ; again = false {
+		conn, err := j.h.connection(ctx)
+		if err != nil {
+			return nil, err
+		}
+		through, err := conn.client.DialContext(ctx, "tcp", address)
+		if err == nil {
+			return through, nil
+		}
+		select {
+		case <-conn.lost:
+			if again && ctx.Err() == nil {
+				continue
+			}
+		default:
+		}
+		return nil, fmt.Errorf("through %s: %w", j.h.Name(), err)
+	}
+}
+
+// dial opens the connection that the login happens on.
+func (c SSHConfig) dial(ctx context.Context) (net.Conn, error) {
+	if c.Via != nil {
+		conn, err := c.Via.dial(ctx, c.hostPort())
+		var jump *Error
+		if errors.As(err, &jump) {
+			// The host itself was not reached; what is wrong is with the one before it.
+			return nil, &Error{Host: c.Name, Kind: jump.Kind, Err: fmt.Errorf("jump host %s: %w", jump.Host, jump.cause()), Remedy: jump.Remedy}
+		}
+		if err == nil {
+			return conn, nil
+		}
+		return nil, &Error{
+			Host: c.Name, Kind: ErrUnreachable, Err: causeOf(ctx, err),
+			Remedy: fmt.Sprintf("is the host up, does its sshd listen on port %d, and may the jump host forward connections (AllowTcpForwarding)?", c.Port),
+		}
+	}
+	// A zero Dialer knows no proxies: only the address given is contacted.
+	conn, err := (&net.Dialer{KeepAlive: tcpKeepalive}).DialContext(ctx, "tcp", c.hostPort())
+	if err != nil {
+		// Without the address, so that the same failure of many hosts reads the same.
+		var op *net.OpError
+		if errors.As(err, &op) && op.Err != nil {
+			err = fmt.Errorf("port %d: %w", c.Port, op.Err)
+		}
+		return nil, &Error{
+			Host: c.Name, Kind: ErrUnreachable, Err: causeOf(ctx, err),
+			Remedy: fmt.Sprintf("is the host up, and does its sshd listen on port %d?", c.Port),
+		}
+	}
+	return conn, nil
+}
+
+// Hop is one jump host as an operator writes it: empty fields take what the host behind it has.
+type Hop struct {
+	User, Host string
+	Port       int
+}
+
+// ParseJump reads [USER@]HOST[:PORT], several with commas in the order in which they are passed. "none" and nothing mean no jump.
+func ParseJump(text string) ([]Hop, error) {
+	if text == "" || text == "none" {
+		return nil, nil
+	}
+	var hops []Hop
+	for item := range strings.SplitSeq(text, ",") {
+		hop, err := parseHop(strings.TrimPrefix(strings.TrimSpace(item), "ssh://"))
+		if err != nil {
+			return nil, fmt.Errorf("jump host %q: %w", item, err)
+		}
+		hops = append(hops, hop)
+	}
+	return hops, nil
+}
+
+func parseHop(text string) (Hop, error) {
+	var hop Hop
+	if at := strings.LastIndexByte(text, '@'); at >= 0 {
+		hop.User, text = text[:at], text[at+1:]
+		if hop.User == "" {
+			return Hop{}, errWantHop
+		}
+	}
+	hop.Host = text
+	if host, port, err := net.SplitHostPort(text); err == nil {
+		hop.Host = host
+		if hop.Port, err = parsePort(port); err != nil {
+			return Hop{}, err
+		}
+	}
+	hop.Host = strings.TrimSuffix(strings.TrimPrefix(hop.Host, "["), "]")
+	if hop.Host == "" || strings.ContainsAny(hop.Host, "@/ \t") || strings.HasPrefix(hop.Host, "-") || strings.Count(hop.Host, ":") == 1 {
+		return Hop{}, errWantHop
+	}
+	return hop, nil
+}
+
+var errWantHop = errors.New("expected [USER@]HOST[:PORT]")
