@@ -120,13 +120,27 @@ type chartValues struct {
 // it or to no chart in particular.
 func (s *scanner) valuesBeside(c chartFile, chartName string, siblings []string) chartValues {
 	var out chartValues
-	dir := path.Dir(c.path)
 	if c.path == "." {
 		return out
 	}
+	dirs := []string{path.Dir(c.path)}
+	for _, dir := range []string{".", "values"} {
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	for i, dir := range dirs {
+		s.valuesIn(dir, c, chartName, siblings, i > 0, &out)
+	}
+	return out
+}
+
+// valuesIn adds a directory's values files; named takes only those that are
+// named after the chart.
+func (s *scanner) valuesIn(dir string, c chartFile, chartName string, siblings []string, named bool, out *chartValues) {
 	entries, err := fs.ReadDir(s.fsys, dir)
 	if err != nil {
-		return out
+		return
 	}
 	for _, e := range entries {
 		name := strings.TrimSuffix(e.Name(), ".tmpl")
@@ -134,7 +148,7 @@ func (s *scanner) valuesBeside(c chartFile, chartName string, siblings []string)
 		if (ext != ".yaml" && ext != ".yml") || !strings.Contains(strings.ToLower(name), "values") || strings.HasPrefix(name, ".") {
 			continue
 		}
-		if owner := longestOwner(name, siblings, chartName); owner != "" && owner != c.name() && owner != chartName {
+		if owner := longestOwner(name, siblings, chartName); owner != c.name() && owner != chartName && (owner != "" || named) {
 			continue
 		}
 		p := path.Join(dir, e.Name())
@@ -153,7 +167,6 @@ func (s *scanner) valuesBeside(c chartFile, chartName string, siblings []string)
 		}
 		out.extras = append(out.extras, v)
 	}
-	return out
 }
 
 // longestOwner gives the chart that a values file is named after.

@@ -24,6 +24,7 @@ type chartRun struct {
 	caps      *common.Capabilities
 	scanned   map[string]bool // streams looked through already
 	off       [][]string      // what the values beside the chart switch off
+	rendered  map[string]bool // templates that rendered, by the engine's name
 }
 
 // inspect checks what Helm checks before it renders; false if there is
@@ -159,6 +160,7 @@ func (r *chartRun) look(ch *chart.Chart, templates map[string]*common.File, out 
 	}
 	slices.Sort(names)
 	for _, name := range names {
+		r.rendered[name] = true
 		if strings.HasSuffix(name, ".txt") || strings.TrimSpace(out[name]) == "" {
 			continue // NOTES.txt is prose
 		}

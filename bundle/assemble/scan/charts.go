@@ -46,7 +46,7 @@ func (s *scanner) charts(src sources) error {
 			return err
 		}
 	}
-	if err := s.rootCharts(add); err != nil {
+	if err := s.otherCharts(".", 0, add); err != nil {
 		return err
 	}
 	names := map[string][]string{} // directory -> names of its charts
@@ -98,25 +98,38 @@ func (s *scanner) findCharts(p string, depth int, packed bool, add func(chartFil
 	return nil
 }
 
-// rootCharts takes charts at the context's root. Other archives lie there
-// too: only those that begin as a packed chart does are taken.
-func (s *scanner) rootCharts(add func(chartFile)) error {
-	entries, err := fs.ReadDir(s.fsys, ".")
-	if err != nil {
+// otherCharts takes the charts that lie elsewhere in the context. Archives of
+// other things lie there too: only those that begin as a packed chart does are
+// taken.
+func (s *scanner) otherCharts(dir string, depth int, add func(chartFile)) error {
+	if err := s.ctx.Err(); err != nil {
 		return err
 	}
-	if s.isChart(".") {
-		add(chartFile{path: "."})
+	if s.isChart(dir) {
+		add(chartFile{path: dir})
+		if dir != "." {
+			return nil
+		}
+	}
+	entries, err := fs.ReadDir(s.fsys, dir)
+	if err != nil {
+		if dir == "." {
+			return err
+		}
+		return nil
 	}
 	for _, e := range entries {
-		switch name := e.Name(); {
-		case strings.HasPrefix(name, "."), name == "registry":
+		name := path.Join(dir, e.Name())
+		switch {
+		case strings.HasPrefix(e.Name(), "."), name == "registry", name == "charts", dir == "." && s.isChart(".") && e.Name() == "templates":
 		case isPacked(name):
 			if s.beginsAsChart(name) {
 				add(chartFile{path: name, packed: true})
 			}
-		case s.isChart(name):
-			add(chartFile{path: name})
+		case e.IsDir() && depth < maxChartNesting:
+			if err := s.otherCharts(name, depth+1, add); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -164,7 +177,7 @@ func (s *scanner) chart(c chartFile, siblings []string, only bool) {
 		s.fail(c.path, 0, "chart not read: "+err.Error())
 		return
 	}
-	r := &chartRun{scanner: s, file: c, files: files, scanned: map[string]bool{}}
+	r := &chartRun{scanner: s, file: c, files: files, scanned: map[string]bool{}, rendered: map[string]bool{}}
 	if !r.inspect() {
 		return
 	}

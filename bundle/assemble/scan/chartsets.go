@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"helm.sh/helm/v4/pkg/strvals"
 )
@@ -17,10 +18,12 @@ import (
 type valueSet struct {
 	files []valuesFile
 	sets  []helmSet
+	later []string // keys that get a value at run time
 }
 
 func (v valueSet) with(more ...valuesFile) valueSet {
-	return valueSet{files: slices.Concat(v.files, more), sets: v.sets}
+	v.files = slices.Concat(v.files, more)
+	return v
 }
 
 // renderAll renders with the chart's defaults and NAME.values.yaml, as each
@@ -34,7 +37,7 @@ func (r *chartRun) renderAll(beside chartValues, inside []valuesFile, uses []hel
 	}
 	var sets []valueSet
 	for _, use := range uses {
-		set := valueSet{files: base.files, sets: use.sets}
+		set := valueSet{files: base.files, sets: use.sets, later: use.later}
 		for _, given := range use.files {
 			if f, ok := r.valuesFileOf(use, given); ok {
 				set.files = slices.DeleteFunc(slices.Clone(set.files), func(v valuesFile) bool { return v.path == f.path })
@@ -88,6 +91,7 @@ func (r *chartRun) renderAll(beside chartValues, inside []valuesFile, uses []hel
 		}
 	}
 	r.widen(sets[len(sets)-1])
+	r.unrendered(sets[len(sets)-1])
 	r.valuesOfParts(sets[len(sets)-1])
 }
 
@@ -105,6 +109,19 @@ func (r *chartRun) valuesOf(set valueSet) (values map[string]any, problems []pro
 	for _, o := range set.sets {
 		if err := o.into(values); err != nil {
 			problems = append(problems, problem{file: r.file.path, message: "Helm option " + o.flag + " " + o.text + ": " + err.Error()})
+		}
+	}
+	for _, key := range set.later {
+		// A stand-in where there is no default: what requires a value is to go
+		// on, and an image that depends on it is told.
+		at := strings.Split(key, ".")
+		if given := (common.Values{}); !strings.ContainsAny(key, `[\\`+unresolved) {
+			if ch, err := loader.LoadFiles(r.files); err == nil {
+				given = ch.Values
+			}
+			if v, err := given.PathValue(key); err != nil || v == nil || v == "" {
+				setPath(values, at, unresolved)
+			}
 		}
 	}
 	return values, problems

@@ -136,8 +136,6 @@ func (r *chartRun) valuesOfParts(set valueSet) {
 	known := r.knownImages()
 	r.annotated(ch, r.file.path, known)
 	var findings []finding
-	user, _ := r.valuesOf(set)
-	r.off = switchedOff(user, nil)
 	r.valuesOfChart(ch, tree, over, r.file.path, nil, func(f finding) { findings = append(findings, f) })
 	for _, f := range findings {
 		file, line := tree.place(f.line)
@@ -159,19 +157,7 @@ func (r *chartRun) valuesOfChart(ch *chart.Chart, tree *valueTree, over *yaml.No
 	}
 	parts := map[string]bool{}
 	for _, sub := range ch.Dependencies() {
-		names := []string{}
-		for _, dep := range ch.Metadata.Dependencies {
-			if dep != nil && dep.Name == sub.Name() {
-				names = append(names, dep.Name)
-				if dep.Alias != "" {
-					names[len(names)-1] = dep.Alias
-				}
-			}
-		}
-		if len(names) == 0 {
-			names = append(names, sub.Name())
-		}
-		for _, name := range names {
+		for _, name := range namesOf(ch, sub) {
 			parts[name] = true
 			if slices.ContainsFunc(r.off, func(off []string) bool { return slices.Equal(off, append(slices.Clone(at), name)) }) {
 				continue

@@ -13,6 +13,7 @@ type finding struct {
 	line      int
 	certainty Certainty
 	reason    string
+	test      bool // of a pod that "helm test" runs
 	guessed   bool // the tag is not written where the rest is
 }
 
@@ -36,15 +37,16 @@ func newCollector(ignore *ignoreList) *collector {
 // the rules that find them say themselves when that is worth a warning.
 func (c *collector) add(file string, f finding) {
 	ref, err := Normalize(f.text)
-	if err != nil || c.ignore.match(ref, f.text) {
+	if err != nil || c.ignore.match(ref, f.text) || f.test && c.ignore.tests {
 		return
 	}
 	place := Place{File: file, Line: f.line}
 	old, ok := c.found[ref]
 	if !ok {
-		c.found[ref] = &Found{Ref: ref, Original: f.text, Certainty: f.certainty, Place: place, Reason: f.reason}
+		c.found[ref] = &Found{Ref: ref, Original: f.text, Certainty: f.certainty, Test: f.test, Place: place, Reason: f.reason}
 		return
 	}
+	old.Test = old.Test && f.test
 	if old.Place == place || slices.Contains(old.Also, place) {
 		if old.Place == place && f.certainty == Certain {
 			old.Certainty, old.Reason = Certain, f.reason

@@ -18,6 +18,7 @@ type helmUse struct {
 	chart string   // as given, relative to the context
 	files []string // of -f, as given
 	sets  []helmSet
+	later []string // keys of options that are known at run time only
 }
 
 // helmSet is one --set, --set-string, --set-json or --set-literal.
@@ -120,6 +121,9 @@ func (s *scanner) helmCommand(words []string, at Place) {
 		return
 	}
 	use.chart = operands[len(operands)-1]
+	if len(use.later) > 0 {
+		s.warn(use.File, use.Line, "Helm options known at run time only, charts are rendered without them: "+shown(strings.Join(use.later, ", ")))
+	}
 	s.uses = append(s.uses, use)
 }
 
@@ -138,9 +142,9 @@ func (s *scanner) helmOption(use *helmUse, flag, value string) {
 		if strings.Contains(value, unresolved) && flag != "--set-json" && flag != "--set-literal" {
 			var known []string
 			for _, part := range splitSets(value) {
-				if strings.Contains(part, unresolved) {
-					s.warn(use.File, use.Line, "the Helm option "+flag+" "+shown(part)+" is known at run time only: charts are rendered without it")
-				} else {
+				if key, _, ok := strings.Cut(part, "="); ok && strings.Contains(part, unresolved) {
+					use.later = append(use.later, key)
+				} else if !strings.Contains(part, unresolved) {
 					known = append(known, part)
 				}
 			}

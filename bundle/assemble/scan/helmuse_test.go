@@ -73,10 +73,11 @@ side: quay.io/site/s:1
 FROM scratch
 CMD ["helm install app charts/app --set side=$(SIDE),image.tag=v3 -f $(POLICY).yaml -f gone.yaml --set-file list=x"]
 `, images: []string{"certain quay.io/o/app:v3" + at + "5", "suspected quay.io/o/agent:1" + at + "7"}, problems: []string{
-			"Kubefile:2 the Helm option --set side=$… is known at run time only",
 			"Kubefile:2 the values file $….yaml is known at run time only",
 			"Kubefile:2 the Helm option --set-file list=x is not followed",
+			"Kubefile:2 Helm options known at run time only, charts are rendered without them: side",
 			"Kubefile:2 the values file gone.yaml is not in the context",
+			"charts/app/templates/p.yaml:13 the image \"…\" depends on a value",
 		}},
 		"two releases": {text: `
 -- Kubefile --

@@ -19,8 +19,15 @@ type ignorePattern struct {
 	hit  bool
 }
 
+// helmTests is the line of .sealignore that leaves out the images which only
+// "helm test" runs.
+const helmTests = "@helm-tests"
+
 // ignoreList is a read .sealignore.
-type ignoreList struct{ patterns []*ignorePattern }
+type ignoreList struct {
+	patterns []*ignorePattern
+	tests    bool // leave out what is of Helm tests only
+}
 
 // readIgnore reads the context's list; a missing one is empty.
 func readIgnore(fsys fs.FS) *ignoreList {
@@ -38,6 +45,10 @@ func parseIgnore(r io.Reader) *ignoreList {
 	for n := 1; lines.Scan(); n++ {
 		text := listEntry(lines.Text(), n == 1)
 		if text == "" {
+			continue
+		}
+		if text == helmTests {
+			list.tests = true
 			continue
 		}
 		list.patterns = append(list.patterns, &ignorePattern{text: text, line: n, re: ignoreRegexp(text)})

@@ -32,7 +32,7 @@ func (w *walker) lines(content string) {
 			continue
 		}
 		key, value := m[1], strings.TrimSuffix(strings.TrimSpace(m[2]), ",")
-		value = trimRef(value)
+		value = w.expanded(trimRef(value))
 		switch {
 		case value == "" || strings.ContainsAny(value, " \t"):
 		case strings.Contains(value, unresolved):

@@ -33,6 +33,11 @@ func (s *scanner) list(file string, text []byte) {
 		if resolved := neutralize(entry, s.env); resolved != entry {
 			entry = strings.TrimSpace(resolved)
 		}
+		if name, ok := strings.CutSuffix(entry, ":"); ok {
+			s.warn(file, n+1, "the tag of "+name+" is empty: latest is taken if there is one")
+			s.add(file, finding{text: name, line: n + 1, certainty: Suspected, reason: "image list, without a tag"})
+			continue
+		}
 		if _, err := Normalize(entry); err != nil {
 			s.fail(file, n+1, err.Error())
 			continue

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -17,8 +20,17 @@ func (s *scanner) manifests(src sources) error {
 			if s.inChart(dir, file) || !mayBeManifest(file) {
 				return nil
 			}
-			if content, ok := s.read(file); ok && isManifest(file, content) {
+			content, ok := s.read(file)
+			if !ok || !isText(content) {
+				return nil
+			}
+			switch kind := path.Ext(strings.ToLower(file)); {
+			case kind == ".sh" || bytes.HasPrefix(content, []byte("#!")):
+				s.script(file, string(content))
+			case isManifest(file, content):
 				s.manifest(file, string(content), rendered{})
+			default:
+				s.configuration(file, string(content))
 			}
 			return nil
 		})
@@ -32,22 +44,85 @@ func (s *scanner) manifests(src sources) error {
 // mayBeManifest leaves out by name what surely holds no objects.
 func mayBeManifest(file string) bool {
 	switch strings.ToLower(path.Ext(file)) {
-	case ".md", ".txt", ".sh", ".py", ".go", ".tgz", ".gz", ".tar", ".zst", ".xz", ".zip", ".png", ".svg", ".jpg", ".crt", ".key", ".pem":
+	case ".md", ".txt", ".rst", ".py", ".go", ".tgz", ".gz", ".tar", ".zst", ".xz", ".zip", ".png", ".svg", ".jpg", ".crt", ".key", ".pem":
 		return false
 	}
 	return true
 }
 
+func isText(content []byte) bool {
+	return utf8.Valid(content) && bytes.IndexByte(content, 0) < 0
+}
+
 // isManifest tells by name or by content.
 func isManifest(file string, content []byte) bool {
-	if !utf8.Valid(content) || bytes.IndexByte(content, 0) >= 0 {
-		return false
-	}
 	switch strings.ToLower(path.Ext(file)) {
 	case ".yaml", ".yml", ".json", ".tmpl", ".tpl", ".gotmpl", ".j2":
 		return true
 	}
 	return bytes.Contains(content, []byte("apiVersion"))
+}
+
+// configuration looks through a file that is no manifest: what reads like an
+// image in it is suspected.
+func (s *scanner) configuration(file, content string) {
+	w := walker{
+		emit: func(f finding) { s.add(file, f) }, warn: func(int, string) {}, lineOf: func(line int) int { return line },
+		env: s.env, demote: "of a configuration file", texts: 1,
+	}
+	w.text(content)
+}
+
+// script takes the manifests that a script has in here-documents, and the
+// images that it has kubectl run. Its other commands run on the host.
+func (s *scanner) script(file, content string) {
+	env := maps.Clone(s.env)
+	var document []string
+	end, first := "", 0
+	for n, line := range strings.Split(content, "\n") {
+		if end != "" {
+			if strings.TrimSpace(line) != end {
+				document = append(document, line)
+				continue
+			}
+			if text := strings.Join(document, "\n"); strings.Contains(text, "apiVersion") {
+				s.manifest(file, text, rendered{lineOf: func(line int) int { return first + line }, env: env})
+			}
+			end, document = "", nil
+			continue
+		}
+		if m := hereDocument.FindStringSubmatch(line); m != nil && !strings.HasPrefix(strings.TrimSpace(line), "#") {
+			end, first = m[1], n+1
+		}
+	}
+	env = maps.Clone(s.env)
+	for _, l := range shellLines(content) {
+		if assign(l.text, env) || !strings.Contains(l.text, "kubectl") {
+			continue
+		}
+		for _, words := range shellCommands(l.text, env) {
+			s.kubectl(words, Place{File: file, Line: l.line})
+		}
+	}
+}
+
+// hereDocument finds what ends a here-document. Read-only after start.
+var hereDocument = regexp.MustCompile(`<<-?\s*["'\\]?([A-Za-z_][A-Za-z0-9_]*)`)
+
+// kubectl takes --image of kubectl run, create and debug.
+func (s *scanner) kubectl(words []string, at Place) {
+	if len(words) < 2 || path.Base(words[0]) != "kubectl" || !slices.ContainsFunc(words, func(w string) bool { return w == "run" || w == "create" || w == "debug" }) {
+		return
+	}
+	for i, w := range words {
+		value, ok := strings.CutPrefix(w, "--image=")
+		if w == "--image" && i+1 < len(words) {
+			value, ok = words[i+1], true
+		}
+		if _, is := shapeOf(value); ok && is {
+			s.add(at.File, finding{text: value, line: at.Line, certainty: Suspected, reason: "kubectl --image"})
+		}
+	}
 }
 
 // inChart: a directory of file, at or below dir, is a chart.
@@ -65,6 +140,7 @@ type rendered struct {
 	lineOf func(line int) int // the line of the file that made a line
 	demote string             // as in walker
 	quiet  bool               // warnings say nothing about what will happen
+	env    map[string]string  // of the script around it; nil: the Kubefile's
 }
 
 // manifest looks through one stream of objects that is, or was made from, file.
@@ -84,6 +160,9 @@ func (s *scanner) manifest(file, content string, r rendered) {
 			lineOf: func(line int) int { return lineOf(doc.first - 1 + line) },
 			env:    s.env,
 			demote: r.demote,
+		}
+		if r.env != nil {
+			w.env = r.env
 		}
 		if r.quiet {
 			w.warn = func(int, string) {}

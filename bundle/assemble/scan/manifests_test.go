@@ -201,7 +201,7 @@ spec:
         image: {{ .Env.NOBODY }}/d:1
 `, images: []string{
 			"certain quay.io/c/c:3 15", "certain reg.example.com/a:v9 9", "certain reg.example.com/b:v1 12",
-		}, problems: []string{`x.yaml.tmpl:18 the image "{{…}}/d:1" depends on a template's value`}},
+		}, problems: []string{`x.yaml.tmpl:18 the image "…/d:1" depends on a value`}},
 		"too wild for YAML": {text: `
 {{ range $i := until 3 }}{{ $i }}: {{ end }}
  - a: [

@@ -45,7 +45,7 @@ func (w *walker) podSpec(m *yaml.Node) {
 // containerImage takes what a container names; what cannot be a reference is
 // worth a warning there.
 func (w *walker) containerImage(n *yaml.Node, list, name string) {
-	value := text(n)
+	value := w.expanded(text(n))
 	switch {
 	case value == "":
 		return // filled in by an admission controller
@@ -63,10 +63,21 @@ func (w *walker) containerImage(n *yaml.Node, list, name string) {
 	w.report(value, n, Certain, "image of "+strings.TrimSuffix(list, "s")+" "+name)
 }
 
+// expanded gives a value with the variables that the Kubefile or the script
+// around it sets; others become the unresolved mark.
+func (w *walker) expanded(value string) string {
+	if !strings.Contains(value, "$") || strings.ContainsAny(value, " \n") {
+		return value
+	}
+	s := &shellReader{env: w.env}
+	s.quoted(value, 0)
+	return s.word.String()
+}
+
 // unresolved warns of a reference that a template makes on the site.
 func (w *walker) unresolved(n *yaml.Node, value string) {
-	w.warn(w.line(n), fmt.Sprintf("the image %q depends on a template's value: give it in the Kubefile's ENV or list the image in images/shim",
-		strings.ReplaceAll(value, unresolved, "{{…}}")))
+	w.warn(w.line(n), fmt.Sprintf("the image %q depends on a value that is not known: give it in the Kubefile's ENV or list the image in images/shim",
+		strings.ReplaceAll(value, unresolved, "…")))
 }
 
 // kustomization takes what a kustomization.yaml puts in place of images.

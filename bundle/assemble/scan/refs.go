@@ -84,6 +84,7 @@ func shapeOf(text string) (s shape, ok bool) {
 		rest = text
 	}
 	name, _, _ := strings.Cut(rest, ":")
+	name, _, _ = strings.Cut(name, "@")
 	if !s.tag && !s.digest && looksLikeFile(name) {
 		return shape{}, false
 	}

@@ -62,6 +62,7 @@ type Found struct {
 	Ref       string    `json:"ref"`      // full and normalised: docker.io/library/nginx:1.27; name:tag@digest keeps both
 	Original  string    `json:"original"` // as written there
 	Certainty Certainty `json:"certainty"`
+	Test      bool      `json:"test,omitempty"` // only pods of "helm test" name it
 	Place
 	Reason string  `json:"reason"`         // why it was taken, for a person
 	Also   []Place `json:"also,omitempty"` // other places that name it

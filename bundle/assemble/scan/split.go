@@ -95,7 +95,7 @@ func (w *walker) compose(p *pieces, key string, md mode, named bool) {
 
 // untagged takes a repository whose tag is added at run time.
 func (w *walker) untagged(p *pieces, at *yaml.Node, ref string, md mode, named bool, s shape) {
-	if w.appVersion != "" || !s.domain && (p.text(registryRole) == "" || !named) {
+	if w.chartName != "" || !s.domain && (p.text(registryRole) == "" || !named) {
 		return // a chart's templates know, or it is the name of anything
 	}
 	w.seen[at] = true

@@ -45,13 +45,15 @@ func (w *walker) scalar(n *yaml.Node, key string, m mode) {
 	case isImageKey(key):
 		w.imageKey(n, key, m)
 	default:
-		w.loose(n, "value of "+orThis(key), false)
+		if _, r := roleOf(key); r != tagRole && r != versionRole && r != digestRole {
+			w.loose(n, "value of "+orThis(key), false)
+		}
 	}
 }
 
 // imageKey takes the value of a key that says image.
 func (w *walker) imageKey(n *yaml.Node, key string, m mode) {
-	value := text(n)
+	value := w.expanded(text(n))
 	if w.seen[n] || n.Tag == "!!int" || n.Tag == "!!float" {
 		return
 	}

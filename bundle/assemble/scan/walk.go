@@ -32,6 +32,7 @@ type walker struct {
 	// appVersion is the tag of the chart's own images where it is left out;
 	// empty: none. chartName tells which are its own.
 	appVersion, chartName string
+	test                  bool  // the object is for "helm test" only
 	named                 bool  // what the text stands under says image
 	scope                 scope // what mappings further out say
 
@@ -59,7 +60,7 @@ func (w *walker) report(ref string, at *yaml.Node, c Certainty, reason string) {
 	if w.demote != "" && c == Certain {
 		c, reason = Suspected, reason+" "+w.demote
 	}
-	w.emit(finding{text: trimRef(ref), line: w.line(at), certainty: c, reason: reason})
+	w.emit(finding{text: trimRef(ref), line: w.line(at), certainty: c, reason: reason, test: w.test})
 }
 
 // node dispatches on kind; key is the one the value stands under.
@@ -119,7 +120,7 @@ func (w *walker) mapping(n *yaml.Node, key string, m mode, depth int) {
 		}
 		if isHelmTest(n) {
 			inner := *w
-			inner.demote = "of a Helm test"
+			inner.demote, inner.test = "of a Helm test", true
 			inner.children(n, key, m, depth)
 			w.budget = inner.budget
 			return
