@@ -85,7 +85,7 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string) (
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
 	defer cancel()
-	if err := r.waitAPI(ctx); err != nil {
+	if err := errors.Join(r.waitAPI(ctx), r.waitServices(ctx)); err != nil {
 		return 0, err
 	}
 	for _, line := range lines {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -69,47 +68,6 @@ func (r *Run) kubectl(ctx context.Context, args ...string) ([]byte, error) {
 		return nil, &CommandError{Host: t.IP.String(), Command: strings.Join(argv, " "), Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
 	}
 	return res.Stdout, nil
-}
-
-// apiPatience is how long the API may refuse while etcd takes in a member or
-// elects a leader; on slow disks that takes many seconds.
-const apiPatience = time.Minute
-
-// insist repeats an operation that may be repeated until it succeeds or the
-// patience ends: right after a master joined, the API refuses now and then.
-func insist(ctx context.Context, patience time.Duration, try func(context.Context) error) error {
-	wctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		err := try(wctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-wctx.Done():
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			return fmt.Errorf("still so after %s: %w", patience, err)
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
-}
-
-// waitAPI waits until the API server of every master says that it is ready,
-// etcd behind it included: an image's command that meets an election fails.
-func (r *Run) waitAPI(ctx context.Context) error {
-	for _, t := range r.masters() {
-		server := "https://" + netip.AddrPortFrom(t.IP, installer.APIServerPort).String()
-		err := insist(ctx, r.Timeout, func(ctx context.Context) error {
-			_, err := r.kubectl(ctx, "get", "--raw=/readyz", "--server="+server)
-			return err
-		})
-		if err != nil {
-			return &installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("its API server is not ready: %w", err)}
-		}
-	}
-	return nil
 }
 
 type kubeNode struct {

@@ -1,0 +1,105 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"time"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// apiPatience is how long the API may refuse while etcd takes in a member or
+// elects a leader; on slow disks that takes many seconds.
+const apiPatience = time.Minute
+
+// insist repeats an operation that may be repeated until it succeeds or the
+// patience ends: right after a master joined, the API refuses now and then.
+func insist(ctx context.Context, patience time.Duration, try func(context.Context) error) error {
+	wctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := try(wctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-wctx.Done():
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return fmt.Errorf("still so after %s: %w", patience, err)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// waitAPI waits until the API server of every master says that it is ready,
+// etcd behind it included: an image's command that meets an election fails.
+func (r *Run) waitAPI(ctx context.Context) error {
+	for _, t := range r.masters() {
+		server := "https://" + netip.AddrPortFrom(t.IP, installer.APIServerPort).String()
+		err := insist(ctx, r.Timeout, func(ctx context.Context) error {
+			_, err := r.kubectl(ctx, "get", "--raw=/readyz", "--server="+server)
+			return err
+		})
+		if err != nil {
+			return &installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("its API server is not ready: %w", err)}
+		}
+	}
+	return nil
+}
+
+// proxyPatience is how long kube-proxy may take to write its rules on a host.
+const proxyPatience = 30 * time.Second
+
+// waitServices waits until kube-proxy has written its rules on every host. A pod
+// of an application that asks a Service before meets no translation: the packet
+// takes the default route out of the site, and the connection stays wrong until
+// the pod gives it up, half a minute later. A cluster without kube-proxy gets its
+// Services from an application.
+func (r *Run) waitServices(ctx context.Context) error {
+	found, err := r.kubectl(ctx, "get", "daemonset", "-n", "kube-system", "kube-proxy", "--ignore-not-found", "-o", "name")
+	if err != nil || len(bytes.TrimSpace(found)) == 0 {
+		return err
+	}
+	return r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+		err := insist(ctx, proxyPatience, func(ctx context.Context) error {
+			res, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"bash", "-c", askProxy}, TimeoutSeconds: 5}, nil)
+			if err != nil {
+				return err
+			}
+			return proxyWrote(res.Stdout)
+		})
+		if err != nil && ctx.Err() == nil {
+			r.Report.Warnf("%s: Services may not work there yet: %v", t.IP, err)
+			return nil
+		}
+		return err
+	})
+}
+
+// askProxy asks kube-proxy on its own host: bash speaks TCP itself.
+const askProxy = `exec 3<>/dev/tcp/127.0.0.1/10256; printf 'GET /livez HTTP/1.0\r\n\r\n' >&3; cat <&3`
+
+var (
+	proxyUpdated = regexp.MustCompile(`"lastUpdated": ?"([0-9]{4})-`)
+	notFound     = regexp.MustCompile(`^HTTP/[0-9.]+ 404 `)
+)
+
+// proxyWrote reads kube-proxy's answer: when it last wrote its rules, year 1 for
+// never. One older than 1.28 does not tell.
+func proxyWrote(answer []byte) error {
+	m := proxyUpdated.FindSubmatch(answer)
+	switch {
+	case notFound.Match(answer), m != nil && string(m[1]) != "0001":
+		return nil
+	case len(answer) == 0:
+		return errors.New("kube-proxy does not answer on port 10256")
+	}
+	return errors.New("kube-proxy has not written its rules")
+}
