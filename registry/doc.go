@@ -1,6 +1,6 @@
 // Package registry keeps, moves and serves container images.
 //
-// It promises four things.
+// It promises six things.
 //
 //   - A [Catalog] names every blob and every link a set of images needs; [BuildCatalog] makes one by reading
 //     manifests, and fails rather than leave out a config or a layer.
@@ -9,6 +9,8 @@
 //   - [Push] and [Store.Receive] are the two ends of one byte stream. The receiver looks at its own disk and
 //     says what it lacks; the sender sends that and nothing else. A session cut anywhere leaves a valid store,
 //     and the next one goes on at the byte where a blob stopped. WIRE.md describes the stream.
+//   - A [Fanout] makes pushes to several hosts one chain, so that the sender's link carries each blob once.
+//   - [Store.Collect] removes what is not kept, [Store.Heal] finds and repairs what is damaged.
 //   - [NewHandler] serves a store, or the blobs of a [Source] where they lie, as a registry; [ServeConfig] does so
 //     from a distribution configuration file. Repositories answer by full name, by path alone and with ?ns=.
 //

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,8 @@ func FuzzReceive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		dir := memoryDir(t)
 		store := OpenStore(filepath.Join(dir, "root"))
+		store.listen = func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
+		store.dial = func(context.Context, string, string) (net.Conn, error) { return nil, errCut }
 		var answer bytes.Buffer
 		_, _ = store.Receive(context.Background(), bytes.NewReader(stream), &answer)
 		entries, err := os.ReadDir(dir)
@@ -218,6 +221,24 @@ func FuzzParseHtpasswd(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = parseHtpasswd(data) })
 }
 
+func FuzzDecodePeers(f *testing.F) {
+	f.Add(encodePeers([]relayInfo{{address: "10.0.0.2", port: 5001}, {address: "fd00::2", port: 1}}))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		peers, err := decodePeers(payload)
+		if err != nil {
+			wantProtocolError(t, err)
+			return
+		}
+		again, err := decodePeers(encodePeers(peers))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(peers, again, cmp.AllowUnexported(relayInfo{})); diff != "" {
+			t.Errorf("coded and decoded (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func wantProtocolError(t *testing.T, err error) {
 	t.Helper()
 	if !errors.Is(err, ErrProtocol) {
@@ -227,7 +248,7 @@ func wantProtocolError(t *testing.T, err error) {
 
 func TestSeedCorporaAreThere(t *testing.T) {
 	for _, target := range []string{
-		"FuzzReceive", "FuzzDecodeHello", "FuzzDecodeEntries", "FuzzDecodeSpans", "FuzzDecodeLinks",
+		"FuzzReceive", "FuzzDecodeHello", "FuzzDecodeEntries", "FuzzDecodeSpans", "FuzzDecodeLinks", "FuzzDecodePeers",
 		"FuzzRequestPath", "FuzzParseManifest", "FuzzParseHtpasswd",
 	} {
 		seeds, err := os.ReadDir(filepath.Join("testdata", "fuzz", target))

@@ -55,6 +55,7 @@ func (rc *receiver) receiveBlobs(ctx context.Context) error {
 		for i := range commits.named {
 			rc.receipt.BlobsSent++
 			rc.missing[i] = false
+			rc.relay.ends(i)
 		}
 		return nil
 	})
@@ -89,16 +90,21 @@ func (f *inflow) write(ctx context.Context, commit func(*incoming)) error {
 		if !ok {
 			return nil
 		}
-		open[c.in] = true
+		if !open[c.in] {
+			open[c.in] = true
+			f.rc.relay.begins(c.in.index, c.in.path, c.in.size)
+		}
 		if len(c.data) > 0 {
 			if _, err := c.in.file.Write(c.data); err != nil {
 				return fmt.Errorf("write blob: %w", err)
 			}
+			f.rc.relay.grows(c.in.index, len(c.data))
 			f.free <- c.data[:maxData]
 		}
 		if c.drop {
 			os.Remove(c.in.path)
 			c.in.file.Close()
+			f.rc.relay.drops(c.in.index)
 		}
 		if c.last {
 			commit(c.in)

@@ -14,7 +14,8 @@ const (
 	flagAll    helloFlags = 1 << iota // send every blob, whatever is there
 	flagVerify                        // hash what is there instead of looking at sizes
 	flagDryRun                        // only say what is missing
-	flagsKnown = flagAll | flagVerify | flagDryRun
+	flagRelay                         // be ready to hand on what is there and what comes
+	flagsKnown = flagAll | flagVerify | flagDryRun | flagRelay
 )
 
 type hello struct {

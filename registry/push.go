@@ -14,7 +14,11 @@ type PushOptions struct {
 	Verify bool // the store hashes the blobs it has instead of trusting names and sizes; damaged ones are sent again
 	DryRun bool // only ask what is missing: the receipt's Missing fields. Nothing is made or changed over there
 
-	Missing  func([]Blob)      // told, once and before anything is sent, what the store lacks
+	Missing func([]Blob) // told, once and before anything is sent, what the store lacks
+	// Fanout makes this push one of several that help each other. Address is where the other hosts reach this one: a name or an IP address.
+	Fanout  *Fanout
+	Address string
+
 	Progress func(bytes int64) // told of blob bytes as they are sent, never at once from two goroutines
 }
 
@@ -26,6 +30,8 @@ type Receipt struct {
 	BytesMissing int64 // their size, without what was kept of interrupted ones
 	BlobsSent    int   // blobs sent, those sent twice twice
 	BytesSent    int64 // bytes of blobs sent
+	BlobsPassed  int   // blobs that other hosts sent, in a fan-out
+	BytesPassed  int64 // bytes of those
 	BytesResumed int64 // bytes of blobs that did not have to be sent again after an interrupted session
 	LinksSet     int   // link files written, tags not counted
 	TagsSet      int   // tags set or changed
@@ -99,6 +105,7 @@ func newTable(c Catalog) ([]entry, map[key]int, error) {
 
 // answer is what the receiver says between the sender's turns.
 type answer struct {
+	relay   *relayInfo
 	missing []span
 	done    *Receipt
 	bytes   int64 // read so far
@@ -139,6 +146,10 @@ func (s *sender) nextAnswer(fr *frameReader) (a answer) {
 		switch t {
 		case frameHello:
 			_, a.err = decodeHello(payload)
+		case frameRelay:
+			var info relayInfo
+			info, a.err = decodeRelay(payload)
+			a.relay = &info
 		case frameMissing:
 			a.missing, next, a.err = decodeSpans(a.missing, next, payload, s.table)
 		case frameAsked:

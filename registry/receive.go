@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,6 +46,9 @@ type receiver struct {
 	table   []entry
 	missing []bool
 	partial map[int]*incoming // interrupted blobs that go on, locked
+	relay   *relay            // nil if this push is alone
+	asked   bool              // peers were
+	fetched atomic.Int64      // bytes of blobs that they sent
 	receipt Receipt
 }
 
@@ -81,6 +85,16 @@ func (rc *receiver) run(ctx context.Context) error {
 	rc.session = session
 	defer session.close()
 	defer rc.dropPartials()
+	if rc.hello.flags&flagRelay != 0 {
+		rc.relay = rc.newRelay()
+		defer rc.relay.close()
+		// A host that cannot open it is one from which nobody takes anything.
+		if rc.relay.open() == nil {
+			if err := rc.w.write(frameRelay, rc.relay.info.encode()); err != nil {
+				return err
+			}
+		}
+	}
 	if err := rc.rounds(ctx); err != nil {
 		return err
 	}
@@ -91,7 +105,11 @@ func (rc *receiver) run(ctx context.Context) error {
 	if err := rc.w.write(frameDone, encodeReceipt(rc.receipt)); err != nil {
 		return err
 	}
-	return rc.w.w.Flush()
+	if err := rc.w.w.Flush(); err != nil || rc.relay == nil {
+		return err
+	}
+	_, _ = io.Copy(io.Discard, rc.r.r) // until the sender says, by ending the stream, that nobody needs the relay
+	return nil
 }
 
 // start reads what the sender wants to be here.
@@ -181,7 +199,7 @@ func (rc *receiver) ask(offset func(i int) int64) error {
 func (rc *receiver) rounds(ctx context.Context) error {
 	rc.holdPartials()
 	rc.count()
-	for round := 0; ; round++ {
+	for round := 0; ; {
 		if err := rc.ask(rc.held); err != nil {
 			return err
 		}
@@ -192,13 +210,34 @@ func (rc *receiver) rounds(ctx context.Context) error {
 		if round == maxRounds {
 			return fmt.Errorf("%d blobs arrive damaged each time", left)
 		}
-		if err := rc.receiveBlobs(ctx); err != nil {
+		peers, err := rc.peers()
+		if err == nil && peers == nil {
+			round++
+			err = rc.receiveBlobs(ctx)
+		} else if err == nil {
+			err = rc.fetch(ctx, peers)
+		}
+		if err != nil {
 			return err
 		}
 		if err := syncFilesystem(rc.store.root); err != nil {
 			return err
 		}
 	}
+}
+
+// peers reads the list of relays, if the round is one of those in which blobs come from there.
+func (rc *receiver) peers() ([]relayInfo, error) {
+	t, err := rc.r.peek()
+	if err != nil || t != framePeers || rc.relay == nil || rc.asked {
+		return nil, err
+	}
+	rc.asked = true // once a session
+	payload, err := rc.r.expect(framePeers)
+	if err != nil {
+		return nil, err
+	}
+	return decodePeers(payload)
 }
 
 func (rc *receiver) left() (n int) {

@@ -38,6 +38,28 @@ func (s *sender) run(ctx context.Context, c Catalog, index map[key]int) error {
 	if s.options.DryRun {
 		return nil
 	}
+	leave := func() {}
+	if s.options.Fanout != nil {
+		if a.relay != nil && s.options.Address != "" {
+			a.relay.address = s.options.Address
+		} else {
+			a.relay = nil
+		}
+		relay := a.relay
+		peers := s.options.Fanout.join(relay)
+		done := false
+		leave = func() { done = true; s.options.Fanout.leave(nil) }
+		defer func() {
+			if !done {
+				s.options.Fanout.leave(relay)
+			}
+		}()
+		if len(a.missing) > 0 && len(peers) > 0 {
+			if a, err = s.pass(ctx, peers, a.missing); err != nil {
+				return err
+			}
+		}
+	}
 	for round := 0; len(a.missing) > 0; round++ {
 		if round == maxRounds {
 			return protocolError("the receiver asks for blobs again and again")
@@ -62,7 +84,37 @@ func (s *sender) run(ctx context.Context, c Catalog, index map[key]int) error {
 		return protocolError("the receiver does not say that it is done")
 	}
 	s.receipt.LinksSet, s.receipt.TagsSet = a.done.LinksSet, a.done.TagsSet
+	if leave(); s.options.Fanout != nil {
+		s.options.Fanout.wait(ctx)
+	}
 	return nil
+}
+
+// pass lets the receiver take what it lacks from peers, and returns what is left.
+func (s *sender) pass(ctx context.Context, peers []relayInfo, missing []span) (answer, error) {
+	if err := s.w.write(framePeers, encodePeers(peers)); err != nil {
+		return answer{}, fmt.Errorf("%w: %w", errWrite, err)
+	}
+	a, err := s.wait(ctx)
+	if err != nil {
+		return a, err
+	}
+	blobs, bytes := s.sum(missing)
+	leftBlobs, leftBytes := s.sum(a.missing)
+	s.receipt.BlobsPassed, s.receipt.BytesPassed = blobs-leftBlobs, bytes-leftBytes
+	return a, nil
+}
+
+// sum returns how many blobs are missing, and how many bytes of them.
+func (s *sender) sum(missing []span) (blobs int, bytes int64) {
+	for _, sp := range missing {
+		blobs += sp.count
+		bytes -= sp.offset
+		for _, e := range s.table[sp.first : sp.first+sp.count] {
+			bytes += e.size
+		}
+	}
+	return blobs, bytes
 }
 
 // want states every blob the store shall hold.
@@ -76,6 +128,9 @@ func (s *sender) want() error {
 	}
 	if s.options.DryRun {
 		h.flags |= flagDryRun
+	}
+	if s.options.Fanout != nil {
+		h.flags |= flagRelay
 	}
 	if err := s.w.write(frameHello, h.encode()); err != nil {
 		return err
@@ -94,13 +149,9 @@ func (s *sender) count(missing []span) {
 	for _, e := range s.table {
 		s.receipt.BytesKnown += e.size
 	}
+	s.receipt.BlobsMissing, s.receipt.BytesMissing = s.sum(missing)
 	for _, sp := range missing {
-		s.receipt.BlobsMissing += sp.count
 		s.receipt.BytesResumed += sp.offset
-		s.receipt.BytesMissing -= sp.offset
-		for _, e := range s.table[sp.first : sp.first+sp.count] {
-			s.receipt.BytesMissing += e.size
-		}
 	}
 	s.receipt.BlobsKnown -= s.receipt.BlobsMissing
 	s.receipt.BytesKnown -= s.receipt.BytesMissing + s.receipt.BytesResumed

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,6 +20,10 @@ import (
 // can fill another's. Its methods may be used at once from several goroutines and several processes.
 type Store struct {
 	root string
+
+	// How relays are opened and reached; nil for the machine's network. Tests put slow links here.
+	listen func() (net.Listener, error)
+	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // OpenStore returns the store at root. Nothing is read or made before it is needed.

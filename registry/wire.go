@@ -24,6 +24,7 @@ const (
 	maxControl = 64 << 10  // bytes of any other frame
 	maxLinks   = 256 << 10 // bytes of a links frame, decompressed
 	maxMessage = 2 << 10   // bytes of an error's text
+	maxAddress = 255       // bytes of a host's address
 )
 
 type frameType byte
@@ -40,6 +41,8 @@ const (
 	frameEnd                          // sender: that was all
 	frameDone                         // receiver: everything is durable
 	frameError                        // both: why this side gave up
+	frameRelay                        // receiver: how others reach what it has
+	framePeers                        // sender: where to take blobs from
 )
 
 // ErrProtocol is wrapped by every complaint about what the other end of a session sent.
@@ -111,7 +114,7 @@ func (f *frameReader) header() (frameType, int, error) {
 		return 0, 0, noEOF(err)
 	}
 	t := frameType(b)
-	if t < frameHello || t > frameError {
+	if t < frameHello || t > framePeers {
 		return 0, 0, protocolError("frame of unknown type %d", b)
 	}
 	n, err := binary.ReadUvarint(f.r)
@@ -127,6 +130,15 @@ func (f *frameReader) header() (frameType, int, error) {
 	}
 	f.n += int64(1 + uvarintSize(n))
 	return t, int(n), nil
+}
+
+// peek returns the type of the next frame.
+func (f *frameReader) peek() (frameType, error) {
+	b, err := f.r.Peek(1)
+	if err != nil {
+		return 0, noEOF(err)
+	}
+	return frameType(b[0]), nil
 }
 
 // frame reads a whole frame, and turns the other end's error into one of this end.

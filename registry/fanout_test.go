@@ -1,0 +1,451 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// link is a direction of a network card: bytes take their time, one after another.
+type link struct {
+	perSecond float64 // 0 for no limit
+	mu        sync.Mutex
+	free      time.Time // when it has sent what it was given
+}
+
+// over lets n bytes pass all of some links, which do so at the same time.
+func over(n int, links ...*link) {
+	var wait time.Duration
+	for _, l := range links {
+		if l == nil || l.perSecond == 0 {
+			continue
+		}
+		l.mu.Lock()
+		if now := time.Now(); l.free.Before(now) {
+			l.free = now
+		}
+		l.free = l.free.Add(time.Duration(float64(n) / l.perSecond * float64(time.Second)))
+		wait = max(wait, time.Until(l.free))
+		l.mu.Unlock()
+	}
+	if wait > 2*time.Millisecond { // what a sleep can do
+		time.Sleep(wait)
+	}
+}
+
+type overLinks struct {
+	io.Writer
+	links []*link
+}
+
+func (w overLinks) Write(p []byte) (int, error) {
+	over(len(p), w.links...)
+	return w.Writer.Write(p)
+}
+
+// linkedConn is a connection of a host; what it reads has come over its card.
+type linkedConn struct {
+	net.Conn
+	up, down *link
+}
+
+func (c *linkedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	over(n, c.down)
+	return n, err
+}
+
+func (c *linkedConn) Write(p []byte) (int, error) {
+	over(len(p), c.up)
+	return c.Conn.Write(p)
+}
+
+// simHost is a host with a store and a network card of its own. Its relay listens on loopback.
+type simHost struct {
+	store    *Store
+	up, down *link
+	relayed  atomic.Int64 // bytes its relay sent
+	dead     atomic.Bool  // its relay takes connections and says nothing
+	refuse   bool         // it cannot open a relay
+}
+
+type simListener struct {
+	net.Listener
+	h *simHost
+}
+
+type countedConn struct {
+	*linkedConn
+	h *simHost
+}
+
+func (c countedConn) Write(p []byte) (int, error) {
+	for c.h.dead.Load() {
+		if _, err := c.linkedConn.Read(make([]byte, 1<<10)); err != nil {
+			return 0, err
+		}
+	}
+	n, err := c.linkedConn.Write(p)
+	c.h.relayed.Add(int64(n))
+	return n, err
+}
+
+func (l simListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return countedConn{&linkedConn{Conn: c, up: l.h.up, down: l.h.down}, l.h}, nil
+}
+
+func newSimHost(t testing.TB, perSecond float64) *simHost {
+	h := &simHost{store: OpenStore(memoryDir(t)), up: &link{perSecond: perSecond}, down: &link{perSecond: perSecond}}
+	h.store.listen = func() (net.Listener, error) {
+		if h.refuse {
+			return nil, errors.New("no relay here")
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		return simListener{l, h}, err
+	}
+	h.store.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &linkedConn{Conn: c, up: h.up, down: h.down}, nil
+	}
+	return h
+}
+
+// fanOut pushes to hosts at once, over the sender's one uplink, and returns what each push says.
+func fanOut(t testing.TB, ctx context.Context, c Catalog, src Source, hosts []*simHost, up *link, broken func(i int, sent int64) bool) ([]Receipt, []error) {
+	t.Helper()
+	f := &Fanout{}
+	receipts, errs := make([]Receipt, len(hosts)), make([]error, len(hosts))
+	var wg sync.WaitGroup
+	for i, h := range hosts {
+		wg.Go(func() {
+			sr, sw := io.Pipe()
+			rr, rw := io.Pipe()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_, err := h.store.Receive(ctx, sr, rw)
+				rw.CloseWithError(io.ErrUnexpectedEOF)
+				sr.CloseWithError(errCut)
+				if err != nil && ctx.Err() == nil && broken == nil {
+					t.Errorf("host %d: %v", i, err)
+				}
+			}()
+			var w io.Writer = overLinks{sw, []*link{up, h.down}}
+			if broken != nil {
+				w = &breaking{w, i, 0, broken, sw}
+			}
+			receipts[i], errs[i] = Push(ctx, w, rr, c, src, PushOptions{Fanout: f, Address: "127.0.0.1"})
+			sw.Close()
+			<-done
+		})
+	}
+	wg.Wait()
+	return receipts, errs
+}
+
+// breaking ends a stream when a function says so.
+type breaking struct {
+	io.Writer
+	host   int
+	sent   int64
+	broken func(int, int64) bool
+	pipe   *io.PipeWriter
+}
+
+func (b *breaking) Write(p []byte) (int, error) {
+	b.sent += int64(len(p))
+	if b.broken(b.host, b.sent) {
+		b.pipe.CloseWithError(io.ErrUnexpectedEOF)
+		return 0, errCut
+	}
+	return b.Writer.Write(p)
+}
+
+// images is a catalog with layers of some sizes.
+func images(t testing.TB, sizes ...int) (mapSource, Catalog) {
+	t.Helper()
+	m := mapSource{}
+	var refs []Ref
+	for i, size := range sizes {
+		refs = append(refs, Ref{fmt.Sprintf("quay.io/app%d:1", i), m.image(fmt.Sprint(i), random(uint64(i+1), size)).Digest})
+	}
+	c, err := BuildCatalog(t.Context(), refs, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, c
+}
+
+func (h *simHost) mustHold(t *testing.T, want map[string]string) {
+	t.Helper()
+	if diff := cmp.Diff(want, tree(t, h.store.Root())); diff != "" {
+		t.Errorf("a store differs:\n%.2000s", diff)
+	}
+}
+
+func wholeTree(t *testing.T, c Catalog, src mapSource) map[string]string {
+	t.Helper()
+	whole := OpenStore(memoryDir(t))
+	mustSync(t, c, src, whole, PushOptions{})
+	return tree(t, whole.Root())
+}
+
+func noErrors(t *testing.T, errs []error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFanoutSendsEachBlobOnce(t *testing.T) {
+	src, c := images(t, 3_000_000, 10, 0, 700_000, 300_000, 1_000_000)
+	want := wholeTree(t, c, src)
+	hosts := make([]*simHost, 5)
+	for i := range hosts {
+		hosts[i] = newSimHost(t, 0)
+	}
+	receipts, errs := fanOut(t, t.Context(), c, src, hosts, nil, nil)
+	noErrors(t, errs)
+	var sent, passed, missing int64
+	for i, r := range receipts {
+		sent += r.BytesSent
+		passed += r.BytesPassed
+		missing += r.BytesMissing
+		hosts[i].mustHold(t, want)
+	}
+	if one := missing / int64(len(hosts)); sent != one || passed != missing-one {
+		t.Errorf("%d bytes sent and %d passed on of %d, want %d sent", sent, passed, missing, one)
+	}
+}
+
+func TestFanoutWithDifferentStores(t *testing.T) {
+	src, c := images(t, 200_000, 300_000, 400_000)
+	want := wholeTree(t, c, src)
+	hosts := make([]*simHost, 4)
+	for i := range hosts {
+		hosts[i] = newSimHost(t, 0)
+		for _, r := range c.Repositories[:i] { // host 0 has nothing, host 3 everything
+			fill(t, Catalog{Repositories: []Repository{r}}, src, hosts[i].store)
+		}
+	}
+	hosts[1].refuse = true
+	receipts, errs := fanOut(t, t.Context(), c, src, hosts, nil, nil)
+	noErrors(t, errs)
+	for i, h := range hosts {
+		h.mustHold(t, want)
+		if r := receipts[i]; r.BytesSent+r.BytesPassed != r.BytesMissing {
+			t.Errorf("host %d: %+v", i, r)
+		}
+	}
+}
+
+// The figure of 1 to 16 hosts, on links that are slower than real ones so that two cores can be all the hosts.
+func TestFanoutToSixteenHostsCostsLittleMoreThanToOne(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	const rate = 1e6
+	src, c := images(t, 2_000_000, 300_000, 300_000, 300_000, 100_000, 100_000)
+	took := func(n int) time.Duration {
+		hosts := make([]*simHost, n)
+		for i := range hosts {
+			hosts[i] = newSimHost(t, rate)
+		}
+		start := time.Now()
+		receipts, errs := fanOut(t, t.Context(), c, src, hosts, &link{perSecond: rate}, nil)
+		d := time.Since(start)
+		noErrors(t, errs)
+		var sent int64
+		for _, r := range receipts {
+			sent += r.BytesSent
+		}
+		t.Logf("%d hosts: %v, %d bytes sent", n, d.Round(time.Millisecond), sent)
+		return d
+	}
+	one, sixteen := took(1), took(16)
+	if ratio := sixteen.Seconds() / one.Seconds(); ratio > 1.5 {
+		t.Errorf("16 hosts take %.2f times as long as one", ratio)
+	}
+}
+
+func TestFanoutGoesRoundARelayThatFails(t *testing.T) {
+	src, c := images(t, 4_000_000, 500_000, 500_000)
+	want := wholeTree(t, c, src)
+	for name, breakIt := range map[string]func(hosts []*simHost) func(i int, sent int64) bool{
+		"it ends in the middle of a blob": func([]*simHost) func(int, int64) bool {
+			var once atomic.Bool
+			return func(_ int, sent int64) bool { return sent > 1_500_000 && once.CompareAndSwap(false, true) }
+		},
+		"it says nothing more": func(hosts []*simHost) func(int, int64) bool {
+			var once atomic.Bool
+			return func(i int, sent int64) bool {
+				if sent > 1_500_000 && once.CompareAndSwap(false, true) {
+					hosts[i].dead.Store(true)
+				}
+				return false
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hosts := make([]*simHost, 4)
+			for i := range hosts {
+				hosts[i] = newSimHost(t, 2e6)
+			}
+			_, errs := fanOut(t, t.Context(), c, src, hosts, nil, breakIt(hosts))
+			failed := 0
+			for i, err := range errs {
+				if err != nil {
+					failed++
+					continue
+				}
+				hosts[i].mustHold(t, want)
+			}
+			if failed > 1 {
+				t.Errorf("%d hosts failed: %v", failed, errs)
+			}
+		})
+	}
+}
+
+func TestFanoutGoesRoundARelayThatIsSlow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	src, c := images(t, 40_000_000)
+	hosts := make([]*simHost, 3)
+	for i := range hosts {
+		hosts[i] = newSimHost(t, 8e6)
+		hosts[i].up.perSecond = 400e3 // every relay is, whoever comes first
+	}
+	start := time.Now()
+	receipts, errs := fanOut(t, t.Context(), c, src, hosts, nil, nil)
+	noErrors(t, errs)
+	// Through a relay it would take 100 s.
+	if d := time.Since(start); d > 50*time.Second {
+		t.Errorf("it took %v: %+v", d, receipts)
+	}
+}
+
+// A relay that sends something else costs time and nothing else.
+func TestFanoutDoesNotBelieveRelays(t *testing.T) {
+	src, c := images(t, 300_000, 200_000, 100_000)
+	want := wholeTree(t, c, src)
+	hosts := []*simHost{newSimHost(t, 0), newSimHost(t, 0)}
+	liar := hosts[0]
+	fill(t, c, src, liar.store)
+	for _, b := range c.Repositories[0].Layers {
+		if b.Size > 1000 {
+			if err := os.WriteFile(liar.store.path(blobData(b.Digest)), make([]byte, b.Size), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f := &Fanout{}
+	out := make(chan error, 2)
+	push := func(h *simHost) {
+		sr, sw := io.Pipe()
+		rr, rw := io.Pipe()
+		go func() {
+			_, err := h.store.Receive(t.Context(), sr, rw)
+			rw.CloseWithError(io.ErrUnexpectedEOF)
+			if err != nil {
+				t.Error(err)
+			}
+		}()
+		_, err := Push(t.Context(), sw, rr, c, src, PushOptions{Fanout: f, Address: "127.0.0.1"})
+		sw.Close()
+		out <- err
+	}
+	f.join(nil) // a host that stays keeps the relays open
+	go push(liar)
+	for f.relayCount() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	go push(hosts[1])
+	for f.arrived() < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	f.leave(nil)
+	for range hosts {
+		if err := <-out; err != nil {
+			t.Fatal(err)
+		}
+	}
+	hosts[1].mustHold(t, want)
+}
+
+func (f *Fanout) arrived() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.came
+}
+
+func (f *Fanout) relayCount() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.relays)
+}
+
+func TestRelaysAnswerOnlyThoseWhoKnowTheirToken(t *testing.T) {
+	src, c := images(t, 1000)
+	store := OpenStore(t.TempDir())
+	fill(t, c, src, store)
+	table, _, err := newTable(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rc := &receiver{store: store, table: table, missing: make([]bool, len(table))}
+	r := rc.newRelay()
+	if err := r.open(); err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	info := r.info
+	info.address = "127.0.0.1"
+	d := table[0].key.digest()
+	ask := func(p relayInfo) string {
+		q, err := p.request(t.Context(), "GET", d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := p.client(nil)
+		defer client.CloseIdleConnections()
+		resp, err := client.Do(q)
+		if err != nil {
+			return "error"
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return fmt.Sprint(resp.StatusCode, " ", len(body))
+	}
+	if got, want := ask(info), fmt.Sprint("200 ", table[0].size); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	other := info
+	other.token[0] ^= 1
+	if got := ask(other); got != "401 0" {
+		t.Errorf("another token: %s", got)
+	}
+	other = info
+	other.sum[0] ^= 1
+	if got := ask(other); got != "error" {
+		t.Errorf("another certificate: %s", got)
+	}
+}
