@@ -173,10 +173,29 @@ func TestBundleAsStubGivesItsStub(t *testing.T) {
 	}
 }
 
+func TestCareImageOfSeveralPlatformsIsAnIndex(t *testing.T) {
+	b, _ := newBuilder(t)
+	arm := v1.Platform{OS: "linux", Architecture: "arm64"}
+	stubs := []installer{{data: executable(elf.EM_X86_64)}, {data: executable(elf.EM_AARCH64)}}
+	pinned, err := b.careImage(stubs, []v1.Platform{amd64, arm})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"linux/amd64", "linux/arm64"}, pinned.Platforms); diff != "" {
+		t.Errorf("platforms (-want +got):\n%s", diff)
+	}
+	for _, p := range []v1.Platform{amd64, arm} {
+		config, err := b.config(v1.Descriptor{Digest: pinned.Digest}, p)
+		if err != nil || config.Architecture != p.Architecture {
+			t.Errorf("config for %s is for %s: %v", p.Architecture, config.Architecture, err)
+		}
+	}
+}
+
 func TestCareImageHoldsTheInstallerAlone(t *testing.T) {
 	b, _ := newBuilder(t)
 	stub := installer{data: executable(elf.EM_X86_64)}
-	pinned, err := b.careImage(stub, amd64)
+	pinned, err := b.careImage([]installer{stub}, []v1.Platform{amd64})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +203,7 @@ func TestCareImageHoldsTheInstallerAlone(t *testing.T) {
 		t.Errorf("reference is %s, want %s", pinned.Ref, want)
 	}
 	again, _ := newBuilder(t)
-	if p, err := again.careImage(stub, amd64); err != nil || p.Digest != pinned.Digest {
+	if p, err := again.careImage([]installer{stub}, []v1.Platform{amd64}); err != nil || p.Digest != pinned.Digest {
 		t.Errorf("a second time it is %s (%v), want %s", p.Digest, err, pinned.Digest)
 	}
 	config, err := b.config(v1.Descriptor{Digest: pinned.Digest}, amd64)

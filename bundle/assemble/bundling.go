@@ -177,7 +177,7 @@ func (b *Builder) contents(records []store.Record, stubs []installer, platforms 
 		}
 	}
 	if rank(records[0]) == 0 {
-		care, err := b.careImage(stubs[0], platforms[0])
+		care, err := b.careImage(stubs, platforms)
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -22,19 +23,55 @@ import (
 const careRepository = "sealbuild.io/care"
 
 // careImage makes the image that every node runs to keep its IPVS rules: the
-// installer and nothing else. It depends on the installer's bytes alone, so
-// that the same installer always gives the same image.
-func (b *Builder) careImage(stub installer, platform v1.Platform) (store.Pinned, error) {
+// installer and nothing else, of several platforms an index. It depends on the
+// installers' bytes alone, so that the same ones always give the same image.
+func (b *Builder) careImage(stubs []installer, platforms []v1.Platform) (store.Pinned, error) {
+	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
+	name := digest.SHA256.Digester()
+	for i, stub := range stubs {
+		manifest, err := b.carePart(stub, platforms[i])
+		if err != nil {
+			return store.Pinned{}, err
+		}
+		manifest.Platform = &platforms[i]
+		index.Manifests = append(index.Manifests, manifest)
+		_, _ = name.Hash().Write(stub.data) // a hash takes everything
+	}
+	root := index.Manifests[0]
+	root.Platform = nil
+	var of []string
+	if len(stubs) > 1 {
+		var err error
+		if root, err = b.putJSON(v1.MediaTypeImageIndex, index); err != nil {
+			return store.Pinned{}, err
+		}
+		for _, p := range platforms {
+			of = append(of, store.Platform(p))
+		}
+	}
+	ref := careRepository + ":" + name.Digest().Encoded()[:12]
+	return pull.Pin(b.Store, pull.Wanted{Ref: ref}, root, of...)
+}
+
+// carePart makes the image of one platform, unless the store has it.
+func (b *Builder) carePart(stub installer, platform v1.Platform) (v1.Descriptor, error) {
+	cache := b.cacheFile("care", store.Platform(platform)+" "+digest.FromBytes(stub.data).String())
+	var made v1.Descriptor
+	if raw, err := os.ReadFile(cache); err == nil && json.Unmarshal(raw, &made) == nil {
+		if _, err := b.Store.Walk(made); err == nil {
+			return made, nil
+		}
+	}
 	layer, diffID, err := careLayer(stub.data)
 	if err != nil {
-		return store.Pinned{}, fmt.Errorf("make the care image: %w", err)
+		return v1.Descriptor{}, fmt.Errorf("make the care image: %w", err)
 	}
 	layerDigest, err := b.Store.PutBytes(layer)
 	if err != nil {
-		return store.Pinned{}, err
+		return v1.Descriptor{}, err
 	}
 	epoch := time.Unix(0, 0).UTC()
-	config := v1.Image{
+	config, err := b.putJSON(v1.MediaTypeImageConfig, v1.Image{
 		Created:  &epoch,
 		Platform: platform,
 		Config: v1.ImageConfig{
@@ -43,29 +80,27 @@ func (b *Builder) careImage(stub installer, platform v1.Platform) (store.Pinned,
 			WorkingDir: "/",
 		},
 		RootFS: v1.RootFS{Type: "layers", DiffIDs: []digest.Digest{diffID}},
-	}
-	configDesc, err := b.putJSON(v1.MediaTypeImageConfig, config)
-	if err != nil {
-		return store.Pinned{}, err
-	}
-	manifest, err := b.putJSON(v1.MediaTypeImageManifest, v1.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2},
-		MediaType: v1.MediaTypeImageManifest,
-		Config:    configDesc,
-		Layers:    []v1.Descriptor{{MediaType: v1.MediaTypeImageLayerGzip, Digest: layerDigest, Size: int64(len(layer))}},
 	})
 	if err != nil {
-		return store.Pinned{}, err
+		return v1.Descriptor{}, err
 	}
-	ref := careRepository + ":" + digest.FromBytes(stub.data).Encoded()[:12]
-	return pull.Pin(b.Store, pull.Wanted{Ref: ref}, manifest)
+	made, err = b.putJSON(v1.MediaTypeImageManifest, v1.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: v1.MediaTypeImageManifest,
+		Config:    config,
+		Layers:    []v1.Descriptor{{MediaType: v1.MediaTypeImageLayerGzip, Digest: layerDigest, Size: int64(len(layer))}},
+	})
+	if err == nil {
+		b.remember(cache, made)
+	}
+	return made, err
 }
 
 // putJSON stores a document and describes it.
 func (b *Builder) putJSON(mediaType string, v any) (v1.Descriptor, error) {
 	data, err := json.Marshal(v)
 	if err != nil {
-		return v1.Descriptor{}, fmt.Errorf("make the care image: %w", err)
+		return v1.Descriptor{}, fmt.Errorf("write %s: %w", mediaType, err)
 	}
 	d, err := b.Store.PutBytes(data)
 	if err != nil {

@@ -91,8 +91,9 @@ func buildStub(t *testing.T) string {
 	return file
 }
 
-// fill puts app/one:v1, app/two:v1 (an index, sharing a layer with one) and
-// sys/pause:3.10 into the registry.
+// fill puts app/one:v1, app/two:v1 (an index, sharing a layer with one),
+// app/multi:v1 (for amd64, arm64 and s390x) and sys/pause:3.10 into the
+// registry.
 func fill(t testing.TB, u *upstreamtest.Upstream) {
 	here := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 	base := upstreamtest.Layer("base", 300_000)
@@ -100,6 +101,11 @@ func fill(t testing.TB, u *upstreamtest.Upstream) {
 	a := u.PushImage(t, "app/two", "", here, base, upstreamtest.Layer("two", 20_000))
 	b := u.PushImage(t, "app/two", "", v1.Platform{OS: "linux", Architecture: "s390x"}, upstreamtest.Layer("two-s390x", 20_000))
 	u.PushIndex(t, "app/two", "v1", a, b)
+	var multi []v1.Descriptor
+	for _, arch := range []string{"amd64", "arm64", "s390x"} {
+		multi = append(multi, u.PushImage(t, "app/multi", "", v1.Platform{OS: "linux", Architecture: arch}, upstreamtest.Layer("multi-"+arch, 5_000)))
+	}
+	u.PushIndex(t, "app/multi", "v1", multi...)
 	u.PushImage(t, "sys/pause", "3.10", here, upstreamtest.Layer("pause", 5_000))
 }
 
