@@ -260,8 +260,11 @@ func TestFanoutToSixteenHostsCostsLittleMoreThanToOne(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
-	const rate = 1e6
-	src, c := images(t, 2_000_000, 300_000, 300_000, 300_000, 100_000, 100_000)
+	if raceDetector {
+		t.Skip("sixteen hosts on a few cores would measure the detector")
+	}
+	const rate = 5e6
+	src, c := images(t, 6_000_000, 1_000_000, 1_000_000, 1_000_000, 500_000, 500_000)
 	took := func(n int) time.Duration {
 		hosts := make([]*simHost, n)
 		for i := range hosts {
@@ -278,10 +281,14 @@ func TestFanoutToSixteenHostsCostsLittleMoreThanToOne(t *testing.T) {
 		t.Logf("%d hosts: %v, %d bytes sent", n, d.Round(time.Millisecond), sent)
 		return d
 	}
-	one, sixteen := took(1), took(16)
-	if ratio := sixteen.Seconds() / one.Seconds(); ratio > 1.5 {
-		t.Errorf("16 hosts take %.2f times as long as one", ratio)
+	ratio := 0.0
+	for range 3 { // other work on the machine only ever makes it worse
+		one, sixteen := took(1), took(16)
+		if ratio = sixteen.Seconds() / one.Seconds(); ratio <= 1.5 {
+			return
+		}
 	}
+	t.Errorf("16 hosts take %.2f times as long as one", ratio)
 }
 
 func TestFanoutGoesRoundARelayThatFails(t *testing.T) {
