@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/build"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/bundle/assemble/upstreamtest"
@@ -256,4 +257,69 @@ func machineHere() elf.Machine {
 		return elf.EM_AARCH64
 	}
 	return elf.EM_X86_64
+}
+
+func TestBundleOfTwoPlatformsHoldsBothOfEverything(t *testing.T) {
+	u := upstreamtest.New(t)
+	platforms := []v1.Platform{amd64, {OS: "linux", Architecture: "arm64"}}
+	want := map[digest.Digest]bool{}
+	var children []v1.Descriptor
+	for _, p := range platforms {
+		d := u.PushImage(t, "app/x", "", p, upstreamtest.Layer(p.Architecture, 1000))
+		children = append(children, d)
+		want[d.Digest] = true
+	}
+	u.PushIndex(t, "app/x", "v1", children...)
+	b, _ := connected(t, u)
+	rec := mustBuild(t, b, BuildRequest{
+		Name: "multi:1", Platforms: platforms,
+		Context: writeFiles(t, map[string][]byte{
+			"Kubefile":           []byte("FROM scratch\nARG TARGETARCH\nLABEL sealos.io.type=rootfs version=v1.36.3\nCOPY files/$TARGETARCH /\n"),
+			"files/amd64/f":      []byte("amd64"),
+			"files/arm64/f":      []byte("arm64"),
+			"images/shim/images": []byte(u.Ref("app/x:v1") + "\n"),
+		}),
+	})
+	// The second installer lies where it is shipped: beside the program.
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := filepath.Join(filepath.Dir(self), "sealinstall-linux-arm64")
+	if err := os.WriteFile(second, executable(elf.EM_AARCH64), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(second)
+	stub := filepath.Join(writeFiles(t, map[string][]byte{"stub": executable(elf.EM_X86_64)}), "stub")
+	out := filepath.Join(t.TempDir(), "out")
+	w, err := b.Bundle(t.Context(), BundleRequest{Images: []string{rec.Name}, Output: out, Stub: stub})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range platforms {
+		one, err := b.ofPlatform(rec.Manifest, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[one.Digest] = true
+	}
+	for _, i := range w.Images {
+		if diff := cmp.Diff([]string{"linux/amd64", "linux/arm64"}, i.Platforms); diff != "" {
+			t.Errorf("platforms of %s (-want +got):\n%s", i.Name, diff)
+		}
+	}
+	f, err := bundle.OpenFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, blob := range f.Blobs() {
+		delete(want, blob.Digest)
+	}
+	if len(want) > 0 {
+		t.Errorf("the bundle lacks %v", want)
+	}
+	if len(w.Images) != 3 || !strings.HasPrefix(w.Images[2].Name, careRepository) {
+		t.Errorf("images are %v", w.Images)
+	}
 }
