@@ -58,6 +58,14 @@ func (a *app) plan(c *cobra.Command, o buildOptions, context string) (*scan.Plan
 	if err != nil {
 		return nil, err
 	}
+	if at, ok := assemble.OldPackage(context); ok && o.file == "" {
+		a.progress.Note(at + " is an offline package of the older kind, without a Kubefile")
+		p, err := assemble.PlanOldPackage(c.Context(), at)
+		if err != nil {
+			return nil, fmt.Errorf("plan: %w", err)
+		}
+		return p, nil
+	}
 	platform := r.Platforms[0]
 	p, err := scan.MakePlan(c.Context(), context, o.file, scan.Options{}, kubefile.WithBuildArgs(r.Args),
 		kubefile.WithPlatform(platform.OS, platform.Architecture, platform.Variant), kubefile.WithBase(a.storedBase(platform)))
@@ -99,7 +107,10 @@ func (a *app) storedBase(platform v1.Platform) func(string) (kubefile.Config, bo
 
 func (a *app) printPlan(p *scan.Plan) error {
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "Kubefile\t%s\ntype\t%s\n", p.Kubefile, p.Type)
+	if p.Kubefile != "" {
+		fmt.Fprintf(w, "Kubefile\t%s\n", p.Kubefile)
+	}
+	fmt.Fprintf(w, "type\t%s\n", p.Type)
 	for _, part := range []struct {
 		name   string
 		values map[string]string
