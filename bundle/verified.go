@@ -81,25 +81,58 @@ func (w *Writer) AddVerified(ctx context.Context, d digest.Digest, size int64, s
 	return nil
 }
 
-// copyStored writes one frame of raw blocks.
+// copyStored writes one frame of raw blocks. The next chunk is read while one
+// is written.
 func (w *Writer) copyStored(ctx context.Context, size int64, r io.Reader) error {
 	if err := w.beginStored(size); err != nil {
 		return err
 	}
-	left := size
-	for first := true; first || left > 0; first = false {
+	if size <= chunkBlocks*blockSize {
+		chunk, err := fillChunk(w.stored[0], r, size, size)
+		if err != nil {
+			return readError(size, err)
+		}
+		return w.write(chunk)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	free, filled := make(chan []byte, len(w.stored)), make(chan []byte)
+	for _, b := range w.stored {
+		free <- b
+	}
+	var failed error // of reading; to be looked at when filled is closed
+	go func() {
+		defer close(filled)
+		failed = fillChunks(ctx, size, r, free, filled)
+	}()
+	var err error
+	for chunk := range filled {
+		if err == nil {
+			err = w.write(chunk)
+		}
+		if err != nil {
+			cancel()
+		}
+		free <- chunk[:chunkSize] // room for all of them: never blocks
+	}
+	cancel()
+	if err != nil {
+		return err
+	}
+	return failed
+}
+
+func fillChunks(ctx context.Context, size int64, r io.Reader, free <-chan []byte, filled chan<- []byte) error {
+	for left := size; left > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		n := min(left, chunkBlocks*blockSize)
-		chunk, err := fillChunk(w.stored[0], r, n, left)
+		chunk, err := fillChunk(<-free, r, n, left)
 		if err != nil {
 			return readError(size, err)
 		}
 		left -= n
-		if err := w.write(chunk); err != nil {
-			return err
-		}
+		filled <- chunk
 	}
 	return nil
 }

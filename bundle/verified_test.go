@@ -98,3 +98,32 @@ func TestVerifiedBlobOfAnotherShapeIsRefused(t *testing.T) {
 		t.Errorf("too short: error is %v", err)
 	}
 }
+
+// fullDisk takes n bytes and no more.
+type fullDisk struct{ n int }
+
+var errFull = errors.New("the disk is full")
+
+func (d *fullDisk) Write(p []byte) (int, error) {
+	if d.n -= len(p); d.n < 0 {
+		return 0, errFull
+	}
+	return len(p), nil
+}
+
+func TestVerifiedBlobOnAFullDisk(t *testing.T) {
+	data := prose(1, 3*unitSize)
+	u := NewUnitHash()
+	_, _ = u.Write(data)
+	states, err := u.States()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := NewWriter(&fullDisk{unitSize}, WriterOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.AddVerified(t.Context(), u.Digest(), int64(len(data)), states, bytes.NewReader(data)); !errors.Is(err, errFull) {
+		t.Errorf("error is %v, want that of the disk", err)
+	}
+}
