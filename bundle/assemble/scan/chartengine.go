@@ -101,6 +101,9 @@ func salvage(ch *chart.Chart, top common.Values, lenient *missingValues, instead
 	out, err := eng.Render(ch, top)
 	for name, t := range templates {
 		t.Data = original[name]
+		if dropped[name] || !done[name] {
+			delete(out, name)
+		}
 	}
 	if err != nil {
 		return nil // a template that works once only

@@ -252,6 +252,7 @@ spec: {containers: [{image: "e:1"}]}
 		"certain docker.io/library/c:1 charts/bad/templates/c.yaml:3",
 		"certain docker.io/library/d:1 charts/broken/templates/b.yaml:3",
 		"certain docker.io/library/e:1 charts/good/templates/a.yaml:3",
+		"suspected docker.io/library/a:1 charts/bad/templates/a.yaml:5",
 	}, []string{
 		"error charts/bad/templates/a.yaml:4 chart bad does not render: ",
 		"error charts/bad/templates/b.yaml:3 chart bad does not render: give a host: missing value .Values.host, give it in charts/bad.values.yaml",

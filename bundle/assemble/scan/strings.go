@@ -14,8 +14,14 @@ func isImageKey(key string) bool {
 	case "imagename", "imageref", "imagereference", "imageuri", "imageurl", "img":
 		return true
 	default:
-		return strings.HasSuffix(k, "image")
+		return strings.HasSuffix(k, "image") && !isOtherImage(key)
 	}
+}
+
+// isOtherImage: the key is about an image of another kind than a container's.
+func isOtherImage(key string) bool {
+	w := keyWords(key)
+	return len(w) > 1 && slices.Contains([]string{"os", "vm", "machine", "background", "cover", "boot", "iso"}, w[len(w)-2])
 }
 
 // isImageListKey: each element under the key is an image.
