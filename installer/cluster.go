@@ -30,6 +30,7 @@ type SSH struct {
 	KeyFile       string
 	KeyPassphrase string
 	Port          int
+	Jump          string // hosts to go through, [USER@]HOST[:PORT] with commas; "none" for none
 }
 
 // or fills the empty fields of s from base.
@@ -48,6 +49,9 @@ func (s SSH) or(base SSH) SSH {
 	}
 	if s.Port == 0 {
 		s.Port = base.Port
+	}
+	if s.Jump == "" {
+		s.Jump = base.Jump
 	}
 	return s
 }

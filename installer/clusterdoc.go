@@ -13,6 +13,7 @@ type sshDoc struct {
 	PKData   string `yaml:"pkData,omitempty"`
 	PKPasswd string `yaml:"pkPasswd,omitempty"`
 	Port     int    `yaml:"port,omitempty"`
+	Jump     string `yaml:"jump,omitempty"`
 }
 
 type hostDoc struct {

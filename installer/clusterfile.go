@@ -233,7 +233,7 @@ func (s sshDoc) value() (SSH, error) {
 	if s.PKData != "" {
 		return SSH{}, errors.New("ssh.pkData: a private key inside a Clusterfile is not read; put it into a file and name it in ssh.pk")
 	}
-	return SSH{User: s.User, Password: s.Passwd, KeyFile: s.PK, KeyPassphrase: s.PKPasswd, Port: s.Port}, nil
+	return SSH{User: s.User, Password: s.Passwd, KeyFile: s.PK, KeyPassphrase: s.PKPasswd, Port: s.Port, Jump: s.Jump}, nil
 }
 
 func roleHint(roles []string) string {

@@ -68,7 +68,7 @@ func (c *Cluster) Clusterfile(created time.Time, status Status) ([]byte, error) 
 			role = "master"
 		}
 		hd := hostDoc{IPs: []string{netip.AddrPortFrom(h.IP, uint16(h.SSH.Port)).String()}, Roles: []string{role}, Env: envList(h.Env)}
-		if own, all := h.SSH.document(), c.SSH.document(); own.User != all.User || own.PK != all.PK {
+		if own, all := h.SSH.document(), c.SSH.document(); own.User != all.User || own.PK != all.PK || own.Jump != all.Jump {
 			own.Port = 0
 			hd.SSH = &own
 		}
@@ -101,7 +101,7 @@ func (c *Cluster) Clusterfile(created time.Time, status Status) ([]byte, error) 
 }
 
 func (s SSH) document() sshDoc {
-	return sshDoc{User: s.User, PK: s.KeyFile, Port: s.Port}
+	return sshDoc{User: s.User, PK: s.KeyFile, Port: s.Port, Jump: s.Jump}
 }
 
 // SecretEnv tells keys whose values are not written to disk or shown in clear.

@@ -41,6 +41,7 @@ func run() int {
 		os.Exit(exitFailed)
 	}()
 	environmentPassword() // nothing that is started here inherits it
+	environmentPassphrase()
 	err := newRoot().ExecuteContext(ctx)
 	if err == nil {
 		return 0

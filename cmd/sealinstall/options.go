@@ -11,15 +11,9 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/steps"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 )
-
-// passwordVariable is the environment variable that a password is read from,
-// so that it need not stand on the command line, which other users can see.
-const passwordVariable = "SEALINSTALL_PASSWORD"
 
 // maxSecretFile bounds a file that holds a password, in bytes.
 const maxSecretFile = 4 << 10
@@ -32,21 +26,21 @@ type runOptions struct {
 	masters, nodes string
 	cluster        string
 	ssh            installer.SSH
-	passwordFile   string
-	askPassword    bool
-	env            []string
-	command        []string
-	configFiles    []string
-	clusterfile    string
-	hostKey        string
-	knownHosts     string
-	jobs           int
-	timeout        time.Duration
-	output         string
-	verbose        bool
-	yes            bool
-	copyMode       bool
-	config         configOptions
+	sshSources
+	env          []string
+	command      []string
+	configFiles  []string
+	clusterfile  string
+	hostKey      string
+	knownHosts   string
+	jobs         int
+	timeout      time.Duration
+	output       string
+	verbose      bool
+	yes          bool
+	copyMode     bool
+	ignoreChecks []string
+	config       configOptions
 }
 
 func (o *runOptions) flags(f *pflag.FlagSet) {
@@ -56,6 +50,7 @@ func (o *runOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.command, "cmd", nil, "shell line to run instead of the CMD of the last image (repeatable)")
 	f.StringArrayVar(&o.configFiles, "config-file", nil, "file with Config, kubeadm, kubelet or kube-proxy documents (repeatable)")
 	f.StringVarP(&o.clusterfile, "file", "f", "", "Clusterfile that describes the cluster, instead of --masters and --nodes")
+	f.StringSliceVar(&o.ignoreChecks, "ignore-check", nil, "checks whose problems are told and do not stop the run: "+strings.Join(steps.Checks(), ", "))
 	f.BoolVar(&o.copyMode, "copy-registry", false, "send every blob to the registry hosts, even those they have")
 }
 
@@ -64,15 +59,7 @@ func (o *runOptions) hostFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.masters, "masters", "", "addresses of the masters: 10.0.0.2,10.0.0.3:2222,10.0.0.4-10.0.0.6")
 	f.StringVar(&o.nodes, "nodes", "", "addresses of the nodes, in the same form")
 	f.StringVar(&o.cluster, "cluster", installer.DefaultName, "name of the cluster")
-	f.StringVarP(&o.ssh.User, "user", "u", "", "user to log in as: root, or one with passwordless sudo (default root)")
-	f.StringVarP(&o.ssh.Password, "passwd", "p", "", "password; better: "+passwordVariable+", --passwd-file or --ask-passwd")
-	f.StringVar(&o.passwordFile, "passwd-file", "", "file that holds the password")
-	f.BoolVar(&o.askPassword, "ask-passwd", false, "ask for the password on the terminal")
-	f.StringVarP(&o.ssh.KeyFile, "pk", "i", "", "private key file (default: those of ~/.ssh)")
-	f.StringVar(&o.ssh.KeyPassphrase, "pk-passwd", "", "passphrase of the private key")
-	f.IntVar(&o.ssh.Port, "port", 0, "port of ssh (default 22)")
-	f.StringVar(&o.hostKey, "host-key", "accept-new", "unknown or changed ssh host keys: strict, accept-new or off")
-	f.StringVar(&o.knownHosts, "known-hosts", "", "file of known host keys (default: in the cluster's state directory)")
+	o.sshFlags(f)
 	f.IntVar(&o.jobs, "jobs", 10, "hosts worked on at once")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "longest time for one script or one kubeadm command")
 	f.StringVarP(&o.output, "output", "o", "text", "form of the summary: text or json")
@@ -92,19 +79,12 @@ func (o *runOptions) check() error {
 	case o.timeout < time.Second:
 		return usageError{fmt.Errorf("--timeout %s: expected at least 1s", o.timeout)}
 	}
-	return nil
-}
-
-func (o *runOptions) hostKeyPolicy() (host.HostKeyPolicy, error) {
-	switch o.hostKey {
-	case "strict":
-		return host.Strict, nil
-	case "accept-new":
-		return host.AcceptNew, nil
-	case "off":
-		return host.Off, nil
+	for _, name := range o.ignoreChecks {
+		if !slices.Contains(steps.Checks(), name) {
+			return usageError{fmt.Errorf("--ignore-check %q: expected names out of %s", name, strings.Join(steps.Checks(), ", "))}
+		}
 	}
-	return 0, usageError{fmt.Errorf("--host-key %q: expected strict, accept-new or off", o.hostKey)}
+	return nil
 }
 
 // desired reads the cluster that flags and files ask for. With neither
@@ -138,6 +118,9 @@ func (o *runOptions) desired() (*installer.Cluster, error) {
 		}
 	}
 	if err := o.lay(c, source != ""); err != nil {
+		return nil, err
+	}
+	if err := o.layUserConfig(c, source != "" && source != o.clusterfile); err != nil {
 		return nil, err
 	}
 	if err := c.Complete(); err != nil {
@@ -206,48 +189,6 @@ func (o *runOptions) addHosts(c *installer.Cluster) error {
 		}
 	}
 	return nil
-}
-
-func (o *runOptions) laySSH(s *installer.SSH) error {
-	if o.ssh.User != "" {
-		s.User = o.ssh.User
-	}
-	if o.ssh.Port != 0 {
-		s.Port = o.ssh.Port
-	}
-	if o.ssh.KeyFile != "" {
-		s.KeyFile = o.ssh.KeyFile
-	}
-	if o.ssh.KeyPassphrase != "" {
-		s.KeyPassphrase = o.ssh.KeyPassphrase
-	}
-	password, err := o.password()
-	if err != nil {
-		return err
-	}
-	if password != "" {
-		s.Password = password
-	}
-	return nil
-}
-
-func (o *runOptions) password() (string, error) {
-	switch {
-	case o.ssh.Password != "":
-		return o.ssh.Password, nil
-	case o.passwordFile != "":
-		data, err := readBounded(o.passwordFile, maxSecretFile)
-		return strings.TrimRight(string(data), "\r\n"), err
-	case o.askPassword:
-		fmt.Fprint(os.Stderr, "password: ")
-		data, err := term.ReadPassword(int(os.Stdin.Fd()))
-		fmt.Fprintln(os.Stderr)
-		if err != nil {
-			return "", fmt.Errorf("read the password from the terminal: %w", err)
-		}
-		return string(data), nil
-	}
-	return environmentPassword(), nil
 }
 
 // readRecorded reads what an earlier run wrote; it is no template.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
@@ -48,6 +49,9 @@ func (o *runOptions) pipeline(cmd *cobra.Command, list []steps.Step, finish func
 	if err != nil {
 		return err
 	}
+	if err := o.askPassphrases(cluster); err != nil {
+		return err
+	}
 	file, err := o.openBundle()
 	if err != nil {
 		return err
@@ -73,7 +77,7 @@ func (o *runOptions) pipeline(cmd *cobra.Command, list []steps.Step, finish func
 	}
 	r := steps.New(steps.Options{
 		Cluster: cluster, Bundle: file.Reader, State: state, Report: rep, Jobs: o.jobs,
-		HostKey: policy, KnownHosts: known, Timeout: o.timeout, Copy: o.copyMode, CADir: o.config.caDir,
+		HostKey: policy, KnownHosts: known, AgentSocket: agentSocket(), UserConfig: o.userConfig, IgnoreChecks: o.ignoreChecks, Timeout: o.timeout, Copy: o.copyMode, CADir: o.config.caDir,
 	})
 	defer r.Close()
 	timings, err := installer.RunSteps(cmd.Context(), list, r, rep)
@@ -81,6 +85,9 @@ func (o *runOptions) pipeline(cmd *cobra.Command, list []steps.Step, finish func
 	s := summary{Cluster: cluster.Name, Seconds: time.Since(start).Seconds(), Changes: installer.Changes(timings), Log: logPath}
 	for _, t := range timings {
 		s.Steps = append(s.Steps, stepSummary{t.Step, t.Duration.Seconds(), t.Changes})
+	}
+	if err != nil && o.output == "json" {
+		err = errors.Join(err, s.printFailure(cmd.OutOrStdout(), rep, err))
 	}
 	if err != nil {
 		return &runError{err: err, text: rep.Mask(err.Error()), log: logPath}
@@ -135,6 +142,24 @@ type summary struct {
 	Changes int           `json:"changes"`
 	Steps   []stepSummary `json:"steps"`
 	Log     string        `json:"log"`
+
+	Error    string          `json:"error,omitempty"`    // of a run that failed
+	Problems []steps.Problem `json:"problems,omitempty"` // what stands in the way; then the exit status is 3
+}
+
+// printFailure writes the summary of a run that failed, with every problem of every host if it is about them.
+func (s summary) printFailure(w io.Writer, rep *installer.Reporter, err error) error {
+	s.Error = err.Error()
+	var pre *steps.PreflightError
+	if errors.As(err, &pre) {
+		s.Problems = slices.Concat(pre.Problems, pre.Warnings)
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode the summary: %w", err)
+	}
+	_, err = fmt.Fprintln(w, rep.Mask(string(text)))
+	return err
 }
 
 func (s summary) print(w io.Writer, form string) error {

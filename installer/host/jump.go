@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 )
 
@@ -110,7 +111,7 @@ func parseHop(text string) (Hop, error) {
 		}
 	}
 	hop.Host = strings.TrimSuffix(strings.TrimPrefix(hop.Host, "["), "]")
-	if hop.Host == "" || strings.ContainsAny(hop.Host, "@/ \t") || strings.HasPrefix(hop.Host, "-") || strings.Count(hop.Host, ":") == 1 {
+	if _, err := netip.ParseAddr(hop.Host); err != nil && (hop.Host == "" || strings.ContainsAny(hop.Host, ":@/ \t") || hop.Host[0] == '-') {
 		return Hop{}, errWantHop
 	}
 	return hop, nil

@@ -116,7 +116,7 @@ func TestJumpHostsAreReadAsSSHReadsThem(t *testing.T) {
 			t.Errorf("%q: %s", text, diff)
 		}
 	}
-	for _, text := range []string{"a,", "@a", "a:0", "a:x", "a:99999", "-oProxyCommand=x", "a b", "u@", ",", "a/b"} {
+	for _, text := range []string{"a,", "@a", "a:0", "a:x", "a:99999", "-oProxyCommand=x", "a b", "u@", ",", "a/b", "a:b:c"} {
 		if got, err := host.ParseJump(text); err == nil {
 			t.Errorf("%q was taken: %+v", text, got)
 		}

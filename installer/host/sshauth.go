@@ -76,6 +76,17 @@ func (l *login) keys(c SSHConfig) ([]ssh.Signer, error) {
 	return signers, nil
 }
 
+// Encrypted tells whether a file is a private key that needs a passphrase.
+func Encrypted(file string) bool {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return false
+	}
+	_, err = ssh.ParsePrivateKey(text)
+	var encrypted *ssh.PassphraseMissingError
+	return errors.As(err, &encrypted)
+}
+
 // agentKeys never fails: an agent is a convenience, and the notes tell what came of it.
 func (l *login) agentKeys(socket string) []ssh.Signer {
 	conn, err := net.Dial("unix", socket)

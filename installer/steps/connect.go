@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer/host"
@@ -57,16 +58,70 @@ func (r *Run) connect(ctx context.Context, t *Target) error {
 	return nil
 }
 
-// dialHost opens the connection to a host: none to this machine itself.
+// dialHost opens the connection to a host: none to this machine itself. Behind a jump host an address of this machine's
+// is another's.
 func (r *Run) dialHost(ctx context.Context, t *Target) (host.Host, error) {
-	if isLocal(t.IP) {
-		return host.Local(t.IP.String()), nil
+	said, err := r.UserConfig.For(t.IP.String())
+	if err != nil {
+		return nil, err
 	}
-	return host.DialSSH(ctx, host.SSHConfig{
-		Address: t.IP.String(), Port: t.SSH.Port, User: t.SSH.User, Password: t.SSH.Password,
-		KeyFiles: keyFiles(t.SSH), KeyPassphrase: t.SSH.KeyPassphrase,
+	jump := orDefault(t.SSH.Jump, said.Jump)
+	if jump == "none" {
+		jump = ""
+	}
+	if jump == "" && isLocal(t.IP) {
+		return host.LocalSudo(t.IP.String(), t.SSH.Password), nil
+	}
+	c := host.SSHConfig{
+		User: t.SSH.User, Password: t.SSH.Password, KeyPassphrase: t.SSH.KeyPassphrase, AgentSocket: r.AgentSocket,
 		KnownHosts: r.KnownHosts, HostKey: r.HostKey, Timeout: connectTimeout,
-	})
+	}
+	c.KeyFiles = keyFiles(t.SSH)
+	if t.SSH.KeyFile == "" {
+		c.KeyFiles = append(said.KeyFiles, c.KeyFiles...)
+	}
+	if c.Via, err = r.jumps.through(r.UserConfig, jump, c); err != nil {
+		return nil, err
+	}
+	c.Name, c.Address, c.Port = t.IP.String(), orDefault(said.HostName, t.IP.String()), t.SSH.Port
+	return host.DialSSH(ctx, c)
+}
+
+// jumps are the jump hosts of a run: those that several hosts lie behind are connected to once.
+type jumps struct {
+	mu    sync.Mutex
+	known map[string]*host.Jump
+	all   []*host.Jump
+}
+
+// through gives the last of the jump hosts that text names; nil for none.
+func (j *jumps) through(config *host.UserConfig, text string, like host.SSHConfig) (*host.Jump, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	key := text + " " + like.User
+	if via, ok := j.known[key]; ok {
+		return via, nil
+	}
+	via, all, err := config.Jumps(text, like)
+	if err != nil {
+		return nil, err
+	}
+	if j.known == nil {
+		j.known = map[string]*host.Jump{}
+	}
+	j.known[key] = via
+	j.all = append(j.all, all...)
+	return via, nil
+}
+
+func (j *jumps) close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var errs []error
+	for i := len(j.all) - 1; i >= 0; i-- {
+		errs = append(errs, j.all[i].Close())
+	}
+	return errors.Join(errs...)
 }
 
 // look reads facts and marks.

@@ -63,14 +63,23 @@ func (e *PreflightError) Error() string {
 	for _, g := range grouped(e.Problems) {
 		for i, l := range g.lines {
 			if i == maxLines {
-				fmt.Fprintf(&b, "\n  %-15s %-12s and the like", rest(g.lines[i:]), g.check)
+				tell(&b, rest(g.lines[i:]), g.check, "and the like")
 				break
 			}
-			fmt.Fprintf(&b, "\n  %-15s %-12s %s", hostList(l.hosts), g.check, l.message)
+			tell(&b, hostList(l.hosts), g.check, l.message)
 		}
 		fmt.Fprintf(&b, "\n  %-15s %-12s remedy: %s", "", "", g.remedy)
 	}
 	return b.String()
+}
+
+// tell writes one line, and the hosts above it when they are too many to stand before it.
+func tell(b *strings.Builder, hosts, check, message string) {
+	if len(hosts) > 15 {
+		fmt.Fprintf(b, "\n  %s", hosts)
+		hosts = ""
+	}
+	fmt.Fprintf(b, "\n  %-15s %-12s %s", hosts, check, message)
 }
 
 // maxLines bounds what is told of one check with one remedy; the JSON form has all of it.

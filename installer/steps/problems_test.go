@@ -89,12 +89,12 @@ func TestTwoHundredHostsWithOneProblemReadAsOne(t *testing.T) {
 	e.Problems = append(e.Problems, Problem{Check: "clock", Message: "another time here", Remedy: "set it"})
 	text := e.Error()
 	lines := strings.Split(text, "\n")
-	if len(lines) != 1+2+maxLines+1+1+2 {
+	if len(lines) != 1+3+maxLines+2+1+2 {
 		t.Errorf("%d lines:\n%s", len(lines), text)
 	}
 	for _, want := range []string{
-		"231 problems on 231 hosts", "10.0.0.1-10.0.0.200 (200 hosts) port         port 6443 is taken", "  10.0.1.0        disk         0 MiB free",
-		"10.0.1.20,10.0.1.22,10.0.1.24", "(20 hosts) disk         and the like", "  cluster         clock        another time here",
+		"231 problems on 231 hosts", "\n  10.0.0.1-10.0.0.200 (200 hosts)\n                  port         port 6443 is taken\n", "  10.0.1.0        disk         0 MiB free",
+		"10.0.1.20,10.0.1.22,10.0.1.24", "(20 hosts)\n                  disk         and the like\n", "  cluster         clock        another time here",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in:\n%s", want, text)

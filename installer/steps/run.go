@@ -34,9 +34,12 @@ type Options struct {
 	Jobs       int // hosts worked on at once
 	HostKey    host.HostKeyPolicy
 	KnownHosts string
-	Timeout    time.Duration // of each script and each kubeadm command
-	CADir      string        // authorities to take over, in the layout of /etc/kubernetes/pki; empty = made here
-	Copy       bool          // send every blob to the registry hosts, known or not
+	// AgentSocket is that of an ssh agent, and UserConfig the operator's own ssh configuration; both may be absent.
+	AgentSocket string
+	UserConfig  *host.UserConfig
+	Timeout     time.Duration // of each script and each kubeadm command
+	CADir       string        // authorities to take over, in the layout of /etc/kubernetes/pki; empty = made here
+	Copy        bool          // send every blob to the registry hosts, known or not
 	// IgnoreChecks are names out of [Checks] whose problems are told and do not stop the run.
 	IgnoreChecks []string
 }
@@ -53,6 +56,7 @@ type Run struct {
 	created  time.Time
 	changing bool // this run has begun to change hosts
 	dial     func(context.Context, *Target) (host.Host, error)
+	jumps    jumps
 }
 
 // image is a cluster image of the bundle with its small files.
@@ -95,6 +99,7 @@ func (r *Run) Close() error {
 			errs = append(errs, t.Link.Close())
 		}
 	}
+	errs = append(errs, r.jumps.close())
 	return errors.Join(errs...)
 }
 

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+)
+
+// Environment variables that secrets are read from, so that they need not stand on the command line, which other users
+// can see.
+const (
+	passwordVariable   = "SEALINSTALL_PASSWORD"
+	passphraseVariable = "SEALINSTALL_KEY_PASSPHRASE"
+)
+
+// environmentPassphrase is taken out of the environment like the password.
+var environmentPassphrase = sync.OnceValue(func() string {
+	passphrase := os.Getenv(passphraseVariable)
+	_ = os.Unsetenv(passphraseVariable) // fails for names that cannot be
+	return passphrase
+})
+
+// sshSources is where settings for ssh come from beside the flags that hold them.
+type sshSources struct {
+	passwordFile   string
+	askPassword    bool
+	passphraseFile string
+	userConfigFile string
+	userConfig     *host.UserConfig
+}
+
+func (o *runOptions) sshFlags(f *pflag.FlagSet) {
+	f.StringVarP(&o.ssh.User, "user", "u", "", "user to log in as: root, or one who may use sudo (default root)")
+	f.StringVarP(&o.ssh.Password, "passwd", "p", "", "password of the login, and of sudo where it asks; better: "+passwordVariable+", --passwd-file or --ask-passwd")
+	f.StringVar(&o.passwordFile, "passwd-file", "", "file that holds the password")
+	f.BoolVar(&o.askPassword, "ask-passwd", false, "ask for the password on the terminal")
+	f.StringVarP(&o.ssh.KeyFile, "pk", "i", "", "private key file (default: those of ~/.ssh); keys of an ssh agent are tried too")
+	f.StringVar(&o.ssh.KeyPassphrase, "pk-passwd", "", "passphrase of the private key; better: "+passphraseVariable+", --pk-passwd-file or the question on the terminal")
+	f.StringVar(&o.passphraseFile, "pk-passwd-file", "", "file that holds the passphrase of the private key")
+	f.IntVar(&o.ssh.Port, "port", 0, "port of ssh (default 22)")
+	f.StringVar(&o.ssh.Jump, "jump", "", "host to go through: [USER@]HOST[:PORT], several with commas; none for none at all")
+	f.StringVar(&o.userConfigFile, "ssh-config", "", "file in the form of ssh_config, of which Host, Match, HostName, User, Port, IdentityFile, ProxyJump and Include are read; none for none (default ~/.ssh/config)")
+	f.StringVar(&o.hostKey, "host-key", "accept-new", "unknown or changed ssh host keys: strict, accept-new or off")
+	f.StringVar(&o.knownHosts, "known-hosts", "", "file of known host keys (default: in the cluster's state directory)")
+}
+
+func (o *runOptions) hostKeyPolicy() (host.HostKeyPolicy, error) {
+	policy, err := host.ParseHostKeyPolicy(o.hostKey)
+	if err != nil {
+		return 0, usageError{fmt.Errorf("--host-key %q: expected strict, accept-new or off", o.hostKey)}
+	}
+	return policy, nil
+}
+
+// laySSH puts the flags over what a Clusterfile says.
+func (o *runOptions) laySSH(s *installer.SSH) error {
+	if o.ssh.User != "" {
+		s.User = o.ssh.User
+	}
+	if o.ssh.Port != 0 {
+		s.Port = o.ssh.Port
+	}
+	if o.ssh.KeyFile != "" {
+		s.KeyFile = o.ssh.KeyFile
+	}
+	if o.ssh.Jump != "" {
+		if _, err := host.ParseJump(o.ssh.Jump); err != nil {
+			return usageError{fmt.Errorf("--jump: %w", err)}
+		}
+		s.Jump = o.ssh.Jump
+	}
+	password, err := o.password()
+	if err != nil {
+		return err
+	}
+	if password != "" {
+		s.Password = password
+	}
+	passphrase, err := secret(o.ssh.KeyPassphrase, o.passphraseFile, environmentPassphrase)
+	if passphrase != "" {
+		s.KeyPassphrase = passphrase
+	}
+	return err
+}
+
+// secret takes the first that is there of a flag's value, a file and an environment variable.
+func secret(value, file string, environment func() string) (string, error) {
+	switch {
+	case value != "":
+		return value, nil
+	case file != "":
+		data, err := readBounded(file, maxSecretFile)
+		return strings.TrimRight(string(data), "\r\n"), err
+	}
+	return environment(), nil
+}
+
+func (o *runOptions) password() (string, error) {
+	if o.askPassword && o.ssh.Password == "" && o.passwordFile == "" {
+		answer, err := ask("password: ")
+		o.ssh.Password = answer // nobody is asked twice
+		return answer, err
+	}
+	return secret(o.ssh.Password, o.passwordFile, environmentPassword)
+}
+
+func ask(question string) (string, error) {
+	fmt.Fprint(os.Stderr, question)
+	data, err := term.ReadPassword(int(os.Stdin.Fd()))
+	fmt.Fprintln(os.Stderr)
+	if err != nil {
+		return "", fmt.Errorf("read from the terminal: %w", err)
+	}
+	return string(data), nil
+}
+
+// askPassphrases asks for what encrypted keys need that nobody gave, where somebody can answer and no agent may have
+// the keys open. Each key is asked for once.
+func (o *runOptions) askPassphrases(c *installer.Cluster) error {
+	if agentSocket() != "" || !term.IsTerminal(int(os.Stdin.Fd())) {
+		return nil
+	}
+	answers := map[string]string{}
+	for i := range c.Hosts {
+		s := &c.Hosts[i].SSH
+		if s.KeyFile == "" || s.KeyPassphrase != "" || !host.Encrypted(s.KeyFile) {
+			continue
+		}
+		if _, asked := answers[s.KeyFile]; !asked {
+			answer, err := ask("passphrase of " + s.KeyFile + ": ")
+			if err != nil {
+				return err
+			}
+			answers[s.KeyFile] = answer
+		}
+		s.KeyPassphrase = answers[s.KeyFile]
+	}
+	return nil
+}
+
+func agentSocket() string { return os.Getenv("SSH_AUTH_SOCK") }
+
+// layUserConfig takes from the operator's ssh configuration what neither flags nor Clusterfile say. The rest of it is
+// asked for when a host is dialled. recorded tells that the cluster's own settings may be mere defaults of the run before.
+func (o *runOptions) layUserConfig(c *installer.Cluster, recorded bool) error {
+	if err := o.readUserConfig(); err != nil {
+		return err
+	}
+	explicit := c.SSH
+	if recorded && o.ssh.User == "" && explicit.User == installer.DefaultUser {
+		explicit.User = ""
+	}
+	if recorded && o.ssh.Port == 0 && explicit.Port == installer.DefaultSSHPort {
+		explicit.Port = 0
+	}
+	for i := range c.Hosts {
+		h := &c.Hosts[i]
+		said, err := o.userConfig.For(h.IP.String())
+		if err != nil {
+			return usageError{err}
+		}
+		if h.SSH.User == "" && explicit.User == "" {
+			h.SSH.User = said.User
+		}
+		if h.SSH.Port == 0 && explicit.Port == 0 {
+			h.SSH.Port = said.Port
+		}
+	}
+	return nil
+}
+
+func (o *runOptions) readUserConfig() error {
+	name := o.userConfigFile
+	switch name {
+	case "none":
+		return nil
+	case "":
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return nil // then there is no file of the user's either
+		}
+		name = filepath.Join(home, ".ssh", "config")
+	default:
+		if _, err := os.Stat(name); err != nil {
+			return usageError{err}
+		}
+	}
+	config, err := host.ReadUserConfig(name)
+	if err != nil {
+		return usageError{fmt.Errorf("%w (give another file with --ssh-config, or none)", err)}
+	}
+	o.userConfig = config
+	return nil
+}
