@@ -99,14 +99,14 @@ func TestVerifiedBlobOfAnotherShapeIsRefused(t *testing.T) {
 	}
 }
 
-// fullDisk takes n bytes and no more.
-type fullDisk struct{ n int }
+// smallDisk takes n bytes and no more.
+type smallDisk struct{ n int }
 
-var errFull = errors.New("the disk is full")
+var errSmallDisk = errors.New("the disk is full")
 
-func (d *fullDisk) Write(p []byte) (int, error) {
+func (d *smallDisk) Write(p []byte) (int, error) {
 	if d.n -= len(p); d.n < 0 {
-		return 0, errFull
+		return 0, errSmallDisk
 	}
 	return len(p), nil
 }
@@ -119,11 +119,11 @@ func TestVerifiedBlobOnAFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := NewWriter(&fullDisk{unitSize}, WriterOptions{})
+	w, err := NewWriter(&smallDisk{unitSize}, WriterOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.AddVerified(t.Context(), u.Digest(), int64(len(data)), states, bytes.NewReader(data)); !errors.Is(err, errFull) {
+	if err := w.AddVerified(t.Context(), u.Digest(), int64(len(data)), states, bytes.NewReader(data)); !errors.Is(err, errSmallDisk) {
 		t.Errorf("error is %v, want that of the disk", err)
 	}
 }
