@@ -194,6 +194,16 @@ func (i *Image) KubeVersion() string { return i.Labels["version"] }
 // ErrTooManyFiles is returned for a cluster image whose small files exceed what is held in memory.
 var ErrTooManyFiles = errors.New("more than 256 MiB or 200000 files below etc, scripts, manifests, charts, opt and statics")
 
+// Executable are the directories whose files may all be run, whatever their
+// modes say; "." is all. Images made for sealos count on it, since that makes
+// every file so.
+func (i *Image) Executable() []string {
+	if i.Type == TypeApplication {
+		return []string{"."}
+	}
+	return []string{"bin", "cri", "opt", "scripts"}
+}
+
 // File is a small file of a cluster image.
 type File struct {
 	Mode    fs.FileMode
@@ -208,14 +218,14 @@ type File struct {
 func (i *Image) Files(ctx context.Context, blobs Blobs, also ...string) (map[string]File, error) {
 	files := map[string]File{}
 	for _, l := range i.Layers {
-		if err := readLayer(ctx, blobs, l, files, also); err != nil {
+		if err := readLayer(ctx, blobs, l, files, also, i.Executable()); err != nil {
 			return nil, fmt.Errorf("cluster image %s: read layer %s: %w", i.Name, l.Digest, err)
 		}
 	}
 	return files, nil
 }
 
-func readLayer(ctx context.Context, blobs Blobs, l Layer, files map[string]File, also []string) (err error) {
+func readLayer(ctx context.Context, blobs Blobs, l Layer, files map[string]File, also, run []string) (err error) {
 	blob, err := blobs.OpenBlob(l.Digest)
 	if err != nil {
 		return err
@@ -268,7 +278,11 @@ func readLayer(ctx context.Context, blobs Blobs, l Layer, files map[string]File,
 		if total += len(data); total > maxSmallFiles || len(files) > maxFiles {
 			return ErrTooManyFiles
 		}
-		files[name] = File{Mode: fs.FileMode(h.Mode).Perm(), Content: data}
+		mode := fs.FileMode(h.Mode).Perm()
+		if slices.ContainsFunc(run, func(dir string) bool { return dir == "." || strings.HasPrefix(name, dir+"/") }) {
+			mode |= 0o755
+		}
+		files[name] = File{Mode: mode, Content: data}
 	}
 }
 

@@ -61,6 +61,9 @@ type UnpackRequest struct {
 	Size    int64         `json:"size,omitempty"`    // of the decoded tar in bytes; 0 means unknown
 	Format  string        `json:"format"`            // of the stream: zstd, gzip or tar
 	Exclude []string      `json:"exclude,omitempty"` // paths in the layer, with all below them, that are not unpacked: "registry"
+	After   digest.Digest `json:"after,omitempty"`   // of what was unpacked into the directory before, in order; when that is another, so is this layer's result, and it is applied again
+	// Executable are paths below which every file may be run, whatever the layer says; "." is all.
+	Executable []string `json:"executable,omitempty"`
 }
 
 // FactsRequest says what to look for beside what is always told.

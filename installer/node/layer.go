@@ -26,13 +26,14 @@ const (
 // Everything goes through an os.Root: a name, or a link that an earlier entry or somebody else made, that leads out
 // of the directory is an error. Files and links are made in the stage and renamed, so that a program that runs keeps its file.
 type layer struct {
-	root    *os.Root
-	stage   *stage
-	exclude []string
-	own     map[string]bool // what this layer put there: its whiteouts are about lower layers only
-	dirs    []dirTime
-	machine machine // is told of each entry, as a file of dir
-	dir     string
+	root       *os.Root
+	stage      *stage
+	exclude    []string
+	executable []string
+	own        map[string]bool // what this layer put there: its whiteouts are about lower layers only
+	dirs       []dirTime
+	machine    machine // is told of each entry, as a file of dir
+	dir        string
 }
 
 type dirTime struct {
@@ -111,6 +112,9 @@ func (l *layer) entry(name string, h *tar.Header, content io.Reader) error {
 		return err
 	}
 	var err error
+	if h.Typeflag == tar.TypeReg && slices.ContainsFunc(l.executable, func(e string) bool { return e == "." || under(name, e) }) {
+		h.Mode |= 0o755
+	}
 	switch h.Typeflag {
 	case tar.TypeDir:
 		err = l.directory(name, h)

@@ -85,7 +85,7 @@ func (q UnpackRequest) apply(m machine, in io.Reader, root *os.Root, stage *stag
 	counted := &counter{r: io.TeeReader(tar, verifier), limit: q.Size}
 	// The archive's reader asks for 512 bytes at a time.
 	buffered := bufio.NewReaderSize(counted, 256<<10)
-	l := &layer{root: root, stage: stage, exclude: q.Exclude, own: map[string]bool{}, machine: m, dir: q.Dir}
+	l := &layer{root: root, stage: stage, exclude: q.Exclude, executable: q.Executable, own: map[string]bool{}, machine: m, dir: q.Dir}
 	if err := l.apply(buffered); err != nil {
 		return err
 	}
@@ -138,11 +138,14 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// markName is the file that says that the layer is there; its content is what was left out.
+// markName is the file that says that the layer is there; its content is what was left out, and what it was applied upon.
 func (q UnpackRequest) markName() string { return path.Join(layersDir, q.Digest.String()) }
 
 func (q UnpackRequest) markText() string {
 	list := slices.Sorted(slices.Values(q.Exclude))
+	if q.After != "" {
+		list = append(list, "after "+q.After.String())
+	}
 	return strings.Join(append(list, ""), "\n")
 }
 

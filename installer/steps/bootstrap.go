@@ -28,6 +28,9 @@ func (r *Run) bootstrap(ctx context.Context) (installer.Result, error) {
 	if err := r.registryFiles(ctx, &changes); err != nil {
 		return installer.Result{}, err
 	}
+	if err := r.each(ctx, r.Targets, r.checkAgain); err != nil {
+		return installer.Result{}, err
+	}
 	if err := r.each(ctx, r.registryHosts(), func(ctx context.Context, t *Target) error {
 		return r.startRegistry(ctx, t, &changes)
 	}); err != nil {
@@ -105,9 +108,13 @@ const registryPatience = 60 * time.Second
 func (r *Run) waitRegistry(outer context.Context, t *Target) error {
 	ctx, cancel := context.WithTimeout(outer, registryPatience)
 	defer cancel()
+	scheme := "https"
+	if r.plainRegistry(t) {
+		scheme = "http"
+	}
 	for {
 		res, err := t.Agent.Exec(ctx, node.ExecRequest{
-			Argv:           []string{stubPath, "registry", "ping", "https://" + t.IP.String() + ":" + r.registry.port, "--ca", path.Join(r.rootfsDir(), "etc/registry_ca.crt"), "--user", r.registry.user},
+			Argv:           []string{stubPath, "registry", "ping", scheme + "://" + t.IP.String() + ":" + r.registry.port, "--ca", path.Join(r.rootfsDir(), "etc/registry_ca.crt"), "--user", r.registry.user},
 			Stdin:          []byte(r.registry.password + "\n"),
 			TimeoutSeconds: 10,
 		}, nil)

@@ -162,7 +162,7 @@ func (r *Run) readMarks(ctx context.Context, t *Target) error {
 }
 
 func (r *Run) allMarks() []string {
-	marks := []string{markOurs, markRegistry, markInit, markBegun, markJoined, markKubeAdmin}
+	marks := []string{markOurs, markChecked, markRendered, markRegistry, markInit, markBegun, markJoined, markKubeAdmin}
 	for _, i := range r.images {
 		marks = append(marks, guestMark(i))
 	}

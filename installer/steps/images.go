@@ -175,10 +175,14 @@ func (r *Run) loadSecrets(ctx context.Context) error {
 	}
 	r.registry.password = env["registryPassword"]
 	_, byUser := r.Cluster.Env["registryPassword"]
+	fixed := !byUser && r.fixedPassword(r.registry.password)
+	if fixed {
+		r.Report.Warnf("the cluster image has the registry's password written into its files, so it stays what everybody knows; set registryPassword only together with those files")
+	}
 	if byUser && slices.Contains(defaultPasswords, r.registry.password) {
 		r.Report.Warnf("registryPassword is one that everybody knows; a random one is used instead")
 	}
-	if byUser && !slices.Contains(defaultPasswords, r.registry.password) {
+	if fixed || byUser && !slices.Contains(defaultPasswords, r.registry.password) {
 		// Kept, so that a later run without the flag does not change it.
 		if err := r.State.Write(passwordFile, 0o600, []byte(r.registry.password+"\n")); err != nil {
 			return err

@@ -45,6 +45,9 @@ func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) 
 	if err != nil {
 		return installer.Result{}, err
 	}
+	if r.plainRegistry(r.master0()) {
+		catalog = r.withShortNames(catalog)
+	}
 	var changes, sent atomic.Int64
 	err = r.each(ctx, r.registryHosts(), func(ctx context.Context, t *Target) error {
 		var receipt registry.Receipt

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"github.com/dustin/go-humanize"
+	"github.com/opencontainers/go-digest"
+
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/node"
 )
@@ -24,24 +26,25 @@ func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, err
 	}
 	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+		fresh := false
+		before := map[string]digest.Digest{} // directory -> what was unpacked there
 		for _, i := range r.imagesFor(t) {
 			for _, l := range i.Layers {
-				n, err := r.sendLayer(ctx, t, i, l)
+				n, err := r.sendLayer(ctx, t, i, l, before[i.dir])
 				if err != nil {
 					return fmt.Errorf("unpack %s into %s: %w", i.Name, i.dir, err)
 				}
 				if n > 0 {
+					fresh = true
 					changes.Add(1)
 					sent.Add(n)
 				}
+				before[i.dir] = digest.FromString(before[i.dir].String() + " " + l.DiffID.String())
 			}
-			changed, err := r.writeOverlay(ctx, t, i)
-			if err != nil {
-				return err
-			}
-			changes.Add(int64(changed))
 		}
-		return nil
+		changed, err := r.writeOverlays(ctx, t, fresh)
+		changes.Add(int64(changed))
+		return err
 	})
 	return installer.Result{Changes: int(changes.Load()), Note: humanize.IBytes(uint64(sent.Load())) + " sent"}, err
 }
@@ -68,8 +71,8 @@ func (r *Run) begin(ctx context.Context) error {
 }
 
 // sendLayer unpacks one layer on a host and returns how many bytes were sent:
-// none when the host has it already.
-func (r *Run) sendLayer(ctx context.Context, t *Target, i *image, l installer.Layer) (n int64, err error) {
+// none when the host has it already, upon the same layers.
+func (r *Run) sendLayer(ctx context.Context, t *Target, i *image, l installer.Layer, before digest.Digest) (n int64, err error) {
 	stream, format, err := r.layerStream(l)
 	if err != nil {
 		return 0, err
@@ -78,7 +81,7 @@ func (r *Run) sendLayer(ctx context.Context, t *Target, i *image, l installer.La
 	if c, ok := stream.(io.Closer); ok {
 		defer func() { err = errors.Join(err, c.Close()) }()
 	}
-	err = t.Agent.Unpack(ctx, node.UnpackRequest{Dir: i.dir, Digest: l.DiffID, Format: format, Exclude: []string{"registry"}}, counted)
+	err = t.Agent.Unpack(ctx, node.UnpackRequest{Dir: i.dir, Digest: l.DiffID, Format: format, Exclude: []string{"registry"}, After: before, Executable: i.Executable()}, counted)
 	return counted.n, err
 }
 
@@ -97,20 +100,53 @@ func (r *Run) layerStream(l installer.Layer) (io.Reader, string, error) {
 	return frames, "zstd", err
 }
 
-func (r *Run) writeOverlay(ctx context.Context, t *Target, i *image) (int, error) {
-	overlay := t.overlays[i]
+// rendered are the files laid over the images of one directory of a host. A
+// file that several images have, as a template, plain or by a Config, is that
+// of the last.
+func (r *Run) rendered(t *Target, dir string) installer.Overlay {
+	out := installer.Overlay{}
+	for _, i := range r.imagesFor(t) {
+		if i.dir != dir {
+			continue
+		}
+		for name := range i.files {
+			delete(out, name)
+		}
+		maps.Copy(out, t.overlays[i])
+	}
+	return out
+}
+
+// writeOverlays lays the rendered files over the images of a host. fresh tells
+// that some of those have just been unpacked. Scripts of images made for sealos
+// change such files in place; there what was written once is written again only
+// when it is to be another.
+func (r *Run) writeOverlays(ctx context.Context, t *Target, fresh bool) (int, error) {
+	in := inputs(r.rendered(t, r.rootfsDir()), r.digests())
+	kept := r.plainRegistry(t) && !fresh && t.marked(markRendered, in)
 	var files []node.File
-	for _, name := range slices.Sorted(maps.Keys(overlay)) {
-		files = append(files, node.File{Path: path.Join(i.dir, name), Mode: overlay[name].Mode, Content: overlay[name].Content})
+	done := map[string]bool{}
+	for _, i := range r.imagesFor(t) {
+		if done[i.dir] || kept && i.dir == r.rootfsDir() {
+			continue
+		}
+		done[i.dir] = true
+		overlay := r.rendered(t, i.dir)
+		for _, name := range slices.Sorted(maps.Keys(overlay)) {
+			files = append(files, node.File{Path: path.Join(i.dir, name), Mode: overlay[name].Mode, Content: overlay[name].Content})
+		}
 	}
 	if len(files) == 0 {
 		return 0, nil
 	}
 	changed, err := t.Agent.WriteFiles(ctx, files)
 	if err != nil {
-		return 0, fmt.Errorf("write the rendered files of %s: %w", i.Name, err)
+		return 0, fmt.Errorf("write the rendered files: %w", err)
 	}
-	return len(changed), nil
+	if r.plainRegistry(t) && !kept {
+		err = r.setMark(ctx, t, markRendered, in)
+	}
+	return len(changed), err
 }
 
 type countingReader struct {

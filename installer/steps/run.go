@@ -158,6 +158,8 @@ func (r *Run) rootfsDir() string { return r.dir("rootfs") }
 // work they stand for.
 const (
 	markOurs      = "begun" // written before anything else is changed on the host
+	markChecked   = "check"
+	markRendered  = "rendered"
 	markRegistry  = "init-registry"
 	markInit      = "init"
 	markBegun     = "kubeadm-begun" // written before kubeadm runs, so that a killed one is recognised

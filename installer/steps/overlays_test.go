@@ -1,0 +1,42 @@
+package steps
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
+)
+
+func TestAFileOfSeveralImagesIsThatOfTheLast(t *testing.T) {
+	r := loaded(t, []stepstest.Image{
+		{Name: "root:1", Type: "rootfs", Files: map[string]string{"etc/a.tmpl": "root", "etc/b.tmpl": "root", "etc/c": "root", "etc/d.tmpl": "root"}},
+		{Name: "patch:1", Type: "patch", Files: map[string]string{"etc/a.tmpl": "one", "etc/b": "one"}},
+		{Name: "patch:2", Type: "patch", Files: map[string]string{"etc/a.tmpl": "two", "etc/c.tmpl": "two"}},
+		{Name: "app:1", Type: "application", Files: map[string]string{"etc/a.tmpl": "app"}},
+	}, oneMaster)
+	m := r.master0()
+	m.overlays = map[*image]installer.Overlay{}
+	for _, i := range r.images {
+		o, err := i.Overlay(i.files, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.overlays[i] = o
+	}
+	texts := func(dir string) map[string]string {
+		out := map[string]string{}
+		for name, f := range r.rendered(m, dir) {
+			out[name] = string(f.Content)
+		}
+		return out
+	}
+	// etc/b is a plain file of the first patch, so nothing is laid over it.
+	if d := cmp.Diff(map[string]string{"etc/a": "two", "etc/c": "two", "etc/d": "root"}, texts(r.rootfsDir())); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(map[string]string{"etc/a": "app"}, texts(r.images[3].dir)); d != "" {
+		t.Error(d)
+	}
+}

@@ -1,0 +1,218 @@
+package steps
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/distribution/distribution/v3/configuration"
+	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd" // what the configuration names
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // what the configuration names
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
+)
+
+// plainRegistry is the registry program of an image made for sealos: the
+// distribution registry as it is, which knows a name only as it stands in its tree.
+func plainRegistry(configFile string) error {
+	f, err := os.Open(configFile)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	config, err := configuration.Parse(f)
+	if err != nil {
+		return err
+	}
+	return http.ListenAndServe(config.HTTP.Addr, handlers.NewApp(context.Background(), config))
+}
+
+// pingRegistry stands for the command of that name.
+func pingRegistry(url, user string) error {
+	password, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	return answers(url+"/v2/", user, strings.TrimSpace(password))
+}
+
+func answers(url, user, password string) error {
+	req, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	req.SetBasicAuth(user, password)
+	req.Header.Set("Accept", "application/vnd.oci.image.manifest.v1+json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return nil
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+// until is the pipeline up to and without a step, without the check.
+func until(name string) []Step {
+	var out []Step
+	for _, s := range Install() {
+		if s.Name == name {
+			break
+		}
+		out = append(out, s)
+	}
+	return out[1:]
+}
+
+func TestImageMadeForSealosIsBootstrappedUnmodified(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := makeBundle(t, stepstest.Sealos("#!/bin/sh\nexec "+host.Quote(self)+" plain-registry \"$@\"\n"))
+	master := sshHost(t, "127.0.0.2", "right", true)
+	t.Setenv("SEALOS_RUNTIME_ROOT", t.TempDir())
+	const bin = "/var/lib/test-bin"
+	port := freePort(t)
+	env := map[string]string{"BIN_DIR": bin, "registryConfig": "/var/lib/test-registry-config", "registryPort": port}
+	install := func() (int, *Run) {
+		r := newRun(t, file, t.Output(), master)
+		r.Cluster.Env = env
+		mustCheck(t, r)
+		timings, err := installer.RunSteps(t.Context(), until("init-master0"), r, r.Report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return installer.Changes(timings), r
+	}
+	_, r := install()
+	apparmor := "true"
+	if _, err := exec.LookPath("apparmor_parser"); err == nil {
+		apparmor = "false"
+	}
+	url := "http://127.0.0.2:" + port + "/v2/"
+	for _, name := range []string{"pause/manifests/3.9", "coredns/coredns/manifests/v1.10.1", "library/nginx/manifests/1.27", "care/manifests/v1", "registry.k8s.io/pause/manifests/3.9"} {
+		if err := answers(url+name, r.registry.user, r.registry.password); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := answers(url+"pause/manifests/3.9", "admin", "passw0rd"); err == nil {
+		t.Error("the password that everybody knows opens the registry")
+	}
+	for name, want := range map[string]string{
+		bin + "/ran":                    "sealos.hub:" + port + "\ninit\n",
+		r.rootfsDir() + "/etc/motd":     "of the patch\n",
+		r.rootfsDir() + "/etc/greeting": "the patch greets sealos.hub\n",
+		r.rootfsDir() + "/etc/motd.d":   "no site\n",
+		// what the check script found out, and the last word of it
+		r.rootfsDir() + "/etc/config.toml": "sandbox_image = \"sealos.hub:" + port + "/pause:3.9\"\ndisable_apparmor = " + apparmor + "\n",
+		r.rootfsDir() + "/etc/hosts.toml":  "server = \"http://sealos.hub:" + port + "\"\n",
+		r.rootfsDir() + "/etc/image-cri-shim.yaml": "shim: /var/run/image-cri-shim.sock\ncri: /var/run/containerd/containerd.sock\naddress: http://sealos.hub:" + port +
+			"\nforce: true\nauth: admin:" + r.registry.password + "\n",
+	} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Error(err)
+		} else if d := cmp.Diff(want, string(data)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
+	if info, err := os.Stat(r.dir("applications", dirName("docker.io/site/app:v1"), "workdir/install.sh")); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("a script of an application: %v, %v", info, err)
+	}
+	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.master0()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := docs.YAML(); err != nil || !strings.Contains(string(text), "imagePullPolicy: Never") {
+		t.Errorf("kubeadm would pull past the shim: %v", err)
+	}
+	if len(r.auditPolicy(r.master0())) == 0 {
+		t.Error("the API server gets no audit policy")
+	}
+	if _, err := os.Stat(filepath.Join(r.rootfsDir(), "registry")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("registry/ in the rootfs: %v", err)
+	}
+	closeRun(t, r)
+	if changes, _ := install(); changes != 0 {
+		t.Errorf("the second run made %d changes", changes)
+	}
+}
+
+func TestRegistryOfAnImageIsPlainWhenItsConfigurationSaysSo(t *testing.T) {
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  bool
+	}{
+		"sealos":     {map[string]string{"etc/registry_config.yml": "http:\n  addr: :5000\n"}, true},
+		"ours":       {map[string]string{"etc/registry_config.yml.tmpl": "http:\n  addr: {{ .x }}\n  tls:\n    key: k\n{{- if .y }}\n{{- end }}\n"}, false},
+		"a template": {map[string]string{"etc/registry_config.yml.tmpl": "http:\n  addr: {{ .x }}\n{{- if .y }}\n{{- end }}\n"}, true},
+		"nothing":    {nil, false},
+		"overlaid":   {map[string]string{"etc/registry_config.yml.tmpl": "{{", "etc/registry_config.yml": "http: {tls: {key: k}}\n"}, false},
+	} {
+		i := clusterImage("root:1", "rootfs", map[string]string{"version": "v1.36.3"}, "x")
+		for n, text := range c.files {
+			i.Files[n] = text
+		}
+		r := loaded(t, []stepstest.Image{i}, oneMaster)
+		if got := r.plainRegistry(r.master0()); got != c.want {
+			t.Errorf("%s: plain = %t", name, got)
+		}
+		closeRun(t, r)
+	}
+}
+
+func TestPasswordWrittenIntoAnImageStays(t *testing.T) {
+	image := func(files map[string]string) []stepstest.Image {
+		i := clusterImage("root:1", "rootfs", map[string]string{"version": "v1.36.3"}, "x")
+		i.Config.Env = []string{"registryPassword=passw0rd"}
+		for n, text := range files {
+			i.Files[n] = text
+		}
+		return []stepstest.Image{i}
+	}
+	for name, c := range map[string]struct {
+		files map[string]string
+		kept  bool
+	}{
+		"in a plain file":      {map[string]string{"etc/image-cri-shim.yaml": "auth: admin:passw0rd\n"}, true},
+		"asked for as well":    {map[string]string{"etc/image-cri-shim.yaml": "auth: admin:passw0rd\n", "etc/b.tmpl": "{{ .registryPassword }}"}, false},
+		"asked for by scripts": {map[string]string{"etc/x.yaml": "passw0rd", "scripts/init.sh": "echo $registryPassword"}, false},
+		"nowhere":              {nil, false},
+	} {
+		r := loaded(t, image(c.files), oneMaster)
+		if kept := r.registry.password == "passw0rd"; kept != c.kept {
+			t.Errorf("%s: password %q", name, r.registry.password)
+		}
+		closeRun(t, r)
+	}
+}
