@@ -323,3 +323,37 @@ func TestBundleOfTwoPlatformsHoldsBothOfEverything(t *testing.T) {
 		t.Errorf("images are %v", w.Images)
 	}
 }
+
+func TestBasesByDigestAndBesideTheStages(t *testing.T) {
+	u := upstreamtest.New(t)
+	child := u.PushImage(t, "tools", "", here(), layerOf(t, map[string][]byte{"tool": []byte("t")}))
+	other := u.PushImage(t, "tools", "", v1.Platform{OS: "linux", Architecture: "s390x"}, layerOf(t, map[string][]byte{"tool": []byte("s")}))
+	index := u.PushIndex(t, "tools", "v1", child, other)
+	for name, kubefile := range map[string]string{
+		"index":              "FROM " + u.Ref("tools@"+index.String()) + "\nCOPY f /\n",
+		"image":              "FROM " + u.Ref("tools@"+child.Digest.String()) + "\nCOPY f /\n",
+		"tag and digest":     "FROM " + u.Ref("tools:v1@"+index.String()) + "\nCOPY f /\n",
+		"copied from":        "FROM scratch\nCOPY --from=" + u.Ref("tools:v1") + " /tool /\nCOPY f /\n",
+		"named and copied":   "FROM " + u.Ref("tools:v1") + " AS tools\nFROM scratch\nCOPY --from=tools /tool /\nCOPY f /\n",
+		"through an ARG":     "ARG BASE=" + u.Ref("tools:v1") + "\nFROM ${BASE}\nCOPY f /\n",
+		"named twice":        "FROM " + u.Ref("tools:v1") + " AS one\nFROM " + u.Ref("tools:v1") + "\nCOPY --from=one /tool /again\nCOPY f /\n",
+		"in lower case from": "from " + u.Ref("tools:v1") + "\ncopy f /\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, _ := connected(t, u)
+			rec := mustBuild(t, b, BuildRequest{Name: "x:1", Context: writeFiles(t, map[string][]byte{"Kubefile": []byte(kubefile), "f": []byte("f")})})
+			dir := t.TempDir()
+			if _, err := b.extract(t.Context(), rec.Manifest, dir); err != nil {
+				t.Fatal(err)
+			}
+			for _, file := range []string{"tool", "f"} {
+				if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
+					t.Error(err)
+				}
+			}
+			if _, ok := b.Store.Has(other.Digest); ok {
+				t.Error("the image of another platform was pulled")
+			}
+		})
+	}
+}
