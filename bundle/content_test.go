@@ -15,7 +15,7 @@ import (
 
 func TestStubsOfSeveralPlatforms(t *testing.T) {
 	front, arm := noise(1, 5000), prose(2, 9<<20)
-	o := WriterOptions{Stub: bytes.NewReader(front), StubPlatform: "linux/amd64", Stubs: []Stub{{"linux/arm64", arm}}}
+	o := WriterOptions{Stub: bytes.NewReader(front), StubPlatform: "linux/amd64", Stubs: []Stub{testStub("linux/arm64", arm)}}
 	file, _ := makeBundle(t, o, []testBlob{{noise(3, 100), false}}, nil)
 	r := openBytes(t, file)
 	mustVerify(t, r)

@@ -138,6 +138,10 @@ func smallBundle(t testing.TB, stub string) ([]byte, Summary) {
 	return makeBundle(t, o, []testBlob{layer, text, {nil, false}, config, manifest}, []Image{image})
 }
 
+func testStub(platform string, data []byte) Stub {
+	return Stub{platform, digest.FromBytes(data), int64(len(data)), bytes.NewReader(data)}
+}
+
 // richBundle has every part and field that a bundle can have, but no parts.
 func richBundle(t testing.TB) ([]byte, Summary) {
 	t.Helper()
@@ -146,7 +150,7 @@ func richBundle(t testing.TB) ([]byte, Summary) {
 	manifest, image := manifestBlob("registry.example/tool:v1", layer, elsewhere)
 	var buf bytes.Buffer
 	w, err := NewWriter(&buf, WriterOptions{
-		Stub: strings.NewReader("#!/bin/sh\n"), StubPlatform: "linux/amd64", Stubs: []Stub{{"linux/arm64", prose(3, 600)}},
+		Stub: strings.NewReader("#!/bin/sh\n"), StubPlatform: "linux/amd64", Stubs: []Stub{testStub("linux/arm64", prose(3, 600))},
 		ModTime: time.Unix(1700000000, 0), Concurrency: 1, TrustKeys: []string{signer.PublicKey() + " release"}, Sign: signer.Sign,
 	})
 	if err != nil {

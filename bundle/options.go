@@ -37,7 +37,9 @@ type WriterOptions struct {
 // Stub is an executable for one platform.
 type Stub struct {
 	Platform string // as "linux/arm64"
-	Data     []byte
+	Digest   digest.Digest
+	Size     int64 // bytes
+	Content  io.Reader
 }
 
 // Summary is what a Writer made.

@@ -87,11 +87,10 @@ func NewWriter(w io.Writer, o WriterOptions) (*Writer, error) {
 		return nil, fmt.Errorf("write bundle: %w", err)
 	}
 	for _, s := range o.Stubs {
-		d := sum(s.Data)
-		if err := bw.AddBlob(context.Background(), d, int64(len(s.Data)), true, bytes.NewReader(s.Data)); err != nil {
+		if err := bw.AddBlob(context.Background(), s.Digest, s.Size, true, s.Content); err != nil {
 			return nil, fmt.Errorf("write bundle: stub for %s: %w", s.Platform, err)
 		}
-		bw.index.Stubs = append(bw.index.Stubs, indexPlatform{s.Platform, d})
+		bw.index.Stubs = append(bw.index.Stubs, indexPlatform{s.Platform, s.Digest})
 	}
 	return bw, nil
 }
@@ -134,6 +133,9 @@ func (w *Writer) write(b []byte) error {
 	w.pos += int64(n)
 	return err
 }
+
+// StubDigest is of the stub, which NewWriter wrote.
+func (w *Writer) StubDigest() digest.Digest { return w.index.Stub.Digest }
 
 // Has tells whether the blob was added.
 func (w *Writer) Has(d digest.Digest) bool {

@@ -112,11 +112,18 @@ func giveNames(tmp, output string, n int) ([]string, error) {
 }
 
 func (b *Builder) write(ctx context.Context, out io.Writer, r BundleRequest, p prepared) (bundle.Summary, error) {
-	o := bundle.WriterOptions{
-		Stub: p.stubs[0].open(), StubPlatform: p.platform, ModTime: b.Epoch, PartSize: r.PartSize, TrustKeys: r.TrustKeys,
-	}
-	for _, s := range p.stubs[1:] {
-		o.Stubs = append(o.Stubs, bundle.Stub{Platform: s.platform, Data: s.data})
+	o := bundle.WriterOptions{ModTime: b.Epoch, PartSize: r.PartSize, TrustKeys: r.TrustKeys}
+	for n, i := range p.stubs {
+		s, done, err := i.stub()
+		if err != nil {
+			return bundle.Summary{}, err
+		}
+		defer func() { _ = done() }()
+		if n == 0 {
+			o.Stub, o.StubPlatform = s.Content, s.Platform
+		} else {
+			o.Stubs = append(o.Stubs, s)
+		}
 	}
 	if r.Signer != nil {
 		o.Sign = r.Signer.Sign
@@ -124,6 +131,9 @@ func (b *Builder) write(ctx context.Context, out io.Writer, r BundleRequest, p p
 	w, err := bundle.NewWriter(out, o)
 	if err != nil {
 		return bundle.Summary{}, err
+	}
+	if got := w.StubDigest(); got != p.stubs[0].digest {
+		return bundle.Summary{}, fmt.Errorf("installer %s changed while the bundle was written: %s, then %s", p.stubs[0].path, p.stubs[0].digest, got)
 	}
 	for _, part := range p.parts {
 		if part.expected {

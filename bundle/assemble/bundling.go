@@ -52,7 +52,6 @@ func (b *Builder) Bundle(ctx context.Context, r BundleRequest) (Written, error) 
 
 // prepared is all that goes into a bundle.
 type prepared struct {
-	platform  string // of the first stub
 	stubs     []installer
 	images    []bundle.Image
 	parts     []part
@@ -69,7 +68,6 @@ func (b *Builder) prepareBundle(r BundleRequest) (p prepared, err error) {
 	if err != nil {
 		return p, err
 	}
-	p.platform = pull.Format(platforms[0])
 	for n, platform := range platforms {
 		given := r.Stub
 		if n > 0 {
@@ -84,6 +82,9 @@ func (b *Builder) prepareBundle(r BundleRequest) (p prepared, err error) {
 	}
 	if p.images, err = b.contents(records, p.stubs, platforms); err != nil {
 		return p, err
+	}
+	for n := range p.stubs { // tens of MiB each
+		p.stubs[n].data = nil
 	}
 	if p.parts, p.total, err = b.parts(p.images, r.Have); err != nil {
 		return p, err

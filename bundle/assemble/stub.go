@@ -1,7 +1,6 @@
 package assemble
 
 import (
-	"bytes"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
@@ -29,11 +29,24 @@ func (e *StubError) Error() string {
 // installer is the executable that goes in front of a bundle.
 type installer struct {
 	platform string
-	path     string
-	data     []byte
+	path     string // it is the first size bytes of this file
+	size     int64
+	digest   digest.Digest
+	data     []byte // nil once it need not be in memory any more
 }
 
-func (i installer) open() io.Reader { return bytes.NewReader(i.data) }
+func newInstaller(path string, data []byte) installer {
+	return installer{path: path, size: int64(len(data)), digest: digest.FromBytes(data), data: data}
+}
+
+// stub opens the installer for a bundle's writer; close ends that.
+func (i installer) stub() (s bundle.Stub, close func() error, err error) {
+	f, err := os.Open(i.path)
+	if err != nil {
+		return s, nil, fmt.Errorf("open the installer: %w", err)
+	}
+	return bundle.Stub{Platform: i.platform, Digest: i.digest, Size: i.size, Content: io.NewSectionReader(f, 0, i.size)}, f.Close, nil
+}
 
 // findStub reads the installer of a platform: the file given, or the first
 // that fits of those shipped with the running sealbuild.
@@ -43,7 +56,7 @@ func findStub(given string, platform v1.Platform) (installer, error) {
 		if err != nil {
 			return installer{}, fmt.Errorf("installer %s: %w", given, err)
 		}
-		return installer{path: given, data: data}, nil
+		return newInstaller(given, data), nil
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -56,7 +69,7 @@ func findStub(given string, platform v1.Platform) (installer, error) {
 	for _, path := range stubPlaces(filepath.Dir(self), platform) {
 		data, err := readStub(path, platform)
 		if err == nil {
-			return installer{path: path, data: data}, nil
+			return newInstaller(path, data), nil
 		}
 		var pe *os.PathError
 		if errors.As(err, &pe) {
