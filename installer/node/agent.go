@@ -105,13 +105,31 @@ func (a *Agent) CareStop(ctx context.Context, unit string) error {
 	return a.call(ctx, verbCareStop, careRequest{Unit: unit}, nil, nil)
 }
 
-// call makes a call without a stream.
+// call makes a call without a stream. Verbs that may be carried out twice are, when the connection broke meanwhile.
 func (a *Agent) call(ctx context.Context, verb string, req, result any, log io.Writer) error {
+	err := a.callOnce(ctx, verb, req, result, log)
+	if errors.Is(err, host.ErrUnreachable) && repeatable(verb) && ctx.Err() == nil {
+		return a.callOnce(ctx, verb, req, result, log)
+	}
+	return err
+}
+
+func (a *Agent) callOnce(ctx context.Context, verb string, req, result any, log io.Writer) error {
 	s, err := a.open(ctx, verb, req, log)
 	if err != nil {
 		return err
 	}
 	return s.close(s.result(result))
+}
+
+// repeatable tells of verbs that change nothing that already is as asked, all of themselves: what a script or a program
+// does nobody knows.
+func repeatable(verb string) bool {
+	switch verb {
+	case verbFacts, verbReadFiles, verbWriteFiles, verbHosts, verbRemove, verbReach:
+		return true
+	}
+	return false
 }
 
 // blame gives an error of the node its host and verb.

@@ -133,7 +133,7 @@ func (r *Run) look(ctx context.Context, t *Target) error {
 		Paths:   r.placesOf(t).all(),
 	})
 	if err != nil {
-		return fmt.Errorf("read facts: %w", err)
+		return whyNoStub(ctx, t, fmt.Errorf("read facts: %w", err))
 	}
 	// Half the round trip is the best guess of when the host read its clock.
 	t.skew = time.Unix(0, f.UnixNano).Sub(sent.Add(time.Since(sent) / 2))
@@ -143,6 +143,26 @@ func (r *Run) look(ctx context.Context, t *Target) error {
 	}
 	t.looked = true
 	return nil
+}
+
+// whyNoStub looks for the usual reason why a program that was just brought cannot be run.
+func whyNoStub(ctx context.Context, t *Target, err error) error {
+	var answered *node.Error
+	if !errors.As(err, &answered) || answered.Code != node.CodeProtocol {
+		return err
+	}
+	var out strings.Builder
+	if t.Link.Run(ctx, host.Cmd{Argv: []string{"findmnt", "--noheadings", "--output", "TARGET,OPTIONS", "--target", path.Dir(stubPath)}, Stdout: &out}) != nil {
+		return err
+	}
+	mount := strings.Fields(out.String())
+	if len(mount) != 2 || !slices.Contains(strings.Split(mount[1], ","), "noexec") {
+		return err
+	}
+	return &problemError{
+		check: "noexec", message: fmt.Sprintf("programs are run from %s, but %s is mounted noexec", path.Dir(stubPath), mount[0]),
+		remedy: "mount -o remount,exec " + mount[0] + ", and take noexec out of /etc/fstab",
+	}
 }
 
 func (r *Run) readMarks(ctx context.Context, t *Target) error {

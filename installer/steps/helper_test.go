@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -84,6 +85,8 @@ func newRun(t *testing.T, file []byte, out io.Writer, hosts ...installer.Host) *
 	r := New(Options{
 		Cluster: c, Bundle: b, State: state, Report: installer.NewReporter(out, t.Output(), false), Jobs: 4,
 		HostKey: host.AcceptNew, KnownHosts: state.Path("known_hosts"), Timeout: time.Minute,
+		// What this machine is like is none of a test's business, but what the check script says.
+		IgnoreChecks: slices.DeleteFunc(Checks(), func(name string) bool { return name == "check.sh" }),
 	})
 	t.Cleanup(func() { closeRun(t, r) })
 	return r
