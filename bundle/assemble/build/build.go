@@ -95,6 +95,7 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 			return Result{}, err
 		}
 	}
+	registerAdopting()
 	layout := filepath.Join(r.Scratch, "oci")
 	epoch := r.Epoch.UTC()
 	o := define.BuildOptions{
@@ -103,7 +104,7 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 		Isolation:               define.IsolationChroot,
 		Compression:             archive.Uncompressed,
 		Args:                    r.Args,
-		Output:                  "oci:" + layout + ":built",
+		Output:                  adoptingName + ":" + layout + ":built",
 		Out:                     r.Log,
 		Err:                     r.Log,
 		ReportWriter:            io.Discard,

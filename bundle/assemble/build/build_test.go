@@ -240,3 +240,33 @@ func TestFailedBuildLeavesNoMount(t *testing.T) {
 		t.Error("the failed build left mounts behind")
 	}
 }
+
+// A layer that buildah has written is not written again: its file, which only
+// its owner may read, becomes the blob.
+func TestLayersAreAdopted(t *testing.T) {
+	needRoot(t)
+	for _, tc := range []struct {
+		name, tmp string
+		want      os.FileMode
+	}{{"on one filesystem", t.TempDir(), 0o600}, {"on another", "/dev/shm", 0o644}} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := request(t, contextDir(t, map[string]string{"Kubefile": "FROM scratch\nCOPY f /\n", "f": "x"}))
+			t.Setenv("TMPDIR", tc.tmp)
+			if _, err := os.Stat(tc.tmp); err != nil {
+				t.Skip(err)
+			}
+			res := mustBuild(t, r)
+			var m v1.Manifest
+			readBlob(t, res.Layout, res.Descriptor.Digest, &m)
+			info, err := os.Stat(filepath.Join(res.Layout, "blobs", "sha256", m.Layers[0].Digest.Encoded()))
+			must(t, err)
+			if info.Mode() != tc.want {
+				t.Errorf("the layer's file has mode %v, want %v", info.Mode(), tc.want)
+			}
+			layerFiles(t, res, r.Epoch)
+			if left, _ := filepath.Glob(filepath.Join(tc.tmp, "buildah*")); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
