@@ -17,9 +17,9 @@ const (
 
 // committer makes whole and verified blobs durable and gives them their names, several at once.
 //
-// An fsync costs a journal commit, however small the file. So small blobs wait for each other: one syncfs writes them all,
-// and the fsyncs after it find nothing left to write. They are made all the same, because they report an error
-// that syncfs keeps to itself on older kernels.
+// An fsync costs a journal commit and a flush of the disk's cache, however small the file, and even when there is nothing left to
+// write. So small blobs wait for each other, and one syncfs writes them all. Older kernels do not tell what went wrong in it;
+// each file is asked for that, which costs nothing.
 type committer struct {
 	rc    *receiver
 	group *errgroup.Group
@@ -52,15 +52,22 @@ func (c *committer) flush() {
 		return
 	}
 	c.group.Go(func() (err error) {
-		if len(batch) > 2 {
+		together := len(batch) > 2
+		if together {
 			err = syncFilesystem(c.rc.store.root)
 		}
 		for _, in := range batch {
-			if err != nil {
-				in.file.Close()
-				continue
+			switch {
+			case err != nil:
+			case together:
+				err = writtenBack(in.file)
+			default:
+				err = in.file.Sync()
 			}
-			err = c.commit(in)
+			if err == nil {
+				err = c.name(in)
+			}
+			in.file.Close()
 		}
 		return err
 	})
@@ -79,6 +86,11 @@ func (c *committer) commit(in *incoming) error {
 	if err := in.file.Sync(); err != nil {
 		return fmt.Errorf("sync blob: %w", err)
 	}
+	return c.name(in)
+}
+
+// name gives a durable blob its name.
+func (c *committer) name(in *incoming) error {
 	path := c.rc.store.path(blobData(c.rc.table[in.index].key.digest()))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("make blob directory: %w", err)

@@ -226,5 +226,7 @@ func (c *collector) sweep(ctx context.Context) error {
 		}
 	}
 	c.store.sweepSessions()
+	os.Remove(c.store.path(partialDirectory)) // if they are empty
+	os.Remove(c.store.path(ownDirectory))
 	return nil
 }

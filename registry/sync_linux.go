@@ -1,14 +1,15 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// syncFilesystem makes every rename and every small file written so far below dir durable. File contents that must
-// not be lost unnoticed are fsynced one by one before, since older kernels do not report errors here.
+// syncFilesystem makes every rename and every file written so far below dir durable. Kernels before 5.8 do not report errors here, so
+// file contents that must not be lost unnoticed are fsynced before, or asked for with writtenBack after.
 func syncFilesystem(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -17,6 +18,18 @@ func syncFilesystem(dir string) error {
 	defer f.Close()
 	if err := unix.Syncfs(int(f.Fd())); err != nil {
 		return fmt.Errorf("sync store %s: %w", dir, err)
+	}
+	return nil
+}
+
+// writtenBack returns the error, if any, of writing a file's content since it was opened. It writes nothing itself.
+func writtenBack(f *os.File) error {
+	err := unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WAIT_BEFORE)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ESPIPE) || errors.Is(err, unix.EINVAL) {
+		err = f.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("sync blob: %w", err)
 	}
 	return nil
 }
