@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -67,12 +68,16 @@ func (r *chartRun) inspect() bool {
 	return true
 }
 
+// otherPlatform are values files for platforms that are not installed by us.
+// They count where a command names them. Read-only after start.
+var otherPlatform = regexp.MustCompile(`openshift|okd|marketplace|gke|eks|aks|aws|azure|gcp|windows|minikube|kind`)
+
 // valuesInside gives the other values files a chart's author ships in it.
 func (r *chartRun) valuesInside() []valuesFile {
 	var out []valuesFile
 	for _, f := range r.files {
 		name := strings.ToLower(f.Name)
-		if strings.Contains(name, "/") || name == "values.yaml" || !strings.Contains(name, "values") {
+		if strings.Contains(name, "/") || name == "values.yaml" || !strings.Contains(name, "values") || otherPlatform.MatchString(name) {
 			continue
 		}
 		if ext := path.Ext(name); ext == ".yaml" || ext == ".yml" {

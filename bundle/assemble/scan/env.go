@@ -64,6 +64,12 @@ func (w *walker) envPieces(list *yaml.Node) {
 			if registry == "" && !s.domain && (other.prefix == "" || strings.HasPrefix(p.prefix, other.prefix+" ")) {
 				registry = other.text(registryRole)
 			}
+			// A version of the same thing: ACME_DATABASE_IMAGE, DATABASE_VERSION.
+			if tag == "" && other.prefix != "" && strings.HasSuffix(p.prefix, " "+other.prefix) {
+				if tag = other.text(tagRole); tag == "" {
+					tag = other.text(versionRole)
+				}
+			}
 		}
 		if !ok || s.pinned() || w.seen[at] || tag == "" && p.text(digestRole) == "" && registry == "" {
 			continue

@@ -164,7 +164,7 @@ func (s *scanner) manifest(file, content string, r rendered) {
 		if r.env != nil {
 			w.env = r.env
 		}
-		if r.quiet {
+		if w.quiet = r.quiet; r.quiet {
 			w.warn = func(int, string) {}
 		}
 		node, err := parseYAML(doc.text)

@@ -85,10 +85,12 @@ spec:
         3.9.0=quay.io/strimzi/kafka:0.45-3.9.0
         4.0.0=strimzi/kafka:0.45-4.0.0
     - {name: APP_VERSION, value: "1.2"}
+    - {name: ACME_ENGINE_IMAGE, value: quay.io/acme/engine}
+    - {name: ENGINE_VERSION, value: "1.33"}
 `, images: []string{
 			"certain quay.io/o/x:1 13", "suspected docker.io/library/envoy:latest 14", "suspected docker.io/o/worker:v1 7",
 			"suspected docker.io/strimzi/kafka:0.45-4.0.0 20", "suspected ghcr.io/o/more:latest 16", "suspected ghcr.io/o/rules:latest 16",
-			"suspected quay.io/mongodb/mongodb-community-server:latest 11", "suspected quay.io/o/db:2 9",
+			"suspected quay.io/mongodb/mongodb-community-server:latest 11", "suspected quay.io/o/db:2 9", "suspected quay.io/acme/engine:1.33 22",
 			"suspected quay.io/strimzi/kafka:0.45-3.9.0 19",
 		}},
 		"a map of images": {text: `
@@ -117,6 +119,26 @@ spec:
 `, images: []string{
 			"certain docker.io/o/backup:1 7", "certain quay.io/o/sync:2 9", "suspected quay.io/o/reloader:3 10",
 		}},
+		"kubeadm's configuration": {text: `
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+kubernetesVersion: v1.33.1
+imageRepository: reg.example.com/k8s
+dns: {imageTag: v1.12.0}
+etcd: {local: {imageRepository: quay.io/coreos, imageTag: 3.5.21}}
+`, images: []string{
+			"suspected reg.example.com/k8s/kube-apiserver:v1.33.1 3", "suspected reg.example.com/k8s/kube-controller-manager:v1.33.1 3",
+			"suspected reg.example.com/k8s/kube-scheduler:v1.33.1 3", "suspected reg.example.com/k8s/kube-proxy:v1.33.1 3",
+			"suspected reg.example.com/k8s/coredns/coredns:v1.12.0 5", "suspected quay.io/coreos/etcd:3.5.21 6",
+		}},
+		"tags that a controller adds": {text: `
+apiVersion: dataprotection.kubeblocks.io/v1alpha1
+kind: ActionSet
+spec:
+  backup: {image: "docker.io/apecloud/xtrabackup:$(IMAGE_TAG)"}
+  restore: {image: quay.io/o/restore}
+`, images: []string{"suspected docker.io/apecloud/xtrabackup:latest 4", "suspected quay.io/o/restore:latest 5"},
+			problems: []string{`x.yaml:4 the image "docker.io/apecloud/xtrabackup:…" depends on a value`, "x.yaml:5 the repository quay.io/o/restore"}},
 		"what only looks like pieces": {text: `
 apiVersion: example.com/v1
 kind: Thing

@@ -76,6 +76,10 @@ func (w *walker) expanded(value string) string {
 
 // unresolved warns of a reference that a template makes on the site.
 func (w *walker) unresolved(n *yaml.Node, value string) {
+	repository, tag, ok := cutLast(value, ":")
+	if s, is := shapeOf(repository); ok && is && s.path && !w.quiet && strings.Contains(tag, unresolved) {
+		w.report(repository, n, Suspected, "image whose tag is added at run time")
+	}
 	w.warn(w.line(n), fmt.Sprintf("the image %q depends on a value that is not known: give it in the Kubefile's ENV or list the image in images/shim",
 		strings.ReplaceAll(value, unresolved, "…")))
 }

@@ -113,7 +113,7 @@ func isRegistry(domain string) bool {
 	switch host {
 	case "registry.k8s.io":
 		return true
-	case "github.com", "raw.githubusercontent.com", "gitlab.com", "golang.org", "k8s.io":
+	case "github.com", "raw.githubusercontent.com", "gitlab.com", "golang.org", "k8s.io", "kubernetes.io", "helm.sh":
 		return false
 	}
 	for _, suffix := range []string{".kubernetes.io", ".k8s.io", ".svc", ".cluster.local"} {

@@ -78,8 +78,8 @@ func (w *walker) imageKey(n *yaml.Node, key string, m mode) {
 	}
 	w.seen[n] = true
 	c := Suspected
-	if m == custom && s.explicit() {
-		c = Certain
+	if m == custom && s.pinned() {
+		c = Certain // without a tag, the controller may add one
 	}
 	w.report(value, n, c, "value of "+key)
 }

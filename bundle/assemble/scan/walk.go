@@ -32,6 +32,7 @@ type walker struct {
 	// appVersion is the tag of the chart's own images where it is left out;
 	// empty: none. chartName tells which are its own.
 	appVersion, chartName string
+	quiet                 bool  // of text that says nothing about what will happen
 	test                  bool  // the object is for "helm test" only
 	named                 bool  // what the text stands under says image
 	scope                 scope // what mappings further out say
@@ -117,6 +118,8 @@ func (w *walker) mapping(n *yaml.Node, key string, m mode, depth int) {
 		case kind == "Kustomization":
 			w.kustomization(n)
 			return
+		case kind == "ClusterConfiguration" && strings.HasPrefix(apiVersion, "kubeadm.k8s.io/"):
+			w.kubeadm(n)
 		}
 		if isHelmTest(n) {
 			inner := *w
