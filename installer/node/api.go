@@ -132,4 +132,5 @@ type Lookup struct {
 type Nameserver struct {
 	Address string `json:"address"`
 	Answers bool   `json:"answers"`
+	Silent  bool   `json:"silent,omitempty"` // nothing came back in that second, not even a refusal: who asks it waits
 }

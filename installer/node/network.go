@@ -133,7 +133,11 @@ func askAll(ctx context.Context, servers []string) []Nameserver {
 	out := make([]Nameserver, len(servers))
 	var all sync.WaitGroup
 	for i, s := range servers {
-		all.Go(func() { out[i] = Nameserver{Address: s, Answers: answersDNS(ctx, net.JoinHostPort(s, "53"))} })
+		all.Go(func() {
+			started := time.Now()
+			answers := answersDNS(ctx, net.JoinHostPort(s, "53"))
+			out[i] = Nameserver{Address: s, Answers: answers, Silent: !answers && time.Since(started) >= dnsTimeout}
+		})
 	}
 	all.Wait()
 	return out

@@ -122,7 +122,7 @@ func machineProblems(v view, add adder) {
 func nameProblems(v view, add adder) {
 	f := v.facts
 	if !f.ResolvesOwnName {
-		add(true, "own-name", "nothing to do: the installer writes it into /etc/hosts", "the host does not resolve its own name %s", f.Hostname)
+		add(true, "own-name", "nothing to do: the installer writes it into /etc/hosts", "the host does not resolve its own name")
 	}
 	if !validHostname(f.Hostname) {
 		add(false, "host-name", "set one of letters a-z, digits, '-' and '.': hostnamectl set-hostname NAME", "%q cannot be the host name of a Kubernetes node", f.Hostname)
@@ -130,27 +130,23 @@ func nameProblems(v view, add adder) {
 	if f.Hostname == "localhost" || strings.HasPrefix(f.Hostname, "localhost.") {
 		add(false, "host-name", "set one of letters a-z, digits, '-' and '.': hostnamectl set-hostname NAME", "the host name is %s, which every host has", f.Hostname)
 	}
-	silent := 0
+	var silent []string
+	answers := false
 	for _, s := range f.Nameservers {
-		if !s.Answers {
-			silent++
+		if s.Silent {
+			silent = append(silent, s.Address)
 		}
+		answers = answers || s.Answers
 	}
-	if silent == 0 {
+	if len(silent) == 0 {
 		return
 	}
-	var names []string
-	for _, s := range f.Nameservers {
-		if !s.Answers {
-			names = append(names, s.Address)
-		}
-	}
-	cost, rounds := silent*f.Lookup.TimeoutSeconds, "before another answers"
-	if silent == len(f.Nameservers) {
+	cost, rounds := len(silent)*f.Lookup.TimeoutSeconds, "before another answers"
+	if !answers {
 		cost, rounds = cost*f.Lookup.Attempts, "before it fails"
 	}
 	add(true, "nameserver", "take it out of /etc/resolv.conf (or the network's configuration) when it is not meant to answer; the cluster works without",
-		"name server %s never answers: a lookup of a foreign name waits up to %d s %s, on the host and in pods", strings.Join(names, ", "), cost, rounds)
+		"name server %s never answers: a lookup of a foreign name waits up to %d s %s, on the host and in pods", strings.Join(silent, ", "), cost, rounds)
 }
 
 // The kubelet that no longer starts on version 1 unless told to, and the first that warns.

@@ -56,7 +56,7 @@ func TestEveryCheckTellsItsProblemAndARemedy(t *testing.T) {
 		"one CPU on a master":   {spoil: func(f *node.Facts) { f.CPUs = 1 }, check: "cpu", says: "second CPU"},
 		"one CPU on a node":     {spoil: func(f *node.Facts) { f.CPUs = 1 }, node: true},
 		"swap":                  {spoil: func(f *node.Facts) { f.Swap = true }, check: "swap", says: "/etc/fstab", warning: true},
-		"own name":              {spoil: func(f *node.Facts) { f.ResolvesOwnName = false }, check: "own-name", says: "node-1.example", warning: true},
+		"own name":              {spoil: func(f *node.Facts) { f.ResolvesOwnName = false }, check: "own-name", says: "/etc/hosts", warning: true},
 		"host name":             {spoil: func(f *node.Facts) { f.Hostname = "Node_1" }, check: "host-name", says: `"Node_1"`},
 		"module":                {spoil: func(f *node.Facts) { f.Modules["overlay"] = false }, check: "module", says: "overlay", warning: true},
 		"module not asked for":  {spoil: func(f *node.Facts) { f.Modules = nil }},
@@ -75,10 +75,11 @@ func TestEveryCheckTellsItsProblemAndARemedy(t *testing.T) {
 		"clock without service": {spoil: func(f *node.Facts) { f.TimeService = "" }, skew: time.Minute, check: "clock", says: "no time service runs there"},
 		"name of every host":    {spoil: func(f *node.Facts) { f.Hostname = "localhost.localdomain" }, check: "host-name", says: "every host has"},
 		"a silent nameserver": {spoil: func(f *node.Facts) {
-			f.Nameservers, f.Lookup = []node.Nameserver{{Address: "10.0.0.53"}, {Address: "10.0.0.54", Answers: true}}, node.Lookup{TimeoutSeconds: 5, Attempts: 2}
+			f.Nameservers, f.Lookup = []node.Nameserver{{Address: "10.0.0.53", Silent: true}, {Address: "10.0.0.54", Answers: true}}, node.Lookup{TimeoutSeconds: 5, Attempts: 2}
 		}, check: "nameserver", says: "10.0.0.53 never answers: a lookup of a foreign name waits up to 5 s before another answers", warning: true},
+		"a nameserver that refuses": {spoil: func(f *node.Facts) { f.Nameservers = []node.Nameserver{{Address: "10.0.0.53"}} }},
 		"only silent nameservers": {spoil: func(f *node.Facts) {
-			f.Nameservers, f.Lookup = []node.Nameserver{{Address: "10.0.0.53"}, {Address: "10.0.0.54"}}, node.Lookup{TimeoutSeconds: 5, Attempts: 2}
+			f.Nameservers, f.Lookup = []node.Nameserver{{Address: "10.0.0.53", Silent: true}, {Address: "10.0.0.54", Silent: true}}, node.Lookup{TimeoutSeconds: 5, Attempts: 2}
 		}, check: "nameserver", says: "up to 20 s before it fails", warning: true},
 		"no control groups":      {spoil: func(f *node.Facts) { f.CgroupVersion = 0 }, check: "cgroup", says: "/sys/fs/cgroup"},
 		"old control groups":     {spoil: func(f *node.Facts) { f.CgroupVersion = 1 }, check: "cgroup", says: "failCgroupV1: false"},
