@@ -21,6 +21,7 @@ const (
 	CodeDigest   = "digest"   // bytes arrived that are not the ones announced
 	CodeTimeout  = "timeout"  // the program ran longer than it was given
 	CodeMissing  = "missing"  // a program that is needed is not on the host
+	CodeLocked   = "locked"   // somebody else holds the lock; the message says who
 	CodeCut      = "cut"      // the connection ended before the verb did
 )
 

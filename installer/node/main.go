@@ -68,6 +68,7 @@ const (
 	verbRemove     = "remove"
 	verbCareStart  = "care-start"
 	verbCareStop   = "care-stop"
+	verbLock       = "lock"
 	verbListen     = "listen"
 	verbReach      = "reach"
 )
@@ -85,6 +86,7 @@ func (m machine) verbs() map[string]verb {
 		verbRemove:     plain(verbRemove, m.remove),
 		verbCareStart:  plain(verbCareStart, m.careStart),
 		verbCareStop:   plain(verbCareStop, m.careStop),
+		verbLock:       streaming(verbLock, m.lock),
 		verbListen:     streaming(verbListen, m.listen),
 		verbReach:      plain(verbReach, m.reach),
 	}

@@ -18,12 +18,17 @@ import (
 // connectAll reaches all hosts and reads their facts.
 func (r *Run) connectAll(ctx context.Context) []Problem {
 	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
-		if err := r.connect(ctx, t); err != nil {
-			return err
-		}
-		return r.look(ctx, t)
+		err := r.connect(ctx, t)
+		t.connected = err == nil
+		return err
 	})
-	return problemsFrom(err, "connect")
+	problems := problemsFrom(err, "connect")
+	// Before anything is read that another installer may be changing.
+	if locked := r.lockMasters(ctx); len(locked) > 0 {
+		return append(problems, locked...)
+	}
+	reached := slices.DeleteFunc(slices.Clone(r.Targets), func(t *Target) bool { return !t.connected })
+	return append(problems, problemsFrom(r.each(ctx, reached, r.look), "connect")...)
 }
 
 // settleState brings together what this machine knows about the cluster and

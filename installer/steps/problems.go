@@ -15,7 +15,7 @@ import (
 // Problem is one thing that stands in the way on one host.
 type Problem struct {
 	Host    string `json:"host,omitempty"` // address; empty when it is about the cluster as a whole
-	Check   string `json:"check"`          // one of [Checks], or connect, configuration, first-master
+	Check   string `json:"check"`          // one of [Checks], or connect, lock, configuration, first-master
 	Message string `json:"message"`
 	Remedy  string `json:"remedy"`
 	Warning bool   `json:"warning,omitempty"` // told, but nothing waits for it

@@ -54,6 +54,7 @@ type Run struct {
 	pki      *certs.PKI
 	registry registryAccess
 	created  time.Time
+	locks    locks
 	changing bool // this run has begun to change hosts
 	dial     func(context.Context, *Target) (host.Host, error)
 	jumps    jumps
@@ -74,11 +75,12 @@ type Target struct {
 	Agent *node.Agent
 	Facts node.Facts
 
-	skew     time.Duration // how far the host's clock is ahead of ours
-	overlays map[*image]installer.Overlay
-	marks    map[string]string // mark -> digest of the inputs it was made with
-	looked   bool              // facts and marks are known
-	putStub  bool              // this run brought the stub: take it away if nothing comes of it
+	skew      time.Duration // how far the host's clock is ahead of ours
+	overlays  map[*image]installer.Overlay
+	marks     map[string]string // mark -> digest of the inputs it was made with
+	connected bool              // it is reached, and has the stub
+	looked    bool              // facts and marks are known
+	putStub   bool              // this run brought the stub: take it away if nothing comes of it
 }
 
 // New prepares a run. It touches no host.
@@ -91,8 +93,9 @@ func New(o Options) *Run {
 	return r
 }
 
-// Close ends the connections to all hosts.
+// Close gives back the cluster's lock and ends the connections to all hosts.
 func (r *Run) Close() error {
+	r.unlock()
 	var errs []error
 	for _, t := range r.Targets {
 		if t.Link != nil {
@@ -144,6 +147,9 @@ func each(ctx context.Context, targets []*Target, jobs int, fn func(context.Cont
 
 // each runs fn on the given targets with the run's own concurrency.
 func (r *Run) each(ctx context.Context, targets []*Target, fn func(context.Context, *Target) error) error {
+	if err := r.lostLock(); err != nil {
+		return err
+	}
 	return each(ctx, targets, r.Jobs, fn)
 }
 

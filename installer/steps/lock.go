@@ -1,0 +1,132 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// The lock of a cluster lies on its masters, so that installers on different
+// machines see each other; the one of the state directory tells sooner, but on
+// one machine only. It is gone after a reboot, and held by nobody but a process
+// that lives: see [node.Agent.Lock].
+
+// lockPath is on a file system that does not outlive the host's uptime.
+func (r *Run) lockPath() string { return "/run/sealos-" + r.Cluster.Name + ".lock" }
+
+// locks are those that a run holds.
+type locks struct {
+	mu     sync.Mutex
+	held   map[*Target]*node.Lock
+	lost   error // why the run must not go on
+	cancel context.CancelFunc
+}
+
+// lockMasters takes the locks of all masters that are reached, always in the
+// same order: of two installers that have one master in common one gets all of
+// its locks, or none.
+func (r *Run) lockMasters(ctx context.Context) []Problem {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "a machine without a name"
+	}
+	holder := fmt.Sprintf("process %d on %s since %s", os.Getpid(), name, r.created.UTC().Format("2006-01-02T15:04:05.000Z"))
+	masters := slices.DeleteFunc(slices.Clone(r.masters()), func(t *Target) bool { return !t.connected })
+	slices.SortFunc(masters, func(a, b *Target) int { return a.IP.Compare(b.IP) })
+	// Until Close: what records the outcome of a run that was interrupted is under the lock, too.
+	ctx, r.locks.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	r.locks.held = map[*Target]*node.Lock{}
+	for _, t := range masters {
+		l, err := t.Agent.Lock(ctx, r.lockPath(), holder)
+		var answered *node.Error
+		if errors.As(err, &answered) && answered.Code == node.CodeLocked && answered.Message == holder {
+			continue // one machine under two addresses, which the check tells
+		}
+		if err != nil {
+			r.unlock()
+			return []Problem{lockProblem(t, r.Cluster.Name, err)}
+		}
+		r.locks.mu.Lock()
+		r.locks.held[t] = l
+		r.locks.mu.Unlock()
+		go r.keepLock(ctx, t, l, holder)
+	}
+	return nil
+}
+
+func lockProblem(t *Target, cluster string, err error) Problem {
+	p := Problem{Host: t.IP.String(), Check: "lock", Message: err.Error(), Remedy: "see the cause"}
+	var answered *node.Error
+	if errors.As(err, &answered) && answered.Code == node.CodeLocked {
+		p.Message = fmt.Sprintf("cluster %s is being worked on by another sealinstall (%s)", cluster, answered.Message)
+		p.Remedy = "wait for it or stop it; the lock of one that died ends by itself within half a minute"
+	}
+	return p
+}
+
+// relockPatience is how long a lock that was lost is asked for again: longer
+// than the host holds the old one for a connection that is gone.
+const relockPatience = time.Minute
+
+// keepLock takes a lock again that was lost with its connection. If somebody
+// else has it by then, the run ends: two must not work on one cluster.
+func (r *Run) keepLock(ctx context.Context, t *Target, l *node.Lock, holder string) {
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case err = <-l.Lost():
+		}
+		for end := time.Now().Add(relockPatience); ; {
+			if l, err = t.Agent.Lock(ctx, r.lockPath(), holder); err == nil {
+				break
+			}
+			var answered *node.Error
+			other := errors.As(err, &answered) && answered.Code == node.CodeLocked && answered.Message != holder
+			if other || time.Now().After(end) {
+				p := lockProblem(t, r.Cluster.Name, err)
+				r.locks.mu.Lock()
+				r.locks.lost = fmt.Errorf("%s: the lock of the cluster was lost: %s (%s)", p.Host, p.Message, p.Remedy)
+				r.locks.mu.Unlock()
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Second):
+			}
+		}
+		r.locks.mu.Lock()
+		r.locks.held[t] = l
+		r.locks.mu.Unlock()
+	}
+}
+
+// lostLock is why no more work may begin, if so.
+func (r *Run) lostLock() error {
+	r.locks.mu.Lock()
+	defer r.locks.mu.Unlock()
+	return r.locks.lost
+}
+
+// unlock gives all locks back.
+func (r *Run) unlock() {
+	if r.locks.cancel == nil {
+		return
+	}
+	r.locks.mu.Lock()
+	held := r.locks.held
+	r.locks.held = nil
+	r.locks.mu.Unlock()
+	for _, l := range held {
+		l.Release()
+	}
+	r.locks.cancel()
+}
