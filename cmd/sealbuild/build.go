@@ -99,6 +99,9 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 		return err
 	}
 	defer func() { _ = s.Close() }()
+	if o.output != "none" {
+		s.Defer()
+	}
 	if o.noCache && o.output != "none" {
 		if s, err = s.Temporary(filepath.Dir(o.output)); err != nil {
 			return err

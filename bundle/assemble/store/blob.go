@@ -40,11 +40,9 @@ func (s *Store) Has(d digest.Digest) (int64, bool) {
 	if err := checkDigest(d); err != nil {
 		return 0, false
 	}
-	for _, path := range s.places(d) {
-		if fi, err := os.Stat(path); err == nil && fi.Mode().IsRegular() {
-			s.known.Store(d, fi.Size())
-			return fi.Size(), true
-		}
+	if fi, err := os.Stat(s.blobPath(d)); err == nil && fi.Mode().IsRegular() {
+		s.known.Store(d, fi.Size())
+		return fi.Size(), true
 	}
 	if s.base != nil {
 		return s.base.Has(d)
@@ -58,24 +56,14 @@ func (s *Store) OpenBlob(d digest.Digest) (*os.File, error) {
 	if err := checkDigest(d); err != nil {
 		return nil, err
 	}
-	var err error
-	for _, path := range s.places(d) {
-		var f *os.File
-		if f, err = os.Open(path); err == nil {
-			return f, nil
-		}
-	}
-	if s.base != nil {
+	f, err := os.Open(s.blobPath(d))
+	if errors.Is(err, fs.ErrNotExist) && s.base != nil {
 		return s.base.OpenBlob(d)
 	}
-	return nil, fmt.Errorf("open blob %s: %w", d, err)
-}
-
-// places are where a blob may lie. The first is named twice: the blob may move
-// there from the second between two looks.
-func (s *Store) places(d digest.Digest) [3]string {
-	last := s.blobPath(d)
-	return [3]string{last, filepath.Join(s.fresh, d.Encoded()), last}
+	if err != nil {
+		return nil, fmt.Errorf("open blob %s: %w", d, err)
+	}
+	return f, nil
 }
 
 // ReadBlob returns a small blob whole, hashed again; more than limit bytes is
@@ -186,15 +174,18 @@ func (s *Store) ImportLayout(ctx context.Context, layout string) error {
 	return nil
 }
 
-// commit makes a complete temporary file a blob of the store and closes it.
-// The kernel is told to begin writing it to the disk; Sync waits for that.
+// commit makes a complete temporary file a blob of the store and closes it. A
+// blob that is there already stays.
 func (s *Store) commit(f *os.File, d digest.Digest) error {
 	err := f.Chmod(0o644)
 	s.flushSoon(f, 0, 0)
 	size, seekErr := f.Seek(0, io.SeekEnd)
 	err = errors.Join(err, seekErr)
 	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(s.fresh, d.Encoded()))
+		err = s.mark(d)
+	}
+	if err == nil {
+		err = renameNew(f.Name(), s.blobPath(d))
 	}
 	err = errors.Join(err, f.Close()) // and with it a lock: only now may others come
 	if err != nil {
@@ -216,7 +207,7 @@ func (s *Store) removeBlob(d digest.Digest) (int64, error) {
 }
 
 func (s *Store) unlink(d digest.Digest) error {
-	for _, path := range s.places(d) {
+	for _, path := range []string{s.blobPath(d), s.markPath(d)} { // the mark goes last
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove blob %s: %w", d, err)
 		}

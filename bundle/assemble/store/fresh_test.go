@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
@@ -25,45 +26,51 @@ func write(t *testing.T, path, text string) {
 
 func TestBlobsOfAnEarlierBootAreHashedAgain(t *testing.T) {
 	root := t.TempDir()
-	whole, lost := digest.FromString("whole"), digest.FromString("lost")
+	whole, lost, unnamed := digest.FromString("whole"), digest.FromString("lost"), digest.FromString("unnamed")
 	earlier := filepath.Join(root, "fresh", "00000000-0000-0000-0000-000000000000")
-	write(t, filepath.Join(earlier, whole.Encoded()), "whole")
-	write(t, filepath.Join(earlier, lost.Encoded()), "l\x00\x00\x00")
+	for _, d := range []digest.Digest{whole, lost, unnamed} {
+		write(t, filepath.Join(earlier, d.Encoded()), "")
+	}
+	write(t, filepath.Join(root, "blobs", "sha256", whole.Encoded()), "whole")
+	write(t, filepath.Join(root, "blobs", "sha256", lost.Encoded()), "l\x00\x00\x00")
 	s := open(t, root)
 	if _, ok := s.Has(whole); !ok {
 		t.Error("a whole blob was given up")
 	}
-	if _, ok := s.Has(lost); ok {
-		t.Error("a blob that the power cut took is still believed in")
+	for _, d := range []digest.Digest{lost, unnamed} {
+		if _, ok := s.Has(d); ok {
+			t.Error("a blob that the power cut took is still believed in")
+		}
 	}
 	if _, err := os.Stat(earlier); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the directory of the earlier boot is still there: %v", err)
+		t.Errorf("the marks of the earlier boot are still there: %v", err)
 	}
 }
 
-func TestSyncedBlobsLieInTheLayout(t *testing.T) {
+// marked tells whether the store knows that a power cut may take a blob.
+func marked(s *Store, d digest.Digest) bool {
+	_, err := os.Stat(s.markPath(d))
+	return err == nil
+}
+
+func TestBlobsAreMarkedUntilTheyAreSynced(t *testing.T) {
 	root := t.TempDir()
 	s := open(t, root)
-	other := open(t, root)
 	d, err := s.PutBytes([]byte("content"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := other.Has(d); !ok {
-		t.Error("another process does not see a fresh blob")
+	if !marked(s, d) {
+		t.Error("a fresh blob is not marked")
+	}
+	if _, err := open(t, root).ReadBlob(d, 100); err != nil {
+		t.Errorf("another process does not see it: %v", err)
 	}
 	if err := s.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(s.blobPath(d)); err != nil {
-		t.Error(err)
-	}
-	if _, err := other.ReadBlob(d, 100); err != nil {
-		t.Errorf("another process lost the blob when it moved: %v", err)
-	}
-	left, err := os.ReadDir(s.fresh)
-	if err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v %v", left, err)
+	if marked(s, d) {
+		t.Error("a synced blob is marked")
 	}
 }
 
@@ -165,5 +172,32 @@ func TestWalkTakesTheWantedPlatforms(t *testing.T) {
 		if diff := cmp.Diff(tc.blobs, len(blobs)); diff != "" {
 			t.Errorf("%v: blobs (-want +got):\n%s", tc.platforms, diff)
 		}
+	}
+}
+
+func TestDeferredBlobsSettleLater(t *testing.T) {
+	root := t.TempDir()
+	s := open(t, root)
+	s.Defer()
+	d := addImage(t, s, "layer")
+	if err := s.Save(Record{Name: "app:v1", Manifest: d}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !marked(s, d.Digest) {
+		t.Error("what was not waited for is not marked")
+	}
+	next := open(t, root)
+	if _, err := next.Walk(d); err != nil {
+		t.Errorf("the next process does not have all of it: %v", err)
+	}
+	old := time.Now().Add(-settled)
+	if err := os.Chtimes(s.markPath(d.Digest), old, old); err != nil {
+		t.Fatal(err)
+	}
+	if marked(open(t, root), d.Digest) {
+		t.Error("the mark stays for ever")
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 
 	"github.com/opencontainers/go-digest"
@@ -46,9 +45,6 @@ func (s *Store) LinkBlob(d digest.Digest, path string) error {
 	}
 	defer func() { _ = f.Close() }()
 	err = os.Link(f.Name(), path)
-	if errors.Is(err, fs.ErrNotExist) { // it moved meanwhile, where it stays
-		err = os.Link(s.blobPath(d), path)
-	}
 	if errors.Is(err, unix.EXDEV) {
 		err = copyFile(f, path)
 	}

@@ -77,8 +77,10 @@ func (s *Store) Save(r Record) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Sync(); err != nil {
-		return fmt.Errorf("record image %s: %w", name, err)
+	if s.durable() {
+		if err := s.Sync(); err != nil {
+			return fmt.Errorf("record image %s: %w", name, err)
+		}
 	}
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {

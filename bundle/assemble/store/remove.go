@@ -47,9 +47,6 @@ func (s *Store) Remove(name string) (int64, error) {
 func (s *Store) Prune() (int64, error) {
 	var freed int64
 	err := s.exclusively(func() error {
-		if err := s.Sync(); err != nil { // then all lie in one place
-			return err
-		}
 		n, err := s.dropPartials()
 		freed += n
 		if err != nil {

@@ -6,19 +6,19 @@
 //
 //	oci-layout, index.json      the layout; index.json names the stored images
 //	blobs/sha256/<hex>          every blob once, whatever it belongs to
-//	fresh/<boot>/<hex>          blobs that may not be on the disk yet
+//	fresh/<boot>/<hex>          marks of blobs that may not be on the disk yet
 //	partial/<hex>               downloads that were cut; the next one goes on
 //	images/<escaped name>.json  one Record per cluster image
 //	tmp/                        directories of running sessions, one each
 //	lock                        held shared by users, exclusively by removal
 //
 // It promises that a blob found under its digest was hashed before it got
-// there, once, while it arrived. A fresh blob is complete, but a power cut may
-// still take its bytes: fresh/ therefore bears the name of the boot, and what
-// an earlier boot left there is hashed again before it counts. Sync moves
-// fresh blobs to blobs/ when they are on the disk, all with one wait instead
-// of one each. A killed run leaves nothing that counts as a blob and is not
-// one, and what it left in tmp/ is removed by the next Open.
+// there, once, while it arrived. A power cut may take the bytes of what was
+// written last: such blobs are marked before they have a name, below the name
+// of the boot, and what an earlier boot marked is hashed again before it
+// counts. Sync takes the marks away when the blobs are on the disk, all with
+// one wait instead of one each. A killed run leaves nothing that counts as a
+// blob and is not one, and what it left in tmp/ is removed by the next Open.
 package store
 
 import (
@@ -38,13 +38,15 @@ const layoutText = `{"imageLayoutVersion":"1.0.0"}`
 // Store is an open image store. It is safe for concurrent use, also by several
 // processes.
 type Store struct {
-	root   string
-	base   *Store // of a temporary store: where else to look
-	fresh  string // directory of this boot
-	lock   *os.File
-	run    *session
-	known  sync.Map // digest to size, of blobs that were seen
-	hashed sync.Map // digest to states, of blobs that came by Incoming
+	root string
+	base *Store // of a temporary store: where else to look
+
+	deferred bool
+	fresh    string // directory of this boot's marks
+	lock     *os.File
+	run      *session
+	known    sync.Map // digest to size, of blobs that were seen
+	hashed   sync.Map // digest to states, of blobs that came by Incoming
 }
 
 // DefaultRoot is where the store lies unless the operator says otherwise:
@@ -117,16 +119,20 @@ func (s *Store) TempDir(prefix string) (string, error) {
 	return dir, nil
 }
 
-// Close makes what came durable, removes the session's temporary files and
+// Close waits until what came is on the disk (but see Defer), removes the session's temporary files and
 // gives up the lock.
 func (s *Store) Close() error {
 	if s.base != nil {
 		return errors.Join(s.run.close(), removeTree(s.root), s.lock.Close())
 	}
-	return errors.Join(s.Sync(), s.run.close(), s.lock.Close())
+	var err error
+	if s.durable() {
+		err = s.Sync()
+	}
+	return errors.Join(err, s.run.close(), s.lock.Close())
 }
 
-// blobPath is where a blob lies for good; d must be valid.
+// blobPath is where a blob lies; d must be valid.
 func (s *Store) blobPath(d digest.Digest) string {
 	return filepath.Join(s.root, "blobs", string(d.Algorithm()), d.Encoded())
 }
