@@ -6,7 +6,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // open finds the other parts, if there are any, and opens the whole.
@@ -23,6 +26,9 @@ func (p *partFiles) open() (*Reader, error) {
 	}
 	if partSize == 0 {
 		r, err := Open(first.f, first.size)
+		if whole, ok := firstPart(first.name); ok && err != nil {
+			return nil, fmt.Errorf("open bundle: %w", &PartError{first.name, fmt.Errorf("it is a further part of a bundle: open %s", whole)})
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", first.name, err)
 		}
@@ -43,6 +49,14 @@ func (p *partFiles) open() (*Reader, error) {
 		return nil, fmt.Errorf("open bundle: %w", err)
 	}
 	return r, nil
+}
+
+// firstPart tells whether name is that of a further part, beside its first.
+func firstPart(name string) (string, bool) {
+	ext := filepath.Ext(name)
+	whole := strings.TrimSuffix(name, ext)
+	n, err := strconv.Atoi(strings.TrimPrefix(ext, "."))
+	return whole, err == nil && n > 1 && PartName(whole, n) == name && exists(whole)
 }
 
 var errForeignPart = errors.New("it is a part of another bundle, or another part of this one: put the right file there")

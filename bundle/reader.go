@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"slices"
 	"strings"
@@ -256,38 +255,29 @@ func (r *Reader) Platforms() []string {
 // ErrNoStub is returned for a platform that the bundle has no stub for.
 var ErrNoStub = errors.New("the bundle has no installer for the platform")
 
-// OpenStub reads the stub for a platform, as "linux/arm64", of size bytes. io.EOF
-// is returned only after its digest was found right.
-func (r *Reader) OpenStub(platform string) (stub io.ReadCloser, size int64, err error) {
+// OpenStub returns the stub for a platform, as "linux/arm64". What is read from
+// it was checked.
+func (r *Reader) OpenStub(platform string) (*io.SectionReader, error) {
 	if platform == r.index.Stub.Platform && r.start > 0 {
-		return io.NopCloser(&checkedReader{in: r.Stub(), hash: sha256.New(), want: r.index.Stub.Digest, size: r.start}), r.start, nil
+		h := sha256.New()
+		if _, err := io.Copy(h, r.Stub()); err != nil {
+			return nil, fmt.Errorf("read the stub: %w", err)
+		}
+		if got := sumDigest(h.Sum(nil)); got != r.index.Stub.Digest {
+			return nil, corrupt(PartStub, 0, r.start, "it hashes to %s", got)
+		}
+		return r.Stub(), nil
 	}
 	for _, s := range r.index.Stubs {
 		if s.Platform == platform {
-			e := &r.index.Entries[r.blobs[s.Digest]]
-			return r.open(e), e.Size, nil
+			b, err := r.BlobAt(s.Digest)
+			if err != nil {
+				return nil, err
+			}
+			return io.NewSectionReader(b, 0, b.Size()), nil
 		}
 	}
-	return nil, 0, fmt.Errorf("%w %s; it has one for %s", ErrNoStub, platform, strings.Join(r.Platforms(), ", "))
-}
-
-// checkedReader reports the end of the stub only when all of it was right.
-type checkedReader struct {
-	in   io.Reader
-	hash hash.Hash
-	want digest.Digest
-	size int64
-}
-
-func (c *checkedReader) Read(p []byte) (int, error) {
-	n, err := c.in.Read(p)
-	c.hash.Write(p[:n])
-	if err == io.EOF {
-		if got := sumDigest(c.hash.Sum(nil)); got != c.want {
-			err = corrupt(PartStub, 0, c.size, "it hashes to %s", got)
-		}
-	}
-	return n, err
+	return nil, fmt.Errorf("%w %s; it has one for %s", ErrNoStub, platform, strings.Join(r.Platforms(), ", "))
 }
 
 // MaxDocument bounds a document, in bytes.
