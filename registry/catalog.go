@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -111,4 +112,40 @@ func isSHA256(d digest.Digest) bool {
 		}
 	}
 	return true
+}
+
+// Merge returns what is in either catalog. A tag that both have names what it names in other.
+func (c Catalog) Merge(other Catalog) Catalog {
+	at := map[string]int{}
+	var m Catalog
+	for _, r := range append(slices.Clone(c.Repositories), other.Repositories...) {
+		i, ok := at[r.Name]
+		if !ok {
+			i = len(m.Repositories)
+			at[r.Name] = i
+			m.Repositories = append(m.Repositories, Repository{Name: r.Name, Tags: map[string]digest.Digest{}})
+		}
+		known := &m.Repositories[i]
+		maps.Copy(known.Tags, r.Tags)
+		known.Layers = union(known.Layers, r.Layers)
+		known.Manifests = union(known.Manifests, r.Manifests)
+	}
+	slices.SortFunc(m.Repositories, func(a, b Repository) int { return strings.Compare(a.Name, b.Name) })
+	return m
+}
+
+// union keeps the order, in which children come before parents.
+func union(a, b []Blob) []Blob {
+	have := make(map[Blob]bool, len(a))
+	for _, x := range a {
+		have[x] = true
+	}
+	all := slices.Clone(a)
+	for _, x := range b {
+		if !have[x] {
+			have[x] = true
+			all = append(all, x)
+		}
+	}
+	return all
 }

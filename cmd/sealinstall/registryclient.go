@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// registryClient trusts the certificates in a file, or those of the system if there is none. Proxies in the environment are not used.
+func registryClient(ca string, timeout time.Duration) (*http.Client, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no certificate", ca)
+		}
+	}
+	return &http.Client{Timeout: timeout, Transport: &http.Transport{TLSClientConfig: config}}, nil
+}
+
+// newPingCommand lets the installer ask, on the host itself, whether its
+// registry answers with the right certificate and password.
+func newPingCommand() *cobra.Command {
+	var ca, user string
+	cmd := &cobra.Command{
+		Use: "ping URL", Hidden: true, Args: oneArg,
+		Short: "Ask a registry whether it answers; the password is read from stdin",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			password, err := bufio.NewReader(os.Stdin).ReadString('\n')
+			if err != nil {
+				return fmt.Errorf("read the password from stdin: %w", err)
+			}
+			client, err := registryClient(ca, 5*time.Second)
+			if err != nil {
+				return err
+			}
+			req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, strings.TrimSuffix(args[0], "/")+"/v2/", nil)
+			if err != nil {
+				return err
+			}
+			req.SetBasicAuth(user, strings.TrimSpace(password))
+			resp, err := client.Do(req)
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				return fmt.Errorf("the registry answers %s", resp.Status)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&ca, "ca", "", "CA certificate file")
+	cmd.Flags().StringVar(&user, "user", "", "user name")
+	return cmd
+}

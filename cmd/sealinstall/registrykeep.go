@@ -1,0 +1,211 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/opencontainers/go-digest"
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/sealbuild/sealbuild/registry"
+	"github.com/spf13/cobra"
+)
+
+// registryDir is where registries of clusters keep their data unless they are told otherwise.
+const registryDir = "/var/lib/registry"
+
+func newRegistrySyncCommand(o *runOptions) *cobra.Command {
+	var mode string
+	var p registry.PushOptions
+	cmd := &cobra.Command{
+		Use: "sync [DIR]", Short: "Fill the registry in a directory of this machine with the bundle's images", Args: maxOneArg,
+		Long: `Fill the registry in a directory of this machine (default ` + registryDir + `) with the bundle's images. It may be served
+meanwhile. What is there is not written again; a run that was stopped goes on where it was.`,
+		Example: "  ./sealinstall registry sync /srv/registry\n  ./sealinstall registry sync --dry-run",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch mode {
+			case "difference":
+			case "copy":
+				p.All = true
+			default:
+				return usageError{fmt.Errorf("--mode %q: expected difference or copy", mode)}
+			}
+			return o.withBundle(func(f *bundle.File) error {
+				catalog, err := steps.Catalog(cmd.Context(), f.Reader)
+				if err != nil {
+					return err
+				}
+				r, err := registry.OpenStore(dirArg(args)).Fill(cmd.Context(), catalog, steps.Source(f.Reader), p)
+				if err != nil {
+					return err
+				}
+				if p.DryRun {
+					fmt.Fprintf(cmd.OutOrStdout(), "%d blobs, %s are missing; %d are there\n", r.BlobsMissing, humanize.IBytes(uint64(r.BytesMissing)), r.BlobsKnown)
+					return nil
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%d blobs, %s written; %d tags set\n", r.BlobsSent, humanize.IBytes(uint64(r.BytesSent)), r.TagsSet)
+				return nil
+			})
+		},
+	}
+	cmd.Flags().StringVar(&mode, "mode", "difference", "write what is missing (difference) or everything (copy)")
+	cmd.Flags().BoolVar(&p.Verify, "verify", false, "read what is there and replace what is damaged")
+	cmd.Flags().BoolVar(&p.DryRun, "dry-run", false, "only tell what is missing")
+	return cmd
+}
+
+func newRegistryGCCommand(o *runOptions) *cobra.Command {
+	var keep []string
+	var c registry.CollectOptions
+	cmd := &cobra.Command{
+		Use: "gc [DIR]", Short: "Remove what no installed bundle names from the registry in a directory", Args: maxOneArg,
+		Long: `Remove everything from the registry in a directory of this machine (default ` + registryDir + `) but the images of this
+bundle, if this program has one or --bundle names one, and those that --keep names: a bundle, or a text file with
+an image on each line, as NAME:TAG or NAME[:TAG] DIGEST. It needs no free space, and the registry may be served
+meanwhile: pulls that have begun get --grace to end, once for manifests and once for layers.`,
+		Example: "  ./sealinstall registry gc --keep monitoring.bundle --keep images.txt",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if c.Grace < 0 {
+				return usageError{fmt.Errorf("--grace %v is negative", c.Grace)}
+			}
+			store := registry.OpenStore(dirArg(args))
+			kept, err := o.kept(cmd, store, keep)
+			if err != nil {
+				return err
+			}
+			done, err := store.Collect(cmd.Context(), kept, c)
+			if errors.Is(err, registry.ErrBusy) {
+				err = fmt.Errorf("%w: run this again when the sync has ended", err)
+			}
+			verb := "removed"
+			if c.DryRun {
+				verb = "would be removed"
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%d tags, %d manifests, %d blobs, %s %s\n", done.Tags, done.Manifests, done.Blobs, humanize.IBytes(uint64(done.Bytes)), verb)
+			return err
+		},
+	}
+	cmd.Flags().StringArrayVar(&keep, "keep", nil, "bundle, or text file of images, to keep as well (repeatable)")
+	cmd.Flags().DurationVar(&c.Grace, "grace", 30*time.Second, "how long a pull that has begun may go on")
+	cmd.Flags().BoolVar(&c.DryRun, "dry-run", false, "only count")
+	return cmd
+}
+
+// kept gathers what a collection leaves.
+func (o *runOptions) kept(cmd *cobra.Command, store *registry.Store, files []string) (registry.Catalog, error) {
+	var kept registry.Catalog
+	var refs []registry.Ref
+	sources := 0
+	add := func(f *bundle.File) error {
+		sources++
+		c, err := steps.Catalog(cmd.Context(), f.Reader)
+		kept = kept.Merge(c)
+		return err
+	}
+	if err := o.withOwnBundle(add); err != nil {
+		return registry.Catalog{}, err
+	}
+	for _, name := range files {
+		f, err := bundle.OpenFile(name)
+		if errors.Is(err, bundle.ErrNotBundle) {
+			list, err := readImageList(name)
+			if err != nil {
+				return registry.Catalog{}, err
+			}
+			sources++
+			refs = append(refs, list...)
+			continue
+		}
+		if err == nil {
+			err = errors.Join(add(f), f.Close())
+		}
+		if err != nil {
+			return registry.Catalog{}, fmt.Errorf("--keep: %w", err)
+		}
+	}
+	if sources == 0 {
+		return registry.Catalog{}, usageError{errors.New("nothing says what to keep: run this from a bundle, or give --bundle or --keep")}
+	}
+	reached, absent, err := store.Reach(cmd.Context(), refs)
+	if err != nil {
+		return registry.Catalog{}, fmt.Errorf("nothing was removed, since what is to be kept is not whole: %w; repair it with sync or verify first", err)
+	}
+	for _, r := range absent {
+		fmt.Fprintf(cmd.ErrOrStderr(), "not in the registry: %s\n", r.Name)
+	}
+	return kept.Merge(reached), nil
+}
+
+// withOwnBundle opens the bundle if there is one: the one that is named, or the one behind this program.
+func (o *runOptions) withOwnBundle(do func(*bundle.File) error) error {
+	if o.bundle == "" {
+		name, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find this program's own file: %w", err)
+		}
+		f, err := bundle.OpenFile(name)
+		if errors.Is(err, bundle.ErrNotBundle) {
+			return nil
+		}
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return o.withBundle(do)
+}
+
+// readImageList reads a text file of images; empty lines and those that begin with # are skipped.
+func readImageList(name string) (refs []registry.Ref, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for n := 1; lines.Scan(); n++ {
+		fields := strings.Fields(lines.Text())
+		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
+			continue
+		}
+		ref := registry.Ref{Name: fields[0]}
+		if len(fields) > 1 {
+			ref.Digest = digest.Digest(fields[1])
+			err = ref.Digest.Validate()
+		}
+		_, tag, nameErr := registry.RepositoryName(ref.Name)
+		switch err = errors.Join(err, nameErr); {
+		case err != nil:
+		case len(fields) > 2:
+			err = errors.New("expected an image and perhaps its digest")
+		case tag == "" && ref.Digest == "":
+			err = errors.New("neither a tag nor a digest")
+		}
+		if err != nil {
+			return nil, usageError{fmt.Errorf("%s:%d: %w", name, n, err)}
+		}
+		refs = append(refs, ref)
+	}
+	return refs, lines.Err()
+}
+
+func dirArg(args []string) string {
+	if len(args) == 0 {
+		return registryDir
+	}
+	return args[0]
+}
+
+func maxOneArg(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usageError{fmt.Errorf("%s takes one directory", cmd.CommandPath())}
+	}
+	return nil
+}
