@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
 )
 
 func seedVectors(f *testing.F, add func([]byte)) {
@@ -31,6 +32,19 @@ func seedVectors(f *testing.F, add func([]byte)) {
 // use does all a reader can with a bundle that opened.
 func use(t *testing.T, r *Reader) {
 	r.Images()
+	for _, i := range r.Images() {
+		r.Reach(i)
+	}
+	r.Describe()
+	Diff(r, r)
+	for _, name := range r.Documents() {
+		r.Document(name)
+	}
+	for _, platform := range r.Platforms() {
+		if stub, err := r.OpenStub(platform); err == nil {
+			io.Copy(io.Discard, stub)
+		}
+	}
 	for _, info := range r.Blobs() {
 		if info.Offset < 0 || info.StoredSize < 0 || info.Offset+info.StoredSize > r.Size() {
 			t.Fatalf("a blob outside of the file: %+v", info)
@@ -82,6 +96,13 @@ func FuzzIndex(f *testing.F) {
 	good := openBytes(f, file)
 	plain, err := encodeIndex(good.index)
 	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(plain)
+	good.index.Expected = []Expected{{digest.FromString("elsewhere"), 7}}
+	good.index.Stubs = []indexPlatform{{"linux/arm64", good.index.Entries[1].Digest}}
+	good.index.Trust = []string{testSigner(f, 1).PublicKey()}
+	if plain, err = encodeIndex(good.index); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(plain)

@@ -18,9 +18,6 @@ func newKnownUnits(ix *index) knownUnits {
 	return k
 }
 
-// total is the number of all units.
-func (k *knownUnits) total() int64 { return k.first[len(k.first)-1] }
-
 func (k *knownUnits) right(entry int, unit int64) bool {
 	n := k.first[entry] + unit
 	return k.bits[n/64].Load()&(1<<(n%64)) != 0
