@@ -25,6 +25,7 @@ type locks struct {
 	mu     sync.Mutex
 	held   map[*Target]*node.Lock
 	lost   error // why the run must not go on
+	closed bool  // they have been given back: a lock that ends now is not lost
 	cancel context.CancelFunc
 }
 
@@ -84,6 +85,12 @@ func (r *Run) keepLock(ctx context.Context, t *Target, l *node.Lock, holder stri
 			return
 		case err = <-l.Lost():
 		}
+		r.locks.mu.Lock()
+		closed := r.locks.closed
+		r.locks.mu.Unlock()
+		if closed {
+			return
+		}
 		for end := time.Now().Add(relockPatience); ; {
 			if l, err = t.Agent.Lock(ctx, r.lockPath(), holder); err == nil {
 				break
@@ -104,8 +111,14 @@ func (r *Run) keepLock(ctx context.Context, t *Target, l *node.Lock, holder stri
 			}
 		}
 		r.locks.mu.Lock()
-		r.locks.held[t] = l
+		if closed = r.locks.closed; !closed {
+			r.locks.held[t] = l
+		}
 		r.locks.mu.Unlock()
+		if closed {
+			l.Release()
+			return
+		}
 	}
 }
 
@@ -123,7 +136,7 @@ func (r *Run) unlock() {
 	}
 	r.locks.mu.Lock()
 	held := r.locks.held
-	r.locks.held = nil
+	r.locks.held, r.locks.closed = nil, true
 	r.locks.mu.Unlock()
 	for _, l := range held {
 		l.Release()

@@ -170,6 +170,12 @@ func (r *Run) kubeMinor() int {
 // htpasswdInput is what the registry's account file depends on.
 func (a registryAccess) htpasswdInput() string { return inputs(a.user, a.password) }
 
+// opens tells whether an account file is for these credentials.
+func (a registryAccess) opens(htpasswd []byte) bool {
+	user, hash, ok := strings.Cut(strings.TrimSpace(string(htpasswd)), ":")
+	return ok && user == a.user && bcrypt.CompareHashAndPassword([]byte(hash), []byte(a.password)) == nil
+}
+
 // htpasswd returns the registry's account file. bcrypt salts, so the file is
 // kept: a new one would look like a change on every run.
 func (r *Run) htpasswd() ([]byte, error) {
@@ -178,8 +184,7 @@ func (r *Run) htpasswd() ([]byte, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	user, hash, ok := strings.Cut(strings.TrimSpace(string(old)), ":")
-	if ok && user == r.registry.user && bcrypt.CompareHashAndPassword([]byte(hash), []byte(r.registry.password)) == nil {
+	if r.registry.opens(old) {
 		return old, nil
 	}
 	made, err := registry.Htpasswd(r.registry.user, r.registry.password)
@@ -200,9 +205,13 @@ func (r *Run) registryFiles(ctx context.Context, changes *atomic.Int64) error {
 	return r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
 		files := []node.File{{Path: etc("registry_ca.crt"), Mode: 0o644, Content: r.pki.RegistryCA()}}
 		if t.Master {
-			has, err := t.Agent.ReadFiles(ctx, []string{etc("registry_tls.crt"), etc("registry_tls.key")})
+			has, err := t.Agent.ReadFiles(ctx, []string{etc("registry_tls.crt"), etc("registry_tls.key"), etc("registry_htpasswd")})
 			if err != nil {
 				return err
+			}
+			account := account
+			if there := has[etc("registry_htpasswd")]; !bytes.Equal(there, account) && r.registry.opens(there) {
+				account = there // made by another machine, with another salt
 			}
 			cert, key, err := r.pki.Registry(t.IP.String(), has[etc("registry_tls.crt")], has[etc("registry_tls.key")], r.registry.domain, t.Facts.Hostname)
 			if err != nil {

@@ -1,0 +1,189 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
+)
+
+// overheard is a simulated host that keeps every byte that is sent to it.
+type overheard struct {
+	name string
+	sim  *node.Simulation
+	mu   sync.Mutex
+	sent bytes.Buffer
+}
+
+func (h *overheard) Name() string { return h.name }
+func (h *overheard) Close() error { return nil }
+
+func (h *overheard) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sent.Write(p)
+}
+
+func (h *overheard) Run(ctx context.Context, c host.Cmd) error {
+	h.Write([]byte(strings.Join(c.Argv, " ")))
+	if len(c.Argv) != 3 || c.Argv[1] != "node" {
+		return nil
+	}
+	return h.sim.Serve(ctx, c.Argv[2], io.TeeReader(c.Stdin, h), c.Stdout)
+}
+
+func (h *overheard) Put(_ context.Context, _ string, _ fs.FileMode, r io.Reader) error {
+	_, err := io.Copy(h, r)
+	return err
+}
+
+// simulate makes hosts of the run's targets, with nothing on them.
+func simulate(t *testing.T, r *Run) map[string]*overheard {
+	t.Helper()
+	hosts := map[string]*overheard{}
+	for _, target := range r.Targets {
+		ip := target.IP.String()
+		name := "host-" + ip[len(ip)-1:]
+		hosts[ip] = &overheard{name: ip, sim: &node.Simulation{
+			Root: t.TempDir(),
+			Facts: func(node.FactsRequest) node.Facts {
+				return node.Facts{Hostname: name, Modules: map[string]bool{"ip_vs": true}, Nameservers: []node.Nameserver{{Address: "10.0.0.1", Answers: true}}}
+			},
+			Exec: func(_ context.Context, q node.ExecRequest) (node.ExecResult, error) {
+				if slices.Contains(q.Argv, "token") {
+					return node.ExecResult{Stdout: []byte("abcdef.0123456789abcdef\n")}, nil
+				}
+				return node.ExecResult{Stdout: []byte("{}")}, nil
+			},
+			Script: func(context.Context, node.ScriptRequest, func(string) error) (int, error) { return 0, nil },
+		}}
+	}
+	return hosts
+}
+
+// installOn runs the pipeline up to the commands of the images on simulated hosts, and returns the number of changes.
+func installOn(t *testing.T, r *Run, hosts map[string]*overheard) int {
+	t.Helper()
+	r.dial = func(_ context.Context, t *Target) (host.Host, error) { return hosts[t.IP.String()], nil }
+	if err := r.loadImages(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.readFiles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if p := r.connectAll(t.Context()); len(p) > 0 {
+		t.Fatal(p)
+	}
+	if err := r.settleState(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	timings, err := installer.RunSteps(t.Context(), until("guest")[1:], r, r.Report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return installer.Changes(timings)
+}
+
+// tree is every file below a directory with its content.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		out[strings.TrimPrefix(path, dir)] = string(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestAClusterTakenOverFromAnotherMachineStaysAsItIs(t *testing.T) {
+	file := makeBundle(t, stepstest.Cluster())
+	made := []installer.Host{hostAt("127.0.0.2", 0, true), hostAt("127.0.0.3", 0, true), hostAt("127.0.0.4", 0, false)}
+	first := newRun(t, file, t.Output(), made...)
+	hosts := simulate(t, first)
+	if installOn(t, first, hosts) == 0 {
+		t.Fatal("nothing was done")
+	}
+	closeRun(t, first)
+	before := map[string]map[string]string{}
+	for ip, h := range hosts {
+		before[ip] = tree(t, h.sim.Root)
+	}
+	// Another machine: it knows nothing of the cluster but its hosts.
+	t.Setenv("SEALOS_RUNTIME_ROOT", t.TempDir())
+	second := newRun(t, file, t.Output(), made...)
+	if changes := installOn(t, second, hosts); changes != 0 {
+		t.Errorf("%d changes", changes)
+	}
+	closeRun(t, second)
+	for ip, h := range hosts {
+		for name, content := range tree(t, h.sim.Root) {
+			if before[ip][name] != content {
+				t.Errorf("%s: %s is another", ip, name)
+			}
+		}
+	}
+}
+
+func TestPrivateKeysLeaveThisMachineOnlyToMasters(t *testing.T) {
+	r := newRun(t, makeBundle(t, stepstest.Cluster()), t.Output(), hostAt("127.0.0.2", 0, true), hostAt("127.0.0.3", 0, true), hostAt("127.0.0.4", 0, false), hostAt("127.0.0.5", 0, false))
+	hosts := simulate(t, r)
+	installOn(t, r, hosts)
+	secrets := []string{"PRIVATE KEY", "client-key-data", "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS", "LS0tLS1CRUdJTiBFQyBQUklWQVRFIEtFWS"}
+	for _, target := range r.Targets {
+		h := hosts[target.IP.String()]
+		if !target.joined() {
+			t.Fatalf("%s has not joined: nothing is shown", target.IP)
+		}
+		keys := 0
+		err := filepath.WalkDir(h.sim.Root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			if err != nil || !bytes.Contains(content, []byte("PRIVATE KEY")) && !bytes.Contains(content, []byte("client-key-data")) {
+				return err
+			}
+			keys++
+			info, err := d.Info()
+			if err == nil && info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %s has mode %v", target.IP, path, info.Mode().Perm())
+			}
+			if !target.Master {
+				t.Errorf("%s, a node, holds %s", target.IP, path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if target.Master && keys < 12 {
+			t.Errorf("%s, a master, has %d files with keys", target.IP, keys)
+		}
+		for _, secret := range secrets {
+			if !target.Master && bytes.Contains(h.sent.Bytes(), []byte(secret)) {
+				t.Errorf("%s, a node, was sent %q", target.IP, secret)
+			}
+		}
+		if target.Master && !bytes.Contains(h.sent.Bytes(), []byte(secrets[2])) {
+			t.Error("keys are not recognised on the wire: nothing is shown of nodes")
+		}
+	}
+}
