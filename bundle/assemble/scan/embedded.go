@@ -48,7 +48,7 @@ func (w *walker) configMap(m *yaml.Node) {
 // isProgram: data under such a file name is a script, prose or a key.
 func isProgram(key string) bool {
 	switch path.Ext(strings.ToLower(key)) {
-	case ".sh", ".py", ".lua", ".js", ".ts", ".md", ".html", ".css", ".sql", ".pl", ".rb", ".go", ".crt", ".pem", ".key", ".ps1", ".bash":
+	case ".sh", ".py", ".lua", ".js", ".ts", ".md", ".html", ".css", ".pl", ".rb", ".go", ".crt", ".pem", ".key", ".ps1", ".bash":
 		return true
 	}
 	return false

@@ -28,13 +28,17 @@ func (w *walker) lines(content string) {
 			item := strings.TrimSpace(strings.TrimPrefix(line, "-"))
 			if strict(item) {
 				w.report(item, at, Suspected, "word of a line")
+				continue
 			}
+			w.quotedRefs(line, at)
 			continue
 		}
 		key, value := m[1], strings.TrimSuffix(strings.TrimSpace(m[2]), ",")
 		value = w.expanded(trimRef(value))
 		switch {
-		case value == "" || strings.ContainsAny(value, " \t"):
+		case strings.ContainsAny(value, " \t"):
+			w.quotedRefs(line, at)
+		case value == "":
 		case strings.Contains(value, unresolved):
 			if isImageKey(key) {
 				w.unresolved(at, value)
@@ -53,6 +57,19 @@ func (w *walker) lines(content string) {
 			for _, ref := range looseRefs(value, w.named) {
 				w.report(ref, at, Suspected, "value of "+key)
 			}
+		}
+	}
+}
+
+// quotedWord is a word in quotes. Read-only after start.
+var quotedWord = regexp.MustCompile(`"([^"\s]+)"|'([^'\s]+)'`)
+
+// quotedRefs takes the words of a line that are in quotes and name an image
+// in full: text of other languages holds images like that.
+func (w *walker) quotedRefs(line string, at *yaml.Node) {
+	for _, m := range quotedWord.FindAllStringSubmatch(line, 20) {
+		if word := m[1] + m[2]; strict(word) && strings.Contains(word, "/") {
+			w.report(word, at, Suspected, "quoted word of a line")
 		}
 	}
 }

@@ -83,6 +83,11 @@ func FuzzManifest(f *testing.F) {
 		"apiVersion: v1\nkind: Pod\nspec: {containers: [{image: a:1}]}\n---\nb: [",
 		"apiVersion: v1\nkind: ConfigMap\ndata:\n  a: |\n    x = \"quay.io/a/b:1\"\n  b: '{\"image\":\"c\"}'\n",
 		"a: &a [*a]\nb: *a\n", "x: &x {<<: *x, image: a:1}\n", "{{ if }}\nimage: {{ .x }}\n", "apiVersion: a/v1\nkind: B\nimage: {repository: r, tag: t}\n",
+		"apiVersion: a/v1\nkind: B\nspec: {registry: r.io, hub: {tag: 1, image: {name: a}}, fooImage: b, fooImageTag: c, images: {x: 'y:1'}, enabled: false}\n",
+		"apiVersion: v1\nkind: Pod\nspec: {containers: [{env: [{name: A_IMAGE, value: b}, {name: A_TAG, value: '1'}, {name: X_REPOSITORY, value: 'r.io/a,r.io/b'}], args: [--x-image, 'y/z:1']}]}\n",
+		"apiVersion: v1\nkind: ConfigMap\ndata: {a.repository: r.io/b, a.tag: '1', q.sql: \"(1,'r.io/a/b:1')\\n\"}\n",
+		"apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.33.1\netcd: {local: {imageTag: '1'}}\n",
+		"apiVersion: v1\nkind: Pod\nspec: {containers: [{image: '${A:-b}:$(C)'}, {image: $x/y}]}\n",
 		"apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nspec: {default: {image: 'a:1'}}\n",
 	} {
 		f.Add(seed)

@@ -104,6 +104,8 @@ data:
     worker.image=w/c:3
     name=quay.io/q/d:4
     port=8080
+  rows.sql: |
+    VALUES (1,'quay.io/s/ql:1',NULL), (2,'no/registry:1')
   template: |
     spec:
       containers:
@@ -116,7 +118,7 @@ data:
     image: sh/no:1
     docker run quay.io/no/no:1
 `, images: []string{
-			"certain docker.io/library/in-pod:1 9", "certain quay.io/t/e:5 29",
+			"certain docker.io/library/in-pod:1 9", "certain quay.io/t/e:5 31", "suspected quay.io/s/ql:1 25",
 			"suspected docker.io/j/b:2 12", "suspected docker.io/library/plain:1 4", "suspected docker.io/library/ubuntu:16.04 18",
 			"suspected docker.io/w/c:3 21", "suspected quay.io/q/d:4 22", "suspected quay.io/y/a:1 8",
 			"suspected registry.k8s.io/pause:3.9 16",
