@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containers/image/v5/manifest"
@@ -53,7 +54,10 @@ func (g *gatherer) describe(ctx context.Context, w Wanted) (*image, []v1.Descrip
 	if err := g.allowed(ctx, withoutTag(named), root); err != nil {
 		return nil, nil, err
 	}
-	d.img.root = v1.Descriptor{Digest: root, MediaType: manifest.NormalizedMIMEType(mediaType), Size: int64(len(raw))}
+	if !slices.Contains(manifest.DefaultRequestedManifestMIMETypes, mediaType) {
+		mediaType = manifest.GuessMIMEType(raw) // what a file server or a proxy makes of it
+	}
+	d.img.root = v1.Descriptor{Digest: root, MediaType: mediaType, Size: int64(len(raw))}
 	d.online, d.fetched = true, map[digest.Digest][]byte{root: raw}
 	leaves, err := d.below(ctx, root, d.img.root.MediaType)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strings"
 	"sync"
@@ -120,7 +121,11 @@ func readManifest(ctx context.Context, l location, d digest.Digest) ([]byte, str
 			return nil, "", fmt.Errorf("manifest from %s: %w", l.host.name, &store.DigestError{Want: want, Got: got, Size: int64(len(raw))})
 		}
 	}
-	return raw, resp.Header.Get("Content-Type"), nil
+	mediaType, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil {
+		mediaType = ""
+	}
+	return raw, mediaType, nil
 }
 
 // resumeWorth is how many bytes of a cut transfer are progress enough to count

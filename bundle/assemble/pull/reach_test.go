@@ -208,3 +208,35 @@ func TestRegistryThatAsksForALoginLate(t *testing.T) {
 	o.System.AuthFilePath = authFile(t, u.Host, "me", "secret")
 	gatherAll(t, s, wanted(u.Ref("app:v1")), o)
 }
+
+func TestManifestsWithoutTheirMediaType(t *testing.T) {
+	for _, mediaType := range []string{"text/plain; charset=utf-8", "application/json", "", v1.MediaTypeImageManifest + "; charset=utf-8"} {
+		u, s := upstreamtest.New(t), newStore(t)
+		d := u.PushImage(t, "app", "v1", amd64, upstreamtest.Layer("type", 1000))
+		raw := manifestOf(t, u, "app", d)
+		u.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.Contains(r.URL.Path, "/manifests/") {
+				return false
+			}
+			w.Header()["Content-Type"] = []string{mediaType}
+			_, _ = w.Write(raw)
+			return true
+		})
+		r := gatherAll(t, s, wanted(u.Ref("app:v1")), options(u))
+		if got := r.Images[0].MediaType; got != v1.MediaTypeImageManifest {
+			t.Errorf("sent as %q: media type is %q", mediaType, got)
+		}
+	}
+}
+
+// manifestOf reads a manifest as a client of the registry.
+func manifestOf(t *testing.T, u *upstreamtest.Upstream, repository string, d v1.Descriptor) []byte {
+	t.Helper()
+	s := newStore(t)
+	gatherAll(t, s, wanted(u.Ref(repository+"@"+d.Digest.String())), options(u))
+	raw, err := s.ReadBlob(d.Digest, store.MaxManifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
