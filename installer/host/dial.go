@@ -36,7 +36,7 @@ func connect(ctx context.Context, c SSHConfig) (*connection, error) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 
-	keys := &hostKeys{policy: c.HostKey, file: c.KnownHosts}
+	keys := &hostKeys{policy: c.HostKey, file: c.KnownHosts, also: c.AlsoKnown}
 	algorithms, err := keys.algorithms(c.hostPort(), conn.RemoteAddr())
 	if err != nil {
 		conn.Close()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
@@ -19,6 +20,7 @@ import (
 type hostKeys struct {
 	policy HostKeyPolicy
 	file   string
+	also   []string // read by Strict for hosts that are not in file
 	// accepted is set when a key was taken: what fails after that is not about the key.
 	accepted bool
 	err      error
@@ -35,11 +37,29 @@ func (k *hostKeys) decide(address string, remote net.Addr, key ssh.PublicKey) er
 	if k.policy == Off {
 		return nil
 	}
-	err := lookup(k.file, address, remote, key)
-	if k.policy == AcceptNew && isUnknown(err) {
+	source := k.source(address, remote)
+	err := lookup(source, address, remote, key)
+	if k.policy == AcceptNew && isUnknown(err) || source != k.file && err == nil {
 		err = k.add(address, remote, key)
 	}
 	return k.explain(err, address, key)
+}
+
+// source is the file that knows a host: the own one, or where only known ones are let in, the first other that does.
+func (k *hostKeys) source(address string, remote net.Addr) string {
+	if k.policy != Strict || knows(k.file, address, remote) {
+		return k.file
+	}
+	for _, file := range k.also {
+		if knows(file, address, remote) {
+			return file
+		}
+	}
+	return k.file
+}
+
+func knows(file, address string, remote net.Addr) bool {
+	return !isUnknown(lookup(file, address, remote, noKey{}))
 }
 
 // algorithms puts the types of the keys known for the host first, so that a host with several
@@ -49,7 +69,7 @@ func (k *hostKeys) algorithms(address string, remote net.Addr) ([]string, error)
 		return nil, nil
 	}
 	var mismatch *knownhosts.KeyError
-	err := lookup(k.file, address, remote, noKey{})
+	err := lookup(k.source(address, remote), address, remote, noKey{})
 	if !errors.As(err, &mismatch) {
 		return nil, err
 	}
@@ -110,7 +130,7 @@ func (k *hostKeys) explain(err error, address string, key ssh.PublicKey) error {
 	case !errors.As(err, &mismatch):
 		return err
 	case len(mismatch.Want) == 0:
-		return fmt.Errorf("%s key %s is not in %s", key.Type(), ssh.FingerprintSHA256(key), k.file)
+		return fmt.Errorf("%s key %s is not in %s", key.Type(), ssh.FingerprintSHA256(key), strings.Join(append([]string{k.file}, k.also...), ", "))
 	}
 	w := mismatch.Want[0]
 	return fmt.Errorf("the key has changed: got %s %s, %s line %d has %s; if the host was made anew: %s",

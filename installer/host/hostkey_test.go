@@ -105,3 +105,43 @@ func TestKnownKeyTypeIsAskedFor(t *testing.T) {
 		}
 	}
 }
+
+func TestStrictTakesOverWhatTheOperatorKnows(t *testing.T) {
+	s := hosttest.StartSSHD(t, "127.0.0.2")
+	dir := t.TempDir()
+	own, theirs := filepath.Join(dir, "state", "known_hosts"), filepath.Join(dir, "known_hosts")
+	config := host.SSHConfig{
+		Address: s.Address, Port: s.Port, KeyFiles: []string{s.KeyFile}, KnownHosts: own, AlsoKnown: []string{filepath.Join(dir, "missing"), theirs},
+	}
+	if err := tryDial(t, config); !errors.Is(err, host.ErrHostKey) || !strings.Contains(err.Error(), theirs) {
+		t.Errorf("known to nobody: %v", err)
+	}
+	write := func(key ssh.PublicKey) {
+		line := knownhosts.Line([]string{knownhosts.HashHostname(knownhosts.Normalize(net.JoinHostPort(s.Address, port(s.Port))))}, key)
+		if err := os.WriteFile(theirs, []byte(line+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(hosttest.NewKey(t).PublicKey())
+	if err := tryDial(t, config); !errors.Is(err, host.ErrHostKey) || !strings.Contains(err.Error(), "ssh-keygen -f "+theirs) {
+		t.Errorf("known to the operator by another key: %v", err)
+	}
+	if _, err := os.Stat(own); err == nil {
+		t.Error("a refused key was kept")
+	}
+	write(s.HostKey)
+	for range 2 {
+		if err := tryDial(t, config); err != nil {
+			t.Errorf("known to the operator: %v", err)
+		}
+	}
+	if err := os.Remove(theirs); err != nil {
+		t.Fatal(err)
+	}
+	if err := tryDial(t, config); err != nil {
+		t.Errorf("the key was not taken over: %v", err)
+	}
+	if text, err := os.ReadFile(own); err != nil || strings.Count(string(text), "\n") != 1 {
+		t.Errorf("%s, %v", text, err)
+	}
+}

@@ -57,9 +57,10 @@ type SSHConfig struct {
 	// KeyFiles are private keys, tried in order and before the password. Those that do not exist
 	// are passed over, so that a list of customary names can be given.
 	KeyFiles      []string
-	KeyPassphrase string // for the keys that are encrypted
-	AgentSocket   string // an ssh agent's socket; its keys are tried after KeyFiles; empty means none
-	KnownHosts    string // file; not read when HostKey is Off; made by AcceptNew
+	KeyPassphrase string   // for the keys that are encrypted
+	AgentSocket   string   // an ssh agent's socket; its keys are tried after KeyFiles; empty means none
+	KnownHosts    string   // file; not read when HostKey is Off; made by AcceptNew
+	AlsoKnown     []string // files that Strict reads for hosts not in KnownHosts, which then takes their keys over
 	HostKey       HostKeyPolicy
 	Via           *Jump         // the host to go through; nil means directly
 	Timeout       time.Duration // for connecting and logging in, together; 0 means 15 s

@@ -79,7 +79,7 @@ func (r *Run) dialHost(ctx context.Context, t *Target) (host.Host, error) {
 	}
 	c := host.SSHConfig{
 		User: t.SSH.User, Password: t.SSH.Password, KeyPassphrase: t.SSH.KeyPassphrase, AgentSocket: r.AgentSocket,
-		KnownHosts: r.KnownHosts, HostKey: r.HostKey, Timeout: connectTimeout,
+		KnownHosts: r.KnownHosts, AlsoKnown: knownHosts(), HostKey: r.HostKey, Timeout: connectTimeout,
 	}
 	c.KeyFiles = keyFiles(t.SSH)
 	if t.SSH.KeyFile == "" {

@@ -54,3 +54,12 @@ func keyFiles(s installer.SSH) []string {
 	}
 	return out
 }
+
+// knownHosts are the files of host keys that ssh itself reads on this machine.
+func knownHosts() []string {
+	out := []string{"/etc/ssh/ssh_known_hosts"}
+	if home, err := os.UserHomeDir(); err == nil {
+		out = append([]string{filepath.Join(home, ".ssh", "known_hosts")}, out...)
+	}
+	return out
+}
