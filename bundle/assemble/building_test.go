@@ -1,21 +1,16 @@
 package assemble
 
 import (
-	"archive/tar"
 	"bytes"
 	"debug/elf"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
@@ -162,103 +157,6 @@ func TestEveryPlatformGetsItsOwnImage(t *testing.T) {
 	}
 }
 
-// sealosImage is a cluster image as sealos makes them: one layer, with a
-// registry directory whose repositories have no domain.
-func sealosImage(t *testing.T, u *upstreamtest.Upstream, repo string, files map[string]string, inside map[string]string) v1.Descriptor {
-	t.Helper()
-	tree := map[string][]byte{}
-	for name, text := range files {
-		tree[name] = []byte(text)
-	}
-	blob := func(data []byte) v1.Descriptor {
-		d := digest.FromBytes(data)
-		tree[registryTree+"blobs/sha256/"+d.Encoded()[:2]+"/"+d.Encoded()+"/data"] = data
-		return v1.Descriptor{Digest: d, Size: int64(len(data))}
-	}
-	for name, layer := range inside {
-		m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
-		m.Config = blob([]byte(`{"os":"linux","architecture":"` + runtime.GOARCH + `","rootfs":{"type":"layers"}}`))
-		m.Config.MediaType = v1.MediaTypeImageConfig
-		l := blob([]byte(layer))
-		l.MediaType = v1.MediaTypeImageLayerGzip
-		m.Layers = []v1.Descriptor{l}
-		raw, err := json.Marshal(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := blob(raw)
-		repository, tag, _ := strings.Cut(name, ":")
-		dir := registryTree + "repositories/" + repository + "/_manifests/"
-		tree[dir+"tags/"+tag+"/current/link"] = []byte(d.Digest)
-		tree[dir+"revisions/sha256/"+d.Digest.Encoded()+"/link"] = []byte(d.Digest)
-	}
-	return u.PushImage(t, repo, "v1", here(), layerOf(t, tree))
-}
-
-func layerOf(t *testing.T, files map[string][]byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	w := tar.NewWriter(z)
-	var names []string
-	for name := range files {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "./" + name, Mode: 0o644, Size: int64(len(files[name]))}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(files[name]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-func TestBaseFromARegistryBringsItsImages(t *testing.T) {
-	u := upstreamtest.New(t)
-	u.PushImage(t, "outside/listed", "v1", here(), upstreamtest.Layer("listed", 1000))
-	sealosImage(t, u, "labring/kubernetes", map[string]string{
-		"images/shim/DefaultImageList": "registry.k8s.io/pause:3.9\nquay.io/team/pause:3.9\n" + u.Ref("outside/listed:v1") + "\n",
-		"scripts/init.sh":              "#!/bin/bash\n",
-		"bin/kubeadm":                  "x",
-	}, map[string]string{"pause:3.9": "pause", "team/pause:3.9": "other", "labring/lvscare:v5": "care"})
-	b, log := connected(t, u)
-	request := BuildRequest{Name: "mine:1", Context: writeFiles(t, map[string][]byte{
-		"Kubefile": []byte("FROM " + u.Ref("labring/kubernetes:v1") + "\nCOPY mine /\n"), "mine": []byte("m"),
-	})}
-	rec := mustBuild(t, b, request)
-	want := []string{u.Ref("outside/listed:v1"), "docker.io/labring/lvscare:v5", "quay.io/team/pause:3.9", "registry.k8s.io/pause:3.9"}
-	slices.Sort(want)
-	if diff := cmp.Diff(want, refs(rec.Images)); diff != "" {
-		t.Errorf("images (-want +got):\n%s", diff)
-	}
-	u.Counts()
-	log.Reset()
-	again := mustBuild(t, b, request)
-	counts := u.Counts()
-	if again.Manifest.Digest != rec.Manifest.Digest || counts["GET blob"] != 0 || strings.Contains(log.String(), "STEP") {
-		t.Errorf("a second build made %s (want %s), asked for %v and ran %q", again.Manifest.Digest, rec.Manifest.Digest, counts, log)
-	}
-	if diff := cmp.Diff(rec.Images, again.Images); diff != "" {
-		t.Errorf("images of the second build (-first +second):\n%s", diff)
-	}
-}
-
-func machineHere() elf.Machine {
-	if runtime.GOARCH == "arm64" {
-		return elf.EM_AARCH64
-	}
-	return elf.EM_X86_64
-}
-
 func TestBundleOfTwoPlatformsHoldsBothOfEverything(t *testing.T) {
 	u := upstreamtest.New(t)
 	platforms := []v1.Platform{amd64, {OS: "linux", Architecture: "arm64"}}
@@ -324,36 +222,9 @@ func TestBundleOfTwoPlatformsHoldsBothOfEverything(t *testing.T) {
 	}
 }
 
-func TestBasesByDigestAndBesideTheStages(t *testing.T) {
-	u := upstreamtest.New(t)
-	child := u.PushImage(t, "tools", "", here(), layerOf(t, map[string][]byte{"tool": []byte("t")}))
-	other := u.PushImage(t, "tools", "", v1.Platform{OS: "linux", Architecture: "s390x"}, layerOf(t, map[string][]byte{"tool": []byte("s")}))
-	index := u.PushIndex(t, "tools", "v1", child, other)
-	for name, kubefile := range map[string]string{
-		"index":              "FROM " + u.Ref("tools@"+index.String()) + "\nCOPY f /\n",
-		"image":              "FROM " + u.Ref("tools@"+child.Digest.String()) + "\nCOPY f /\n",
-		"tag and digest":     "FROM " + u.Ref("tools:v1@"+index.String()) + "\nCOPY f /\n",
-		"copied from":        "FROM scratch\nCOPY --from=" + u.Ref("tools:v1") + " /tool /\nCOPY f /\n",
-		"named and copied":   "FROM " + u.Ref("tools:v1") + " AS tools\nFROM scratch\nCOPY --from=tools /tool /\nCOPY f /\n",
-		"through an ARG":     "ARG BASE=" + u.Ref("tools:v1") + "\nFROM ${BASE}\nCOPY f /\n",
-		"named twice":        "FROM " + u.Ref("tools:v1") + " AS one\nFROM " + u.Ref("tools:v1") + "\nCOPY --from=one /tool /again\nCOPY f /\n",
-		"in lower case from": "from " + u.Ref("tools:v1") + "\ncopy f /\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			b, _ := connected(t, u)
-			rec := mustBuild(t, b, BuildRequest{Name: "x:1", Context: writeFiles(t, map[string][]byte{"Kubefile": []byte(kubefile), "f": []byte("f")})})
-			dir := t.TempDir()
-			if _, err := b.extract(t.Context(), rec.Manifest, dir); err != nil {
-				t.Fatal(err)
-			}
-			for _, file := range []string{"tool", "f"} {
-				if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
-					t.Error(err)
-				}
-			}
-			if _, ok := b.Store.Has(other.Digest); ok {
-				t.Error("the image of another platform was pulled")
-			}
-		})
+func machineHere() elf.Machine {
+	if runtime.GOARCH == "arm64" {
+		return elf.EM_AARCH64
 	}
+	return elf.EM_X86_64
 }

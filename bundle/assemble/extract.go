@@ -70,7 +70,12 @@ func (x *extraction) layer(d v1.Descriptor) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	plain, err := unpacked(f)
+	return x.read(f)
+}
+
+// read takes what is wanted of a layer.
+func (x *extraction) read(layer io.Reader) error {
+	plain, err := unpacked(layer)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -27,10 +26,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// racy is how long a change may go unseen in a file's times: a digest of a
-// file that changed within it is not remembered.
-const racy = 2 * time.Second
-
 // contents digests what a build reads of a context: names, modes, links and
 // bytes, but neither owners nor times, which no layer keeps. Files are hashed
 // on all cores; digests of files whose inode, size and times did not change
@@ -46,19 +41,6 @@ type contents struct {
 
 	mu   sync.Mutex
 	sums map[string]knownFile
-}
-
-// knownFile is what a file was when it was hashed.
-type knownFile struct {
-	Dev, Ino     uint64
-	Size         int64
-	Mtime, Ctime int64  // nanoseconds
-	Sum          string // sha256, hex
-}
-
-func (k knownFile) same(o knownFile) bool {
-	k.Sum, o.Sum = "", ""
-	return k == o
 }
 
 // digestContents gives the digest of the named paths of dir. cache is a file
@@ -267,44 +249,4 @@ func (c *contents) file(name string, began time.Time) (knownFile, error) {
 	}
 	now.Sum = hex.EncodeToString(h.Sum(nil))
 	return now, nil
-}
-
-func identity(f *os.File) (knownFile, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return knownFile{}, fmt.Errorf("stat %s: %w", f.Name(), err)
-	}
-	return knownFile{Dev: st.Dev, Ino: st.Ino, Size: st.Size, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano()}, nil
-}
-
-func readKnown(file string) map[string]knownFile {
-	var known map[string]knownFile
-	if raw, err := os.ReadFile(file); file != "" && err == nil {
-		_ = json.Unmarshal(raw, &known)
-	}
-	return known
-}
-
-// writeKnown replaces the cache. A failure costs the next build time only.
-func writeKnown(file string, sums map[string]knownFile) {
-	if file == "" || len(sums) == 0 {
-		return
-	}
-	sums = maps.Clone(sums)
-	maps.DeleteFunc(sums, func(_ string, k knownFile) bool { return k.Ino == 0 })
-	raw, err := json.Marshal(sums)
-	if err != nil || os.MkdirAll(filepath.Dir(file), 0o755) != nil {
-		return
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".new-")
-	if err != nil {
-		return
-	}
-	_, err = tmp.Write(raw)
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), file)
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
-	}
 }
