@@ -15,9 +15,11 @@
 //     panic.
 //   - A file that is cut, foreign, damaged or from a later version is told
 //     apart: *TruncatedError, ErrNotBundle, *CorruptError, *VersionError.
-//   - A blob's reader reports io.EOF only after size and digest were right.
-//   - The index covers every byte of the file: who trusts IndexDigest can
-//     check all the rest with Verify.
+//   - A blob's reader reports io.EOF only after size and digest were right, and
+//     a ranged read gives out nothing whose 4 MiB were not right.
+//   - The index covers every byte of the file: who trusts IndexDigest, or the
+//     signature of the index, can check all the rest with Verify, on all CPUs.
+//   - A bundle may lie in several files, which are read in place.
 //
 // FORMAT.md in this directory specifies the bytes and gives the reasons.
 package bundle

@@ -183,7 +183,7 @@ func outputInside(context, output string) []string {
 		return nil
 	}
 	base := filepath.ToSlash(rel)
-	return []string{base, path.Join(path.Dir(base), "."+path.Base(base)+".new-*")}
+	return []string{base, base + ".[0-9][0-9][0-9]", path.Join(path.Dir(base), "."+path.Base(base)+".new-*")}
 }
 
 // write makes a bundle and says where it is.
