@@ -101,7 +101,13 @@ spec:
   - name: 1.0
     images: {mysql: "mysql:8.0.45", init: docker.io/o/init:1, pullPolicy: Always}
   extraImages: ["quay.io/e/x:1"]
-`, images: []string{"certain docker.io/library/mysql:8.0.45 6", "certain docker.io/o/init:1 6", "certain quay.io/e/x:1 7"}},
+  relatedImages:
+  - {name: driver-image, image: "quay.io/r/driver:1"}
+  - {repository: quay.io/r/agent, tag: "2"}
+`, images: []string{
+			"certain docker.io/library/mysql:8.0.45 6", "certain docker.io/o/init:1 6", "certain quay.io/e/x:1 7",
+			"certain quay.io/r/agent:2 10", "certain quay.io/r/driver:1 9",
+		}},
 		"arguments in both forms": {text: `
 apiVersion: v1
 kind: Pod

@@ -101,6 +101,10 @@ func (w *walker) sequence(n *yaml.Node, key string, m mode, depth int) {
 			w.imageKey(item, key, m)
 			continue
 		}
+		if strings.HasSuffix(flatKey(key), "images") {
+			w.node(item, "image", m, depth+1) // {name, image} or {repository, tag}, not a map of names
+			continue
+		}
 		w.node(item, key, m, depth+1)
 	}
 }
