@@ -41,6 +41,7 @@ type runOptions struct {
 	copyMode     bool
 	ignoreChecks []string
 	config       configOptions
+	printed      bool // the command has printed what it is about; no summary follows
 }
 
 func (o *runOptions) flags(f *pflag.FlagSet) {

@@ -92,6 +92,9 @@ func (o *runOptions) pipeline(cmd *cobra.Command, list []steps.Step, finish func
 	if err != nil {
 		return &runError{err: err, text: rep.Mask(err.Error()), log: logPath}
 	}
+	if o.printed {
+		return nil
+	}
 	return s.print(cmd.OutOrStdout(), o.output)
 }
 

@@ -187,3 +187,41 @@ func TestPrivateKeysLeaveThisMachineOnlyToMasters(t *testing.T) {
 		}
 	}
 }
+
+func TestCertificatesAreShownAndOnlyWhatIsNamedIsRenewed(t *testing.T) {
+	file := makeBundle(t, stepstest.Cluster())
+	made := []installer.Host{hostAt("127.0.0.2", 0, true), hostAt("127.0.0.3", 0, true)}
+	first := newRun(t, file, t.Output(), made...)
+	hosts := simulate(t, first)
+	installOn(t, first, hosts)
+	closeRun(t, first)
+	before := tree(t, hosts["127.0.0.3"].sim.Root)
+	work := func(change bool, renew ...string) (found []HostCertificates, changes int, err error) {
+		r := newRun(t, file, t.Output(), made...)
+		defer closeRun(t, r)
+		r.dial = func(_ context.Context, t *Target) (host.Host, error) { return hosts[t.IP.String()], nil }
+		timings, err := installer.RunSteps(t.Context(), Certificates(change, renew, func(c []HostCertificates) { found = c }), r, r.Report)
+		return found, installer.Changes(timings), err
+	}
+	found, changes, err := work(false)
+	if err != nil || changes != 0 || len(found) != 2 || len(found[0].Certificates) != 15 || len(found[1].Certificates) != 14 {
+		t.Fatalf("%d changes, %v, found %+v", changes, err, found)
+	}
+	_, changes, err = work(true, "apiserver", "scheduler.conf")
+	if err != nil || changes != 6 { // certificate, key and kubeconfig of two masters
+		t.Errorf("%d changes, %v", changes, err)
+	}
+	var changed []string
+	for name, content := range tree(t, hosts["127.0.0.3"].sim.Root) {
+		if before[name] != content {
+			changed = append(changed, strings.TrimPrefix(name, etcKube+"/"))
+		}
+	}
+	slices.Sort(changed)
+	if want := []string{"pki/apiserver.crt", "pki/apiserver.key", "scheduler.conf"}; !slices.Equal(changed, want) {
+		t.Errorf("changed %v, want %v", changed, want)
+	}
+	if _, _, err := work(true, "apisever"); err == nil || !strings.Contains(err.Error(), `did you mean "apiserver"?`) {
+		t.Errorf("a name that is none: %v", err)
+	}
+}

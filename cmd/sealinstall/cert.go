@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/steps"
+)
+
+func newCertCommand(o *runOptions) *cobra.Command {
+	var renew []string
+	cmd := &cobra.Command{
+		Use: "cert", Short: "Show the certificates of every master; renew them or add names", Args: noArgs,
+		Long: `Show the certificates of every master; renew them or add names.
+
+Without flags nothing is changed. --cert-sans adds names and addresses to the API
+server's certificates; --renew makes certificates anew, all or those named as the
+list shows them: apiserver, etcd/server, admin.conf.`,
+		Example: "  ./sealinstall cert\n  ./sealinstall cert --cert-sans api.example.org\n  ./sealinstall cert --renew all --cert-validity 10y",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var found []steps.HostCertificates
+			change := len(renew)+len(o.config.certSANs) > 0
+			list := steps.Certificates(change, renew, func(c []steps.HostCertificates) { found = c })
+			return o.pipeline(cmd, list, func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
+				if err != nil {
+					return nil // it is told; the cluster's recorded state stays as it was
+				}
+				if installer.Changes(timings) > 0 {
+					if err := r.Record(context.WithoutCancel(ctx), nil, installer.Changes(timings)); err != nil {
+						return err
+					}
+				}
+				o.printed = true
+				return printCertificates(cmd.OutOrStdout(), found, o.output, time.Now())
+			})
+		},
+	}
+	o.hostFlags(cmd.Flags())
+	cmd.Flags().StringSliceVar(&renew, "renew", nil, "certificates to make anew: all, or their names")
+	cmd.Flags().StringSliceVar(&o.config.certSANs, "cert-sans", nil, "further names and addresses of the API server's certificates")
+	cmd.Flags().StringVar(&o.config.certValidity, "cert-validity", "", "how long new certificates are valid: 100y, 365d or 8760h (default 100y)")
+	return cmd
+}
+
+func printCertificates(w io.Writer, found []steps.HostCertificates, form string, now time.Time) error {
+	if form == "json" {
+		return json.NewEncoder(w).Encode(found)
+	}
+	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(tw, "HOST\tCERTIFICATE\tFOR\tSIGNED BY\tVALID UNTIL\tLEFT")
+	for _, h := range found {
+		for _, c := range h.Certificates {
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", h.Host, c.Path, c.Subject, c.Issuer, c.Ends.Format(time.DateOnly), left(c.Ends.Sub(now)))
+		}
+	}
+	return tw.Flush()
+}
+
+// left says how long something lasts, in the unit an operator thinks in.
+func left(d time.Duration) string {
+	days := int(d / (24 * time.Hour))
+	switch {
+	case d <= 0:
+		return "EXPIRED"
+	case days > 3*365:
+		return fmt.Sprintf("%d years", days/365)
+	}
+	return fmt.Sprintf("%d days", days)
+}

@@ -1,0 +1,168 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/certs"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// HostCertificates are the certificates that a master has.
+type HostCertificates struct {
+	Host         string       `json:"host"`
+	Certificates []certs.Info `json:"certificates"`
+}
+
+// Certificates reads the certificates of the masters and, when change is set,
+// first makes those that do not fit what is asked for, and those that renew
+// names: "all", or names as [certs.MasterInput.Names] gives them. What was read
+// is handed to show.
+func Certificates(change bool, renew []string, show func([]HostCertificates)) []Step {
+	list := []Step{{Name: "connect", Title: "reach every host", Run: (*Run).connectForCerts}}
+	if change {
+		list = append(list, Step{Name: "renew", Title: "make certificates anew, one master after the other", Run: func(r *Run, ctx context.Context) (installer.Result, error) {
+			return r.renewCerts(ctx, renew)
+		}})
+	}
+	return append(list, Step{Name: "read", Title: "read the certificates of every master", Run: func(r *Run, ctx context.Context) (installer.Result, error) {
+		found, err := r.readCerts(ctx)
+		if err == nil {
+			show(found)
+		}
+		return installer.Result{}, err
+	}})
+}
+
+func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
+	if err := r.loadImages(); err != nil {
+		return installer.Result{}, err
+	}
+	if err := r.readFiles(ctx); err != nil {
+		return installer.Result{}, err
+	}
+	if problems := r.connectAll(ctx); len(problems) > 0 {
+		return installer.Result{}, errors.Join(&PreflightError{Problems: problems}, r.withdraw(ctx))
+	}
+	for _, t := range r.masters() {
+		if !t.joined() {
+			return installer.Result{}, errors.Join(&installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("it is no master of cluster %s", r.Cluster.Name)}, r.withdraw(ctx))
+		}
+	}
+	return installer.Result{}, r.settleState(ctx)
+}
+
+func (r *Run) renewCerts(ctx context.Context, renew []string) (installer.Result, error) {
+	if err := r.preparePKI(); err != nil {
+		return installer.Result{}, err
+	}
+	changes := 0
+	for _, t := range r.masters() {
+		n, err := r.renewOn(ctx, t, renew)
+		changes += n
+		if err != nil {
+			return installer.Result{Changes: changes}, &installer.HostError{Host: t.IP.String(), Err: err}
+		}
+	}
+	return installer.Result{Changes: changes}, nil
+}
+
+// renewOn makes the certificates of one master. API server and etcd read theirs
+// again by themselves; the controllers are started again, and the master has to
+// be ready before the next one is touched.
+func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, error) {
+	in, err := r.masterInput(ctx, t)
+	if err != nil {
+		return 0, err
+	}
+	known := in.Names()
+	for _, name := range renew {
+		switch {
+		case name == "all":
+			in.Renew = known
+		case slices.Contains(known, name):
+			in.Renew = append(in.Renew, name)
+		case name != "super-admin.conf": // on the first master only
+			return 0, fmt.Errorf("there is no certificate %q%s", name, installer.DidYouMean(name, append(known, "all")))
+		}
+	}
+	made, err := r.pki.MasterFiles(in)
+	if err != nil {
+		return 0, err
+	}
+	var files []node.File
+	for _, f := range made {
+		files = append(files, node.File{Path: path.Join(etcKube, f.Path), Mode: f.Mode, Content: f.Content})
+	}
+	changed, err := t.Agent.WriteFiles(ctx, files)
+	if err != nil || len(changed) == 0 {
+		return len(changed), err
+	}
+	for _, component := range []string{"controller-manager", "scheduler"} {
+		if slices.Contains(changed, path.Join(etcKube, component+".conf")) {
+			if err := r.restartStaticPod(ctx, t, "kube-"+component); err != nil {
+				return len(changed), err
+			}
+		}
+	}
+	if slices.Contains(changed, adminConf) {
+		if err := r.adminKubeconfig(ctx, t); err != nil {
+			return len(changed), err
+		}
+	}
+	return len(changed), r.waitAPI(ctx)
+}
+
+// restartStaticPod stops the container of a static pod, which kubelet starts again.
+func (r *Run) restartStaticPod(ctx context.Context, t *Target, name string) error {
+	crictl := []string{"crictl"}
+	if socket := r.envOf(r.rootfs(), t)["SEALOS_SYS_CRI_ENDPOINT"]; socket != "" {
+		crictl = append(crictl, "--runtime-endpoint", "unix://"+strings.TrimPrefix(socket, "unix://"))
+	}
+	res, err := r.exec(ctx, t, "renew", append(slices.Clone(crictl), "ps", "--quiet", "--name", "^"+name+"$")...)
+	if err != nil {
+		return fmt.Errorf("find the container of %s: %w", name, err)
+	}
+	for id := range strings.FieldsSeq(string(res.Stdout)) {
+		if _, err := r.exec(ctx, t, "renew", append(slices.Clone(crictl), "stop", id)...); err != nil {
+			return fmt.Errorf("restart %s, which still uses its old certificate: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (r *Run) readCerts(ctx context.Context) ([]HostCertificates, error) {
+	var out []HostCertificates
+	for _, t := range r.masters() {
+		in, err := r.masterInput(ctx, t)
+		if err != nil {
+			return nil, &installer.HostError{Host: t.IP.String(), Err: err}
+		}
+		h := HostCertificates{Host: t.IP.String()}
+		authorities, err := t.Agent.ReadFiles(ctx, []string{
+			path.Join(etcKube, "pki/ca.crt"), path.Join(etcKube, "pki/front-proxy-ca.crt"), path.Join(etcKube, "pki/etcd/ca.crt"), path.Join(etcKube, "pki/registry-ca.crt"),
+		})
+		if err != nil {
+			return nil, &installer.HostError{Host: t.IP.String(), Err: err}
+		}
+		for p, content := range authorities {
+			in.Has[strings.TrimPrefix(p, etcKube+"/")] = content
+		}
+		for p, content := range in.Has {
+			if strings.HasSuffix(p, ".key") {
+				continue
+			}
+			if info, ok := certs.Describe(p, content); ok {
+				h.Certificates = append(h.Certificates, info)
+			}
+		}
+		slices.SortFunc(h.Certificates, func(a, b certs.Info) int { return strings.Compare(a.Path, b.Path) })
+		out = append(out, h)
+	}
+	return out, nil
+}
