@@ -41,6 +41,17 @@ func BuildCatalog(ctx context.Context, refs []Ref, src Source) (Catalog, error) 
 func (w walker) catalog(ctx context.Context, refs []Ref) (Catalog, error) {
 	repos := map[string]*repositoryBuilder{}
 	var errs []error
+	// A tag beside a digest only informs: it gives way to one that stands alone.
+	refs = slices.Clone(refs)
+	slices.SortStableFunc(refs, func(a, b Ref) int {
+		switch {
+		case pinned(a) == pinned(b):
+			return 0
+		case pinned(b):
+			return -1
+		}
+		return 1
+	})
 	for _, ref := range refs {
 		if err := ctx.Err(); err != nil {
 			return Catalog{}, fmt.Errorf("build catalog: %w", err)
@@ -63,6 +74,9 @@ func (w walker) catalog(ctx context.Context, refs []Ref) (Catalog, error) {
 			continue
 		}
 		if old, ok := b.repo.Tags[tag]; ok && old != ref.Digest {
+			if pinned(ref) {
+				continue // it is asked for by its digest
+			}
 			errs = append(errs, fmt.Errorf("image %s: the tag names both %s and %s: %w", ref.Name, old, ref.Digest, ErrInvalid))
 			continue
 		}
@@ -75,6 +89,9 @@ func (w walker) catalog(ctx context.Context, refs []Ref) (Catalog, error) {
 	slices.SortFunc(c.Repositories, func(a, b Repository) int { return strings.Compare(a.Name, b.Name) })
 	return c, errors.Join(errs...)
 }
+
+// pinned tells whether a reference names its digest.
+func pinned(r Ref) bool { return strings.Contains(r.Name, "@") }
 
 type repositoryBuilder struct {
 	repo Repository

@@ -97,6 +97,7 @@ func TestEveryImageCanBePulledByTheNameANodeUses(t *testing.T) {
 		named("localhost:5000/pause:3.10", two, "linux/amd64"), // the same path and tag
 		named("docker.io/library/nginx:1", one, "linux/amd64"),
 		named("quay.io/team/app:v1@"+two.Digest.String(), two, "linux/amd64"),
+		named("quay.io/team/app:v1", one, "linux/amd64"), // the tag moved since somebody pinned it
 		named("quay.io/team/other@"+index.Digest.String(), index, "linux/amd64", "linux/arm64"),
 		named("quay.io/team/half:v1", index, "linux/amd64"),
 	})

@@ -102,7 +102,7 @@ func (b *bench) measure(ctx context.Context, only string, install bool, installs
 			failed = append(failed, fmt.Errorf("pull: %w", err))
 		}
 	}
-	if only != "install" && only != "pull" {
+	if slices.ContainsFunc([]string{"build", "write", "read", "serve"}, wanted) {
 		failed = append(failed, b.programs(ctx, wanted))
 	}
 	if install && wanted("install") {
