@@ -56,6 +56,11 @@ func (r *Run) connect(ctx context.Context, t *Target) error {
 		return errors.New("the bundle carries no installer to run on the hosts: build it with sealbuild")
 	}
 	exists := t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-e", stubPath}, Root: true}) == nil
+	if !exists {
+		if err := runsNothing(ctx, t); err != nil {
+			return err
+		}
+	}
 	t.putStub = !exists // even if it fails: then its directories may be there
 	if err := t.Link.Put(ctx, stubPath, 0o755, stub); err != nil {
 		return fmt.Errorf("bring the installer to %s: %w", stubPath, err)
@@ -138,7 +143,7 @@ func (r *Run) look(ctx context.Context, t *Target) error {
 		Paths:   r.placesOf(t).all(),
 	})
 	if err != nil {
-		return whyNoStub(ctx, t, fmt.Errorf("read facts: %w", err))
+		return fmt.Errorf("read facts: %w", err)
 	}
 	// Half the round trip is the best guess of when the host read its clock.
 	t.skew = time.Unix(0, f.UnixNano).Sub(sent.Add(time.Since(sent) / 2))
@@ -150,19 +155,20 @@ func (r *Run) look(ctx context.Context, t *Target) error {
 	return nil
 }
 
-// whyNoStub looks for the usual reason why a program that was just brought cannot be run.
-func whyNoStub(ctx context.Context, t *Target, err error) error {
-	var answered *node.Error
-	if !errors.As(err, &answered) || answered.Code != node.CodeProtocol {
-		return err
-	}
+// findMount tells what the first directory that exists of $0 and those above it lies on, and how that is mounted.
+const findMount = `dir=$0; while [ ! -d "$dir" ]; do dir=$(dirname -- "$dir"); done
+exec findmnt --noheadings --output TARGET,OPTIONS --target "$dir"`
+
+// runsNothing finds out whether programs can be run where the stub will lie, before it is brought. A host that cannot
+// tell is left to show.
+func runsNothing(ctx context.Context, t *Target) error {
 	var out strings.Builder
-	if t.Link.Run(ctx, host.Cmd{Argv: []string{"findmnt", "--noheadings", "--output", "TARGET,OPTIONS", "--target", path.Dir(stubPath)}, Stdout: &out}) != nil {
-		return err
+	if t.Link.Run(ctx, host.Cmd{Argv: []string{"/bin/sh", "-c", findMount, path.Dir(stubPath)}, Stdout: &out}) != nil {
+		return nil
 	}
 	mount := strings.Fields(out.String())
 	if len(mount) != 2 || !slices.Contains(strings.Split(mount[1], ","), "noexec") {
-		return err
+		return nil
 	}
 	return &problemError{
 		check: "noexec", message: fmt.Sprintf("programs are run from %s, but %s is mounted noexec", path.Dir(stubPath), mount[0]),
