@@ -24,11 +24,16 @@ func (r *Run) connectAll(ctx context.Context) []Problem {
 	})
 	problems := problemsFrom(err, "connect")
 	// Before anything is read that another installer may be changing.
-	if locked := r.lockMasters(ctx); len(locked) > 0 {
+	locked, held := r.lockMasters(ctx)
+	if held {
 		return append(problems, locked...)
 	}
 	reached := slices.DeleteFunc(slices.Clone(r.Targets), func(t *Target) bool { return !t.connected })
-	return append(problems, problemsFrom(r.each(ctx, reached, r.look), "connect")...)
+	unseen := problemsFrom(r.each(ctx, reached, r.look), "connect")
+	if len(unseen) > 0 {
+		locked = nil // whatever keeps a host from being looked at kept it from being locked
+	}
+	return slices.Concat(problems, locked, unseen)
 }
 
 // settleState brings together what this machine knows about the cluster and

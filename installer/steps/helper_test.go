@@ -168,6 +168,8 @@ func setApart(t *testing.T) {
 	// A kubelet of another test on this machine is none of this host.
 	must("mount /proc", unix.Mount("proc", "/proc", "proc", 0, ""))
 	must("empty /var/lib", unix.Mount("tmpfs", "/var/lib", "tmpfs", 0, "size=16g"))
+	// The lock of a cluster lies there.
+	must("empty /run", unix.Mount("tmpfs", "/run", "tmpfs", 0, ""))
 	// Resetting rewrites /etc/hosts: in a layer over /etc that ends with this process.
 	must("make room for a layer over /etc", unix.Mount("tmpfs", "/mnt", "tmpfs", 0, ""))
 	for _, dir := range []string{"/mnt/upper", "/mnt/work"} {

@@ -31,8 +31,9 @@ type locks struct {
 
 // lockMasters takes the locks of all masters that are reached, always in the
 // same order: of two installers that have one master in common one gets all of
-// its locks, or none.
-func (r *Run) lockMasters(ctx context.Context) []Problem {
+// its locks, or none. held tells that another installer is at work; else a
+// problem is that a lock cannot be had at all.
+func (r *Run) lockMasters(ctx context.Context) (problems []Problem, held bool) {
 	name, err := os.Hostname()
 	if err != nil {
 		name = "a machine without a name"
@@ -51,14 +52,14 @@ func (r *Run) lockMasters(ctx context.Context) []Problem {
 		}
 		if err != nil {
 			r.unlock()
-			return []Problem{lockProblem(t, r.Cluster.Name, err)}
+			return []Problem{lockProblem(t, r.Cluster.Name, err)}, errors.As(err, &answered) && answered.Code == node.CodeLocked
 		}
 		r.locks.mu.Lock()
 		r.locks.held[t] = l
 		r.locks.mu.Unlock()
 		go r.keepLock(ctx, t, l, holder)
 	}
-	return nil
+	return nil, false
 }
 
 func lockProblem(t *Target, cluster string, err error) Problem {

@@ -3,6 +3,8 @@ package steps
 import (
 	"cmp"
 	"context"
+	"errors"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -12,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/registry"
 )
 
@@ -61,6 +64,35 @@ func (r *Run) checkAgain(ctx context.Context, t *Target) error {
 		r.Report.Warnf("%s: the image's check script complains after its files changed: %v", t.IP, err)
 	}
 	return r.setMark(ctx, t, markChecked, in)
+}
+
+// lacksFiles tells that a check script failed because it looks for something of
+// the rootfs that is too large to be sent before the preflight is passed. It is
+// run again where everything is, by checkAgain.
+func lacksFiles(err error) bool {
+	var script *node.ScriptError
+	if !errors.As(err, &script) {
+		return false
+	}
+	tail := strings.Join(script.Tail, "\n")
+	return script.Code == 126 || script.Code == 127 || strings.Contains(tail, "No such file or directory") || strings.Contains(tail, "command not found")
+}
+
+// smallFiles are the small files of the rootfs directory as they will be on a host.
+func (r *Run) smallFiles(t *Target) (map[string]installer.File, error) {
+	out := map[string]installer.File{}
+	for _, i := range r.images {
+		if i.Type == installer.TypeApplication {
+			continue
+		}
+		overlay, err := i.Overlay(i.files, r.Cluster.Configs, r.envOf(i, t))
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(out, i.files)
+		maps.Copy(out, overlay)
+	}
+	return out, nil
 }
 
 // fileOf is a file of the rootfs directory as it is on a host, or the template it is made of.

@@ -82,6 +82,7 @@ auth: {{ .registryUsername }}:{{ .registryPassword }}
 		"scripts/check.sh": `#!/bin/bash
 . ./common.sh
 [ -f "$1" ] && fail "$1 is a file"
+../bin/kubectl || exit # large in real images, so it is not there before the rootfs is
 mkdir -p "$BIN_DIR" && cp ../opt/lsof "$BIN_DIR/lsof" && "$BIN_DIR/lsof" -i :10250 && fail "port 10250 is taken"
 command -v apparmor_parser >/dev/null || sed -i 's/disable_apparmor = false/disable_apparmor = true/' ../etc/config.toml
 echo checked
