@@ -234,7 +234,7 @@ func inherit(own []store.Pinned, bases []base) []store.Pinned {
 func (b *Builder) uniqueSize(images []store.Pinned) (int64, error) {
 	seen := map[digest.Digest]int64{}
 	for _, p := range images {
-		blobs, err := b.Store.Walk(v1.Descriptor{Digest: p.Digest, MediaType: p.MediaType})
+		blobs, err := b.Store.Walk(v1.Descriptor{Digest: p.Digest, MediaType: p.MediaType}, p.Platforms...)
 		if err != nil {
 			return 0, fmt.Errorf("image %s: %w", p.Ref, err)
 		}

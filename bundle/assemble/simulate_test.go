@@ -12,6 +12,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
@@ -146,5 +147,21 @@ func TestSimulationNamesEveryReferenceThatFails(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "is missing") {
 		t.Errorf("the error does not say what is missing:\n%v", err)
+	}
+}
+
+func TestSizesCountTheMeantPlatformsOnly(t *testing.T) {
+	b, _ := newBuilder(t)
+	index := sparse(t, b.Store) // two platforms are in the store
+	p, err := pull.Pin(b.Store, pull.Wanted{Ref: "example.com/app:v1"}, index, "linux/amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	total, err := b.uniqueSize([]store.Pinned{p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if total != p.Size {
+		t.Errorf("unique size is %d, want %d", total, p.Size)
 	}
 }
