@@ -1,21 +1,13 @@
 package steps
 
 import (
-	"context"
-	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 
 	"github.com/dustin/go-humanize"
-	"github.com/klauspost/compress/zstd"
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/node"
 )
@@ -25,9 +17,6 @@ const (
 	etcdRoom = 1 << 30 // write-ahead log, snapshots and a database that has not been compacted
 	logRoom  = 512 << 20
 )
-
-// guessedRatio is unpacked to packed of a layer that does not tell.
-const guessedRatio = 3
 
 // places are the directories of a host where an installation needs room, or to write or run programs.
 type places struct{ data, bin, cri, registry, etcd, kubelet, log, cni, etc string }
@@ -51,146 +40,6 @@ type needs struct {
 	places places
 	least  map[string]int64 // bytes by directory, however pods are spread
 	most   map[string]int64 // bytes by directory, when every image is used on this host
-}
-
-// sizes is what the bundle's content takes on disks, in bytes. What images share counts once.
-type sizes struct {
-	stub     int64
-	rootfs   int64 // unpacked, with patches
-	apps     int64 // unpacked
-	registry int64 // every blob of the container images
-	system   int64 // a runtime's share of the images that every node runs: packed and unpacked
-	control  int64 // the same of the control plane's, beside those
-	images   int64 // the same of all images
-}
-
-// measure adds up the bundle. A layer tells its unpacked size itself, in its last bytes, or is guessed.
-func (r *Run) measure(ctx context.Context) (sizes, error) {
-	s := sizes{stub: stubSize(r.Bundle)}
-	for _, i := range r.images {
-		for _, l := range i.Layers {
-			n := unpackedSize(r.Bundle, l.Digest, l.Size, l.MediaType)
-			if i.Type == installer.TypeApplication {
-				s.apps += n
-			} else {
-				s.rootfs += n
-			}
-		}
-	}
-	catalog, err := Catalog(ctx, r.Bundle)
-	if err != nil {
-		return sizes{}, err
-	}
-	for _, b := range catalog.Blobs() {
-		s.registry += b.Size
-	}
-	var system, control, all []bundle.Image
-	for _, i := range r.Bundle.Images() {
-		if i.Kind != bundle.KindImage {
-			continue
-		}
-		all = append(all, i)
-		switch imageBase(i.Name) {
-		case "pause", "kube-proxy", "care", "lvscare":
-			system = append(system, i)
-		case "kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd":
-			control = append(control, i)
-		}
-	}
-	s.system = r.runtimeSize(system)
-	s.control = r.runtimeSize(slices.Concat(system, control)) - s.system
-	s.images = r.runtimeSize(all)
-	return s, nil
-}
-
-func stubSize(b *bundle.Reader) int64 {
-	if stub := b.Stub(); stub != nil {
-		return stub.Size()
-	}
-	return 0
-}
-
-// imageBase is the last word of an image's name: pause of registry.k8s.io/pause:3.10.
-func imageBase(name string) string {
-	name, _, _ = strings.Cut(name, "@")
-	name = path.Base(name)
-	name, _, _ = strings.Cut(name, ":")
-	return name
-}
-
-// runtimeSize is what images take in a container runtime, which keeps layers packed and unpacked.
-func (r *Run) runtimeSize(images []bundle.Image) int64 {
-	seen := map[digest.Digest]bool{}
-	var total int64
-	for _, i := range images {
-		for _, l := range r.layersOf(i.Digest, 0) {
-			if !seen[l.Digest] {
-				seen[l.Digest] = true
-				total += l.Size + unpackedSize(r.Bundle, l.Digest, l.Size, l.MediaType)
-			}
-		}
-	}
-	return total
-}
-
-// layersOf lists the layers of an image for the bundle's architecture. What cannot be read is found when the bundle is verified.
-func (r *Run) layersOf(d digest.Digest, depth int) []v1.Descriptor {
-	raw, err := r.Bundle.ReadBlob(d, 8<<20)
-	if err != nil || depth > 2 {
-		return nil
-	}
-	var m struct {
-		Layers    []v1.Descriptor `json:"layers"`
-		Manifests []v1.Descriptor `json:"manifests"`
-	}
-	if json.Unmarshal(raw, &m) != nil {
-		return nil
-	}
-	layers := m.Layers
-	for _, child := range m.Manifests {
-		if child.Platform == nil || child.Platform.Architecture == r.arch() {
-			layers = append(layers, r.layersOf(child.Digest, depth+1)...)
-		}
-	}
-	return layers
-}
-
-// unpackedSize is what a layer holds: a plain tar its own size, a gzip what its last four bytes tell (modulo 4 GiB, and
-// of its last member only), a zstd what its first frame's header tells if it does.
-func unpackedSize(b *bundle.Reader, d digest.Digest, size int64, mediaType string) int64 {
-	var tail [4]byte
-	var head [zstd.HeaderMaxSize]byte
-	blob, err := b.BlobAt(d)
-	switch {
-	case err != nil:
-	case strings.HasSuffix(mediaType, "gzip"):
-		if n, _ := blob.ReadAt(tail[:], size-4); n == len(tail) {
-			return gzipSize(size, binary.LittleEndian.Uint32(tail[:]))
-		}
-	case strings.HasSuffix(mediaType, "zstd"):
-		n, _ := blob.ReadAt(head[:], 0)
-		var h zstd.Header
-		if h.Decode(head[:n]) == nil && h.HasFCS && int64(h.FrameContentSize) > size {
-			return int64(h.FrameContentSize)
-		}
-	default:
-		return size
-	}
-	return guessedRatio * size
-}
-
-// gzipSize completes a size that is known modulo 4 GiB only. Smaller than what is packed it can only be of a last member.
-func gzipSize(packed int64, told uint32) int64 {
-	n := int64(told)
-	if packed >= 1<<30 {
-		for n < packed {
-			n += 1 << 32
-		}
-	}
-	if n < packed-packed/100-1024 {
-		return guessedRatio * packed
-	}
-	return n
 }
 
 // needOf computes the disk space a host needs. A host where the cluster was begun holds some of it already, so nothing

@@ -17,8 +17,6 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
-const bundleKindImage = bundle.KindImage
-
 // loadImages reads what the cluster images say about themselves and puts them
 // in order: the rootfs, patches, then applications, each kind as listed.
 func (r *Run) loadImages() error {
