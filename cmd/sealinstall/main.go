@@ -92,7 +92,7 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	o.flags(root.Flags())
 	root.AddCommand(
-		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o), newCertCommand(o), newResetCommand(o),
+		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o), newCertCommand(o), newStatusCommand(o), newResetCommand(o),
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
 		newRegistryCommand(o), newCareCommand(), newNodeCommand(), newVersionCommand(),
 	)

@@ -86,7 +86,7 @@ func (o *runOptions) pipeline(cmd *cobra.Command, list []steps.Step, finish func
 	for _, t := range timings {
 		s.Steps = append(s.Steps, stepSummary{t.Step, t.Duration.Seconds(), t.Changes})
 	}
-	if err != nil && o.output == "json" {
+	if err != nil && o.output == "json" && !o.printed {
 		err = errors.Join(err, s.printFailure(cmd.OutOrStdout(), rep, err))
 	}
 	if err != nil {

@@ -139,30 +139,35 @@ func (r *Run) restartStaticPod(ctx context.Context, t *Target, name string) erro
 func (r *Run) readCerts(ctx context.Context) ([]HostCertificates, error) {
 	var out []HostCertificates
 	for _, t := range r.masters() {
-		in, err := r.masterInput(ctx, t)
+		found, err := r.certsOn(ctx, t)
 		if err != nil {
 			return nil, &installer.HostError{Host: t.IP.String(), Err: err}
 		}
-		h := HostCertificates{Host: t.IP.String()}
-		authorities, err := t.Agent.ReadFiles(ctx, []string{
-			path.Join(etcKube, "pki/ca.crt"), path.Join(etcKube, "pki/front-proxy-ca.crt"), path.Join(etcKube, "pki/etcd/ca.crt"), path.Join(etcKube, "pki/registry-ca.crt"),
-		})
-		if err != nil {
-			return nil, &installer.HostError{Host: t.IP.String(), Err: err}
-		}
-		for p, content := range authorities {
-			in.Has[strings.TrimPrefix(p, etcKube+"/")] = content
-		}
-		for p, content := range in.Has {
-			if strings.HasSuffix(p, ".key") {
-				continue
-			}
-			if info, ok := certs.Describe(p, content); ok {
-				h.Certificates = append(h.Certificates, info)
-			}
-		}
-		slices.SortFunc(h.Certificates, func(a, b certs.Info) int { return strings.Compare(a.Path, b.Path) })
-		out = append(out, h)
+		out = append(out, HostCertificates{t.IP.String(), found})
 	}
+	return out, nil
+}
+
+// certsOn reads the certificates of a master, sorted by their paths.
+func (r *Run) certsOn(ctx context.Context, t *Target) ([]certs.Info, error) {
+	// Whatever the names in them are to be, the files are these.
+	in := certs.MasterInput{SuperAdmin: true, WithSuperAdmin: true}
+	var paths []string
+	for _, p := range append(in.Paths(), "pki/ca.crt", "pki/front-proxy-ca.crt", "pki/etcd/ca.crt", "pki/registry-ca.crt") {
+		if !strings.HasSuffix(p, ".key") {
+			paths = append(paths, path.Join(etcKube, p))
+		}
+	}
+	found, err := t.Agent.ReadFiles(ctx, paths)
+	if err != nil {
+		return nil, err
+	}
+	var out []certs.Info
+	for p, content := range found {
+		if info, ok := certs.Describe(strings.TrimPrefix(p, etcKube+"/"), content); ok {
+			out = append(out, info)
+		}
+	}
+	slices.SortFunc(out, func(a, b certs.Info) int { return strings.Compare(a.Path, b.Path) })
 	return out, nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
@@ -207,6 +208,13 @@ func TestCertificatesAreShownAndOnlyWhatIsNamedIsRenewed(t *testing.T) {
 	if err != nil || changes != 0 || len(found) != 2 || len(found[0].Certificates) != 15 || len(found[1].Certificates) != 14 {
 		t.Fatalf("%d changes, %v, found %+v", changes, err, found)
 	}
+	asked := newRun(t, file, t.Output(), made...)
+	asked.dial = func(_ context.Context, t *Target) (host.Host, error) { return hosts[t.IP.String()], nil }
+	status, err := asked.askStatus(t.Context())
+	if err != nil || len(status.Hosts) != 2 || !status.Hosts[1].Joined || time.Until(status.Hosts[1].CertsEnd) < 99*365*24*time.Hour || status.Ready || len(status.Waiting) == 0 {
+		t.Errorf("status %+v, %v", status, err) // the pods that it waits for are not simulated
+	}
+	closeRun(t, asked)
 	_, changes, err = work(true, "apiserver", "scheduler.conf")
 	if err != nil || changes != 6 { // certificate, key and kubeconfig of two masters
 		t.Errorf("%d changes, %v", changes, err)

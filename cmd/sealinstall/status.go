@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/steps"
+)
+
+var errNotReady = errors.New("the cluster is not ready")
+
+func newStatusCommand(o *runOptions) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "status", Short: "Ask every host of the cluster how it is; status 1 when something is missing", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var s steps.Status
+			return o.pipeline(cmd, steps.AskStatus(func(found steps.Status) { s = found }), func(_ context.Context, _ *steps.Run, _ []installer.Timing, err error) error {
+				if err != nil {
+					return nil // it is told
+				}
+				o.printed = true
+				if err := printStatus(cmd.OutOrStdout(), s, o.output, time.Now()); err != nil || s.Ready {
+					return err
+				}
+				return errNotReady
+			})
+		},
+	}
+	o.hostFlags(cmd.Flags())
+	return cmd
+}
+
+func printStatus(w io.Writer, s steps.Status, form string, now time.Time) error {
+	if form == "json" {
+		return json.NewEncoder(w).Encode(s)
+	}
+	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(tw, "HOST\tNAME\tROLE\tSTATE\tCERTIFICATES")
+	for _, h := range s.Hosts {
+		state := "not in the cluster"
+		switch {
+		case !h.Reached:
+			state = "not reached"
+		case h.Joined:
+			state = "in the cluster"
+		case h.Begun:
+			state = "begun, not finished"
+		}
+		ends := "-"
+		if !h.CertsEnd.IsZero() {
+			ends = fmt.Sprintf("%s (%s)", left(h.CertsEnd.Sub(now)), h.FirstCert)
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", h.Address, h.Hostname, h.Role, state, ends)
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, p := range s.Problems {
+		fmt.Fprintf(w, "%s: %s: %s (%s)\n", p.Host, p.Check, p.Message, p.Remedy)
+	}
+	for _, waiting := range s.Waiting {
+		fmt.Fprintf(w, "waiting: %s\n", waiting)
+	}
+	verdict := "ready"
+	if !s.Ready {
+		verdict = "not ready"
+	}
+	_, err := fmt.Fprintf(w, "cluster %s: %s\n", s.Cluster, verdict)
+	return err
+}
