@@ -59,6 +59,7 @@ func (r *chartRun) widen(set valueSet) {
 			}
 		}
 	}
+	slices.Sort(caps.APIVersions)
 	top, err := commonutil.ToRenderValuesWithSchemaValidation(ch, tree, release(), caps, true)
 	if err != nil {
 		return

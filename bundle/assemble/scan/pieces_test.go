@@ -137,14 +137,16 @@ etcd: {local: {imageRepository: quay.io/coreos, imageTag: 3.5.21}}
 			"suspected reg.example.com/k8s/kube-scheduler:v1.33.1 3", "suspected reg.example.com/k8s/kube-proxy:v1.33.1 3",
 			"suspected reg.example.com/k8s/coredns/coredns:v1.12.0 5", "suspected quay.io/coreos/etcd:3.5.21 6",
 		}},
-		"tags that a controller adds": {text: `
+		"tags that a controller adds": {
+			text: `
 apiVersion: dataprotection.kubeblocks.io/v1alpha1
 kind: ActionSet
 spec:
   backup: {image: "docker.io/apecloud/xtrabackup:$(IMAGE_TAG)"}
   restore: {image: quay.io/o/restore}
 `, images: []string{"suspected docker.io/apecloud/xtrabackup:latest 4", "suspected quay.io/o/restore:latest 5"},
-			problems: []string{`x.yaml:4 the image "docker.io/apecloud/xtrabackup:…" depends on a value`, "x.yaml:5 the repository quay.io/o/restore"}},
+			problems: []string{`x.yaml:4 the image "docker.io/apecloud/xtrabackup:…" depends on a value`, "x.yaml:5 the repository quay.io/o/restore"},
+		},
 		"what only looks like pieces": {text: `
 apiVersion: example.com/v1
 kind: Thing

@@ -2,16 +2,22 @@
 // says where each was found. It pulls nothing and never uses the network.
 //
 // It looks at images/shim/* lists, images/skopeo/tar.txt and images/*.tar
-// archives, manifests/ and charts/ (rendered by Helm's own engine). What it
-// finds is certain where a field is defined to hold an image: a PodSpec
-// (wherever it is embedded), a list, an image key or a split
-// registry/repository/tag map of a custom resource. What only looks like an
-// image (env values, arguments, ConfigMap data, loose strings of custom
-// resources) is suspected. Comments, prose, commands, file names, ports and
-// versions are never taken for images.
+// archives, manifests/, and charts wherever they lie. Charts are rendered by
+// Helm's own engine, with the values files beside them and the literal Helm
+// options of the Kubefile's commands and of scripts; then once more with what
+// is off switched on, and their values and annotations are read.
+//
+// What is found is certain where a field is defined to hold an image and names
+// one in full: a PodSpec (wherever it is embedded), a list, an image key or a
+// registry, repository and tag of a custom resource, a variable or a flag that
+// is called an image. Suspected is what only looks like an image (values of
+// ConfigMaps, loose strings), what is not complete (a tag that is added at run
+// time), and what is off: parts of charts, operands, tests. Comments, prose,
+// commands, file names, ports and versions are never taken for images.
 //
 // One bad file stops nothing: it becomes a warning or an error of the Result,
-// with its line, and the search goes on.
+// with its line, and the search goes on. A template that does not render is
+// left out, named with the value it lacks, and read as text.
 package scan
 
 import (
