@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/node"
@@ -70,6 +71,9 @@ func (r *Run) reachAll(ctx context.Context) []Problem {
 // unreached is who could not reach one port of a host, by reason.
 type unreached map[*Target]map[int]map[string][]string
 
+// reachPatience bounds the dials of one host, each of which takes three seconds at most and many of which go on at once.
+const reachPatience = 30 * time.Second
+
 // reachSome tries the ports of some hosts, all at once.
 func (r *Run) reachSome(ctx context.Context, seen, batch []*Target) []Problem {
 	word := rand.Text()
@@ -97,6 +101,9 @@ func (r *Run) reachSome(ctx context.Context, seen, batch []*Target) []Problem {
 		if len(ends) == 0 {
 			return nil
 		}
+		// A host that allows too few sessions at once would wait for its own listener.
+		ctx, cancel := context.WithTimeoutCause(ctx, reachPatience, fmt.Errorf("no answer within %s (does its sshd allow fewer than 4 sessions at once, MaxSessions?)", reachPatience))
+		defer cancel()
 		missed, err := from.Agent.Reach(ctx, ends, word)
 		if err != nil {
 			return fmt.Errorf("dial the other hosts: %w", err)
