@@ -167,8 +167,9 @@ func (o *buildOptions) request(context string) (assemble.BuildRequest, error) {
 	return r, nil
 }
 
-// outputInside names the bundle to be written, in .dockerignore syntax, when it
-// lies in the context: COPY . . would otherwise put the last one into the next.
+// outputInside names the bundle to be written, its parts and what is temporary
+// beside it, in .dockerignore syntax, when it lies in the context: COPY . .
+// would otherwise put the last one into the next.
 func outputInside(context, output string) []string {
 	dir, err := filepath.Abs(context)
 	if err != nil || output == "" || output == "none" {
@@ -183,7 +184,8 @@ func outputInside(context, output string) []string {
 		return nil
 	}
 	base := filepath.ToSlash(rel)
-	return []string{base, base + ".[0-9][0-9][0-9]", path.Join(path.Dir(base), "."+path.Base(base)+".new-*")}
+	beside := path.Dir(base)
+	return []string{base, base + ".[0-9][0-9][0-9]", path.Join(beside, "."+path.Base(base)+".new-*"), path.Join(beside, ".sealbuild-store-*")}
 }
 
 // write makes a bundle and says where it is.

@@ -16,12 +16,12 @@ import (
 // revision is raised when the same inputs begin to give another image.
 const revision = 1
 
-// Key names everything that a build's result depends on: Kubefile, ignore
-// file, arguments, labels, environment, platform, time stamp, the digests of
-// base images, the context's files that the Kubefile reads, and the builder.
-// Two requests with one key make the same image, as far as RUN instructions
-// do: those are taken to give today what they gave before, which is what
-// docker's and buildah's users know of layers that are reused.
+// Key names everything that a build's result depends on: Kubefile, arguments,
+// labels, environment, platform, time stamp, the digests of base images, the
+// context's files that the Kubefile reads, and the builder. Two requests with
+// one key make the same image, as far as RUN instructions do: those are taken
+// to give today what they gave before, which is what docker's and buildah's
+// users know of layers that are reused.
 //
 // cache is a file in which digests of context files are remembered; empty for
 // none. A request that ADDs from elsewhere has no key, which is "".
@@ -50,7 +50,6 @@ func Key(ctx context.Context, r Request, reads kubefile.Reads, cache string) (di
 		Builder  string
 		Kubefile string
 		Edits    []Edit
-		Ignore   []string
 		Args     map[string]string
 		Labels   []string
 		Env      []string
@@ -59,7 +58,7 @@ func Key(ctx context.Context, r Request, reads kubefile.Reads, cache string) (di
 		Bases    []string
 		Contents string
 	}{
-		Revision: revision, Builder: define.Version, Kubefile: string(text), Edits: r.Edits, Ignore: ignore,
+		Revision: revision, Builder: define.Version, Kubefile: string(text), Edits: r.Edits,
 		Args: r.Args, Labels: r.Labels, Env: r.Env, Epoch: r.Epoch.Unix(), Contents: contents,
 		Platform: fmt.Sprintf("%s/%s/%s", r.Platform.OS, r.Platform.Architecture, r.Platform.Variant),
 	}
