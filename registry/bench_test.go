@@ -62,16 +62,7 @@ func BenchmarkServeInPlace(b *testing.B) {
 				}
 				s = httptest.NewServer(h)
 			}
-			read := func() {
-				resp, err := http.Get(s.URL + "/v2/x/blobs/" + big.Digest.String())
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer resp.Body.Close()
-				if n, err := io.Copy(io.Discard, resp.Body); err != nil || n != big.Size {
-					b.Fatal(n, err)
-				}
-			}
+			read := func() { readAll(b, s.URL+"/v2/x/blobs/"+big.Digest.String(), big.Size) }
 			if again {
 				open()
 				defer s.Close()
@@ -88,5 +79,18 @@ func BenchmarkServeInPlace(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// readAll reads a blob of a server and fails unless it has its size.
+func readAll(b *testing.B, url string, size int64) {
+	b.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if n, err := io.Copy(io.Discard, resp.Body); err != nil || n != size {
+		b.Fatal(n, err)
 	}
 }
