@@ -27,6 +27,7 @@ func FuzzDocuments(f *testing.F) {
 	}
 	f.Add([]byte(testbedDocs), true)
 	f.Fuzz(func(t *testing.T, stream []byte, current bool) {
+		_ = CheckFields("fuzz", stream, hintOf) // must end, whatever it says
 		in := example(Init)
 		if !current {
 			in.KubernetesVersion = "v1.28.0"
