@@ -82,7 +82,7 @@ func (m machine) writeFile(f File) (bool, error) {
 			if info.Mode() == mode {
 				return false, nil
 			}
-			return true, m.change(f.Path, func() error { return os.Chmod(name, mode) })
+			return true, m.change(f.Path, Before, func() error { return os.Chmod(name, mode) })
 		}
 	}
 	return true, m.replace(f.Path, name, mode, f.Content, info)
@@ -99,7 +99,7 @@ func (m machine) removeFile(f File) (bool, error) {
 	case info.IsDir():
 		return false, &Error{Code: CodeRefused, Message: "remove " + f.Path + ": it is a directory"}
 	}
-	if err := m.change(f.Path, func() error { return os.Remove(name) }); err != nil {
+	if err := m.change(f.Path, Removing, func() error { return os.Remove(name) }); err != nil {
 		return false, fmt.Errorf("remove file: %w", err)
 	}
 	return true, syncDir(filepath.Dir(name))

@@ -53,7 +53,7 @@ func (l *layer) apply(r io.Reader) error {
 		}
 		name, skip, err := l.place(h)
 		if err == nil && !skip {
-			err = l.machine.change(path.Join(l.dir, name), func() error { return l.entry(name, h, tr) })
+			err = l.machine.change(path.Join(l.dir, name), Before, func() error { return l.entry(name, h, tr) })
 		}
 		if err != nil {
 			return fmt.Errorf("entry %q: %w", h.Name, err)

@@ -23,7 +23,7 @@ func checkPath(name string) error {
 
 // replace is atomicWrite of the file that this machine calls by the first name.
 func (m machine) replace(own, name string, mode os.FileMode, content []byte, like os.FileInfo) error {
-	return m.change(own, func() error {
+	return m.change(own, Before, func() error {
 		return atomicWrite(name, mode, content, like, func() error { return m.tell(own, Staged) })
 	})
 }
@@ -31,7 +31,7 @@ func (m machine) replace(own, name string, mode os.FileMode, content []byte, lik
 // atomicWrite puts content under name in one step: temporary file in the same directory, synced, renamed.
 func atomicWrite(name string, mode os.FileMode, content []byte, like os.FileInfo, staged func() error) error {
 	dir := filepath.Dir(name)
-	temp, err := os.CreateTemp(dir, ".sealinstall-")
+	temp, err := openTemp(name)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
@@ -43,7 +43,7 @@ func atomicWrite(name string, mode os.FileMode, content []byte, like os.FileInfo
 	if like != nil {
 		keepOwner(temp, name, like)
 	}
-	if err := errors.Join(temp.Chmod(mode), temp.Sync(), temp.Close()); err != nil {
+	if err := errors.Join(temp.Chmod(mode), temp.Sync()); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	if err := staged(); err != nil {
@@ -53,6 +53,36 @@ func atomicWrite(name string, mode os.FileMode, content []byte, like os.FileInfo
 		return err
 	}
 	return syncDir(dir)
+}
+
+// openTemp makes the temporary file of a file. It is locked as long as it is open, so that what a killed process left, which
+// may hold a key, is known and removed by the next one that writes the same file.
+func openTemp(name string) (*os.File, error) {
+	dir, pattern := filepath.Dir(name), ".sealinstall-"+filepath.Base(name)+"."
+	entries, _ := os.ReadDir(dir) // what cannot be listed is not swept
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), pattern) {
+			continue
+		}
+		if old, err := os.Open(filepath.Join(dir, e.Name())); err == nil {
+			if unix.Flock(int(old.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+				os.Remove(old.Name())
+			}
+			old.Close()
+		}
+	}
+	for {
+		temp, err := os.CreateTemp(dir, pattern)
+		if err != nil {
+			return nil, err
+		}
+		// A file system without locks lets nobody sweep either.
+		lockErr := unix.Flock(int(temp.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if _, err := os.Lstat(temp.Name()); err == nil && !errors.Is(lockErr, unix.EWOULDBLOCK) {
+			return temp, nil
+		}
+		temp.Close() // swept by another process before it was locked
+	}
 }
 
 // keepOwner gives a file that replaces another its owner and its SELinux label, as far as that is allowed here.

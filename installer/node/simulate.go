@@ -26,9 +26,10 @@ type Moment string
 
 // Moments of a change, in their order. Only files that are replaced are ever staged.
 const (
-	Before Moment = "before"
-	Staged Moment = "staged" // the new file is there, under a temporary name
-	After  Moment = "after"
+	Before   Moment = "before"
+	Removing Moment = "removing" // in place of Before, where a file only goes away
+	Staged   Moment = "staged"   // the new file is there, under a temporary name
+	After    Moment = "after"
 )
 
 // Serve is [Main] on the simulated machine. Signals are none of its business.
@@ -44,9 +45,9 @@ func (m machine) tell(name string, at Moment) error {
 	return m.sim.Change(name, at)
 }
 
-// change makes a change between its two moments.
-func (m machine) change(name string, make func() error) error {
-	if err := m.tell(name, Before); err != nil {
+// change makes a change between its first moment and After.
+func (m machine) change(name string, first Moment, make func() error) error {
+	if err := m.tell(name, first); err != nil {
 		return err
 	}
 	if err := make(); err != nil {
@@ -123,5 +124,5 @@ func (m machine) removeAll(name string) error {
 			return err
 		}
 	}
-	return m.change(name, func() error { return os.RemoveAll(m.path(name)) })
+	return m.change(name, Removing, func() error { return os.RemoveAll(m.path(name)) })
 }

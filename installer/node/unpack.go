@@ -56,7 +56,7 @@ func (m machine) unpack(ctx context.Context, q UnpackRequest, c *call) (any, err
 		}
 		return nil, fmt.Errorf("unpack %s into %s: %w", q.Digest, q.Dir, err)
 	}
-	return struct{}{}, m.change(path.Join(q.Dir, q.markName()), func() error { return q.mark(root, stage) })
+	return struct{}{}, m.change(path.Join(q.Dir, q.markName()), Before, func() error { return q.mark(root, stage) })
 }
 
 func (q UnpackRequest) check() error {
