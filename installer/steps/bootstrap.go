@@ -106,7 +106,8 @@ func (r *Run) startRegistry(ctx context.Context, t *Target, changes *atomic.Int6
 const registryPatience = 60 * time.Second
 
 func (r *Run) waitRegistry(outer context.Context, t *Target) error {
-	ctx, cancel := context.WithTimeout(outer, registryPatience)
+	patience := min(registryPatience, r.Timeout)
+	ctx, cancel := context.WithTimeout(outer, patience)
 	defer cancel()
 	scheme := "https"
 	if r.plainRegistry(t) {
@@ -130,7 +131,7 @@ func (r *Run) waitRegistry(outer context.Context, t *Target) error {
 			if err != nil {
 				cause = err.Error()
 			}
-			return fmt.Errorf("the registry on port %s does not answer %s after its script ended: %s (look at `systemctl status registry` on the host)", r.registry.port, registryPatience, cause)
+			return fmt.Errorf("the registry on port %s does not answer %s after its script ended: %s (look at `systemctl status registry` on the host)", r.registry.port, patience, cause)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -156,13 +157,18 @@ func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) er
 	if t.marked(markInit, in) {
 		return nil
 	}
-	for _, s := range todo {
-		if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), s.line, r.envOf(s.img, t)); err != nil {
+	for i, s := range todo {
+		var record []node.File
+		if i == len(todo)-1 {
+			record = append(record, r.markFile(markInit, in))
+		}
+		if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), s.line, r.envOf(s.img, t), record...); err != nil {
 			return err
 		}
 		changes.Add(1)
 	}
-	return r.setMark(ctx, t, markInit, in)
+	t.marks[markInit] = in
+	return nil
 }
 
 // digests identifies the rootfs and patches in the inputs of marks.

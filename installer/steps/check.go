@@ -158,14 +158,14 @@ func (r *Run) checkScripts(ctx context.Context, known []Problem) []Problem {
 	return problemsFrom(err, "check.sh")
 }
 
-// runScript runs one script of an image on a host and logs its output.
-func (r *Run) runScript(ctx context.Context, t *Target, step, dir, line string, env map[string]string) error {
+// runScript runs one script of an image on a host and logs its output. The host itself records its success.
+func (r *Run) runScript(ctx context.Context, t *Target, step, dir, line string, env map[string]string, record ...node.File) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
 	defer cancel()
 	log := r.Report.Output(t.IP.String(), step, line)
 	defer closeLog(log)
 	var out bytes.Buffer
-	return t.Agent.Script(ctx, node.ScriptRequest{Dir: dir, Line: "bash " + line, Env: env}, io.MultiWriter(log, &out))
+	return t.Agent.Script(ctx, node.ScriptRequest{Dir: dir, Line: "bash " + line, Env: env, Then: record}, io.MultiWriter(log, &out))
 }
 
 func closeLog(c io.Closer) { _ = c.Close() } // it only flushes a last line

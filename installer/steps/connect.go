@@ -198,7 +198,7 @@ func (r *Run) readMarks(ctx context.Context, t *Target) error {
 }
 
 func (r *Run) allMarks() []string {
-	marks := []string{markOurs, markChecked, markRendered, markRegistry, markInit, markBegun, markJoined, markKubeAdmin}
+	marks := []string{markOurs, markChecked, markRendered, markRegistry, markInit, markBegun, markJoined, markKubeAdmin, markCleaned}
 	for _, i := range r.images {
 		marks = append(marks, guestMark(i))
 	}
@@ -214,7 +214,7 @@ func (r *Run) withdraw(ctx context.Context) error {
 			return nil
 		}
 		// rmdir keeps what is not empty, which is not ours to remove.
-		script := "rm -f " + host.Quote(stubPath) + "; rmdir " + host.Quote(path.Dir(stubPath), r.dir(), dataRoot+"/data", dataRoot) + " 2>/dev/null; true"
+		script := "rm -f " + host.Quote(stubPath) + "; rmdir " + host.Quote(path.Dir(stubPath), r.dir("journal"), r.dir(), dataRoot+"/data", dataRoot) + " 2>/dev/null; true"
 		if err := t.Link.Run(ctx, host.Cmd{Argv: []string{"/bin/sh", "-c", script}, Root: true}); err != nil {
 			return fmt.Errorf("take %s away again: %w", stubPath, err)
 		}

@@ -3,6 +3,7 @@ package steps
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"path"
 	"sync/atomic"
@@ -29,7 +30,7 @@ func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
 	}
-	if err := r.adminKubeconfig(ctx, t); err != nil {
+	if err := r.settleMaster(ctx, t); err != nil {
 		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
 	}
 	return installer.Result{Changes: 1}, nil
@@ -73,12 +74,21 @@ func (r *Run) joinMaster(ctx context.Context, t *Target) error {
 	if err != nil {
 		return err
 	}
+	return r.settleMaster(ctx, t)
+}
+
+// settleMaster does what is left to do on a master once kubeadm has ended there. The mark of the kubeconfig, which comes
+// last, stands for all of it.
+func (r *Run) settleMaster(ctx context.Context, t *Target) error {
+	if t == r.master0() {
+		return r.adminKubeconfig(ctx, t)
+	}
 	// From now on its own API server is the nearest.
 	if _, err := r.setHosts(ctx, t, t.IP.String()); err != nil {
 		return fmt.Errorf("point %s to the host itself: %w", installer.APIServerDomain, err)
 	}
 	// Its kube-proxy may have been started with the earlier meaning of that name.
-	err = insist(ctx, apiPatience, func(ctx context.Context) error {
+	err := insist(ctx, r.apiPatience(), func(ctx context.Context) error {
 		_, err := r.kubectl(ctx, "delete", "pod", "-n", "kube-system", "-l", "k8s-app=kube-proxy", "--field-selector", "spec.nodeName="+t.nodeName(), "--ignore-not-found", "--wait=false")
 		return err
 	})
@@ -145,7 +155,7 @@ func (r *Run) keepMaster(ctx context.Context, targets []*Target) (installer.Resu
 			return err
 		}
 		changes.Add(1)
-		return r.adminKubeconfig(ctx, t)
+		return r.settleMaster(ctx, t)
 	})
 	return installer.Result{Changes: int(changes.Load())}, err
 }
@@ -162,7 +172,8 @@ func (r *Run) adminKubeconfig(ctx context.Context, t *Target) error {
 		return fmt.Errorf("read kubeconfigs: %w", err)
 	}
 	admin, user := found[adminConf], found[userKubeconfig]
-	if bytes.Equal(admin, user) {
+	if bytes.Contains(user, []byte(base64.StdEncoding.EncodeToString(r.pki.CA()))) {
+		// An earlier run came this far. Merged once more, the user's old file would be lost.
 		return r.setMark(ctx, t, markKubeAdmin, inputs(user))
 	}
 	var files []node.File

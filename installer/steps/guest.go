@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
@@ -47,8 +48,14 @@ func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 		if len(i.Entrypoint)+len(cmd) == 0 {
 			continue
 		}
+		// Once for all hosts, and only if one of them has something to run.
+		ready := sync.OnceValue(func() error {
+			ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
+			defer cancel()
+			return errors.Join(r.waitAPI(ctx), r.waitServices(ctx))
+		})
 		err := r.each(ctx, targets, func(ctx context.Context, t *Target) error {
-			done, err := r.runGuest(ctx, t, i, cmd)
+			done, err := r.runGuest(ctx, t, i, cmd, ready)
 			changes.Add(int64(done))
 			return err
 		})
@@ -70,7 +77,7 @@ func ownEnv(env map[string]string) map[string]string {
 	return out
 }
 
-func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string) (int, error) {
+func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string, ready func() error) (int, error) {
 	env := r.envOf(i, t)
 	if env["KUBECONFIG"] == "" && t.Master {
 		env["KUBECONFIG"] = adminConf
@@ -80,18 +87,21 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string) (
 	}
 	lines := guest.Lines(i.Entrypoint, cmd, env)
 	in := inputs(i.Digest, lines, ownEnv(env), t.overlays[i])
-	if t.marked(guestMark(i), in) {
-		return 0, nil
+	done := guestDone(t.marks[guestMark(i)], in, len(lines))
+	if done == len(lines) {
+		return 0, r.tellMasters(ctx, i, in)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
 	defer cancel()
-	if err := errors.Join(r.waitAPI(ctx), r.waitServices(ctx)); err != nil {
+	if err := ready(); err != nil {
 		return 0, err
 	}
-	for _, line := range lines {
+	for n, line := range lines[done:] {
 		log := r.Report.Output(t.IP.String(), "guest", line)
 		var out bytes.Buffer
-		err := t.Agent.Script(ctx, node.ScriptRequest{Dir: i.dir, Line: line, Env: env}, io.MultiWriter(log, &out))
+		err := t.Agent.Script(ctx, node.ScriptRequest{
+			Dir: i.dir, Line: line, Env: env, Then: []node.File{r.markFile(guestMark(i), guestProgress(in, done+n+1, len(lines)))},
+		}, io.MultiWriter(log, &out))
 		closeLog(log)
 		if err != nil {
 			var script *node.ScriptError
@@ -101,18 +111,39 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string) (
 			return 0, &GuestError{Image: i.Name, Host: t.IP.String(), Command: line, Err: err}
 		}
 	}
-	return len(lines), r.markGuest(ctx, t, i, in)
+	t.marks[guestMark(i)] = in
+	return len(lines) - done, r.tellMasters(ctx, i, in)
 }
 
-// markGuest records that the commands of an image ran. Those of an application
-// ran for the whole cluster, so every master knows of it: should the first one
-// be gone, another must not run them again.
-func (r *Run) markGuest(ctx context.Context, t *Target, i *image, in string) error {
-	targets := []*Target{t}
-	if i.Type == installer.TypeApplication {
-		targets = r.masters()
+// guestProgress is the mark of an image of whose commands so many have ended.
+func guestProgress(in string, done, all int) string {
+	if done == all {
+		return in
 	}
-	return r.each(ctx, targets, func(ctx context.Context, t *Target) error {
+	return fmt.Sprintf("%s/%d", in, done)
+}
+
+// guestDone reads how many commands a mark speaks of; none if their inputs were others.
+func guestDone(mark, in string, all int) int {
+	for done := all; done > 0; done-- {
+		if mark == guestProgress(in, done, all) {
+			return done
+		}
+	}
+	return 0
+}
+
+// tellMasters lets every master know that the commands of an application ran, as
+// they did for the whole cluster: should the first one be gone, another must not
+// run them again.
+func (r *Run) tellMasters(ctx context.Context, i *image, in string) error {
+	if i.Type != installer.TypeApplication {
+		return nil
+	}
+	return r.each(ctx, r.masters(), func(ctx context.Context, t *Target) error {
+		if t.marked(guestMark(i), in) {
+			return nil
+		}
 		return r.setMark(ctx, t, guestMark(i), in)
 	})
 }

@@ -110,8 +110,7 @@ func (r *Run) auditPolicy(t *Target) []byte {
 // the host is first taken back to where it was.
 func (r *Run) runKubeadm(ctx context.Context, t *Target, step string, prepare func(context.Context) (string, error), argv ...string) error {
 	if t.marks[markBegun] != "" {
-		r.Report.Infof("%s: an earlier kubeadm was interrupted here; it is undone first", t.IP)
-		if err := r.kubeadmReset(ctx, t, step); err != nil {
+		if err := r.undoKubeadm(ctx, t, step); err != nil {
 			return err
 		}
 	}
@@ -122,15 +121,32 @@ func (r *Run) runKubeadm(ctx context.Context, t *Target, step string, prepare fu
 	if err != nil {
 		return err
 	}
-	if _, err := r.exec(ctx, t, step, append(append([]string{"kubeadm"}, argv...), "--config", config)...); err != nil {
-		return err
+	_, err = r.execWith(ctx, t, step, node.ExecRequest{
+		Argv: append(append([]string{"kubeadm"}, argv...), "--config", config),
+		// Nothing reads the files again, and one holds a token.
+		Then: []node.File{{Path: config, Remove: true}, {Path: r.discoveryFile(), Remove: true}, r.markFile(markJoined, r.Cluster.Name)},
+	})
+	if err == nil {
+		t.marks[markJoined] = r.Cluster.Name
 	}
-	if err := r.setMark(ctx, t, markJoined, r.Cluster.Name); err != nil {
-		return err
-	}
-	// One holds a token; nothing reads them again.
-	_, err = t.Agent.WriteFiles(ctx, []node.File{{Path: config, Remove: true}, {Path: r.discoveryFile(), Remove: true}})
 	return err
+}
+
+// undoKubeadm takes a host back to where it was before a kubeadm that was interrupted.
+func (r *Run) undoKubeadm(ctx context.Context, t *Target, step string) error {
+	r.Report.Infof("%s: an earlier kubeadm was interrupted here; it is undone first", t.IP)
+	if err := r.kubeadmReset(ctx, t, step); err != nil || t == r.master0() {
+		return err
+	}
+	// For most of a minute the cluster takes the node for Ready, and kubeadm does not join a second one of its name.
+	err := insist(ctx, r.apiPatience(), func(ctx context.Context) error {
+		_, err := r.kubectl(ctx, "delete", "node", t.nodeName(), "--ignore-not-found", "--wait=false")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete node %s: %w", t.nodeName(), err)
+	}
+	return nil
 }
 
 // kubeadmReset takes a host out of the cluster as far as kubeadm can.
@@ -139,17 +155,14 @@ func (r *Run) kubeadmReset(ctx context.Context, t *Target, step string) error {
 	if socket := r.envOf(r.rootfs(), t)["SEALOS_SYS_CRI_ENDPOINT"]; socket != "" {
 		argv = append(argv, "--cri-socket", "unix://"+strings.TrimPrefix(socket, "unix://"))
 	}
+	// From here on the host is no part of the cluster; from the end on nothing is left to undo.
+	if err := r.dropMarks(ctx, t, markJoined); err != nil {
+		return err
+	}
 	if _, err := r.exec(ctx, t, step, argv...); err != nil {
 		return err
 	}
-	// From here on nothing of kubeadm is left to undo.
-	for _, mark := range []string{markJoined, markBegun} {
-		if _, err := t.Agent.WriteFiles(ctx, []node.File{{Path: r.markPath(mark), Remove: true}}); err != nil {
-			return err
-		}
-		delete(t.marks, mark)
-	}
-	return nil
+	return r.dropMarks(ctx, t, markBegun)
 }
 
 // joined tells whether this cluster's kubeadm came to its end on a host.
@@ -157,7 +170,7 @@ func (t *Target) joined() bool { return t.marks[markJoined] != "" }
 
 // joinToken makes what a host needs to join: a token that lives two hours.
 func (r *Run) joinToken(ctx context.Context) (token string, err error) {
-	err = insist(ctx, apiPatience, func(ctx context.Context) (err error) {
+	err = insist(ctx, r.apiPatience(), func(ctx context.Context) (err error) {
 		token, err = r.kubeadmToken(ctx)
 		return err
 	})

@@ -13,9 +13,11 @@ import (
 	"github.com/sealbuild/sealbuild/installer/node"
 )
 
-// apiPatience is how long the API may refuse while etcd takes in a member or
+// maxAPIPatience is how long the API may refuse while etcd takes in a member or
 // elects a leader; on slow disks that takes many seconds.
-const apiPatience = time.Minute
+const maxAPIPatience = time.Minute
+
+func (r *Run) apiPatience() time.Duration { return min(maxAPIPatience, r.Timeout) }
 
 // insist repeats an operation that may be repeated until it succeeds or the
 // patience ends: right after a master joined, the API refuses now and then.

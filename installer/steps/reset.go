@@ -5,8 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
@@ -28,18 +32,49 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 	if err := r.loadSecrets(ctx); err != nil {
 		return installer.Result{}, err
 	}
+	begun, err := r.resetBegun()
+	if err != nil {
+		return installer.Result{}, err
+	}
 	ours := 0
 	for _, t := range r.Targets {
-		if t.begun() {
+		switch {
+		case t.begun():
 			ours++
-			continue
+		case begun:
+			t.putStub = true // the host is done; a stub there is of a run that was cut off
+		default:
+			r.Report.Warnf("%s: cluster %s was never begun there; the host is left as it is", t.IP, r.Cluster.Name)
 		}
-		r.Report.Warnf("%s: cluster %s was never begun there; the host is left as it is", t.IP, r.Cluster.Name)
+	}
+	if ours == 0 && begun {
+		return installer.Result{Note: "the hosts are clean already"}, nil
 	}
 	if ours == 0 {
 		return installer.Result{}, errors.Join(fmt.Errorf("none of the hosts belongs to cluster %s: nothing was done (name its hosts with --masters and --nodes)", r.Cluster.Name), r.withdraw(ctx))
 	}
-	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, nil
+	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, r.State.Write(resetFile, 0o600, []byte(r.resetHosts()))
+}
+
+// resetFile is the file of the state that names the hosts of a reset that was
+// begun: one that is cut off after its last host must find that it was that one.
+const resetFile = "reset"
+
+func (r *Run) resetHosts() string {
+	var b strings.Builder
+	for _, t := range r.Targets {
+		fmt.Fprintln(&b, t.IP)
+	}
+	return b.String()
+}
+
+// resetBegun tells whether a reset of exactly these hosts was begun from here.
+func (r *Run) resetBegun() (bool, error) {
+	hosts, err := os.ReadFile(r.State.Path(resetFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && string(hosts) == r.resetHosts(), err
 }
 
 // resetKubernetes runs kubeadm reset on nodes, then on masters from the last
@@ -92,31 +127,44 @@ func (r *Run) cleanScripts(ctx context.Context) (installer.Result, error) {
 		if !t.begun() {
 			return nil
 		}
-		// A reset that was cut off may have removed the scripts after they had done their work.
-		there, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"test", "-d", path.Join(r.rootfsDir(), "scripts")}, TimeoutSeconds: 10}, nil)
-		if err != nil || there.Code != 0 {
+		if t.marks[markCleaned] != "" {
+			return nil // by a reset that was cut off; it may have removed the scripts by now
+		}
+		// An installation that follows instead of the rest of this reset has to do again what is undone here.
+		undone := slices.DeleteFunc(r.allMarks(), func(m string) bool { return slices.Contains([]string{markOurs, markKubeAdmin}, m) })
+		if err := r.dropMarks(ctx, t, undone...); err != nil {
 			return err
 		}
-		keys := []string{"clean", "clean-cri"}
-		if t.Master {
-			keys = append(keys, "clean-registry")
-		}
-		for _, key := range keys {
-			img, line := r.script(key)
-			if line == "" {
-				continue
-			}
-			if err := r.runScript(ctx, t, "clean", path.Join(r.rootfsDir(), "scripts"), line, r.envOf(img, t)); err != nil {
-				return err
-			}
-		}
-		return nil
+		return r.runCleanScripts(ctx, t)
 	})
 	return installer.Result{Changes: changes}, err
 }
 
+func (r *Run) runCleanScripts(ctx context.Context, t *Target) error {
+	// Where the installation was cut off before the scripts came, they have nothing to undo.
+	there, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"test", "-d", path.Join(r.rootfsDir(), "scripts")}, TimeoutSeconds: 10}, nil)
+	if err != nil || there.Code != 0 {
+		return err
+	}
+	keys := []string{"clean", "clean-cri"}
+	if t.Master {
+		keys = append(keys, "clean-registry")
+	}
+	for _, key := range keys {
+		img, line := r.script(key)
+		if line == "" {
+			continue
+		}
+		if err := r.runScript(ctx, t, "clean", path.Join(r.rootfsDir(), "scripts"), line, r.envOf(img, t)); err != nil {
+			return err
+		}
+	}
+	return r.setMark(ctx, t, markCleaned, r.Cluster.Name)
+}
+
 // removeFiles removes what the installer itself put on the hosts.
 func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
+	var changes atomic.Int64
 	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
 		if !t.begun() {
 			return nil
@@ -128,21 +176,35 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 			return err
 		}
 		// kubeadm reset empties etcd's directory and leaves it; one with something in it is not ours.
-		if _, err := r.exec(ctx, t, "remove", "rmdir", "--ignore-fail-on-non-empty", "/var/lib/etcd"); err != nil && t.Master {
-			r.Report.Warnf("%s: /var/lib/etcd stays: %v", t.IP, err)
+		if _, err := r.exec(ctx, t, "remove", "rmdir", "--ignore-fail-on-non-empty", "/var/lib/etcd"); err != nil {
+			var refused *CommandError
+			if !errors.As(err, &refused) {
+				return err
+			}
+			if t.Master {
+				r.Report.Warnf("%s: /var/lib/etcd stays: %v", t.IP, err)
+			}
 		}
-		// The stub goes last: it is what carries out the removal.
-		// The journal goes last of the rest: as long as it is there, a reset that is cut off can be run again.
-		if err := t.Agent.Remove(ctx, []string{etcKube, r.rootfsDir(), r.dir("applications"), r.dir("etc"), r.dir("cache"), r.dir()}); err != nil {
+		// The journal goes last: as long as it is there, a reset that is cut off can be run again. The stub, which
+		// carries this out, is brought anew by every run.
+		remove := []string{}
+		for _, i := range r.imagesFor(t) {
+			// Before what it speaks of, should an installation follow instead of the rest of this reset.
+			remove = append(remove, path.Join(i.dir, ".layers"))
+		}
+		if err := t.Agent.Remove(ctx, append(
+			remove, etcKube, r.rootfsDir(), r.dir("applications"), r.dir("etc"), r.dir("cache"), r.dir("check"), r.dir(ClusterfileName), stubPath, r.dir(),
+		)); err != nil {
 			return err
 		}
+		changes.Add(1)
 		t.marks, t.putStub = nil, true
 		return nil
 	})
 	if err != nil {
 		return installer.Result{}, err
 	}
-	return installer.Result{Changes: len(r.Targets)}, r.withdraw(ctx)
+	return installer.Result{Changes: int(changes.Load())}, r.withdraw(ctx)
 }
 
 // removeKubeconfig takes back root's kubeconfig when it is still the one that was written.
@@ -152,14 +214,17 @@ func (r *Run) removeKubeconfig(ctx context.Context, t *Target) error {
 	if err != nil {
 		return err
 	}
-	if !t.marked(markKubeAdmin, inputs(found[userKubeconfig])) {
-		return nil
+	user, old := found[userKubeconfig], found[before]
+	files := []node.File{{Path: before, Remove: true}}
+	switch {
+	case t.marked(markKubeAdmin, inputs(user)) && len(old) > 0:
+		files = slices.Insert(files, 0, node.File{Path: userKubeconfig, Mode: 0o600, Content: old})
+	case t.marked(markKubeAdmin, inputs(user)):
+		files = slices.Insert(files, 0, node.File{Path: userKubeconfig, Remove: true})
+	case t.marks[markKubeAdmin] == "" || !bytes.Equal(user, old):
+		return nil // it was never written, or is the user's work by now
 	}
-	file := node.File{Path: userKubeconfig, Remove: true}
-	if old := found[before]; !bytes.Equal(old, nil) {
-		file = node.File{Path: userKubeconfig, Mode: 0o600, Content: old}
-	}
-	if _, err = t.Agent.WriteFiles(ctx, []node.File{file, {Path: before, Remove: true}}); err != nil {
+	if _, err = t.Agent.WriteFiles(ctx, files); err != nil {
 		return err
 	}
 	_, err = t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"rmdir", "--ignore-fail-on-non-empty", path.Dir(userKubeconfig)}, TimeoutSeconds: 10}, nil)
@@ -173,7 +238,7 @@ func (r *Run) Forget() error {
 	if err := os.Rename(r.State.Path(ClusterfileName), r.State.Path(ClusterfileName+"."+stamp)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, err)
 	}
-	for _, name := range []string{"pki", "registry-password", "registry_htpasswd"} {
+	for _, name := range []string{"pki", passwordFile, "registry_htpasswd", resetFile} {
 		errs = append(errs, os.RemoveAll(r.State.Path(name)))
 	}
 	return errors.Join(errs...)

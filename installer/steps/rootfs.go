@@ -55,12 +55,14 @@ func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
 func (r *Run) begin(ctx context.Context) error {
 	var fresh []*Target
 	for _, t := range r.Targets {
-		if !t.begun() {
+		if t.marks[markOurs] == "" {
 			fresh = append(fresh, t)
 		}
 	}
-	if len(fresh) == 0 {
-		return nil
+	// What a reset that was cut off has cleaned is not clean any more.
+	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error { return r.dropMarks(ctx, t, markCleaned) })
+	if err != nil || len(fresh) == 0 {
+		return err
 	}
 	if err := r.recordProgress(); err != nil {
 		return err

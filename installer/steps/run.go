@@ -172,6 +172,7 @@ const (
 	markJoined    = "kubeadm-done"
 	markGuest     = "guest-" // + image
 	markKubeAdmin = "kubeconfig"
+	markCleaned   = "cleaned" // a reset has run the clean scripts
 )
 
 func (r *Run) markPath(mark string) string { return r.dir("journal", mark) }
@@ -195,9 +196,27 @@ func (t *Target) marked(mark, inputs string) bool { return t.marks[mark] == inpu
 // begun reports whether this cluster was ever begun on the host.
 func (t *Target) begun() bool { return len(t.marks) > 0 }
 
+// markFile is the mark as a file. What a program does not do twice is best marked by the agent that saw it end.
+func (r *Run) markFile(mark, inputs string) node.File {
+	return node.File{Path: r.markPath(mark), Mode: 0o600, Content: []byte(inputs + "\n")}
+}
+
+// dropMarks takes marks back, so that what they stand for is done again.
+func (r *Run) dropMarks(ctx context.Context, t *Target, marks ...string) error {
+	for _, mark := range marks {
+		if t.marks[mark] == "" {
+			continue
+		}
+		if _, err := t.Agent.WriteFiles(ctx, []node.File{{Path: r.markPath(mark), Remove: true}}); err != nil {
+			return fmt.Errorf("take back the record of %s: %w", mark, err)
+		}
+		delete(t.marks, mark)
+	}
+	return nil
+}
+
 func (r *Run) setMark(ctx context.Context, t *Target, mark, inputs string) error {
-	_, err := t.Agent.WriteFiles(ctx, []node.File{{Path: r.markPath(mark), Mode: 0o600, Content: []byte(inputs + "\n")}})
-	if err != nil {
+	if _, err := t.Agent.WriteFiles(ctx, []node.File{r.markFile(mark, inputs)}); err != nil {
 		return fmt.Errorf("record %s: %w", mark, err)
 	}
 	t.marks[mark] = inputs

@@ -57,17 +57,21 @@ func (r *Run) Record(ctx context.Context, runErr error, changes int) error {
 			return err
 		}
 	}
-	data, err := r.writeClusterfile(r.status(runErr))
+	data, err := r.clusterfile(r.status(runErr))
 	if err != nil {
 		return err
 	}
-	if runErr != nil {
-		return nil // hosts may be out of reach; what is here tells enough to go on
+	if runErr == nil { // else hosts may be out of reach; what is here tells enough to go on
+		err := r.each(ctx, r.masters(), func(ctx context.Context, t *Target) error {
+			_, err := t.Agent.WriteFiles(ctx, []node.File{{Path: r.dir(ClusterfileName), Mode: 0o600, Content: data}})
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
-	return r.each(ctx, r.masters(), func(ctx context.Context, t *Target) error {
-		_, err := t.Agent.WriteFiles(ctx, []node.File{{Path: r.dir(ClusterfileName), Mode: 0o600, Content: data}})
-		return err
-	})
+	// Last: once success stands here, the next run takes the masters' files for written.
+	return r.State.Write(ClusterfileName, 0o600, data)
 }
 
 // recordProgress writes the Clusterfile of a cluster that is being made, so
@@ -75,25 +79,24 @@ func (r *Run) Record(ctx context.Context, runErr error, changes int) error {
 func (r *Run) recordProgress() error {
 	s := r.status(nil)
 	s.Phase, s.Conditions = installer.PhaseInProcess, nil
-	_, err := r.writeClusterfile(s)
-	return err
+	data, err := r.clusterfile(s)
+	if err != nil {
+		return err
+	}
+	r.changing = true
+	return r.State.Write(ClusterfileName, 0o600, data)
 }
 
-func (r *Run) writeClusterfile(s installer.Status) ([]byte, error) {
-	r.changing = true
+func (r *Run) clusterfile(s installer.Status) ([]byte, error) {
 	made := *r.Cluster
 	for _, i := range r.images {
 		if len(r.Cluster.Images) == 0 {
 			made.Images = append(made.Images, i.Name)
 		}
 	}
-	data, err := made.Clusterfile(r.created, s)
-	if err != nil {
-		return nil, err
-	}
 	// Not masked as a whole: it is read again, and "root" may be a password. Its
 	// parts leave out secrets themselves.
-	return data, r.State.Write(ClusterfileName, 0o600, data)
+	return made.Clusterfile(r.created, s)
 }
 
 func (r *Run) status(runErr error) installer.Status {

@@ -1,0 +1,260 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
+)
+
+// world is a site and the machine that installs it.
+type world struct {
+	*stepstest.Site
+	dir     string // of the control machine's state
+	bundle  []byte
+	masters int
+	jobs    int
+	timeout time.Duration
+}
+
+// memoryDir is a directory of the test in memory where there is one: thousands of small files are synced in it.
+func memoryDir(t testing.TB) string {
+	t.Helper()
+	parent := "/dev/shm"
+	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
+		parent = ""
+	}
+	dir, err := os.MkdirTemp(parent, "sealbuild-sim-")
+	if err != nil {
+		dir, err = os.MkdirTemp("", "sealbuild-sim-")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func simImages() []stepstest.Image {
+	images := stepstest.Cluster()
+	for _, name := range []string{"init", "clean", "clean-registry"} {
+		images[0].Files["scripts/"+name+".sh"] = "echo " + name + "\n"
+	}
+	images[0].Config.Cmd = []string{"echo first", "echo second"}
+	return images
+}
+
+func simBundle(t testing.TB) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	if err := stepstest.Write(&buf, []byte("the stub\n"), simImages()); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// newWorld makes hosts below dir. The registry's password is there already, hashed as cheaply as can be.
+func newWorld(t testing.TB, dir string, file []byte, masters, nodes int) *world {
+	t.Helper()
+	site, err := stepstest.NewSite(filepath.Join(dir, "hosts"), masters+nodes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The second machine's administrator has a kubeconfig of his own.
+	kubeconfig := filepath.Join(site.Machines()[1].Root(), userKubeconfig)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(kubeconfig), 0o755), os.WriteFile(kubeconfig, []byte("his own\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	w := &world{Site: site, dir: filepath.Join(dir, "state"), bundle: file, masters: masters, jobs: 4, timeout: 4 * time.Second}
+	if err := os.MkdirAll(w.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const password = "a-password-of-this-cluster"
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{passwordFile: password + "\n", "registry_htpasswd": "admin:" + string(hash) + "\n"} {
+		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+// clone is the world as it is now, below another directory.
+func (w *world) clone(t testing.TB, dir string) *world {
+	t.Helper()
+	site, err := w.Clone(filepath.Join(dir, "hosts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &world{Site: site, dir: filepath.Join(dir, "state"), bundle: w.bundle, masters: w.masters, jobs: w.jobs, timeout: w.timeout}
+	if err := os.CopyFS(c.dir, os.DirFS(w.dir)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (w *world) hosts() []installer.Host {
+	var out []installer.Host
+	for i, m := range w.Machines() {
+		out = append(out, installer.Host{IP: netip.MustParseAddr(m.IP), Master: i < w.masters})
+	}
+	return out
+}
+
+// run is the command once, as cmd/sealinstall does it, up to its death if a fault of the site brings that.
+func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	session := w.Start(cancel)
+	b, err := bundle.Open(bytes.NewReader(w.bundle), int64(len(w.bundle)))
+	if err != nil {
+		return 0, err
+	}
+	c := &installer.Cluster{Hosts: w.hosts()}
+	if err := c.Complete(); err != nil {
+		return 0, err
+	}
+	// Without its lock, which is a file of one process: see TestTwoInstallersAtOnce.
+	r := New(Options{
+		Cluster: c, Bundle: b, State: &installer.State{Dir: w.dir}, Report: installer.NewReporter(io.Discard, io.Discard, false),
+		Jobs: w.jobs, Timeout: w.timeout,
+	})
+	r.dial = func(ctx context.Context, t *Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }
+	defer r.Close() // the locks of a dead one are gone already
+	timings, err := installer.RunSteps(ctx, pipeline, r, r.Report)
+	changes = installer.Changes(timings)
+	if session.Dead() {
+		return changes, errors.Join(errDead, err)
+	}
+	if pipeline[0].Name == "check" {
+		err = errors.Join(err, r.Record(context.WithoutCancel(ctx), err, changes))
+	} else if err == nil {
+		err = r.Forget()
+	}
+	if session.Dead() {
+		return changes, errors.Join(errDead, err)
+	}
+	return changes, err
+}
+
+var errDead = errors.New("the installer was killed")
+
+// trees is what lies on each host.
+func (w *world) trees(t testing.TB) []map[string]string {
+	t.Helper()
+	var out []map[string]string
+	for _, m := range w.Machines() {
+		tree, err := stepstest.Tree(m.Root())
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, tree)
+	}
+	return out
+}
+
+// differences compares what lies on hosts: names and modes everywhere, content where it is the same in every world.
+func differences(want, got map[string]string) []string {
+	var out []string
+	for name, w := range want {
+		g, ok := got[name]
+		mode, _, _ := strings.Cut(w, " ")
+		switch {
+		case !ok:
+			out = append(out, "missing "+name)
+		case !strings.HasPrefix(g, mode) || g != w && sameEverywhere(name):
+			out = append(out, fmt.Sprintf("%s is %s, not %s", name, g, w))
+		}
+	}
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			out = append(out, "left over "+name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func sameEverywhere(name string) bool {
+	if strings.Contains(name, "/registry_") { // certificates
+		return false
+	}
+	return strings.HasPrefix(name, "/var/lib/registry/") || strings.Contains(name, "/rootfs/") || strings.HasPrefix(name, "/etc/hosts") || strings.HasPrefix(name, "/root/.kube/config.before")
+}
+
+// repeated lists what was done again on a host that had completed it.
+func (w *world) repeated() []string {
+	var out []string
+	for _, m := range w.Machines() {
+		done := m.Done()
+		for _, name := range slices.Sorted(maps.Keys(done)) {
+			if done[name] > 1 || name == "kubeadm reset" {
+				out = append(out, fmt.Sprintf("%s: %s %d times", m.IP, name, done[name]))
+			}
+		}
+	}
+	return out
+}
+
+func TestSimulatedClusterIsInstalledOnceAndResetWhole(t *testing.T) {
+	dir := memoryDir(t)
+	w := newWorld(t, dir, simBundle(t), 3, 2)
+	before := w.trees(t)
+	w.Arm(nil)
+	start := time.Now()
+	if _, err := w.run(t.Context(), Install()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("first run %s, %d events", time.Since(start), len(w.Trace()))
+	if bad := append(w.Unsound(3), w.repeated()...); len(bad) > 0 {
+		t.Errorf("after the first run:\n%s", strings.Join(bad, "\n"))
+	}
+	made := w.trees(t)
+	start = time.Now()
+	changes, err := w.run(t.Context(), Install())
+	t.Logf("second run %s", time.Since(start))
+	if err != nil || changes != 0 {
+		t.Errorf("second run: %d changes, %v", changes, err)
+	}
+	for i, tree := range w.trees(t) {
+		if diff := differences(made[i], tree); len(diff) > 0 {
+			t.Errorf("host %d after the second run:\n%s", i, strings.Join(diff, "\n"))
+		}
+	}
+	w.Arm(nil)
+	if _, err := w.run(t.Context(), Reset()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("reset: %d events", len(w.Trace()))
+	for i, tree := range w.trees(t) {
+		if diff := differences(before[i], tree); len(diff) > 0 {
+			t.Errorf("host %d after the reset:\n%s", i, strings.Join(diff, "\n"))
+		}
+	}
+	if bad := w.Gone(); len(bad) > 0 {
+		t.Error(bad)
+	}
+}

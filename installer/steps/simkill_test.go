@@ -1,0 +1,229 @@
+package steps
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
+)
+
+// faults is what is tried: how many of each kind happened, and what each of them led to.
+type faults struct {
+	mu     sync.Mutex
+	struck map[stepstest.FaultKind]int
+	missed int // the event did not come again
+	failed []string
+}
+
+// killTest is a finished pipeline that is run again and again from the same beginning, each time with a fault.
+type killTest struct {
+	begin    *world // never run
+	pipeline []Step
+	made     []map[string]string // what lies on the hosts afterwards
+	then     []Step              // what goes on after the fault; mostly the same
+	again    bool                // a further run changes nothing
+	sound    func(w *world) []string
+}
+
+// try lets one fault happen and tells what the next runs make of it.
+func (k *killTest) try(t *testing.T, dir string, f *stepstest.Fault) (fired stepstest.Event, problems []string) {
+	w := k.begin.clone(t, dir)
+	defer os.RemoveAll(dir)
+	w.Arm(f)
+	_, err := w.run(t.Context(), k.pipeline)
+	fired, ok := w.Fired()
+	if !ok && err == nil {
+		return fired, nil
+	}
+	add := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	if !ok {
+		add("the run failed without a fault: %v", err)
+	}
+	if f.Kind == stepstest.DiskFull {
+		if _, err := w.run(t.Context(), k.pipeline); err == nil && len(w.Unsound(w.masters)) > 0 {
+			add("a run on the full disk claims success: %v", w.Unsound(w.masters))
+		}
+	}
+	w.Repair()
+	// The event may not have been reached yet by what is armed; nothing more happens from here on.
+	w.Arm(nil)
+	if err != nil || k.again {
+		if _, err := w.run(t.Context(), k.then); err != nil {
+			add("stuck: %v", err)
+			return fired, problems
+		}
+	}
+	problems = append(problems, k.sound(w)...)
+	if k.pipeline[0].Name == "check" && !unrecorded(f.Kind, fired) {
+		problems = append(problems, w.repeated()...)
+	}
+	for i, tree := range w.trees(t) {
+		for _, d := range differences(k.made[i], tree) {
+			// What it writes no more, a pipeline does not sweep either.
+			if k.pipeline[0].Name == k.then[0].Name || !strings.Contains(d, "left over") || !strings.Contains(d, ".sealinstall-") {
+				add("host %d: %s", i+1, d)
+			}
+		}
+	}
+	if k.again {
+		if changes, err := w.run(t.Context(), k.then); err != nil || changes != 0 {
+			add("a further run: %d changes, %v", changes, err)
+		}
+	}
+	return fired, problems
+}
+
+// unrecorded tells whether a fault took the agent, or its host, in the moment between the end of a program and the record
+// of it on the same host. What was done then is done again, after it was undone: no order of writing can prevent that.
+func unrecorded(kind stepstest.FaultKind, e stepstest.Event) bool {
+	if kind != stepstest.AgentDies && kind != stepstest.PowerCut || e.Kind == "after" {
+		return false
+	}
+	for _, name := range []string{"/etc/kubeadm.yaml", "/etc/discovery.conf", "/journal/kubeadm-done", "/journal/guest-"} {
+		if strings.Contains(e.What, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// all tries faults, as many at once as there are processors.
+func (k *killTest) all(t *testing.T, list []*stepstest.Fault) {
+	t.Helper()
+	dir := memoryDir(t)
+	result := faults{struck: map[stepstest.FaultKind]int{}}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range 2 * runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(list) || t.Context().Err() != nil {
+					return
+				}
+				f := list[i]
+				fired, problems := k.try(t, filepath.Join(dir, strconv.Itoa(i)), f)
+				result.mu.Lock()
+				if fired == (stepstest.Event{}) {
+					result.missed++
+				} else {
+					result.struck[f.Kind]++
+				}
+				if len(problems) > 0 {
+					result.failed = append(result.failed, fmt.Sprintf("%s at %s:\n    %s", f.Kind, fired, strings.Join(problems, "\n    ")))
+				}
+				result.mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("faults %v, %d never came", result.struck, result.missed)
+	if len(result.failed) > 0 {
+		show := result.failed[:min(len(result.failed), 12)]
+		t.Errorf("%d of %d faults were not survived:\n  %s", len(result.failed), len(list), strings.Join(show, "\n  "))
+	}
+}
+
+func installKills(t *testing.T) (*killTest, []stepstest.Event) {
+	t.Helper()
+	k := &killTest{begin: newWorld(t, memoryDir(t), simBundle(t), 3, 2), pipeline: Install(), then: Install(), again: true}
+	w := k.begin.clone(t, memoryDir(t))
+	w.Arm(nil)
+	if _, err := w.run(t.Context(), k.pipeline); err != nil {
+		t.Fatal(err)
+	}
+	k.made = w.trees(t)
+	k.sound = func(w *world) []string { return w.Unsound(3) }
+	return k, w.Trace()
+}
+
+func resetKills(t *testing.T) (*killTest, []stepstest.Event) {
+	t.Helper()
+	k := &killTest{begin: newWorld(t, memoryDir(t), simBundle(t), 3, 2), pipeline: Reset(), then: Reset()}
+	k.made = k.begin.trees(t)
+	if _, err := k.begin.run(t.Context(), Install()); err != nil {
+		t.Fatal(err)
+	}
+	w := k.begin.clone(t, memoryDir(t))
+	w.Arm(nil)
+	if _, err := w.run(t.Context(), k.pipeline); err != nil {
+		t.Fatal(err)
+	}
+	k.sound = func(w *world) []string { return w.Gone() }
+	return k, w.Trace()
+}
+
+// changedMind is an installation after a reset that was cut off.
+func changedMind(t *testing.T) (*killTest, []stepstest.Event) {
+	t.Helper()
+	k, events := resetKills(t)
+	k.made, k.then, k.again = k.begin.trees(t), Install(), true
+	k.sound = func(w *world) []string { return w.Unsound(3) }
+	return k, events
+}
+
+// The tests below try a sample of the faults. SIM_FAULTS=all tries the death of the installer at every event, and a thousand
+// faults of all kinds at random events; SIM_SEED repeats the random choice of an earlier run.
+
+func TestInstallationSurvivesEveryFault(t *testing.T) {
+	k, events := installKills(t)
+	var list []*stepstest.Fault
+	for _, e := range events {
+		if everyFault() || e.Kind == "after" && strings.Contains(e.What, "/journal/") {
+			list = append(list, &stepstest.Fault{Kind: stepstest.InstallerDies, At: e})
+		}
+	}
+	k.all(t, append(list, randomFaults(t, events, 20, 1000)...))
+}
+
+func TestResetSurvivesEveryFault(t *testing.T) {
+	k, events := resetKills(t)
+	list := randomFaults(t, events, 40, 300)
+	for _, e := range events {
+		if everyFault() {
+			list = append(list, &stepstest.Fault{Kind: stepstest.InstallerDies, At: e})
+		}
+	}
+	k.all(t, list)
+}
+
+func TestInstallationFollowsAResetThatWasCutOff(t *testing.T) {
+	k, events := changedMind(t)
+	k.all(t, randomFaults(t, events, 15, 300))
+}
+
+func everyFault() bool { return os.Getenv("SIM_FAULTS") == "all" }
+
+// randomFaults chooses faults: few as a rule, many when all are asked for.
+func randomFaults(t *testing.T, events []stepstest.Event, few, many int) []*stepstest.Fault {
+	t.Helper()
+	seed, err := strconv.ParseUint(os.Getenv("SIM_SEED"), 10, 64)
+	if err != nil {
+		seed = rand.Uint64()
+	}
+	t.Logf("SIM_SEED=%d", seed)
+	source := rand.New(rand.NewPCG(seed, 0))
+	kinds := []stepstest.FaultKind{stepstest.InstallerDies, stepstest.AgentDies, stepstest.LinkCut, stepstest.PowerCut, stepstest.DiskFull}
+	n := few
+	if everyFault() {
+		n = many
+	}
+	var list []*stepstest.Fault
+	for range n {
+		f := &stepstest.Fault{Kind: kinds[source.IntN(len(kinds))], At: events[source.IntN(len(events))]}
+		if f.Kind == stepstest.DiskFull {
+			// Nothing is written at most events: the next one at which something is.
+			f.Number, f.At = source.IntN(len(events)), stepstest.Event{}
+		}
+		list = append(list, f)
+	}
+	return list
+}

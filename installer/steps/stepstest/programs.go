@@ -1,0 +1,250 @@
+package stepstest
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/sealbuild/sealbuild/installer/care"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// exec runs a program. A fault that stopped it is an error; what it refuses is its exit status.
+func (c *call) exec(ctx context.Context, q node.ExecRequest) (node.ExecResult, error) {
+	out, err := c.program(ctx, q)
+	if fate := c.fate(); fate != nil {
+		return node.ExecResult{}, fate
+	}
+	if ctx.Err() != nil {
+		return node.ExecResult{}, context.Cause(ctx)
+	}
+	if err != nil {
+		return node.ExecResult{Code: 1, Stderr: []byte(err.Error() + "\n")}, nil
+	}
+	return node.ExecResult{Stdout: []byte(out)}, nil
+}
+
+func (c *call) program(ctx context.Context, q node.ExecRequest) (string, error) {
+	argv := q.Argv
+	switch path.Base(argv[0]) {
+	case "kubeadm":
+		return c.kubeadm(ctx, argv[1:])
+	case "kubectl":
+		return c.kubectl(argv[1:], q.Env)
+	case "systemctl", "systemd-run":
+		return c.systemd(argv)
+	case "sealinstall":
+		return "", c.stub(argv[1:])
+	case "test":
+		if !c.tree.has(argv[2]) {
+			return "", errors.New("it is not there")
+		}
+		return "", nil
+	case "bash": // asks kube-proxy whether it works; an old one does not say
+		return "HTTP/1.0 404 Not Found\r\n", nil
+	case "mkdir":
+		return "", c.tree.mkdir(argv[len(argv)-1], argv[1:])
+	case "rmdir":
+		_ = os.Remove(c.tree.path(argv[len(argv)-1])) // --ignore-fail-on-non-empty
+		return "", nil
+	}
+	return "", fmt.Errorf("not simulated: %v", argv)
+}
+
+// api tells why a machine gets no answer from the API server at an address.
+func (s *Site) api(m *Machine, kubeconfig, at string) error {
+	switch {
+	case !m.tree.has(kubeconfig):
+		return fmt.Errorf("stat %s: no such file or directory", kubeconfig)
+	case !s.serves(s.machine(at)):
+		return fmt.Errorf("the connection to the server %s:6443 was refused", at)
+	case !strings.Contains(m.tree.text(kubeconfig), base64.StdEncoding.EncodeToString([]byte(s.kube.ca))):
+		return errors.New("x509: certificate signed by unknown authority")
+	}
+	return nil
+}
+
+func (c *call) kubectl(args []string, env map[string]string) (out string, err error) {
+	if slices.Contains(args, "view") {
+		for name := range strings.SplitSeq(env["KUBECONFIG"], ":") {
+			out += c.tree.text(name)
+		}
+		return out, nil
+	}
+	flags := map[string]string{}
+	var words []string
+	for i := 0; i < len(args); i++ {
+		switch name, value, ok := strings.Cut(args[i], "="); {
+		case ok && strings.HasPrefix(name, "--"):
+			flags[name] = value
+		case strings.HasPrefix(args[i], "-") && i+1 < len(args) && !strings.HasPrefix(args[i], "--ignore"):
+			flags[args[i]] = args[i+1]
+			i++
+		default:
+			words = append(words, args[i])
+		}
+	}
+	do := func(s *Site, m *Machine) error {
+		at := m.tree.lookup("apiserver.cluster.local")
+		if server, ok := flags["--server"]; ok {
+			at = strings.TrimSuffix(strings.TrimPrefix(server, "https://"), ":6443")
+		}
+		if err := s.api(m, flags["--kubeconfig"], at); err != nil {
+			return err
+		}
+		out, err = s.ask(words, flags)
+		return err
+	}
+	if words[0] == "get" {
+		s := c.session.site
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return out, do(s, c.machine)
+	}
+	return out, c.step("kubectl "+strings.Join(words, " "), do)
+}
+
+func (s *Site) ask(words []string, flags map[string]string) (string, error) {
+	switch strings.Join(words[:min(2, len(words))], " ") {
+	case "get":
+		return "ok", nil
+	case "get nodes":
+		return string(s.nodeList()), nil
+	case "get pods":
+		return string(s.podList()), nil
+	case "get daemonset":
+		return "daemonset.apps/kube-proxy\n", nil
+	case "delete node":
+		delete(s.kube.nodes, words[2])
+		return "", nil
+	case "delete pod":
+		_, name, _ := strings.Cut(flags["--field-selector"], "spec.nodeName=")
+		for _, m := range s.machines {
+			if m.Name == name {
+				m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
+			}
+		}
+		return "", nil
+	}
+	return "", fmt.Errorf("not simulated: kubectl %v", words)
+}
+
+// systemd knows transient units, by name with their descriptions.
+func (c *call) systemd(argv []string) (out string, err error) {
+	return out, c.step(strings.Join(argv[:2], " "), func(_ *Site, m *Machine) error {
+		unit := argv[len(argv)-1]
+		if argv[0] == "systemd-run" {
+			unit, description := "", ""
+			for _, a := range argv {
+				if v, ok := strings.CutPrefix(a, "--unit="); ok {
+					unit = v
+				}
+				if v, ok := strings.CutPrefix(a, "--description="); ok {
+					description = v
+				}
+			}
+			if _, ok := m.units[unit]; ok {
+				return fmt.Errorf("unit %s was already loaded", unit)
+			}
+			m.units[unit] = description
+			return nil
+		}
+		description, ok := m.units[unit]
+		switch {
+		case argv[1] == "show" && ok:
+			out = "LoadState=loaded\nActiveState=active\nDescription=" + description + "\n"
+		case argv[1] == "show":
+			out = "LoadState=not-found\nActiveState=inactive\nDescription=" + unit + "\n"
+		case argv[1] == "stop":
+			delete(m.units, unit)
+		}
+		return nil
+	})
+}
+
+// stub runs what the stub is beside an agent.
+func (c *call) stub(args []string) error {
+	s, m := c.session.site, c.machine
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case args[0] == "registry":
+		if !m.registry {
+			return errors.New("connection refused")
+		}
+		return nil
+	case args[0] == "care" && args[1] == "--check":
+		_, unit := m.units["sealos-care.service"]
+		if !unit && (!m.tree.has(manifest(care.PodName)) || !m.tree.has(kubeletConf)) {
+			return errors.New("nobody keeps the virtual address")
+		}
+		return nil
+	case args[0] == "care" && args[1] == "--clean":
+		return nil
+	}
+	return fmt.Errorf("not simulated: sealinstall %v", args)
+}
+
+// script runs a script of an image, or a command of its ENTRYPOINT or CMD.
+func (c *call) script(ctx context.Context, q node.ScriptRequest, log func(string) error) (int, error) {
+	name, isScript := strings.CutPrefix(q.Line, "bash ")
+	if err := c.session.site.pause(ctx, "script "+name); err != nil {
+		return 0, err
+	}
+	err := c.step("script begins: "+name, func(_ *Site, m *Machine) error {
+		if isScript && !m.tree.has(path.Join(q.Dir, name)) {
+			return &fs.PathError{Op: "bash", Path: path.Join(q.Dir, name), Err: fs.ErrNotExist}
+		}
+		return nil
+	})
+	if err == nil {
+		err = c.step("script ends: "+name, func(_ *Site, m *Machine) error { return m.effect(name, q) })
+	}
+	if fate := c.fate(); fate != nil {
+		return 0, fate
+	}
+	if err != nil {
+		return 1, log(err.Error())
+	}
+	return 0, log("done")
+}
+
+// effect is what a script leaves.
+func (m *Machine) effect(name string, q node.ScriptRequest) error {
+	etc := path.Join(path.Dir(q.Dir), "etc")
+	mark := path.Join(q.Dir, "../../journal", strings.TrimSuffix(name, ".sh"))
+	if strings.HasPrefix(name, "init") && m.tree.has(mark) {
+		m.site.violated("%s: %s runs again although it is on record", m.IP, name)
+	}
+	switch name {
+	case "check.sh":
+	case "init-registry.sh":
+		for _, file := range []string{"registry_ca.crt", "registry_tls.crt", "registry_tls.key", "registry_htpasswd"} {
+			if !m.tree.has(path.Join(etc, file)) {
+				return fmt.Errorf("no %s", file)
+			}
+		}
+		m.registry = true
+	case "init.sh":
+		if !m.tree.has(path.Join(etc, "registry_ca.crt")) {
+			return errors.New("no registry_ca.crt")
+		}
+		m.runtime = true
+	case "clean.sh":
+		m.runtime = false
+	case "clean-registry.sh":
+		m.registry = false
+		if m.tree.has("/var/lib/registry/.sealos-registry") {
+			return m.tree.remove("/var/lib/registry")
+		}
+	default:
+		m.done[name]++
+	}
+	return nil
+}

@@ -1,0 +1,313 @@
+package stepstest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// Site is simulated machines and what runs on them. Their files are real ones, each machine's in a directory of its
+// own; the agent's verbs are the real ones; systemd, kubeadm, kubectl and the scripts of images are small models that
+// refuse what the real ones refuse. All of its methods may be called from several goroutines at once.
+type Site struct {
+	// Latency, if set, is how long a call or a program takes. It is set before anything runs.
+	Latency func(what string) time.Duration
+
+	mu         sync.Mutex
+	dir        string
+	trees      int
+	machines   []*Machine
+	kube       *kube
+	trace      []Event
+	seen       map[Event]int
+	fault      *Fault
+	calls      map[*call]bool // under way
+	violations []string
+}
+
+// Machine is one simulated host.
+type Machine struct {
+	site     *Site
+	IP, Name string
+
+	// All below is guarded by the site's mutex.
+	tree     tree
+	life     int // raised when everything that runs on the machine is killed
+	off      bool
+	full     bool // no room on its disks
+	spare    int  // files that fit nevertheless, because others went away
+	units    map[string]string
+	registry bool
+	runtime  bool
+	proxyAPI string         // what the API server's name meant when kube-proxy's pod was made here
+	done     map[string]int // completed actions that are not to be done twice
+}
+
+// Event is something that happens, and at which something else can go wrong.
+type Event struct {
+	Host string
+	Kind string // call, answer, put, step (of a program), or the moment of a change of a file
+	What string
+	N    int // counts events that are else the same, from 1
+}
+
+func (e Event) String() string { return fmt.Sprintf("%s %s %s #%d", e.Host, e.Kind, e.What, e.N) }
+
+// FaultKind is what goes wrong.
+type FaultKind string
+
+// Faults. All but DiskFull end the call in which they happen, at the event.
+const (
+	InstallerDies FaultKind = "installer dies" // SIGKILL: nothing of it does anything any more
+	AgentDies     FaultKind = "agent dies"     // SIGKILL, with what it started
+	LinkCut       FaultKind = "link cut"       // ssh breaks; an answer that was under way is lost
+	PowerCut      FaultKind = "power cut"      // the host is off until PowerOn
+	DiskFull      FaultKind = "disk full"      // nothing is written on the host any more until Relieve
+)
+
+// Fault is one thing that goes wrong once: at the event given, or, if that is zero, at the event of that number.
+type Fault struct {
+	Kind   FaultKind
+	At     Event
+	Number int
+
+	fired Event
+}
+
+// NewSite makes machines below dir: names host-1 and so on, addresses from 10.77.0.1 on.
+func NewSite(dir string, machines int) (*Site, error) {
+	s := &Site{dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}}
+	for i := range machines {
+		m := &Machine{
+			site: s, IP: fmt.Sprintf("10.77.%d.%d", (i+1)/250, (i+1)%250), Name: fmt.Sprintf("host-%d", i+1),
+			units: map[string]string{}, done: map[string]int{},
+		}
+		m.tree = s.newTree()
+		for name, text := range map[string]string{
+			"/etc/hosts": "127.0.0.1 localhost\n", "/etc/hostname": m.Name + "\n", "/proc/self/mounts": "root / tmpfs rw 0 0\n",
+		} {
+			if err := m.tree.put(name, text); err != nil {
+				return nil, err
+			}
+		}
+		for _, name := range []string{"/root", "/var/lib", "/run", "/tmp", "/usr/bin"} {
+			if err := os.MkdirAll(m.tree.path(name), 0o755); err != nil {
+				return nil, err
+			}
+		}
+		s.machines = append(s.machines, m)
+	}
+	return s, nil
+}
+
+// Clone makes a site that is as this one is now, below dir.
+func (s *Site) Clone(dir string) (*Site, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &Site{Latency: s.Latency, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
+	for _, m := range s.machines {
+		n := *m
+		n.site, n.tree = c, c.newTree()
+		n.units, n.done = maps.Clone(m.units), maps.Clone(m.done)
+		if err := copyTree(string(n.tree), string(m.tree)); err != nil {
+			return nil, err
+		}
+		c.machines = append(c.machines, &n)
+	}
+	return c, nil
+}
+
+func (s *Site) newTree() tree {
+	s.trees++
+	return tree(filepath.Join(s.dir, fmt.Sprint(s.trees)))
+}
+
+// Machines lists the machines.
+func (s *Site) Machines() []*Machine { return s.machines }
+
+func (s *Site) machine(ip string) *Machine {
+	i := slices.IndexFunc(s.machines, func(m *Machine) bool { return m.IP == ip })
+	if i < 0 {
+		return nil
+	}
+	return s.machines[i]
+}
+
+// Arm lets a fault happen once. What was recorded before is forgotten, and counting begins anew.
+func (s *Site) Arm(f *Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault, s.trace, s.seen = f, nil, map[Event]int{}
+}
+
+// Fired is the event at which the fault that was armed happened.
+func (s *Site) Fired() (Event, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fault == nil {
+		return Event{}, false
+	}
+	return s.fault.fired, s.fault.fired != Event{}
+}
+
+// Trace lists what happened since Arm.
+func (s *Site) Trace() []Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.trace)
+}
+
+// Violations tells what must never happen and did.
+func (s *Site) Violations() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.violations)
+}
+
+func (s *Site) violated(format string, args ...any) {
+	s.violations = append(s.violations, fmt.Sprintf(format, args...))
+}
+
+// Repair gives every machine its power and its room back.
+func (s *Site) Repair() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.machines {
+		m.off, m.full, m.spare = false, false, 0
+	}
+}
+
+// Done counts the completed actions of a machine that are not to be done twice.
+func (m *Machine) Done() map[string]int {
+	m.site.mu.Lock()
+	defer m.site.mu.Unlock()
+	return maps.Clone(m.done)
+}
+
+// Root is the directory where the machine's files are now.
+func (m *Machine) Root() string {
+	m.site.mu.Lock()
+	defer m.site.mu.Unlock()
+	return string(m.tree)
+}
+
+// errStopped ends whatever a fault has stopped.
+var errStopped = errors.New("stopped by a fault of the simulation")
+
+// happen records an event of a call and lets the fault happen whose time has come.
+func (c *call) happen(kind, what string) error {
+	s, m := c.session.site, c.machine
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	alive := c.ended
+	switch kind {
+	case string(node.Before), string(node.Removing), string(node.Staged), string(node.After):
+		alive = c.killed // an agent that nobody listens to any more ends when it notices, not in the middle of a file
+	}
+	if err := alive(); err != nil {
+		return err
+	}
+	e := Event{Host: m.IP, Kind: kind, What: what}
+	s.seen[e]++
+	e.N = s.seen[Event{Host: m.IP, Kind: kind, What: what}]
+	s.trace = append(s.trace, e)
+	if f := s.fault; f != nil && f.fired == (Event{}) && f.due(e, len(s.trace)) {
+		f.fired = e
+		c.strike(f.Kind)
+	}
+	if m.full && kind == string(node.Removing) {
+		m.spare++
+	}
+	if m.full && (kind == "before" || kind == "step" || kind == "put") {
+		if kind == "before" && m.spare > 0 {
+			m.spare--
+			return nil
+		}
+		return &os.PathError{Op: "write", Path: what, Err: unix.ENOSPC}
+	}
+	return alive()
+}
+
+func (f *Fault) due(e Event, number int) bool {
+	if f.At != (Event{}) {
+		return e == f.At
+	}
+	if f.Kind == DiskFull && e.Kind != "before" && e.Kind != "put" && e.Kind != "step" {
+		return false
+	}
+	return number >= f.Number
+}
+
+// strike makes a fault happen during a call.
+func (c *call) strike(kind FaultKind) {
+	m := c.machine
+	switch kind {
+	case InstallerDies:
+		c.session.dead = true
+		c.session.cancel(errStopped)
+		for other := range c.session.site.calls {
+			if other.session == c.session {
+				other.cancel()
+			}
+		}
+	case AgentDies:
+		m.crash()
+	case LinkCut:
+		c.cut = true
+		c.cancel()
+	case PowerCut:
+		m.crash()
+		m.off = true
+		clear(m.units)
+		if err := errors.Join(m.tree.remove("/run"), m.tree.mkdir("/run", nil)); err != nil {
+			m.site.violated("the simulation failed: %v", err)
+		}
+	case DiskFull:
+		m.full = true
+	}
+}
+
+// crash kills what runs on a machine. Its files are as they are at this moment: what dying code in this process still
+// does, it does to the tree that was left behind.
+func (m *Machine) crash() {
+	old := m.tree
+	m.tree = m.site.newTree()
+	m.life++
+	for c := range m.site.calls {
+		if c.machine == m {
+			c.cancel()
+		}
+	}
+	if err := copyTree(string(m.tree), string(old)); err != nil {
+		m.site.violated("the simulation failed: %v", err)
+	}
+}
+
+// pause lets time pass.
+func (s *Site) pause(ctx context.Context, what string) error {
+	if s.Latency == nil {
+		return ctx.Err()
+	}
+	d := s.Latency(what)
+	if d == 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
