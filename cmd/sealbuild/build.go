@@ -24,6 +24,10 @@ The bundle is an executable: carried to a site without a network,
 cluster images of the store under the one built; the rootfs image (Kubernetes
 itself) comes first wherever it is named.
 
+An image is not built again while nothing it is made of has changed: Kubefile,
+the files it copies, base images, flags, SOURCE_DATE_EPOCH. As with docker, RUN
+counts as unchanged whatever it would fetch today; --no-cache runs it again.
+
 Exit status: 0 done, 1 failed, 2 wrong usage.`
 
 const buildExample = `  # a rootfs image alone, kept in the store
