@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer/node"
@@ -42,10 +43,11 @@ func (r *Run) lockMasters(ctx context.Context) (problems []Problem, held bool) {
 	masters := slices.DeleteFunc(slices.Clone(r.masters()), func(t *Target) bool { return !t.connected })
 	slices.SortFunc(masters, func(a, b *Target) int { return a.IP.Compare(b.IP) })
 	// Until Close: what records the outcome of a run that was interrupted is under the lock, too.
+	waiting := ctx
 	ctx, r.locks.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	r.locks.held = map[*Target]*node.Lock{}
 	for _, t := range masters {
-		l, err := t.Agent.Lock(ctx, r.lockPath(), holder)
+		l, err := r.lockPatiently(waiting, ctx, t, holder, name)
 		var answered *node.Error
 		if errors.As(err, &answered) && answered.Code == node.CodeLocked && answered.Message == holder {
 			continue // one machine under two addresses, which the check tells
@@ -60,6 +62,53 @@ func (r *Run) lockMasters(ctx context.Context) (problems []Problem, held bool) {
 		go r.keepLock(ctx, t, l, holder)
 	}
 	return nil, false
+}
+
+// How long a lock that another one holds is asked for: a connection that ended
+// is noticed at once on most hosts, and after half a minute on all of them.
+const (
+	lockMoment  = 2 * time.Second
+	lockOfADead = 40 * time.Second
+)
+
+// lockPatiently waits for a lock whose holder has just ended: the one that was
+// killed before the same command was run again. It waits no longer than waiting
+// lasts, and the lock it gets lasts as long as held.
+func (r *Run) lockPatiently(waiting, held context.Context, t *Target, holder, here string) (*node.Lock, error) {
+	began, told := time.Now(), false
+	for {
+		l, err := t.Agent.Lock(held, r.lockPath(), holder)
+		var answered *node.Error
+		if !errors.As(err, &answered) || answered.Code != node.CodeLocked || answered.Message == holder {
+			return l, err
+		}
+		patience := lockMoment
+		if isDead(answered.Message, here) {
+			patience = lockOfADead
+			if !told {
+				r.Report.Infof("%s: waiting until the host notices that %s has ended", t.IP, answered.Message)
+			}
+			told = true
+		}
+		if time.Since(began) > patience {
+			return nil, err
+		}
+		select {
+		case <-waiting.Done():
+			return nil, context.Cause(waiting)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// isDead tells that a holder is a process of this machine that is no more.
+func isDead(holder, here string) bool {
+	var pid int
+	var on string
+	if _, err := fmt.Sscanf(holder, "process %d on %s since", &pid, &on); err != nil || on != here || pid <= 0 {
+		return false
+	}
+	return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
 func lockProblem(t *Target, cluster string, err error) Problem {

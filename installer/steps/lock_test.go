@@ -2,6 +2,7 @@ package steps
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -54,5 +55,18 @@ func TestInstallersOnTwoMachinesAreKeptApart(t *testing.T) {
 	}
 	if p := third.connectAll(t.Context()); len(p) > 0 {
 		t.Errorf("after the first ended: %v", p)
+	}
+}
+
+func TestOnlyAHolderOfThisMachineIsKnownToBeDead(t *testing.T) {
+	for holder, want := range map[string]bool{
+		"process 4194000 on here since 2026-11-21T13:00:00.000Z":        true,
+		fmt.Sprintf("process %d on here since 2026-11-21", os.Getpid()): false,
+		"process 4194000 on elsewhere since 2026-11-21T13:00:00.000Z":   false,
+		"somebody": false, "": false, "process -1 on here since": false,
+	} {
+		if got := isDead(holder, "here"); got != want {
+			t.Errorf("%q is dead: %t", holder, got)
+		}
 	}
 }
