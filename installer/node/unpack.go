@@ -38,6 +38,7 @@ func (m machine) unpack(ctx context.Context, q UnpackRequest, c *call) (any, err
 	}
 	defer root.Close()
 	if q.done(root) {
+		sweepStages(root) // of one that was killed right after its mark
 		return struct{}{}, c.out.stream(false)
 	}
 	if err := c.out.stream(true); err != nil {
