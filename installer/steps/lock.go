@@ -67,7 +67,7 @@ func (r *Run) lockMasters(ctx context.Context) (problems []Problem, held bool) {
 // How long a lock that another one holds is asked for: a connection that ended
 // is noticed at once on most hosts, and after half a minute on all of them.
 const (
-	lockMoment  = 2 * time.Second
+	lockMoment  = 500 * time.Millisecond
 	lockOfADead = 40 * time.Second
 )
 
