@@ -29,6 +29,16 @@ type Store struct {
 // OpenStore returns the store at root. Nothing is read or made before it is needed.
 func OpenStore(root string) *Store { return &Store{root: root} }
 
+// Apart returns the store of a machine without a network of its own: what it
+// receives comes from the sender alone.
+func (s *Store) Apart() *Store {
+	return &Store{
+		root:   s.root,
+		listen: func() (net.Listener, error) { return nil, net.ErrClosed },
+		dial:   func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed },
+	}
+}
+
 // Root returns the directory given to OpenStore.
 func (s *Store) Root() string { return s.root }
 

@@ -58,7 +58,11 @@ func (m machine) receiveRegistry(ctx context.Context, q receiveRequest, c *call)
 	if err := c.out.stream(true); err != nil {
 		return nil, err
 	}
-	_, err := registry.OpenStore(m.path(q.Root)).Receive(ctx, &duplexReader{c.in, c.end}, c.out.w)
+	store := registry.OpenStore(m.path(q.Root))
+	if m.sim != nil {
+		store = store.Apart()
+	}
+	_, err := store.Receive(ctx, &duplexReader{c.in, c.end}, c.out.w)
 	if err != nil {
 		return nil, &inBand{fmt.Errorf("fill registry: %w", err)}
 	}

@@ -39,7 +39,9 @@ func Catalog(ctx context.Context, b *bundle.Reader) (registry.Catalog, error) {
 	return catalog, nil
 }
 
-// distributeRegistry sends every registry host the blobs it lacks.
+// distributeRegistry sends every registry host the blobs it lacks. The hosts
+// pass them on to each other while they arrive, so that this machine's line
+// carries each blob once.
 func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) {
 	catalog, err := Catalog(ctx, r.Bundle)
 	if err != nil {
@@ -48,24 +50,32 @@ func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) 
 	if r.plainRegistry(r.master0()) {
 		catalog = r.withShortNames(catalog)
 	}
-	var changes, sent atomic.Int64
-	err = r.each(ctx, r.registryHosts(), func(ctx context.Context, t *Target) error {
+	hosts := r.registryHosts()
+	var fanout *registry.Fanout
+	if len(hosts) > 1 {
+		fanout = new(registry.Fanout)
+	}
+	var changes, sent, passed atomic.Int64
+	// All at once whatever --jobs says: a host that waits for its turn could take nothing from the others.
+	err = each(ctx, hosts, len(hosts), func(ctx context.Context, t *Target) error {
 		var receipt registry.Receipt
 		err := t.Agent.RegistryReceive(ctx, r.registry.data, func(w io.Writer, in io.Reader) (err error) {
-			receipt, err = registry.Push(ctx, w, in, catalog, Source(r.Bundle), registry.PushOptions{All: r.Copy})
+			receipt, err = registry.Push(ctx, w, in, catalog, Source(r.Bundle), registry.PushOptions{All: r.Copy, Fanout: fanout, Address: t.IP.String()})
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("fill the registry in %s: %w", r.registry.data, err)
 		}
-		changes.Add(int64(receipt.BlobsSent))
+		changes.Add(int64(receipt.BlobsSent + receipt.BlobsPassed))
 		sent.Add(receipt.BytesSent)
+		passed.Add(receipt.BytesPassed)
 		return nil
 	})
-	return installer.Result{
-		Changes: int(changes.Load()),
-		Note:    fmt.Sprintf("%d blobs, %s sent", changes.Load(), humanize.IBytes(uint64(sent.Load()))),
-	}, err
+	note := fmt.Sprintf("%d blobs, %s sent", changes.Load(), humanize.IBytes(uint64(sent.Load())))
+	if n := passed.Load(); n > 0 {
+		note += fmt.Sprintf(", %s passed on between hosts", humanize.IBytes(uint64(n)))
+	}
+	return installer.Result{Changes: int(changes.Load()), Note: note}, err
 }
 
 // careImage finds the image of the care pod in the bundle.
