@@ -28,6 +28,7 @@ type locks struct {
 	lost   error // why the run must not go on
 	closed bool  // they have been given back: a lock that ends now is not lost
 	cancel context.CancelFunc
+	keep   sync.WaitGroup // of those that take a lost lock again
 }
 
 // lockMasters takes the locks of all masters that are reached, always in the
@@ -59,7 +60,7 @@ func (r *Run) lockMasters(ctx context.Context) (problems []Problem, held bool) {
 		r.locks.mu.Lock()
 		r.locks.held[t] = l
 		r.locks.mu.Unlock()
-		go r.keepLock(ctx, t, l, holder)
+		r.locks.keep.Go(func() { r.keepLock(ctx, t, l, holder) })
 	}
 	return nil, false
 }
@@ -192,4 +193,5 @@ func (r *Run) unlock() {
 		l.Release()
 	}
 	r.locks.cancel()
+	r.locks.keep.Wait() // one may have taken its lock just now
 }

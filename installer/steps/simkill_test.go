@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -81,10 +82,10 @@ func (k *killTest) try(t *testing.T, dir string, f *stepstest.Fault) (fired step
 	return fired, problems
 }
 
-// unrecorded tells whether a fault took the agent, or its host, in the moment between the end of a program and the record
+// unrecorded tells whether a fault took the agent, its host or the last room on its disk in the moment between the end of a program and the record
 // of it on the same host. What was done then is done again, after it was undone: no order of writing can prevent that.
 func unrecorded(kind stepstest.FaultKind, e stepstest.Event) bool {
-	if kind != stepstest.AgentDies && kind != stepstest.PowerCut || e.Kind == "after" {
+	if !slices.Contains([]stepstest.FaultKind{stepstest.AgentDies, stepstest.PowerCut, stepstest.DiskFull}, kind) || e.Kind == "after" {
 		return false
 	}
 	for _, name := range []string{"/etc/kubeadm.yaml", "/etc/discovery.conf", "/journal/kubeadm-done", "/journal/guest-"} {

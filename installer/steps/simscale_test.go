@@ -100,14 +100,15 @@ func BenchmarkOrchestration(b *testing.B) {
 func TestSecondInstallerOnSimulatedHostsIsRefusedAndTheFirstGoesOn(t *testing.T) {
 	dir := memoryDir(t)
 	w := newWorld(t, dir, simBundle(t), 3, 2)
-	started := make(chan struct{}, 100)
+	started, release := make(chan struct{}), make(chan struct{})
 	w.Latency = func(what string) time.Duration {
 		if what == "kubeadm init" {
-			started <- struct{}{}
-			return time.Second
+			close(started)
+			<-release
 		}
 		return 0
 	}
+	w.timeout = time.Minute
 	first := make(chan error, 1)
 	go func() {
 		_, err := w.run(t.Context(), Install())
@@ -119,11 +120,12 @@ func TestSecondInstallerOnSimulatedHostsIsRefusedAndTheFirstGoesOn(t *testing.T)
 		t.Fatalf("the first ended early: %v", err)
 	}
 	// From another machine, which knows nothing of the cluster.
-	second := &world{Site: w.Site, dir: filepath.Join(dir, "second"), bundle: w.bundle, masters: 3, jobs: 4, timeout: w.timeout}
+	second := &world{Site: w.Site, dir: filepath.Join(dir, "second"), bundle: w.bundle, masters: 3, jobs: 4, timeout: time.Second}
 	if err := os.Mkdir(second.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	_, err := second.run(t.Context(), Install())
+	close(release)
 	var pre *PreflightError
 	if !errors.As(err, &pre) || !slices.ContainsFunc(pre.Problems, func(p Problem) bool {
 		return p.Check == "lock" && strings.Contains(p.Message, fmt.Sprintf("(process %d on ", os.Getpid()))
