@@ -31,6 +31,9 @@ flock util-linux
 mkfs.ext4 e2fsprogs
 ps procps
 dpkg-deb dpkg
+openssl openssl
+skopeo skopeo
+sudo sudo
 '
 if [[ ${1:-} == ipvs ]]; then
     wanted+='
