@@ -130,11 +130,10 @@ const relockPatience = time.Minute
 // else has it by then, the run ends: two must not work on one cluster.
 func (r *Run) keepLock(ctx context.Context, t *Target, l *node.Lock, holder string) {
 	for {
-		var err error
 		select {
 		case <-ctx.Done():
 			return
-		case err = <-l.Lost():
+		case <-l.Lost():
 		}
 		r.locks.mu.Lock()
 		closed := r.locks.closed
@@ -143,6 +142,7 @@ func (r *Run) keepLock(ctx context.Context, t *Target, l *node.Lock, holder stri
 			return
 		}
 		for end := time.Now().Add(relockPatience); ; {
+			var err error
 			if l, err = t.Agent.Lock(ctx, r.lockPath(), holder); err == nil {
 				break
 			}
