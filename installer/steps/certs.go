@@ -40,6 +40,9 @@ func Certificates(change bool, renew []string, show func([]HostCertificates)) []
 }
 
 func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
+	if err := r.settleArch(ctx); err != nil {
+		return installer.Result{}, err
+	}
 	if err := r.loadImages(); err != nil {
 		return installer.Result{}, err
 	}

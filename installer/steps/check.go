@@ -21,6 +21,9 @@ const connectTimeout = 15 * time.Second
 // host at once. What it brings to a host, its own stub, it takes away again
 // when the run goes no further.
 func (r *Run) check(ctx context.Context) (installer.Result, error) {
+	if err := r.settleArch(ctx); err != nil {
+		return installer.Result{}, err
+	}
 	if err := r.loadImages(); err != nil {
 		return installer.Result{}, err
 	}

@@ -56,9 +56,9 @@ func (r *Run) connect(ctx context.Context, t *Target) error {
 	}
 	t.Link = link
 	t.Agent = node.NewAgent(t.Link, stubPath)
-	stub := r.Bundle.Stub()
-	if stub == nil || stub.Size() == 0 {
-		return errors.New("the bundle carries no installer to run on the hosts: build it with sealbuild")
+	stub, err := r.stub()
+	if err != nil {
+		return err
 	}
 	exists := t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-e", stubPath}, Root: true}) == nil
 	if !exists {

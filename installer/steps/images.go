@@ -91,24 +91,6 @@ func dirName(image string) string {
 	return plain + "-" + digest.FromString(image).Encoded()[:8]
 }
 
-func (r *Run) archOf(b bundle.Image) string {
-	if len(b.Platforms) > 0 {
-		if _, arch, ok := strings.Cut(b.Platforms[0], "/"); ok {
-			return arch
-		}
-	}
-	return "amd64"
-}
-
-func (r *Run) arch() string {
-	for _, b := range r.Bundle.Images() {
-		if b.Kind == bundle.KindCluster {
-			return r.archOf(b)
-		}
-	}
-	return "amd64"
-}
-
 func (r *Run) rootfs() *image { return r.images[0] }
 
 // readFiles reads the small files of every image. It is the first time that

@@ -20,6 +20,9 @@ import (
 // connectForReset reaches every host. Nothing is judged: hosts that a failed
 // installation left behind are what a reset is for.
 func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
+	if err := r.settleArch(ctx); err != nil {
+		return installer.Result{}, err
+	}
 	if err := r.loadImages(); err != nil {
 		return installer.Result{}, err
 	}

@@ -58,6 +58,7 @@ type Run struct {
 	changing bool // this run has begun to change hosts
 	dial     func(context.Context, *Target) (host.Host, error)
 	jumps    jumps
+	hostArch string // of all hosts; settled only where the bundle is for several
 }
 
 // image is a cluster image of the bundle with its small files.

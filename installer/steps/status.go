@@ -45,6 +45,9 @@ func AskStatus(show func(Status)) []Step {
 }
 
 func (r *Run) askStatus(ctx context.Context) (Status, error) {
+	if err := r.settleArch(ctx); err != nil {
+		return Status{}, err
+	}
 	if err := r.loadImages(); err != nil {
 		return Status{}, err
 	}
