@@ -135,7 +135,8 @@ func TestABlockCostsNoAllocation(t *testing.T) {
 			}
 		}
 	}
-	if small, large := allocs(write(2<<20)), allocs(write(34<<20)); large > small+20 {
+	// 32 MiB are 256 blocks. Each unit of 4 MiB may cost a few, and the race detector empties pools now and then.
+	if small, large := allocs(write(2<<20)), allocs(write(34<<20)); large > small+64 {
 		t.Errorf("writing 2 MiB takes %v allocations, 34 MiB %v", small, large)
 	}
 	read := func(size int) func() {
