@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
+	"log/slog"
 	"os"
 	"strconv"
 	"time"
@@ -67,6 +69,10 @@ func (a *app) prepare() {
 	logrus.SetLevel(logrus.WarnLevel)
 	if a.verbose {
 		logrus.SetLevel(logrus.DebugLevel)
+	} else {
+		// Helm tells here of every value that a parent chart overrides.
+		slog.SetDefault(slog.New(slog.DiscardHandler))
+		log.SetOutput(io.Discard)
 	}
 	a.progress = newProgress(a.err, a.quiet)
 }
