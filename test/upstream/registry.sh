@@ -123,12 +123,11 @@ conf() {
 }
 
 serve() {
-    local address=$1 data config
+    local address=$1 data
     data=$(fill)
     ! answers "$address" || die "$address is already in use"
-    config=$data.$address.yml
-    configuration "$data" "$address" true >"$config"
-    exec docker-registry serve "$config"
+    # From a pipe: a file would stay behind.
+    exec docker-registry serve /dev/fd/9 9< <(configuration "$data" "$address" true)
 }
 
 start() {
