@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Platforms lists what the bundle has a stub for, the one in front first.
@@ -46,6 +48,20 @@ func (r *Reader) OpenStub(platform string) (*io.SectionReader, error) {
 		}
 	}
 	return nil, fmt.Errorf("%w %s; it has one for %s", ErrNoStub, platform, strings.Join(r.Platforms(), ", "))
+}
+
+// StubDigest is what the index says of the stub for a platform; empty if there
+// is none.
+func (r *Reader) StubDigest(platform string) digest.Digest {
+	if platform == r.index.Stub.Platform && r.start > 0 {
+		return r.index.Stub.Digest
+	}
+	for _, s := range r.index.Stubs {
+		if s.Platform == platform {
+			return s.Digest
+		}
+	}
+	return ""
 }
 
 // MaxDocument bounds a document, in bytes.

@@ -74,11 +74,14 @@ func (o *runOptions) trust() (t *bundle.Trust, from string, err error) {
 	if dir == "" {
 		dir = trustDir
 	}
-	if t, err = bundle.LoadTrust(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, "", err
-	}
-	if err == nil && !t.Empty() {
-		return t, "the keys in " + dir, nil
+	// Only a directory that is not there says nothing. One whose files cannot be read says something that is not known.
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		if t, err = bundle.LoadTrust(dir); err != nil {
+			return nil, "", err
+		}
+		if !t.Empty() {
+			return t, "the keys in " + dir, nil
+		}
 	}
 	if o.bundle == "" {
 		return nil, "", nil

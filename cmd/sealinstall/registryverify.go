@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -34,7 +33,7 @@ not there. They are taken from this bundle, if this program has one or --bundle 
 					return err
 				}
 				r := registry.NewRemote(cmd.Context(), store, place, client)
-				r.User, r.Password = user, os.Getenv(passwordVariable)
+				r.User, r.Password = user, environmentPassword()
 				sources = append(sources, r)
 			}
 			done := false

@@ -130,8 +130,8 @@ func (s *session) close(err error) error {
 	var end error
 	switch {
 	case err == nil, errors.As(err, &answered):
-		s.in.Close() // it has answered, and ends
-		go io.Copy(io.Discard, s.out)
+		s.in.Close()                     // it has answered, and ends
+		go io.Copy(io.Discard, s.outEnd) // not out: whoever was given that may still read
 		<-s.ended
 		if err == nil {
 			return nil

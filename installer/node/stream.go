@@ -92,7 +92,7 @@ func (a *Agent) RegistryReceive(ctx context.Context, root string, fn func(w io.W
 		return s.close(err)
 	}
 	s.in.Close()
-	go io.Copy(io.Discard, s.out)
+	go io.Copy(io.Discard, s.outEnd) // not out: fn may have left a reader behind
 	if err := <-s.ended; err != nil {
 		return a.blame(verbRegistry, err)
 	}

@@ -8,6 +8,9 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer/host"
@@ -44,16 +47,43 @@ func (r *Run) settleArch(ctx context.Context) error {
 	return nil
 }
 
+// stubOnce is the installer for the hosts: read once, compared with what the
+// index says, and given out from memory. What runs as root on every host must be
+// what was checked, whatever becomes of the file meanwhile.
+type stubOnce struct {
+	once sync.Once
+	data []byte
+	err  error
+}
+
 // stub opens the installer for the hosts.
 func (r *Run) stub() (*io.SectionReader, error) {
-	if r.hostArch != "" {
-		return r.Bundle.OpenStub("linux/" + r.hostArch)
-	}
+	r.stubData.once.Do(func() { r.stubData.data, r.stubData.err = r.readStub() })
+	data := r.stubData.data
+	return io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), r.stubData.err
+}
+
+func (r *Run) readStub() ([]byte, error) {
+	want, _ := r.Bundle.StubInfo()
 	stub := r.Bundle.Stub()
+	if r.hostArch != "" {
+		var err error
+		if stub, err = r.Bundle.OpenStub("linux/" + r.hostArch); err != nil {
+			return nil, err
+		}
+		want = r.Bundle.StubDigest("linux/" + r.hostArch)
+	}
 	if stub == nil || stub.Size() == 0 {
 		return nil, errors.New("the bundle carries no installer to run on the hosts: build it with sealbuild")
 	}
-	return stub, nil
+	data, err := io.ReadAll(stub)
+	if err != nil {
+		return nil, fmt.Errorf("read the installer for the hosts: %w", err)
+	}
+	if got := digest.FromBytes(data); got != want {
+		return nil, fmt.Errorf("the installer in the bundle is damaged: it hashes to %s, not to %s; copy the file again", got, want)
+	}
+	return data, nil
 }
 
 func (r *Run) archOf(b bundle.Image) string {

@@ -1,7 +1,6 @@
 package steps
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -167,8 +166,7 @@ func (r *Run) runScript(ctx context.Context, t *Target, step, dir, line string, 
 	defer cancel()
 	log := r.Report.Output(t.IP.String(), step, line)
 	defer closeLog(log)
-	var out bytes.Buffer
-	return t.Agent.Script(ctx, node.ScriptRequest{Dir: dir, Line: "bash " + line, Env: env, Then: record}, io.MultiWriter(log, &out))
+	return t.Agent.Script(ctx, node.ScriptRequest{Dir: dir, Line: "bash " + line, Env: env, Then: record}, log)
 }
 
 func closeLog(c io.Closer) { _ = c.Close() } // it only flushes a last line

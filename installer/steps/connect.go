@@ -26,10 +26,17 @@ func (r *Run) connectAll(ctx context.Context) []Problem {
 	// Before anything is read that another installer may be changing.
 	locked, held := r.lockMasters(ctx)
 	if held {
+		for _, t := range r.Targets {
+			t.putStub = false // the other installer may be using it
+		}
 		return append(problems, locked...)
 	}
 	reached := slices.DeleteFunc(slices.Clone(r.Targets), func(t *Target) bool { return !t.connected })
-	unseen := problemsFrom(r.each(ctx, reached, r.look), "connect")
+	unseen := problemsFrom(r.each(ctx, reached, func(ctx context.Context, t *Target) error {
+		ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the host took longer than %s (--timeout); does its sshd allow several sessions on a connection (MaxSessions)?", r.Timeout))
+		defer cancel()
+		return r.look(ctx, t)
+	}), "connect")
 	if len(unseen) > 0 {
 		locked = nil // whatever keeps a host from being looked at kept it from being locked
 	}

@@ -1,11 +1,9 @@
 package steps
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"strings"
 	"sync"
@@ -91,28 +89,30 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string, r
 	if done == len(lines) {
 		return 0, r.tellMasters(ctx, i, in)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
-	defer cancel()
 	if err := ready(); err != nil {
 		return 0, err
 	}
 	for n, line := range lines[done:] {
-		log := r.Report.Output(t.IP.String(), "guest", line)
-		var out bytes.Buffer
-		err := t.Agent.Script(ctx, node.ScriptRequest{
-			Dir: i.dir, Line: line, Env: env, Then: []node.File{r.markFile(guestMark(i), guestProgress(in, done+n+1, len(lines)))},
-		}, io.MultiWriter(log, &out))
-		closeLog(log)
-		if err != nil {
-			var script *node.ScriptError
-			if errors.As(err, &script) {
-				err = fmt.Errorf("exit status %d:\n%s", script.Code, installer.Tail(out.String(), 15))
-			}
+		if err := r.runLine(ctx, t, i, line, env, r.markFile(guestMark(i), guestProgress(in, done+n+1, len(lines)))); err != nil {
 			return 0, &GuestError{Image: i.Name, Host: t.IP.String(), Command: line, Err: err}
 		}
 	}
 	t.marks[guestMark(i)] = in
 	return len(lines) - done, r.tellMasters(ctx, i, in)
+}
+
+// runLine runs one command of an image, for as long as one command may take.
+func (r *Run) runLine(ctx context.Context, t *Target, i *image, line string, env map[string]string, record node.File) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
+	defer cancel()
+	log := r.Report.Output(t.IP.String(), "guest", line)
+	defer closeLog(log)
+	err := t.Agent.Script(ctx, node.ScriptRequest{Dir: i.dir, Line: line, Env: env, Then: []node.File{record}}, log)
+	var script *node.ScriptError
+	if errors.As(err, &script) {
+		return fmt.Errorf("exit status %d:\n%s", script.Code, strings.Join(script.Tail[max(0, len(script.Tail)-15):], "\n"))
+	}
+	return err
 }
 
 // guestProgress is the mark of an image of whose commands so many have ended.

@@ -58,6 +58,7 @@ type Run struct {
 	changing bool // this run has begun to change hosts
 	dial     func(context.Context, *Target) (host.Host, error)
 	jumps    jumps
+	stubData stubOnce
 	hostArch string // of all hosts; settled only where the bundle is for several
 }
 
