@@ -80,7 +80,7 @@ func (o *runOptions) pipeline(cmd *cobra.Command, list []steps.Step, finish func
 		HostKey: policy, KnownHosts: known, AgentSocket: agentSocket(), UserConfig: o.userConfig, IgnoreChecks: o.ignoreChecks, Timeout: o.timeout, Copy: o.copyMode, CADir: o.config.caDir,
 	})
 	defer r.Close()
-	timings, err := installer.RunSteps(cmd.Context(), list, r, rep)
+	timings, err := installer.RunSteps(r.Held(cmd.Context()), list, r, rep)
 	err = errors.Join(err, finish(cmd.Context(), r, timings, err))
 	s := summary{Cluster: cluster.Name, Seconds: time.Since(start).Seconds(), Changes: installer.Changes(timings), Log: logPath}
 	for _, t := range timings {

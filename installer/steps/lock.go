@@ -28,7 +28,8 @@ type locks struct {
 	lost   error // why the run must not go on
 	closed bool  // they have been given back: a lock that ends now is not lost
 	cancel context.CancelFunc
-	keep   sync.WaitGroup // of those that take a lost lock again
+	stop   context.CancelCauseFunc // ends the steps; nil when nobody asked
+	keep   sync.WaitGroup          // of those that take a lost lock again
 }
 
 // lockMasters takes the locks of all masters that are reached, always in the
@@ -63,6 +64,13 @@ func (r *Run) lockMasters(ctx context.Context) (problems []Problem, held bool) {
 		r.locks.keep.Go(func() { r.keepLock(ctx, t, l, holder) })
 	}
 	return nil, false
+}
+
+// Held gives a context for the steps that ends when the lock of the cluster is
+// lost to another installer: what is under way must not go on beside it.
+func (r *Run) Held(ctx context.Context) context.Context {
+	ctx, r.locks.stop = context.WithCancelCause(ctx)
+	return ctx
 }
 
 // How long a lock that another one holds is asked for: a connection that ended
@@ -152,6 +160,9 @@ func (r *Run) keepLock(ctx context.Context, t *Target, l *node.Lock, holder stri
 				p := lockProblem(t, r.Cluster.Name, err)
 				r.locks.mu.Lock()
 				r.locks.lost = fmt.Errorf("%s: the lock of the cluster was lost: %s (%s)", p.Host, p.Message, p.Remedy)
+				if r.locks.stop != nil {
+					r.locks.stop(r.locks.lost)
+				}
 				r.locks.mu.Unlock()
 				return
 			}
