@@ -142,14 +142,14 @@ func (g *gatherer) fetch(ctx context.Context, r remote, d v1.Descriptor) (err er
 	defer func() { err = errors.Join(err, in.Close()) }()
 	g.options.Progress.Advance(in.Offset())
 	t := tries{max: g.options.Attempts}
+	farthest := in.Offset() // where the attempts were last counted anew: what is sent again is no progress
 	for {
-		before := in.Offset()
 		err := r.each(ctx, func(l location) error { return g.transfer(ctx, l, in, d) })
 		if err == nil {
 			return nil
 		}
-		if in.Offset() >= before+resumeWorth {
-			t.failed = 0
+		if in.Offset() >= farthest+resumeWorth {
+			farthest, t.failed = in.Offset(), 0
 		}
 		if err := g.again(ctx, &t, "blob "+d.Digest.String(), err); err != nil {
 			g.options.Progress.Advance(-in.Offset())

@@ -97,13 +97,21 @@ func resolve(n *yaml.Node) *yaml.Node {
 }
 
 // get gives a mapping's value, through merge keys; nil if it has none.
-func get(m *yaml.Node, key string) *yaml.Node { return getDepth(m, key, 0) }
+func get(m *yaml.Node, key string) *yaml.Node {
+	sources := maxMerged
+	return getDepth(m, key, 0, &sources)
+}
 
-func getDepth(m *yaml.Node, key string, depth int) *yaml.Node {
+// maxMerged is how many merged mappings one key is looked for in: lists of
+// lists of them multiply.
+const maxMerged = 32
+
+func getDepth(m *yaml.Node, key string, depth int, sources *int) *yaml.Node {
 	m = resolve(m)
-	if m == nil || m.Kind != yaml.MappingNode || depth > 5 {
+	if m == nil || m.Kind != yaml.MappingNode || depth > 5 || *sources < 0 {
 		return nil
 	}
+	*sources--
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		if m.Content[i].Value == key {
 			return resolve(m.Content[i+1])
@@ -114,11 +122,14 @@ func getDepth(m *yaml.Node, key string, depth int) *yaml.Node {
 			merged := resolve(m.Content[i+1])
 			if merged != nil && merged.Kind == yaml.SequenceNode {
 				for _, item := range merged.Content {
-					if v := getDepth(item, key, depth+1); v != nil {
+					if *sources < 0 {
+						return nil
+					}
+					if v := getDepth(item, key, depth+1, sources); v != nil {
 						return v
 					}
 				}
-			} else if v := getDepth(merged, key, depth+1); v != nil {
+			} else if v := getDepth(merged, key, depth+1, sources); v != nil {
 				return v
 			}
 		}

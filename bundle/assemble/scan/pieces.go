@@ -117,18 +117,20 @@ func keyWords(key string) []string {
 // piecesOf groups key and value pairs by prefix, in their order.
 func piecesOf(keys []string, values []*yaml.Node) []*pieces {
 	var out []*pieces
+	groups := map[string]*pieces{} // by prefix
 	for i, key := range keys {
 		v := resolve(values[i])
 		prefix, r := roleOf(key)
 		if r == noRole || text(v) == "" {
 			continue
 		}
-		at := slices.IndexFunc(out, func(p *pieces) bool { return p.prefix == prefix })
-		if at < 0 {
-			at, out = len(out), append(out, &pieces{prefix: prefix})
+		p := groups[prefix]
+		if p == nil {
+			p = &pieces{prefix: prefix}
+			groups[prefix], out = p, append(out, p)
 		}
-		if out[at].parts[r] == nil {
-			out[at].parts[r] = v
+		if p.parts[r] == nil {
+			p.parts[r] = v
 		}
 	}
 	return out

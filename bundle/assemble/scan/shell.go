@@ -182,6 +182,9 @@ func (s *shellReader) expand(text string) (string, int) {
 	return "$", 1
 }
 
+// maxValue bounds a variable's value, in bytes.
+const maxValue = 64 << 10
+
 // assign notes NAME=VALUE of a line in env; false if the line is none.
 func assign(line string, env map[string]string) bool {
 	m := assignment.FindStringSubmatch(line)
@@ -197,6 +200,9 @@ func assign(line string, env map[string]string) bool {
 	value := strings.Join(s.words, " ")
 	if value == "" && env[m[1]] != "" && strings.Contains(m[2], "$") {
 		return true
+	}
+	if len(value) > maxValue {
+		value = unresolved // X=$X$X doubles with every line
 	}
 	env[m[1]] = value
 	return true

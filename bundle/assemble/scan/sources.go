@@ -123,8 +123,8 @@ func (s *scanner) walkDepth(p string, depth int, fn func(file string) error) err
 	return nil
 }
 
-// read gives a file's content; false if it is missing, too large (a warning)
-// or cannot be read (an error of the result).
+// read gives a file's content; false if it is missing, or too large or not to
+// be read (errors of the result).
 func (s *scanner) read(file string) ([]byte, bool) {
 	f, err := s.fsys.Open(file)
 	if err != nil {
@@ -140,7 +140,7 @@ func (s *scanner) read(file string) ([]byte, bool) {
 		s.fail(file, 0, "not read: "+err.Error())
 		return nil, false
 	case len(text) > maxManifest:
-		s.warn(file, 0, fmt.Sprintf("larger than %d MiB: not searched for images", maxManifest>>20))
+		s.fail(file, 0, fmt.Sprintf("larger than %d MiB: not searched for images", maxManifest>>20))
 		return nil, false
 	}
 	return text, true
