@@ -101,8 +101,16 @@ func (b *Builder) attached(ctx context.Context, from string, root v1.Descriptor,
 		return nil, err
 	}
 	got, err := pull.Gather(ctx, b.Store, []pull.Wanted{{Ref: ref, Suspected: true}}, b.pullOptions(platforms[:1]))
-	if err != nil || len(got.Images) == 0 {
+	if err != nil {
 		return nil, err
+	}
+	for _, f := range got.Absent {
+		if !pull.NotFound(f.Err) { // a list that is there must not be taken for none
+			return nil, fmt.Errorf("look for the images pushed with %s: %w", from, f.Err)
+		}
+	}
+	if len(got.Images) == 0 {
+		return nil, nil
 	}
 	raw, err := b.Store.ReadBlob(got.Images[0].Digest, store.MaxManifest)
 	if err != nil {

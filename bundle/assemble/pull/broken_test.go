@@ -115,6 +115,29 @@ func TestProgressCountsAttemptsAnew(t *testing.T) {
 	gatherAll(t, s, wanted(u.Ref("app:v1")), o)
 }
 
+func TestSendingTheSameAgainIsNoProgress(t *testing.T) {
+	u, s := upstreamtest.New(t), newStore(t)
+	data := upstreamtest.Layer("endless", 3_000_000)
+	u.PushImage(t, "app", "v1", amd64, data)
+	var got ranges
+	u.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case !isGetOf(r, data):
+			return false
+		case got.note(r) > 50:
+			return false
+		case r.Header.Get("Range") != "":
+			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		default:
+			sendPart(w, data, 2*resumeWorth)
+		}
+		return true
+	})
+	if _, err := Gather(t.Context(), s, wanted(u.Ref("app:v1")), options(u)); err == nil || len(got.asked()) > 20 {
+		t.Errorf("error is %v after %d requests", err, len(got.asked()))
+	}
+}
+
 func TestKilledRunIsResumed(t *testing.T) {
 	u, root := upstreamtest.New(t), t.TempDir()
 	data := upstreamtest.Layer("killed", 400_000)

@@ -30,7 +30,7 @@ func (e *PlatformError) Error() string {
 func (g *gatherer) describe(ctx context.Context, w Wanted) (*image, []v1.Descriptor, error) {
 	named, err := reference.ParseNormalizedNamed(w.Ref)
 	if err != nil {
-		return nil, nil, fmt.Errorf("not an image reference: %w", err)
+		return nil, nil, notImage{fmt.Errorf("not an image reference: %w", err)}
 	}
 	d := &describing{gatherer: g, img: &image{wanted: w}}
 	if d.img.remote, err = g.remotes.locate(reference.TagNameOnly(withoutTag(named))); err != nil {
@@ -140,9 +140,9 @@ func (d *describing) walk(ctx context.Context, dgst digest.Digest, mediaType str
 			d.img.platforms = append(d.img.platforms, Format(*child.Platform))
 		}
 	case mediaType == manifest.DockerV2Schema1MediaType || mediaType == manifest.DockerV2Schema1SignedMediaType:
-		return nil, fmt.Errorf("manifest %s is of Docker schema 1, which no current runtime reads: push the image again with a current tool", dgst)
+		return nil, notImage{fmt.Errorf("manifest %s is of Docker schema 1, which no current runtime reads: push the image again with a current tool", dgst)}
 	case m.Config == nil:
-		return nil, fmt.Errorf("manifest %s of type %s names no config: it is not a container image", dgst, mediaType)
+		return nil, notImage{fmt.Errorf("manifest %s of type %s names no config: it is not a container image", dgst, mediaType)}
 	default:
 		leaves = m.Leaves()
 	}

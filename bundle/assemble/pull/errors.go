@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/docker/distribution/registry/api/errcode"
+	v2 "github.com/docker/distribution/registry/api/v2"
 	"github.com/docker/distribution/registry/client/auth"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
@@ -77,6 +78,62 @@ func place(p store.Found) string {
 		return fmt.Sprintf("%s:%d", p.File, p.Line)
 	}
 	return p.File
+}
+
+// notImage is an error that says of a reference that it is none of an image to
+// be had from here, whatever the network does.
+type notImage struct{ error }
+
+func (e notImage) Unwrap() error { return e.error }
+
+// NotFound tells whether the registry itself says that it has no such image.
+func NotFound(err error) bool {
+	if m := new(mirrorsError); errors.As(err, &m) {
+		missing := func(err error) bool { return !NotFound(err) }
+		return NotFound(m.registry) || definite(m.registry) && !slices.ContainsFunc(m.mirrors, missing)
+	}
+	status := new(StatusError)
+	return errors.As(err, &status) && (status.Status == http.StatusNotFound ||
+		says(status.Codes, v2.ErrorCodeManifestUnknown, v2.ErrorCodeNameUnknown))
+}
+
+// definite tells whether a failure is an answer about the reference: asking
+// another time, when network and registry are well, would not change it.
+func definite(err error) bool {
+	if m := new(mirrorsError); errors.As(err, &m) {
+		trouble := func(err error) bool { return !definite(err) }
+		return NotFound(err) || definite(m.registry) && !slices.ContainsFunc(m.mirrors, trouble)
+	}
+	var (
+		none     notImage
+		platform *PlatformError
+		dns      *net.DNSError
+		status   *StatusError
+		codes    errcode.Errors // of the server that gives tokens
+		code     errcode.ErrorCoder
+	)
+	switch {
+	case errors.As(err, &none), errors.As(err, &platform), errors.Is(err, auth.ErrNoBasicAuthCredentials):
+		return true
+	case errors.As(err, &dns):
+		return dns.IsNotFound
+	case errors.As(err, &status):
+		return NotFound(err) || status.Status == http.StatusUnauthorized || status.Status == http.StatusForbidden ||
+			says(status.Codes, v2.ErrorCodeNameInvalid)
+	case errors.As(err, &codes):
+		return says(codes, errcode.ErrorCodeUnauthorized, errcode.ErrorCodeDenied)
+	case errors.As(err, &code):
+		return code.ErrorCode() == errcode.ErrorCodeUnauthorized || code.ErrorCode() == errcode.ErrorCodeDenied
+	}
+	return false
+}
+
+// says tells whether a registry's answer has one of the codes.
+func says(all errcode.Errors, codes ...errcode.ErrorCode) bool {
+	return slices.ContainsFunc(all, func(err error) bool {
+		var c errcode.ErrorCoder
+		return errors.As(err, &c) && slices.Contains(codes, c.ErrorCode())
+	})
 }
 
 // remedy is what the operator can do about a failure, by its kind.

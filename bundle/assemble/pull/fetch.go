@@ -82,16 +82,21 @@ func version(named reference.Named) string {
 // reference itself. The bytes hash to the digest, and to the one that the
 // registry says they have.
 func (g *gatherer) manifest(ctx context.Context, w Wanted, r remote, d digest.Digest) (raw []byte, mediaType string, err error) {
-	attempts := g.options.Attempts
-	if w.Suspected {
-		attempts = min(attempts, 2) // what is probably no image is not worth a long wait
-	}
-	err = g.retry(ctx, w.Ref, attempts, func() error {
-		return r.each(ctx, func(l location) (err error) {
+	var absent error
+	err = g.retry(ctx, w.Ref, g.options.Attempts, func() error {
+		err := r.each(ctx, func(l location) (err error) {
 			raw, mediaType, err = readManifest(ctx, l, d)
 			return err
 		})
+		if err != nil && w.Suspected && definite(err) {
+			absent = err // what is probably no image is not worth a wait
+			return nil
+		}
+		return err
 	})
+	if err == nil {
+		err = absent
+	}
 	return raw, mediaType, err
 }
 

@@ -70,7 +70,7 @@ type blob struct {
 func (g *gatherer) resolve(ctx context.Context, w Wanted) {
 	img, leaves, err := g.describe(ctx, w)
 	if err != nil {
-		g.fail(ctx, w, err, w.Suspected)
+		g.fail(ctx, w, err, w.Suspected && definite(err))
 		return
 	}
 	g.mu.Lock()

@@ -3,6 +3,7 @@ package pull
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -156,6 +157,49 @@ func TestSuspectedReferenceMayBeAbsent(t *testing.T) {
 	r := gatherAll(t, s, w, options(u))
 	if len(r.Images) != 1 || len(r.Absent) != 1 || r.Absent[0].Ref != u.Ref("prose:text") {
 		t.Errorf("images %v, absent %v; want real:v1 and prose:text", r.Images, r.Absent)
+	}
+}
+
+func TestSuspectedReferenceFailsWithTheRegistry(t *testing.T) {
+	for status, absent := range map[int]bool{
+		http.StatusNotFound: true, http.StatusForbidden: true, http.StatusUnauthorized: true,
+		http.StatusServiceUnavailable: false, http.StatusTooManyRequests: false,
+	} {
+		u, s := upstreamtest.New(t), newStore(t)
+		u.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.Contains(r.URL.Path, "/manifests/") {
+				return false
+			}
+			w.WriteHeader(status)
+			return true
+		})
+		w := wanted(u.Ref("app:v1"))
+		w[0].Suspected = true
+		r, err := Gather(t.Context(), s, w, options(u))
+		if (err == nil) != absent || absent != (len(r.Absent) == 1) {
+			t.Errorf("%d: absent %v, error %v", status, r.Absent, err)
+		}
+	}
+}
+
+func TestOneTroubledMirrorMayHaveTheImage(t *testing.T) {
+	unknown := &net.DNSError{IsNotFound: true}
+	gone, trouble := &StatusError{Status: http.StatusNotFound}, &StatusError{Status: http.StatusBadGateway}
+	for _, tc := range []struct {
+		err             error
+		absent, missing bool
+	}{
+		{&mirrorsError{registry: gone, mirrors: []error{trouble}}, true, true},
+		{&mirrorsError{registry: unknown, mirrors: []error{gone}}, true, true},
+		{&mirrorsError{registry: unknown, mirrors: []error{trouble}}, false, false},
+		{&mirrorsError{registry: trouble, mirrors: []error{gone}}, false, false},
+		{unknown, true, false},
+		{&net.DNSError{IsTimeout: true}, false, false},
+		{&net.OpError{Op: "dial", Err: errors.New("connection refused")}, false, false},
+	} {
+		if definite(tc.err) != tc.absent || NotFound(tc.err) != tc.missing {
+			t.Errorf("%v: definite %v, not found %v", tc.err, definite(tc.err), NotFound(tc.err))
+		}
 	}
 }
 

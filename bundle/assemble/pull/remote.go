@@ -56,7 +56,7 @@ func (r *remotes) locate(named reference.Named) (remote, error) {
 	}
 	if entry != nil {
 		if entry.Blocked {
-			return nil, fmt.Errorf("registry %s is blocked in %s", entry.Prefix, sysregistriesv2.ConfigurationSourceDescription(r.sys))
+			return nil, notImage{fmt.Errorf("registry %s is blocked in %s", entry.Prefix, sysregistriesv2.ConfigurationSourceDescription(r.sys))}
 		}
 		if sources, err = entry.PullSourcesFromReference(named); err != nil {
 			return nil, fmt.Errorf("read registries.conf: %w", err)
