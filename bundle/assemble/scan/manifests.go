@@ -157,6 +157,7 @@ func (s *scanner) manifest(file, content string, r rendered) {
 		w := walker{
 			emit:   func(f finding) { s.add(file, f) },
 			warn:   func(line int, message string) { s.warn(file, line, message) },
+			fail:   func(line int, message string) { s.fail(file, line, message) },
 			lineOf: func(line int) int { return lineOf(doc.first - 1 + line) },
 			env:    s.env,
 			demote: r.demote,
@@ -165,7 +166,7 @@ func (s *scanner) manifest(file, content string, r rendered) {
 			w.env = r.env
 		}
 		if w.quiet = r.quiet; r.quiet {
-			w.warn = func(int, string) {}
+			w.warn, w.fail = func(int, string) {}, nil
 		}
 		node, err := parseYAML(doc.text)
 		if err != nil && !template && strings.Contains(doc.text, "{{") {

@@ -25,10 +25,11 @@ const (
 type walker struct {
 	emit   func(finding)
 	warn   func(line int, message string)
-	lineOf func(line int) int // from a line of the document to one of the file
-	env    map[string]string  // for templates inside ConfigMaps
-	demote string             // why everything is suspected only; empty: it is not
-	texts  int                // how deep in scalars this document lies
+	fail   func(line int, message string) // of what may hide images; nil: it does not matter
+	lineOf func(line int) int             // from a line of the document to one of the file
+	env    map[string]string              // for templates inside ConfigMaps
+	demote string                         // why everything is suspected only; empty: it is not
+	texts  int                            // how deep in scalars this document lies
 	// appVersion is the tag of the chart's own images where it is left out;
 	// empty: none. chartName tells which are its own.
 	appVersion, chartName string
@@ -44,8 +45,8 @@ type walker struct {
 func (w *walker) run(root *yaml.Node, m mode) {
 	w.seen, w.budget = map[*yaml.Node]bool{}, maxNodes
 	w.node(root, "", m, 0)
-	if w.budget <= 0 {
-		w.warn(w.line(root), "document too large: the rest of it is not searched for images")
+	if w.budget <= 0 && w.fail != nil {
+		w.fail(w.line(root), "document too large: the rest of it is not searched for images")
 	}
 }
 
