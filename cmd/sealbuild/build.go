@@ -98,19 +98,22 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 	if err := build.EnterUserNamespace(); err != nil {
 		return err
 	}
-	s, err := a.openStore()
+	kept, err := a.openStore()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = s.Close() }()
+	defer func() { _ = kept.Close() }()
+	s := kept
 	if o.output != "none" {
-		s.Defer()
+		kept.Defer()
 	}
 	if o.noCache && o.output != "none" {
-		if s, err = s.Temporary(filepath.Dir(o.output)); err != nil {
+		temporary, err := kept.Temporary(filepath.Dir(o.output))
+		if err != nil {
 			return err
 		}
-		defer func() { _ = s.Close() }()
+		defer func() { _ = temporary.Close() }()
+		s = temporary
 	}
 	b, err := a.builder(s)
 	if err != nil {
