@@ -37,6 +37,27 @@ func createFiles(name string, partSize int64) (files, error) {
 	return oneFile{f}, err
 }
 
+// CheckOutput refuses a place where no bundle can be written: it takes the
+// place of a file, never of a device or a directory.
+func CheckOutput(output string) error {
+	dir := filepath.Dir(output)
+	if info, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("write bundle %s: %w", output, err)
+	} else if !info.IsDir() {
+		return fmt.Errorf("write bundle %s: %s is not a directory", output, dir)
+	}
+	info, err := os.Stat(output)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("write bundle %s: %w", output, err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("write bundle %s: it exists and is not a regular file", output)
+	}
+	return nil
+}
+
 // writeFiles writes the bundle under another name, checks it, and renames it.
 func (b *Builder) writeFiles(ctx context.Context, r BundleRequest, p prepared) (w Written, err error) {
 	dir, base := filepath.Split(r.Output)

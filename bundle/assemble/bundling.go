@@ -43,6 +43,9 @@ type Written struct {
 // opened and checked, and then given their names; until then an older file of
 // that name stays as it was.
 func (b *Builder) Bundle(ctx context.Context, r BundleRequest) (Written, error) {
+	if err := CheckOutput(r.Output); err != nil {
+		return Written{}, err
+	}
 	p, err := b.prepareBundle(r)
 	if err != nil {
 		return Written{}, err

@@ -93,6 +93,11 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 	if err != nil {
 		return err
 	}
+	if o.output != "none" {
+		if err := assemble.CheckOutput(o.output); err != nil {
+			return err
+		}
+	}
 	// Files of other owners than this user's can only be made in a user
 	// namespace; root needs none.
 	if err := build.EnterUserNamespace(); err != nil {
