@@ -41,6 +41,22 @@ func (b *Builder) needed(ctx context.Context, name string, root v1.Descriptor, p
 		if err != nil {
 			return gathered{}, err
 		}
+		for _, p := range one.images {
+			same := func(o store.Pinned) bool { return o.Ref == p.Ref && o.Digest == p.Digest }
+			i := slices.IndexFunc(all.images, same)
+			if i < 0 {
+				continue
+			}
+			old := &all.images[i]
+			old.Platforms = slices.Concat(old.Platforms, p.Platforms)
+			slices.Sort(old.Platforms)
+			old.Platforms = slices.Compact(old.Platforms)
+			blobs, err := b.Store.Walk(v1.Descriptor{Digest: old.Digest, MediaType: old.MediaType}, indexPlatforms(*old)...)
+			if err != nil {
+				return gathered{}, fmt.Errorf("image %s: %w", old.Ref, err)
+			}
+			old.Size = store.Size(blobs)
+		}
 		all.images = inherit(all.images, []base{{images: one.images}})
 		all.unresolved = append(all.unresolved, one.unresolved...)
 	}
