@@ -111,28 +111,45 @@ func (w *walker) loose(n *yaml.Node, what string, named bool) {
 	}
 }
 
-// looseRefs gives the references in one word.
+// looseRefs gives the references in one word, or in a list of them with commas.
+// A list may have blanks too where the name beside it says image and each of its
+// words gives a reference: anything else with blanks is prose or a command.
 func looseRefs(value string, named bool) []string {
-	if value == "" || strings.ContainsAny(value, " \t\n") || len(value) > 64<<10 {
+	if value == "" || len(value) > 64<<10 {
 		return nil
 	}
+	blanks := strings.ContainsAny(value, " \t\n")
+	if blanks && !named {
+		return nil
+	}
+	words := strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' })
 	var out []string
-	for word := range strings.SplitSeq(value, ",") {
-		for {
-			s, ok := shapeOf(word)
-			if ok && s.pinned() && (s.domain || s.digest || named) {
-				out = append(out, trimRef(word))
-				break
-			}
-			key, rest, more := strings.Cut(word, "=")
-			if !more {
-				break
-			}
-			named = named || strings.Contains(strings.ToLower(key), "image")
-			word = rest
+	for _, word := range words {
+		ref, ok := looseRef(word, &named)
+		if ok {
+			out = append(out, ref)
+		} else if blanks {
+			return nil
 		}
 	}
 	return out
+}
+
+// looseRef gives the reference in a word: the word itself, or what it is set to.
+// A key that says image speaks for the words behind it, too.
+func looseRef(word string, named *bool) (ref string, ok bool) {
+	for {
+		s, ok := shapeOf(word)
+		if ok && s.pinned() && (s.domain || s.digest || *named) {
+			return trimRef(word), true
+		}
+		key, rest, more := strings.Cut(word, "=")
+		if !more {
+			return "", false
+		}
+		*named = *named || strings.Contains(strings.ToLower(key), "image")
+		word = rest
+	}
 }
 
 // sureRef: the text is one pinned reference with more than a bare name.
