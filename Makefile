@@ -52,6 +52,7 @@ test: deps
 .PHONY: unit
 unit:
 	$(GO) test -tags "$(TAGS)" $(TESTFLAGS) $(UNIT)
+	$(GO) test -run 'Survives|Follows' ./installer/steps
 
 ## lint: go vet, staticcheck, gofumpt, shellcheck, govulncheck
 .PHONY: lint
