@@ -52,7 +52,6 @@ test: deps
 .PHONY: unit
 unit:
 	$(GO) test -tags "$(TAGS)" $(TESTFLAGS) $(UNIT)
-	$(GO) test -run 'Survives|Follows' ./installer/steps
 
 ## lint: go vet, staticcheck, gofumpt, shellcheck, govulncheck
 .PHONY: lint

@@ -12,7 +12,7 @@ import (
 // Unpack applies a layer to a directory on the host by the rules of OCI images: whiteouts, opaque
 // directories, links; nothing ever lands outside it. The stream is not read when the directory has the layer
 // already. The digest of the decoded archive decides; a stream that breaks off, or has another, is an error, and
-// the next call does the layer again.
+// the next call does the layer again. When Unpack returns, the stream is no longer read.
 func (a *Agent) Unpack(ctx context.Context, r UnpackRequest, stream io.Reader) error {
 	s, err := a.open(ctx, verbUnpack, r, nil)
 	if err != nil {
@@ -22,10 +22,13 @@ func (a *Agent) Unpack(ctx context.Context, r UnpackRequest, stream io.Reader) e
 	if err != nil {
 		return s.close(err)
 	}
-	failed := make(chan error, 1)
-	if want {
+	failed, sent := make(chan error, 1), make(chan struct{})
+	if !want {
+		close(sent)
+	} else {
 		// Aside, as the stub may answer before it has read everything: the disk is full, say.
 		go func() {
+			defer close(sent)
 			err := sendChunks(s.in, stream)
 			if err != nil && !errors.Is(err, errEnded) && !errors.Is(err, io.ErrClosedPipe) {
 				err = fmt.Errorf("send layer: %w", err)
@@ -40,7 +43,10 @@ func (a *Agent) Unpack(ctx context.Context, r UnpackRequest, stream io.Reader) e
 		err = sending
 	default:
 	}
-	return s.close(err)
+	err = s.close(err)
+	// The pipe is closed now, so nothing holds the sender up; the caller may close the stream behind us.
+	<-sent
+	return err
 }
 
 const chunkSize = 256 << 10

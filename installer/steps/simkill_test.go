@@ -103,9 +103,6 @@ func unrecorded(kind stepstest.FaultKind, e stepstest.Event) bool {
 // all tries faults, as many at once as there are processors.
 func (k *killTest) all(t *testing.T, list []*stepstest.Fault) {
 	t.Helper()
-	if raceEnabled && !everyFault() {
-		t.Skip("tried by make unit without the race detector, which reported a race here once in eight runs; it is not found yet")
-	}
 	dir := memoryDir(t)
 	result := faults{struck: map[stepstest.FaultKind]int{}}
 	var next atomic.Int64

@@ -1,6 +1,0 @@
-//go:build race
-
-package steps
-
-// raceEnabled tells that the race detector watches this test.
-const raceEnabled = true
