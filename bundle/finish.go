@@ -72,12 +72,15 @@ func (w *Writer) Close() (Summary, error) {
 	if w.err != nil {
 		return Summary{}, w.err
 	}
+	if err := w.settle(0); err != nil {
+		return Summary{}, err
+	}
 	s, err := w.finish()
 	if err != nil {
 		return Summary{}, w.poison(fmt.Errorf("finish bundle: %w", err))
 	}
 	w.err = errClosed
-	w.packer, w.stored = nil, storedBuffers{} // tens of MiB that nobody needs any more
+	w.packer, w.chunks = nil, nil // tens of MiB that nobody needs any more
 	return s, nil
 }
 

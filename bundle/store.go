@@ -10,39 +10,97 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// storedBuffers are chunks in flight: some are hashed while the next is read
-// and written. They live as long as the Writer: a block costs no allocation.
-type storedBuffers [4][]byte
+// storedChunks is how many chunks are in flight: some are hashed while the next
+// are read and written. They live as long as the Writer: a block costs no
+// allocation.
+const storedChunks = 24
+
+// hashesAtOnce bounds the blobs that are hashed at once. Copying is faster than
+// hashing, so while one is still hashed the next is copied already.
+const hashesAtOnce = 2
+
+// hashing is a stored blob that lies in the file and may not be hashed yet.
+type hashing struct {
+	digest digest.Digest
+	size   int64
+	entry  int // in the index
+	work   chan []byte
+	done   chan struct{} // closed when the fields below are set
+	sum    digest.Digest
+	states []hashSum
+	err    error
+}
+
+// BlobError says which blob a bundle could not take. It may come from a call
+// behind the one that added the blob: see [Writer.AddBlob].
+type BlobError struct {
+	Digest digest.Digest
+	Err    error
+}
+
+func (e *BlobError) Error() string { return fmt.Sprintf("add blob %s: %v", e.Digest, e.Err) }
+func (e *BlobError) Unwrap() error { return e.Err }
 
 // store writes one frame of raw blocks. It hashes every byte once: the states
-// that the hash passes through are what later lets its parts be checked.
+// that the hash passes through are what later lets its parts be checked. What
+// is larger than a chunk is hashed when settle says so.
 func (w *Writer) store(ctx context.Context, e *entry, r io.Reader) (digest.Digest, error) {
 	if err := w.beginStored(e.Size); err != nil {
 		return "", err
 	}
-	h := sha256.New()
 	if e.Size <= chunkBlocks*blockSize {
-		chunk, err := fillChunk(w.stored[0], r, e.Size, e.Size)
+		chunk := <-w.chunks
+		defer func() { w.chunks <- chunk }()
+		filled, err := fillChunk(chunk, r, e.Size, e.Size)
 		if err != nil {
 			return "", readError(e.Size, err)
 		}
-		hashBlocks(h, chunk)
-		if err := w.write(chunk); err != nil {
+		h := sha256.New()
+		hashBlocks(h, filled)
+		if err := w.write(filled); err != nil {
 			return "", err
 		}
 		return sumDigest(h.Sum(nil)), nil
 	}
-	if err := w.storeChunks(ctx, e, r, h); err != nil {
+	job := &hashing{
+		digest: e.Digest, size: e.Size, entry: len(w.index.Entries),
+		work: make(chan []byte, storedChunks), done: make(chan struct{}),
+	}
+	go job.run(w.chunks)
+	err := w.copyChunks(ctx, e.Size, r, job.work)
+	close(job.work)
+	if err != nil {
+		<-job.done
 		return "", err
 	}
-	return sumDigest(h.Sum(nil)), nil
+	w.hashing = append(w.hashing, job)
+	return e.Digest, nil
+}
+
+// settle waits until at most so many blobs are still hashed, and puts what the
+// others hashed to into the index.
+func (w *Writer) settle(most int) error {
+	for len(w.hashing) > most {
+		job := w.hashing[0]
+		w.hashing = w.hashing[1:]
+		<-job.done
+		if job.err == nil && job.sum != job.digest {
+			job.err = fmt.Errorf("its %d bytes hash to %s", job.size, job.sum)
+		}
+		if job.err != nil {
+			return w.poison(&BlobError{job.digest, job.err})
+		}
+		w.index.Entries[job.entry].States = job.states
+	}
+	return nil
 }
 
 // beginStored writes the header of a frame of raw blocks.
 func (w *Writer) beginStored(size int64) error {
-	for i := range w.stored {
-		if w.stored[i] == nil {
-			w.stored[i] = make([]byte, chunkSize)
+	if w.chunks == nil {
+		w.chunks = make(chan []byte, storedChunks)
+		for range storedChunks {
+			w.chunks <- make([]byte, chunkSize)
 		}
 	}
 	var header [rawHeaderSize]byte
@@ -50,35 +108,21 @@ func (w *Writer) beginStored(size int64) error {
 	return w.write(header[:])
 }
 
-func (w *Writer) storeChunks(ctx context.Context, e *entry, r io.Reader, h hash.Hash) error {
-	free := make(chan []byte, len(w.stored))
-	for _, b := range w.stored {
-		free <- b
-	}
-	work := make(chan []byte, len(w.stored))
-	hashed := make(chan error, 1)
-	go func() { hashed <- hashChunks(e, h, work, free) }()
-	err := w.copyChunks(ctx, e.Size, r, work, free)
-	close(work)
-	if herr := <-hashed; err == nil {
-		err = herr
-	}
-	return err
-}
-
 // copyChunks reads chunks, gives them to the hash, and writes them meanwhile.
-func (w *Writer) copyChunks(ctx context.Context, size int64, r io.Reader, work chan<- []byte, free <-chan []byte) error {
+func (w *Writer) copyChunks(ctx context.Context, size int64, r io.Reader, work chan<- []byte) error {
 	for left := size; left > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		n := min(left, chunkBlocks*blockSize)
-		chunk, err := fillChunk(<-free, r, n, left)
+		free := <-w.chunks
+		chunk, err := fillChunk(free, r, n, left)
 		if err != nil {
+			w.chunks <- free
 			return readError(size, err)
 		}
 		left -= n
-		work <- chunk
+		work <- chunk // its buffer is filled anew by this goroutine only, so behind the next line
 		if err := w.write(chunk); err != nil {
 			return err
 		}
@@ -86,21 +130,22 @@ func (w *Writer) copyChunks(ctx context.Context, size int64, r io.Reader, work c
 	return nil
 }
 
-// hashChunks hashes the content of chunks and records the states between units.
-func hashChunks(e *entry, h hash.Hash, work <-chan []byte, free chan<- []byte) error {
-	var failed error
+// run hashes the content of chunks and records the states between units.
+func (j *hashing) run(free chan<- []byte) {
+	defer close(j.done)
+	h := sha256.New()
 	var pos int64
-	for chunk := range work {
+	for chunk := range j.work {
 		hashBlocks(h, chunk)
 		pos += chunkBlocks * blockSize
 		free <- chunk[:chunkSize] // room for all of them: never blocks
-		if pos%unitSize == 0 && pos < e.Size && failed == nil {
+		if pos%unitSize == 0 && pos < j.size && j.err == nil {
 			var s hashSum
-			s, failed = stateOf(h)
-			e.States = append(e.States, s)
+			s, j.err = stateOf(h)
+			j.states = append(j.states, s)
 		}
 	}
-	return failed
+	j.sum = sumDigest(h.Sum(nil))
 }
 
 // fillChunk reads n bytes from r into the blocks of buf, their headers before

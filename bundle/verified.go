@@ -75,7 +75,7 @@ func (w *Writer) AddVerified(ctx context.Context, d digest.Digest, size int64, s
 		return d, w.copyStored(ctx, size, r)
 	}
 	if err := w.addContent(blobPath(d), d, size, r, copied); err != nil {
-		return w.poison(fmt.Errorf("add blob %s: %w", d, err))
+		return w.poison(&BlobError{d, err})
 	}
 	w.have[d] = size
 	return nil
@@ -88,21 +88,20 @@ func (w *Writer) copyStored(ctx context.Context, size int64, r io.Reader) error 
 		return err
 	}
 	if size <= chunkBlocks*blockSize {
-		chunk, err := fillChunk(w.stored[0], r, size, size)
+		chunk := <-w.chunks
+		defer func() { w.chunks <- chunk }()
+		filled, err := fillChunk(chunk, r, size, size)
 		if err != nil {
 			return readError(size, err)
 		}
-		return w.write(chunk)
+		return w.write(filled)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	free, filled := make(chan []byte, len(w.stored)), make(chan []byte)
-	for _, b := range w.stored {
-		free <- b
-	}
+	filled := make(chan []byte)
 	var failed error // of reading; to be looked at when filled is closed
 	go func() {
 		defer close(filled)
-		failed = fillChunks(ctx, size, r, free, filled)
+		failed = fillChunks(ctx, size, r, w.chunks, filled)
 	}()
 	var err error
 	for chunk := range filled {
@@ -112,7 +111,7 @@ func (w *Writer) copyStored(ctx context.Context, size int64, r io.Reader) error 
 		if err != nil {
 			cancel()
 		}
-		free <- chunk[:chunkSize] // room for all of them: never blocks
+		w.chunks <- chunk[:chunkSize] // room for all of them: never blocks
 	}
 	cancel()
 	if err != nil {
@@ -121,14 +120,16 @@ func (w *Writer) copyStored(ctx context.Context, size int64, r io.Reader) error 
 	return failed
 }
 
-func fillChunks(ctx context.Context, size int64, r io.Reader, free <-chan []byte, filled chan<- []byte) error {
+func fillChunks(ctx context.Context, size int64, r io.Reader, chunks chan []byte, filled chan<- []byte) error {
 	for left := size; left > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		n := min(left, chunkBlocks*blockSize)
-		chunk, err := fillChunk(<-free, r, n, left)
+		free := <-chunks
+		chunk, err := fillChunk(free, r, n, left)
 		if err != nil {
+			chunks <- free
 			return readError(size, err)
 		}
 		left -= n

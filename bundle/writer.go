@@ -33,10 +33,11 @@ type Writer struct {
 	documents map[string]bool
 	expected  map[digest.Digest]bool
 
-	prev   int64 // size of the entry before
-	stored storedBuffers
-	packer *packer
-	err    error
+	prev    int64       // size of the entry before
+	chunks  chan []byte // buffers that are free
+	hashing []*hashing  // in the order they were added
+	packer  *packer
+	err     error
 }
 
 var errClosed = errors.New("the bundle writer is closed")
@@ -146,13 +147,15 @@ func (w *Writer) Has(d digest.Digest) bool {
 // AddBlob copies exactly size bytes from r and fails unless r ends there and
 // they hash to d. Adding a digest again does nothing, and r is not read. With
 // compress the blob is compressed, else it is stored as it is, which costs a
-// copy and a hash: right for layers that are compressed already.
+// copy and a hash: right for layers that are compressed already. A large one of
+// those is still hashed when AddBlob returns; that it was not what d says is then
+// the error of the call after the next, or of Close: a *BlobError either way.
 func (w *Writer) AddBlob(ctx context.Context, d digest.Digest, size int64, compress bool, r io.Reader) error {
 	if there, err := w.admit(d, size); there || err != nil {
 		return err
 	}
 	if err := w.addEntry(ctx, blobPath(d), d, size, compress, r); err != nil {
-		return w.poison(fmt.Errorf("add blob %s: %w", d, err))
+		return w.poison(&BlobError{d, err})
 	}
 	w.have[d] = size
 	return nil
@@ -162,6 +165,9 @@ func (w *Writer) AddBlob(ctx context.Context, d digest.Digest, size int64, compr
 func (w *Writer) admit(d digest.Digest, size int64) (there bool, err error) {
 	if w.err != nil {
 		return false, w.err
+	}
+	if err := w.settle(hashesAtOnce - 1); err != nil {
+		return false, err
 	}
 	if err := checkDigest(d); err != nil {
 		return false, fmt.Errorf("add blob: %w", err)

@@ -89,6 +89,17 @@ func TestWrongContentPoisonsTheWriter(t *testing.T) {
 				c.r = iotest.ErrReader(failing)
 			}
 			err = w.AddBlob(context.Background(), digest.FromBytes(c.data), c.size, compress, c.r)
+			if err == nil && name == "other bytes, large" && !compress {
+				// It is hashed while the next are written, and told by a later call.
+				for i := 0; err == nil && i < hashesAtOnce; i++ {
+					next := noise(uint64(10+i), 1<<20)
+					err = w.AddBlob(context.Background(), digest.FromBytes(next), 1<<20, false, bytes.NewReader(next))
+				}
+				var blob *BlobError
+				if !errors.As(err, &blob) || blob.Digest != digest.FromBytes(c.data) {
+					t.Errorf("%s: a later AddBlob = %v, want an error about the first", name, err)
+				}
+			}
 			if err == nil || c.is != nil && !errors.Is(err, c.is) {
 				t.Errorf("%s: AddBlob(compress %v) = %v", name, compress, err)
 			}
@@ -99,6 +110,22 @@ func TestWrongContentPoisonsTheWriter(t *testing.T) {
 				t.Errorf("%s: Close = %v", name, got)
 			}
 		}
+	}
+}
+
+func TestCloseTellsOfALastBlobWithOtherBytes(t *testing.T) {
+	w, err := NewWriter(io.Discard, WriterOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := digest.FromString("what it should be")
+	if err := w.AddBlob(t.Context(), d, 5<<20, false, bytes.NewReader(noise(1, 5<<20))); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Close()
+	var blob *BlobError
+	if !errors.As(err, &blob) || blob.Digest != d {
+		t.Errorf("Close = %v, want an error about %s", err, d)
 	}
 }
 

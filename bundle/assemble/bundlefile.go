@@ -80,7 +80,7 @@ func (b *Builder) writeFiles(ctx context.Context, r BundleRequest, p prepared) (
 	}()
 	b.report().Phase("write "+r.Output, p.total)
 	if w.Summary, err = b.write(ctx, &flushing{files: out}, r, p); err != nil {
-		return Written{}, fmt.Errorf("write bundle %s: %w", r.Output, err)
+		return Written{}, fmt.Errorf("write bundle %s: %w", r.Output, b.healed(ctx, err))
 	}
 	for n, f := range out.Files() {
 		mode := os.FileMode(0o644)
@@ -194,10 +194,19 @@ func (b *Builder) addBlob(ctx context.Context, w *bundle.Writer, part store.Blob
 	} else {
 		err = w.AddBlob(ctx, part.Digest, size, !compressed(part), advancing{f, b.report()})
 	}
-	if err == nil {
-		return b.Store.Release(part.Digest)
+	if err != nil {
+		return err
 	}
-	if removed, _ := b.Store.Heal(part.Digest); removed && ctx.Err() == nil {
+	return b.Store.Release(part.Digest)
+}
+
+// healed adds what to do when a blob was not what the store said it was.
+func (b *Builder) healed(ctx context.Context, err error) error {
+	var blob *bundle.BlobError
+	if !errors.As(err, &blob) || ctx.Err() != nil {
+		return err
+	}
+	if removed, _ := b.Store.Heal(blob.Digest); removed {
 		return fmt.Errorf("%w (what the image store held under this digest was damaged, and is removed: build again)", err)
 	}
 	return err
