@@ -25,12 +25,12 @@ type base struct {
 
 // bases are the images of those names: of the store, else of a registry, from
 // which a base comes with everything that it will make a cluster pull.
-func (b *Builder) bases(ctx context.Context, names []string, platforms []v1.Platform) ([]base, error) {
+func (b *Builder) bases(ctx context.Context, names []string, r BuildRequest) ([]base, error) {
 	var all []base
 	for _, name := range names {
 		rec, err := b.Store.Load(name)
 		if err == nil {
-			if missing := lacks(rec.Platform, platforms); missing != "" {
+			if missing := lacks(rec.Platform, r.Platforms); missing != "" {
 				return nil, fmt.Errorf("base image %s of the store is for %s, not for %s: build or pull it for that platform, too", name, rec.Platform, missing)
 			}
 			all = append(all, base{name: name, root: rec.Manifest, images: rec.Images})
@@ -39,11 +39,11 @@ func (b *Builder) bases(ctx context.Context, names []string, platforms []v1.Plat
 		if !errors.Is(err, store.ErrUnknownImage) {
 			return nil, err
 		}
-		root, _, err := b.fetchFrom(ctx, name, platforms)
+		root, _, err := b.fetchFrom(ctx, name, r.Platforms)
 		if err != nil {
 			return nil, fmt.Errorf("base image %s: %w", name, err)
 		}
-		needed, err := b.needed(ctx, name, root, platforms)
+		needed, err := b.needed(ctx, name, root, r.Platforms, r.IgnoreScanErrors)
 		if err != nil {
 			return nil, fmt.Errorf("base image %s: %w", name, err)
 		}

@@ -3,6 +3,7 @@ package assemble
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/kubefile"
 )
 
 // ScanError is what may have hidden images from the scan: the build stops,
@@ -28,6 +30,33 @@ func (e *ScanError) Error() string {
 		b.WriteString("\n  " + one.Error())
 	}
 	return b.String()
+}
+
+// scanAll scans the context once for every way in which its Kubefile reads: ENV
+// and CMD may depend on the platform, and the images with them.
+func (b *Builder) scanAll(ctx context.Context, parts []building, ignoreErrors bool) (*scan.Result, error) {
+	var all *scan.Result
+	for i, part := range parts {
+		if slices.ContainsFunc(parts[:i], func(o building) bool { return readsAlike(o.src.file, part.src.file) }) {
+			continue
+		}
+		one, err := b.scan(ctx, part.src, ignoreErrors)
+		if err != nil {
+			return nil, err
+		}
+		if all == nil {
+			all = one
+		} else {
+			all.Merge(one)
+		}
+	}
+	return all, nil
+}
+
+// readsAlike tells whether two readings of a Kubefile give a scan the same to go by.
+func readsAlike(x, y *kubefile.File) bool {
+	return maps.Equal(x.Env(), y.Env()) && maps.Equal(x.Labels(), y.Labels()) &&
+		slices.Equal(x.Cmd(), y.Cmd()) && slices.Equal(x.Entrypoint(), y.Entrypoint())
 }
 
 // scan looks for images in a context, and reports what is worth a look.

@@ -49,7 +49,7 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	if err != nil {
 		return store.Record{}, err
 	}
-	found, err := b.scan(ctx, parts[0].src, r.IgnoreScanErrors)
+	found, err := b.scanAll(ctx, parts, r.IgnoreScanErrors)
 	if err != nil {
 		return store.Record{}, err
 	}
@@ -108,7 +108,7 @@ func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []ba
 	if len(names) == 0 {
 		return parts, nil, nil
 	}
-	bases, err := b.bases(ctx, names, r.Platforms)
+	bases, err := b.bases(ctx, names, r)
 	if err != nil {
 		return nil, nil, err
 	}

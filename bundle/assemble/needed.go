@@ -21,49 +21,37 @@ import (
 )
 
 // neededRevision is raised when the same layers give another answer.
-const neededRevision = 1
+const neededRevision = 2
 
 // inside is what the layers of an image hold that makes a cluster pull images.
 type inside struct {
 	Revision int
-	Found    *scan.Result             // charts, manifests and lists
+	Found    *scan.Result             // charts, manifests and lists, and what hinders looking into them
 	Tags     map[string]digest.Digest // of registry/: repository:tag, repository@digest
 }
 
 // needed gathers the container images that an image of the store will make a
 // cluster pull. Those that its registry/ directory holds, as images made by
 // sealos do, are read out of its layers; the others are pulled. The image
-// itself stays as it is.
-func (b *Builder) needed(ctx context.Context, name string, root v1.Descriptor, platforms []v1.Platform) (gathered, error) {
+// itself stays as it is. What may hide images from the scan is fatal, as it is
+// for a context, unless ignoreErrors says otherwise or the image has a registry/
+// directory: its maker gathered its images then.
+func (b *Builder) needed(ctx context.Context, name string, root v1.Descriptor, platforms []v1.Platform, ignoreErrors bool) (gathered, error) {
 	var all gathered
 	for _, p := range platforms {
-		one, err := b.neededBy(ctx, name, root, p)
+		one, err := b.neededBy(ctx, name, root, p, ignoreErrors)
 		if err != nil {
 			return gathered{}, err
 		}
-		for _, p := range one.images {
-			same := func(o store.Pinned) bool { return o.Ref == p.Ref && o.Digest == p.Digest }
-			i := slices.IndexFunc(all.images, same)
-			if i < 0 {
-				continue
-			}
-			old := &all.images[i]
-			old.Platforms = slices.Concat(old.Platforms, p.Platforms)
-			slices.Sort(old.Platforms)
-			old.Platforms = slices.Compact(old.Platforms)
-			blobs, err := b.Store.Walk(v1.Descriptor{Digest: old.Digest, MediaType: old.MediaType}, indexPlatforms(*old)...)
-			if err != nil {
-				return gathered{}, fmt.Errorf("image %s: %w", old.Ref, err)
-			}
-			old.Size = store.Size(blobs)
+		if all.images, err = b.merge(all.images, one.images); err != nil {
+			return gathered{}, fmt.Errorf("images of %s for %s: %w", name, store.Platform(p), err)
 		}
-		all.images = inherit(all.images, []base{{images: one.images}})
 		all.unresolved = append(all.unresolved, one.unresolved...)
 	}
 	return all, nil
 }
 
-func (b *Builder) neededBy(ctx context.Context, name string, root v1.Descriptor, platform v1.Platform) (gathered, error) {
+func (b *Builder) neededBy(ctx context.Context, name string, root v1.Descriptor, platform v1.Platform, ignoreErrors bool) (gathered, error) {
 	dir, err := b.Store.TempDir("inside")
 	if err != nil {
 		return gathered{}, err
@@ -72,6 +60,12 @@ func (b *Builder) neededBy(ctx context.Context, name string, root v1.Descriptor,
 	in, err := b.inside(ctx, name, root, platform, dir)
 	if err != nil {
 		return gathered{}, err
+	}
+	if errs := in.Found.Errors; len(errs) > 0 && len(in.Tags) == 0 && !ignoreErrors {
+		return gathered{}, &ScanError{Dir: name, Errors: errs}
+	}
+	for _, e := range in.Found.Errors {
+		b.report().Note("ignored in " + name + ": " + e.Error())
 	}
 	pinned, rest, err := b.own(in)
 	if err != nil {
@@ -109,16 +103,13 @@ func (b *Builder) inside(ctx context.Context, name string, root v1.Descriptor, p
 	if err != nil {
 		return inside{}, fmt.Errorf("look for images in %s: %w", name, err)
 	}
-	for _, e := range found.Errors {
-		b.report().Note("ignored in " + name + ": " + e.Error())
-	}
 	for i := range found.Images {
 		found.Images[i].File = name + ":" + found.Images[i].File
 		for j := range found.Images[i].Also {
 			found.Images[i].Also[j].File = name + ":" + found.Images[i].Also[j].File
 		}
 	}
-	in := inside{Revision: neededRevision, Found: &scan.Result{Images: found.Images, Archives: found.Archives}, Tags: tags}
+	in := inside{Revision: neededRevision, Found: &scan.Result{Images: found.Images, Archives: found.Archives, Errors: found.Errors}, Tags: tags}
 	if len(found.Archives) == 0 { // archives are read out of the extracted files
 		b.remember(cache, in)
 	}

@@ -25,6 +25,12 @@ import (
 // registry directory whose repositories have no domain.
 func sealosImage(t *testing.T, u *upstreamtest.Upstream, repo string, files map[string]string, inside map[string]string) v1.Descriptor {
 	t.Helper()
+	return u.PushImage(t, repo, "v1", here(), sealosLayer(t, v1.Platform{OS: "linux", Architecture: runtime.GOARCH}, files, inside))
+}
+
+// sealosLayer is the layer of such an image; what its registry directory holds is for one platform.
+func sealosLayer(t *testing.T, platform v1.Platform, files map[string]string, inside map[string]string) []byte {
+	t.Helper()
 	tree := map[string][]byte{}
 	for name, text := range files {
 		tree[name] = []byte(text)
@@ -36,7 +42,7 @@ func sealosImage(t *testing.T, u *upstreamtest.Upstream, repo string, files map[
 	}
 	for name, layer := range inside {
 		m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
-		m.Config = blob([]byte(`{"os":"linux","architecture":"` + runtime.GOARCH + `","rootfs":{"type":"layers"}}`))
+		m.Config = blob([]byte(`{"os":"linux","architecture":"` + platform.Architecture + `","rootfs":{"type":"layers"}}`))
 		m.Config.MediaType = v1.MediaTypeImageConfig
 		l := blob([]byte(layer))
 		l.MediaType = v1.MediaTypeImageLayerGzip
@@ -51,7 +57,7 @@ func sealosImage(t *testing.T, u *upstreamtest.Upstream, repo string, files map[
 		tree[dir+"tags/"+tag+"/current/link"] = []byte(d.Digest)
 		tree[dir+"revisions/sha256/"+d.Digest.Encoded()+"/link"] = []byte(d.Digest)
 	}
-	return u.PushImage(t, repo, "v1", here(), layerOf(t, tree))
+	return layerOf(t, tree)
 }
 
 func layerOf(t testing.TB, files map[string][]byte) []byte {

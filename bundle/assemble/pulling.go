@@ -19,6 +19,8 @@ import (
 type PullRequest struct {
 	Ref       string        // as NAME:TAG, of registries.conf's registries when it is short
 	Platforms []v1.Platform // empty: this machine's
+
+	IgnoreScanErrors bool // report what may hide images and go on
 }
 
 // Pull takes a cluster image out of a registry into the store, unchanged, with
@@ -58,7 +60,7 @@ func (b *Builder) Pull(ctx context.Context, r PullRequest) (store.Record, error)
 		return store.Record{}, err
 	}
 	if attached == nil {
-		needed, err := b.needed(ctx, name, root, r.Platforms)
+		needed, err := b.needed(ctx, name, root, r.Platforms, r.IgnoreScanErrors)
 		if err != nil {
 			return store.Record{}, err
 		}

@@ -12,6 +12,7 @@ import (
 
 func (a *app) pullCommand() *cobra.Command {
 	var platform string
+	var ignoreScanErrors bool
 	c := &cobra.Command{
 		Use:   "pull IMAGE...",
 		Short: "Take cluster images out of registries into the store, with every image they need",
@@ -36,7 +37,7 @@ What is in the store already is not downloaded again.`,
 			}
 			return a.withBuilder(func(b *assemble.Builder) error {
 				for _, name := range names {
-					rec, err := b.Pull(c.Context(), assemble.PullRequest{Ref: name, Platforms: platforms})
+					rec, err := b.Pull(c.Context(), assemble.PullRequest{Ref: name, Platforms: platforms, IgnoreScanErrors: ignoreScanErrors})
 					if err != nil {
 						return fmt.Errorf("pull %s: %w", name, err)
 					}
@@ -48,6 +49,7 @@ What is in the store already is not downloaded again.`,
 		},
 	}
 	c.Flags().StringVar(&platform, "platform", "", "OS/ARCH, or a comma list (default linux and this machine's)")
+	c.Flags().BoolVar(&ignoreScanErrors, "ignore-scan-errors", false, "go on when a chart or manifest of an image without a registry directory cannot be searched")
 	a.registryFlags(c)
 	return c
 }
