@@ -93,18 +93,21 @@ all_parts() {
     part kubernetes kubernetes
     part images mkimage
     part helm helm
+    part crictl crictl
+    part sealos sealos
 }
 
 # assemble links the parts into the tree that callers see.
 assemble() {
     local out=$1 name
-    mkdir "$out/bin" "$out/cri" "$out/cni" "$out/helm"
+    mkdir "$out/bin" "$out/cri" "$out/cni" "$out/helm" "$out/sealos"
     for name in kubeadm kubelet kubectl; do
         ln "$kubernetes/$name" "$out/bin/$name"
     done
     ln "$containerd"/* "$debian/root/usr/sbin/runc" "$out/cri/"
     ln "$cni/plugins"/* "$out/cni/"
     ln "$helm/helm" "$out/helm/helm"
+    ln "$crictl/crictl" "$sealos"/* "$out/sealos/"
     cp -al "$images" "$out/images"
     cp "$debian/packages.txt" "$out/packages.txt"
     printf '%s' "$versions" >"$out/versions.env"

@@ -72,6 +72,18 @@ make_helm() {
     go_build helm "$1/helm" helm.sh/helm/v4/cmd/helm "-X helm.sh/helm/v4/internal/version.version=$HELM_VERSION"
 }
 
+make_crictl() {
+    local module=sigs.k8s.io/cri-tools
+    go_build crictl "$1/crictl" "$module/cmd/crictl" \
+        "-X $module/pkg/version.Version=$(go -C "$here/crictl" list -m -f '{{.Version}}' "$module")"
+}
+
+# What images made for sealos bring along, and ours do without.
+make_sealos() {
+    go_build sealos "$1/registry" ./registry
+    go_build sealos "$1/image-cri-shim" ./image-cri-shim
+}
+
 # Our own programs, for two architectures: bundles for more than one platform
 # are made from them.
 make_programs() {
