@@ -8,16 +8,19 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/sealbuild/sealbuild/test/testbed"
 )
 
 // Built is what the connected side made.
 type Built struct {
-	Bundle string // the one file
-	Root   string // the repository
-	Conf   string // registries.conf that leads to the loopback upstream registry
-	Store  string // sealbuild's image store
+	Bundle   string // the one file
+	Root     string // the repository
+	Conf     string // registries.conf that leads to the loopback upstream registry
+	Store    string // sealbuild's image store
+	Cache    string // where everything that outlives a run lies
+	Upstream string // the pieces of Kubernetes
 }
 
 // env is the environment of sealbuild: images come from the upstream registry
@@ -33,41 +36,44 @@ func (b Built) sealbuild() string { return filepath.Join(b.Root, "bin", "sealbui
 // cached outside the tree, so that a second build is quick. stop ends the
 // upstream registry.
 func Build(ctx context.Context, s *story) (b Built, stop func() error, err error) {
+	return build(ctx, s, (*Built).images)
+}
+
+// build makes tools and pieces, and has images make the cluster images and the bundle of them.
+func build(ctx context.Context, s *story, images func(*Built, context.Context, *story) error) (b Built, stop func() error, err error) {
 	if b.Root, err = repository(); err != nil {
 		return b, nil, err
 	}
-	cache, err := testbed.CacheDir()
-	if err != nil {
+	if b.Cache, err = testbed.CacheDir(); err != nil {
 		return b, nil, err
 	}
 	s.heading("building sealbuild and sealinstall")
 	if err := command(ctx, s.out, b.Root, nil, "make", "--no-print-directory", "build"); err != nil {
 		return b, nil, err
 	}
-	s.heading("making the upstream pieces of Kubernetes (minutes the first time, cached in %s)", cache)
-	upstream, err := lastLine(ctx, s.out, b.Root, "test/upstream/make.sh")
-	if err != nil {
+	s.heading("making the upstream pieces of Kubernetes (minutes the first time, cached in %s)", b.Cache)
+	if b.Upstream, err = lastLine(ctx, s.out, b.Root, "test/upstream/make.sh"); err != nil {
 		return b, nil, err
 	}
-	b.Store = filepath.Join(cache, "store")
+	b.Store = filepath.Join(b.Cache, "store")
 	// It names this run's registry, so another run at the same time must not share it.
-	b.Conf = filepath.Join(cache, fmt.Sprintf("registries-%d.conf", os.Getpid()))
-	stop, err = startUpstream(ctx, s.out, b, cache)
+	b.Conf = filepath.Join(b.Cache, fmt.Sprintf("registries-%d.conf", os.Getpid()))
+	stop, err = startUpstream(ctx, s.out, b)
 	if err != nil {
 		return b, nil, err
 	}
-	if err := b.images(ctx, s, upstream, cache); err != nil {
+	if err := images(&b, ctx, s); err != nil {
 		return b, nil, fmt.Errorf("%w (stop the upstream registry: %v)", err, stop())
 	}
 	return b, stop, nil
 }
 
-func startUpstream(ctx context.Context, out io.Writer, b Built, cache string) (func() error, error) {
+func startUpstream(ctx context.Context, out io.Writer, b Built) (func() error, error) {
 	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	pidfile := filepath.Join(cache, fmt.Sprintf("upstream-%d.pid", os.Getpid()))
+	pidfile := filepath.Join(b.Cache, fmt.Sprintf("upstream-%d.pid", os.Getpid()))
 	script := filepath.Join(b.Root, "test/upstream/registry.sh")
 	if err := command(ctx, out, b.Root, nil, script, "start", addr, pidfile); err != nil {
 		return nil, err
@@ -93,11 +99,25 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
+// dir is the directory of a cluster image of the repository.
+func (b *Built) dir(name string) string { return filepath.Join(b.Root, "cluster-images", name) }
+
+// fetch takes an image's upstream files from the pieces.
+func (b *Built) fetch(ctx context.Context, s *story, name string) error {
+	return command(ctx, s.out, b.dir(name), nil, "./fetch.sh", "--from", b.Upstream)
+}
+
+// seal tells and runs sealbuild.
+func (b *Built) seal(ctx context.Context, s *story, args ...string) error {
+	told := strings.NewReplacer(b.Root+"/", "", b.Cache+"/", "").Replace(strings.Join(args, " "))
+	s.say("$ sealbuild %s", told)
+	return command(ctx, s.out, b.Root, b.env(), append([]string{b.sealbuild()}, args...)...)
+}
+
 // images builds the four cluster images of the repository, as its README says.
-func (b *Built) images(ctx context.Context, s *story, upstream, cache string) error {
-	dir := func(name string) string { return filepath.Join(b.Root, "cluster-images", name) }
+func (b *Built) images(ctx context.Context, s *story) error {
 	for _, name := range []string{"kubernetes", "helm"} {
-		if err := command(ctx, s.out, dir(name), nil, "./fetch.sh", "--from", upstream); err != nil {
+		if err := b.fetch(ctx, s, name); err != nil {
 			return err
 		}
 	}
@@ -105,14 +125,12 @@ func (b *Built) images(ctx context.Context, s *story, upstream, cache string) er
 	for _, i := range []struct{ name, tag string }{
 		{"kubernetes", "kubernetes:v1.36.3"}, {"flannel", "flannel:v0.28.4"}, {"helm", "helm:v3.18.4"},
 	} {
-		s.say("$ sealbuild -t %s -o none cluster-images/%s", i.tag, i.name)
-		if err := command(ctx, s.out, b.Root, b.env(), b.sealbuild(), "-t", i.tag, "-o", "none", dir(i.name)); err != nil {
+		if err := b.seal(ctx, s, "-t", i.tag, "-o", "none", b.dir(i.name)); err != nil {
 			return err
 		}
 	}
-	b.Bundle = filepath.Join(cache, "sealinstall")
+	b.Bundle = filepath.Join(b.Cache, "sealinstall")
 	s.heading("sealbuild: one file for the site")
-	s.say("$ sealbuild -t example:latest --with kubernetes:v1.36.3 --with flannel:v0.28.4 --with helm:v3.18.4 -o sealinstall cluster-images/example")
-	return command(ctx, s.out, b.Root, b.env(), b.sealbuild(), "-t", "example:latest",
-		"--with", "kubernetes:v1.36.3", "--with", "flannel:v0.28.4", "--with", "helm:v3.18.4", "-o", b.Bundle, dir("example"))
+	return b.seal(ctx, s, "-t", "example:latest",
+		"--with", "kubernetes:v1.36.3", "--with", "flannel:v0.28.4", "--with", "helm:v3.18.4", "-o", b.Bundle, b.dir("example"))
 }

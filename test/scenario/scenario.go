@@ -30,6 +30,7 @@ func All() []Scenario {
 		{"ha", "three masters and one node; the first master dies, another goes on", HA},
 		{"resume", "killed again and again, then left alone", Resume},
 		{"bare", "an installation beside the bare commands of kubeadm", Bare},
+		{"sealos-image", "a rootfs image made for sealos, unmodified", SealosImage},
 		{"badinput", "what an operator gets wrong, and what it says", BadInput},
 	}
 }

@@ -57,7 +57,8 @@ type Site struct {
 	*testbed.Bed
 	Masters, Nodes []*testbed.Host
 
-	built Built // where the bundle came from
+	built Built    // where the bundle came from
+	extra []string // flags of every run beside siteFlags
 }
 
 // master0 is where the operator sits.
@@ -66,7 +67,12 @@ func (s *Site) master0() *testbed.Host { return s.Masters[0] }
 // buildAndOpen builds the bundle and opens a site with it. The upstream ends
 // before the site begins: nothing there can lean on it.
 func buildAndOpen(ctx context.Context, st *story, masters, nodes int) (*Site, error) {
-	b, stop, err := Build(ctx, st)
+	return buildImagesAndOpen(ctx, st, (*Built).images, masters, nodes)
+}
+
+// buildImagesAndOpen is buildAndOpen with other cluster images.
+func buildImagesAndOpen(ctx context.Context, st *story, images func(*Built, context.Context, *story) error, masters, nodes int) (*Site, error) {
+	b, stop, err := build(ctx, st, images)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +167,7 @@ func (s *Site) install(ctx context.Context, st *story, extra ...string) (Summary
 	if len(s.Nodes) > 0 {
 		args = append(args, "--nodes", addresses(s.Nodes))
 	}
-	return s.sealinstall(ctx, st, append(append(args, siteFlags()...), extra...)...)
+	return s.sealinstall(ctx, st, slices.Concat(args, siteFlags(), s.extra, extra)...)
 }
 
 // kubectl runs kubectl on the first master.

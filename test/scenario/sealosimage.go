@@ -1,0 +1,148 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// SealosImage installs a rootfs image made for sealos, unmodified: its own
+// registry speaks plain HTTP, kubelet asks an image-cri-shim, and its scripts
+// are what such scripts are. The promises are those of Install; after reset the
+// hosts are what the image's clean scripts leave.
+func SealosImage(ctx context.Context, out io.Writer) (err error) {
+	st := newStory(out)
+	site, err := buildImagesAndOpen(ctx, st, (*Built).sealosImages, 1, 1)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, site.Close()) }()
+	// Its check script has to find out that the hosts lack apparmor_parser.
+	site.extra = []string{"-e", "disableApparmor=false"}
+	before, err := site.snapshots(ctx)
+	if err != nil {
+		return err
+	}
+	figures, err := site.firstRun(ctx, st)
+	if err != nil {
+		return err
+	}
+	if err := site.showCluster(ctx, st); err != nil {
+		return err
+	}
+	if err := site.imagesCameThroughTheShim(ctx, st); err != nil {
+		return err
+	}
+	if err := site.registryIsItsOwn(ctx, st); err != nil {
+		return err
+	}
+	if err := site.exampleAnswers(ctx, st); err != nil {
+		return err
+	}
+	if err := site.secondRun(ctx, st, &figures); err != nil {
+		return err
+	}
+	if err := site.nothingEscaped(ctx, st); err != nil {
+		return err
+	}
+	figures.print(st)
+	return site.resetLeavesNoCluster(ctx, st, before)
+}
+
+// sealosHub is how every image is called on a host whose kubelet asks the shim.
+const sealosHub = "sealos.hub:5000/"
+
+// imagesCameThroughTheShim looks at what the runtime of each host holds: an
+// image that had come another way would have another name.
+func (s *Site) imagesCameThroughTheShim(ctx context.Context, st *story) error {
+	st.heading("every image came through the image-cri-shim")
+	for _, h := range s.Hosts {
+		res, err := h.Exec(ctx, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet")
+		if err != nil {
+			return err
+		}
+		images := 0
+		for name := range strings.FieldsSeq(res.Stdout) {
+			switch {
+			case strings.HasPrefix(name, sealosHub):
+				images++
+			case !strings.HasPrefix(name, "sha256:"): // the identifier of an image that has a name as well
+				return fmt.Errorf("%s holds %s, which did not come through the shim", h.Name, name)
+			}
+		}
+		res, err = h.Exec(ctx, "journalctl", "--unit", "image-cri-shim", "--output", "cat", "--no-pager")
+		if err != nil {
+			return err
+		}
+		pull := regexp.MustCompile(`(?m)^PullImage: registry\.k8s\.io/kube-proxy:\S+ is ` + regexp.QuoteMeta(sealosHub) + `kube-proxy:\S+$`).FindString(res.Stdout)
+		if pull == "" {
+			return fmt.Errorf("the shim of %s tells of no pull of kube-proxy:\n%s", h.Name, res.Stdout)
+		}
+		st.say("%s: %d images, all of %s (%s)", h.Name, images, sealosHub, pull)
+	}
+	return nil
+}
+
+// registryIsItsOwn asks the registry program of the image over plain HTTP, with
+// the password that everybody knows; and looks whether the check script's own
+// finding reached the runtime.
+func (s *Site) registryIsItsOwn(ctx context.Context, st *story) error {
+	st.heading("the image's registry, over plain HTTP")
+	for _, h := range s.Hosts {
+		res, err := h.Exec(ctx, "curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--max-time", "10",
+			"--user", "admin:passw0rd", "http://"+sealosHub+"v2/")
+		if err != nil {
+			return fmt.Errorf("%s asks the registry: %w", h.Name, err)
+		}
+		if res.Stdout != "401" {
+			return fmt.Errorf("the password that everybody knows gets %s %s from the registry, not 401", h.Name, res.Stdout)
+		}
+		if _, err := h.Exec(ctx, "grep", "--quiet", "disable_apparmor = true", "/etc/containerd/config.toml"); err != nil {
+			return fmt.Errorf("what the check script found out about %s is not in containerd's configuration: %w", h.Name, err)
+		}
+		st.say("%s -> http://%s : 401 to the password of the image's ENV", h.Name, sealosHub)
+	}
+	return nil
+}
+
+// resetLeavesNoCluster runs reset. The image's clean scripts leave more behind
+// than those of our own image; nothing of it may run, be mounted or be reached.
+func (s *Site) resetLeavesNoCluster(ctx context.Context, st *story, before [][]string) error {
+	st.heading("reset")
+	start := time.Now()
+	if _, _, err := s.sealinstall(ctx, st, "reset", "--yes"); err != nil {
+		return fmt.Errorf("reset: %w", err)
+	}
+	st.say("reset took %.1f s", time.Since(start).Seconds())
+	after, err := s.snapshots(ctx)
+	if err != nil {
+		return err
+	}
+	var left []string
+	for i, h := range s.Hosts {
+		others := 0
+		for _, d := range diff(before[i], after[i]) {
+			switch {
+			case expectedAfterReset(d):
+			case ofTheCluster.MatchString(d):
+				left = append(left, h.Name+": "+d)
+			default:
+				others++
+				st.say("  %s: %s", h.Name, d)
+			}
+		}
+		st.say("%s: nothing runs, is mounted or is listened on; %d other differences, which the image's clean scripts leave", h.Name, others)
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("reset left %d things of the cluster:\n%s", len(left), strings.Join(left, "\n"))
+	}
+	return nil
+}
+
+// ofTheCluster finds what reset must have undone whatever the image's scripts do.
+var ofTheCluster = regexp.MustCompile(`^[+-] (process|mount|port|service|route|address|rule|file content [0-9a-f]+ +/etc/hosts$|` +
+	`file [a-z] \d+ \S+ (/etc/kubernetes|/etc/hosts|/root/\.kube|/var/lib/(sealos|kubelet|etcd|containerd|registry))(/| |$))`)
