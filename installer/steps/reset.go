@@ -162,6 +162,9 @@ func (r *Run) runCleanScripts(ctx context.Context, t *Target) error {
 			return err
 		}
 	}
+	if err := r.removePodNetwork(ctx, t); err != nil {
+		return fmt.Errorf("remove the network of pods: %w", err)
+	}
 	return r.setMark(ctx, t, markCleaned, r.Cluster.Name)
 }
 

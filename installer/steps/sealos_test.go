@@ -19,6 +19,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // what the configuration names
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
@@ -165,6 +166,46 @@ func TestImageMadeForSealosIsBootstrappedUnmodified(t *testing.T) {
 	closeRun(t, r)
 	if changes, _ := install(); changes != 0 {
 		t.Errorf("the second run made %d changes", changes)
+	}
+}
+
+func TestResetOfAnImageMadeForSealosRemovesPodsNetwork(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	if err := unix.Mount("tmpfs", "/opt", "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("{}"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const own = "/etc/cni/net.d/99-own.conflist"
+	write(own)
+	file := makeBundle(t, stepstest.Sealos("#!/bin/sh\n"))
+	master := sshHost(t, "127.0.0.2", "right", true)
+	t.Setenv("SEALOS_RUNTIME_ROOT", t.TempDir())
+	halfDone(t, file, master, true)
+	write("/etc/cni/net.d/10-flannel.conflist")
+	write("/opt/cni/bin/flannel")
+	if out, err := exec.Command("ip", "link", "add", "cni0", "type", "bridge").CombinedOutput(); err != nil {
+		t.Skipf("no bridges here: %v: %s", err, out)
+	}
+	r := newRun(t, file, t.Output(), master)
+	r.Cluster.Env = map[string]string{"BIN_DIR": "/var/lib/test-bin", "registryConfig": "/var/lib/test-registry-config"}
+	if _, err := installer.RunSteps(t.Context(), Reset(), r, r.Report); err != nil {
+		t.Fatal(err)
+	}
+	closeRun(t, r)
+	for name, want := range map[string]bool{own: true, "/etc/cni/net.d/10-flannel.conflist": false, "/opt/cni": false} {
+		if _, err := os.Stat(name); (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := net.InterfaceByName("cni0"); err == nil {
+		t.Error("cni0 stays: with other addresses on it, pods of the next cluster do not start")
 	}
 }
 
