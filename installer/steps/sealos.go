@@ -146,48 +146,6 @@ func (r *Run) withShortNames(c registry.Catalog) registry.Catalog {
 	return out
 }
 
-// podNetworkDirs are where networks of pods keep configurations and plugins.
-func podNetworkDirs() []string { return []string{"/etc/cni", "/opt/cni"} }
-
-// removePodNetwork takes away what the network of pods left on a host. Scripts
-// of our own images do so; those of images made for sealos leave it to the
-// installer. The next cluster's runtime would take the old configuration before
-// there is a new one, and a link with other addresses keeps pods from starting.
-// What is older than this cluster stays.
-func (r *Run) removePodNetwork(ctx context.Context, t *Target) error {
-	if !r.plainRegistry(t) {
-		return nil
-	}
-	for _, dir := range podNetworkDirs() {
-		there, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"test", "-d", dir}, TimeoutSeconds: 10}, nil)
-		if err != nil {
-			return err
-		}
-		if there.Code != 0 {
-			continue
-		}
-		for _, which := range [][]string{{"!", "-type", "d", "-cnewer", r.markPath(markOurs)}, {"-type", "d", "-empty"}} {
-			if _, err := r.exec(ctx, t, "clean", slices.Concat([]string{"find", dir}, which, []string{"-delete"})...); err != nil {
-				return err
-			}
-		}
-	}
-	facts, err := t.Agent.Facts(ctx, node.FactsRequest{})
-	if err != nil {
-		return err
-	}
-	for _, trace := range facts.CNI {
-		link, ok := strings.CutPrefix(trace, "network link ")
-		if !ok {
-			continue
-		}
-		if _, err := r.exec(ctx, t, "clean", "ip", "link", "delete", link); err != nil {
-			r.Report.Warnf("%s: the link %s of the pods' network stays: %v", t.IP, link, err)
-		}
-	}
-	return nil
-}
-
 // union adds blobs that are not there yet, in order.
 func union(a, b []registry.Blob) []registry.Blob {
 	out := slices.Clone(a)

@@ -190,9 +190,20 @@ func TestResetOfAnImageMadeForSealosRemovesPodsNetwork(t *testing.T) {
 	halfDone(t, file, master, true)
 	write("/etc/cni/net.d/10-flannel.conflist")
 	write("/opt/cni/bin/flannel")
-	if out, err := exec.Command("ip", "link", "add", "cni0", "type", "bridge").CombinedOutput(); err != nil {
-		t.Skipf("no bridges here: %v: %s", err, out)
+	ip := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command("ip", args...).CombinedOutput()
+		if err != nil {
+			t.Skipf("ip %v: %v: %s", args, err, out)
+		}
+		return string(out)
 	}
+	ip("link", "add", "cni0", "type", "bridge")
+	ip("link", "add", "uplink", "type", "bridge")
+	ip("address", "add", "192.0.2.1/24", "dev", "uplink")
+	ip("link", "set", "uplink", "up")
+	ip("route", "add", "100.64.7.0/24", "via", "192.0.2.2")
+	ip("route", "add", "198.51.100.0/24", "via", "192.0.2.2")
 	r := newRun(t, file, t.Output(), master)
 	r.Cluster.Env = map[string]string{"BIN_DIR": "/var/lib/test-bin", "registryConfig": "/var/lib/test-registry-config"}
 	if _, err := installer.RunSteps(t.Context(), Reset(), r, r.Report); err != nil {
@@ -206,6 +217,9 @@ func TestResetOfAnImageMadeForSealosRemovesPodsNetwork(t *testing.T) {
 	}
 	if _, err := net.InterfaceByName("cni0"); err == nil {
 		t.Error("cni0 stays: with other addresses on it, pods of the next cluster do not start")
+	}
+	if routes := ip("-4", "route"); strings.Contains(routes, "100.64.7.0") || !strings.Contains(routes, "198.51.100.0") {
+		t.Errorf("routes after reset:\n%s", routes)
 	}
 }
 

@@ -35,7 +35,8 @@ func (s *shim) rename(ctx context.Context, call string, image *runtimeapi.ImageS
 
 func (s *shim) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error) {
 	if s.rename(ctx, "PullImage", r.Image) && r.Auth == nil {
-		r.Auth = &runtimeapi.AuthConfig{Username: s.registry.user, Password: s.registry.password, ServerAddress: s.registry.host}
+		// The runtime compares the host of this address, which has to be a URL, with the one it pulls from.
+		r.Auth = &runtimeapi.AuthConfig{Username: s.registry.user, Password: s.registry.password, ServerAddress: s.registry.url}
 	}
 	return s.runtime.PullImage(ctx, r)
 }

@@ -1,0 +1,88 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// podNetworkDirs are where networks of pods keep configurations, plugins and state.
+func podNetworkDirs() []string {
+	return []string{"/etc/cni", "/opt/cni", "/var/lib/cni", "/run/flannel"}
+}
+
+// removePodNetwork takes away what the network of pods left on a host. Scripts
+// of our own images do so; those of images made for sealos leave it to the
+// installer. The next cluster's runtime would take the old configuration before
+// there is a new one, and a link with other addresses keeps pods from starting.
+// What is older than this cluster stays.
+func (r *Run) removePodNetwork(ctx context.Context, t *Target) error {
+	if !r.plainRegistry(t) {
+		return nil
+	}
+	for _, dir := range podNetworkDirs() {
+		there, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"test", "-d", dir}, TimeoutSeconds: 10}, nil)
+		if err != nil {
+			return err
+		}
+		if there.Code != 0 {
+			continue
+		}
+		for _, which := range [][]string{{"!", "-type", "d", "-cnewer", r.markPath(markOurs)}, {"-type", "d", "-empty"}} {
+			if _, err := r.exec(ctx, t, "clean", slices.Concat([]string{"find", dir}, which, []string{"-delete"})...); err != nil {
+				return err
+			}
+		}
+	}
+	facts, err := t.Agent.Facts(ctx, node.FactsRequest{})
+	if err != nil {
+		return err
+	}
+	for _, trace := range facts.CNI {
+		link, ok := strings.CutPrefix(trace, "network link ")
+		if !ok {
+			continue
+		}
+		if _, err := r.exec(ctx, t, "clean", "ip", "link", "delete", link); err != nil {
+			r.Report.Warnf("%s: the link %s of the pods' network stays: %v", t.IP, link, err)
+		}
+	}
+	if err := r.removePodRoutes(ctx, t); err != nil {
+		r.Report.Warnf("%s: routes to the pods of other hosts stay: %v", t.IP, err)
+	}
+	return nil
+}
+
+// removePodRoutes removes the routes to other hosts' pods that lie on the
+// host's own link, as flannel's host-gw has them: the preflight lets no cluster
+// begin where the pods' addresses have routes already.
+func (r *Run) removePodRoutes(ctx context.Context, t *Target) error {
+	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t))
+	if err != nil {
+		return err
+	}
+	for _, subnet := range docs.Settings().PodSubnets {
+		family := "-4"
+		if subnet.Addr().Is6() {
+			family = "-6"
+		}
+		res, err := r.exec(ctx, t, "clean", "ip", family, "route", "show", "root", subnet.String())
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(res.Stdout)) {
+			f := strings.Fields(line)
+			if len(f) < 3 || f[1] != "via" {
+				continue
+			}
+			if _, err := r.exec(ctx, t, "clean", "ip", family, "route", "delete", f[0], "via", f[2]); err != nil {
+				return fmt.Errorf("to %s: %w", f[0], err)
+			}
+		}
+	}
+	return nil
+}
