@@ -19,9 +19,10 @@ import (
 // machines are the architectures as uname -m and as images name them.
 var machines = map[string]string{"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x", "riscv64": "riscv64"}
 
-// settleArch chooses, where the bundle is for several architectures, the one of
-// the first master; the other hosts must have it too. A master that cannot be
-// asked is reported when all hosts are reached.
+// settleArch asks, where the bundle is for several architectures, the first
+// master for its own: the cluster is described by its images of that one. Every
+// other host gets those of its own, see [Run.settleHost]. A master that cannot
+// be asked, or that the bundle is not for, is reported when all hosts are reached.
 func (r *Run) settleArch(ctx context.Context) error {
 	platforms := r.Bundle.Platforms()
 	if r.hostArch != "" || len(platforms) < 2 {
@@ -33,45 +34,139 @@ func (r *Run) settleArch(ctx context.Context) error {
 	if err != nil {
 		return nil
 	}
-	var out bytes.Buffer
-	err = errors.Join(link.Run(ctx, host.Cmd{Argv: []string{"uname", "-m"}, Stdout: &out}), link.Close())
-	if err != nil {
-		return fmt.Errorf("%s: ask for its architecture: %w", r.master0().IP, err)
+	arch, err := r.askArch(ctx, link)
+	var unfit *problemError
+	if errors.As(err, &unfit) {
+		err = nil
 	}
-	machine := strings.TrimSpace(out.String())
-	arch := machines[machine]
-	if !slices.Contains(platforms, "linux/"+arch) {
-		return fmt.Errorf("%s is %s, the bundle is for %s: build it with --platform for that architecture too", r.master0().IP, machine, strings.Join(platforms, ", "))
+	if err = errors.Join(err, link.Close()); err != nil {
+		return fmt.Errorf("%s: %w", r.master0().IP, err)
 	}
 	r.hostArch = arch
 	return nil
 }
 
-// stubOnce is the installer for the hosts: read once, compared with what the
-// index says, and given out from memory. What runs as root on every host must be
-// what was checked, whatever becomes of the file meanwhile.
-type stubOnce struct {
-	once sync.Once
-	data []byte
-	err  error
+// askArch asks a host for its architecture, which the bundle must be for.
+func (r *Run) askArch(ctx context.Context, link host.Host) (string, error) {
+	var out bytes.Buffer
+	if err := link.Run(ctx, host.Cmd{Argv: []string{"uname", "-m"}, Stdout: &out}); err != nil {
+		return "", fmt.Errorf("ask for its architecture: %w", err)
+	}
+	machine := strings.TrimSpace(out.String())
+	arch := machines[machine]
+	if platforms := r.Bundle.Platforms(); !slices.Contains(platforms, "linux/"+arch) {
+		return "", &problemError{
+			check: "architecture", message: fmt.Sprintf("the host is %s, the bundle is for %s", machine, strings.Join(platforms, ", ")),
+			remedy: "build the bundle with --platform for that architecture, too",
+		}
+	}
+	return arch, nil
 }
 
-// stub opens the installer for the hosts.
-func (r *Run) stub() (*io.SectionReader, error) {
-	r.stubData.once.Do(func() { r.stubData.data, r.stubData.err = r.readStub() })
-	data := r.stubData.data
-	return io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), r.stubData.err
-}
-
-func (r *Run) readStub() ([]byte, error) {
-	want, _ := r.Bundle.StubInfo()
-	stub := r.Bundle.Stub()
-	if r.hostArch != "" {
-		var err error
-		if stub, err = r.Bundle.OpenStub("linux/" + r.hostArch); err != nil {
+// settleHost gives a host the images of its own architecture, where the bundle
+// is for several.
+func (r *Run) settleHost(ctx context.Context, t *Target) (err error) {
+	if len(r.Bundle.Platforms()) < 2 {
+		return nil
+	}
+	if t.arch, err = r.askArch(ctx, t.Link); err != nil || t.arch == r.hostArch {
+		return err
+	}
+	t.images, err = r.variants.of(t.arch, func() ([]*image, error) {
+		images, err := r.imagesOfArch(t.arch)
+		if err != nil {
 			return nil, err
 		}
-		want = r.Bundle.StubDigest("linux/" + r.hostArch)
+		return images, r.readSmallFiles(ctx, images)
+	})
+	return err
+}
+
+// variants are the images of further architectures: read once for all hosts of one.
+type variants struct {
+	mu    sync.Mutex
+	known map[string][]*image
+}
+
+func (v *variants) of(arch string, read func() ([]*image, error)) ([]*image, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if images, ok := v.known[arch]; ok {
+		return images, nil
+	}
+	images, err := read()
+	if err != nil {
+		return nil, err
+	}
+	if v.known == nil {
+		v.known = map[string][]*image{}
+	}
+	v.known[arch] = images
+	return images, nil
+}
+
+// all lists every image read so far.
+func (v *variants) all() []*image {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var out []*image
+	for _, images := range v.known {
+		out = append(out, images...)
+	}
+	return out
+}
+
+// imagesOn are the cluster's images as a host has them: of its architecture, in the same order everywhere.
+func (r *Run) imagesOn(t *Target) []*image {
+	if t.images != nil {
+		return t.images
+	}
+	return r.images
+}
+
+// archOn is the architecture that a host must have.
+func (r *Run) archOn(t *Target) string {
+	if t.arch != "" {
+		return t.arch
+	}
+	return r.arch()
+}
+
+// stubs are the installers for the hosts: read once, compared with what the
+// index says, and given out from memory. What runs as root on every host must be
+// what was checked, whatever becomes of the file meanwhile.
+type stubs struct {
+	mu    sync.Mutex
+	known map[string][]byte // by architecture
+}
+
+// stub opens the installer for hosts of an architecture.
+func (r *Run) stub(arch string) (*io.SectionReader, error) {
+	r.stubs.mu.Lock()
+	defer r.stubs.mu.Unlock()
+	data, ok := r.stubs.known[arch]
+	if !ok {
+		var err error
+		if data, err = r.readStub(arch); err != nil {
+			return nil, err
+		}
+		if r.stubs.known == nil {
+			r.stubs.known = map[string][]byte{}
+		}
+		r.stubs.known[arch] = data
+	}
+	return io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), nil
+}
+
+func (r *Run) readStub(arch string) ([]byte, error) {
+	want, _ := r.Bundle.StubInfo()
+	stub := r.Bundle.Stub()
+	if arch != "" {
+		var err error
+		if stub, err = r.Bundle.OpenStub("linux/" + arch); err != nil {
+			return nil, err
+		}
+		want = r.Bundle.StubDigest("linux/" + arch)
 	}
 	if stub == nil || stub.Size() == 0 {
 		return nil, errors.New("the bundle carries no installer to run on the hosts: build it with sealbuild")
@@ -86,9 +181,11 @@ func (r *Run) readStub() ([]byte, error) {
 	return data, nil
 }
 
-func (r *Run) archOf(b bundle.Image) string {
-	if r.hostArch != "" && slices.Contains(b.Platforms, "linux/"+r.hostArch) {
-		return r.hostArch
+// archOf is which image of an index is meant: that of arch, or of the only
+// architecture it has.
+func archOf(b bundle.Image, arch string) string {
+	if arch != "" && slices.Contains(b.Platforms, "linux/"+arch) {
+		return arch
 	}
 	if len(b.Platforms) > 0 {
 		if _, arch, ok := strings.Cut(b.Platforms[0], "/"); ok {
@@ -101,7 +198,7 @@ func (r *Run) archOf(b bundle.Image) string {
 func (r *Run) arch() string {
 	for _, b := range r.Bundle.Images() {
 		if b.Kind == bundle.KindCluster {
-			return r.archOf(b)
+			return archOf(b, r.hostArch)
 		}
 	}
 	return "amd64"

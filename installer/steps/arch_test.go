@@ -4,71 +4,125 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// twoStubs is a run with a bundle for two architectures on a host that says it is a machine.
-func twoStubs(t *testing.T, machine string) *Run {
+// machineOf is what uname -m says on an architecture.
+var machineOf = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
+
+// ofArch is a rootfs for one architecture, whose files, ENV, labels and CMD tell it.
+func ofArch(arch string) stepstest.Image {
+	return stepstest.Image{
+		Name: "root:1", Type: "rootfs", Arch: arch,
+		Config: v1.ImageConfig{
+			Labels: map[string]string{"version": "v1.36.3", "init": "init-" + arch + ".sh"},
+			Env:    []string{"ARCH=" + arch}, Cmd: []string{"echo " + arch},
+		},
+		Files: map[string]string{"bin/tool": "for " + arch, "etc/arch.tmpl": "{{ .ARCH }}\n", "etc/only-" + arch: ""},
+	}
+}
+
+// twoArchitectures is a run with a bundle for this machine's architecture and another, on hosts of the given ones.
+// fakes are the hosts by their address.
+func twoArchitectures(t *testing.T, archs ...string) (r *Run, fakes map[string]*hosttest.Fake) {
 	t.Helper()
-	var buf bytes.Buffer
 	first, other := "amd64", "arm64" // the first is this machine's own
 	if runtime.GOARCH == other {
 		first, other = other, first
 	}
-	second := "for " + other
+	second := "installer for " + other
+	var buf bytes.Buffer
 	o := bundle.WriterOptions{
-		Stub:  strings.NewReader("for " + first),
+		Stub:  strings.NewReader("installer for " + first),
 		Stubs: []bundle.Stub{{Platform: "linux/" + other, Digest: digest.FromString(second), Size: int64(len(second)), Content: strings.NewReader(second)}},
 	}
-	if err := stepstest.WriteWith(&buf, o, stepstest.Cluster()); err != nil {
+	root := ofArch(first)
+	root.Others = []stepstest.Image{ofArch(other)}
+	if err := stepstest.WriteWith(&buf, o, []stepstest.Image{root}); err != nil {
 		t.Fatal(err)
 	}
-	r := newRun(t, buf.Bytes(), t.Output(), hostAt("127.0.0.2", 22, true))
-	r.dial = func(context.Context, *Target) (host.Host, error) {
-		h := hosttest.NewFake(t, "127.0.0.2")
-		h.On([]string{"uname", "-m"}, hosttest.Answer{Stdout: machine + "\n"})
-		return h, nil
+	var hosts []installer.Host
+	fakes = map[string]*hosttest.Fake{}
+	for i, arch := range archs {
+		ip := "127.0.0." + string(rune('2'+i))
+		hosts = append(hosts, hostAt(ip, 22, i == 0))
+		fakes[ip] = hosttest.NewFake(t, ip)
+		fakes[ip].On([]string{"uname", "-m"}, hosttest.Answer{Stdout: machineOf[arch] + "\n"})
+		fakes[ip].On([]string{"test", "-e", stubPath}, hosttest.Answer{})
 	}
-	return r
+	r = newRun(t, buf.Bytes(), t.Output(), hosts...)
+	r.dial = func(_ context.Context, t *Target) (host.Host, error) { return fakes[t.IP.String()], nil }
+	if err := errors.Join(r.settleArch(t.Context()), r.loadImages(), r.readFiles(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	return r, fakes
 }
 
-func TestHostsGetTheInstallerOfTheFirstMastersArchitecture(t *testing.T) {
-	for machine, want := range map[string]string{"x86_64": "for amd64", "aarch64": "for arm64"} {
-		t.Run(machine, func(t *testing.T) {
-			r := twoStubs(t, machine)
-			if err := r.settleArch(t.Context()); err != nil {
+func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
+	for _, archs := range [][]string{{"amd64", "arm64", "amd64"}, {"arm64", "amd64", "arm64"}, {"arm64", "arm64"}} {
+		t.Run(strings.Join(archs, " "), func(t *testing.T) {
+			r, fakes := twoArchitectures(t, archs...)
+			if err := r.each(t.Context(), r.Targets, r.connect); err != nil {
 				t.Fatal(err)
 			}
-			stub, err := r.stub()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got, err := io.ReadAll(stub); err != nil || string(got) != want {
-				t.Errorf("%s gets %q, %v", machine, got, err)
+			for i, target := range r.Targets {
+				arch := archs[i]
+				if stub, _ := fakes[target.IP.String()].File(stubPath); string(stub.Content) != "installer for "+arch {
+					t.Errorf("a host of %s gets %q", arch, stub.Content)
+				}
+				images := r.imagesFor(target)
+				if len(images) != 1 {
+					t.Fatalf("a host of %s gets %d images", arch, len(images))
+				}
+				root := images[0]
+				if _, ok := root.files["etc/only-"+arch]; !ok {
+					t.Errorf("a host of %s gets the files of another", arch)
+				}
+				overlay, err := root.Overlay(root.files, nil, r.envOf(root, target))
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, line := r.script(target, "init")
+				got := []string{string(overlay["etc/arch"].Content), line, root.Cmd[0], r.archOn(target)}
+				if diff := cmp.Diff([]string{arch + "\n", "init-" + arch + ".sh", "echo " + arch, arch}, got); diff != "" {
+					t.Errorf("a host of %s: template, script, command, architecture (-want +got):\n%s", arch, diff)
+				}
+				if same := r.digests(target)[0] == r.rootfs().Digest.String(); same != (arch == archs[0]) {
+					t.Errorf("a host of %s has the layers of the first master: %v", arch, same)
+				}
 			}
 		})
 	}
 }
 
-func TestArchitectureThatTheBundleLacksIsNamed(t *testing.T) {
-	err := twoStubs(t, "riscv64").settleArch(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "riscv64") || !strings.Contains(err.Error(), "linux/amd64") {
-		t.Errorf("error is %v", err)
+func TestArchitectureThatTheBundleLacksIsAProblemOfItsHost(t *testing.T) {
+	for _, archs := range [][]string{{"riscv64", "amd64"}, {"amd64", "riscv64"}} {
+		t.Run(strings.Join(archs, " "), func(t *testing.T) {
+			r, _ := twoArchitectures(t, archs...)
+			problems := problemsFrom(r.each(t.Context(), r.Targets, r.connect), "connect")
+			if len(problems) != 1 || problems[0].Check != "architecture" || !strings.Contains(problems[0].Message, "riscv64") ||
+				!strings.Contains(problems[0].Message, "linux/amd64, linux/arm64") || !strings.Contains(problems[0].Remedy, "--platform") {
+				t.Errorf("problems: %+v", problems)
+			}
+		})
 	}
 }
 
 func TestFirstMasterOutOfReachIsLeftToTheCheckOfAll(t *testing.T) {
-	r := twoStubs(t, "x86_64")
+	r, _ := twoArchitectures(t, "amd64")
+	r.hostArch = ""
 	r.dial = func(context.Context, *Target) (host.Host, error) { return nil, errors.New("no route") }
 	if err := r.settleArch(t.Context()); err != nil {
 		t.Error(err)

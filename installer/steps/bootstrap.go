@@ -81,12 +81,12 @@ func (r *Run) setHosts(ctx context.Context, t *Target, api string) (bool, error)
 // startRegistry runs the image's init-registry script and waits until the
 // registry answers with the cluster's own certificate and password.
 func (r *Run) startRegistry(ctx context.Context, t *Target, changes *atomic.Int64) error {
-	img, line := r.script("init-registry")
+	img, line := r.script(t, "init-registry")
 	if line == "" {
 		return errors.New("no image has an init-registry script: nothing would serve the images")
 	}
 	env := r.envOf(img, t)
-	in := inputs(line, env, r.digests(), t.overlays[img], r.registry.htpasswdInput())
+	in := inputs(line, env, r.digests(t), t.overlays[img], r.registry.htpasswdInput())
 	if !t.marked(markRegistry, in) {
 		if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, env); err != nil {
 			return err
@@ -146,14 +146,14 @@ func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) er
 	var todo []step
 	var ins []any
 	for _, key := range []string{"init-cri", "init", "auth"} {
-		img, line := r.script(key)
+		img, line := r.script(t, key)
 		if line == "" {
 			continue
 		}
 		todo = append(todo, step{key, line, img})
 		ins = append(ins, key, line, r.envOf(img, t), t.overlays[img])
 	}
-	in := inputs(append(ins, r.digests())...)
+	in := inputs(append(ins, r.digests(t))...)
 	if t.marked(markInit, in) {
 		return nil
 	}
@@ -171,10 +171,10 @@ func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) er
 	return nil
 }
 
-// digests identifies the rootfs and patches in the inputs of marks.
-func (r *Run) digests() []string {
+// digests identifies the rootfs and patches of a host in the inputs of marks.
+func (r *Run) digests(t *Target) []string {
 	var out []string
-	for _, i := range r.images {
+	for _, i := range r.imagesOn(t) {
 		if i.Type != installer.TypeApplication {
 			out = append(out, i.Digest.String())
 		}

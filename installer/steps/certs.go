@@ -124,7 +124,7 @@ func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, erro
 // restartStaticPod stops the container of a static pod, which kubelet starts again.
 func (r *Run) restartStaticPod(ctx context.Context, t *Target, name string) error {
 	crictl := []string{"crictl"}
-	if socket := r.envOf(r.rootfs(), t)["SEALOS_SYS_CRI_ENDPOINT"]; socket != "" {
+	if socket := r.envOf(r.imagesOn(t)[0], t)["SEALOS_SYS_CRI_ENDPOINT"]; socket != "" {
 		crictl = append(crictl, "--runtime-endpoint", "unix://"+strings.TrimPrefix(socket, "unix://"))
 	}
 	res, err := r.exec(ctx, t, "renew", append(slices.Clone(crictl), "ps", "--quiet", "--name", "^"+name+"$")...)

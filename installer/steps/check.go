@@ -29,6 +29,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	if err := r.readFiles(ctx); err != nil {
 		return installer.Result{}, err
 	}
+	r.warnOfScripts()
 	r.verifyInBackground(ctx)
 	measured := r.measureInBackground(ctx)
 	problems := r.connectAll(ctx)
@@ -92,7 +93,7 @@ func (r *Run) judge(s sizes) []Problem {
 	for _, t := range seen {
 		problems = append(problems, problemsOf(view{
 			ip: t.IP.String(), master: t.Master, begun: t.begun(), facts: t.Facts, skew: t.skew - middle, alone: len(seen) == 1,
-			arch: r.arch(), registryPort: r.registryPort(), needs: r.needOf(t, s), kube: kube,
+			arch: r.archOn(t), registryPort: r.registryPort(), needs: r.needOf(t, s), kube: kube,
 		})...)
 		problems = append(problems, firewallProblems(t)...)
 	}
@@ -122,15 +123,15 @@ func (r *Run) secondCluster(seen []*Target) []Problem {
 // fresh host that has no other problem, from a directory that is removed afterwards: nothing of the
 // image is on the host yet.
 func (r *Run) checkScripts(ctx context.Context, known []Problem) []Problem {
-	img, line := r.script("check")
-	if line == "" {
-		return nil
-	}
 	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) (err error) {
 		hopeless := slices.ContainsFunc(known, func(p Problem) bool {
 			return (p.Host == t.IP.String() || p.Host == "") && !p.Warning && !slices.Contains(r.IgnoreChecks, p.Check)
 		})
 		if !t.looked || t.begun() || hopeless {
+			return nil
+		}
+		img, line := r.script(t, "check")
+		if line == "" {
 			return nil
 		}
 		small, err := r.smallFiles(t)

@@ -63,7 +63,10 @@ func (r *Run) connect(ctx context.Context, t *Target) error {
 	}
 	t.Link = link
 	t.Agent = node.NewAgent(t.Link, stubPath)
-	stub, err := r.stub()
+	if err := r.settleHost(ctx, t); err != nil {
+		return err
+	}
+	stub, err := r.stub(t.arch)
 	if err != nil {
 		return err
 	}

@@ -39,13 +39,6 @@ func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 		if i.Type != installer.TypeApplication {
 			targets = r.Targets
 		}
-		cmd := i.Cmd
-		if len(r.Cluster.Command) > 0 && n == len(r.images)-1 {
-			cmd = r.Cluster.Command
-		}
-		if len(i.Entrypoint)+len(cmd) == 0 {
-			continue
-		}
 		// Once for all hosts, and only if one of them has something to run.
 		ready := sync.OnceValue(func() error {
 			ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
@@ -53,6 +46,14 @@ func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 			return errors.Join(r.waitAPI(ctx), r.waitServices(ctx))
 		})
 		err := r.each(ctx, targets, func(ctx context.Context, t *Target) error {
+			i := r.imagesOn(t)[n]
+			cmd := i.Cmd
+			if len(r.Cluster.Command) > 0 && n == len(r.images)-1 {
+				cmd = r.Cluster.Command
+			}
+			if len(i.Entrypoint)+len(cmd) == 0 {
+				return nil
+			}
 			done, err := r.runGuest(ctx, t, i, cmd, ready)
 			changes.Add(int64(done))
 			return err

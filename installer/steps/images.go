@@ -23,15 +23,22 @@ func (r *Run) loadImages() error {
 	if r.images != nil {
 		return nil
 	}
+	all, err := r.imagesOfArch(r.hostArch)
+	r.images = all
+	return err
+}
+
+// imagesOfArch reads the images for hosts of an architecture. Their order is the same for each.
+func (r *Run) imagesOfArch(arch string) ([]*image, error) {
 	wanted, err := r.wantedImages()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var all []*image
 	for _, b := range wanted {
-		i, err := installer.LoadImage(r.Bundle, b.Name, b.Digest, r.archOf(b))
+		i, err := installer.LoadImage(r.Bundle, b.Name, b.Digest, archOf(b, arch))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all = append(all, &image{Image: i})
 	}
@@ -48,10 +55,9 @@ func (r *Run) loadImages() error {
 		}
 	}
 	if rootfs != 1 {
-		return fmt.Errorf("the bundle holds %d rootfs images (label sealos.io.type=rootfs); a cluster is made from exactly one", rootfs)
+		return nil, fmt.Errorf("the bundle holds %d rootfs images (label sealos.io.type=rootfs); a cluster is made from exactly one", rootfs)
 	}
-	r.images = all
-	return nil
+	return all, nil
 }
 
 // wantedImages are the cluster images asked for, in the order in which they are
@@ -95,8 +101,10 @@ func (r *Run) rootfs() *image { return r.images[0] }
 
 // readFiles reads the small files of every image. It is the first time that
 // the layers are decoded, so their digests are checked here.
-func (r *Run) readFiles(ctx context.Context) error {
-	for _, i := range r.images {
+func (r *Run) readFiles(ctx context.Context) error { return r.readSmallFiles(ctx, r.images) }
+
+func (r *Run) readSmallFiles(ctx context.Context, images []*image) error {
+	for _, i := range images {
 		if i.files != nil {
 			continue
 		}
@@ -121,18 +129,27 @@ const passwordFile = "registry-password"
 // have the files and call them from init and clean, with arguments.
 var scriptsByFile = []string{"check", "init", "clean", "init-registry", "clean-registry"}
 
-// script finds the image that provides a script of the rootfs and its shell
-// text: the label, or <key>.sh where the image has that file. Later images win.
-func (r *Run) script(key string) (img *image, line string) {
+// warnOfScripts tells of labels that are not run.
+func (r *Run) warnOfScripts() {
 	for _, i := range r.images {
+		for _, key := range slices.Concat(scriptsByFile, []string{"init-cri", "clean-cri", "auth"}) {
+			if _, has := i.Labels[key]; has && i.Type == installer.TypeApplication {
+				r.Report.Warnf("%s is an application: its label %s is not run", i.Name, key)
+			}
+		}
+	}
+}
+
+// script finds the image that provides a script of the rootfs and its shell
+// text on a host: the label, or <key>.sh where the image has that file. Later
+// images win.
+func (r *Run) script(t *Target, key string) (img *image, line string) {
+	for _, i := range r.imagesOn(t) {
 		label, has := i.Labels[key]
 		_, file := i.files["scripts/"+key+".sh"]
 		_, tmpl := i.files["scripts/"+key+".sh.tmpl"]
 		switch {
 		case i.Type == installer.TypeApplication:
-			if has {
-				r.Report.Warnf("%s is an application: its label %s is not run", i.Name, key)
-			}
 		case has:
 			img, line = i, label
 		case (file || tmpl) && slices.Contains(scriptsByFile, key):
@@ -186,7 +203,7 @@ func (r *Run) loadSecrets(ctx context.Context) error {
 		r.Report.Hide(h.SSH.KeyPassphrase)
 		envs = append(envs, h.Env)
 	}
-	for _, i := range r.images {
+	for _, i := range slices.Concat(r.images, r.variants.all()) {
 		envs = append(envs, i.Env)
 	}
 	for _, e := range envs {
@@ -243,7 +260,7 @@ func (r *Run) envOf(i *image, t *Target) map[string]string {
 		"SEALOS_SYS_ROOTFS":             r.rootfsDir(),
 		"SEALOS_SYS_APISERVER_ENDPOINT": installer.APIServerDomain,
 	}
-	return installer.MergeEnv(r.rootfs().Env, i.Env, r.Cluster.Env, t.Host.Env, system)
+	return installer.MergeEnv(r.imagesOn(t)[0].Env, i.Env, r.Cluster.Env, t.Host.Env, system)
 }
 
 // registryHosts are the hosts that serve the registry: every master.
@@ -342,7 +359,7 @@ func (r *Run) unusedConfigs() error {
 
 // imagesFor lists the images that go to a host: applications only to master0.
 func (r *Run) imagesFor(t *Target) []*image {
-	return slices.DeleteFunc(slices.Clone(r.images), func(i *image) bool {
+	return slices.DeleteFunc(slices.Clone(r.imagesOn(t)), func(i *image) bool {
 		return i.Type == installer.TypeApplication && t != r.master0()
 	})
 }

@@ -84,6 +84,7 @@ func TestTheLastImageThatHasAScriptRunsIt(t *testing.T) {
 		clusterImage("app:1", "application", map[string]string{"check": "evil.sh", "auth": "auth.sh"}, "scripts/init.sh"),
 	}, oneMaster)
 	r.Report = installer.NewReporter(&told, t.Output(), false)
+	r.warnOfScripts()
 	for key, want := range map[string][2]string{
 		"init":          {"root:1", "init.sh $ARG"},           // the label, not the file
 		"check":         {"patch:1", "other-check.sh --fast"}, // the later label
@@ -92,7 +93,7 @@ func TestTheLastImageThatHasAScriptRunsIt(t *testing.T) {
 		"auth":          {"", ""},                             // an application's is not run
 		"init-cri":      {"", ""},
 	} {
-		img, line := r.script(key)
+		img, line := r.script(r.master0(), key)
 		got := [2]string{"", line}
 		if img != nil {
 			got[0] = img.Name

@@ -19,7 +19,7 @@ const kubeadmFile = "etc/kubeadm.yml"
 // kubeadmInput is what the documents of a host depend on.
 func (r *Run) kubeadmInput(kind kubeadm.Kind, t *Target) kubeadm.Input {
 	var imageDocs [][]byte
-	for _, i := range r.images {
+	for _, i := range r.imagesOn(t) {
 		if f, ok := i.files[kubeadmFile]; ok && i.Type != installer.TypeApplication {
 			imageDocs = append(imageDocs, f.Content)
 		}
@@ -35,7 +35,7 @@ func (r *Run) kubeadmInput(kind kubeadm.Kind, t *Target) kubeadm.Input {
 	if len(t.Facts.Nameservers) == 0 {
 		resolv = r.resolvConf()
 	}
-	env := r.envOf(r.rootfs(), t)
+	env := r.envOf(r.imagesOn(t)[0], t)
 	socket := env["SEALOS_SYS_CRI_ENDPOINT"]
 	if socket != "" && !strings.Contains(socket, "://") {
 		socket = "unix://" + socket
@@ -92,7 +92,7 @@ func (r *Run) prepareKubeadm(ctx context.Context, t *Target, in kubeadm.Input, e
 // does not start without one, that of the installer.
 func (r *Run) auditPolicy(t *Target) []byte {
 	policy := []byte(kubeadm.DefaultAuditPolicy)
-	for _, i := range r.images {
+	for _, i := range r.imagesOn(t) {
 		if i.Type == installer.TypeApplication {
 			continue
 		}
@@ -152,7 +152,7 @@ func (r *Run) undoKubeadm(ctx context.Context, t *Target, step string) error {
 // kubeadmReset takes a host out of the cluster as far as kubeadm can.
 func (r *Run) kubeadmReset(ctx context.Context, t *Target, step string) error {
 	argv := []string{"kubeadm", "reset", "--force"}
-	if socket := r.envOf(r.rootfs(), t)["SEALOS_SYS_CRI_ENDPOINT"]; socket != "" {
+	if socket := r.envOf(r.imagesOn(t)[0], t)["SEALOS_SYS_CRI_ENDPOINT"]; socket != "" {
 		argv = append(argv, "--cri-socket", "unix://"+strings.TrimPrefix(socket, "unix://"))
 	}
 	// From here on the host is no part of the cluster; from the end on nothing is left to undo.

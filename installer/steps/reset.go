@@ -154,7 +154,7 @@ func (r *Run) runCleanScripts(ctx context.Context, t *Target) error {
 		keys = append(keys, "clean-registry")
 	}
 	for _, key := range keys {
-		img, line := r.script(key)
+		img, line := r.script(t, key)
 		if line == "" {
 			continue
 		}

@@ -124,7 +124,7 @@ func (r *Run) rendered(t *Target, dir string) installer.Overlay {
 // change such files in place; there what was written once is written again only
 // when it is to be another.
 func (r *Run) writeOverlays(ctx context.Context, t *Target, fresh bool) (int, error) {
-	in := inputs(r.rendered(t, r.rootfsDir()), r.digests())
+	in := inputs(r.rendered(t, r.rootfsDir()), r.digests(t))
 	kept := r.plainRegistry(t) && !fresh && t.marked(markRendered, in)
 	var files []node.File
 	done := map[string]bool{}

@@ -58,8 +58,9 @@ type Run struct {
 	changing bool // this run has begun to change hosts
 	dial     func(context.Context, *Target) (host.Host, error)
 	jumps    jumps
-	stubData stubOnce
-	hostArch string // of all hosts; settled only where the bundle is for several
+	stubs    stubs
+	hostArch string   // of the first master; settled only where the bundle is for several
+	variants variants // the images of other architectures
 }
 
 // image is a cluster image of the bundle with its small files.
@@ -80,6 +81,8 @@ type Target struct {
 	skew      time.Duration // how far the host's clock is ahead of ours
 	overlays  map[*image]installer.Overlay
 	marks     map[string]string // mark -> digest of the inputs it was made with
+	arch      string            // where the bundle is for several
+	images    []*image          // of its architecture, where that is not the first master's
 	connected bool              // it is reached, and has the stub
 	looked    bool              // facts and marks are known
 	putStub   bool              // this run brought the stub: take it away if nothing comes of it

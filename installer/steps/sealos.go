@@ -52,8 +52,8 @@ var tlsLine = regexp.MustCompile(`(?m)^\s+tls:\s*$`)
 // host that works already it may find its own ports taken, so that there a
 // failure is only told.
 func (r *Run) checkAgain(ctx context.Context, t *Target) error {
-	img, line := r.script("check")
-	in := inputs(line, r.rendered(t, r.rootfsDir()), r.digests())
+	img, line := r.script(t, "check")
+	in := inputs(line, r.rendered(t, r.rootfsDir()), r.digests(t))
 	if line == "" || !r.plainRegistry(t) || t.marked(markChecked, in) {
 		return nil
 	}
@@ -81,7 +81,7 @@ func lacksFiles(err error) bool {
 // smallFiles are the small files of the rootfs directory as they will be on a host.
 func (r *Run) smallFiles(t *Target) (map[string]installer.File, error) {
 	out := map[string]installer.File{}
-	for _, i := range r.images {
+	for _, i := range r.imagesOn(t) {
 		if i.Type == installer.TypeApplication {
 			continue
 		}
@@ -97,7 +97,7 @@ func (r *Run) smallFiles(t *Target) (map[string]installer.File, error) {
 
 // fileOf is a file of the rootfs directory as it is on a host, or the template it is made of.
 func (r *Run) fileOf(t *Target, name string) (text []byte, ok bool) {
-	for _, i := range r.images {
+	for _, i := range r.imagesOn(t) {
 		if i.Type == installer.TypeApplication {
 			continue
 		}

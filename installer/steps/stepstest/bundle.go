@@ -30,6 +30,8 @@ type Image struct {
 	Files  map[string]string // what is in the layer; scripts are executable
 	Gzip   bool              // the layer is held compressed, not as a plain tar
 	OnSite bool              // config and layer are left out of the bundle: the site has them
+	Arch   string            // empty: this machine's
+	Others []Image           // the same image for other architectures; it is an index then
 }
 
 // Cluster is what every installable bundle has: a rootfs, an application, the
@@ -82,10 +84,61 @@ func WriteWith(w io.Writer, o bundle.WriterOptions, images []Image) error {
 	return err
 }
 
+func (i Image) platform() v1.Platform {
+	if i.Arch == "" {
+		return v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	}
+	return v1.Platform{OS: "linux", Architecture: i.Arch}
+}
+
+// add adds an image, or an index of it and the others.
 func add(w *bundle.Writer, i Image) error {
-	layer, err := layerOf(i.Files)
+	root, size, err := addOne(w, i)
 	if err != nil {
 		return err
+	}
+	names := []string{"linux/" + i.platform().Architecture}
+	if len(i.Others) > 0 {
+		p := i.platform()
+		root.Platform = &p
+		index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{root}}
+		for _, o := range i.Others {
+			o.Name, o.Type = i.Name, i.Type
+			child, n, err := addOne(w, o)
+			if err != nil {
+				return err
+			}
+			p := o.platform()
+			child.Platform = &p
+			index.Manifests = append(index.Manifests, child)
+			size += n
+			names = append(names, "linux/"+p.Architecture)
+		}
+		raw, err := json.Marshal(index)
+		if err != nil {
+			return err
+		}
+		root = descriptor(v1.MediaTypeImageIndex, raw)
+		if err := w.AddBlob(context.Background(), root.Digest, root.Size, true, bytes.NewReader(raw)); err != nil {
+			return err
+		}
+		size += root.Size
+	}
+	kind := bundle.KindImage
+	if i.Type != "" {
+		kind = bundle.KindCluster
+	}
+	return w.AddImage(bundle.Image{
+		Name: i.Name, Digest: root.Digest, MediaType: root.MediaType, ManifestSize: root.Size,
+		Platforms: names, Size: size, Kind: kind, ClusterType: i.Type,
+	})
+}
+
+// addOne adds the blobs of an image of one platform. size is of all of them, in bytes.
+func addOne(w *bundle.Writer, i Image) (root v1.Descriptor, size int64, err error) {
+	layer, err := layerOf(i.Files)
+	if err != nil {
+		return root, 0, err
 	}
 	diffID, mediaType := digest.FromBytes(layer), v1.MediaTypeImageLayer
 	if i.Gzip {
@@ -93,20 +146,18 @@ func add(w *bundle.Writer, i Image) error {
 		var buf bytes.Buffer
 		zw := gzip.NewWriter(&buf)
 		if _, err := zw.Write(layer); err != nil {
-			return err
+			return root, 0, err
 		}
 		if err := zw.Close(); err != nil {
-			return err
+			return root, 0, err
 		}
 		layer = buf.Bytes()
 	}
 	config := v1.Image{
-		Platform: v1.Platform{OS: "linux", Architecture: runtime.GOARCH},
+		Platform: i.platform(),
 		Config:   i.Config, RootFS: v1.RootFS{Type: "layers", DiffIDs: []digest.Digest{diffID}},
 	}
-	kind := bundle.KindImage
 	if i.Type != "" {
-		kind = bundle.KindCluster
 		config.Config.Labels = maps.Clone(config.Config.Labels)
 		if config.Config.Labels == nil {
 			config.Config.Labels = map[string]string{}
@@ -115,7 +166,7 @@ func add(w *bundle.Writer, i Image) error {
 	}
 	raw, err := json.Marshal(config)
 	if err != nil {
-		return err
+		return root, 0, err
 	}
 	manifest, err := json.Marshal(v1.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest,
@@ -123,12 +174,12 @@ func add(w *bundle.Writer, i Image) error {
 		Layers: []v1.Descriptor{descriptor(mediaType, layer)},
 	})
 	if err != nil {
-		return err
+		return root, 0, err
 	}
 	if i.OnSite {
 		for _, b := range [][]byte{layer, raw} {
 			if err := w.Expect(digest.FromBytes(b), int64(len(b))); err != nil {
-				return err
+				return root, 0, err
 			}
 		}
 	}
@@ -138,13 +189,10 @@ func add(w *bundle.Writer, i Image) error {
 		}
 		compress := !i.Gzip || &b[0] != &layer[0]
 		if err := w.AddBlob(context.Background(), digest.FromBytes(b), int64(len(b)), compress, bytes.NewReader(b)); err != nil {
-			return err
+			return root, 0, err
 		}
 	}
-	return w.AddImage(bundle.Image{
-		Name: i.Name, Digest: digest.FromBytes(manifest), MediaType: v1.MediaTypeImageManifest, ManifestSize: int64(len(manifest)),
-		Platforms: []string{"linux/" + runtime.GOARCH}, Size: int64(len(layer) + len(raw) + len(manifest)), Kind: kind, ClusterType: i.Type,
-	})
+	return descriptor(v1.MediaTypeImageManifest, manifest), int64(len(layer) + len(raw) + len(manifest)), nil
 }
 
 func descriptor(mediaType string, b []byte) v1.Descriptor {
