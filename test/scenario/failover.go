@@ -28,14 +28,27 @@ func (s *Site) outlivesAMaster(ctx context.Context, st *story, spare *testbed.Ho
 	if gap > failoverLimit {
 		return fmt.Errorf("%s was without the API for %s, more than %s", s.Nodes[0].Name, gap, failoverLimit)
 	}
+	s.Masters = s.Masters[1:]
+	if err := s.takeIn(ctx, st, spare); err != nil {
+		return err
+	}
+	st.heading("%s is back", dead.Name)
+	if err := dead.PowerOn(ctx); err != nil {
+		return err
+	}
+	return s.heal(ctx, st, dead)
+}
 
-	s.Masters, s.Nodes = s.Masters[1:], append(s.Nodes, spare)
+// takeIn lets the masters that are left go on without the dead one: they take in
+// a new node.
+func (s *Site) takeIn(ctx context.Context, st *story, spare *testbed.Host) error {
+	s.Nodes = append(s.Nodes, spare)
 	st.heading("a new node, taken in by %s", s.master0().Name)
 	if err := s.carryIn(ctx, st, s.built); err != nil {
 		return err
 	}
 	if _, _, err := s.install(ctx, st); err != nil {
-		return fmt.Errorf("take in %s without %s: %w", spare.Name, dead.Name, err)
+		return fmt.Errorf("take in %s without a master: %w", spare.Name, err)
 	}
 	nodes, err := s.kubectl(ctx, "get", "nodes", "--no-headers")
 	if err != nil {
@@ -46,12 +59,12 @@ func (s *Site) outlivesAMaster(ctx context.Context, st *story, spare *testbed.Ho
 	if !regexp.MustCompile(`(?m)^` + spare.Name + ` +Ready `).MatchString(nodes) {
 		return fmt.Errorf("%s is not a Ready node:\n%s", spare.Name, nodes)
 	}
+	return nil
+}
 
-	st.heading("%s is back", dead.Name)
-	if err := dead.PowerOn(ctx); err != nil {
-		return err
-	}
-	s.Masters = append(s.Masters, dead)
+// heal gives the cluster a master back that has power again.
+func (s *Site) heal(ctx context.Context, st *story, back *testbed.Host) error {
+	s.Masters = append(s.Masters, back)
 	if _, _, err := s.install(ctx, st); err != nil {
 		return fmt.Errorf("heal the cluster: %w", err)
 	}

@@ -162,6 +162,11 @@ func (h *Host) PowerOff(ctx context.Context) error {
 	return nil
 }
 
+// VarLib is where this machine keeps the host's /var/lib, also while the host
+// has no power: the place to see and to damage its disk. A host with a disk of
+// its own size (DiskBytes) has it there only while it has power.
+func (h *Host) VarLib() string { return filepath.Join(h.dir, "varlib") }
+
 // reap waits for a machine that was killed.
 func (h *Host) reap() {
 	if h.run != nil {
