@@ -105,13 +105,6 @@ func probe(r *http.Request, content io.ReadSeeker) error {
 	return err
 }
 
-func (s *Store) content(_ *http.Request, repo string, d digest.Digest) (io.ReadSeekCloser, error) {
-	if !isSHA256(d) || checkRepository(repo) != nil || !linkHolds(s.path(layerLink(repo, d)), d) {
-		return nil, fs.ErrNotExist
-	}
-	return s.open(d)
-}
-
 func (d *placeDriver) content(q *http.Request, repo string, dig digest.Digest) (io.ReadSeekCloser, error) {
 	r := d.repos[repo]
 	if r == nil || !r.layers[dig] {
@@ -120,10 +113,15 @@ func (d *placeDriver) content(q *http.Request, repo string, dig digest.Digest) (
 	return &placeContent{ctx: q.Context(), src: d.src, blob: Blob{Digest: dig, Size: d.blobs[dig]}, toEnd: q.Header.Get("Range") == ""}, nil
 }
 
+// opener opens a blob at a byte, for reading with verification. toEnd says that the reader is going to read all the rest.
+type opener interface {
+	open(ctx context.Context, b Blob, offset int64, toEnd bool) (io.ReadCloser, error)
+}
+
 // placeContent opens its blob when it is read, at the place it is read from: a HEAD opens nothing.
 type placeContent struct {
 	ctx  context.Context
-	src  *verifiedSource
+	src  opener
 	blob Blob
 
 	toEnd bool // no range was asked for

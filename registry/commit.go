@@ -3,8 +3,6 @@ package registry
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -91,12 +89,8 @@ func (c *committer) commit(in *incoming) error {
 
 // name gives a durable blob its name.
 func (c *committer) name(in *incoming) error {
-	path := c.rc.store.path(blobData(c.rc.table[in.index].key.digest()))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("make blob directory: %w", err)
-	}
-	if err := os.Rename(in.path, path); err != nil {
-		return fmt.Errorf("name blob: %w", err)
+	if err := c.rc.store.putInPlace(in.path, c.rc.table[in.index].key.digest()); err != nil {
+		return err
 	}
 	c.named <- in.index
 	return nil

@@ -40,8 +40,7 @@ func ServeConfig(ctx context.Context, configPath string) error {
 	if config.HTTP.Secret == "" {
 		config.HTTP.Secret = NewPassword()
 	}
-	store := OpenStore(o.Root)
-	h, err := assemble(ctx, config, o, storeIndex{store}, store)
+	h, err := assembleStore(ctx, config, o)
 	if err != nil {
 		return err
 	}

@@ -218,6 +218,9 @@ func (c *collector) sweep(ctx context.Context) error {
 	if err != nil || c.dry {
 		return err
 	}
+	if err := c.store.sweepAside(); err != nil {
+		return err
+	}
 	for _, e := range partials {
 		if !c.blobs[digest.NewDigestFromEncoded(digest.SHA256, e.Name())] {
 			if err := os.Remove(filepath.Join(c.store.path(partialDirectory), e.Name())); err != nil {

@@ -99,7 +99,7 @@ func TestCollectDoesNotBreakAPullThatHasBegun(t *testing.T) {
 		answer := func(ref string) [3]int {
 			return [3]int{status("manifests/" + ref), status("manifests/" + tag.String()), status("blobs/" + layer.String())}
 		}
-		open, err := store.content(nil, r.Name, layer)
+		open, err := newChecker(store).content(httptest.NewRequest("GET", "/", nil), r.Name, layer)
 		if err != nil {
 			t.Fatal(err)
 		}

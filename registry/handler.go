@@ -34,7 +34,8 @@ type HandlerOptions struct {
 // HEAD is answered with 405. The handler lives until ctx ends.
 //
 // Blobs served in place are verified against their digest the first time they are read. Of a damaged one either nothing is sent but an
-// error, or the answer breaks off: before the damage if the source verifies by parts, else before the last bytes.
+// error, or the answer breaks off: before the damage if the source verifies by parts, else before the last bytes. Those of a store are
+// verified the first time they are read after a change, and again after an hour; a damaged one is not there for clients.
 func NewHandler(ctx context.Context, o HandlerOptions) (http.Handler, error) {
 	if (o.Root == "") == (o.Catalog == nil) || (o.Catalog == nil) != (o.Source == nil) {
 		return nil, errors.New("serve registry: either a root or a catalog with its source is needed")
@@ -49,8 +50,6 @@ func NewHandler(ctx context.Context, o HandlerOptions) (http.Handler, error) {
 			"readonly":      map[any]any{"enabled": !o.Writable || o.Catalog != nil},
 		},
 	}
-	var index repositoryIndex
-	var blobs blobSource
 	if o.Catalog != nil {
 		d, err := newPlaceDriver(*o.Catalog, o.Source)
 		if err != nil {
@@ -58,20 +57,25 @@ func NewHandler(ctx context.Context, o HandlerOptions) (http.Handler, error) {
 		}
 		registerDriver()
 		config.Storage[inPlaceDriver] = configuration.Parameters{"driver": d}
-		index, blobs = newPlaceIndex(d), d
-	} else {
-		config.Storage["filesystem"] = configuration.Parameters{"rootdirectory": o.Root}
-		store := OpenStore(o.Root)
-		index, blobs = storeIndex{store}, store
-		if o.Writable {
-			config.HTTP.Secret = NewPassword()
-		}
+		return assemble(ctx, config, o, newPlaceIndex(d), d, nil)
 	}
-	return assemble(ctx, config, o, index, blobs)
+	config.Storage["filesystem"] = configuration.Parameters{"rootdirectory": o.Root}
+	if o.Writable {
+		config.HTTP.Secret = NewPassword()
+	}
+	return assembleStore(ctx, config, o)
+}
+
+func assembleStore(ctx context.Context, config *configuration.Configuration, o HandlerOptions) (http.Handler, error) {
+	store := OpenStore(o.Root)
+	c := newChecker(store)
+	return assemble(ctx, config, o, storeIndex{store}, c, c.manifests)
 }
 
 // assemble puts the layers of the handler together; the outermost comes last.
-func assemble(ctx context.Context, config *configuration.Configuration, o HandlerOptions, index repositoryIndex, blobs blobSource) (http.Handler, error) {
+func assemble(ctx context.Context, config *configuration.Configuration, o HandlerOptions, index repositoryIndex, blobs blobSource,
+	manifests func(next http.Handler) http.Handler,
+) (http.Handler, error) {
 	quietLogs()
 	app, err := newApp(ctx, config)
 	if err != nil {
@@ -79,6 +83,9 @@ func assemble(ctx context.Context, config *configuration.Configuration, o Handle
 	}
 	writable := o.Writable && o.Catalog == nil
 	h := acceptAnything(app)
+	if manifests != nil {
+		h = manifests(h)
+	}
 	h = serveBlobs(blobs, h)
 	h = resolver{index: index, own: ownNames(o.Names)}.handler(h, writable)
 	if !writable {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -121,9 +120,8 @@ func (x *session) take(ctx context.Context, src Source, d digest.Digest) error {
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("repair blob %s: %w", d, err)
 	}
-	path := x.store.path(blobData(d))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := x.store.putInPlace(f.Name(), d); err != nil {
 		return fmt.Errorf("repair blob %s: %w", d, err)
 	}
-	return os.Rename(f.Name(), path)
+	return nil
 }

@@ -36,10 +36,14 @@ func (v *verifiedSource) verified(d digest.Digest) bool {
 	return ok
 }
 
-func (v *verifiedSource) remember(d digest.Digest) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.right[d] = struct{}{}
+func (v *verifiedSource) judge(d digest.Digest) func(right bool) {
+	return func(right bool) {
+		if right {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.right[d] = struct{}{}
+		}
+	}
 }
 
 // open reads b from offset. toEnd says that the reader is going to read all the rest.
@@ -56,7 +60,7 @@ func (v *verifiedSource) open(ctx context.Context, b Blob, offset int64, toEnd b
 		return section, nil
 	}
 	if toEnd && offset == 0 {
-		return &hashingReader{src: v, blob: b, in: section, hash: sha256.New()}, nil
+		return &hashingReader{judge: v.judge(b.Digest), blob: b, in: section, hash: sha256.New()}, nil
 	}
 	if err := v.verify(ctx, b); err != nil {
 		section.Close()
@@ -85,7 +89,7 @@ func (v *verifiedSource) verify(ctx context.Context, b Blob) error {
 			return nil, err
 		}
 		defer closeAll(at)
-		r := &hashingReader{src: v, blob: b, in: io.NopCloser(io.NewSectionReader(at, 0, b.Size)), hash: sha256.New()}
+		r := &hashingReader{judge: v.judge(b.Digest), blob: b, in: io.NopCloser(io.NewSectionReader(at, 0, b.Size)), hash: sha256.New()}
 		_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, make([]byte, maxData))
 		return nil, err
 	})
@@ -99,12 +103,12 @@ func (v *verifiedSource) verify(ctx context.Context, b Blob) error {
 
 // hashingReader gives out the last bytes of a blob only when all of them are right.
 type hashingReader struct {
-	src  *verifiedSource
-	blob Blob
-	in   io.ReadCloser
-	hash hash.Hash
-	read int64
-	err  error
+	judge func(right bool) // told once, of a blob that was read to its end
+	blob  Blob
+	in    io.ReadCloser
+	hash  hash.Hash
+	read  int64
+	err   error
 }
 
 func (h *hashingReader) Read(p []byte) (int, error) {
@@ -116,11 +120,12 @@ func (h *hashingReader) Read(p []byte) (int, error) {
 	h.read += int64(n)
 	switch {
 	case h.read == h.blob.Size:
-		if digest.NewDigest(digest.SHA256, h.hash) != h.blob.Digest {
+		right := digest.NewDigest(digest.SHA256, h.hash) == h.blob.Digest
+		h.judge(right)
+		if !right {
 			h.err = fmt.Errorf("blob %s: %w", h.blob.Digest, ErrDamaged)
 			return 0, h.err
 		}
-		h.src.remember(h.blob.Digest)
 		h.err = io.EOF // a read after this one
 		return n, nil
 	case err != nil:

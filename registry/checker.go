@@ -1,0 +1,195 @@
+package registry
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/singleflight"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// checkedFor is how long a blob that was right is taken to be right: disks lose what they held without telling.
+	checkedFor = time.Hour
+	// checkedFirst is the size in bytes up to which a blob is read before its first byte is sent, so that a client hears of damage while
+	// it can still ask another registry. Of a larger one damage is found at the end, and the next client hears of it.
+	checkedFirst = 64 << 20
+)
+
+// checker serves the blobs of a store that are what their digests say. One that is not is set aside: for clients, who then ask the next
+// registry, for other programs, and for the next session, which brings it back.
+type checker struct {
+	store  *Store
+	flight singleflight.Group
+
+	mu       sync.Mutex
+	verdicts map[digest.Digest]verdict
+}
+
+// verdict is what reading a file brought out.
+type verdict struct {
+	file  fileID
+	right bool
+	at    time.Time
+}
+
+// fileID tells a file from another that has its name later, and from itself after a write.
+type fileID struct {
+	device, inode uint64
+	size          int64
+	changed       unix.Timespec
+}
+
+func identify(f *os.File) (fileID, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return fileID{}, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	return fileID{uint64(st.Dev), st.Ino, st.Size, st.Ctim}, nil
+}
+
+func newChecker(s *Store) *checker {
+	return &checker{store: s, verdicts: map[digest.Digest]verdict{}}
+}
+
+func (c *checker) verdict(d digest.Digest, file fileID) (right, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v, ok := c.verdicts[d]
+	return v.right, ok && v.file == file && (!v.right || time.Since(v.at) < checkedFor)
+}
+
+// judge keeps what reading a file brought out.
+func (c *checker) judge(d digest.Digest, file fileID, right bool) {
+	c.mu.Lock()
+	c.verdicts[d] = verdict{file, right, time.Now()}
+	c.mu.Unlock()
+	if right {
+		return
+	}
+	logrus.Errorf("registry: blob %s is damaged on the disk: it is not served; sync or verify brings it back", d)
+	if err := c.store.setAside(d, file); err != nil {
+		logrus.Warnf("registry: blob %s cannot be set aside: %v", d, err)
+	}
+}
+
+// content implements blobSource.
+func (c *checker) content(r *http.Request, repo string, d digest.Digest) (io.ReadSeekCloser, error) {
+	if !isSHA256(d) || checkRepository(repo) != nil || !linkHolds(c.store.path(layerLink(repo, d)), d) {
+		return nil, fs.ErrNotExist
+	}
+	f, err := c.store.open(d)
+	if err != nil {
+		return nil, err
+	}
+	file, err := identify(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("stat blob %s: %w", d, err)
+	}
+	right, known := c.verdict(d, file)
+	if known && right || !known && r.Method == http.MethodHead {
+		return f, nil // as a file, which the kernel can send by itself
+	}
+	f.Close()
+	if known {
+		return nil, fs.ErrNotExist
+	}
+	if file.size > checkedFirst && r.Header.Get("Range") == "" {
+		return &placeContent{ctx: r.Context(), src: c, blob: Blob{Digest: d, Size: file.size}, toEnd: true}, nil
+	}
+	if err := c.check(r.Context(), d); err != nil {
+		if errors.Is(err, ErrDamaged) {
+			err = fs.ErrNotExist
+		}
+		return nil, err
+	}
+	return c.store.open(d)
+}
+
+// open implements opener: it reads a blob that nobody has read before, from its beginning.
+func (c *checker) open(_ context.Context, b Blob, offset int64, _ bool) (io.ReadCloser, error) {
+	f, err := c.store.open(b.Digest)
+	if err != nil {
+		return nil, err
+	}
+	file, err := identify(f)
+	if err == nil && (offset != 0 || file.size != b.Size) {
+		err = fmt.Errorf("blob %s: %d bytes from byte %d where %d were expected: %w", b.Digest, file.size, offset, b.Size, ErrInvalid)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &hashingReader{judge: func(right bool) { c.judge(b.Digest, file, right) }, blob: b, in: f, hash: sha256.New()}, nil
+}
+
+// check reads a blob to its end; many who ask for one blob share one reading.
+func (c *checker) check(ctx context.Context, d digest.Digest) error {
+	done := c.flight.DoChan(string(d), func() (any, error) {
+		f, err := c.store.open(d)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		file, err := identify(f)
+		if err != nil {
+			return nil, err
+		}
+		if right, known := c.verdict(d, file); known && right {
+			return nil, nil
+		}
+		h := sha256.New()
+		if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, make([]byte, maxData)); err != nil {
+			return nil, fmt.Errorf("read blob %s: %w", d, err)
+		}
+		right := digest.NewDigest(digest.SHA256, h) == d
+		c.judge(d, file, right)
+		if !right {
+			return nil, fmt.Errorf("blob %s: %w", d, ErrDamaged)
+		}
+		return nil, nil
+	})
+	select {
+	case r := <-done:
+		return r.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// manifests checks the manifest that a request names before next reads it.
+func (c *checker) manifests(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		repo, rest, ok := route(r.URL.Path)
+		ref, manifest := strings.CutPrefix(rest, "/manifests/")
+		read := r.Method == http.MethodGet || r.Method == http.MethodHead
+		if !ok || !manifest || !read || checkRepository(repo) != nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		d := digest.Digest(ref)
+		if checkTag(ref) == nil {
+			link, err := os.ReadFile(c.store.path(tagLink(repo, ref)))
+			if err == nil {
+				d = digest.Digest(link)
+			}
+		}
+		if isSHA256(d) && linkHolds(c.store.path(revisionLink(repo, d)), d) && errors.Is(c.check(r.Context(), d), ErrDamaged) {
+			writeError(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "the manifest is damaged on this registry's disk", map[string]any{"name": repo, "digest": d})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
