@@ -88,9 +88,10 @@ e2e:
 scenarios:
 	@sed -nE 's/^[[:space:]]*\{"([a-z0-9-]+)", "(.*)", [A-Za-z]+\},/\1\t\2/p' test/scenario/scenario.go | expand -t 14
 
-## bench: build, bundle, serve and install measured from outside, as a table and in test/bench/results.json; FLAGS=-quick boots no hosts
+## bench: build, bundle, serve and install measured from outside, as a table and in test/bench/results.json; FLAGS=-quick boots no hosts, FLAGS=-only=sync,fanout for parts
 .PHONY: bench
-bench: deps
+bench:
+	hack/deps.sh bench
 	$(GO) run -tags "$(TAGS)" ./test/bench $(FLAGS)
 
 ## gobench: Go benchmarks of the format, the wire and the store; BENCH=name for one, COUNT=n runs

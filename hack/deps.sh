@@ -3,6 +3,7 @@
 # Go is new enough. Says nothing and takes no time when everything is there.
 #
 #   hack/deps.sh          for make test, lint, e2e, demo
+#   hack/deps.sh bench    also what is measured beside our programs
 #   hack/deps.sh ipvs     also what boots a kernel with ip_vs
 #
 # Go itself is a requirement, not installed here: see README.
@@ -35,6 +36,13 @@ openssl openssl
 skopeo skopeo
 sudo sudo
 '
+if [[ ${1:-} == bench ]]; then
+    wanted+='
+rsync rsync
+docker-registry docker-registry
+tc iproute2
+'
+fi
 if [[ ${1:-} == ipvs ]]; then
     wanted+='
 qemu-system-x86_64 qemu-system-x86
