@@ -73,6 +73,7 @@ func startSSHD(ctx context.Context, dir, address string, port int, keys sshKeys,
 		return nil, err
 	}
 	config := filepath.Join(dir, "sshd-"+address+".conf")
+	// HOME: what root of this machine lets every shell do at its start is not part of anything measured here.
 	text := fmt.Sprintf(`ListenAddress %s
 Port %d
 HostKey %s
@@ -83,7 +84,8 @@ PidFile none
 UsePAM no
 UseDNS no
 LogLevel ERROR
-`, address, port, keys.host, keys.authorized)
+SetEnv HOME=%s
+`, address, port, keys.host, keys.authorized, dir)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
