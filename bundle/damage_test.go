@@ -228,6 +228,35 @@ func TestDamagedBlobNeverReadsToEOF(t *testing.T) {
 	}
 }
 
+// Content that is compared elsewhere comes as it is; what cannot be decoded does not.
+func TestUnverifiedReadingGivesTheContentAsItIs(t *testing.T) {
+	data := noise(1, 300<<10)
+	file, _ := makeBundle(t, WriterOptions{}, []testBlob{{data, false}}, nil)
+	info := openBytes(t, file).Blobs()[0]
+	read := func(file []byte) ([]byte, error) {
+		rc, err := openBytes(t, file).OpenUnverified(info.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rc.Close()
+		return io.ReadAll(rc)
+	}
+	if got, err := read(file); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	bad := bytes.Clone(file)
+	bad[info.Offset+info.StoredSize-1] ^= 1
+	data = bytes.Clone(data)
+	data[len(data)-1] ^= 1
+	if got, err := read(bad); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("one bit flipped: %d bytes, %v", len(got), err)
+	}
+	bad[info.Offset] ^= 0x10
+	if _, err := read(bad); !errors.As(err, new(*CorruptError)) {
+		t.Errorf("a frame's head flipped: %v", err)
+	}
+}
+
 func TestVerifyStopsWhenCancelled(t *testing.T) {
 	file, _ := smallBundle(t, "")
 	ctx, cancel := context.WithCancel(context.Background())

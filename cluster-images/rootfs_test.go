@@ -131,6 +131,10 @@ func TestContainerdAsksOnlyTheClustersRegistriesOwnHostFirst(t *testing.T) {
 		if got := at(t, host, "ca"); got != "/etc/containerd/certs.d/_default/ca.crt" {
 			t.Errorf("ca is %v", got)
 		}
+		// A dead registry is dialled once for every blob before the next one is asked.
+		if got := at(t, host, "dial_timeout"); got != "1s" {
+			t.Errorf("dial_timeout is %v", got)
+		}
 	}
 	// containerd tries the server last: it must be one of ours, with the same credentials.
 	if got := at(t, v, "server"); got != "https://10.0.0.3:5443" {

@@ -57,6 +57,11 @@ type Source interface {
 	BlobAt(d digest.Digest) (BlobReader, error)
 }
 
+// unverifiedSource is a Source that hashes what it reads, and can do without: a session hashes every blob where it arrives.
+type unverifiedSource interface {
+	OpenUnverified(d digest.Digest) (io.ReadCloser, error)
+}
+
 // ErrInvalid is what every complaint about a name, a tag, a digest or a catalog wraps.
 var ErrInvalid = errors.New("invalid")
 

@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -158,6 +160,52 @@ func TestSourceThatLiesIsFoundOut(t *testing.T) {
 	}
 	if names, _ := store.Repositories(context.Background()); len(names) > 0 {
 		t.Errorf("repositories %v are there although a blob is missing", names)
+	}
+}
+
+// hashedSource is a source that verifies, like a bundle, and tells how it was read.
+type hashedSource struct {
+	mapSource
+	unverified, verified *int
+}
+
+func (h hashedSource) OpenUnverified(d digest.Digest) (io.ReadCloser, error) {
+	*h.unverified++
+	return h.mapSource.OpenBlob(d)
+}
+
+func (h hashedSource) OpenBlob(d digest.Digest) (io.ReadCloser, error) {
+	*h.verified++
+	if digest.FromBytes(h.mapSource[d]) != d {
+		return nil, errSpoilt
+	}
+	return h.mapSource.OpenBlob(d)
+}
+
+var errSpoilt = errors.New("the bundle is damaged")
+
+// Bytes are hashed where they arrive. Hashing them here as well costs a core; it is done when the other end complains, so that the
+// one is named who is to blame.
+func TestSourceVerifiesOnlyWhatArrivedDamaged(t *testing.T) {
+	src, c := samples(t)
+	n := 0
+	good := hashedSource{src, &n, new(int)}
+	if mustSync(t, c, good, OpenStore(t.TempDir()), PushOptions{}); n != len(c.Blobs()) || *good.verified != 0 {
+		t.Errorf("%d blobs were read without and %d with verification, of %d", n, *good.verified, len(c.Blobs()))
+	}
+	bad := hashedSource{mapSource{}, new(int), new(int)}
+	for d, data := range src {
+		bad.mapSource[d] = data
+	}
+	victim := c.Repositories[0].Layers[0].Digest
+	bad.mapSource[victim] = append([]byte{1}, bad.mapSource[victim][1:]...)
+	store := OpenStore(t.TempDir())
+	out := syncStores(c, bad, store, PushOptions{}, -1)
+	if !errors.Is(out.sendErr, errSpoilt) || *bad.verified != 1 {
+		t.Errorf("%d blobs were read with verification: %v", *bad.verified, out.sendErr)
+	}
+	if _, ok := store.Stat(victim); ok {
+		t.Error("the damaged blob is in the store")
 	}
 }
 
