@@ -110,6 +110,11 @@ func (b *bench) measure(ctx context.Context, only string, install bool, installs
 			failed = append(failed, fmt.Errorf("sync: %w", err))
 		}
 	}
+	if wanted("fanout") {
+		if err := b.fanouts(ctx); err != nil {
+			failed = append(failed, fmt.Errorf("fanout: %w", err))
+		}
+	}
 	if install && wanted("install") {
 		if err := b.installations(ctx, installs); err != nil {
 			failed = append(failed, fmt.Errorf("install: %w", err))

@@ -25,7 +25,7 @@ const (
 	newImage     = "bench.example.com/team/new:v1"
 	manyImages   = 2500 // of four blobs
 	manyLayer    = 2 << 10
-	fanoutImages = 6
+	fanoutImages = 3
 )
 
 // madeImage is an image whose layers are random, as compressed ones look.
