@@ -52,12 +52,12 @@ func run(ctx context.Context) (err error) {
 	install := flag.Bool("install", true, "measure installations on real hosts (root, minutes)")
 	runs := flag.Int("runs", 3, "how often each measurement is made")
 	installs := flag.Int("install-runs", 3, "how often a cluster is installed")
-	only := flag.String("only", "", "measure only these parts: pull, build, write, read, serve, sync, fanout, install (commas between)")
+	only := flag.String("only", "", "measure only these parts: pull, build, write, read, serve, place, sync, fanout, install (commas between)")
 	pulled := flag.Int("images", madeImages, "how many images the pull measurements have beside those of Kubernetes; 235 make 8 GB")
 	out := flag.String("o", "", "file for the rows (default test/bench/results.json)")
 	limit := flag.Duration("timeout", 90*time.Minute, "end everything after this time")
 	flag.Parse()
-	parts := []string{"pull", "build", "write", "read", "serve", "sync", "fanout", "install"}
+	parts := []string{"pull", "build", "write", "read", "serve", "place", "sync", "fanout", "install"}
 	unknown := func(part string) bool { return part != "" && !slices.Contains(parts, part) }
 	if flag.NArg() > 0 || *runs < 1 || *installs < 1 || *pulled < 0 || slices.ContainsFunc(strings.Split(*only, ","), unknown) {
 		flag.Usage()
@@ -104,6 +104,11 @@ func (b *bench) measure(ctx context.Context, only string, install bool, installs
 	}
 	if slices.ContainsFunc([]string{"build", "write", "read", "serve"}, wanted) {
 		failed = append(failed, b.programs(ctx, wanted))
+	}
+	if wanted("place") {
+		if err := b.places(ctx); err != nil {
+			failed = append(failed, fmt.Errorf("place: %w", err))
+		}
 	}
 	if wanted("sync") {
 		if err := b.syncs(ctx); err != nil {

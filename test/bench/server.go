@@ -29,7 +29,8 @@ type server struct {
 const accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, " +
 	"application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json"
 
-func startServer(ctx context.Context, file, temporary string) (*server, error) {
+// startServer runs `PROGRAM serve`; flags are further ones.
+func startServer(ctx context.Context, program, temporary string, flags ...string) (*server, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -39,7 +40,7 @@ func startServer(ctx context.Context, file, temporary string) (*server, error) {
 		return nil, err
 	}
 	s := &server{url: "http://" + addr, ended: make(chan error, 1), client: newClient()}
-	s.cmd = exec.CommandContext(ctx, file, "serve", "--addr", addr)
+	s.cmd = exec.CommandContext(ctx, program, append([]string{"serve", "--addr", addr}, flags...)...)
 	s.cmd.Env = append(os.Environ(), "TMPDIR="+temporary)
 	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
 	s.cmd.WaitDelay = 10 * time.Second
