@@ -29,7 +29,7 @@ type gatherer struct {
 
 func newGatherer(st *store.Store, o Options) (*gatherer, error) {
 	g := &gatherer{store: st, options: o, queue: newQueue(), blobs: map[string]*blob{}, known: map[string]bool{}}
-	g.remotes = &remotes{sys: o.System, connections: o.Jobs, idle: o.Idle, hosts: map[string]*host{}, repositories: map[string]*repository{}}
+	g.remotes = newRemotes(o.System, o.Jobs, o.Idle)
 	var err error
 	if g.policy, err = readPolicy(o.System); err != nil {
 		return nil, err

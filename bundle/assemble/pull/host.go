@@ -25,17 +25,23 @@ type host struct {
 	insecure  bool   // certificates are not checked, and plain HTTP will do
 	sys       *types.SystemContext
 	transport *http.Transport
+	*gate
 
 	mu         sync.Mutex
 	scheme     string // empty until it answered
 	challenges challenge.Manager
-	until      time.Time // no request before
-	failed     error     // to answer
+	failed     error // to answer
 	failedAt   time.Time
 }
 
+// gate is shut while a registry wants to be left alone.
+type gate struct {
+	mu    sync.Mutex
+	until time.Time // no request before
+}
+
 func newHost(sys *types.SystemContext, name string, insecure bool, connections int) (*host, error) {
-	h := &host{name: name, addr: name, insecure: insecure, sys: sys, challenges: challenge.NewSimpleManager()}
+	h := &host{name: name, addr: name, insecure: insecure, sys: sys, gate: new(gate), challenges: challenge.NewSimpleManager()}
 	if name == "docker.io" {
 		h.addr = "registry-1.docker.io"
 	}
@@ -140,17 +146,17 @@ func (h *host) identify(req *http.Request) {
 }
 
 // pause keeps everybody away from the registry for d.
-func (h *host) pause(d time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if until := time.Now().Add(d); until.After(h.until) {
-		h.until = until
+func (g *gate) pause(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if until := time.Now().Add(d); until.After(g.until) {
+		g.until = until
 	}
 }
 
 // closedFor is how long the registry still wants to be left alone.
-func (h *host) closedFor() time.Duration {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return time.Until(h.until)
+func (g *gate) closedFor() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return time.Until(g.until)
 }

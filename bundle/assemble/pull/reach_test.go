@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,6 +93,7 @@ func TestMirrorsAreAskedFirst(t *testing.T) {
 		u.PushImage(t, map[bool]string{true: "cache/team/both", false: "team/both"}[u == mirror], "v1", amd64, both)
 	}
 	origin.PushImage(t, "team/only", "v1", amd64, only)
+	mirror.PushImage(t, "secret/only", "v1", amd64, upstreamtest.Layer("secret", 1000))
 	mirror.Counts()
 	origin.Counts()
 	o := options(mirror)
@@ -99,14 +101,20 @@ func TestMirrorsAreAskedFirst(t *testing.T) {
 	o.System.SystemRegistriesConfPath = writeFile(t, filepath.Join(t.TempDir(), "registries.conf"), fmt.Sprintf(`
 [[registry]]
 prefix = "registry.example.com/team"
-location = "%s/team"
+location = "%[1]s/team"
 insecure = true
 [[registry.mirror]]
-location = "%s/cache/team"
+location = "%[2]s/cache/team"
+insecure = true
+[[registry.mirror]]
+location = "%[2]s/secret"
 insecure = true
 [[registry]]
 prefix = "blocked.example.com"
 location = "blocked.example.com"
+blocked = true
+[[registry]]
+location = "%[2]s/secret"
 blocked = true
 `, origin.Host, mirror.Host))
 	r, err := Gather(t.Context(), newStore(t), wanted("registry.example.com/team/both:v1", "registry.example.com/team/only:v1", "blocked.example.com/x:v1"), o)
@@ -118,7 +126,62 @@ blocked = true
 		t.Errorf("images are %v, want both under the name that was asked for", r.Images)
 	}
 	if got := origin.Counts(); got["GET blob"] != 2 {
-		t.Errorf("the registry itself was asked for %v, want only what its mirror lacks", got)
+		t.Errorf("the registry itself was asked for %v, want only what its mirror lacks, or is blocked there", got)
+	}
+}
+
+// TestInsecureIsSaidOfAPrefix: one prefix of a registry may be trusted blindly
+// and another not, whichever is asked first.
+func TestInsecureIsSaidOfAPrefix(t *testing.T) {
+	u := upstreamtest.NewSecure(t, "me", "secret")
+	for _, repository := range []string{"open/app", "open/closed/app", "app"} {
+		u.PushImage(t, repository, "v1", amd64, upstreamtest.Layer(repository, 1000))
+	}
+	o := options(u)
+	o.System.DockerInsecureSkipTLSVerify = types.OptionalBoolUndefined
+	o.System.DockerPerHostCertDirPath = "/nonexistent"
+	o.System.AuthFilePath = authFile(t, u.Host, "me", "secret")
+	o.System.SystemRegistriesConfPath = writeFile(t, filepath.Join(t.TempDir(), "registries.conf"), fmt.Sprintf(`
+[[registry]]
+location = "%[1]s/open"
+insecure = true
+[[registry]]
+location = "%[1]s/open/closed"
+[[registry]]
+prefix = "registry.example.com"
+location = "registry.example.com"
+[[registry.mirror]]
+location = "%[1]s/open/closed"
+[[registry.mirror]]
+location = "%[1]s/open"
+insecure = true
+`, u.Host))
+	open, mirrored := u.Ref("open/app:v1"), "registry.example.com/app:v1"
+	longer, outside := u.Ref("open/closed/app:v1"), u.Ref("app:v1")
+	o.Jobs = 1 // so that each order is one
+	for _, order := range [][]string{{open, longer, outside, mirrored}, {outside, longer, mirrored, open}} {
+		r, err := Gather(t.Context(), newStore(t), wanted(order...), o)
+		var failed *Error
+		if !errors.As(err, &failed) {
+			t.Fatalf("%v: error is %v, want that of the prefixes that are to be verified", order, err)
+		}
+		var got, refused []string
+		for _, i := range r.Images {
+			got = append(got, i.Ref)
+		}
+		for _, f := range failed.Failures {
+			refused = append(refused, f.Ref)
+		}
+		want := []string{open, mirrored}
+		slices.Sort(want)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%v: pulled (-want +got):\n%s", order, diff)
+		}
+		want = []string{longer, outside}
+		slices.Sort(want)
+		if diff := cmp.Diff(want, refused); diff != "" {
+			t.Errorf("%v: refused (-want +got):\n%s", order, diff)
+		}
 	}
 }
 

@@ -26,8 +26,27 @@ type remotes struct {
 	idle        time.Duration
 
 	mu           sync.Mutex
-	hosts        map[string]*host
-	repositories map[string]*repository
+	hosts        map[hostKey]*host
+	repositories map[repositoryKey]*repository
+}
+
+// hostKey is what connections have in common. registries.conf may trust one
+// prefix of a registry blindly and another not: they share no connection.
+type hostKey struct {
+	domain   string
+	insecure bool
+}
+
+type repositoryKey struct {
+	name string
+	hostKey
+}
+
+func newRemotes(sys *types.SystemContext, connections int, idle time.Duration) *remotes {
+	return &remotes{
+		sys: sys, connections: connections, idle: idle,
+		hosts: map[hostKey]*host{}, repositories: map[repositoryKey]*repository{},
+	}
 }
 
 // remote is where one reference may be had: mirrors of registries.conf in
@@ -50,20 +69,24 @@ type repository struct {
 // locate reads registries.conf and the credentials for a reference.
 func (r *remotes) locate(named reference.Named) (remote, error) {
 	sources := []sysregistriesv2.PullSource{{Reference: named}}
-	entry, err := sysregistriesv2.FindRegistry(r.sys, named.Name())
+	entry, err := r.configured(named)
 	if err != nil {
-		return nil, fmt.Errorf("read registries.conf: %w", err)
+		return nil, err
 	}
 	if entry != nil {
-		if entry.Blocked {
-			return nil, notImage{fmt.Errorf("registry %s is blocked in %s", entry.Prefix, sysregistriesv2.ConfigurationSourceDescription(r.sys))}
-		}
 		if sources, err = entry.PullSourcesFromReference(named); err != nil {
 			return nil, fmt.Errorf("read registries.conf: %w", err)
 		}
 	}
 	var all remote
-	for _, s := range sources {
+	for i, s := range sources {
+		// What is blocked is so for those, too, that are sent there from elsewhere.
+		if _, err := r.configured(s.Reference); err != nil {
+			if i == len(sources)-1 && len(all) == 0 {
+				return nil, err
+			}
+			continue
+		}
 		repo, err := r.repository(s.Reference, s.Endpoint.Insecure)
 		if err != nil {
 			return nil, err
@@ -71,6 +94,19 @@ func (r *remotes) locate(named reference.Named) (remote, error) {
 		all = append(all, location{repo, s.Reference})
 	}
 	return all, nil
+}
+
+// configured is what registries.conf says of a reference; nil is nothing. A
+// blocked one is an error.
+func (r *remotes) configured(named reference.Named) (*sysregistriesv2.Registry, error) {
+	entry, err := sysregistriesv2.FindRegistry(r.sys, named.Name())
+	if err != nil {
+		return nil, fmt.Errorf("read registries.conf: %w", err)
+	}
+	if entry != nil && entry.Blocked {
+		return nil, notImage{fmt.Errorf("registry %s is blocked in %s", entry.Prefix, sysregistriesv2.ConfigurationSourceDescription(r.sys))}
+	}
+	return entry, nil
 }
 
 func (r *remotes) repository(named reference.Named, insecure bool) (*repository, error) {
@@ -82,17 +118,21 @@ func (r *remotes) repository(named reference.Named, insecure bool) (*repository,
 	case types.OptionalBoolFalse:
 		insecure = false
 	}
-	if repo, ok := r.repositories[named.Name()]; ok {
+	at := hostKey{reference.Domain(named), insecure}
+	if repo, ok := r.repositories[repositoryKey{named.Name(), at}]; ok {
 		return repo, nil
 	}
-	domain := reference.Domain(named)
-	h, ok := r.hosts[domain]
+	h, ok := r.hosts[at]
 	if !ok {
 		var err error
-		if h, err = newHost(r.sys, domain, insecure, r.connections); err != nil {
+		if h, err = newHost(r.sys, at.domain, insecure, r.connections); err != nil {
 			return nil, err
 		}
-		r.hosts[domain] = h
+		// How long the registry wants to be left alone, it says to all.
+		if twin, ok := r.hosts[hostKey{at.domain, !insecure}]; ok {
+			h.gate = twin.gate
+		}
+		r.hosts[at] = h
 	}
 	login, err := credentials(r.sys, named)
 	if err != nil {
@@ -105,7 +145,7 @@ func (r *remotes) repository(named reference.Named, insecure bool) (*repository,
 	})
 	authorize := auth.NewAuthorizer(h.challenges, tokens, auth.NewBasicHandler(login))
 	repo := &repository{host: h, path: path, idle: r.idle, client: &http.Client{Transport: transport.NewTransport(h.transport, authorize)}}
-	r.repositories[named.Name()] = repo
+	r.repositories[repositoryKey{named.Name(), at}] = repo
 	return repo, nil
 }
 
