@@ -46,6 +46,8 @@ func (f *File) readPath(path string) {
 
 // read notes what one instruction of a stage reads.
 func (f *File) read(lex *shell.Lex, in Instruction, sc *scope) error {
+	stage := &f.Stages[len(f.Stages)-1]
+	stage.Hidden = stage.Hidden || in.Name == "RUN" || in.Name == "ADD" || len(in.Heredocs) > 0
 	switch in.Name {
 	case "RUN":
 		for _, flag := range in.Flags {
@@ -60,9 +62,11 @@ func (f *File) read(lex *shell.Lex, in Instruction, sc *scope) error {
 			if from, ok := strings.CutPrefix(flag, "--from="); ok {
 				name, _, err := lex.ProcessWord(from, sc)
 				f.readImage(name, len(f.Stages)-1)
+				stage.Hidden = true
 				return err
 			}
 		}
+		var copied Copy
 		for _, arg := range in.Args[:max(len(in.Args)-1, 0)] {
 			if slices.ContainsFunc(in.Heredocs, func(h Heredoc) bool { return strings.HasPrefix(arg, "<<") && strings.Contains(arg, h.Name) }) {
 				continue
@@ -76,9 +80,38 @@ func (f *File) read(lex *shell.Lex, in Instruction, sc *scope) error {
 				continue
 			}
 			f.readPath(path)
+			copied.Sources = append(copied.Sources, path)
 		}
+		if len(copied.Sources) == 0 {
+			return nil
+		}
+		var err error
+		copied.Dest, _, err = lex.ProcessWord(in.Args[len(in.Args)-1], sc)
+		stage.Copies = append(stage.Copies, copied)
+		return err
 	}
 	return nil
+}
+
+// Final are the stages that the image is made of: the last one, and before it
+// those it is built on, the lowest first.
+func (f *File) Final() []Stage {
+	at := len(f.Stages) - 1
+	final := []Stage{f.Stages[at]}
+	for {
+		base := strings.ToLower(f.Stages[at].Base)
+		below := -1
+		for i, s := range f.Stages[:at] {
+			if s.Name != "" && s.Name == base {
+				below = i
+			}
+		}
+		if below < 0 {
+			return final
+		}
+		at = below
+		final = append([]Stage{f.Stages[at]}, final...)
+	}
 }
 
 // readMount notes what a RUN --mount brings in: a part of the context, or of

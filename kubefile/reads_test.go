@@ -37,3 +37,34 @@ func TestReadsAreWhatABuildReads(t *testing.T) {
 		})
 	}
 }
+
+func TestFinalStagesAreWhatTheImageIsMadeOf(t *testing.T) {
+	for name, tc := range map[string]struct {
+		text string
+		want []Stage
+	}{
+		"one": {
+			"FROM scratch\nARG TARGETARCH\nCOPY lists/$TARGETARCH more images/shim/\n",
+			[]Stage{{Base: "scratch", Copies: []Copy{{[]string{"lists/arm64", "more"}, "images/shim/"}}}},
+		},
+		"upon another, beside a third": {
+			"FROM tools AS tools\nCOPY x /\nFROM base:1 AS Below\nCOPY a /\nFROM below\nCOPY b /\n",
+			[]Stage{
+				{Base: "base:1", Name: "below", Copies: []Copy{{[]string{"a"}, "/"}}},
+				{Base: "below", Copies: []Copy{{[]string{"b"}, "/"}}},
+			},
+		},
+		"from another":   {"FROM tools AS tools\nFROM scratch\nCOPY --from=tools /c charts\n", []Stage{{Base: "scratch", Hidden: true}}},
+		"run":            {"FROM base\nRUN helm pull x\n", []Stage{{Base: "base", Hidden: true}}},
+		"written in it":  {"FROM scratch\nCOPY <<list images/shim/\nx:1\nlist\n", []Stage{{Base: "scratch", Hidden: true}}},
+		"unpacked":       {"FROM scratch\nADD a.tgz /\n", []Stage{{Base: "scratch", Hidden: true, Copies: []Copy{{[]string{"a.tgz"}, "/"}}}}},
+		"brought by url": {"FROM scratch\nADD https://example.com/a.yaml manifests/\n", []Stage{{Base: "scratch", Hidden: true}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := parse(t, tc.text, WithPlatform("linux", "arm64", ""))
+			if diff := cmp.Diff(tc.want, f.Final(), cmpopts.IgnoreFields(Stage{}, "First", "Last")); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

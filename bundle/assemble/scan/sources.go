@@ -32,20 +32,15 @@ func (s *scanner) places(k *kubefile.File) sources {
 	if k == nil {
 		return src
 	}
-	stage := k.Stages[len(k.Stages)-1]
-	for _, in := range k.Instructions[stage.First:stage.Last] {
-		if in.Name != "COPY" && in.Name != "ADD" || len(in.Args) < 2 || len(in.Heredocs) > 0 {
-			continue
-		}
-		if slices.ContainsFunc(in.Flags, func(f string) bool { return strings.HasPrefix(f, "--from") }) {
-			continue
-		}
-		dest := strings.TrimPrefix(path.Clean("/"+in.Args[len(in.Args)-1]), "/")
-		for _, from := range in.Args[:len(in.Args)-1] {
-			from = strings.TrimPrefix(path.Clean("/"+from), "/")
-			if matches, err := fs.Glob(s.fsys, from); err == nil {
-				for _, m := range matches {
-					src.add(dest, m)
+	for _, stage := range k.Final() {
+		for _, c := range stage.Copies {
+			dest := strings.TrimPrefix(path.Clean("/"+c.Dest), "/")
+			for _, from := range c.Sources {
+				from = strings.TrimPrefix(path.Clean("/"+from), "/")
+				if matches, err := fs.Glob(s.fsys, from); err == nil {
+					for _, m := range matches {
+						src.add(dest, m)
+					}
 				}
 			}
 		}
@@ -56,7 +51,7 @@ func (s *scanner) places(k *kubefile.File) sources {
 // kubefileEnv takes the images that the Kubefile's own ENV names in full, as
 // the sandbox image that a rootfs configures its container runtime with.
 func (s *scanner) kubefileEnv(k *kubefile.File) {
-	for _, in := range k.Instructions[k.Stages[len(k.Stages)-1].First:] {
+	for _, in := range k.Instructions[k.Final()[0].First:] {
 		if in.Name != "ENV" {
 			continue
 		}
