@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -33,7 +34,7 @@ func (e *ScanError) Error() string {
 }
 
 // scanAll scans the context once for every way in which its Kubefile reads: ENV
-// and CMD may depend on the platform, and the images with them.
+// CMD and COPY may depend on the platform, and the images with them.
 func (b *Builder) scanAll(ctx context.Context, parts []building, ignoreErrors bool) (*scan.Result, error) {
 	var all *scan.Result
 	for i, part := range parts {
@@ -56,7 +57,8 @@ func (b *Builder) scanAll(ctx context.Context, parts []building, ignoreErrors bo
 // readsAlike tells whether two readings of a Kubefile give a scan the same to go by.
 func readsAlike(x, y *kubefile.File) bool {
 	return maps.Equal(x.Env(), y.Env()) && maps.Equal(x.Labels(), y.Labels()) &&
-		slices.Equal(x.Cmd(), y.Cmd()) && slices.Equal(x.Entrypoint(), y.Entrypoint())
+		slices.Equal(x.Cmd(), y.Cmd()) && slices.Equal(x.Entrypoint(), y.Entrypoint()) &&
+		reflect.DeepEqual(x.Final(), y.Final()) // what they copy, and from where
 }
 
 // scan looks for images in a context, and reports what is worth a look.

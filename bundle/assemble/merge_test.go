@@ -112,3 +112,22 @@ func TestUnreadableChartOfAPulledImageIsFatalUnlessItsImagesLieInIt(t *testing.T
 		t.Errorf("errors that are to be ignored: %v", err)
 	}
 }
+
+func TestListsOfEachPlatformAreFoundThroughCopy(t *testing.T) {
+	u := upstreamtest.New(t)
+	for _, p := range []v1.Platform{amd64, arm64} {
+		u.PushImage(t, "listed-"+p.Architecture, "v1", p, upstreamtest.Layer(p.Architecture, 100))
+	}
+	u.PushImage(t, "earlier", "v1", amd64, upstreamtest.Layer("earlier", 100))
+	b, _ := connected(t, u)
+	rec := mustBuild(t, b, BuildRequest{Name: "lists:1", Platforms: []v1.Platform{amd64, arm64}, Context: writeFiles(t, map[string][]byte{
+		"Kubefile":        []byte("FROM scratch AS base\nCOPY common/ images/shim/\nFROM base\nARG TARGETARCH\nCOPY lists/$TARGETARCH images/shim/\n"),
+		"common/first":    []byte(u.Ref("earlier:v1") + "\n"),
+		"lists/amd64/all": []byte(u.Ref("listed-amd64:v1") + "\n"),
+		"lists/arm64/all": []byte(u.Ref("listed-arm64:v1") + "\n"),
+	})})
+	want := []string{u.Ref("earlier:v1"), u.Ref("listed-amd64:v1"), u.Ref("listed-arm64:v1")}
+	if diff := cmp.Diff(want, refs(rec.Images)); diff != "" {
+		t.Errorf("images (-want +got):\n%s", diff)
+	}
+}
