@@ -33,7 +33,7 @@ func (e *ScanError) Error() string {
 	return b.String()
 }
 
-// scanAll scans the context once for every way in which its Kubefile reads: ENV
+// scanAll scans the context once for every way in which its Kubefile reads: ENV,
 // CMD and COPY may depend on the platform, and the images with them.
 func (b *Builder) scanAll(ctx context.Context, parts []building, ignoreErrors bool) (*scan.Result, error) {
 	var all *scan.Result

@@ -30,7 +30,7 @@ func ofArch(arch string) stepstest.Image {
 			Labels: map[string]string{"version": "v1.36.3", "init": "init-" + arch + ".sh"},
 			Env:    []string{"ARCH=" + arch}, Cmd: []string{"echo " + arch},
 		},
-		Files: map[string]string{"bin/tool": "for " + arch, "etc/arch.tmpl": "{{ .ARCH }}\n", "etc/only-" + arch: ""},
+		Files: map[string]string{"bin/tool": "for " + arch, "etc/arch.tmpl": "{{ .ARCH }}\n", "etc/only-" + arch: "", "bin/size": strings.Repeat("x", len(arch)*1000+map[string]int{"arm64": 5000}[arch])},
 	}
 }
 
@@ -94,6 +94,9 @@ func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				if root.bundled != r.rootfs().bundled {
+					t.Errorf("marks of commands differ between the architectures: another first master would run an application's again")
+				}
 				_, line := r.script(target, "init")
 				got := []string{string(overlay["etc/arch"].Content), line, root.Cmd[0], r.archOn(target)}
 				if diff := cmp.Diff([]string{arch + "\n", "init-" + arch + ".sh", "echo " + arch, arch}, got); diff != "" {
@@ -104,6 +107,36 @@ func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestDiskNeedIsThatOfTheLargestArchitecture(t *testing.T) {
+	sizesOf := map[string]sizes{}
+	for _, arch := range []string{"amd64", "arm64"} {
+		t.Run(arch, func(t *testing.T) {
+			r, _ := twoArchitectures(t, arch)
+			s, err := r.measure(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			sizesOf[arch] = s
+			for _, l := range r.rootfs().Layers {
+				if l.Size > s.rootfs {
+					t.Errorf("a rootfs of %d bytes is said to take %d", l.Size, s.rootfs)
+				}
+			}
+		})
+	}
+	if sizesOf["amd64"] != sizesOf["arm64"] {
+		t.Errorf("the need depends on the first master: %+v and %+v", sizesOf["amd64"], sizesOf["arm64"])
+	}
+}
+
+func TestClusterImageThatLacksAnArchitectureIsNamed(t *testing.T) {
+	r, _ := twoArchitectures(t, "amd64")
+	_, err := r.imagesOfArch("riscv64")
+	if err == nil || !strings.Contains(err.Error(), "root:1") || !strings.Contains(err.Error(), "linux/riscv64") {
+		t.Errorf("the error is %v, want one that names the image and the platform", err)
 	}
 }
 

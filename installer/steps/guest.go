@@ -85,7 +85,7 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string, r
 		env["KUBECACHEDIR"] = r.kubectlCache()
 	}
 	lines := guest.Lines(i.Entrypoint, cmd, env)
-	in := inputs(i.Digest, lines, ownEnv(env), t.overlays[i])
+	in := inputs(i.bundled, lines, ownEnv(env), t.overlays[i])
 	done := guestDone(t.marks[guestMark(i)], in, len(lines))
 	if done == len(lines) {
 		return 0, r.tellMasters(ctx, i, in)

@@ -36,11 +36,14 @@ func (r *Run) imagesOfArch(arch string) ([]*image, error) {
 	}
 	var all []*image
 	for _, b := range wanted {
+		if arch != "" && !slices.Contains(b.Platforms, "linux/"+arch) {
+			return nil, fmt.Errorf("cluster image %s is in the bundle for %s, not for linux/%s: build it for that platform, too", b.Name, strings.Join(b.Platforms, ", "), arch)
+		}
 		i, err := installer.LoadImage(r.Bundle, b.Name, b.Digest, archOf(b, arch))
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, &image{Image: i})
+		all = append(all, &image{Image: i, bundled: b.Digest})
 	}
 	order := map[string]int{installer.TypeRootfs: 0, installer.TypePatch: 1, installer.TypeApplication: 2}
 	slices.SortStableFunc(all, func(a, b *image) int { return order[a.Type] - order[b.Type] })

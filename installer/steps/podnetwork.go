@@ -59,11 +59,16 @@ func (r *Run) removePodNetwork(ctx context.Context, t *Target) error {
 
 // removePodRoutes removes the routes to other hosts' pods that lie on the
 // host's own link, as flannel's host-gw has them: the preflight lets no cluster
-// begin where the pods' addresses have routes already.
+// begin where the pods' addresses have routes already. One by another way than
+// the cluster's hosts may be somebody else's, and is only told.
 func (r *Run) removePodRoutes(ctx context.Context, t *Target) error {
 	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t))
 	if err != nil {
 		return err
+	}
+	hosts := map[string]bool{}
+	for _, h := range r.Cluster.Hosts {
+		hosts[h.IP.String()] = true
 	}
 	for _, subnet := range docs.Settings().PodSubnets {
 		family := "-4"
@@ -77,6 +82,10 @@ func (r *Run) removePodRoutes(ctx context.Context, t *Target) error {
 		for line := range strings.Lines(string(res.Stdout)) {
 			f := strings.Fields(line)
 			if len(f) < 3 || f[1] != "via" {
+				continue
+			}
+			if !hosts[f[2]] {
+				r.Report.Warnf("%s: the route to %s via %s stays: that is no host of the cluster", t.IP, f[0], f[2])
 				continue
 			}
 			if _, err := r.exec(ctx, t, "clean", "ip", family, "route", "delete", f[0], "via", f[2]); err != nil {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/certs"
@@ -66,8 +68,9 @@ type Run struct {
 // image is a cluster image of the bundle with its small files.
 type image struct {
 	*installer.Image
-	files map[string]installer.File
-	dir   string // where it lies on a host
+	bundled digest.Digest // of what the bundle holds by its name: the same for all architectures
+	files   map[string]installer.File
+	dir     string // where it lies on a host
 }
 
 // Target is one host during a run. Its fields are set by the check step and

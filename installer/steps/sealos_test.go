@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -203,9 +204,11 @@ func TestResetOfAnImageMadeForSealosRemovesPodsNetwork(t *testing.T) {
 	ip("address", "add", "192.0.2.1/24", "dev", "uplink")
 	ip("link", "set", "uplink", "up")
 	ip("route", "add", "100.64.7.0/24", "via", "192.0.2.2")
+	ip("route", "add", "100.64.8.0/24", "via", "192.0.2.3")
 	ip("route", "add", "198.51.100.0/24", "via", "192.0.2.2")
 	r := newRun(t, file, t.Output(), master)
 	r.Cluster.Env = map[string]string{"BIN_DIR": "/var/lib/test-bin", "registryConfig": "/var/lib/test-registry-config"}
+	r.Cluster.Hosts = append(r.Cluster.Hosts, installer.Host{IP: netip.MustParseAddr("192.0.2.2")}) // a node that is not reset here
 	if _, err := installer.RunSteps(t.Context(), Reset(), r, r.Report); err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +221,8 @@ func TestResetOfAnImageMadeForSealosRemovesPodsNetwork(t *testing.T) {
 	if _, err := net.InterfaceByName("cni0"); err == nil {
 		t.Error("cni0 stays: with other addresses on it, pods of the next cluster do not start")
 	}
-	if routes := ip("-4", "route"); strings.Contains(routes, "100.64.7.0") || !strings.Contains(routes, "198.51.100.0") {
+	if routes := ip("-4", "route"); strings.Contains(routes, "100.64.7.0") ||
+		!strings.Contains(routes, "100.64.8.0") || !strings.Contains(routes, "198.51.100.0") {
 		t.Errorf("routes after reset:\n%s", routes)
 	}
 }

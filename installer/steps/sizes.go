@@ -33,15 +33,31 @@ type sizes struct {
 // measure adds up the bundle. A layer tells its unpacked size itself, in its last bytes, or is guessed.
 func (r *Run) measure(ctx context.Context) (sizes, error) {
 	s := sizes{stub: stubSize(r.Bundle)}
-	for _, i := range r.images {
-		for _, l := range i.Layers {
-			n := unpackedSize(r.Bundle, l.Digest, l.Size, l.MediaType)
-			if i.Type == installer.TypeApplication {
-				s.apps += n
-			} else {
-				s.rootfs += n
+	of := [][]*image{r.images}
+	if platforms := r.Bundle.Platforms(); len(platforms) > 1 {
+		// Nobody was asked for its architecture yet: the largest counts for every host.
+		of = nil
+		for _, p := range platforms {
+			images, err := r.imagesOfArch(strings.TrimPrefix(p, "linux/"))
+			if err != nil {
+				return sizes{}, err
+			}
+			of = append(of, images)
+		}
+	}
+	for _, images := range of {
+		var rootfs, apps int64
+		for _, i := range images {
+			for _, l := range i.Layers {
+				n := unpackedSize(r.Bundle, l.Digest, l.Size, l.MediaType)
+				if i.Type == installer.TypeApplication {
+					apps += n
+				} else {
+					rootfs += n
+				}
 			}
 		}
+		s.rootfs, s.apps = max(s.rootfs, rootfs), max(s.apps, apps)
 	}
 	catalog, err := Catalog(ctx, r.Bundle)
 	if err != nil {

@@ -29,14 +29,11 @@ const (
 // their own. The hosts share this machine's cores, so at the full rate it is
 // those that are measured; a tenth of it leaves them idle most of the time.
 func (b *bench) fanouts(ctx context.Context) (err error) {
-	if _, err := execute(ctx, b.root, nil, "make", "--no-print-directory", "build"); err != nil {
+	s, done, err := b.newSyncing(ctx, "fanout")
+	if err != nil {
 		return err
 	}
-	s := &syncing{bench: b, dir: filepath.Join(b.dir, "fanout"), stub: filepath.Join(b.root, "bin", "sealinstall")}
-	if err := os.Mkdir(s.dir, 0o755); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
+	defer func() { err = errors.Join(err, done()) }()
 	f, err := s.bundle(ctx, "fanout", applications(fanoutImages))
 	if err != nil {
 		return err

@@ -26,17 +26,23 @@ type syncing struct {
 	ssh  *sshd
 }
 
+// newSyncing builds the receiver and makes a directory, which done removes.
+func (b *bench) newSyncing(ctx context.Context, name string) (s *syncing, done func() error, err error) {
+	if _, err := execute(ctx, b.root, nil, "make", "--no-print-directory", "build"); err != nil {
+		return nil, nil, err
+	}
+	s = &syncing{bench: b, dir: filepath.Join(b.dir, name), stub: filepath.Join(b.root, "bin", "sealinstall")}
+	return s, func() error { return os.RemoveAll(s.dir) }, os.Mkdir(s.dir, 0o755)
+}
+
 // syncs measures how a registry host gets what it lacks, beside the tools that
 // everybody has.
 func (b *bench) syncs(ctx context.Context) (err error) {
-	if _, err := execute(ctx, b.root, nil, "make", "--no-print-directory", "build"); err != nil {
+	s, done, err := b.newSyncing(ctx, "sync")
+	if err != nil {
 		return err
 	}
-	s := &syncing{bench: b, dir: filepath.Join(b.dir, "sync"), stub: filepath.Join(b.root, "bin", "sealinstall")}
-	if err := os.Mkdir(s.dir, 0o755); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
+	defer func() { err = errors.Join(err, done()) }()
 	keys, err := makeKeys(s.dir)
 	if err != nil {
 		return err

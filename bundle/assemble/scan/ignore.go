@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// ignoreFile is the file that lists references to leave out, at the context's root: one a
+// ignoreFile lists references to leave out, at the context's root: one a
 // line, # comments, * and ? as wildcards (* matches / too).
 const ignoreFile = ".sealignore"
 
