@@ -75,6 +75,11 @@ func writeFiles(t *testing.T, files map[string][]byte) string {
 // addImage stores an image with one layer.
 func addImage(t *testing.T, s *store.Store, layer string) v1.Descriptor {
 	t.Helper()
+	return addImageFor(t, s, "amd64", layer)
+}
+
+func addImageFor(t *testing.T, s *store.Store, arch, layer string) v1.Descriptor {
+	t.Helper()
 	put := func(mediaType string, data []byte) v1.Descriptor {
 		d, err := s.PutBytes(data)
 		if err != nil {
@@ -83,7 +88,7 @@ func addImage(t *testing.T, s *store.Store, layer string) v1.Descriptor {
 		return v1.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}
 	}
 	m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
-	m.Config = put(v1.MediaTypeImageConfig, []byte(`{"architecture":"amd64","os":"linux","l":"`+layer+`"}`))
+	m.Config = put(v1.MediaTypeImageConfig, []byte(`{"architecture":"`+arch+`","os":"linux","l":"`+layer+`"}`))
 	m.Layers = []v1.Descriptor{put(v1.MediaTypeImageLayer, []byte(layer))}
 	raw, err := json.Marshal(m)
 	if err != nil {

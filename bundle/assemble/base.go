@@ -18,38 +18,71 @@ import (
 
 // base is an image that a Kubefile names after FROM or --from.
 type base struct {
-	name   string // as it is written there
-	root   v1.Descriptor
-	images []store.Pinned // what it needs, if it is a cluster image
+	name      string // as it is written there
+	root      v1.Descriptor
+	platforms []v1.Platform // whose Kubefile names it
+	claims    []claim       // what it needs, if it is a cluster image
+}
+
+// wantedBase is the name of a base, and for which platforms it is named there.
+type wantedBase struct {
+	name      string
+	platforms []v1.Platform
+	below     bool // the built image lies upon it, and does not only take files out of it
 }
 
 // bases are the images of those names: of the store, else of a registry, from
-// which a base comes with everything that it will make a cluster pull.
-func (b *Builder) bases(ctx context.Context, names []string, r BuildRequest) ([]base, error) {
+// which one that the image lies upon comes with everything that it will make a
+// cluster pull. What is only copied out of another is looked for in the image.
+// What may hide images is told of all of them together.
+func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors bool) ([]base, error) {
 	var all []base
-	for _, name := range names {
-		rec, err := b.Store.Load(name)
+	var hiding []error
+	for _, w := range wanted {
+		one := base{name: w.name, platforms: w.platforms}
+		rec, err := b.Store.Load(w.name)
 		if err == nil {
-			if missing := lacks(rec.Platform, r.Platforms); missing != "" {
-				return nil, fmt.Errorf("base image %s of the store is for %s, not for %s: build or pull it for that platform, too", name, rec.Platform, missing)
+			if missing := lacks(rec.Platform, w.platforms); missing != "" {
+				return nil, fmt.Errorf("base image %s of the store is for %s, not for %s: build or pull it for that platform, too", w.name, rec.Platform, missing)
 			}
-			all = append(all, base{name: name, root: rec.Manifest, images: rec.Images})
+			one.root, one.claims = rec.Manifest, claims(rec.Images, w.platforms, 0)
+			all = append(all, one)
 			continue
 		}
 		if !errors.Is(err, store.ErrUnknownImage) {
 			return nil, err
 		}
-		root, _, err := b.fetchFrom(ctx, name, r.Platforms)
-		if err != nil {
-			return nil, fmt.Errorf("base image %s: %w", name, err)
+		if one.root, _, err = b.fetchFrom(ctx, w.name, w.platforms); err != nil {
+			return nil, fmt.Errorf("base image %s: %w", w.name, err)
 		}
-		needed, err := b.needed(ctx, name, root, r.Platforms, r.IgnoreScanErrors)
-		if err != nil {
-			return nil, fmt.Errorf("base image %s: %w", name, err)
+		if w.below {
+			one.claims, err = b.neededByBase(ctx, one, ignoreErrors)
 		}
-		all = append(all, base{name: name, root: root, images: needed.images})
+		if scan := new(ScanError); errors.As(err, &scan) {
+			hiding = append(hiding, err)
+		} else if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
 	}
-	return all, nil
+	return all, errors.Join(hiding...)
+}
+
+func (b *Builder) neededByBase(ctx context.Context, one base, ignoreErrors bool) ([]claim, error) {
+	images, err := b.ofEach(one.name, one.root, one.platforms)
+	if err != nil {
+		return nil, fmt.Errorf("base image %s: %w", one.name, err)
+	}
+	needed, err := b.needed(ctx, images, ignoreErrors)
+	if err != nil {
+		return nil, fmt.Errorf("base image %s: %w", one.name, err)
+	}
+	settled, err := b.settle(needed.claims)
+	if err != nil {
+		return nil, fmt.Errorf("base image %s: %w", one.name, err)
+	}
+	b.noteForeign(settled, needed)
+	return claims(settled, one.platforms, 0), nil
 }
 
 // lacks names a platform that a record's list of platforms does not hold.

@@ -178,22 +178,7 @@ func TestBundleOfTwoPlatformsHoldsBothOfEverything(t *testing.T) {
 			"images/shim/images": []byte(u.Ref("app/x:v1") + "\n"),
 		}),
 	})
-	// The second installer lies where it is shipped: beside the program.
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	second := filepath.Join(filepath.Dir(self), "sealinstall-linux-arm64")
-	if err := os.WriteFile(second, executable(elf.EM_AARCH64), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	defer os.Remove(second)
-	stub := filepath.Join(writeFiles(t, map[string][]byte{"stub": executable(elf.EM_X86_64)}), "stub")
-	out := filepath.Join(t.TempDir(), "out")
-	w, err := b.Bundle(t.Context(), BundleRequest{Images: []string{rec.Name}, Output: out, Stub: stub})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := bundleForBoth(t, b, rec.Name)
 	for _, p := range platforms {
 		one, err := b.ofPlatform(rec.Manifest, p)
 		if err != nil {
@@ -206,7 +191,7 @@ func TestBundleOfTwoPlatformsHoldsBothOfEverything(t *testing.T) {
 			t.Errorf("platforms of %s (-want +got):\n%s", i.Name, diff)
 		}
 	}
-	f, err := bundle.OpenFile(out)
+	f, err := bundle.OpenFile(w.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,6 +205,27 @@ func TestBundleOfTwoPlatformsHoldsBothOfEverything(t *testing.T) {
 	if len(w.Images) != 3 || !strings.HasPrefix(w.Images[2].Name, careRepository) {
 		t.Errorf("images are %v", w.Images)
 	}
+}
+
+// bundleForBoth writes the bundle of images for amd64 and arm64.
+func bundleForBoth(t *testing.T, b *Builder, images ...string) Written {
+	t.Helper()
+	// The second installer lies where it is shipped: beside the program.
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := filepath.Join(filepath.Dir(self), "sealinstall-linux-arm64")
+	if err := os.WriteFile(second, executable(elf.EM_AARCH64), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(second)
+	stub := filepath.Join(writeFiles(t, map[string][]byte{"stub": executable(elf.EM_X86_64)}), "stub")
+	w, err := b.Bundle(t.Context(), BundleRequest{Images: images, Output: filepath.Join(t.TempDir(), "out"), Stub: stub})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
 }
 
 func machineHere() elf.Machine {

@@ -159,36 +159,43 @@ func rank(r store.Record) int {
 }
 
 // contents lists the images of the bundle: cluster images in order, then
-// container images by name.
+// container images by name. Where cluster images were built when a tag meant
+// another image, the last of them decides, for the platforms that it has.
 func (b *Builder) contents(records []store.Record, stubs []installer, platforms []v1.Platform) ([]bundle.Image, error) {
-	var cluster, needed []bundle.Image
-	for _, r := range records {
+	var cluster []bundle.Image
+	var all []claim
+	resolved := map[string]claim{}
+	for n, r := range records {
 		cluster = append(cluster, bundle.Image{
 			Name: r.Name, Digest: r.Manifest.Digest, MediaType: r.Manifest.MediaType, ManifestSize: r.Manifest.Size,
 			Platforms: strings.Split(r.Platform, ","), Size: r.Size, Kind: bundle.KindCluster, ClusterType: r.ClusterType,
 		})
-		for _, p := range r.Images {
-			i := slices.IndexFunc(needed, func(o bundle.Image) bool { return o.Name == p.Ref })
-			if i < 0 {
-				needed = append(needed, neededImage(p))
-				continue
-			}
-			if needed[i].Digest != p.Digest {
+		for _, c := range claims(r.Images, platforms, len(records)-n) {
+			all = append(all, c)
+			was, ok := resolved[c.Ref]
+			if ok && was.Digest != c.Digest && slices.ContainsFunc(c.of, func(p string) bool { return slices.Contains(was.of, p) }) {
 				b.report().Note(fmt.Sprintf("%s was resolved to %s and, for %s, to %s: the latter is taken; build the older image again to agree",
-					p.Ref, needed[i].Digest, r.Name, p.Digest))
-				needed[i] = neededImage(p)
+					c.Ref, was.Digest, r.Name, c.Digest))
 			}
+			resolved[c.Ref] = c
 		}
+	}
+	pinned, err := b.settle(all)
+	if err != nil {
+		return nil, err
 	}
 	if rank(records[0]) == 0 {
 		care, err := b.careImage(stubs, platforms)
 		if err != nil {
 			return nil, err
 		}
-		needed = append(needed, neededImage(care))
+		pinned = append(pinned, care)
 	}
-	slices.SortFunc(needed, func(x, y bundle.Image) int { return cmp.Compare(x.Name, y.Name) })
-	return append(cluster, needed...), nil
+	slices.SortFunc(pinned, func(x, y store.Pinned) int { return cmp.Compare(x.Ref, y.Ref) })
+	for _, p := range pinned {
+		cluster = append(cluster, neededImage(p))
+	}
+	return cluster, nil
 }
 
 func neededImage(p store.Pinned) bundle.Image {

@@ -38,10 +38,10 @@ type extraction struct {
 	tags  map[string]digest.Digest
 }
 
-// extract writes the files of an image that may name container images to dir,
-// puts the blobs of its registry/ into the store, and returns the images of
+// extract writes the files of an image, from a layer on, that may name container
+// images to dir, puts the blobs of its registry/ into the store, and returns the images of
 // registry/, by repository:tag and repository@digest.
-func (b *Builder) extract(ctx context.Context, image v1.Descriptor, dir string) (map[string]digest.Digest, error) {
+func (b *Builder) extract(ctx context.Context, image v1.Descriptor, from int, dir string) (map[string]digest.Digest, error) {
 	raw, err := b.Store.ReadBlob(image.Digest, store.MaxManifest)
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func (b *Builder) extract(ctx context.Context, image v1.Descriptor, dir string) 
 	}
 	defer func() { _ = root.Close() }()
 	x := &extraction{store: b.Store, ctx: ctx, root: root, tags: map[string]digest.Digest{}}
-	for _, l := range m.Layers {
+	for _, l := range m.Layers[min(from, len(m.Layers)):] {
 		if err := x.layer(l); err != nil {
 			return nil, fmt.Errorf("read layer %s: %w", l.Digest, err)
 		}

@@ -3,9 +3,6 @@ package assemble
 import (
 	"context"
 	"fmt"
-	"maps"
-	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -14,7 +11,6 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
-	"github.com/sealbuild/sealbuild/kubefile"
 )
 
 // ScanError is what may have hidden images from the scan: the build stops,
@@ -33,51 +29,37 @@ func (e *ScanError) Error() string {
 	return b.String()
 }
 
-// scanAll scans the context once for every way in which its Kubefile reads: ENV,
-// CMD and COPY may depend on the platform, and the images with them.
-func (b *Builder) scanAll(ctx context.Context, parts []building, ignoreErrors bool) (*scan.Result, error) {
-	var all *scan.Result
-	for i, part := range parts {
-		if slices.ContainsFunc(parts[:i], func(o building) bool { return readsAlike(o.src.file, part.src.file) }) {
-			continue
-		}
-		one, err := b.scan(ctx, part.src, ignoreErrors)
+// scan looks for images in a context as it is for every platform: what the
+// Kubefile copies and sets may depend on it. It reports what is worth a look.
+func (b *Builder) scan(ctx context.Context, parts []building, ignoreErrors bool) ([]look, error) {
+	dir := parts[0].src.dir
+	b.report().Phase("scan "+dir, 0)
+	var looks []look
+	var results []*scan.Result
+	for _, part := range parts {
+		r, err := scan.Dir(ctx, dir, scan.Options{Kubefile: part.src.file})
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("look for images in %s: %w", dir, err)
 		}
-		if all == nil {
-			all = one
-		} else {
-			all.Merge(one)
-		}
+		looks = append(looks, look{dir: dir, found: r, platform: part.platform})
+		results = append(results, r)
 	}
-	return all, nil
-}
-
-// readsAlike tells whether two readings of a Kubefile give a scan the same to go by.
-func readsAlike(x, y *kubefile.File) bool {
-	return maps.Equal(x.Env(), y.Env()) && maps.Equal(x.Labels(), y.Labels()) &&
-		slices.Equal(x.Cmd(), y.Cmd()) && slices.Equal(x.Entrypoint(), y.Entrypoint()) &&
-		reflect.DeepEqual(x.Final(), y.Final()) // what they copy, and from where
-}
-
-// scan looks for images in a context, and reports what is worth a look.
-func (b *Builder) scan(ctx context.Context, src *buildContext, ignoreErrors bool) (*scan.Result, error) {
-	b.report().Phase("scan "+src.dir, 0)
-	r, err := scan.Dir(ctx, src.dir, scan.Options{Kubefile: src.file})
-	if err != nil {
-		return nil, fmt.Errorf("look for images in %s: %w", src.dir, err)
-	}
-	for _, w := range r.Warnings {
+	all := scan.Union(results...)
+	for _, w := range all.Warnings {
 		b.report().Note(at(w.Place) + w.Message)
 	}
-	if len(r.Errors) > 0 && !ignoreErrors {
-		return nil, &ScanError{Dir: src.dir, Errors: r.Errors}
+	return looks, b.scanned(dir, all.Errors, ignoreErrors)
+}
+
+// scanned fails when something may have hidden images.
+func (b *Builder) scanned(dir string, errors []scan.Error, ignore bool) error {
+	if len(errors) > 0 && !ignore {
+		return &ScanError{Dir: dir, Errors: errors}
 	}
-	for _, e := range r.Errors {
+	for _, e := range errors {
 		b.report().Note("ignored: " + e.Error())
 	}
-	return r, nil
+	return nil
 }
 
 func at(p scan.Place) string {
@@ -90,46 +72,61 @@ func at(p scan.Place) string {
 	return fmt.Sprintf("%s:%d: ", p.File, p.Line)
 }
 
-// gathered is what a context's references became.
-type gathered struct {
-	images     []store.Pinned // sorted by reference
-	unresolved []store.Found  // suspected, and not to be had
+// look is what was found in a directory for one platform.
+type look struct {
+	dir      string
+	found    *scan.Result
+	platform v1.Platform
 }
 
-// gather fetches what the scan found, for every platform: archives of the
+// gathered is what references became.
+type gathered struct {
+	claims     []claim
+	wanted     map[string][]string // platforms of a reference
+	unresolved []store.Found       // suspected, and not to be had
+}
+
+// add joins what was gathered for one image. level is that of more.
+func (g *gathered) add(more gathered, level int) {
+	for _, c := range more.claims {
+		c.level += level
+		g.claims = append(g.claims, c)
+	}
+	for _, f := range more.unresolved {
+		if !slices.ContainsFunc(g.unresolved, func(o store.Found) bool { return o.Ref == f.Ref }) {
+			g.unresolved = append(g.unresolved, f)
+		}
+	}
+	if g.wanted == nil {
+		g.wanted = map[string][]string{}
+	}
+	for ref, platforms := range more.wanted {
+		g.wanted[ref] = append(g.wanted[ref], platforms...)
+		slices.Sort(g.wanted[ref])
+		g.wanted[ref] = slices.Compact(g.wanted[ref])
+	}
+}
+
+// gather fetches what the scans found, each for its platform: archives of the
 // context first, which need no network, then everything else from the
 // registries.
-func (b *Builder) gather(ctx context.Context, src *buildContext, found *scan.Result, platforms ...v1.Platform) (gathered, error) {
-	o := pull.Options{
-		Platforms: platforms,
-		Jobs:      b.Jobs,
-		System:    b.System,
-		Progress:  gathering{b.report()},
+func (b *Builder) gather(ctx context.Context, looks []look) (gathered, error) {
+	g := gathered{wanted: map[string][]string{}}
+	local, err := b.gatherArchives(ctx, looks, &g)
+	if err != nil {
+		return gathered{}, err
 	}
-	var g gathered
-	local := map[string]bool{}
-	for _, a := range found.Archives {
-		images, err := b.archive(ctx, src, a, o)
-		if err != nil {
-			return gathered{}, fmt.Errorf("%simage archive: %w", at(a.Place), err)
-		}
-		for _, p := range images {
-			local[p.Ref] = true
-		}
-		g.images = append(g.images, images...)
+	var platforms []v1.Platform
+	for _, l := range looks {
+		platforms = append(platforms, l.platform)
 	}
-	var wanted []pull.Wanted
-	for _, f := range found.Images {
-		if local[f.Ref] {
-			continue // the context itself says what it is
+	wanted := wantedBy(looks, local)
+	for _, w := range wanted {
+		for _, p := range w.Platforms {
+			g.wanted[w.Ref] = append(g.wanted[w.Ref], store.Platform(p))
 		}
-		w := pull.Wanted{Ref: f.Ref, Suspected: f.Certainty == scan.Suspected}
-		for _, p := range append([]scan.Place{f.Place}, f.Also...) {
-			w.Places = append(w.Places, store.Found{Ref: f.Ref, File: p.File, Line: p.Line, Certainty: string(f.Certainty)})
-		}
-		wanted = append(wanted, w)
 	}
-	pulled, err := pull.Gather(ctx, b.Store, wanted, o)
+	pulled, err := pull.Gather(ctx, b.Store, wanted, b.pullOptions(platforms))
 	for _, f := range pulled.Absent {
 		b.report().Note("suspected, and not to be had: " + f.String())
 		missing := store.Found{Ref: f.Ref, Certainty: string(scan.Suspected)}
@@ -141,17 +138,46 @@ func (b *Builder) gather(ctx context.Context, src *buildContext, found *scan.Res
 	if err != nil {
 		return gathered{}, err
 	}
-	g.images = append(g.images, pulled.Images...)
-	slices.SortFunc(g.images, func(x, y store.Pinned) int { return strings.Compare(x.Ref, y.Ref) })
-	for _, p := range g.images {
-		for _, platform := range platforms {
-			if want := pull.Format(platform); !slices.Contains(p.Platforms, want) && len(p.Platforms) > 0 && !sameFamily(p.Platforms, want) {
+	g.claims = append(g.claims, claims(pulled.Images, platforms, 0)...)
+	return g, nil
+}
+
+// wantedBy lists what is to be pulled for which platforms. local holds, by
+// platform, what need not be: the context itself says what it is.
+func wantedBy(looks []look, local map[string]map[string]bool) []pull.Wanted {
+	var results []*scan.Result
+	for _, l := range looks {
+		results = append(results, l.found)
+	}
+	var wanted []pull.Wanted
+	for _, f := range scan.Union(results...).Images {
+		w := pull.Wanted{Ref: f.Ref, Suspected: f.Certainty == scan.Suspected}
+		for _, p := range append([]scan.Place{f.Place}, f.Also...) {
+			w.Places = append(w.Places, store.Found{Ref: f.Ref, File: p.File, Line: p.Line, Certainty: string(f.Certainty)})
+		}
+		for _, l := range looks {
+			named := slices.ContainsFunc(l.found.Images, func(o scan.Found) bool { return o.Ref == f.Ref })
+			if named && !local[store.Platform(l.platform)][f.Ref] {
+				w.Platforms = append(w.Platforms, l.platform)
+			}
+		}
+		if len(w.Platforms) > 0 {
+			wanted = append(wanted, w)
+		}
+	}
+	return wanted
+}
+
+// noteForeign tells of images that hosts of a platform cannot run.
+func (b *Builder) noteForeign(images []store.Pinned, g gathered) {
+	for _, p := range images {
+		for _, want := range g.wanted[p.Ref] {
+			if !slices.Contains(p.Platforms, want) && len(p.Platforms) > 0 && !sameFamily(p.Platforms, want) {
 				b.report().Note(fmt.Sprintf("%s%s is for %s only, the cluster image for %s", at(scan.Place{File: p.File, Line: p.Line}),
 					p.Ref, strings.Join(p.Platforms, ", "), want))
 			}
 		}
 	}
-	return g, nil
 }
 
 // sameFamily tells whether one of have is want with another variant.
@@ -159,35 +185,4 @@ func sameFamily(have []string, want string) bool {
 	return slices.ContainsFunc(have, func(h string) bool {
 		return strings.HasPrefix(h, want+"/") || strings.HasPrefix(want, h+"/")
 	})
-}
-
-// archive loads the images of one archive of the context.
-func (b *Builder) archive(ctx context.Context, src *buildContext, a scan.Archive, o pull.Options) ([]store.Pinned, error) {
-	file := pull.Archive{Transport: a.Transport, Path: filepath.Join(src.dir, filepath.FromSlash(a.Path))}
-	places := []store.Found{{File: a.File, Line: a.Line, Certainty: string(scan.Certain)}}
-	var all []pull.Archive
-	if a.Ref != "" {
-		file.Wanted = pull.Wanted{Ref: a.Ref, Places: places}
-		all = append(all, file)
-	} else {
-		names, err := pull.ListArchive(file, b.System)
-		if err != nil {
-			return nil, err
-		}
-		for _, n := range names {
-			one := file
-			one.Source = n.Source
-			one.Wanted = pull.Wanted{Ref: n.Ref, Places: places}
-			all = append(all, one)
-		}
-	}
-	var pinned []store.Pinned
-	for _, one := range all {
-		p, err := pull.LoadArchive(ctx, b.Store, one, o)
-		if err != nil {
-			return nil, err
-		}
-		pinned = append(pinned, p)
-	}
-	return pinned, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -12,7 +11,6 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/kubefile"
 )
@@ -49,14 +47,19 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	if err != nil {
 		return store.Record{}, err
 	}
-	found, err := b.scanAll(ctx, parts, r.IgnoreScanErrors)
+	looks, err := b.scan(ctx, parts, r.IgnoreScanErrors)
 	if err != nil {
 		return store.Record{}, err
 	}
-	gathered, err := b.buildAndGather(ctx, r, parts, found)
+	gathered, err := b.buildAndGather(ctx, r, parts, looks)
 	if err != nil {
 		return store.Record{}, err
 	}
+	built, err := b.hidden(ctx, r, parts)
+	if err != nil {
+		return store.Record{}, err
+	}
+	gathered.add(built, 1)
 	rec := store.Record{
 		Name:     name,
 		Platform: formatPlatforms(r.Platforms),
@@ -75,9 +78,21 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 		rec.Inputs = append(rec.Inputs, store.Input{Kind: "base", Name: base.name, Value: base.root.Digest.String()})
 	}
 	rec.Unresolved = gathered.unresolved
-	rec.Images = inherit(gathered.images, bases)
+	for i, base := range bases { // the image's own choice of a digest wins
+		for _, c := range base.claims {
+			c.level = inheritedLevel + i
+			gathered.claims = append(gathered.claims, c)
+		}
+	}
+	if rec.Images, err = b.settle(gathered.claims); err != nil {
+		return store.Record{}, err
+	}
+	b.noteForeign(rec.Images, gathered)
 	return b.record(rec, r.Platforms)
 }
+
+// inheritedLevel is beyond those of what an image needs itself.
+const inheritedLevel = 10
 
 // building is the image of one platform.
 type building struct {
@@ -92,33 +107,42 @@ type building struct {
 // on. A mistake in it is found before anything is fetched.
 func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []base, error) {
 	var parts []building
-	var names []string
+	var wanted []wantedBase
 	for _, p := range r.Platforms {
 		src, err := openContext(r.Context, r.Kubefile, kubefileOptions(r, p)...)
 		if err != nil {
 			return nil, nil, err
 		}
 		parts = append(parts, building{platform: p, src: src})
+		lowest := src.file.Final()[0].Base
 		for _, name := range src.file.Reads().Images {
-			if !slices.Contains(names, name) {
-				names = append(names, name)
+			i := slices.IndexFunc(wanted, func(w wantedBase) bool { return w.name == name })
+			if i < 0 {
+				i = len(wanted)
+				wanted = append(wanted, wantedBase{name: name})
 			}
+			wanted[i].platforms = append(wanted[i].platforms, p)
+			wanted[i].below = wanted[i].below || name == lowest
 		}
 	}
-	if len(names) == 0 {
+	if len(wanted) == 0 {
 		return parts, nil, nil
 	}
-	bases, err := b.bases(ctx, names, r)
+	bases, err := b.bases(ctx, wanted, r.IgnoreScanErrors)
 	if err != nil {
 		return nil, nil, err
 	}
 	for i := range parts {
-		lookup := b.inherited(bases, parts[i].platform)
-		options := append(kubefileOptions(r, parts[i].platform), kubefile.WithBase(lookup))
-		if parts[i].src, err = openContext(r.Context, r.Kubefile, options...); err != nil {
+		part := &parts[i]
+		for _, base := range bases {
+			if slices.ContainsFunc(base.platforms, func(p v1.Platform) bool { return store.Platform(p) == store.Platform(part.platform) }) {
+				part.preload = append(part.preload, base)
+			}
+		}
+		options := append(kubefileOptions(r, part.platform), kubefile.WithBase(b.inherited(part.preload, part.platform)))
+		if part.src, err = openContext(r.Context, r.Kubefile, options...); err != nil {
 			return nil, nil, err
 		}
-		parts[i].preload = bases
 	}
 	return parts, bases, nil
 }
@@ -129,7 +153,7 @@ func kubefileOptions(r BuildRequest, p v1.Platform) []kubefile.Option {
 
 // buildAndGather does both at once: one keeps the disk busy, the other the
 // network. The first to fail ends the other; what was downloaded is kept.
-func (b *Builder) buildAndGather(ctx context.Context, r BuildRequest, parts []building, found *scan.Result) (gathered, error) {
+func (b *Builder) buildAndGather(ctx context.Context, r BuildRequest, parts []building, looks []look) (gathered, error) {
 	b.report().Phase("build "+r.Name+" and gather images", 0)
 	var images gathered
 	both, ctx := errgroup.WithContext(ctx)
@@ -142,7 +166,7 @@ func (b *Builder) buildAndGather(ctx context.Context, r BuildRequest, parts []bu
 		return nil
 	})
 	both.Go(func() (err error) {
-		images, err = b.gather(ctx, parts[0].src, found, r.Platforms...)
+		images, err = b.gather(ctx, looks)
 		return err
 	})
 	err := both.Wait()
@@ -213,21 +237,6 @@ func (b *Builder) sizes(root v1.Descriptor, p v1.Platform, into map[digest.Diges
 		into[blob.Digest] = blob.Size
 	}
 	return err
-}
-
-// inherit adds the images that the bases need; the image's own choice of a
-// digest wins.
-func inherit(own []store.Pinned, bases []base) []store.Pinned {
-	all := slices.Clone(own)
-	for _, base := range bases {
-		for _, p := range base.images {
-			if !slices.ContainsFunc(all, func(o store.Pinned) bool { return o.Ref == p.Ref }) {
-				all = append(all, p)
-			}
-		}
-	}
-	slices.SortFunc(all, func(a, b store.Pinned) int { return strings.Compare(a.Ref, b.Ref) })
-	return all
 }
 
 // uniqueSize adds up the blobs of images, each once.

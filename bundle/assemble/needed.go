@@ -3,7 +3,9 @@ package assemble
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,94 +28,127 @@ const neededRevision = 2
 // inside is what the layers of an image hold that makes a cluster pull images.
 type inside struct {
 	Revision int
-	Found    *scan.Result             // charts, manifests and lists, and what hinders looking into them
+	Found    *scan.Result             // charts, manifests and lists
 	Tags     map[string]digest.Digest // of registry/: repository:tag, repository@digest
 }
 
-// needed gathers the container images that an image of the store will make a
-// cluster pull. Those that its registry/ directory holds, as images made by
-// sealos do, are read out of its layers; the others are pulled. The image
-// itself stays as it is. What may hide images from the scan is fatal, as it is
-// for a context, unless ignoreErrors says otherwise or the image has a registry/
-// directory: its maker gathered its images then.
-func (b *Builder) needed(ctx context.Context, name string, root v1.Descriptor, platforms []v1.Platform, ignoreErrors bool) (gathered, error) {
-	var all gathered
+// searched is an image of the store, of one platform, that is to be searched.
+type searched struct {
+	name     string
+	image    v1.Descriptor
+	platform v1.Platform
+	from     int    // the first layer that counts
+	ignore   []byte // .sealignore, where the image has none of its own
+}
+
+// ofEach is an image that is to be searched for every platform.
+func (b *Builder) ofEach(name string, root v1.Descriptor, platforms []v1.Platform) ([]searched, error) {
+	var all []searched
 	for _, p := range platforms {
-		one, err := b.neededBy(ctx, name, root, p, ignoreErrors)
+		image, err := b.ofPlatform(root, p)
 		if err != nil {
-			return gathered{}, err
+			return nil, err
 		}
-		if all.images, err = b.merge(all.images, one.images); err != nil {
-			return gathered{}, fmt.Errorf("images of %s for %s: %w", name, store.Platform(p), err)
-		}
-		all.unresolved = append(all.unresolved, one.unresolved...)
+		all = append(all, searched{name: name, image: image, platform: p})
 	}
 	return all, nil
 }
 
-func (b *Builder) neededBy(ctx context.Context, name string, root v1.Descriptor, platform v1.Platform, ignoreErrors bool) (gathered, error) {
-	dir, err := b.Store.TempDir("inside")
-	if err != nil {
+// needed gathers the container images that images of the store will make a
+// cluster pull, each for its platform. Those that a registry/ directory holds,
+// as in images made by sealos, are read out of the layers; the others are
+// pulled. The images themselves stay as they are.
+//
+// What may hide images is an error, as in a context, unless the image brings a
+// registry/: then its maker has gathered what it needs, it is taken as it is,
+// and what is wrong with its files is told.
+func (b *Builder) needed(ctx context.Context, images []searched, ignoreErrors bool) (gathered, error) {
+	var looks []look
+	var own []claim
+	var fatal, told []*scan.Result
+	for _, s := range images {
+		dir, err := b.Store.TempDir("inside")
+		if err != nil {
+			return gathered{}, err
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		in, err := b.inside(ctx, s, dir)
+		if err != nil {
+			return gathered{}, err
+		}
+		wrong := &scan.Result{Errors: in.Found.Errors}
+		if len(in.Tags) > 0 {
+			told = append(told, wrong)
+		} else {
+			fatal = append(fatal, wrong)
+		}
+		pinned, rest, err := b.own(in)
+		if err != nil {
+			return gathered{}, err
+		}
+		looks = append(looks, look{dir: dir, found: rest, platform: s.platform})
+		for _, p := range pinned {
+			own = append(own, claim{Pinned: p, of: []string{store.Platform(s.platform)}, level: 1})
+		}
+	}
+	name := images[0].name
+	for _, e := range scan.Union(told...).Errors {
+		b.report().Note("ignored in " + name + ", which brings a registry/: " + e.Error())
+	}
+	if err := b.scanned(name, scan.Union(fatal...).Errors, ignoreErrors); err != nil {
 		return gathered{}, err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	in, err := b.inside(ctx, name, root, platform, dir)
-	if err != nil {
-		return gathered{}, err
-	}
-	if errs := in.Found.Errors; len(errs) > 0 && len(in.Tags) == 0 && !ignoreErrors {
-		return gathered{}, &ScanError{Dir: name, Errors: errs}
-	}
-	for _, e := range in.Found.Errors {
-		b.report().Note("ignored in " + name + ": " + e.Error())
-	}
-	pinned, rest, err := b.own(in)
-	if err != nil {
-		return gathered{}, err
-	}
-	got, err := b.gather(ctx, &buildContext{dir: dir}, rest, platform)
-	if err != nil {
-		return gathered{}, err
-	}
-	got.images = inherit(got.images, []base{{images: pinned}})
-	return got, nil
+	g, err := b.gather(ctx, looks)
+	g.claims = append(g.claims, own...)
+	return g, err
 }
 
 // inside reads an image's layers, or takes what was found in them before.
-func (b *Builder) inside(ctx context.Context, name string, root v1.Descriptor, platform v1.Platform, dir string) (inside, error) {
-	image, err := b.ofPlatform(root, platform)
-	if err != nil {
-		return inside{}, err
-	}
-	cache := b.cacheFile("inside", image.Digest.String())
-	if in, ok := b.insideBefore(cache); ok {
-		return in, nil
-	}
-	config, err := b.config(image, platform)
-	if err != nil {
-		return inside{}, err
-	}
-	b.report().Phase("look into "+name, 0)
-	tags, err := b.extract(ctx, image, dir)
-	if err != nil {
-		return inside{}, err
-	}
-	of := kubefile.Of(name, configOf(config))
-	found, err := scan.Dir(ctx, dir, scan.Options{Kubefile: of})
-	if err != nil {
-		return inside{}, fmt.Errorf("look for images in %s: %w", name, err)
-	}
-	for i := range found.Images {
-		found.Images[i].File = name + ":" + found.Images[i].File
-		for j := range found.Images[i].Also {
-			found.Images[i].Also[j].File = name + ":" + found.Images[i].Also[j].File
+func (b *Builder) inside(ctx context.Context, s searched, dir string) (inside, error) {
+	key := fmt.Sprint(s.image.Digest, s.from, digest.FromBytes(s.ignore))
+	cache := b.cacheFile("inside", key)
+	in, ok := b.insideBefore(cache)
+	if !ok {
+		var err error
+		if in, err = b.lookInside(ctx, s, dir); err != nil {
+			return inside{}, err
+		}
+		if len(in.Found.Archives) == 0 { // archives are read out of the extracted files
+			b.remember(cache, in)
 		}
 	}
-	in := inside{Revision: neededRevision, Found: &scan.Result{Images: found.Images, Archives: found.Archives, Errors: found.Errors}, Tags: tags}
-	if len(found.Archives) == 0 { // archives are read out of the extracted files
-		b.remember(cache, in)
+	for i := range in.Found.Images {
+		in.Found.Images[i].File = s.name + ":" + in.Found.Images[i].File
+		for j := range in.Found.Images[i].Also {
+			in.Found.Images[i].Also[j].File = s.name + ":" + in.Found.Images[i].Also[j].File
+		}
 	}
 	return in, nil
+}
+
+func (b *Builder) lookInside(ctx context.Context, s searched, dir string) (inside, error) {
+	config, err := b.config(s.image, s.platform)
+	if err != nil {
+		return inside{}, err
+	}
+	b.report().Phase("look into "+s.name, 0)
+	tags, err := b.extract(ctx, s.image, s.from, dir)
+	if err != nil {
+		return inside{}, err
+	}
+	if ignore := filepath.Join(dir, scan.IgnoreFile); s.ignore != nil {
+		if _, err := os.Lstat(ignore); errors.Is(err, fs.ErrNotExist) {
+			if err := os.WriteFile(ignore, s.ignore, 0o644); err != nil {
+				return inside{}, err
+			}
+		}
+	}
+	found, err := scan.Dir(ctx, dir, scan.Options{Kubefile: kubefile.Of(s.name, configOf(config))})
+	if err != nil {
+		return inside{}, fmt.Errorf("look for images in %s: %w", s.name, err)
+	}
+	found.Warnings = nil // about the work of others, or told of the context
+	return inside{Revision: neededRevision, Found: found, Tags: tags}, nil
 }
 
 // insideBefore reads what was remembered, if every image of it is still there.
@@ -209,7 +244,7 @@ func tagOf(ref string, tags map[string]digest.Digest) (string, bool) {
 	return "", false
 }
 
-func sortedKeys(m map[string]digest.Digest) []string {
+func sortedKeys[V any](m map[string]V) []string {
 	var keys []string
 	for k := range m {
 		keys = append(keys, k)

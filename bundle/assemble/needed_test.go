@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -25,11 +24,15 @@ import (
 // registry directory whose repositories have no domain.
 func sealosImage(t *testing.T, u *upstreamtest.Upstream, repo string, files map[string]string, inside map[string]string) v1.Descriptor {
 	t.Helper()
-	return u.PushImage(t, repo, "v1", here(), sealosLayer(t, v1.Platform{OS: "linux", Architecture: runtime.GOARCH}, files, inside))
+	return sealosImageFor(t, u, here(), repo, "v1", files, inside)
 }
 
-// sealosLayer is the layer of such an image; what its registry directory holds is for one platform.
-func sealosLayer(t *testing.T, platform v1.Platform, files map[string]string, inside map[string]string) []byte {
+func sealosImageFor(t *testing.T, u *upstreamtest.Upstream, p v1.Platform, repo, tag string, files map[string]string, inside map[string]string) v1.Descriptor {
+	t.Helper()
+	return u.PushImage(t, repo, tag, p, sealosLayer(t, p, files, inside))
+}
+
+func sealosLayer(t *testing.T, p v1.Platform, files, inside map[string]string) []byte {
 	t.Helper()
 	tree := map[string][]byte{}
 	for name, text := range files {
@@ -42,7 +45,7 @@ func sealosLayer(t *testing.T, platform v1.Platform, files map[string]string, in
 	}
 	for name, layer := range inside {
 		m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
-		m.Config = blob([]byte(`{"os":"linux","architecture":"` + platform.Architecture + `","rootfs":{"type":"layers"}}`))
+		m.Config = blob([]byte(`{"os":"linux","architecture":"` + p.Architecture + `","rootfs":{"type":"layers"}}`))
 		m.Config.MediaType = v1.MediaTypeImageConfig
 		l := blob([]byte(layer))
 		l.MediaType = v1.MediaTypeImageLayerGzip
@@ -52,6 +55,7 @@ func sealosLayer(t *testing.T, platform v1.Platform, files map[string]string, in
 			t.Fatal(err)
 		}
 		d := blob(raw)
+		d.MediaType = v1.MediaTypeImageManifest
 		repository, tag, _ := strings.Cut(name, ":")
 		dir := registryTree + "repositories/" + repository + "/_manifests/"
 		tree[dir+"tags/"+tag+"/current/link"] = []byte(d.Digest)
@@ -136,7 +140,7 @@ func TestBasesByDigestAndBesideTheStages(t *testing.T) {
 			b, _ := connected(t, u)
 			rec := mustBuild(t, b, BuildRequest{Name: "x:1", Context: writeFiles(t, map[string][]byte{"Kubefile": []byte(kubefile), "f": []byte("f")})})
 			dir := t.TempDir()
-			if _, err := b.extract(t.Context(), rec.Manifest, dir); err != nil {
+			if _, err := b.extract(t.Context(), rec.Manifest, 0, dir); err != nil {
 				t.Fatal(err)
 			}
 			for _, file := range []string{"tool", "f"} {

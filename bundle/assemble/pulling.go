@@ -60,11 +60,19 @@ func (b *Builder) Pull(ctx context.Context, r PullRequest) (store.Record, error)
 		return store.Record{}, err
 	}
 	if attached == nil {
-		needed, err := b.needed(ctx, name, root, r.Platforms, r.IgnoreScanErrors)
+		images, err := b.ofEach(name, root, r.Platforms)
 		if err != nil {
 			return store.Record{}, err
 		}
-		attached = &attachment{Images: needed.images, Unresolved: needed.unresolved}
+		needed, err := b.needed(ctx, images, r.IgnoreScanErrors)
+		if err != nil {
+			return store.Record{}, err
+		}
+		attached = &attachment{Unresolved: needed.unresolved}
+		if attached.Images, err = b.settle(needed.claims); err != nil {
+			return store.Record{}, err
+		}
+		b.noteForeign(attached.Images, needed)
 	}
 	rec.Images, rec.Unresolved = attached.Images, attached.Unresolved
 	return b.record(rec, r.Platforms)

@@ -66,12 +66,22 @@ func (a *app) plan(c *cobra.Command, o buildOptions, context string) (*scan.Plan
 		}
 		return p, nil
 	}
-	platform := r.Platforms[0]
-	p, err := scan.MakePlan(c.Context(), context, o.file, scan.Options{}, kubefile.WithBuildArgs(r.Args),
-		kubefile.WithPlatform(platform.OS, platform.Architecture, platform.Variant), kubefile.WithBase(a.storedBase(platform)))
-	if err != nil {
-		return nil, fmt.Errorf("plan: %w", err)
+	// The Kubefile is shown as it is for the first platform; the images are
+	// those of all, as it may copy others for each.
+	var p *scan.Plan
+	var found []*scan.Result
+	for _, platform := range r.Platforms {
+		one, err := scan.MakePlan(c.Context(), context, o.file, scan.Options{}, kubefile.WithBuildArgs(r.Args),
+			kubefile.WithPlatform(platform.OS, platform.Architecture, platform.Variant), kubefile.WithBase(a.storedBase(platform)))
+		if err != nil {
+			return nil, fmt.Errorf("plan: %w", err)
+		}
+		if p == nil {
+			p = one
+		}
+		found = append(found, one.Result)
 	}
+	p.Result = scan.Union(found...)
 	for _, kv := range r.Labels {
 		k, v, _ := strings.Cut(kv, "=")
 		p.Labels[k] = v

@@ -20,6 +20,8 @@ func (a *app) pullCommand() *cobra.Command {
 every container image they need: those that sealbuild push put beside them,
 those in the registry directory inside an image made by sealos, and those that
 their charts, manifests and lists name, which come from their own registries.
+What may hide images from that search is an error, except in an image that
+brings a registry directory: its maker has gathered what it needs.
 What is in the store already is not downloaded again.`,
 		Example: `  sealbuild pull registry.example.com/team/kubernetes:v1.36.3
   sealbuild pull --platform linux/amd64,linux/arm64 docker.io/labring/kubernetes:v1.29.9
@@ -49,7 +51,7 @@ What is in the store already is not downloaded again.`,
 		},
 	}
 	c.Flags().StringVar(&platform, "platform", "", "OS/ARCH, or a comma list (default linux and this machine's)")
-	c.Flags().BoolVar(&ignoreScanErrors, "ignore-scan-errors", false, "go on when a chart or manifest of an image without a registry directory cannot be searched")
+	c.Flags().BoolVar(&ignoreScanErrors, "ignore-scan-errors", false, "go on when a chart or manifest of the image cannot be searched for images")
 	a.registryFlags(c)
 	return c
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -92,8 +95,8 @@ func buildStub(t *testing.T) string {
 }
 
 // fill puts app/one:v1, app/two:v1 (an index, sharing a layer with one),
-// app/multi:v1 (for amd64, arm64 and s390x) and sys/pause:3.10 into the
-// registry.
+// app/multi:v1 and app/three:v1 (for amd64, arm64 and s390x), sys/pause:3.10 and
+// the cluster image made/bare:v1 into the registry.
 func fill(t testing.TB, u *upstreamtest.Upstream) {
 	here := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 	base := upstreamtest.Layer("base", 300_000)
@@ -101,12 +104,31 @@ func fill(t testing.TB, u *upstreamtest.Upstream) {
 	a := u.PushImage(t, "app/two", "", here, base, upstreamtest.Layer("two", 20_000))
 	b := u.PushImage(t, "app/two", "", v1.Platform{OS: "linux", Architecture: "s390x"}, upstreamtest.Layer("two-s390x", 20_000))
 	u.PushIndex(t, "app/two", "v1", a, b)
-	var multi []v1.Descriptor
-	for _, arch := range []string{"amd64", "arm64", "s390x"} {
-		multi = append(multi, u.PushImage(t, "app/multi", "", v1.Platform{OS: "linux", Architecture: arch}, upstreamtest.Layer("multi-"+arch, 5_000)))
+	for _, name := range []string{"app/multi", "app/three"} {
+		var each []v1.Descriptor
+		for _, arch := range []string{"amd64", "arm64", "s390x"} {
+			each = append(each, u.PushImage(t, name, "", v1.Platform{OS: "linux", Architecture: arch}, upstreamtest.Layer(name+"-"+arch, 5_000)))
+		}
+		u.PushIndex(t, name, "v1", each...)
 	}
-	u.PushIndex(t, "app/multi", "v1", multi...)
+	// A cluster image made elsewhere, with a line in a list that is no image.
+	u.PushImage(t, "made/bare", "v1", here, layer(t, "images/shim/list", u.Ref("app/one:v1")+"\nNo/Image at all\n"))
 	u.PushImage(t, "sys/pause", "3.10", here, upstreamtest.Layer("pause", 5_000))
+}
+
+// layer holds one file.
+func layer(t testing.TB, name, text string) []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(text))}); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = w.Write([]byte(text))
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // expand replaces $VARIABLES in files.

@@ -101,6 +101,13 @@ type describing struct {
 	fetched  map[digest.Digest][]byte
 }
 
+func (d *describing) platforms() []v1.Platform {
+	if len(d.img.wanted.Platforms) > 0 {
+		return d.img.wanted.Platforms
+	}
+	return d.gatherer.options.Platforms
+}
+
 // below walks down from the root.
 func (d *describing) below(ctx context.Context, root digest.Digest, mediaType string) ([]v1.Descriptor, error) {
 	d.img.manifests, d.img.order, d.img.platforms = map[string][]byte{}, nil, nil
@@ -127,7 +134,7 @@ func (d *describing) walk(ctx context.Context, dgst digest.Digest, mediaType str
 	var leaves []v1.Descriptor
 	switch {
 	case manifest.MIMETypeIsMultiImage(mediaType):
-		for _, want := range d.gatherer.options.Platforms {
+		for _, want := range d.platforms() {
 			child, err := choose(m.Manifests, want)
 			if err != nil {
 				return nil, err

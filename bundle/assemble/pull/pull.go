@@ -34,11 +34,12 @@ type Wanted struct {
 	// Suspected marks a reference that may be no image at all: one whose
 	// manifest cannot be had is reported, not an error.
 	Suspected bool
+	Platforms []v1.Platform // of an index, which to take; none means those of the Options
 }
 
 // Options says how to gather.
 type Options struct {
-	Platforms []v1.Platform // of an index, which to take; at least one
+	Platforms []v1.Platform // of an index, which to take, where a Wanted does not say; at least one
 	Jobs      int           // downloads at a time; 0 is DefaultJobs
 	System    *types.SystemContext
 	Attempts  int           // tries per request; 0 is 4

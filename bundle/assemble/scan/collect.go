@@ -93,7 +93,7 @@ func repositoryOf(ref string) string {
 
 func (c *collector) result() *Result {
 	for _, p := range c.ignore.unused() {
-		c.warn(ignoreFile, p.line, "nothing matches "+p.text)
+		c.warn(IgnoreFile, p.line, "nothing matches "+p.text)
 	}
 	r := &Result{Images: []Found{}, Archives: c.archived, Warnings: c.warnings, Errors: c.errors}
 	tagged := map[string]bool{} // repositories with a tag or digest of their own

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// ignoreFile lists references to leave out, at the context's root: one a
+// IgnoreFile is the file that lists references to leave out, at the context's root: one a
 // line, # comments, * and ? as wildcards (* matches / too).
-const ignoreFile = ".sealignore"
+const IgnoreFile = ".sealignore"
 
 type ignorePattern struct {
 	text string
@@ -31,7 +31,7 @@ type ignoreList struct {
 
 // readIgnore reads the context's list; a missing one is empty.
 func readIgnore(fsys fs.FS) *ignoreList {
-	f, err := fsys.Open(ignoreFile)
+	f, err := fsys.Open(IgnoreFile)
 	if err != nil {
 		return &ignoreList{}
 	}
