@@ -48,7 +48,7 @@ func (st *streams) pump(w io.WriteCloser) <-chan error {
 	}
 	go func() {
 		r := &readErrors{r: st.stdin}
-		io.Copy(w, r)
+		copyGrowing(w, r)
 		if r.err == nil {
 			w.Close()
 		}
@@ -56,6 +56,32 @@ func (st *streams) pump(w io.WriteCloser) <-chan error {
 		result <- r.err
 	}()
 	return result
+}
+
+// A stream changes goroutines with every piece that is taken of it, so of a long one pieces are large. Most inputs are short, and many
+// commands run at once.
+const (
+	firstPiece = 32 << 10
+	largePiece = 256 << 10
+)
+
+// copyGrowing is io.Copy that takes larger pieces once a whole one was there.
+func copyGrowing(w io.Writer, r io.Reader) {
+	buf := make([]byte, firstPiece)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			if _, werr := w.Write(buf[:n]); werr != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+		if n == firstPiece && len(buf) == firstPiece {
+			buf = make([]byte, largePiece)
+		}
+	}
 }
 
 // readErrors tells a reader's errors from a writer's in an io.Copy.

@@ -26,13 +26,22 @@ type syncing struct {
 	ssh  *sshd
 }
 
-// newSyncing builds the receiver and makes a directory, which done removes.
+// newSyncing makes a directory, which done removes, and puts the receiver into
+// it: a build in this checkout would take the built one away for a moment.
 func (b *bench) newSyncing(ctx context.Context, name string) (s *syncing, done func() error, err error) {
 	if _, err := execute(ctx, b.root, nil, "make", "--no-print-directory", "build"); err != nil {
 		return nil, nil, err
 	}
-	s = &syncing{bench: b, dir: filepath.Join(b.dir, name), stub: filepath.Join(b.root, "bin", "sealinstall")}
-	return s, func() error { return os.RemoveAll(s.dir) }, os.Mkdir(s.dir, 0o755)
+	dir := filepath.Join(b.dir, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, nil, err
+	}
+	s = &syncing{bench: b, dir: dir, stub: filepath.Join(dir, "sealinstall")}
+	done = func() error { return os.RemoveAll(dir) }
+	if _, err := execute(ctx, dir, nil, "cp", filepath.Join(b.root, "bin", "sealinstall"), s.stub); err != nil {
+		return nil, nil, errors.Join(err, done())
+	}
+	return s, done, nil
 }
 
 // syncs measures how a registry host gets what it lacks, beside the tools that
