@@ -199,9 +199,9 @@ func (f *fetcher) from(ctx context.Context, n int, t *transfer) error {
 	if resp.StatusCode != want || resp.ContentLength != size-t.at.Load() {
 		return fmt.Errorf("the peer answers %s with %d bytes", resp.Status, resp.ContentLength)
 	}
-	buf := make([]byte, maxData)
+	buf := make([]byte, relayPiece)
 	for t.at.Load() < size {
-		k, err := resp.Body.Read(buf[:min(int64(len(buf)), size-t.at.Load())])
+		k, err := io.ReadFull(resp.Body, buf[:min(int64(len(buf)), size-t.at.Load())])
 		if k > 0 {
 			if _, werr := t.in.file.Write(buf[:k]); werr != nil {
 				return &diskError{fmt.Errorf("write blob: %w", werr)}

@@ -19,6 +19,7 @@ const maxStagedLinks = 16384
 // touched, so that a second run writes nothing.
 type linkWriter struct {
 	session *session
+	root    *os.File // of the store: paths from there are short ones for the kernel
 	staged  []stagedLink
 	written int
 	made    map[string]bool // directories known to exist
@@ -26,26 +27,47 @@ type linkWriter struct {
 
 type stagedLink struct{ temp, path string }
 
-func newLinkWriter(x *session) *linkWriter {
-	return &linkWriter{session: x, made: map[string]bool{}}
+// linkFile is a file at a slash-separated path of the layout, and what it says.
+type linkFile struct {
+	path   string
+	digest digest.Digest
 }
 
-// add stages a link file at a path of the layout.
-func (l *linkWriter) add(ctx context.Context, slashed string, d digest.Digest) error {
-	if err := ctx.Err(); err != nil {
+func newLinkWriter(x *session) (*linkWriter, error) {
+	root, err := os.Open(x.store.root)
+	if err != nil {
+		return nil, fmt.Errorf("write links: %w", err)
+	}
+	return &linkWriter{session: x, root: root, made: map[string]bool{}}, nil
+}
+
+func (l *linkWriter) close() { l.root.Close() }
+
+// add looks at links, many at once, and stages those that are not right.
+func (l *linkWriter) add(ctx context.Context, links []linkFile) error {
+	right := make([]bool, len(links))
+	err := eachBlob(ctx, len(links), func(i int) error {
+		right[i] = linkHoldsAt(int(l.root.Fd()), links[i].path, links[i].digest)
+		return nil
+	})
+	if err != nil {
 		return fmt.Errorf("write links: %w", err)
 	}
-	path := l.session.store.path(slashed)
-	if linkHolds(path, d) {
-		return nil
-	}
-	temp := l.session.temp()
-	if err := os.WriteFile(temp, []byte(d), 0o644); err != nil {
-		return fmt.Errorf("write link: %w", err)
-	}
-	l.staged = append(l.staged, stagedLink{temp, path})
-	if len(l.staged) >= maxStagedLinks {
-		return l.commit()
+	for i, link := range links {
+		if right[i] {
+			continue
+		}
+		temp := l.session.temp()
+		if err := os.WriteFile(temp, []byte(link.digest), 0o644); err != nil {
+			return fmt.Errorf("write link: %w", err)
+		}
+		l.staged = append(l.staged, stagedLink{temp, l.session.store.path(link.path)})
+		if len(l.staged) < maxStagedLinks {
+			continue
+		}
+		if err := l.commit(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -84,10 +106,13 @@ func (l *linkWriter) rename(link stagedLink) error {
 	return os.Rename(link.temp, link.path)
 }
 
-// linkHolds says whether the link file names d. Anything unreadable does not. A session asks this of every link there is, so it
-// takes three system calls and no more.
-func linkHolds(path string, d digest.Digest) bool {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+// linkHolds says whether the link file names d. Anything unreadable does not.
+func linkHolds(path string, d digest.Digest) bool { return linkHoldsAt(unix.AT_FDCWD, path, d) }
+
+// linkHoldsAt does so for a path below a directory. A session asks this of every link there is, so it takes three system calls and no
+// more.
+func linkHoldsAt(dir int, path string, d digest.Digest) bool {
+	fd, err := unix.Openat(dir, path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}

@@ -3,8 +3,6 @@ package registry
 import (
 	"context"
 	"encoding/binary"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // links takes the repositories, writes their links as they come, and the tags when all the links are durable.
@@ -14,12 +12,12 @@ func (rc *receiver) links(ctx context.Context) error {
 		return err
 	}
 	defer decoder.zstd.Close()
-	writer := newLinkWriter(rc.session)
-	type current struct {
-		path   string
-		digest digest.Digest
+	writer, err := newLinkWriter(rc.session)
+	if err != nil {
+		return err
 	}
-	var tags []current
+	defer writer.close()
+	var tags []linkFile
 	for {
 		t, payload, err := rc.r.frame()
 		if err != nil {
@@ -35,13 +33,15 @@ func (rc *receiver) links(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		var all []linkFile
 		for _, p := range parts {
-			if err := rc.linkPart(ctx, writer, p); err != nil {
-				return err
-			}
+			all = rc.linksOf(all, p)
 			for _, t := range p.tags {
-				tags = append(tags, current{tagLink(p.name, t.tag), rc.table[t.manifest].key.digest()})
+				tags = append(tags, linkFile{tagLink(p.name, t.tag), rc.table[t.manifest].key.digest()})
 			}
+		}
+		if err := writer.add(ctx, all); err != nil {
+			return err
 		}
 		if len(tags) > maxTags {
 			return protocolError("more than %d tags", maxTags)
@@ -51,10 +51,8 @@ func (rc *receiver) links(ctx context.Context) error {
 		return err
 	}
 	rc.receipt.LinksSet = writer.written
-	for _, t := range tags {
-		if err := writer.add(ctx, t.path, t.digest); err != nil {
-			return err
-		}
+	if err := writer.add(ctx, tags); err != nil {
+		return err
 	}
 	if err := writer.commit(); err != nil {
 		return err
@@ -63,26 +61,21 @@ func (rc *receiver) links(ctx context.Context) error {
 	return nil
 }
 
-func (rc *receiver) linkPart(ctx context.Context, w *linkWriter, p links) error {
+// linksOf appends the links of a part of a repository, but for the tags.
+func (rc *receiver) linksOf(all []linkFile, p links) []linkFile {
 	for _, i := range p.layers {
 		d := rc.table[i].key.digest()
-		if err := w.add(ctx, layerLink(p.name, d), d); err != nil {
-			return err
-		}
+		all = append(all, linkFile{layerLink(p.name, d), d})
 	}
 	for _, i := range p.manifests {
 		d := rc.table[i].key.digest()
-		if err := w.add(ctx, revisionLink(p.name, d), d); err != nil {
-			return err
-		}
+		all = append(all, linkFile{revisionLink(p.name, d), d})
 	}
 	for _, t := range p.tags {
 		d := rc.table[t.manifest].key.digest()
-		if err := w.add(ctx, tagHistoryLink(p.name, t.tag, d), d); err != nil {
-			return err
-		}
+		all = append(all, linkFile{tagHistoryLink(p.name, t.tag, d), d})
 	}
-	return nil
+	return all
 }
 
 func encodeReceipt(r Receipt) []byte {

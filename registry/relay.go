@@ -96,8 +96,8 @@ func (r *relay) open() error {
 	_, _ = rand.Read(r.info.token[:])
 	r.info.sum = sha256.Sum256(pair.Certificate[0])
 	r.info.port = l.Addr().(*net.TCPAddr).Port
-	r.server = &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
-	tl := tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}})
+	r.server = &http.Server{Handler: r, ConnContext: withConn, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+	tl := tls.NewListener(gatheringListener{l}, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}})
 	go func() { _ = r.server.Serve(tl) }()
 	return nil
 }
@@ -209,6 +209,7 @@ func (r *relay) send(ctx context.Context, w http.ResponseWriter, i int, at int64
 	var f *os.File
 	defer func() { f.Close() }()
 	first, _, _ := r.look(i)
+	buf := make([]byte, relayPiece)
 	for at < size {
 		a, _, changed := r.look(i)
 		if a.tries != first.tries {
@@ -222,13 +223,16 @@ func (r *relay) send(ctx context.Context, w http.ResponseWriter, i int, at int64
 			f, _ = os.Open(path) // it may just be given its name: then there is a change to come
 		}
 		if f != nil {
-			n, err := io.Copy(w, io.NewSectionReader(f, at, a.bytes-at))
-			at += n
-			if err != nil {
-				return err
-			}
+			n, err := f.ReadAt(buf[:min(int64(len(buf)), a.bytes-at)], at)
 			if n > 0 {
+				if err := writeThrough(ctx, w, buf[:n]); err != nil {
+					return err
+				}
+				at += int64(n)
 				continue
+			}
+			if err != nil && err != io.EOF {
+				return err
 			}
 			if a.whole {
 				return io.ErrUnexpectedEOF
@@ -252,7 +256,13 @@ func (p relayInfo) client(dial func(ctx context.Context, network, addr string) (
 		dial = (&net.Dialer{Timeout: relayPatience}).DialContext
 	}
 	return &http.Client{Transport: &http.Transport{
-		DialContext:         dial,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return readAhead(c), nil
+		},
 		TLSHandshakeTimeout: relayPatience,
 		DisableCompression:  true,
 		MaxIdleConnsPerHost: fetchesAtOnce,

@@ -122,8 +122,15 @@ func Main(ctx context.Context, name string, stdin io.Reader, stdout io.Writer) e
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, unix.SIGPIPE)
 	defer signal.Stop(broken)
+	if f, ok := stdin.(*os.File); ok {
+		growPipe(f)
+	}
 	return serve(ctx, machine{}, name, stdin, stdout)
 }
+
+// growPipe gives a pipe the most that anybody may have, so that both its ends run longer at a time: it may have to carry gigabytes.
+// What is no pipe stays as it is.
+func growPipe(f *os.File) { _, _ = unix.FcntlInt(f.Fd(), unix.F_SETPIPE_SZ, 1<<20) }
 
 func serve(ctx context.Context, m machine, name string, stdin io.Reader, stdout io.Writer) error {
 	out := &answers{w: stdout}
