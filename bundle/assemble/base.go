@@ -52,37 +52,25 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 		if !errors.Is(err, store.ErrUnknownImage) {
 			return nil, err
 		}
-		if one.root, _, err = b.fetchFrom(ctx, w.name, w.platforms); err != nil {
+		var from string
+		if one.root, from, err = b.fetchFrom(ctx, w.name, w.platforms); err != nil {
 			return nil, fmt.Errorf("base image %s: %w", w.name, err)
 		}
-		if w.below {
-			one.claims, err = b.neededByBase(ctx, one, ignoreErrors)
-		}
-		if scan := new(ScanError); errors.As(err, &scan) {
-			hiding = append(hiding, err)
-		} else if err != nil {
-			return nil, err
-		}
 		all = append(all, one)
+		if !w.below {
+			continue
+		}
+		brought, err := b.brought(ctx, w.name, from, one.root, w.platforms, ignoreErrors)
+		if scan := new(ScanError); errors.As(err, &scan) {
+			hiding = append(hiding, fmt.Errorf("base image %s: %w", w.name, err))
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("base image %s: %w", w.name, err)
+		}
+		all[len(all)-1].claims = claims(brought.Images, w.platforms, 0)
 	}
 	return all, errors.Join(hiding...)
-}
-
-func (b *Builder) neededByBase(ctx context.Context, one base, ignoreErrors bool) ([]claim, error) {
-	images, err := b.ofEach(one.name, one.root, one.platforms)
-	if err != nil {
-		return nil, fmt.Errorf("base image %s: %w", one.name, err)
-	}
-	needed, err := b.needed(ctx, images, ignoreErrors)
-	if err != nil {
-		return nil, fmt.Errorf("base image %s: %w", one.name, err)
-	}
-	settled, err := b.settle(needed.claims)
-	if err != nil {
-		return nil, fmt.Errorf("base image %s: %w", one.name, err)
-	}
-	b.noteForeign(settled, needed)
-	return claims(settled, one.platforms, 0), nil
 }
 
 // lacks names a platform that a record's list of platforms does not hold.

@@ -55,32 +55,43 @@ func (b *Builder) Pull(ctx context.Context, r PullRequest) (store.Record, error)
 		Created:  time.Now().UTC().Format(time.RFC3339),
 		Inputs:   []store.Input{{Kind: "registry", Name: from, Value: root.Digest.String()}},
 	}
-	attached, err := b.attached(ctx, from, root, r.Platforms)
+	brought, err := b.brought(ctx, name, from, root, r.Platforms, r.IgnoreScanErrors)
 	if err != nil {
 		return store.Record{}, err
 	}
-	if attached == nil {
-		images, err := b.ofEach(name, root, r.Platforms)
-		if err != nil {
-			return store.Record{}, err
-		}
-		needed, err := b.needed(ctx, images, r.IgnoreScanErrors)
-		if err != nil {
-			return store.Record{}, err
-		}
-		attached = &attachment{Unresolved: needed.unresolved}
-		if attached.Images, err = b.settle(needed.claims); err != nil {
-			return store.Record{}, err
-		}
-		b.noteForeign(attached.Images, needed)
-	}
-	rec.Images, rec.Unresolved = attached.Images, attached.Unresolved
+	rec.Images, rec.Unresolved = brought.Images, brought.Unresolved
 	return b.record(rec, r.Platforms)
+}
+
+// brought gathers what an image of a registry needs: what was pushed with it,
+// else what its layers name. from is the reference it was found under.
+func (b *Builder) brought(ctx context.Context, name, from string, root v1.Descriptor, platforms []v1.Platform, ignoreErrors bool) (*attachment, error) {
+	images, err := b.ofEach(name, root, platforms)
+	if err != nil {
+		return nil, err
+	}
+	if len(images) == 1 {
+		root = images[0].image
+	}
+	if attached, err := b.attached(ctx, from, root, platforms); attached != nil || err != nil {
+		return attached, err
+	}
+	needed, err := b.needed(ctx, images, ignoreErrors)
+	if err != nil {
+		return nil, err
+	}
+	settled, err := b.settle(needed.claims)
+	if err != nil {
+		return nil, err
+	}
+	b.noteForeign(settled, needed)
+	return &attachment{Images: settled, Unresolved: needed.unresolved}, nil
 }
 
 // attachment is what is pushed beside a cluster image: the list of the
 // container images it needs. Their blobs are the artifact's other layers.
 type attachment struct {
+	Platforms  string         `json:"platforms"` // of the cluster image, as a record has them
 	Images     []store.Pinned `json:"images"`
 	Unresolved []store.Found  `json:"unresolved,omitempty"`
 }
@@ -145,6 +156,13 @@ func (b *Builder) attached(ctx context.Context, from string, root v1.Descriptor,
 		if _, err := b.Store.Walk(v1.Descriptor{Digest: p.Digest, MediaType: p.MediaType}, indexPlatforms(p)...); err != nil {
 			return nil, fmt.Errorf("%s: %s: %w (push the image again)", ref, p.Ref, err)
 		}
+	}
+	of, err := ParsePlatforms(a.Platforms)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", ref, err)
+	}
+	if a.Images, err = b.imagesFor(a.Images, of, platforms); err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	return &a, nil
 }

@@ -115,3 +115,75 @@ func TestPushedImageNeedsNoOtherRegistry(t *testing.T) {
 		})
 	}
 }
+
+// What stands upon a pushed image needs what was pushed with it, though its
+// layers do not name it.
+func TestBaseBringsTheImagesPushedWithIt(t *testing.T) {
+	upstream, site := upstreamtest.New(t), upstreamtest.New(t)
+	upstream.PushImage(t, "app/x", "v1", here(), upstreamtest.Layer("x", 1000))
+	b, _ := connected(t, upstream)
+	built := mustBuild(t, b, BuildRequest{Name: "x:1", Context: writeFiles(t, map[string][]byte{
+		"Kubefile": []byte("FROM scratch\nCOPY f /\n"), "f": []byte("f"), // the list is not in the image
+		"images/shim/images": []byte(upstream.Ref("app/x:v1") + "\n"),
+	})})
+	if _, err := b.Push(t.Context(), "x:1", site.Ref("team/x:1")); err != nil {
+		t.Fatal(err)
+	}
+	other, _ := connected(t, site)
+	upon := mustBuild(t, other, BuildRequest{Name: "y:1", Context: writeFiles(t, map[string][]byte{
+		"Kubefile": []byte("FROM " + site.Ref("team/x:1") + "\nCOPY g /\n"), "g": []byte("g"),
+	})})
+	if diff := cmp.Diff(refs(built.Images), refs(upon.Images)); diff != "" {
+		t.Errorf("images (-base +upon it):\n%s", diff)
+	}
+}
+
+// Of what was pushed for several platforms, one that is pulled alone gets its
+// own images and no others.
+func TestOnePlatformOfAPushedImageComesWithItsOwnImages(t *testing.T) {
+	upstream, site := upstreamtest.New(t), upstreamtest.New(t)
+	s390x := v1.Platform{OS: "linux", Architecture: "s390x"}
+	all := []v1.Platform{amd64, arm64, s390x}
+	var children []v1.Descriptor
+	for _, p := range all {
+		children = append(children, upstream.PushImage(t, "app/x", "", p, upstreamtest.Layer(p.Architecture, 1000)))
+		upstream.PushImage(t, "app/only-"+p.Architecture, "v1", p, upstreamtest.Layer("only "+p.Architecture, 1000))
+	}
+	upstream.PushIndex(t, "app/x", "v1", children...)
+	b, _ := connected(t, upstream)
+	files := map[string][]byte{
+		"Kubefile": []byte("FROM scratch\nARG TARGETARCH\nCOPY lists/$TARGETARCH/ /images/shim/\n"),
+	}
+	for _, p := range all {
+		files["lists/"+p.Architecture+"/list"] = []byte(upstream.Ref("app/x:v1") + "\n" + upstream.Ref("app/only-"+p.Architecture+":v1") + "\n")
+	}
+	mustBuild(t, b, BuildRequest{Name: "x:1", Platforms: all, Context: writeFiles(t, files)})
+	if _, err := b.Push(t.Context(), "x:1", site.Ref("team/x:1")); err != nil {
+		t.Fatal(err)
+	}
+	for name, platforms := range map[string][]v1.Platform{"one": {arm64}, "two of three": {amd64, arm64}} {
+		t.Run(name, func(t *testing.T) {
+			upstream.Counts()
+			other, _ := connected(t, site)
+			pulled, err := other.Pull(t.Context(), PullRequest{Ref: site.Ref("team/x:1"), Platforms: platforms})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want, names []string
+			for _, p := range platforms {
+				want = append(want, upstream.Ref("app/only-"+p.Architecture+":v1"))
+				names = append(names, store.Platform(p))
+			}
+			want = append(want, upstream.Ref("app/x:v1"))
+			if diff := cmp.Diff(want, refs(pulled.Images)); diff != "" {
+				t.Errorf("images (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(names, pulled.Images[len(pulled.Images)-1].Platforms); diff != "" {
+				t.Errorf("platforms of the index (-want +got):\n%s", diff)
+			}
+			if counts := upstream.Counts(); len(counts) > 0 {
+				t.Errorf("the first registry was asked for %v", counts)
+			}
+		})
+	}
+}

@@ -5,10 +5,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containers/image/v5/copy"
@@ -58,16 +60,8 @@ func (b *Builder) Push(ctx context.Context, name, destination string) (Pushed, e
 	defer func() { _ = os.RemoveAll(dir) }()
 	// The images go first: an image that has its name has everything.
 	if len(rec.Images) > 0 {
-		artifact, err := b.attach(rec)
-		if err != nil {
-			return Pushed{}, err
-		}
-		at, err := attachmentRef(ref, rec.Manifest.Digest)
-		if err != nil {
-			return Pushed{}, err
-		}
 		b.report().Phase(fmt.Sprintf("push %d container images of %s", len(rec.Images), ref), 0)
-		if err := b.pushLayout(ctx, filepath.Join(dir, "images"), artifact, platforms[:1], at); err != nil {
+		if err := b.pushAttachments(ctx, dir, rec, platforms, ref); err != nil {
 			return Pushed{}, err
 		}
 	}
@@ -78,11 +72,59 @@ func (b *Builder) Push(ctx context.Context, name, destination string) (Pushed, e
 	return Pushed{Ref: ref, Digest: rec.Manifest.Digest, Images: len(rec.Images)}, nil
 }
 
-// attach makes the artifact that carries a record's container images: every
+// pushAttachments writes what an image needs, and of an index also what each
+// platform's image needs: whoever pulls that one alone gets nothing else.
+func (b *Builder) pushAttachments(ctx context.Context, dir string, rec store.Record, platforms []v1.Platform, ref string) error {
+	parts := map[digest.Digest][]v1.Platform{rec.Manifest.Digest: platforms}
+	if len(platforms) > 1 {
+		for _, p := range platforms {
+			one, err := b.ofPlatform(rec.Manifest, p)
+			if err != nil {
+				return err
+			}
+			parts[one.Digest] = []v1.Platform{p}
+		}
+	}
+	for n, image := range slices.Sorted(maps.Keys(parts)) {
+		images, err := b.imagesFor(rec.Images, platforms, parts[image])
+		if err != nil {
+			return err
+		}
+		artifact, err := b.attach(rec, images, parts[image])
+		if err != nil {
+			return err
+		}
+		at, err := attachmentRef(ref, image)
+		if err != nil {
+			return err
+		}
+		if err := b.pushLayout(ctx, filepath.Join(dir, fmt.Sprint("images-", n)), artifact, platforms[:1], at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// imagesFor are those images that hosts of some of the platforms get, of an
+// index their part of it.
+func (b *Builder) imagesFor(images []store.Pinned, all, some []v1.Platform) ([]store.Pinned, error) {
+	var kept []claim
+	for _, c := range claims(images, all, 0) {
+		c.of = slices.DeleteFunc(c.of, func(name string) bool {
+			return !slices.ContainsFunc(some, func(p v1.Platform) bool { return store.Platform(p) == name })
+		})
+		if len(c.of) > 0 {
+			kept = append(kept, c)
+		}
+	}
+	return b.settle(kept)
+}
+
+// attach makes the artifact that carries container images of a record: every
 // blob of them, manifests included, is one of its layers, so that a registry
 // keeps them without asking for platforms that nobody wanted.
-func (b *Builder) attach(rec store.Record) (v1.Descriptor, error) {
-	list, err := b.putJSON(attachmentList, attachment{Images: rec.Images, Unresolved: rec.Unresolved})
+func (b *Builder) attach(rec store.Record, images []store.Pinned, platforms []v1.Platform) (v1.Descriptor, error) {
+	list, err := b.putJSON(attachmentList, attachment{Platforms: formatPlatforms(platforms), Images: images, Unresolved: rec.Unresolved})
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
@@ -95,7 +137,7 @@ func (b *Builder) attach(rec store.Record) (v1.Descriptor, error) {
 		Config: empty, Layers: []v1.Descriptor{list},
 	}
 	seen := map[digest.Digest]bool{}
-	for _, p := range rec.Images {
+	for _, p := range images {
 		blobs, err := b.Store.Walk(v1.Descriptor{Digest: p.Digest, MediaType: p.MediaType}, indexPlatforms(p)...)
 		if err != nil {
 			return v1.Descriptor{}, fmt.Errorf("image %s: %w (build or pull %s again)", p.Ref, err, rec.Name)
