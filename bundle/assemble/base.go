@@ -18,17 +18,38 @@ import (
 
 // base is an image that a Kubefile names after FROM or --from.
 type base struct {
-	name      string // as it is written there
-	root      v1.Descriptor
-	platforms []v1.Platform // whose Kubefile names it
-	claims    []claim       // what it needs, if it is a cluster image
+	name   string // as it is written there
+	root   v1.Descriptor
+	of     []basePlatform
+	claims []claim // what it needs, if it is a cluster image
+}
+
+// basePlatform tells for which platform's image a base is needed, and of which
+// platform it is: FROM --platform may say another.
+type basePlatform struct{ part, platform v1.Platform }
+
+// preloaded is a base as one platform's image needs it.
+type preloaded struct {
+	base
+	platform v1.Platform
 }
 
 // wantedBase is the name of a base, and for which platforms it is named there.
 type wantedBase struct {
-	name      string
-	platforms []v1.Platform
-	below     bool // the built image lies upon it, and does not only take files out of it
+	name  string
+	of    []basePlatform
+	below bool // the built image lies upon it, and does not only take files out of it
+}
+
+// platforms are those of the base that are needed, each once.
+func (w wantedBase) platforms() []v1.Platform {
+	var all []v1.Platform
+	for _, of := range w.of {
+		if !slices.ContainsFunc(all, func(p v1.Platform) bool { return store.Platform(p) == store.Platform(of.platform) }) {
+			all = append(all, of.platform)
+		}
+	}
+	return all
 }
 
 // bases are the images of those names: of the store, else of a registry, from
@@ -39,13 +60,13 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 	var all []base
 	var hiding []error
 	for _, w := range wanted {
-		one := base{name: w.name, platforms: w.platforms}
+		one, platforms := base{name: w.name, of: w.of}, w.platforms()
 		rec, err := b.Store.Load(w.name)
 		if err == nil {
-			if missing := lacks(rec.Platform, w.platforms); missing != "" {
+			if missing := lacks(rec.Platform, platforms); missing != "" {
 				return nil, fmt.Errorf("base image %s of the store is for %s, not for %s: build or pull it for that platform, too", w.name, rec.Platform, missing)
 			}
-			one.root, one.claims = rec.Manifest, claims(rec.Images, w.platforms, 0)
+			one.root, one.claims = rec.Manifest, claims(rec.Images, platforms, 0)
 			all = append(all, one)
 			continue
 		}
@@ -53,14 +74,14 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 			return nil, err
 		}
 		var from string
-		if one.root, from, err = b.fetchFrom(ctx, w.name, w.platforms); err != nil {
+		if one.root, from, err = b.fetchFrom(ctx, w.name, platforms); err != nil {
 			return nil, fmt.Errorf("base image %s: %w", w.name, err)
 		}
 		all = append(all, one)
 		if !w.below {
 			continue
 		}
-		brought, err := b.brought(ctx, w.name, from, one.root, w.platforms, ignoreErrors)
+		brought, err := b.brought(ctx, w.name, from, one.root, platforms, ignoreErrors)
 		if scan := new(ScanError); errors.As(err, &scan) {
 			hiding = append(hiding, fmt.Errorf("base image %s: %w", w.name, err))
 			continue
@@ -68,7 +89,7 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 		if err != nil {
 			return nil, fmt.Errorf("base image %s: %w", w.name, err)
 		}
-		all[len(all)-1].claims = claims(brought.Images, w.platforms, 0)
+		all[len(all)-1].claims = claims(brought.Images, platforms, 0)
 	}
 	return all, errors.Join(hiding...)
 }
@@ -85,13 +106,13 @@ func lacks(have string, want []v1.Platform) string {
 }
 
 // inherited tells what a stage takes over from its base.
-func (b *Builder) inherited(bases []base, platform v1.Platform) func(string) (kubefile.Config, bool) {
+func (b *Builder) inherited(bases []preloaded) func(string) (kubefile.Config, bool) {
 	return func(name string) (kubefile.Config, bool) {
-		i := slices.IndexFunc(bases, func(o base) bool { return o.name == name })
+		i := slices.IndexFunc(bases, func(o preloaded) bool { return o.name == name })
 		if i < 0 {
 			return kubefile.Config{}, false
 		}
-		config, err := b.config(bases[i].root, platform)
+		config, err := b.config(bases[i].root, bases[i].platform)
 		if err != nil {
 			return kubefile.Config{}, false // the build says what is wrong
 		}
@@ -106,7 +127,7 @@ func (b *Builder) Stored(name string, platform v1.Platform) (kubefile.Config, bo
 	if err != nil {
 		return kubefile.Config{}, false
 	}
-	return b.inherited([]base{{name: name, root: rec.Manifest}}, platform)(name)
+	return b.inherited([]preloaded{{base{name: name, root: rec.Manifest}, platform}})(name)
 }
 
 // configOf is an image's config as a Kubefile sees it.

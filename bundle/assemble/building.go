@@ -52,7 +52,7 @@ func (b *Builder) buildPart(ctx context.Context, p *building, r BuildRequest) er
 		Log:      b.log(),
 	}
 	for _, base := range p.preload {
-		req.Preload = append(req.Preload, build.Preload{Name: base.name, Digest: base.root.Digest})
+		req.Preload = append(req.Preload, build.Preload{Name: base.name, Digest: base.root.Digest, Platform: base.platform})
 	}
 	cache := ""
 	if !r.NoCache {
@@ -69,7 +69,7 @@ func (b *Builder) buildPart(ctx context.Context, p *building, r BuildRequest) er
 	}
 	for i, base := range p.preload {
 		req.Preload[i].Layout = filepath.Join(scratch, fmt.Sprintf("base-%d", i))
-		if err := b.layout(req.Preload[i].Layout, base.root, p.platform); err != nil {
+		if err := b.layout(req.Preload[i].Layout, base.root, base.platform); err != nil {
 			return fmt.Errorf("base image %s: %w", base.name, err)
 		}
 	}

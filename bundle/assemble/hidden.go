@@ -51,7 +51,7 @@ func (b *Builder) layersBelow(part building, name string) (int, error) {
 		if base.name != name {
 			continue
 		}
-		was, err := b.layers(base.root, part.platform)
+		was, err := b.layers(base.root, base.platform)
 		if err != nil {
 			return 0, fmt.Errorf("base image %s: %w", name, err)
 		}

@@ -98,7 +98,7 @@ const inheritedLevel = 10
 type building struct {
 	platform v1.Platform
 	src      *buildContext // parsed for the platform
-	preload  []base
+	preload  []preloaded
 	key      digest.Digest // names the inputs; empty when they cannot be known
 	built    v1.Descriptor
 }
@@ -121,7 +121,11 @@ func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []ba
 				i = len(wanted)
 				wanted = append(wanted, wantedBase{name: name})
 			}
-			wanted[i].platforms = append(wanted[i].platforms, p)
+			of, err := namedPlatform(src.file, name, p)
+			if err != nil {
+				return nil, nil, err
+			}
+			wanted[i].of = append(wanted[i].of, basePlatform{part: p, platform: of})
 			wanted[i].below = wanted[i].below || name == lowest
 		}
 	}
@@ -135,16 +139,38 @@ func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []ba
 	for i := range parts {
 		part := &parts[i]
 		for _, base := range bases {
-			if slices.ContainsFunc(base.platforms, func(p v1.Platform) bool { return store.Platform(p) == store.Platform(part.platform) }) {
-				part.preload = append(part.preload, base)
+			for _, of := range base.of {
+				if store.Platform(of.part) == store.Platform(part.platform) {
+					part.preload = append(part.preload, preloaded{base, of.platform})
+				}
 			}
 		}
-		options := append(kubefileOptions(r, part.platform), kubefile.WithBase(b.inherited(part.preload, part.platform)))
+		options := append(kubefileOptions(r, part.platform), kubefile.WithBase(b.inherited(part.preload)))
 		if part.src, err = openContext(r.Context, r.Kubefile, options...); err != nil {
 			return nil, nil, err
 		}
 	}
 	return parts, bases, nil
+}
+
+// namedPlatform is the platform of an image that a Kubefile names: what
+// --platform says, which is mostly that of the machine the build runs on, else
+// that of the image to be built.
+func namedPlatform(f *kubefile.File, name string, built v1.Platform) (v1.Platform, error) {
+	for _, stage := range f.Stages {
+		if stage.Base != name {
+			continue
+		}
+		if stage.Platform == "" {
+			break
+		}
+		p, err := ParsePlatform(stage.Platform)
+		if err != nil {
+			return v1.Platform{}, fmt.Errorf("FROM --platform=%s %s: %w", stage.Platform, name, err)
+		}
+		return p, nil
+	}
+	return built, nil
 }
 
 func kubefileOptions(r BuildRequest, p v1.Platform) []kubefile.Option {

@@ -46,9 +46,10 @@ type Request struct {
 
 // Preload is an image that is given a name for FROM and --from.
 type Preload struct {
-	Name   string        // as FROM writes it
-	Layout string        // directory of an OCI layout that holds it alone
-	Digest digest.Digest // of its manifest or index
+	Name     string        // as FROM writes it
+	Layout   string        // directory of an OCI layout that holds it alone
+	Digest   digest.Digest // of its manifest or index
+	Platform v1.Platform   // of an index; mostly that of the request
 }
 
 // Edit replaces lines of a Kubefile, 1-based and both included, by one line.

@@ -128,7 +128,11 @@ func preload(ctx context.Context, scratch storage.Store, sys *types.SystemContex
 		return fmt.Errorf("load base image %s: %w", p.Name, err)
 	}
 	defer func() { _ = policy.Destroy() }()
-	if _, err := copy.Image(ctx, policy, dst, src, &copy.Options{SourceCtx: sys, DestinationCtx: sys}); err != nil {
+	from := *sys
+	if p.Platform.Architecture != "" {
+		from.OSChoice, from.ArchitectureChoice, from.VariantChoice = p.Platform.OS, p.Platform.Architecture, p.Platform.Variant
+	}
+	if _, err := copy.Image(ctx, policy, dst, src, &copy.Options{SourceCtx: &from, DestinationCtx: sys}); err != nil {
 		return fmt.Errorf("load base image %s from the local store: %w", p.Name, err)
 	}
 	return nil

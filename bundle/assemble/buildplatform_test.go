@@ -1,0 +1,58 @@
+package assemble
+
+import (
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/upstreamtest"
+)
+
+// Tools run where the build runs; what they make is for another platform.
+func TestStageOfTheBuildsOwnPlatformIsTakenWhereTheKubefileSaysSo(t *testing.T) {
+	u := upstreamtest.New(t)
+	var children []v1.Descriptor
+	for _, p := range []v1.Platform{amd64, arm64} {
+		children = append(children, u.PushImage(t, "tools", "", p, layerOf(t, map[string][]byte{"made-on": []byte("on " + p.Architecture)})))
+	}
+	u.PushIndex(t, "tools", "v1", children...)
+	u.PushImage(t, "tools", "only", here(), layerOf(t, map[string][]byte{"made-on": []byte("on " + runtime.GOARCH)}))
+	u.PushIndex(t, "tools", "index-of-one", children[slices.IndexFunc([]v1.Platform{amd64, arm64}, func(p v1.Platform) bool { return p.Architecture == runtime.GOARCH })])
+	for _, tag := range []string{"v1", "only", "index-of-one"} {
+		for name, platforms := range map[string][]v1.Platform{"both": {amd64, arm64}, "amd64": {amd64}, "arm64": {arm64}} {
+			t.Run(tag+" for "+name, func(t *testing.T) {
+				b, _ := connected(t, u)
+				rec := mustBuild(t, b, BuildRequest{Name: "x:1", Platforms: platforms, Context: writeFiles(t, map[string][]byte{
+					"Kubefile": []byte("FROM --platform=$BUILDPLATFORM " + u.Ref("tools:"+tag) + " AS tools\nFROM scratch\nCOPY --from=tools /made-on /made-on\n"),
+				})})
+				for _, p := range platforms {
+					built := store.Pinned{Digest: rec.Manifest.Digest, MediaType: rec.Manifest.MediaType}
+					if layer := contentOf(t, b, built, p); !strings.Contains(layer, "on "+runtime.GOARCH) {
+						t.Errorf("the image for %s was made of tools for another machine than this one", p.Architecture)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestStageOfTheBuildsOwnPlatformMayLieInTheStoreOnly(t *testing.T) {
+	b, _ := newBuilder(t)
+	tools := map[string][]byte{"Kubefile": []byte("FROM scratch\nCOPY made-on /made-on\n"), "made-on": []byte("on " + runtime.GOARCH)}
+	mustBuild(t, b, BuildRequest{Name: "tools:1", Context: writeFiles(t, tools)})
+	other := arm64
+	if runtime.GOARCH == other.Architecture {
+		other = amd64
+	}
+	rec := mustBuild(t, b, BuildRequest{Name: "x:1", Platforms: []v1.Platform{other}, Context: writeFiles(t, map[string][]byte{
+		"Kubefile": []byte("FROM --platform=$BUILDPLATFORM tools:1 AS tools\nFROM scratch\nCOPY --from=tools /made-on /made-on\n"),
+	})})
+	built := store.Pinned{Digest: rec.Manifest.Digest, MediaType: rec.Manifest.MediaType}
+	if layer := contentOf(t, b, built, other); !strings.Contains(layer, "on "+runtime.GOARCH) {
+		t.Error("the file of this machine's tools is not there")
+	}
+}
