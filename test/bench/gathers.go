@@ -124,7 +124,6 @@ func (g *gathering) settle(ctx context.Context, remove ...string) error {
 type gathered struct {
 	cold, warm, crane, tar, openssl, verify, write           series
 	craneSynced, tarSynced                                   series // until their one file was on the disk, as ours is
-	warmMemory, tarMemory                                    series // with the one file in memory: no disk to wait for
 	coldPeak, warmPeak, writePeak, warmBlobs, disk, diskOnce series
 	size, blobs, once                                        series
 }
@@ -181,9 +180,6 @@ func (g *gathering) once(ctx context.Context, s *gathered) error {
 	if err := g.synced(ctx, archive, u, &s.tarSynced); err != nil {
 		return err
 	}
-	if err := g.inMemory(ctx, layout, s); err != nil {
-		return err
-	}
 	if err := g.settle(ctx, archive, g.out, layout); err != nil {
 		return err
 	}
@@ -194,25 +190,6 @@ func (g *gathering) once(ctx context.Context, s *gathered) error {
 		return err
 	}
 	return g.withoutCache(ctx, s)
-}
-
-// inMemory writes tar's file and ours where nobody waits for a disk: what is
-// left is the work.
-func (g *gathering) inMemory(ctx context.Context, layout string, s *gathered) (err error) {
-	dir, err := os.MkdirTemp("/dev/shm", "sealbuild-bench-")
-	if err != nil {
-		return fmt.Errorf("a directory in memory: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	archive := filepath.Join(dir, "layout.tar")
-	u, err := shell(ctx, g.dir, `tar -C "$1" -cf "$2" .`, layout, archive)
-	if err := errors.Join(err, os.Remove(archive)); err != nil {
-		return err
-	}
-	s.tarMemory = append(s.tarMemory, u.seconds)
-	u, err = g.build(ctx, "-o", filepath.Join(dir, "site.run"))
-	s.warmMemory = append(s.warmMemory, u.seconds)
-	return err
 }
 
 // synced waits for the disk where a tool did not, and adds the time.
@@ -340,10 +317,6 @@ func (g *gathering) report(s gathered) {
 	t.command = "the same, and sync of the file"
 	t.add("pull/tar-synced", "s", s.tarSynced)
 	t.most("pull/warm-to-tar-synced", "ratio", ratios(s.warm, s.tarSynced), 1.5)
-	t.command = "both with their file in memory (tmpfs), where syncing costs nothing"
-	t.add("pull/warm-memory", "s", s.warmMemory)
-	t.add("pull/tar-memory", "s", s.tarMemory)
-	t.most("pull/warm-to-tar-memory", "ratio", ratios(s.warmMemory, s.tarMemory), 1.5)
 	t.command = "sealbuild bundle out of the store: every byte hashed, fsync"
 	t.add("pull/write", "s", s.write)
 	t.most("pull/write-peak-memory", "MiB", s.writePeak, 128)
