@@ -49,9 +49,10 @@ test: deps
 	if [[ -n "$(TEST_SCENARIOS)" ]]; then $(MAKE) e2e SCENARIO="$(TEST_SCENARIOS)"; fi
 
 ## unit: unit tests only; UNIT=./bundle/... for a part, TESTFLAGS= without the race detector
+# A program with the race detector waits a second at its end; those that buildah and the tests start are many, and short.
 .PHONY: unit
 unit:
-	$(GO) test -tags "$(TAGS)" $(TESTFLAGS) $(UNIT)
+	GORACE=atexit_sleep_ms=0 $(GO) test -tags "$(TAGS)" $(TESTFLAGS) $(UNIT)
 
 ## lint: go vet, staticcheck, gofumpt, shellcheck, govulncheck
 .PHONY: lint
