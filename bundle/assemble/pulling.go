@@ -157,6 +157,9 @@ func (b *Builder) attached(ctx context.Context, from string, root v1.Descriptor,
 			return nil, fmt.Errorf("%s: %s: %w (push the image again)", ref, p.Ref, err)
 		}
 	}
+	if a.Platforms == "" { // pushed before lists said it: all of it is taken
+		return &a, nil
+	}
 	of, err := ParsePlatforms(a.Platforms)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", ref, err)
