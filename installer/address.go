@@ -18,6 +18,9 @@ type Address struct {
 	Port int
 }
 
+// Tunnel tells that a host is reached through a tunnel that ends on this machine: a loopback address with a port.
+func (a Address) Tunnel() bool { return a.IP.IsLoopback() && a.Port != 0 }
+
 // ParseAddresses reads the value of --masters or --nodes: addresses separated
 // by commas, each an IP, IP:PORT or an inclusive range IP-IP. The order is
 // kept; an address that occurs twice is an error.
@@ -27,7 +30,10 @@ func ParseAddresses(list string) ([]Address, error) {
 	for item := range strings.SplitSeq(list, ",") {
 		item = strings.TrimSpace(item)
 		if item == "" {
-			continue
+			if strings.TrimSpace(list) == "" {
+				return nil, nil
+			}
+			return nil, fmt.Errorf("an address is empty in %q", list)
 		}
 		parsed, err := parseItem(item)
 		if err != nil {

@@ -62,6 +62,10 @@ type Host struct {
 	Master bool
 	SSH    SSH // complete: every field resolved
 	Env    map[string]string
+	// Tunnel tells that the address is the near end of a tunnel on this machine, since a port was given with it: the host itself is elsewhere.
+	Tunnel bool
+	// Away tells that the host is in the cluster and not worked on: a command that names others neither forgets nor contacts it.
+	Away bool
 }
 
 // Cluster is what the operator wants: read once, validated once, then only read.
@@ -78,6 +82,9 @@ type Cluster struct {
 	Created     time.Time // when the cluster was first made; zero = not yet
 	Labels      map[string]string
 	Annotations map[string]string
+
+	Status Status   // of the record this was read from
+	Kept   []string // cluster images that the cluster has, by its record
 }
 
 // Masters returns the control-plane hosts, master0 first.
@@ -145,8 +152,11 @@ func (c *Cluster) Complete() error {
 		}
 		seen[h.IP] = true
 	}
-	if len(c.Masters()) == 0 {
+	switch {
+	case len(c.Masters()) == 0:
 		errs = append(errs, errors.New("no master: give at least one address with --masters"))
+	case !slices.ContainsFunc(c.Hosts, func(h Host) bool { return h.Master && !h.Away }):
+		errs = append(errs, fmt.Errorf("no master is named that is in cluster %s: its masters are %s; name one that works", c.Name, strings.Join(c.MasterIPs(), ", ")))
 	}
 	return errors.Join(errs...)
 }

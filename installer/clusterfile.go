@@ -204,6 +204,9 @@ func (p *parser) cluster(doc *yaml.Node) error {
 	c := p.c
 	c.Name, c.Images, c.Command = d.Metadata.Name, d.Spec.Image, d.Spec.Command
 	c.Labels, c.Annotations = d.Metadata.Labels, d.Metadata.Annotations
+	if d.Status != nil {
+		c.Status = *d.Status
+	}
 	if t, err := time.Parse(time.RFC3339, d.Metadata.CreationTimestamp); err == nil {
 		c.Created = t
 	}
@@ -268,7 +271,7 @@ func (h hostDoc) hosts() ([]Host, error) {
 		if a.Port != 0 {
 			s.Port = a.Port
 		}
-		out = append(out, Host{IP: a.IP, Master: master, SSH: s, Env: env})
+		out = append(out, Host{IP: a.IP, Master: master, SSH: s, Env: env, Tunnel: a.Tunnel()})
 	}
 	return out, nil
 }

@@ -67,7 +67,11 @@ func (c *Cluster) Clusterfile(created time.Time, status Status) ([]byte, error) 
 		if h.Master {
 			role = "master"
 		}
-		hd := hostDoc{IPs: []string{netip.AddrPortFrom(h.IP, uint16(h.SSH.Port)).String()}, Roles: []string{role}, Env: envList(h.Env)}
+		address := netip.AddrPortFrom(h.IP, uint16(h.SSH.Port)).String()
+		if h.IP.IsLoopback() && !h.Tunnel {
+			address = h.IP.String() // with a port it would be read as the end of a tunnel
+		}
+		hd := hostDoc{IPs: []string{address}, Roles: []string{role}, Env: envList(h.Env)}
 		if own, all := h.SSH.document(), c.SSH.document(); own.User != all.User || own.PK != all.PK || own.Jump != all.Jump {
 			own.Port = 0
 			hd.SSH = &own

@@ -106,6 +106,18 @@ func (s *State) Write(name string, mode fs.FileMode, data []byte) (err error) {
 	return syncDir(filepath.Dir(path))
 }
 
+// Remove removes a file of the state; one that is not there is fine.
+func (s *State) Remove(name string) error {
+	err := os.Remove(s.Path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove from the state: %w", err)
+	}
+	return syncDir(filepath.Dir(s.Path(name)))
+}
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

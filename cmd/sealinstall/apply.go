@@ -2,14 +2,8 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
-
-	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/steps"
 )
 
 func newApplyCommand(o *runOptions) *cobra.Command {
@@ -26,43 +20,10 @@ over the file. sealinstall gen prints a complete file to begin with.`,
 			if o.clusterfile == "" {
 				return usageError{errors.New("no Clusterfile: name one with -f")}
 			}
-			if err := o.tellLeftOut(cmd); err != nil {
-				return err
-			}
 			return o.run(cmd)
 		},
 	}
 	o.flags(cmd.Flags())
+	o.installFlags(cmd.Flags())
 	return cmd
-}
-
-// tellLeftOut warns of hosts that the cluster has and the file has not: nothing
-// is taken out of a cluster because a file does not name it.
-func (o *runOptions) tellLeftOut(cmd *cobra.Command) error {
-	c, err := o.desired()
-	if err != nil {
-		return err
-	}
-	dir, err := installer.StateDir(c.Name)
-	if err != nil {
-		return err
-	}
-	name := filepath.Join(dir, steps.ClusterfileName)
-	if _, err := os.Stat(name); err != nil {
-		return nil // there is no cluster of that name yet
-	}
-	recorded, err := readRecorded(name)
-	if err != nil {
-		return err
-	}
-	asked := map[string]bool{}
-	for _, h := range c.Hosts {
-		asked[h.IP.String()] = true
-	}
-	for _, h := range recorded.Hosts {
-		if !asked[h.IP.String()] {
-			fmt.Fprintf(cmd.ErrOrStderr(), "warning: host %s is in cluster %s and not in %s: it stays as it is\n", h.IP, c.Name, o.clusterfile)
-		}
-	}
-	return nil
 }

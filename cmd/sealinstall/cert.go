@@ -25,15 +25,22 @@ server's certificates; --renew makes certificates anew, all or those named as th
 list shows them: apiserver, etcd/server, admin.conf.`,
 		Example: "  ./sealinstall cert\n  ./sealinstall cert --cert-sans api.example.org\n  ./sealinstall cert --renew all --cert-validity 10y",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
 			var found []steps.HostCertificates
 			change := len(renew)+len(o.config.certSANs) > 0
 			list := steps.Certificates(change, renew, func(c []steps.HostCertificates) { found = c })
-			return o.pipeline(cmd, list, func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
+			cluster, err := o.selection("cert")
+			if err != nil {
+				return err
+			}
+			return o.pipeline(cmd, cluster, o.selectionAgain("cert"), list, func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
 				if err != nil {
 					return nil // it is told; the cluster's recorded state stays as it was
 				}
 				if installer.Changes(timings) > 0 {
-					if err := r.Record(context.WithoutCancel(ctx), nil, installer.Changes(timings)); err != nil {
+					if err := r.RecordSettings(context.WithoutCancel(ctx)); err != nil {
 						return err
 					}
 				}

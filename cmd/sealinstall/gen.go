@@ -39,6 +39,7 @@ func (o *runOptions) dry(do func(*steps.Run) error) error {
 	if err := o.check(); err != nil {
 		return err
 	}
+	o.harmless = true
 	cluster, err := o.desired()
 	if err != nil {
 		return err

@@ -79,7 +79,7 @@ the cluster images, fills a registry on every master, and makes or completes the
 cluster. Run it again after any interruption: it goes on where it was.`,
 		Example: `  ./sealinstall --masters 10.0.0.2,10.0.0.3,10.0.0.4 --nodes 10.0.0.5-10.0.0.9 -i ~/.ssh/id_ed25519
   SEALINSTALL_PASSWORD=… ./sealinstall --masters 10.0.0.2 --nodes 10.0.0.3:2222
-  ./sealinstall                      # this machine alone
+  ./sealinstall --local              # this machine alone
   ./sealinstall verify               # check every byte of the bundle`,
 		Args:          noArgs,
 		SilenceUsage:  true,
@@ -91,6 +91,7 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 	root.PersistentFlags().StringArrayVar(&o.verifyKeys, "verify-key", nil, "file of public keys or allowed_signers: the bundle must be signed by one of them (default: those in "+trustDir+", if any)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	o.flags(root.Flags())
+	o.installFlags(root.Flags())
 	root.AddCommand(
 		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o), newCertCommand(o), newStatusCommand(o), newResetCommand(o),
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -23,7 +22,7 @@ type runOptions struct {
 	bundle         string
 	verifyKeys     []string // files; the bundle must be signed by one of their keys
 	signer         string   // who signed the bundle that was opened, if anybody asked
-	masters, nodes string
+	masters, nodes hostList
 	cluster        string
 	ssh            installer.SSH
 	sshSources
@@ -41,7 +40,10 @@ type runOptions struct {
 	copyMode     bool
 	ignoreChecks []string
 	config       configOptions
-	printed      bool // the command has printed what it is about; no summary follows
+	harmless     bool     // nothing is done, so nothing is asked
+	local        bool     // this machine alone
+	leaveOut     []string // hosts that a reset goes on without
+	printed      bool     // the command has printed what it is about; no summary follows
 }
 
 func (o *runOptions) flags(f *pflag.FlagSet) {
@@ -52,20 +54,25 @@ func (o *runOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.configFiles, "config-file", nil, "file with Config, kubeadm, kubelet or kube-proxy documents (repeatable)")
 	f.StringVarP(&o.clusterfile, "file", "f", "", "Clusterfile that describes the cluster, instead of --masters and --nodes")
 	f.StringSliceVar(&o.ignoreChecks, "ignore-check", nil, "checks whose problems are told and do not stop the run: "+strings.Join(steps.Checks(), ", "))
+	f.BoolVar(&o.local, "local", false, "this machine is the only master, without ssh; nodes may be given with --nodes")
 	f.BoolVar(&o.copyMode, "copy-registry", false, "send every blob to the registry hosts, even those they have")
 }
 
 // hostFlags are those that every command needs which goes to hosts.
 func (o *runOptions) hostFlags(f *pflag.FlagSet) {
-	f.StringVar(&o.masters, "masters", "", "addresses of the masters: 10.0.0.2,10.0.0.3:2222,10.0.0.4-10.0.0.6")
-	f.StringVar(&o.nodes, "nodes", "", "addresses of the nodes, in the same form")
+	f.Var(&o.masters, "masters", "addresses of the masters: 10.0.0.2,10.0.0.3:2222,10.0.0.4-10.0.0.6")
+	f.Var(&o.nodes, "nodes", "addresses of the nodes, in the same form")
 	f.StringVar(&o.cluster, "cluster", installer.DefaultName, "name of the cluster")
 	o.sshFlags(f)
 	f.IntVar(&o.jobs, "jobs", 10, "hosts worked on at once")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "longest time for one script or one kubeadm command")
 	f.StringVarP(&o.output, "output", "o", "text", "form of the summary: text or json")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "show the output of scripts and commands")
-	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+}
+
+// yesFlag is for commands that ask something.
+func (o *runOptions) yesFlag(f *pflag.FlagSet, what string) {
+	f.BoolVarP(&o.yes, "yes", "y", false, what)
 }
 
 func (o *runOptions) check() error {
@@ -79,6 +86,8 @@ func (o *runOptions) check() error {
 		return usageError{fmt.Errorf("--jobs %d: expected at least 1", o.jobs)}
 	case o.timeout < time.Second:
 		return usageError{fmt.Errorf("--timeout %s: expected at least 1s", o.timeout)}
+	case o.local && o.masters.given:
+		return usageError{errors.New("--local is this machine as the only master: give that or --masters, not both")}
 	}
 	for _, name := range o.ignoreChecks {
 		if !slices.Contains(steps.Checks(), name) {
@@ -87,113 +96,6 @@ func (o *runOptions) check() error {
 	}
 	return nil
 }
-
-// desired reads the cluster that flags and files ask for. With neither
-// --masters nor a Clusterfile it is the cluster of that name made before, and
-// if there is none, this machine alone.
-func (o *runOptions) desired() (*installer.Cluster, error) {
-	c := &installer.Cluster{Env: map[string]string{}}
-	source := o.clusterfile
-	if source == "" && o.masters == "" {
-		dir, err := installer.StateDir(o.cluster)
-		if err != nil {
-			return nil, err
-		}
-		recorded := filepath.Join(dir, steps.ClusterfileName)
-		if _, err := os.Stat(recorded); err == nil {
-			source = recorded
-		}
-	}
-	if source != "" {
-		read := o.config.readFile
-		if source != o.clusterfile {
-			read = readRecorded
-		}
-		parsed, err := read(source)
-		if err != nil {
-			return nil, err
-		}
-		c = parsed
-		if len(c.Hosts) == 0 && o.masters == "" {
-			return nil, usageError{fmt.Errorf("%s has no Cluster document with hosts, and no --masters are given", source)}
-		}
-	}
-	if err := o.lay(c, source != ""); err != nil {
-		return nil, err
-	}
-	if err := o.layUserConfig(c, source != "" && source != o.clusterfile); err != nil {
-		return nil, err
-	}
-	if err := c.Complete(); err != nil {
-		return nil, usageError{err}
-	}
-	return c, nil
-}
-
-// lay puts the flags over what a Clusterfile says.
-func (o *runOptions) lay(c *installer.Cluster, fromFile bool) error {
-	if !fromFile || c.Name == "" {
-		c.Name = o.cluster
-	}
-	if err := o.addHosts(c); err != nil {
-		return usageError{err}
-	}
-	if len(c.Hosts) == 0 {
-		own, ok := steps.OwnAddress()
-		if !ok {
-			return usageError{errors.New("no --masters given, and this machine has no IPv4 address of its own")}
-		}
-		c.Hosts = []installer.Host{{IP: own, Master: true}}
-	}
-	env, err := installer.ParseEnv(o.env)
-	if err != nil {
-		return usageError{err}
-	}
-	c.Env = installer.MergeEnv(c.Env, env)
-	if len(o.command) > 0 {
-		c.Command = o.command
-	}
-	if o.clusterfile == "" && len(o.configFiles) > 0 {
-		// The recorded ones came from the same flag; given again they replace, not repeat.
-		c.Configs, c.Kubeadm = nil, nil
-	}
-	for _, name := range o.configFiles {
-		extra, err := o.config.readFile(name)
-		if err != nil {
-			return err
-		}
-		if len(extra.Hosts) > 0 {
-			return usageError{fmt.Errorf("%s holds a Cluster document: give it with --file", name)}
-		}
-		c.Configs = append(c.Configs, extra.Configs...)
-		c.Kubeadm = append(c.Kubeadm, extra.Kubeadm...)
-	}
-	return errors.Join(o.config.lay(c), o.laySSH(&c.SSH))
-}
-
-func (o *runOptions) addHosts(c *installer.Cluster) error {
-	recorded := slices.Clone(c.Hosts)
-	for _, list := range []struct {
-		flag, value string
-		master      bool
-	}{{"--masters", o.masters, true}, {"--nodes", o.nodes, false}} {
-		addrs, err := installer.ParseAddresses(list.value)
-		if err != nil {
-			return fmt.Errorf("%s: %w", list.flag, err)
-		}
-		for _, a := range addrs {
-			// A host that the Clusterfile has in the same role is meant, not a second one.
-			if slices.ContainsFunc(recorded, func(h installer.Host) bool { return h.IP == a.IP && h.Master == list.master }) {
-				continue
-			}
-			c.Hosts = append(c.Hosts, installer.Host{IP: a.IP, Master: list.master, SSH: installer.SSH{Port: a.Port}})
-		}
-	}
-	return nil
-}
-
-// readRecorded reads what an earlier run wrote; it is no template.
-func readRecorded(name string) (*installer.Cluster, error) { return new(configOptions).readFile(name) }
 
 func readBounded(name string, limit int64) ([]byte, error) {
 	f, err := os.Open(name)

@@ -14,6 +14,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/steps"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func newRunCommand(o *runOptions) *cobra.Command {
@@ -22,30 +23,40 @@ func newRunCommand(o *runOptions) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	o.flags(cmd.Flags())
+	o.installFlags(cmd.Flags())
 	return cmd
+}
+
+// installFlags are those of the commands that may install on this machine alone.
+func (o *runOptions) installFlags(f *pflag.FlagSet) {
+	o.yesFlag(f, "do not ask before a cluster is installed on this machine alone")
 }
 
 func (o *runOptions) run(cmd *cobra.Command) error {
 	if o.config.dryRun {
 		return o.plan(cmd)
 	}
-	return o.pipeline(cmd, steps.Install(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	cluster, err := o.desired()
+	if err != nil {
+		return err
+	}
+	return o.pipeline(cmd, cluster, o.again, steps.Install(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
 		return r.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
 	})
 }
 
 // pipeline opens what a run needs, runs the steps, lets finish record the
-// outcome, and prints the summary.
-func (o *runOptions) pipeline(cmd *cobra.Command, list []steps.Step, finish func(context.Context, *steps.Run, []installer.Timing, error) error) (err error) {
+// outcome, and prints the summary. again makes the cluster anew when the record
+// of it is found on a master only.
+func (o *runOptions) pipeline(cmd *cobra.Command, cluster *installer.Cluster, again func(*installer.Cluster) (*installer.Cluster, error), list []steps.Step, finish func(context.Context, *steps.Run, []installer.Timing, error) error) (err error) {
 	start := time.Now()
 	if err := o.check(); err != nil {
 		return err
 	}
 	policy, err := o.hostKeyPolicy()
-	if err != nil {
-		return err
-	}
-	cluster, err := o.desired()
 	if err != nil {
 		return err
 	}
@@ -76,7 +87,7 @@ func (o *runOptions) pipeline(cmd *cobra.Command, list []steps.Step, finish func
 		known = state.Path("known_hosts")
 	}
 	r := steps.New(steps.Options{
-		Cluster: cluster, Bundle: file.Reader, State: state, Report: rep, Jobs: o.jobs,
+		Cluster: cluster, Again: again, LeaveOut: o.leaveOut, Bundle: file.Reader, State: state, Report: rep, Jobs: o.jobs,
 		HostKey: policy, KnownHosts: known, AgentSocket: agentSocket(), UserConfig: o.userConfig, IgnoreChecks: o.ignoreChecks, Timeout: o.timeout, Copy: o.copyMode, CADir: o.config.caDir,
 	})
 	defer r.Close()

@@ -21,8 +21,15 @@ func newStatusCommand(o *runOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Ask every host of the cluster how it is; status 1 when something is missing", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			cluster, err := o.selection("status")
+			if err != nil {
+				return err
+			}
 			var s steps.Status
-			return o.pipeline(cmd, steps.AskStatus(func(found steps.Status) { s = found }), func(_ context.Context, _ *steps.Run, _ []installer.Timing, err error) error {
+			return o.pipeline(cmd, cluster, o.selectionAgain("status"), steps.AskStatus(func(found steps.Status) { s = found }), func(_ context.Context, _ *steps.Run, _ []installer.Timing, err error) error {
 				if err != nil {
 					return nil // it is told
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path"
 	"strings"
 	"sync/atomic"
@@ -67,8 +68,10 @@ func (r *Run) apiAddress(t *Target) string {
 // pod), the registry and the API server.
 func (r *Run) setHosts(ctx context.Context, t *Target, api string) (bool, error) {
 	var entries []node.HostsEntry
-	for _, h := range r.Targets {
-		entries = append(entries, node.HostsEntry{IP: h.IP.String(), Names: []string{h.Facts.Hostname}})
+	for _, h := range r.Cluster.Hosts {
+		if name := r.hostname(h.IP); name != "" {
+			entries = append(entries, node.HostsEntry{IP: h.IP.String(), Names: []string{name}})
+		}
 	}
 	entries = append(
 		entries,
@@ -76,6 +79,24 @@ func (r *Run) setHosts(ctx context.Context, t *Target, api string) (bool, error)
 		node.HostsEntry{IP: api, Names: []string{installer.APIServerDomain}},
 	)
 	return t.Agent.SetHosts(ctx, entries)
+}
+
+// hostname is the name of a host of the cluster. That of one that is left out of
+// this run stands in our lines on those that are not; empty when nobody knows it.
+func (r *Run) hostname(ip netip.Addr) string {
+	for _, t := range r.Targets {
+		if t.IP == ip {
+			return t.Facts.Hostname
+		}
+	}
+	for _, t := range r.Targets {
+		for _, e := range t.Facts.Hosts {
+			if e.IP == ip.String() && len(e.Names) > 0 && e.Names[0] != r.registry.domain && e.Names[0] != installer.APIServerDomain {
+				return e.Names[0]
+			}
+		}
+	}
+	return ""
 }
 
 // startRegistry runs the image's init-registry script and waits until the

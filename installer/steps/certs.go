@@ -57,6 +57,13 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 			return installer.Result{}, errors.Join(&installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("it is no master of cluster %s", r.Cluster.Name)}, r.withdraw(ctx))
 		}
 	}
+	problems, err := r.compare(ctx)
+	if err == nil && len(problems) > 0 {
+		err = &PreflightError{Problems: problems}
+	}
+	if err != nil {
+		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+	}
 	return installer.Result{}, r.settleState(ctx)
 }
 

@@ -33,13 +33,21 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	r.verifyInBackground(ctx)
 	measured := r.measureInBackground(ctx)
 	problems := r.connectAll(ctx)
-	if err := r.settleState(ctx); err != nil {
-		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
-	}
 	sizes := <-measured
 	if sizes.err != nil {
 		return installer.Result{}, errors.Join(sizes.err, r.withdraw(ctx))
 	}
+	differ, err := r.compare(ctx)
+	if err != nil {
+		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+	}
+	if len(differ) > 0 { // then nothing else that is said of these hosts is about this cluster
+		return installer.Result{}, errors.Join(&PreflightError{Problems: append(problems, differ...)}, r.withdraw(ctx))
+	}
+	if err := errors.Join(r.ownState(), r.settleState(ctx)); err != nil {
+		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+	}
+	r.tellAway()
 	problems = append(problems, r.judge(sizes.sizes)...)
 	problems = append(problems, r.reachAll(ctx)...)
 	problems = append(problems, r.checkScripts(ctx, problems)...)
@@ -52,6 +60,13 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, errors.Join(&PreflightError{Problems: serious, Warnings: warnings}, r.withdraw(ctx))
 	}
 	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, nil
+}
+
+// tellAway names the hosts of the cluster that this run leaves alone.
+func (r *Run) tellAway() {
+	if away := r.Cluster.Away(); len(away) > 0 {
+		r.Report.Infof("%s: in cluster %s and not named: left as they are, and not looked at", hostList(away), r.Cluster.Name)
+	}
 }
 
 // measured is what the bundle takes on disks, or why that cannot be told.

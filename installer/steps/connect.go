@@ -94,7 +94,7 @@ func (r *Run) dialHost(ctx context.Context, t *Target) (host.Host, error) {
 	if jump == "none" {
 		jump = ""
 	}
-	if jump == "" && isLocal(t.IP) {
+	if jump == "" && isLocal(t.IP) && !t.Tunnel {
 		return host.LocalSudo(t.IP.String(), t.SSH.Password), nil
 	}
 	c := host.SSHConfig{
@@ -208,7 +208,7 @@ func (r *Run) readMarks(ctx context.Context, t *Target) error {
 }
 
 func (r *Run) allMarks() []string {
-	marks := []string{markOurs, markChecked, markRendered, markRegistry, markInit, markBegun, markJoined, markKubeAdmin, markCleaned}
+	marks := []string{markOurs, markImages, markChecked, markRendered, markRegistry, markInit, markBegun, markJoined, markKubeAdmin, markCleaned}
 	for _, i := range r.images {
 		marks = append(marks, guestMark(i))
 	}

@@ -40,7 +40,7 @@ func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
 // into etcd, which takes one change at a time.
 func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
 	changes := 0
-	for _, t := range r.masters()[1:] {
+	for _, t := range r.otherMasters() {
 		if t.joined() {
 			continue
 		}
@@ -49,7 +49,7 @@ func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
 		}
 		changes++
 	}
-	res, err := r.keepMaster(ctx, r.masters()[1:])
+	res, err := r.keepMaster(ctx, r.otherMasters())
 	res.Changes += changes
 	return res, err
 }

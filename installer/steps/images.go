@@ -75,9 +75,18 @@ func (r *Run) wantedImages() ([]bundle.Image, error) {
 		}
 	}
 	names := have
-	if len(r.Cluster.Images) > 0 {
+	asked := r.Cluster.Images
+	if len(asked) == 0 && r.Cluster.MadeWith() == r.Bundle.IndexDigest().String() {
+		asked = r.Cluster.Kept // the same file as before: what was left out of it then is left out now
+	}
+	// What an earlier bundle brought is in the cluster already.
+	asked = slices.DeleteFunc(slices.Clone(asked), func(a string) bool {
+		same := func(name string) bool { return installer.SameImage(a, name) }
+		return !slices.ContainsFunc(have, same) && slices.ContainsFunc(r.Cluster.Kept, same)
+	})
+	if len(asked) > 0 {
 		var err error
-		if names, err = installer.ResolveImages(r.Cluster.Images, have); err != nil {
+		if names, err = installer.ResolveImages(asked, have); err != nil {
 			return nil, err
 		}
 	}
@@ -273,14 +282,11 @@ func (r *Run) registryHosts() []*Target { return r.masters() }
 // first; the others begin at a place that differs from host to host, so that
 // not every node asks the first master.
 func (r *Run) registryHostsFor(t *Target) []string {
-	ips := []string{}
-	for _, h := range r.registryHosts() {
-		ips = append(ips, h.IP.String())
-	}
+	ips := r.Cluster.MasterIPs()
 	if i := slices.Index(ips, t.IP.String()); i >= 0 {
 		return slices.Concat(ips[i:], ips[:i])
 	}
-	i := slices.Index(r.Targets, t) % len(ips)
+	i := slices.IndexFunc(r.Cluster.Hosts, func(h installer.Host) bool { return h.IP == t.IP }) % len(ips)
 	return slices.Concat(ips[i:], ips[:i])
 }
 
@@ -356,6 +362,9 @@ func (r *Run) unusedConfigs() error {
 	files := map[string]map[string]installer.File{}
 	for _, i := range r.images {
 		files[i.Name] = i.files
+	}
+	for _, name := range r.keptImages() {
+		files[name] = nil // its documents were applied when it came
 	}
 	return installer.UnusedConfigs(r.Cluster.Configs, files)
 }

@@ -23,7 +23,7 @@ func (r *Run) virtualServer() (netip.AddrPort, []netip.AddrPort, error) {
 		return netip.AddrPort{}, nil, fmt.Errorf("virtual address %q: %w (set it with -e defaultVIP=ADDRESS)", r.vip(), err)
 	}
 	var servers []netip.AddrPort
-	for _, m := range r.masters() {
+	for _, m := range r.Cluster.Masters() { // one that is left out of this run is drained by the keeper while it is dead
 		servers = append(servers, netip.AddrPortFrom(m.IP, installer.APIServerPort))
 	}
 	return netip.AddrPortFrom(ip, installer.APIServerPort), servers, nil

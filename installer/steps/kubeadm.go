@@ -46,7 +46,7 @@ func (r *Run) kubeadmInput(kind kubeadm.Kind, t *Target) kubeadm.Input {
 		APIEndpoint: net.JoinHostPort(installer.APIServerDomain, strconv.Itoa(installer.APIServerPort)),
 		CRISocket:   socket, ImageSocket: env["SEALOS_SYS_IMAGE_ENDPOINT"], Discovery: r.discoveryFile(),
 		ImageDocs: imageDocs, UserDocs: r.Cluster.Kubeadm, ResolvConf: resolv,
-		SingleNode: len(r.Targets) == 1, IPVS: ipvs,
+		SingleNode: len(r.Cluster.Hosts) == 1, IPVS: ipvs,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
 )
@@ -24,15 +25,60 @@ func localAddresses() []netip.Addr {
 	return out
 }
 
-// OwnAddress is the address of this machine that a cluster of it alone uses:
-// the first one that is global and IPv4.
+// OwnAddress is the address of this machine that a cluster of it alone uses: the
+// one from which it would send to elsewhere, by its default route. The kernel
+// lists bridges of virtual machines and containers first on some hosts; where
+// there is no default route, those are passed over.
 func OwnAddress() (netip.Addr, bool) {
-	for _, a := range localAddresses() {
-		if a.Is4() && a.IsGlobalUnicast() {
-			return a, true
+	if a, ok := sourceOfDefaultRoute(); ok {
+		return a, true
+	}
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	var last netip.Addr
+	for _, i := range interfaces {
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, a := range addrs {
+			p, err := netip.ParsePrefix(a.String())
+			if err != nil || !p.Addr().Is4() || !p.Addr().IsGlobalUnicast() {
+				continue
+			}
+			if !isVirtual(i.Name) {
+				return p.Addr(), true
+			}
+			if !last.IsValid() {
+				last = p.Addr()
+			}
 		}
 	}
-	return netip.Addr{}, false
+	return last, last.IsValid()
+}
+
+// sourceOfDefaultRoute asks the kernel which address it would send from. A UDP
+// socket that is connected and not written to sends nothing.
+func sourceOfDefaultRoute() (netip.Addr, bool) {
+	conn, err := net.Dial("udp4", "192.0.2.1:9") // an address for documentation, which only the default route leads to
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	defer conn.Close()
+	local, err := netip.ParseAddrPort(conn.LocalAddr().String())
+	return local.Addr(), err == nil && local.Addr().IsGlobalUnicast()
+}
+
+// isVirtual tells bridges and links that this machine itself made, by their customary names.
+func isVirtual(link string) bool {
+	for _, prefix := range []string{"virbr", "docker", "br-", "cni", "flannel", "veth", "podman", "lxc", "lxd", "cali", "tunl", "vmnet", "vboxnet"} {
+		if strings.HasPrefix(link, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // keyFiles lists the private keys that are tried: the one asked for, or those

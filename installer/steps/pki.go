@@ -134,7 +134,7 @@ func (r *Run) masterInput(ctx context.Context, t *Target) (certs.MasterInput, er
 		APISANs:  append(r.Cluster.MasterIPs(), append([]string{installer.APIServerDomain, r.vip()}, s.CertSANs...)...),
 		EtcdSANs: append(append([]string{}, s.EtcdServerSANs...), s.EtcdPeerSANs...), ServiceSubnets: s.ServiceSubnets, DNSDomain: s.DNSDomain,
 		Endpoint: s.ControlPlaneEndpoint, ClusterName: s.ClusterName,
-		SuperAdmin: r.kubeMinor() >= 29, WithSuperAdmin: t == r.master0(),
+		SuperAdmin: r.kubeMinor() >= 29, WithSuperAdmin: t.IP == r.Cluster.Hosts[0].IP,
 	}
 	if !t.joined() {
 		return in, nil

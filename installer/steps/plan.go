@@ -64,6 +64,9 @@ func (r *Run) Plan(ctx context.Context) (Plan, error) {
 	if err := r.prepareDry(ctx); err != nil {
 		return Plan{}, err
 	}
+	if err := r.recordedVersion(); err != nil {
+		return Plan{}, err
+	}
 	s, err := r.measure(ctx)
 	if err != nil {
 		return Plan{}, err
@@ -123,7 +126,7 @@ func (r *Run) planKubeadm() ([]PlanKubeadm, error) {
 	for _, k := range []struct {
 		kind  kubeadm.Kind
 		hosts []*Target
-	}{{kubeadm.Init, r.masters()[:1]}, {kubeadm.JoinMaster, r.masters()[1:]}, {kubeadm.JoinNode, r.nodes()}} {
+	}{{kubeadm.Init, r.masters()[:1]}, {kubeadm.JoinMaster, r.otherMasters()}, {kubeadm.JoinNode, r.nodes()}} {
 		if len(k.hosts) == 0 {
 			continue
 		}

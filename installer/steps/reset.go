@@ -32,6 +32,20 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 	if problems := r.connectAll(ctx); len(problems) > 0 {
 		return installer.Result{}, errors.Join(&PreflightError{Problems: problems}, r.withdraw(ctx))
 	}
+	// Another bundle than the one it was made with takes a cluster apart, too.
+	if err := r.meetRecord(ctx); err != nil {
+		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+	}
+	if missing := r.notNamed(); len(missing) > 0 {
+		return installer.Result{}, errors.Join(&PreflightError{Problems: missing}, r.withdraw(ctx))
+	}
+	foreign, err := r.foreignAuthorities(ctx)
+	if err == nil && len(foreign) > 0 {
+		err = &PreflightError{Problems: foreign}
+	}
+	if err != nil {
+		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+	}
 	if err := r.loadSecrets(ctx); err != nil {
 		return installer.Result{}, err
 	}
@@ -57,6 +71,20 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, errors.Join(fmt.Errorf("none of the hosts belongs to cluster %s: nothing was done (name its hosts with --masters and --nodes)", r.Cluster.Name), r.withdraw(ctx))
 	}
 	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, r.State.Write(resetFile, 0o600, []byte(r.resetHosts()))
+}
+
+// notNamed are hosts that a master's record has and this command does not know of.
+func (r *Run) notNamed() []Problem {
+	var out []Problem
+	for _, ip := range r.Cluster.Away() {
+		if !slices.Contains(r.LeaveOut, ip) {
+			out = append(out, Problem{
+				Host: ip, Check: "record", Message: "it is in cluster " + r.Cluster.Name + " by the record of a master, and is not among the hosts of this reset",
+				Remedy: "name every host of the cluster; one that is dead is left out with --leave-out ADDRESS",
+			})
+		}
+	}
+	return out
 }
 
 // resetFile is the file of the state that names the hosts of a reset that was
@@ -237,12 +265,34 @@ func (r *Run) removeKubeconfig(ctx context.Context, t *Target) error {
 	return err
 }
 
-// Forget moves the state of a cluster that is no more out of the way. Logs stay.
+// Forget moves the state of a cluster that is no more out of the way. Logs
+// stay. A cluster of which hosts were left out stays recorded, with its
+// secrets, until those are reset, too.
 func (r *Run) Forget() error {
+	if away := r.Cluster.Away(); len(away) > 0 {
+		s := r.Cluster.Status
+		s.Phase = installer.PhaseFailed
+		s.Conditions = []installer.Condition{{
+			Type: installer.LeftOut, Status: "True", Reason: "LeftOut", LastHeartbeatTime: time.Now().UTC().Format(time.RFC3339),
+			Message: "the cluster was taken apart; not reset: " + strings.Join(away, ", "),
+		}}
+		data, err := r.Cluster.Clusterfile(r.created, s)
+		if err != nil {
+			return err
+		}
+		r.Report.Infof("%s: not reset; the cluster stays recorded in %s: when it can be reached again, run reset once more", hostList(away), r.State.Dir)
+		return errors.Join(r.State.Write(ClusterfileName, 0o600, data), r.State.Remove(LastClusterfileName))
+	}
+	return r.putAside(time.Now().UTC().Format("20060102T150405Z"))
+}
+
+// putAside renames the record, so that it can be read, and removes the secrets.
+func (r *Run) putAside(stamp string) error {
 	var errs []error
-	stamp := time.Now().UTC().Format("20060102T150405Z")
-	if err := os.Rename(r.State.Path(ClusterfileName), r.State.Path(ClusterfileName+"."+stamp)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		errs = append(errs, err)
+	for _, name := range []string{ClusterfileName, LastClusterfileName} {
+		if err := os.Rename(r.State.Path(name), r.State.Path(name+"."+stamp)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	for _, name := range []string{"pki", passwordFile, "registry_htpasswd", resetFile} {
 		errs = append(errs, os.RemoveAll(r.State.Path(name)))

@@ -44,6 +44,9 @@ func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
 		}
 		changed, err := r.writeOverlays(ctx, t, fresh)
 		changes.Add(int64(changed))
+		if err == nil && !t.marked(markImages, r.imagesMark(t)) {
+			err = r.setMark(ctx, t, markImages, r.imagesMark(t))
+		}
 		return err
 	})
 	return installer.Result{Changes: int(changes.Load()), Note: humanize.IBytes(uint64(sent.Load())) + " sent"}, err
@@ -59,12 +62,12 @@ func (r *Run) begin(ctx context.Context) error {
 			fresh = append(fresh, t)
 		}
 	}
-	// What a reset that was cut off has cleaned is not clean any more.
-	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error { return r.dropMarks(ctx, t, markCleaned) })
-	if err != nil || len(fresh) == 0 {
+	if err := r.recordProgress(); err != nil {
 		return err
 	}
-	if err := r.recordProgress(); err != nil {
+	// What a reset that was cut off has cleaned is not clean any more.
+	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error { return r.dropMarks(ctx, t, markCleaned) })
+	if err != nil {
 		return err
 	}
 	return r.each(ctx, fresh, func(ctx context.Context, t *Target) error {

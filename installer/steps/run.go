@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,12 +45,16 @@ type Options struct {
 	Copy        bool          // send every blob to the registry hosts, known or not
 	// IgnoreChecks are names out of [Checks] whose problems are told and do not stop the run.
 	IgnoreChecks []string
+	// LeaveOut are addresses of hosts that a reset goes on without.
+	LeaveOut []string
+	// Again makes the cluster anew on the ground of a record that only a master has; nil where that makes no difference.
+	Again func(recorded *installer.Cluster) (*installer.Cluster, error)
 }
 
 // Run is one run of a pipeline: the options, and what its steps found.
 type Run struct {
 	Options
-	Targets []*Target // in the order of Cluster.Hosts; Targets[0] is master0
+	Targets []*Target // the hosts worked on, in the order of Cluster.Hosts; see [Run.master0]
 
 	images   []*image // rootfs and patches first, then applications, as listed in the bundle
 	verified chan error
@@ -57,7 +62,7 @@ type Run struct {
 	registry registryAccess
 	created  time.Time
 	locks    locks
-	changing bool // this run has begun to change hosts
+	record   begunRecord
 	dial     func(context.Context, *Target) (host.Host, error)
 	jumps    jumps
 	stubs    stubs
@@ -96,7 +101,9 @@ func New(o Options) *Run {
 	r := &Run{Options: o, created: time.Now()}
 	r.dial = r.dialHost
 	for _, h := range o.Cluster.Hosts {
-		r.Targets = append(r.Targets, &Target{Host: h})
+		if !h.Away {
+			r.Targets = append(r.Targets, &Target{Host: h})
+		}
 	}
 	return r
 }
@@ -116,7 +123,21 @@ func (r *Run) Close() error {
 
 func (r *Run) masters() []*Target { return r.filter(true) }
 func (r *Run) nodes() []*Target   { return r.filter(false) }
-func (r *Run) master0() *Target   { return r.Targets[0] }
+
+// master0 is the master that speaks for the cluster: the first that is in it, and before there is one, the first.
+func (r *Run) master0() *Target {
+	for _, t := range r.masters() {
+		if t.looked && t.joined() {
+			return t
+		}
+	}
+	return r.Targets[0]
+}
+
+// otherMasters are those of this run but master0.
+func (r *Run) otherMasters() []*Target {
+	return slices.DeleteFunc(r.masters(), func(t *Target) bool { return t == r.master0() })
+}
 
 func (r *Run) filter(master bool) []*Target {
 	var out []*Target

@@ -13,7 +13,7 @@ import (
 // Status is the truth about a cluster: what its hosts say now.
 type Status struct {
 	Cluster    string       `json:"cluster"`
-	Kubernetes string       `json:"kubernetes"` // of the bundle
+	Kubernetes string       `json:"kubernetes"` // of the cluster by its record; without one, of the bundle
 	Ready      bool         `json:"ready"`
 	Hosts      []HostStatus `json:"hosts"`
 	Waiting    []string     `json:"waiting,omitempty"`  // what the cluster still waits for
@@ -55,6 +55,14 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	s := Status{Cluster: r.Cluster.Name, Kubernetes: r.rootfs().KubeVersion(), Problems: r.connectAll(ctx)}
+	differ, err := r.compare(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	s.Problems = append(s.Problems, differ...)
+	if v := r.Cluster.Status.KubeVersion(); v != "" {
+		s.Kubernetes = v
+	}
 	s.Ready = len(s.Problems) == 0
 	for _, t := range r.Targets {
 		h := HostStatus{Address: t.IP.String(), Hostname: t.Facts.Hostname, Role: role(t), Reached: t.looked, Begun: t.looked && t.begun(), Joined: t.looked && t.joined()}

@@ -117,27 +117,31 @@ func recorded(t *testing.T, r *Run) (string, *installer.Cluster) {
 	return string(data), c
 }
 
-func TestAFailedCommandIsRecordedAsSuch(t *testing.T) {
-	r := loaded(t, stepstest.Cluster(), oneMaster, hostAt("127.0.0.3", 2222, false))
-	r.changing = true
+func TestARecordHoldsNoSecretsAndIsReadAgain(t *testing.T) {
+	node := hostAt("127.0.0.3", 2222, false)
+	node.Tunnel = true
+	r := loaded(t, stepstest.Cluster(), oneMaster, node)
 	failure := &installer.StepError{Step: "guest", Err: &GuestError{
 		Image: "localhost/app:v1", Host: "127.0.0.2", Command: "kubectl apply", Err: errors.New("exit status 7: " + r.registry.password),
 	}}
-	if err := r.Record(t.Context(), failure, 3); err != nil {
+	data, err := r.clusterfile(r.status(failure))
+	if err != nil {
 		t.Fatal(err)
 	}
-	text, c := recorded(t, r)
-	for _, want := range []string{"phase: ClusterFailed", "type: ApplyClusterError", "reason: guest", "commandCondition:", "type: ApplyCommandError", "- localhost/app:v1", "mountPoint: " + r.rootfsDir()} {
-		if !strings.Contains(text, want) {
-			t.Errorf("%q is not in the Clusterfile:\n%s", want, text)
-		}
+	text := string(data)
+	c, err := installer.ParseClusterfile(ClusterfileName, data)
+	if err != nil {
+		t.Fatalf("what was recorded cannot be read: %v\n%s", err, data)
+	}
+	if !strings.Contains(text, "mountPoint: "+r.rootfsDir()) {
+		t.Errorf("where the rootfs lies is not in the Clusterfile:\n%s", text)
 	}
 	for _, secret := range []string{r.registry.password, "right", "passw0rd", "ClusterSuccess"} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q is in the Clusterfile", secret)
 		}
 	}
-	if len(c.Hosts) != 2 || !c.Hosts[0].Master || c.Hosts[1].SSH.Port != 2222 {
+	if len(c.Hosts) != 2 || !c.Hosts[0].Master || c.Hosts[0].Tunnel || c.Hosts[1].SSH.Port != 2222 || !c.Hosts[1].Tunnel {
 		t.Errorf("hosts read again: %+v", c.Hosts)
 	}
 	if diff := cmp.Diff([]string{"localhost/kubernetes:v1.36.3", "localhost/app:v1"}, c.Images); diff != "" {
@@ -180,7 +184,7 @@ func TestAPasswordOfTheUserOutlivesTheRecordedClusterfile(t *testing.T) {
 		return r
 	}
 	r := settle(map[string]string{"registryPassword": "chosen by the user", "SITE": "north"})
-	r.changing = true
+	r.record.begun = true
 	if err := r.Record(t.Context(), errors.New("later"), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +207,7 @@ func TestAPasswordThatIsAnEverydayWordSpoilsNoClusterfile(t *testing.T) {
 	for _, word := range []string{"root", "master", "default", "Cluster"} {
 		r.Report.Hide(word)
 	}
-	r.changing = true
+	r.record.begun = true
 	if err := r.Record(t.Context(), errors.New("the root of all"), 1); err != nil {
 		t.Fatal(err)
 	}

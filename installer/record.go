@@ -1,0 +1,173 @@
+package installer
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// annotationBundle is the digest of the index of the bundle that a cluster was last made with.
+const annotationBundle = "sealbuild.io/bundle"
+
+// Finished tells whether a record is that of a cluster whose last run came to its end.
+func (c *Cluster) Finished() bool { return c.Status.Phase == PhaseSuccess }
+
+// MadeWith is the digest of the bundle that the cluster was last made with, as
+// far as its record tells.
+func (c *Cluster) MadeWith() string { return c.Annotations[annotationBundle] }
+
+// Note records the bundle that the cluster is made with.
+func (c *Cluster) Note(bundle string) {
+	c.Annotations = MergeEnv(c.Annotations)
+	c.Annotations[annotationBundle] = bundle
+}
+
+// KubeVersion is the Kubernetes version of the rootfs that a record speaks of; empty when it speaks of none.
+func (s Status) KubeVersion() string {
+	for _, m := range s.Mounts {
+		if m.Type == TypeRootfs {
+			return m.Labels["version"]
+		}
+	}
+	return ""
+}
+
+// LeftOut is the type of the condition that tells that a cluster was taken apart but for some hosts.
+const LeftOut = "ResetLeftOut"
+
+// TakenApart tells that all that is left of the recorded cluster are hosts that a reset left out.
+func (s Status) TakenApart() bool {
+	return slices.ContainsFunc(s.Conditions, func(c Condition) bool { return c.Type == LeftOut })
+}
+
+// ForeignClusterError tells that the hosts named are none of the cluster that
+// is recorded under the name.
+type ForeignClusterError struct {
+	Name     string
+	Recorded []string // its masters
+}
+
+func (e *ForeignClusterError) Error() string {
+	return fmt.Sprintf("a cluster %q is recorded, with the masters %s, and no master that is named is one of them: give another site a name of its own (--cluster NAME); to add masters to this cluster, name one that it has too",
+		e.Name, strings.Join(e.Recorded, ", "))
+}
+
+// Extend lays a wish over the record of the cluster that it is about. Every
+// host that is in the cluster stays in it: those that the wish does not name
+// are [Host.Away]. What the wish leaves open about ssh is as recorded. A wish
+// that names no master of the cluster is about another one and gives a
+// *ForeignClusterError; one that changes what a host is for is refused.
+func (c *Cluster) Extend(recorded *Cluster) error {
+	named := map[netip.Addr]Host{}
+	for _, h := range c.Hosts {
+		named[h.IP] = h
+	}
+	met := false
+	var hosts []Host
+	for _, r := range recorded.Hosts {
+		h, ok := named[r.IP]
+		if !ok {
+			r.Away = true
+			hosts = append(hosts, r)
+			continue
+		}
+		if h.Master != r.Master {
+			return fmt.Errorf("host %s is a %s of cluster %s and cannot become a %s: leave it as it is, or take the cluster apart with reset", r.IP, role(r.Master), recorded.Name, role(h.Master))
+		}
+		met = met || r.Master
+		h.SSH = h.SSH.or(c.SSH).or(r.SSH.chosen()).or(recorded.SSH.chosen())
+		if h.Env == nil {
+			h.Env = r.Env
+		}
+		hosts = append(hosts, h)
+	}
+	if !met {
+		return &ForeignClusterError{Name: recorded.Name, Recorded: recorded.MasterIPs()}
+	}
+	for _, h := range c.Hosts {
+		if !slices.ContainsFunc(recorded.Hosts, func(r Host) bool { return r.IP == h.IP }) {
+			hosts = append(hosts, h)
+		}
+	}
+	c.Hosts = hosts
+	c.SSH = c.SSH.or(recorded.SSH.chosen())
+	c.adopt(recorded)
+	return nil
+}
+
+// chosen leaves out what may be mere defaults of the run that was recorded: the
+// operator's own ssh configuration comes before those.
+func (s SSH) chosen() SSH {
+	if s.User == DefaultUser {
+		s.User = ""
+	}
+	if s.Port == DefaultSSHPort {
+		s.Port = 0
+	}
+	return s
+}
+
+// adopt takes over what a record tells and no wish says.
+func (c *Cluster) adopt(recorded *Cluster) {
+	c.Created, c.Status = recorded.Created, recorded.Status
+	if c.Labels == nil {
+		c.Labels = recorded.Labels
+	}
+	c.Annotations = MergeEnv(recorded.Annotations, c.Annotations)
+	for _, name := range recorded.Images {
+		if !slices.Contains(c.Kept, name) {
+			c.Kept = append(c.Kept, name)
+		}
+	}
+}
+
+// Select marks the hosts of a recorded cluster that are not among the addresses
+// as [Host.Away]. An address that is no host of the cluster is an error.
+func (c *Cluster) Select(addresses []Address) error {
+	var unknown []string
+	for _, a := range addresses {
+		i := slices.IndexFunc(c.Hosts, func(h Host) bool { return h.IP == a.IP })
+		if i < 0 {
+			unknown = append(unknown, a.IP.String())
+			continue
+		}
+		if a.Port != 0 {
+			c.Hosts[i].SSH.Port, c.Hosts[i].Tunnel = a.Port, a.Tunnel()
+		}
+	}
+	if len(unknown) > 0 {
+		return fmt.Errorf("no host of cluster %s: %s; its hosts are %s", c.Name, strings.Join(unknown, ", "), strings.Join(c.IPs(), ", "))
+	}
+	for i := range c.Hosts {
+		c.Hosts[i].Away = !slices.ContainsFunc(addresses, func(a Address) bool { return a.IP == c.Hosts[i].IP })
+	}
+	return nil
+}
+
+// IPs returns the addresses of all hosts, masters first.
+func (c *Cluster) IPs() []string {
+	var out []string
+	for _, h := range c.Hosts {
+		out = append(out, h.IP.String())
+	}
+	return out
+}
+
+// Away returns the addresses of the hosts that are not worked on.
+func (c *Cluster) Away() []string {
+	var out []string
+	for _, h := range c.Hosts {
+		if h.Away {
+			out = append(out, h.IP.String())
+		}
+	}
+	return out
+}
+
+func role(master bool) string {
+	if master {
+		return "master"
+	}
+	return "node"
+}

@@ -1,0 +1,244 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sealbuild/sealbuild/installer"
+)
+
+// markImages tells which rootfs and patches lie on a host: a line each, DIGEST VERSION NAME.
+const markImages = "images"
+
+// imagesMark is that mark for the images of this bundle.
+func (r *Run) imagesMark(t *Target) string {
+	var lines []string
+	for _, i := range r.imagesOn(t) {
+		if i.Type != installer.TypeApplication {
+			lines = append(lines, fmt.Sprintf("%s %s %s", i.Digest, orDefault(i.KubeVersion(), "-"), i.Name))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// compare holds what is wanted against the cluster as it is recorded on its
+// masters and as it is on its hosts. Every command does so before it changes
+// anything. The problems it gives cannot be ignored.
+func (r *Run) compare(ctx context.Context) ([]Problem, error) {
+	if err := r.meetRecord(ctx); err != nil {
+		return nil, err
+	}
+	foreign, err := r.foreignAuthorities(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(foreign, r.otherVersions()), nil
+}
+
+// meetRecord takes over the record that lies on a master, where it knows more
+// than this machine: hosts that another machine added, or the whole cluster.
+func (r *Run) meetRecord(ctx context.Context) error {
+	found, on, err := r.recordOnHosts(ctx)
+	if err != nil || found == nil {
+		return err
+	}
+	if r.Cluster.Status.Phase == "" && r.Again != nil {
+		c, err := r.Again(found)
+		if err != nil {
+			return fmt.Errorf("the record of cluster %s on %s: %w", r.Cluster.Name, on.IP, err)
+		}
+		return r.nowFor(ctx, c)
+	}
+	c := *r.Cluster
+	c.Hosts = inRecordedOrder(c.Hosts, found.Hosts)
+	for _, name := range found.Images {
+		if !slices.Contains(c.Kept, name) {
+			c.Kept = append(c.Kept, name)
+		}
+	}
+	if c.Status.Phase == "" {
+		c.Created, c.Status = found.Created, found.Status
+	}
+	if err := c.Complete(); err != nil {
+		return fmt.Errorf("the record of cluster %s on %s: %w", r.Cluster.Name, on.IP, err)
+	}
+	r.Cluster = &c
+	return nil
+}
+
+// inRecordedOrder puts hosts in the order of a record, whose other hosts are away; those that it does not know come last.
+func inRecordedOrder(hosts, recorded []installer.Host) []installer.Host {
+	var out []installer.Host
+	for _, r := range recorded {
+		r.Away = true
+		if i := slices.IndexFunc(hosts, func(h installer.Host) bool { return h.IP == r.IP }); i >= 0 {
+			r = hosts[i]
+		}
+		out = append(out, r)
+	}
+	for _, h := range hosts {
+		if !slices.ContainsFunc(recorded, func(r installer.Host) bool { return r.IP == h.IP }) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// nowFor makes the run one for another cluster document with the same hosts to work on.
+func (r *Run) nowFor(ctx context.Context, c *installer.Cluster) error {
+	for _, h := range c.Hosts {
+		i := slices.IndexFunc(r.Targets, func(t *Target) bool { return t.IP == h.IP })
+		switch {
+		case i >= 0:
+			r.Targets[i].Host = h
+		case !h.Away:
+			return fmt.Errorf("host %s is in cluster %s and was not named: name it too", h.IP, c.Name)
+		}
+	}
+	r.Cluster, r.images = c, nil
+	if err := r.loadImages(); err != nil {
+		return err
+	}
+	return r.readFiles(ctx)
+}
+
+// recordOnHosts reads the newest record that a master which is in the cluster has.
+func (r *Run) recordOnHosts(ctx context.Context) (found *installer.Cluster, on *Target, err error) {
+	for _, t := range r.masters() {
+		if !t.looked || !t.joined() {
+			continue
+		}
+		name := RecordOnMaster(r.Cluster.Name)
+		files, err := t.Agent.ReadFiles(ctx, []string{name})
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the record of the cluster: %w", err)
+		}
+		text, ok := files[name]
+		if !ok {
+			continue // its installation has not come to an end
+		}
+		c, err := installer.ParseClusterfile(t.IP.String()+":"+name, text)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the record of the cluster: %w", err)
+		}
+		if found == nil || wroteAt(c).After(wroteAt(found)) {
+			found, on = c, t
+		}
+	}
+	return found, on, nil
+}
+
+func wroteAt(c *installer.Cluster) (last time.Time) {
+	for _, condition := range c.Status.Conditions {
+		if t, err := time.Parse(time.RFC3339, condition.LastHeartbeatTime); err == nil && t.After(last) {
+			last = t
+		}
+	}
+	return last
+}
+
+// foreignAuthorities finds hosts that are in another cluster of the same name.
+func (r *Run) foreignAuthorities(ctx context.Context) ([]Problem, error) {
+	name := path.Join(etcKube, "pki", "ca.crt")
+	var joined []*Target
+	for _, t := range slices.Concat(r.masters(), r.nodes()) {
+		if t.looked && t.joined() {
+			joined = append(joined, t)
+		}
+	}
+	has := make([][]byte, len(joined))
+	err := r.each(ctx, joined, func(ctx context.Context, t *Target) error {
+		found, err := t.Agent.ReadFiles(ctx, []string{name})
+		has[slices.Index(joined, t)] = found[name]
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the cluster's authority: %w", err)
+	}
+	own, err := os.ReadFile(r.State.Path("pki", "ca.crt"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	from := r.State.Dir
+	var out []Problem
+	for i, t := range joined {
+		switch {
+		case len(has[i]) == 0: // lost; it is put back
+		case own == nil:
+			own, from = has[i], t.IP.String()
+		case !bytes.Equal(own, has[i]):
+			out = append(out, Problem{
+				Host: t.IP.String(), Check: "another-cluster",
+				Message: fmt.Sprintf("it is in another cluster that is named %s, too: its certificate authority is not the one of %s", r.Cluster.Name, from),
+				Remedy:  "use another --cluster name here; or, for that other cluster, run this where it was made, or with SEALOS_RUNTIME_ROOT=DIR of its own",
+			})
+		}
+	}
+	return out, nil
+}
+
+// otherVersions finds hosts of the cluster on which another rootfs runs than the
+// bundle brings: another version of Kubernetes, or another build.
+func (r *Run) otherVersions() []Problem {
+	var out []Problem
+	for _, t := range r.Targets {
+		if !t.looked || !t.joined() {
+			continue
+		}
+		here, brings := t.marks[markImages], r.imagesMark(t)
+		if here == "" {
+			// Of an installer that did not write the mark: its record names the version.
+			if v := r.Cluster.Status.KubeVersion(); v != "" && v != r.rootfs().KubeVersion() {
+				out = append(out, versionProblem(t.IP.String(), "Kubernetes "+v, r.rootfs().KubeVersion()))
+			}
+			continue
+		}
+		if here == brings {
+			continue
+		}
+		out = append(out, versionProblem(t.IP.String(), tellImages(here), tellImages(brings)))
+	}
+	return out
+}
+
+func versionProblem(host, runs, brings string) Problem {
+	return Problem{
+		Host: host, Check: "version",
+		Message: fmt.Sprintf("the cluster runs %s, this bundle brings %s", runs, brings),
+		Remedy:  "use the bundle that the cluster was made with, or one that brings the same; changing what runs will be `upgrade`, which this version does not have",
+	}
+}
+
+// tellImages makes words of the mark.
+func tellImages(mark string) string {
+	var out []string
+	for line := range strings.Lines(mark) {
+		f := strings.Fields(line)
+		if len(f) != 3 {
+			continue
+		}
+		text := fmt.Sprintf("%s (%.19s…)", f[2], f[0])
+		if f[1] != "-" {
+			text = "Kubernetes " + f[1] + " of " + text
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, " with ")
+}
+
+// recordedVersion is the same for a run that asks no host: what the record says.
+func (r *Run) recordedVersion() error {
+	v := r.Cluster.Status.KubeVersion()
+	if v == "" || v == r.rootfs().KubeVersion() {
+		return nil
+	}
+	return &PreflightError{Problems: []Problem{versionProblem("", "Kubernetes "+v, "Kubernetes "+r.rootfs().KubeVersion())}}
+}
