@@ -83,7 +83,7 @@ func (r *Run) Plan(ctx context.Context) (Plan, error) {
 	for _, t := range r.Targets {
 		n := r.needOf(t, s)
 		h := PlanHost{
-			Address: t.IP.String(), Role: role(t), User: t.SSH.User, Port: t.SSH.Port, Registry: slices.Contains(r.registryHosts(), t),
+			Address: t.IP.String(), Role: role(t), User: t.SSH.User, Port: t.SSH.Port, Registry: t.Master,
 			Bytes: s.stub, DiskLeast: n.least, DiskMost: n.most, Env: publicEnv(t.Env),
 		}
 		for _, i := range r.imagesFor(t) {
@@ -146,7 +146,7 @@ func (r *Run) planKubeadm() ([]PlanKubeadm, error) {
 // planOverlays renders what would be rendered, for the errors only.
 func (r *Run) planOverlays() error {
 	errs := []error{r.unusedConfigs()}
-	for _, t := range r.Targets {
+	for _, t := range r.unlike() {
 		for _, i := range r.imagesFor(t) {
 			if _, err := i.Overlay(i.files, r.Cluster.Configs, r.envOf(i, t)); err != nil {
 				errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
@@ -154,6 +154,22 @@ func (r *Run) planOverlays() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// unlike gives one host of each kind: what templates make of hosts of one role
+// with the same settings differs in addresses only, and of thousands of hosts
+// each would be told all the others.
+func (r *Run) unlike() []*Target {
+	var out []*Target
+	seen := map[string]bool{}
+	for _, t := range r.Targets {
+		kind := inputs(t == r.Targets[0], t.Master, t.Env)
+		if !seen[kind] {
+			seen[kind] = true
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 // Example is a complete Clusterfile of the cluster: what is asked for, and

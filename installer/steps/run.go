@@ -126,8 +126,8 @@ func (r *Run) nodes() []*Target   { return r.filter(false) }
 
 // master0 is the master that speaks for the cluster: the first that is in it, and before there is one, the first.
 func (r *Run) master0() *Target {
-	for _, t := range r.masters() {
-		if t.looked && t.joined() {
+	for _, t := range r.Targets {
+		if t.Master && t.looked && t.joined() {
 			return t
 		}
 	}
@@ -136,7 +136,8 @@ func (r *Run) master0() *Target {
 
 // otherMasters are those of this run but master0.
 func (r *Run) otherMasters() []*Target {
-	return slices.DeleteFunc(r.masters(), func(t *Target) bool { return t == r.master0() })
+	first := r.master0()
+	return slices.DeleteFunc(r.masters(), func(t *Target) bool { return t == first })
 }
 
 func (r *Run) filter(master bool) []*Target {

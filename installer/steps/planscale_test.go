@@ -1,0 +1,43 @@
+package steps
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
+)
+
+func TestAPlanOfThousandsOfMastersRendersEachKindOfHostOnce(t *testing.T) {
+	var hosts []installer.Host
+	ip := netip.MustParseAddr("10.0.0.1")
+	for range 2000 {
+		hosts = append(hosts, installer.Host{IP: ip, Master: true})
+		ip = ip.Next()
+	}
+	hosts = append(hosts, installer.Host{IP: ip}, installer.Host{IP: ip.Next(), Env: map[string]string{"own": "x"}})
+	images := stepstest.Cluster()
+	r := newRun(t, makeBundle(t, images), t.Output(), hosts...)
+	p, err := r.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Hosts) != len(hosts) {
+		t.Errorf("%d hosts are planned, of %d", len(p.Hosts), len(hosts))
+	}
+	if kinds := r.unlike(); len(kinds) != 4 { // the first master, another, a node, one with settings of its own
+		t.Errorf("%d hosts are rendered", len(kinds))
+	}
+	closeRun(t, r)
+
+	// What one host's own settings lack is found all the same.
+	images[0].Files["etc/more.tmpl"] = "{{ .only }}\n"
+	for i := range hosts[:len(hosts)-1] {
+		hosts[i].Env = map[string]string{"only": "there"}
+	}
+	r = newRun(t, makeBundle(t, images), t.Output(), hosts...)
+	if _, err := r.Plan(t.Context()); err == nil || !strings.Contains(err.Error(), `"only"`) {
+		t.Errorf("a template that one host of 2,002 cannot render: %v", err)
+	}
+}
