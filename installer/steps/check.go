@@ -113,6 +113,7 @@ func (r *Run) judge(s sizes) []Problem {
 		problems = append(problems, firewallProblems(t)...)
 	}
 	problems = append(problems, clusterProblems(seen, r.vip(), kube)...)
+	problems = append(problems, tunnelled(seen)...)
 	return append(problems, r.secondCluster(seen)...)
 }
 

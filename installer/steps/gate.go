@@ -242,3 +242,19 @@ func (r *Run) recordedVersion() error {
 	}
 	return &PreflightError{Problems: []Problem{versionProblem("", "Kubernetes "+v, "Kubernetes "+r.rootfs().KubeVersion())}}
 }
+
+// tunnelled finds hosts that are named by the near end of a tunnel: as a host's
+// address in the cluster it would lead every other host to itself.
+func tunnelled(seen []*Target) []Problem {
+	var out []Problem
+	for _, t := range seen {
+		if t.Tunnel {
+			out = append(out, Problem{
+				Host: t.IP.String(), Check: "tunnel",
+				Message: fmt.Sprintf("%s:%d is the end of a tunnel on this machine; hosts of a cluster are named by the addresses that they have for each other", t.IP, t.SSH.Port),
+				Remedy:  fmt.Sprintf("name the host by its own address, and let ssh find the tunnel, in ~/.ssh/config: Host ADDRESS, HostName %s, Port %d; or use --jump", t.IP, t.SSH.Port),
+			})
+		}
+	}
+	return out
+}
