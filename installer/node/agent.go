@@ -126,7 +126,7 @@ func (a *Agent) callOnce(ctx context.Context, verb string, req, result any, log 
 // does nobody knows.
 func repeatable(verb string) bool {
 	switch verb {
-	case verbFacts, verbReadFiles, verbWriteFiles, verbHosts, verbRemove, verbReach:
+	case verbFacts, verbReadFiles, verbWriteFiles, verbHosts, verbRemove, verbReach, verbPrepare, verbSwitch:
 		return true
 	}
 	return false

@@ -54,16 +54,31 @@ type ExecResult struct {
 	Stderr    []byte `json:"stderr,omitempty"`
 }
 
+// Layers is what is to lie in a directory.
+type Layers struct {
+	Dir     string          `json:"dir"`               // made if it is missing
+	Digests []digest.Digest `json:"digests"`           // of the decoded tars, the lowest first
+	Exclude []string        `json:"exclude,omitempty"` // paths in the layers, with all below them, that are not unpacked and stay as they are: "registry"
+	// Executable are paths below which every file may be run, whatever the layers say; "." is all.
+	Executable []string `json:"executable,omitempty"`
+}
+
+// LayersPlace is where layers are to be unpacked.
+type LayersPlace struct {
+	Beside bool `json:"beside,omitempty"` // not upon what lies in the directory: that is other than their beginning
+	Have   int  `json:"have"`             // so many lie there, the lowest
+}
+
 // UnpackRequest is one layer to apply to a directory.
 type UnpackRequest struct {
-	Dir     string        `json:"dir"`               // made if it is missing
-	Digest  digest.Digest `json:"digest"`            // of the decoded tar
-	Size    int64         `json:"size,omitempty"`    // of the decoded tar in bytes; 0 means unknown
-	Format  string        `json:"format"`            // of the stream: zstd, gzip or tar
-	Exclude []string      `json:"exclude,omitempty"` // paths in the layer, with all below them, that are not unpacked: "registry"
-	After   digest.Digest `json:"after,omitempty"`   // of what was unpacked into the directory before, in order; when that is another, so is this layer's result, and it is applied again
-	// Executable are paths below which every file may be run, whatever the layer says; "." is all.
-	Executable []string `json:"executable,omitempty"`
+	Dir        string          `json:"dir"`
+	Beside     bool            `json:"beside,omitempty"` // as [LayersPlace] says
+	Digest     digest.Digest   `json:"digest"`           // of the decoded tar
+	Size       int64           `json:"size,omitempty"`   // of the decoded tar in bytes; 0 means unknown
+	Format     string          `json:"format"`           // of the stream: zstd, gzip or tar
+	Upon       []digest.Digest `json:"upon,omitempty"`   // the layers that lie there, in order
+	Exclude    []string        `json:"exclude,omitempty"`
+	Executable []string        `json:"executable,omitempty"`
 }
 
 // FactsRequest says what to look for beside what is always told.

@@ -94,7 +94,7 @@ func TestScriptEndsWithTheConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			pids := filepath.Join(t.TempDir(), "pids")
-			line := `{"protocol":1,"verb":"script","request":{"line":"echo $$ > \"$F\"; echo up; while :; do echo more; sleep 0.1; done","env":{"F":"` + pids + `"}}}`
+			line := `{"protocol":2,"verb":"script","request":{"line":"echo $$ > \"$F\"; echo up; while :; do echo more; sleep 0.1; done","env":{"F":"` + pids + `"}}}`
 			cmd, in, out := stub(t, "script", line)
 			io.ReadFull(out, make([]byte, len(`{"log":"up"}`)+1))
 			cut(cmd, in, out)
@@ -106,11 +106,11 @@ func TestScriptEndsWithTheConnection(t *testing.T) {
 
 func TestRequestOfAnotherVersionIsRefused(t *testing.T) {
 	for name, line := range map[string]string{
-		"unknown field":    `{"protocol":1,"verb":"facts","request":{"newThing":true}}`,
-		"unknown envelope": `{"protocol":1,"verb":"facts","request":{},"more":1}`,
-		"other protocol":   `{"protocol":2,"verb":"facts","request":{}}`,
-		"other verb":       `{"protocol":1,"verb":"exec","request":{}}`,
-		"two values":       `{"protocol":1,"verb":"facts","request":{}} {}`,
+		"unknown field":    `{"protocol":2,"verb":"facts","request":{"newThing":true}}`,
+		"unknown envelope": `{"protocol":2,"verb":"facts","request":{},"more":1}`,
+		"other protocol":   `{"protocol":3,"verb":"facts","request":{}}`,
+		"other verb":       `{"protocol":2,"verb":"exec","request":{}}`,
+		"two values":       `{"protocol":2,"verb":"facts","request":{}} {}`,
 		"no JSON":          `hello`,
 		"empty":            ``,
 	} {
@@ -129,7 +129,7 @@ func TestRequestOfAnotherVersionIsRefused(t *testing.T) {
 	if err := Main(t.Context(), "conquer", strings.NewReader("{}\n"), io.Discard); err == nil || !strings.Contains(err.Error(), "no verb") {
 		t.Errorf("%v", err)
 	}
-	long := io.MultiReader(strings.NewReader(`{"protocol":1,"verb":"facts","request":{"tools":["`), io.LimitReader(zeros{}, maxRequest))
+	long := io.MultiReader(strings.NewReader(`{"protocol":2,"verb":"facts","request":{"tools":["`), io.LimitReader(zeros{}, maxRequest))
 	if err := Main(t.Context(), "facts", long, io.Discard); err == nil || !strings.Contains(err.Error(), "too long") {
 		t.Errorf("%v", err)
 	}

@@ -15,9 +15,9 @@ import (
 )
 
 func FuzzDecodeRequest(f *testing.F) {
-	f.Add([]byte(`{"protocol":1,"verb":"script","request":{"line":"true","env":{"A":"b"}}}`))
-	f.Add([]byte(`{"protocol":1,"verb":"script","request":{"line":"x"}}{}`))
-	f.Add([]byte(`{"protocol":1,"verb":"script","request":null}`))
+	f.Add([]byte(`{"protocol":2,"verb":"script","request":{"line":"true","env":{"A":"b"}}}`))
+	f.Add([]byte(`{"protocol":2,"verb":"script","request":{"line":"x"}}{}`))
+	f.Add([]byte(`{"protocol":2,"verb":"script","request":null}`))
 	f.Add([]byte(`[[[[`))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		var q ScriptRequest

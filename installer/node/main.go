@@ -63,7 +63,9 @@ const (
 	verbHosts      = "hosts"
 	verbScript     = "script"
 	verbExec       = "exec"
+	verbPrepare    = "prepare-layers"
 	verbUnpack     = "unpack"
+	verbSwitch     = "switch-layers"
 	verbRegistry   = "registry-receive"
 	verbRemove     = "remove"
 	verbCareStart  = "care-start"
@@ -81,6 +83,8 @@ func (m machine) verbs() map[string]verb {
 		verbHosts:      plain(verbHosts, m.setHosts),
 		verbScript:     plain(verbScript, m.script),
 		verbExec:       plain(verbExec, m.exec),
+		verbPrepare:    plain(verbPrepare, m.prepareLayers),
+		verbSwitch:     plain(verbSwitch, m.switchLayers),
 		verbUnpack:     streaming(verbUnpack, m.unpack),
 		verbRegistry:   streaming(verbRegistry, m.receiveRegistry),
 		verbRemove:     plain(verbRemove, m.remove),

@@ -9,6 +9,19 @@ import (
 	"io"
 )
 
+// PrepareLayers tells where layers are to be unpacked and how many of them lie there: all, where nothing is to be done.
+// What is in use stays as it is; what a call that was killed left is removed.
+func (a *Agent) PrepareLayers(ctx context.Context, q Layers) (LayersPlace, error) {
+	var p LayersPlace
+	return p, a.call(ctx, verbPrepare, q, &p, nil)
+}
+
+// SwitchLayers puts the layers, which were unpacked beside, in the place of what lies in the directory, in one step. What
+// lay there is removed, but for what is excluded. Files that were written over the layers have to be written again.
+func (a *Agent) SwitchLayers(ctx context.Context, q Layers) error {
+	return a.call(ctx, verbSwitch, q, nil, nil)
+}
+
 // Unpack applies a layer to a directory on the host by the rules of OCI images: whiteouts, opaque
 // directories, links; nothing ever lands outside it. The stream is not read when the directory has the layer
 // already. The digest of the decoded archive decides; a stream that breaks off, or has another, is an error, and

@@ -9,35 +9,40 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"slices"
-	"strings"
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 )
 
-// layersDir is where a directory keeps which layers it has, and what is being unpacked into it.
-const layersDir = ".layers"
-
 // maxWindow is the largest zstd window taken: what `zstd --long` makes by default.
 const maxWindow = 128 << 20
 
-// unpack applies a layer to a directory. It answers first whether it wants the bytes: a layer that the
-// directory has, with the same parts excluded, is not read again.
+// unpack applies a layer to a directory, or to what lies beside it. It answers first whether it wants the bytes: a
+// layer that lies there upon the same others is not read again.
 func (m machine) unpack(ctx context.Context, q UnpackRequest, c *call) (any, error) {
-	if err := q.check(); err != nil {
+	list := q.list()
+	if err := list.check(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(m.path(q.Dir), 0o755); err != nil {
-		return nil, fmt.Errorf("unpack: %w", err)
+	p, err := m.placesOf(q.Dir)
+	if err != nil {
+		return nil, err
 	}
-	root, err := os.OpenRoot(m.path(q.Dir))
+	dir := p.dir
+	if q.Beside {
+		dir = p.next
+	}
+	done, err := m.beginLayer(dir, q)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(m.path(dir))
 	if err != nil {
 		return nil, fmt.Errorf("unpack: %w", err)
 	}
 	defer root.Close()
-	if q.done(root) {
+	if done {
 		sweepStages(root) // of one that was killed right after its mark
 		return struct{}{}, c.out.stream(false)
 	}
@@ -46,37 +51,61 @@ func (m machine) unpack(ctx context.Context, q UnpackRequest, c *call) (any, err
 	}
 	stage, err := openStage(root)
 	if err != nil {
-		return nil, fmt.Errorf("unpack into %s: %w", q.Dir, err)
+		return nil, fmt.Errorf("unpack into %s: %w", dir, err)
 	}
 	defer stage.close()
 	// An end of the context (a signal) shows between two chunks; the chunks end when the installer does.
 	in := &contextReader{ctx, &chunkReader{r: c.in}}
-	if err := q.apply(m, in, root, stage); err != nil {
+	if err := q.apply(m, dir, in, root, stage); err != nil {
 		if errors.Is(err, errCut) {
 			return nil, errCut
 		}
-		return nil, fmt.Errorf("unpack %s into %s: %w", q.Digest, q.Dir, err)
+		return nil, fmt.Errorf("unpack %s into %s: %w", q.Digest, dir, err)
 	}
-	return struct{}{}, m.change(path.Join(q.Dir, q.markName()), Before, func() error { return q.mark(root, stage) })
+	// Everything else is on disk before the list says so.
+	if err := syncFileSystem(root); err != nil {
+		return nil, fmt.Errorf("sync %s: %w", dir, err)
+	}
+	return struct{}{}, m.writeList(dir, layerList{settings: list.settings(), layers: list.Digests})
 }
 
-func (q UnpackRequest) check() error {
-	if err := checkPath(q.Dir); err != nil {
-		return err
+// list is what lies in the directory afterwards.
+func (q UnpackRequest) list() Layers {
+	return Layers{Dir: q.Dir, Digests: append(slices.Clone(q.Upon), q.Digest), Exclude: q.Exclude, Executable: q.Executable}
+}
+
+// beginLayer writes that a layer is begun upon the others, before anything of it is. done tells that it lies there.
+func (m machine) beginLayer(dir string, q UnpackRequest) (done bool, err error) {
+	list := q.list()
+	have, known, err := m.layersIn(dir)
+	if err != nil {
+		return false, err
 	}
-	if err := q.Digest.Validate(); err != nil {
-		return &Error{Code: CodeRefused, Message: fmt.Sprintf("unpack: digest %q: %v", q.Digest, err)}
-	}
-	for _, e := range q.Exclude {
-		if e == "" || path.Clean(e) != e || path.IsAbs(e) || strings.HasPrefix(e, "..") {
-			return &Error{Code: CodeRefused, Message: fmt.Sprintf("unpack: exclude %q: want a clean relative path", e)}
+	if !known {
+		fresh, err := m.isFresh(dir, q.Exclude)
+		if err != nil {
+			return false, err
 		}
+		if !fresh || len(q.Upon) > 0 {
+			return false, &Error{Code: CodeRefused, Message: fmt.Sprintf("unpack %s: nobody knows which layers lie in %s", q.Digest, dir)}
+		}
+		have = layerList{settings: list.settings()}
 	}
-	return nil
+	n := len(list.Digests)
+	switch {
+	case len(have.layers) >= n && have.settings == list.settings() && slices.Equal(have.layers[:n], list.Digests):
+		return true, nil
+	case !have.begins(list) || len(have.layers) != n-1:
+		return false, &Error{Code: CodeRefused, Message: fmt.Sprintf("unpack %s: other layers lie in %s", q.Digest, dir)}
+	case have.unpacking == q.Digest:
+		return false, nil
+	}
+	have.unpacking = q.Digest
+	return false, m.writeList(dir, have)
 }
 
 // apply reads the whole stream: also what follows the archive's end is part of the digest.
-func (q UnpackRequest) apply(m machine, in io.Reader, root *os.Root, stage *stage) error {
+func (q UnpackRequest) apply(m machine, dir string, in io.Reader, root *os.Root, stage *stage) error {
 	tar, closeTar, err := decode(q.Format, in)
 	if err != nil {
 		return err
@@ -86,7 +115,7 @@ func (q UnpackRequest) apply(m machine, in io.Reader, root *os.Root, stage *stag
 	counted := &counter{r: io.TeeReader(tar, verifier), limit: q.Size}
 	// The archive's reader asks for 512 bytes at a time.
 	buffered := bufio.NewReaderSize(counted, 256<<10)
-	l := &layer{root: root, stage: stage, exclude: q.Exclude, executable: q.Executable, own: map[string]bool{}, machine: m, dir: q.Dir}
+	l := &layer{root: root, stage: stage, exclude: q.Exclude, executable: q.Executable, own: map[string]bool{}, machine: m, dir: dir}
 	if err := l.apply(buffered); err != nil {
 		return err
 	}
@@ -139,50 +168,13 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// markName is the file that says that the layer is there; its content is what was left out, and what it was applied upon.
-func (q UnpackRequest) markName() string { return path.Join(layersDir, q.Digest.String()) }
-
-func (q UnpackRequest) markText() string {
-	list := slices.Sorted(slices.Values(q.Exclude))
-	if q.After != "" {
-		list = append(list, "after "+q.After.String())
-	}
-	return strings.Join(append(list, ""), "\n")
-}
-
-func (q UnpackRequest) done(root *os.Root) bool {
-	text, err := root.ReadFile(q.markName())
-	return err == nil && string(text) == q.markText()
-}
-
-// mark comes after everything else is on disk.
-func (q UnpackRequest) mark(root *os.Root, stage *stage) error {
+func syncFileSystem(root *os.Root) error {
 	dir, err := root.Open(".")
 	if err != nil {
-		return fmt.Errorf("mark layer: %w", err)
+		return err
 	}
 	defer dir.Close()
-	if err := unix.Syncfs(int(dir.Fd())); err != nil {
-		return fmt.Errorf("sync %s: %w", q.Dir, err)
-	}
-	temp := stage.name()
-	if err := root.WriteFile(temp, []byte(q.markText()), 0o644); err != nil {
-		return fmt.Errorf("mark layer: %w", err)
-	}
-	f, err := root.Open(temp)
-	if err != nil {
-		return fmt.Errorf("mark layer: %w", err)
-	}
-	defer f.Close()
-	if err := errors.Join(f.Sync(), root.Rename(temp, q.markName())); err != nil {
-		return fmt.Errorf("mark layer: %w", err)
-	}
-	layers, err := root.Open(layersDir)
-	if err != nil {
-		return fmt.Errorf("mark layer: %w", err)
-	}
-	defer layers.Close()
-	return layers.Sync()
+	return unix.Syncfs(int(dir.Fd()))
 }
 
 // maxChunk bounds what one chunk of a stream announces.

@@ -2,49 +2,12 @@ package node
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
-	"testing/iotest"
 
 	"github.com/opencontainers/go-digest"
 )
-
-func TestALayerIsAppliedAgainWhenItLiesUponOthers(t *testing.T) {
-	dir := t.TempDir()
-	a, b, c := archive(t, entry{Name: "x", Body: "a"}), archive(t, entry{Name: "x", Body: "b"}), archive(t, entry{Name: "x", Body: "c"})
-	unpack := func(after digest.Digest, layer []byte) (read bool) {
-		t.Helper()
-		req := UnpackRequest{Dir: dir, Digest: digest.FromBytes(layer), Format: "tar", After: after}
-		err := localAgent(t).Unpack(t.Context(), req, iotest.ErrReader(errors.New("wanted")))
-		if err == nil {
-			return false
-		}
-		if err := localAgent(t).Unpack(t.Context(), req, bytes.NewReader(layer)); err != nil {
-			t.Fatal(err)
-		}
-		return true
-	}
-	first := digest.FromString("first")
-	for _, step := range []struct {
-		after digest.Digest
-		layer []byte
-		read  bool
-		want  string
-	}{
-		{"", a, true, "a"}, {first, b, true, "b"}, // the first time
-		{"", a, false, "b"}, {first, b, false, "b"}, // the second: nothing flips
-		{"", c, true, "c"}, {digest.FromString("other"), b, true, "b"}, // another layer below
-	} {
-		if read := unpack(step.after, step.layer); read != step.read {
-			t.Errorf("%+v: read %t", step, read)
-		}
-		if got, err := os.ReadFile(filepath.Join(dir, "x")); err != nil || string(got) != step.want {
-			t.Errorf("%+v: x is %q, %v", step, got, err)
-		}
-	}
-}
 
 func TestFilesOfProgramDirectoriesMayBeRun(t *testing.T) {
 	layer := archive(t, entry{Name: "bin/tool", Mode: 0o644}, entry{Name: "binary", Mode: 0o600}, entry{Name: "scripts/sub/x.sh", Mode: 0o640})

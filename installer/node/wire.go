@@ -12,7 +12,7 @@ import (
 
 // protocol is raised when a request or an answer changes its meaning. Both ends are the same
 // file as a rule; where they are not, the installer copies the stub again.
-const protocol = 1
+const protocol = 2
 
 const (
 	maxRequest = 16 << 20 // bytes of the request line
