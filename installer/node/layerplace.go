@@ -99,6 +99,7 @@ func (m machine) prepareLayers(_ context.Context, q Layers, _ *answers) (any, er
 		}
 	}
 	if fresh || known && have.begins(q) {
+		m.sweepStages(p.dir)
 		return LayersPlace{Have: len(have.layers)}, m.clear(p, q)
 	}
 	if err := m.unmounted(p); err != nil {
@@ -106,6 +107,7 @@ func (m machine) prepareLayers(_ context.Context, q Layers, _ *answers) (any, er
 	}
 	have, known, err = m.layersIn(p.next)
 	if err != nil || known && have.begins(q) {
+		m.sweepStages(p.next)
 		return LayersPlace{Beside: true, Have: len(have.layers)}, err
 	}
 	return LayersPlace{Beside: true}, m.clear(p, q)
@@ -151,6 +153,16 @@ func (m machine) switchLayers(_ context.Context, q Layers, _ *answers) (any, err
 		return nil, fmt.Errorf("switch %s: %w", q.Dir, err)
 	}
 	return struct{}{}, m.clear(p, q)
+}
+
+// sweepStages removes from a directory what killed processes left that unpacked there.
+func (m machine) sweepStages(dir string) {
+	root, err := os.OpenRoot(m.path(dir))
+	if err != nil {
+		return // it is not there, or whoever needs it will say why
+	}
+	defer root.Close()
+	sweepStages(root)
 }
 
 // exchange makes one directory the other in one step, where the file system can.

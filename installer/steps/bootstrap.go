@@ -108,19 +108,17 @@ func (r *Run) startRegistry(ctx context.Context, t *Target, changes *atomic.Int6
 	}
 	env := r.envOf(img, t)
 	in := inputs(line, env, r.digests(t), t.overlays[img], r.registry.htpasswdInput())
-	if !t.marked(markRegistry, in) {
+	did, err := r.underMark(ctx, t, markRegistry, in, func(*record) error {
 		if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, env); err != nil {
 			return err
 		}
 		changes.Add(1)
-	}
-	if err := r.waitRegistry(ctx, t); err != nil {
+		return r.waitRegistry(ctx, t)
+	})
+	if err != nil || did {
 		return err
 	}
-	if !t.marked(markRegistry, in) {
-		return r.setMark(ctx, t, markRegistry, in)
-	}
-	return nil
+	return r.waitRegistry(ctx, t)
 }
 
 // registryPatience is how long a registry may take to answer after its script ended.
@@ -175,21 +173,20 @@ func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) er
 		ins = append(ins, key, line, r.envOf(img, t), t.overlays[img])
 	}
 	in := inputs(append(ins, r.digests(t))...)
-	if t.marked(markInit, in) {
+	_, err := r.underMark(ctx, t, markInit, in, func(w *record) error {
+		for i, s := range todo {
+			var record []node.File
+			if i == len(todo)-1 {
+				record = append(record, w.byHost())
+			}
+			if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), s.line, r.envOf(s.img, t), record...); err != nil {
+				return err
+			}
+			changes.Add(1)
+		}
 		return nil
-	}
-	for i, s := range todo {
-		var record []node.File
-		if i == len(todo)-1 {
-			record = append(record, r.markFile(markInit, in))
-		}
-		if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), s.line, r.envOf(s.img, t), record...); err != nil {
-			return err
-		}
-		changes.Add(1)
-	}
-	t.marks[markInit] = in
-	return nil
+	})
+	return err
 }
 
 // digests identifies the rootfs and patches of a host in the inputs of marks.

@@ -204,6 +204,7 @@ func (r *Run) readMarks(ctx context.Context, t *Target) error {
 	for p, content := range found {
 		t.marks[path.Base(p)] = strings.TrimSpace(string(content))
 	}
+	t.worked = t.marks[markInit] != "" || t.marks[markRegistry] != "" || t.marks[markBegun] != ""
 	return nil
 }
 

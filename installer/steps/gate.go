@@ -15,7 +15,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 )
 
-// markImages tells which rootfs and patches lie on a host: a line each, DIGEST VERSION NAME.
+// markImages tells which rootfs and patches lie on a host: a line each, DIGEST VERSION NAME. It is not there while they
+// are being exchanged for others.
 const markImages = "images"
 
 // imagesMark is that mark for the images of this bundle.

@@ -93,12 +93,24 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string, r
 	if err := ready(); err != nil {
 		return 0, err
 	}
-	for n, line := range lines[done:] {
-		if err := r.runLine(ctx, t, i, line, env, r.markFile(guestMark(i), guestProgress(in, done+n+1, len(lines)))); err != nil {
-			return 0, &GuestError{Image: i.Name, Host: t.IP.String(), Command: line, Err: err}
-		}
+	if err := r.untellMasters(ctx, t, i); err != nil {
+		return 0, err
 	}
-	t.marks[guestMark(i)] = in
+	_, err := r.underMark(ctx, t, guestMark(i), in, func(w *record) error {
+		for n, line := range lines[done:] {
+			record := r.markFile(guestMark(i), guestProgress(in, done+n+1, len(lines)))
+			if done+n+1 == len(lines) {
+				record = w.byHost()
+			}
+			if err := r.runLine(ctx, t, i, line, env, record); err != nil {
+				return &GuestError{Image: i.Name, Host: t.IP.String(), Command: line, Err: err}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
 	return len(lines) - done, r.tellMasters(ctx, i, in)
 }
 
@@ -146,5 +158,19 @@ func (r *Run) tellMasters(ctx context.Context, i *image, in string) error {
 			return nil
 		}
 		return r.setMark(ctx, t, guestMark(i), in)
+	})
+}
+
+// untellMasters takes back, before the commands of an application run, what masters were told of earlier ones with other
+// inputs: where these fail half way, no master may take the earlier ones for what holds.
+func (r *Run) untellMasters(ctx context.Context, at *Target, i *image) error {
+	if i.Type != installer.TypeApplication {
+		return nil
+	}
+	return r.each(ctx, r.masters(), func(ctx context.Context, t *Target) error {
+		if t == at {
+			return nil
+		}
+		return r.dropMarks(ctx, t, guestMark(i))
 	})
 }

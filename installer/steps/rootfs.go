@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 
 	"github.com/dustin/go-humanize"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/node"
@@ -26,30 +25,59 @@ func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, err
 	}
 	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
-		fresh := false
-		before := map[string]digest.Digest{} // directory -> what was unpacked there
-		for _, i := range r.imagesFor(t) {
-			for _, l := range i.Layers {
-				n, err := r.sendLayer(ctx, t, i, l, before[i.dir])
-				if err != nil {
-					return fmt.Errorf("unpack %s into %s: %w", i.Name, i.dir, err)
-				}
-				if n > 0 {
-					fresh = true
-					changes.Add(1)
-					sent.Add(n)
-				}
-				before[i.dir] = digest.FromString(before[i.dir].String() + " " + l.DiffID.String())
+		for _, dir := range r.imageDirs(t) {
+			changed, n, err := r.fillDir(ctx, t, dir)
+			if err != nil {
+				return fmt.Errorf("unpack images into %s: %w", dir, err)
 			}
+			changes.Add(int64(changed))
+			sent.Add(n)
 		}
-		changed, err := r.writeOverlays(ctx, t, fresh)
+		changed, err := r.writeOverlays(ctx, t)
 		changes.Add(int64(changed))
-		if err == nil && !t.marked(markImages, r.imagesMark(t)) {
-			err = r.setMark(ctx, t, markImages, r.imagesMark(t))
-		}
 		return err
 	})
 	return installer.Result{Changes: int(changes.Load()), Note: humanize.IBytes(uint64(sent.Load())) + " sent"}, err
+}
+
+// fillDir brings a host the layers of a directory that it lacks. What speaks of the files there is taken back before they
+// change.
+func (r *Run) fillDir(ctx context.Context, t *Target, dir string) (changes int, sent int64, err error) {
+	want, layers := r.layersOn(t, dir)
+	if len(layers) == 0 {
+		return 0, 0, nil
+	}
+	place, err := t.Agent.PrepareLayers(ctx, want)
+	if err != nil {
+		return 0, 0, err
+	}
+	if !place.Beside && place.Have < len(layers) {
+		if err := r.dropMarks(ctx, t, r.marksUpon(t, dir, false)...); err != nil {
+			return 0, 0, err
+		}
+	}
+	for n := place.Have; n < len(layers); n++ {
+		size, err := r.sendLayer(ctx, t, want, layers, n, place.Beside)
+		sent += size
+		if err != nil {
+			return changes, sent, err
+		}
+		changes++
+	}
+	if place.Beside {
+		if err := r.dropMarks(ctx, t, r.marksUpon(t, dir, true)...); err != nil {
+			return changes, sent, err
+		}
+		if err := t.Agent.SwitchLayers(ctx, want); err != nil {
+			return changes, sent, err
+		}
+		changes++
+	}
+	if dir != r.rootfsDir() {
+		return changes, sent, nil
+	}
+	_, err = r.underMark(ctx, t, markImages, r.imagesMark(t), func(*record) error { return nil })
+	return changes, sent, err
 }
 
 // begin notes on every host that this cluster is being made there, before
@@ -75,10 +103,9 @@ func (r *Run) begin(ctx context.Context) error {
 	})
 }
 
-// sendLayer unpacks one layer on a host and returns how many bytes were sent:
-// none when the host has it already, upon the same layers.
-func (r *Run) sendLayer(ctx context.Context, t *Target, i *image, l installer.Layer, before digest.Digest) (n int64, err error) {
-	stream, format, err := r.layerStream(l)
+// sendLayer unpacks one layer on a host, upon those before it, and returns how many bytes were sent.
+func (r *Run) sendLayer(ctx context.Context, t *Target, want node.Layers, layers []installer.Layer, n int, beside bool) (sent int64, err error) {
+	stream, format, err := r.layerStream(layers[n])
 	if err != nil {
 		return 0, err
 	}
@@ -86,7 +113,9 @@ func (r *Run) sendLayer(ctx context.Context, t *Target, i *image, l installer.La
 	if c, ok := stream.(io.Closer); ok {
 		defer func() { err = errors.Join(err, c.Close()) }()
 	}
-	err = t.Agent.Unpack(ctx, node.UnpackRequest{Dir: i.dir, Digest: l.DiffID, Format: format, Exclude: []string{"registry"}, After: before, Executable: i.Executable()}, counted)
+	err = t.Agent.Unpack(ctx, node.UnpackRequest{
+		Dir: want.Dir, Beside: beside, Digest: want.Digests[n], Format: format, Upon: want.Digests[:n], Exclude: want.Exclude, Executable: want.Executable,
+	}, counted)
 	return counted.n, err
 }
 
@@ -122,13 +151,12 @@ func (r *Run) rendered(t *Target, dir string) installer.Overlay {
 	return out
 }
 
-// writeOverlays lays the rendered files over the images of a host. fresh tells
-// that some of those have just been unpacked. Scripts of images made for sealos
-// change such files in place; there what was written once is written again only
-// when it is to be another.
-func (r *Run) writeOverlays(ctx context.Context, t *Target, fresh bool) (int, error) {
+// writeOverlays lays the rendered files over the images of a host. Scripts of
+// images made for sealos change such files in place; there what was written once
+// is written again only when it is to be another, and then they change it again.
+func (r *Run) writeOverlays(ctx context.Context, t *Target) (int, error) {
 	in := inputs(r.rendered(t, r.rootfsDir()), r.digests(t))
-	kept := r.plainRegistry(t) && !fresh && t.marked(markRendered, in)
+	kept := r.plainRegistry(t) && t.marked(markRendered, in)
 	var files []node.File
 	done := map[string]bool{}
 	for _, i := range r.imagesFor(t) {
@@ -144,14 +172,24 @@ func (r *Run) writeOverlays(ctx context.Context, t *Target, fresh bool) (int, er
 	if len(files) == 0 {
 		return 0, nil
 	}
-	changed, err := t.Agent.WriteFiles(ctx, files)
-	if err != nil {
-		return 0, fmt.Errorf("write the rendered files: %w", err)
+	changes := 0
+	write := func(*record) error {
+		changed, err := t.Agent.WriteFiles(ctx, files)
+		if err != nil {
+			return fmt.Errorf("write the rendered files: %w", err)
+		}
+		changes = len(changed)
+		return nil
 	}
-	if r.plainRegistry(t) && !kept {
-		err = r.setMark(ctx, t, markRendered, in)
+	if !r.plainRegistry(t) || kept {
+		err := write(nil)
+		return changes, err
 	}
-	return len(changed), err
+	if err := r.dropMarks(ctx, t, markChecked); err != nil {
+		return 0, err
+	}
+	_, err := r.underMark(ctx, t, markRendered, in, write)
+	return changes, err
 }
 
 type countingReader struct {

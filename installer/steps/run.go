@@ -93,6 +93,7 @@ type Target struct {
 	images    []*image          // of its architecture, where that is not the first master's
 	connected bool              // it is reached, and has the stub
 	looked    bool              // facts and marks are known
+	worked    bool              // scripts of images have run there before, in an earlier run
 	putStub   bool              // this run brought the stub: take it away if nothing comes of it
 }
 

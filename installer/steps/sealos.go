@@ -54,16 +54,18 @@ var tlsLine = regexp.MustCompile(`(?m)^\s+tls:\s*$`)
 func (r *Run) checkAgain(ctx context.Context, t *Target) error {
 	img, line := r.script(t, "check")
 	in := inputs(line, r.rendered(t, r.rootfsDir()), r.digests(t))
-	if line == "" || !r.plainRegistry(t) || t.marked(markChecked, in) {
+	if line == "" || !r.plainRegistry(t) {
 		return nil
 	}
-	if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.envOf(img, t)); err != nil {
-		if t.marks[markInit] == "" {
+	_, err := r.underMark(ctx, t, markChecked, in, func(*record) error {
+		err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.envOf(img, t))
+		if err == nil || !t.worked {
 			return err
 		}
 		r.Report.Warnf("%s: the image's check script complains after its files changed: %v", t.IP, err)
-	}
-	return r.setMark(ctx, t, markChecked, in)
+		return nil
+	})
+	return err
 }
 
 // lacksFiles tells that a check script failed because it looks for something of

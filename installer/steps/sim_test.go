@@ -31,6 +31,7 @@ type world struct {
 	masters int
 	jobs    int
 	timeout time.Duration
+	env     map[string]string // as -e gives it
 
 	wish     func() *installer.Cluster // in place of all hosts, as a record gives them
 	leaveOut []string
@@ -67,10 +68,12 @@ func simImages() []stepstest.Image {
 	return images
 }
 
-func simBundle(t testing.TB) []byte {
+func simBundle(t testing.TB) []byte { return bundleOf(t, simImages()) }
+
+func bundleOf(t testing.TB, images []stepstest.Image) []byte {
 	t.Helper()
 	var buf bytes.Buffer
-	if err := stepstest.Write(&buf, []byte("the stub\n"), simImages()); err != nil {
+	if err := stepstest.Write(&buf, []byte("the stub\n"), images); err != nil {
 		t.Fatal(err)
 	}
 	return buf.Bytes()
@@ -112,7 +115,7 @@ func (w *world) clone(t testing.TB, dir string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &world{Site: site, dir: filepath.Join(dir, "state"), bundle: w.bundle, masters: w.masters, jobs: w.jobs, timeout: w.timeout}
+	c := &world{Site: site, dir: filepath.Join(dir, "state"), bundle: w.bundle, masters: w.masters, jobs: w.jobs, timeout: w.timeout, env: w.env}
 	if err := os.CopyFS(c.dir, os.DirFS(w.dir)); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +139,7 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 	if err != nil {
 		return 0, err
 	}
-	c := &installer.Cluster{Hosts: w.hosts()}
+	c := &installer.Cluster{Hosts: w.hosts(), Env: w.env}
 	if w.wish != nil {
 		c = w.wish()
 	}

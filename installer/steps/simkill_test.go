@@ -32,6 +32,7 @@ type killTest struct {
 	then     []Step              // what goes on after the fault; mostly the same
 	again    bool                // a further run changes nothing
 	sound    func(w *world) []string
+	second   []byte // the bundle of what goes on, where it is another
 }
 
 // try lets one fault happen and tells what the next runs make of it.
@@ -56,6 +57,9 @@ func (k *killTest) try(t *testing.T, dir string, f *stepstest.Fault) (fired step
 	w.Repair()
 	// The event may not have been reached yet by what is armed; nothing more happens from here on.
 	w.Arm(nil)
+	if k.second != nil {
+		w.bundle = k.second
+	}
 	if err != nil || k.again {
 		if _, err := w.run(t.Context(), k.then); err != nil {
 			add("stuck: %v", err)

@@ -219,7 +219,7 @@ func (c *call) script(ctx context.Context, q node.ScriptRequest, log func(string
 func (m *Machine) effect(name string, q node.ScriptRequest) error {
 	etc := path.Join(path.Dir(q.Dir), "etc")
 	mark := path.Join(q.Dir, "../../journal", strings.TrimSuffix(name, ".sh"))
-	if strings.HasPrefix(name, "init") && m.tree.has(mark) {
+	if (strings.HasPrefix(name, "init") || name == "check.sh") && m.tree.has(mark) {
 		m.site.violated("%s: %s runs again although it is on record", m.IP, name)
 	}
 	switch name {
@@ -229,6 +229,10 @@ func (m *Machine) effect(name string, q node.ScriptRequest) error {
 			if !m.tree.has(path.Join(etc, file)) {
 				return fmt.Errorf("no %s", file)
 			}
+		}
+		m.registry = false // it is started again
+		if q.Env["registryPort"] == "22" {
+			return errors.New("listen tcp :22: bind: address already in use")
 		}
 		m.registry = true
 	case "init.sh":

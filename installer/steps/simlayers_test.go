@@ -1,0 +1,158 @@
+package steps
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
+)
+
+// unpackedOnly is the pipeline up to where the images lie on the hosts.
+func unpackedOnly() []Step { return Install()[:4] }
+
+// otherImages are the images of simBundle built anew: files are dropped, others come, others change.
+func otherImages() []stepstest.Image {
+	images := simImages()
+	root := maps.Clone(images[0].Files)
+	delete(root, "bin/tool")
+	root["bin/other"], root["etc/more.conf"], root["scripts/init.sh"] = "another program\n", "more\n", "echo another init\n"
+	images[0].Files = root
+	images[1].Files = map[string]string{"manifests/renamed.yaml": "kind: List\n"}
+	return images
+}
+
+// treeAfter is what lies on hosts after fresh ones got the images of a bundle.
+func treeAfter(t *testing.T, pipeline []Step, bundles ...[]byte) (*world, []map[string]string) {
+	t.Helper()
+	w := newWorld(t, memoryDir(t), nil, 1, 1)
+	for _, b := range bundles {
+		w.bundle = b
+		if _, err := w.run(t.Context(), pipeline); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w, w.trees(t)
+}
+
+func TestImagesAThenBThenALeaveNothingOfB(t *testing.T) {
+	a, b := simBundle(t), bundleOf(t, otherImages())
+	_, once := treeAfter(t, unpackedOnly(), a)
+	_, back := treeAfter(t, unpackedOnly(), a, b, a)
+	for i := range once {
+		if diff := differences(once[i], back[i]); len(diff) > 0 {
+			t.Errorf("host %d:\n%s", i+1, strings.Join(diff, "\n"))
+		}
+	}
+}
+
+func TestRebuiltApplicationIsAppliedWithoutWhatItDropped(t *testing.T) {
+	images := simImages()
+	images[1].Files = map[string]string{"manifests/renamed.yaml": "kind: List\n"}
+	w, _ := treeAfter(t, Install(), simBundle(t), bundleOf(t, images))
+	m := w.Machines()[0]
+	found, err := filepath.Glob(filepath.Join(m.Root(), "/var/lib/sealos/data/default/applications/*/workdir/manifests/*"))
+	if err != nil || len(found) != 1 || filepath.Base(found[0]) != "renamed.yaml" {
+		t.Errorf("manifests: %v, %v", found, err)
+	}
+	if n := m.Done()["echo $(GREETING)"]; n != 0 {
+		t.Errorf("an unexpanded command ran %d times", n)
+	}
+	if n := m.Done()["echo hi"]; n != 2 {
+		t.Errorf("the application's command ran %d times, want 2: once for each build", n)
+	}
+	if n := m.Done()["echo first"]; n != 1 {
+		t.Errorf("the rootfs's command ran %d times, want once", n)
+	}
+	if bad := w.Unsound(1); len(bad) > 0 {
+		t.Error(bad)
+	}
+	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
+		t.Errorf("a further run: %d changes, %v", changes, err)
+	}
+}
+
+// TestSwitchOfImagesSurvivesEveryFault brings B to hosts that have A, lets a fault happen, and goes back to A or on to B.
+func TestSwitchOfImagesSurvivesEveryFault(t *testing.T) {
+	a, b := simBundle(t), bundleOf(t, otherImages())
+	for name, then := range map[string][]byte{"back": a, "on": b} {
+		t.Run(name, func(t *testing.T) {
+			_, made := treeAfter(t, unpackedOnly(), then)
+			begin, _ := treeAfter(t, unpackedOnly(), a)
+			begin.bundle = b
+			k := &killTest{
+				begin: begin, pipeline: unpackedOnly(), then: unpackedOnly(), made: made, again: true, second: then,
+				sound: func(w *world) []string { return w.Violations() },
+			}
+			w := begin.clone(t, memoryDir(t))
+			w.Arm(nil)
+			if _, err := w.run(t.Context(), unpackedOnly()); err != nil {
+				t.Fatal(err)
+			}
+			var list []*stepstest.Fault
+			for _, e := range w.Trace() {
+				switching := strings.HasSuffix(e.What, "/rootfs") || strings.HasSuffix(e.What, "/.layers/list") || strings.Contains(e.What, "/journal/")
+				if everyFault() || switching && e.Kind != string(node.Staged) {
+					list = append(list, &stepstest.Fault{Kind: stepstest.InstallerDies, At: e}, &stepstest.Fault{Kind: stepstest.AgentDies, At: e})
+				}
+			}
+			k.all(t, append(list, randomFaults(t, w.Trace(), 20, 600)...))
+		})
+	}
+}
+
+func TestImagesMarkTellsWhatLiesOnAHost(t *testing.T) {
+	a := simBundle(t)
+	w, _ := treeAfter(t, unpackedOnly(), a)
+	name := filepath.Join(w.Machines()[1].Root(), "/var/lib/sealos/data/default/journal", markImages)
+	before, err := os.ReadFile(name)
+	if err != nil || !strings.HasPrefix(string(before), "sha256:") || !strings.HasSuffix(string(before), " v1.36.3 localhost/kubernetes:v1.36.3\n") {
+		t.Errorf("%q, %v", before, err)
+	}
+	// Nothing says what lies there from before the switch until it has ended.
+	w.bundle = bundleOf(t, otherImages())
+	w.Arm(nil)
+	if _, err := w.run(t.Context(), unpackedOnly()); err != nil {
+		t.Fatal(err)
+	}
+	var seen []string
+	for _, e := range w.Trace() {
+		if e.Host == w.Machines()[1].IP && (strings.HasSuffix(e.What, "/journal/"+markImages) || e.What == "/var/lib/sealos/data/default/rootfs") && e.Kind != string(node.Staged) {
+			seen = append(seen, e.Kind+" "+filepath.Base(e.What))
+		}
+	}
+	want := "removing images, after images, before rootfs, after rootfs, before images, after images"
+	if got := strings.Join(seen, ", "); got != want {
+		t.Errorf("in this order: %s\nwant: %s", got, want)
+	}
+	if after, err := os.ReadFile(name); err != nil || string(after) == string(before) {
+		t.Errorf("%q, %v", after, err)
+	}
+}
+
+// TestOriginalCommandWorksAgainAfterOneWithOtherInputsFailed is what an operator does who mistyped a setting.
+func TestOriginalCommandWorksAgainAfterOneWithOtherInputsFailed(t *testing.T) {
+	w, made := treeAfter(t, Install(), simBundle(t))
+	w.env = map[string]string{"registryPort": "22"}
+	if _, err := w.run(t.Context(), Install()); err == nil {
+		t.Fatal("a registry on port 22 is started: this test sees nothing")
+	}
+	w.env = nil
+	if _, err := w.run(t.Context(), Install()); err != nil {
+		t.Fatalf("without the setting: %v", err)
+	}
+	if bad := w.Unsound(1); len(bad) > 0 {
+		t.Error(bad)
+	}
+	for i, tree := range w.trees(t) {
+		if diff := differences(made[i], tree); len(diff) > 0 {
+			t.Errorf("host %d:\n%s", i+1, strings.Join(diff, "\n"))
+		}
+	}
+	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
+		t.Errorf("a further run: %d changes, %v", changes, err)
+	}
+}
