@@ -73,6 +73,7 @@ const (
 	verbLock       = "lock"
 	verbListen     = "listen"
 	verbReach      = "reach"
+	verbInstaller  = "installer"
 )
 
 func (m machine) verbs() map[string]verb {
@@ -93,6 +94,7 @@ func (m machine) verbs() map[string]verb {
 		verbLock:       streaming(verbLock, m.lock),
 		verbListen:     streaming(verbListen, m.listen),
 		verbReach:      plain(verbReach, m.reach),
+		verbInstaller:  plain(verbInstaller, m.installer),
 	}
 }
 

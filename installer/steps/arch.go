@@ -63,14 +63,15 @@ func (r *Run) askArch(ctx context.Context, link host.Host) (string, error) {
 	return arch, nil
 }
 
-// settleHost gives a host the images of its own architecture, where the bundle
-// is for several.
+// settleHost asks a host for its architecture, before anything is brought there, and gives it the images of that, where the
+// bundle is for several.
 func (r *Run) settleHost(ctx context.Context, t *Target) (err error) {
-	if len(r.Bundle.Platforms()) < 2 {
-		return nil
-	}
-	if t.arch, err = r.askArch(ctx, t.Link); err != nil || t.arch == r.hostArch {
+	arch, err := r.askArch(ctx, t.Link)
+	if err != nil || len(r.Bundle.Platforms()) < 2 {
 		return err
+	}
+	if t.arch = arch; t.arch == r.hostArch {
+		return nil
 	}
 	t.images, err = r.variants.of(t.arch, func() ([]*image, error) {
 		images, err := r.imagesOfArch(t.arch)
@@ -137,25 +138,31 @@ func (r *Run) archOn(t *Target) string {
 // what was checked, whatever becomes of the file meanwhile.
 type stubs struct {
 	mu    sync.Mutex
-	known map[string][]byte // by architecture
+	known map[string]stubFile // by architecture
 }
 
-// stub opens the installer for hosts of an architecture.
-func (r *Run) stub(arch string) (*io.SectionReader, error) {
+type stubFile struct {
+	data []byte
+	path string // on hosts: versions lie beside each other
+}
+
+// stub gives the installer for hosts of an architecture.
+func (r *Run) stub(arch string) (stubFile, error) {
 	r.stubs.mu.Lock()
 	defer r.stubs.mu.Unlock()
-	data, ok := r.stubs.known[arch]
+	stub, ok := r.stubs.known[arch]
 	if !ok {
-		var err error
-		if data, err = r.readStub(arch); err != nil {
-			return nil, err
+		data, err := r.readStub(arch)
+		if err != nil {
+			return stubFile{}, err
 		}
+		stub = stubFile{data: data, path: stubPath + "-" + digest.FromBytes(data).Encoded()[:12]}
 		if r.stubs.known == nil {
-			r.stubs.known = map[string][]byte{}
+			r.stubs.known = map[string]stubFile{}
 		}
-		r.stubs.known[arch] = data
+		r.stubs.known[arch] = stub
 	}
-	return io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), nil
+	return stub, nil
 }
 
 func (r *Run) readStub(arch string) ([]byte, error) {

@@ -60,7 +60,7 @@ func twoArchitectures(t *testing.T, archs ...string) (r *Run, fakes map[string]*
 		hosts = append(hosts, hostAt(ip, 22, i == 0))
 		fakes[ip] = hosttest.NewFake(t, ip)
 		fakes[ip].On([]string{"uname", "-m"}, hosttest.Answer{Stdout: machineOf[arch] + "\n"})
-		fakes[ip].On([]string{"test", "-e", stubPath}, hosttest.Answer{})
+		fakes[ip].On([]string{"test", "-e", versionOf("installer for " + arch)}, hosttest.Answer{})
 	}
 	r = newRun(t, buf.Bytes(), t.Output(), hosts...)
 	r.dial = func(_ context.Context, t *Target) (host.Host, error) { return fakes[t.IP.String()], nil }
@@ -68,6 +68,11 @@ func twoArchitectures(t *testing.T, archs ...string) (r *Run, fakes map[string]*
 		t.Fatal(err)
 	}
 	return r, fakes
+}
+
+// versionOf is where an installer lies on a host.
+func versionOf(content string) string {
+	return stubPath + "-" + digest.FromString(content).Encoded()[:12]
 }
 
 func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
@@ -79,7 +84,7 @@ func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
 			}
 			for i, target := range r.Targets {
 				arch := archs[i]
-				if stub, _ := fakes[target.IP.String()].File(stubPath); string(stub.Content) != "installer for "+arch {
+				if stub, _ := fakes[target.IP.String()].File(versionOf("installer for " + arch)); string(stub.Content) != "installer for "+arch {
 					t.Errorf("a host of %s gets %q", arch, stub.Content)
 				}
 				images := r.imagesFor(target)
@@ -143,11 +148,18 @@ func TestClusterImageThatLacksAnArchitectureIsNamed(t *testing.T) {
 func TestArchitectureThatTheBundleLacksIsAProblemOfItsHost(t *testing.T) {
 	for _, archs := range [][]string{{"riscv64", "amd64"}, {"amd64", "riscv64"}} {
 		t.Run(strings.Join(archs, " "), func(t *testing.T) {
-			r, _ := twoArchitectures(t, archs...)
+			r, fakes := twoArchitectures(t, archs...)
 			problems := problemsFrom(r.each(t.Context(), r.Targets, r.connect), "connect")
 			if len(problems) != 1 || problems[0].Check != "architecture" || !strings.Contains(problems[0].Message, "riscv64") ||
 				!strings.Contains(problems[0].Message, "linux/amd64, linux/arm64") || !strings.Contains(problems[0].Remedy, "--platform") {
 				t.Errorf("problems: %+v", problems)
+			}
+			for i, arch := range archs {
+				for _, c := range fakes[r.Targets[i].IP.String()].Calls() {
+					if arch == "riscv64" && c.Argv[0] != "uname" {
+						t.Errorf("it was asked for more than its architecture: %q", c.Argv)
+					}
+				}
 			}
 		})
 	}

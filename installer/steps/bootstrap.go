@@ -134,7 +134,7 @@ func (r *Run) waitRegistry(outer context.Context, t *Target) error {
 	}
 	for {
 		res, err := t.Agent.Exec(ctx, node.ExecRequest{
-			Argv:           []string{stubPath, "registry", "ping", scheme + "://" + t.IP.String() + ":" + r.registry.port, "--ca", path.Join(r.rootfsDir(), "etc/registry_ca.crt"), "--user", r.registry.user},
+			Argv:           []string{t.stub, "registry", "ping", scheme + "://" + t.IP.String() + ":" + r.registry.port, "--ca", path.Join(r.rootfsDir(), "etc/registry_ca.crt"), "--user", r.registry.user},
 			Stdin:          []byte(r.registry.password + "\n"),
 			TimeoutSeconds: 10,
 		}, nil)

@@ -167,7 +167,9 @@ func (r *Run) checkScripts(ctx context.Context, known []Problem) []Problem {
 		if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
 			return err
 		}
-		err = r.runScript(ctx, t, "check", path.Join(dir, "scripts"), line, r.envOf(img, t))
+		env := r.envOf(img, t)
+		env["SEALOS_SYS_SEALINSTALL"] = t.stub // nothing is in use there before the first change
+		err = r.runScript(ctx, t, "check", path.Join(dir, "scripts"), line, env)
 		if err != nil && r.plainRegistry(t) && lacksFiles(err) {
 			r.Report.Infof("%s: the image's check script needs files that are not on the host yet; it runs again once they are", t.IP)
 			return nil

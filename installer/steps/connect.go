@@ -26,9 +26,7 @@ func (r *Run) connectAll(ctx context.Context) []Problem {
 	// Before anything is read that another installer may be changing.
 	locked, held := r.lockMasters(ctx)
 	if held {
-		for _, t := range r.Targets {
-			t.putStub = false // the other installer may be using it
-		}
+		r.held = true
 		return append(problems, locked...)
 	}
 	reached := slices.DeleteFunc(slices.Clone(r.Targets), func(t *Target) bool { return !t.connected })
@@ -62,25 +60,10 @@ func (r *Run) connect(ctx context.Context, t *Target) error {
 		return err
 	}
 	t.Link = link
-	t.Agent = node.NewAgent(t.Link, stubPath)
 	if err := r.settleHost(ctx, t); err != nil {
 		return err
 	}
-	stub, err := r.stub(t.arch)
-	if err != nil {
-		return err
-	}
-	exists := t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-e", stubPath}, Root: true}) == nil
-	if !exists {
-		if err := runsNothing(ctx, t); err != nil {
-			return err
-		}
-	}
-	t.putStub = !exists // even if it fails: then its directories may be there
-	if err := t.Link.Put(ctx, stubPath, 0o755, stub); err != nil {
-		return fmt.Errorf("bring the installer to %s: %w", stubPath, err)
-	}
-	return nil
+	return r.bringStub(ctx, t)
 }
 
 // dialHost opens the connection to a host: none to this machine itself. Behind a jump host an address of this machine's
@@ -170,27 +153,6 @@ func (r *Run) look(ctx context.Context, t *Target) error {
 	return nil
 }
 
-// findMount tells what the first directory that exists of $0 and those above it lies on, and how that is mounted.
-const findMount = `dir=$0; while [ ! -d "$dir" ]; do dir=$(dirname -- "$dir"); done
-exec findmnt --noheadings --output TARGET,OPTIONS --target "$dir"`
-
-// runsNothing finds out whether programs can be run where the stub will lie, before it is brought. A host that cannot
-// tell is left to show.
-func runsNothing(ctx context.Context, t *Target) error {
-	var out strings.Builder
-	if t.Link.Run(ctx, host.Cmd{Argv: []string{"/bin/sh", "-c", findMount, path.Dir(stubPath)}, Stdout: &out}) != nil {
-		return nil
-	}
-	mount := strings.Fields(out.String())
-	if len(mount) != 2 || !slices.Contains(strings.Split(mount[1], ","), "noexec") {
-		return nil
-	}
-	return &problemError{
-		check: "noexec", message: fmt.Sprintf("programs are run from %s, but %s is mounted noexec", path.Dir(stubPath), mount[0]),
-		remedy: "mount -o remount,exec " + mount[0] + ", and take noexec out of /etc/fstab",
-	}
-}
-
 func (r *Run) readMarks(ctx context.Context, t *Target) error {
 	paths := []string{}
 	for _, m := range r.allMarks() {
@@ -214,24 +176,6 @@ func (r *Run) allMarks() []string {
 		marks = append(marks, guestMark(i))
 	}
 	return marks
-}
-
-// withdraw removes what this run brought to hosts where the cluster was never begun.
-func (r *Run) withdraw(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
-	defer cancel()
-	return r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
-		if t.Link == nil || !t.putStub || t.begun() {
-			return nil
-		}
-		// rmdir keeps what is not empty, which is not ours to remove.
-		script := "rm -f " + host.Quote(stubPath) + "; rmdir " + host.Quote(path.Dir(stubPath), r.dir("journal"), r.dir(), dataRoot+"/data", dataRoot) + " 2>/dev/null; true"
-		if err := t.Link.Run(ctx, host.Cmd{Argv: []string{"/bin/sh", "-c", script}, Root: true}); err != nil {
-			return fmt.Errorf("take %s away again: %w", stubPath, err)
-		}
-		t.putStub = false
-		return nil
-	})
 }
 
 // isLocal tells whether an address is one of this machine's.

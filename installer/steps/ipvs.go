@@ -46,7 +46,7 @@ func (r *Run) startCare(ctx context.Context, t *Target) error {
 		return err
 	}
 	// kubeadm would wait five minutes for an address that does not answer, and say little.
-	_, err = r.exec(ctx, t, "join-nodes", stubPath, "care", "--check", "--vs", vip.String())
+	_, err = r.exec(ctx, t, "join-nodes", t.stub, "care", "--check", "--vs", vip.String())
 	return err
 }
 

@@ -58,8 +58,7 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 		switch {
 		case t.begun():
 			ours++
-		case begun:
-			t.putStub = true // the host is done; a stub there is of a run that was cut off
+		case begun: // the host is done
 		default:
 			r.Report.Warnf("%s: cluster %s was never begun there; the host is left as it is", t.IP, r.Cluster.Name)
 		}
@@ -126,7 +125,7 @@ func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 		if err != nil {
 			return err
 		}
-		_, err = r.exec(ctx, t, "reset-kubernetes", stubPath, "care", "--clean", "--vs", vip.String())
+		_, err = r.exec(ctx, t, "reset-kubernetes", t.stub, "care", "--clean", "--vs", vip.String())
 		return err
 	}
 	for _, t := range r.Targets {
@@ -232,7 +231,7 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 			return err
 		}
 		changes.Add(1)
-		t.marks, t.putStub = nil, true
+		t.marks = nil
 		return nil
 	})
 	if err != nil {

@@ -24,7 +24,12 @@ func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
 	if err := r.begin(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+	switched, err := r.useStubs(ctx)
+	if err != nil {
+		return installer.Result{}, fmt.Errorf("put this run's installer into use: %w", err)
+	}
+	changes.Add(int64(switched))
+	err = r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
 		for _, dir := range r.imageDirs(t) {
 			changed, n, err := r.fillDir(ctx, t, dir)
 			if err != nil {

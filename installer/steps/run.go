@@ -24,7 +24,7 @@ import (
 // Places on hosts.
 const (
 	dataRoot = "/var/lib/sealos"
-	stubPath = dataRoot + "/bin/sealinstall"
+	stubPath = dataRoot + "/bin/sealinstall" // as units and scripts know it; see [Target.stub]
 	etcKube  = "/etc/kubernetes"
 )
 
@@ -62,6 +62,7 @@ type Run struct {
 	registry registryAccess
 	created  time.Time
 	locks    locks
+	held     bool // another installer has the lock
 	record   begunRecord
 	dial     func(context.Context, *Target) (host.Host, error)
 	jumps    jumps
@@ -94,7 +95,10 @@ type Target struct {
 	connected bool              // it is reached, and has the stub
 	looked    bool              // facts and marks are known
 	worked    bool              // scripts of images have run there before, in an earlier run
-	putStub   bool              // this run brought the stub: take it away if nothing comes of it
+	stub      string            // this run's installer there; empty before it was brought and when it was taken away
+	putStub   bool              // this run brought it
+	stubUsed  bool              // it is the one that units and scripts use
+	left      bool              // it was to be taken away
 }
 
 // New prepares a run. It touches no host.
@@ -109,10 +113,11 @@ func New(o Options) *Run {
 	return r
 }
 
-// Close gives back the cluster's lock and ends the connections to all hosts.
+// Close takes away what hosts do not need of this run, gives back the cluster's
+// lock and ends the connections to all hosts.
 func (r *Run) Close() error {
+	errs := []error{r.withdraw(context.Background())} // for seconds at most
 	r.unlock()
-	var errs []error
 	for _, t := range r.Targets {
 		if t.Link != nil {
 			errs = append(errs, t.Link.Close())

@@ -21,7 +21,7 @@ func (r *Run) verify(ctx context.Context) (installer.Result, error) {
 		if err := t.Agent.CareStop(ctx, careUnit); err != nil {
 			return err
 		}
-		_, err := r.exec(ctx, t, "verify", stubPath, "care", "--check", "--vs", vip.String())
+		_, err := r.exec(ctx, t, "verify", t.stub, "care", "--check", "--vs", vip.String())
 		return err
 	})
 	if err != nil {

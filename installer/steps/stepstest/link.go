@@ -141,6 +141,12 @@ func (l *link) Run(ctx context.Context, cmd host.Cmd) error {
 	switch {
 	case len(argv) == 3 && argv[1] == "node":
 		return c.agent(ctx, argv[0], argv[2], cmd)
+	case argv[0] == "uname":
+		if err := c.happen("call", "uname"); err != nil {
+			return err
+		}
+		_, err := io.WriteString(cmd.Stdout, machineName()+"\n")
+		return err
 	case argv[0] == "test" && len(argv) == 3:
 		if !c.tree.has(argv[2]) {
 			return &host.ExitError{Host: l.machine.IP, Argv: argv, Code: 1}
@@ -156,6 +162,14 @@ func (l *link) Run(ctx context.Context, cmd host.Cmd) error {
 		return c.happen("answer", "sh")
 	}
 	return &host.ExitError{Host: l.machine.IP, Argv: argv, Code: 127, Stderr: "not simulated: " + argv[0]}
+}
+
+// machineName is what uname -m says on this machine, as far as simulated ones are like it.
+func machineName() string {
+	if name, ok := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]; ok {
+		return name
+	}
+	return runtime.GOARCH
 }
 
 // shell knows what it takes to remove files.

@@ -32,7 +32,14 @@ func (c *call) exec(ctx context.Context, q node.ExecRequest) (node.ExecResult, e
 
 func (c *call) program(ctx context.Context, q node.ExecRequest) (string, error) {
 	argv := q.Argv
-	switch path.Base(argv[0]) {
+	program := path.Base(argv[0])
+	if strings.HasPrefix(program, "sealinstall-") { // a version of it
+		program = "sealinstall"
+		if !c.tree.has(argv[0]) {
+			return "", fmt.Errorf("%s: no such file", argv[0])
+		}
+	}
+	switch program {
 	case "kubeadm":
 		return c.kubeadm(ctx, argv[1:])
 	case "kubectl":

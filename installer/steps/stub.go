@@ -1,0 +1,132 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// What runs on hosts is brought by each run under a name of its own version, and used by that run under that name. Units
+// and scripts know stubPath only, which a run makes its own version once it has begun to change hosts. A run that goes no
+// further leaves what is in use as it is, and nothing of its own.
+
+// bringStub brings a host the installer of this run, unless it is there.
+func (r *Run) bringStub(ctx context.Context, t *Target) error {
+	stub, err := r.stub(t.arch)
+	if err != nil {
+		return err
+	}
+	exists := t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-e", stub.path}, Root: true}) == nil
+	if !exists {
+		if err := runsNothing(ctx, t); err != nil {
+			return err
+		}
+	}
+	t.stub, t.Agent = stub.path, node.NewAgent(t.Link, stub.path)
+	t.putStub = !exists // even if it fails: then its directories may be there
+	if err := t.Link.Put(ctx, stub.path, 0o755, bytes.NewReader(stub.data)); err != nil {
+		return fmt.Errorf("bring the installer to %s: %w", stub.path, err)
+	}
+	return nil
+}
+
+// findMount tells what the first directory that exists of $0 and those above it lies on, and how that is mounted.
+const findMount = `dir=$0; while [ ! -d "$dir" ]; do dir=$(dirname -- "$dir"); done
+exec findmnt --noheadings --output TARGET,OPTIONS --target "$dir"`
+
+// runsNothing finds out whether programs can be run where the stub will lie, before it is brought. A host that cannot
+// tell is left to show.
+func runsNothing(ctx context.Context, t *Target) error {
+	var out strings.Builder
+	if t.Link.Run(ctx, host.Cmd{Argv: []string{"/bin/sh", "-c", findMount, path.Dir(stubPath)}, Stdout: &out}) != nil {
+		return nil
+	}
+	mount := strings.Fields(out.String())
+	if len(mount) != 2 || !slices.Contains(strings.Split(mount[1], ","), "noexec") {
+		return nil
+	}
+	return &problemError{
+		check: "noexec", message: fmt.Sprintf("programs are run from %s, but %s is mounted noexec", path.Dir(stubPath), mount[0]),
+		remedy: "mount -o remount,exec " + mount[0] + ", and take noexec out of /etc/fstab",
+	}
+}
+
+// useStubs makes the installer of this run the one that units and scripts of every host use, and tells on how many another
+// one was in use.
+func (r *Run) useStubs(ctx context.Context) (int, error) {
+	var changes atomic.Int64
+	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+		changed, err := t.Agent.UseInstaller(ctx, stubPath)
+		changes.Add(int64(count(changed)))
+		t.stubUsed = err == nil
+		return err
+	})
+	return int(changes.Load()), err
+}
+
+// withdraw removes what this run brought to hosts and what is not used there, with what runs left that were killed. Called
+// again it does nothing. Where another installer is at work, which may have brought the same, it is asked first whether it did.
+func (r *Run) withdraw(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+	defer cancel()
+	left := slices.DeleteFunc(slices.Clone(r.Targets), func(t *Target) bool {
+		return t.Link == nil || t.stub == "" || t.stubUsed || t.left || r.held && !t.putStub
+	})
+	if !r.held {
+		return each(ctx, left, r.Jobs, r.withdrawFrom)
+	}
+	// It holds the locks of masters by processes of its own version.
+	var masters, nodes []*Target
+	for _, t := range left {
+		if t.Master {
+			masters = append(masters, t)
+		} else {
+			nodes = append(nodes, t)
+		}
+	}
+	if len(masters) < len(r.masters()) {
+		return nil // on one the version was there before: it may be the other's
+	}
+	err := each(ctx, masters, r.Jobs, r.withdrawFrom)
+	if err != nil || slices.ContainsFunc(masters, func(t *Target) bool { return t.stub != "" }) {
+		return err
+	}
+	return each(ctx, nodes, r.Jobs, r.withdrawFrom)
+}
+
+func (r *Run) withdrawFrom(ctx context.Context, t *Target) error {
+	t.left = true // a host that does not answer now is not asked again: the next run does it
+	var dirs []string
+	if !t.begun() {
+		dirs = []string{path.Dir(stubPath), r.dir("journal"), r.dir(), dataRoot + "/data", dataRoot}
+	}
+	if t.connected {
+		busy, err := t.Agent.LeaveInstaller(ctx, stubPath, r.held, dirs...)
+		if err == nil {
+			if !busy || !r.held {
+				t.stub = ""
+			}
+			return nil
+		}
+	}
+	if !t.putStub {
+		return nil // it was there before, and the next run that can look decides
+	}
+	// It was not brought in full, or does not run there. rmdir keeps what is not empty, which is not ours to remove.
+	script := "rm -f " + host.Quote(t.stub) + "; true"
+	if len(dirs) > 0 {
+		script = "rm -f " + host.Quote(t.stub) + "; rmdir " + host.Quote(dirs...) + " 2>/dev/null; true"
+	}
+	if err := t.Link.Run(ctx, host.Cmd{Argv: []string{"/bin/sh", "-c", script}, Root: true}); err != nil {
+		return fmt.Errorf("take %s away again: %w", t.stub, err)
+	}
+	t.stub = ""
+	return nil
+}
