@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -19,12 +20,18 @@ import (
 // putScript receives a file. Its stdin is the content followed by 64 hex digits, its sha256: a
 // connection that is cut leaves a tail that cannot match, whatever was cut off.
 // Arguments: path, octal mode, the sha256 if it is known beforehand or "-".
-// It prints "same" and ends if the file is there already, else "send" before it reads.
+// It prints "same" and ends if the file is there already, else "send" before it reads. While it hashes and syncs, which
+// takes long where a disk is slow, it prints signs of life; while it takes bytes, that it takes them is the sign.
 const putScript = `set -u
 path=$1 mode=$2 want=$3
 dir=$(dirname -- "$path")
+life=
+busy() { while sleep 10 >/dev/null 2>&1; do echo .; done & life=$!; }
+calm() { [ -z "$life" ] || kill "$life" 2>/dev/null; life=; }
+trap calm EXIT
 sum() { s=$(sha256sum < "$1") && printf %s "${s%% *}"; }
 if [ -d "$path" ] && [ ! -L "$path" ]; then echo "$path is a directory" >&2; exit 21; fi
+busy
 if [ "$want" != - ] && [ -f "$path" ] && [ ! -L "$path" ] && [ "$(sum "$path")" = "$want" ]; then
 	chmod -- "$mode" "$path" || exit
 	echo same
@@ -33,10 +40,12 @@ fi
 (umask 022 && mkdir -p -- "$dir") || exit
 umask 077
 temp=$(mktemp "$dir/.sealinstall-XXXXXXXX") || exit
-trap 'rm -f -- "$temp"' EXIT
+trap 'calm; rm -f -- "$temp"' EXIT
 trap 'exit 75' HUP INT TERM PIPE
+calm
 echo send
 cat > "$temp" || exit
+busy
 got=$(tail -c 64 "$temp") || exit
 truncate -s -64 "$temp" || exit 74
 [ "$(sum "$temp")" = "$got" ] || { echo "the bytes that arrived do not have the sha256 they were sent with" >&2; exit 74; }
@@ -47,6 +56,11 @@ chmod -- "$mode" "$temp" && { sync "$temp" 2>/dev/null || sync; } && mv -f -- "$
 
 // putThrough puts a file by running the script on h as root.
 func putThrough(ctx context.Context, h runner, name string, mode fs.FileMode, r io.Reader) error {
+	return putWatched(ctx, h, Standstill, name, mode, r)
+}
+
+// putWatched ends the transfer when nothing moves for patience.
+func putWatched(ctx context.Context, h runner, patience time.Duration, name string, mode fs.FileMode, r io.Reader) error {
 	if err := checkPut(name); err != nil {
 		return fmt.Errorf("%s: %w", h.Name(), err)
 	}
@@ -59,13 +73,18 @@ func putThrough(ctx context.Context, h runner, name string, mode fs.FileMode, r 
 		want = known.Encoded()
 	}
 	answer := newFirstWord()
+	ctx, watch := WatchTransfer(ctx, patience, h.Name(), name)
+	defer watch.Stop()
 	err = h.Run(ctx, Cmd{
 		Argv:   []string{"/bin/sh", "-c", putScript, "sealinstall-put", name, fmt.Sprintf("%04o", octal(mode)), want},
-		Stdin:  &trailed{wait: answer.done, word: answer.get, hash: sha256.New(), r: r},
-		Stdout: answer,
+		Stdin:  watch.Source(&trailed{wait: answer.done, word: answer.get, hash: sha256.New(), r: r, reading: watch.Reading}),
+		Stdout: watch.Signs(answer),
 		Root:   true,
 	})
 	answer.close() // a script that ended without an answer leaves the input waiting
+	if still := watch.Err(); still != nil && err != nil {
+		return still
+	}
 	if err != nil {
 		return fmt.Errorf("put %s: %w", name, err)
 	}
@@ -124,6 +143,7 @@ type trailed struct {
 		Sum([]byte) []byte
 	}
 	trailer *bytes.Reader
+	reading func(begins bool) // told of each wait for r
 }
 
 func (t *trailed) Read(p []byte) (int, error) {
@@ -134,7 +154,9 @@ func (t *trailed) Read(p []byte) (int, error) {
 	if t.trailer != nil {
 		return t.trailer.Read(p)
 	}
+	t.reading(true)
 	n, err := t.r.Read(p)
+	t.reading(false)
 	t.hash.Write(p[:n])
 	if errors.Is(err, io.EOF) {
 		t.trailer = bytes.NewReader([]byte(hex.EncodeToString(t.hash.Sum(nil))))
