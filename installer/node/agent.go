@@ -5,14 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/sealbuild/sealbuild/installer/host"
 )
 
 // Agent calls the stub on a host. It may be used by several goroutines at once.
 type Agent struct {
-	h    host.Host
-	path string
+	h        host.Host
+	path     string
+	patience time.Duration // with a call in which nothing moves; 0 means as usual
 }
 
 // NewAgent makes an agent of the stub at path on h.

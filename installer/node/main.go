@@ -167,10 +167,19 @@ func (m machine) dispatch(ctx context.Context, name string, stdin io.Reader, out
 	}()
 	stop := context.AfterFunc(ctx, func() { r.CloseWithError(errCut) })
 	defer stop()
-	in := bufio.NewReaderSize(r, 64<<10)
+	from := &awaited{r: r, end: r, patience: m.patience()}
+	in := bufio.NewReaderSize(from, 64<<10)
 	line, err := readLine(in, maxRequest)
 	if err != nil {
 		return nil, &Error{Code: CodeProtocol, Message: "read request: " + err.Error()}
+	}
+	if name != verbUnpack && name != verbRegistry {
+		from.patience = 0 // nothing is to come: the input's end is the call's
+	}
+	if quietVerb(name) {
+		// What a plain verb reads is the end of the call, which is nothing to wait for.
+		waiting := func() bool { return name == verbUnpack && from.reading.Load() }
+		defer out.beatWhile(ctx, m.beat(), new(pulse).moves, waiting)()
 	}
 	return do(ctx, line, &call{in: in, end: r, out: out})
 }

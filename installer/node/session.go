@@ -22,6 +22,7 @@ type session struct {
 	log    io.Writer
 	cancel context.CancelCauseFunc
 	ended  chan error // how the process ended
+	watch  *host.Watch
 	noise  int
 }
 
@@ -40,14 +41,21 @@ func (a *Agent) open(ctx context.Context, verb string, req any, log io.Writer) (
 	}
 	callerCtx := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
+	watch := a.watch(&ctx, verb, req)
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
 	s := &session{
 		agent: a, ctx: callerCtx, verb: verb, in: inW, out: bufio.NewReaderSize(outR, 64<<10), outEnd: outR, log: log,
-		cancel: cancel, ended: make(chan error, 1),
+		cancel: cancel, ended: make(chan error, 1), watch: watch,
 	}
 	go func() {
-		err := a.h.Run(ctx, host.Cmd{Argv: []string{a.path, "node", verb}, Stdin: inR, Stdout: outW, Root: true})
+		var stdin io.Reader = inR
+		var stdout io.Writer = outW
+		if watch != nil {
+			stdin, stdout = watch.Source(inR), watch.Signs(outW)
+			defer watch.Stop()
+		}
+		err := a.h.Run(ctx, host.Cmd{Argv: []string{a.path, "node", verb}, Stdin: stdin, Stdout: stdout, Root: true})
 		s.ended <- err
 		inR.CloseWithError(errEnded)
 		outW.Close()
@@ -56,6 +64,25 @@ func (a *Agent) open(ctx context.Context, verb string, req any, log io.Writer) (
 	// If it ends first, what it said is more telling than that it took no input.
 	go inW.Write(append(line, '\n'))
 	return s, nil
+}
+
+// watch lets a call end when nothing moves, unless its verb may be quiet.
+func (a *Agent) watch(ctx *context.Context, verb string, req any) *host.Watch {
+	if !quietVerb(verb) {
+		return nil
+	}
+	what := "the request " + verb
+	switch q := req.(type) {
+	case UnpackRequest:
+		what = fmt.Sprintf("layer %.19s… for %s", q.Digest, q.Dir)
+	case writeRequest:
+		if len(q.Files) > 0 {
+			what = fmt.Sprintf("%d files, %s the first", len(q.Files), q.Files[0].Path)
+		}
+	}
+	var w *host.Watch
+	*ctx, w = host.WatchTransfer(*ctx, a.patience, a.h.Name(), what)
+	return w
 }
 
 var errEnded = errors.New("the stub has ended")
@@ -77,6 +104,9 @@ func (s *session) next() (answer, error) {
 		var a answer
 		if err := strict(line, &a); err != nil {
 			return answer{}, &Error{Code: CodeProtocol, Message: "answer not understood: " + err.Error(), Remedy: "the stub on the host is of another version: copy it there again"}
+		}
+		if a.Alive {
+			continue
 		}
 		if a.Log == nil {
 			return a, nil
@@ -151,6 +181,9 @@ func (s *session) close(err error) error {
 		if end = <-s.ended; errors.Is(end, host.ErrUnreachable) {
 			err = end
 		}
+	}
+	if s.watch != nil && s.watch.Err() != nil {
+		return s.watch.Err() // all else is a consequence
 	}
 	if s.ctx.Err() != nil {
 		// What the stub says of its end is a consequence.

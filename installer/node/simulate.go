@@ -19,6 +19,22 @@ type Simulation struct {
 	Script func(ctx context.Context, q ScriptRequest, log func(line string) error) (code int, err error)
 	// Change, if set, is told of every change of a file, named without Root, as it goes on. An error ends the verb there.
 	Change func(name string, at Moment) error
+	// Beat and Silence replace how often a sign of life is given, and how long the installer may be silent; 0 means as usual.
+	Beat, Silence time.Duration
+}
+
+func (m machine) beat() time.Duration {
+	if m.sim != nil && m.sim.Beat > 0 {
+		return m.sim.Beat
+	}
+	return lifeBeat
+}
+
+func (m machine) patience() time.Duration {
+	if m.sim != nil && m.sim.Silence > 0 {
+		return m.sim.Silence
+	}
+	return silence
 }
 
 // Moment is how far a change of a file has come.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/sealbuild/sealbuild/installer/host"
 )
 
 // PrepareLayers tells where layers are to be unpacked and how many of them lie there: all, where nothing is to be done.
@@ -42,7 +44,7 @@ func (a *Agent) Unpack(ctx context.Context, r UnpackRequest, stream io.Reader) e
 		// Aside, as the stub may answer before it has read everything: the disk is full, say.
 		go func() {
 			defer close(sent)
-			err := sendChunks(s.in, stream)
+			err := sendChunks(s.in, watchedReader{stream, s.watch})
 			if err != nil && !errors.Is(err, errEnded) && !errors.Is(err, io.ErrClosedPipe) {
 				err = fmt.Errorf("send layer: %w", err)
 				failed <- err
@@ -57,9 +59,29 @@ func (a *Agent) Unpack(ctx context.Context, r UnpackRequest, stream io.Reader) e
 	default:
 	}
 	err = s.close(err)
+	var still *host.StandstillError
+	if errors.As(err, &still) && still.Here {
+		return err // the stream gives nothing: whoever reads it cannot be waited for
+	}
 	// The pipe is closed now, so nothing holds the sender up; the caller may close the stream behind us.
 	<-sent
 	return err
+}
+
+// watchedReader tells a watch when what is to be sent is waited for.
+type watchedReader struct {
+	r io.Reader
+	w *host.Watch
+}
+
+func (r watchedReader) Read(p []byte) (int, error) {
+	r.w.Reading(true)
+	defer r.w.Reading(false)
+	n, err := r.r.Read(p)
+	if n > 0 {
+		r.w.Sent(0)
+	}
+	return n, err
 }
 
 const chunkSize = 256 << 10

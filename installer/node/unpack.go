@@ -195,7 +195,7 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 	if c.left == 0 {
 		var head [4]byte
 		if _, err := io.ReadFull(c.r, head[:]); err != nil {
-			return 0, errCut
+			return 0, cut(err)
 		}
 		c.left = binary.BigEndian.Uint32(head[:])
 		if c.left > maxChunk {
@@ -209,9 +209,17 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p[:min(len(p), int(c.left))])
 	c.left -= uint32(n)
 	if err != nil && (c.left > 0 || n == 0) {
-		return n, errCut
+		return n, cut(err)
 	}
 	return n, nil
+}
+
+// cut is what the end of a stream before its last chunk means.
+func cut(err error) error {
+	if isSilence(err) {
+		return err
+	}
+	return errCut
 }
 
 type contextReader struct {

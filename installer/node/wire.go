@@ -30,6 +30,7 @@ type request struct {
 // answer is a line of stdout: exactly one field is set.
 type answer struct {
 	Log    *string         `json:"log,omitempty"`
+	Alive  bool            `json:"alive,omitempty"`  // the verb works
 	Stream *bool           `json:"stream,omitempty"` // the verb is ready: whether it wants bytes
 	Result json.RawMessage `json:"result,omitempty"`
 	Error  *Error          `json:"error,omitempty"`
