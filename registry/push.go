@@ -168,7 +168,7 @@ func (s *sender) nextAnswer(fr *frameReader) (a answer) {
 
 // wait returns the receiver's next answer.
 func (s *sender) wait(ctx context.Context) (answer, error) {
-	if err := s.w.w.Flush(); err != nil {
+	if err := s.w.flush(); err != nil {
 		return answer{}, err
 	}
 	select {

@@ -21,8 +21,14 @@ func (s *Store) Receive(ctx context.Context, r io.Reader, w io.Writer) (Receipt,
 	stop := context.AfterFunc(ctx, func() { closeAll(r, w) })
 	defer stop()
 
-	rc := &receiver{store: s, r: newFrameReader(r), w: newFrameWriter(w)}
+	from := &waitedFor{r: r}
+	rc := &receiver{store: s, r: newFrameReader(from), w: newFrameWriter(w)}
+	quiet := giveSigns(ctx, rc.w, func() bool {
+		moves := s.moves == nil || s.moves() // asked each time: it tells what was done since
+		return rc.others.Load() || moves && !from.waits.Load()
+	})
 	err := rc.run(ctx)
+	quiet()
 	rc.receipt.WireBytes = rc.r.n + rc.w.n
 	if err == nil {
 		return rc.receipt, nil
@@ -49,6 +55,7 @@ type receiver struct {
 	relay   *relay            // nil if this push is alone
 	asked   bool              // peers were
 	fetched atomic.Int64      // bytes of blobs that they sent
+	others  atomic.Bool       // it is other hosts that are waited for: they take, or give
 	receipt Receipt
 }
 
@@ -105,9 +112,10 @@ func (rc *receiver) run(ctx context.Context) error {
 	if err := rc.w.write(frameDone, encodeReceipt(rc.receipt)); err != nil {
 		return err
 	}
-	if err := rc.w.w.Flush(); err != nil || rc.relay == nil {
+	if err := rc.w.flush(); err != nil || rc.relay == nil {
 		return err
 	}
+	rc.others.Store(true)
 	_, _ = io.Copy(io.Discard, rc.r.r) // until the sender says, by ending the stream, that nobody needs the relay
 	return nil
 }
@@ -172,7 +180,7 @@ func (rc *receiver) dryRun() error {
 	if err := rc.w.write(frameDone, encodeReceipt(rc.receipt)); err != nil {
 		return err
 	}
-	return rc.w.w.Flush()
+	return rc.w.flush()
 }
 
 // ask tells the sender what is missing and how much of it is there.
@@ -191,7 +199,7 @@ func (rc *receiver) ask(offset func(i int) int64) error {
 	if err := rc.w.write(frameAsked, nil); err != nil {
 		return err
 	}
-	return rc.w.w.Flush()
+	return rc.w.flush()
 }
 
 // rounds asks for blobs and takes them until nothing is missing. What arrives damaged is asked for once more: mostly
@@ -215,7 +223,9 @@ func (rc *receiver) rounds(ctx context.Context) error {
 			round++
 			err = rc.receiveBlobs(ctx)
 		} else if err == nil {
+			rc.others.Store(true)
 			err = rc.fetch(ctx, peers)
+			rc.others.Store(false)
 		}
 		if err != nil {
 			return err

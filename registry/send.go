@@ -87,7 +87,10 @@ func (s *sender) run(ctx context.Context, c Catalog, index map[key]int) error {
 	}
 	s.receipt.LinksSet, s.receipt.TagsSet = a.done.LinksSet, a.done.TagsSet
 	if leave(); s.options.Fanout != nil {
+		// The receiver waits for the end of the stream, and has to know that it will come.
+		stop := giveSigns(ctx, s.w, func() bool { return true })
 		s.options.Fanout.wait(ctx)
+		stop()
 	}
 	return nil
 }

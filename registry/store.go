@@ -24,6 +24,8 @@ type Store struct {
 	// How relays are opened and reached; nil for the machine's network. Tests put slow links here.
 	listen func() (net.Listener, error)
 	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	moves func() bool // see Alive; nil: always
 }
 
 // OpenStore returns the store at root. Nothing is read or made before it is needed.
@@ -33,7 +35,7 @@ func OpenStore(root string) *Store { return &Store{root: root} }
 // receives comes from the sender alone.
 func (s *Store) Apart() *Store {
 	return &Store{
-		root:   s.root,
+		root: s.root, moves: s.moves,
 		listen: func() (net.Listener, error) { return nil, net.ErrClosed },
 		dial:   func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed },
 	}

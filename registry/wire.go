@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 	"unicode"
 )
@@ -13,7 +14,7 @@ import (
 // Bounds of the wire, checked before anything is allocated. WIRE.md says what travels in which frame.
 const (
 	wireMagic   = "sealbuild-sync\n"
-	wireVersion = 1
+	wireVersion = 2
 
 	maxBlobs        = 1 << 20
 	maxBlobSize     = 1 << 42 // 4 TiB
@@ -43,6 +44,7 @@ const (
 	frameError                        // both: why this side gave up
 	frameRelay                        // receiver: how others reach what it has
 	framePeers                        // sender: where to take blobs from
+	frameAlive                        // both: this side is at work, or waits for others; it has nothing to say yet
 )
 
 // ErrProtocol is wrapped by every complaint about what the other end of a session sent.
@@ -57,9 +59,11 @@ func protocolError(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
 }
 
+// frameWriter writes whole frames; signs of life may come from another goroutine.
 type frameWriter struct {
-	w *bufio.Writer
-	n int64 // bytes written
+	mu sync.Mutex
+	w  *bufio.Writer
+	n  int64 // bytes written
 }
 
 func newFrameWriter(w io.Writer) *frameWriter {
@@ -67,6 +71,8 @@ func newFrameWriter(w io.Writer) *frameWriter {
 }
 
 func (f *frameWriter) write(t frameType, payload []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var head [1 + binary.MaxVarintLen32]byte
 	head[0] = byte(t)
 	n := 1 + binary.PutUvarint(head[1:], uint64(len(payload)))
@@ -78,6 +84,12 @@ func (f *frameWriter) write(t frameType, payload []byte) error {
 	return err
 }
 
+func (f *frameWriter) flush() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.w.Flush()
+}
+
 // failSoon tells the other end why this one gives up. If nobody reads there, it does not wait for long.
 func (f *frameWriter) failSoon(err error) {
 	text := err.Error()
@@ -86,7 +98,7 @@ func (f *frameWriter) failSoon(err error) {
 	go func() {
 		defer close(sent)
 		if f.write(frameError, []byte(text)) == nil {
-			_ = f.w.Flush()
+			_ = f.flush()
 		}
 	}()
 	timer := time.NewTimer(2 * time.Second)
@@ -106,15 +118,23 @@ func newFrameReader(r io.Reader) *frameReader {
 	return &frameReader{r: bufio.NewReaderSize(r, 64<<10)}
 }
 
-// header reads the type and the length of the next frame. An end of the stream, even between frames, is
-// io.ErrUnexpectedEOF: whoever reads a frame expects one.
+// header reads the type and the length of the next frame that is no sign of life. An end of the stream, even between
+// frames, is io.ErrUnexpectedEOF: whoever reads a frame expects one.
 func (f *frameReader) header() (frameType, int, error) {
+	for {
+		if t, n, err := f.oneHeader(); t != frameAlive || err != nil {
+			return t, n, err
+		}
+	}
+}
+
+func (f *frameReader) oneHeader() (frameType, int, error) {
 	b, err := f.r.ReadByte()
 	if err != nil {
 		return 0, 0, noEOF(err)
 	}
 	t := frameType(b)
-	if t < frameHello || t > framePeers {
+	if t < frameHello || t > frameAlive {
 		return 0, 0, protocolError("frame of unknown type %d", b)
 	}
 	n, err := binary.ReadUvarint(f.r)
@@ -125,6 +145,9 @@ func (f *frameReader) header() (frameType, int, error) {
 	if t == frameData {
 		limit = maxData
 	}
+	if t == frameAlive {
+		limit = 0
+	}
 	if n > limit {
 		return 0, 0, protocolError("frame of %d bytes, more than %d", n, limit)
 	}
@@ -132,13 +155,20 @@ func (f *frameReader) header() (frameType, int, error) {
 	return t, int(n), nil
 }
 
-// peek returns the type of the next frame.
+// peek returns the type of the next frame that is no sign of life.
 func (f *frameReader) peek() (frameType, error) {
-	b, err := f.r.Peek(1)
-	if err != nil {
-		return 0, noEOF(err)
+	for {
+		b, err := f.r.Peek(1)
+		if err != nil {
+			return 0, noEOF(err)
+		}
+		if frameType(b[0]) != frameAlive {
+			return frameType(b[0]), nil
+		}
+		if _, _, err := f.oneHeader(); err != nil {
+			return 0, err
+		}
 	}
-	return frameType(b[0]), nil
 }
 
 // frame reads a whole frame, and turns the other end's error into one of this end.

@@ -104,19 +104,40 @@ func (w *Watch) Stop() {
 	w.cancel(nil)
 }
 
-// Source is what is sent: that a piece is asked for tells that the one before was taken.
+// Source is what is sent: that a piece is asked for tells that the one before was taken. Of a line that is slow a large
+// piece would take longer than the patience, so pieces become smaller there.
 func (w *Watch) Source(r io.Reader) io.Reader { return &watchedSource{w: w, r: r} }
 
 type watchedSource struct {
-	w    *Watch
-	r    io.Reader
-	last int
+	w     *Watch
+	r     io.Reader
+	last  int       // bytes of the piece before
+	at    time.Time // when that was given
+	limit int       // of a piece in bytes; 0 is none
 }
+
+const (
+	slowPiece  = 5 * time.Second
+	smallPiece = 4 << 10
+	fastPiece  = 256 << 10
+)
 
 func (s *watchedSource) Read(p []byte) (int, error) {
 	s.w.Sent(s.last)
+	switch took := time.Since(s.at); {
+	case s.last == 0:
+	case took > slowPiece:
+		s.limit = max(smallPiece, s.last/4)
+	case s.limit > 0 && took < slowPiece/5:
+		if s.limit *= 2; s.limit >= fastPiece {
+			s.limit = 0
+		}
+	}
+	if s.limit > 0 {
+		p = p[:min(len(p), s.limit)]
+	}
 	n, err := s.r.Read(p)
-	s.last = n
+	s.last, s.at = n, time.Now()
 	s.w.Sent(0)
 	return n, err
 }

@@ -70,6 +70,15 @@ func TestCallThatStandsStillEndsAndOneThatMovesDoesNot(t *testing.T) {
 		_, err := a.WriteFiles(ctx, []File{{Path: "/etc/x", Content: []byte("x")}, {Path: "/etc/y"}})
 		return err
 	}
+	push := func(a *Agent, ctx context.Context, stream io.Reader) error {
+		return a.RegistryReceive(ctx, "/var/lib/registry", func(w io.Writer, r io.Reader) error {
+			if _, err := io.Copy(w, stream); err != nil {
+				return err
+			}
+			_, err := bufio.NewReader(r).ReadString('!')
+			return err
+		})
+	}
 	for name, c := range map[string]struct {
 		do    func(*Agent, context.Context, io.Reader) error
 		from  io.Reader
@@ -109,6 +118,25 @@ func TestCallThatStandsStillEndsAndOneThatMovesDoesNot(t *testing.T) {
 			io.WriteString(out, `{"stream":true}`+"\n")
 			return hangs(ctx)
 		}, fails: []string{"layer sha256:2d711642b726… for /data/rootfs", "this machine could read no more"}},
+		"a registry that works for long": {do: push, from: &trickle{left: 10, piece: 1}, far: func(_ context.Context, in io.Reader, out io.Writer) error {
+			io.WriteString(out, `{"stream":true}`+"\n")
+			io.CopyN(io.Discard, in, 10)
+			for range 100 {
+				time.Sleep(10 * time.Second)
+				io.WriteString(out, "alive")
+			}
+			io.WriteString(out, "!")
+			return nil
+		}},
+		"a registry that takes nothing more": {do: push, from: &trickle{left: 10 << 20, piece: 1 << 20}, far: func(ctx context.Context, in io.Reader, out io.Writer) error {
+			io.WriteString(out, `{"stream":true}`+"\n")
+			io.CopyN(io.Discard, in, 5<<20)
+			return hangs(ctx)
+		}, fails: []string{"images to the registry in /var/lib/registry", "after 5"}},
+		"a registry for which nothing can be read": {do: push, from: &trickle{left: 10 << 20, piece: 1 << 20, pause: time.Hour}, far: func(ctx context.Context, in io.Reader, out io.Writer) error {
+			io.WriteString(out, `{"stream":true}`+"\n")
+			return hangs(ctx)
+		}, fails: []string{"images to the registry in /var/lib/registry"}},
 		"files on a slow disk": {do: files, far: func(_ context.Context, _ io.Reader, out io.Writer) error {
 			alive(out, 100)
 			io.WriteString(out, `{"result":{"changed":[]}}`+"\n")

@@ -61,6 +61,8 @@ func (m machine) receiveRegistry(ctx context.Context, q receiveRequest, c *call)
 	store := registry.OpenStore(m.path(q.Root))
 	if m.sim != nil {
 		store = store.Apart()
+	} else {
+		store = store.Alive(new(pulse).moves)
 	}
 	_, err := store.Receive(ctx, &duplexReader{c.in, c.end}, c.out.w)
 	if err != nil {

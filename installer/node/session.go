@@ -23,6 +23,7 @@ type session struct {
 	cancel context.CancelCauseFunc
 	ended  chan error // how the process ended
 	watch  *host.Watch
+	still  <-chan struct{} // closed when the watch ends the call, or the call is over
 	noise  int
 }
 
@@ -46,7 +47,7 @@ func (a *Agent) open(ctx context.Context, verb string, req any, log io.Writer) (
 	outR, outW := io.Pipe()
 	s := &session{
 		agent: a, ctx: callerCtx, verb: verb, in: inW, out: bufio.NewReaderSize(outR, 64<<10), outEnd: outR, log: log,
-		cancel: cancel, ended: make(chan error, 1), watch: watch,
+		cancel: cancel, ended: make(chan error, 1), watch: watch, still: ctx.Done(),
 	}
 	go func() {
 		var stdin io.Reader = inR
@@ -68,11 +69,13 @@ func (a *Agent) open(ctx context.Context, verb string, req any, log io.Writer) (
 
 // watch lets a call end when nothing moves, unless its verb may be quiet.
 func (a *Agent) watch(ctx *context.Context, verb string, req any) *host.Watch {
-	if !quietVerb(verb) {
+	if !quietVerb(verb) && verb != verbRegistry {
 		return nil
 	}
 	what := "the request " + verb
 	switch q := req.(type) {
+	case receiveRequest:
+		what = "images to the registry in " + q.Root
 	case UnpackRequest:
 		what = fmt.Sprintf("layer %.19s… for %s", q.Digest, q.Dir)
 	case writeRequest:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/sealbuild/sealbuild/installer/host"
 )
@@ -128,17 +129,43 @@ func (a *Agent) RegistryReceive(ctx context.Context, root string, fn func(w io.W
 	if _, err := s.wants(); err != nil {
 		return s.close(err)
 	}
-	err = fn(s.in, &sessionReader{s.out, s.outEnd})
+	err = s.both(fn)
 	if err != nil {
 		return s.close(err)
 	}
 	s.in.Close()
 	go io.Copy(io.Discard, s.outEnd) // not out: fn may have left a reader behind
 	if err := <-s.ended; err != nil {
+		if still := s.watch.Err(); still != nil {
+			return still
+		}
 		return a.blame(verbRegistry, err)
 	}
 	s.cancel(nil)
 	return nil
+}
+
+// lastMoment is how long fn may take to end once its call has.
+const lastMoment = 5 * time.Second
+
+// both runs fn on the streams of the call. One that does not end with the call, since what it reads here hangs, is left.
+func (s *session) both(fn func(w io.Writer, r io.Reader) error) error {
+	done := make(chan error, 1)
+	go func() { done <- fn(s.in, &sessionReader{s.out, s.outEnd}) }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.still:
+	}
+	if s.watch.Err() == nil {
+		return <-done // the call is over, which fn sees
+	}
+	select {
+	case err := <-done:
+		return errors.Join(s.watch.Err(), err)
+	case <-time.After(lastMoment):
+		return s.watch.Err()
+	}
 }
 
 // sessionReader can be closed, which ends a read that waits.

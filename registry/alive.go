@@ -1,0 +1,59 @@
+package registry
+
+import (
+	"context"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+// signEvery is how often a side that has nothing to say says that it lives.
+const signEvery = 10 * time.Second
+
+// giveSigns sends signs of life while alive says so, until the function it returns is called.
+func giveSigns(ctx context.Context, w *frameWriter, alive func() bool) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(signEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if alive() && (w.write(frameAlive, nil) != nil || w.flush() != nil) {
+				return // nobody listens
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		select {
+		case <-done:
+		case <-time.After(time.Second): // nobody reads there
+		}
+	}
+}
+
+// waitedFor is a stream whose other end is waited for now and then.
+type waitedFor struct {
+	r     io.Reader
+	waits atomic.Bool
+}
+
+func (w *waitedFor) Read(p []byte) (int, error) {
+	w.waits.Store(true)
+	defer w.waits.Store(false)
+	return w.r.Read(p)
+}
+
+// Alive returns the store such that a session of it gives signs of life only while moves says that this machine does
+// something, or other hosts are waited for: so a disk that hangs shows. moves tells what was done since it was asked last.
+func (s *Store) Alive(moves func() bool) *Store {
+	c := *s
+	c.moves = moves
+	return &c
+}
