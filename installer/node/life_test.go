@@ -31,7 +31,7 @@ func (f farStub) Run(ctx context.Context, c host.Cmd) error {
 	if _, err := in.ReadString('\n'); err != nil {
 		return err
 	}
-	return f(ctx, in, c.Stdout)
+	return errors.Join(f(ctx, in, c.Stdout), context.Cause(ctx)) // as a command that was ended meanwhile
 }
 
 func (f farStub) Put(context.Context, string, fs.FileMode, io.Reader) error {
