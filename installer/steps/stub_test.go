@@ -154,6 +154,9 @@ func TestHostOfAnotherArchitectureGetsNothing(t *testing.T) {
 	fake.On([]string{"uname", "-m"}, hosttest.Answer{Stdout: "riscv64\n"})
 	r := newRun(t, makeBundle(t, images), t.Output(), hostAt("127.0.0.2", 22, true))
 	r.dial = func(context.Context, *Target) (host.Host, error) { return fake, nil }
+	if err := r.loadImages(); err != nil {
+		t.Fatal(err)
+	}
 	problems := r.connectAll(t.Context())
 	if !slices.ContainsFunc(problems, func(p Problem) bool {
 		return p.Check == "architecture" && strings.Contains(p.Message, "riscv64") && p.Remedy != ""
