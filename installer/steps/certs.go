@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -109,8 +110,16 @@ func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, erro
 	for _, f := range made {
 		files = append(files, node.File{Path: path.Join(etcKube, f.Path), Mode: f.Mode, Content: f.Content})
 	}
+	for _, f := range made {
+		if has, ok := in.Has[f.Path]; f.Path == path.Base(adminConf) && ok && !bytes.Equal(has, f.Content) {
+			// Root's kubeconfig is made of it: cut off before that, the next run does it.
+			if err := r.dropMarks(ctx, t, markKubeAdmin); err != nil {
+				return 0, err
+			}
+		}
+	}
 	changed, err := t.Agent.WriteFiles(ctx, files)
-	if err != nil || len(changed) == 0 {
+	if err != nil || len(changed) == 0 && t.marks[markKubeAdmin] != "" {
 		return len(changed), err
 	}
 	for _, component := range []string{"controller-manager", "scheduler"} {
@@ -120,7 +129,7 @@ func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, erro
 			}
 		}
 	}
-	if slices.Contains(changed, adminConf) {
+	if slices.Contains(changed, adminConf) || t.marks[markKubeAdmin] == "" {
 		if err := r.adminKubeconfig(ctx, t); err != nil {
 			return len(changed), err
 		}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path"
-	"slices"
 	"sync/atomic"
 
 	"github.com/dustin/go-humanize"
@@ -154,47 +152,6 @@ func (r *Run) rendered(t *Target, dir string) installer.Overlay {
 		maps.Copy(out, t.overlays[i])
 	}
 	return out
-}
-
-// writeOverlays lays the rendered files over the images of a host. Scripts of
-// images made for sealos change such files in place; there what was written once
-// is written again only when it is to be another, and then they change it again.
-func (r *Run) writeOverlays(ctx context.Context, t *Target) (int, error) {
-	in := inputs(r.rendered(t, r.rootfsDir()), r.digests(t))
-	kept := r.plainRegistry(t) && t.marked(markRendered, in)
-	var files []node.File
-	done := map[string]bool{}
-	for _, i := range r.imagesFor(t) {
-		if done[i.dir] || kept && i.dir == r.rootfsDir() {
-			continue
-		}
-		done[i.dir] = true
-		overlay := r.rendered(t, i.dir)
-		for _, name := range slices.Sorted(maps.Keys(overlay)) {
-			files = append(files, node.File{Path: path.Join(i.dir, name), Mode: overlay[name].Mode, Content: overlay[name].Content})
-		}
-	}
-	if len(files) == 0 {
-		return 0, nil
-	}
-	changes := 0
-	write := func(*record) error {
-		changed, err := t.Agent.WriteFiles(ctx, files)
-		if err != nil {
-			return fmt.Errorf("write the rendered files: %w", err)
-		}
-		changes = len(changed)
-		return nil
-	}
-	if !r.plainRegistry(t) || kept {
-		err := write(nil)
-		return changes, err
-	}
-	if err := r.dropMarks(ctx, t, markChecked); err != nil {
-		return 0, err
-	}
-	_, err := r.underMark(ctx, t, markRendered, in, write)
-	return changes, err
 }
 
 type countingReader struct {

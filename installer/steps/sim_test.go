@@ -212,7 +212,7 @@ func sameEverywhere(name string) bool {
 	if strings.Contains(name, "/registry_") { // certificates
 		return false
 	}
-	return strings.HasPrefix(name, "/var/lib/registry/") || strings.HasPrefix(name, "/var/lib/sealos/bin/") || strings.Contains(name, "/rootfs/") || strings.HasPrefix(name, "/etc/hosts") || strings.HasPrefix(name, "/root/.kube/config.before")
+	return strings.HasPrefix(name, "/var/lib/registry/") || strings.HasPrefix(name, "/var/lib/sealos/bin/") || strings.Contains(name, "/rootfs/") || strings.Contains(name, "/applications/") || strings.HasPrefix(name, "/etc/hosts") || strings.HasPrefix(name, "/root/.kube/config.before")
 }
 
 // repeated lists what was done again on a host that had completed it.

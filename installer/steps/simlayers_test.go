@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -154,5 +155,41 @@ func TestOriginalCommandWorksAgainAfterOneWithOtherInputsFailed(t *testing.T) {
 	}
 	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
 		t.Errorf("a further run: %d changes, %v", changes, err)
+	}
+}
+
+// TestFilesThatAreChangedNoMoreAreThoseOfTheImages runs with Config documents and a template's file, and then without.
+func TestFilesThatAreChangedNoMoreAreThoseOfTheImages(t *testing.T) {
+	a := simBundle(t)
+	_, plain := treeAfter(t, unpackedOnly(), a)
+	w := newWorld(t, memoryDir(t), a, 1, 1)
+	configs := []installer.Config{
+		{Name: "changes a file", Path: "manifests/app.yaml", Strategy: "append", Data: "# of the site\n"},
+		{Name: "changes a program", Path: "bin/tool", Data: "of the site\n"},
+		{Name: "makes a file", Match: "localhost/app:v1", Path: "manifests/site.yaml", Data: "kind: List\n"},
+	}
+	w.wish = func() *installer.Cluster { return &installer.Cluster{Hosts: w.hosts(), Configs: configs} }
+	if _, err := w.run(t.Context(), unpackedOnly()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := differences(plain[0], w.trees(t)[0]); len(diff) == 0 {
+		t.Fatal("nothing is changed: this test sees nothing")
+	}
+	// Cut off while it takes them back, it is done by the next run.
+	configs = nil
+	w.Arm(&stepstest.Fault{Kind: stepstest.AgentDies, At: stepstest.Event{
+		Host: w.Machines()[0].IP, Kind: string(node.After), What: "/var/lib/sealos/data/default/rootfs/bin/tool", N: 1,
+	}})
+	if _, err := w.run(t.Context(), unpackedOnly()); err == nil {
+		t.Error("nobody was killed: this test sees less than it could")
+	}
+	w.Arm(nil)
+	if _, err := w.run(t.Context(), unpackedOnly()); err != nil {
+		t.Fatal(err)
+	}
+	for i, tree := range w.trees(t) {
+		if diff := differences(plain[i], tree); len(diff) > 0 {
+			t.Errorf("host %d:\n%s", i+1, strings.Join(diff, "\n"))
+		}
 	}
 }

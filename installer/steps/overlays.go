@@ -1,0 +1,140 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// markOverlaid names the files that lie over the images of a host, one a line: rendered templates and what Config
+// documents changed. One that is asked for no more has to become what the images have.
+const markOverlaid = "overlaid"
+
+// overlaid are the files to lie over the images of a host, sorted.
+func (r *Run) overlaid(t *Target) []string {
+	var out []string
+	for _, dir := range r.imageDirs(t) {
+		for name := range r.rendered(t, dir) {
+			out = append(out, path.Join(dir, name))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// underOverlays runs write, which lays files over the images of a host, between two records of which these are, and hands
+// it what becomes of those that lie there from an earlier run and are not asked for any more.
+func (r *Run) underOverlays(ctx context.Context, t *Target, write func(stale []node.File) error) error {
+	now := r.overlaid(t)
+	before := strings.FieldsFunc(t.marks[markOverlaid], func(c rune) bool { return c == '\n' })
+	gone := slices.DeleteFunc(slices.Clone(before), func(name string) bool { return slices.Contains(now, name) })
+	stale, err := r.withoutOverlay(ctx, t, gone)
+	if err != nil {
+		return err
+	}
+	both := slices.Compact(slices.Sorted(slices.Values(slices.Concat(now, before))))
+	if err := r.tellOverlaid(ctx, t, both); err != nil {
+		return err
+	}
+	if err := write(stale); err != nil {
+		return err
+	}
+	return r.tellOverlaid(ctx, t, now)
+}
+
+func (r *Run) tellOverlaid(ctx context.Context, t *Target, names []string) error {
+	text := strings.Join(names, "\n")
+	switch {
+	case t.marked(markOverlaid, text):
+		return nil
+	case text == "":
+		return r.dropMarks(ctx, t, markOverlaid)
+	}
+	return r.setMark(ctx, t, markOverlaid, text)
+}
+
+// withoutOverlay are files as the images of a host have them: those that no image has are to go.
+func (r *Run) withoutOverlay(ctx context.Context, t *Target, names []string) ([]node.File, error) {
+	var out []node.File
+	for _, dir := range r.imageDirs(t) {
+		var inside []string
+		for _, name := range names {
+			if rel, ok := strings.CutPrefix(name, dir+"/"); ok {
+				inside = append(inside, rel)
+			}
+		}
+		if len(inside) == 0 {
+			continue
+		}
+		files := map[string]node.File{}
+		for _, name := range inside {
+			files[name] = node.File{Path: path.Join(dir, name), Remove: true}
+		}
+		for _, i := range r.imagesFor(t) {
+			if i.dir != dir {
+				continue
+			}
+			// Wherever in the image it lies, a Config may have named it.
+			has, err := i.Files(ctx, r.Bundle, inside...)
+			if err != nil {
+				return nil, err
+			}
+			for _, name := range inside {
+				if f, ok := has[name]; ok {
+					files[name] = node.File{Path: path.Join(dir, name), Mode: f.Mode, Content: f.Content}
+				}
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			out = append(out, files[name])
+		}
+	}
+	if len(out) > 0 {
+		r.Report.Infof("%s: %d files that were rendered or changed for an earlier run become what the images have", t.IP, len(out))
+	}
+	return out, nil
+}
+
+// writeOverlays lays the rendered files over the images of a host. Scripts of
+// images made for sealos change such files in place; there what was written once
+// is written again only when it is to be another, and then they change it again.
+func (r *Run) writeOverlays(ctx context.Context, t *Target) (changes int, err error) {
+	in := inputs(r.rendered(t, r.rootfsDir()), r.digests(t))
+	kept := r.plainRegistry(t) && t.marked(markRendered, in)
+	err = r.underOverlays(ctx, t, func(files []node.File) error {
+		for _, dir := range r.imageDirs(t) {
+			if kept && dir == r.rootfsDir() {
+				continue
+			}
+			overlay := r.rendered(t, dir)
+			for _, name := range slices.Sorted(maps.Keys(overlay)) {
+				files = append(files, node.File{Path: path.Join(dir, name), Mode: overlay[name].Mode, Content: overlay[name].Content})
+			}
+		}
+		if len(files) == 0 {
+			return nil
+		}
+		write := func(*record) error {
+			changed, err := t.Agent.WriteFiles(ctx, files)
+			if err != nil {
+				return fmt.Errorf("write the rendered files: %w", err)
+			}
+			changes = len(changed)
+			return nil
+		}
+		if !r.plainRegistry(t) || kept {
+			return write(nil)
+		}
+		if err := r.dropMarks(ctx, t, markChecked); err != nil {
+			return err
+		}
+		_, err := r.underMark(ctx, t, markRendered, in, write)
+		return err
+	})
+	return changes, err
+}
