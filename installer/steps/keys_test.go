@@ -3,10 +3,12 @@ package steps
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -38,15 +40,26 @@ func (h *overheard) Write(p []byte) (int, error) {
 
 func (h *overheard) Run(ctx context.Context, c host.Cmd) error {
 	h.Write([]byte(strings.Join(c.Argv, " ")))
+	if c.Argv[0] == "uname" {
+		_, err := io.WriteString(c.Stdout, machineOf[runtime.GOARCH]+"\n")
+		return err
+	}
 	if len(c.Argv) != 3 || c.Argv[1] != "node" {
 		return nil
 	}
 	return h.sim.Serve(ctx, c.Argv[2], io.TeeReader(c.Stdin, h), c.Stdout)
 }
 
-func (h *overheard) Put(_ context.Context, _ string, _ fs.FileMode, r io.Reader) error {
-	_, err := io.Copy(h, r)
-	return err
+func (h *overheard) Put(_ context.Context, name string, mode fs.FileMode, r io.Reader) error {
+	content, err := io.ReadAll(io.TeeReader(r, h))
+	if err != nil {
+		return err
+	}
+	name = filepath.Join(h.sim.Root, name)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(name, content, mode)
 }
 
 // simulate makes hosts of the run's targets, with nothing on them.
@@ -56,8 +69,13 @@ func simulate(t *testing.T, r *Run) map[string]*overheard {
 	for _, target := range r.Targets {
 		ip := target.IP.String()
 		name := "host-" + ip[len(ip)-1:]
+		root := t.TempDir()
+		mounts := filepath.Join(root, "proc/self/mounts")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(mounts), 0o755), os.WriteFile(mounts, []byte("root / tmpfs rw 0 0\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
 		hosts[ip] = &overheard{name: ip, sim: &node.Simulation{
-			Root: t.TempDir(),
+			Root: root,
 			Facts: func(node.FactsRequest) node.Facts {
 				return node.Facts{Hostname: name, Modules: map[string]bool{"ip_vs": true}, Nameservers: []node.Nameserver{{Address: "10.0.0.1", Answers: true}}}
 			},
