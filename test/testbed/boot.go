@@ -46,10 +46,13 @@ func (h *Host) PowerOn(ctx context.Context) error {
 	if h.run != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("not up after %s", bootLimit))
+	limited, cancel := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("not up after %s", bootLimit))
 	defer cancel()
-	if err := h.boot(ctx); err != nil {
-		return fmt.Errorf("power on %s: %w\nend of its console:\n%s", h.Name, err, h.consoleTail())
+	if err := h.boot(limited); err != nil {
+		// A host that half booted counts as one with power: it would never be booted again.
+		off, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		return errors.Join(fmt.Errorf("power on %s: %w\nend of its console:\n%s", h.Name, err, h.consoleTail()), h.PowerOff(off))
 	}
 	return nil
 }

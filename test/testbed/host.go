@@ -152,11 +152,15 @@ func (h *Host) PID() int {
 // PowerOff ends the host as a pulled plug does: every process dies at once,
 // nothing is told.
 func (h *Host) PowerOff(ctx context.Context) error {
+	if h.run != nil && h.run.nspawn != nil {
+		// One that was started a moment ago is in no cgroup yet.
+		_ = h.run.nspawn.Process.Kill()
+	}
 	if err := killCgroup(ctx, h.cgroup); err != nil {
 		return fmt.Errorf("power off %s: %w", h.Name, err)
 	}
 	h.reap()
-	if err := errors.Join(removeNetns(ctx, h.ns), removeCgroups(ctx, h.cgroup)); err != nil {
+	if err := errors.Join(removeLink(ctx, h.bed.ns, h.ns, h.port), removeCgroups(ctx, h.cgroup)); err != nil {
 		return fmt.Errorf("power off %s: %w", h.Name, err)
 	}
 	return nil

@@ -96,6 +96,10 @@ func makeNetwork(ctx context.Context, ns string) error {
 
 // makeLink makes a host's namespace and plugs it into the bed's bridge.
 func makeLink(ctx context.Context, bedNS, hostNS, port, addr string, defaultRoute bool) error {
+	// What a boot that was cut short left, so that the next one finds none of it.
+	if err := removeLink(ctx, bedNS, hostNS, port); err != nil {
+		return err
+	}
 	if _, err := tool(ctx, "ip", "netns", "add", hostNS); err != nil {
 		return err
 	}
@@ -115,6 +119,23 @@ func makeLink(ctx context.Context, bedNS, hostNS, port, addr string, defaultRout
 		return fmt.Errorf("address %s: %w", hostNS, err)
 	}
 	return nil
+}
+
+// removeLink undoes makeLink; of what is not there it says nothing. The cable
+// goes first: the kernel takes a namespace, and the cables in it, apart some time
+// after it has lost its name, and until then the port's name is taken.
+func removeLink(ctx context.Context, bedNS, hostNS, port string) error {
+	plugged := func() bool {
+		_, err := tool(ctx, "ip", "-n", bedNS, "link", "show", "dev", port)
+		return err == nil
+	}
+	if plugged() {
+		// The kernel may be faster than we are.
+		if _, err := tool(ctx, "ip", "-n", bedNS, "link", "del", "dev", port); err != nil && plugged() {
+			return fmt.Errorf("take the cable of %s away: %w", hostNS, err)
+		}
+	}
+	return removeNetns(ctx, hostNS)
 }
 
 // macOf gives a host the same card whenever it has power: its neighbours
