@@ -113,7 +113,7 @@ clean:
 	$(GO) run ./test/testbed/cmd/bed sweep
 	if [[ -n "$(CACHE)" ]]; then \
 		cd "$${SEALBUILD_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/sealbuild-test}" && \
-		rm -rf tree-* debs beds parts upstream-* registry-* store ipvs-* bench-* crane-* sealos-* sealinstall*; fi
+		rm -rf tree-* debs beds runs parts upstream-* registry-* store ipvs-* bench-* crane-* sealos-* sealinstall*; fi
 
 ## help: this list
 .PHONY: help

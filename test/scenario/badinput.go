@@ -26,7 +26,7 @@ func BadInput(ctx context.Context, out io.Writer) (err error) {
 	st.heading("mistakes on the connected side")
 	err = errors.Join(b.brokenKubefile(ctx, st), b.missingImage(ctx, st), stop())
 	if err != nil {
-		return err
+		return errors.Join(err, b.work.remove())
 	}
 	site, err := openSite(ctx, st, b, 1, 1)
 	if err != nil {

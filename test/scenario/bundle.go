@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -21,6 +20,8 @@ type Built struct {
 	Store    string // sealbuild's image store
 	Cache    string // where everything that outlives a run lies
 	Upstream string // the pieces of Kubernetes
+
+	work *workplace // what only this run has: its bundle, and the way to its registry
 }
 
 // env is the environment of sealbuild: images come from the upstream registry
@@ -33,8 +34,8 @@ func (b Built) sealbuild() string { return filepath.Join(b.Root, "bin", "sealbui
 
 // Build makes both tools, the upstream pieces and the cluster images, and
 // writes the bundle of the example application. Everything but the bundle is
-// cached outside the tree, so that a second build is quick. stop ends the
-// upstream registry.
+// cached outside the tree, so that a second build is quick; runs at the same
+// time build one after another. stop ends the upstream registry.
 func Build(ctx context.Context, s *story) (b Built, stop func() error, err error) {
 	return build(ctx, s, (*Built).images)
 }
@@ -47,6 +48,21 @@ func build(ctx context.Context, s *story, images func(*Built, context.Context, *
 	if b.Cache, err = testbed.CacheDir(); err != nil {
 		return b, nil, err
 	}
+	if b.work, err = newWorkplace(b.Cache, func(left string) error {
+		return command(ctx, s.out, b.Root, nil, b.upstreamScript(), "stop", filepath.Join(left, upstreamPID))
+	}); err != nil {
+		return b, nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.work.remove())
+		}
+	}()
+	done, err := oneBuilds(ctx, b.Cache)
+	if err != nil {
+		return b, nil, err
+	}
+	defer func() { err = errors.Join(err, done()) }()
 	s.heading("building sealbuild and sealinstall")
 	if err := command(ctx, s.out, b.Root, nil, "make", "--no-print-directory", "build"); err != nil {
 		return b, nil, err
@@ -56,8 +72,7 @@ func build(ctx context.Context, s *story, images func(*Built, context.Context, *
 		return b, nil, err
 	}
 	b.Store = filepath.Join(b.Cache, "store")
-	// It names this run's registry, so another run at the same time must not share it.
-	b.Conf = filepath.Join(b.Cache, fmt.Sprintf("registries-%d.conf", os.Getpid()))
+	b.Conf = b.work.path("registries.conf")
 	stop, err = startUpstream(ctx, s.out, b)
 	if err != nil {
 		return b, nil, err
@@ -68,23 +83,21 @@ func build(ctx context.Context, s *story, images func(*Built, context.Context, *
 	return b, stop, nil
 }
 
+// upstreamPID names the file in a run's directory that says which process is its upstream registry.
+const upstreamPID = "upstream.pid"
+
+func (b Built) upstreamScript() string { return filepath.Join(b.Root, "test/upstream/registry.sh") }
+
 func startUpstream(ctx context.Context, out io.Writer, b Built) (func() error, error) {
 	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	pidfile := filepath.Join(b.Cache, fmt.Sprintf("upstream-%d.pid", os.Getpid()))
-	script := filepath.Join(b.Root, "test/upstream/registry.sh")
+	pidfile, script := b.work.path(upstreamPID), b.upstreamScript()
 	if err := command(ctx, out, b.Root, nil, script, "start", addr, pidfile); err != nil {
 		return nil, err
 	}
-	stop := func() error {
-		err := command(context.WithoutCancel(ctx), out, b.Root, nil, script, "stop", pidfile)
-		if gone := os.Remove(b.Conf); !errors.Is(gone, os.ErrNotExist) {
-			err = errors.Join(err, gone)
-		}
-		return err
-	}
+	stop := func() error { return command(context.WithoutCancel(ctx), out, b.Root, nil, script, "stop", pidfile) }
 	if err := command(ctx, out, b.Root, nil, script, "conf", addr, b.Conf); err != nil {
 		return nil, fmt.Errorf("%w (stop: %v)", err, stop())
 	}
@@ -109,7 +122,7 @@ func (b *Built) fetch(ctx context.Context, s *story, name string) error {
 
 // seal tells and runs sealbuild.
 func (b *Built) seal(ctx context.Context, s *story, args ...string) error {
-	told := strings.NewReplacer(b.Root+"/", "", b.Cache+"/", "").Replace(strings.Join(args, " "))
+	told := strings.NewReplacer(b.Root+"/", "", b.work.dir+"/", "", b.Cache+"/", "").Replace(strings.Join(args, " "))
 	s.say("$ sealbuild %s", told)
 	return command(ctx, s.out, b.Root, b.env(), append([]string{b.sealbuild()}, args...)...)
 }
@@ -129,7 +142,7 @@ func (b *Built) images(ctx context.Context, s *story) error {
 			return err
 		}
 	}
-	b.Bundle = filepath.Join(b.Cache, "sealinstall")
+	b.Bundle = b.work.path("sealinstall")
 	s.heading("sealbuild: one file for the site")
 	return b.seal(ctx, s, "-t", "example:latest",
 		"--with", "kubernetes:v1.36.3", "--with", "flannel:v0.28.4", "--with", "helm:v3.18.4", "-o", b.Bundle, b.dir("example"))

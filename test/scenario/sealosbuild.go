@@ -21,7 +21,7 @@ func (b *Built) sealosImages(ctx context.Context, s *story) error {
 		return err
 	}
 	s.heading("a rootfs as images for sealos are laid out")
-	c := sealosContext{dir: filepath.Join(b.Cache, "sealos-rootfs"), upstream: b.Upstream}
+	c := sealosContext{dir: b.work.path("sealos-rootfs"), upstream: b.Upstream}
 	if err := c.make(ctx, filepath.Join(b.Root, sealosRootfs)); err != nil {
 		return fmt.Errorf("lay out the rootfs: %w", err)
 	}
@@ -36,7 +36,7 @@ func (b *Built) sealosImages(ctx context.Context, s *story) error {
 			return err
 		}
 	}
-	b.Bundle = filepath.Join(b.Cache, "sealinstall-sealos")
+	b.Bundle = b.work.path("sealinstall-sealos")
 	s.heading("sealbuild: one file for the site")
 	return b.seal(ctx, s, "-t", "example:latest",
 		"--with", rootfs, "--with", "flannel:v0.28.4", "--with", "helm:v3.18.4", "-o", b.Bundle, b.dir("example"))

@@ -77,12 +77,15 @@ func buildImagesAndOpen(ctx context.Context, st *story, images func(*Built, cont
 		return nil, err
 	}
 	if err := stop(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, b.work.remove())
 	}
 	return openSite(ctx, st, b, masters, nodes)
 }
 
-// openSite boots hosts, and carries bundle, key and configuration onto the first.
+// Close takes the hosts down and removes the bundle.
+func (s *Site) Close() error { return errors.Join(s.Bed.Close(), s.built.work.remove()) }
+
+// openSite boots hosts, and carries bundle, key and configuration onto the first. The bundle is the site's from then on.
 func openSite(ctx context.Context, st *story, b Built, masters, nodes int) (*Site, error) {
 	st.heading("booting %d hosts in a network that reaches nothing outside", masters+nodes)
 	cfg := testbed.Config{Log: io.Discard}
@@ -97,11 +100,11 @@ func openSite(ctx context.Context, st *story, b Built, masters, nodes int) (*Sit
 	}
 	bed, err := testbed.Start(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("boot the hosts: %w", err)
+		return nil, errors.Join(fmt.Errorf("boot the hosts: %w", err), b.work.remove())
 	}
 	site := &Site{Bed: bed, Masters: slices.Clone(bed.Hosts[:masters]), Nodes: slices.Clone(bed.Hosts[masters:]), built: b}
 	if err := site.carryIn(ctx, st, b); err != nil {
-		return nil, errors.Join(err, bed.Close())
+		return nil, errors.Join(err, site.Close())
 	}
 	return site, nil
 }
