@@ -2,8 +2,10 @@ package scenario
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -69,4 +71,22 @@ func writeFigures(root string, f Figures) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "install.json"), append(data, '\n'), 0o644)
+}
+
+// spread is what several runs of one measurement gave.
+type spread struct {
+	name, unit string
+	values     []float64
+}
+
+func (s *spread) add(v float64) { s.values = append(s.values, v) }
+
+// String is a row of the measured tables: median, least, most.
+func (s spread) String() string {
+	v := slices.Sorted(slices.Values(s.values))
+	if len(v) == 0 {
+		return fmt.Sprintf("| %s | | | | %s |", s.name, s.unit)
+	}
+	median := (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+	return fmt.Sprintf("| %s | %.3g | %.3g | %.3g | %s |", s.name, median, v[0], v[len(v)-1], s.unit)
 }

@@ -62,12 +62,14 @@ func newWorkplace(cache string, end func(dir string) error) (_ *workplace, err e
 
 func (w *workplace) path(name string) string { return filepath.Join(w.dir, name) }
 
-// remove ends it. Nothing is to be removed of none.
+// remove ends it, once.
 func (w *workplace) remove() error {
-	if w == nil {
+	if w == nil || w.held == nil {
 		return nil
 	}
-	return errors.Join(os.RemoveAll(w.dir), w.held.Close())
+	err := errors.Join(os.RemoveAll(w.dir), w.held.Close())
+	w.held = nil
+	return err
 }
 
 // lockNow locks a file or directory; nil when somebody else holds it.
