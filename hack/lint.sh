@@ -69,6 +69,8 @@ check vet go vet -tags "$tags" ./...
 check staticcheck go run "$staticcheck" -tags "$tags" ./...
 check gofumpt formatted
 check shellcheck shell_clean
+# What the documents promise has a test that is named beside it.
+check promises go test -tags "$tags" -count=1 -run '^TestEveryPromiseHasATest$' ./test
 check govulncheck vulnerabilities
 
 ((${#failed[@]} == 0)) || {

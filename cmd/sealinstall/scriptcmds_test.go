@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds every wait of a script.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // exits N COMMAND... runs a command that must end with exit status N.
 func exits(ts *testscript.TestScript, _ bool, args []string) {
@@ -92,6 +92,7 @@ type stateKey struct{}
 // scriptState is what the commands of one script leave for later ones.
 type scriptState struct {
 	accepted chan net.Conn
+	address  string // of listen
 	server   *exec.Cmd
 }
 
@@ -102,7 +103,8 @@ func listen(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { l.Close() })
 	conns := make(chan net.Conn, 100)
-	ts.Value(stateKey{}).(*scriptState).accepted = conns
+	state := ts.Value(stateKey{}).(*scriptState)
+	state.accepted, state.address = conns, l.Addr().String()
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -115,10 +117,21 @@ func listen(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 }
 
-// accepted waits for a connection to the port of listen, and holds it.
-func accepted(ts *testscript.TestScript, _ bool, _ []string) {
+// accepted waits for a connection to the port of listen, and holds it. Negated, it
+// checks that nobody connected: the first to do so is this command itself.
+func accepted(ts *testscript.TestScript, neg bool, _ []string) {
+	state := ts.Value(stateKey{}).(*scriptState)
+	if neg {
+		own, err := net.Dial("tcp", state.address)
+		ts.Check(err)
+		defer own.Close()
+		if conn := <-state.accepted; conn.RemoteAddr().String() != own.LocalAddr().String() {
+			ts.Fatalf("%s connected", conn.RemoteAddr())
+		}
+		return
+	}
 	select {
-	case conn := <-ts.Value(stateKey{}).(*scriptState).accepted:
+	case conn := <-state.accepted:
 		ts.Defer(func() { conn.Close() })
 	case <-time.After(patience):
 		ts.Fatalf("nobody connects")
