@@ -60,18 +60,84 @@ func (c *linkedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *linkedConn) Write(p []byte) (int, error) {
-	over(len(p), c.up)
-	return c.Conn.Write(p)
+// linkPiece is how many bytes a link carries at a time, so that what is written at once still arrives bit by bit.
+const linkPiece = 16 << 10
+
+func (c *linkedConn) Write(p []byte) (n int, err error) {
+	for len(p) > 0 && err == nil {
+		var k int
+		over(min(len(p), linkPiece), c.up)
+		k, err = c.Conn.Write(p[:min(len(p), linkPiece)])
+		n, p = n+k, p[k:]
+	}
+	return n, err
 }
 
-// simHost is a host with a store and a network card of its own. Its relay listens on loopback.
+// simHost is a host with a store and a network card of its own. Its relay listens on loopback, or in memory.
 type simHost struct {
 	store    *Store
 	up, down *link
 	relayed  atomic.Int64 // bytes its relay sent
 	dead     atomic.Bool  // its relay takes connections and says nothing
 	refuse   bool         // it cannot open a relay
+}
+
+// simNet is a network in memory. In a bubble of testing/synctest nothing else
+// takes time but its links, so that a test measures them and not the machine.
+type simNet struct {
+	mu    sync.Mutex
+	ports map[string]*memoryListener
+}
+
+func newSimNet() *simNet { return &simNet{ports: map[string]*memoryListener{}} }
+
+func (n *simNet) listen() (net.Listener, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	l := &memoryListener{net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1 + len(n.ports)}, make(chan net.Conn), make(chan struct{}), sync.Once{}}
+	n.ports[l.addr.String()] = l
+	return l, nil
+}
+
+func (n *simNet) dial(ctx context.Context, _, addr string) (net.Conn, error) {
+	n.mu.Lock()
+	l := n.ports[addr]
+	n.mu.Unlock()
+	if l == nil {
+		return nil, errors.New("connection refused")
+	}
+	ours, theirs := net.Pipe()
+	select {
+	case l.conns <- theirs:
+		return ours, nil
+	case <-l.closed:
+		return nil, errors.New("connection refused")
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+type memoryListener struct {
+	addr   net.TCPAddr
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *memoryListener) Addr() net.Addr { return &l.addr }
+
+func (l *memoryListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *memoryListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
 }
 
 type simListener struct {
@@ -103,17 +169,29 @@ func (l simListener) Accept() (net.Conn, error) {
 	return countedConn{&linkedConn{Conn: c, up: l.h.up, down: l.h.down}, l.h}, nil
 }
 
+// newSimHost makes one on the loopback network, where links take real time.
 func newSimHost(t testing.TB, perSecond float64) *simHost {
+	return newHostOn(t, perSecond,
+		func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
+		(&net.Dialer{Timeout: time.Second}).DialContext)
+}
+
+// host makes one on a network in memory.
+func (n *simNet) host(t testing.TB, perSecond float64) *simHost {
+	return newHostOn(t, perSecond, n.listen, n.dial)
+}
+
+func newHostOn(t testing.TB, perSecond float64, listen func() (net.Listener, error), dial func(context.Context, string, string) (net.Conn, error)) *simHost {
 	h := &simHost{store: OpenStore(memoryDir(t)), up: &link{perSecond: perSecond}, down: &link{perSecond: perSecond}}
 	h.store.listen = func() (net.Listener, error) {
 		if h.refuse {
 			return nil, errors.New("no relay here")
 		}
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := listen()
 		return simListener{l, h}, err
 	}
 	h.store.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, addr)
+		c, err := dial(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
