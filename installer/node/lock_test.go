@@ -41,7 +41,7 @@ func TestALockEndsWithItsInstaller(t *testing.T) {
 			t.Fatal(err)
 		}
 		die()
-		takeWithin(t, a, path, 10*time.Second)
+		takeWhenFree(t, a, path)
 	})
 }
 
@@ -53,21 +53,21 @@ func TestALockWhoseInstallerIsNotHeardOfIsGivenUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	takeWithin(t, a, path, 10*time.Second)
+	takeWhenFree(t, a, path)
 	select {
 	case err := <-silent.Lost():
 		var answered *Error
 		if !errors.As(err, &answered) || answered.Code != CodeCut {
 			t.Errorf("it is told %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("it is not told")
 	}
 	silent.Release()
 }
 
-// takeWithin takes a lock as soon as it is free, and gives it back.
-func takeWithin(t *testing.T, a *Agent, path string, patience time.Duration) {
+// takeWhenFree takes a lock as soon as it is free, and gives it back.
+func takeWhenFree(t *testing.T, a *Agent, path string) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; {
 		l, err := a.Lock(t.Context(), path, "the next")
