@@ -51,7 +51,7 @@ func wanted(refs ...string) []Wanted {
 
 func gatherAll(t *testing.T, s *store.Store, w []Wanted, o Options) Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	r, err := Gather(ctx, s, w, o)
 	if err != nil {
@@ -230,7 +230,7 @@ func TestBrokenTransfersAreTriedAgain(t *testing.T) {
 		return true
 	})
 	o := options(u)
-	o.Idle = 300 * time.Millisecond
+	o.Idle = 2 * time.Second
 	gatherAll(t, s, wanted(u.Ref("flaky:v1")), o)
 	if n := tries.Load(); n != 4 {
 		t.Errorf("layer was asked for %d times, want 4", n)
