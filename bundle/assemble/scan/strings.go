@@ -29,9 +29,10 @@ func isImageListKey(key string) bool {
 	return strings.HasSuffix(flatKey(key), "images") || isImageKey(key)
 }
 
-func flatKey(key string) string {
-	return strings.ToLower(strings.NewReplacer("-", "", "_", "", ".", "").Replace(key))
-}
+// punctuation is made once: keys are asked about a hundred thousand times in a large document.
+var punctuation = strings.NewReplacer("-", "", "_", "", ".", "")
+
+func flatKey(key string) string { return strings.ToLower(punctuation.Replace(key)) }
 
 // isArguments: the sequence is a command line.
 func isArguments(key string) bool {
