@@ -35,13 +35,14 @@ func TestSignsOfLifeAreGivenWhileASideWorksAndPassedOver(t *testing.T) {
 				frames <- frame{t, payload}
 			}
 		}()
+		time.Sleep(signEvery / 2)
 		for i, c := range []struct {
 			alive bool
 			want  int64 // bytes of signs: two each
 		}{{true, 2 * 9}, {false, 0}, {true, 2 * 9}} {
 			before := counted.n.Load()
 			alive.Store(c.alive)
-			time.Sleep(9*signEvery + time.Second)
+			time.Sleep(9 * signEvery)
 			synctest.Wait()
 			if got := counted.n.Load() - before; got != c.want {
 				t.Errorf("%d: %d bytes came while nothing was said, want %d", i, got, c.want)
@@ -55,7 +56,7 @@ func TestSignsOfLifeAreGivenWhileASideWorksAndPassedOver(t *testing.T) {
 			if f := <-frames; f.t != frameSent || len(f.payload) > 0 {
 				t.Errorf("%d: frame %+v", i, f)
 			}
-			time.Sleep(signEvery - time.Second)
+			time.Sleep(signEvery)
 		}
 		stop()
 		w.Close()

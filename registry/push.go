@@ -67,7 +67,7 @@ func Push(ctx context.Context, w io.Writer, r io.Reader, c Catalog, src Source, 
 		}
 		return s.receipt, fmt.Errorf("push: %w", err)
 	}
-	s.receipt.WireBytes = s.w.n + s.received
+	s.receipt.WireBytes = s.w.n.Load() + s.received
 	return s.receipt, nil
 }
 

@@ -29,7 +29,7 @@ func (s *Store) Receive(ctx context.Context, r io.Reader, w io.Writer) (Receipt,
 	})
 	err := rc.run(ctx)
 	quiet()
-	rc.receipt.WireBytes = rc.r.n + rc.w.n
+	rc.receipt.WireBytes = rc.r.n + rc.w.n.Load()
 	if err == nil {
 		return rc.receipt, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 )
@@ -63,7 +64,7 @@ func protocolError(format string, args ...any) error {
 type frameWriter struct {
 	mu sync.Mutex
 	w  *bufio.Writer
-	n  int64 // bytes written
+	n  atomic.Int64 // bytes written
 }
 
 func newFrameWriter(w io.Writer) *frameWriter {
@@ -76,7 +77,7 @@ func (f *frameWriter) write(t frameType, payload []byte) error {
 	var head [1 + binary.MaxVarintLen32]byte
 	head[0] = byte(t)
 	n := 1 + binary.PutUvarint(head[1:], uint64(len(payload)))
-	f.n += int64(n + len(payload))
+	f.n.Add(int64(n + len(payload)))
 	if _, err := f.w.Write(head[:n]); err != nil {
 		return err
 	}

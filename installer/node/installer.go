@@ -46,7 +46,7 @@ func (m machine) installer(_ context.Context, q installerRequest, _ *answers) (a
 		return nil, &Error{Code: CodeRefused, Message: fmt.Sprintf("%s is no version of %s", q.Own, q.Name)}
 	}
 	running := m.executables()
-	res := installerResult{Busy: running[q.Own]}
+	res := installerResult{Busy: running[path.Base(q.Own)]}
 	if q.Use {
 		same, err := m.sameContent(q.Own, q.Name)
 		if err != nil {
@@ -141,7 +141,7 @@ func (m machine) sweepInstallers(q installerRequest, running map[string]bool) er
 		case err != nil:
 			return fmt.Errorf("look for versions of this program: %w", err)
 		case strings.HasPrefix(e.Name(), ".sealinstall-") && time.Since(info.ModTime()) > tempAge:
-		case !versionName.MatchString(tail), name == q.Own && q.Use, running[name] && (name != q.Own || q.Idle):
+		case !versionName.MatchString(tail), name == q.Own && q.Use, running[e.Name()] && (name != q.Own || q.Idle):
 			continue
 		default:
 			same, err := m.sameContent(name, q.Name)
@@ -159,7 +159,8 @@ func (m machine) sweepInstallers(q installerRequest, running map[string]bool) er
 	return nil
 }
 
-// executables are the files that processes other than this one run.
+// executables are the names of the files that processes other than this one run. Without their directories, as one of
+// those may be a link: a version's name is of no other file.
 func (m machine) executables() map[string]bool {
 	found := map[string]bool{}
 	links, _ := filepath.Glob(m.path("/proc/[0-9]*/exe"))
@@ -168,7 +169,7 @@ func (m machine) executables() map[string]bool {
 			continue
 		}
 		if exe, err := os.Readlink(link); err == nil { // else it ended meanwhile, or is the kernel's
-			found[strings.TrimSuffix(exe, " (deleted)")] = true
+			found[path.Base(strings.TrimSuffix(exe, " (deleted)"))] = true
 		}
 	}
 	return found

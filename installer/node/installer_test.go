@@ -43,7 +43,7 @@ func TestInstallersThatNothingUsesGo(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			process("77", runs+" (deleted)") // replaced by a file of the same content, say
+			process("77", "/disk/bin/"+filepath.Base(runs)+" (deleted)") // replaced by a file of the same content, say
 			if c.ownRuns {
 				process("78", own)
 			}
