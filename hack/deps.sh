@@ -35,6 +35,9 @@ dpkg-deb dpkg
 openssl openssl
 skopeo skopeo
 sudo sudo
+tcsh tcsh
+fish fish
+zsh zsh
 '
 if [[ ${1:-} == bench ]]; then
     wanted+='

@@ -13,12 +13,13 @@ var (
 	ErrAuth        = errors.New("login refused")
 	ErrHostKey     = errors.New("host key not accepted")
 	ErrSudo        = errors.New("no way to be root")
+	ErrShell       = errors.New("the login runs no commands")
 )
 
 // Error is a failure to reach or use a host. It wraps one of the sentinels above and, where there is one, the cause.
 type Error struct {
 	Host   string // as given by the operator
-	Kind   error  // ErrUnreachable, ErrAuth, ErrHostKey or ErrSudo
+	Kind   error  // ErrUnreachable, ErrAuth, ErrHostKey, ErrSudo or ErrShell
 	Err    error  // the cause; may be nil
 	Remedy string // what the operator can do
 }
@@ -54,6 +55,7 @@ func (e *Error) Unwrap() []error {
 // ExitError is a command that ran and did not succeed.
 type ExitError struct {
 	Host   string
+	Title  string // what to call it in a message; empty: its arguments, shortened
 	Argv   []string
 	Code   int    // exit status; -1 if a signal ended it
 	Signal string // name of that signal without SIG, or empty
@@ -62,7 +64,11 @@ type ExitError struct {
 
 func (e *ExitError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s: ", e.Host, Quote(e.Argv...))
+	title := e.Title
+	if title == "" {
+		title = shortened(e.Argv)
+	}
+	fmt.Fprintf(&b, "%s: %s: ", e.Host, title)
 	if e.Signal != "" {
 		fmt.Fprintf(&b, "ended by signal %s", e.Signal)
 	} else {
@@ -70,6 +76,25 @@ func (e *ExitError) Error() string {
 	}
 	if s := strings.TrimSpace(e.Stderr); s != "" {
 		fmt.Fprintf(&b, ": %s", s)
+	} else if e.Signal == "" {
+		b.WriteString(" without a word")
 	}
 	return b.String()
+}
+
+// maxWord bounds one argument in a message, in bytes.
+const maxWord = 80
+
+// shortened gives a command line for a message: scripts and other long arguments are left out.
+func shortened(argv []string) string {
+	var out []string
+	for i, arg := range argv {
+		script := i == 2 && argv[1] == "-c" && strings.HasSuffix(argv[0], "sh")
+		if script || len(arg) > maxWord || strings.ContainsRune(arg, '\n') {
+			out = append(out, "…")
+			continue
+		}
+		out = append(out, Quote(arg))
+	}
+	return strings.Join(out, " ")
 }

@@ -45,14 +45,15 @@ func (h *localHost) Run(ctx context.Context, c Cmd) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %s: %w", h.name, c.Argv[0], context.Cause(ctx))
 	}
-	argv, dir, env := c.Argv, c.Dir, c.Env
+	argv, dir, env, m := c.Argv, c.Dir, c.Env, newMark()
+	marked := false
 	if c.Root && os.Geteuid() != 0 {
 		access, err := h.asRoot(ctx)
 		if err != nil {
 			return err
 		}
-		argv, c.Stdin = access.command(c)
-		dir, env = "", nil
+		argv, c.Stdin = access.command(c, m)
+		dir, env, marked = "", nil, true
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = dir
@@ -65,6 +66,10 @@ func (h *localHost) Run(ctx context.Context, c Cmd) error {
 	streams := newStreams(c)
 	defer streams.close()
 	cmd.Stdout, cmd.Stderr = streams.stdout, streams.stderr
+	if marked {
+		streams.expect(m)
+		cmd.Stdout = streams.out
+	}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return fmt.Errorf("%s: %s: %w", h.name, c.Argv[0], err)
@@ -130,7 +135,7 @@ func (h *localHost) startError(c Cmd, err error) error {
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		code = 127
 	}
-	return &ExitError{Host: h.name, Argv: c.Argv, Code: code, Stderr: err.Error()}
+	return &ExitError{Host: h.name, Title: c.Title, Argv: c.Argv, Code: code, Stderr: err.Error()}
 }
 
 func (h *localHost) outcome(c Cmd, st *streams, err error) error {
@@ -139,7 +144,7 @@ func (h *localHost) outcome(c Cmd, st *streams, err error) error {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):
 		return nil
 	case errors.As(err, &exit):
-		e := &ExitError{Host: h.name, Argv: c.Argv, Code: exit.ExitCode(), Stderr: st.tail.String()}
+		e := &ExitError{Host: h.name, Title: c.Title, Argv: c.Argv, Code: exit.ExitCode(), Stderr: st.tail.String()}
 		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 			e.Signal = strings.TrimPrefix(unix.SignalName(ws.Signal()), "SIG")
 		}

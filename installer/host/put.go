@@ -76,6 +76,7 @@ func putWatched(ctx context.Context, h runner, patience time.Duration, name stri
 	ctx, watch := WatchTransfer(ctx, patience, h.Name(), name)
 	defer watch.Stop()
 	err = h.Run(ctx, Cmd{
+		Title:  "receive the file",
 		Argv:   []string{"/bin/sh", "-c", putScript, "sealinstall-put", name, fmt.Sprintf("%04o", octal(mode)), want},
 		Stdin:  watch.Source(&trailed{wait: answer.done, word: answer.get, hash: sha256.New(), r: r, reading: watch.Reading}),
 		Stdout: watch.Signs(answer),

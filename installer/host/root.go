@@ -3,7 +3,6 @@ package host
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -22,10 +21,10 @@ const rootProbe = `IFS= read -r password
 tty() { SHELL=/bin/sh script -qec "$1 <&3 >&4 2>&5" /dev/null 3<&0 4>&1 5>&2 </dev/null >/dev/null 2>&1; }
 if [ "$(id -u)" = 0 ]; then echo root
 elif ! command -v sudo >/dev/null 2>&1; then echo missing
-elif sudo -n -k true </dev/null; then echo sudo
+elif sudo -n -k true </dev/null >/dev/null; then echo sudo
 elif command -v script >/dev/null 2>&1 && tty 'sudo -n -k true' </dev/null; then echo sudo-tty
 elif [ -z "$password" ]; then echo refused
-elif printf '%s\n' "$password" | sudo -S -k -p '' true; then echo password
+elif printf '%s\n' "$password" | sudo -S -k -p '' true >/dev/null; then echo password
 elif command -v script >/dev/null 2>&1 && printf '%s\n' "$password" | tty "sudo -S -k -p '' true"; then echo password-tty
 else echo wrong; fi`
 
@@ -34,8 +33,9 @@ else echo wrong; fi`
 const withTerminal = `exec 3<&0 4>&1 5>&2; SHELL=/bin/sh exec script -qec "$0" /dev/null </dev/null >/dev/null 2>&1`
 
 // command gives the argument vector and the input that run a command as root, in its directory and environment.
-func (a *rootAccess) command(c Cmd) (argv []string, stdin io.Reader) {
-	argv = inPlace(c)
+// Its output begins with the mark.
+func (a *rootAccess) command(c Cmd, m mark) (argv []string, stdin io.Reader) {
+	argv = m.behind(inPlace(c))
 	if !a.sudo {
 		return argv, c.Stdin
 	}
@@ -75,19 +75,25 @@ type runner interface {
 
 // probeRoot finds out how to be root; the password is what sudo is told if it asks.
 func probeRoot(ctx context.Context, h runner, user, password string) (*rootAccess, error) {
+	if password != "" {
+		// Where a start-up file of the login shell has put something in its place, this ends at once, and tells: that one's
+		// input is at its end.
+		if err := h.Run(ctx, Cmd{Argv: []string{"true"}}); err != nil {
+			return nil, err
+		}
+	}
 	var out, errs bytes.Buffer
-	err := h.Run(ctx, Cmd{Argv: []string{"/bin/sh", "-c", rootProbe}, Stdin: strings.NewReader(password + "\n"), Stdout: &out, Stderr: &errs})
+	err := h.Run(ctx, Cmd{
+		Title: "look for a way to be root",
+		Argv:  []string{"/bin/sh", "-c", rootProbe}, Stdin: strings.NewReader(password + "\n"), Stdout: &out, Stderr: &errs,
+	})
 	if err != nil {
-		return nil, fmt.Errorf("find out how to be root: %w", err)
+		return nil, err
 	}
 	lines := strings.Fields(out.String())
 	answer := ""
 	if len(lines) > 0 {
 		answer = lines[len(lines)-1]
-	}
-	refused := &Error{
-		Host: h.Name(), Kind: ErrSudo, Err: errors.New(strings.TrimSpace(errs.String())),
-		Remedy: fmt.Sprintf("log in as root, or give the password that sudo asks for, or put into /etc/sudoers.d/%s: %s ALL=(ALL) NOPASSWD: ALL", user, user),
 	}
 	switch answer {
 	case "root":
@@ -96,11 +102,33 @@ func probeRoot(ctx context.Context, h runner, user, password string) (*rootAcces
 		return &rootAccess{sudo: true, tty: answer == "sudo-tty"}, nil
 	case "password", "password-tty":
 		return &rootAccess{sudo: true, tty: answer == "password-tty", password: password}, nil
-	case "missing":
-		refused.Err = errors.New("sudo is not installed")
-		refused.Remedy = "log in as root, or install sudo and allow " + user + " to use it"
 	}
-	return nil, refused
+	return nil, noRoot(h.Name(), user, answer, errs.String())
+}
+
+// noRoot tells why a login cannot be root, and what to do about it.
+func noRoot(name, user, answer, stderr string) error {
+	e := &Error{Host: name, Kind: ErrSudo}
+	lines := strings.Split(strings.TrimSpace(stderr), "\n")
+	said := plain(lines[len(lines)-1])
+	if said != "" {
+		said = " (" + said + ")"
+	}
+	switch answer {
+	case "missing":
+		e.Err = fmt.Errorf("%s is not root, and sudo is not installed", user)
+		e.Remedy = "log in as root"
+	case "refused":
+		e.Err = fmt.Errorf("sudo asks %s for a password, and none was given%s", user, said)
+		e.Remedy = "give the password that sudo asks for"
+	case "wrong":
+		e.Err = fmt.Errorf("sudo does not make %s root with the password that was given%s", user, said)
+		e.Remedy = "give the password that sudo asks for; it is needless with this line in /etc/sudoers.d/" + user + ": " + user + " ALL=(ALL) NOPASSWD: ALL"
+	default:
+		e.Err = fmt.Errorf("the host does not say whether %s is root or may use sudo%s", user, said)
+		e.Remedy = "log in as root"
+	}
+	return e
 }
 
 // asRoot gives what runs a command as root over ssh. How is found out once.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -20,13 +19,13 @@ func (h *sshHost) Run(ctx context.Context, c Cmd) error {
 	if len(c.Argv) == 0 {
 		return fmt.Errorf("%s: run: no command", h.Name())
 	}
-	argv := c.Argv
+	argv, m := c.Argv, newMark()
 	if c.Root {
 		access, err := h.asRoot(ctx)
 		if err != nil {
 			return err
 		}
-		argv, c.Stdin = access.command(c)
+		argv, c.Stdin = access.command(c, m)
 		c.Dir, c.Env = "", nil
 	}
 	s, conn, release, err := h.session(ctx)
@@ -38,18 +37,24 @@ func (h *sshHost) Run(ctx context.Context, c Cmd) error {
 
 	streams := newStreams(c)
 	defer streams.close()
-	streams.group = &groupLine{w: streams.stderr, known: make(chan struct{})}
-	s.Stdout, s.Stderr = streams.stdout, streams.group
+	streams.expect(m)
+	s.Stdout, s.Stderr = streams.out, streams.errs
 	stdin, err := s.StdinPipe()
 	if err != nil {
 		return h.unreachable(err)
 	}
-	if err := s.Start(commandLine(c, argv)); err != nil {
+	if err := s.Start(commandLine(c, argv, m)); err != nil {
 		return h.unreachable(fmt.Errorf("start %s: %w", c.Argv[0], err))
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Wait() }()
-	failed := streams.pump(stdin)
+	if done, err := h.begun(ctx, c, streams, stdin, ended); done {
+		return err
+	}
+	var failed <-chan error
+	if ctx.Err() == nil {
+		failed = streams.pump(stdin)
+	}
 
 	var cause error
 	select {
@@ -71,6 +76,26 @@ func (h *sshHost) Run(ctx context.Context, c Cmd) error {
 	return fmt.Errorf("%s: %s: %w", h.Name(), c.Argv[0], cause)
 }
 
+// begun waits until the command has begun, or gives what came of it when it is over already: nothing of its input, which may
+// hold a password, goes to what a start-up file of the login shell has put in its place.
+func (h *sshHost) begun(ctx context.Context, c Cmd, st *streams, stdin io.Closer, ended <-chan error) (over bool, err error) {
+	if st.stdin == nil {
+		stdin.Close() // what waits for input in its place ends
+	}
+	patience := time.NewTimer(2 * h.config.Timeout)
+	defer patience.Stop()
+	select {
+	case <-st.out.found:
+	case <-st.errs.found:
+	case err := <-ended:
+		return true, h.outcome(c, st, err)
+	case <-patience.C:
+		return true, h.shellWaits(2*h.config.Timeout, st)
+	case <-ctx.Done(): // it may begin yet, and is ended as one that runs
+	}
+	return false, nil
+}
+
 // killScript ends the process group $0, which may hold more than the command itself.
 const killScript = `kill -s TERM -- "-$0" 2>/dev/null || exit 0
 for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 0.25; kill -s 0 -- "-$0" 2>/dev/null || exit 0; done
@@ -83,7 +108,7 @@ func (h *sshHost) end(ctx context.Context, c Cmd, conn *connection, st *streams,
 	defer cancel()
 	starting, stop := context.WithTimeout(ctx, grace)
 	defer stop()
-	group := st.group.pid(starting)
+	group := st.errs.group(starting)
 	if group == 0 {
 		return
 	}
@@ -91,7 +116,7 @@ func (h *sshHost) end(ctx context.Context, c Cmd, conn *connection, st *streams,
 	var stdin io.Reader
 	if c.Root {
 		h.mu.Lock()
-		argv, stdin = h.root.command(Cmd{Argv: argv})
+		argv, stdin = h.root.command(Cmd{Argv: argv}, newMark())
 		h.mu.Unlock()
 	}
 	// Not through h.session: all its slots may be taken by commands that end like this one.
@@ -102,7 +127,7 @@ func (h *sshHost) end(ctx context.Context, c Cmd, conn *connection, st *streams,
 	defer s.Close()
 	s.Stdin = stdin
 	killed := make(chan error, 1)
-	go func() { killed <- s.Run(commandLine(Cmd{}, argv)) }()
+	go func() { killed <- s.Run(commandLine(Cmd{}, argv, newMark())) }()
 	select {
 	case <-killed:
 		select { // the last of its output
@@ -116,35 +141,26 @@ func (h *sshHost) end(ctx context.Context, c Cmd, conn *connection, st *streams,
 
 // outcome makes the error of a command that ended by itself.
 func (h *sshHost) outcome(c Cmd, st *streams, err error) error {
-	st.group.flush()
 	var exit *ssh.ExitError
+	ran := st.out.began() || st.errs.began()
 	switch {
+	case err != nil && !errors.As(err, &exit):
+		if failure := st.writeError(); failure != nil {
+			return fmt.Errorf("%s: %s: take its output: %w", h.Name(), c.Argv[0], failure)
+		}
+		return h.unreachable(fmt.Errorf("connection lost while %s ran: %w", c.Argv[0], err))
+	case !ran:
+		return h.shellEnded(exit, st)
+	case err == nil && !st.out.began():
+		return h.shellSilent(c, st)
 	case err == nil:
 		return nil
-	case errors.As(err, &exit):
-		e := &ExitError{Host: h.Name(), Argv: c.Argv, Code: exit.ExitStatus(), Signal: exit.Signal(), Stderr: st.tail.String()}
-		if e.Signal != "" {
-			e.Code = -1
-		}
-		return e
-	case st.writeError() != nil:
-		return fmt.Errorf("%s: %s: take its output: %w", h.Name(), c.Argv[0], st.writeError())
 	}
-	return h.unreachable(fmt.Errorf("connection lost while %s ran: %w", c.Argv[0], err))
-}
-
-// commandLine is what the login shell gets.
-func commandLine(c Cmd, argv []string) string {
-	var b strings.Builder
-	if c.Dir != "" {
-		b.WriteString("cd " + Quote("--", c.Dir) + " && ")
+	e := &ExitError{Host: h.Name(), Title: c.Title, Argv: c.Argv, Code: exit.ExitStatus(), Signal: exit.Signal(), Stderr: st.tail.String()}
+	if e.Signal != "" {
+		e.Code = -1
 	}
-	b.WriteString("echo " + groupMark + "$$ >&2; exec ")
-	if len(c.Env) > 0 {
-		b.WriteString("env " + Quote(c.Env...) + " ")
-	}
-	b.WriteString(Quote(argv...))
-	return b.String()
+	return e
 }
 
 func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }

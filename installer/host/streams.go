@@ -12,7 +12,12 @@ type streams struct {
 	stdin          io.Reader
 	stdout, stderr *gate
 	tail           *tail
-	group          *groupLine // over ssh only
+	out, errs      *beginning // in front of them, where the command's output has marks
+}
+
+// expect passes output on from the marks of a command.
+func (st *streams) expect(m mark) {
+	st.out, st.errs = newBeginning(st.stdout, m.out()), newBeginning(st.stderr, m.errs())
 }
 
 func newStreams(c Cmd) *streams {

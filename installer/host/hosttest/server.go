@@ -21,6 +21,7 @@ type ServerConfig struct {
 	PublicKey   ssh.PublicKey // if set, the publickey method wants it
 	MaxSessions int           // sessions at once on a connection; 0 means no limit
 	Env         []string      // environment of commands; nil means that of the test
+	StartUp     string        // what the login shell reads at its start, before each command
 	Silent      bool          // requests of the connection (keepalives) are never answered
 }
 

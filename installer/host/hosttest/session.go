@@ -82,6 +82,9 @@ func (s *Server) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 }
 
 func (s *Server) start(channel ssh.Channel, line string) *exec.Cmd {
+	if s.config.StartUp != "" {
+		line = s.config.StartUp + "\n" + line
+	}
 	cmd := exec.Command("/bin/sh", "-c", line)
 	cmd.Env = s.config.Env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
