@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -21,12 +22,6 @@ type connection struct {
 
 // connect dials, checks the host's key and logs in.
 func connect(ctx context.Context, c SSHConfig) (*connection, error) {
-	login, err := newLogin(c)
-	if err != nil {
-		return nil, &Error{Host: c.Name, Kind: ErrAuth, Err: err}
-	}
-	defer login.close()
-
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("no login within %v", c.Timeout))
 	defer cancel()
 	conn, err := c.dial(ctx)
@@ -36,15 +31,18 @@ func connect(ctx context.Context, c SSHConfig) (*connection, error) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 
+	login := newLogin(ctx, c)
+	defer login.close()
 	keys := &hostKeys{policy: c.HostKey, file: c.KnownHosts, also: c.AlsoKnown}
-	algorithms, err := keys.algorithms(c.hostPort(), conn.RemoteAddr())
+	algorithms, err := keys.algorithms(c.hostPort())
 	if err != nil {
 		conn.Close()
-		return nil, &Error{Host: c.Name, Kind: ErrHostKey, Err: err}
+		return nil, keys.refused(c, err)
 	}
 	sc, channels, requests, err := ssh.NewClientConn(conn, c.hostPort(), &ssh.ClientConfig{
 		User:              c.User,
 		Auth:              login.methods,
+		AuthCallback:      login.next,
 		HostKeyCallback:   keys.check,
 		HostKeyAlgorithms: algorithms,
 	})
@@ -69,18 +67,32 @@ func connect(ctx context.Context, c SSHConfig) (*connection, error) {
 func refused(ctx context.Context, c SSHConfig, keys *hostKeys, l *login, err error) error {
 	var network net.Error
 	var closed *net.OpError
+	var algorithms *ssh.AlgorithmNegotiationError
+	e := &Error{Host: c.Name, Kind: ErrUnreachable, Err: fmt.Errorf("ssh with port %d: %w", c.Port, err)}
 	switch {
 	case ctx.Err() != nil:
-		return &Error{Host: c.Name, Kind: ErrUnreachable, Err: causeOf(ctx, err)}
+		e.Err = causeOf(ctx, err)
+		e.Remedy = "the host took the connection, and then did not let anybody in for so long: see in the log of its sshd what it waits for"
 	case keys.err != nil:
-		return &Error{
-			Host: c.Name, Kind: ErrHostKey, Err: keys.err,
-			Remedy: "host key policy is " + c.HostKey.String(),
-		}
-	case !keys.accepted, errors.As(err, &network), errors.As(err, &closed):
-		return &Error{Host: c.Name, Kind: ErrUnreachable, Err: fmt.Errorf("ssh with port %d: %w", c.Port, err)}
+		return keys.refused(c, keys.err)
+	case errors.As(err, &algorithms):
+		e.Remedy = "let the host's sshd offer one of what was asked for"
+	case !keys.accepted, errors.Is(err, io.EOF), errors.As(err, &network), errors.As(err, &closed):
+		e.Remedy = fmt.Sprintf("see in the log of the host's sshd why it hung up, and that it is sshd that listens on port %d", c.Port)
+	default:
+		return l.refused(c, err)
 	}
-	return &Error{Host: c.Name, Kind: ErrAuth, Err: err, Remedy: l.remedy(c)}
+	return e
+}
+
+// refused tells of a host key that was not taken.
+func (k *hostKeys) refused(c SSHConfig, err error) error {
+	e := &Error{Host: c.Name, Kind: ErrHostKey, Err: err, Remedy: "make " + k.file + " a file that can be read and added to"}
+	var judged *hostKeyError
+	if errors.As(err, &judged) {
+		e.Remedy = judged.remedy
+	}
+	return e
 }
 
 // causeOf prefers the reason why a context ended to the broken connection it left.

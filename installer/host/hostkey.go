@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,84 +15,202 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hostKeys decides about the key of one host by a policy and a known_hosts file.
+// hostKeys decides about the key of one host by a policy and files of known hosts.
 type hostKeys struct {
 	policy HostKeyPolicy
-	file   string
-	also   []string // read by Strict for hosts that are not in file
+	file   string   // where keys are added
+	also   []string // what else is believed: the operator's own files
 	// accepted is set when a key was taken: what fails after that is not about the key.
 	accepted bool
 	err      error
 }
 
 // check is an ssh.HostKeyCallback.
-func (k *hostKeys) check(address string, remote net.Addr, key ssh.PublicKey) error {
-	err := k.decide(address, remote, key)
+func (k *hostKeys) check(address string, _ net.Addr, key ssh.PublicKey) error {
+	err := k.decide(address, key)
 	k.accepted, k.err = err == nil, err
 	return err
 }
 
-func (k *hostKeys) decide(address string, remote net.Addr, key ssh.PublicKey) error {
+func (k *hostKeys) decide(address string, key ssh.PublicKey) error {
 	if k.policy == Off {
 		return nil
 	}
-	source := k.source(address, remote)
-	err := lookup(source, address, remote, key)
-	if k.policy == AcceptNew && isUnknown(err) || source != k.file && err == nil {
-		err = k.add(address, remote, key)
+	known, err := k.known()
+	if err != nil {
+		return err
 	}
-	return k.explain(err, address, key)
+	by, err := judge(known, address, key)
+	switch {
+	case errors.Is(err, errUnknownHost) && k.policy == AcceptNew:
+		return k.add(address, key)
+	case errors.Is(err, errUnknownHost):
+		return k.unknown(address, key)
+	case err == nil && by.marker == "" && by.file != k.file:
+		return k.add(address, key)
+	}
+	return err
 }
 
-// source is the file that knows a host: the own one, or where only known ones are let in, the first other that does.
-func (k *hostKeys) source(address string, remote net.Addr) string {
-	if k.policy != Strict || knows(k.file, address, remote) {
-		return k.file
-	}
-	for _, file := range k.also {
-		if knows(file, address, remote) {
-			return file
-		}
-	}
-	return k.file
-}
-
-func knows(file, address string, remote net.Addr) bool {
-	return !isUnknown(lookup(file, address, remote, noKey{}))
-}
-
-// algorithms puts the types of the keys known for the host first, so that a host with several
-// keys shows one that can be compared. nil means the defaults.
-func (k *hostKeys) algorithms(address string, remote net.Addr) ([]string, error) {
-	if k.policy == Off {
-		return nil, nil
-	}
-	var mismatch *knownhosts.KeyError
-	err := lookup(k.source(address, remote), address, remote, noKey{})
-	if !errors.As(err, &mismatch) {
+// known reads the files anew each time: they are small, and other connections add to them. Of the operator's, one that
+// cannot be read is passed over, as ssh does.
+func (k *hostKeys) known() ([]knownKey, error) {
+	known, err := readKnown(k.file)
+	if err != nil {
 		return nil, err
 	}
-	var known []string
-	for _, w := range mismatch.Want {
-		if w.Key.Type() == ssh.KeyAlgoRSA {
-			known = append(known, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256)
-			continue
-		}
-		known = append(known, w.Key.Type())
-	}
-	if known == nil {
-		return nil, nil
-	}
-	for _, a := range ssh.SupportedAlgorithms().HostKeys {
-		if !slices.Contains(known, a) {
-			known = append(known, a)
+	for _, file := range k.also {
+		if more, err := readKnown(file); err == nil {
+			known = append(known, more...)
 		}
 	}
 	return known, nil
 }
 
+// hostKeyError is a host whose key is not taken, and what can be done about it.
+type hostKeyError struct{ cause, remedy string }
+
+func (e *hostKeyError) Error() string { return e.cause }
+
+// errUnknownHost tells of a host that nothing is known about.
+var errUnknownHost = errors.New("unknown host")
+
+// judge gives the line that vouches for a host's key. The error is errUnknownHost where no line is about the host.
+func judge(known []knownKey, address string, key ssh.PublicKey) (knownKey, error) {
+	exact, bare := names(address)
+	cert, _ := key.(*ssh.Certificate)
+	plain := key
+	if cert != nil {
+		plain = cert.Key
+	}
+	var other, authority, signer *knownKey
+	var vouches knownKey
+	var certified error
+	trusted := false
+	for i, k := range known {
+		isExact := k.matches(exact)
+		if !isExact && !k.matches(bare) {
+			continue
+		}
+		switch {
+		case k.marker == markRevoked:
+			if sameKey(k.key, plain) || cert != nil && sameKey(k.key, cert.SignatureKey) {
+				return k, &hostKeyError{
+					fmt.Sprintf("key %s is marked revoked in %s line %d", ssh.FingerprintSHA256(k.key), k.file, k.line),
+					"give the host a new key",
+				}
+			}
+		case k.marker == markAuthority:
+			if cert != nil && sameKey(k.key, cert.SignatureKey) {
+				certified, signer = checkCert(cert, bare), &known[i]
+				if certified == nil && !trusted {
+					vouches, trusted = k, true
+				}
+			}
+			if isExact && (authority == nil || authority.everybody()) {
+				authority = &known[i]
+			}
+		case sameKey(k.key, plain):
+			if !trusted {
+				vouches, trusted = k, true
+			}
+		case isExact && other == nil:
+			other = &known[i]
+		}
+	}
+	switch {
+	case trusted:
+		return vouches, nil
+	case certified != nil:
+		return knownKey{}, &hostKeyError{
+			fmt.Sprintf("its certificate, of the authority in %s line %d, is not valid for it: %v", signer.file, signer.line, certified),
+			fmt.Sprintf("sign the host's key anew, with the principal %s", bare),
+		}
+	case other != nil:
+		return knownKey{}, &hostKeyError{
+			fmt.Sprintf("the key has changed: got %s %s, %s line %d has %s %s",
+				plain.Type(), ssh.FingerprintSHA256(plain), other.file, other.line, other.key.Type(), ssh.FingerprintSHA256(other.key)),
+			"if the host was made anew: " + Quote("ssh-keygen", "-f", other.file, "-R", knownhosts.Normalize(address)),
+		}
+	case authority != nil && (cert != nil || !authority.everybody()):
+		what := "it shows no certificate"
+		if cert != nil {
+			what = "its certificate is of another authority, " + ssh.FingerprintSHA256(cert.SignatureKey)
+		}
+		return knownKey{}, &hostKeyError{
+			fmt.Sprintf("%s line %d says that an authority certifies its key, and %s", authority.file, authority.line, what),
+			"let that authority sign the host's key, with the principal " + bare,
+		}
+	}
+	return knownKey{}, errUnknownHost
+}
+
+// checkCert tells why a certificate of an authority that is believed does not hold for a host.
+func checkCert(cert *ssh.Certificate, name string) error {
+	if cert.CertType != ssh.HostCert {
+		return errors.New("it is not one of a host")
+	}
+	err := (&ssh.CertChecker{}).CheckCert(name, cert)
+	if err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "ssh: "))
+	}
+	return nil
+}
+
+// algorithms are what kinds of keys the host is asked for, those first that can be compared: certificates where an
+// authority is believed, and no other certificates; then the kinds that are known of it. nil means the defaults.
+func (k *hostKeys) algorithms(address string) ([]string, error) {
+	if k.policy == Off {
+		return nil, nil
+	}
+	known, err := k.known()
+	if err != nil {
+		return nil, err
+	}
+	exact, bare := names(address)
+	var certs, kinds, rest []string
+	authority, supported := false, ssh.SupportedAlgorithms().HostKeys
+	for _, line := range known {
+		if !line.matches(exact) && !line.matches(bare) {
+			continue
+		}
+		switch {
+		case line.marker == markAuthority:
+			authority = true
+		case line.marker == "" && line.key.Type() == ssh.KeyAlgoRSA:
+			kinds = append(kinds, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256)
+		case line.marker == "" && slices.Contains(supported, line.key.Type()):
+			kinds = append(kinds, line.key.Type())
+		}
+	}
+	for _, a := range supported {
+		switch {
+		case strings.Contains(a, "-cert-"):
+			certs = append(certs, a)
+		case !slices.Contains(kinds, a):
+			rest = append(rest, a)
+		}
+	}
+	if !authority {
+		certs = nil
+	}
+	slices.SortStableFunc(certs, func(a, b string) int { return prefers(kinds, a) - prefers(kinds, b) })
+	return slices.Concat(certs, kinds, rest), nil
+}
+
+// prefers ranks a kind of certificate: those of the kinds that are known come first.
+func prefers(kinds []string, cert string) int {
+	if slices.ContainsFunc(kinds, func(kind string) bool { return strings.HasPrefix(cert, kind+"-cert-") }) {
+		return 0
+	}
+	return 1
+}
+
 // add appends the host to the file unless another connection or process did so meanwhile.
-func (k *hostKeys) add(address string, remote net.Addr, key ssh.PublicKey) error {
+func (k *hostKeys) add(address string, key ssh.PublicKey) error {
+	if cert, ok := key.(*ssh.Certificate); ok {
+		key = cert.Key
+	}
 	if err := os.MkdirAll(filepath.Dir(k.file), 0o700); err != nil {
 		return fmt.Errorf("make directory of known hosts: %w", err)
 	}
@@ -105,7 +222,11 @@ func (k *hostKeys) add(address string, remote net.Addr, key ssh.PublicKey) error
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
 		return fmt.Errorf("lock known hosts: %w", err)
 	}
-	if err := lookup(k.file, address, remote, key); !isUnknown(err) {
+	own, err := readKnown(k.file)
+	if err != nil {
+		return err
+	}
+	if _, err := judge(own, address, key); !errors.Is(err, errUnknownHost) {
 		return err
 	}
 	line := knownhosts.Line([]string{address}, key) + "\n"
@@ -121,43 +242,12 @@ func (k *hostKeys) add(address string, remote net.Addr, key ssh.PublicKey) error
 	return f.Sync()
 }
 
-func (k *hostKeys) explain(err error, address string, key ssh.PublicKey) error {
-	var mismatch *knownhosts.KeyError
-	var revoked *knownhosts.RevokedError
-	switch {
-	case errors.As(err, &revoked):
-		return fmt.Errorf("key %s is marked revoked in %s", ssh.FingerprintSHA256(key), k.file)
-	case !errors.As(err, &mismatch):
-		return err
-	case len(mismatch.Want) == 0:
-		return fmt.Errorf("%s key %s is not in %s", key.Type(), ssh.FingerprintSHA256(key), strings.Join(append([]string{k.file}, k.also...), ", "))
+func (k *hostKeys) unknown(address string, key ssh.PublicKey) error {
+	if cert, ok := key.(*ssh.Certificate); ok {
+		key = cert.Key
 	}
-	w := mismatch.Want[0]
-	return fmt.Errorf("the key has changed: got %s %s, %s line %d has %s; if the host was made anew: %s",
-		key.Type(), ssh.FingerprintSHA256(key), w.Filename, w.Line, ssh.FingerprintSHA256(w.Key),
-		Quote("ssh-keygen", "-f", w.Filename, "-R", knownhosts.Normalize(address)))
-}
-
-func isUnknown(err error) bool {
-	var e *knownhosts.KeyError
-	return errors.As(err, &e) && len(e.Want) == 0
-}
-
-// lookup reads the file anew each time: it is small, and other connections add to it.
-func lookup(file, address string, remote net.Addr, key ssh.PublicKey) error {
-	check, err := knownhosts.New(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &knownhosts.KeyError{}
+	return &hostKeyError{
+		fmt.Sprintf("%s key %s is not in %s", key.Type(), ssh.FingerprintSHA256(key), strings.Join(append([]string{k.file}, k.also...), ", ")),
+		fmt.Sprintf("compare it with the host's own (ssh-keygen -l), and add this line to %s: %s", k.file, knownhosts.Line([]string{address}, key)),
 	}
-	if err != nil {
-		return fmt.Errorf("read known hosts: %w", err)
-	}
-	return check(address, remote, key)
 }
-
-// noKey equals no key, so that looking it up gives the keys that are known.
-type noKey struct{}
-
-func (noKey) Type() string                        { return "none" }
-func (noKey) Marshal() []byte                     { return []byte("none") }
-func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }

@@ -7,6 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 )
 
 // Jump is a host through which others are reached. One connection carries those to all of them; it is made when the
@@ -52,10 +55,7 @@ func (c SSHConfig) dial(ctx context.Context) (net.Conn, error) {
 		if err == nil {
 			return conn, nil
 		}
-		return nil, &Error{
-			Host: c.Name, Kind: ErrUnreachable, Err: causeOf(ctx, err),
-			Remedy: fmt.Sprintf("is the host up, does its sshd listen on port %d, and may the jump host forward connections (AllowTcpForwarding)?", c.Port),
-		}
+		return nil, &Error{Host: c.Name, Kind: ErrUnreachable, Err: causeOf(ctx, err), Remedy: behindJump(c, err)}
 	}
 	// A zero Dialer knows no proxies: only the address given is contacted.
 	conn, err := (&net.Dialer{KeepAlive: tcpKeepalive}).DialContext(ctx, "tcp", c.hostPort())
@@ -65,12 +65,32 @@ func (c SSHConfig) dial(ctx context.Context) (net.Conn, error) {
 		if errors.As(err, &op) && op.Err != nil {
 			err = fmt.Errorf("port %d: %w", c.Port, op.Err)
 		}
-		return nil, &Error{
-			Host: c.Name, Kind: ErrUnreachable, Err: causeOf(ctx, err),
-			Remedy: fmt.Sprintf("is the host up, and does its sshd listen on port %d?", c.Port),
-		}
+		return nil, &Error{Host: c.Name, Kind: ErrUnreachable, Err: causeOf(ctx, err), Remedy: notReached(c, err)}
 	}
 	return conn, nil
+}
+
+// notReached is what to do about a host that no connection could be made to.
+func notReached(c SSHConfig, err error) string {
+	var name *net.DNSError
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED):
+		return fmt.Sprintf("start sshd on the host, or give the port that it listens on in place of %d", c.Port)
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH):
+		return "see that the host is up, and that this machine has a route to it"
+	case errors.As(err, &name):
+		return "put its address into /etc/hosts of this machine"
+	}
+	return fmt.Sprintf("see that the host is up, and that no firewall drops what goes to its port %d", c.Port)
+}
+
+// behindJump is the same for one behind a jump host, which tells little of why it could not connect.
+func behindJump(c SSHConfig, err error) string {
+	var channel *ssh.OpenChannelError
+	if errors.As(err, &channel) && channel.Reason == ssh.Prohibited {
+		return "let the jump host's sshd forward connections (AllowTcpForwarding, PermitOpen)"
+	}
+	return fmt.Sprintf("see from the jump host that the host is up and its sshd listens on port %d", c.Port)
 }
 
 // Hop is one jump host as an operator writes it: empty fields take what the host behind it has.

@@ -161,5 +161,5 @@ func open(ctx context.Context, conn *connection) (*ssh.Session, error) {
 }
 
 func (h *sshHost) unreachable(err error) error {
-	return &Error{Host: h.Name(), Kind: ErrUnreachable, Err: err}
+	return &Error{Host: h.Name(), Kind: ErrUnreachable, Err: err, Remedy: "see that the host is up and the line to it holds, then run the same command again"}
 }

@@ -96,11 +96,16 @@ func TestEveryWayToLogInWorks(t *testing.T) {
 func TestSSHDRefusesWrongLogins(t *testing.T) {
 	s := hosttest.StartSSHD(t, "127.0.0.1")
 	other, _ := keyFile(t, "")
+	var many []string
+	for range 8 {
+		one, _ := keyFile(t, "")
+		many = append(many, one)
+	}
 	for name, c := range map[string]host.SSHConfig{
 		"password": {Password: "not the password"},
 		"key":      {KeyFiles: []string{other}},
 		"user":     {User: "nobody-of-that-name", KeyFiles: []string{s.KeyFile}},
-		"too many": {KeyFiles: []string{other, other, other, other, other, other, other, other, s.KeyFile}},
+		"too many": {KeyFiles: append(many, s.KeyFile)},
 	} {
 		c.Address, c.Port, c.HostKey = s.Address, s.Port, host.Off
 		if err := tryDial(t, c); !errors.Is(err, host.ErrAuth) {

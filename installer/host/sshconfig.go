@@ -11,8 +11,8 @@ import (
 type HostKeyPolicy int
 
 const (
-	Strict    HostKeyPolicy = iota // the key must be in the known_hosts file
-	AcceptNew                      // a host not in the file is added; a changed key is refused
+	Strict    HostKeyPolicy = iota // the key must be in a known_hosts file, or certified by an authority in one
+	AcceptNew                      // a host in none of the files is added; one with another key than is known is refused
 	Off                            // any key is taken; only for hosts that are made anew all the time
 )
 
@@ -54,13 +54,14 @@ type SSHConfig struct {
 	Port     int    // 0 means 22
 	User     string // empty means root
 	Password string // answers the password and the keyboard-interactive method, and sudo where it asks
-	// KeyFiles are private keys, tried in order and before the password. Those that do not exist
-	// are passed over, so that a list of customary names can be given.
+	// KeyFiles are private keys, tried in order and before the password, each after the certificate that lies beside it
+	// (id_x-cert.pub). What does not exist or cannot be used is passed over, so that a list of customary names can be given.
 	KeyFiles      []string
+	CertFiles     []string // further certificates, for keys of KeyFiles or of the agent
 	KeyPassphrase string   // for the keys that are encrypted
 	AgentSocket   string   // an ssh agent's socket; its keys are tried after KeyFiles; empty means none
 	KnownHosts    string   // file; not read when HostKey is Off; made by AcceptNew
-	AlsoKnown     []string // files that Strict reads for hosts not in KnownHosts, which then takes their keys over
+	AlsoKnown     []string // further such files, the operator's own; KnownHosts takes keys over from them
 	HostKey       HostKeyPolicy
 	Via           *Jump         // the host to go through; nil means directly
 	Timeout       time.Duration // for connecting and logging in, together; 0 means 15 s

@@ -19,6 +19,7 @@ type ServerConfig struct {
 	Password    string        // if set, the password method wants it
 	Interactive string        // if set, the keyboard-interactive method wants it
 	PublicKey   ssh.PublicKey // if set, the publickey method wants it
+	AlsoKey     ssh.PublicKey // a second key that it takes
 	MaxSessions int           // sessions at once on a connection; 0 means no limit
 	Env         []string      // environment of commands; nil means that of the test
 	StartUp     string        // what the login shell reads at its start, before each command
@@ -40,6 +41,7 @@ type Server struct {
 	sessions int
 	most     int
 	commands []string
+	secrets  int
 	groups   map[int]bool // process groups of the commands that run
 }
 
@@ -71,9 +73,10 @@ func StartServer(t testing.TB, c ServerConfig) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{
-		Port: l.Addr().(*net.TCPAddr).Port, Keys: c.HostKeys, config: c, ssh: serverAuth(c),
+		Port: l.Addr().(*net.TCPAddr).Port, Keys: c.HostKeys, config: c,
 		listener: l, conns: map[net.Conn]bool{}, groups: map[int]bool{},
 	}
+	s.ssh = s.auth(c)
 	for _, k := range c.HostKeys {
 		s.ssh.AddHostKey(k)
 	}
@@ -117,6 +120,19 @@ func (s *Server) MostSessions() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.most
+}
+
+// Passwords is how many passwords and answers were sent so far.
+func (s *Server) Passwords() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.secrets
+}
+
+func (s *Server) countPassword() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets++
 }
 
 // Commands are the command lines received so far, as the login shell gets them.

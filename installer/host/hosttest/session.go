@@ -12,11 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func serverAuth(c ServerConfig) *ssh.ServerConfig {
+func (s *Server) auth(c ServerConfig) *ssh.ServerConfig {
 	refused := errors.New("refused")
 	a := &ssh.ServerConfig{NoClientAuth: c.Password == "" && c.Interactive == "" && c.PublicKey == nil}
 	if c.Password != "" {
 		a.PasswordCallback = func(_ ssh.ConnMetadata, given []byte) (*ssh.Permissions, error) {
+			s.countPassword()
 			if string(given) != c.Password {
 				return nil, refused
 			}
@@ -25,6 +26,7 @@ func serverAuth(c ServerConfig) *ssh.ServerConfig {
 	}
 	if c.Interactive != "" {
 		a.KeyboardInteractiveCallback = func(_ ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+			s.countPassword()
 			answers, err := ask("", "", []string{"Password: "}, []bool{false})
 			if err != nil || len(answers) != 1 || answers[0] != c.Interactive {
 				return nil, refused
@@ -34,7 +36,7 @@ func serverAuth(c ServerConfig) *ssh.ServerConfig {
 	}
 	if c.PublicKey != nil {
 		a.PublicKeyCallback = func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			if !bytes.Equal(key.Marshal(), c.PublicKey.Marshal()) {
+			if !bytes.Equal(key.Marshal(), c.PublicKey.Marshal()) && (c.AlsoKey == nil || !bytes.Equal(key.Marshal(), c.AlsoKey.Marshal())) {
 				return nil, refused
 			}
 			return nil, nil
