@@ -46,7 +46,7 @@ func (o *runOptions) sshFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.passphraseFile, "pk-passwd-file", "", "file that holds the passphrase of the private key")
 	f.IntVar(&o.ssh.Port, "port", 0, "port of ssh (default 22)")
 	f.StringVar(&o.ssh.Jump, "jump", "", "host to go through: [USER@]HOST[:PORT], several with commas; none for none at all")
-	f.StringVar(&o.userConfigFile, "ssh-config", "", "file in the form of ssh_config, of which Host, Match, HostName, User, Port, IdentityFile, ProxyJump and Include are read; none for none (default ~/.ssh/config)")
+	f.StringVar(&o.userConfigFile, "ssh-config", "", "file in the form of ssh_config, of which Host, Match, HostName, User, Port, IdentityFile, CertificateFile, ProxyJump and Include are read; none for none (default ~/.ssh/config)")
 	f.StringVar(&o.hostKey, "host-key", "accept-new", "unknown or changed ssh host keys: strict, accept-new or off")
 	f.StringVar(&o.knownHosts, "known-hosts", "", "file of known host keys (default: in the cluster's state directory)")
 }
@@ -162,9 +162,17 @@ func (o *runOptions) layUserConfig(c *installer.Cluster, recorded bool) error {
 	}
 	for i := range c.Hosts {
 		h := &c.Hosts[i]
-		said, err := o.userConfig.For(h.IP.String())
+		named := h.SSH.User
+		if named == "" {
+			named = explicit.User
+		}
+		said, err := o.userConfig.For(h.IP.String(), named)
 		if err != nil {
 			return usageError{err}
+		}
+		if h.SSH.Jump == "" && c.SSH.Jump == "" {
+			// Only to see what is said about jump hosts: they are made when hosts are dialled.
+			_, _, _ = o.userConfig.Jumps(said.Jump, host.SSHConfig{})
 		}
 		if h.SSH.User == "" && explicit.User == "" {
 			h.SSH.User = said.User
@@ -172,6 +180,9 @@ func (o *runOptions) layUserConfig(c *installer.Cluster, recorded bool) error {
 		if h.SSH.Port == 0 && explicit.Port == 0 {
 			h.SSH.Port = said.Port
 		}
+	}
+	for _, warning := range o.userConfig.Warnings() {
+		fmt.Fprintln(os.Stderr, "warning: "+warning)
 	}
 	return nil
 }

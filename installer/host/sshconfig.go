@@ -41,6 +41,7 @@ func (p HostKeyPolicy) String() string {
 const (
 	defaultTimeout = 15 * time.Second
 	defaultPort    = 22
+	defaultUser    = "root"
 	// A dead connection is noticed after three of these at the latest; a loaded sshd answers well before.
 	defaultKeepalive = 15 * time.Second
 	// maxSessions is how many commands run on one connection at once: sshd's MaxSessions is 10 unless configured.
@@ -76,7 +77,7 @@ func (c SSHConfig) withDefaults() SSHConfig {
 		c.Port = defaultPort
 	}
 	if c.User == "" {
-		c.User = "root"
+		c.User = defaultUser
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = defaultTimeout

@@ -1,15 +1,15 @@
 package host
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/kevinburke/ssh_config"
 )
@@ -21,75 +21,136 @@ const maxUserConfig = 1 << 20
 const maxHops = 8
 
 // UserConfig is what an operator wrote for ssh, in the form of ~/.ssh/config. nil holds nothing.
-type UserConfig struct{ config *ssh_config.Config }
+type UserConfig struct {
+	lines []configLine
+
+	mu       sync.Mutex
+	told     map[string]bool // places that a warning was made of
+	warnings []string
+}
 
 // Settings is what a UserConfig says about one host. Empty fields: nothing.
 type Settings struct {
-	HostName string // to dial in place of the name
-	User     string
-	Port     int
-	KeyFiles []string
-	Jump     string // as ParseJump reads it
+	HostName  string // to dial in place of the name
+	User      string
+	Port      int
+	KeyFiles  []string
+	CertFiles []string
+	Jump      string // as ParseJump reads it
 }
 
-// ReadUserConfig reads a file; one that does not exist holds nothing.
+// ReadUserConfig reads a file and those it includes; one that does not exist holds nothing.
 func ReadUserConfig(file string) (*UserConfig, error) {
-	f, err := os.Open(file)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "/" // relative names are then below /.ssh, where nothing is
+	}
+	lines, err := (&configReader{home: home}).read(file, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxUserConfig+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > maxUserConfig {
-		return nil, fmt.Errorf("%s: larger than %d bytes", file, maxUserConfig)
-	}
-	config, err := ssh_config.Decode(bytes.NewReader(text))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return &UserConfig{config}, nil
+	return &UserConfig{lines: lines, told: map[string]bool{}}, nil
 }
 
-// For gives what is said about a host. Host and Match are compared with the name as it is given here.
-func (u *UserConfig) For(name string) (Settings, error) {
+// Warnings gives, once, what was met in the configuration and not followed.
+func (u *UserConfig) Warnings() []string {
+	if u == nil {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	warnings := u.warnings
+	u.warnings = nil
+	return warnings
+}
+
+func (u *UserConfig) warn(l configLine, format string, args ...any) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.told[l.place()] {
+		u.told[l.place()] = true
+		u.warnings = append(u.warnings, l.place()+": "+fmt.Sprintf(format, args...))
+	}
+}
+
+// For gives what is said about a host that a user logs in to; empty means that nobody has been named yet. Host is compared
+// with the name as it is given here, Match with the settings so far, as ssh does.
+func (u *UserConfig) For(name, user string) (Settings, error) {
 	if u == nil {
 		return Settings{}, nil
 	}
-	get := func(key string) string {
-		value, _ := u.config.Get(name, key)
-		return value
+	said, err := u.say(name, "")
+	if err != nil || user == "" || (&selection{}).login(said.User) == user {
+		return said, err
 	}
-	s := Settings{User: get("User"), Jump: get("ProxyJump")}
-	if s.Jump == "none" {
-		s.Jump = ""
-	}
-	s.HostName = strings.ReplaceAll(get("HostName"), "%h", name)
-	if text := get("Port"); text != "" {
-		var err error
-		if s.Port, err = parsePort(text); err != nil {
-			return Settings{}, fmt.Errorf("ssh configuration for %s: %w", name, err)
-		}
-	}
-	files, err := u.config.GetAll(name, "IdentityFile")
-	if err != nil {
-		return Settings{}, fmt.Errorf("ssh configuration for %s: %w", name, err)
-	}
-	for _, f := range files {
-		if f = expand(f, name, s); f != "" && f != "none" {
-			s.KeyFiles = append(s.KeyFiles, f)
-		}
-	}
-	return s, nil
+	return u.say(name, user)
 }
 
-// expand does for a path what ssh does: the home directory, and the tokens that are known here.
-func expand(path, name string, s Settings) string {
+func (u *UserConfig) say(name, user string) (Settings, error) {
+	s := &selection{name: name, user: user, skipped: func(l configLine, why string) {
+		u.warn(l, "this Match is skipped, and what it says is not followed: it %s", why)
+	}}
+	if err := s.walk(u.lines, true); err != nil {
+		return Settings{}, err
+	}
+	if i := slices.IndexFunc(s.lines, func(l configLine) bool { return l.keyword == "proxycommand" || l.keyword == "proxyjump" }); i >= 0 {
+		l := s.lines[i]
+		if _, value := cutKeyword(l.text); l.keyword == "proxycommand" && !strings.HasPrefix(value, "none") {
+			u.warn(l, "ProxyCommand is not followed: the host is reached without it, or with ProxyJump")
+		}
+	}
+	return s.settings()
+}
+
+// settings reads the lines taken so far. They are in no block any more, so the first of a kind counts.
+func (s *selection) settings() (Settings, error) {
+	var text strings.Builder
+	for _, l := range s.lines {
+		if l.keyword != "proxycommand" {
+			text.WriteString(l.text + "\n")
+		}
+	}
+	config, err := ssh_config.Decode(strings.NewReader(text.String()))
+	if err != nil {
+		return Settings{}, s.blame(err)
+	}
+	get := func(key string) string {
+		value, _ := config.Get(s.name, key)
+		return value
+	}
+	out := Settings{User: get("User"), Jump: get("ProxyJump")}
+	if out.Jump == "none" {
+		out.Jump = ""
+	}
+	out.HostName = strings.NewReplacer("%%", "%", "%h", s.name).Replace(get("HostName"))
+	if text := get("Port"); text != "" {
+		if out.Port, err = parsePort(text); err != nil {
+			return Settings{}, s.blame(err)
+		}
+	}
+	for key, files := range map[string]*[]string{"IdentityFile": &out.KeyFiles, "CertificateFile": &out.CertFiles} {
+		names, err := config.GetAll(s.name, key)
+		if err != nil {
+			return Settings{}, s.blame(err)
+		}
+		for _, f := range names {
+			if f = s.expand(f, out); f != "" && f != "none" && !slices.Contains(*files, f) {
+				*files = append(*files, f)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (s *selection) blame(err error) error {
+	return fmt.Errorf("ssh configuration for %s: %w", s.name, err)
+}
+
+// expand does for a path what ssh does: the home directory, variables, and the tokens that are known here.
+func (s *selection) expand(path string, said Settings) string {
 	home, err := os.UserHomeDir()
 	if err != nil {
 		home = ""
@@ -97,11 +158,16 @@ func expand(path, name string, s Settings) string {
 	if rest, ok := strings.CutPrefix(path, "~/"); ok {
 		path = filepath.Join(home, rest)
 	}
-	hostName := s.HostName
+	hostName, port := said.HostName, said.Port
 	if hostName == "" {
-		hostName = name
+		hostName = s.name
 	}
-	return strings.NewReplacer("%%", "%", "%d", home, "%h", hostName, "%n", name, "%r", s.User, "%u", os.Getenv("USER")).Replace(path)
+	if port == 0 {
+		port = defaultPort
+	}
+	return expandEnv(strings.NewReplacer(
+		"%%", "%", "%d", home, "%h", hostName, "%n", s.name, "%r", s.login(said.User), "%u", os.Getenv("USER"), "%p", strconv.Itoa(port), "%i", strconv.Itoa(os.Getuid()),
+	).Replace(path))
 }
 
 // Jumps makes the chain of jump hosts that text names, through what the configuration says about each. What it does not
@@ -119,7 +185,7 @@ func (u *UserConfig) jumps(text string, like SSHConfig, left int) (via *Jump, al
 		if left--; left < 0 {
 			return nil, nil, fmt.Errorf("jump host %s: more than %d of them, or in a circle", hop.Host, maxHops)
 		}
-		said, err := u.For(hop.Host)
+		said, err := u.For(hop.Host, hop.User)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -152,7 +218,8 @@ func (s Settings) fill(c *SSHConfig) {
 	if c.Port == 0 {
 		c.Port = s.Port
 	}
-	c.KeyFiles = append(append([]string(nil), s.KeyFiles...), c.KeyFiles...)
+	c.KeyFiles = slices.Concat(s.KeyFiles, c.KeyFiles)
+	c.CertFiles = slices.Concat(s.CertFiles, c.CertFiles)
 }
 
 func parsePort(text string) (int, error) {

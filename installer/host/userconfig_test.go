@@ -3,6 +3,7 @@ package host_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -52,7 +53,7 @@ Host *
 		"10.0.2.1": {User: "everybody", HostName: "10.0.2.1.internal"},
 		"bastion":  {User: "jump", HostName: "bastion.example"},
 	} {
-		got, err := u.For(name)
+		got, err := u.For(name, "")
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -60,14 +61,14 @@ Host *
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
-	if _, err := userConfig(t, "Host a\n Port many\n").For("a"); err == nil {
+	if _, err := userConfig(t, "Host a\n Port many\n").For("a", ""); err == nil {
 		t.Error("a port that is none was taken")
 	}
 	none, err := host.ReadUserConfig("/no/such/file")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := none.For("a"); err != nil || got.User != "" {
+	if got, err := none.For("a", ""); err != nil || got.User != "" {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -98,18 +99,32 @@ func TestJumpHostsOfTheConfigurationAreFollowed(t *testing.T) {
 }
 
 func FuzzUserConfig(f *testing.F) {
-	for _, s := range []string{"Host a\n User b\n", "Match all\nPort 22\n", "Host *\nIdentityFile ~/%h%%\n", "Host", "\x00", "Host a\n  ProxyJump=b\n"} {
+	for _, s := range []string{
+		"Host a\n User b\n", "Match all\nPort 22\n", "Host *\nIdentityFile ~/%h%%\n", "Host", "\x00", "Host a\n  ProxyJump=b\n",
+		"Match host 10.*,!10.0.0.9 user ops\nUser x\n", "Match exec \"rm -rf /\" host *\nUser x\n", "Match !host \"a b\" final\n", "Match\n", "Match host\n", "Match =all\n",
+		"Match host=10.0.0.5 !user=root\nCertificateFile ${HOME}/c\n", "Host \"a\n", "Include /dev/null\nInclude\n", "Match originalhost * localuser root,!me\nHostName %h.%%\n", "ProxyCommand x\n",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(strings.ToLower(text), "include") {
+			return // of whatever lies on this machine
+		}
 		file := filepath.Join(t.TempDir(), "config")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if u, err := host.ReadUserConfig(file); err == nil {
-			if s, err := u.For("10.0.0.5"); err == nil && (s.Port < 0 || s.Port > 65535) {
+		u, err := host.ReadUserConfig(file)
+		if err != nil {
+			return
+		}
+		for _, user := range []string{"", "ops"} {
+			if s, err := u.For("10.0.0.5", user); err == nil && (s.Port < 0 || s.Port > 65535) {
 				t.Errorf("%+v", s)
 			}
+		}
+		if lines := strings.Count(text, "\n") + 1; len(u.Warnings()) > lines || len(u.Warnings()) > 0 {
+			t.Error("more than one warning of a line")
 		}
 	})
 }

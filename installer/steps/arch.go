@@ -36,7 +36,8 @@ func (r *Run) settleArch(ctx context.Context) error {
 	}
 	arch, err := r.askArch(ctx, link)
 	var unfit *problemError
-	if errors.As(err, &unfit) {
+	var unusable *host.Error
+	if errors.As(err, &unfit) || errors.As(err, &unusable) {
 		err = nil
 	}
 	if err = errors.Join(err, link.Close()); err != nil {

@@ -69,7 +69,7 @@ func (r *Run) connect(ctx context.Context, t *Target) error {
 // dialHost opens the connection to a host: none to this machine itself. Behind a jump host an address of this machine's
 // is another's.
 func (r *Run) dialHost(ctx context.Context, t *Target) (host.Host, error) {
-	said, err := r.UserConfig.For(t.IP.String())
+	said, err := r.UserConfig.For(t.IP.String(), t.SSH.User)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +88,7 @@ func (r *Run) dialHost(ctx context.Context, t *Target) (host.Host, error) {
 	if t.SSH.KeyFile == "" {
 		c.KeyFiles = append(said.KeyFiles, c.KeyFiles...)
 	}
+	c.CertFiles = said.CertFiles
 	if c.Via, err = r.jumps.through(r.UserConfig, jump, c); err != nil {
 		return nil, err
 	}

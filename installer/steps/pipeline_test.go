@@ -23,9 +23,10 @@ import (
 // the test binary as what runs on the host. See apart.
 
 // sshHost starts an ssh server at an address that this machine does not take for its own.
+// Its start-up files print what looks like answers, and no newline at the end.
 func sshHost(t *testing.T, ip, password string, master bool) installer.Host {
 	t.Helper()
-	s := hosttest.StartServer(t, hosttest.ServerConfig{Listen: ip + ":0", Password: password})
+	s := hosttest.StartServer(t, hosttest.ServerConfig{Listen: ip + ":0", Password: password, StartUp: noisy})
 	return hostAt(ip, s.Port, master)
 }
 

@@ -177,11 +177,14 @@ func (r *Run) warn(warnings []Problem) {
 	}
 }
 
+// mendIt is the remedy where the message says what is wrong.
+const mendIt = "mend what it names, then run the same command again"
+
 // problemsFrom takes joined host errors apart.
 func problemsFrom(err error, check string) []Problem {
 	var out []Problem
 	for _, e := range unjoin(err) {
-		p := Problem{Check: check, Message: e.Error(), Remedy: "see the cause"}
+		p := Problem{Check: check, Message: e.Error(), Remedy: mendIt}
 		var he *installer.HostError
 		if errors.As(e, &he) {
 			p.Host, p.Message = he.Host, he.Err.Error()
@@ -202,7 +205,7 @@ func problemsFrom(err error, check string) []Problem {
 		}
 		var script *node.ScriptError
 		if errors.As(e, &script) {
-			p.Message, p.Remedy = "the image's check script fails: "+strings.Join(script.Tail, " / "), "mend what it names, then run the same command again"
+			p.Message, p.Remedy = "the image's check script fails: "+strings.Join(script.Tail, " / "), mendIt
 		}
 		var own *problemError
 		if errors.As(e, &own) {

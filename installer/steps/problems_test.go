@@ -54,9 +54,9 @@ func TestProblemsOfJoinedHostErrors(t *testing.T) {
 	)
 	want := []Problem{
 		{Host: "10.0.0.2", Check: "connect", Message: "host is unreachable: connection refused", Remedy: "is the host up?"},
-		{Host: "10.0.0.3", Check: "connect", Message: "login refused", Remedy: "see the cause"},
+		{Host: "10.0.0.3", Check: "connect", Message: "login refused", Remedy: mendIt},
 		{Host: "10.0.0.4", Check: "connect", Message: "the image's check script fails: swap is on / firewalld is active", Remedy: "mend what it names, then run the same command again"},
-		{Host: "10.0.0.5", Check: "connect", Message: "read facts: broken pipe", Remedy: "see the cause"},
+		{Host: "10.0.0.5", Check: "connect", Message: "read facts: broken pipe", Remedy: mendIt},
 	}
 	if diff := cmp.Diff(want, problemsFrom(err, "connect")); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
