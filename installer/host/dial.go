@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -68,7 +69,8 @@ func refused(ctx context.Context, c SSHConfig, keys *hostKeys, l *login, err err
 	var network net.Error
 	var closed *net.OpError
 	var algorithms *ssh.AlgorithmNegotiationError
-	e := &Error{Host: c.Name, Kind: ErrUnreachable, Err: fmt.Errorf("ssh with port %d: %w", c.Port, err)}
+	words := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "ssh: handshake failed: "), "ssh: ")
+	e := &Error{Host: c.Name, Kind: ErrUnreachable, Err: &refusal{fmt.Sprintf("ssh with port %d: %s", c.Port, words), err}}
 	switch {
 	case ctx.Err() != nil:
 		e.Err = causeOf(ctx, err)
@@ -77,7 +79,10 @@ func refused(ctx context.Context, c SSHConfig, keys *hostKeys, l *login, err err
 		return keys.refused(c, keys.err)
 	case errors.As(err, &algorithms):
 		e.Remedy = "let the host's sshd offer one of what was asked for"
-	case !keys.accepted, errors.Is(err, io.EOF), errors.As(err, &network), errors.As(err, &closed):
+	case errors.Is(err, io.EOF):
+		e.Err = &refusal{fmt.Sprintf("the host hung up during the login (port %d)", c.Port), err}
+		fallthrough
+	case !keys.accepted, errors.As(err, &network), errors.As(err, &closed):
 		e.Remedy = fmt.Sprintf("see in the log of the host's sshd why it hung up, and that it is sshd that listens on port %d", c.Port)
 	default:
 		return l.refused(c, err)

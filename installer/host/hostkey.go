@@ -246,8 +246,12 @@ func (k *hostKeys) unknown(address string, key ssh.PublicKey) error {
 	if cert, ok := key.(*ssh.Certificate); ok {
 		key = cert.Key
 	}
+	files := slices.Concat([]string{k.file}, k.also)
+	if there := slices.DeleteFunc(slices.Clone(files), func(f string) bool { _, err := os.Stat(f); return err != nil }); len(there) > 0 {
+		files = there
+	}
 	return &hostKeyError{
-		fmt.Sprintf("%s key %s is not in %s", key.Type(), ssh.FingerprintSHA256(key), strings.Join(append([]string{k.file}, k.also...), ", ")),
+		fmt.Sprintf("%s key %s is not in %s", key.Type(), ssh.FingerprintSHA256(key), strings.Join(files, ", ")),
 		fmt.Sprintf("compare it with the host's own (ssh-keygen -l), and add this line to %s: %s", k.file, knownhosts.Line([]string{address}, key)),
 	}
 }

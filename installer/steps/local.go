@@ -94,8 +94,11 @@ func keyFiles(s installer.SSH) []string {
 	var out []string
 	for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
 		p := filepath.Join(home, ".ssh", name)
-		if _, err := os.Stat(p); err == nil {
-			out = append(out, p)
+		for _, file := range []string{p, p + "-cert.pub"} { // an agent may hold the key of a certificate
+			if _, err := os.Stat(file); err == nil {
+				out = append(out, p)
+				break
+			}
 		}
 	}
 	return out
@@ -103,9 +106,9 @@ func keyFiles(s installer.SSH) []string {
 
 // knownHosts are the files of host keys that ssh itself reads on this machine.
 func knownHosts() []string {
-	out := []string{"/etc/ssh/ssh_known_hosts"}
+	out := []string{"/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"}
 	if home, err := os.UserHomeDir(); err == nil {
-		out = append([]string{filepath.Join(home, ".ssh", "known_hosts")}, out...)
+		out = append([]string{filepath.Join(home, ".ssh", "known_hosts"), filepath.Join(home, ".ssh", "known_hosts2")}, out...)
 	}
 	return out
 }
