@@ -76,13 +76,17 @@ func (h *sshHost) Run(ctx context.Context, c Cmd) error {
 	return fmt.Errorf("%s: %s: %w", h.Name(), c.Argv[0], cause)
 }
 
+// beginTimeouts is how long a login shell may take to begin a command, in timeouts of a login: a loaded host takes its time.
+const beginTimeouts = 4
+
 // begun waits until the command has begun, or gives what came of it when it is over already: nothing of its input, which may
 // hold a password, goes to what a start-up file of the login shell has put in its place.
 func (h *sshHost) begun(ctx context.Context, c Cmd, st *streams, stdin io.Closer, ended <-chan error) (over bool, err error) {
 	if st.stdin == nil {
 		stdin.Close() // what waits for input in its place ends
 	}
-	patience := time.NewTimer(2 * h.config.Timeout)
+	limit := beginTimeouts * h.config.Timeout
+	patience := time.NewTimer(limit)
 	defer patience.Stop()
 	select {
 	case <-st.out.found:
@@ -90,7 +94,7 @@ func (h *sshHost) begun(ctx context.Context, c Cmd, st *streams, stdin io.Closer
 	case err := <-ended:
 		return true, h.outcome(c, st, err)
 	case <-patience.C:
-		return true, h.shellWaits(2*h.config.Timeout, st)
+		return true, h.shellWaits(limit, st)
 	case <-ctx.Done(): // it may begin yet, and is ended as one that runs
 	}
 	return false, nil
