@@ -9,11 +9,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -23,17 +23,54 @@ const maxHtpasswd = 1 << 20
 
 // Htpasswd returns a line of an htpasswd file (bcrypt) for a user.
 func Htpasswd(user, password string) ([]byte, error) {
-	if user == "" || strings.ContainsAny(user, ":\r\n\x00") {
-		return nil, fmt.Errorf("user name %q: %w", user, ErrInvalid)
+	return Accounts(Account{User: user, Password: password})
+}
+
+// Account is somebody who may use a registry.
+type Account struct {
+	User, Password string
+	PullOnly       bool // may neither push nor delete
+}
+
+// pullOnly begins the line of an accounts file that tells of an account which may pull only. To other programs that
+// read such files it is a comment, and htpasswd keeps it.
+const pullOnly = "# pull-only: "
+
+// Accounts returns an htpasswd file (bcrypt) of these accounts.
+func Accounts(list ...Account) ([]byte, error) {
+	var out []byte
+	for _, a := range list {
+		if a.User == "" || strings.ContainsAny(a.User, ":\r\n\x00") || strings.TrimSpace(a.User) != a.User || a.User[0] == '#' {
+			return nil, fmt.Errorf("user name %q: %w", a.User, ErrInvalid)
+		}
+		if a.Password == "" {
+			return nil, fmt.Errorf("the password of user %s is empty: %w", a.User, ErrInvalid)
+		}
+		hash, err := bcrypt.GenerateFromPassword([]byte(a.Password), bcrypt.DefaultCost)
+		if err != nil {
+			return nil, fmt.Errorf("hash the password of user %s: %w", a.User, err)
+		}
+		if a.PullOnly {
+			out = append(append(out, pullOnly...), a.User+"\n"...)
+		}
+		out = fmt.Appendf(out, "%s:%s\n", a.User, hash)
 	}
-	if password == "" {
-		return nil, fmt.Errorf("the password of user %s is empty: %w", user, ErrInvalid)
+	return out, nil
+}
+
+// SameAccounts tells whether an htpasswd file holds exactly these accounts.
+func SameAccounts(file []byte, list ...Account) bool {
+	found, err := parseHtpasswd(file)
+	if err != nil || len(found) != len(list) {
+		return false
 	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
-	if err != nil {
-		return nil, fmt.Errorf("hash the password of user %s: %w", user, err)
+	for _, a := range list {
+		f, ok := found[a.User]
+		if !ok || f.pullOnly != a.PullOnly || bcrypt.CompareHashAndPassword(f.hash, []byte(a.Password)) != nil {
+			return false
+		}
 	}
-	return fmt.Appendf(nil, "%s:%s\n", user, hash), nil
+	return true
 }
 
 // NewPassword returns a random password of 32 letters, digits, '-' and '_' (192 bits).
@@ -54,9 +91,8 @@ type authenticator struct {
 	checks      chan struct{} // bcrypt computations at once: guessing must not take all the cores
 
 	mu       sync.Mutex
-	modified time.Time
-	size     int64
-	accounts map[string][]byte
+	read     fs.FileInfo // of the file when it was read
+	accounts map[string]account
 	right    map[[32]byte]bool
 }
 
@@ -77,30 +113,49 @@ func newAuthenticator(path, realm string, next http.Handler) (*authenticator, er
 
 func (a *authenticator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	user, password, ok := r.BasicAuth()
-	if !ok || !a.allow(r, user, password) {
+	var who account
+	if ok {
+		who, ok = a.allow(r, user, password)
+	}
+	switch {
+	case !ok:
 		w.Header().Set("WWW-Authenticate", fmt.Sprintf("Basic realm=%q", a.realm))
 		writeError(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required", nil)
-		return
+	case who.pullOnly && changes(r):
+		writeError(w, http.StatusForbidden, "DENIED", fmt.Sprintf("the account %s may only pull", user), nil)
+	default:
+		a.next.ServeHTTP(w, r)
 	}
-	a.next.ServeHTTP(w, r)
 }
 
-func (a *authenticator) allow(r *http.Request, user, password string) bool {
+// account is what an accounts file says of a user.
+type account struct {
+	hash     []byte
+	pullOnly bool
+}
+
+// changes tells that a request is more than a pull: it has another method than those that read, or is about an upload.
+func changes(r *http.Request) bool {
+	return r.Method != http.MethodGet && r.Method != http.MethodHead || strings.Contains(r.URL.Path, "/blobs/uploads")
+}
+
+func (a *authenticator) allow(r *http.Request, user, password string) (who account, ok bool) {
 	mac := hmac.New(sha256.New, a.key[:])
 	fmt.Fprintf(mac, "%d:%s:%s", len(user), user, password)
 	proof := [32]byte(mac.Sum(nil))
 
 	a.mu.Lock()
 	err := a.reload()
-	hash, known := a.accounts[user]
+	who, known := a.accounts[user]
 	right := a.right[proof]
 	a.mu.Unlock()
 	if err != nil {
-		return false
+		return account{}, false
 	}
 	if right {
-		return true
+		return who, true
 	}
+	hash := who.hash
 	if !known {
 		hash = []byte(noAccount) // so that an unknown user takes as long as a known one
 	}
@@ -108,17 +163,17 @@ func (a *authenticator) allow(r *http.Request, user, password string) bool {
 	case a.checks <- struct{}{}:
 		defer func() { <-a.checks }()
 	case <-r.Context().Done():
-		return false
+		return account{}, false
 	}
 	if bcrypt.CompareHashAndPassword(hash, []byte(password)) != nil || !known {
-		return false
+		return account{}, false
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if bytes.Equal(a.accounts[user], hash) { // the file may have changed meanwhile
+	if bytes.Equal(a.accounts[user].hash, hash) { // the file may have changed meanwhile
 		a.right[proof] = true
 	}
-	return true
+	return who, true
 }
 
 // noAccount is a hash of the usual cost that no password has.
@@ -130,7 +185,7 @@ func (a *authenticator) reload() error {
 	if err != nil {
 		return fmt.Errorf("accounts file: %w", err)
 	}
-	if a.accounts != nil && fi.ModTime().Equal(a.modified) && fi.Size() == a.size {
+	if a.accounts != nil && unchanged(a.read, fi) {
 		return nil
 	}
 	if fi.Size() > maxHtpasswd {
@@ -145,15 +200,24 @@ func (a *authenticator) reload() error {
 		return fmt.Errorf("accounts file %s: %w", a.path, err)
 	}
 	a.accounts, a.right = accounts, map[[32]byte]bool{}
-	a.modified, a.size = fi.ModTime(), fi.Size()
+	a.read = fi
 	return nil
 }
 
-func parseHtpasswd(data []byte) (map[string][]byte, error) {
-	accounts := map[string][]byte{}
+// unchanged tells that a file is the one that was read: not replaced, not written to.
+func unchanged(was, is fs.FileInfo) bool {
+	return was != nil && os.SameFile(was, is) && was.ModTime().Equal(is.ModTime()) && was.Size() == is.Size()
+}
+
+func parseHtpasswd(data []byte) (map[string]account, error) {
+	accounts := map[string]account{}
+	restricted := map[string]bool{}
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimSpace(lines.Text())
+		if user, ok := strings.CutPrefix(line, pullOnly); ok {
+			restricted[strings.TrimSpace(user)] = true
+		}
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
@@ -164,7 +228,13 @@ func parseHtpasswd(data []byte) (map[string][]byte, error) {
 		if _, err := bcrypt.Cost([]byte(hash)); err != nil {
 			return nil, fmt.Errorf("line %d: only bcrypt is taken (htpasswd -B): %w", n, errors.Join(err, ErrInvalid))
 		}
-		accounts[user] = []byte(hash)
+		accounts[user] = account{hash: []byte(hash)}
+	}
+	for user := range restricted {
+		if a, ok := accounts[user]; ok {
+			a.pullOnly = true
+			accounts[user] = a
+		}
 	}
 	return accounts, lines.Err()
 }

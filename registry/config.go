@@ -6,10 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"sync"
-	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 )
@@ -129,32 +129,39 @@ func tlsOf(c configuration.TLS) (*tls.Config, error) {
 	return config, nil
 }
 
-// keyPair is a certificate that is read again when its file changes, so that renewing it needs no restart.
+// keyPair is a certificate that is read again when its files change, so that renewing it needs no restart.
 type keyPair struct {
 	certificate, key string
 
-	mu       sync.Mutex
-	modified time.Time
-	loaded   *tls.Certificate
+	mu     sync.Mutex
+	read   [2]fs.FileInfo // of the files when they were read
+	loaded *tls.Certificate
 }
 
 func (k *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	fi, err := os.Stat(k.certificate)
-	if err == nil && k.loaded != nil && fi.ModTime().Equal(k.modified) {
+	var now [2]fs.FileInfo
+	for i, name := range []string{k.certificate, k.key} {
+		fi, err := os.Stat(name)
+		if err != nil && k.loaded == nil {
+			return nil, fmt.Errorf("http.tls: %w", err)
+		}
+		if err != nil {
+			return k.loaded, nil // in the middle of a renewal
+		}
+		now[i] = fi
+	}
+	if k.loaded != nil && unchanged(k.read[0], now[0]) && unchanged(k.read[1], now[1]) {
 		return k.loaded, nil
 	}
-	pair, lerr := tls.LoadX509KeyPair(k.certificate, k.key)
-	if lerr != nil {
+	pair, err := tls.LoadX509KeyPair(k.certificate, k.key)
+	if err != nil {
 		if k.loaded != nil {
-			return k.loaded, nil // in the middle of a renewal: the key or the certificate is still the old one
+			return k.loaded, nil // the key or the certificate is still the old one
 		}
-		return nil, fmt.Errorf("http.tls: %w", lerr)
+		return nil, fmt.Errorf("http.tls: %w", err)
 	}
-	k.loaded = &pair
-	if err == nil {
-		k.modified = fi.ModTime()
-	}
+	k.loaded, k.read = &pair, now
 	return k.loaded, nil
 }
