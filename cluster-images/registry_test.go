@@ -126,3 +126,22 @@ func TestEmptyDirectoryBecomesARegistryOfTheCluster(t *testing.T) {
 		t.Errorf("it stays:\n%s", out)
 	}
 }
+
+func TestANewCertificateIsPutInPlaceWithoutARestart(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	// The systemctl of this test says of every unit that it runs, so that the first script restarts it.
+	change := func(name, file string) {
+		write(t, filepath.Join(s.dir, "scripts", name), "#!/bin/sh\necho new >"+filepath.Join(s.dir, "etc", file)+"\n")
+	}
+	show := "#!/bin/sh\ncat " + filepath.Join(s.dir, "conf", "registry", "tls.crt") + "\n"
+	write(t, filepath.Join(s.dir, "scripts", "show.sh"), show)
+	change("renew.sh", "registry_tls.crt")
+	change("configure.sh", "registry_config.yml")
+	if out := s.run(t, "init-registry.sh", "renew.sh", "init-registry.sh", "show.sh"); strings.Count(out, "restarting registry") != 1 || !strings.HasSuffix(out, "new\n") {
+		t.Errorf("a new certificate:\n%s", out)
+	}
+	if out := s.run(t, "init-registry.sh", "configure.sh", "init-registry.sh"); strings.Count(out, "restarting registry") != 2 {
+		t.Errorf("a new configuration:\n%s", out)
+	}
+}

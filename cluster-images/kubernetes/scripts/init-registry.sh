@@ -23,14 +23,19 @@ else
 fi
 
 install_file 0600 "$rootfs/etc/registry_config.yml" "$registryConfig/config.yml" conf
-install_file 0644 "$rootfs/etc/registry_tls.crt" "$registryConfig/tls.crt" conf
+install_file 0644 "$rootfs/etc/registry.service" /etc/systemd/system/registry.service conf
+
+# The registry looks at these with every connection and request; a change needs no restart.
+pending=no
+[[ -e $state/restart ]] && pending=yes
 install_file 0600 "$rootfs/etc/registry_tls.key" "$registryConfig/tls.key" conf
+install_file 0644 "$rootfs/etc/registry_tls.crt" "$registryConfig/tls.crt" conf
 if [[ -f $rootfs/etc/registry_htpasswd ]]; then
 	install_file 0600 "$rootfs/etc/registry_htpasswd" "$registryConfig/htpasswd" conf
 elif [[ -n ${registryPassword:-} ]]; then
 	die "etc/registry_htpasswd is missing though a registry password is set"
 fi
-install_file 0644 "$rootfs/etc/registry.service" /etc/systemd/system/registry.service conf
+if [[ $pending == no ]]; then rm -f -- "$state/restart"; fi
 
 # systemd may not execute files of a data directory where SELinux enforces.
 if have getenforce && [[ $(getenforce) != Disabled ]] && have chcon; then
