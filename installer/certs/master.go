@@ -252,15 +252,39 @@ func (p *PKI) RegistryAuthority() (certPEM, keyPEM []byte) {
 // is reached under the given names and addresses. hasCert and hasKey are those
 // that it has now, if any.
 func (p *PKI) Registry(host string, hasCert, hasKey []byte, names ...string) (certPEM, keyPEM []byte, err error) {
+	prof, has := registryProfile(host, hasCert, hasKey, names)
+	pair, err := p.chosen(registryPair(host), registryCA, prof, has)
+	if err != nil {
+		return nil, nil, fmt.Errorf("certificate of the registry on %s: %w", host, err)
+	}
+	return pair.CertPEM, pair.KeyPEM, nil
+}
+
+// RenewRegistry is like Registry, but makes the certificate anew in any case.
+func (p *PKI) RenewRegistry(host string, hasCert, hasKey []byte, names ...string) (certPEM, keyPEM []byte, err error) {
+	prof, has := registryProfile(host, hasCert, hasKey, names)
+	ca := p.authorities[registryCA]
+	if has != nil && has.Cert.CheckSignatureFrom(ca.Cert) == nil {
+		prof.addFrom(has.Cert)
+	}
+	pair, err := ca.leaf(prof, p.validity)
+	if err == nil {
+		err = p.store(registryPair(host), pair)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("certificate of the registry on %s: %w", host, err)
+	}
+	return pair.CertPEM, pair.KeyPEM, nil
+}
+
+func registryPair(host string) string { return path.Join("hosts", host, "registry") }
+
+func registryProfile(host string, hasCert, hasKey []byte, names []string) (profile, *Pair) {
 	prof := profile{commonName: "sealos-registry", usages: serverAuth}
 	prof.add(append([]string{host, "127.0.0.1", "localhost"}, names...)...)
 	has, err := parsePair(hasCert, hasKey)
 	if err != nil {
 		has = nil
 	}
-	pair, err := p.chosen(path.Join("hosts", host, "registry"), registryCA, prof, has)
-	if err != nil {
-		return nil, nil, fmt.Errorf("certificate of the registry on %s: %w", host, err)
-	}
-	return pair.CertPEM, pair.KeyPEM, nil
+	return prof, has
 }

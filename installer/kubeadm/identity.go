@@ -26,6 +26,13 @@ func (c checked) impose(docs layer) {
 
 func (c checked) imposeCluster(cluster object) {
 	cluster["kubernetesVersion"] = "v" + c.version.String()
+	if c.ImageRepository != "" && textAt(cluster, "imageRepository") == "" {
+		cluster["imageRepository"] = c.ImageRepository
+		if textAt(cluster, "dns", "imageRepository") == "" {
+			// Only of its own registry kubeadm knows that the image of CoreDNS lies one level deeper.
+			put(cluster, c.ImageRepository+"/coredns", "dns", "imageRepository")
+		}
+	}
 	put(cluster, toList(union(c.requiredSANs(cluster), listAt(cluster, "apiServer", "certSANs"))), "apiServer", "certSANs")
 }
 

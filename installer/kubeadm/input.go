@@ -38,6 +38,7 @@ type Input struct {
 	APIEndpoint       string // apiserver.cluster.local:6443
 	CRISocket         string // path or unix:// URL; empty lets kubeadm look
 	ImageSocket       string // of the service that kubelet asks for images; empty or CRISocket: the runtime itself
+	ImageRepository   string // REGISTRY/PATH of Kubernetes' own images, unless a document says another; empty leaves kubeadm's own
 	CertSANs          []string
 	Discovery         string   // path of what DiscoveryFile gives; required to join
 	ImageDocs         [][]byte // YAML streams of the cluster image

@@ -87,3 +87,19 @@ func TestKubeadmDoesNotPullBesideAShim(t *testing.T) {
 		t.Error("kubeadm does not pull though the runtime can")
 	}
 }
+
+func TestARepositoryThatADocumentNamesStays(t *testing.T) {
+	in := example(Init)
+	in.ImageRepository = "hub.site:5000"
+	if text := render(t, in); !strings.Contains(text, "\nimageRepository: hub.site:5000\n") || !strings.Contains(text, "imageRepository: hub.site:5000/coredns\n") {
+		t.Errorf("images of Kubernetes have other names:\n%s", text)
+	}
+	in.ImageDocs = [][]byte{[]byte("apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nimageRepository: mirror.example/k8s\n")}
+	if text := render(t, in); strings.Contains(text, "hub.site") || !strings.Contains(text, "\nimageRepository: mirror.example/k8s\n") {
+		t.Errorf("the image's own repository is not used alone:\n%s", text)
+	}
+	in.ImageDocs = [][]byte{[]byte("apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\ndns:\n  imageRepository: mirror.example/dns\n")}
+	if text := render(t, in); !strings.Contains(text, "imageRepository: mirror.example/dns\n") || strings.Contains(text, "hub.site:5000/coredns") {
+		t.Errorf("the repository of CoreDNS is another:\n%s", text)
+	}
+}
