@@ -75,6 +75,7 @@ type Cluster struct {
 	Hosts   []Host   // masters first, in the order given; Hosts[0] is master0
 	SSH     SSH
 	Env     map[string]string
+	Secret  []string // names of variables that are secret though their names do not say so
 	Command []string // replaces the CMD of the first application image
 	Configs []Config
 	Kubeadm [][]byte // kubeadm, kubelet and kube-proxy documents of the user
@@ -158,6 +159,7 @@ func (c *Cluster) Complete() error {
 	case !slices.ContainsFunc(c.Hosts, func(h Host) bool { return h.Master && !h.Away }):
 		errs = append(errs, fmt.Errorf("no master is named that is in cluster %s: its masters are %s; name one that works", c.Name, strings.Join(c.MasterIPs(), ", ")))
 	}
+	errs = append(errs, c.checkSecrets())
 	return errors.Join(errs...)
 }
 
@@ -167,13 +169,8 @@ func (c *Cluster) Warnings() []string {
 	if n := len(c.Masters()); n > 0 && n%2 == 0 {
 		out = append(out, fmt.Sprintf("%d masters: an even number tolerates no more failures than %d; etcd needs a majority", n, n-1))
 	}
-	if names := c.Annotations[annotationSecrets]; names != "" {
-		have := c.secretEnv()
-		for name := range strings.SplitSeq(names, ",") {
-			if !slices.Contains(have, name) {
-				out = append(out, fmt.Sprintf("%s was set when the cluster was made and is secret, so it was not recorded: what uses it needs it again (-e %s=VALUE)", name, path.Base(name)))
-			}
-		}
+	for _, name := range c.forgottenSecrets() {
+		out = append(out, fmt.Sprintf("%s was set when the cluster was made and is secret, so it was not recorded: what uses it needs it again (-e %s=VALUE)", name, path.Base(name)))
 	}
 	return out
 }

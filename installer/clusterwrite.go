@@ -12,29 +12,6 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// annotationSecrets names the variables of spec.env and of hosts whose values
-// are secret and therefore not in the file.
-const annotationSecrets = "sealbuild.io/env-not-recorded"
-
-// secretEnv lists the variables that are left out of a written Clusterfile: of
-// all hosts by name, of one host as ADDRESS/NAME.
-func (c *Cluster) secretEnv() []string {
-	var out []string
-	add := func(prefix string, env map[string]string) {
-		for k := range env {
-			if SecretEnv(k) && k != "registryPassword" { // that one is kept in the state
-				out = append(out, prefix+k)
-			}
-		}
-	}
-	add("", c.Env)
-	for _, h := range c.Hosts {
-		add(h.IP.String()+"/", h.Env)
-	}
-	slices.Sort(out)
-	return out
-}
-
 // Clusterfile writes the cluster and, unless its phase is empty, the status. It
 // was made at the given time if nothing earlier is known; the zero time is left
 // out. Passwords, passphrases and secret variables are left out, the names of
@@ -60,7 +37,7 @@ func (c *Cluster) Clusterfile(created time.Time, status Status) ([]byte, error) 
 	}
 	d.Spec.Image = c.Images
 	d.Spec.SSH = c.SSH.document()
-	d.Spec.Env = envList(c.Env)
+	d.Spec.Env = c.envList(c.Env)
 	d.Spec.Command = c.Command
 	for _, h := range c.Hosts {
 		role := "node"
@@ -71,7 +48,7 @@ func (c *Cluster) Clusterfile(created time.Time, status Status) ([]byte, error) 
 		if h.IP.IsLoopback() && !h.Tunnel {
 			address = h.IP.String() // with a port it would be read as the end of a tunnel
 		}
-		hd := hostDoc{IPs: []string{address}, Roles: []string{role}, Env: envList(h.Env)}
+		hd := hostDoc{IPs: []string{address}, Roles: []string{role}, Env: c.envList(h.Env)}
 		if own, all := h.SSH.document(), c.SSH.document(); own.User != all.User || own.PK != all.PK || own.Jump != all.Jump {
 			own.Port = 0
 			hd.SSH = &own
@@ -108,16 +85,10 @@ func (s SSH) document() sshDoc {
 	return sshDoc{User: s.User, PK: s.KeyFile, Port: s.Port, Jump: s.Jump}
 }
 
-// SecretEnv tells keys whose values are not written to disk or shown in clear.
-func SecretEnv(key string) bool {
-	k := strings.ToLower(key)
-	return strings.Contains(k, "password") || strings.Contains(k, "passwd") || strings.Contains(k, "secret") || strings.Contains(k, "token")
-}
-
-func envList(env map[string]string) []string {
+func (c *Cluster) envList(env map[string]string) []string {
 	var out []string
 	for k, v := range env {
-		if !SecretEnv(k) {
+		if !c.SecretEnv(k, v) {
 			out = append(out, k+"="+v)
 		}
 	}

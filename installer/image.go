@@ -65,6 +65,7 @@ type Image struct {
 	Entrypoint []string
 	Cmd        []string
 	Layers     []Layer
+	Secret     func(key, value string) bool // tells variables that are secret; nil for SecretEnv
 }
 
 // LoadImage reads manifest and configuration of the cluster image d. When d is

@@ -20,7 +20,8 @@ type Overlay map[string]File
 // files, renders every *.tmpl below etc, scripts, manifests and charts with
 // env, and returns the files that came to be. Files of the image that stay as
 // they are are not in it. A Config that names what a template becomes, and not
-// the template, is applied to what it became.
+// the template, is applied to what it became. Files that a secret is rendered
+// into are readable by root alone.
 func (i *Image) Overlay(files map[string]File, configs []Config, env map[string]string) (Overlay, error) {
 	own, err := i.ownConfigs(files)
 	if err != nil {
@@ -29,6 +30,7 @@ func (i *Image) Overlay(files map[string]File, configs []Config, env map[string]
 	var errs []error
 	changed := Overlay{}
 	current := maps.Clone(files)
+	others := i.otherSecrets(env)
 	configure := func(c Config) {
 		name := c.file()
 		old, exists := current[name]
@@ -65,7 +67,7 @@ func (i *Image) Overlay(files map[string]File, configs []Config, env map[string]
 			continue
 		}
 		rendered := strings.TrimSuffix(name, ".tmpl")
-		f := File{Mode: modeFor(current[name].Mode, out, env), Content: out}
+		f := File{Mode: modeFor(current[name], name, out, others), Content: out}
 		current[rendered], changed[rendered] = f, f
 	}
 	if len(errs) == 0 {
@@ -76,14 +78,34 @@ func (i *Image) Overlay(files map[string]File, configs []Config, env map[string]
 	return changed, errors.Join(errs...)
 }
 
-// modeFor narrows the mode of a file that a secret was rendered into.
-func modeFor(mode fsMode, content []byte, env map[string]string) fsMode {
+// otherSecrets is the environment with other values of its secrets; nil if it has none.
+func (i *Image) otherSecrets(env map[string]string) map[string]string {
+	secret := i.Secret
+	if secret == nil {
+		secret = SecretEnv
+	}
+	var others map[string]string
 	for k, v := range env {
-		if SecretEnv(k) && len(v) >= 4 && (bytes.Contains(content, []byte(v)) || bytes.Contains(content, basicAuth(env))) {
-			return mode &^ 0o077
+		if v != "" && secret(k, v) {
+			if others == nil {
+				others = maps.Clone(env)
+			}
+			others[k] = v + "0"
 		}
 	}
-	return mode
+	return others
+}
+
+// modeFor narrows the mode of a file that a secret was rendered into, however
+// it is written there: with another secret the template becomes something else.
+func modeFor(template File, name string, rendered []byte, others map[string]string) fsMode {
+	if others == nil {
+		return template.Mode
+	}
+	if out, err := RenderTemplate(name, template.Content, others); err == nil && bytes.Equal(out, rendered) {
+		return template.Mode
+	}
+	return template.Mode &^ 0o077
 }
 
 func isTemplate(name string) bool {

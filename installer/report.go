@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,16 +20,17 @@ type Reporter struct {
 	out     io.Writer
 	log     *slog.Logger
 	verbose bool
-	masks   *maskWriter
+	masks   *masks
 }
 
 // NewReporter writes progress to out and structured records to logFile.
 // verbose repeats the output of scripts and commands on out.
 func NewReporter(out, logFile io.Writer, verbose bool) *Reporter {
-	masks := &maskWriter{w: logFile}
+	masks := newMasks()
 	return &Reporter{
-		out:     out,
-		log:     slog.New(slog.NewJSONHandler(masks, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		out: out,
+		// Before anything is encoded: in JSON a secret looks different.
+		log:     slog.New(slog.NewJSONHandler(logFile, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: masks.attr})),
 		verbose: verbose,
 		masks:   masks,
 	}
@@ -39,20 +39,21 @@ func NewReporter(out, logFile io.Writer, verbose bool) *Reporter {
 // Silent is a reporter that tells nobody.
 func Silent() *Reporter { return NewReporter(io.Discard, io.Discard, false) }
 
-// Hide masks a secret from now on. Short values are ignored: masking "a" would ruin the log.
-func (r *Reporter) Hide(secret string) {
-	if len(secret) < 4 {
-		return
-	}
-	r.masks.add(secret)
-	// In the log a secret stands inside a JSON string.
-	if quoted, err := json.Marshal(secret); err == nil && len(quoted) > len(secret)+2 {
-		r.masks.add(string(quoted[1 : len(quoted)-1]))
-	}
-}
+// Hide masks a secret from now on, wherever a reader could tell that it is one (see masks).
+func (r *Reporter) Hide(secret string) { r.masks.add(secret) }
 
 // Mask returns text with all secrets replaced, for messages that leave by another way.
 func (r *Reporter) Mask(text string) string { return r.masks.mask(text) }
+
+// EncodeJSON writes v in JSON, as one line, with all secrets replaced.
+func (r *Reporter) EncodeJSON(w io.Writer, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode as JSON: %w", err)
+	}
+	_, err = w.Write(append(r.masks.json(text), '\n'))
+	return err
+}
 
 func (r *Reporter) begin(i, n int, name, title string) {
 	r.log.Info("step begins", "step", name, "number", i, "of", n)
@@ -99,10 +100,11 @@ func (r *Reporter) printf(format string, args ...any) {
 	_, _ = io.WriteString(r.out, r.masks.mask(fmt.Sprintf(format, args...)))
 }
 
-// Output returns a writer that logs a command's output line by line.
-// Close it to flush a last line without its end.
+// Output returns a writer that logs a command's output line by line. A line
+// that may end within a secret waits for the next one. Close it to flush a last
+// line without its end.
 func (r *Reporter) Output(host, step, command string) io.WriteCloser {
-	return &lineWriter{emit: func(line string) {
+	return &lineWriter{masks: r.masks, emit: func(line string) {
 		r.log.Debug("output", "host", host, "step", step, "command", command, "line", line)
 		if r.verbose {
 			r.printf("        %s: %s\n", host, line)
@@ -114,9 +116,11 @@ func (r *Reporter) Output(host, step, command string) io.WriteCloser {
 const maxLine = 64 << 10
 
 type lineWriter struct {
-	mu   sync.Mutex
-	buf  []byte
-	emit func(string)
+	mu    sync.Mutex
+	masks *masks
+	buf   []byte
+	held  string // whole lines that may end within a secret
+	emit  func(string)
 }
 
 func (w *lineWriter) Write(p []byte) (int, error) {
@@ -131,53 +135,37 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		if i < 0 {
 			i = len(w.buf) - 1
 		}
-		w.emit(strings.TrimRight(string(w.buf[:i+1]), "\r\n"))
+		w.line(strings.TrimRight(string(w.buf[:i+1]), "\r\n"))
 		w.buf = w.buf[i+1:]
 	}
+}
+
+func (w *lineWriter) line(text string) {
+	w.held += text
+	if len(w.held) < 4*maxLine && w.masks.open(w.held+"\n") {
+		w.held += "\n"
+		return
+	}
+	w.flush()
+}
+
+func (w *lineWriter) flush() {
+	for line := range strings.SplitSeq(w.masks.mask(w.held), "\n") {
+		w.emit(line)
+	}
+	w.held = ""
 }
 
 func (w *lineWriter) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.buf) > 0 {
-		w.emit(string(w.buf))
-		w.buf = nil
+	if w.held+string(w.buf) == "" {
+		return nil
 	}
+	w.held = strings.TrimSuffix(w.held+string(w.buf), "\n")
+	w.buf = nil
+	w.flush()
 	return nil
-}
-
-// maskWriter replaces secrets by asterisks. slog writes one record per call,
-// so a secret never straddles two writes.
-type maskWriter struct {
-	mu      sync.Mutex
-	w       io.Writer
-	secrets []string
-}
-
-func (m *maskWriter) add(s string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !slices.Contains(m.secrets, s) {
-		m.secrets = append(m.secrets, s)
-		// Longest first: a secret that contains another must go whole.
-		slices.SortFunc(m.secrets, func(a, b string) int { return len(b) - len(a) })
-	}
-}
-
-func (m *maskWriter) mask(s string) string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, secret := range m.secrets {
-		s = strings.ReplaceAll(s, secret, "******")
-	}
-	return s
-}
-
-func (m *maskWriter) Write(p []byte) (int, error) {
-	if _, err := io.WriteString(m.w, m.mask(string(p))); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }
 
 // Tail returns the last n lines of text, for messages.

@@ -126,17 +126,30 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Secret returns the secret of that name, made of 32 random characters when it is asked for first.
-func (s *State) Secret(_ context.Context, name string) (string, error) {
+// Kept returns the secret of that name that is here; "" if there is none. However short it is, it is what was written.
+func (s *State) Kept(name string) (string, error) {
 	data, err := os.ReadFile(s.Path(name))
-	if err == nil && len(data) >= 16 {
-		return strings.TrimSpace(string(data)), nil
-	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read %s: %w", name, err)
+	}
+	return strings.TrimSuffix(string(data), "\n"), nil
+}
+
+// Keep writes a secret, so that it is found again; nothing is written when it is here already.
+func (s *State) Keep(name, secret string) error {
+	if here, err := s.Kept(name); err == nil && here == secret {
+		return nil
+	}
+	return s.Write(name, 0o600, []byte(secret+"\n"))
+}
+
+// Secret returns the secret of that name, made of 32 random characters when it is asked for first.
+func (s *State) Secret(_ context.Context, name string) (string, error) {
+	if here, err := s.Kept(name); err != nil || here != "" {
+		return here, err
 	}
 	raw := make([]byte, 24)
 	rand.Read(raw) // never fails: crypto/rand aborts the process instead
 	secret := base64.RawURLEncoding.EncodeToString(raw)
-	return secret, s.Write(name, 0o600, []byte(secret+"\n"))
+	return secret, s.Keep(name, secret)
 }

@@ -2,7 +2,6 @@ package installer
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"io/fs"
@@ -159,9 +158,4 @@ func addrAt(p netip.Prefix, n int) (string, error) {
 		return "", fmt.Errorf("ipAt %s %d: beyond the prefix", p, n)
 	}
 	return a.String(), nil
-}
-
-// basicAuth is the form in which registry credentials stand in a header.
-func basicAuth(env map[string]string) []byte {
-	return []byte(base64.StdEncoding.EncodeToString([]byte(env["registryUsername"] + ":" + env["registryPassword"])))
 }

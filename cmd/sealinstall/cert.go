@@ -22,8 +22,9 @@ func newCertCommand(o *runOptions) *cobra.Command {
 
 Without flags nothing is changed. --cert-sans adds names and addresses to the API
 server's certificates; --renew makes certificates anew, all or those named as the
-list shows them: apiserver, etcd/server, admin.conf.`,
-		Example: "  ./sealinstall cert\n  ./sealinstall cert --cert-sans api.example.org\n  ./sealinstall cert --renew all --cert-validity 10y",
+list shows them: apiserver, etcd/server, admin.conf; and registry, the one that
+the master's registry shows, which needs no restart for it.`,
+		Example: "  ./sealinstall cert\n  ./sealinstall cert --cert-sans api.example.org\n  ./sealinstall cert --renew all --cert-validity 10y\n  ./sealinstall cert --renew registry",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
 				return err

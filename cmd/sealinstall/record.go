@@ -209,6 +209,7 @@ func (o *runOptions) lay(c *installer.Cluster) error {
 		return usageError{err}
 	}
 	c.Env = installer.MergeEnv(c.Env, env)
+	o.secretEnv.lay(c)
 	if len(o.command) > 0 {
 		c.Command = o.command
 	}

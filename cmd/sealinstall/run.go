@@ -168,12 +168,7 @@ func (s summary) printFailure(w io.Writer, rep *installer.Reporter, err error) e
 	if errors.As(err, &pre) {
 		s.Problems = slices.Concat(pre.Problems, pre.Warnings)
 	}
-	text, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("encode the summary: %w", err)
-	}
-	_, err = fmt.Fprintln(w, rep.Mask(string(text)))
-	return err
+	return rep.EncodeJSON(w, s)
 }
 
 func (s summary) print(w io.Writer, form string) error {

@@ -26,14 +26,15 @@ func (r *Run) bootstrap(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, fmt.Errorf("write /etc/hosts: %w", err)
 	}
-	if err := r.registryFiles(ctx, &changes); err != nil {
+	shown, err := r.registryFiles(ctx, &changes)
+	if err != nil {
 		return installer.Result{}, err
 	}
 	if err := r.each(ctx, r.Targets, r.checkAgain); err != nil {
 		return installer.Result{}, err
 	}
 	if err := r.each(ctx, r.registryHosts(), func(ctx context.Context, t *Target) error {
-		return r.startRegistry(ctx, t, &changes)
+		return r.startRegistry(ctx, t, shown[t], &changes)
 	}); err != nil {
 		return installer.Result{}, err
 	}
@@ -100,25 +101,43 @@ func (r *Run) hostname(ip netip.Addr) string {
 }
 
 // startRegistry runs the image's init-registry script and waits until the
-// registry answers with the cluster's own certificate and password.
-func (r *Run) startRegistry(ctx context.Context, t *Target, changes *atomic.Int64) error {
+// registry answers with the cluster's own certificate and password. shown stands
+// for these two: the script puts new ones where the registry reads them.
+func (r *Run) startRegistry(ctx context.Context, t *Target, shown string, changes *atomic.Int64) error {
 	img, line := r.script(t, "init-registry")
 	if line == "" {
-		return errors.New("no image has an init-registry script: nothing would serve the images")
+		return errNoRegistry
 	}
-	env := r.envOf(img, t)
-	in := inputs(line, env, r.digests(t), t.overlays[img], r.registry.htpasswdInput())
-	did, err := r.underMark(ctx, t, markRegistry, in, func(*record) error {
-		if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, env); err != nil {
-			return err
-		}
-		changes.Add(1)
+	in := inputs(line, r.envOf(img, t), r.digests(t), t.overlays[img])
+	if t.marked(markRegistry, in) && t.marked(markShown, shown) {
 		return r.waitRegistry(ctx, t)
-	})
-	if err != nil || did {
+	}
+	return r.runRegistry(ctx, t, in, shown, changes)
+}
+
+var errNoRegistry = errors.New("no image has an init-registry script: nothing would serve the images")
+
+// runRegistry runs the script, and records what it was run for once the registry shows it.
+func (r *Run) runRegistry(ctx context.Context, t *Target, in, shown string, changes *atomic.Int64) error {
+	img, line := r.script(t, "init-registry")
+	if line == "" {
+		return errNoRegistry
+	}
+	// What the marks say is true no more once the script has begun.
+	if err := r.dropMarks(ctx, t, markRegistry, markShown); err != nil {
 		return err
 	}
-	return r.waitRegistry(ctx, t)
+	if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.envOf(img, t)); err != nil {
+		return err
+	}
+	changes.Add(1)
+	if err := r.waitRegistry(ctx, t); err != nil {
+		return err
+	}
+	if err := r.setMark(ctx, t, markShown, shown); err != nil {
+		return err
+	}
+	return r.setMark(ctx, t, markRegistry, in)
 }
 
 // registryPatience is how long a registry may take to answer after its script ended.
@@ -128,13 +147,15 @@ func (r *Run) waitRegistry(outer context.Context, t *Target) error {
 	patience := min(registryPatience, r.Timeout)
 	ctx, cancel := context.WithTimeout(outer, patience)
 	defer cancel()
-	scheme := "https"
+	argv := []string{t.stub, "registry", "ping", "https://" + t.IP.String() + ":" + r.registry.port, "--user", r.registry.user}
 	if r.plainRegistry(t) {
-		scheme = "http"
+		argv[3] = strings.Replace(argv[3], "https", "http", 1)
+	} else {
+		argv = append(argv, "--ca", r.registryEtc("registry_ca.crt"), "--certificate", r.registryEtc("registry_tls.crt"))
 	}
 	for {
 		res, err := t.Agent.Exec(ctx, node.ExecRequest{
-			Argv:           []string{t.stub, "registry", "ping", scheme + "://" + t.IP.String() + ":" + r.registry.port, "--ca", path.Join(r.rootfsDir(), "etc/registry_ca.crt"), "--user", r.registry.user},
+			Argv:           argv,
 			Stdin:          []byte(r.registry.password + "\n"),
 			TimeoutSeconds: 10,
 		}, nil)

@@ -76,6 +76,10 @@ func (r *Run) renewCerts(ctx context.Context, renew []string) (installer.Result,
 	for _, t := range r.masters() {
 		n, err := r.renewOn(ctx, t, renew)
 		changes += n
+		if err == nil {
+			n, err = r.renewRegistry(ctx, t, renew)
+			changes += n
+		}
 		if err != nil {
 			return installer.Result{Changes: changes}, &installer.HostError{Host: t.IP.String(), Err: err}
 		}
@@ -96,10 +100,11 @@ func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, erro
 		switch {
 		case name == "all":
 			in.Renew = known
+		case name == registryCert:
 		case slices.Contains(known, name):
 			in.Renew = append(in.Renew, name)
 		case name != "super-admin.conf": // on the first master only
-			return 0, fmt.Errorf("there is no certificate %q%s", name, installer.DidYouMean(name, append(known, "all")))
+			return 0, fmt.Errorf("there is no certificate %q%s", name, installer.DidYouMean(name, append(known, "all", registryCert)))
 		}
 	}
 	made, err := r.pki.MasterFiles(in)
@@ -187,6 +192,11 @@ func (r *Run) certsOn(ctx context.Context, t *Target) ([]certs.Info, error) {
 			out = append(out, info)
 		}
 	}
+	shown, err := r.registryCertOn(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, shown...)
 	slices.SortFunc(out, func(a, b certs.Info) int { return strings.Compare(a.Path, b.Path) })
 	return out, nil
 }

@@ -43,6 +43,7 @@ func (r *Run) imagesOfArch(arch string) ([]*image, error) {
 		if err != nil {
 			return nil, err
 		}
+		i.Secret = r.Cluster.SecretEnv
 		all = append(all, &image{Image: i, bundled: b.Digest})
 	}
 	order := map[string]int{installer.TypeRootfs: 0, installer.TypePatch: 1, installer.TypeApplication: 2}
@@ -133,9 +134,6 @@ func (r *Run) readSmallFiles(ctx context.Context, images []*image) error {
 	return nil
 }
 
-// passwordFile is the file of the state that holds the registry's password.
-const passwordFile = "registry-password"
-
 // scriptsByFile are the scripts that run where an image has their file, label
 // or not. init-cri and clean-cri are not among them: images made for sealos
 // have the files and call them from init and clean, with arguments.
@@ -169,63 +167,6 @@ func (r *Run) script(t *Target, key string) (img *image, line string) {
 		}
 	}
 	return img, line
-}
-
-// defaultPasswords are registry passwords that everybody knows from public images.
-var defaultPasswords = []string{"", "passw0rd"}
-
-// loadSecrets settles the registry's credentials, and hides every secret from
-// output and log.
-func (r *Run) loadSecrets(ctx context.Context) error {
-	env := installer.MergeEnv(r.rootfs().Env, r.Cluster.Env)
-	r.registry.user = env["registryUsername"]
-	if r.registry.user == "" {
-		r.registry.user = "admin"
-	}
-	r.registry.password = env["registryPassword"]
-	_, byUser := r.Cluster.Env["registryPassword"]
-	fixed := !byUser && r.fixedPassword(r.registry.password)
-	if fixed {
-		r.Report.Warnf("the cluster image has the registry's password written into its files, so it stays what everybody knows; set registryPassword only together with those files")
-	}
-	if byUser && slices.Contains(defaultPasswords, r.registry.password) {
-		r.Report.Warnf("registryPassword is one that everybody knows; a random one is used instead")
-	}
-	if fixed || byUser && !slices.Contains(defaultPasswords, r.registry.password) {
-		// Kept, so that a later run without the flag does not change it.
-		if err := r.State.Write(passwordFile, 0o600, []byte(r.registry.password+"\n")); err != nil {
-			return err
-		}
-	} else {
-		secret, err := r.State.Secret(ctx, passwordFile)
-		if err != nil {
-			return err
-		}
-		r.registry.password = secret
-	}
-	r.registry.port = orDefault(env["registryPort"], "5000")
-	r.registry.domain = orDefault(env["registryDomain"], "sealos.hub")
-	r.registry.data = orDefault(env["registryData"], "/var/lib/registry")
-	for _, secret := range r.registry.secrets() {
-		r.Report.Hide(secret)
-	}
-	envs := []map[string]string{r.Cluster.Env}
-	for _, h := range r.Cluster.Hosts {
-		r.Report.Hide(h.SSH.Password)
-		r.Report.Hide(h.SSH.KeyPassphrase)
-		envs = append(envs, h.Env)
-	}
-	for _, i := range slices.Concat(r.images, r.variants.all()) {
-		envs = append(envs, i.Env)
-	}
-	for _, e := range envs {
-		for k, v := range e {
-			if installer.SecretEnv(k) && !slices.Contains(defaultPasswords, v) {
-				r.Report.Hide(v)
-			}
-		}
-	}
-	return nil
 }
 
 func orDefault(v, def string) string {

@@ -173,11 +173,33 @@ func TestPublicRegistryPasswordsAreReplacedByARandomOneThatStays(t *testing.T) {
 	if again := password(nil); again != first {
 		t.Error("the next run makes another password")
 	}
-	if weak := password(map[string]string{"registryPassword": "passw0rd"}); weak == "passw0rd" {
-		t.Error("a password that everybody knows is used")
-	}
 	if own := password(map[string]string{"registryPassword": "of the user"}); own != "of the user" {
 		t.Errorf("the user's password became %q", own)
+	}
+}
+
+func TestARegistryPasswordOfTheUsersOwnIsKeptHoweverShortOrKnown(t *testing.T) {
+	file := makeBundle(t, stepstest.Cluster()) // with registryPassword=passw0rd in its image
+	for _, own := range []string{"x", "short", "passw0rd", "fifteen letters", " p<a\"ss\\word ", "müßig"} {
+		t.Setenv("SEALOS_RUNTIME_ROOT", t.TempDir())
+		var out bytes.Buffer
+		for _, env := range []map[string]string{{"registryPassword": own}, nil, {}} { // the later runs have no flag
+			r := newRun(t, file, &out, oneMaster)
+			r.Cluster.Env = env
+			if err := r.loadImages(); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.loadSecrets(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := r.envOf(r.images[0], r.Targets[0])["registryPassword"]; got != own {
+				t.Errorf("%q became %q", own, got)
+			}
+			closeRun(t, r)
+		}
+		if told := strings.Contains(out.String(), "one that everybody knows"); told != (own == "passw0rd") {
+			t.Errorf("%q: %s", own, &out)
+		}
 	}
 }
 

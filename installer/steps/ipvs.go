@@ -56,16 +56,22 @@ func (r *Run) syncIPVS(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, err
 	}
-	image, err := r.careImage()
-	if err != nil {
-		return installer.Result{}, err
-	}
-	pod, err := care.StaticPod(image, vip, servers, care.ModeAuto)
-	if err != nil {
+	if _, err := r.careImage(r.master0()); err != nil {
 		return installer.Result{}, err
 	}
 	var changes atomic.Int64
 	err = r.each(ctx, r.nodes(), func(ctx context.Context, t *Target) error {
+		image, err := r.careImage(t)
+		if err != nil {
+			return err
+		}
+		pod, err := care.StaticPod(image, vip, servers, care.ModeAuto)
+		if err != nil {
+			return err
+		}
+		if err := r.pullCare(ctx, t, image, pod); err != nil {
+			return err
+		}
 		changed, err := t.Agent.WriteFiles(ctx, []node.File{{Path: careManifest, Mode: 0o600, Content: pod}})
 		changes.Add(int64(len(changed)))
 		return err

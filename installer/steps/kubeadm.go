@@ -47,6 +47,7 @@ func (r *Run) kubeadmInput(kind kubeadm.Kind, t *Target) kubeadm.Input {
 		CRISocket:   socket, ImageSocket: env["SEALOS_SYS_IMAGE_ENDPOINT"], Discovery: r.discoveryFile(),
 		ImageDocs: imageDocs, UserDocs: r.Cluster.Kubeadm, ResolvConf: resolv,
 		SingleNode: len(r.Cluster.Hosts) == 1, IPVS: ipvs,
+		ImageRepository: strings.TrimSuffix(r.heldPrefix(t), "/"),
 	}
 }
 

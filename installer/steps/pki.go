@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
@@ -18,7 +19,6 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/registry"
-	"golang.org/x/crypto/bcrypt"
 )
 
 // preparePKI opens the cluster's certificates on this machine.
@@ -95,10 +95,6 @@ func (r *Run) adoptState(ctx context.Context) error {
 	return nil
 }
 
-// masterPasswordFile is where masters keep the registry's password, so that
-// any of them can go on when this machine is gone.
-func (r *Run) masterPasswordFile() string { return r.dir("etc", passwordFile) }
-
 // masterFiles are the certificates and kubeconfigs of one master.
 func (r *Run) masterFiles(ctx context.Context, t *Target) ([]node.File, error) {
 	in, err := r.masterInput(ctx, t)
@@ -113,8 +109,8 @@ func (r *Run) masterFiles(ctx context.Context, t *Target) ([]node.File, error) {
 	files := []node.File{
 		{Path: path.Join(etcKube, "pki/registry-ca.crt"), Mode: 0o644, Content: ca},
 		{Path: path.Join(etcKube, "pki/registry-ca.key"), Mode: 0o600, Content: caKey},
-		{Path: r.masterPasswordFile(), Mode: 0o600, Content: []byte(r.registry.password + "\n")},
 	}
+	files = append(files, r.passwordFiles(t)...)
 	for _, f := range made {
 		files = append(files, node.File{Path: path.Join(etcKube, f.Path), Mode: f.Mode, Content: f.Content})
 	}
@@ -167,27 +163,18 @@ func (r *Run) kubeMinor() int {
 	return n
 }
 
-// htpasswdInput is what the registry's account file depends on.
-func (a registryAccess) htpasswdInput() string { return inputs(a.user, a.password) }
-
-// opens tells whether an account file is for these credentials.
-func (a registryAccess) opens(htpasswd []byte) bool {
-	user, hash, ok := strings.Cut(strings.TrimSpace(string(htpasswd)), ":")
-	return ok && user == a.user && bcrypt.CompareHashAndPassword([]byte(hash), []byte(a.password)) == nil
-}
-
-// htpasswd returns the registry's account file. bcrypt salts, so the file is
+// htpasswd returns the account file of a registry host. bcrypt salts, so the file is
 // kept: a new one would look like a change on every run.
-func (r *Run) htpasswd() ([]byte, error) {
+func (r *Run) htpasswd(t *Target) ([]byte, error) {
 	const name = "registry_htpasswd"
 	old, err := os.ReadFile(r.State.Path(name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	if r.registry.opens(old) {
+	if registry.SameAccounts(old, r.accounts(t)...) {
 		return old, nil
 	}
-	made, err := registry.Htpasswd(r.registry.user, r.registry.password)
+	made, err := registry.Accounts(r.accounts(t)...)
 	if err != nil {
 		return nil, err
 	}
@@ -195,33 +182,26 @@ func (r *Run) htpasswd() ([]byte, error) {
 }
 
 // registryFiles puts the registry's CA on every host, and certificate, key and
-// account on the registry hosts, where the image's scripts expect them.
-func (r *Run) registryFiles(ctx context.Context, changes *atomic.Int64) error {
-	account, err := r.htpasswd()
+// accounts on the registry hosts, where the image's scripts expect them. It
+// returns what the registry of each host has to show then.
+func (r *Run) registryFiles(ctx context.Context, changes *atomic.Int64) (map[*Target]string, error) {
+	account, err := r.htpasswd(r.master0())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	etc := func(name string) string { return path.Join(r.rootfsDir(), "etc", name) }
-	return r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
-		files := []node.File{{Path: etc("registry_ca.crt"), Mode: 0o644, Content: r.pki.RegistryCA()}}
+	var mu sync.Mutex
+	shown := map[*Target]string{}
+	err = r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+		files := []node.File{{Path: r.registryEtc("registry_ca.crt"), Mode: 0o644, Content: r.pki.RegistryCA()}}
 		if t.Master {
-			has, err := t.Agent.ReadFiles(ctx, []string{etc("registry_tls.crt"), etc("registry_tls.key"), etc("registry_htpasswd")})
+			own, input, err := r.registryHostFiles(ctx, t, account)
 			if err != nil {
 				return err
 			}
-			account := account
-			if there := has[etc("registry_htpasswd")]; !bytes.Equal(there, account) && r.registry.opens(there) {
-				account = there // made by another machine, with another salt
-			}
-			cert, key, err := r.pki.Registry(t.IP.String(), has[etc("registry_tls.crt")], has[etc("registry_tls.key")], r.registry.domain, t.Facts.Hostname)
-			if err != nil {
-				return err
-			}
-			files = append(files,
-				node.File{Path: etc("registry_tls.crt"), Mode: 0o644, Content: cert},
-				node.File{Path: etc("registry_tls.key"), Mode: 0o600, Content: key},
-				node.File{Path: etc("registry_htpasswd"), Mode: 0o600, Content: account},
-			)
+			mu.Lock()
+			shown[t] = input
+			mu.Unlock()
+			files = append(files, own...)
 		}
 		changed, err := t.Agent.WriteFiles(ctx, files)
 		changes.Add(int64(len(changed)))
@@ -230,4 +210,36 @@ func (r *Run) registryFiles(ctx context.Context, changes *atomic.Int64) error {
 		}
 		return nil
 	})
+	if err == nil {
+		err = r.passwordIsInForce()
+	}
+	return shown, err
+}
+
+// registryEtc is where the scripts of images expect a file of the registry.
+func (r *Run) registryEtc(name string) string { return path.Join(r.rootfsDir(), "etc", name) }
+
+// registryHostFiles are the files of the registry on a host, and what stands for
+// the part of them that the image's script has to put in place when it changes.
+func (r *Run) registryHostFiles(ctx context.Context, t *Target, account []byte) (files []node.File, shown string, err error) {
+	certPath, keyPath, accountPath := r.registryEtc("registry_tls.crt"), r.registryEtc("registry_tls.key"), r.registryEtc("registry_htpasswd")
+	has, err := t.Agent.ReadFiles(ctx, []string{certPath, keyPath, accountPath})
+	if err != nil {
+		return nil, "", err
+	}
+	accounts := r.accounts(t)
+	if there := has[accountPath]; !bytes.Equal(there, account) && registry.SameAccounts(there, accounts...) {
+		account = there // made by another machine, with another salt
+	}
+	cert, key, err := r.pki.Registry(t.IP.String(), has[certPath], has[keyPath], r.registry.domain, t.Facts.Hostname)
+	if err != nil {
+		return nil, "", err
+	}
+	// The passwords come first: what a registry asks for has to be known wherever the next run begins.
+	files = append(r.passwordFiles(t), []node.File{
+		{Path: certPath, Mode: 0o644, Content: cert},
+		{Path: keyPath, Mode: 0o600, Content: key},
+		{Path: accountPath, Mode: 0o600, Content: account},
+	}...)
+	return files, r.shown(t, cert), nil
 }

@@ -84,7 +84,7 @@ func (r *Run) Plan(ctx context.Context) (Plan, error) {
 		n := r.needOf(t, s)
 		h := PlanHost{
 			Address: t.IP.String(), Role: role(t), User: t.SSH.User, Port: t.SSH.Port, Registry: t.Master,
-			Bytes: s.stub, DiskLeast: n.least, DiskMost: n.most, Env: publicEnv(t.Env),
+			Bytes: s.stub, DiskLeast: n.least, DiskMost: n.most, Env: r.publicEnv(t.Env),
 		}
 		for _, i := range r.imagesFor(t) {
 			h.Bytes += layerBytes(i)
@@ -195,7 +195,7 @@ func (r *Run) Example(ctx context.Context) ([]byte, error) {
 	}
 	out := []byte("# What a run of sealinstall with the same flags would do; to be changed, and given to: sealinstall apply -f FILE\n" +
 		"# Passwords are not written here: give them with the environment variable, a file or the prompt.\n")
-	if env = publicEnv(env); len(env) > 0 {
+	if env = r.publicEnv(env); len(env) > 0 {
 		out = append(out, "#\n# Settings of the images, which spec.env and the env of hosts change:\n"...)
 		for _, k := range slices.Sorted(maps.Keys(env)) {
 			out = fmt.Appendf(out, "#   - %s\n", oneLine(k+"="+env[k]))

@@ -207,7 +207,7 @@ func (r *Run) status(runErr error) installer.Status {
 	for _, i := range r.images {
 		s.Mounts = append(s.Mounts, installer.Mount{
 			Name: dirName(i.Name), Type: i.Type, ImageName: i.Name, MountPoint: i.dir,
-			Env: publicEnv(i.Env), Labels: i.Labels, Cmd: i.Cmd, Entrypoint: i.Entrypoint,
+			Env: r.publicEnv(i.Env), Labels: i.Labels, Cmd: i.Cmd, Entrypoint: i.Entrypoint,
 		})
 	}
 	return s
@@ -215,9 +215,9 @@ func (r *Run) status(runErr error) installer.Status {
 
 // publicEnv leaves out secrets, the image's public default password among
 // them: it is not used, and a reader of the file would believe it were.
-func publicEnv(env map[string]string) map[string]string {
+func (r *Run) publicEnv(env map[string]string) map[string]string {
 	out := installer.MergeEnv(env)
-	maps.DeleteFunc(out, func(k, _ string) bool { return installer.SecretEnv(k) })
+	maps.DeleteFunc(out, r.Cluster.SecretEnv)
 	return out
 }
 

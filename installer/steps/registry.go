@@ -2,10 +2,8 @@ package steps
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"io"
-	"strings"
 	"sync/atomic"
 
 	"github.com/dustin/go-humanize"
@@ -15,13 +13,30 @@ import (
 )
 
 // registryAccess is how the cluster's registry is reached and where it keeps its data.
+//
+// There are two accounts. The one that images know from their environment
+// (registryUsername, registryPassword) is what every host has in its files: it
+// can only pull, since a host that falls into somebody's hands must not be able
+// to change what the others run. To push and delete takes another, whose
+// password lies on masters alone. So what hosts have need not change when a
+// cluster of before learns of the second account: the masters' registries know
+// the first as one that pulls, from the next run on.
+//
+// Registry programs that images made for sealos bring know no such difference:
+// they have the first account only, and it may do everything.
 type registryAccess struct {
-	user, password, port, domain, data string
+	user, password         string
+	pushUser, pushPassword string
+	port, domain, data     string
 }
 
-// secrets lists the forms in which the password may show up in output.
-func (a registryAccess) secrets() []string {
-	return []string{a.password, base64.StdEncoding.EncodeToString([]byte(a.user + ":" + a.password))}
+// accounts are those that the registry of a host knows.
+func (r *Run) accounts(t *Target) []registry.Account {
+	a := r.registry
+	if r.plainRegistry(t) {
+		return []registry.Account{{User: a.user, Password: a.password}}
+	}
+	return []registry.Account{{User: a.user, Password: a.password, PullOnly: true}, {User: a.pushUser, Password: a.pushPassword}}
 }
 
 // Catalog lists every container image of the bundle as the registry holds it.
@@ -76,14 +91,4 @@ func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) 
 		note += fmt.Sprintf(", %s passed on between hosts", humanize.IBytes(uint64(n)))
 	}
 	return installer.Result{Changes: int(changes.Load()), Note: note}, err
-}
-
-// careImage finds the image of the care pod in the bundle.
-func (r *Run) careImage() (string, error) {
-	for _, i := range r.Bundle.Images() {
-		if i.Kind == bundle.KindImage && strings.HasPrefix(i.Name, "sealbuild.io/care:") {
-			return i.Name, nil
-		}
-	}
-	return "", fmt.Errorf("the bundle has no sealbuild.io/care image: build it again with this sealbuild")
 }

@@ -293,7 +293,7 @@ func (r *Run) putAside(stamp string) error {
 			errs = append(errs, err)
 		}
 	}
-	for _, name := range []string{"pki", passwordFile, "registry_htpasswd", resetFile} {
+	for _, name := range []string{"pki", passwordFile, pushPasswordFile, passwordGiven, "registry_htpasswd", resetFile} {
 		errs = append(errs, os.RemoveAll(r.State.Path(name)))
 	}
 	return errors.Join(errs...)

@@ -105,6 +105,7 @@ type Target struct {
 func New(o Options) *Run {
 	r := &Run{Options: o, created: time.Now()}
 	r.dial = r.dialHost
+	r.hideGiven()
 	for _, h := range o.Cluster.Hosts {
 		if !h.Away {
 			r.Targets = append(r.Targets, &Target{Host: h})
@@ -203,6 +204,7 @@ const (
 	markChecked   = "check"
 	markRendered  = "rendered"
 	markRegistry  = "init-registry"
+	markShown     = "registry-shown" // the certificate and the accounts that init-registry has put in place
 	markInit      = "init"
 	markBegun     = "kubeadm-begun" // written before kubeadm runs, so that a killed one is recognised
 	markJoined    = "kubeadm-done"

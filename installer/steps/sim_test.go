@@ -100,7 +100,10 @@ func newWorld(t testing.TB, dir string, file []byte, masters, nodes int) *world 
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{passwordFile: password + "\n", "registry_htpasswd": "admin:" + string(hash) + "\n"} {
+	for name, text := range map[string]string{
+		passwordFile: password + "\n", pushPasswordFile: password + "\n",
+		"registry_htpasswd": "# pull-only: admin\nadmin:" + string(hash) + "\n" + pushUser + ":" + string(hash) + "\n",
+	} {
 		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

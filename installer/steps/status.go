@@ -38,7 +38,7 @@ func AskStatus(show func(Status)) []Step {
 	return []Step{{Name: "status", Title: "ask every host", Run: func(r *Run, ctx context.Context) (installer.Result, error) {
 		s, err := r.askStatus(ctx)
 		if err == nil {
-			show(s)
+			show(r.withoutSecrets(s))
 		}
 		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
 	}}}

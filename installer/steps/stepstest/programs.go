@@ -55,6 +55,8 @@ func (c *call) program(ctx context.Context, q node.ExecRequest) (string, error) 
 		return "", nil
 	case "bash": // asks kube-proxy whether it works; an old one does not say
 		return "HTTP/1.0 404 Not Found\r\n", nil
+	case "crictl": // lists no container and stops none
+		return "", nil
 	case "mkdir":
 		return "", c.tree.mkdir(argv[len(argv)-1], argv[1:])
 	case "rmdir":
@@ -185,7 +187,7 @@ func (c *call) stub(args []string) error {
 		if !m.registry {
 			return errors.New("connection refused")
 		}
-		return nil
+		return m.ping(args)
 	case args[0] == "care" && args[1] == "--check":
 		_, unit := m.units["sealos-care.service"]
 		if !unit && (!m.tree.has(manifest(care.PodName)) || !m.tree.has(kubeletConf)) {
@@ -196,6 +198,19 @@ func (c *call) stub(args []string) error {
 		return nil
 	}
 	return fmt.Errorf("not simulated: sealinstall %v", args)
+}
+
+// ping asks the registry as its clients do. It shows the certificate that its script has put in place, and lets in whom
+// that knows.
+func (m *Machine) ping(args []string) error {
+	const etc = "/var/lib/sealos/data/default/rootfs/etc/"
+	if slices.Contains(args, "--certificate") && m.tree.text(etc+"registry_tls.crt") != m.tree.text("/etc/registry/tls.crt") {
+		return errors.New("the registry shows another certificate")
+	}
+	if m.tree.text(etc+"registry_htpasswd") != m.tree.text("/etc/registry/htpasswd") {
+		return errors.New("the registry answers 401 Unauthorized")
+	}
+	return nil
 }
 
 // script runs a script of an image, or a command of its ENTRYPOINT or CMD.
@@ -242,6 +257,9 @@ func (m *Machine) effect(name string, q node.ScriptRequest) error {
 			return errors.New("listen tcp :22: bind: address already in use")
 		}
 		m.registry = true
+		// What the registry shows and asks for is what the script has put in place, not what lies there since.
+		return errors.Join(m.tree.put("/etc/registry/tls.crt", m.tree.text(path.Join(etc, "registry_tls.crt"))),
+			m.tree.put("/etc/registry/htpasswd", m.tree.text(path.Join(etc, "registry_htpasswd"))))
 	case "init.sh":
 		if !m.tree.has(path.Join(etc, "registry_ca.crt")) {
 			return errors.New("no registry_ca.crt")
@@ -251,6 +269,9 @@ func (m *Machine) effect(name string, q node.ScriptRequest) error {
 		m.runtime = false
 	case "clean-registry.sh":
 		m.registry = false
+		if err := m.tree.remove("/etc/registry"); err != nil {
+			return err
+		}
 		if m.tree.has("/var/lib/registry/.sealos-registry") {
 			return m.tree.remove("/var/lib/registry")
 		}
