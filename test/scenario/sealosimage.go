@@ -8,11 +8,13 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/sealbuild/sealbuild/test/testbed"
 )
 
 // SealosImage installs a rootfs image made for sealos, unmodified: its own
 // registry speaks plain HTTP, kubelet asks an image-cri-shim, and its scripts
-// are what such scripts are. The promises are those of Install; after reset the
+// are what such scripts are. What keeps a node in the cluster outlives that registry. The promises are those of Install; after reset the
 // hosts are what the image's clean scripts leave.
 func SealosImage(ctx context.Context, out io.Writer) (err error) {
 	st := newStory(out)
@@ -41,6 +43,9 @@ func SealosImage(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	if err := site.exampleAnswers(ctx, st); err != nil {
+		return err
+	}
+	if err := site.outlivesItsRegistry(ctx, st); err != nil {
 		return err
 	}
 	if err := site.secondRun(ctx, st, &figures); err != nil {
@@ -78,9 +83,10 @@ func (s *Site) imagesCameThroughTheShim(ctx context.Context, st *story) error {
 		if err != nil {
 			return err
 		}
-		pull := regexp.MustCompile(`(?m)^PullImage: registry\.k8s\.io/kube-proxy:\S+ is ` + regexp.QuoteMeta(sealosHub) + `kube-proxy:\S+$`).FindString(res.Stdout)
+		// Images of Kubernetes bear the registry's name from the beginning; those of applications get it.
+		pull := regexp.MustCompile(`(?m)^PullImage: \S+/flannel:\S+ is ` + regexp.QuoteMeta(sealosHub) + `\S*flannel:\S+$`).FindString(res.Stdout)
 		if pull == "" {
-			return fmt.Errorf("the shim of %s tells of no pull of kube-proxy:\n%s", h.Name, res.Stdout)
+			return fmt.Errorf("the shim of %s tells of no pull of flannel:\n%s", h.Name, res.Stdout)
 		}
 		st.say("%s: %d images, all of %s (%s)", h.Name, images, sealosHub, pull)
 	}
@@ -106,6 +112,61 @@ func (s *Site) registryIsItsOwn(ctx context.Context, st *story) error {
 		}
 		st.say("%s -> http://%s : 401 to the password of the image's ENV", h.Name, sealosHub)
 	}
+	return nil
+}
+
+// outlivesItsRegistry ends what a node and a master cannot do without while the
+// only registry is down: it comes back from what the runtime holds, whatever the
+// shim has found out meanwhile about names that it cannot look up.
+func (s *Site) outlivesItsRegistry(ctx context.Context, st *story) (err error) {
+	st.heading("the registry is down, and containers end")
+	master := s.master0()
+	if _, err := master.Exec(ctx, "systemctl", "stop", "registry"); err != nil {
+		return err
+	}
+	defer func() {
+		_, start := master.Exec(context.WithoutCancel(ctx), "systemctl", "start", "registry")
+		err = errors.Join(err, start)
+	}()
+	for _, c := range []struct {
+		host      *testbed.Host
+		container string
+	}{{s.Hosts[len(s.Hosts)-1], "care"}, {master, "kube-scheduler"}, {master, "kube-apiserver"}} {
+		if err := comesBack(ctx, st, c.host, c.container); err != nil {
+			return err
+		}
+	}
+	return s.waitPods(ctx, 2*time.Minute)
+}
+
+// comesBack removes a container, so that kubelet has to ask for its image again, and waits for the next one.
+func comesBack(ctx context.Context, st *story, h *testbed.Host, name string) error {
+	begin := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, fmt.Errorf("%s of %s does not come back", name, h.Name))
+	defer cancel()
+	running := func() (string, error) {
+		res, err := h.Exec(ctx, "crictl", "ps", "--quiet", "--state", "running", "--name", "^"+name+"$")
+		return strings.TrimSpace(res.Stdout), err
+	}
+	old, err := running()
+	if err != nil || old == "" {
+		return fmt.Errorf("find container %s of %s: %q: %w", name, h.Name, old, err)
+	}
+	if _, err := h.Exec(ctx, "crictl", "rm", "--force", old); err != nil {
+		return err
+	}
+	err = until(ctx, func() error {
+		now, err := running()
+		if err != nil || now == "" || now == old {
+			return fmt.Errorf("container %q runs: %w", now, errors.Join(err, errNotYet))
+		}
+		return nil
+	})
+	if err != nil {
+		log, _ := h.Exec(context.WithoutCancel(ctx), "journalctl", "--unit", "kubelet", "--unit", "image-cri-shim", "--output", "cat", "--no-pager", "--lines", "15")
+		return fmt.Errorf("%w\n%s", err, log.Stdout)
+	}
+	st.say("%s: %s runs again after %.1f s", h.Name, name, time.Since(begin).Seconds())
 	return nil
 }
 

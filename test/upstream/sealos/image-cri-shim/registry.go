@@ -5,6 +5,7 @@ import (
 	"log"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/distribution/reference"
@@ -16,10 +17,17 @@ type registry struct {
 	url, host      string // http://sealos.hub:5000, sealos.hub:5000
 	user, password string
 	client         *http.Client
+
+	mu     sync.Mutex
+	absent map[string]time.Time // names that it was found to lack, and when
 }
 
+// forgets is how long the program of sealos takes an answer for true that an image is not in the registry, also where there
+// was no answer.
+const forgets = 30 * time.Minute
+
 func newRegistry(address, auth string) *registry {
-	r := &registry{url: strings.TrimSuffix(address, "/"), client: &http.Client{
+	r := &registry{absent: map[string]time.Time{}, url: strings.TrimSuffix(address, "/"), client: &http.Client{
 		Timeout: 10 * time.Second,
 		// No proxy of the environment: the registry is in the cluster.
 		Transport: &http.Transport{Proxy: nil},
@@ -45,7 +53,20 @@ func (r *registry) nameOf(ctx context.Context, image string) (string, bool) {
 	case reference.Tagged:
 		version = n.Tag()
 	}
-	return name + version, r.has(ctx, path, version)
+	r.mu.Lock()
+	since, absent := r.absent[name+version]
+	r.mu.Unlock()
+	if absent && time.Since(since) < forgets {
+		log.Printf("%s is not there, as was found %s ago", name+version, time.Since(since).Round(time.Second))
+		return name + version, false
+	}
+	has := r.has(ctx, path, version)
+	if !has {
+		r.mu.Lock()
+		r.absent[name+version] = time.Now()
+		r.mu.Unlock()
+	}
+	return name + version, has
 }
 
 // manifests are the media types that a runtime takes.
