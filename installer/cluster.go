@@ -167,7 +167,7 @@ func (c *Cluster) Complete() error {
 func (c *Cluster) Warnings() []string {
 	var out []string
 	if n := len(c.Masters()); n > 0 && n%2 == 0 {
-		out = append(out, fmt.Sprintf("%d masters: an even number tolerates no more failures than %d; etcd needs a majority", n, n-1))
+		out = append(out, fmt.Sprintf("%d masters: an even number tolerates no more failures than %d, as %d would; etcd needs a majority", n, n/2-1, n-1))
 	}
 	for _, name := range c.forgottenSecrets() {
 		out = append(out, fmt.Sprintf("%s was set when the cluster was made and is secret, so it was not recorded: what uses it needs it again (-e %s=VALUE)", name, path.Base(name)))

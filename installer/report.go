@@ -62,7 +62,7 @@ func (r *Reporter) begin(i, n int, name, title string) {
 
 func (r *Reporter) end(i, n int, name string, t Timing, res Result, err error) {
 	if err != nil {
-		r.log.Error("step failed", "step", name, "seconds", t.Duration.Seconds(), "error", err.Error())
+		r.log.Error("step failed", "step", name, "seconds", t.Duration.Seconds(), "error", Tell(err))
 		r.printf("[%2d/%d] %-20s FAILED after %s\n", i, n, name, seconds(t.Duration))
 		return
 	}
@@ -81,14 +81,14 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) 
 
 // Infof prints one line for the operator.
 func (r *Reporter) Infof(format string, args ...any) {
-	msg := fmt.Sprintf(format, args...)
+	msg := Plain(fmt.Sprintf(format, args...))
 	r.log.Info(msg)
 	r.printf("        %s\n", msg)
 }
 
 // Warnf prints one warning for the operator.
 func (r *Reporter) Warnf(format string, args ...any) {
-	msg := fmt.Sprintf(format, args...)
+	msg := Plain(fmt.Sprintf(format, args...))
 	r.log.Warn(msg)
 	r.printf("warning: %s\n", msg)
 }
@@ -151,7 +151,7 @@ func (w *lineWriter) line(text string) {
 
 func (w *lineWriter) flush() {
 	for line := range strings.SplitSeq(w.masks.mask(w.held), "\n") {
-		w.emit(line)
+		w.emit(Plain(line))
 	}
 	w.held = ""
 }

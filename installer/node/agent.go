@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer/host"
@@ -144,9 +145,9 @@ func (a *Agent) blame(verb string, err error) error {
 	var exit *host.ExitError
 	if errors.As(err, &exit) && (exit.Code == 126 || exit.Code == 127) {
 		return &Error{
-			Host: a.h.Name(), Verb: verb, Code: CodeProtocol, Message: fmt.Sprintf("the stub %s cannot be run: %s", a.path, exit.Stderr),
+			Host: a.h.Name(), Verb: verb, Code: CodeProtocol, Message: strings.TrimSuffix(fmt.Sprintf("the stub %s cannot be run: %s", a.path, exit.Stderr), ": "),
 			Remedy: "copy it there again",
 		}
 	}
-	return fmt.Errorf("%s: %s: %w", a.h.Name(), verb, err)
+	return &callError{a.h.Name(), verb, err}
 }

@@ -25,9 +25,16 @@ const (
 	CodeCut      = "cut"      // the connection ended before the verb did
 )
 
-func (e *Error) Error() string {
+func (e *Error) Error() string { return e.ErrorAt("") }
+
+// ErrorAt is the text for a reader who has been told of host: without the name, if it is that host's.
+func (e *Error) ErrorAt(host string) string {
 	s := e.Message
-	if e.Host != "" {
+	switch e.Host {
+	case "":
+	case host:
+		s = e.Verb + ": " + e.Message
+	default:
 		s = fmt.Sprintf("%s: %s: %s", e.Host, e.Verb, e.Message)
 	}
 	if e.Remedy != "" {
@@ -44,10 +51,37 @@ type ScriptError struct {
 	Tail []string // last lines of its output
 }
 
-func (e *ScriptError) Error() string {
-	s := fmt.Sprintf("%s: script %q: exit status %d", e.Host, e.Line, e.Code)
+func (e *ScriptError) Error() string { return e.ErrorAt("") }
+
+// ErrorAt is the text for a reader who has been told of host: without the name, if it is that host's.
+func (e *ScriptError) ErrorAt(host string) string {
+	s := fmt.Sprintf("script %q: exit status %d", e.Line, e.Code)
+	if e.Host != host {
+		s = e.Host + ": " + s
+	}
 	if len(e.Tail) > 0 {
 		s += ":\n  " + strings.Join(e.Tail, "\n  ")
 	}
 	return s
+}
+
+// callError is a call that came to no answer.
+type callError struct {
+	host, verb string
+	err        error
+}
+
+func (e *callError) Error() string { return e.ErrorAt("") }
+func (e *callError) Unwrap() error { return e.err }
+
+// ErrorAt is the text for a reader who has been told of host: without the name, if it is that host's.
+func (e *callError) ErrorAt(host string) string {
+	cause := e.err.Error()
+	if at, ok := e.err.(interface{ ErrorAt(host string) string }); ok {
+		cause = at.ErrorAt(e.host)
+	}
+	if e.host == host {
+		return e.verb + ": " + cause
+	}
+	return e.host + ": " + e.verb + ": " + cause
 }
