@@ -86,6 +86,10 @@ type FactsRequest struct {
 	Modules []string `json:"modules,omitempty"` // kernel modules
 	Tools   []string `json:"tools,omitempty"`   // programs in PATH
 	Paths   []string `json:"paths,omitempty"`   // paths whose file system is asked for; they need not exist
+	// Sockets are unix sockets, and Programs names of processes, that are asked for; Lock is the path of a lock.
+	Sockets  []string `json:"sockets,omitempty"`
+	Programs []string `json:"programs,omitempty"`
+	Lock     string   `json:"lock,omitempty"`
 }
 
 // Facts is what a host is like.
@@ -123,6 +127,9 @@ type Facts struct {
 	Hosts           []HostsEntry     `json:"hosts,omitempty"` // our marked lines of /etc/hosts
 	MachineID       string           `json:"machineID"`
 	ProductUUID     string           `json:"productUUID"`
+	Sockets         map[string]bool  `json:"sockets,omitempty"`  // whether each that was asked for takes connections
+	Programs        map[string]bool  `json:"programs,omitempty"` // whether each that was asked for runs
+	LockedBy        string           `json:"lockedBy,omitempty"` // who holds the lock that was asked for; empty if nobody does
 }
 
 // Mount is a mounted file system. Total and Free are bytes; Free leaves out what the file system reserves.

@@ -86,6 +86,14 @@ func runExec(ctx context.Context, q execMessage, out *answers) (ExecResult, erro
 	return res, errors.Join(captures[0].log.flush(), captures[1].log.flush())
 }
 
+// Whole is what the program wrote to its stdout, all of it: of what is read on, a piece is worth nothing.
+func (res ExecResult) Whole() ([]byte, error) {
+	if res.Truncated {
+		return nil, fmt.Errorf("it wrote more than the %d MiB that are kept: its beginning is lost", maxCapture>>20)
+	}
+	return res.Stdout, nil
+}
+
 // capture keeps the last bytes of an output and passes its lines on.
 type capture struct {
 	kept []byte

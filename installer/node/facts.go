@@ -55,6 +55,7 @@ func (m machine) facts(ctx context.Context, q FactsRequest, _ *answers) (any, er
 	f.Runtimes = m.foreignRuntimes()
 	f.Kubernetes = m.kubernetesTraces()
 	m.siteFacts(ctx, &f)
+	m.lifeFacts(ctx, q, &f)
 	<-dns
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

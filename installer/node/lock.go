@@ -142,15 +142,36 @@ type Lock struct {
 // ends with Release, with this process, with ctx, or when the host does not hear
 // of us for half a minute.
 func (a *Agent) Lock(ctx context.Context, path, holder string) (*Lock, error) {
-	return a.lockFor(ctx, lockRequest{Path: path, Holder: holder}, lockBeat)
+	return a.LockAsking(ctx, ctx, path, holder)
+}
+
+// LockAsking is [Agent.Lock] for a lock that lasts as long as life, but is waited for only as long as asking lasts:
+// when that ends, so does the call, whatever the host does.
+func (a *Agent) LockAsking(asking, life context.Context, path, holder string) (*Lock, error) {
+	return a.lockWithin(asking, life, lockRequest{Path: path, Holder: holder}, lockBeat)
 }
 
 func (a *Agent) lockFor(ctx context.Context, q lockRequest, every time.Duration) (*Lock, error) {
+	return a.lockWithin(ctx, ctx, q, every)
+}
+
+func (a *Agent) lockWithin(asking, life context.Context, q lockRequest, every time.Duration) (*Lock, error) {
+	ctx, cancel := context.WithCancelCause(life)
 	s, err := a.open(ctx, verbLock, q, nil)
 	if err != nil {
+		cancel(nil)
 		return nil, err
 	}
-	if _, err := s.wants(); err != nil {
+	waiting := context.AfterFunc(asking, func() {
+		cancel(context.Cause(asking)) // the host is told to end it, and nobody waits for that
+		s.outEnd.CloseWithError(context.Cause(asking))
+	})
+	_, err = s.wants()
+	if !waiting() {
+		return nil, a.blame(verbLock, context.Cause(asking))
+	}
+	if err != nil {
+		defer cancel(nil)
 		return nil, s.close(err)
 	}
 	beats, stop := context.WithCancel(ctx)
