@@ -51,6 +51,18 @@ func OpenState(cluster string) (*State, error) {
 	return &State{Dir: dir, lock: f}, nil
 }
 
+// ReadState is [OpenState] without the lock, for who only looks: another installer may be at work meanwhile.
+func ReadState(cluster string) (*State, error) {
+	dir, err := StateDir(cluster)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	return &State{Dir: dir}, nil
+}
+
 // StateDir is where the state of a cluster lies, whether or not it exists.
 func StateDir(cluster string) (string, error) {
 	root := os.Getenv("SEALOS_RUNTIME_ROOT")
@@ -65,7 +77,12 @@ func StateDir(cluster string) (string, error) {
 }
 
 // Close gives the lock back.
-func (s *State) Close() error { return s.lock.Close() }
+func (s *State) Close() error {
+	if s.lock == nil {
+		return nil
+	}
+	return s.lock.Close()
+}
 
 // Path is the path of a file in the state directory.
 func (s *State) Path(elem ...string) string {

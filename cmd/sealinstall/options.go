@@ -45,6 +45,7 @@ type runOptions struct {
 	local        bool     // this machine alone
 	leaveOut     []string // hosts that a reset goes on without
 	printed      bool     // the command has printed what it is about; no summary follows
+	onlyLooks    bool     // the command changes nothing, so it needs no lock
 }
 
 func (o *runOptions) flags(f *pflag.FlagSet) {

@@ -68,7 +68,11 @@ func (o *runOptions) pipeline(cmd *cobra.Command, cluster *installer.Cluster, ag
 		return err
 	}
 	defer file.Close()
-	state, err := installer.OpenState(cluster.Name)
+	openState := installer.OpenState
+	if o.onlyLooks {
+		openState = installer.ReadState
+	}
+	state, err := openState(cluster.Name)
 	if err != nil {
 		return err
 	}
@@ -101,7 +105,7 @@ func (o *runOptions) pipeline(cmd *cobra.Command, cluster *installer.Cluster, ag
 		err = errors.Join(err, s.printFailure(cmd.OutOrStdout(), rep, err))
 	}
 	if err != nil {
-		return &runError{err: err, text: rep.Mask(err.Error()), log: logPath}
+		return &runError{err: err, text: rep.Mask(installer.Tell(err)), log: logPath}
 	}
 	if o.printed {
 		return nil
@@ -136,11 +140,7 @@ type runError struct {
 }
 
 func (e *runError) Error() string {
-	next := "mend the cause and run the same command again: it goes on where it stopped"
-	if errors.Is(e.err, installer.ErrInterrupted) {
-		next = "run the same command again: it goes on where it stopped"
-	}
-	return fmt.Sprintf("%v\n  log: %s\n  next: %s", e.text, e.log, next)
+	return fmt.Sprintf("%v\n  log: %s\n  next: %s", e.text, e.log, nextStep(e.err))
 }
 func (e *runError) Unwrap() error { return e.err }
 
@@ -163,7 +163,7 @@ type summary struct {
 
 // printFailure writes the summary of a run that failed, with every problem of every host if it is about them.
 func (s summary) printFailure(w io.Writer, rep *installer.Reporter, err error) error {
-	s.Error = err.Error()
+	s.Error = installer.Tell(err)
 	var pre *steps.PreflightError
 	if errors.As(err, &pre) {
 		s.Problems = slices.Concat(pre.Problems, pre.Warnings)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -29,6 +30,7 @@ func newStatusCommand(o *runOptions) *cobra.Command {
 				return err
 			}
 			var s steps.Status
+			o.onlyLooks = true
 			return o.pipeline(cmd, cluster, o.selectionAgain("status"), steps.AskStatus(func(found steps.Status) { s = found }), func(_ context.Context, _ *steps.Run, _ []installer.Timing, err error) error {
 				if err != nil {
 					return nil // it is told
@@ -45,10 +47,11 @@ func newStatusCommand(o *runOptions) *cobra.Command {
 	return cmd
 }
 
-func printStatus(w io.Writer, s steps.Status, form string, now time.Time) error {
+func printStatus(out io.Writer, s steps.Status, form string, now time.Time) error {
 	if form == "json" {
-		return json.NewEncoder(w).Encode(s)
+		return json.NewEncoder(out).Encode(s)
 	}
+	w := &strings.Builder{}
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(tw, "HOST\tNAME\tROLE\tSTATE\tCERTIFICATES")
 	for _, h := range s.Hosts {
@@ -56,6 +59,8 @@ func printStatus(w io.Writer, s steps.Status, form string, now time.Time) error 
 		switch {
 		case !h.Reached:
 			state = "not reached"
+		case h.Joined && h.Stopped != "":
+			state = "in the cluster, stopped"
 		case h.Joined:
 			state = "in the cluster"
 		case h.Begun:
@@ -70,16 +75,30 @@ func printStatus(w io.Writer, s steps.Status, form string, now time.Time) error 
 	if err := tw.Flush(); err != nil {
 		return err
 	}
+	if s.LockedBy != "" {
+		fmt.Fprintf(w, "another sealinstall works on the cluster now: %s\n", s.LockedBy)
+	}
 	for _, p := range s.Problems {
-		fmt.Fprintf(w, "%s: %s: %s (%s)\n", p.Host, p.Check, p.Message, p.Remedy)
+		about := p.Check
+		if p.Host != "" {
+			about = p.Host + ": " + p.Check
+		}
+		fmt.Fprintf(w, "%s: %s (%s)\n", about, p.Message, p.Remedy)
 	}
 	for _, waiting := range s.Waiting {
 		fmt.Fprintf(w, "waiting: %s\n", waiting)
+	}
+	for _, cause := range s.Causes {
+		fmt.Fprintf(w, "cause: %s\n", cause)
+	}
+	for _, warning := range s.Warnings {
+		fmt.Fprintf(w, "warning: %s\n", warning)
 	}
 	verdict := "ready"
 	if !s.Ready {
 		verdict = "not ready"
 	}
-	_, err := fmt.Fprintf(w, "cluster %s: %s\n", s.Cluster, verdict)
+	fmt.Fprintf(w, "cluster %s: %s\n", s.Cluster, verdict)
+	_, err := io.WriteString(out, installer.Plain(w.String())) // much of it is what others said
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
 )
 
@@ -20,31 +21,45 @@ import (
 var machines = map[string]string{"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x", "riscv64": "riscv64"}
 
 // settleArch asks, where the bundle is for several architectures, the first
-// master for its own: the cluster is described by its images of that one. Every
-// other host gets those of its own, see [Run.settleHost]. A master that cannot
-// be asked, or that the bundle is not for, is reported when all hosts are reached.
+// master that is reached for its own: the cluster is described by its images of
+// that one. Every other host gets those of its own, see [Run.settleHost]. A
+// master that cannot be asked, or that the bundle is not for, is reported when
+// all hosts are reached.
 func (r *Run) settleArch(ctx context.Context) error {
 	platforms := r.Bundle.Platforms()
 	if r.hostArch != "" || len(platforms) < 2 {
 		return nil
 	}
+	for _, t := range r.masters() {
+		arch, reached, err := r.archOfMaster(ctx, t)
+		if err != nil {
+			return &installer.HostError{Host: t.IP.String(), Err: err}
+		}
+		if reached {
+			r.hostArch = arch
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+func (r *Run) archOfMaster(ctx context.Context, t *Target) (arch string, reached bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	link, err := r.dial(ctx, r.master0())
+	link, err := r.dial(ctx, t)
 	if err != nil {
-		return nil
+		return "", false, nil
 	}
-	arch, err := r.askArch(ctx, link)
+	arch, err = r.askArch(ctx, link)
 	var unfit *problemError
 	var unusable *host.Error
 	if errors.As(err, &unfit) || errors.As(err, &unusable) {
 		err = nil
 	}
-	if err = errors.Join(err, link.Close()); err != nil {
-		return fmt.Errorf("%s: %w", r.master0().IP, err)
-	}
-	r.hostArch = arch
-	return nil
+	return arch, true, errors.Join(err, link.Close())
 }
 
 // askArch asks a host for its architecture, which the bundle must be for.

@@ -115,6 +115,20 @@ func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
 	}
 }
 
+func TestAFirstMasterThatIsDeadDoesNotHideTheArchitecture(t *testing.T) {
+	r, fakes := twoArchitectures(t, "amd64", "arm64")
+	r.Targets[1].Master, r.hostArch = true, ""
+	r.dial = func(_ context.Context, t *Target) (host.Host, error) {
+		if t == r.master0() {
+			return nil, &host.Error{Host: t.IP.String(), Kind: host.ErrUnreachable}
+		}
+		return fakes[t.IP.String()], nil
+	}
+	if err := r.settleArch(t.Context()); err != nil || r.hostArch != "arm64" {
+		t.Errorf("the cluster is described for %q, %v", r.hostArch, err)
+	}
+}
+
 func TestDiskNeedIsThatOfTheLargestArchitecture(t *testing.T) {
 	sizesOf := map[string]sizes{}
 	for _, arch := range []string{"amd64", "arm64"} {

@@ -110,7 +110,12 @@ func (r *Run) startRegistry(ctx context.Context, t *Target, shown string, change
 	}
 	in := inputs(line, r.envOf(img, t), r.digests(t), t.overlays[img])
 	if t.marked(markRegistry, in) && t.marked(markShown, shown) {
-		return r.waitRegistry(ctx, t)
+		err := r.waitRegistry(ctx, t, registryMoment)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		// It was started once, and somebody has stopped it since.
+		r.Report.Infof("%s: its registry does not answer; it is started again", t.IP)
 	}
 	return r.runRegistry(ctx, t, in, shown, changes)
 }
@@ -127,24 +132,27 @@ func (r *Run) runRegistry(ctx context.Context, t *Target, in, shown string, chan
 	if err := r.dropMarks(ctx, t, markRegistry, markShown); err != nil {
 		return err
 	}
-	if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.envOf(img, t)); err != nil {
-		return err
-	}
-	changes.Add(1)
-	if err := r.waitRegistry(ctx, t); err != nil {
-		return err
-	}
-	if err := r.setMark(ctx, t, markShown, shown); err != nil {
-		return err
-	}
-	return r.setMark(ctx, t, markRegistry, in)
+	_, err := r.underMark(ctx, t, markRegistry, in, func(*record) error {
+		if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.envOf(img, t)); err != nil {
+			return err
+		}
+		changes.Add(1)
+		if err := r.waitRegistry(ctx, t, registryPatience); err != nil {
+			return err
+		}
+		return r.setMark(ctx, t, markShown, shown)
+	})
+	return err
 }
 
-// registryPatience is how long a registry may take to answer after its script ended.
-const registryPatience = 60 * time.Second
+// How long a registry may take to answer after its script ended, and one that was started before this run.
+const (
+	registryPatience = 60 * time.Second
+	registryMoment   = 10 * time.Second
+)
 
-func (r *Run) waitRegistry(outer context.Context, t *Target) error {
-	patience := min(registryPatience, r.Timeout)
+func (r *Run) waitRegistry(outer context.Context, t *Target, patience time.Duration) error {
+	patience = min(patience, r.Timeout)
 	ctx, cancel := context.WithTimeout(outer, patience)
 	defer cancel()
 	argv := []string{t.stub, "registry", "ping", "https://" + t.IP.String() + ":" + r.registry.port, "--user", r.registry.user}
@@ -169,7 +177,10 @@ func (r *Run) waitRegistry(outer context.Context, t *Target) error {
 			}
 			cause := strings.TrimSpace(string(res.Stderr))
 			if err != nil {
-				cause = err.Error()
+				cause = installer.TellAt(err, t.IP.String())
+			}
+			if cause == "" {
+				cause = "no cause was told"
 			}
 			return fmt.Errorf("the registry on port %s does not answer %s after its script ended: %s (look at `systemctl status registry` on the host)", r.registry.port, patience, cause)
 		case <-time.After(200 * time.Millisecond):
@@ -194,7 +205,17 @@ func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) er
 		ins = append(ins, key, line, r.envOf(img, t), t.overlays[img])
 	}
 	in := inputs(append(ins, r.digests(t))...)
-	_, err := r.underMark(ctx, t, markInit, in, func(w *record) error {
+	stopped, err := r.asleep(ctx, t)
+	if err != nil {
+		return err
+	}
+	if stopped != "" {
+		r.Report.Infof("%s: %s, though it was set up; it is set up again", t.IP, stopped)
+		if err := r.dropMarks(ctx, t, markInit); err != nil {
+			return err
+		}
+	}
+	_, err = r.underMark(ctx, t, markInit, in, func(w *record) error {
 		for i, s := range todo {
 			var record []node.File
 			if i == len(todo)-1 {
@@ -207,6 +228,9 @@ func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) er
 		}
 		return nil
 	})
+	if err == nil && stopped != "" && t.joined() {
+		return r.wake(ctx, t, "bootstrap")
+	}
 	return err
 }
 

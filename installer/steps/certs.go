@@ -144,16 +144,16 @@ func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, erro
 
 // restartStaticPod stops the container of a static pod, which kubelet starts again.
 func (r *Run) restartStaticPod(ctx context.Context, t *Target, name string) error {
-	crictl := []string{"crictl"}
-	if socket := r.envOf(r.imagesOn(t)[0], t)["SEALOS_SYS_CRI_ENDPOINT"]; socket != "" {
-		crictl = append(crictl, "--runtime-endpoint", "unix://"+strings.TrimPrefix(socket, "unix://"))
-	}
-	res, err := r.exec(ctx, t, "renew", append(slices.Clone(crictl), "ps", "--quiet", "--name", "^"+name+"$")...)
+	res, err := r.exec(ctx, t, "renew", r.crictl(t, "ps", "--quiet", "--name", "^"+name+"$")...)
 	if err != nil {
 		return fmt.Errorf("find the container of %s: %w", name, err)
 	}
-	for id := range strings.FieldsSeq(string(res.Stdout)) {
-		if _, err := r.exec(ctx, t, "renew", append(slices.Clone(crictl), "stop", id)...); err != nil {
+	ids, err := res.Whole()
+	if err != nil {
+		return fmt.Errorf("find the container of %s: %w", name, err)
+	}
+	for id := range strings.FieldsSeq(string(ids)) {
+		if _, err := r.exec(ctx, t, "renew", r.crictl(t, "stop", id)...); err != nil {
 			return fmt.Errorf("restart %s, which still uses its old certificate: %w", name, err)
 		}
 	}

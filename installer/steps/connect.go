@@ -17,28 +17,37 @@ import (
 
 // connectAll reaches all hosts and reads their facts.
 func (r *Run) connectAll(ctx context.Context) []Problem {
-	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
-		err := r.connect(ctx, t)
-		t.connected = err == nil
-		return err
-	})
-	problems := problemsFrom(err, "connect")
+	problems := r.reachHosts(ctx, r.Jobs)
 	// Before anything is read that another installer may be changing.
 	locked, held := r.lockMasters(ctx)
 	if held {
 		r.held = true
 		return append(problems, locked...)
 	}
-	reached := slices.DeleteFunc(slices.Clone(r.Targets), func(t *Target) bool { return !t.connected })
-	unseen := problemsFrom(r.each(ctx, reached, func(ctx context.Context, t *Target) error {
-		ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the host took longer than %s (--timeout); does its sshd allow several sessions on a connection (MaxSessions)?", r.Timeout))
-		defer cancel()
-		return r.look(ctx, t)
-	}), "connect")
+	unseen := r.lookAtHosts(ctx)
 	if len(unseen) > 0 {
 		locked = nil // whatever keeps a host from being looked at kept it from being locked
 	}
 	return slices.Concat(problems, locked, unseen)
+}
+
+// reachHosts opens the connections to all hosts, as many at once as said.
+func (r *Run) reachHosts(ctx context.Context, jobs int) []Problem {
+	return problemsFrom(each(ctx, r.Targets, jobs, func(ctx context.Context, t *Target) error {
+		err := r.connect(ctx, t)
+		t.connected = err == nil
+		return err
+	}), "connect")
+}
+
+// lookAtHosts reads facts and marks of all hosts that are reached.
+func (r *Run) lookAtHosts(ctx context.Context) []Problem {
+	reached := slices.DeleteFunc(slices.Clone(r.Targets), func(t *Target) bool { return !t.connected })
+	return problemsFrom(r.each(ctx, reached, func(ctx context.Context, t *Target) error {
+		ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the host took longer than %s (--timeout); does its sshd allow several sessions on a connection (MaxSessions)?", r.Timeout))
+		defer cancel()
+		return r.look(ctx, t)
+	}), "connect")
 }
 
 // settleState brings together what this machine knows about the cluster and
@@ -136,10 +145,12 @@ func (j *jumps) close() error {
 // look reads facts and marks.
 func (r *Run) look(ctx context.Context, t *Target) error {
 	sent := time.Now()
+	life := r.lifeRequest(t)
 	f, err := t.Agent.Facts(ctx, node.FactsRequest{
 		Modules: append(wantedModules(), "ip_vs", "ip_vs_rr"),
 		Tools:   append(wantedTools(), "modprobe", "apparmor_parser"),
 		Paths:   r.placesOf(t).all(),
+		Sockets: life.Sockets, Programs: life.Programs, Lock: r.lockPath(),
 	})
 	if err != nil {
 		return fmt.Errorf("read facts: %w", err)

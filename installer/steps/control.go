@@ -17,8 +17,11 @@ import (
 // made on this machine.
 func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
 	t := r.master0()
+	if err := r.settleNodes(ctx); err != nil {
+		return installer.Result{}, err
+	}
 	if t.joined() {
-		return r.keepMaster(ctx, []*Target{t})
+		return r.keepMaster(ctx, []*Target{t}, "init-master0")
 	}
 	err := r.runKubeadm(ctx, t, "init-master0", func(ctx context.Context) (string, error) {
 		files, err := r.masterFiles(ctx, t)
@@ -49,7 +52,7 @@ func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
 		}
 		changes++
 	}
-	res, err := r.keepMaster(ctx, r.otherMasters())
+	res, err := r.keepMaster(ctx, r.otherMasters(), "join-masters")
 	res.Changes += changes
 	return res, err
 }
@@ -106,14 +109,16 @@ func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
 			todo = append(todo, t)
 		}
 	}
-	if len(todo) == 0 {
-		return installer.Result{}, nil
+	again, err := r.registerAgain(ctx, r.nodes(), "join-nodes")
+	if err != nil || len(todo) == 0 {
+		return installer.Result{Changes: again}, err
 	}
 	token, err := r.joinToken(ctx)
 	if err != nil {
-		return installer.Result{}, err
+		return installer.Result{Changes: again}, err
 	}
 	var changes atomic.Int64
+	changes.Add(int64(again))
 	err = r.each(ctx, todo, func(ctx context.Context, t *Target) error {
 		err := r.runKubeadm(ctx, t, "join-nodes", func(ctx context.Context) (string, error) {
 			in := r.kubeadmInput(kubeadm.JoinNode, t)
@@ -141,10 +146,15 @@ func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
 
 // keepMaster puts certificates and kubeconfigs back on masters that have
 // joined, should somebody have lost them, and finishes what a run left that was
-// killed right after kubeadm; nothing is written when all is there.
-func (r *Run) keepMaster(ctx context.Context, targets []*Target) (installer.Result, error) {
+// killed right after kubeadm; nothing is written when all is there. Nodes that
+// somebody deleted come back.
+func (r *Run) keepMaster(ctx context.Context, targets []*Target, step string) (installer.Result, error) {
 	var changes atomic.Int64
-	err := r.each(ctx, targets, func(ctx context.Context, t *Target) error {
+	again, err := r.registerAgain(ctx, targets, step)
+	if changes.Add(int64(again)); err != nil {
+		return installer.Result{Changes: again}, err
+	}
+	err = r.each(ctx, targets, func(ctx context.Context, t *Target) error {
 		files, err := r.masterFiles(ctx, t)
 		if err != nil {
 			return err
@@ -191,7 +201,9 @@ func (r *Run) adminKubeconfig(ctx context.Context, t *Target) error {
 		if err != nil {
 			return fmt.Errorf("merge %s: %w", userKubeconfig, err)
 		}
-		content = res.Stdout
+		if content, err = res.Whole(); err != nil {
+			return fmt.Errorf("merge %s: %w", userKubeconfig, err)
+		}
 		files = append(files, node.File{Path: path.Join(path.Dir(userKubeconfig), "config.before-sealos"), Mode: 0o600, Content: user})
 		r.Report.Infof("%s: merged into %s; the old file is config.before-sealos beside it", t.IP, userKubeconfig)
 	}

@@ -24,8 +24,15 @@ type GuestError struct {
 	Err     error
 }
 
-func (e *GuestError) Error() string {
-	return fmt.Sprintf("%s: the command %q of image %s failed: %v", e.Host, e.Command, e.Image, e.Err)
+func (e *GuestError) Error() string { return e.ErrorAt("") }
+
+// ErrorAt is the text for a reader who has been told of host: without the name, if it is that host's.
+func (e *GuestError) ErrorAt(host string) string {
+	s := fmt.Sprintf("the command %q of image %s failed: %s", e.Command, e.Image, installer.TellAt(e.Err, e.Host))
+	if e.Host == host {
+		return s
+	}
+	return e.Host + ": " + s
 }
 func (e *GuestError) Unwrap() error { return e.Err }
 
@@ -34,6 +41,7 @@ func (e *GuestError) Unwrap() error { return e.Err }
 // that fails ends the step.
 func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 	var changes atomic.Int64
+	vain := map[*Target]bool{} // hosts whose Services were waited for in vain
 	for n, i := range r.images {
 		targets := []*Target{r.master0()}
 		if i.Type != installer.TypeApplication {
@@ -43,7 +51,7 @@ func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 		ready := sync.OnceValue(func() error {
 			ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
 			defer cancel()
-			return errors.Join(r.waitAPI(ctx), r.waitServices(ctx))
+			return errors.Join(r.waitAPI(ctx), r.waitServices(ctx, vain))
 		})
 		err := r.each(ctx, targets, func(ctx context.Context, t *Target) error {
 			i := r.imagesOn(t)[n]
@@ -123,6 +131,9 @@ func (r *Run) runLine(ctx context.Context, t *Target, i *image, line string, env
 	err := t.Agent.Script(ctx, node.ScriptRequest{Dir: i.dir, Line: line, Env: env, Then: []node.File{record}}, log)
 	var script *node.ScriptError
 	if errors.As(err, &script) {
+		if len(script.Tail) == 0 {
+			return fmt.Errorf("exit status %d, and it printed nothing", script.Code)
+		}
 		return fmt.Errorf("exit status %d:\n%s", script.Code, strings.Join(script.Tail[max(0, len(script.Tail)-15):], "\n"))
 	}
 	return err

@@ -182,18 +182,20 @@ func (r *Run) joinToken(ctx context.Context) (token string, err error) {
 	return token, nil
 }
 
-func (r *Run) kubeadmToken(ctx context.Context) (string, error) {
-	t := r.master0()
-	res, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"kubeadm", "--kubeconfig", adminConf, "token", "create", "--ttl", "2h"}, TimeoutSeconds: 60}, nil)
-	if err != nil {
-		return "", err
-	}
-	if res.Code != 0 {
-		return "", &CommandError{Host: t.IP.String(), Command: "kubeadm token create", Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
-	}
-	token := strings.TrimSpace(string(res.Stdout))
-	if token == "" {
-		return "", errors.New("kubeadm token create printed nothing")
-	}
-	return token, nil
+func (r *Run) kubeadmToken(ctx context.Context) (token string, err error) {
+	err = r.ask(ctx, func(ctx context.Context, t *Target) error {
+		res, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"kubeadm", "--kubeconfig", adminConf, "token", "create", "--ttl", "2h"}, TimeoutSeconds: 30}, nil)
+		if err != nil {
+			return err
+		}
+		if res.Code != 0 {
+			return &CommandError{Host: t.IP.String(), Command: "kubeadm token create", Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
+		}
+		out, err := res.Whole()
+		if token = strings.TrimSpace(string(out)); err == nil && token == "" {
+			return errors.New("kubeadm token create printed nothing")
+		}
+		return err
+	})
+	return token, err
 }

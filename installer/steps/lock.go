@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/node"
 )
 
@@ -45,7 +46,8 @@ func (r *Run) lockMasters(ctx context.Context) (problems []Problem, held bool) {
 	masters := slices.DeleteFunc(slices.Clone(r.masters()), func(t *Target) bool { return !t.connected })
 	slices.SortFunc(masters, func(a, b *Target) int { return a.IP.Compare(b.IP) })
 	// Until Close: what records the outcome of a run that was interrupted is under the lock, too.
-	waiting := ctx
+	waiting, done := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the lock was not to be had in %s (--timeout)", r.Timeout))
+	defer done()
 	ctx, r.locks.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	r.locks.held = map[*Target]*node.Lock{}
 	for _, t := range masters {
@@ -86,7 +88,7 @@ const (
 func (r *Run) lockPatiently(waiting, held context.Context, t *Target, holder, here string) (*node.Lock, error) {
 	began, told := time.Now(), false
 	for {
-		l, err := t.Agent.Lock(held, r.lockPath(), holder)
+		l, err := r.askForLock(waiting, held, t, holder)
 		var answered *node.Error
 		if !errors.As(err, &answered) || answered.Code != node.CodeLocked || answered.Message == holder {
 			return l, err
@@ -110,6 +112,19 @@ func (r *Run) lockPatiently(waiting, held context.Context, t *Target, holder, he
 	}
 }
 
+// lockAnswer is how long a host may take to say whether the lock is free: it has nothing to wait for.
+const lockAnswer = 20 * time.Second
+
+// askForLock asks once, and no longer than waiting lasts. A host whose agent does not answer is not waited for.
+func (r *Run) askForLock(waiting, held context.Context, t *Target, holder string) (*node.Lock, error) {
+	waiting, done := context.WithTimeoutCause(waiting, lockAnswer, &node.Error{
+		Code: node.CodeTimeout, Message: fmt.Sprintf("the installer's agent on the host hangs: no answer for %s", lockAnswer),
+		Remedy: "look what keeps the host from answering: its load, a disk that does not answer, a process `sealinstall node lock` that is stuck",
+	})
+	defer done()
+	return t.Agent.LockAsking(waiting, held, r.lockPath(), holder)
+}
+
 // isDead tells that a holder is a process of this machine that is no more.
 func isDead(holder, here string) bool {
 	var pid int
@@ -121,14 +136,20 @@ func isDead(holder, here string) bool {
 }
 
 func lockProblem(t *Target, cluster string, err error) Problem {
-	p := Problem{Host: t.IP.String(), Check: "lock", Message: err.Error(), Remedy: "see the cause"}
+	p := Problem{Host: t.IP.String(), Check: "lock", Message: installer.TellAt(err, t.IP.String()), Remedy: "see the cause"}
 	var answered *node.Error
+	if errors.As(err, &answered) && answered.Code == node.CodeTimeout {
+		p.Message, p.Remedy = answered.Message, answered.Remedy
+	}
 	if errors.As(err, &answered) && answered.Code == node.CodeLocked {
 		p.Message = fmt.Sprintf("cluster %s is being worked on by another sealinstall (%s)", cluster, answered.Message)
 		p.Remedy = "wait for it or stop it; the lock of one that died ends by itself within half a minute"
 	}
 	return p
 }
+
+// ErrLockLost is in the error of a run that was ended because another installer has the lock of the cluster by now.
+var ErrLockLost = errors.New("the lock of the cluster was lost")
 
 // relockPatience is how long a lock that was lost is asked for again: longer
 // than the host holds the old one for a connection that is gone.
@@ -151,7 +172,7 @@ func (r *Run) keepLock(ctx context.Context, t *Target, l *node.Lock, holder stri
 		}
 		for end := time.Now().Add(relockPatience); ; {
 			var err error
-			if l, err = t.Agent.Lock(ctx, r.lockPath(), holder); err == nil {
+			if l, err = r.askForLock(ctx, ctx, t, holder); err == nil {
 				break
 			}
 			var answered *node.Error
@@ -159,7 +180,7 @@ func (r *Run) keepLock(ctx context.Context, t *Target, l *node.Lock, holder stri
 			if other || time.Now().After(end) {
 				p := lockProblem(t, r.Cluster.Name, err)
 				r.locks.mu.Lock()
-				r.locks.lost = fmt.Errorf("%s: the lock of the cluster was lost: %s (%s)", p.Host, p.Message, p.Remedy)
+				r.locks.lost = fmt.Errorf("%s: %w: %s (%s)", p.Host, ErrLockLost, p.Message, p.Remedy)
 				if r.locks.stop != nil {
 					r.locks.stop(r.locks.lost)
 				}
@@ -200,9 +221,11 @@ func (r *Run) unlock() {
 	held := r.locks.held
 	r.locks.held, r.locks.closed = nil, true
 	r.locks.mu.Unlock()
+	var all sync.WaitGroup // a host that hangs is waited for a while, and not once more for each
 	for _, l := range held {
-		l.Release()
+		all.Go(l.Release)
 	}
+	all.Wait()
 	r.locks.cancel()
 	r.locks.keep.Wait() // one may have taken its lock just now
 }

@@ -79,7 +79,11 @@ func (r *Run) removePodRoutes(ctx context.Context, t *Target) error {
 		if err != nil {
 			return err
 		}
-		for line := range strings.Lines(string(res.Stdout)) {
+		routes, err := res.Whole()
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(routes)) {
 			f := strings.Fields(line)
 			if len(f) < 3 || f[1] != "via" {
 				continue

@@ -15,7 +15,7 @@ import (
 // Problem is one thing that stands in the way on one host.
 type Problem struct {
 	Host    string `json:"host,omitempty"` // address; empty when it is about the cluster as a whole
-	Check   string `json:"check"`          // one of [Checks], or connect, lock, configuration, first-master
+	Check   string `json:"check"`          // one of [Checks], or connect, lock, configuration, first-master, cluster, certificates, record
 	Message string `json:"message"`
 	Remedy  string `json:"remedy"`
 	Warning bool   `json:"warning,omitempty"` // told, but nothing waits for it
@@ -184,10 +184,10 @@ const mendIt = "mend what it names, then run the same command again"
 func problemsFrom(err error, check string) []Problem {
 	var out []Problem
 	for _, e := range unjoin(err) {
-		p := Problem{Check: check, Message: e.Error(), Remedy: mendIt}
+		p := Problem{Check: check, Message: installer.Tell(e), Remedy: mendIt}
 		var he *installer.HostError
 		if errors.As(e, &he) {
-			p.Host, p.Message = he.Host, he.Err.Error()
+			p.Host, p.Message = he.Host, installer.TellAt(he.Err, he.Host)
 		}
 		var hostErr *host.Error
 		if errors.As(e, &hostErr) {
@@ -205,7 +205,7 @@ func problemsFrom(err error, check string) []Problem {
 		}
 		var script *node.ScriptError
 		if errors.As(e, &script) {
-			p.Message, p.Remedy = "the image's check script fails: "+strings.Join(script.Tail, " / "), mendIt
+			p.Message, p.Remedy = "the image's check script fails: "+said(script), mendIt
 		}
 		var own *problemError
 		if errors.As(e, &own) {
@@ -214,6 +214,14 @@ func problemsFrom(err error, check string) []Problem {
 		out = append(out, p)
 	}
 	return out
+}
+
+// said is what a script printed last, or how it ended.
+func said(e *node.ScriptError) string {
+	if len(e.Tail) == 0 {
+		return fmt.Sprintf("exit status %d, and it printed nothing", e.Code)
+	}
+	return installer.Plain(strings.Join(e.Tail, " / "))
 }
 
 // problemError is a problem that is found while a host is reached.

@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
@@ -17,6 +20,13 @@ import (
 // elects a leader; on slow disks that takes many seconds.
 const maxAPIPatience = time.Minute
 
+// How long a cluster may take to answer before anything is changed: masters that have just booted need most of a
+// minute. One that cannot answer is asked once.
+const (
+	answerPatience = 90 * time.Second
+	askOnce        = 12 * time.Second
+)
+
 func (r *Run) apiPatience() time.Duration { return min(maxAPIPatience, r.Timeout) }
 
 // insist repeats an operation that may be repeated until it succeeds or the
@@ -24,17 +34,21 @@ func (r *Run) apiPatience() time.Duration { return min(maxAPIPatience, r.Timeout
 func insist(ctx context.Context, patience time.Duration, try func(context.Context) error) error {
 	wctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	var err error
 	for {
-		err := try(wctx)
-		if err == nil {
+		now := try(wctx)
+		if now == nil {
 			return nil
+		}
+		if err == nil || wctx.Err() == nil {
+			err = now // one that the end of the patience broke off says nothing
 		}
 		select {
 		case <-wctx.Done():
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			return fmt.Errorf("still so after %s: %w", patience, err)
+			return fmt.Errorf("still so after %s: %w", patience.Round(time.Second), err)
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
@@ -44,9 +58,8 @@ func insist(ctx context.Context, patience time.Duration, try func(context.Contex
 // etcd behind it included: an image's command that meets an election fails.
 func (r *Run) waitAPI(ctx context.Context) error {
 	for _, t := range r.masters() {
-		server := "https://" + netip.AddrPortFrom(t.IP, installer.APIServerPort).String()
 		err := insist(ctx, r.Timeout, func(ctx context.Context) error {
-			_, err := r.kubectl(ctx, "get", "--raw=/readyz", "--server="+server)
+			_, err := r.kubectlOn(ctx, t, "get", "--raw=/readyz")
 			return err
 		})
 		if err != nil {
@@ -56,6 +69,11 @@ func (r *Run) waitAPI(ctx context.Context) error {
 	return nil
 }
 
+// apiServer is where the API server of a master answers.
+func apiServer(t *Target) string {
+	return netip.AddrPortFrom(t.IP, installer.APIServerPort).String()
+}
+
 // proxyPatience is how long kube-proxy may take to write its rules on a host.
 const proxyPatience = 30 * time.Second
 
@@ -63,13 +81,16 @@ const proxyPatience = 30 * time.Second
 // of an application that asks a Service before meets no translation: the packet
 // takes the default route out of the site, and the connection stays wrong until
 // the pod gives it up, half a minute later. A cluster without kube-proxy gets its
-// Services from an application.
-func (r *Run) waitServices(ctx context.Context) error {
+// Services from an application. It tells once of hosts where it waited in vain,
+// those with one cause together; they are not waited for again.
+func (r *Run) waitServices(ctx context.Context, vain map[*Target]bool) error {
 	found, err := r.kubectl(ctx, "get", "daemonset", "-n", "kube-system", "kube-proxy", "--ignore-not-found", "-o", "name")
 	if err != nil || len(bytes.TrimSpace(found)) == 0 {
 		return err
 	}
-	return r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+	var mu sync.Mutex
+	hosts := map[string][]string{}
+	err = r.each(ctx, slices.DeleteFunc(slices.Clone(r.Targets), func(t *Target) bool { return vain[t] }), func(ctx context.Context, t *Target) error {
 		err := insist(ctx, proxyPatience, func(ctx context.Context) error {
 			res, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"bash", "-c", askProxy}, TimeoutSeconds: 5}, nil)
 			if err != nil {
@@ -77,12 +98,20 @@ func (r *Run) waitServices(ctx context.Context) error {
 			}
 			return proxyWrote(res.Stdout)
 		})
-		if err != nil && ctx.Err() == nil {
-			r.Report.Warnf("%s: Services may not work there yet: %v", t.IP, err)
-			return nil
+		if err == nil || ctx.Err() != nil {
+			return err
 		}
-		return err
+		mu.Lock()
+		defer mu.Unlock()
+		vain[t] = true
+		why := installer.TellAt(err, t.IP.String())
+		hosts[why] = append(hosts[why], t.IP.String())
+		return nil
 	})
+	for _, why := range slices.Sorted(maps.Keys(hosts)) {
+		r.Report.Warnf("%s: Services may not work there yet: %s", hostList(hosts[why]), why)
+	}
+	return err
 }
 
 // askProxy asks kube-proxy on its own host: bash speaks TCP itself.

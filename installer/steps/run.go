@@ -64,6 +64,8 @@ type Run struct {
 	locks    locks
 	held     bool // another installer has the lock
 	record   begunRecord
+	answers  answering
+	known    []nodeState // what the cluster said of its nodes while hosts were looked at; nil if it did not answer
 	dial     func(context.Context, *Target) (host.Host, error)
 	jumps    jumps
 	stubs    stubs
@@ -94,6 +96,7 @@ type Target struct {
 	images    []*image          // of its architecture, where that is not the first master's
 	connected bool              // it is reached, and has the stub
 	looked    bool              // facts and marks are known
+	gone      bool              // it has joined, but the cluster has no node of it: somebody deleted that
 	worked    bool              // scripts of images have run there before, in an earlier run
 	stub      string            // this run's installer there; empty before it was brought and when it was taken away
 	putStub   bool              // this run brought it

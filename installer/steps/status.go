@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // Status is the truth about a cluster: what its hosts say now.
@@ -16,24 +17,39 @@ type Status struct {
 	Kubernetes string       `json:"kubernetes"` // of the cluster by its record; without one, of the bundle
 	Ready      bool         `json:"ready"`
 	Hosts      []HostStatus `json:"hosts"`
+	LockedBy   string       `json:"lockedBy,omitempty"` // the installer that works on the cluster now
 	Waiting    []string     `json:"waiting,omitempty"`  // what the cluster still waits for
-	Problems   []Problem    `json:"problems,omitempty"` // hosts that cannot be asked
+	Causes     []string     `json:"causes,omitempty"`   // what holds it up, as far as that was found
+	Warnings   []string     `json:"warnings,omitempty"` // what does not make it unready: applications, nodes that were not asked
+	Problems   []Problem    `json:"problems,omitempty"` // hosts that cannot be asked, an etcd without a majority, full disks
 }
 
 // HostStatus is what is true of one host.
 type HostStatus struct {
 	Address   string    `json:"address"`
-	Hostname  string    `json:"hostname,omitempty"`
+	Hostname  string    `json:"hostname,omitempty"` // of a host that is not reached, the name of its node
 	Role      string    `json:"role"`
 	Reached   bool      `json:"reached"`
-	Begun     bool      `json:"begun"`  // the cluster was begun there
-	Joined    bool      `json:"joined"` // kubeadm came to its end there
+	Begun     bool      `json:"begun"`             // the cluster was begun there
+	Joined    bool      `json:"joined"`            // kubeadm came to its end there
+	Stopped   string    `json:"stopped,omitempty"` // what of it does not run
 	CertsEnd  time.Time `json:"certificatesEnd,omitzero"`
 	FirstCert string    `json:"firstCertificate,omitempty"` // the one that ends first
 }
 
+// How long asking may take, hosts that are dead included: an answer that takes longer is none.
+const (
+	reachForStatus = 5 * time.Second // to log in to a host
+	lookForStatus  = 8 * time.Second // to look at all that are reached
+	certsForStatus = 3 * time.Second // to read the certificates of a master
+	askForStatus   = 8 * time.Second // to ask the cluster, whichever control plane answers
+	causeForStatus = 4 * time.Second // to find what holds it up
+	maxReached     = 100             // hosts at once
+)
+
 // AskStatus asks every host. A host out of reach is part of the answer, not an
-// error; it takes the cluster's lock, so that it does not tell of half-done work.
+// error. It takes no lock and changes nothing: who works on the cluster meanwhile
+// is a part of the answer, too.
 func AskStatus(show func(Status)) []Step {
 	return []Step{{Name: "status", Title: "ask every host", Run: func(r *Run, ctx context.Context) (installer.Result, error) {
 		s, err := r.askStatus(ctx)
@@ -45,6 +61,15 @@ func AskStatus(show func(Status)) []Step {
 }
 
 func (r *Run) askStatus(ctx context.Context) (Status, error) {
+	dial := r.dial
+	// A host that is dead must not hold up what the others can tell.
+	r.dial = func(ctx context.Context, t *Target) (link host.Host, err error) {
+		err = within(ctx, reachForStatus, func(ctx context.Context) error {
+			link, err = dial(ctx, t)
+			return err
+		})
+		return link, err
+	}
 	if err := r.settleArch(ctx); err != nil {
 		return Status{}, err
 	}
@@ -54,41 +79,203 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 	if err := r.readFiles(ctx); err != nil {
 		return Status{}, err
 	}
-	s := Status{Cluster: r.Cluster.Name, Kubernetes: r.rootfs().KubeVersion(), Problems: r.connectAll(ctx)}
-	differ, err := r.compare(ctx)
-	if err != nil {
-		return Status{}, err
+	s := Status{Cluster: r.Cluster.Name, Kubernetes: r.rootfs().KubeVersion()}
+	// Waiting for those that are dead costs nothing but time.
+	s.Problems = r.reachHosts(ctx, max(r.Jobs, min(len(r.Targets), maxReached)))
+	_ = within(ctx, lookForStatus, func(ctx context.Context) error {
+		s.Problems = append(s.Problems, r.lookAtHosts(ctx)...)
+		return nil
+	})
+	if ctx.Err() != nil {
+		return Status{}, context.Cause(ctx)
 	}
-	s.Problems = append(s.Problems, differ...)
+	err := within(ctx, lookForStatus, func(ctx context.Context) error {
+		differ, err := r.compare(ctx)
+		s.Problems = append(s.Problems, differ...)
+		return err
+	})
+	if err != nil {
+		s.Problems = append(s.Problems, problemsFrom(err, "record")...)
+	}
 	if v := r.Cluster.Status.KubeVersion(); v != "" {
 		s.Kubernetes = v
 	}
 	s.Ready = len(s.Problems) == 0
 	for _, t := range r.Targets {
-		h := HostStatus{Address: t.IP.String(), Hostname: t.Facts.Hostname, Role: role(t), Reached: t.looked, Begun: t.looked && t.begun(), Joined: t.looked && t.joined()}
-		if h.Joined && h.Role == "master" {
-			found, err := r.certsOn(ctx, t)
-			if err != nil {
-				return Status{}, &installer.HostError{Host: h.Address, Err: err}
-			}
-			for _, c := range found {
-				if h.CertsEnd.IsZero() || c.Ends.Before(h.CertsEnd) {
-					h.CertsEnd, h.FirstCert = c.Ends, c.Path
-				}
-			}
+		h := r.hostStatus(t)
+		if err := within(ctx, certsForStatus, func(ctx context.Context) error { return r.firstToEnd(ctx, t, &h) }); err != nil {
+			s.Problems = append(s.Problems, problemsFrom(&installer.HostError{Host: h.Address, Err: err}, "certificates")...)
 		}
-		s.Ready = s.Ready && h.Joined
 		s.Hosts = append(s.Hosts, h)
+		s.Ready = s.Ready && h.Joined && h.Stopped == ""
+		if t.looked && t.Facts.LockedBy != "" {
+			s.LockedBy = t.Facts.LockedBy
+			r.held = true
+		}
+		_ = within(ctx, certsForStatus, func(ctx context.Context) error {
+			s.Problems = append(s.Problems, r.fullDisks(t, kubeletOf(ctx, t))...)
+			return nil
+		})
 	}
-	if i := slices.IndexFunc(r.Targets, func(t *Target) bool { return t.Master && t.looked && t.joined() }); i < 0 {
-		s.Ready, s.Waiting = false, append(s.Waiting, "no master that is reached is in the cluster")
-		return s, nil
+	r.askCluster(ctx, &s)
+	s.Ready = s.Ready && len(s.Waiting) == 0 && len(s.Problems) == 0
+	return s, ctx.Err()
+}
+
+func (r *Run) hostStatus(t *Target) HostStatus {
+	return HostStatus{
+		Address: t.IP.String(), Hostname: t.Facts.Hostname, Role: role(t), Reached: t.looked,
+		Begun: t.looked && t.begun(), Joined: t.looked && t.joined(), Stopped: t.stopped(),
 	}
-	waiting, err := r.unready(ctx)
+}
+
+// firstToEnd finds the certificate of a master that ends first.
+func (r *Run) firstToEnd(ctx context.Context, t *Target, h *HostStatus) error {
+	if !h.Joined || !t.Master {
+		return nil
+	}
+	found, err := r.certsOn(ctx, t)
 	if err != nil {
-		waiting = append(waiting, fmt.Sprintf("the API does not answer: %v", err))
+		return err
 	}
-	s.Waiting = append(s.Waiting, waiting...)
-	s.Ready = s.Ready && len(waiting) == 0
-	return s, nil
+	for _, c := range found {
+		if h.CertsEnd.IsZero() || c.Ends.Before(h.CertsEnd) {
+			h.CertsEnd, h.FirstCert = c.Ends, c.Path
+		}
+	}
+	return nil
+}
+
+// askCluster adds what the cluster itself tells.
+func (r *Run) askCluster(ctx context.Context, s *Status) {
+	in := r.controlPlanes()
+	if len(in) == 0 {
+		s.Waiting = append(s.Waiting, errNoMaster.Error())
+		return
+	}
+	for _, t := range r.Targets {
+		if what := t.stopped(); what != "" {
+			s.Waiting = append(s.Waiting, fmt.Sprintf("host %s: %s", t.IP, what))
+		}
+	}
+	var w waiting
+	err := within(ctx, askForStatus, func(ctx context.Context) (err error) {
+		w, err = r.unready(ctx)
+		return err
+	})
+	if err != nil {
+		total, away := r.knownMasters()
+		s.Problems = append(s.Problems, r.noMajority(in, total, away, err))
+		_ = within(ctx, causeForStatus, func(ctx context.Context) error {
+			s.Causes = r.causes(ctx, waiting{})
+			return nil
+		})
+		return
+	}
+	for i, t := range r.Targets {
+		if n, ok := nodeOf(w.nodes, t); ok && s.Hosts[i].Hostname == "" {
+			s.Hosts[i].Hostname = n.name
+		}
+	}
+	s.Waiting = append(s.Waiting, w.lines...)
+	s.Waiting = append(s.Waiting, w.pressure...)
+	byMessage, order := map[string][]string{}, []string{}
+	for _, n := range r.strangers(w.nodes) {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("node %s is in the cluster, and none of the hosts that were asked", n.title()))
+		if n.ready != "True" {
+			if byMessage[n.message] == nil {
+				order = append(order, n.message)
+			}
+			byMessage[n.message] = append(byMessage[n.message], n.title())
+		}
+	}
+	s.Waiting = append(s.Waiting, notReady(byMessage, order)...)
+	for _, app := range w.apps {
+		s.Warnings = append(s.Warnings, "application: "+app)
+	}
+	if len(s.Waiting) > 0 {
+		_ = within(ctx, causeForStatus, func(ctx context.Context) error {
+			s.Causes = r.causes(ctx, w)
+			return nil
+		})
+	}
+}
+
+// kubeletConfig is what a host's kubelet runs with, whatever it was told to be since.
+const kubeletConfig = "/var/lib/kubelet/config.yaml"
+
+// kubeletOf reads that, as far as it can be.
+func kubeletOf(ctx context.Context, t *Target) kubeFacts {
+	if !t.looked || !t.joined() {
+		return kubeFacts{}
+	}
+	found, err := t.Agent.ReadFiles(ctx, []string{kubeletConfig})
+	if err != nil {
+		return kubeFacts{} // then only a disk without any room is full
+	}
+	k, err := readKubeFacts(found[kubeletConfig])
+	if err != nil {
+		return kubeFacts{}
+	}
+	return k
+}
+
+// fullDisks tells of the disks of a host of the cluster that have no room left, or less than kubelet wants before it
+// throws pods out.
+func (r *Run) fullDisks(t *Target, kube kubeFacts) []Problem {
+	if !t.looked || !t.joined() {
+		return nil
+	}
+	p := r.placesOf(t)
+	holds := map[string][]string{}
+	var order []string
+	for _, d := range []struct {
+		dir, what string
+		masters   bool
+	}{
+		{p.data, "the installer's data", false},
+		{p.etcd, "etcd", true},
+		{p.registry, "the registry", true},
+		{p.cri, "containers and images", false},
+		{p.kubelet, "pods", false},
+		{p.log, "logs", false},
+	} {
+		m, ok := t.Facts.Disks[d.dir]
+		if !ok || m.Total == 0 || d.masters && !t.Master {
+			continue
+		}
+		if holds[m.Path] == nil {
+			order = append(order, m.Path)
+		}
+		holds[m.Path] = append(holds[m.Path], d.what)
+	}
+	var out []Problem
+	v := view{facts: t.Facts, needs: needs{places: p}, kube: kube}
+	for _, at := range order {
+		m := mountAt(t, at)
+		spare := v.spare(at, m.Total)
+		full := fmt.Sprintf("%s, which holds %s, ", at, listOf(holds[at]))
+		switch {
+		case m.Free == 0:
+			full += "is full: 0 B of " + iBytes(int64(m.Total)) + " are free"
+		case int64(m.Free) < spare:
+			full += fmt.Sprintf("has %s of %s free, less than the %s below which kubelet evicts pods", iBytes(int64(m.Free)), iBytes(int64(m.Total)), iBytes(spare))
+		case m.Inodes > 0 && m.InodesFree == 0:
+			full += "is full: it has no inodes left"
+		default:
+			continue
+		}
+		out = append(out, Problem{Host: t.IP.String(), Check: "disk", Message: full, Remedy: "free some space there, or give it a larger disk"})
+	}
+	return out
+}
+
+// mountAt is the mount of a host at a path.
+func mountAt(t *Target, at string) (found node.Mount) {
+	for _, m := range t.Facts.Disks {
+		if m.Path == at {
+			found = m
+		}
+	}
+	return found
 }

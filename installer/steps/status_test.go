@@ -2,7 +2,6 @@ package steps
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -77,29 +76,6 @@ func TestAPIServerNameLeadsWhereOneAnswers(t *testing.T) {
 	master1.marks[markJoined] = "default"
 	if got := r.apiAddress(master1); got != "127.0.0.3" {
 		t.Errorf("a master that has joined: %s", got)
-	}
-}
-
-func TestPodsThatAreNotReadyAreToldWithTheirReason(t *testing.T) {
-	var pods podList
-	err := json.Unmarshal([]byte(`{"items":[
-		{"metadata":{"name":"fine","namespace":"kube-system"},"status":{"phase":"Running","conditions":[{"type":"Initialized","status":"True"},{"type":"Ready","status":"True"}]}},
-		{"metadata":{"name":"job","namespace":"kube-system"},"status":{"phase":"Succeeded","conditions":[{"type":"Ready","status":"False"}]}},
-		{"metadata":{"name":"slow","namespace":"kube-system"},"spec":{"nodeName":"host-a"},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"False"}]}},
-		{"metadata":{"name":"stuck","namespace":"kube-system"},"spec":{"nodeName":"host-b"},"status":{"phase":"Pending",
-			"containerStatuses":[{"name":"init","state":{}},{"name":"app","state":{"waiting":{"reason":"ImagePullBackOff","message":"no such image"}}}]}},
-		{"metadata":{"name":"new","namespace":"kube-system"},"status":{"phase":"Pending"}}
-	]}`), &pods)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{
-		"pod kube-system/slow on host-a is not ready: Running",
-		"pod kube-system/stuck on host-b is not ready: app: ImagePullBackOff no such image",
-		"pod kube-system/new on  is not ready: Pending",
-	}
-	if diff := cmp.Diff(want, pods.unready(func(node string) bool { return node == "gone" })); diff != "" {
-		t.Errorf("unready (-want +got):\n%s", diff)
 	}
 }
 

@@ -29,6 +29,12 @@ func (s *Site) outlivesAMaster(ctx context.Context, st *story, spare *testbed.Ho
 		return fmt.Errorf("%s was without the API for %s, more than %s", s.Nodes[0].Name, gap, failoverLimit)
 	}
 	s.Masters = s.Masters[1:]
+	if err := s.carryIn(ctx, st, s.built); err != nil {
+		return err
+	}
+	if err := s.statusTellsOf(ctx, st, dead); err != nil {
+		return err
+	}
 	if err := s.takeIn(ctx, st, spare); err != nil {
 		return err
 	}

@@ -1,11 +1,11 @@
 package stepstest
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sealbuild/sealbuild/installer/care"
 )
@@ -16,6 +16,10 @@ type kube struct {
 	members map[string]string // of etcd, by address: learner or voter
 	nodes   map[string]bool   // by name
 	tokens  map[string]bool
+	marked  map[string]bool // nodes, by name, with the label and the taint of the control plane
+	objects map[string][]object
+	silent  time.Time // no API server answers before
+	crowd   int       // of further nodes, which are no machines
 }
 
 func (k *kube) clone() *kube {
@@ -24,6 +28,7 @@ func (k *kube) clone() *kube {
 	}
 	c := *k
 	c.members, c.nodes, c.tokens = maps.Clone(k.members), maps.Clone(k.nodes), maps.Clone(k.tokens)
+	c.marked, c.objects = maps.Clone(k.marked), maps.Clone(k.objects)
 	return &c
 }
 
@@ -41,7 +46,7 @@ func manifest(pod string) string { return manifests + "/" + pod + ".yaml" }
 
 // serves tells whether the API answers on a machine: its server runs there, and etcd has a majority.
 func (s *Site) serves(m *Machine) bool {
-	return m != nil && s.kube != nil && !m.off && m.tree.has(manifest("kube-apiserver")) && s.kube.members[m.IP] == "voter" && s.quorum()
+	return m != nil && s.kube != nil && !time.Now().Before(s.kube.silent) && m.lives() && m.tree.has(manifest("kube-apiserver")) && s.kube.members[m.IP] == "voter" && s.quorum()
 }
 
 func (s *Site) quorum() bool {
@@ -51,7 +56,7 @@ func (s *Site) quorum() bool {
 			continue
 		}
 		voters++
-		if m := s.machine(ip); !m.off && m.tree.has(manifest("etcd")) && m.tree.has(kubeletConf) {
+		if m := s.machine(ip); m.lives() && m.ended["etcd"] == "" && m.tree.has(manifest("etcd")) && m.tree.has(kubeletConf) {
 			up++
 		}
 	}
@@ -82,63 +87,16 @@ func (t tree) lookup(name string) string {
 
 // ready tells whether a machine's node is Ready.
 func (s *Site) ready(m *Machine) bool {
-	return s.kube != nil && s.kube.nodes[m.Name] && !m.off && m.tree.has(kubeletConf)
+	return s.kube != nil && s.kube.nodes[m.Name] && s.kubeletRuns(m)
 }
 
 type object = map[string]any
-
-func (s *Site) nodeList() []byte {
-	items := []object{}
-	for _, m := range s.machines {
-		if s.kube.nodes[m.Name] {
-			items = append(items, object{
-				"metadata": object{"name": m.Name},
-				"status":   object{"conditions": []object{{"type": "Ready", "status": truth(s.kubeletRuns(m)), "message": "kubelet says so"}}},
-			})
-		}
-	}
-	return encode(items)
-}
-
-func (s *Site) kubeletRuns(m *Machine) bool { return !m.off && m.tree.has(kubeletConf) }
-
-// podList is kube-system: static pods by the manifests of each machine, and kube-proxy.
-func (s *Site) podList() []byte {
-	items := []object{}
-	for _, m := range s.machines {
-		if !s.kube.nodes[m.Name] {
-			continue
-		}
-		names := []string{"kube-proxy-" + m.Name}
-		for _, pod := range append(staticPods(), care.PodName) {
-			if m.tree.has(manifest(pod)) {
-				names = append(names, pod+"-"+m.Name)
-			}
-		}
-		for _, name := range names {
-			items = append(items, object{
-				"metadata": object{"name": name, "namespace": "kube-system"},
-				"spec":     object{"nodeName": m.Name},
-				"status":   object{"phase": "Running", "conditions": []object{{"type": "Ready", "status": truth(s.kubeletRuns(m))}}},
-			})
-		}
-	}
-	return encode(items)
-}
 
 func truth(b bool) string {
 	if b {
 		return "True"
 	}
 	return "False"
-}
-
-func encode(items []object) []byte {
-	b, err := json.Marshal(object{"items": items})
-	if err != nil {
-		panic(err) // maps, strings and slices of them can be encoded
-	}
-	return b
 }
 
 // Unsound tells what is wrong with the cluster, if it is to be one of all machines, the first of which are masters.
@@ -165,6 +123,7 @@ func (s *Site) Unsound(masters int) []string {
 			continue
 		}
 		wrong(m.registry, "%s has no registry", m.IP)
+		wrong(s.kube.marked[m.Name], "the node of %s is not marked as one of the control plane", m.IP)
 		wrong(s.serves(m), "%s does not serve the API: etcd has it as %q", m.IP, s.kube.members[m.IP])
 		wrong(m.proxyAPI == m.IP, "kube-proxy on %s asks the API server of %s", m.IP, m.proxyAPI)
 		wrong(m.tree.text("/etc/kubernetes/pki/ca.crt") == s.kube.ca, "%s has an authority that is not the cluster's", m.IP)

@@ -78,11 +78,11 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 			if s.kube != nil && len(s.kube.nodes) > 0 {
 				s.violated("%s: kubeadm init while there is a cluster of %d nodes", m.IP, len(s.kube.nodes))
 			}
-			s.kube = &kube{ca: ca, members: map[string]string{m.IP: "voter"}, nodes: map[string]bool{}, tokens: map[string]bool{}}
+			s.kube = &kube{ca: ca, members: map[string]string{m.IP: "voter"}, nodes: map[string]bool{}, tokens: map[string]bool{}, marked: map[string]bool{}}
 			return m.controlPlane()
 		},
 		"init: register node", func(s *Site, m *Machine) error {
-			s.kube.nodes[m.Name] = true
+			s.kube.nodes[m.Name], s.kube.marked[m.Name] = true, true
 			m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
 			return nil
 		},
@@ -174,7 +174,7 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 		},
 		"join: last", func(s *Site, m *Machine) error {
 			if what == "join master" {
-				s.kube.members[m.IP] = "voter"
+				s.kube.members[m.IP], s.kube.marked[m.Name] = "voter", true
 			}
 			m.done["kubeadm join"]++
 			return nil

@@ -278,8 +278,20 @@ func (m *Machine) facts(q node.FactsRequest) node.Facts {
 	for _, name := range q.Tools {
 		f.Tools[name] = true
 	}
+	m.site.mu.Lock()
+	defer m.site.mu.Unlock()
 	for _, name := range q.Paths {
 		f.Disks[name] = node.Mount{Path: "/", Device: "root", Type: "tmpfs", Total: 1 << 40, Free: 1 << 40}
+		if free, ok := m.free[name]; ok {
+			f.Disks[name] = node.Mount{Path: name, Device: "small", Type: "tmpfs", Total: 1 << 40, Free: uint64(free)}
+		}
+	}
+	f.Sockets, f.Programs = map[string]bool{}, map[string]bool{}
+	for _, name := range q.Sockets {
+		f.Sockets[name] = m.runtime
+	}
+	for _, name := range q.Programs {
+		f.Programs[name] = m.runtime && !m.stopped && m.tree.has(kubeletConf)
 	}
 	return f
 }

@@ -27,8 +27,15 @@ func (c *call) exec(ctx context.Context, q node.ExecRequest) (node.ExecResult, e
 	if err != nil {
 		return node.ExecResult{Code: 1, Stderr: []byte(err.Error() + "\n")}, nil
 	}
-	return node.ExecResult{Stdout: []byte(out)}, nil
+	res := node.ExecResult{Stdout: []byte(out)}
+	if over := len(out) - keptOutput; over > 0 { // as a host does it: the end is kept
+		res.Stdout, res.Truncated = res.Stdout[over:], true
+	}
+	return res, nil
 }
+
+// keptOutput is how many bytes of an output a host keeps.
+const keptOutput = 8 << 20
 
 func (c *call) program(ctx context.Context, q node.ExecRequest) (string, error) {
 	argv := q.Argv
@@ -54,11 +61,16 @@ func (c *call) program(ctx context.Context, q node.ExecRequest) (string, error) 
 		}
 		return "", nil
 	case "bash": // asks kube-proxy whether it works; an old one does not say
+		if c.session.site.proxyless() {
+			return "", errors.New("connect: Connection refused")
+		}
 		return "HTTP/1.0 404 Not Found\r\n", nil
-	case "crictl": // lists no container and stops none
-		return "", nil
 	case "mkdir":
 		return "", c.tree.mkdir(argv[len(argv)-1], argv[1:])
+	case "crictl":
+		return c.crictl(argv[1:])
+	case "ip": // there are no links
+		return "", nil
 	case "rmdir":
 		_ = os.Remove(c.tree.path(argv[len(argv)-1])) // --ignore-fail-on-non-empty
 		return "", nil
@@ -92,7 +104,8 @@ func (c *call) kubectl(args []string, env map[string]string) (out string, err er
 		switch name, value, ok := strings.Cut(args[i], "="); {
 		case ok && strings.HasPrefix(name, "--"):
 			flags[name] = value
-		case strings.HasPrefix(args[i], "-") && i+1 < len(args) && !strings.HasPrefix(args[i], "--ignore"):
+		case slices.Contains([]string{"--all-namespaces", "--previous", "--overwrite", "--ignore-not-found"}, args[i]):
+		case strings.HasPrefix(args[i], "-") && i+1 < len(args):
 			flags[args[i]] = args[i+1]
 			i++
 		default:
@@ -110,7 +123,7 @@ func (c *call) kubectl(args []string, env map[string]string) (out string, err er
 		out, err = s.ask(words, flags)
 		return err
 	}
-	if words[0] == "get" {
+	if words[0] == "get" || words[0] == "logs" {
 		s := c.session.site
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -123,14 +136,17 @@ func (s *Site) ask(words []string, flags map[string]string) (string, error) {
 	switch strings.Join(words[:min(2, len(words))], " ") {
 	case "get":
 		return "ok", nil
-	case "get nodes":
-		return string(s.nodeList()), nil
-	case "get pods":
-		return string(s.podList()), nil
 	case "get daemonset":
 		return "daemonset.apps/kube-proxy\n", nil
 	case "delete node":
 		delete(s.kube.nodes, words[2])
+		delete(s.kube.marked, words[2])
+		return "", nil
+	case "label node", "taint node":
+		if !s.kube.nodes[words[2]] {
+			return "", fmt.Errorf("error from server (NotFound): nodes %q not found", words[2])
+		}
+		s.kube.marked[words[2]] = s.kube.marked[words[2]] || words[0] == "taint"
 		return "", nil
 	case "delete pod":
 		_, name, _ := strings.Cut(flags["--field-selector"], "spec.nodeName=")
@@ -141,12 +157,18 @@ func (s *Site) ask(words []string, flags map[string]string) (string, error) {
 		}
 		return "", nil
 	}
+	switch words[0] {
+	case "get":
+		return s.list(words[1], flags)
+	case "logs":
+		return s.logs(words[1])
+	}
 	return "", fmt.Errorf("not simulated: kubectl %v", words)
 }
 
 // systemd knows transient units, by name with their descriptions.
 func (c *call) systemd(argv []string) (out string, err error) {
-	return out, c.step(strings.Join(argv[:2], " "), func(_ *Site, m *Machine) error {
+	return out, c.step(strings.Join(argv[:2], " "), func(s *Site, m *Machine) error {
 		unit := argv[len(argv)-1]
 		if argv[0] == "systemd-run" {
 			unit, description := "", ""
@@ -166,6 +188,10 @@ func (c *call) systemd(argv []string) (out string, err error) {
 		}
 		description, ok := m.units[unit]
 		switch {
+		case argv[1] == "restart" && unit == "kubelet":
+			if m.stopped = false; m.tree.has(kubeletConf) && s.reaches(m) {
+				s.kube.nodes[m.Name] = true // without what kubeadm adds
+			}
 		case argv[1] == "show" && ok:
 			out = "LoadState=loaded\nActiveState=active\nDescription=" + description + "\n"
 		case argv[1] == "show":

@@ -28,6 +28,7 @@ type Site struct {
 	trees      int
 	machines   []*Machine
 	kube       *kube
+	noProxy    bool
 	trace      []Event
 	seen       map[Event]int
 	fault      *Fault
@@ -49,8 +50,11 @@ type Machine struct {
 	units    map[string]string
 	registry bool
 	runtime  bool
-	proxyAPI string         // what the API server's name meant when kube-proxy's pod was made here
-	done     map[string]int // completed actions that are not to be done twice
+	stopped  bool              // kubelet, by hand
+	ended    map[string]string // last words of containers that have ended
+	free     map[string]int64  // room on the disk of a path, where that is not plenty
+	proxyAPI string            // what the API server's name meant when kube-proxy's pod was made here
+	done     map[string]int    // completed actions that are not to be done twice
 }
 
 // Event is something that happens, and at which something else can go wrong.

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/steps"
+)
+
+func TestTheSameCommandIsNamedOnlyWhereItCanHelp(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		err   error
+		again bool
+		want  string
+	}{
+		{"a script", &node.ScriptError{Host: "10.0.0.2", Line: "bash init.sh", Code: 1}, true, "goes on where it stopped"},
+		{"Ctrl-C", errors.Join(installer.ErrInterrupted, errors.New("killed")), true, "goes on where it stopped"},
+		{"Ctrl-C while waiting", &steps.NotReadyError{Cause: installer.ErrInterrupted}, true, "goes on where it stopped"},
+		{"wrong flags", &installer.StepError{Step: "renew", Err: usageError{errors.New("no such certificate")}}, false, "correct the command"},
+		{"problems of hosts", &steps.PreflightError{}, false, "or the command that a remedy names"},
+		{"a damaged bundle", fmt.Errorf("open: %w", &bundle.CorruptError{Err: errors.New("x")}), false, "copy the bundle here again"},
+		{"a cut bundle", &bundle.TruncatedError{}, false, "copy the bundle here again"},
+		{"a refusal", &node.Error{Code: node.CodeRefused}, false, "refuse this again"},
+		{"a lost lock", fmt.Errorf("10.0.0.2: %w", steps.ErrLockLost), false, "wait for the other sealinstall"},
+		{"not ready", &steps.NotReadyError{}, true, "sealinstall status"},
+		{"status", errNotReady, false, "the same command tells when it is mended"},
+		{"no login", &host.Error{Kind: host.ErrAuth}, true, "give access"},
+	} {
+		got := nextStep(c.err)
+		if !strings.Contains(got, c.want) || strings.Contains(got, "goes on where it stopped") && !c.again {
+			t.Errorf("%s: next: %s", c.name, got)
+		}
+	}
+}

@@ -1,0 +1,296 @@
+package stepstest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/sealbuild/sealbuild/installer/care"
+)
+
+// lives tells whether anything of a cluster can run on a machine.
+func (m *Machine) lives() bool { return !m.off && m.runtime && !m.stopped }
+
+func (s *Site) kubeletRuns(m *Machine) bool { return m.lives() && m.tree.has(kubeletConf) }
+
+// StopKubelet stops kubelet by hand; what is on record of the machine stays.
+func (m *Machine) StopKubelet() {
+	m.site.mu.Lock()
+	defer m.site.mu.Unlock()
+	m.stopped = true
+}
+
+// LoseRuntime stops the container runtime and takes its data away.
+func (m *Machine) LoseRuntime() {
+	m.site.mu.Lock()
+	defer m.site.mu.Unlock()
+	m.runtime = false
+}
+
+// LoseRegistry stops the registry.
+func (m *Machine) LoseRegistry() {
+	m.site.mu.Lock()
+	defer m.site.mu.Unlock()
+	m.registry = false
+}
+
+// PowerOff takes the power from a machine, until Repair.
+func (m *Machine) PowerOff() {
+	m.site.mu.Lock()
+	defer m.site.mu.Unlock()
+	m.crash()
+	m.off = true
+}
+
+// Leave gives the disk of a path so much room, in bytes.
+func (m *Machine) Leave(path string, free int64) {
+	m.site.mu.Lock()
+	defer m.site.mu.Unlock()
+	if m.free == nil {
+		m.free = map[string]int64{}
+	}
+	m.free[path] = free
+}
+
+// DeleteNode is kubectl delete node, by hand. Kubelet does not register a node that it has registered.
+func (s *Site) DeleteNode(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.kube.nodes, name)
+	delete(s.kube.marked, name)
+}
+
+// Add makes an object of a kind (pods, events, workloads) that nobody looks after.
+func (s *Site) Add(kind string, o map[string]any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kube.objects == nil {
+		s.kube.objects = map[string][]object{}
+	}
+	s.kube.objects[kind] = append(s.kube.objects[kind], o)
+}
+
+// NoProxy lets no kube-proxy ever answer.
+func (s *Site) NoProxy() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noProxy = true
+}
+
+func (s *Site) proxyless() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.noProxy
+}
+
+// Silence keeps every API server from answering for a while, as after a boot.
+func (s *Site) Silence(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kube.silent = time.Now().Add(d)
+}
+
+// Crowd lets the cluster have so many further nodes, Ready and with all that real ones have.
+func (s *Site) Crowd(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kube.crowd = n
+}
+
+func ready(status string) []any {
+	why := "kubelet is posting ready status"
+	if status != "True" {
+		why = "Kubelet stopped posting node status."
+	}
+	return []any{
+		object{"type": "MemoryPressure", "status": "False", "message": "kubelet has sufficient memory available"},
+		object{"type": "Ready", "status": status, "message": why},
+	}
+}
+
+func (s *Site) nodeList() []object {
+	items := []object{}
+	for _, m := range s.machines {
+		if !s.kube.nodes[m.Name] {
+			continue
+		}
+		status := "True"
+		if !s.kubeletRuns(m) {
+			status = "Unknown"
+		}
+		items = append(items, object{
+			"kind": "Node", "metadata": object{"name": m.Name},
+			"status": object{"conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": m.IP}, object{"type": "Hostname", "address": m.Name}}},
+		})
+	}
+	images := []any{} // the most of a real node's 10 KB
+	for i := range 50 {
+		images = append(images, object{"names": []any{strings.Repeat("x", 150)}, "sizeBytes": i})
+	}
+	for i := range s.kube.crowd {
+		items = append(items, object{
+			"kind": "Node", "metadata": object{"name": fmt.Sprintf("crowd-%d", i)},
+			"status": object{"conditions": ready("True"), "images": images, "addresses": []any{object{"type": "InternalIP", "address": fmt.Sprintf("10.78.%d.%d", i/250, i%250)}}},
+		})
+	}
+	return items
+}
+
+// podList is static pods by the manifests of each machine, kube-proxy, and what was added.
+func (s *Site) podList() []object {
+	items := []object{}
+	for _, m := range s.machines {
+		if !s.kube.nodes[m.Name] {
+			continue
+		}
+		add := func(name string, labels object) {
+			items = append(items, object{
+				"kind": "Pod", "metadata": object{"name": name + "-" + m.Name, "namespace": "kube-system", "labels": labels},
+				"spec":   object{"nodeName": m.Name},
+				"status": object{"phase": "Running", "conditions": []any{object{"type": "Ready", "status": truth(s.kubeletRuns(m))}}},
+			})
+		}
+		add("kube-proxy", object{"k8s-app": "kube-proxy"})
+		for _, pod := range append(staticPods(), care.PodName) {
+			if m.tree.has(manifest(pod)) {
+				add(pod, object{"component": pod, "tier": "control-plane"})
+			}
+		}
+	}
+	return append(items, s.kube.objects["pods"]...)
+}
+
+// workloadList is kube-proxy's DaemonSet, and what was added.
+func (s *Site) workloadList() []object {
+	nodes, up := s.kube.crowd, s.kube.crowd
+	for _, m := range s.machines {
+		if s.kube.nodes[m.Name] {
+			nodes++
+			if s.kubeletRuns(m) {
+				up++
+			}
+		}
+	}
+	return append([]object{{
+		"kind": "DaemonSet", "metadata": object{"name": "kube-proxy", "namespace": "kube-system", "generation": 1},
+		"spec": object{
+			"selector": object{"matchLabels": object{"k8s-app": "kube-proxy"}},
+			"template": object{"spec": object{"priorityClassName": "system-node-critical"}},
+		},
+		"status": object{"observedGeneration": 1, "desiredNumberScheduled": nodes, "numberReady": up},
+	}}, s.kube.objects["workloads"]...)
+}
+
+// list gives objects of a kind, as the flags choose and print them.
+func (s *Site) list(kind string, flags map[string]string) (string, error) {
+	var items []object
+	switch kind {
+	case "nodes":
+		items = s.nodeList()
+	case "pods":
+		items = s.podList()
+	case "events":
+		items = s.kube.objects["events"]
+	case "daemonsets.apps,deployments.apps,statefulsets.apps":
+		items = s.workloadList()
+	default:
+		return "", fmt.Errorf("not simulated: get %s", kind)
+	}
+	items = slices.DeleteFunc(slices.Clone(items), func(o object) bool { return !chosen(o, flags) })
+	text, err := json.Marshal(object{"kind": "List", "items": items})
+	if err != nil {
+		return "", err
+	}
+	form, ok := strings.CutPrefix(flags["-o"], "go-template=")
+	if !ok {
+		return string(text), nil
+	}
+	// As kubectl does it: the template sees what JSON makes of the objects.
+	var data any
+	if err := json.Unmarshal(text, &data); err != nil {
+		return "", err
+	}
+	t, err := template.New("output").Parse(form)
+	if err != nil {
+		return "", fmt.Errorf("error parsing template %s, %w", form, err)
+	}
+	var out strings.Builder
+	if err := t.Execute(&out, data); err != nil {
+		return "", fmt.Errorf("error executing template: %w", err)
+	}
+	if strings.Contains(out.String(), "%!") || strings.Contains(out.String(), "<no value>") {
+		return "", errors.New("the template prints what is not there: " + out.String())
+	}
+	return out.String(), nil
+}
+
+func chosen(o object, flags map[string]string) bool {
+	meta, _ := o["metadata"].(object)
+	if ns := flags["--namespace"]; ns != "" && meta["namespace"] != ns {
+		return false
+	}
+	labels, _ := meta["labels"].(object)
+	for pair := range strings.SplitSeq(flags["--selector"], ",") {
+		if k, v, ok := strings.Cut(pair, "="); ok && labels[k] != v {
+			return false
+		}
+	}
+	for pair := range strings.SplitSeq(flags["--field-selector"], ",") {
+		k, v, ok := strings.Cut(pair, "=")
+		at, _ := o["involvedObject"].(object)
+		spec, _ := o["spec"].(object)
+		if ok && (k == "spec.nodeName" && spec["nodeName"] != v || k == "type" && o["type"] != v || k == "involvedObject.name" && at["name"] != v) {
+			return false
+		}
+	}
+	return true
+}
+
+// logs are what was added for a pod.
+func (s *Site) logs(pod string) (string, error) {
+	for _, o := range s.kube.objects["logs"] {
+		if o["pod"] == pod {
+			return fmt.Sprint(o["text"]), nil
+		}
+	}
+	return "", fmt.Errorf("error from server (NotFound): pods %q not found", pod)
+}
+
+// EndContainer lets a container of the control plane end on a machine, with its last words; nothing starts it again.
+func (m *Machine) EndContainer(name, words string) {
+	m.site.mu.Lock()
+	defer m.site.mu.Unlock()
+	if m.ended == nil {
+		m.ended = map[string]string{}
+	}
+	m.ended[name] = words
+}
+
+// crictl knows containers that have ended.
+func (c *call) crictl(args []string) (string, error) {
+	s, m := c.session.site, c.machine
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !m.runtime {
+		return "", errors.New("connect: no such file or directory")
+	}
+	words := []string{}
+	for _, a := range args {
+		if name := strings.Trim(a, "^$"); m.ended[name] != "" {
+			words = append(words, name)
+		}
+	}
+	switch {
+	case slices.Contains(args, "ps") && len(words) == 0:
+		return `{"containers": []}`, nil
+	case slices.Contains(args, "ps"):
+		return `{"containers": [{"id": "` + words[0] + `", "state": "CONTAINER_EXITED"}]}`, nil
+	case slices.Contains(args, "logs") && len(words) == 1:
+		return m.ended[words[0]], nil
+	}
+	return "", fmt.Errorf("not simulated: crictl %v", args)
+}

@@ -1,0 +1,188 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/sealbuild/sealbuild/installer/care"
+)
+
+// workload is a DaemonSet, Deployment or StatefulSet: what is to run, and how much of it does. Pods come and go, and
+// leave their remains; an owner that has all the pods it wants is well.
+type workload struct {
+	kind, namespace, name string
+	desired, ready        int
+	unseen                bool // its controller has not looked at it yet
+	vital                 bool // the cluster itself needs it
+	selector              map[string]string
+}
+
+// workloadsTemplate tells what [workload] holds.
+const workloadsTemplate = `{{range .items}}` +
+	`work {{printf "%q %q %q" .kind .metadata.namespace .metadata.name}}` +
+	` {{with .spec.template.spec.priorityClassName}}{{printf "%q" .}}{{else}}""{{end}}` +
+	` {{if eq .kind "DaemonSet"}}{{with .status.desiredNumberScheduled}}"{{.}}"{{else}}"0"{{end}} {{with .status.numberReady}}"{{.}}"{{else}}"0"{{end}}` +
+	`{{else}}{{with .spec.replicas}}"{{.}}"{{else}}"0"{{end}} {{with .status.readyReplicas}}"{{.}}"{{else}}"0"{{end}}{{end}}` +
+	` {{with .metadata.generation}}"{{.}}"{{else}}"0"{{end}} {{with .status.observedGeneration}}"{{.}}"{{else}}"0"{{end}}
+{{range $k, $v := .spec.selector.matchLabels}}label {{printf "%q %q" $k $v}}
+{{end}}{{end}}`
+
+// askWorkloads lists those of all namespaces.
+func (r *Run) askWorkloads(ctx context.Context) ([]workload, error) {
+	records, err := r.query(ctx, workloadsTemplate, "daemonsets.apps,deployments.apps,statefulsets.apps", "--all-namespaces")
+	if err != nil {
+		return nil, err
+	}
+	var out []workload
+	for _, rec := range records {
+		switch {
+		case rec.kind == "work":
+			w := workload{
+				kind: rec.value(0), namespace: rec.value(1), name: rec.value(2), desired: rec.number(4), ready: rec.number(5),
+				unseen: rec.number(7) < rec.number(6), selector: map[string]string{},
+			}
+			// Kubernetes' own word for what a cluster does not work without; networks of pods have it.
+			w.vital = w.namespace == "kube-system" || strings.HasPrefix(rec.value(3), "system-")
+			out = append(out, w)
+		case rec.kind == "label" && len(out) > 0:
+			out[len(out)-1].selector[rec.value(0)] = rec.value(1)
+		}
+	}
+	return out, nil
+}
+
+func (w workload) title() string { return fmt.Sprintf("%s %s/%s", w.kind, w.namespace, w.name) }
+
+func (w workload) well() bool { return w.ready >= w.desired && !w.unseen }
+
+// labels is the selector as kubectl takes it.
+func (w workload) labels() string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(w.selector)) {
+		out = append(out, k+"="+w.selector[k])
+	}
+	return strings.Join(out, ",")
+}
+
+// podState is a pod, as far as it is told of.
+type podState struct {
+	namespace, name, node, phase string
+	ready, going                 bool // going: it is being deleted
+	message                      string
+	containers                   []containerState
+}
+
+// containerState is a container that is not ready.
+type containerState struct {
+	name, reason, message string
+	restarts              int
+}
+
+// podsTemplate tells of pods. Ready ones take one line each.
+const podsTemplate = `{{range .items}}{{$ready := "False"}}{{range .status.conditions}}{{if eq .type "Ready"}}{{$ready = .status}}{{end}}{{end}}` +
+	`pod {{printf "%q %q" .metadata.namespace .metadata.name}} {{with .spec.nodeName}}{{printf "%q" .}}{{else}}""{{end}} {{printf "%q %q" .status.phase $ready}}` +
+	` {{if .metadata.deletionTimestamp}}"going"{{else}}""{{end}}
+{{if ne $ready "True"}}{{range .status.conditions}}{{if eq .status "False"}}{{with .message}}because {{printf "%q" .}}
+{{end}}{{end}}{{end}}{{with .status.message}}because {{printf "%q" .}}
+{{end}}{{range .status.initContainerStatuses}}{{template "container" .}}{{end}}{{range .status.containerStatuses}}{{template "container" .}}{{end}}{{end}}{{end}}` +
+	`{{define "container"}}{{if not .ready}}container {{printf "%q" .name}} ` +
+	`{{with .state.waiting}}{{printf "%q" .reason}} {{with .message}}{{printf "%q" .}}{{else}}""{{end}}` +
+	`{{else}}{{with .state.terminated}}{{with .reason}}{{printf "%q" .}}{{else}}"Terminated"{{end}} "exit status {{.exitCode}}"{{else}}"" ""{{end}}{{end}}` +
+	` {{with .restartCount}}"{{.}}"{{else}}"0"{{end}}
+{{end}}{{end}}`
+
+// askPods lists pods.
+func (r *Run) askPods(ctx context.Context, args ...string) ([]podState, error) {
+	records, err := r.query(ctx, podsTemplate, append([]string{"pods"}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return readPods(records), nil
+}
+
+func readPods(records []answerLine) []podState {
+	var out []podState
+	for _, rec := range records {
+		if rec.kind == "pod" {
+			out = append(out, podState{
+				namespace: rec.value(0), name: rec.value(1), node: rec.value(2), phase: rec.value(3),
+				ready: rec.value(4) == "True", going: rec.value(5) != "",
+			})
+			continue
+		}
+		if len(out) == 0 {
+			continue
+		}
+		p := &out[len(out)-1]
+		switch rec.kind {
+		case "because":
+			p.message = rec.value(0)
+		case "container":
+			p.containers = append(p.containers, containerState{rec.value(0), rec.value(1), rec.value(2), rec.number(3)})
+		}
+	}
+	return out
+}
+
+func (p podState) title() string { return p.namespace + "/" + p.name }
+
+// remains tells of a pod that nobody waits for: it has ended, was evicted, or is being deleted.
+func (p podState) remains() bool { return p.phase == "Succeeded" || p.phase == "Failed" || p.going }
+
+// why is what the API tells of the reason, without asking further.
+func (p podState) why() string {
+	for _, c := range p.containers {
+		if c.reason != "" && c.reason != "PodInitializing" && c.reason != "ContainerCreating" {
+			return strings.TrimSpace(strings.TrimRight(c.name+": "+c.reason+" "+c.message, " "))
+		}
+	}
+	for _, c := range p.containers {
+		if c.reason != "" {
+			return c.name + ": " + c.reason
+		}
+	}
+	if p.phase == "Pending" && p.message != "" {
+		return p.phase + ", " + p.message
+	}
+	return p.phase
+}
+
+// staticPods are what kubelet runs from its own manifests: the control plane and the keeper of the virtual address.
+func (r *Run) askStaticPods(ctx context.Context) ([]podState, error) {
+	return r.askPods(ctx, "--namespace", "kube-system", "--selector", "tier=control-plane")
+}
+
+// missingPods tells of the static pods that every host of its kind must have: those that are not there, and gives those
+// that are and are not ready. skip are hosts of which nothing can be known.
+func (r *Run) missingPods(pods []podState, skip func(node string) bool) (missing []string, sick []podState) {
+	have, etcd := map[string]podState{}, false
+	for _, p := range pods {
+		have[p.name] = p
+		etcd = etcd || strings.HasPrefix(p.name, "etcd-")
+	}
+	for _, t := range r.Targets {
+		if !t.looked || skip(t.nodeName()) {
+			continue
+		}
+		want := []string{care.PodName}
+		if t.Master {
+			want = []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+			if etcd { // not where the operator brought an etcd of his own
+				want = append(want, "etcd")
+			}
+		}
+		for _, name := range want {
+			p, ok := have[name+"-"+t.nodeName()]
+			switch {
+			case !ok:
+				missing = append(missing, fmt.Sprintf("pod kube-system/%s-%s is not there yet", name, t.nodeName()))
+			case !p.ready:
+				sick = append(sick, p)
+			}
+		}
+	}
+	return missing, sick
+}
