@@ -158,6 +158,7 @@ func (c *Cluster) Complete() error {
 	case !slices.ContainsFunc(c.Hosts, func(h Host) bool { return h.Master && !h.Away }):
 		errs = append(errs, fmt.Errorf("no master is named that is in cluster %s: its masters are %s; name one that works", c.Name, strings.Join(c.MasterIPs(), ", ")))
 	}
+	errs = append(errs, c.checkKnownNetworks())
 	return errors.Join(errs...)
 }
 
