@@ -90,8 +90,10 @@ type FactsRequest struct {
 
 // Facts is what a host is like.
 type Facts struct {
-	Hostname        string           `json:"hostname"`
-	Arch            string           `json:"arch"` // as Go names it: amd64
+	Hostname        string           `json:"hostname"`                // as it is now, in whatever case
+	BootName        string           `json:"bootName,omitempty"`      // as it will be after a boot, as far as a file says it
+	TransientName   bool             `json:"transientName,omitempty"` // nothing makes sure that a boot keeps it
+	Arch            string           `json:"arch"`                    // as Go names it: amd64
 	Kernel          string           `json:"kernel"`
 	OS              string           `json:"os"`       // PRETTY_NAME of os-release
 	UnixNano        int64            `json:"unixNano"` // the host's clock when it answered

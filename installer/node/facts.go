@@ -25,6 +25,8 @@ func (m machine) facts(ctx context.Context, q FactsRequest, _ *answers) (any, er
 	}
 	f.Hostname, f.Kernel = unix.ByteSliceToString(uts.Nodename[:]), unix.ByteSliceToString(uts.Release[:])
 
+	f.BootName = m.bootName()
+	f.TransientName = !strings.EqualFold(f.BootName, f.Hostname)
 	// Nameservers that do not answer take their second while the rest is looked at.
 	dns := make(chan struct{})
 	go func() {

@@ -13,15 +13,15 @@ func clusterProblems(targets []*Target, vip string, kube kubeFacts) []Problem {
 	var out []Problem
 	names := map[string][]string{}
 	for _, t := range targets {
-		if t.Facts.Hostname != "" {
-			names[t.Facts.Hostname] = append(names[t.Facts.Hostname], t.IP.String())
+		if name := t.nodeName(); name != "" { // names that differ in case only are one node's
+			names[name] = append(names[name], t.IP.String())
 		}
 		if !t.begun() {
 			out = append(out, addressProblems(t, vip, kube)...)
 		}
 	}
 	for _, t := range targets { // not over names: the order must be the same on every run
-		ip, ips := t.IP.String(), names[t.Facts.Hostname]
+		ip, ips := t.IP.String(), names[t.nodeName()]
 		if len(ips) > 1 {
 			out = append(out, Problem{
 				Host: ip, Check: "host-name",

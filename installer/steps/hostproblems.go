@@ -124,12 +124,7 @@ func nameProblems(v view, add adder) {
 	if !f.ResolvesOwnName {
 		add(true, "own-name", "nothing to do: the installer writes it into /etc/hosts", "the host does not resolve its own name")
 	}
-	if !validHostname(f.Hostname) {
-		add(false, "host-name", "set one of letters a-z, digits, '-' and '.': hostnamectl set-hostname NAME", "%q cannot be the host name of a Kubernetes node", f.Hostname)
-	}
-	if f.Hostname == "localhost" || strings.HasPrefix(f.Hostname, "localhost.") {
-		add(false, "host-name", "set one of letters a-z, digits, '-' and '.': hostnamectl set-hostname NAME", "the host name is %s, which every host has", f.Hostname)
-	}
+	hostNameProblems(f, add)
 	var silent []string
 	answers := false
 	for _, s := range f.Nameservers {
@@ -204,8 +199,33 @@ func occupied(v view) []Problem {
 	return out
 }
 
+// maxNodeName is that of the label kubernetes.io/hostname, which every node has.
+const maxNodeName = 63
+
+// hostNameProblems judges the name that becomes that of the node, in lower case: names with capitals are the rule at
+// some sites, and may not be changed there.
+func hostNameProblems(f node.Facts, add adder) {
+	const remedy = "set one of letters, digits, '-' and '.', at most 63 in all: hostnamectl set-hostname NAME"
+	name := strings.ToLower(f.Hostname)
+	switch {
+	case len(name) > maxNodeName:
+		add(false, "host-name", remedy, "the host name %s has %d characters; that of a Kubernetes node has at most %d", f.Hostname, len(name), maxNodeName)
+	case !validHostname(name):
+		add(false, "host-name", remedy, "%q cannot be the host name of a Kubernetes node", f.Hostname)
+	case name == "localhost" || strings.HasPrefix(name, "localhost."):
+		add(false, "host-name", remedy, "the host name is %s, which every host has", f.Hostname)
+	case f.TransientName:
+		has := "/etc/hostname has none"
+		if f.BootName != "" {
+			has = "/etc/hostname says " + f.BootName
+		}
+		add(true, "host-name", "make it last: hostnamectl set-hostname "+f.Hostname, "the host name %s is transient, and may be another after a boot, when kubelet would be another node: %s", f.Hostname, has)
+	}
+}
+
+// validHostname judges a name in lower case.
 func validHostname(name string) bool {
-	if len(name) == 0 || len(name) > 253 {
+	if len(name) == 0 || len(name) > maxNodeName {
 		return false
 	}
 	for label := range strings.SplitSeq(name, ".") {

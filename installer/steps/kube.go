@@ -207,9 +207,17 @@ func (p podList) unready(skip func(node string) bool) []string {
 	return out
 }
 
-// nodeName is the name of a host's node: its host name, which the check step
-// has found to be a valid one.
-func (t *Target) nodeName() string { return t.Facts.Hostname }
+// nodeName is the name of a host's node: its host name in lower case, as
+// kubelet has it. The check step has found it to be a valid one.
+func (t *Target) nodeName() string { return strings.ToLower(t.Facts.Hostname) }
+
+// names are those of a host in /etc/hosts: that of its node, and as it spells it itself.
+func (t *Target) names() []string {
+	if t.Facts.Hostname == "" {
+		return nil
+	}
+	return slices.Compact([]string{t.nodeName(), t.Facts.Hostname})
+}
 
 // ErrNotReady is returned when the cluster did not come up in time.
 var ErrNotReady = errors.New("the cluster is not ready")

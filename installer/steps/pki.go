@@ -213,7 +213,7 @@ func (r *Run) registryFiles(ctx context.Context, changes *atomic.Int64) error {
 			if there := has[etc("registry_htpasswd")]; !bytes.Equal(there, account) && r.registry.opens(there) {
 				account = there // made by another machine, with another salt
 			}
-			cert, key, err := r.pki.Registry(t.IP.String(), has[etc("registry_tls.crt")], has[etc("registry_tls.key")], r.registry.domain, t.Facts.Hostname)
+			cert, key, err := r.pki.Registry(t.IP.String(), has[etc("registry_tls.crt")], has[etc("registry_tls.key")], r.registry.domain, t.nodeName())
 			if err != nil {
 				return err
 			}

@@ -82,7 +82,7 @@ func (t tree) lookup(name string) string {
 
 // ready tells whether a machine's node is Ready.
 func (s *Site) ready(m *Machine) bool {
-	return s.kube != nil && s.kube.nodes[m.Name] && !m.off && m.tree.has(kubeletConf)
+	return s.kube != nil && s.kube.nodes[m.node()] && !m.off && m.tree.has(kubeletConf)
 }
 
 type object = map[string]any
@@ -90,9 +90,9 @@ type object = map[string]any
 func (s *Site) nodeList() []byte {
 	items := []object{}
 	for _, m := range s.machines {
-		if s.kube.nodes[m.Name] {
+		if s.kube.nodes[m.node()] {
 			items = append(items, object{
-				"metadata": object{"name": m.Name},
+				"metadata": object{"name": m.node()},
 				"status":   object{"conditions": []object{{"type": "Ready", "status": truth(s.kubeletRuns(m)), "message": "kubelet says so"}}},
 			})
 		}
@@ -106,19 +106,19 @@ func (s *Site) kubeletRuns(m *Machine) bool { return !m.off && m.tree.has(kubele
 func (s *Site) podList() []byte {
 	items := []object{}
 	for _, m := range s.machines {
-		if !s.kube.nodes[m.Name] {
+		if !s.kube.nodes[m.node()] {
 			continue
 		}
-		names := []string{"kube-proxy-" + m.Name}
+		names := []string{"kube-proxy-" + m.node()}
 		for _, pod := range append(staticPods(), care.PodName) {
 			if m.tree.has(manifest(pod)) {
-				names = append(names, pod+"-"+m.Name)
+				names = append(names, pod+"-"+m.node())
 			}
 		}
 		for _, name := range names {
 			items = append(items, object{
 				"metadata": object{"name": name, "namespace": "kube-system"},
-				"spec":     object{"nodeName": m.Name},
+				"spec":     object{"nodeName": m.node()},
 				"status":   object{"phase": "Running", "conditions": []object{{"type": "Ready", "status": truth(s.kubeletRuns(m))}}},
 			})
 		}

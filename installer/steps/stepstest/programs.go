@@ -133,7 +133,7 @@ func (s *Site) ask(words []string, flags map[string]string) (string, error) {
 	case "delete pod":
 		_, name, _ := strings.Cut(flags["--field-selector"], "spec.nodeName=")
 		for _, m := range s.machines {
-			if m.Name == name {
+			if m.node() == name {
 				m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
 			}
 		}
