@@ -20,6 +20,8 @@ type File struct {
 	Mode    fs.FileMode `json:"mode,omitempty"`
 	Content []byte      `json:"content,omitempty"`
 	Remove  bool        `json:"remove,omitempty"` // the file must not be there; Mode and Content mean nothing
+	Link    string      `json:"link,omitempty"`   // it is a symbolic link to this absolute path, there or not; Mode and Content mean nothing
+	Own     bool        `json:"own,omitempty"`    // a symbolic link in its place is replaced; else what it leads to is written
 }
 
 // HostsEntry is one line of /etc/hosts.
@@ -109,7 +111,8 @@ type Facts struct {
 	Addresses       []string         `json:"addresses"`         // CIDRs of every interface
 	Routes          []string         `json:"routes"`            // destinations as CIDRs, without the default routes
 	DefaultRoute    bool             `json:"defaultRoute"`
-	Nameservers     []Nameserver     `json:"nameservers"` // those pods can use: none on the loopback
+	Nameservers     []Nameserver     `json:"nameservers"`           // those pods can use: none on the loopback
+	ResolvFiles     []ResolvFile     `json:"resolvFiles,omitempty"` // where they stand, the file that speaks for the host first
 	ResolvesOwnName bool             `json:"resolvesOwnName"`
 	Tools           map[string]bool  `json:"tools,omitempty"`
 	Runtimes        []string         `json:"runtimes"`      // docker or containerd that is not ours, with what gave it away
@@ -143,6 +146,14 @@ type Mount struct {
 type Lookup struct {
 	TimeoutSeconds int `json:"timeoutSeconds"` // that it waits for one answer
 	Attempts       int `json:"attempts"`       // rounds through all servers
+}
+
+// ResolvFile is a file with name servers, which somebody on the host keeps up to date.
+type ResolvFile struct {
+	Path    string   `json:"path"`
+	Servers []string `json:"servers"`          // those pods can use
+	Others  bool     `json:"others,omitempty"` // it names some that only the host itself can use: on the loopback, or of one link
+	Rest    []string `json:"rest,omitempty"`   // its lines search, domain and options
 }
 
 // Nameserver is a line of resolv.conf, and whether that server answered a question within a second.

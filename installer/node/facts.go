@@ -28,10 +28,11 @@ func (m machine) facts(ctx context.Context, q FactsRequest, _ *answers) (any, er
 	f.BootName = m.bootName()
 	f.TransientName = !strings.EqualFold(f.BootName, f.Hostname)
 	// Nameservers that do not answer take their second while the rest is looked at.
+	f.ResolvFiles = m.resolvFiles()
 	dns := make(chan struct{})
 	go func() {
 		defer close(dns)
-		f.Nameservers = askAll(ctx, m.nameservers())
+		f.Nameservers = askAll(ctx, nameservers(f.ResolvFiles))
 	}()
 	f.ResolvesOwnName = m.resolves(ctx, f.Hostname)
 

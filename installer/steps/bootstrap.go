@@ -26,6 +26,9 @@ func (r *Run) bootstrap(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, fmt.Errorf("write /etc/hosts: %w", err)
 	}
+	if err := r.settleNetwork(ctx, &changes); err != nil {
+		return installer.Result{}, err
+	}
 	if err := r.registryFiles(ctx, &changes); err != nil {
 		return installer.Result{}, err
 	}

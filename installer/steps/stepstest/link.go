@@ -281,5 +281,8 @@ func (m *Machine) facts(q node.FactsRequest) node.Facts {
 	for _, name := range q.Paths {
 		f.Disks[name] = node.Mount{Path: "/", Device: "root", Type: "tmpfs", Total: 1 << 40, Free: 1 << 40}
 	}
+	if m.Is != nil {
+		m.Is(&f)
+	}
 	return f
 }

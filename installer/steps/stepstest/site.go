@@ -39,6 +39,7 @@ type Site struct {
 type Machine struct {
 	site     *Site
 	IP, Name string
+	Is       func(*node.Facts) // if set, changes what the machine is like; set before anything runs
 
 	// All below is guarded by the site's mutex.
 	tree     tree

@@ -1,0 +1,16 @@
+package steps
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// settleNetwork gives hosts what the site's network lacks for a cluster. It is looked at on every run: a host that was
+// moved to another network is put right by the next.
+func (r *Run) settleNetwork(ctx context.Context, changes *atomic.Int64) error {
+	return r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+		changed, err := r.settleResolver(ctx, t)
+		changes.Add(int64(count(changed)))
+		return err
+	})
+}
