@@ -88,6 +88,8 @@ type FactsRequest struct {
 	Modules []string `json:"modules,omitempty"` // kernel modules
 	Tools   []string `json:"tools,omitempty"`   // programs in PATH
 	Paths   []string `json:"paths,omitempty"`   // paths whose file system is asked for; they need not exist
+	// Networks are CIDRs; the kernel is asked for a route to each.
+	Networks []string `json:"networks,omitempty"`
 }
 
 // Facts is what a host is like.
@@ -111,8 +113,10 @@ type Facts struct {
 	Addresses       []string         `json:"addresses"`         // CIDRs of every interface
 	Routes          []string         `json:"routes"`            // destinations as CIDRs, without the default routes
 	DefaultRoute    bool             `json:"defaultRoute"`
-	Nameservers     []Nameserver     `json:"nameservers"`           // those pods can use: none on the loopback
-	ResolvFiles     []ResolvFile     `json:"resolvFiles,omitempty"` // where they stand, the file that speaks for the host first
+	NoRoute         []string         `json:"noRoute,omitempty"`       // of the networks asked for, those that no route covers
+	ServiceRoutes   []string         `json:"serviceRoutes,omitempty"` // networks that routes of ours lead to
+	Nameservers     []Nameserver     `json:"nameservers"`             // those pods can use: none on the loopback
+	ResolvFiles     []ResolvFile     `json:"resolvFiles,omitempty"`   // where they stand, the file that speaks for the host first
 	ResolvesOwnName bool             `json:"resolvesOwnName"`
 	Tools           map[string]bool  `json:"tools,omitempty"`
 	Runtimes        []string         `json:"runtimes"`      // docker or containerd that is not ours, with what gave it away

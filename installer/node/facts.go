@@ -45,6 +45,7 @@ func (m machine) facts(ctx context.Context, q FactsRequest, _ *answers) (any, er
 	f.Hosts = ourHosts(m.text(hostsPath))
 	m.mountFacts(&f, q.Paths)
 	m.networkFacts(&f)
+	routeFacts(&f, q.Networks)
 	f.Modules = map[string]bool{}
 	for _, name := range q.Modules {
 		f.Modules[name] = m.hasModule(ctx, name, f.Kernel)

@@ -50,8 +50,13 @@ func parseRoutes4(lines []string) []netip.Prefix {
 		}
 		dest, err1 := strconv.ParseUint(f[1], 16, 32)
 		mask, err2 := strconv.ParseUint(f[7], 16, 32)
-		if err1 != nil || err2 != nil {
+		flags, err3 := strconv.ParseUint(f[3], 16, 16)
+		if err1 != nil || err2 != nil || err3 != nil {
 			continue // the heading
+		}
+		const reject = 0x200 // unreachable, prohibited: nothing is reached over it
+		if flags&reject != 0 {
+			continue
 		}
 		d := uint32(dest)
 		a := netip.AddrFrom4([4]byte{byte(d), byte(d >> 8), byte(d >> 16), byte(d >> 24)})

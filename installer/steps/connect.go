@@ -138,7 +138,7 @@ func (r *Run) look(ctx context.Context, t *Target) error {
 	f, err := t.Agent.Facts(ctx, node.FactsRequest{
 		Modules: append(wantedModules(), "ip_vs", "ip_vs_rr"),
 		Tools:   append(wantedTools(), "modprobe", "apparmor_parser"),
-		Paths:   r.placesOf(t).all(),
+		Paths:   r.placesOf(t).all(), Networks: r.networksToAsk(),
 	})
 	if err != nil {
 		return fmt.Errorf("read facts: %w", err)

@@ -20,13 +20,19 @@ func (r *Run) checkNetworks() error {
 	if err := r.checkPort(); err != nil {
 		return err
 	}
-	n := installer.Networks{VIP: vip.Unmap()}
+	n := r.askedNetworks()
+	n.VIP = vip.Unmap()
+	return r.Cluster.CheckNetworks(n)
+}
+
+// askedNetworks are those of pods and Services as far as they are known before a host has been seen.
+func (r *Run) askedNetworks() (n installer.Networks) {
 	in := r.kubeadmInput(kubeadm.Init, r.master0())
 	in.Node.Hostname = cmp.Or(in.Node.Hostname, "not-asked-yet")
 	// What is wrong with the documents themselves is told with all else that is wrong with them; templates are rendered
 	// there too.
 	n.Pods, n.Services, _ = kubeadm.Networks(in)
-	return r.Cluster.CheckNetworks(n)
+	return n
 }
 
 // checkPort refuses a port of the registry that is none.

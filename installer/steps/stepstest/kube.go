@@ -82,7 +82,7 @@ func (t tree) lookup(name string) string {
 
 // ready tells whether a machine's node is Ready.
 func (s *Site) ready(m *Machine) bool {
-	return s.kube != nil && s.kube.nodes[m.node()] && !m.off && m.tree.has(kubeletConf)
+	return s.kube != nil && s.kube.nodes[m.node()] && s.kubeletRuns(m) && m.reachesServices()
 }
 
 type object = map[string]any
@@ -93,7 +93,7 @@ func (s *Site) nodeList() []byte {
 		if s.kube.nodes[m.node()] {
 			items = append(items, object{
 				"metadata": object{"name": m.node()},
-				"status":   object{"conditions": []object{{"type": "Ready", "status": truth(s.kubeletRuns(m)), "message": "kubelet says so"}}},
+				"status":   object{"conditions": []object{{"type": "Ready", "status": truth(s.ready(m)), "message": "kubelet says so"}}},
 			})
 		}
 	}

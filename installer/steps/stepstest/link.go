@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer/host"
@@ -280,6 +281,15 @@ func (m *Machine) facts(q node.FactsRequest) node.Facts {
 	}
 	for _, name := range q.Paths {
 		f.Disks[name] = node.Mount{Path: "/", Device: "root", Type: "tmpfs", Total: 1 << 40, Free: 1 << 40}
+	}
+	if m.NoDefaultRoute {
+		f.DefaultRoute = false
+		f.ServiceRoutes = m.serviceRoutes
+		for _, n := range q.Networks {
+			if !slices.Contains(m.serviceRoutes, n) {
+				f.NoRoute = append(f.NoRoute, n)
+			}
+		}
 	}
 	if m.Is != nil {
 		m.Is(&f)

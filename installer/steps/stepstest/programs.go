@@ -47,6 +47,9 @@ func (c *call) program(ctx context.Context, q node.ExecRequest) (string, error) 
 	case "systemctl", "systemd-run":
 		return c.systemd(argv)
 	case "sealinstall":
+		if argv[1] == "care" && argv[2] == "--service-route" {
+			return c.serviceRoute(argv[3])
+		}
 		return "", c.stub(argv[1:])
 	case "test":
 		if !c.tree.has(argv[2]) {
@@ -193,6 +196,9 @@ func (c *call) stub(args []string) error {
 		}
 		return nil
 	case args[0] == "care" && args[1] == "--clean":
+		if args[2] == "--service-route" {
+			m.serviceRoutes = nil
+		}
 		return nil
 	}
 	return fmt.Errorf("not simulated: sealinstall %v", args)
