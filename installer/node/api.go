@@ -90,6 +90,8 @@ type FactsRequest struct {
 	Paths   []string `json:"paths,omitempty"`   // paths whose file system is asked for; they need not exist
 	// Networks are CIDRs; the kernel is asked for a route to each.
 	Networks []string `json:"networks,omitempty"`
+	Sync     string   `json:"sync,omitempty"`  // directory where the time of a durable write is measured; empty measures nothing
+	Ports    []int    `json:"ports,omitempty"` // TCP ports whose listeners are asked for
 }
 
 // Facts is what a host is like.
@@ -129,7 +131,14 @@ type Facts struct {
 	TimeService     string           `json:"timeService"`         // the program that sets the clock; empty if none runs
 	ClockSynced     bool             `json:"clockSynced"`         // the kernel says that something keeps its clock right
 	Lookup          Lookup           `json:"lookup"`
-	Hosts           []HostsEntry     `json:"hosts,omitempty"` // our marked lines of /etc/hosts
+	Hosts           []HostsEntry     `json:"hosts,omitempty"`        // our marked lines of /etc/hosts
+	Listeners       []Listener       `json:"listeners,omitempty"`    // who has the ports asked for
+	SyncMicros      int64            `json:"syncMicros,omitempty"`   // a durable write takes this long in the middle; 0: not measured
+	Sync99Micros    int64            `json:"sync99Micros,omitempty"` // and 99 of 100 not longer than this
+	NoFileTypes     []string         `json:"noFileTypes,omitempty"`  // paths asked for that lie on an XFS with ftype=0
+	Fapolicyd       string           `json:"fapolicyd,omitempty"`    // enforcing or permissive, where that daemon runs
+	Scanners        []string         `json:"scanners,omitempty"`     // antivirus that runs
+	Proxies         []Proxy          `json:"proxies,omitempty"`      // that systemd gives to services
 	MachineID       string           `json:"machineID"`
 	ProductUUID     string           `json:"productUUID"`
 }
@@ -144,6 +153,20 @@ type Mount struct {
 	Inodes     uint64   `json:"inodes,omitempty"` // 0 on file systems that make them as they need them
 	InodesFree uint64   `json:"inodesFree,omitempty"`
 	Options    []string `json:"options,omitempty"`
+}
+
+// Proxy is a variable that leads connections of services over a proxy, or past it. Value has no login.
+type Proxy struct {
+	Where string `json:"where"` // the file, or the command that shows it
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Listener is who listens on a TCP port. Process and Unit are empty where that cannot be told.
+type Listener struct {
+	Port    int    `json:"port"`
+	Process string `json:"process,omitempty"` // its name, of which the kernel keeps 15 bytes
+	Unit    string `json:"unit,omitempty"`    // of systemd; "kubepods" for a process of a pod
 }
 
 // Lookup is how the host's resolver asks its name servers.

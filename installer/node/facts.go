@@ -59,6 +59,11 @@ func (m machine) facts(ctx context.Context, q FactsRequest, _ *answers) (any, er
 	f.Runtimes = m.foreignRuntimes()
 	f.Kubernetes = m.kubernetesTraces()
 	m.siteFacts(ctx, &f)
+	f.Listeners = m.listeners(q.Ports)
+	if q.Sync != "" && checkPath(q.Sync) == nil {
+		middle, p99 := m.syncTimes(q.Sync)
+		f.SyncMicros, f.Sync99Micros = middle.Microseconds(), p99.Microseconds()
+	}
 	<-dns
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

@@ -134,11 +134,19 @@ func (j *jumps) close() error {
 
 // look reads facts and marks.
 func (r *Run) look(ctx context.Context, t *Target) error {
+	if err := r.readMarks(ctx, t); err != nil {
+		return err
+	}
+	measured := ""
+	if t.Master && !t.begun() {
+		measured = r.placesOf(t).etcd // on a disk that nobody uses for this yet
+	}
 	sent := time.Now()
 	f, err := t.Agent.Facts(ctx, node.FactsRequest{
 		Modules: append(wantedModules(), "ip_vs", "ip_vs_rr"),
 		Tools:   append(wantedTools(), "modprobe", "apparmor_parser"),
 		Paths:   r.placesOf(t).all(), Networks: r.networksToAsk(),
+		Sync: measured, Ports: portsOf(t.Master, r.wantedPort()),
 	})
 	if err != nil {
 		return fmt.Errorf("read facts: %w", err)
@@ -146,9 +154,6 @@ func (r *Run) look(ctx context.Context, t *Target) error {
 	// Half the round trip is the best guess of when the host read its clock.
 	t.skew = time.Unix(0, f.UnixNano).Sub(sent.Add(time.Since(sent) / 2))
 	t.Facts = f
-	if err := r.readMarks(ctx, t); err != nil {
-		return err
-	}
 	t.looked = true
 	return nil
 }

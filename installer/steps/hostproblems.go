@@ -46,6 +46,8 @@ type view struct {
 	registryPort int
 	needs        needs
 	kube         kubeFacts
+	direct       []string // what its services reach without a proxy
+	shielded     bool     // the images' units take no proxy
 }
 
 // problemsOf judges the facts of one host.
@@ -71,6 +73,7 @@ func problemsOf(v view) []Problem {
 		}
 	}
 	cgroupProblems(v, add)
+	siteProblems(v, add)
 	out = append(out, mountProblems(v)...)
 	if f.SELinux == "enforcing" {
 		add(true, "selinux", "install container-selinux; where pods are still denied (ausearch -m avc), set it permissive: setenforce 0", "SELinux enforces, and is left as it is")
@@ -78,6 +81,7 @@ func problemsOf(v view) []Problem {
 	if has, asked := f.Tools["apparmor_parser"]; f.AppArmor && asked && !has {
 		add(true, "apparmor", "install the distribution's package apparmor", "the kernel has AppArmor, but apparmor_parser is missing: containers run unconfined, and pods that ask for a profile do not start")
 	}
+	portProblems(v, add)
 	if v.begun {
 		return out
 	}
@@ -173,15 +177,6 @@ func occupied(v view) []Problem {
 	var out []Problem
 	add := func(warning bool, check, remedy, format string, args ...any) {
 		out = append(out, Problem{Host: v.ip, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
-	}
-	for _, p := range portsOf(v.master, v.registryPort) {
-		if slices.Contains(v.facts.PortsInUse, p) {
-			remedy := fmt.Sprintf("find its owner with `ss -ltnp 'sport = :%d'` and stop it", p)
-			if p == v.registryPort {
-				remedy += ", or choose another with -e registryPort=PORT"
-			}
-			add(false, "port", remedy, "port %d is taken", p)
-		}
 	}
 	for _, rt := range v.facts.Runtimes {
 		add(false, "runtime", "remove it (and its data) first; the bundle brings its own", "a container runtime is there already: %s", rt)

@@ -37,9 +37,22 @@ func (r *Run) askedNetworks() (n installer.Networks) {
 
 // checkPort refuses a port of the registry that is none.
 func (r *Run) checkPort() error {
-	text := orDefault(installer.MergeEnv(r.rootfs().Env, r.Cluster.Env)["registryPort"], "5000")
+	text := r.portText()
 	if n, err := strconv.ParseUint(text, 10, 16); err != nil || n == 0 {
 		return &installer.NetworkError{Err: fmt.Errorf("registryPort %q is not a port: give one from 1 to 65535", text)}
 	}
 	return nil
+}
+
+func (r *Run) portText() string {
+	return orDefault(installer.MergeEnv(r.rootfs().Env, r.Cluster.Env)["registryPort"], "5000")
+}
+
+// wantedPort is the registry's, before its secrets are settled; checkPort has found it to be one.
+func (r *Run) wantedPort() int {
+	n, err := strconv.Atoi(r.portText())
+	if err != nil {
+		return 0
+	}
+	return n
 }
