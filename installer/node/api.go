@@ -106,7 +106,8 @@ type Facts struct {
 	MemoryBytes     uint64           `json:"memoryBytes"`
 	CPUs            int              `json:"cpus"`
 	Mounts          []Mount          `json:"mounts"`
-	Disks           map[string]Mount `json:"disks,omitempty"` // for each path asked for, the mount it lies on or would lie on
+	Disks           map[string]Mount `json:"disks,omitempty"`  // for each path asked for, the mount it lies on or would lie on
+	Filled          map[string]bool  `json:"filled,omitempty"` // the paths asked for that are there, and not an empty directory
 	Swap            bool             `json:"swap"`
 	CgroupVersion   int              `json:"cgroupVersion"` // 1, 2, or 0 if none is mounted
 	Controllers     []string         `json:"controllers"`

@@ -44,6 +44,7 @@ func (m machine) facts(ctx context.Context, q FactsRequest, _ *answers) (any, er
 	f.ProductUUID = m.line("/sys/class/dmi/id/product_uuid")
 	f.Hosts = ourHosts(m.text(hostsPath))
 	m.mountFacts(&f, q.Paths)
+	f.Filled = m.filled(q.Paths)
 	m.networkFacts(&f)
 	routeFacts(&f, q.Networks)
 	f.Modules = map[string]bool{}
@@ -144,6 +145,30 @@ func (m machine) mountFacts(f *Facts, paths []string) {
 		}
 	}
 	f.CgroupVersion, f.Controllers = m.cgroups(table)
+}
+
+// filled tells which paths have something in them.
+func (m machine) filled(paths []string) map[string]bool {
+	out := map[string]bool{}
+	for _, p := range paths {
+		if checkPath(p) != nil {
+			continue
+		}
+		info, err := os.Stat(m.path(p))
+		if err != nil {
+			continue
+		}
+		if !info.IsDir() {
+			out[p] = true
+			continue
+		}
+		if dir, err := os.Open(m.path(p)); err == nil {
+			_, err = dir.Readdirnames(1)
+			out[p] = err == nil
+			dir.Close()
+		}
+	}
+	return out
 }
 
 // cgroups gives the version in use, and its controllers. A host with both hierarchies (hybrid) uses version 1.

@@ -79,6 +79,7 @@ func (m machine) look(ctx context.Context, q FactsRequest, out *answers) (any, e
 	f := m.sim.Facts(q)
 	f.Hosts = ourHosts(m.text(hostsPath))
 	f.Kubernetes = m.kubernetesTraces()
+	f.Filled = m.filled(q.Paths)
 	f.UnixNano = time.Now().UnixNano()
 	return f, nil
 }

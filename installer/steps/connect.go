@@ -145,7 +145,7 @@ func (r *Run) look(ctx context.Context, t *Target) error {
 	f, err := t.Agent.Facts(ctx, node.FactsRequest{
 		Modules: append(wantedModules(), "ip_vs", "ip_vs_rr"),
 		Tools:   append(wantedTools(), "modprobe", "apparmor_parser"),
-		Paths:   r.placesOf(t).all(), Networks: r.networksToAsk(),
+		Paths:   append(r.placesOf(t).all(), r.placesOf(t).program()), Networks: r.networksToAsk(),
 		Sync: measured, Ports: portsOf(t.Master, r.wantedPort()),
 	})
 	if err != nil {
@@ -176,7 +176,7 @@ func (r *Run) readMarks(ctx context.Context, t *Target) error {
 }
 
 func (r *Run) allMarks() []string {
-	marks := []string{markOurs, markImages, markOverlaid, markChecked, markRendered, markRegistry, markInit, markBegun, markJoined, markKubeAdmin, markCleaned}
+	marks := []string{markOurs, markImages, markOverlaid, markChecked, markPreflight, markRendered, markRegistry, markInit, markBegun, markJoined, markKubeAdmin, markCleaned}
 	for _, i := range r.images {
 		marks = append(marks, guestMark(i))
 	}

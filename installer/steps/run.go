@@ -99,6 +99,7 @@ type Target struct {
 	putStub   bool              // this run brought it
 	stubUsed  bool              // it is the one that units and scripts use
 	left      bool              // it was to be taken away
+	checked   string            // inputs with which the image's check script was passed now or before
 }
 
 // New prepares a run. It touches no host.
@@ -201,6 +202,7 @@ func (r *Run) rootfsDir() string { return r.dir("rootfs") }
 const (
 	markOurs      = "begun" // written before anything else is changed on the host
 	markChecked   = "check"
+	markPreflight = "preflight" // the image's check script was passed with these inputs
 	markRendered  = "rendered"
 	markRegistry  = "init-registry"
 	markInit      = "init"

@@ -237,6 +237,9 @@ func (m *Machine) effect(name string, q node.ScriptRequest) error {
 	}
 	switch name {
 	case "check.sh":
+		if mode := q.Env["swapMode"]; mode != "" && mode != "off" && mode != "keep" {
+			return fmt.Errorf("swapMode is %q; it must be off or keep", mode)
+		}
 	case "init-registry.sh":
 		for _, file := range []string{"registry_ca.crt", "registry_tls.crt", "registry_tls.key", "registry_htpasswd"} {
 			if !m.tree.has(path.Join(etc, file)) {
