@@ -202,7 +202,8 @@ func (r *Run) rootfsDir() string { return r.dir("rootfs") }
 const (
 	markOurs      = "begun" // written before anything else is changed on the host
 	markChecked   = "check"
-	markPreflight = "preflight" // the image's check script was passed with these inputs
+	markFound     = "check-found" // what the check script of an image made for sealos changed, as JSON
+	markPreflight = "preflight"   // the image's check script was passed with these inputs
 	markRendered  = "rendered"
 	markRegistry  = "init-registry"
 	markInit      = "init"
