@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sealbuild/sealbuild/installer/host"
 )
 
 // NetworkError says that a cluster cannot have an address or a network that was asked for. It shows before any host is
@@ -176,5 +178,40 @@ func prefixes(list string) []netip.Prefix {
 // checkKnownNetworks is CheckNetworks of what is known before any image is read.
 func (c *Cluster) checkKnownNetworks() error {
 	n, err := c.knownNetworks()
-	return errors.Join(err, c.CheckNetworks(n))
+	return errors.Join(err, c.CheckNetworks(n), c.checkOthers())
+}
+
+// checkOthers judges addresses of what is no host of the cluster, and is connected to nevertheless. A jump host may be
+// reached over IPv6: it takes no part in the cluster.
+func (c *Cluster) checkOthers() error {
+	var errs []error
+	if ip, err := netip.ParseAddr(c.Env["registryDomain"]); err == nil {
+		switch ip = ip.Unmap(); {
+		case ip.Is6():
+			errs = append(errs, fmt.Errorf("IPv6 is not supported yet, alone or beside IPv4: give a name instead of registryDomain %s", ip))
+		case unfit(ip) != "":
+			errs = append(errs, fmt.Errorf("registryDomain %s %s: give a name that no machine of the site has", ip, unfit(ip)))
+		}
+	}
+	seen := map[string]bool{"": true, "none": true}
+	for _, h := range append([]Host{{SSH: c.SSH}}, c.Hosts...) {
+		if seen[h.SSH.Jump] {
+			continue
+		}
+		seen[h.SSH.Jump] = true
+		hops, err := host.ParseJump(h.SSH.Jump)
+		if err != nil {
+			continue // told when it is to be used
+		}
+		for _, hop := range hops {
+			ip, err := netip.ParseAddr(hop.Host)
+			if ip = ip.Unmap(); err == nil && ip.Is4() && unfit(ip) != "" {
+				errs = append(errs, fmt.Errorf("jump host %s %s", ip, unfit(ip)))
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return &NetworkError{err}
+	}
+	return nil
 }

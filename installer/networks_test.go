@@ -89,3 +89,21 @@ func TestNetworksOfTheImagesAreJudgedWithTheHosts(t *testing.T) {
 		}
 	}
 }
+
+func TestAddressesOfJumpHostsAndOfTheRegistryAreJudged(t *testing.T) {
+	for name, c := range map[string]struct{ jump, registry, says string }{
+		"none":            {"none", "sealos.hub", ""},
+		"a jump host":     {"ops@10.0.0.1:2222,bastion", "10.0.0.7", ""},
+		"one of IPv6":     {"ops@[fd00::1]:22", "", ""},
+		"any":             {"bastion,root@0.0.0.0:22", "", "jump host 0.0.0.0 means this host"},
+		"multicast":       {"224.0.0.5", "", "is a multicast address"},
+		"registry, IPv6":  {"", "fd00::7", "instead of registryDomain fd00::7"},
+		"registry at any": {"", "0.0.0.0", "registryDomain 0.0.0.0 means"},
+	} {
+		cluster := &Cluster{SSH: SSH{Jump: c.jump}, Env: map[string]string{"registryDomain": c.registry}, Hosts: []Host{{IP: netip.MustParseAddr("10.0.0.2"), Master: true}}}
+		err := cluster.Complete()
+		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s: %v; want %q", name, err, c.says)
+		}
+	}
+}
