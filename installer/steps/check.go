@@ -108,7 +108,7 @@ func (r *Run) judge(s sizes) []Problem {
 	for _, t := range seen {
 		problems = append(problems, problemsOf(view{
 			ip: t.IP.String(), master: t.Master, begun: t.begun(), facts: t.Facts, skew: t.skew - middle, alone: len(seen) == 1,
-			arch: r.archOn(t), registryPort: r.registryPort(), needs: r.needOf(t, s), kube: kube, direct: r.directTargets(kube), shielded: r.shielded(t),
+			arch: r.archOn(t), registryPort: r.registryPort(), needs: r.needOf(t, s), kube: kube, direct: r.directTargets(), services: r.serviceTargets(kube), shielded: r.shielded(t),
 		})...)
 		problems = append(problems, firewallProblems(t)...)
 	}

@@ -46,7 +46,8 @@ type view struct {
 	registryPort int
 	needs        needs
 	kube         kubeFacts
-	direct       []string // what its services reach without a proxy
+	direct       []string // what containerd and kubelet must reach without a proxy
+	services     []string // what others should
 	shielded     bool     // the images' units take no proxy
 }
 

@@ -27,7 +27,7 @@ func viewOf(f node.Facts, change func(*view)) view {
 	room := map[string]int64{dataRoot: 1 << 20}
 	v := view{
 		ip: "10.0.0.2", master: true, facts: f, arch: "amd64", registryPort: 5000, kube: kubeFacts{minor: 36, failCgroupV1: true},
-		direct: []string{"10.0.0.2", "sealos.hub", "10.103.97.2"},
+		direct: []string{"10.0.0.2", "sealos.hub"}, services: []string{"10.103.97.2"},
 		needs: needs{least: room, most: room, places: places{
 			data: dataRoot, bin: "/usr/bin", cri: "/var/lib/containerd", registry: "/var/lib/registry", etcd: "/var/lib/etcd",
 			kubelet: "/var/lib/kubelet", log: "/var/log", cni: "/opt/cni/bin", etc: "/etc",
@@ -108,6 +108,9 @@ func TestEveryCheckTellsItsProblemAndARemedy(t *testing.T) {
 		"a proxy past the cluster": {spoil: func(f *node.Facts) {
 			f.Proxies = []node.Proxy{{Name: "https_proxy", Value: "x"}, {Name: "no_proxy", Value: "10.0.0.0/8 .hub"}}
 		}},
+		"a proxy past the registry": {spoil: func(f *node.Facts) {
+			f.Proxies = []node.Proxy{{Name: "https_proxy", Value: "x"}, {Name: "no_proxy", Value: "10.0.0.0/24 .hub"}}
+		}, check: "proxy", says: "NO_PROXY beside it: 10.103.97.2;", warning: true},
 		"only NO_PROXY":         {spoil: func(f *node.Facts) { f.Proxies = []node.Proxy{{Name: "NO_PROXY", Value: "x"}} }},
 		"runtime":               {spoil: func(f *node.Facts) { f.Runtimes = []string{"docker (/usr/bin/dockerd)"} }, check: "runtime", says: "/usr/bin/dockerd"},
 		"own runtime":           {spoil: func(f *node.Facts) { f.Runtimes = []string{"containerd"} }, begun: true},

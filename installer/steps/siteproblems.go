@@ -69,13 +69,18 @@ func proxyProblems(v view, add adder) {
 		return
 	}
 	list := v.facts.NoProxies()
-	missing := slices.DeleteFunc(slices.Clone(v.direct), func(target string) bool { return passes(list, target) })
+	lacks := func(targets []string) []string {
+		return slices.DeleteFunc(slices.Clone(targets), func(target string) bool { return passes(list, target) })
+	}
+	missing, others := lacks(v.direct), lacks(v.services)
+	remedy := "add to NO_PROXY beside it: " + strings.Join(slices.Concat(missing, others), ",") + "; or take the proxy away"
 	switch {
 	case v.shielded:
 		add(true, "proxy", "nothing to do: the units of this cluster image take no proxy", "systemd gives services a proxy: %s", strings.Join(where, ", "))
 	case len(missing) > 0:
-		add(false, "proxy", "add to NO_PROXY beside it: "+strings.Join(missing, ",")+"; or take the proxy away",
-			"systemd gives containerd and kubelet a proxy, which would be asked for the cluster's own registry and API: %s", strings.Join(where, ", "))
+		add(false, "proxy", remedy, "systemd gives containerd and kubelet a proxy, which would be asked for the cluster's own registry and API: %s", strings.Join(where, ", "))
+	case len(others) > 0:
+		add(true, "proxy", remedy, "systemd gives services of this host a proxy, which would be asked for addresses of the cluster: %s", strings.Join(where, ", "))
 	}
 }
 
@@ -111,8 +116,13 @@ func parseNetwork(text string) (netip.Prefix, bool) {
 }
 
 // directTargets are what containerd and kubelet of a host connect to.
-func (r *Run) directTargets(kube kubeFacts) []string {
-	out := append(r.Cluster.MasterIPs(), r.registryDomain(), installer.APIServerDomain, r.vip())
+func (r *Run) directTargets() []string {
+	return append(r.Cluster.MasterIPs(), r.registryDomain(), installer.APIServerDomain)
+}
+
+// serviceTargets are what else a host may connect to in the cluster.
+func (r *Run) serviceTargets(kube kubeFacts) []string {
+	out := []string{r.vip()}
 	for _, p := range kube.services {
 		out = append(out, p.String())
 	}

@@ -117,7 +117,7 @@ func (s *Site) guardsAreNamed(ctx context.Context, st *story, before [][]string)
 		}
 	}
 	err := s.refused(ctx, st, "fapolicyd, antivirus and a proxy", expectation{3, []string{
-		"fapolicyd runs", "ClamAV on-access scanning (clamonacc) runs", "systemd gives services a proxy: HTTP_PROXY of systemctl show-environment",
+		"fapolicyd runs", "ClamAV on-access scanning (clamonacc) runs", "systemd gives services a proxy: HTTPS_PROXY of systemctl show-environment",
 	}})
 	for _, name := range []string{"fapolicyd", "clamonacc"} {
 		err = errors.Join(err, withoutDaemon(ctx, worker, name))
