@@ -66,7 +66,7 @@ func TestHostsWithoutARouteToServicesGetOne(t *testing.T) {
 				if diff := differences(before[i], tree); len(diff) > 0 {
 					// systemd's own directory, which is there on a machine that is none of these.
 					for _, d := range diff {
-						if !strings.HasPrefix(d, "left over /etc/systemd") {
+						if !strings.HasPrefix(d, "left over /etc/systemd/") || !strings.HasSuffix(d, "/") {
 							t.Errorf("host %d after the reset: %s", i, d)
 						}
 					}

@@ -182,6 +182,9 @@ func (s *Site) Gone() []string {
 	defer s.mu.Unlock()
 	out := slices.Clone(s.violations)
 	for _, m := range s.machines {
+		if len(m.serviceRoutes) > 0 {
+			out = append(out, fmt.Sprintf("%s still has a route to %v", m.IP, m.serviceRoutes))
+		}
 		if m.runtime || m.registry || len(m.units) > 0 {
 			out = append(out, fmt.Sprintf("%s still runs something: runtime %v, registry %v, units %v", m.IP, m.runtime, m.registry, m.units))
 		}
