@@ -1,12 +1,15 @@
 package care
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestLastAddressOfANetwork(t *testing.T) {
@@ -61,7 +64,31 @@ func TestHostWithoutARouteGetsOneAndGivesItBack(t *testing.T) {
 	if Routed(services) {
 		t.Error("a host without a route says it has one")
 	}
+	// As kube-proxy does with a Service that has one endpoint.
+	api, err := net.Listen("tcp", "192.0.2.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer api.Close()
+	out, err := exec.Command("iptables", "-t", "nat", "-A", "OUTPUT", "-d", "10.96.0.1", "-p", "tcp", "--dport", "443", "-j", "DNAT", "--to-destination", api.Addr().String()).CombinedOutput()
+	rewritten := err == nil
+	if !rewritten {
+		t.Logf("no packet filter here, so that connections are not tried: %v: %s", err, out)
+	}
+	connect := func() error {
+		conn, err := net.DialTimeout("tcp", "10.96.0.1:443", 2*time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	}
+	if err := connect(); !errors.Is(err, syscall.ENETUNREACH) {
+		t.Errorf("without a route a Service is reached: %v", err)
+	}
 	expect("no route", true, true)
+	if err := connect(); rewritten && err != nil {
+		t.Errorf("with the route no Service is reached: %v", err)
+	}
 	expect("again", true, false)
 	if !Routed(services) {
 		t.Error("the route is not found")
