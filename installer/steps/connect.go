@@ -17,6 +17,7 @@ import (
 
 // connectAll reaches all hosts and reads their facts.
 func (r *Run) connectAll(ctx context.Context) []Problem {
+	asked := r.networksToAsk() // before hosts tell what the documents depend on
 	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
 		err := r.connect(ctx, t)
 		t.connected = err == nil
@@ -33,7 +34,7 @@ func (r *Run) connectAll(ctx context.Context) []Problem {
 	unseen := problemsFrom(r.each(ctx, reached, func(ctx context.Context, t *Target) error {
 		ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the host took longer than %s (--timeout); does its sshd allow several sessions on a connection (MaxSessions)?", r.Timeout))
 		defer cancel()
-		return r.look(ctx, t)
+		return r.look(ctx, t, asked)
 	}), "connect")
 	if len(unseen) > 0 {
 		locked = nil // whatever keeps a host from being looked at kept it from being locked
@@ -133,7 +134,7 @@ func (j *jumps) close() error {
 }
 
 // look reads facts and marks.
-func (r *Run) look(ctx context.Context, t *Target) error {
+func (r *Run) look(ctx context.Context, t *Target, networks []string) error {
 	if err := r.readMarks(ctx, t); err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func (r *Run) look(ctx context.Context, t *Target) error {
 	f, err := t.Agent.Facts(ctx, node.FactsRequest{
 		Modules: append(wantedModules(), "ip_vs", "ip_vs_rr"),
 		Tools:   append(wantedTools(), "modprobe", "apparmor_parser"),
-		Paths:   append(r.placesOf(t).all(), r.placesOf(t).program()), Networks: r.networksToAsk(),
+		Paths:   append(r.placesOf(t).all(), r.placesOf(t).program()), Networks: networks,
 		Sync: measured, Ports: portsOf(t.Master, r.wantedPort()),
 	})
 	if err != nil {

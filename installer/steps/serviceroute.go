@@ -46,7 +46,7 @@ func (r *Run) settleServiceRoute(ctx context.Context, t *Target, networks []neti
 		if slices.Contains(asked, text) && !slices.Contains(t.Facts.NoRoute, text) && !slices.Contains(t.Facts.ServiceRoutes, text) {
 			continue
 		}
-		argv := []string{stubPath, "care", "--service-route", text}
+		argv := []string{t.stub, "care", "--service-route", text}
 		res, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: argv, TimeoutSeconds: 30}, nil)
 		if err == nil && res.Code != 0 {
 			err = &CommandError{Host: t.IP.String(), Command: strings.Join(argv[1:], " "), Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
@@ -100,7 +100,7 @@ func (r *Run) removeServiceRoute(ctx context.Context, t *Target) error {
 	if _, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"systemctl", "stop", routeUnit}, TimeoutSeconds: 30}, nil); err != nil {
 		return err
 	}
-	if _, err := r.exec(ctx, t, "remove", stubPath, "care", "--clean", "--service-route", "all"); err != nil {
+	if _, err := r.exec(ctx, t, "remove", t.stub, "care", "--clean", "--service-route", "all"); err != nil {
 		return fmt.Errorf("remove the route to Services: %w", err)
 	}
 	// The unit last: as long as it is there, a reset that is cut off knows that there is a route to remove.
