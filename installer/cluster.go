@@ -160,6 +160,7 @@ func (c *Cluster) Complete() error {
 		errs = append(errs, fmt.Errorf("no master is named that is in cluster %s: its masters are %s; name one that works", c.Name, strings.Join(c.MasterIPs(), ", ")))
 	}
 	errs = append(errs, c.checkSecrets())
+	errs = append(errs, c.checkKnownNetworks())
 	return errors.Join(errs...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -17,7 +18,7 @@ import (
 const checkPatience = 30 * time.Second
 
 func newCareCommand() *cobra.Command {
-	var vs, scheme, mode string
+	var vs, scheme, mode, services string
 	var servers []string
 	var clean, check bool
 	c := care.Config{}
@@ -25,6 +26,9 @@ func newCareCommand() *cobra.Command {
 		Use: "care", Short: "Keep the virtual address of the API servers alive on this node", Args: noArgs,
 		Example: "  sealinstall care --vs 10.103.97.2:6443 --rs 10.0.0.2:6443 --rs 10.0.0.3:6443",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if services != "" {
+				return serviceRoute(cmd.OutOrStdout(), services, clean)
+			}
 			vip, err := netip.ParseAddrPort(vs)
 			if err != nil {
 				return usageError{fmt.Errorf("--vs %q: expected ADDRESS:PORT", vs)}
@@ -70,7 +74,29 @@ func newCareCommand() *cobra.Command {
 	f.DurationVar(&c.Interval, "interval", care.DefaultInterval, "time between health checks")
 	f.DurationVar(&c.Timeout, "health-timeout", 3*time.Second, "longest time for one health check")
 	f.BoolVar(&c.RunOnce, "run-once", false, "program the kernel once and end")
+	f.StringVar(&services, "service-route", "", "see to it that this host has a route to the network of Services given, CIDR, and end; with --clean: remove that of this program")
 	f.BoolVar(&check, "check", false, "wait until the virtual server answers, and end")
 	f.BoolVarP(&clean, "clean", "C", false, "remove the virtual server and end")
 	return cmd
+}
+
+// serviceRoute says which route of ours is there, and nothing where the host has one of its own.
+func serviceRoute(out io.Writer, network string, clean bool) error {
+	if clean {
+		return care.RemoveServiceRoutes()
+	}
+	prefix, err := netip.ParsePrefix(network)
+	if err != nil {
+		return usageError{fmt.Errorf("--service-route %q: expected ADDRESS/BITS", network)}
+	}
+	ours, added, err := care.EnsureServiceRoute(prefix)
+	switch {
+	case err != nil:
+		return err
+	case added:
+		fmt.Fprintln(out, "added", prefix)
+	case ours:
+		fmt.Fprintln(out, "there", prefix)
+	}
+	return nil
 }

@@ -57,9 +57,10 @@ func (e usageError) Unwrap() error { return e.error }
 
 func status(err error) int {
 	var usage usageError
+	var network *installer.NetworkError
 	var preflight *steps.PreflightError
 	switch {
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &network):
 		return exitUsage
 	case errors.As(err, &preflight):
 		return exitPreflight

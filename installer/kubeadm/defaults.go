@@ -130,7 +130,7 @@ func (c checked) defaultCluster() object {
 }
 
 func (c checked) defaultKubelet() object {
-	return object{
+	kubelet := object{
 		"failSwapOn":           true,
 		"maxPods":              number(110),
 		"podPidsLimit":         number(-1),
@@ -149,6 +149,10 @@ func (c checked) defaultKubelet() object {
 			"imagefs.available": "10%",
 		},
 	}
+	if c.ResolvConf != "" {
+		kubelet["resolvConf"] = c.ResolvConf
+	}
+	return kubelet
 }
 
 func (c checked) defaultKubeProxy() object {

@@ -105,8 +105,7 @@ func TestKubeProxyKeepsOffTheVirtualServer(t *testing.T) {
 func TestChosenResolvConfIsNotOverruled(t *testing.T) {
 	for doc, want := range map[string]bool{
 		"": true,
-		"apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nresolvConf: /run/mine":                                               false,
-		"apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\nnodeRegistration: {kubeletExtraArgs: [{name: resolv-conf, value: /run/mine}]}": false,
+		"apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nresolvConf: /run/mine": false,
 	} {
 		in := example(Init)
 		in.ResolvConf = "/var/lib/sealos/resolv.conf"
@@ -114,5 +113,20 @@ func TestChosenResolvConfIsNotOverruled(t *testing.T) {
 		if got := strings.Contains(render(t, in), in.ResolvConf); got != want {
 			t.Errorf("with document %q the installer's resolv.conf is used: %t, want %t", doc, got, want)
 		}
+		// An image cannot know what the hosts have.
+		in.ImageDocs, in.UserDocs = in.UserDocs, nil
+		if got := render(t, in); !strings.Contains(got, in.ResolvConf) || strings.Contains(got, "/run/mine") {
+			t.Errorf("document %q of an image decides:\n%s", doc, got)
+		}
+	}
+	const argument = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\nnodeRegistration: {kubeletExtraArgs: [{name: resolv-conf, value: /run/mine}]}"
+	in := example(Init)
+	in.ResolvConf, in.UserDocs = "/var/lib/sealos/resolv.conf", [][]byte{[]byte(argument)}
+	if got := render(t, in); !strings.Contains(got, "/run/mine") {
+		t.Errorf("an argument of kubelet, which wins there, is lost:\n%s", got)
+	}
+	in.ImageDocs, in.UserDocs = in.UserDocs, nil
+	if got := render(t, in); strings.Contains(got, "/run/mine") || !strings.Contains(got, "node-ip") {
+		t.Errorf("an image's argument of kubelet decides:\n%s", got)
 	}
 }

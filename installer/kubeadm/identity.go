@@ -13,8 +13,8 @@ import (
 // this moment, or to the path on which hosts reach the API server.
 func (c checked) impose(docs layer) {
 	c.imposeCluster(docs[kindCluster])
-	c.imposeRegistration(docs[kindInit], docs[kindKubelet])
-	c.imposeRegistration(docs[kindJoin], docs[kindKubelet])
+	c.imposeRegistration(docs[kindInit])
+	c.imposeRegistration(docs[kindJoin])
 	c.imposeInit(docs[kindInit])
 	c.imposeJoin(docs[kindJoin], docs[kindInit])
 	if textAt(docs[kindKubeProxy], "mode") == "ipvs" {
@@ -52,16 +52,23 @@ func (c checked) requiredSANs(cluster object) []string {
 
 // imposeRegistration gives the node its own name, whatever a document shared
 // by all hosts says. Names of nodes are lower case, host names need not be.
-func (c checked) imposeRegistration(command, kubelet object) {
+func (c checked) imposeRegistration(command object) {
 	put(command, strings.ToLower(c.Node.Hostname), "nodeRegistration", "name")
-	if c.ResolvConf == "" || textAt(kubelet, "resolvConf") != "" {
+}
+
+// forgetResolvConf takes out of an image's documents which file kubelet gives to pods as resolv.conf: an image cannot
+// know what the hosts have.
+func (c checked) forgetResolvConf(image layer) {
+	if c.ResolvConf == "" {
 		return
 	}
-	value, _ := get(command, "nodeRegistration", "kubeletExtraArgs")
-	arguments, _ := value.([]any)
-	asked := slices.ContainsFunc(arguments, func(a any) bool { return entryName(a) == "resolv-conf" })
-	if !asked {
-		put(command, append(arguments, argument("resolv-conf", c.ResolvConf)), "nodeRegistration", "kubeletExtraArgs")
+	delete(image[kindKubelet], "resolvConf")
+	for _, kind := range []string{kindInit, kindJoin} {
+		value, _ := get(image[kind], "nodeRegistration", "kubeletExtraArgs")
+		if arguments, ok := value.([]any); ok {
+			arguments = slices.DeleteFunc(slices.Clone(arguments), func(a any) bool { return entryName(a) == "resolv-conf" })
+			put(image[kind], arguments, "nodeRegistration", "kubeletExtraArgs")
+		}
 	}
 }
 

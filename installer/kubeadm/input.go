@@ -43,7 +43,7 @@ type Input struct {
 	Discovery         string   // path of what DiscoveryFile gives; required to join
 	ImageDocs         [][]byte // YAML streams of the cluster image
 	UserDocs          [][]byte // YAML streams of the Clusterfile
-	ResolvConf        string   // resolv.conf for kubelet; empty leaves the host's
+	ResolvConf        string   // resolv.conf that every kubelet of the cluster gives to pods, unless the user names another; empty leaves kubeadm's guess
 	SingleNode        bool     // the master takes workloads
 	IPVS              bool     // every host's kernel has ip_vs, so kube-proxy may use it
 	LocalTime         bool     // every master has /etc/localtime: controllers follow its time zone

@@ -87,6 +87,7 @@ func (c checked) layersOver(base layer) (layer, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.forgetResolvConf(image)
 	user, err := parseLayer("user", c.UserDocs)
 	if err != nil {
 		return nil, err

@@ -138,3 +138,20 @@ func (c checked) checkAddresses(settings Settings) error {
 	}
 	return nil
 }
+
+// Networks gives the networks of pods and of Services that the documents ask for, whether or not the hosts can have them.
+func Networks(in Input) (pods, services []netip.Prefix, err error) {
+	c, err := check(in)
+	if err != nil {
+		return nil, nil, err
+	}
+	docs, err := c.layersOver(c.defaults())
+	if err != nil {
+		return nil, nil, err
+	}
+	if pods, err = subnets(docs[kindCluster], "podSubnet"); err != nil {
+		return nil, nil, err
+	}
+	services, err = subnets(docs[kindCluster], "serviceSubnet")
+	return pods, services, err
+}

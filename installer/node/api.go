@@ -20,6 +20,8 @@ type File struct {
 	Mode    fs.FileMode `json:"mode,omitempty"`
 	Content []byte      `json:"content,omitempty"`
 	Remove  bool        `json:"remove,omitempty"` // the file must not be there; Mode and Content mean nothing
+	Link    string      `json:"link,omitempty"`   // it is a symbolic link to this absolute path, there or not; Mode and Content mean nothing
+	Own     bool        `json:"own,omitempty"`    // a symbolic link in its place is replaced; else what it leads to is written
 }
 
 // HostsEntry is one line of /etc/hosts.
@@ -90,19 +92,26 @@ type FactsRequest struct {
 	Sockets  []string `json:"sockets,omitempty"`
 	Programs []string `json:"programs,omitempty"`
 	Lock     string   `json:"lock,omitempty"`
+	// Networks are CIDRs; the kernel is asked for a route to each.
+	Networks []string `json:"networks,omitempty"`
+	Sync     string   `json:"sync,omitempty"`  // directory where the time of a durable write is measured; empty measures nothing
+	Ports    []int    `json:"ports,omitempty"` // TCP ports whose listeners are asked for
 }
 
 // Facts is what a host is like.
 type Facts struct {
-	Hostname        string           `json:"hostname"`
-	Arch            string           `json:"arch"` // as Go names it: amd64
+	Hostname        string           `json:"hostname"`                // as it is now, in whatever case
+	BootName        string           `json:"bootName,omitempty"`      // as it will be after a boot, as far as a file says it
+	TransientName   bool             `json:"transientName,omitempty"` // nothing makes sure that a boot keeps it
+	Arch            string           `json:"arch"`                    // as Go names it: amd64
 	Kernel          string           `json:"kernel"`
 	OS              string           `json:"os"`       // PRETTY_NAME of os-release
 	UnixNano        int64            `json:"unixNano"` // the host's clock when it answered
 	MemoryBytes     uint64           `json:"memoryBytes"`
 	CPUs            int              `json:"cpus"`
 	Mounts          []Mount          `json:"mounts"`
-	Disks           map[string]Mount `json:"disks,omitempty"` // for each path asked for, the mount it lies on or would lie on
+	Disks           map[string]Mount `json:"disks,omitempty"`  // for each path asked for, the mount it lies on or would lie on
+	Filled          map[string]bool  `json:"filled,omitempty"` // the paths asked for that are there, and not an empty directory
 	Swap            bool             `json:"swap"`
 	CgroupVersion   int              `json:"cgroupVersion"` // 1, 2, or 0 if none is mounted
 	Controllers     []string         `json:"controllers"`
@@ -111,7 +120,10 @@ type Facts struct {
 	Addresses       []string         `json:"addresses"`         // CIDRs of every interface
 	Routes          []string         `json:"routes"`            // destinations as CIDRs, without the default routes
 	DefaultRoute    bool             `json:"defaultRoute"`
-	Nameservers     []Nameserver     `json:"nameservers"` // those pods can use: none on the loopback
+	NoRoute         []string         `json:"noRoute,omitempty"`       // of the networks asked for, those that no route covers
+	ServiceRoutes   []string         `json:"serviceRoutes,omitempty"` // networks that routes of ours lead to
+	Nameservers     []Nameserver     `json:"nameservers"`             // those pods can use: none on the loopback
+	ResolvFiles     []ResolvFile     `json:"resolvFiles,omitempty"`   // where they stand, the file that speaks for the host first
 	ResolvesOwnName bool             `json:"resolvesOwnName"`
 	Tools           map[string]bool  `json:"tools,omitempty"`
 	Runtimes        []string         `json:"runtimes"`      // docker or containerd that is not ours, with what gave it away
@@ -124,7 +136,14 @@ type Facts struct {
 	TimeService     string           `json:"timeService"`         // the program that sets the clock; empty if none runs
 	ClockSynced     bool             `json:"clockSynced"`         // the kernel says that something keeps its clock right
 	Lookup          Lookup           `json:"lookup"`
-	Hosts           []HostsEntry     `json:"hosts,omitempty"` // our marked lines of /etc/hosts
+	Hosts           []HostsEntry     `json:"hosts,omitempty"`        // our marked lines of /etc/hosts
+	Listeners       []Listener       `json:"listeners,omitempty"`    // who has the ports asked for
+	SyncMicros      int64            `json:"syncMicros,omitempty"`   // a durable write takes this long in the middle; 0: not measured
+	Sync99Micros    int64            `json:"sync99Micros,omitempty"` // and 99 of 100 not longer than this
+	NoFileTypes     []string         `json:"noFileTypes,omitempty"`  // paths asked for that lie on an XFS with ftype=0
+	Fapolicyd       string           `json:"fapolicyd,omitempty"`    // enforcing or permissive, where that daemon runs
+	Scanners        []string         `json:"scanners,omitempty"`     // antivirus that runs
+	Proxies         []Proxy          `json:"proxies,omitempty"`      // that systemd gives to services
 	MachineID       string           `json:"machineID"`
 	ProductUUID     string           `json:"productUUID"`
 	Sockets         map[string]bool  `json:"sockets,omitempty"`  // whether each that was asked for takes connections
@@ -144,10 +163,32 @@ type Mount struct {
 	Options    []string `json:"options,omitempty"`
 }
 
+// Proxy is a variable that leads connections of services over a proxy, or past it. Value has no login.
+type Proxy struct {
+	Where string `json:"where"` // the file, or the command that shows it
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Listener is who listens on a TCP port. Process and Unit are empty where that cannot be told.
+type Listener struct {
+	Port    int    `json:"port"`
+	Process string `json:"process,omitempty"` // its name, of which the kernel keeps 15 bytes
+	Unit    string `json:"unit,omitempty"`    // of systemd; "kubepods" for a process of a pod
+}
+
 // Lookup is how the host's resolver asks its name servers.
 type Lookup struct {
 	TimeoutSeconds int `json:"timeoutSeconds"` // that it waits for one answer
 	Attempts       int `json:"attempts"`       // rounds through all servers
+}
+
+// ResolvFile is a file with name servers, which somebody on the host keeps up to date.
+type ResolvFile struct {
+	Path    string   `json:"path"`
+	Servers []string `json:"servers"`          // those pods can use
+	Others  bool     `json:"others,omitempty"` // it names some that only the host itself can use: on the loopback, or of one link
+	Rest    []string `json:"rest,omitempty"`   // its lines search, domain and options
 }
 
 // Nameserver is a line of resolv.conf, and whether that server answered a question within a second.

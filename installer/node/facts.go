@@ -25,11 +25,14 @@ func (m machine) facts(ctx context.Context, q FactsRequest, _ *answers) (any, er
 	}
 	f.Hostname, f.Kernel = unix.ByteSliceToString(uts.Nodename[:]), unix.ByteSliceToString(uts.Release[:])
 
+	f.BootName = m.bootName()
+	f.TransientName = !strings.EqualFold(f.BootName, f.Hostname)
 	// Nameservers that do not answer take their second while the rest is looked at.
+	f.ResolvFiles = m.resolvFiles()
 	dns := make(chan struct{})
 	go func() {
 		defer close(dns)
-		f.Nameservers = askAll(ctx, m.nameservers())
+		f.Nameservers = askAll(ctx, nameservers(f.ResolvFiles))
 	}()
 	f.ResolvesOwnName = m.resolves(ctx, f.Hostname)
 
@@ -41,7 +44,9 @@ func (m machine) facts(ctx context.Context, q FactsRequest, _ *answers) (any, er
 	f.ProductUUID = m.line("/sys/class/dmi/id/product_uuid")
 	f.Hosts = ourHosts(m.text(hostsPath))
 	m.mountFacts(&f, q.Paths)
+	f.Filled = m.filled(q.Paths)
 	m.networkFacts(&f)
+	routeFacts(&f, q.Networks)
 	f.Modules = map[string]bool{}
 	for _, name := range q.Modules {
 		f.Modules[name] = m.hasModule(ctx, name, f.Kernel)
@@ -56,6 +61,11 @@ func (m machine) facts(ctx context.Context, q FactsRequest, _ *answers) (any, er
 	f.Kubernetes = m.kubernetesTraces()
 	m.siteFacts(ctx, &f)
 	m.lifeFacts(ctx, q, &f)
+	f.Listeners = m.listeners(q.Ports)
+	if q.Sync != "" && checkPath(q.Sync) == nil {
+		middle, p99 := m.syncTimes(q.Sync)
+		f.SyncMicros, f.Sync99Micros = middle.Microseconds(), p99.Microseconds()
+	}
 	<-dns
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -136,6 +146,30 @@ func (m machine) mountFacts(f *Facts, paths []string) {
 		}
 	}
 	f.CgroupVersion, f.Controllers = m.cgroups(table)
+}
+
+// filled tells which paths have something in them.
+func (m machine) filled(paths []string) map[string]bool {
+	out := map[string]bool{}
+	for _, p := range paths {
+		if checkPath(p) != nil {
+			continue
+		}
+		info, err := os.Stat(m.path(p))
+		if err != nil {
+			continue
+		}
+		if !info.IsDir() {
+			out[p] = true
+			continue
+		}
+		if dir, err := os.Open(m.path(p)); err == nil {
+			_, err = dir.Readdirnames(1)
+			out[p] = err == nil
+			dir.Close()
+		}
+	}
+	return out
 }
 
 // cgroups gives the version in use, and its controllers. A host with both hierarchies (hybrid) uses version 1.

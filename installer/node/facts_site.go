@@ -24,6 +24,9 @@ func (m machine) siteFacts(ctx context.Context, f *Facts) {
 	f.ClockSynced = clockSynced()
 	f.Lookup = lookupOf(m.lines("/etc/resolv.conf"))
 	f.CNI = m.cniTraces()
+	f.Fapolicyd, f.Scanners = m.fapolicyd(processes), scanners(processes)
+	f.NoFileTypes = m.withoutFileTypes(f.Disks)
+	f.Proxies = m.proxies(ctx)
 }
 
 // running gives the id of a process by its name, of which the kernel keeps 15 bytes; empty if there is none.

@@ -160,7 +160,7 @@ func TestNameserversAreThoseThatPodsCanUse(t *testing.T) {
 				write(t, m.path(file), text, 0o644)
 			}
 		}
-		if diff := cmp.Diff(tc.want, m.nameservers()); diff != "" {
+		if diff := cmp.Diff(tc.want, nameservers(m.resolvFiles())); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}

@@ -29,6 +29,12 @@ func (m machine) writeFiles(ctx context.Context, q writeRequest, _ *answers) (an
 		if err := checkPath(f.Path); err != nil {
 			return nil, err
 		}
+		if f.Link == "" {
+			continue
+		}
+		if err := checkPath(f.Link); err != nil {
+			return nil, err
+		}
 	}
 	changed := []string{}
 	for _, f := range q.Files {
@@ -36,8 +42,11 @@ func (m machine) writeFiles(ctx context.Context, q writeRequest, _ *answers) (an
 			return nil, context.Cause(ctx)
 		}
 		write := m.writeFile
-		if f.Remove {
+		switch {
+		case f.Remove:
 			write = m.removeFile
+		case f.Link != "":
+			write = m.linkFile
 		}
 		did, err := write(f)
 		if err != nil {
@@ -56,7 +65,7 @@ func (m machine) writeFile(f File) (bool, error) {
 		mode = defaultMode
 	}
 	// A link somebody made stays one: the file it leads to is written.
-	if real, err := filepath.EvalSymlinks(name); err == nil {
+	if real, err := filepath.EvalSymlinks(name); err == nil && !f.Own {
 		name = real
 	}
 	info, err := os.Lstat(name)

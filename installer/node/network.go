@@ -19,7 +19,6 @@ const (
 	dnsTimeout     = time.Second
 	resolveTimeout = 2 * time.Second
 	maxNameservers = 16
-	resolvedStub   = "127.0.0.53"
 )
 
 func (m machine) networkFacts(f *Facts) {
@@ -51,8 +50,13 @@ func parseRoutes4(lines []string) []netip.Prefix {
 		}
 		dest, err1 := strconv.ParseUint(f[1], 16, 32)
 		mask, err2 := strconv.ParseUint(f[7], 16, 32)
-		if err1 != nil || err2 != nil {
+		flags, err3 := strconv.ParseUint(f[3], 16, 16)
+		if err1 != nil || err2 != nil || err3 != nil {
 			continue // the heading
+		}
+		const reject = 0x200 // unreachable, prohibited: nothing is reached over it
+		if flags&reject != 0 {
+			continue
 		}
 		d := uint32(dest)
 		a := netip.AddrFrom4([4]byte{byte(d), byte(d >> 8), byte(d >> 16), byte(d >> 24)})
@@ -99,33 +103,6 @@ func (m machine) listening() []int {
 	}
 	slices.Sort(ports)
 	return slices.Compact(ports)
-}
-
-// nameservers gives the servers that pods can ask: not those on the loopback, which in a pod is the pod's own and makes
-// CoreDNS forward to itself. Behind the stub of systemd-resolved are the servers that kubeadm gives to kubelet.
-func (m machine) nameservers() []string {
-	out, stub := []string{}, false
-	add := func(file string) {
-		for _, l := range m.lines(file) {
-			f := strings.Fields(l)
-			if len(f) < 2 || f[0] != "nameserver" || len(out) == maxNameservers {
-				continue
-			}
-			a, err := netip.ParseAddr(f[1])
-			if a = a.Unmap(); err != nil || a.IsLoopback() || a.IsUnspecified() {
-				stub = stub || f[1] == resolvedStub
-				continue
-			}
-			if !slices.Contains(out, f[1]) {
-				out = append(out, f[1])
-			}
-		}
-	}
-	add("/etc/resolv.conf")
-	if stub {
-		add("/run/systemd/resolve/resolv.conf")
-	}
-	return out
 }
 
 // askAll asks every server at once.

@@ -26,6 +26,9 @@ func (r *Run) bootstrap(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, fmt.Errorf("write /etc/hosts: %w", err)
 	}
+	if err := r.settleNetwork(ctx, &changes); err != nil {
+		return installer.Result{}, err
+	}
 	shown, err := r.registryFiles(ctx, &changes)
 	if err != nil {
 		return installer.Result{}, err
@@ -70,8 +73,8 @@ func (r *Run) apiAddress(t *Target) string {
 func (r *Run) setHosts(ctx context.Context, t *Target, api string) (bool, error) {
 	var entries []node.HostsEntry
 	for _, h := range r.Cluster.Hosts {
-		if name := r.hostname(h.IP); name != "" {
-			entries = append(entries, node.HostsEntry{IP: h.IP.String(), Names: []string{name}})
+		if names := r.hostnames(h.IP); len(names) > 0 {
+			entries = append(entries, node.HostsEntry{IP: h.IP.String(), Names: names})
 		}
 	}
 	entries = append(
@@ -82,22 +85,22 @@ func (r *Run) setHosts(ctx context.Context, t *Target, api string) (bool, error)
 	return t.Agent.SetHosts(ctx, entries)
 }
 
-// hostname is the name of a host of the cluster. That of one that is left out of
-// this run stands in our lines on those that are not; empty when nobody knows it.
-func (r *Run) hostname(ip netip.Addr) string {
+// hostnames are those of a host of the cluster. Those of one that is left out of
+// this run stand in our lines on those that are not; none when nobody knows them.
+func (r *Run) hostnames(ip netip.Addr) []string {
 	for _, t := range r.Targets {
 		if t.IP == ip {
-			return t.Facts.Hostname
+			return t.names()
 		}
 	}
 	for _, t := range r.Targets {
 		for _, e := range t.Facts.Hosts {
 			if e.IP == ip.String() && len(e.Names) > 0 && e.Names[0] != r.registry.domain && e.Names[0] != installer.APIServerDomain {
-				return e.Names[0]
+				return e.Names
 			}
 		}
 	}
-	return ""
+	return nil
 }
 
 // startRegistry runs the image's init-registry script and waits until the

@@ -109,7 +109,7 @@ func (r *Run) judge(s sizes) []Problem {
 	for _, t := range seen {
 		problems = append(problems, problemsOf(view{
 			ip: t.IP.String(), master: t.Master, begun: t.begun(), facts: t.Facts, skew: t.skew - middle, alone: len(seen) == 1,
-			arch: r.archOn(t), registryPort: r.registryPort(), needs: r.needOf(t, s), kube: kube,
+			arch: r.archOn(t), registryPort: r.registryPort(), needs: r.needOf(t, s), kube: kube, direct: r.directTargets(), services: r.serviceTargets(kube), shielded: r.shielded(t),
 		})...)
 		problems = append(problems, firewallProblems(t)...)
 	}
@@ -137,23 +137,26 @@ func (r *Run) secondCluster(seen []*Target) []Problem {
 }
 
 // checkScripts runs the check script of the rootfs and patch images on every
-// fresh host that has no other problem, from a directory that is removed afterwards: nothing of the
-// image is on the host yet.
+// host that has no other problem, from a directory that is removed afterwards: nothing of the
+// image is on the host yet. On a host where the cluster was begun it runs again when what it judges by was changed: a
+// setting, or the script. Those of images made for sealos would find their own ports taken there; what is left of
+// them is done by checkAgain.
 func (r *Run) checkScripts(ctx context.Context, known []Problem) []Problem {
 	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) (err error) {
 		hopeless := slices.ContainsFunc(known, func(p Problem) bool {
 			return (p.Host == t.IP.String() || p.Host == "") && !p.Warning && !slices.Contains(r.IgnoreChecks, p.Check)
 		})
-		if !t.looked || t.begun() || hopeless {
-			return nil
-		}
 		img, line := r.script(t, "check")
-		if line == "" {
+		if !t.looked || hopeless || line == "" || t.begun() && r.plainRegistry(t) {
 			return nil
 		}
 		small, err := r.smallFiles(t)
 		if err != nil {
 			return err
+		}
+		in := inputs(line, r.envOf(img, t), small)
+		if t.marked(markPreflight, in) {
+			return nil
 		}
 		dir := r.dir("check")
 		var files []node.File
@@ -175,6 +178,9 @@ func (r *Run) checkScripts(ctx context.Context, known []Problem) []Problem {
 			r.Report.Infof("%s: the image's check script needs files that are not on the host yet; it runs again once they are", t.IP)
 			return nil
 		}
+		if err == nil {
+			t.checked = in
+		}
 		return err
 	})
 	return problemsFrom(err, "check.sh")
@@ -190,3 +196,13 @@ func (r *Run) runScript(ctx context.Context, t *Target, step, dir, line string, 
 }
 
 func closeLog(c io.Closer) { _ = c.Close() } // it only flushes a last line
+
+// recordChecks notes on every host with what its check script was passed, once the run goes on.
+func (r *Run) recordChecks(ctx context.Context) error {
+	return r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+		if t.checked == "" {
+			return nil
+		}
+		return r.setMark(ctx, t, markPreflight, t.checked)
+	})
+}

@@ -13,15 +13,15 @@ func clusterProblems(targets []*Target, vip string, kube kubeFacts) []Problem {
 	var out []Problem
 	names := map[string][]string{}
 	for _, t := range targets {
-		if t.Facts.Hostname != "" {
-			names[t.Facts.Hostname] = append(names[t.Facts.Hostname], t.IP.String())
+		if name := t.nodeName(); name != "" { // names that differ in case only are one node's
+			names[name] = append(names[name], t.IP.String())
 		}
 		if !t.begun() {
 			out = append(out, addressProblems(t, vip, kube)...)
 		}
 	}
 	for _, t := range targets { // not over names: the order must be the same on every run
-		ip, ips := t.IP.String(), names[t.Facts.Hostname]
+		ip, ips := t.IP.String(), names[t.nodeName()]
 		if len(ips) > 1 {
 			out = append(out, Problem{
 				Host: ip, Check: "host-name",
@@ -77,7 +77,8 @@ func addressProblems(t *Target, vip string, kube kubeFacts) []Problem {
 	for _, n := range nets {
 		remedy := "choose another networking." + n.name + " in the ClusterConfiguration of the Clusterfile"
 		for _, p := range n.prefixes {
-			if i := slices.IndexFunc(routes, p.Overlaps); i >= 0 {
+			overlaps := func(r netip.Prefix) bool { return p.Overlaps(r) && !onlyForServices(t, n.name, p, r) }
+			if i := slices.IndexFunc(routes, overlaps); i >= 0 {
 				add(false, "subnet", remedy, "%s %s overlaps the route to %s", n.name, p, routes[i])
 				continue
 			}
@@ -103,6 +104,12 @@ func addressProblems(t *Target, vip string, kube kubeFacts) []Problem {
 		}
 	}
 	return out
+}
+
+// onlyForServices tells of a route that leads to exactly the network of Services, on a host without a default route: it
+// was put there so that Services can be reached, as the documentation of some network plugins advises.
+func onlyForServices(t *Target, name string, network, route netip.Prefix) bool {
+	return name == "serviceSubnet" && route.Masked() == network && !t.Facts.DefaultRoute
 }
 
 // ownClock compares this machine, which makes the certificates, with the hosts.

@@ -42,11 +42,12 @@ func (r *Run) reachHosts(ctx context.Context, jobs int) []Problem {
 
 // lookAtHosts reads facts and marks of all hosts that are reached.
 func (r *Run) lookAtHosts(ctx context.Context) []Problem {
+	asked := r.networksToAsk() // before hosts tell what the documents depend on
 	reached := slices.DeleteFunc(slices.Clone(r.Targets), func(t *Target) bool { return !t.connected })
 	return problemsFrom(r.each(ctx, reached, func(ctx context.Context, t *Target) error {
 		ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the host took longer than %s (--timeout); does its sshd allow several sessions on a connection (MaxSessions)?", r.Timeout))
 		defer cancel()
-		return r.look(ctx, t)
+		return r.look(ctx, t, asked)
 	}), "connect")
 }
 
@@ -143,13 +144,21 @@ func (j *jumps) close() error {
 }
 
 // look reads facts and marks.
-func (r *Run) look(ctx context.Context, t *Target) error {
+func (r *Run) look(ctx context.Context, t *Target, networks []string) error {
+	if err := r.readMarks(ctx, t); err != nil {
+		return err
+	}
+	measured := ""
+	if t.Master && !t.begun() {
+		measured = r.placesOf(t).etcd // on a disk that nobody uses for this yet
+	}
 	sent := time.Now()
 	life := r.lifeRequest(t)
 	f, err := t.Agent.Facts(ctx, node.FactsRequest{
 		Modules: append(wantedModules(), "ip_vs", "ip_vs_rr"),
 		Tools:   append(wantedTools(), "modprobe", "apparmor_parser"),
-		Paths:   r.placesOf(t).all(),
+		Paths:   append(r.placesOf(t).all(), r.placesOf(t).program()), Networks: networks,
+		Sync: measured, Ports: portsOf(t.Master, r.wantedPort()),
 		Sockets: life.Sockets, Programs: life.Programs, Lock: r.lockPath(),
 	})
 	if err != nil {
@@ -158,9 +167,6 @@ func (r *Run) look(ctx context.Context, t *Target) error {
 	// Half the round trip is the best guess of when the host read its clock.
 	t.skew = time.Unix(0, f.UnixNano).Sub(sent.Add(time.Since(sent) / 2))
 	t.Facts = f
-	if err := r.readMarks(ctx, t); err != nil {
-		return err
-	}
 	t.looked = true
 	return nil
 }
@@ -183,7 +189,7 @@ func (r *Run) readMarks(ctx context.Context, t *Target) error {
 }
 
 func (r *Run) allMarks() []string {
-	marks := []string{markOurs, markImages, markOverlaid, markChecked, markRendered, markRegistry, markShown, markInit, markBegun, markJoined, markKubeAdmin, markCleaned}
+	marks := []string{markOurs, markImages, markOverlaid, markChecked, markFound, markPreflight, markRendered, markRegistry, markShown, markInit, markBegun, markJoined, markKubeAdmin, markCleaned}
 	for _, i := range r.images {
 		marks = append(marks, guestMark(i))
 	}

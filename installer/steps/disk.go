@@ -3,6 +3,7 @@ package steps
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -35,6 +36,9 @@ func (p places) all() []string {
 	return []string{p.data, p.bin, p.cri, p.registry, p.etcd, p.kubelet, p.log, p.cni, p.etc}
 }
 
+// program is one that is among those of every cluster.
+func (p places) program() string { return path.Join(p.bin, "kubelet") }
+
 // needs is what an installation takes on a host.
 type needs struct {
 	places places
@@ -42,13 +46,25 @@ type needs struct {
 	most   map[string]int64 // bytes by directory, when every image is used on this host
 }
 
-// needOf computes the disk space a host needs. A host where the cluster was begun holds some of it already, so nothing
-// is asked of it. Images are pulled where pods run: each host gets at least its share, at most all.
+// needOf computes the disk space a host needs. A host where the cluster was begun holds some of it already: only what
+// is not where it is to be now is asked for, such as images whose directory was moved. Images are pulled where pods run:
+// each host gets at least its share, at most all.
 func (r *Run) needOf(t *Target, s sizes) needs {
-	n := needs{places: r.placesOf(t)}
-	if t.begun() {
+	n := r.needAtFirst(t, s)
+	if !t.begun() {
 		return n
 	}
+	p := n.places
+	moved := map[string]bool{p.cri: !t.Facts.Filled[p.cri], p.registry: t.Master && !t.Facts.Filled[p.registry], p.bin: !t.Facts.Filled[p.program()]}
+	for _, need := range []map[string]int64{n.least, n.most} {
+		maps.DeleteFunc(need, func(dir string, _ int64) bool { return !moved[dir] })
+	}
+	return n
+}
+
+// needAtFirst is what a host needs on which nothing lies yet.
+func (r *Run) needAtFirst(t *Target, s sizes) needs {
+	n := needs{places: r.placesOf(t)}
 	p := n.places
 	n.least = map[string]int64{p.data: s.stub + s.rootfs, p.log: logRoom}
 	n.least[p.bin] += s.rootfs // its programs are copied there

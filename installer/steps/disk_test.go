@@ -94,8 +94,13 @@ func TestBundleTellsWhatItTakes(t *testing.T) {
 		t.Errorf("a master needs %+v", master)
 	}
 	r.Targets[1].marks = map[string]string{markInit: "x"}
+	r.Targets[1].Facts.Filled = map[string]bool{"/usr/bin/kubelet": true, "/var/lib/containerd": true}
 	if got := r.needOf(r.Targets[1], s); len(got.most) > 0 {
 		t.Errorf("a host where it was begun needs %+v", got)
+	}
+	r.Targets[1].Env = map[string]string{"criData": "/data/cri"}
+	if got := r.needOf(r.Targets[1], s); len(got.most) != 1 || got.most["/data/cri"] != s.images {
+		t.Errorf("a host where images are to lie elsewhere needs %+v", got)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
@@ -24,6 +25,9 @@ import (
 
 // TestMain lets the test binary be what runs on hosts: stub is a script that starts it.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "care" {
+		os.Exit(0) // a host of a test has no routes of its own to change
+	}
 	if len(os.Args) == 3 && os.Args[1] == "node" {
 		if err := node.Main(context.Background(), os.Args[2], os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -35,6 +39,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, plainRegistry(os.Args[len(os.Args)-1]))
 		os.Exit(1)
 	}
+	if slices.Contains(os.Args, "--service-route") {
+		if err := serviceRoute(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if len(os.Args) > 3 && os.Args[1] == "registry" && os.Args[2] == "ping" {
 		if err := pingRegistry(os.Args[3], os.Args[len(os.Args)-1]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -43,6 +54,22 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+// serviceRoute stands for the command `care` with that flag.
+func serviceRoute(args []string) error {
+	if args[0] == "--clean" {
+		return care.RemoveServiceRoutes()
+	}
+	prefix, err := netip.ParsePrefix(args[1])
+	if err != nil {
+		return err
+	}
+	ours, _, err := care.EnsureServiceRoute(prefix)
+	if ours {
+		fmt.Println("there")
+	}
+	return err
 }
 
 func stub(t *testing.T) []byte {

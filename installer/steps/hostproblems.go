@@ -46,6 +46,9 @@ type view struct {
 	registryPort int
 	needs        needs
 	kube         kubeFacts
+	direct       []string // what containerd and kubelet must reach without a proxy
+	services     []string // what others should
+	shielded     bool     // the images' units take no proxy
 }
 
 // problemsOf judges the facts of one host.
@@ -71,6 +74,7 @@ func problemsOf(v view) []Problem {
 		}
 	}
 	cgroupProblems(v, add)
+	siteProblems(v, add)
 	out = append(out, mountProblems(v)...)
 	if f.SELinux == "enforcing" {
 		add(true, "selinux", "install container-selinux; where pods are still denied (ausearch -m avc), set it permissive: setenforce 0", "SELinux enforces, and is left as it is")
@@ -78,6 +82,7 @@ func problemsOf(v view) []Problem {
 	if has, asked := f.Tools["apparmor_parser"]; f.AppArmor && asked && !has {
 		add(true, "apparmor", "install the distribution's package apparmor", "the kernel has AppArmor, but apparmor_parser is missing: containers run unconfined, and pods that ask for a profile do not start")
 	}
+	portProblems(v, add)
 	if v.begun {
 		return out
 	}
@@ -124,12 +129,7 @@ func nameProblems(v view, add adder) {
 	if !f.ResolvesOwnName {
 		add(true, "own-name", "nothing to do: the installer writes it into /etc/hosts", "the host does not resolve its own name")
 	}
-	if !validHostname(f.Hostname) {
-		add(false, "host-name", "set one of letters a-z, digits, '-' and '.': hostnamectl set-hostname NAME", "%q cannot be the host name of a Kubernetes node", f.Hostname)
-	}
-	if f.Hostname == "localhost" || strings.HasPrefix(f.Hostname, "localhost.") {
-		add(false, "host-name", "set one of letters a-z, digits, '-' and '.': hostnamectl set-hostname NAME", "the host name is %s, which every host has", f.Hostname)
-	}
+	hostNameProblems(f, add)
 	var silent []string
 	answers := false
 	for _, s := range f.Nameservers {
@@ -179,15 +179,6 @@ func occupied(v view) []Problem {
 	add := func(warning bool, check, remedy, format string, args ...any) {
 		out = append(out, Problem{Host: v.ip, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
 	}
-	for _, p := range portsOf(v.master, v.registryPort) {
-		if slices.Contains(v.facts.PortsInUse, p) {
-			remedy := fmt.Sprintf("find its owner with `ss -ltnp 'sport = :%d'` and stop it", p)
-			if p == v.registryPort {
-				remedy += ", or choose another with -e registryPort=PORT"
-			}
-			add(false, "port", remedy, "port %d is taken", p)
-		}
-	}
 	for _, rt := range v.facts.Runtimes {
 		add(false, "runtime", "remove it (and its data) first; the bundle brings its own", "a container runtime is there already: %s", rt)
 	}
@@ -204,8 +195,33 @@ func occupied(v view) []Problem {
 	return out
 }
 
+// maxNodeName is that of the label kubernetes.io/hostname, which every node has.
+const maxNodeName = 63
+
+// hostNameProblems judges the name that becomes that of the node, in lower case: names with capitals are the rule at
+// some sites, and may not be changed there.
+func hostNameProblems(f node.Facts, add adder) {
+	const remedy = "set one of letters, digits, '-' and '.', at most 63 in all: hostnamectl set-hostname NAME"
+	name := strings.ToLower(f.Hostname)
+	switch {
+	case len(name) > maxNodeName:
+		add(false, "host-name", remedy, "the host name %s has %d characters; that of a Kubernetes node has at most %d", f.Hostname, len(name), maxNodeName)
+	case !validHostname(name):
+		add(false, "host-name", remedy, "%q cannot be the host name of a Kubernetes node", f.Hostname)
+	case name == "localhost" || strings.HasPrefix(name, "localhost."):
+		add(false, "host-name", remedy, "the host name is %s, which every host has", f.Hostname)
+	case f.TransientName:
+		has := "/etc/hostname has none"
+		if f.BootName != "" {
+			has = "/etc/hostname says " + f.BootName
+		}
+		add(true, "host-name", "make it last: hostnamectl set-hostname "+f.Hostname, "the host name %s is transient, and may be another after a boot, when kubelet would be another node: %s", f.Hostname, has)
+	}
+}
+
+// validHostname judges a name in lower case.
 func validHostname(name string) bool {
-	if len(name) == 0 || len(name) > 253 {
+	if len(name) == 0 || len(name) > maxNodeName {
 		return false
 	}
 	for label := range strings.SplitSeq(name, ".") {

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
 // goodFacts are those of a host that nothing stands in the way of.
@@ -26,6 +27,7 @@ func viewOf(f node.Facts, change func(*view)) view {
 	room := map[string]int64{dataRoot: 1 << 20}
 	v := view{
 		ip: "10.0.0.2", master: true, facts: f, arch: "amd64", registryPort: 5000, kube: kubeFacts{minor: 36, failCgroupV1: true},
+		direct: []string{"10.0.0.2", "sealos.hub"}, services: []string{"10.103.97.2"},
 		needs: needs{least: room, most: room, places: places{
 			data: dataRoot, bin: "/usr/bin", cri: "/var/lib/containerd", registry: "/var/lib/registry", etcd: "/var/lib/etcd",
 			kubelet: "/var/lib/kubelet", log: "/var/log", cni: "/opt/cni/bin", etc: "/etc",
@@ -58,6 +60,11 @@ func TestEveryCheckTellsItsProblemAndARemedy(t *testing.T) {
 		"swap":                  {spoil: func(f *node.Facts) { f.Swap = true }, check: "swap", says: "/etc/fstab", warning: true},
 		"own name":              {spoil: func(f *node.Facts) { f.ResolvesOwnName = false }, check: "own-name", says: "/etc/hosts", warning: true},
 		"host name":             {spoil: func(f *node.Facts) { f.Hostname = "Node_1" }, check: "host-name", says: `"Node_1"`},
+		"name with capitals":    {spoil: func(f *node.Facts) { f.Hostname = "SRV-K8S-01.Example" }},
+		"name that is too long": {spoil: func(f *node.Facts) { f.Hostname = strings.Repeat("a", 40) + "." + strings.Repeat("b", 23) }, check: "host-name", says: "has 64 characters; that of a Kubernetes node has at most 63"},
+		"localhost in capitals": {spoil: func(f *node.Facts) { f.Hostname = "LocalHost" }, check: "host-name", says: "every host has"},
+		"name by DHCP":          {spoil: func(f *node.Facts) { f.TransientName = true }, check: "host-name", says: "/etc/hostname has none\nmake it last: hostnamectl set-hostname node-1.example", warning: true},
+		"name set for now":      {spoil: func(f *node.Facts) { f.BootName, f.TransientName = "other", true }, check: "host-name", says: "/etc/hostname says other", warning: true},
 		"module":                {spoil: func(f *node.Facts) { f.Modules["overlay"] = false }, check: "module", says: "overlay", warning: true},
 		"module not asked for":  {spoil: func(f *node.Facts) { f.Modules = nil }},
 		"tool":                  {spoil: func(f *node.Facts) { f.Tools["iptables"] = false }, check: "tool", says: "iptables"},
@@ -66,6 +73,45 @@ func TestEveryCheckTellsItsProblemAndARemedy(t *testing.T) {
 		"registry port, node":   {spoil: func(f *node.Facts) { f.PortsInUse = []int{5000, 2379} }, node: true},
 		"kubelet port, node":    {spoil: func(f *node.Facts) { f.PortsInUse = []int{10250} }, node: true, check: "port", says: "10250"},
 		"own ports":             {spoil: func(f *node.Facts) { f.PortsInUse = []int{6443, 2379, 5000} }, begun: true},
+		"a port and its owner": {spoil: func(f *node.Facts) {
+			f.PortsInUse, f.Listeners = []int{6443}, []node.Listener{{Port: 6443, Process: "haproxy", Unit: "haproxy.service"}}
+		}, check: "port", says: "port 6443 is taken by haproxy (haproxy.service)\nstop it"},
+		"another's port on a begun host": {spoil: func(f *node.Facts) {
+			f.PortsInUse, f.Listeners = []int{5000, 6443}, []node.Listener{{Port: 5000, Process: "sshd", Unit: "ssh.service"}, {Port: 6443, Process: "kube-apiserver", Unit: "kubepods"}}
+		}, begun: true, check: "port", says: "port 5000 is taken by sshd (ssh.service)\nstop it, or choose another with -e registryPort=PORT"},
+		"another's registry on a begun host": {spoil: func(f *node.Facts) {
+			f.PortsInUse, f.Listeners = []int{5000}, []node.Listener{{Port: 5000, Process: "registry", Unit: "docker-registry.service"}}
+		}, begun: true, check: "port", says: "docker-registry.service"},
+		"own ports and who has them": {spoil: func(f *node.Facts) {
+			f.PortsInUse = []int{2379, 5000, 6443, 10250, 10259}
+			f.Listeners = []node.Listener{
+				{Port: 5000, Process: "sealinstall", Unit: "registry.service"},
+				{Port: 6443, Process: "kube-apiserver", Unit: "kubepods"},
+				{Port: 10250, Process: "kubelet", Unit: "kubelet.service"},
+				{Port: 2379, Process: "etcd"},
+				{Port: 10259},
+			}
+		}, begun: true},
+		"XFS without file types":            {spoil: func(f *node.Facts) { f.NoFileTypes = []string{"/var/lib/containerd"} }, check: "file-types", says: "mkfs.xfs -n ftype=1"},
+		"XFS without file types, elsewhere": {spoil: func(f *node.Facts) { f.NoFileTypes = []string{"/var/log"} }},
+		"fapolicyd":                         {spoil: func(f *node.Facts) { f.Fapolicyd = "enforcing" }, check: "fapolicyd", says: "systemctl disable --now fapolicyd"},
+		"fapolicyd that only logs":          {spoil: func(f *node.Facts) { f.Fapolicyd = "permissive" }, check: "fapolicyd", says: "only logs", warning: true},
+		"antivirus":                         {spoil: func(f *node.Facts) { f.Scanners = []string{"ESET (esets_daemon)"} }, check: "antivirus", says: "ESET (esets_daemon) runs", warning: true},
+		"a fast disk":                       {spoil: func(f *node.Facts) { f.SyncMicros, f.Sync99Micros = 300, 10_000 }},
+		"a slow disk":                       {spoil: func(f *node.Facts) { f.SyncMicros, f.Sync99Micros = 2_000, 30_000 }, check: "disk-speed", says: "takes 2ms until it is durable, and 1 of 100 takes 30ms; etcd wants no more than 10ms", warning: true},
+		"a slow disk of a node":             {spoil: func(f *node.Facts) { f.SyncMicros, f.Sync99Micros = 200_000, 900_000 }, node: true},
+		"a hopeless disk":                   {spoil: func(f *node.Facts) { f.SyncMicros, f.Sync99Micros = 20_000, 600_000 }, check: "disk-speed", says: "an SSD"},
+		"a disk slow at each write":         {spoil: func(f *node.Facts) { f.SyncMicros, f.Sync99Micros = 120_000, 130_000 }, check: "disk-speed", says: "it would lose its leader"},
+		"a proxy": {spoil: func(f *node.Facts) {
+			f.Proxies = []node.Proxy{{Where: "/etc/systemd/system.conf", Name: "HTTPS_PROXY", Value: "http://proxy:3128"}, {Where: "/etc/systemd/system.conf", Name: "NO_PROXY", Value: "localhost,10.0.0.0/24"}}
+		}, check: "proxy", says: "HTTPS_PROXY of /etc/systemd/system.conf\nadd to NO_PROXY beside it: sealos.hub,10.103.97.2;"},
+		"a proxy past the cluster": {spoil: func(f *node.Facts) {
+			f.Proxies = []node.Proxy{{Name: "https_proxy", Value: "x"}, {Name: "no_proxy", Value: "10.0.0.0/8 .hub"}}
+		}},
+		"a proxy past the registry": {spoil: func(f *node.Facts) {
+			f.Proxies = []node.Proxy{{Name: "https_proxy", Value: "x"}, {Name: "no_proxy", Value: "10.0.0.0/24 .hub"}}
+		}, check: "proxy", says: "NO_PROXY beside it: 10.103.97.2;", warning: true},
+		"only NO_PROXY":         {spoil: func(f *node.Facts) { f.Proxies = []node.Proxy{{Name: "NO_PROXY", Value: "x"}} }},
 		"runtime":               {spoil: func(f *node.Facts) { f.Runtimes = []string{"docker (/usr/bin/dockerd)"} }, check: "runtime", says: "/usr/bin/dockerd"},
 		"own runtime":           {spoil: func(f *node.Facts) { f.Runtimes = []string{"containerd"} }, begun: true},
 		"other cluster":         {spoil: func(f *node.Facts) { f.Kubernetes = []string{"/etc/kubernetes/admin.conf"} }, check: "kubernetes", says: "/etc/kubernetes/admin.conf"},
@@ -142,10 +188,10 @@ func TestHostNamesThatKubernetesTakes(t *testing.T) {
 	label63 := strings.Repeat("a", 63)
 	for name, want := range map[string]bool{
 		"a": true, "node-1": true, "1.example.org": true, label63: true,
-		strings.Join([]string{label63, label63, label63, label63[:61]}, "."): true,
-		"": false, "Node": false, "node_1": false, "-a": false, "a-": false, "a..b": false, ".a": false, "a.": false,
+		label63[:31] + "." + label63[:31]: true,
+		"":                                false, "Node": false, "node_1": false, "-a": false, "a-": false, "a..b": false, ".a": false, "a.": false,
 		"a b": false, "nöde": false, label63 + "a": false,
-		strings.Join([]string{label63, label63, label63, label63[:62]}, "."): false,
+		label63[:31] + "." + label63[:32]: false,
 	} {
 		if got := validHostname(name); got != want {
 			t.Errorf("validHostname(%q) = %v", name, got)
@@ -195,5 +241,58 @@ func TestRegistryPortIsTheOneThatWasChosen(t *testing.T) {
 	got := problemsOf(viewOf(f, func(v *view) { v.registryPort = 5050 }))
 	if len(got) != 1 || !strings.Contains(got[0].Remedy, "registryPort=") || got[0].Message != "port 5050 is taken" {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestUnitsThatTakeNoProxyAreNotTouchedByOne(t *testing.T) {
+	f := goodFacts()
+	f.Proxies = []node.Proxy{{Where: "/etc/systemd/system.conf", Name: "HTTPS_PROXY", Value: "http://proxy:3128"}}
+	got := problemsOf(viewOf(f, func(v *view) { v.shielded = true }))
+	if len(got) != 1 || got[0].Check != "proxy" || !got[0].Warning {
+		t.Errorf("%+v", got)
+	}
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  bool
+	}{
+		"ours":         {map[string]string{"containerd.service.tmpl": "[Service]\nUnsetEnvironment=HTTPS_PROXY https_proxy\n", "kubelet.service.tmpl": "UnsetEnvironment=HTTPS_PROXY https_proxy\n"}, true},
+		"one of two":   {map[string]string{"containerd.service": "UnsetEnvironment=HTTPS_PROXY https_proxy\n", "kubelet.service": "[Service]\n"}, false},
+		"for sealos":   {map[string]string{"containerd.service": "[Service]\n"}, false},
+		"in a comment": {map[string]string{"containerd.service": "# UnsetEnvironment=HTTPS_PROXY https_proxy\n", "kubelet.service": "UnsetEnvironment=HTTPS_PROXY https_proxy\n"}, false},
+	} {
+		i := clusterImage("root:1", "rootfs", map[string]string{"version": "v1.36.3"}, "x")
+		for n, text := range c.files {
+			i.Files["etc/"+n] = text
+		}
+		r := loaded(t, []stepstest.Image{i}, oneMaster)
+		if got := r.shielded(r.master0()); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+		closeRun(t, r)
+	}
+}
+
+func TestListOfWhatIsReachedWithoutAProxyIsReadAsGoDoes(t *testing.T) {
+	for _, c := range []struct {
+		list, target string
+		want         bool
+	}{
+		{"*", "sealos.hub", true},
+		{"10.0.0.0/24", "10.0.0.7", true},
+		{"10.0.0.7", "10.0.0.7", true},
+		{"10.0.0.7:5000", "10.0.0.7", true},
+		{"10.0.0", "10.0.0.7", false},
+		{"10.96.0.0/12", "10.96.0.0/22", true},
+		{"10.96.0.0/24", "10.96.0.0/22", false},
+		{"hub", "sealos.hub", true},
+		{".hub", "sealos.hub", true},
+		{"*.hub", "sealos.hub", true},
+		{"SEALOS.HUB", "sealos.hub", true},
+		{"os.hub", "sealos.hub", false},
+		{"apiserver.cluster.local", "apiserver.cluster.local", true},
+	} {
+		if got := passes([]string{c.list}, c.target); got != c.want {
+			t.Errorf("%s passes %s: %v", c.target, c.list, got)
+		}
 	}
 }

@@ -114,7 +114,12 @@ func (r *Run) rootfs() *image { return r.images[0] }
 
 // readFiles reads the small files of every image. It is the first time that
 // the layers are decoded, so their digests are checked here.
-func (r *Run) readFiles(ctx context.Context) error { return r.readSmallFiles(ctx, r.images) }
+func (r *Run) readFiles(ctx context.Context) error {
+	if err := r.readSmallFiles(ctx, r.images); err != nil {
+		return err
+	}
+	return r.checkNetworks()
+}
 
 func (r *Run) readSmallFiles(ctx context.Context, images []*image) error {
 	for _, i := range images {

@@ -3,6 +3,7 @@ package steps
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,6 +57,14 @@ func (r *Run) execWith(ctx context.Context, t *Target, step string, req node.Exe
 
 func (r *Run) kubectlCache() string { return r.dir("cache", "kubectl") }
 
-// nodeName is the name of a host's node: its host name, which the check step
-// has found to be a valid one.
-func (t *Target) nodeName() string { return t.Facts.Hostname }
+// nodeName is the name of a host's node: its host name in lower case, as
+// kubelet has it. The check step has found it to be a valid one.
+func (t *Target) nodeName() string { return strings.ToLower(t.Facts.Hostname) }
+
+// names are those of a host in /etc/hosts: that of its node, and as it spells it itself.
+func (t *Target) names() []string {
+	if t.Facts.Hostname == "" {
+		return nil
+	}
+	return slices.Compact([]string{t.nodeName(), t.Facts.Hostname})
+}

@@ -31,10 +31,6 @@ func (r *Run) kubeadmInput(kind kubeadm.Kind, t *Target) kubeadm.Input {
 	for _, h := range r.Targets {
 		ipvs = ipvs && h.Facts.Modules["ip_vs"]
 	}
-	resolv := ""
-	if len(t.Facts.Nameservers) == 0 {
-		resolv = r.resolvConf()
-	}
 	env := r.envOf(r.imagesOn(t)[0], t)
 	socket := env["SEALOS_SYS_CRI_ENDPOINT"]
 	if socket != "" && !strings.Contains(socket, "://") {
@@ -45,16 +41,11 @@ func (r *Run) kubeadmInput(kind kubeadm.Kind, t *Target) kubeadm.Input {
 		Node:        kubeadm.Node{IP: t.IP.String(), Hostname: t.nodeName(), Master: t.Master},
 		APIEndpoint: net.JoinHostPort(installer.APIServerDomain, strconv.Itoa(installer.APIServerPort)),
 		CRISocket:   socket, ImageSocket: env["SEALOS_SYS_IMAGE_ENDPOINT"], Discovery: r.discoveryFile(),
-		ImageDocs: imageDocs, UserDocs: r.Cluster.Kubeadm, ResolvConf: resolv,
+		ImageDocs: imageDocs, UserDocs: r.Cluster.Kubeadm, ResolvConf: r.resolvConf(),
 		SingleNode: len(r.Cluster.Hosts) == 1, IPVS: ipvs,
 		ImageRepository: strings.TrimSuffix(r.heldPrefix(t), "/"),
 	}
 }
-
-// resolvConf is the file that kubelet gives to pods on a host without a
-// nameserver. CoreDNS fails to start when it has nowhere to forward to; with a
-// server that refuses at once it serves the cluster's own names.
-func (r *Run) resolvConf() string { return r.dir("etc", "resolv.conf") }
 
 // discoveryFile is the kubeconfig with which a host joins.
 func (r *Run) discoveryFile() string { return r.dir("etc", "discovery.conf") }
@@ -76,10 +67,7 @@ func (r *Run) prepareKubeadm(ctx context.Context, t *Target, in kubeadm.Input, e
 		return "", err
 	}
 	config = r.dir("etc", "kubeadm.yaml")
-	files := append(extra,
-		node.File{Path: config, Mode: 0o600, Content: data},
-		node.File{Path: r.resolvConf(), Mode: 0o644, Content: []byte("# this host has no nameserver; " + t.IP.String() + " refuses at once\nnameserver " + t.IP.String() + "\n")},
-	)
+	files := append(extra, node.File{Path: config, Mode: 0o600, Content: data})
 	if t.Master {
 		files = append(files, node.File{Path: kubeadm.AuditPolicyPath, Mode: 0o600, Content: r.auditPolicy(t)})
 	}

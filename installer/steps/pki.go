@@ -231,7 +231,7 @@ func (r *Run) registryHostFiles(ctx context.Context, t *Target, account []byte) 
 	if there := has[accountPath]; !bytes.Equal(there, account) && registry.SameAccounts(there, accounts...) {
 		account = there // made by another machine, with another salt
 	}
-	cert, key, err := r.pki.Registry(t.IP.String(), has[certPath], has[keyPath], r.registry.domain, t.Facts.Hostname)
+	cert, key, err := r.pki.Registry(t.IP.String(), has[certPath], has[keyPath], r.registry.domain, t.nodeName())
 	if err != nil {
 		return nil, "", err
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // Plan is what a run would do, as far as it is known without asking a host:
@@ -116,7 +115,6 @@ func (r *Run) prepareDry(ctx context.Context) error {
 	for _, t := range r.Targets {
 		t.Facts.Hostname = "hostname-of-" + t.IP.String()
 		t.Facts.Modules = map[string]bool{"ip_vs": true}
-		t.Facts.Nameservers = []node.Nameserver{{}}
 	}
 	return nil
 }

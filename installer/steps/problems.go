@@ -26,8 +26,9 @@ type Problem struct {
 // written, the right architecture and one cluster there is nothing to install.
 func Checks() []string {
 	return []string{
-		"apparmor", "cgroup", "check.sh", "clock", "cpu", "disk", "firewall", "host-name", "inodes", "kubernetes", "leftovers",
-		"memory", "module", "nameserver", "noexec", "own-name", "port", "reach", "read-only", "runtime", "selinux", "subnet",
+		"antivirus", "apparmor", "cgroup", "check.sh", "clock", "cpu", "disk", "disk-speed", "fapolicyd", "file-types", "firewall",
+		"host-name", "inodes", "kubernetes", "leftovers", "memory", "module", "nameserver", "noexec", "own-name", "port", "proxy",
+		"reach", "read-only", "runtime", "selinux", "subnet",
 		"swap", "tool", "vip",
 	}
 }

@@ -208,6 +208,9 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 		if err := r.removeKubeconfig(ctx, t); err != nil {
 			return err
 		}
+		if err := r.removeServiceRoute(ctx, t); err != nil {
+			return err
+		}
 		// kubeadm reset empties etcd's directory and leaves it; one with something in it is not ours.
 		if _, err := r.exec(ctx, t, "remove", "rmdir", "--ignore-fail-on-non-empty", "/var/lib/etcd"); err != nil {
 			var refused *CommandError

@@ -22,6 +22,9 @@ func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
 	if err := r.begin(ctx); err != nil {
 		return installer.Result{}, err
 	}
+	if err := r.recordChecks(ctx); err != nil {
+		return installer.Result{}, err
+	}
 	switched, err := r.useStubs(ctx)
 	if err != nil {
 		return installer.Result{}, fmt.Errorf("put this run's installer into use: %w", err)

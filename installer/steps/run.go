@@ -102,6 +102,7 @@ type Target struct {
 	putStub   bool              // this run brought it
 	stubUsed  bool              // it is the one that units and scripts use
 	left      bool              // it was to be taken away
+	checked   string            // inputs with which the image's check script was passed now or before
 }
 
 // New prepares a run. It touches no host.
@@ -205,6 +206,8 @@ func (r *Run) rootfsDir() string { return r.dir("rootfs") }
 const (
 	markOurs      = "begun" // written before anything else is changed on the host
 	markChecked   = "check"
+	markFound     = "check-found" // what the check script of an image made for sealos changed, as JSON
+	markPreflight = "preflight"   // the image's check script was passed with these inputs
 	markRendered  = "rendered"
 	markRegistry  = "init-registry"
 	markShown     = "registry-shown" // the certificate and the accounts that init-registry has put in place

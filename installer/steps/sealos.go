@@ -49,8 +49,9 @@ var tlsLine = regexp.MustCompile(`(?m)^\s+tls:\s*$`)
 
 // checkAgain runs the check script of an image made for sealos once more, now in
 // the rootfs: some of these change files there for the scripts that follow. On a
-// host that works already it may find its own ports taken, so that there a
-// failure is only told.
+// host that works already it may find the cluster's own ports taken, and stop
+// before it comes to that: what it changed when it came to its end, which is on
+// record, is then done again without it.
 func (r *Run) checkAgain(ctx context.Context, t *Target) error {
 	img, line := r.script(t, "check")
 	in := inputs(line, r.rendered(t, r.rootfsDir()), r.digests(t))
@@ -59,11 +60,14 @@ func (r *Run) checkAgain(ctx context.Context, t *Target) error {
 	}
 	_, err := r.underMark(ctx, t, markChecked, in, func(*record) error {
 		err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.envOf(img, t))
-		if err == nil || !t.worked {
-			return err
+		var script *node.ScriptError
+		switch {
+		case err == nil:
+			return r.noteFindings(ctx, t)
+		case errors.As(err, &script) && t.worked:
+			return r.repeatFindings(ctx, t, err)
 		}
-		r.Report.Warnf("%s: the image's check script complains after its files changed: %v", t.IP, err)
-		return nil
+		return err
 	})
 	return err
 }

@@ -142,7 +142,7 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 	if err != nil {
 		return 0, err
 	}
-	c := &installer.Cluster{Hosts: w.hosts(), Env: w.env}
+	c := &installer.Cluster{Hosts: w.hosts(), Env: maps.Clone(w.env)}
 	if w.wish != nil {
 		c = w.wish()
 	}

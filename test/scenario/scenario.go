@@ -32,6 +32,7 @@ func All() []Scenario {
 		{"resume", "killed again and again, then left alone", Resume},
 		{"bare", "an installation beside the bare commands of kubeadm", Bare},
 		{"sealos-image", "a rootfs image made for sealos, unmodified", SealosImage},
+		{"site-conditions", "hosts as sites have them: resolvers, routes, names, proxies", SiteConditions},
 		{"badinput", "what an operator gets wrong, and what it says", BadInput},
 	}
 }

@@ -87,7 +87,7 @@ func (t tree) lookup(name string) string {
 
 // ready tells whether a machine's node is Ready.
 func (s *Site) ready(m *Machine) bool {
-	return s.kube != nil && s.kube.nodes[m.Name] && s.kubeletRuns(m)
+	return s.kube != nil && s.kube.nodes[m.node()] && s.kubeletRuns(m) && m.reachesServices()
 }
 
 type object = map[string]any
@@ -123,7 +123,7 @@ func (s *Site) Unsound(masters int) []string {
 			continue
 		}
 		wrong(m.registry, "%s has no registry", m.IP)
-		wrong(s.kube.marked[m.Name], "the node of %s is not marked as one of the control plane", m.IP)
+		wrong(s.kube.marked[m.node()], "the node of %s is not marked as one of the control plane", m.IP)
 		wrong(s.serves(m), "%s does not serve the API: etcd has it as %q", m.IP, s.kube.members[m.IP])
 		wrong(m.proxyAPI == m.IP, "kube-proxy on %s asks the API server of %s", m.IP, m.proxyAPI)
 		wrong(m.tree.text("/etc/kubernetes/pki/ca.crt") == s.kube.ca, "%s has an authority that is not the cluster's", m.IP)
@@ -141,6 +141,9 @@ func (s *Site) Gone() []string {
 	defer s.mu.Unlock()
 	out := slices.Clone(s.violations)
 	for _, m := range s.machines {
+		if len(m.serviceRoutes) > 0 {
+			out = append(out, fmt.Sprintf("%s still has a route to %v", m.IP, m.serviceRoutes))
+		}
 		if m.runtime || m.registry || len(m.units) > 0 {
 			out = append(out, fmt.Sprintf("%s still runs something: runtime %v, registry %v, units %v", m.IP, m.runtime, m.registry, m.units))
 		}

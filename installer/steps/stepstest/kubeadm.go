@@ -51,7 +51,7 @@ func (c *call) preflight(config string) error {
 		if !m.tree.has(config) {
 			return fmt.Errorf("open %s: no such file", config)
 		}
-		return nil
+		return m.checkNodeName(m.tree.text(config))
 	})
 }
 
@@ -82,7 +82,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 			return m.controlPlane()
 		},
 		"init: register node", func(s *Site, m *Machine) error {
-			s.kube.nodes[m.Name], s.kube.marked[m.Name] = true, true
+			s.kube.nodes[m.node()], s.kube.marked[m.node()] = true, true
 			m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
 			return nil
 		},
@@ -146,7 +146,7 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 		case !s.kube.tokens[token[1]]:
 			return fmt.Errorf("token %s is not the cluster's", token[1])
 		case s.ready(m):
-			return fmt.Errorf("a Node with name %q and status \"Ready\" already exists in the cluster", m.Name)
+			return fmt.Errorf("a Node with name %q and status \"Ready\" already exists in the cluster", m.node())
 		}
 		return nil
 	})
@@ -168,13 +168,13 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 	return c.steps(
 		"join: kubelet", func(_ *Site, m *Machine) error { return m.tree.put(kubeletConf, "kubelet\n") },
 		"join: register node", func(s *Site, m *Machine) error {
-			s.kube.nodes[m.Name] = true
+			s.kube.nodes[m.node()] = true
 			m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
 			return nil
 		},
 		"join: last", func(s *Site, m *Machine) error {
 			if what == "join master" {
-				s.kube.members[m.IP], s.kube.marked[m.Name] = "voter", true
+				s.kube.members[m.IP], s.kube.marked[m.node()] = "voter", true
 			}
 			m.done["kubeadm join"]++
 			return nil

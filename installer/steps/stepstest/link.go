@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer/host"
@@ -292,6 +293,18 @@ func (m *Machine) facts(q node.FactsRequest) node.Facts {
 	}
 	for _, name := range q.Programs {
 		f.Programs[name] = m.runtime && !m.stopped && m.tree.has(kubeletConf)
+	}
+	if m.NoDefaultRoute {
+		f.DefaultRoute = false
+		f.ServiceRoutes = m.serviceRoutes
+		for _, n := range q.Networks {
+			if !slices.Contains(m.serviceRoutes, n) {
+				f.NoRoute = append(f.NoRoute, n)
+			}
+		}
+	}
+	if m.Is != nil {
+		m.Is(&f)
 	}
 	return f
 }

@@ -115,15 +115,18 @@ func ready(status string) []any {
 func (s *Site) nodeList() []object {
 	items := []object{}
 	for _, m := range s.machines {
-		if !s.kube.nodes[m.Name] {
+		if !s.kube.nodes[m.node()] {
 			continue
 		}
 		status := "True"
-		if !s.kubeletRuns(m) {
+		switch {
+		case !s.kubeletRuns(m):
 			status = "Unknown"
+		case !m.reachesServices():
+			status = "False"
 		}
 		items = append(items, object{
-			"kind": "Node", "metadata": object{"name": m.Name},
+			"kind": "Node", "metadata": object{"name": m.node()},
 			"status": object{"conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": m.IP}, object{"type": "Hostname", "address": m.Name}}},
 		})
 	}
@@ -144,13 +147,13 @@ func (s *Site) nodeList() []object {
 func (s *Site) podList() []object {
 	items := []object{}
 	for _, m := range s.machines {
-		if !s.kube.nodes[m.Name] {
+		if !s.kube.nodes[m.node()] {
 			continue
 		}
 		add := func(name string, labels object) {
 			items = append(items, object{
-				"kind": "Pod", "metadata": object{"name": name + "-" + m.Name, "namespace": "kube-system", "labels": labels},
-				"spec":   object{"nodeName": m.Name},
+				"kind": "Pod", "metadata": object{"name": name + "-" + m.node(), "namespace": "kube-system", "labels": labels},
+				"spec":   object{"nodeName": m.node()},
 				"status": object{"phase": "Running", "conditions": []any{object{"type": "Ready", "status": truth(s.kubeletRuns(m))}}},
 			})
 		}
@@ -168,7 +171,7 @@ func (s *Site) podList() []object {
 func (s *Site) workloadList() []object {
 	nodes, up := s.kube.crowd, s.kube.crowd
 	for _, m := range s.machines {
-		if s.kube.nodes[m.Name] {
+		if s.kube.nodes[m.node()] {
 			nodes++
 			if s.kubeletRuns(m) {
 				up++

@@ -54,6 +54,9 @@ func (c *call) program(ctx context.Context, q node.ExecRequest) (string, error) 
 	case "systemctl", "systemd-run":
 		return c.systemd(argv)
 	case "sealinstall":
+		if argv[1] == "care" && argv[2] == "--service-route" {
+			return c.serviceRoute(argv[3])
+		}
 		return "", c.stub(argv[1:])
 	case "test":
 		if !c.tree.has(argv[2]) {
@@ -151,7 +154,7 @@ func (s *Site) ask(words []string, flags map[string]string) (string, error) {
 	case "delete pod":
 		_, name, _ := strings.Cut(flags["--field-selector"], "spec.nodeName=")
 		for _, m := range s.machines {
-			if m.Name == name {
+			if m.node() == name {
 				m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
 			}
 		}
@@ -190,7 +193,7 @@ func (c *call) systemd(argv []string) (out string, err error) {
 		switch {
 		case argv[1] == "restart" && unit == "kubelet":
 			if m.stopped = false; m.tree.has(kubeletConf) && s.reaches(m) {
-				s.kube.nodes[m.Name] = true // without what kubeadm adds
+				s.kube.nodes[m.node()] = true // without what kubeadm adds
 			}
 		case argv[1] == "show" && ok:
 			out = "LoadState=loaded\nActiveState=active\nDescription=" + description + "\n"
@@ -221,6 +224,9 @@ func (c *call) stub(args []string) error {
 		}
 		return nil
 	case args[0] == "care" && args[1] == "--clean":
+		if args[2] == "--service-route" {
+			m.serviceRoutes = nil
+		}
 		return nil
 	}
 	return fmt.Errorf("not simulated: sealinstall %v", args)
@@ -272,6 +278,9 @@ func (m *Machine) effect(name string, q node.ScriptRequest) error {
 	}
 	switch name {
 	case "check.sh":
+		if mode := q.Env["swapMode"]; mode != "" && mode != "off" && mode != "keep" {
+			return fmt.Errorf("swapMode is %q; it must be off or keep", mode)
+		}
 	case "init-registry.sh":
 		for _, file := range []string{"registry_ca.crt", "registry_tls.crt", "registry_tls.key", "registry_htpasswd"} {
 			if !m.tree.has(path.Join(etc, file)) {

@@ -40,21 +40,26 @@ type Site struct {
 type Machine struct {
 	site     *Site
 	IP, Name string
+	Is       func(*node.Facts) // if set, changes what the machine is like; set before anything runs
+	// NoDefaultRoute: what is not in its own network is reached over a route for it, or not at all.
+	NoDefaultRoute bool
 
 	// All below is guarded by the site's mutex.
-	tree     tree
-	life     int // raised when everything that runs on the machine is killed
-	off      bool
-	full     bool // no room on its disks
-	spare    int  // files that fit nevertheless, because others went away
-	units    map[string]string
-	registry bool
-	runtime  bool
-	stopped  bool              // kubelet, by hand
-	ended    map[string]string // last words of containers that have ended
-	free     map[string]int64  // room on the disk of a path, where that is not plenty
-	proxyAPI string            // what the API server's name meant when kube-proxy's pod was made here
-	done     map[string]int    // completed actions that are not to be done twice
+	tree  tree
+	life  int // raised when everything that runs on the machine is killed
+	off   bool
+	full  bool // no room on its disks
+	spare int  // files that fit nevertheless, because others went away
+	units map[string]string
+	// serviceRoutes are lost in a power cut, unless a unit that is enabled makes them anew.
+	serviceRoutes []string
+	registry      bool
+	runtime       bool
+	stopped       bool              // kubelet, by hand
+	ended         map[string]string // last words of containers that have ended
+	free          map[string]int64  // room on the disk of a path, where that is not plenty
+	proxyAPI      string            // what the API server's name meant when kube-proxy's pod was made here
+	done          map[string]int    // completed actions that are not to be done twice
 }
 
 // Event is something that happens, and at which something else can go wrong.
@@ -273,6 +278,7 @@ func (c *call) strike(kind FaultKind) {
 		m.crash()
 		m.off = true
 		clear(m.units)
+		m.boot()
 		if err := errors.Join(m.tree.remove("/run"), m.tree.mkdir("/run", nil)); err != nil {
 			m.site.violated("the simulation failed: %v", err)
 		}

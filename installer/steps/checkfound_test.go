@@ -1,0 +1,109 @@
+package steps
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
+)
+
+func TestFindingsAreDoneAgainInAFileThatWasRenderedAnew(t *testing.T) {
+	const before, after = "port = 5000\narmor = false\narmor = false\n", "port = 5000\narmor = true\narmor = true\n"
+	found := findings("etc/c.toml", before, after)
+	if diff := cmp.Diff([]finding{{Path: "etc/c.toml", Old: "armor = false", New: "armor = true"}}, found); diff != "" {
+		t.Fatal(diff)
+	}
+	for text, want := range map[string]string{
+		"port = 22\narmor = false\n":  "port = 22\narmor = true\n",
+		"port = 22\narmor = true\n":   "port = 22\narmor = true\n",
+		"port = 22\narmour = false\n": "",
+	} {
+		got, err := found[0].again(text)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+	found = findings("etc/c.toml", "a\n", "a\nb\n")
+	if len(found) != 1 || !found[0].Whole {
+		t.Fatalf("%+v", found)
+	}
+	for text, want := range map[string]string{"a\n": "a\nb\n", "a\nb\n": "a\nb\n", "c\n": ""} {
+		got, err := found[0].again(text)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+	if got := findings("etc/c.toml", before, before); got != nil {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestWhatACheckScriptFoundOutOutlivesItsComplaints(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	images := stepstest.Sealos("#!/bin/sh\nexec " + self + " plain-registry \"$@\"\n")
+	script := images[0].Files["scripts/check.sh"]
+	// As the scripts of real images: a host that is in use is refused before anything is found out about it.
+	script = strings.Replace(script, "command -v apparmor_parser >/dev/null || sed", `[ -e "$BIN_DIR/ran" ] && fail "port 10250 is taken"`+"\nsed", 1)
+	images[0].Files["scripts/check.sh"] = script
+	file := makeBundle(t, images)
+	master := sshHost(t, "127.0.0.2", "right", true)
+	t.Setenv("SEALOS_RUNTIME_ROOT", t.TempDir())
+	env := map[string]string{"BIN_DIR": "/var/lib/test-bin", "registryConfig": "/var/lib/test-registry-config", "registryPort": freePort(t)}
+	install := func() (*Run, error) {
+		r := newRun(t, file, t.Output(), master)
+		r.Cluster.Env = maps.Clone(env)
+		mustCheck(t, r)
+		_, err := installer.RunSteps(t.Context(), until("init-master0"), r, r.Report)
+		return r, err
+	}
+	config := func(r *Run) string {
+		t.Helper()
+		data, err := os.ReadFile(r.rootfsDir() + "/etc/config.toml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	r, err := install()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := config(r); !strings.Contains(text, "disable_apparmor = true\n") {
+		t.Fatalf("the check script found out nothing:\n%s", text)
+	}
+	closeRun(t, r)
+	// Another setting, so that the file is rendered anew; the host is in use now.
+	env["sandboxImage"] = "pause:3.10"
+	if r, err = install(); err != nil {
+		t.Fatal(err)
+	}
+	if text := config(r); !strings.Contains(text, "pause:3.10\"\ndisable_apparmor = true\n") {
+		t.Errorf("what the check script found out flipped back:\n%s", text)
+	}
+	closeRun(t, r)
+	// A setting that takes the line away, so that nobody knows what it would be.
+	env["disableApparmor"] = "perhaps"
+	r, err = install()
+	var failed *installer.HostError
+	if !errors.As(err, &failed) || !strings.Contains(err.Error(), `etc/config.toml has no line "disable_apparmor = false" any more`) {
+		t.Errorf("%v", err)
+	}
+	closeRun(t, r)
+	delete(env, "disableApparmor")
+	if r, err = install(); err != nil {
+		t.Errorf("the settings of before: %v", err)
+	}
+	closeRun(t, r)
+}

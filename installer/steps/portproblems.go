@@ -1,0 +1,58 @@
+package steps
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// portProblems tells the ports that a cluster needs and somebody else has. On a host where this cluster was begun, its
+// own programs have them; a port that is another than at the last run is judged there as at the first.
+func portProblems(v view, add adder) {
+	for _, p := range portsOf(v.master, v.registryPort) {
+		if !slices.Contains(v.facts.PortsInUse, p) {
+			continue
+		}
+		i := slices.IndexFunc(v.facts.Listeners, func(l node.Listener) bool { return l.Port == p })
+		owner := node.Listener{Port: p}
+		if i >= 0 {
+			owner = v.facts.Listeners[i]
+		}
+		if v.begun && (owner.Process == "" || isOurs(owner, p == v.registryPort)) {
+			continue
+		}
+		remedy := fmt.Sprintf("find its owner with `ss -ltnp 'sport = :%d'` and stop it", p)
+		if owner.Process != "" {
+			remedy = "stop it"
+		}
+		if p == v.registryPort {
+			remedy += ", or choose another with -e registryPort=PORT"
+		}
+		add(false, "port", remedy, "port %d is taken%s", p, by(owner))
+	}
+}
+
+func by(l node.Listener) string {
+	switch {
+	case l.Process == "":
+		return ""
+	case l.Unit == "":
+		return " by " + l.Process
+	}
+	return fmt.Sprintf(" by %s (%s)", l.Process, l.Unit)
+}
+
+// isOurs tells whether who listens is a part of a cluster: a pod, or a unit that images install. Without a unit its
+// name must do.
+func isOurs(l node.Listener, registry bool) bool {
+	switch {
+	case registry:
+		return l.Unit == "registry.service" || l.Unit == "" && (l.Process == "registry" || l.Process == "sealinstall")
+	case l.Unit != "":
+		return slices.Contains([]string{"kubepods", "kubelet.service", "containerd.service", careUnit + ".service"}, l.Unit)
+	}
+	return slices.Contains([]string{
+		"kube-apiserver", "kube-controller", "kube-scheduler", "kube-proxy", "kubelet", "etcd", "sealinstall", "care",
+	}, l.Process)
+}

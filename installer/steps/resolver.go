@@ -1,0 +1,68 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// resolvConf is the file that every kubelet of the cluster gives to its pods as resolv.conf, CoreDNS among them.
+//
+// It has one name on all hosts because kubelet's configuration is one: kubeadm copies it from the cluster to whoever
+// joins, and left alone writes systemd-resolved's file into it when the first master has that service, whether or not
+// that file names a server, and whether or not another host has it at all. What lies under the name is each host's own
+// matter: a link to the file that the site's own tools keep, so that servers that change later (DHCP) change for pods
+// too, kubelet reading it for each pod; or, where none of those would do for a pod, a file of ours. An argument of
+// kubelet per host would say the same, but could only be changed with kubelet's restart; a patch of kubeadm's is
+// forgotten by the next `kubeadm upgrade`.
+func (r *Run) resolvConf() string { return r.dir("etc", "resolv.conf") }
+
+// maxServers is how many name servers a resolver asks; kubelet and libc leave out what comes after.
+const maxServers = 3
+
+// settleResolver puts in place what resolvConf leads to on a host, and tells whether that was another before.
+func (r *Run) settleResolver(ctx context.Context, t *Target) (bool, error) {
+	file := resolver(t.Facts.ResolvFiles, t.IP)
+	file.Path = r.resolvConf()
+	changed, err := t.Agent.WriteFiles(ctx, []node.File{file})
+	if err != nil {
+		return false, fmt.Errorf("write the name servers of pods: %w", err)
+	}
+	return len(changed) > 0, nil
+}
+
+// resolver chooses what pods of a host get as resolv.conf.
+func resolver(files []node.ResolvFile, host netip.Addr) node.File {
+	var servers, rest []string
+	for _, f := range files {
+		usable := slices.DeleteFunc(slices.Clone(f.Servers), func(s string) bool {
+			a, err := netip.ParseAddr(s)
+			return err != nil || !a.Unmap().Is4() // pods have no other addresses
+		})
+		if len(usable) > 0 && !f.Others {
+			return node.File{Link: f.Path}
+		}
+		servers = append(servers, usable...)
+		if rest == nil {
+			rest = f.Rest
+		}
+	}
+	if len(servers) == 0 {
+		// CoreDNS does not start when it has nowhere to forward to; with a server that refuses at once it serves the
+		// cluster's own names.
+		return node.File{Own: true, Mode: 0o644, Content: fmt.Appendf(nil, "# this host has no name server that pods can use; %s refuses at once\nnameserver %s\n", host, host)}
+	}
+	var b strings.Builder
+	b.WriteString("# of this host's name servers those that pods can use; the others are the host's own\n")
+	for _, s := range servers[:min(maxServers, len(servers))] {
+		fmt.Fprintf(&b, "nameserver %s\n", s)
+	}
+	for _, l := range rest {
+		fmt.Fprintln(&b, l)
+	}
+	return node.File{Own: true, Mode: 0o644, Content: []byte(b.String())}
+}

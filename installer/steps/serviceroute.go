@@ -1,0 +1,112 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// The unit that puts the route back at every boot, and what makes systemd start it.
+const (
+	routeUnit     = "sealos-service-route.service"
+	routeUnitPath = "/etc/systemd/system/" + routeUnit
+	routeWanted   = "/etc/systemd/system/multi-user.target.wants/" + routeUnit
+)
+
+// servedNetworks are the networks of Services whose addresses a host must have a route to: with ipvs, kube-proxy makes
+// each of them the host's own.
+func (r *Run) servedNetworks() ([]netip.Prefix, error) {
+	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.master0()))
+	if err != nil || docs.Settings().KubeProxyMode == "ipvs" {
+		return nil, err
+	}
+	return docs.Settings().ServiceSubnets, nil
+}
+
+// networksToAsk are those that hosts are asked about before their templates are rendered.
+func (r *Run) networksToAsk() []string {
+	var out []string
+	for _, p := range r.askedNetworks().Services {
+		out = append(out, p.String())
+	}
+	return out
+}
+
+// settleServiceRoute sees to it that a host has a route to Services: one that it needs none from us for is left alone.
+func (r *Run) settleServiceRoute(ctx context.Context, t *Target, networks []netip.Prefix, asked []string) (bool, error) {
+	var ours []string
+	for _, p := range networks {
+		text := p.String()
+		if slices.Contains(asked, text) && !slices.Contains(t.Facts.NoRoute, text) && !slices.Contains(t.Facts.ServiceRoutes, text) {
+			continue
+		}
+		argv := []string{t.stub, "care", "--service-route", text}
+		res, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: argv, TimeoutSeconds: 30}, nil)
+		if err == nil && res.Code != 0 {
+			err = &CommandError{Host: t.IP.String(), Command: strings.Join(argv[1:], " "), Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
+		}
+		if err != nil {
+			return false, fmt.Errorf("make a route to Services: %w", err)
+		}
+		if strings.TrimSpace(string(res.Stdout)) != "" {
+			ours = append(ours, text)
+		}
+	}
+	if len(ours) == 0 {
+		return false, nil
+	}
+	changed, err := t.Agent.WriteFiles(ctx, []node.File{
+		{Path: routeUnitPath, Mode: 0o644, Content: routeUnitFile(ours)},
+		{Path: routeWanted, Link: routeUnitPath},
+	})
+	if err != nil {
+		return false, fmt.Errorf("write %s: %w", routeUnit, err)
+	}
+	if len(changed) > 0 {
+		r.Report.Infof("%s: no route of the host covers the addresses of Services; it has one of the installer's now, also after a boot (%s)", t.IP, routeUnit)
+	}
+	return len(changed) > 0, nil
+}
+
+func routeUnitFile(networks []string) []byte {
+	var b strings.Builder
+	b.WriteString("# Installed by sealos; the installer knows units of its own by this line.\n[Unit]\n" +
+		"Description=route to the addresses of Services, which this host has no other for\nBefore=kubelet.service containerd.service\n\n" +
+		"[Service]\nType=oneshot\nRemainAfterExit=yes\n")
+	for _, n := range networks {
+		fmt.Fprintf(&b, "ExecStart=%s care --service-route %s\n", stubPath, n)
+	}
+	b.WriteString("\n[Install]\nWantedBy=multi-user.target\n")
+	return []byte(b.String())
+}
+
+// removeServiceRoute takes route and unit away again.
+func (r *Run) removeServiceRoute(ctx context.Context, t *Target) error {
+	found, err := t.Agent.ReadFiles(ctx, []string{routeUnitPath})
+	if err != nil {
+		return err
+	}
+	_, unit := found[routeUnitPath]
+	if !unit && len(t.Facts.ServiceRoutes) == 0 {
+		return nil
+	}
+	// systemd may know the unit from a boot, or may not. Stopping it does nothing but make systemd forget it.
+	if _, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"systemctl", "stop", routeUnit}, TimeoutSeconds: 30}, nil); err != nil {
+		return err
+	}
+	if _, err := r.exec(ctx, t, "remove", t.stub, "care", "--clean", "--service-route", "all"); err != nil {
+		return fmt.Errorf("remove the route to Services: %w", err)
+	}
+	// The unit last: as long as it is there, a reset that is cut off knows that there is a route to remove.
+	if _, err := t.Agent.WriteFiles(ctx, []node.File{{Path: routeWanted, Remove: true}, {Path: routeUnitPath, Remove: true}}); err != nil {
+		return err
+	}
+	_, err = t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"systemctl", "daemon-reload"}, TimeoutSeconds: 30}, nil)
+	return err
+}

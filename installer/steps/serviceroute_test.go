@@ -1,0 +1,113 @@
+package steps
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
+)
+
+// withProxyMode is the simulated bundle with a mode of kube-proxy.
+func withProxyMode(t *testing.T, mode string) []byte {
+	t.Helper()
+	images := simImages()
+	images[0].Files["etc/kubeadm.yml"] = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: " + mode + "\n"
+	var buf strings.Builder
+	if err := stepstest.Write(&buf, []byte("the stub\n"), images); err != nil {
+		t.Fatal(err)
+	}
+	return []byte(buf.String())
+}
+
+func TestHostsWithoutARouteToServicesGetOne(t *testing.T) {
+	for _, mode := range []string{"iptables", "nftables"} {
+		t.Run(mode, func(t *testing.T) {
+			w := newWorld(t, memoryDir(t), withProxyMode(t, mode), 2, 1)
+			before := w.trees(t)
+			machines := w.Machines()
+			machines[0].NoDefaultRoute, machines[2].NoDefaultRoute = true, true
+			if _, err := w.run(t.Context(), Install()); err != nil {
+				t.Fatal(err)
+			}
+			if bad := append(w.Unsound(2), w.repeated()...); len(bad) > 0 {
+				t.Errorf("the cluster:\n%s", strings.Join(bad, "\n"))
+			}
+			for i, want := range []bool{true, false, true} {
+				if _, err := os.Stat(filepath.Join(machines[i].Root(), routeUnitPath)); (err == nil) != want {
+					t.Errorf("host %d: the unit: %v", i, err)
+				}
+			}
+			if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
+				t.Errorf("second run: %d changes, %v", changes, err)
+			}
+			// A host that has joined loses its default route, and the power.
+			machines[1].NoDefaultRoute = true
+			if changes, err := w.run(t.Context(), Install()); err != nil || changes != 1 {
+				t.Errorf("after the change: %d changes, %v", changes, err)
+			}
+			w.Arm(&stepstest.Fault{Kind: stepstest.PowerCut, Number: 1})
+			if _, err := w.run(t.Context(), Install()); err == nil {
+				t.Error("no power cut")
+			}
+			w.Repair()
+			w.Arm(nil)
+			if bad := w.Unsound(2); len(bad) > 0 {
+				t.Errorf("after the power cut:\n%s", strings.Join(bad, "\n"))
+			}
+			if _, err := w.run(t.Context(), Reset()); err != nil {
+				t.Fatal(err)
+			}
+			for i, tree := range w.trees(t) {
+				if diff := differences(before[i], tree); len(diff) > 0 {
+					// systemd's own directory, which is there on a machine that is none of these.
+					for _, d := range diff {
+						if !strings.HasPrefix(d, "left over /etc/systemd/") || !strings.HasSuffix(d, "/") {
+							t.Errorf("host %d after the reset: %s", i, d)
+						}
+					}
+				}
+			}
+			if bad := w.Gone(); len(bad) > 0 {
+				t.Error(bad)
+			}
+		})
+	}
+}
+
+func TestARouteThatIsThereForServicesIsNoOverlap(t *testing.T) {
+	kube := kubeFacts{pods: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}, services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/22")}}
+	for name, c := range map[string]struct {
+		facts node.Facts
+		want  int
+	}{
+		"put there by hand":    {node.Facts{Routes: []string{"10.96.0.0/22"}}, 0},
+		"with a default route": {node.Facts{Routes: []string{"10.96.0.0/22"}, DefaultRoute: true}, 1},
+		"another network":      {node.Facts{Routes: []string{"10.96.0.0/16"}}, 1},
+		"a part of it":         {node.Facts{Routes: []string{"10.96.1.0/24"}}, 1},
+		"the site's own":       {node.Facts{Routes: []string{"10.96.0.0/22"}, Addresses: []string{"10.96.0.5/22"}}, 1},
+		"to pods":              {node.Facts{Routes: []string{"100.64.0.0/10"}}, 1},
+	} {
+		if got := clusterProblems([]*Target{target("192.168.1.5", true, c.facts)}, "10.103.97.2", kube); len(got) != c.want {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestNobodyGetsARouteWithIPVS(t *testing.T) {
+	w := newWorld(t, memoryDir(t), withProxyMode(t, "ipvs"), 1, 1)
+	w.timeout = 2e9
+	w.Machines()[1].NoDefaultRoute = true
+	// The simulated network plugin knows no ipvs, so that the node is not Ready; the route is what is asked about.
+	_, err := w.run(t.Context(), Install())
+	if !errors.Is(err, ErrNotReady) {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(filepath.Join(w.Machines()[1].Root(), routeUnitPath)); err == nil {
+		t.Error("the host got a route that it does not need")
+	}
+}
