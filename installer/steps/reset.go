@@ -1,7 +1,6 @@
 package steps
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -238,30 +237,6 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, err
 	}
 	return installer.Result{Changes: int(changes.Load())}, r.withdraw(ctx)
-}
-
-// removeKubeconfig takes back root's kubeconfig when it is still the one that was written.
-func (r *Run) removeKubeconfig(ctx context.Context, t *Target) error {
-	before := path.Join(path.Dir(userKubeconfig), "config.before-sealos")
-	found, err := t.Agent.ReadFiles(ctx, []string{userKubeconfig, before})
-	if err != nil {
-		return err
-	}
-	user, old := found[userKubeconfig], found[before]
-	files := []node.File{{Path: before, Remove: true}}
-	switch {
-	case t.marked(markKubeAdmin, inputs(user)) && len(old) > 0:
-		files = slices.Insert(files, 0, node.File{Path: userKubeconfig, Mode: 0o600, Content: old})
-	case t.marked(markKubeAdmin, inputs(user)):
-		files = slices.Insert(files, 0, node.File{Path: userKubeconfig, Remove: true})
-	case t.marks[markKubeAdmin] == "" || !bytes.Equal(user, old):
-		return nil // it was never written, or is the user's work by now
-	}
-	if _, err = t.Agent.WriteFiles(ctx, files); err != nil {
-		return err
-	}
-	_, err = t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"rmdir", "--ignore-fail-on-non-empty", path.Dir(userKubeconfig)}, TimeoutSeconds: 10}, nil)
-	return err
 }
 
 // Forget moves the state of a cluster that is no more out of the way. Logs
