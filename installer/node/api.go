@@ -116,7 +116,9 @@ type Facts struct {
 	Tools           map[string]bool  `json:"tools,omitempty"`
 	Runtimes        []string         `json:"runtimes"`      // docker or containerd that is not ours, with what gave it away
 	Kubernetes      []string         `json:"kubernetes"`    // what an earlier cluster left or runs
-	CNI             []string         `json:"cni,omitempty"` // network configurations and links that pods had before
+	KubernetesFiles []string         `json:"kubernetesFiles,omitempty"` // all below /etc/kubernetes that are no directories
+	KubeletDir      []string         `json:"kubeletDir,omitempty"`      // the names in /var/lib/kubelet
+	CNI             []string         `json:"cni,omitempty"`             // network configurations and links that pods had before
 	Root            bool             `json:"root"`
 	SELinux         string           `json:"selinux"`             // enforcing, permissive or disabled
 	AppArmor        bool             `json:"appArmor"`            // the kernel confines by it
