@@ -44,6 +44,10 @@ type ExecRequest struct {
 	Stdin          []byte            `json:"stdin,omitempty"`
 	TimeoutSeconds int               `json:"timeoutSeconds,omitempty"` // 0 means none
 	Then           []File            `json:"then,omitempty"`           // as for a script
+	// Hide are directories that the program finds empty: what lies in them, or is mounted there, is out of its reach. It sees
+	// copies of the files of Show, which lie in them.
+	Hide []string `json:"hide,omitempty"`
+	Show []string `json:"show,omitempty"`
 }
 
 // ExecResult is how the program ended. Stdout and Stderr hold at most 8 MiB each, the end of what was written.
