@@ -118,8 +118,8 @@ type Facts struct {
 	Nameservers     []Nameserver     `json:"nameservers"` // those pods can use: none on the loopback
 	ResolvesOwnName bool             `json:"resolvesOwnName"`
 	Tools           map[string]bool  `json:"tools,omitempty"`
-	Runtimes        []string         `json:"runtimes"`      // docker or containerd that is not ours, with what gave it away
-	Kubernetes      []string         `json:"kubernetes"`    // what an earlier cluster left or runs
+	Runtimes        []string         `json:"runtimes"`                  // docker or containerd that is not ours, with what gave it away
+	Kubernetes      []string         `json:"kubernetes"`                // what an earlier cluster left or runs
 	KubernetesFiles []string         `json:"kubernetesFiles,omitempty"` // all below /etc/kubernetes that are no directories
 	KubeletDir      []string         `json:"kubeletDir,omitempty"`      // the names in /var/lib/kubelet
 	CNI             []string         `json:"cni,omitempty"`             // network configurations and links that pods had before

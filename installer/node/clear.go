@@ -31,8 +31,8 @@ func (a *Agent) Clear(ctx context.Context, q ClearRequest) (kept []string, err e
 	return res.Kept, err
 }
 
-// clear checks all paths before it touches the first.
-func (m machine) clear(ctx context.Context, q ClearRequest, _ *answers) (any, error) {
+// clearDirs checks all paths before it touches the first.
+func (m machine) clearDirs(ctx context.Context, q ClearRequest, _ *answers) (any, error) {
 	var found []place
 	for _, p := range q.Paths {
 		at, err := m.find(p)
@@ -45,6 +45,12 @@ func (m machine) clear(ctx context.Context, q ClearRequest, _ *answers) (any, er
 	}
 	var res clearResult
 	for _, at := range found {
+		if at.file {
+			if err := m.removeAll(at.real); err != nil {
+				return nil, fmt.Errorf("clear: %w", err)
+			}
+			continue
+		}
 		if q.Volumes {
 			if err := m.unmountVolumes(ctx, at.real); err != nil {
 				return nil, err
@@ -75,7 +81,8 @@ func (m machine) clear(ctx context.Context, q ClearRequest, _ *answers) (any, er
 // place is a directory as it was named, with all links on the way resolved.
 type place struct {
 	real  string // empty where nothing is there
-	stays bool
+	stays bool   // it is a link
+	file  bool
 }
 
 func (m machine) find(p string) (place, error) {
@@ -104,7 +111,7 @@ func (m machine) find(p string) (place, error) {
 		}
 	}
 	if info, err := os.Stat(real); err == nil && !info.IsDir() {
-		return place{}, &Error{Code: CodeRefused, Message: "clear " + p + ": it is no directory"}
+		at.file, at.real = true, p // of a link to a file the link
 	}
 	return at, nil
 }
@@ -119,6 +126,9 @@ type clearing struct {
 // dir removes what a directory holds.
 func (c *clearing) dir(ctx context.Context, dir string, top bool) error {
 	entries, err := os.ReadDir(c.path(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it was named twice
+	}
 	if err != nil {
 		return err
 	}

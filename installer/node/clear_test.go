@@ -53,7 +53,7 @@ func TestClearedDirectoriesStayTheLinksAndMountsThatTheSiteMadeOfThem(t *testing
 	if err := os.Symlink(m.path("/data/other"), m.path("/var/lib/gone/link")); err != nil {
 		t.Fatal(err)
 	}
-	got, err := m.clear(t.Context(), ClearRequest{Paths: []string{"/var/lib/mounted", "/var/lib/linked", "/var/lib/plain", "/var/lib/gone", "/var/lib/none"}}, nil)
+	got, err := m.clearDirs(t.Context(), ClearRequest{Paths: []string{"/var/lib/mounted", "/var/lib/linked", "/var/lib/plain", "/var/lib/gone", "/var/lib/none"}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestClearingRefusesALinkIntoTheSystem(t *testing.T) {
 		if err := os.Symlink(m.path(target), m.path("/srv/link")); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := m.clear(t.Context(), ClearRequest{Paths: []string{"/srv/first", "/srv/link"}}, nil); err == nil || !strings.Contains(err.Error(), target) {
+		if _, err := m.clearDirs(t.Context(), ClearRequest{Paths: []string{"/srv/first", "/srv/link"}}, nil); err == nil || !strings.Contains(err.Error(), target) {
 			t.Errorf("%s: %v", target, err)
 		}
 		if !m.exists(target+"/kept") || !m.exists("/srv/first/kept") {
@@ -148,7 +148,7 @@ func TestVolumesOfPodsAreUnmountedAndDisksOfTheSiteAreNot(t *testing.T) {
 	for _, name := range []string{"/var/lib/kubelet/pods/kept", "/var/lib/kubelet/plugins/csi/d/mount/data", "/var/lib/kubelet/config.yaml"} {
 		write(t, m.path(name), "x", 0o600)
 	}
-	got, err := m.clear(t.Context(), ClearRequest{Paths: []string{"/var/lib/kubelet"}, Volumes: true}, nil)
+	got, err := m.clearDirs(t.Context(), ClearRequest{Paths: []string{"/var/lib/kubelet"}, Volumes: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -92,7 +92,7 @@ func (m machine) verbs() map[string]verb {
 		verbUnpack:     streaming(verbUnpack, m.unpack),
 		verbRegistry:   streaming(verbRegistry, m.receiveRegistry),
 		verbRemove:     plain(verbRemove, m.remove),
-		verbClear:      plain(verbClear, m.clear),
+		verbClear:      plain(verbClear, m.clearDirs),
 		verbTidy:       plain(verbTidy, m.tidy),
 		verbPodCgroups: plain(verbPodCgroups, m.podCgroups),
 		verbCareStart:  plain(verbCareStart, m.careStart),

@@ -127,10 +127,13 @@ func (r *Run) removeKubeconfig(ctx context.Context, t *Target) error {
 		}
 		file.Content, file.Remove = rest, empty && rec.Made
 	}
-	// The record goes after what it speaks of, and before the old file that may be needed with it.
-	if _, err := t.Agent.WriteFiles(ctx, []node.File{file, {Path: r.kubeconfigRecordPath(), Remove: true}, {Path: beforeKubeconfig, Remove: true}}); err != nil {
+	if _, err := t.Agent.WriteFiles(ctx, []node.File{file, {Path: beforeKubeconfig, Remove: true}}); err != nil {
 		return fmt.Errorf("take the cluster out of %s: %w", userKubeconfig, err)
 	}
-	_, err = t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"rmdir", "--ignore-fail-on-non-empty", path.Dir(userKubeconfig)}, TimeoutSeconds: 10}, nil)
+	if _, err := t.Agent.Tidy(ctx, node.TidyRequest{Dir: path.Dir(userKubeconfig)}); err != nil {
+		return err
+	}
+	// After all that it speaks of: taking the cluster out once more changes nothing.
+	_, err = t.Agent.WriteFiles(ctx, []node.File{{Path: r.kubeconfigRecordPath(), Remove: true}})
 	return err
 }

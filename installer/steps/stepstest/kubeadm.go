@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -17,7 +18,7 @@ func (c *call) kubeadm(ctx context.Context, args []string) (string, error) {
 	case args[0] == "join":
 		return "", c.kubeadmJoin(ctx, args[len(args)-1])
 	case args[0] == "reset":
-		return "", c.kubeadmReset()
+		return "", c.kubeadmReset(args[1:])
 	case args[0] == "--kubeconfig" && args[2] == "token":
 		return c.kubeadmToken(args[1])
 	}
@@ -210,7 +211,13 @@ func (c *call) joinMaster() error {
 	)
 }
 
-func (c *call) kubeadmReset() error {
+// kubeadmReset empties, as the real one does, directories as they are: what others have put there goes, too. What is hidden from
+// it stays.
+func (c *call) kubeadmReset(args []string) error {
+	certs := "/etc/kubernetes/pki"
+	if i := slices.Index(args, "--cert-dir"); i >= 0 {
+		certs = args[i+1]
+	}
 	return c.steps(
 		"reset: etcd member", func(s *Site, m *Machine) error {
 			if m.done["kubeadm init"]+m.done["kubeadm join"] > m.done["kubeadm reset"] {
@@ -226,7 +233,15 @@ func (c *call) kubeadmReset() error {
 			return nil
 		},
 		"reset: files", func(_ *Site, m *Machine) error {
-			return m.tree.remove(manifests, "/etc/kubernetes/pki", kubeletConf, adminConf, "/etc/kubernetes/super-admin.conf",
+			for _, dir := range []string{manifests, certs, kubeletDir} {
+				if slices.Contains(c.hide, dir) {
+					continue
+				}
+				if err := m.tree.empty(dir); err != nil {
+					return err
+				}
+			}
+			return m.tree.remove(kubeletConf, adminConf, "/etc/kubernetes/super-admin.conf", "/etc/kubernetes/bootstrap-kubelet.conf",
 				"/etc/kubernetes/controller-manager.conf", "/etc/kubernetes/scheduler.conf")
 		},
 		"reset: etcd data", func(s *Site, m *Machine) error {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime"
 	"strings"
 
@@ -60,7 +61,8 @@ type call struct {
 	*link
 	tree tree
 	life int
-	cut  bool // guarded by the site's mutex
+	hide []string // directories that the program which runs finds empty
+	cut  bool     // guarded by the site's mutex
 	// cancel ends what the agent does, as the end of its input would.
 	cancel context.CancelFunc
 }
@@ -182,7 +184,13 @@ func (t tree) shell(script string) error {
 			}
 			switch words[0] {
 			case "rm", "rmdir":
-				_ = os.Remove(t.path(w)) // as rm -f and 2>/dev/null have it
+				names, err := filepath.Glob(t.path(w)) // it knows * only, as nothing else is asked of it
+				if err != nil {
+					return err
+				}
+				for _, name := range names {
+					_ = os.Remove(name) // as rm -f and 2>/dev/null have it
+				}
 			default:
 				return fmt.Errorf("not simulated: %s", part)
 			}

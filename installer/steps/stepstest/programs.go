@@ -48,6 +48,7 @@ func (c *call) program(ctx context.Context, q node.ExecRequest) (string, error) 
 	}
 	switch program {
 	case "kubeadm":
+		c.hide = q.Hide
 		return c.kubeadm(ctx, argv[1:])
 	case "kubectl":
 		return c.kubectl(argv[1:], q.Env)
