@@ -109,10 +109,12 @@ var podSlice = regexp.MustCompile(`^kubepods(-[A-Za-z0-9_]+)*\.slice$`)
 
 // stopPodSlices stops the slices that systemd keeps though nothing runs in them, children first.
 func (m machine) stopPodSlices(ctx context.Context, out *answers) error {
+	if !m.exists("/run/systemd/system") {
+		return nil // systemd does not run here
+	}
 	res, err := m.systemctl(ctx, out, "list-units", "--all", "--plain", "--no-legend", "--full", "--type=slice", "kubepods.slice", "kubepods-*.slice")
-	var answered *Error
-	if errors.As(err, &answered) && answered.Code == CodeMissing {
-		return nil // a host without systemd
+	if err == nil && res.Code != 0 {
+		err = errors.New(strings.TrimSpace(string(res.Stderr)))
 	}
 	if err != nil {
 		return fmt.Errorf("list the slices of pods: %w", err)

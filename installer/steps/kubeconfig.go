@@ -27,6 +27,9 @@ type kubeconfigRecord struct {
 	Digest string `json:"digest"`         // of the file as it was written
 }
 
+// kubeconfigLeft is the mark of a host where nothing was written.
+const kubeconfigLeft = "left as it is"
+
 func (r *Run) kubeconfigRecordPath() string { return r.markPath("kubeconfig-entries") }
 
 // adminKubeconfig gives root on a master a kubeconfig: a new one where there is
@@ -42,6 +45,9 @@ func (r *Run) adminKubeconfig(ctx context.Context, t *Target) error {
 	if err != nil {
 		// The cluster works, and its own file is there: that somebody's file is none does not undo it.
 		r.Report.Warnf("%s: %s is left as it is: %v (kubectl --kubeconfig %s works)", t.IP, userKubeconfig, err, adminConf)
+	}
+	if len(files) == 0 {
+		return r.setMark(ctx, t, markKubeAdmin, kubeconfigLeft)
 	}
 	if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
 		return fmt.Errorf("write %s: %w", userKubeconfig, err)

@@ -2,6 +2,7 @@ package steps
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ type world struct {
 
 	wish     func() *installer.Cluster // in place of all hosts, as a record gives them
 	leaveOut []string
+	told     io.Writer // what an operator is told; nil = nobody listens
 }
 
 // ownKubeconfig is what an administrator has who looks after another cluster of kubeadm's: with the same names.
@@ -163,7 +165,7 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 	}
 	// Without its lock, which is a file of one process: see TestTwoInstallersAtOnce.
 	r := New(Options{
-		Cluster: c, Bundle: b, State: &installer.State{Dir: w.dir}, Report: installer.NewReporter(io.Discard, io.Discard, false),
+		Cluster: c, Bundle: b, State: &installer.State{Dir: w.dir}, Report: installer.NewReporter(cmp.Or[io.Writer](w.told, io.Discard), io.Discard, false),
 		Jobs: w.jobs, Timeout: w.timeout, LeaveOut: w.leaveOut,
 	})
 	r.dial = func(ctx context.Context, t *Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }

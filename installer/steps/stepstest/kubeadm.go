@@ -74,7 +74,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 			ca = m.tree.text("/etc/kubernetes/pki/ca.crt")
 			return nil
 		},
-		"init: kubelet", func(_ *Site, m *Machine) error { return m.tree.put(kubeletConf, "kubelet\n") },
+		"init: kubelet", func(_ *Site, m *Machine) error { return m.kubelet() },
 		"init: control plane", func(s *Site, m *Machine) error {
 			if s.kube != nil && len(s.kube.nodes) > 0 {
 				s.violated("%s: kubeadm init while there is a cluster of %d nodes", m.IP, len(s.kube.nodes))
@@ -117,7 +117,26 @@ func (m *Machine) controlPlane() error {
 			return err
 		}
 	}
+	if err := m.tree.put("/var/log/kubernetes/audit.log", "{}\n"); err != nil {
+		return err
+	}
 	return m.tree.put("/var/lib/etcd/member", "data\n")
+}
+
+// kubelet starts, and leaves what it has of its own and of pods in many places.
+func (m *Machine) kubelet() error {
+	for _, unit := range []string{"kubepods.slice", "kubepods-besteffort.slice"} {
+		m.units[unit] = unit
+	}
+	for _, name := range []string{
+		kubeletDir + "/config.yaml", kubeletDir + "/pki/kubelet-client-current.pem", kubeletDir + "/pods/1f/volumes/token", "/etc/kubernetes/tmp/kubeadm-init-1/x",
+		"/var/log/pods/kube-system_proxy_1f/proxy/0.log", "/var/log/containers/proxy_kube-system_proxy-1f.log", kubeletConf,
+	} {
+		if err := m.tree.put(name, "kubelet\n"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var (
@@ -167,7 +186,7 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 		}
 	}
 	return c.steps(
-		"join: kubelet", func(_ *Site, m *Machine) error { return m.tree.put(kubeletConf, "kubelet\n") },
+		"join: kubelet", func(_ *Site, m *Machine) error { return m.kubelet() },
 		"join: register node", func(s *Site, m *Machine) error {
 			s.kube.nodes[m.Name] = true
 			m.proxyAPI = m.tree.lookup("apiserver.cluster.local")

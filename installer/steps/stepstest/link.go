@@ -13,6 +13,8 @@ import (
 	"runtime"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/node"
 )
@@ -188,8 +190,12 @@ func (t tree) shell(script string) error {
 				if err != nil {
 					return err
 				}
+				remove := unix.Unlink
+				if words[0] == "rmdir" {
+					remove = unix.Rmdir // which leaves a link alone, as os.Remove does not
+				}
 				for _, name := range names {
-					_ = os.Remove(name) // as rm -f and 2>/dev/null have it
+					_ = remove(name) // as rm -f and 2>/dev/null have it
 				}
 			default:
 				return fmt.Errorf("not simulated: %s", part)
