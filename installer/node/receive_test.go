@@ -117,7 +117,7 @@ func TestOnlyARegistryThatWasNotThereIsMarkedAsOurs(t *testing.T) {
 	}
 	disk := t.TempDir()
 	write(t, filepath.Join(disk, "lost+found", "x"), "", 0o600)
-	if got := push(disk); got != markText {
+	if got := push(disk); got != markText+markBefore {
 		t.Errorf("a directory without a registry: mark %q", got)
 	}
 	foreign := t.TempDir()
