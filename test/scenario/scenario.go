@@ -32,6 +32,7 @@ func All() []Scenario {
 		{"resume", "killed again and again, then left alone", Resume},
 		{"bare", "an installation beside the bare commands of kubeadm", Bare},
 		{"sealos-image", "a rootfs image made for sealos, unmodified", SealosImage},
+		{"reset-conditions", "hosts with disks, links and files of the site; the cluster comes and goes, they stay", resetConditions},
 		{"badinput", "what an operator gets wrong, and what it says", BadInput},
 	}
 }
