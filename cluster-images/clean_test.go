@@ -1,6 +1,7 @@
 package clusterimages_test
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,15 @@ func onHost(t *testing.T, dir, text string) string {
 	}
 	scripts, err := filepath.Abs("kubernetes/scripts")
 	if err != nil {
+		t.Fatal(err)
+	}
+	// Read here, so that a change of a script is a reason to run the test again.
+	if err := fs.WalkDir(os.DirFS(scripts), ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			_, err = os.ReadFile(filepath.Join(scripts, name))
+		}
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	bin := filepath.Join(dir, "bin")

@@ -27,7 +27,8 @@ func TestSlicesOfPodsAreStoppedWhenNothingRunsInThem(t *testing.T) {
 	}{
 		"version 2, idle": {
 			map[string]string{"": "", "kubepods.slice": "", "kubepods.slice/kubepods-besteffort.slice": "", "system.slice/kubepods": "9\n"},
-			[]string{"stop kubepods-besteffort-pod1_2.slice kubepods-besteffort.slice kubepods.slice"}, nil,
+			[]string{"stop kubepods-besteffort-pod1_2.slice kubepods-besteffort.slice kubepods.slice"},
+			nil,
 		},
 		"version 2, busy": {
 			map[string]string{"": "", "kubepods.slice/kubepods-besteffort.slice": "17\n"}, nil, []string{"/sys/fs/cgroup/kubepods.slice (process 17, shop)"},
