@@ -43,8 +43,8 @@ func (m machine) claimRegistry(root string) error {
 		}
 	}
 	text := markText
-	if m.exists(root) {
-		text += markBefore
+	if entries, err := os.ReadDir(m.path(root)); err == nil && len(entries) == 0 {
+		text += markBefore // one that holds something stays anyway
 	}
 	if err := makeParents(mark); err != nil {
 		return err

@@ -117,8 +117,11 @@ func TestOnlyARegistryThatWasNotThereIsMarkedAsOurs(t *testing.T) {
 	}
 	disk := t.TempDir()
 	write(t, filepath.Join(disk, "lost+found", "x"), "", 0o600)
-	if got := push(disk); got != markText+markBefore {
+	if got := push(disk); got != markText {
 		t.Errorf("a directory without a registry: mark %q", got)
+	}
+	if got := push(t.TempDir()); got != markText+markBefore {
+		t.Errorf("an empty directory of the site: mark %q", got)
 	}
 	foreign := t.TempDir()
 	write(t, filepath.Join(foreign, registryTree, "repositories", "docker.io", "x", "link"), "", 0o644)

@@ -17,10 +17,7 @@ make_dir 0700 "$registryConfig"
 if [[ -e $registryData/.sealos-registry ]]; then
 	:
 elif [[ -z $(ls -A -- "$registryData") ]]; then
-	{
-		printf 'This registry was made by a cluster installation and is removed with it.\n'
-		recorded "$registryData" || printf 'The directory itself was there before.\n'
-	} >"$registryData/.sealos-registry"
+	printf 'This registry was made by a cluster installation and is removed with it.\n' >"$registryData/.sealos-registry"
 else
 	warn "$registryData held something before this cluster; it will stay when the cluster is removed"
 fi
