@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"path"
 	"slices"
@@ -95,28 +96,37 @@ func (r *Run) sparing(q node.ExecRequest) node.ExecRequest {
 	return q
 }
 
-// keptKubelet is the record of what was in kubelet's directory before the cluster: profiles and credentials that the site
-// has put there for it.
-const keptKubelet = "kubelet-before"
-
-// noteKubelet records it.
-func (r *Run) noteKubelet(ctx context.Context, t *Target) error {
-	if len(t.Facts.KubeletDir) == 0 {
-		return nil
+// begunWith is the mark of a host where a cluster begins. It names what was in kubelet's directory before: profiles and
+// credentials that the site has put there for it.
+func begunWith(cluster string, kubelet []string) string {
+	if len(kubelet) == 0 {
+		return cluster
 	}
-	_, err := t.Agent.WriteFiles(ctx, []node.File{{Path: r.markPath(keptKubelet), Mode: 0o600, Content: []byte(strings.Join(t.Facts.KubeletDir, "\x00"))}})
-	return err
+	names, err := json.Marshal(kubelet)
+	if err != nil {
+		panic(fmt.Sprintf("steps: mark of a host: %v", err)) // strings can be encoded
+	}
+	return cluster + "\n" + string(names)
+}
+
+// ofTheSite is what stays in kubelet's directory.
+func (t *Target) ofTheSite() ([]string, error) {
+	_, names, ok := strings.Cut(t.marks[markOurs], "\n")
+	if !ok {
+		return nil, nil
+	}
+	var kept []string
+	if err := json.Unmarshal([]byte(names), &kept); err != nil {
+		return nil, fmt.Errorf("read what was in %s before: %w", kubeletDir, err)
+	}
+	return kept, nil
 }
 
 // tidyKubernetes removes what kubeadm and kubelet have left of the cluster. What others have put there stays, and is told at last.
 func (r *Run) tidyKubernetes(ctx context.Context, t *Target, last bool) error {
-	found, err := t.Agent.ReadFiles(ctx, []string{r.markPath(keptKubelet)})
+	keep, err := t.ofTheSite()
 	if err != nil {
 		return err
-	}
-	var keep []string
-	if noted := string(found[r.markPath(keptKubelet)]); noted != "" {
-		keep = strings.Split(noted, "\x00")
 	}
 	mounted, err := t.Agent.Clear(ctx, node.ClearRequest{Paths: []string{kubeletDir}, Keep: keep, Volumes: true})
 	if err != nil {
