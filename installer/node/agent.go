@@ -129,7 +129,7 @@ func (a *Agent) callOnce(ctx context.Context, verb string, req, result any, log 
 // does nobody knows.
 func repeatable(verb string) bool {
 	switch verb {
-	case verbFacts, verbReadFiles, verbWriteFiles, verbHosts, verbRemove, verbReach, verbPrepare, verbSwitch:
+	case verbFacts, verbReadFiles, verbWriteFiles, verbHosts, verbRemove, verbClear, verbTidy, verbPodCgroups, verbReach, verbPrepare, verbSwitch:
 		return true
 	}
 	return false

@@ -46,6 +46,10 @@ type ExecRequest struct {
 	Stdin          []byte            `json:"stdin,omitempty"`
 	TimeoutSeconds int               `json:"timeoutSeconds,omitempty"` // 0 means none
 	Then           []File            `json:"then,omitempty"`           // as for a script
+	// Hide are directories that the program finds empty: what lies in them, or is mounted there, is out of its reach. It sees
+	// copies of the files of Show, which lie in them.
+	Hide []string `json:"hide,omitempty"`
+	Show []string `json:"show,omitempty"`
 }
 
 // ExecResult is how the program ended. Stdout and Stderr hold at most 8 MiB each, the end of what was written.
@@ -126,9 +130,11 @@ type Facts struct {
 	ResolvFiles     []ResolvFile     `json:"resolvFiles,omitempty"`   // where they stand, the file that speaks for the host first
 	ResolvesOwnName bool             `json:"resolvesOwnName"`
 	Tools           map[string]bool  `json:"tools,omitempty"`
-	Runtimes        []string         `json:"runtimes"`      // docker or containerd that is not ours, with what gave it away
-	Kubernetes      []string         `json:"kubernetes"`    // what an earlier cluster left or runs
-	CNI             []string         `json:"cni,omitempty"` // network configurations and links that pods had before
+	Runtimes        []string         `json:"runtimes"`                  // docker or containerd that is not ours, with what gave it away
+	Kubernetes      []string         `json:"kubernetes"`                // what an earlier cluster left or runs
+	KubernetesFiles []string         `json:"kubernetesFiles,omitempty"` // all below /etc/kubernetes that are no directories
+	KubeletDir      []string         `json:"kubeletDir,omitempty"`      // the names in /var/lib/kubelet
+	CNI             []string         `json:"cni,omitempty"`             // network configurations and links that pods had before
 	Root            bool             `json:"root"`
 	SELinux         string           `json:"selinux"`             // enforcing, permissive or disabled
 	AppArmor        bool             `json:"appArmor"`            // the kernel confines by it

@@ -36,12 +36,13 @@ func runExec(ctx context.Context, q execMessage, out *answers) (ExecResult, erro
 		defer timer.Stop()
 	}
 	env := childEnv(os.Environ(), q.Env)
-	program, err := findIn(q.Argv[0], envValue(env, "PATH"))
+	argv := q.hiding()
+	program, err := findIn(argv[0], envValue(env, "PATH"))
 	if err != nil {
-		return ExecResult{}, startError(q.Argv, q.Dir, err)
+		return ExecResult{}, startError(argv[:1], q.Dir, err)
 	}
-	cmd := exec.Command(program, q.Argv[1:]...)
-	cmd.Args[0] = q.Argv[0]
+	cmd := exec.Command(program, argv[1:]...)
+	cmd.Args[0] = argv[0]
 	cmd.Dir, cmd.Env = q.Dir, env
 	if len(q.Stdin) > 0 {
 		cmd.Stdin = bytes.NewReader(q.Stdin)

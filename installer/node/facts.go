@@ -59,6 +59,7 @@ func (m machine) facts(ctx context.Context, q FactsRequest, _ *answers) (any, er
 	}
 	f.Runtimes = m.foreignRuntimes()
 	f.Kubernetes = m.kubernetesTraces()
+	m.kubernetesPlaces(&f)
 	m.siteFacts(ctx, &f)
 	m.lifeFacts(ctx, q, &f)
 	f.Listeners = m.listeners(q.Ports)

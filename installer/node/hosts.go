@@ -35,6 +35,9 @@ func (m machine) setHosts(_ context.Context, q hostsRequest, _ *answers) (any, e
 	if real, err := filepath.EvalSymlinks(name); err == nil {
 		name = real
 	}
+	if len(q.Entries) == 0 {
+		sweepTemps(filepath.Dir(name), tempPrefix+filepath.Base(name)+".") // nobody writes it again
+	}
 	text, err := readRegular(name, maxHosts)
 	if errors.Is(err, fs.ErrNotExist) {
 		text = nil

@@ -63,7 +63,9 @@ func (m machine) installer(_ context.Context, q installerRequest, _ *answers) (a
 		return nil, err
 	}
 	for _, dir := range q.Dirs {
-		_ = os.Remove(m.path(dir)) // one that holds something stays
+		if err := m.removeEmpty(dir); err != nil { // a link that the site made stays, too
+			return nil, fmt.Errorf("leave %s: %w", dir, err)
+		}
 	}
 	return res, nil
 }

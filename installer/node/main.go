@@ -68,6 +68,9 @@ const (
 	verbSwitch     = "switch-layers"
 	verbRegistry   = "registry-receive"
 	verbRemove     = "remove"
+	verbClear      = "clear"
+	verbTidy       = "tidy"
+	verbPodCgroups = "pod-cgroups"
 	verbCareStart  = "care-start"
 	verbCareStop   = "care-stop"
 	verbLock       = "lock"
@@ -89,6 +92,9 @@ func (m machine) verbs() map[string]verb {
 		verbUnpack:     streaming(verbUnpack, m.unpack),
 		verbRegistry:   streaming(verbRegistry, m.receiveRegistry),
 		verbRemove:     plain(verbRemove, m.remove),
+		verbClear:      plain(verbClear, m.clearDirs),
+		verbTidy:       plain(verbTidy, m.tidy),
+		verbPodCgroups: plain(verbPodCgroups, m.podCgroups),
 		verbCareStart:  plain(verbCareStart, m.careStart),
 		verbCareStop:   plain(verbCareStop, m.careStop),
 		verbLock:       streaming(verbLock, m.lock),

@@ -58,19 +58,8 @@ func atomicWrite(name string, mode os.FileMode, content []byte, like os.FileInfo
 // openTemp makes the temporary file of a file. It is locked as long as it is open, so that what a killed process left, which
 // may hold a key, is known and removed by the next one that writes the same file.
 func openTemp(name string) (*os.File, error) {
-	dir, pattern := filepath.Dir(name), ".sealinstall-"+filepath.Base(name)+"."
-	entries, _ := os.ReadDir(dir) // what cannot be listed is not swept
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), pattern) {
-			continue
-		}
-		if old, err := os.Open(filepath.Join(dir, e.Name())); err == nil {
-			if unix.Flock(int(old.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-				os.Remove(old.Name())
-			}
-			old.Close()
-		}
-	}
+	dir, pattern := filepath.Dir(name), tempPrefix+filepath.Base(name)+"."
+	sweepTemps(dir, pattern)
 	for {
 		temp, err := os.CreateTemp(dir, pattern)
 		if err != nil {
@@ -82,6 +71,25 @@ func openTemp(name string) (*os.File, error) {
 			return temp, nil
 		}
 		temp.Close() // swept by another process before it was locked
+	}
+}
+
+// tempPrefix begins the names of files that become others'; those that the agent itself arrives in have it, too.
+const tempPrefix = ".sealinstall-"
+
+// sweepTemps removes temporary files in a directory whose names begin so and that no living process has.
+func sweepTemps(dir, prefix string) {
+	entries, _ := os.ReadDir(dir) // what cannot be listed is not swept
+	for _, e := range entries {
+		if !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), prefix) {
+			continue
+		}
+		if old, err := os.Open(filepath.Join(dir, e.Name())); err == nil {
+			if unix.Flock(int(old.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+				os.Remove(old.Name())
+			}
+			old.Close()
+		}
 	}
 }
 

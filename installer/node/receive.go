@@ -30,6 +30,7 @@ const (
 	registryMark = ".sealos-registry"
 	registryTree = "docker/registry/v2"
 	markText     = "This registry was made by a cluster installation and is removed with it.\n"
+	markBefore   = "The directory itself was there before.\n"
 )
 
 // claimRegistry marks root as made by this cluster, unless a registry's tree is there already: filled, one's own tree
@@ -41,10 +42,14 @@ func (m machine) claimRegistry(root string) error {
 			return err
 		}
 	}
+	text := markText
+	if entries, err := os.ReadDir(m.path(root)); err == nil && len(entries) == 0 {
+		text += markBefore // one that holds something stays anyway
+	}
 	if err := makeParents(mark); err != nil {
 		return err
 	}
-	return m.replace(filepath.Join(root, registryMark), mark, defaultMode, []byte(markText), nil)
+	return m.replace(filepath.Join(root, registryMark), mark, defaultMode, []byte(text), nil)
 }
 
 // receiveRegistry gives stdin and stdout to the registry's own protocol.

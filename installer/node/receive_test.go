@@ -120,6 +120,9 @@ func TestOnlyARegistryThatWasNotThereIsMarkedAsOurs(t *testing.T) {
 	if got := push(disk); got != markText {
 		t.Errorf("a directory without a registry: mark %q", got)
 	}
+	if got := push(t.TempDir()); got != markText+markBefore {
+		t.Errorf("an empty directory of the site: mark %q", got)
+	}
 	foreign := t.TempDir()
 	write(t, filepath.Join(foreign, registryTree, "repositories", "docker.io", "x", "link"), "", 0o644)
 	for i := range 2 {

@@ -81,6 +81,7 @@ func (m machine) look(ctx context.Context, q FactsRequest, out *answers) (any, e
 	f.Kubernetes = m.kubernetesTraces()
 	f.LockedBy = m.lockHolder(q.Lock)
 	f.Filled = m.filled(q.Paths)
+	m.kubernetesPlaces(&f)
 	f.UnixNano = time.Now().UnixNano()
 	return f, nil
 }

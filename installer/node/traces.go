@@ -87,3 +87,12 @@ func (m machine) kubernetesTraces() []string {
 	}
 	return found
 }
+
+// kubernetesPlaces tells what lies where Kubernetes will keep its own.
+func (m machine) kubernetesPlaces(f *Facts) {
+	f.KubernetesFiles = m.filesBelow("/etc/kubernetes", maxLeft)
+	entries, _ := os.ReadDir(m.path("/var/lib/kubelet")) // mostly it is not there
+	for _, e := range entries {
+		f.KubeletDir = append(f.KubeletDir, e.Name())
+	}
+}

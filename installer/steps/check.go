@@ -112,6 +112,10 @@ func (r *Run) judge(s sizes) []Problem {
 			arch: r.archOn(t), registryPort: r.registryPort(), needs: r.needOf(t, s), kube: kube, direct: r.directTargets(), services: r.serviceTargets(kube), shielded: r.shielded(t),
 		})...)
 		problems = append(problems, firewallProblems(t)...)
+		if len(t.Facts.KubernetesFiles) > 0 {
+			serious, _ := settle(problems, r.IgnoreChecks)
+			problems = append(problems, foreignFiles(t, serious)...)
+		}
 	}
 	problems = append(problems, clusterProblems(seen, r.vip(), kube)...)
 	problems = append(problems, tunnelled(seen)...)

@@ -1,9 +1,7 @@
 package steps
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"path"
 	"sync/atomic"
@@ -168,48 +166,4 @@ func (r *Run) keepMaster(ctx context.Context, targets []*Target, step string) (i
 		return r.settleMaster(ctx, t)
 	})
 	return installer.Result{Changes: int(changes.Load())}, err
-}
-
-// userKubeconfig is where kubectl looks for root. The path of another login is
-// that user's own business.
-const userKubeconfig = "/root/.kube/config"
-
-// adminKubeconfig gives root on a master a kubeconfig: a new one where there is
-// none, else ours merged into the user's, whose old file is kept beside it.
-func (r *Run) adminKubeconfig(ctx context.Context, t *Target) error {
-	found, err := t.Agent.ReadFiles(ctx, []string{userKubeconfig, adminConf})
-	if err != nil {
-		return fmt.Errorf("read kubeconfigs: %w", err)
-	}
-	admin, user := found[adminConf], found[userKubeconfig]
-	if bytes.Contains(user, []byte(base64.StdEncoding.EncodeToString(r.pki.CA()))) {
-		// An earlier run came this far. Merged once more, the user's old file would be lost.
-		return r.setMark(ctx, t, markKubeAdmin, inputs(user))
-	}
-	var files []node.File
-	content := admin
-	if len(user) > 0 {
-		// Its output holds keys, so it is not logged. The first file wins where both have a name.
-		res, err := t.Agent.Exec(ctx, node.ExecRequest{
-			Argv:           []string{"kubectl", "config", "view", "--flatten"},
-			Env:            map[string]string{"KUBECONFIG": adminConf + ":" + userKubeconfig},
-			TimeoutSeconds: 30,
-		}, nil)
-		if err == nil && res.Code != 0 {
-			err = &CommandError{Host: t.IP.String(), Command: "kubectl config view", Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
-		}
-		if err != nil {
-			return fmt.Errorf("merge %s: %w", userKubeconfig, err)
-		}
-		if content, err = res.Whole(); err != nil {
-			return fmt.Errorf("merge %s: %w", userKubeconfig, err)
-		}
-		files = append(files, node.File{Path: path.Join(path.Dir(userKubeconfig), "config.before-sealos"), Mode: 0o600, Content: user})
-		r.Report.Infof("%s: merged into %s; the old file is config.before-sealos beside it", t.IP, userKubeconfig)
-	}
-	files = append(files, node.File{Path: userKubeconfig, Mode: 0o600, Content: content})
-	if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
-		return fmt.Errorf("write %s: %w", userKubeconfig, err)
-	}
-	return r.setMark(ctx, t, markKubeAdmin, inputs(content))
 }

@@ -148,7 +148,10 @@ func (r *Run) kubeadmReset(ctx context.Context, t *Target, step string) error {
 	if err := r.dropMarks(ctx, t, markJoined); err != nil {
 		return err
 	}
-	if _, err := r.exec(ctx, t, step, argv...); err != nil {
+	if _, err := r.execWith(ctx, t, step, r.sparing(node.ExecRequest{Argv: argv})); err != nil {
+		return err
+	}
+	if err := r.tidyKubernetes(ctx, t, false); err != nil {
 		return err
 	}
 	return r.dropMarks(ctx, t, markBegun)

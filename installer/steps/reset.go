@@ -1,7 +1,6 @@
 package steps
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/node"
 )
 
@@ -221,6 +221,9 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 				r.Report.Warnf("%s: /var/lib/etcd stays: %v", t.IP, err)
 			}
 		}
+		if err := r.removeTraces(ctx, t); err != nil {
+			return err
+		}
 		// The journal goes last: as long as it is there, a reset that is cut off can be run again. The stub, which
 		// carries this out, is brought anew by every run.
 		remove := []string{}
@@ -228,10 +231,17 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 			// Before what it speaks of, should an installation follow instead of the rest of this reset.
 			remove = append(remove, path.Join(i.dir, ".layers"))
 		}
-		if err := t.Agent.Remove(ctx, append(
-			remove, etcKube, r.rootfsDir(), r.dir("applications"), r.dir("etc"), r.dir("cache"), r.dir("check"), r.dir(ClusterfileName), stubPath, r.dir(),
-		)); err != nil {
+		if _, err := t.Agent.Tidy(ctx, node.TidyRequest{Dir: path.Dir(stubPath)}); err != nil { // transfers that were cut off
 			return err
+		}
+		mounted, err := t.Agent.Clear(ctx, node.ClearRequest{Paths: append(
+			remove, r.rootfsDir(), r.dir("applications"), r.dir("etc"), r.dir("cache"), r.dir("check"), r.dir(ClusterfileName), stubPath, r.dir(),
+		)})
+		if err != nil {
+			return err
+		}
+		if len(mounted) > 0 {
+			r.Report.Warnf("%s: file systems of the site are mounted in %s; they stay as they are: %s", t.IP, r.dir(), someOf(mounted))
 		}
 		changes.Add(1)
 		t.marks = nil
@@ -243,28 +253,33 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 	return installer.Result{Changes: int(changes.Load())}, r.withdraw(ctx)
 }
 
-// removeKubeconfig takes back root's kubeconfig when it is still the one that was written.
-func (r *Run) removeKubeconfig(ctx context.Context, t *Target) error {
-	before := path.Join(path.Dir(userKubeconfig), "config.before-sealos")
-	found, err := t.Agent.ReadFiles(ctx, []string{userKubeconfig, before})
+// removeTraces removes what kubeadm, kubelet and pods have left in places that belong to no image's scripts.
+func (r *Run) removeTraces(ctx context.Context, t *Target) error {
+	if err := r.tidyKubernetes(ctx, t, true); err != nil {
+		return err
+	}
+	for _, q := range []node.TidyRequest{
+		{Dir: kubeadm.AuditLogDir, Known: []string{"audit.log", "audit-*.log", "audit-*.log.gz"}},
+		// kubelet names them by namespace, name and id of the pod, and by pod, namespace and container.
+		{Dir: "/var/log/pods", Known: []string{"*_*_*"}},
+		{Dir: "/var/log/containers", Known: []string{"*_*_*-*.log"}},
+	} {
+		left, err := t.Agent.Tidy(ctx, q)
+		if err != nil {
+			return fmt.Errorf("remove the logs of pods: %w", err)
+		}
+		if len(left) > 0 {
+			r.Report.Warnf("%s: these are not the cluster's and stay: %s", t.IP, someOf(left))
+		}
+	}
+	busy, err := t.Agent.RemovePodCgroups(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("remove the control groups of pods: %w", err)
 	}
-	user, old := found[userKubeconfig], found[before]
-	files := []node.File{{Path: before, Remove: true}}
-	switch {
-	case t.marked(markKubeAdmin, inputs(user)) && len(old) > 0:
-		files = slices.Insert(files, 0, node.File{Path: userKubeconfig, Mode: 0o600, Content: old})
-	case t.marked(markKubeAdmin, inputs(user)):
-		files = slices.Insert(files, 0, node.File{Path: userKubeconfig, Remove: true})
-	case t.marks[markKubeAdmin] == "" || !bytes.Equal(user, old):
-		return nil // it was never written, or is the user's work by now
+	if len(busy) > 0 {
+		r.Report.Warnf("%s: processes that are none of the cluster's pods, or that nothing can end, run in control groups of kubelet; these stay until the next boot: %s", t.IP, someOf(busy))
 	}
-	if _, err = t.Agent.WriteFiles(ctx, files); err != nil {
-		return err
-	}
-	_, err = t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"rmdir", "--ignore-fail-on-non-empty", path.Dir(userKubeconfig)}, TimeoutSeconds: 10}, nil)
-	return err
+	return nil
 }
 
 // Forget moves the state of a cluster that is no more out of the way. Logs

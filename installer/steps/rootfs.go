@@ -105,7 +105,7 @@ func (r *Run) begin(ctx context.Context) error {
 		return err
 	}
 	return r.each(ctx, fresh, func(ctx context.Context, t *Target) error {
-		return r.setMark(ctx, t, markOurs, r.Cluster.Name)
+		return r.setMark(ctx, t, markOurs, begunWith(r.Cluster.Name, t.Facts.KubeletDir))
 	})
 }
 

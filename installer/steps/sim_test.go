@@ -2,6 +2,7 @@ package steps
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,20 @@ type world struct {
 
 	wish     func() *installer.Cluster // in place of all hosts, as a record gives them
 	leaveOut []string
+	told     io.Writer // what an operator is told; nil = nobody listens
 }
+
+// ownKubeconfig is what an administrator has who looks after another cluster of kubeadm's: with the same names.
+const ownKubeconfig = `apiVersion: v1
+kind: Config
+clusters:
+  - {name: kubernetes, cluster: {server: "https://10.1.1.1:6443", certificate-authority-data: dGhlaXJz}}
+contexts:
+  - {name: kubernetes-admin@kubernetes, context: {cluster: kubernetes, user: kubernetes-admin, namespace: shop}}
+current-context: kubernetes-admin@kubernetes
+users:
+  - {name: kubernetes-admin, user: {client-certificate-data: dGhlaXJz, client-key-data: dGhlaXJz}}
+`
 
 // memoryDir is a directory of the test in memory where there is one: thousands of small files are synced in it.
 func memoryDir(t testing.TB) string {
@@ -88,7 +102,7 @@ func newWorld(t testing.TB, dir string, file []byte, masters, nodes int) *world 
 	}
 	// The second machine's administrator has a kubeconfig of his own.
 	kubeconfig := filepath.Join(site.Machines()[1].Root(), userKubeconfig)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(kubeconfig), 0o755), os.WriteFile(kubeconfig, []byte("his own\n"), 0o600)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(kubeconfig), 0o755), os.WriteFile(kubeconfig, []byte(ownKubeconfig), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	w := &world{Site: site, dir: filepath.Join(dir, "state"), bundle: file, masters: masters, jobs: 4, timeout: 4 * time.Second}
@@ -151,7 +165,7 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 	}
 	// Without its lock, which is a file of one process: see TestTwoInstallersAtOnce.
 	r := New(Options{
-		Cluster: c, Bundle: b, State: &installer.State{Dir: w.dir}, Report: installer.NewReporter(io.Discard, io.Discard, false),
+		Cluster: c, Bundle: b, State: &installer.State{Dir: w.dir}, Report: installer.NewReporter(cmp.Or[io.Writer](w.told, io.Discard), io.Discard, false),
 		Jobs: w.jobs, Timeout: w.timeout, LeaveOut: w.leaveOut,
 	})
 	r.dial = func(ctx context.Context, t *Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }

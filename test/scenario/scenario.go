@@ -33,6 +33,7 @@ func All() []Scenario {
 		{"bare", "an installation beside the bare commands of kubeadm", Bare},
 		{"sealos-image", "a rootfs image made for sealos, unmodified", SealosImage},
 		{"site-conditions", "hosts as sites have them: resolvers, routes, names, proxies", SiteConditions},
+		{"reset-conditions", "hosts with disks, links and files of the site; the cluster comes and goes, they stay", resetConditions},
 		{"badinput", "what an operator gets wrong, and what it says", BadInput},
 	}
 }

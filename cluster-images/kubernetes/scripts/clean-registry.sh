@@ -14,11 +14,14 @@ fi
 if [[ -d $state_root/registry ]]; then systemctl disable --now registry >/dev/null 2>&1 || true; fi
 # What an interrupted transfer left; no registry keeps anything there.
 remove_tree "$registryData/.sealbuild"
+rm -f -- "$registryData"/.sealinstall-.sealos-registry.*
 if [[ -f $registryData/.sealos-registry ]]; then
 	remove_tree "$registryData/docker/registry/v2"
+	# Empty directories only; a disk that is mounted there stays, and so does a link, or what was there before.
+	rmdir -- "$registryData/docker/registry" "$registryData/docker" 2>/dev/null || true
+	before=$(grep -c 'was there before' "$registryData/.sealos-registry") || true
 	rm -f -- "$registryData/.sealos-registry"
-	# Empty directories only; a disk mounted there stays.
-	rmdir -- "$registryData/docker/registry" "$registryData/docker" "$registryData" 2>/dev/null || true
+	[[ $before != 0 ]] || rmdir -- "$registryData" 2>/dev/null || true
 else
 	warn "$registryData was not made by this cluster; it stays"
 fi

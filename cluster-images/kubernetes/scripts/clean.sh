@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Takes Kubernetes off this host again: pods, kubelet, its packet filter chains and links, and what init.sh changed.
-# containerd is left to clean-cri.sh; /etc/kubernetes and etcd's data are kubeadm reset's.
+# containerd is left to clean-cri.sh; /etc/kubernetes, etcd's data, kubelet's directory and control groups are the installer's,
+# who knows what the site has put there.
 # shellcheck source=lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=host.sh
@@ -15,13 +16,11 @@ fi
 
 systemctl disable --now kubelet >/dev/null 2>&1 || true
 kill_pods
-unmount_below /var/lib/kubelet
 remove_netns
 remove_links
 remove_packet_filter
-remove_cgroups
-remove_tree /var/lib/kubelet /var/lib/cni /run/flannel
-rm -f -- /etc/cni/net.d/10-flannel.conflist
+remove_tree /var/lib/cni /run/flannel /var/lib/calico /run/calico /var/log/calico
+rm -f -- /etc/cni/net.d/10-flannel.conflist /etc/cni/net.d/10-calico.conflist /etc/cni/net.d/calico-kubeconfig
 
 restore_sysctl
 swap_restore

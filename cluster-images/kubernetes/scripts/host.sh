@@ -98,6 +98,7 @@ swap_off() {
 	fi
 }
 swap_restore() {
+	rm -f -- /etc/.fstab.?????? # of a script that was killed
 	rewrite_fstab 's/^# sealos-swap: //'
 	if [[ -e $state_root/kube/swap ]]; then swapon -a || warn "swapon failed"; fi
 }

@@ -52,7 +52,7 @@ pull_image() {
 # pull_images: all of them at once; fails after the others have come, naming every one that did not.
 pull_images() {
 	local logs ref i=0 failed=0 refs=() pids=()
-	logs=$(mktemp -d)
+	logs=$(mktemp -d -- "$state/.pull.XXXXXX") # goes with the rest where this is killed
 	while read -r ref; do
 		refs+=("$ref")
 		pull_image "$ref" </dev/null >/dev/null 2>"$logs/$i" &

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What pods leave behind on a host; sourced after lib.sh. Touches only what bears the names of Kubernetes, the CNI
-# plugins or flannel.
+# plugins, flannel or Calico.
 # shellcheck disable=SC2154 # lib.sh sets what is used here
 
 # descendants PID: all of them, children after parents.
@@ -16,7 +16,8 @@ descendants() {
 shims() {
 	local dir
 	for dir in /proc/[0-9]*; do
-		if tr '\0' ' ' <"$dir/cmdline" 2>/dev/null | grep -qE 'containerd-shim-runc-v2 .*-namespace k8s\.io '; then
+		# In this order: a process that has ended is no error either.
+		if tr '\0' ' ' 2>/dev/null <"$dir/cmdline" | grep -qE 'containerd-shim-runc-v2 .*-namespace k8s\.io '; then
 			printf '%s\n' "${dir#/proc/}"
 		fi
 	done
@@ -73,20 +74,14 @@ remove_links() {
 			ip -4 route delete "$address" || warn "cannot delete the route to $address"
 		done
 	fi
-	for link in cni0 flannel.1 flannel-v6.1 flannel-wg flannel-wg-v6 kube-ipvs0 nodelocaldns; do
+	# A pod's end of Calico's is named cali and eleven digits of a digest.
+	for link in cni0 flannel.1 flannel-v6.1 flannel-wg flannel-wg-v6 kube-ipvs0 nodelocaldns vxlan.calico vxlan-v6.calico \
+		wireguard.cali wg-v6.cali $(ip -o link show type veth 2>/dev/null | sed -nE 's/^[0-9]+: (cali[0-9a-f]{11})@.*/\1/p'); do
 		if ip link show "$link" >/dev/null 2>&1; then ip link delete "$link" || warn "cannot delete the link $link"; fi
 	done
 }
 
-# remove_cgroups: those kubelet made itself; with the systemd driver systemd removes them.
-remove_cgroups() {
-	local dir
-	for dir in /sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods; do
-		if [[ -d $dir ]]; then rmdir -- "$dir"/*/*/*/ "$dir"/*/*/ "$dir"/*/ "$dir" 2>/dev/null || true; fi
-	done
-}
-
-# remove_packet_filter: the chains of Kubernetes, CNI and flannel and the rules that jump to them; one atomic
+# remove_packet_filter: the chains of Kubernetes, CNI, flannel and Calico and the rules that jump to them; one atomic
 # change per table, in which no other rule takes part.
 remove_packet_filter() {
 	local tool table
@@ -111,7 +106,7 @@ remove_packet_filter() {
 # filter_removal: from what *-save prints to what *-restore --noflush takes.
 filter_removal() {
 	awk '
-		function ours(chain) { return chain ~ /^(KUBE|CNI|FLANNEL)-/ }
+		function ours(chain) { return chain ~ /^(KUBE|CNI|FLANNEL|cali)-/ }
 		function flush_table(  i) {
 			if (n + d > 0) {
 				print table

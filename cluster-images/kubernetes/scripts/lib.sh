@@ -155,6 +155,7 @@ uninstall() {
 			bin)
 				if [[ -f $path && ! -L $path && $(sha "$path") != "$sum" ]]; then
 					[[ -e $state/backup$path ]] || warn "$path was changed by something else since; it stays"
+					rm -f -- "${path%/*}/.${path##*/}."??????
 					continue
 				fi
 				rm -f -- "$path"
@@ -163,6 +164,8 @@ uninstall() {
 			dir) [[ ! -d $path ]] || rmdir --ignore-fail-on-non-empty -- "$path" 2>/dev/null || true ;;
 			tree) remove_tree "$path" ;;
 			esac
+			# What was to take its place, or its former one's, when a script was killed.
+			rm -f -- "${path%/*}/.${path##*/}."?????? "$path.sealos-restore"
 			if [[ -e $state/backup$path || -L $state/backup$path ]]; then
 				cp -a -- "$state/backup$path" "$path.sealos-restore"
 				mv -fT -- "$path.sealos-restore" "$path"
@@ -174,29 +177,56 @@ uninstall() {
 	rmdir --ignore-fail-on-non-empty -- "$state_root" 2>/dev/null || true
 }
 
-# mounts_below PATH: mount points strictly below it, deepest first.
+# mounts_below PATH: mount points strictly below it, deepest first, as the kernel writes them.
 mounts_below() {
-	awk -v p="$1/" 'index($5, p) == 1 { print $5 }' /proc/self/mountinfo | sort -r
+	awk -v p="$1/" 'index($5, p) == 1 { print $5 }' /proc/self/mountinfo | sort -ru
 }
-# unmount_below PATH: a filesystem that does not answer is detached rather than waited for.
+mounted() { awk -v p="$1" '$5 == p { f = 1 } END { exit !f }' /proc/self/mountinfo; }
+plain() { printf '%b' "${1//\\/\\0}"; }
+# site_mount TARGET: it is the site that mounts there, by /etc/fstab or a unit of systemd.
+site_mount() {
+	local unit
+	# Not by -v, which would read the escapes.
+	target=$1 awk '$1 !~ /^#/ && $2 == ENVIRON["target"] { f = 1 } END { exit !f }' /etc/fstab 2>/dev/null && return 0
+	have systemd-escape || return 1
+	unit=$(systemctl show -p FragmentPath "$(systemd-escape --path --suffix=mount -- "$(plain "$1")")" 2>/dev/null) || return 1
+	[[ -n ${unit#FragmentPath=} ]]
+}
+# unmount_below PATH: what the site mounts there stays; a filesystem that does not answer is detached rather than waited for.
 unmount_below() {
-	local target
-	while read -r target; do
-		target=$(printf '%b' "${target//\\/\\0}")
+	local mount target
+	while read -r mount; do
+		if site_mount "$mount"; then continue; fi
+		target=$(plain "$mount")
 		umount -- "$target" 2>/dev/null || umount -l -- "$target" 2>/dev/null || warn "cannot unmount $target"
 	done < <(mounts_below "$1")
 }
-# remove_tree PATH…: recursive, and never into something that is still mounted there.
+# remove_tree PATH…: recursive, and never into something that is still mounted there. What the site made of a directory
+# stays what it is: a link leads where it led, and what the site mounts there or below stays mounted; all of it is emptied.
 remove_tree() {
-	local path
+	local path real mount
 	for path; do
 		[[ -e $path || -L $path ]] || continue
-		unmount_below "$path"
-		[[ -z $(mounts_below "$path") ]] || die "something is still mounted below $path; unmount it and run $script again"
-		if awk -v p="$path" '$5 == p { f = 1 } END { exit !f }' /proc/self/mountinfo; then
-			rm -rf --one-file-system -- "${path:?}"/* "${path:?}"/.[!.]* "${path:?}"/..?*
-		else
-			rm -rf --one-file-system -- "$path"
+		if [[ ! -d $path ]]; then
+			rm -f -- "$path"
+			continue
 		fi
+		real=$(readlink -f -- "$path")
+		unmount_below "$real"
+		while read -r mount; do
+			site_mount "$mount" || die "something is still mounted on $(plain "$mount"); unmount it and run $script again"
+		done < <(mounts_below "$real")
+		if [[ ! -L $path && -z $(mounts_below "$real") ]] && ! mounted "$real"; then
+			rm -rf --one-file-system -- "$path"
+			continue
+		fi
+		while read -r mount; do empty_mount "$(plain "$mount")"; done < <(mounts_below "$real")
+		empty_mount "$real"
 	done
+}
+# empty_mount PATH: what lies on its own filesystem.
+empty_mount() {
+	find "$1" -xdev -mindepth 1 ! -type d ! -path "$1/lost+found/*" -delete
+	# The mount points below are busy, and stay.
+	find "$1" -xdev -mindepth 1 -type d ! -path "$1/lost+found*" -empty -delete 2>/dev/null || true
 }

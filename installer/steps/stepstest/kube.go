@@ -34,6 +34,7 @@ func (k *kube) clone() *kube {
 
 const (
 	manifests   = "/etc/kubernetes/manifests"
+	kubeletDir  = "/var/lib/kubelet"
 	kubeletConf = "/etc/kubernetes/kubelet.conf"
 	adminConf   = "/etc/kubernetes/admin.conf"
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -17,7 +18,7 @@ func (c *call) kubeadm(ctx context.Context, args []string) (string, error) {
 	case args[0] == "join":
 		return "", c.kubeadmJoin(ctx, args[len(args)-1])
 	case args[0] == "reset":
-		return "", c.kubeadmReset()
+		return "", c.kubeadmReset(args[1:])
 	case args[0] == "--kubeconfig" && args[2] == "token":
 		return c.kubeadmToken(args[1])
 	}
@@ -73,7 +74,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 			ca = m.tree.text("/etc/kubernetes/pki/ca.crt")
 			return nil
 		},
-		"init: kubelet", func(_ *Site, m *Machine) error { return m.tree.put(kubeletConf, "kubelet\n") },
+		"init: kubelet", func(_ *Site, m *Machine) error { return m.kubelet() },
 		"init: control plane", func(s *Site, m *Machine) error {
 			if s.kube != nil && len(s.kube.nodes) > 0 {
 				s.violated("%s: kubeadm init while there is a cluster of %d nodes", m.IP, len(s.kube.nodes))
@@ -116,7 +117,26 @@ func (m *Machine) controlPlane() error {
 			return err
 		}
 	}
+	if err := m.tree.put("/var/log/kubernetes/audit.log", "{}\n"); err != nil {
+		return err
+	}
 	return m.tree.put("/var/lib/etcd/member", "data\n")
+}
+
+// kubelet starts, and leaves what it has of its own and of pods in many places.
+func (m *Machine) kubelet() error {
+	for _, unit := range []string{"kubepods.slice", "kubepods-besteffort.slice"} {
+		m.units[unit] = unit
+	}
+	for _, name := range []string{
+		kubeletDir + "/config.yaml", kubeletDir + "/pki/kubelet-client-current.pem", kubeletDir + "/pods/1f/volumes/token", "/etc/kubernetes/tmp/kubeadm-init-1/x",
+		"/var/log/pods/kube-system_proxy_1f/proxy/0.log", "/var/log/containers/proxy_kube-system_proxy-1f.log", kubeletConf,
+	} {
+		if err := m.tree.put(name, "kubelet\n"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var (
@@ -166,7 +186,7 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 		}
 	}
 	return c.steps(
-		"join: kubelet", func(_ *Site, m *Machine) error { return m.tree.put(kubeletConf, "kubelet\n") },
+		"join: kubelet", func(_ *Site, m *Machine) error { return m.kubelet() },
 		"join: register node", func(s *Site, m *Machine) error {
 			s.kube.nodes[m.node()] = true
 			m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
@@ -210,7 +230,13 @@ func (c *call) joinMaster() error {
 	)
 }
 
-func (c *call) kubeadmReset() error {
+// kubeadmReset empties, as the real one does, directories as they are: what others have put there goes, too. What is hidden from
+// it stays.
+func (c *call) kubeadmReset(args []string) error {
+	certs := "/etc/kubernetes/pki"
+	if i := slices.Index(args, "--cert-dir"); i >= 0 {
+		certs = args[i+1]
+	}
 	return c.steps(
 		"reset: etcd member", func(s *Site, m *Machine) error {
 			if m.done["kubeadm init"]+m.done["kubeadm join"] > m.done["kubeadm reset"] {
@@ -226,7 +252,15 @@ func (c *call) kubeadmReset() error {
 			return nil
 		},
 		"reset: files", func(_ *Site, m *Machine) error {
-			return m.tree.remove(manifests, "/etc/kubernetes/pki", kubeletConf, adminConf, "/etc/kubernetes/super-admin.conf",
+			for _, dir := range []string{manifests, certs, kubeletDir} {
+				if slices.Contains(c.hide, dir) {
+					continue
+				}
+				if err := m.tree.empty(dir); err != nil {
+					return err
+				}
+			}
+			return m.tree.remove(kubeletConf, adminConf, "/etc/kubernetes/super-admin.conf", "/etc/kubernetes/bootstrap-kubelet.conf",
 				"/etc/kubernetes/controller-manager.conf", "/etc/kubernetes/scheduler.conf")
 		},
 		"reset: etcd data", func(s *Site, m *Machine) error {

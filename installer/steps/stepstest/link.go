@@ -9,9 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/node"
@@ -61,7 +64,8 @@ type call struct {
 	*link
 	tree tree
 	life int
-	cut  bool // guarded by the site's mutex
+	hide []string // directories that the program which runs finds empty
+	cut  bool     // guarded by the site's mutex
 	// cancel ends what the agent does, as the end of its input would.
 	cancel context.CancelFunc
 }
@@ -183,7 +187,17 @@ func (t tree) shell(script string) error {
 			}
 			switch words[0] {
 			case "rm", "rmdir":
-				_ = os.Remove(t.path(w)) // as rm -f and 2>/dev/null have it
+				names, err := filepath.Glob(t.path(w)) // it knows * only, as nothing else is asked of it
+				if err != nil {
+					return err
+				}
+				remove := unix.Unlink
+				if words[0] == "rmdir" {
+					remove = unix.Rmdir // which leaves a link alone, as os.Remove does not
+				}
+				for _, name := range names {
+					_ = remove(name) // as rm -f and 2>/dev/null have it
+				}
 			default:
 				return fmt.Errorf("not simulated: %s", part)
 			}

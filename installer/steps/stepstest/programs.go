@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"maps"
 	"path"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/node"
@@ -48,6 +50,7 @@ func (c *call) program(ctx context.Context, q node.ExecRequest) (string, error) 
 	}
 	switch program {
 	case "kubeadm":
+		c.hide = q.Hide
 		return c.kubeadm(ctx, argv[1:])
 	case "kubectl":
 		return c.kubectl(argv[1:], q.Env)
@@ -75,7 +78,7 @@ func (c *call) program(ctx context.Context, q node.ExecRequest) (string, error) 
 	case "ip": // there are no links
 		return "", nil
 	case "rmdir":
-		_ = os.Remove(c.tree.path(argv[len(argv)-1])) // --ignore-fail-on-non-empty
+		_ = unix.Rmdir(c.tree.path(argv[len(argv)-1])) // --ignore-fail-on-non-empty
 		return "", nil
 	}
 	return "", fmt.Errorf("not simulated: %v", argv)
@@ -199,8 +202,16 @@ func (c *call) systemd(argv []string) (out string, err error) {
 			out = "LoadState=loaded\nActiveState=active\nDescription=" + description + "\n"
 		case argv[1] == "show":
 			out = "LoadState=not-found\nActiveState=inactive\nDescription=" + unit + "\n"
+		case argv[1] == "list-units": // of slices
+			for _, name := range slices.Sorted(maps.Keys(m.units)) {
+				if strings.HasSuffix(name, ".slice") {
+					out += name + " loaded active active " + name + "\n"
+				}
+			}
 		case argv[1] == "stop":
-			delete(m.units, unit)
+			for _, unit := range argv[2:] {
+				delete(m.units, unit)
+			}
 		}
 		return nil
 	})

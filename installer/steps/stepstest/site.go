@@ -109,7 +109,7 @@ func NewSite(dir string, machines int) (*Site, error) {
 				return nil, err
 			}
 		}
-		for _, name := range []string{"/root", "/var/lib", "/run", "/tmp", "/usr/bin"} {
+		for _, name := range []string{"/root", "/var/lib", "/var/log", "/run/systemd/system", "/tmp", "/usr/bin"} {
 			if err := os.MkdirAll(m.tree.path(name), 0o755); err != nil {
 				return nil, err
 			}
@@ -279,7 +279,7 @@ func (c *call) strike(kind FaultKind) {
 		m.off = true
 		clear(m.units)
 		m.boot()
-		if err := errors.Join(m.tree.remove("/run"), m.tree.mkdir("/run", nil)); err != nil {
+		if err := errors.Join(m.tree.remove("/run"), m.tree.mkdir("/run/systemd/system", nil)); err != nil {
 			m.site.violated("the simulation failed: %v", err)
 		}
 	case DiskFull:

@@ -1,0 +1,145 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"path"
+
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// userKubeconfig is where kubectl looks for root. The path of another login is
+// that user's own business. What was in it before lies beside it.
+const (
+	userKubeconfig   = "/root/.kube/config"
+	beforeKubeconfig = "/root/.kube/config.before-sealos"
+)
+
+// kubeconfigRecord is what a reset has to know to take the cluster out of root's
+// kubeconfig. It is written before that is.
+type kubeconfigRecord struct {
+	kubeadm.KubeconfigEntries
+	Made   bool   `json:"made,omitempty"` // there was no file
+	Digest string `json:"digest"`         // of the file as it was written
+}
+
+// kubeconfigLeft is the mark of a host where nothing was written.
+const kubeconfigLeft = "left as it is"
+
+func (r *Run) kubeconfigRecordPath() string { return r.markPath("kubeconfig-entries") }
+
+// adminKubeconfig gives root on a master a kubeconfig: a new one where there is
+// none, else the cluster beside what the user has, whose old file is kept beside it.
+func (r *Run) adminKubeconfig(ctx context.Context, t *Target) error {
+	found, err := t.Agent.ReadFiles(ctx, []string{userKubeconfig, adminConf, r.kubeconfigRecordPath()})
+	if err != nil {
+		return fmt.Errorf("read kubeconfigs: %w", err)
+	}
+	admin := found[adminConf]
+	user, exists := found[userKubeconfig]
+	content, files, err := r.newKubeconfig(t, user, exists, admin, found[r.kubeconfigRecordPath()])
+	if err != nil {
+		// The cluster works, and its own file is there: that somebody's file is none does not undo it.
+		r.Report.Warnf("%s: %s is left as it is: %v (kubectl --kubeconfig %s works)", t.IP, userKubeconfig, err, adminConf)
+	}
+	if len(files) == 0 {
+		return r.setMark(ctx, t, markKubeAdmin, kubeconfigLeft)
+	}
+	if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
+		return fmt.Errorf("write %s: %w", userKubeconfig, err)
+	}
+	return r.setMark(ctx, t, markKubeAdmin, inputs(content))
+}
+
+// newKubeconfig is what root's kubeconfig is to be, and the files to write for it, in their order.
+func (r *Run) newKubeconfig(t *Target, user []byte, exists bool, admin, recorded []byte) (content []byte, files []node.File, err error) {
+	var rec kubeconfigRecord
+	if recorded != nil && json.Unmarshal(recorded, &rec) == nil {
+		renewed, has, err := kubeadm.RenewKubeconfig(user, admin, rec.KubeconfigEntries)
+		if err != nil {
+			return user, nil, err
+		}
+		if has {
+			if inputs(user) == rec.Digest {
+				rec.Digest = inputs(renewed)
+			}
+			return renewed, r.kubeconfigFiles(rec, renewed), nil
+		}
+	} else if bytes.Contains(user, []byte(base64.StdEncoding.EncodeToString(r.pki.CA()))) {
+		return user, nil, nil // somebody has put it there
+	}
+	content, names, err := kubeadm.MergeKubeconfig(user, admin, r.Cluster.Name)
+	if err != nil {
+		return user, nil, err
+	}
+	rec = kubeconfigRecord{KubeconfigEntries: names, Made: !exists}
+	var before []node.File
+	if len(user) == 0 {
+		content = admin
+	} else {
+		before = []node.File{{Path: beforeKubeconfig, Mode: 0o600, Content: user}}
+		r.Report.Infof("%s: merged into %s, with cluster %q, user %q and context %q; the old file is %s beside it",
+			t.IP, userKubeconfig, names.Cluster, names.User, names.Context, path.Base(beforeKubeconfig))
+	}
+	rec.Digest = inputs(content)
+	return content, append(before, r.kubeconfigFiles(rec, content)...), nil
+}
+
+func (r *Run) kubeconfigFiles(rec kubeconfigRecord, content []byte) []node.File {
+	data, err := json.Marshal(rec)
+	if err != nil {
+		panic(fmt.Sprintf("steps: record of a kubeconfig: %v", err)) // strings can be encoded
+	}
+	return []node.File{
+		{Path: r.kubeconfigRecordPath(), Mode: 0o600, Content: append(data, '\n')},
+		{Path: userKubeconfig, Mode: 0o600, Content: content},
+	}
+}
+
+// removeKubeconfig takes the cluster out of root's kubeconfig. What its owner has
+// written there, before or since, stays.
+func (r *Run) removeKubeconfig(ctx context.Context, t *Target) error {
+	found, err := t.Agent.ReadFiles(ctx, []string{userKubeconfig, beforeKubeconfig, r.kubeconfigRecordPath()})
+	if err != nil {
+		return err
+	}
+	user, exists := found[userKubeconfig]
+	file := node.File{Path: userKubeconfig, Mode: 0o600, Content: user}
+	old, kept := found[beforeKubeconfig]
+	var rec kubeconfigRecord
+	if recorded := found[r.kubeconfigRecordPath()]; recorded == nil || json.Unmarshal(recorded, &rec) != nil {
+		if !t.marked(markKubeAdmin, inputs(user)) {
+			return nil // it was never written
+		}
+		rec = kubeconfigRecord{Made: !kept, Digest: inputs(user)} // by an earlier installer, which kept no record
+	}
+	untouched := exists && inputs(user) == rec.Digest
+	switch {
+	case !exists:
+		file.Remove = true
+	case untouched && rec.Made:
+		file.Remove = true
+	case untouched && kept:
+		file.Content = old
+	default:
+		rest, empty, err := kubeadm.UnmergeKubeconfig(user, rec.KubeconfigEntries)
+		if err != nil {
+			r.Report.Warnf("%s: cluster %s, user %s and context %s stay in %s: %v", t.IP, rec.Cluster, rec.User, rec.Context, userKubeconfig, err)
+			return nil
+		}
+		file.Content, file.Remove = rest, empty && rec.Made
+	}
+	if _, err := t.Agent.WriteFiles(ctx, []node.File{file, {Path: beforeKubeconfig, Remove: true}}); err != nil {
+		return fmt.Errorf("take the cluster out of %s: %w", userKubeconfig, err)
+	}
+	if _, err := t.Agent.Tidy(ctx, node.TidyRequest{Dir: path.Dir(userKubeconfig)}); err != nil {
+		return err
+	}
+	// After all that it speaks of: taking the cluster out once more changes nothing.
+	_, err = t.Agent.WriteFiles(ctx, []node.File{{Path: r.kubeconfigRecordPath(), Remove: true}})
+	return err
+}
