@@ -90,6 +90,7 @@ type FactsRequest struct {
 	Sockets  []string `json:"sockets,omitempty"`
 	Programs []string `json:"programs,omitempty"`
 	Lock     string   `json:"lock,omitempty"`
+	Dirs     []string `json:"dirs,omitempty"` // directories whose content is asked for; they need not exist
 }
 
 // Facts is what a host is like.
@@ -130,6 +131,7 @@ type Facts struct {
 	Sockets         map[string]bool  `json:"sockets,omitempty"`  // whether each that was asked for takes connections
 	Programs        map[string]bool  `json:"programs,omitempty"` // whether each that was asked for runs
 	LockedBy        string           `json:"lockedBy,omitempty"` // who holds the lock that was asked for; empty if nobody does
+	Dirs            map[string]Dir   `json:"dirs,omitempty"`     // those asked for
 }
 
 // Mount is a mounted file system. Total and Free are bytes; Free leaves out what the file system reserves.

@@ -56,6 +56,7 @@ func (m machine) facts(ctx context.Context, q FactsRequest, _ *answers) (any, er
 	f.Kubernetes = m.kubernetesTraces()
 	m.siteFacts(ctx, &f)
 	m.lifeFacts(ctx, q, &f)
+	f.Dirs = m.dirs(q.Dirs)
 	<-dns
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

@@ -80,6 +80,7 @@ func (m machine) look(ctx context.Context, q FactsRequest, out *answers) (any, e
 	f.Hosts = ourHosts(m.text(hostsPath))
 	f.Kubernetes = m.kubernetesTraces()
 	f.LockedBy = m.lockHolder(q.Lock)
+	f.Dirs = m.dirs(q.Dirs)
 	f.UnixNano = time.Now().UnixNano()
 	return f, nil
 }

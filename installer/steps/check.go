@@ -112,6 +112,9 @@ func (r *Run) judge(s sizes) []Problem {
 			arch: r.archOn(t), registryPort: r.registryPort(), needs: r.needOf(t, s), kube: kube,
 		})...)
 		problems = append(problems, firewallProblems(t)...)
+		if kube.etcdDir != "" {
+			problems = append(problems, etcdProblems(t, kube.etcdDir)...)
+		}
 	}
 	problems = append(problems, clusterProblems(seen, r.vip(), kube)...)
 	problems = append(problems, tunnelled(seen)...)

@@ -102,6 +102,8 @@ type Target struct {
 	putStub   bool              // this run brought it
 	stubUsed  bool              // it is the one that units and scripts use
 	left      bool              // it was to be taken away
+	// etcdManifest is the data directory that the manifest of an etcd on the host names.
+	etcdManifest string
 }
 
 // New prepares a run. It touches no host.

@@ -2,22 +2,27 @@ package stepstest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
-// kubeadm does in a few steps what the real one does in many, and refuses what that refuses: a host that is already a
-// part of a cluster, a token or an authority that is not the cluster's, a node that is there and Ready, a second
-// member that etcd has to learn about at once.
+// kubeadm does in a few steps what the real one (1.36) does in many, and refuses what that refuses: a host that is already
+// a part of a cluster, a directory for etcd that holds something, a token or an authority that is not the cluster's, a
+// node that is there and Ready, members of etcd that do not answer, a second member that etcd has to learn about at once.
+// What the real one waits for in vain, this one refuses at once.
 func (c *call) kubeadm(ctx context.Context, args []string) (string, error) {
 	switch {
+	case args[0] != "reset" && c.machine.settle(ctx) != nil:
+		return "", ctx.Err()
 	case args[0] == "init":
 		return "", c.kubeadmInit(ctx, args[len(args)-1])
 	case args[0] == "join":
 		return "", c.kubeadmJoin(ctx, args[len(args)-1])
 	case args[0] == "reset":
-		return "", c.kubeadmReset()
+		return "", c.kubeadmReset(args)
 	case args[0] == "--kubeconfig" && args[2] == "token":
 		return c.kubeadmToken(args[1])
 	}
@@ -38,9 +43,10 @@ func (c *call) step(what string, do func(s *Site, m *Machine) error) error {
 	return do(s, c.machine)
 }
 
-func (c *call) preflight(config string) error {
-	return c.step("preflight", func(_ *Site, m *Machine) error {
-		for _, name := range []string{kubeletConf, manifest("kube-apiserver"), manifest("etcd"), "/var/lib/etcd/member"} {
+// preflight gives etcd's data directory, where that is a matter of the configuration.
+func (c *call) preflight(config string) (dataDir string, err error) {
+	return dataDir, c.step("preflight", func(s *Site, m *Machine) error {
+		for _, name := range []string{kubeletConf, bootstrapConf, manifest("kube-apiserver"), manifest("etcd")} {
 			if m.tree.has(name) {
 				return fmt.Errorf("[ERROR FileAvailable]: %s already exists", name)
 			}
@@ -51,12 +57,28 @@ func (c *call) preflight(config string) error {
 		if !m.tree.has(config) {
 			return fmt.Errorf("open %s: no such file", config)
 		}
+		text := m.tree.text(config)
+		if strings.Contains(text, "kind: JoinConfiguration") && !strings.Contains(text, "controlPlane:") {
+			return nil
+		}
+		dataDir = etcdDir
+		if s.kube != nil {
+			dataDir = s.kube.dataDir
+		}
+		if found := dataDirForm.FindStringSubmatch(text); found != nil {
+			dataDir = found[1]
+		}
+		check := "DirAvailable-" + strings.ReplaceAll(dataDir, "/", "-")
+		if !m.tree.empty(dataDir) && !strings.Contains(text, "- "+check+"\n") {
+			return fmt.Errorf("[ERROR %s]: %s is not empty", check, dataDir)
+		}
 		return nil
 	})
 }
 
 func (c *call) kubeadmInit(ctx context.Context, config string) error {
-	if err := c.preflight(config); err != nil {
+	dataDir, err := c.preflight(config)
+	if err != nil {
 		return err
 	}
 	if err := c.session.site.pause(ctx, "kubeadm init"); err != nil {
@@ -73,16 +95,22 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 			ca = m.tree.text("/etc/kubernetes/pki/ca.crt")
 			return nil
 		},
-		"init: kubelet", func(_ *Site, m *Machine) error { return m.tree.put(kubeletConf, "kubelet\n") },
+		"init: kubelet", func(_ *Site, m *Machine) error {
+			m.stopped = false
+			return m.tree.put(kubeletConf, "kubelet\n")
+		},
 		"init: control plane", func(s *Site, m *Machine) error {
-			if s.kube != nil && len(s.kube.nodes) > 0 {
+			if s.kube != nil && len(s.kube.nodes) > 0 && !s.lost() {
 				s.violated("%s: kubeadm init while there is a cluster of %d nodes", m.IP, len(s.kube.nodes))
 			}
-			s.kube = &kube{ca: ca, members: map[string]string{m.IP: "voter"}, nodes: map[string]bool{}, tokens: map[string]bool{}, marked: map[string]bool{}}
-			return m.controlPlane()
+			s.kube = &kube{
+				ca: ca, dataDir: dataDir, members: map[string]member{m.IP: {id: 1, voter: true}}, added: 1,
+				nodes: map[string]kubeNode{}, tokens: map[string]bool{}, values: map[string]string{},
+			}
+			return errors.Join(m.controlPlane(), m.etcdManifest(dataDir), s.startEtcd(m))
 		},
 		"init: register node", func(s *Site, m *Machine) error {
-			s.kube.nodes[m.Name], s.kube.marked[m.Name] = true, true
+			s.kube.nodes[m.Name] = kubeNode{ip: m.IP, master: true}
 			m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
 			return nil
 		},
@@ -112,11 +140,19 @@ func (m *Machine) controlPlane() error {
 		return err
 	}
 	for _, pod := range staticPods() {
+		if pod == "etcd" {
+			continue
+		}
 		if err := m.tree.put(manifest(pod), pod+"\n"); err != nil {
 			return err
 		}
 	}
-	return m.tree.put("/var/lib/etcd/member", "data\n")
+	return nil
+}
+
+func (m *Machine) etcdManifest(dataDir string) error {
+	return errors.Join(m.tree.put(manifest("etcd"), "spec:\n  volumes:\n  - hostPath:\n      path: "+dataDir+"\n      type: DirectoryOrCreate\n    name: etcd-data\n"),
+		m.tree.mkdir(dataDir, []string{"0700"}))
 }
 
 var (
@@ -126,7 +162,8 @@ var (
 )
 
 func (c *call) kubeadmJoin(ctx context.Context, config string) error {
-	if err := c.preflight(config); err != nil {
+	dataDir, err := c.preflight(config)
+	if err != nil {
 		return err
 	}
 	text := c.tree.text(config)
@@ -139,13 +176,15 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 	if token == nil || server == nil {
 		return fmt.Errorf("%s is no discovery file", found[1])
 	}
-	err := c.step("join: discovery", func(s *Site, m *Machine) error {
+	err = c.step("join: discovery", func(s *Site, m *Machine) error {
 		switch {
+		case s.machine(server[1]) != nil && !s.serves(s.machine(server[1])):
+			return fmt.Errorf("dial tcp %s:6443: connect: connection refused", server[1])
 		case !s.reaches(m):
 			return fmt.Errorf("https://%s:6443 does not answer (%s)", server[1], m.tree.lookup(server[1]))
 		case !s.kube.tokens[token[1]]:
 			return fmt.Errorf("token %s is not the cluster's", token[1])
-		case s.ready(m):
+		case s.nodeReady(m.Name):
 			return fmt.Errorf("a Node with name %q and status \"Ready\" already exists in the cluster", m.Name)
 		}
 		return nil
@@ -160,30 +199,36 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 	if err := c.session.site.pause(ctx, "kubeadm "+what); err != nil {
 		return err
 	}
+	kubelet := []any{"join: kubelet", func(_ *Site, m *Machine) error {
+		m.stopped = false
+		return m.tree.put(bootstrapConf, "kubelet\n")
+	}}
+	steps := kubelet
 	if what == "join master" {
-		if err := c.joinMaster(); err != nil {
-			return err
-		}
+		steps = slices.Concat(prepareMaster(), kubelet, joinEtcd(dataDir))
 	}
-	return c.steps(
-		"join: kubelet", func(_ *Site, m *Machine) error { return m.tree.put(kubeletConf, "kubelet\n") },
+	return c.steps(slices.Concat(steps, []any{
 		"join: register node", func(s *Site, m *Machine) error {
-			s.kube.nodes[m.Name] = true
+			if !slices.ContainsFunc(s.machines, s.serves) {
+				return errors.New("[kubelet-wait-bootstrap]: the API does not answer")
+			}
+			s.kube.nodes[m.Name] = kubeNode{ip: m.IP}
 			m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
-			return nil
+			return errors.Join(m.tree.put(kubeletConf, "kubelet\n"), m.tree.remove(bootstrapConf))
 		},
 		"join: last", func(s *Site, m *Machine) error {
 			if what == "join master" {
-				s.kube.members[m.IP], s.kube.marked[m.Name] = "voter", true
+				s.kube.nodes[m.Name] = kubeNode{ip: m.IP, master: true}
 			}
 			m.done["kubeadm join"]++
 			return nil
 		},
-	)
+	})...)
 }
 
-func (c *call) joinMaster() error {
-	return c.steps(
+// prepareMaster is what comes before kubelet is started.
+func prepareMaster() []any {
+	return []any{
 		"join: certificates", func(s *Site, m *Machine) error {
 			for _, name := range authorities() {
 				if !m.tree.has("/etc/kubernetes/pki/" + name) {
@@ -193,52 +238,88 @@ func (c *call) joinMaster() error {
 			if m.tree.text("/etc/kubernetes/pki/ca.crt") != s.kube.ca {
 				s.violated("%s: joins with an authority that is not the cluster's", m.IP)
 			}
+			return m.controlPlane()
+		},
+		"join: check-etcd", func(s *Site, _ *Machine) error {
+			for ip, is := range s.kube.members {
+				if is.started && !s.runs(s.machine(ip)) {
+					return fmt.Errorf("[check-etcd] waits for the member of %s", ip)
+				}
+			}
+			if !s.quorum() {
+				return errors.New("[check-etcd] etcdserver: no leader")
+			}
 			return nil
 		},
-		"join: etcd", func(s *Site, m *Machine) error {
-			for ip, kind := range s.kube.members {
-				if kind == "learner" && ip != m.IP {
+	}
+}
+
+// joinEtcd is how etcd takes in a member: as a learner, which starts, catches up and gets a vote.
+func joinEtcd(dataDir string) []any {
+	return []any{
+		"join: etcd learner", func(s *Site, m *Machine) error {
+			if _, ok := s.kube.members[m.IP]; ok {
+				return nil // kubeadm goes on with the one that is there
+			}
+			for ip, is := range s.kube.members {
+				if !is.voter {
 					return fmt.Errorf("etcdserver: too many learner members in cluster: %s is one", ip)
 				}
 			}
-			if s.kube.members[m.IP] == "" {
-				s.kube.members[m.IP] = "learner"
+			if !s.quorum() {
+				return errors.New("etcdserver: request timed out")
 			}
+			s.kube.added++
+			s.kube.members[m.IP] = member{id: s.kube.added}
 			return nil
 		},
-		"join: control plane", func(_ *Site, m *Machine) error { return m.controlPlane() },
-	)
+		"join: etcd manifest", func(_ *Site, m *Machine) error { return m.etcdManifest(dataDir) },
+		"join: etcd starts", func(s *Site, m *Machine) error { return s.startEtcd(m) },
+		"join: etcd vote", func(s *Site, m *Machine) error {
+			is := s.kube.members[m.IP]
+			if !s.quorum() || !s.runs(m) {
+				return errors.New("etcdserver: can only promote a learner member which is in sync with leader")
+			}
+			is.voter = true
+			s.kube.members[m.IP] = is
+			return nil
+		},
+	}
 }
 
-func (c *call) kubeadmReset() error {
-	return c.steps(
-		"reset: etcd member", func(s *Site, m *Machine) error {
+// kubeadmReset removes the member only if it finds the cluster's configuration, for which the machine's Node is needed;
+// else it warns. In any case it empties etcd's data directory, on every machine, whoever's the files are, unless it is
+// told to skip that phase.
+func (c *call) kubeadmReset(args []string) error {
+	var steps []any
+	if !slices.Contains(args, "--skip-phases=remove-etcd-member") {
+		steps = []any{
+			"reset: etcd member", func(s *Site, m *Machine) error {
+				if s.kube == nil || !s.reaches(m) || !m.tree.has(adminConf) && !m.tree.has(kubeletConf) {
+					return nil // warns, and goes on
+				}
+				if _, ok := s.kube.nodes[m.Name]; !ok || !s.quorum() || len(s.kube.members) == 1 {
+					return nil
+				}
+				delete(s.kube.members, m.IP)
+				return nil
+			},
+			"reset: etcd data", func(_ *Site, m *Machine) error { return errors.Join(m.tree.wipe(m.dataDir()), m.tree.wipe(etcdDir)) },
+		}
+	}
+	return c.steps(slices.Concat(steps, []any{
+		"reset: kubelet", func(_ *Site, m *Machine) error {
 			if m.done["kubeadm init"]+m.done["kubeadm join"] > m.done["kubeadm reset"] {
 				m.done["kubeadm reset"]++
 			}
-			if s.kube == nil || !m.tree.has(manifest("etcd")) {
-				return nil
-			}
-			if !s.quorum() {
-				return nil // warns, and goes on
-			}
-			delete(s.kube.members, m.IP)
+			m.stopped = true
 			return nil
 		},
 		"reset: files", func(_ *Site, m *Machine) error {
-			return m.tree.remove(manifests, "/etc/kubernetes/pki", kubeletConf, adminConf, "/etc/kubernetes/super-admin.conf",
-				"/etc/kubernetes/controller-manager.conf", "/etc/kubernetes/scheduler.conf")
+			return errors.Join(m.tree.remove(manifests, "/etc/kubernetes/pki", kubeletConf, bootstrapConf, adminConf, "/etc/kubernetes/super-admin.conf",
+				"/etc/kubernetes/controller-manager.conf", "/etc/kubernetes/scheduler.conf"), m.tree.mkdir(manifests, []string{"0700"}))
 		},
-		"reset: etcd data", func(s *Site, m *Machine) error {
-			if s.kube != nil && len(s.kube.members) == 0 {
-				s.kube = nil
-			}
-			if err := m.tree.remove("/var/lib/etcd/member"); err != nil {
-				return err
-			}
-			return m.tree.mkdir(manifests, []string{"0700"})
-		},
-	)
+	})...)
 }
 
 func (c *call) kubeadmToken(kubeconfig string) (string, error) {
