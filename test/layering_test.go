@@ -38,6 +38,7 @@ var mayImport = []struct {
 	{"installer/kubeadm/...", nil},
 	{"installer/certs/...", nil},
 	{"installer/care/...", nil},
+	{"installer/etcd/...", nil},
 	{"installer/guest/...", nil},
 	{"installer/node/...", []string{"installer/host", "installer/care", "registry"}},
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},

@@ -96,7 +96,7 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 	root.AddCommand(
 		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o), newCertCommand(o), newStatusCommand(o), newResetCommand(o),
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
-		newRegistryCommand(o), newCareCommand(), newNodeCommand(), newVersionCommand(),
+		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newNodeCommand(), newVersionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {

@@ -1,6 +1,7 @@
 package kubeadm
 
 import (
+	"cmp"
 	"encoding/json"
 	"net"
 	"net/netip"
@@ -12,6 +13,8 @@ const (
 	// AuditPolicyPath is where the installer puts the audit policy that the
 	// API server is told to read.
 	AuditPolicyPath = "/etc/kubernetes/audit-policy.yml"
+	// DefaultEtcdDataDir is where kubeadm itself puts etcd's data.
+	DefaultEtcdDataDir = "/var/lib/etcd"
 	// AuditLogDir holds the audit log on every master.
 	AuditLogDir = "/var/log/kubernetes"
 	// century is 100 years, the validity of every certificate: a site without
@@ -110,7 +113,7 @@ func (c checked) defaultCluster() object {
 			"serviceSubnet": serviceRange,
 		},
 		"etcd": object{"local": object{
-			"dataDir": "/var/lib/etcd",
+			"dataDir": cmp.Or(c.EtcdDataDir, DefaultEtcdDataDir),
 			"extraArgs": []any{
 				// etcd's own 100 ms and 1 s are for fast disks: on a slow one the leader is deposed while it
 				// waits for its log, and the API refuses meanwhile. A dead leader is replaced within 5 s.

@@ -54,6 +54,10 @@ func (c checked) requiredSANs(cluster object) []string {
 // by all hosts says. Names of nodes are lower case, host names need not be.
 func (c checked) imposeRegistration(command object) {
 	put(command, strings.ToLower(c.Node.Hostname), "nodeRegistration", "name")
+	if len(c.IgnorePreflight) > 0 {
+		ignored := listAt(command, "nodeRegistration", "ignorePreflightErrors")
+		put(command, toList(union(ignored, c.IgnorePreflight)), "nodeRegistration", "ignorePreflightErrors")
+	}
 }
 
 // forgetResolvConf takes out of an image's documents which file kubelet gives to pods as resolv.conf: an image cannot

@@ -34,6 +34,7 @@ type Input struct {
 	Name              string   // of the cluster; empty leaves kubeadm's own
 	VIP               string   // virtual address under which nodes reach the masters
 	Masters           []string // addresses; the first is the one that masters join through
+	Through           string   // master that masters join through; empty: the first
 	Node              Node
 	APIEndpoint       string // apiserver.cluster.local:6443
 	CRISocket         string // path or unix:// URL; empty lets kubeadm look
@@ -47,6 +48,8 @@ type Input struct {
 	SingleNode        bool     // the master takes workloads
 	IPVS              bool     // every host's kernel has ip_vs, so kube-proxy may use it
 	LocalTime         bool     // every master has /etc/localtime: controllers follow its time zone
+	EtcdDataDir       string   // for etcd's data, unless a document says otherwise; empty: DefaultEtcdDataDir
+	IgnorePreflight   []string // checks of kubeadm that say nothing about this host, beside those of the documents
 }
 
 // checked holds the parsed parts of an Input.
@@ -57,6 +60,7 @@ type checked struct {
 	vip      netip.Addr
 	nodeIP   netip.Addr
 	masters  []netip.Addr
+	through  netip.Addr
 	endpoint struct {
 		host string
 		port int
@@ -99,6 +103,11 @@ func check(in Input) (checked, error) {
 	}
 	if len(in.Masters) == 0 {
 		fail("masters", ErrInvalid, "there is none")
+	} else {
+		c.through = c.masters[0]
+	}
+	if in.Through != "" {
+		c.through = address("address of the master to join through", in.Through)
 	}
 	if in.Node.Hostname == "" {
 		fail("host name of "+in.Node.IP, ErrInvalid, "it is empty")
@@ -136,7 +145,7 @@ func splitEndpoint(endpoint string) (host string, port int, err error) {
 func (c checked) joinEndpoint() string {
 	host := c.vip
 	if c.Kind == JoinMaster {
-		host = c.masters[0]
+		host = c.through
 	}
 	return netip.AddrPortFrom(host, uint16(c.endpoint.port)).String()
 }

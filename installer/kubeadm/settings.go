@@ -20,6 +20,7 @@ type Settings struct {
 	EtcdServerSANs       []string
 	EtcdPeerSANs         []string
 	ExternalEtcd         bool
+	EtcdDataDir          string // of etcd on the masters
 	CertificatesDir      string
 	ImageRepository      string // empty: Kubernetes' own
 	KubeProxyMode        string
@@ -39,6 +40,7 @@ func (c checked) settingsOf(docs layer) (Settings, error) {
 		EtcdServerSANs:       listAt(cluster, "etcd", "local", "serverCertSANs"),
 		EtcdPeerSANs:         listAt(cluster, "etcd", "local", "peerCertSANs"),
 		ExternalEtcd:         external,
+		EtcdDataDir:          textOr(DefaultEtcdDataDir, cluster, "etcd", "local", "dataDir"),
 		CertificatesDir:      textOr("/etc/kubernetes/pki", cluster, "certificatesDir"),
 		ImageRepository:      textAt(cluster, "imageRepository"),
 		KubeProxyMode:        textAt(docs[kindKubeProxy], "mode"),

@@ -100,6 +100,7 @@ type FactsRequest struct {
 	Networks []string `json:"networks,omitempty"`
 	Sync     string   `json:"sync,omitempty"`  // directory where the time of a durable write is measured; empty measures nothing
 	Ports    []int    `json:"ports,omitempty"` // TCP ports whose listeners are asked for
+	Dirs     []string `json:"dirs,omitempty"`  // directories whose content is asked for; they need not exist
 }
 
 // Facts is what a host is like.
@@ -155,6 +156,7 @@ type Facts struct {
 	Sockets         map[string]bool  `json:"sockets,omitempty"`  // whether each that was asked for takes connections
 	Programs        map[string]bool  `json:"programs,omitempty"` // whether each that was asked for runs
 	LockedBy        string           `json:"lockedBy,omitempty"` // who holds the lock that was asked for; empty if nobody does
+	Dirs            map[string]Dir   `json:"dirs,omitempty"`     // those asked for
 }
 
 // Mount is a mounted file system. Total and Free are bytes; Free leaves out what the file system reserves.

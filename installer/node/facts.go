@@ -67,6 +67,7 @@ func (m machine) facts(ctx context.Context, q FactsRequest, _ *answers) (any, er
 		middle, p99 := m.syncTimes(q.Sync)
 		f.SyncMicros, f.Sync99Micros = middle.Microseconds(), p99.Microseconds()
 	}
+	f.Dirs = m.dirs(q.Dirs)
 	<-dns
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

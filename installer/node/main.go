@@ -77,6 +77,7 @@ const (
 	verbListen     = "listen"
 	verbReach      = "reach"
 	verbInstaller  = "installer"
+	verbDirs       = "dirs"
 )
 
 func (m machine) verbs() map[string]verb {
@@ -101,6 +102,7 @@ func (m machine) verbs() map[string]verb {
 		verbListen:     streaming(verbListen, m.listen),
 		verbReach:      plain(verbReach, m.reach),
 		verbInstaller:  plain(verbInstaller, m.installer),
+		verbDirs:       plain(verbDirs, m.lookAtDirs),
 	}
 }
 

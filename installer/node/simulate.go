@@ -82,6 +82,7 @@ func (m machine) look(ctx context.Context, q FactsRequest, out *answers) (any, e
 	f.LockedBy = m.lockHolder(q.Lock)
 	f.Filled = m.filled(q.Paths)
 	m.kubernetesPlaces(&f)
+	f.Dirs = m.dirs(q.Dirs)
 	f.UnixNano = time.Now().UnixNano()
 	return f, nil
 }

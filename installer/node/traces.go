@@ -76,7 +76,7 @@ func (m machine) unit(name string) (file string, ours bool) {
 // kubernetesTraces gives what an earlier cluster left on this host, or runs there.
 func (m machine) kubernetesTraces() []string {
 	found := []string{}
-	for _, name := range []string{"/etc/kubernetes/admin.conf", "/etc/kubernetes/kubelet.conf", "/var/lib/etcd/member"} {
+	for _, name := range []string{"/etc/kubernetes/admin.conf", "/etc/kubernetes/kubelet.conf"} {
 		if m.exists(name) {
 			found = append(found, name)
 		}

@@ -116,6 +116,9 @@ func (r *Run) judge(s sizes) []Problem {
 			serious, _ := settle(problems, r.IgnoreChecks)
 			problems = append(problems, foreignFiles(t, serious)...)
 		}
+		if kube.etcdDir != "" {
+			problems = append(problems, etcdProblems(t, kube.etcdDir)...)
+		}
 	}
 	problems = append(problems, clusterProblems(seen, r.vip(), kube)...)
 	problems = append(problems, tunnelled(seen)...)

@@ -160,6 +160,7 @@ func (r *Run) look(ctx context.Context, t *Target, networks []string) error {
 		Paths:   append(r.placesOf(t).all(), r.placesOf(t).program()), Networks: networks,
 		Sync: measured, Ports: portsOf(t.Master, r.wantedPort()),
 		Sockets: life.Sockets, Programs: life.Programs, Lock: r.lockPath(),
+		Dirs: r.dirsToLookAt(),
 	})
 	if err != nil {
 		return fmt.Errorf("read facts: %w", err)
@@ -176,10 +177,12 @@ func (r *Run) readMarks(ctx context.Context, t *Target) error {
 	for _, m := range r.allMarks() {
 		paths = append(paths, r.markPath(m))
 	}
-	found, err := t.Agent.ReadFiles(ctx, paths)
+	found, err := t.Agent.ReadFiles(ctx, append(paths, etcdFiles()...))
 	if err != nil {
 		return fmt.Errorf("read what was done before: %w", err)
 	}
+	t.etcdManifest = manifestDataDir(found[etcdManifest])
+	delete(found, etcdManifest)
 	t.marks = map[string]string{}
 	for p, content := range found {
 		t.marks[path.Base(p)] = strings.TrimSpace(string(content))
@@ -189,7 +192,7 @@ func (r *Run) readMarks(ctx context.Context, t *Target) error {
 }
 
 func (r *Run) allMarks() []string {
-	marks := []string{markOurs, markImages, markOverlaid, markChecked, markFound, markPreflight, markRendered, markRegistry, markShown, markInit, markBegun, markJoined, markKubeAdmin, markCleaned}
+	marks := []string{markOurs, markImages, markOverlaid, markChecked, markFound, markPreflight, markRendered, markRegistry, markShown, markInit, markEtcd, markBegun, markJoined, markKubeAdmin, markCleaned}
 	for _, i := range r.images {
 		marks = append(marks, guestMark(i))
 	}

@@ -31,7 +31,7 @@ func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
 	}
-	if err := r.settleMaster(ctx, t); err != nil {
+	if err := r.adminKubeconfig(ctx, t); err != nil {
 		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
 	}
 	return installer.Result{Changes: 1}, nil
@@ -78,12 +78,10 @@ func (r *Run) joinMaster(ctx context.Context, t *Target) error {
 	return r.settleMaster(ctx, t)
 }
 
-// settleMaster does what is left to do on a master once kubeadm has ended there. The mark of the kubeconfig, which comes
+// settleMaster does what is left to do on a master once kubeadm has joined it. That it is the first by now tells nothing
+// of how it came in: it may be the first by its address, and have come back with an empty disk. The mark of the kubeconfig, which comes
 // last, stands for all of it.
 func (r *Run) settleMaster(ctx context.Context, t *Target) error {
-	if t == r.master0() {
-		return r.adminKubeconfig(ctx, t)
-	}
 	// From now on its own API server is the nearest.
 	if _, err := r.setHosts(ctx, t, t.IP.String()); err != nil {
 		return fmt.Errorf("point %s to the host itself: %w", installer.APIServerDomain, err)

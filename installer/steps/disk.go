@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
@@ -10,6 +11,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/node"
 )
 
@@ -28,7 +30,7 @@ func (r *Run) placesOf(t *Target) places {
 	return places{
 		data: dataRoot, bin: orDefault(env["BIN_DIR"], "/usr/bin"), cri: orDefault(env["criData"], "/var/lib/containerd"),
 		registry: orDefault(installer.MergeEnv(r.rootfs().Env, r.Cluster.Env)["registryData"], "/var/lib/registry"),
-		etcd:     "/var/lib/etcd", kubelet: "/var/lib/kubelet", log: "/var/log", cni: "/opt/cni/bin", etc: "/etc",
+		etcd:     cmp.Or(r.askedDataDir(), kubeadm.DefaultEtcdDataDir), kubelet: "/var/lib/kubelet", log: "/var/log", cni: "/opt/cni/bin", etc: "/etc",
 	}
 }
 

@@ -83,6 +83,9 @@ func simulate(t *testing.T, r *Run) map[string]*overheard {
 				if slices.Contains(q.Argv, "token") {
 					return node.ExecResult{Stdout: []byte("abcdef.0123456789abcdef\n")}, nil
 				}
+				if slices.Contains(q.Argv, "etcd") {
+					return node.ExecResult{Stdout: []byte(`{"members":[{"id":"1","name":"first","peerURLs":["https://127.0.0.2:2380"],"answers":true}],"leader":true}`)}, nil
+				}
 				return node.ExecResult{Stdout: []byte("{}")}, nil
 			},
 			Script: func(context.Context, node.ScriptRequest, func(string) error) (int, error) { return 0, nil },

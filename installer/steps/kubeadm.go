@@ -37,12 +37,12 @@ func (r *Run) kubeadmInput(kind kubeadm.Kind, t *Target) kubeadm.Input {
 		socket = "unix://" + socket
 	}
 	return kubeadm.Input{
-		Kind: kind, KubernetesVersion: r.rootfs().KubeVersion(), VIP: r.vip(), Masters: r.Cluster.MasterIPs(),
+		Kind: kind, KubernetesVersion: r.rootfs().KubeVersion(), VIP: r.vip(), Masters: r.Cluster.MasterIPs(), Through: r.master0().IP.String(),
 		Node:        kubeadm.Node{IP: t.IP.String(), Hostname: t.nodeName(), Master: t.Master},
 		APIEndpoint: net.JoinHostPort(installer.APIServerDomain, strconv.Itoa(installer.APIServerPort)),
 		CRISocket:   socket, ImageSocket: env["SEALOS_SYS_IMAGE_ENDPOINT"], Discovery: r.discoveryFile(),
 		ImageDocs: imageDocs, UserDocs: r.Cluster.Kubeadm, ResolvConf: r.resolvConf(),
-		SingleNode: len(r.Cluster.Hosts) == 1, IPVS: ipvs,
+		SingleNode: len(r.Cluster.Hosts) == 1, IPVS: ipvs, EtcdDataDir: r.defaultDataDir(), IgnorePreflight: r.ignoredChecks(t),
 		ImageRepository: strings.TrimSuffix(r.heldPrefix(t), "/"),
 	}
 }
@@ -103,6 +103,9 @@ func (r *Run) runKubeadm(ctx context.Context, t *Target, step string, prepare fu
 			return err
 		}
 	}
+	if err := r.prepareEtcd(ctx, t); err != nil {
+		return err
+	}
 	if err := r.setMark(ctx, t, markBegun, r.Cluster.Name); err != nil {
 		return err
 	}
@@ -121,28 +124,34 @@ func (r *Run) runKubeadm(ctx context.Context, t *Target, step string, prepare fu
 	return err
 }
 
-// undoKubeadm takes a host back to where it was before a kubeadm that was interrupted.
+// undoKubeadm takes a host back to where it was before a kubeadm that was interrupted: out of etcd first, while that has
+// its majority, and nothing is removed before.
 func (r *Run) undoKubeadm(ctx context.Context, t *Target, step string) error {
 	r.Report.Infof("%s: an earlier kubeadm was interrupted here; it is undone first", t.IP)
-	if err := r.kubeadmReset(ctx, t, step); err != nil || t == r.master0() {
+	if err := r.leaveEtcd(ctx, t, step); err != nil {
 		return err
 	}
-	// For most of a minute the cluster takes the node for Ready, and kubeadm does not join a second one of its name.
-	err := insist(ctx, r.apiPatience(), func(ctx context.Context) error {
-		_, err := r.kubectl(ctx, "delete", "node", t.nodeName(), "--ignore-not-found", "--wait=false")
-		return err
+	return r.kubeadmReset(ctx, t, step, func() error {
+		if t == r.master0() {
+			return nil
+		}
+		// For most of a minute the cluster takes the node for Ready, and kubeadm does not join a second one of its name.
+		return r.dropNode(ctx, t)
 	})
-	if err != nil {
-		return fmt.Errorf("delete node %s: %w", t.nodeName(), err)
-	}
-	return nil
 }
 
-// kubeadmReset takes a host out of the cluster as far as kubeadm can.
-func (r *Run) kubeadmReset(ctx context.Context, t *Target, step string) error {
-	argv := []string{"kubeadm", "reset", "--force"}
+// kubeadmReset removes from a host what kubeadm made. Its member is out of etcd by then: kubeadm's own phase for that
+// empties etcd's directory on every host, whoever's the files are, also if it could not remove the member.
+func (r *Run) kubeadmReset(ctx context.Context, t *Target, step string, also func() error) error {
+	argv := []string{"kubeadm", "reset", "--force", "--skip-phases=remove-etcd-member"}
 	if socket := r.envOf(r.imagesOn(t)[0], t)["SEALOS_SYS_CRI_ENDPOINT"]; socket != "" {
 		argv = append(argv, "--cri-socket", "unix://"+strings.TrimPrefix(socket, "unix://"))
+	}
+	// kubeadm removes the manifest, which may be all that says where etcd's data are.
+	if d, ok := t.etcdData(); ok && t.marks[markEtcd] == "" {
+		if err := r.setMark(ctx, t, markEtcd, d.String()); err != nil {
+			return err
+		}
 	}
 	// From here on the host is no part of the cluster; from the end on nothing is left to undo.
 	if err := r.dropMarks(ctx, t, markJoined); err != nil {
@@ -152,6 +161,13 @@ func (r *Run) kubeadmReset(ctx context.Context, t *Target, step string) error {
 		return err
 	}
 	if err := r.tidyKubernetes(ctx, t, false); err != nil {
+		return err
+	}
+	t.etcdManifest = ""
+	if err := r.clearData(ctx, t, step); err != nil {
+		return err
+	}
+	if err := also(); err != nil {
 		return err
 	}
 	return r.dropMarks(ctx, t, markBegun)

@@ -22,6 +22,7 @@ type kubeFacts struct {
 	failCgroupV1   bool
 	evict          map[string]string // signal to threshold
 	ignored        []string          // ignorePreflightErrors
+	etcdDir        string            // of etcd's data; empty if that is none of ours
 }
 
 func (k kubeFacts) ignores(check string) bool {
@@ -77,6 +78,7 @@ func (r *Run) kubeFactsFor(t *Target) (kubeFacts, error) {
 	k, err := readKubeFacts(text)
 	k.pods, k.services = docs.Settings().PodSubnets, docs.Settings().ServiceSubnets
 	k.minor = minorOf(r.rootfs().KubeVersion())
+	k.etcdDir, _, _ = r.etcdSettings(t) // what it fails with was told above
 	return k, err
 }
 

@@ -15,7 +15,7 @@ import (
 // Problem is one thing that stands in the way on one host.
 type Problem struct {
 	Host    string `json:"host,omitempty"` // address; empty when it is about the cluster as a whole
-	Check   string `json:"check"`          // one of [Checks], or connect, lock, configuration, first-master, cluster, certificates, record
+	Check   string `json:"check"`          // one of [Checks], or connect, lock, configuration, first-master, cluster, certificates, record, etcd
 	Message string `json:"message"`
 	Remedy  string `json:"remedy"`
 	Warning bool   `json:"warning,omitempty"` // told, but nothing waits for it
@@ -23,7 +23,7 @@ type Problem struct {
 }
 
 // Checks are the names of the checks that an operator may ignore. Without a connection, a configuration that can be
-// written, the right architecture and one cluster there is nothing to install.
+// written, the right architecture and one cluster there is nothing to install, and etcd starts in no directory of others.
 func Checks() []string {
 	return []string{
 		"antivirus", "apparmor", "cgroup", "check.sh", "clock", "cpu", "disk", "disk-speed", "fapolicyd", "file-types", "firewall",

@@ -118,7 +118,10 @@ func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 		if err := t.Agent.CareStop(ctx, careUnit); err != nil {
 			return err
 		}
-		if err := r.kubeadmReset(ctx, t, "reset-kubernetes"); err != nil {
+		if err := r.leaveForReset(ctx, t); err != nil {
+			return err
+		}
+		if err := r.kubeadmReset(ctx, t, "reset-kubernetes", func() error { return nil }); err != nil {
 			return err
 		}
 		vip, _, err := r.virtualServer()
@@ -210,16 +213,6 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 		}
 		if err := r.removeServiceRoute(ctx, t); err != nil {
 			return err
-		}
-		// kubeadm reset empties etcd's directory and leaves it; one with something in it is not ours.
-		if _, err := r.exec(ctx, t, "remove", "rmdir", "--ignore-fail-on-non-empty", "/var/lib/etcd"); err != nil {
-			var refused *CommandError
-			if !errors.As(err, &refused) {
-				return err
-			}
-			if t.Master {
-				r.Report.Warnf("%s: /var/lib/etcd stays: %v", t.IP, err)
-			}
 		}
 		if err := r.removeTraces(ctx, t); err != nil {
 			return err

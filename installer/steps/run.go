@@ -103,6 +103,8 @@ type Target struct {
 	stubUsed  bool              // it is the one that units and scripts use
 	left      bool              // it was to be taken away
 	checked   string            // inputs with which the image's check script was passed now or before
+	// etcdManifest is the data directory that the manifest of an etcd on the host names.
+	etcdManifest string
 }
 
 // New prepares a run. It touches no host.

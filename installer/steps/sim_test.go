@@ -30,6 +30,9 @@ type world struct {
 	dir     string // of the control machine's state
 	bundle  []byte
 	masters int
+	take    int              // machines the command names, the first ones; 0: all
+	named   []installer.Host // in place of what take says
+	docs    [][]byte         // for kubeadm, of the operator
 	jobs    int
 	timeout time.Duration
 	env     map[string]string // as -e gives it
@@ -106,6 +109,8 @@ func newWorld(t testing.TB, dir string, file []byte, masters, nodes int) *world 
 		t.Fatal(err)
 	}
 	w := &world{Site: site, dir: filepath.Join(dir, "state"), bundle: file, masters: masters, jobs: 4, timeout: 4 * time.Second}
+	// A boot of 20 to 60 s to three minutes of patience.
+	site.Boot = w.timeout / 5
 	if err := os.MkdirAll(w.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +137,7 @@ func (w *world) clone(t testing.TB, dir string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &world{Site: site, dir: filepath.Join(dir, "state"), bundle: w.bundle, masters: w.masters, jobs: w.jobs, timeout: w.timeout, env: w.env}
+	c := &world{Site: site, dir: filepath.Join(dir, "state"), bundle: w.bundle, masters: w.masters, take: w.take, docs: w.docs, jobs: w.jobs, timeout: w.timeout, env: w.env}
 	if err := os.CopyFS(c.dir, os.DirFS(w.dir)); err != nil {
 		t.Fatal(err)
 	}
@@ -140,9 +145,14 @@ func (w *world) clone(t testing.TB, dir string) *world {
 }
 
 func (w *world) hosts() []installer.Host {
+	if w.named != nil {
+		return w.named
+	}
 	var out []installer.Host
 	for i, m := range w.Machines() {
-		out = append(out, installer.Host{IP: netip.MustParseAddr(m.IP), Master: i < w.masters})
+		if w.take == 0 || i < w.take {
+			out = append(out, installer.Host{IP: netip.MustParseAddr(m.IP), Master: i < w.masters})
+		}
 	}
 	return out
 }
@@ -156,7 +166,7 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 	if err != nil {
 		return 0, err
 	}
-	c := &installer.Cluster{Hosts: w.hosts(), Env: maps.Clone(w.env)}
+	c := &installer.Cluster{Hosts: w.hosts(), Env: maps.Clone(w.env), Kubeadm: w.docs}
 	if w.wish != nil {
 		c = w.wish()
 	}

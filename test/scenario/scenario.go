@@ -29,6 +29,7 @@ func All() []Scenario {
 		{"install", "one master and one node, twice, and back", Install},
 		{"ha", "three masters and one node; the first master dies, another goes on", HA},
 		{"registry-failover", "the registry a node asks first dies, is damaged, comes back", RegistryFailover},
+		{"etcd-join", "masters' joins are cut when etcd has taken them in; one comes back with an empty disk", EtcdJoin},
 		{"resume", "killed again and again, then left alone", Resume},
 		{"bare", "an installation beside the bare commands of kubeadm", Bare},
 		{"sealos-image", "a rootfs image made for sealos, unmodified", SealosImage},

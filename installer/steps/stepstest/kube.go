@@ -13,13 +13,27 @@ import (
 // kube is the cluster: what its API server and etcd know.
 type kube struct {
 	ca      string
-	members map[string]string // of etcd, by address: learner or voter
-	nodes   map[string]bool   // by name
+	dataDir string            // of etcd
+	members map[string]member // of etcd, by address
+	added   int               // members there ever were: each has its number
+	nodes   map[string]kubeNode
 	tokens  map[string]bool
-	marked  map[string]bool // nodes, by name, with the label and the taint of the control plane
+	values  map[string]string // what was put into etcd
 	objects map[string][]object
 	silent  time.Time // no API server answers before
 	crowd   int       // of further nodes, which are no machines
+}
+
+// kubeNode is a Node object.
+type kubeNode struct {
+	ip     string
+	master bool // it has a control plane's label and taint
+}
+
+// has tells whether there is a Node of a name.
+func (k *kube) has(name string) bool {
+	_, ok := k.nodes[name]
+	return ok
 }
 
 func (k *kube) clone() *kube {
@@ -27,8 +41,8 @@ func (k *kube) clone() *kube {
 		return nil
 	}
 	c := *k
-	c.members, c.nodes, c.tokens = maps.Clone(k.members), maps.Clone(k.nodes), maps.Clone(k.tokens)
-	c.marked, c.objects = maps.Clone(k.marked), maps.Clone(k.objects)
+	c.members, c.nodes, c.tokens, c.values = maps.Clone(k.members), maps.Clone(k.nodes), maps.Clone(k.tokens), maps.Clone(k.values)
+	c.objects = maps.Clone(k.objects)
 	return &c
 }
 
@@ -36,7 +50,9 @@ const (
 	manifests   = "/etc/kubernetes/manifests"
 	kubeletDir  = "/var/lib/kubelet"
 	kubeletConf = "/etc/kubernetes/kubelet.conf"
-	adminConf   = "/etc/kubernetes/admin.conf"
+	// bootstrapConf is what kubelet has before it has a certificate.
+	bootstrapConf = "/etc/kubernetes/bootstrap-kubelet.conf"
+	adminConf     = "/etc/kubernetes/admin.conf"
 )
 
 func staticPods() []string {
@@ -45,23 +61,10 @@ func staticPods() []string {
 
 func manifest(pod string) string { return manifests + "/" + pod + ".yaml" }
 
-// serves tells whether the API answers on a machine: its server runs there, and etcd has a majority.
+// serves tells whether the API answers on a machine: its server runs there, and the etcd beside it has a majority, without
+// which it neither writes nor reads.
 func (s *Site) serves(m *Machine) bool {
-	return m != nil && s.kube != nil && !time.Now().Before(s.kube.silent) && m.lives() && m.tree.has(manifest("kube-apiserver")) && s.kube.members[m.IP] == "voter" && s.quorum()
-}
-
-func (s *Site) quorum() bool {
-	voters, up := 0, 0
-	for ip, kind := range s.kube.members {
-		if kind != "voter" {
-			continue
-		}
-		voters++
-		if m := s.machine(ip); m.lives() && m.ended["etcd"] == "" && m.tree.has(manifest("etcd")) && m.tree.has(kubeletConf) {
-			up++
-		}
-	}
-	return up > voters/2
+	return m != nil && s.kube != nil && !time.Now().Before(s.kube.silent) && m.kubelet() && m.tree.has(manifest("kube-apiserver")) && s.kube.members[m.IP].voter && s.runs(m) && s.quorum()
 }
 
 // reaches tells whether the API answers on a machine under the name that kubeconfigs have.
@@ -71,7 +74,7 @@ func (s *Site) reaches(m *Machine) bool {
 		return s.serves(other)
 	}
 	_, unit := m.units["sealos-care.service"]
-	kept := m.tree.has(manifest(care.PodName)) && m.tree.has(kubeletConf)
+	kept := m.tree.has(manifest(care.PodName)) && m.kubelet()
 	return at != "" && (unit || kept) && slices.ContainsFunc(s.machines, s.serves)
 }
 
@@ -86,9 +89,39 @@ func (t tree) lookup(name string) string {
 	return ""
 }
 
+// kubelet tells whether kubelet runs on a machine. Nothing does until the machine is up again.
+func (m *Machine) kubelet() bool {
+	return m.up() && m.runtime && !m.stopped && (m.tree.has(kubeletConf) || m.tree.has(bootstrapConf))
+}
+
+// register lets a kubelet that was started, by a boot or by hand, make its Node where that is missing: without the label
+// and taint of a control plane, which are kubeadm's. One that goes on running does not.
+func (s *Site) register() {
+	for _, m := range s.machines {
+		if !m.fresh || !m.kubelet() || !m.tree.has(kubeletConf) || s.kube == nil || !s.reaches(m) {
+			continue
+		}
+		m.fresh = false
+		if _, ok := s.kube.nodes[m.node()]; !ok {
+			s.kube.nodes[m.node()] = kubeNode{ip: m.IP}
+		}
+	}
+}
+
 // ready tells whether a machine's node is Ready.
 func (s *Site) ready(m *Machine) bool {
-	return s.kube != nil && s.kube.nodes[m.node()] && s.kubeletRuns(m) && m.reachesServices()
+	if s.kube == nil {
+		return false
+	}
+	s.register()
+	return s.kube.nodes[m.node()].ip == m.IP && s.nodeReady(m.node())
+}
+
+// nodeReady tells whether a Node is Ready, whosever it is.
+func (s *Site) nodeReady(name string) bool {
+	n, ok := s.kube.nodes[name]
+	m := s.machine(n.ip)
+	return ok && m != nil && m.kubelet() && m.tree.has(kubeletConf) && m.reachesServices()
 }
 
 type object = map[string]any
@@ -113,19 +146,24 @@ func (s *Site) Unsound(masters int) []string {
 	if s.kube == nil {
 		return append(out, "there is no cluster")
 	}
+	for ip, member := range s.kube.members {
+		i := slices.IndexFunc(s.machines, func(m *Machine) bool { return m.IP == ip })
+		wrong(i >= 0 && i < masters, "%s is a member of etcd", ip)
+		wrong(member.voter, "%s has no vote in etcd", ip)
+	}
 	for i, m := range s.machines {
 		wrong(s.ready(m), "%s is not Ready", m.IP)
 		wrong(m.runtime, "%s has no container runtime", m.IP)
 		_, unit := m.units["sealos-care.service"]
 		wrong(!unit, "%s: what was only for joining still runs", m.IP)
 		if i >= masters {
-			wrong(s.kube.members[m.IP] == "", "%s is a member of etcd", m.IP)
+			wrong(!s.kube.nodes[m.node()].master, "%s is marked as a master", m.IP)
 			wrong(s.reaches(m), "%s does not reach the API", m.IP)
 			continue
 		}
 		wrong(m.registry, "%s has no registry", m.IP)
-		wrong(s.kube.marked[m.node()], "the node of %s is not marked as one of the control plane", m.IP)
-		wrong(s.serves(m), "%s does not serve the API: etcd has it as %q", m.IP, s.kube.members[m.IP])
+		wrong(s.kube.nodes[m.node()].master, "%s is not marked as a master", m.IP)
+		wrong(s.serves(m), "%s does not serve the API: etcd has it as %+v", m.IP, s.kube.members[m.IP])
 		wrong(m.proxyAPI == m.IP, "kube-proxy on %s asks the API server of %s", m.IP, m.proxyAPI)
 		wrong(m.tree.text("/etc/kubernetes/pki/ca.crt") == s.kube.ca, "%s has an authority that is not the cluster's", m.IP)
 		for _, name := range authorities() {

@@ -2,23 +2,27 @@ package stepstest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// kubeadm does in a few steps what the real one does in many, and refuses what that refuses: a host that is already a
-// part of a cluster, a token or an authority that is not the cluster's, a node that is there and Ready, a second
-// member that etcd has to learn about at once.
+// kubeadm does in a few steps what the real one (1.36) does in many, and refuses what that refuses: a host that is already
+// a part of a cluster, a directory for etcd that holds something, a token or an authority that is not the cluster's, a
+// node that is there and Ready, members of etcd that do not answer, a second member that etcd has to learn about at once.
+// What the real one waits for in vain, this one refuses at once.
 func (c *call) kubeadm(ctx context.Context, args []string) (string, error) {
 	switch {
+	case args[0] != "reset" && c.machine.settle(ctx) != nil:
+		return "", ctx.Err()
 	case args[0] == "init":
 		return "", c.kubeadmInit(ctx, args[len(args)-1])
 	case args[0] == "join":
 		return "", c.kubeadmJoin(ctx, args[len(args)-1])
 	case args[0] == "reset":
-		return "", c.kubeadmReset(args[1:])
+		return "", c.kubeadmReset(args)
 	case args[0] == "--kubeconfig" && args[2] == "token":
 		return c.kubeadmToken(args[1])
 	}
@@ -39,9 +43,10 @@ func (c *call) step(what string, do func(s *Site, m *Machine) error) error {
 	return do(s, c.machine)
 }
 
-func (c *call) preflight(config string) error {
-	return c.step("preflight", func(_ *Site, m *Machine) error {
-		for _, name := range []string{kubeletConf, manifest("kube-apiserver"), manifest("etcd"), "/var/lib/etcd/member"} {
+// preflight gives etcd's data directory, where that is a matter of the configuration.
+func (c *call) preflight(config string) (dataDir string, err error) {
+	return dataDir, c.step("preflight", func(s *Site, m *Machine) error {
+		for _, name := range []string{kubeletConf, bootstrapConf, manifest("kube-apiserver"), manifest("etcd")} {
 			if m.tree.has(name) {
 				return fmt.Errorf("[ERROR FileAvailable]: %s already exists", name)
 			}
@@ -52,12 +57,31 @@ func (c *call) preflight(config string) error {
 		if !m.tree.has(config) {
 			return fmt.Errorf("open %s: no such file", config)
 		}
-		return m.checkNodeName(m.tree.text(config))
+		text := m.tree.text(config)
+		if err := m.checkNodeName(text); err != nil {
+			return err
+		}
+		if strings.Contains(text, "kind: JoinConfiguration") && !strings.Contains(text, "controlPlane:") {
+			return nil
+		}
+		dataDir = etcdDir
+		if s.kube != nil {
+			dataDir = s.kube.dataDir
+		}
+		if found := dataDirForm.FindStringSubmatch(text); found != nil {
+			dataDir = found[1]
+		}
+		check := "DirAvailable-" + strings.ReplaceAll(dataDir, "/", "-")
+		if !m.tree.empty(dataDir) && !strings.Contains(text, "- "+check+"\n") {
+			return fmt.Errorf("[ERROR %s]: %s is not empty", check, dataDir)
+		}
+		return nil
 	})
 }
 
 func (c *call) kubeadmInit(ctx context.Context, config string) error {
-	if err := c.preflight(config); err != nil {
+	dataDir, err := c.preflight(config)
+	if err != nil {
 		return err
 	}
 	if err := c.session.site.pause(ctx, "kubeadm init"); err != nil {
@@ -74,16 +98,22 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 			ca = m.tree.text("/etc/kubernetes/pki/ca.crt")
 			return nil
 		},
-		"init: kubelet", func(_ *Site, m *Machine) error { return m.kubelet() },
+		"init: kubelet", func(_ *Site, m *Machine) error {
+			m.stopped = false
+			return errors.Join(m.leaveTraces(), m.tree.put(kubeletConf, "kubelet\n"))
+		},
 		"init: control plane", func(s *Site, m *Machine) error {
-			if s.kube != nil && len(s.kube.nodes) > 0 {
+			if s.kube != nil && len(s.kube.nodes) > 0 && !s.lost() {
 				s.violated("%s: kubeadm init while there is a cluster of %d nodes", m.IP, len(s.kube.nodes))
 			}
-			s.kube = &kube{ca: ca, members: map[string]string{m.IP: "voter"}, nodes: map[string]bool{}, tokens: map[string]bool{}, marked: map[string]bool{}}
-			return m.controlPlane()
+			s.kube = &kube{
+				ca: ca, dataDir: dataDir, members: map[string]member{m.IP: {id: 1, voter: true}}, added: 1,
+				nodes: map[string]kubeNode{}, tokens: map[string]bool{}, values: map[string]string{},
+			}
+			return errors.Join(m.controlPlane(), m.etcdManifest(dataDir), s.startEtcd(m))
 		},
 		"init: register node", func(s *Site, m *Machine) error {
-			s.kube.nodes[m.node()], s.kube.marked[m.node()] = true, true
+			s.kube.nodes[m.node()] = kubeNode{ip: m.IP, master: true}
 			m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
 			return nil
 		},
@@ -113,24 +143,29 @@ func (m *Machine) controlPlane() error {
 		return err
 	}
 	for _, pod := range staticPods() {
+		if pod == "etcd" {
+			continue
+		}
 		if err := m.tree.put(manifest(pod), pod+"\n"); err != nil {
 			return err
 		}
 	}
-	if err := m.tree.put("/var/log/kubernetes/audit.log", "{}\n"); err != nil {
-		return err
-	}
-	return m.tree.put("/var/lib/etcd/member", "data\n")
+	return m.tree.put("/var/log/kubernetes/audit.log", "{}\n")
 }
 
-// kubelet starts, and leaves what it has of its own and of pods in many places.
-func (m *Machine) kubelet() error {
+func (m *Machine) etcdManifest(dataDir string) error {
+	return errors.Join(m.tree.put(manifest("etcd"), "spec:\n  volumes:\n  - hostPath:\n      path: "+dataDir+"\n      type: DirectoryOrCreate\n    name: etcd-data\n"),
+		m.tree.mkdir(dataDir, []string{"0700"}))
+}
+
+// leaveTraces is what kubelet has of its own and of pods in many places.
+func (m *Machine) leaveTraces() error {
 	for _, unit := range []string{"kubepods.slice", "kubepods-besteffort.slice"} {
 		m.units[unit] = unit
 	}
 	for _, name := range []string{
 		kubeletDir + "/config.yaml", kubeletDir + "/pki/kubelet-client-current.pem", kubeletDir + "/pods/1f/volumes/token", "/etc/kubernetes/tmp/kubeadm-init-1/x",
-		"/var/log/pods/kube-system_proxy_1f/proxy/0.log", "/var/log/containers/proxy_kube-system_proxy-1f.log", kubeletConf,
+		"/var/log/pods/kube-system_proxy_1f/proxy/0.log", "/var/log/containers/proxy_kube-system_proxy-1f.log",
 	} {
 		if err := m.tree.put(name, "kubelet\n"); err != nil {
 			return err
@@ -146,7 +181,8 @@ var (
 )
 
 func (c *call) kubeadmJoin(ctx context.Context, config string) error {
-	if err := c.preflight(config); err != nil {
+	dataDir, err := c.preflight(config)
+	if err != nil {
 		return err
 	}
 	text := c.tree.text(config)
@@ -159,13 +195,15 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 	if token == nil || server == nil {
 		return fmt.Errorf("%s is no discovery file", found[1])
 	}
-	err := c.step("join: discovery", func(s *Site, m *Machine) error {
+	err = c.step("join: discovery", func(s *Site, m *Machine) error {
 		switch {
+		case s.machine(server[1]) != nil && !s.serves(s.machine(server[1])):
+			return fmt.Errorf("dial tcp %s:6443: connect: connection refused", server[1])
 		case !s.reaches(m):
 			return fmt.Errorf("https://%s:6443 does not answer (%s)", server[1], m.tree.lookup(server[1]))
 		case !s.kube.tokens[token[1]]:
 			return fmt.Errorf("token %s is not the cluster's", token[1])
-		case s.ready(m):
+		case s.nodeReady(m.node()):
 			return fmt.Errorf("a Node with name %q and status \"Ready\" already exists in the cluster", m.node())
 		}
 		return nil
@@ -180,30 +218,36 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 	if err := c.session.site.pause(ctx, "kubeadm "+what); err != nil {
 		return err
 	}
+	kubelet := []any{"join: kubelet", func(_ *Site, m *Machine) error {
+		m.stopped = false
+		return errors.Join(m.leaveTraces(), m.tree.put(bootstrapConf, "kubelet\n"))
+	}}
+	steps := kubelet
 	if what == "join master" {
-		if err := c.joinMaster(); err != nil {
-			return err
-		}
+		steps = slices.Concat(prepareMaster(), kubelet, joinEtcd(dataDir))
 	}
-	return c.steps(
-		"join: kubelet", func(_ *Site, m *Machine) error { return m.kubelet() },
+	return c.steps(slices.Concat(steps, []any{
 		"join: register node", func(s *Site, m *Machine) error {
-			s.kube.nodes[m.node()] = true
+			if !slices.ContainsFunc(s.machines, s.serves) {
+				return errors.New("[kubelet-wait-bootstrap]: the API does not answer")
+			}
+			s.kube.nodes[m.node()] = kubeNode{ip: m.IP}
 			m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
-			return nil
+			return errors.Join(m.tree.put(kubeletConf, "kubelet\n"), m.tree.remove(bootstrapConf))
 		},
 		"join: last", func(s *Site, m *Machine) error {
 			if what == "join master" {
-				s.kube.members[m.IP], s.kube.marked[m.node()] = "voter", true
+				s.kube.nodes[m.node()] = kubeNode{ip: m.IP, master: true}
 			}
 			m.done["kubeadm join"]++
 			return nil
 		},
-	)
+	})...)
 }
 
-func (c *call) joinMaster() error {
-	return c.steps(
+// prepareMaster is what comes before kubelet is started.
+func prepareMaster() []any {
+	return []any{
 		"join: certificates", func(s *Site, m *Machine) error {
 			for _, name := range authorities() {
 				if !m.tree.has("/etc/kubernetes/pki/" + name) {
@@ -213,42 +257,86 @@ func (c *call) joinMaster() error {
 			if m.tree.text("/etc/kubernetes/pki/ca.crt") != s.kube.ca {
 				s.violated("%s: joins with an authority that is not the cluster's", m.IP)
 			}
+			return m.controlPlane()
+		},
+		"join: check-etcd", func(s *Site, _ *Machine) error {
+			for ip, is := range s.kube.members {
+				if is.started && !s.runs(s.machine(ip)) {
+					return fmt.Errorf("[check-etcd] waits for the member of %s", ip)
+				}
+			}
+			if !s.quorum() {
+				return errors.New("[check-etcd] etcdserver: no leader")
+			}
 			return nil
 		},
-		"join: etcd", func(s *Site, m *Machine) error {
-			for ip, kind := range s.kube.members {
-				if kind == "learner" && ip != m.IP {
+	}
+}
+
+// joinEtcd is how etcd takes in a member: as a learner, which starts, catches up and gets a vote.
+func joinEtcd(dataDir string) []any {
+	return []any{
+		"join: etcd learner", func(s *Site, m *Machine) error {
+			if _, ok := s.kube.members[m.IP]; ok {
+				return nil // kubeadm goes on with the one that is there
+			}
+			for ip, is := range s.kube.members {
+				if !is.voter {
 					return fmt.Errorf("etcdserver: too many learner members in cluster: %s is one", ip)
 				}
 			}
-			if s.kube.members[m.IP] == "" {
-				s.kube.members[m.IP] = "learner"
+			if !s.quorum() {
+				return errors.New("etcdserver: request timed out")
 			}
+			s.kube.added++
+			s.kube.members[m.IP] = member{id: s.kube.added}
 			return nil
 		},
-		"join: control plane", func(_ *Site, m *Machine) error { return m.controlPlane() },
-	)
+		"join: etcd manifest", func(_ *Site, m *Machine) error { return m.etcdManifest(dataDir) },
+		"join: etcd starts", func(s *Site, m *Machine) error { return s.startEtcd(m) },
+		"join: etcd vote", func(s *Site, m *Machine) error {
+			is := s.kube.members[m.IP]
+			if !s.quorum() || !s.runs(m) {
+				return errors.New("etcdserver: can only promote a learner member which is in sync with leader")
+			}
+			is.voter = true
+			s.kube.members[m.IP] = is
+			return nil
+		},
+	}
 }
 
-// kubeadmReset empties, as the real one does, directories as they are: what others have put there goes, too. What is hidden from
+// kubeadmReset removes the member only if it finds the cluster's configuration, for which the machine's Node is needed;
+// else it warns. In any case it empties etcd's data directory, on every machine, whoever's the files are, unless it is
+// told to skip that phase. It empties directories as they are: what others have put there goes, too. What is hidden from
 // it stays.
 func (c *call) kubeadmReset(args []string) error {
 	certs := "/etc/kubernetes/pki"
 	if i := slices.Index(args, "--cert-dir"); i >= 0 {
 		certs = args[i+1]
 	}
-	return c.steps(
-		"reset: etcd member", func(s *Site, m *Machine) error {
+	var steps []any
+	if !slices.Contains(args, "--skip-phases=remove-etcd-member") {
+		steps = []any{
+			"reset: etcd member", func(s *Site, m *Machine) error {
+				if s.kube == nil || !s.reaches(m) || !m.tree.has(adminConf) && !m.tree.has(kubeletConf) {
+					return nil // warns, and goes on
+				}
+				if _, ok := s.kube.nodes[m.node()]; !ok || !s.quorum() || len(s.kube.members) == 1 {
+					return nil
+				}
+				delete(s.kube.members, m.IP)
+				return nil
+			},
+			"reset: etcd data", func(_ *Site, m *Machine) error { return errors.Join(m.tree.wipe(m.dataDir()), m.tree.wipe(etcdDir)) },
+		}
+	}
+	return c.steps(slices.Concat(steps, []any{
+		"reset: kubelet", func(_ *Site, m *Machine) error {
 			if m.done["kubeadm init"]+m.done["kubeadm join"] > m.done["kubeadm reset"] {
 				m.done["kubeadm reset"]++
 			}
-			if s.kube == nil || !m.tree.has(manifest("etcd")) {
-				return nil
-			}
-			if !s.quorum() {
-				return nil // warns, and goes on
-			}
-			delete(s.kube.members, m.IP)
+			m.stopped = true
 			return nil
 		},
 		"reset: files", func(_ *Site, m *Machine) error {
@@ -256,23 +344,13 @@ func (c *call) kubeadmReset(args []string) error {
 				if slices.Contains(c.hide, dir) {
 					continue
 				}
-				if err := m.tree.empty(dir); err != nil {
+				if err := m.tree.wipe(dir); err != nil {
 					return err
 				}
 			}
-			return m.tree.remove(kubeletConf, adminConf, "/etc/kubernetes/super-admin.conf", "/etc/kubernetes/bootstrap-kubelet.conf",
-				"/etc/kubernetes/controller-manager.conf", "/etc/kubernetes/scheduler.conf")
+			return m.tree.remove(kubeletConf, bootstrapConf, adminConf, "/etc/kubernetes/super-admin.conf", "/etc/kubernetes/controller-manager.conf", "/etc/kubernetes/scheduler.conf")
 		},
-		"reset: etcd data", func(s *Site, m *Machine) error {
-			if s.kube != nil && len(s.kube.members) == 0 {
-				s.kube = nil
-			}
-			if err := m.tree.remove("/var/lib/etcd/member"); err != nil {
-				return err
-			}
-			return m.tree.mkdir(manifests, []string{"0700"})
-		},
-	)
+	})...)
 }
 
 func (c *call) kubeadmToken(kubeconfig string) (string, error) {

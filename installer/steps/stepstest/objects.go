@@ -12,10 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/care"
 )
 
-// lives tells whether anything of a cluster can run on a machine.
-func (m *Machine) lives() bool { return !m.off && m.runtime && !m.stopped }
-
-func (s *Site) kubeletRuns(m *Machine) bool { return m.lives() && m.tree.has(kubeletConf) }
+func (s *Site) kubeletRuns(m *Machine) bool { return m.kubelet() && m.tree.has(kubeletConf) }
 
 // StopKubelet stops kubelet by hand; what is on record of the machine stays.
 func (m *Machine) StopKubelet() {
@@ -44,6 +41,7 @@ func (m *Machine) PowerOff() {
 	defer m.site.mu.Unlock()
 	m.crash()
 	m.off = true
+	clear(m.units)
 }
 
 // Leave gives the disk of a path so much room, in bytes.
@@ -61,7 +59,6 @@ func (s *Site) DeleteNode(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.kube.nodes, name)
-	delete(s.kube.marked, name)
 }
 
 // Add makes an object of a kind (pods, events, workloads) that nobody looks after.
@@ -112,23 +109,37 @@ func ready(status string) []any {
 	}
 }
 
+func (s *Site) nodeObject(name string) object {
+	status := "True"
+	if !s.nodeReady(name) {
+		status = "Unknown"
+	}
+	return object{
+		"kind": "Node", "metadata": object{"name": name},
+		"status": object{"conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": s.kube.nodes[name].ip}, object{"type": "Hostname", "address": name}}},
+	}
+}
+
+// oneNode is a Node as JSON; empty if there is none.
+func (s *Site) oneNode(name string) string {
+	s.register()
+	if !s.kube.has(name) {
+		return ""
+	}
+	text, err := json.Marshal(s.nodeObject(name))
+	if err != nil {
+		panic(err) // maps, strings and slices of them can be encoded
+	}
+	return string(text)
+}
+
 func (s *Site) nodeList() []object {
+	s.register()
 	items := []object{}
 	for _, m := range s.machines {
-		if !s.kube.nodes[m.node()] {
-			continue
+		if s.kube.has(m.node()) {
+			items = append(items, s.nodeObject(m.node()))
 		}
-		status := "True"
-		switch {
-		case !s.kubeletRuns(m):
-			status = "Unknown"
-		case !m.reachesServices():
-			status = "False"
-		}
-		items = append(items, object{
-			"kind": "Node", "metadata": object{"name": m.node()},
-			"status": object{"conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": m.IP}, object{"type": "Hostname", "address": m.Name}}},
-		})
 	}
 	images := []any{} // the most of a real node's 10 KB
 	for i := range 50 {
@@ -147,7 +158,7 @@ func (s *Site) nodeList() []object {
 func (s *Site) podList() []object {
 	items := []object{}
 	for _, m := range s.machines {
-		if !s.kube.nodes[m.node()] {
+		if !s.kube.has(m.node()) {
 			continue
 		}
 		add := func(name string, labels object) {
@@ -171,7 +182,7 @@ func (s *Site) podList() []object {
 func (s *Site) workloadList() []object {
 	nodes, up := s.kube.crowd, s.kube.crowd
 	for _, m := range s.machines {
-		if s.kube.nodes[m.node()] {
+		if s.kube.has(m.node()) {
 			nodes++
 			if s.kubeletRuns(m) {
 				up++

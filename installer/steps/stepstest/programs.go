@@ -60,7 +60,7 @@ func (c *call) program(ctx context.Context, q node.ExecRequest) (string, error) 
 		if argv[1] == "care" && argv[2] == "--service-route" {
 			return c.serviceRoute(argv[3])
 		}
-		return "", c.stub(argv[1:])
+		return c.stub(argv[1:])
 	case "test":
 		if !c.tree.has(argv[2]) {
 			return "", errors.New("it is not there")
@@ -78,7 +78,11 @@ func (c *call) program(ctx context.Context, q node.ExecRequest) (string, error) 
 	case "ip": // there are no links
 		return "", nil
 	case "rmdir":
-		_ = unix.Rmdir(c.tree.path(argv[len(argv)-1])) // --ignore-fail-on-non-empty
+		for _, dir := range argv[1:] {
+			if path.IsAbs(dir) {
+				_ = unix.Rmdir(c.tree.path(dir)) // --ignore-fail-on-non-empty
+			}
+		}
 		return "", nil
 	}
 	return "", fmt.Errorf("not simulated: %v", argv)
@@ -142,17 +146,20 @@ func (s *Site) ask(words []string, flags map[string]string) (string, error) {
 	switch strings.Join(words[:min(2, len(words))], " ") {
 	case "get":
 		return "ok", nil
+	case "get node":
+		return s.oneNode(words[2]), nil
 	case "get daemonset":
 		return "daemonset.apps/kube-proxy\n", nil
 	case "delete node":
-		delete(s.kube.nodes, words[2])
-		delete(s.kube.marked, words[2])
+		delete(s.kube.nodes, words[2]) // and a kubelet that runs does not bring it back
 		return "", nil
 	case "label node", "taint node":
-		if !s.kube.nodes[words[2]] {
+		n, ok := s.kube.nodes[words[2]]
+		if !ok {
 			return "", fmt.Errorf("error from server (NotFound): nodes %q not found", words[2])
 		}
-		s.kube.marked[words[2]] = s.kube.marked[words[2]] || words[0] == "taint"
+		n.master = n.master || words[0] == "taint"
+		s.kube.nodes[words[2]] = n
 		return "", nil
 	case "delete pod":
 		_, name, _ := strings.Cut(flags["--field-selector"], "spec.nodeName=")
@@ -174,7 +181,7 @@ func (s *Site) ask(words []string, flags map[string]string) (string, error) {
 
 // systemd knows transient units, by name with their descriptions.
 func (c *call) systemd(argv []string) (out string, err error) {
-	return out, c.step(strings.Join(argv[:2], " "), func(s *Site, m *Machine) error {
+	return out, c.step(strings.Join(argv[:2], " "), func(_ *Site, m *Machine) error {
 		unit := argv[len(argv)-1]
 		if argv[0] == "systemd-run" {
 			unit, description := "", ""
@@ -194,10 +201,6 @@ func (c *call) systemd(argv []string) (out string, err error) {
 		}
 		description, ok := m.units[unit]
 		switch {
-		case argv[1] == "restart" && unit == "kubelet":
-			if m.stopped = false; m.tree.has(kubeletConf) && s.reaches(m) {
-				s.kube.nodes[m.node()] = true // without what kubeadm adds
-			}
 		case argv[1] == "show" && ok:
 			out = "LoadState=loaded\nActiveState=active\nDescription=" + description + "\n"
 		case argv[1] == "show":
@@ -212,35 +215,46 @@ func (c *call) systemd(argv []string) (out string, err error) {
 			for _, unit := range argv[2:] {
 				delete(m.units, unit)
 			}
+		case slices.Contains(argv, "kubelet") && (argv[1] == "start" || argv[1] == "restart"):
+			if m.stopped || argv[1] == "restart" {
+				m.stopped, m.fresh = false, true
+			}
 		}
 		return nil
 	})
 }
 
 // stub runs what the stub is beside an agent.
-func (c *call) stub(args []string) error {
+func (c *call) stub(args []string) (out string, err error) {
+	if args[0] == "etcd" {
+		what := strings.Join(args, " ")
+		return out, c.step("sealinstall "+what, func(s *Site, m *Machine) (err error) {
+			out, err = s.askEtcd(m, args[1:])
+			return err
+		})
+	}
 	s, m := c.session.site, c.machine
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case args[0] == "registry":
 		if !m.registry {
-			return errors.New("connection refused")
+			return "", errors.New("connection refused")
 		}
-		return m.ping(args)
+		return "", m.ping(args)
 	case args[0] == "care" && args[1] == "--check":
 		_, unit := m.units["sealos-care.service"]
-		if !unit && (!m.tree.has(manifest(care.PodName)) || !m.tree.has(kubeletConf)) {
-			return errors.New("nobody keeps the virtual address")
+		if !unit && (!m.tree.has(manifest(care.PodName)) || !m.kubelet()) {
+			return "", errors.New("nobody keeps the virtual address")
 		}
-		return nil
+		return "", nil
 	case args[0] == "care" && args[1] == "--clean":
 		if args[2] == "--service-route" {
 			m.serviceRoutes = nil
 		}
-		return nil
+		return "", nil
 	}
-	return fmt.Errorf("not simulated: sealinstall %v", args)
+	return "", fmt.Errorf("not simulated: sealinstall %v", args)
 }
 
 // ping asks the registry as its clients do. It shows the certificate that its script has put in place, and lets in whom

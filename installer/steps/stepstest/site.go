@@ -22,6 +22,10 @@ import (
 type Site struct {
 	// Latency, if set, is how long a call or a program takes. It is set before anything runs.
 	Latency func(what string) time.Duration
+	// Boot is how long a machine takes, from when it has its power back, until anything of Kubernetes answers there: 20 to
+	// 60 s on real ones, where the installer waits up to 3 minutes. A test whose patience is shorter sets it in proportion.
+	// It is set before anything runs.
+	Boot time.Duration
 
 	mu         sync.Mutex
 	dir        string
@@ -48,14 +52,16 @@ type Machine struct {
 	tree  tree
 	life  int // raised when everything that runs on the machine is killed
 	off   bool
-	full  bool // no room on its disks
-	spare int  // files that fit nevertheless, because others went away
+	boots time.Time // when what is started at boot answers
+	fresh bool      // kubelet was started, and has not looked for its Node yet
+	full  bool      // no room on its disks
+	spare int       // files that fit nevertheless, because others went away
 	units map[string]string
 	// serviceRoutes are lost in a power cut, unless a unit that is enabled makes them anew.
 	serviceRoutes []string
 	registry      bool
 	runtime       bool
-	stopped       bool              // kubelet, by hand
+	stopped       bool              // kubelet, by systemctl or kubeadm; a boot starts it
 	ended         map[string]string // last words of containers that have ended
 	free          map[string]int64  // room on the disk of a path, where that is not plenty
 	proxyAPI      string            // what the API server's name meant when kube-proxy's pod was made here
@@ -101,29 +107,79 @@ func NewSite(dir string, machines int) (*Site, error) {
 			site: s, IP: fmt.Sprintf("10.77.%d.%d", (i+1)/250, (i+1)%250), Name: fmt.Sprintf("host-%d", i+1),
 			units: map[string]string{}, done: map[string]int{},
 		}
-		m.tree = s.newTree()
-		for name, text := range map[string]string{
-			"/etc/hosts": "127.0.0.1 localhost\n", "/etc/hostname": m.Name + "\n", "/proc/self/mounts": "root / tmpfs rw 0 0\n",
-		} {
-			if err := m.tree.put(name, text); err != nil {
-				return nil, err
-			}
-		}
-		for _, name := range []string{"/root", "/var/lib", "/var/log", "/run/systemd/system", "/tmp", "/usr/bin"} {
-			if err := os.MkdirAll(m.tree.path(name), 0o755); err != nil {
-				return nil, err
-			}
+		if err := m.newDisk(); err != nil {
+			return nil, err
 		}
 		s.machines = append(s.machines, m)
 	}
 	return s, nil
 }
 
+// newDisk gives a machine the files of one that was set up a moment ago.
+func (m *Machine) newDisk() error {
+	m.tree = m.site.newTree()
+	for name, text := range map[string]string{
+		"/etc/hosts": "127.0.0.1 localhost\n", "/etc/hostname": m.Name + "\n", "/proc/self/mounts": "root / tmpfs rw 0 0\n",
+	} {
+		if err := m.tree.put(name, text); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"/root", "/var/lib", "/var/log", "/run/systemd/system", "/tmp", "/usr/bin"} {
+		if err := os.MkdirAll(m.tree.path(name), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Replace gives a machine an empty disk: what ran on it runs no more, and nothing on it knows what it was.
+func (m *Machine) Replace() error {
+	m.site.mu.Lock()
+	defer m.site.mu.Unlock()
+	m.life++
+	m.registry, m.runtime, m.stopped, m.fresh, m.proxyAPI = false, false, false, false, ""
+	clear(m.units)
+	clear(m.done)
+	return m.newDisk()
+}
+
+// Mount makes a directory of a machine a mount point of a new file system.
+func (m *Machine) Mount(dir string) error {
+	m.site.mu.Lock()
+	defer m.site.mu.Unlock()
+	return errors.Join(
+		m.tree.put("/proc/self/mounts", m.tree.text("/proc/self/mounts")+"/dev/sdb "+dir+" ext4 rw 0 0\n"),
+		os.MkdirAll(m.tree.path(dir+"/lost+found"), 0o700),
+	)
+}
+
+// Write writes a file of a machine.
+func (m *Machine) Write(name, text string) error {
+	m.site.mu.Lock()
+	defer m.site.mu.Unlock()
+	return m.tree.put(name, text)
+}
+
+// Text reads a file of a machine; empty if it is not there.
+func (m *Machine) Text(name string) string {
+	m.site.mu.Lock()
+	defer m.site.mu.Unlock()
+	return m.tree.text(name)
+}
+
+// Has tells whether a file or directory is there.
+func (m *Machine) Has(name string) bool {
+	m.site.mu.Lock()
+	defer m.site.mu.Unlock()
+	return m.tree.has(name)
+}
+
 // Clone makes a site that is as this one is now, below dir.
 func (s *Site) Clone(dir string) (*Site, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := &Site{Latency: s.Latency, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
+	c := &Site{Latency: s.Latency, Boot: s.Boot, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
 	for _, m := range s.machines {
 		n := *m
 		n.site, n.tree = c, c.newTree()
@@ -192,7 +248,26 @@ func (s *Site) Repair() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range s.machines {
+		if m.off {
+			m.boots, m.stopped, m.fresh = time.Now().Add(s.Boot), false, true
+		}
 		m.off, m.full, m.spare = false, false, 0
+	}
+}
+
+// up tells whether a machine is on, and what is started at boot has come up.
+func (m *Machine) up() bool { return !m.off && !time.Now().Before(m.boots) }
+
+// settle waits until a machine that was switched on has come up.
+func (m *Machine) settle(ctx context.Context) error {
+	m.site.mu.Lock()
+	left := time.Until(m.boots)
+	m.site.mu.Unlock()
+	select {
+	case <-time.After(left):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

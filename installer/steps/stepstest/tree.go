@@ -53,18 +53,6 @@ func (t tree) remove(names ...string) error {
 	return errors.Join(errs...)
 }
 
-// empty removes what a directory holds. One that is a link stays one.
-func (t tree) empty(dir string) error {
-	entries, err := os.ReadDir(t.path(dir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for _, e := range entries {
-		err = errors.Join(err, t.remove(dir+"/"+e.Name()))
-	}
-	return err
-}
-
 // copyTree copies directories, files and links with their modes. What vanishes meanwhile is left out.
 func copyTree(to, from string) error {
 	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {

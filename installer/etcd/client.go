@@ -1,0 +1,170 @@
+package etcd
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Endpoint is where a master's own member answers clients.
+const Endpoint = "https://127.0.0.1:2379"
+
+// CertsDir is where kubeadm keeps etcd's certificates, among them one for clients that ask after its health.
+const CertsDir = "/etc/kubernetes/pki/etcd"
+
+// Limits of one request.
+const (
+	requestTimeout = 8 * time.Second // etcd itself gives up after 7 s, with the cause
+	statusTimeout  = 3 * time.Second
+	maxAnswer      = 1 << 20
+)
+
+// Client asks one member.
+type Client struct {
+	endpoint string
+	http     *http.Client
+}
+
+// New makes a client of the member at an endpoint, with the certificates in a directory.
+func New(endpoint, certs string) (*Client, error) {
+	pem, err := os.ReadFile(filepath.Join(certs, "ca.crt"))
+	if err != nil {
+		return nil, fmt.Errorf("etcd's authority: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate", filepath.Join(certs, "ca.crt"))
+	}
+	pair, err := clientPair(certs)
+	if err != nil {
+		return nil, fmt.Errorf("etcd's client certificate: %w", err)
+	}
+	// A proxy of the environment is none of etcd's business.
+	transport := &http.Transport{
+		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, Certificates: []tls.Certificate{pair}},
+		ForceAttemptHTTP2: true, DisableKeepAlives: true,
+	}
+	return &Client{endpoint: endpoint, http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
+}
+
+// clientPair is the certificate that kubeadm makes for asking after etcd's health, or the API server's own.
+func clientPair(certs string) (tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(filepath.Join(certs, "healthcheck-client.crt"), filepath.Join(certs, "healthcheck-client.key"))
+	if err == nil {
+		return pair, nil
+	}
+	above := filepath.Dir(certs)
+	pair, other := tls.LoadX509KeyPair(filepath.Join(above, "apiserver-etcd-client.crt"), filepath.Join(above, "apiserver-etcd-client.key"))
+	if other != nil {
+		return pair, errors.Join(err, other)
+	}
+	return pair, nil
+}
+
+// Cluster lists the members, as the member that is asked knows them, and asks each for its state. It needs no majority.
+func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
+	body, err := c.post(ctx, c.endpoint, "/v3/cluster/member/list", `{}`, requestTimeout)
+	if err != nil {
+		return Cluster{}, err
+	}
+	members, err := decodeMembers(body)
+	if err != nil {
+		return Cluster{}, err
+	}
+	out := Cluster{Members: members}
+	leaders := make([]bool, len(members))
+	var wg sync.WaitGroup
+	for i := range members {
+		wg.Go(func() { leaders[i] = c.state(ctx, &out.Members[i]) })
+	}
+	wg.Wait()
+	for _, l := range leaders {
+		out.Leader = out.Leader || l
+	}
+	return out, nil
+}
+
+// state asks a member for its state and tells whether it has a leader.
+func (c *Client) state(ctx context.Context, m *Member) (leader bool) {
+	if !m.Started() || len(m.ClientURLs) == 0 {
+		m.Error = "it was never started"
+		return false
+	}
+	for _, at := range m.ClientURLs {
+		body, err := c.post(ctx, strings.TrimSuffix(at, "/"), "/v3/maintenance/status", `{}`, statusTimeout)
+		if err == nil {
+			leader, err = decodeLeader(body)
+		}
+		if err == nil {
+			m.Answers, m.Error = true, ""
+			return leader
+		}
+		m.Error = err.Error()
+	}
+	return false
+}
+
+// Remove takes the members of a host out. One that is not there is no error: it has been taken out before.
+func (c *Client) Remove(ctx context.Context, ip string) error {
+	// With a majority behind it: a list that is behind might not have the member yet.
+	body, err := c.post(ctx, c.endpoint, "/v3/cluster/member/list", `{"linearizable":true}`, requestTimeout)
+	if err != nil {
+		return err
+	}
+	members, err := decodeMembers(body)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		if !m.At(ip) {
+			continue
+		}
+		q, err := json.Marshal(map[string]string{"ID": m.ID})
+		if err != nil {
+			return err
+		}
+		if _, err := c.post(ctx, c.endpoint, "/v3/cluster/member/remove", string(q), requestTimeout); err != nil {
+			return fmt.Errorf("remove member %s of %s: %w", m.ID, ip, err)
+		}
+	}
+	return nil
+}
+
+func (c *Client) post(ctx context.Context, endpoint, path, body string, patience time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer from %s within %s", endpoint, patience))
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint+path, bytes.NewReader([]byte(body)))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the answer of %s: %w", endpoint, err)
+	case len(data) > maxAnswer:
+		return nil, fmt.Errorf("the answer of %s is longer than %d bytes", endpoint, maxAnswer)
+	case resp.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("etcd at %s: %s", endpoint, decodeRefusal(resp.Status, data))
+	}
+	return data, nil
+}

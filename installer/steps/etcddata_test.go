@@ -1,0 +1,82 @@
+package steps
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+func TestTheManifestTellsWhereEtcdsDataAre(t *testing.T) {
+	const real = `apiVersion: v1
+kind: Pod
+spec:
+  containers:
+  - command: [etcd, --data-dir=/data/etcd]
+  volumes:
+  - hostPath:
+      path: /etc/kubernetes/pki/etcd
+      type: DirectoryOrCreate
+    name: etcd-certs
+  - hostPath:
+      path: /data/etcd/
+      type: DirectoryOrCreate
+    name: etcd-data
+`
+	for text, want := range map[string]string{
+		real: "/data/etcd", "": "", "not yaml: [": "",
+		"spec: {volumes: [{name: etcd-data, hostPath: {path: relative}}]}": "",
+		"spec: {volumes: [{name: etcd-certs, hostPath: {path: /x}}]}":      "",
+	} {
+		if got := manifestDataDir([]byte(text)); got != want {
+			t.Errorf("%q, want %q, of:\n%s", got, want, text)
+		}
+	}
+}
+
+func TestEtcdsDataAreOursByMarkOrManifestOnly(t *testing.T) {
+	for name, c := range map[string]struct {
+		marks    map[string]string
+		manifest string
+		want     dataDir
+		ours     bool
+	}{
+		"neither":                        {map[string]string{markOurs: "x", markBegun: "x"}, "", dataDir{}, false},
+		"somebody else's manifest":       {map[string]string{markOurs: "x"}, "/var/lib/etcd", dataDir{}, false},
+		"a cluster from before the mark": {map[string]string{markJoined: "x"}, "/var/lib/etcd", dataDir{"/var/lib/etcd", "/var/lib/etcd"}, true},
+		"made":                           {map[string]string{markEtcd: dataDir{"/data/etcd", "/data"}.String()}, "", dataDir{"/data/etcd", "/data"}, true},
+		"found":                          {map[string]string{markEtcd: "/var/lib/etcd"}, "", dataDir{path: "/var/lib/etcd"}, true},
+		"no path":                        {map[string]string{markEtcd: "x"}, "", dataDir{}, false},
+	} {
+		got, ours := (&Target{marks: c.marks, etcdManifest: c.manifest}).etcdData()
+		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(dataDir{})); diff != "" || ours != c.ours {
+			t.Errorf("%s: ours %v, (-want +got):\n%s", name, ours, diff)
+		}
+	}
+	if diff := cmp.Diff([]string{"/data/a/etcd", "/data/a", "/data"}, upTo("/", "/data/a/etcd")); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"/data/a/etcd", "/data/a"}, upTo("/data/a", "/data/a/etcd")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWhatIsInTheWayOfEtcdsDataIsNamedWithARemedy(t *testing.T) {
+	for _, d := range []node.Dir{{}, {Exists: true}, {Exists: true, Mount: true, Entries: []string{"lost+found"}}, {Exists: true, Link: true}} {
+		if message, _ := occupiedDir("/var/lib/etcd", d); message != "" {
+			t.Errorf("%+v: %s", d, message)
+		}
+	}
+	for _, d := range []node.Dir{
+		{NotDir: true},
+		{Exists: true, Error: "permission denied"},
+		{Exists: true, Entries: []string{"lost+found"}},
+		{Exists: true, Entries: []string{"member"}},
+		{Exists: true, Mount: true, Entries: []string{"lost+found", "snapshot.db"}},
+	} {
+		if message, remedy := occupiedDir("/var/lib/etcd", d); message == "" || remedy == "" {
+			t.Errorf("%+v: %q %q", d, message, remedy)
+		}
+	}
+}
