@@ -4,10 +4,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -191,5 +193,69 @@ func TestFilesThatAreChangedNoMoreAreThoseOfTheImages(t *testing.T) {
 		if diff := differences(plain[i], tree); len(diff) > 0 {
 			t.Errorf("host %d:\n%s", i+1, strings.Join(diff, "\n"))
 		}
+	}
+}
+
+// TestHostsWorkAgainAfterASwitchOfImages goes on to where scripts have started registry and runtime: what they need in the
+// directory of the images has to be there again.
+func TestHostsWorkAgainAfterASwitchOfImages(t *testing.T) {
+	a, b := simBundle(t), bundleOf(t, otherImages())
+	started := Install()[:6]
+	if started[5].Name != "bootstrap" {
+		t.Fatalf("the last step is %s", started[5].Name)
+	}
+	w, made := treeAfter(t, started, a)
+	for _, bundle := range [][]byte{b, a} {
+		w.bundle = bundle
+		w.Arm(nil)
+		if _, err := w.run(t.Context(), started); err != nil {
+			t.Fatal(err)
+		}
+		for _, script := range []string{"init-registry.sh", "init.sh"} {
+			if !slices.ContainsFunc(w.Trace(), func(e stepstest.Event) bool { return e.What == "script ends: "+script }) {
+				t.Errorf("%s did not run for other images", script)
+			}
+		}
+		if changes, err := w.run(t.Context(), started); err != nil || changes != 0 {
+			t.Errorf("a further run: %d changes, %v", changes, err)
+		}
+	}
+	for i, tree := range w.trees(t) {
+		if diff := differences(made[i], tree); len(diff) > 0 {
+			t.Errorf("host %d:\n%s", i+1, strings.Join(diff, "\n"))
+		}
+	}
+	if bad := w.Violations(); len(bad) > 0 {
+		t.Error(bad)
+	}
+}
+
+// TestWhatACheckScriptChangedIsChangedAgainAfterASwitch does so with the real scripts of an image made for sealos.
+func TestWhatACheckScriptChangedIsChangedAgainAfterASwitch(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	master := sshHost(t, "127.0.0.2", "right", true)
+	t.Setenv("SEALOS_RUNTIME_ROOT", t.TempDir())
+	env := map[string]string{"BIN_DIR": "/var/lib/test-bin", "registryConfig": "/var/lib/test-registry-config", "registryPort": freePort(t)}
+	for _, motd := range []string{"one", "one", "two"} {
+		images := stepstest.Sealos("#!/bin/sh\nexec " + host.Quote(self) + " plain-registry \"$@\"\n")
+		images[0].Files["scripts/check.sh"] = "sed -i 's/disable_apparmor = false/disable_apparmor = found out/' ../etc/config.toml || exit\n"
+		images[0].Files["etc/motd"] = motd + "\n"
+		r := newRun(t, makeBundle(t, images), t.Output(), master)
+		r.Cluster.Env = env
+		mustCheck(t, r)
+		if _, err := installer.RunSteps(t.Context(), until("init-master0"), r, r.Report); err != nil {
+			t.Fatal(err)
+		}
+		config, err := os.ReadFile(r.rootfsDir() + "/etc/config.toml")
+		if err != nil || !strings.Contains(string(config), "disable_apparmor = found out") {
+			t.Errorf("with motd %s: %s, %v", motd, config, err)
+		}
+		closeRun(t, r)
 	}
 }
