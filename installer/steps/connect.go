@@ -183,6 +183,8 @@ func (r *Run) readMarks(ctx context.Context, t *Target) error {
 	}
 	t.etcdManifest = manifestDataDir(found[etcdManifest])
 	delete(found, etcdManifest)
+	t.marking.Lock()
+	defer t.marking.Unlock()
 	t.marks = map[string]string{}
 	for p, content := range found {
 		t.marks[path.Base(p)] = strings.TrimSpace(string(content))

@@ -119,7 +119,7 @@ func (r *Run) runKubeadm(ctx context.Context, t *Target, step string, prepare fu
 		Then: []node.File{{Path: config, Remove: true}, {Path: r.discoveryFile(), Remove: true}, r.markFile(markJoined, r.Cluster.Name)},
 	})
 	if err == nil {
-		t.marks[markJoined] = r.Cluster.Name
+		t.mark(markJoined, r.Cluster.Name)
 	}
 	return err
 }
@@ -174,7 +174,11 @@ func (r *Run) kubeadmReset(ctx context.Context, t *Target, step string, also fun
 }
 
 // joined tells whether this cluster's kubeadm came to its end on a host.
-func (t *Target) joined() bool { return t.marks[markJoined] != "" }
+func (t *Target) joined() bool {
+	t.marking.RLock()
+	defer t.marking.RUnlock()
+	return t.marks[markJoined] != ""
+}
 
 // joinToken makes what a host needs to join: a token that lives two hours.
 func (r *Run) joinToken(ctx context.Context) (token string, err error) {

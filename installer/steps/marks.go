@@ -41,7 +41,7 @@ func (r *Run) underMark(ctx context.Context, t *Target, mark, in string, work fu
 	if !w.given {
 		return true, r.setMark(ctx, t, mark, in)
 	}
-	t.marks[mark] = in
+	t.mark(mark, in)
 	return true, nil
 }
 

@@ -237,7 +237,7 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 			r.Report.Warnf("%s: file systems of the site are mounted in %s; they stay as they are: %s", t.IP, r.dir(), someOf(mounted))
 		}
 		changes.Add(1)
-		t.marks = nil
+		t.forget()
 		return nil
 	})
 	if err != nil {

@@ -91,6 +91,7 @@ type Target struct {
 
 	skew      time.Duration // how far the host's clock is ahead of ours
 	overlays  map[*image]installer.Overlay
+	marking   sync.RWMutex      // of marks while they change
 	marks     map[string]string // mark -> digest of the inputs it was made with
 	arch      string            // where the bundle is for several
 	images    []*image          // of its architecture, where that is not the first master's
@@ -239,6 +240,27 @@ func inputs(values ...any) string {
 // marked reports whether the work of a mark was done on the host with these inputs.
 func (t *Target) marked(mark, inputs string) bool { return t.marks[mark] == inputs }
 
+// mark and unmark note what the host has on record. Only the goroutine that works on a host does so, and it alone reads
+// its marks, but for one: whether a host is in the cluster is asked from everywhere, see [Target.joined].
+func (t *Target) mark(name, inputs string) {
+	t.marking.Lock()
+	defer t.marking.Unlock()
+	t.marks[name] = inputs
+}
+
+func (t *Target) unmark(name string) {
+	t.marking.Lock()
+	defer t.marking.Unlock()
+	delete(t.marks, name)
+}
+
+// forget is for a host that has nothing on record any more.
+func (t *Target) forget() {
+	t.marking.Lock()
+	defer t.marking.Unlock()
+	t.marks = nil
+}
+
 // begun reports whether this cluster was ever begun on the host.
 func (t *Target) begun() bool { return len(t.marks) > 0 }
 
@@ -256,7 +278,7 @@ func (r *Run) dropMarks(ctx context.Context, t *Target, marks ...string) error {
 		if _, err := t.Agent.WriteFiles(ctx, []node.File{{Path: r.markPath(mark), Remove: true}}); err != nil {
 			return fmt.Errorf("take back the record of %s: %w", mark, err)
 		}
-		delete(t.marks, mark)
+		t.unmark(mark)
 	}
 	return nil
 }
@@ -265,6 +287,6 @@ func (r *Run) setMark(ctx context.Context, t *Target, mark, inputs string) error
 	if _, err := t.Agent.WriteFiles(ctx, []node.File{r.markFile(mark, inputs)}); err != nil {
 		return fmt.Errorf("record %s: %w", mark, err)
 	}
-	t.marks[mark] = inputs
+	t.mark(mark, inputs)
 	return nil
 }
