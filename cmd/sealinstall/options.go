@@ -41,11 +41,12 @@ type runOptions struct {
 	copyMode     bool
 	ignoreChecks []string
 	config       configOptions
-	harmless     bool     // nothing is done, so nothing is asked
-	local        bool     // this machine alone
-	leaveOut     []string // hosts that a reset goes on without
-	printed      bool     // the command has printed what it is about; no summary follows
-	onlyLooks    bool     // the command changes nothing, so it needs no lock
+	onMaster     func(cluster string) string // where a master keeps the record of a cluster, if not in its usual place
+	harmless     bool                        // nothing is done, so nothing is asked
+	local        bool                        // this machine alone
+	leaveOut     []string                    // hosts that a reset goes on without
+	printed      bool                        // the command has printed what it is about; no summary follows
+	onlyLooks    bool                        // the command changes nothing, so it needs no lock
 }
 
 func (o *runOptions) flags(f *pflag.FlagSet) {

@@ -33,7 +33,11 @@ func (o *runOptions) recorded(name string) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, file := range []string{filepath.Join(dir, steps.ClusterfileName), steps.RecordOnMaster(name)} {
+	onMaster := steps.RecordOnMaster
+	if o.onMaster != nil {
+		onMaster = o.onMaster
+	}
+	for _, file := range []string{filepath.Join(dir, steps.ClusterfileName), onMaster(name)} {
 		c, err := readRecorded(file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
