@@ -46,7 +46,7 @@ func (r *Run) renewRegistry(ctx context.Context, t *Target, renew []string) (int
 	if err != nil {
 		return 0, fmt.Errorf("read the registry's certificate: %w", err)
 	}
-	cert, key, err := r.pki.RenewRegistry(t.IP.String(), has[certPath], has[keyPath], r.registry.domain, t.Facts.Hostname)
+	cert, key, err := r.pki.RenewRegistry(t.IP.String(), has[certPath], has[keyPath], r.registry.domain, t.nodeName())
 	if err != nil {
 		return 0, err
 	}

@@ -35,6 +35,13 @@ func TestHostNamesWithCapitalsBecomeNodesInLowerCase(t *testing.T) {
 	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
 		t.Errorf("second run: %d changes, %v", changes, err)
 	}
+	// What is renewed has the name that it had.
+	if _, err := w.run(t.Context(), Certificates(true, []string{"all"}, func([]HostCertificates) {})); err != nil {
+		t.Fatal(err)
+	}
+	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
+		t.Errorf("after a renewal: %d changes, %v", changes, err)
+	}
 	if _, err := w.run(t.Context(), Reset()); err != nil {
 		t.Error(err)
 	}
