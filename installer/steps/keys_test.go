@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -62,6 +63,16 @@ func (h *overheard) Put(_ context.Context, name string, mode fs.FileMode, r io.R
 	return os.WriteFile(name, content, mode)
 }
 
+// allReady is what the API tells of the nodes of a run's hosts.
+func allReady(r *Run) string {
+	var b strings.Builder
+	for _, t := range r.Targets {
+		ip := t.IP.String()
+		fmt.Fprintf(&b, "node %q\nat %q\nready \"True\"\n", "host-"+ip[len(ip)-1:], ip)
+	}
+	return b.String()
+}
+
 // simulate makes hosts of the run's targets, with nothing on them.
 func simulate(t *testing.T, r *Run) map[string]*overheard {
 	t.Helper()
@@ -85,6 +96,9 @@ func simulate(t *testing.T, r *Run) map[string]*overheard {
 				}
 				if slices.Contains(q.Argv, "etcd") {
 					return node.ExecResult{Stdout: []byte(`{"members":[{"id":"1","name":"first","peerURLs":["https://127.0.0.2:2380"],"answers":true}],"leader":true}`)}, nil
+				}
+				if slices.Contains(q.Argv, "nodes") {
+					return node.ExecResult{Stdout: []byte(allReady(r))}, nil
 				}
 				return node.ExecResult{Stdout: []byte("{}")}, nil
 			},

@@ -152,7 +152,7 @@ func TestEveryCheckHasAName(t *testing.T) {
 			}
 		}
 	}
-	for _, necessary := range []string{"connect", "lock", "configuration", "first-master", "architecture", "version", "another-cluster", "record", "tunnel", "etcd"} {
+	for _, necessary := range []string{"connect", "lock", "configuration", "first-master", "architecture", "version", "another-cluster", "record", "tunnel", "etcd", "cluster"} {
 		if slices.Contains(Checks(), necessary) {
 			t.Errorf("%s can be ignored", necessary)
 		}
