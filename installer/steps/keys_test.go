@@ -94,7 +94,10 @@ func simulate(t *testing.T, r *Run) map[string]*overheard {
 				if slices.Contains(q.Argv, "token") {
 					return node.ExecResult{Stdout: []byte("abcdef.0123456789abcdef\n")}, nil
 				}
-				if slices.Contains(q.Argv, "etcd") {
+				if slices.Contains(q.Argv, "nodes") {
+					return node.ExecResult{Stdout: []byte("node \"host-2\"\nready \"True\"\nnode \"host-3\"\nready \"True\"\nnode \"host-4\"\nready \"True\"\n")}, nil
+				}
+				if slices.Contains(q.Argv, "members") {
 					return node.ExecResult{Stdout: []byte(`{"members":[{"id":"1","name":"first","peerURLs":["https://127.0.0.2:2380"],"answers":true}],"leader":true}`)}, nil
 				}
 				if slices.Contains(q.Argv, "nodes") {

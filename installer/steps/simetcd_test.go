@@ -125,10 +125,8 @@ func TestNothingIsWipedOnAHostWhoseMemberCannotBeRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := w.run(t.Context(), Install())
-	for _, want := range []string{second.IP, "out of etcd", "Nothing on the host was removed", "1 of its 2 voting members"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not say %q: %v", want, err)
-		}
+	if err == nil || !strings.Contains(err.Error(), "etcd has no majority") {
+		t.Errorf("the error does not name the cause: %v", err)
 	}
 	for _, name := range []string{"/var/lib/etcd/member/id", "/etc/kubernetes/manifests/etcd.yaml", "/etc/kubernetes/pki/etcd/ca.key"} {
 		if !second.Has(name) {
