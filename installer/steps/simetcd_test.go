@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -120,13 +122,23 @@ func TestNothingIsWipedOnAHostWhoseMemberCannotBeRemoved(t *testing.T) {
 	w := livingCluster(t, 2, 0)
 	second := w.Machines()[1]
 	w.cutJoin(t, stepstest.AgentDies, second.IP, "join: register node")
-	// Its etcd cannot start any more, and the first has no majority without it.
-	if err := second.Write("/var/lib/etcd/member/id", "damaged"); err != nil {
-		t.Fatal(err)
+	// Once the checks are passed its etcd cannot start any more, and the first has no majority without it.
+	var once sync.Once
+	w.Latency = func(what string) time.Duration {
+		if what == "hosts" {
+			once.Do(func() {
+				if err := second.Write("/var/lib/etcd/member/id", "damaged"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		return 0
 	}
 	_, err := w.run(t.Context(), Install())
-	if err == nil || !strings.Contains(err.Error(), "etcd has no majority") {
-		t.Errorf("the error does not name the cause: %v", err)
+	for _, want := range []string{second.IP, "out of etcd", "Nothing on the host was removed", "1 of its 2 voting members"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not say %q: %v", want, err)
+		}
 	}
 	for _, name := range []string{"/var/lib/etcd/member/id", "/etc/kubernetes/manifests/etcd.yaml", "/etc/kubernetes/pki/etcd/ca.key"} {
 		if !second.Has(name) {
