@@ -75,7 +75,7 @@ fuzz:
 
 ## upstream: the real Kubernetes pieces the clusters are made of; minutes the first time, cached outside the tree
 .PHONY: upstream
-upstream:
+upstream: deps
 	test/upstream/make.sh
 
 ## demo: build a bundle, boot a closed network of two hosts, install, use, reset; told as a story
@@ -85,7 +85,7 @@ demo: deps
 
 ## e2e: a scenario on real hosts, SCENARIO=name, several with commas, or all
 .PHONY: e2e
-e2e:
+e2e: deps
 	scenario="$(SCENARIO)"; $(GO) test -tags "$(TAGS)" -count=1 -timeout 60m -v ./test/e2e -run '^TestScenario$$' -scenario "$$scenario"
 
 ## scenarios: the names SCENARIO takes

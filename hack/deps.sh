@@ -34,6 +34,7 @@ ps procps
 dpkg-deb dpkg
 openssl openssl
 skopeo skopeo
+docker-registry docker-registry
 sudo sudo
 tcsh tcsh
 fish fish
@@ -42,7 +43,6 @@ zsh zsh
 if [[ ${1:-} == bench ]]; then
     wanted+='
 rsync rsync
-docker-registry docker-registry
 tc iproute2
 '
 fi
