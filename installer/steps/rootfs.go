@@ -99,8 +99,10 @@ func (r *Run) begin(ctx context.Context) error {
 	if err := r.recordProgress(); err != nil {
 		return err
 	}
-	// What a reset that was cut off has cleaned is not clean any more.
-	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error { return r.dropMarks(ctx, t, markCleaned) })
+	// What a reset that was cut off has cleaned is not clean any more, and what a run that was killed has checked from goes.
+	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+		return errors.Join(r.dropMarks(ctx, t, markCleaned), t.Agent.Remove(ctx, []string{r.dir("check")}))
+	})
 	if err != nil {
 		return err
 	}

@@ -56,6 +56,9 @@ func TestHostsWithoutARouteToServicesGetOne(t *testing.T) {
 			}
 			w.Repair()
 			w.Arm(nil)
+			if err := w.Up(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 			if bad := w.Unsound(2); len(bad) > 0 {
 				t.Errorf("after the power cut:\n%s", strings.Join(bad, "\n"))
 			}

@@ -258,6 +258,16 @@ func (s *Site) Repair() {
 // up tells whether a machine is on, and what is started at boot has come up.
 func (m *Machine) up() bool { return !m.off && !time.Now().Before(m.boots) }
 
+// Up waits until every machine that was switched on has come up.
+func (s *Site) Up(ctx context.Context) error {
+	for _, m := range s.machines {
+		if err := m.settle(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // settle waits until a machine that was switched on has come up.
 func (m *Machine) settle(ctx context.Context) error {
 	m.site.mu.Lock()
