@@ -139,7 +139,7 @@ func (s *Site) joinedWhole(ctx context.Context, st *story) error {
 // loseDisk leaves a master as one that was set up anew: its member of etcd and its Node are still in the cluster.
 func (s *Site) loseDisk(ctx context.Context, st *story, h *testbed.Host) error {
 	script := `systemctl stop kubelet containerd registry 2>/dev/null
-for pid in $(pgrep -f containerd-shim); do kill -9 $pid; done
+for pid in $(pgrep -x containerd-shim); do kill -9 $pid; done
 sleep 1
 for m in $(awk '$2 ~ "^/var/lib/(kubelet|containerd)|^/run/containerd|^/run/netns" {print $2}' /proc/self/mounts | sort -r); do umount -l "$m"; done
 rm -rf /etc/kubernetes /var/lib/etcd /var/lib/kubelet /var/lib/containerd /var/lib/registry /var/lib/sealos /etc/containerd /etc/cni /opt/cni /root/.kube \
