@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sealbuild/sealbuild/installer/node"
 )
 
@@ -297,96 +295,6 @@ func (m *Machine) Root() string {
 
 // errStopped ends whatever a fault has stopped.
 var errStopped = errors.New("stopped by a fault of the simulation")
-
-// happen records an event of a call and lets the fault happen whose time has come.
-func (c *call) happen(kind, what string) error {
-	s, m := c.session.site, c.machine
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	alive := c.ended
-	switch kind {
-	case string(node.Before), string(node.Removing), string(node.Staged), string(node.After):
-		alive = c.killed // an agent that nobody listens to any more ends when it notices, not in the middle of a file
-	}
-	if err := alive(); err != nil {
-		return err
-	}
-	e := Event{Host: m.IP, Kind: kind, What: what}
-	s.seen[e]++
-	e.N = s.seen[Event{Host: m.IP, Kind: kind, What: what}]
-	s.trace = append(s.trace, e)
-	if f := s.fault; f != nil && f.fired == (Event{}) && f.due(e, len(s.trace)) {
-		f.fired = e
-		c.strike(f.Kind)
-	}
-	if m.full && kind == string(node.Removing) {
-		m.spare++
-	}
-	if m.full && (kind == "before" || kind == "step" || kind == "put") {
-		if kind == "before" && m.spare > 0 {
-			m.spare--
-			return nil
-		}
-		return &os.PathError{Op: "write", Path: what, Err: unix.ENOSPC}
-	}
-	return alive()
-}
-
-func (f *Fault) due(e Event, number int) bool {
-	if f.At != (Event{}) {
-		return e == f.At
-	}
-	if f.Kind == DiskFull && e.Kind != "before" && e.Kind != "put" && e.Kind != "step" {
-		return false
-	}
-	return number >= f.Number
-}
-
-// strike makes a fault happen during a call.
-func (c *call) strike(kind FaultKind) {
-	m := c.machine
-	switch kind {
-	case InstallerDies:
-		c.session.dead = true
-		c.session.cancel(errStopped)
-		for other := range c.session.site.calls {
-			if other.session == c.session {
-				other.cancel()
-			}
-		}
-	case AgentDies:
-		m.crash()
-	case LinkCut:
-		c.cut = true
-		c.cancel()
-	case PowerCut:
-		m.crash()
-		m.off = true
-		clear(m.units)
-		m.boot()
-		if err := errors.Join(m.tree.remove("/run"), m.tree.mkdir("/run/systemd/system", nil)); err != nil {
-			m.site.violated("the simulation failed: %v", err)
-		}
-	case DiskFull:
-		m.full = true
-	}
-}
-
-// crash kills what runs on a machine. Its files are as they are at this moment: what dying code in this process still
-// does, it does to the tree that was left behind.
-func (m *Machine) crash() {
-	old := m.tree
-	m.tree = m.site.newTree()
-	m.life++
-	for c := range m.site.calls {
-		if c.machine == m {
-			c.cancel()
-		}
-	}
-	if err := copyTree(string(m.tree), string(old)); err != nil {
-		m.site.violated("the simulation failed: %v", err)
-	}
-}
 
 // pause lets time pass.
 func (s *Site) pause(ctx context.Context, what string) error {
