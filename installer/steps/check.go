@@ -49,6 +49,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	}
 	r.tellAway()
 	problems = append(problems, r.clusterAnswers(ctx, len(problems) > 0)...)
+	problems = append(problems, r.runningVersions()...)
 	problems = append(problems, r.judge(sizes.sizes)...)
 	problems = append(problems, r.reachAll(ctx)...)
 	problems = append(problems, r.checkScripts(ctx, problems)...)

@@ -210,6 +210,19 @@ func (r *Run) otherVersions() []Problem {
 	return out
 }
 
+// runningVersions finds hosts whose kubelet is of another version than the bundle
+// brings, whatever the marks say: somebody has changed it by hand.
+func (r *Run) runningVersions() []Problem {
+	brings := r.rootfs().KubeVersion()
+	var out []Problem
+	for _, t := range r.Targets {
+		if n, there := nodeOf(r.known, t); there && t.looked && t.joined() && brings != "" && n.version != "" && n.version != brings {
+			out = append(out, versionProblem(t.IP.String(), "kubelet "+n.version+" there", "Kubernetes "+brings))
+		}
+	}
+	return out
+}
+
 func versionProblem(host, runs, brings string) Problem {
 	return Problem{
 		Host: host, Check: "version",

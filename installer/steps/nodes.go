@@ -18,11 +18,13 @@ type nodeState struct {
 	ready    string // True, False or Unknown: nothing has been heard of its kubelet
 	message  string // why it is not Ready
 	pressure []string
+	version  string // of its kubelet; empty when it has not told
 }
 
 // nodesTemplate tells of each node what [nodeState] holds.
 const nodesTemplate = `{{range .items}}node {{printf "%q" .metadata.name}}
-{{range .status.addresses}}{{if eq .type "InternalIP"}}at {{printf "%q" .address}}
+{{with .status.nodeInfo}}{{with .kubeletVersion}}runs {{printf "%q" .}}
+{{end}}{{end}}{{range .status.addresses}}{{if eq .type "InternalIP"}}at {{printf "%q" .address}}
 {{end}}{{end}}{{range .status.conditions}}{{if eq .type "Ready"}}ready {{printf "%q" .status}}{{if ne .status "True"}} {{printf "%q" (or .message .reason "")}}{{end}}
 {{else if eq .status "True"}}has {{printf "%q" .type}}
 {{end}}{{end}}{{end}}`
@@ -50,6 +52,8 @@ func (r *Run) askNodes(ctx context.Context) ([]nodeState, error) {
 			}
 		case "ready":
 			n.ready, n.message = rec.value(0), rec.value(1)
+		case "runs":
+			n.version = rec.value(0)
 		case "has":
 			n.pressure = append(n.pressure, rec.value(0))
 		}

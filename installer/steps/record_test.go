@@ -152,6 +152,20 @@ func TestAnotherKubernetesOrRootfsIsRefusedBeforeAnythingChanges(t *testing.T) {
 	}
 }
 
+func TestAKubeletThatSomebodyElseHasChangedIsNoticed(t *testing.T) {
+	w := finishedWorld(t, 1, 1)
+	w.Kubelet = "v1.36.3"
+	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
+		t.Fatalf("%d changes, %v", changes, err)
+	}
+	w.Kubelet = "v1.37.0"
+	_, err := w.run(t.Context(), Install())
+	var refused *PreflightError
+	if !errors.As(err, &refused) || refused.Problems[0].Check != "version" || !strings.Contains(refused.Problems[0].Message, "kubelet v1.37.0") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestFewerHostsShrinkNeitherTheRecordNorTheCluster(t *testing.T) {
 	w := finishedWorld(t, 3, 2)
 	// Another machine, which has no record of its own, is told of one master and one node.

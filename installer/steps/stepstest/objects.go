@@ -116,7 +116,7 @@ func (s *Site) nodeObject(name string) object {
 	}
 	return object{
 		"kind": "Node", "metadata": object{"name": name},
-		"status": object{"conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": s.kube.nodes[name].ip}, object{"type": "Hostname", "address": name}}},
+		"status": object{"nodeInfo": object{"kubeletVersion": s.Kubelet}, "conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": s.kube.nodes[name].ip}, object{"type": "Hostname", "address": name}}},
 	}
 }
 

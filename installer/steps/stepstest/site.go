@@ -18,6 +18,7 @@ import (
 // own; the agent's verbs are the real ones; systemd, kubeadm, kubectl and the scripts of images are small models that
 // refuse what the real ones refuse. All of its methods may be called from several goroutines at once.
 type Site struct {
+	Kubelet string // version of every kubelet; empty: it does not tell
 	// Latency, if set, is how long a call or a program takes. It is set before anything runs.
 	Latency func(what string) time.Duration
 	// Boot is how long a machine takes, from when it has its power back, until anything of Kubernetes answers there: 20 to
