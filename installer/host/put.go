@@ -21,13 +21,13 @@ import (
 // connection that is cut leaves a tail that cannot match, whatever was cut off.
 // Arguments: path, octal mode, the sha256 if it is known beforehand or "-".
 // It prints "same" and ends if the file is there already, else "send" before it reads. While it hashes and syncs, which
-// takes long where a disk is slow, it prints signs of life, and leaves no sleep behind; while it takes bytes, that it takes
-// them is the sign.
+// takes long where a disk is slow, it prints signs of life; while it takes bytes, that it takes them is the sign.
+// It sleeps a second at a time, so that what outlives it does so no longer.
 const putScript = `set -u
 path=$1 mode=$2 want=$3
 dir=$(dirname -- "$path")
 life=
-busy() { (nap=; trap '[ -z "$nap" ] || kill "$nap" 2>/dev/null; exit 0' TERM; while :; do sleep 10 >/dev/null 2>&1 & nap=$!; wait "$nap"; echo .; done) & life=$!; }
+busy() { (n=0; while sleep 1 >/dev/null 2>&1; do n=$((n + 1)); [ $((n % 10)) -ne 0 ] || echo .; done) & life=$!; }
 calm() { [ -z "$life" ] || kill "$life" 2>/dev/null; life=; }
 trap calm EXIT
 sum() { s=$(sha256sum < "$1") && printf %s "${s%% *}"; }
