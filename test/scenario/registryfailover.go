@@ -107,8 +107,9 @@ func (s *Site) pullsGoOn(ctx context.Context, st *story, spare *testbed.Host) er
 // first, while it runs. The pull must not fail for it, and the next run of the
 // installer must bring the blob back.
 func (s *Site) damagedRegistryIsLeft(ctx context.Context, st *story) error {
-	near, node := s.master0(), s.Nodes[0]
-	if err := s.asksFirst(ctx, node, near); err != nil {
+	node := s.Nodes[0]
+	near, err := s.nearest(ctx, node)
+	if err != nil {
 		return err
 	}
 	st.heading("a blob of the registry that %s asks first is damaged while it is served", node.Name)
@@ -131,6 +132,17 @@ func (s *Site) damagedRegistryIsLeft(ctx context.Context, st *story) error {
 		return fmt.Errorf("the installer changed %d things, want the one blob: %+v", sum.Changes, sum.Steps)
 	}
 	return s.registriesAreEqual(ctx, st)
+}
+
+// nearest is the master whose registry a node asks first.
+func (s *Site) nearest(ctx context.Context, node *testbed.Host) (*testbed.Host, error) {
+	var err error
+	for _, m := range s.Masters {
+		if err = s.asksFirst(ctx, node, m); err == nil {
+			return m, nil
+		}
+	}
+	return nil, err
 }
 
 // asksFirst fails unless containerd of a node asks the registry of a master
