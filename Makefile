@@ -51,7 +51,7 @@ test: deps
 ## unit: unit tests only; UNIT=./bundle/... for a part, TESTFLAGS= without the race detector
 # A program with the race detector waits a second at its end; those that buildah and the tests start are many, and short.
 # The detector makes some tests so slow that they take a sample under it; those run whole without it.
-UNRACED := MemoryDoesNotGrow|EveryFlippedByte|EveryFault$$|FollowsAReset
+UNRACED := MemoryDoesNotGrow|EveryFlippedByte|EveryFault$$|FollowsAReset|FiveThousand
 .PHONY: unit
 unit:
 	GORACE=atexit_sleep_ms=0 $(GO) test -tags "$(TAGS)" $(TESTFLAGS) $(UNIT)
