@@ -35,7 +35,7 @@ func TestValuesTellSecretsToo(t *testing.T) {
 		key, value string
 		want       bool
 	}{
-		{"PWD", "/work/here", false},
+		{"PWD", "/srv/here", false},
 		{"OLDPWD", "/", false},
 		{"PWD", "hunter2", true},
 		{"BASIC_AUTH", "true", false},
