@@ -107,6 +107,7 @@ func (r *Run) withdrawFrom(ctx context.Context, t *Target) error {
 	if !t.begun() {
 		dirs = []string{path.Dir(stubPath), r.dir("journal"), r.dir(), dataRoot + "/data", dataRoot}
 	}
+	var failed error
 	if t.connected {
 		busy, err := t.Agent.LeaveInstaller(ctx, stubPath, r.held, dirs...)
 		if err == nil {
@@ -115,6 +116,10 @@ func (r *Run) withdrawFrom(ctx context.Context, t *Target) error {
 			}
 			return nil
 		}
+		failed = err
+	}
+	if !t.putStub && failed != nil && !t.begun() {
+		return fmt.Errorf("take the installer away: %w", failed) // a reset is not over while something of it lies there
 	}
 	if !t.putStub {
 		return nil // it was there before, and the next run that can look decides
