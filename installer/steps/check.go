@@ -44,7 +44,10 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	if len(differ) > 0 { // then nothing else that is said of these hosts is about this cluster
 		return installer.Result{}, errors.Join(&PreflightError{Problems: append(problems, differ...)}, r.withdraw(ctx))
 	}
-	if err := errors.Join(r.ownState(), r.settleState(ctx)); err != nil {
+	if err = r.ownState(); err == nil {
+		err = r.settleState(ctx)
+	}
+	if err != nil {
 		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
 	}
 	r.tellAway()
