@@ -20,6 +20,7 @@ type Built struct {
 	Store    string // sealbuild's image store
 	Cache    string // where everything that outlives a run lies
 	Upstream string // the pieces of Kubernetes
+	Tests    string // Kubernetes' own tests, where the recipe has them
 
 	work *workplace // what only this run has: its bundle, and the way to its registry
 }
@@ -37,11 +38,17 @@ func (b Built) sealbuild() string { return filepath.Join(b.Root, "bin", "sealbui
 // cached outside the tree, so that a second build is quick; runs at the same
 // time build one after another. stop ends the upstream registry.
 func Build(ctx context.Context, s *story) (b Built, stop func() error, err error) {
-	return build(ctx, s, (*Built).images)
+	return build(ctx, s, recipe{images: (*Built).images})
 }
 
-// build makes tools and pieces, and has images make the cluster images and the bundle of them.
-func build(ctx context.Context, s *story, images func(*Built, context.Context, *story) error) (b Built, stop func() error, err error) {
+// recipe says what a bundle is made of.
+type recipe struct {
+	images func(*Built, context.Context, *story) error // makes the cluster images and the bundle of them
+	tests  bool                                        // Kubernetes' own tests and their images are wanted, too
+}
+
+// build makes tools and pieces, and what the recipe makes of them.
+func build(ctx context.Context, s *story, r recipe) (b Built, stop func() error, err error) {
 	if b.Root, err = repository(); err != nil {
 		return b, nil, err
 	}
@@ -71,13 +78,19 @@ func build(ctx context.Context, s *story, images func(*Built, context.Context, *
 	if b.Upstream, err = lastLine(ctx, s.out, b.Root, "test/upstream/make.sh"); err != nil {
 		return b, nil, err
 	}
+	if r.tests {
+		s.heading("making Kubernetes' own tests (minutes the first time)")
+		if b.Tests, err = lastLine(ctx, s.out, b.Root, "test/upstream/make.sh", "conformance"); err != nil {
+			return b, nil, err
+		}
+	}
 	b.Store = filepath.Join(b.Cache, "store")
 	b.Conf = b.work.path("registries.conf")
 	stop, err = startUpstream(ctx, s.out, b)
 	if err != nil {
 		return b, nil, err
 	}
-	if err := images(&b, ctx, s); err != nil {
+	if err := r.images(&b, ctx, s); err != nil {
 		return b, nil, fmt.Errorf("%w (stop the upstream registry: %v)", err, stop())
 	}
 	return b, stop, nil
@@ -94,7 +107,11 @@ func startUpstream(ctx context.Context, out io.Writer, b Built) (func() error, e
 		return nil, err
 	}
 	pidfile, script := b.work.path(upstreamPID), b.upstreamScript()
-	if err := command(ctx, out, b.Root, nil, script, "start", addr, pidfile); err != nil {
+	sets := "UPSTREAM_SETS=cluster"
+	if b.Tests != "" {
+		sets += " conformance"
+	}
+	if err := command(ctx, out, b.Root, []string{sets}, script, "start", addr, pidfile); err != nil {
 		return nil, err
 	}
 	stop := func() error { return command(context.WithoutCancel(ctx), out, b.Root, nil, script, "stop", pidfile) }

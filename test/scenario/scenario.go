@@ -35,6 +35,8 @@ func All() []Scenario {
 		{"sealos-image", "a rootfs image made for sealos, unmodified", SealosImage},
 		{"site-conditions", "hosts as sites have them: resolvers, routes, names, proxies", SiteConditions},
 		{"reset-conditions", "hosts with disks, links and files of the site; the cluster comes and goes, they stay", resetConditions},
+		{"conformance", "every conformance test of Kubernetes on one master and two nodes; FOCUS=regex for some", Conformance},
+		{"conformance-quick", "one or two of each area, on one master and two nodes", ConformanceQuick},
 		{"badinput", "what an operator gets wrong, and what it says", BadInput},
 	}
 }

@@ -18,7 +18,7 @@ import (
 // hosts are what the image's clean scripts leave.
 func SealosImage(ctx context.Context, out io.Writer) (err error) {
 	st := newStory(out)
-	site, err := buildImagesAndOpen(ctx, st, (*Built).sealosImages, 1, 1)
+	site, err := makeAndOpen(ctx, st, recipe{images: (*Built).sealosImages}, 1, 1)
 	if err != nil {
 		return err
 	}

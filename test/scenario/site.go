@@ -67,12 +67,12 @@ func (s *Site) master0() *testbed.Host { return s.Masters[0] }
 // buildAndOpen builds the bundle and opens a site with it. The upstream ends
 // before the site begins: nothing there can lean on it.
 func buildAndOpen(ctx context.Context, st *story, masters, nodes int) (*Site, error) {
-	return buildImagesAndOpen(ctx, st, (*Built).images, masters, nodes)
+	return makeAndOpen(ctx, st, recipe{images: (*Built).images}, masters, nodes)
 }
 
-// buildImagesAndOpen is buildAndOpen with other cluster images.
-func buildImagesAndOpen(ctx context.Context, st *story, images func(*Built, context.Context, *story) error, masters, nodes int) (*Site, error) {
-	b, stop, err := build(ctx, st, images)
+// makeAndOpen is buildAndOpen by another recipe.
+func makeAndOpen(ctx context.Context, st *story, r recipe, masters, nodes int) (*Site, error) {
+	b, stop, err := build(ctx, st, r)
 	if err != nil {
 		return nil, err
 	}

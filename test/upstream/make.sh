@@ -4,8 +4,11 @@
 # is a directory outside the source tree, named by the digest of this recipe;
 # its path is the last line of output. A second run finds it and is done.
 #
-#   make.sh          make what is missing, print the path
-#   make.sh --path   only print the path, made or not
+#   make.sh [SET]          make what is missing, print the path
+#   make.sh --path [SET]   only print the path, made or not
+#
+# SET is cluster (the default), or conformance: Kubernetes' own end-to-end
+# tests, their runner and their images.
 #
 # SEALBUILD_CACHE  where it goes (default ${XDG_CACHE_HOME:-~/.cache}/sealbuild-test)
 # shellcheck source-path=SCRIPTDIR
@@ -43,7 +46,8 @@ key_of() {
     {
         declare -f "$function" go_build
         printf '%s\n' "$toolchain" "$arch" "$versions"
-        [[ $function != make_images ]] || printf '%s' "$keys" "$compressor"
+        [[ $function != make_*images ]] || printf '%s' "$keys" "$compressor"
+        [[ $function != make_*debian ]] || declare -f packages
         for source in "$@"; do
             (cd "$here" && find "$source" -type f ! -name '*_test.go' -print0 | sort -z | xargs -0 sha256sum)
         done
@@ -80,9 +84,15 @@ part() {
     log "$name: made in $((SECONDS - started)) s, $(du -sh "$made" | cut -f1)"
 }
 
-# all_parts goes through every part with the sources it depends on.
+# all_parts goes through every part of the set with the sources it depends on.
 all_parts() {
     keys=
+    if [[ $set == conformance ]]; then
+        part e2e e2e
+        part e2e_debian
+        part e2e_images mkimage
+        return
+    fi
     part debian
     part programs hello pause
     part etcd etcd
@@ -99,6 +109,20 @@ all_parts() {
 
 # assemble links the parts into the tree that callers see.
 assemble() {
+    if [[ $set == conformance ]]; then assemble_conformance "$1"; else assemble_cluster "$1"; fi
+}
+
+assemble_conformance() {
+    local out=$1 name
+    mkdir "$out/e2e"
+    for name in e2e.test ginkgo; do
+        ln "$e2e/$name" "$out/e2e/$name"
+    done
+    cp -al "$e2e_images/images" "$out/images"
+    cp "$e2e_debian/packages.txt" "$out/packages.txt"
+}
+
+assemble_cluster() {
     local out=$1 name
     mkdir "$out/bin" "$out/cri" "$out/cni" "$out/helm" "$out/sealos"
     for name in kubeadm kubelet kubectl; do
@@ -114,7 +138,20 @@ assemble() {
 }
 
 main() {
-    local result temporary
+    local result temporary tree path_only=
+    if [[ ${1:-} == --path ]]; then
+        path_only=1
+        shift
+    fi
+    set=${1:-cluster}
+    case $set in
+    cluster) tree=upstream ;;
+    conformance) tree=conformance ;;
+    *)
+        log "there is no set $set: cluster, conformance"
+        exit 2
+        ;;
+    esac
     need go dpkg-deb apt-get sha256sum flock
     toolchain=$(go env GOVERSION)
     versions=$(grep -E '^[A-Z_]+=' "$here/versions.env")
@@ -122,25 +159,25 @@ main() {
     # The first pass only computes names, so that a finished tree is found at once.
     only_key=1
     all_parts
-    result=$cache/upstream-$({
+    result=$cache/$tree-$({
         printf '%s' "$keys"
-        declare -f assemble
+        declare -f assemble_cluster assemble_conformance
     } | sha256sum | cut -c1-16)
-    if [[ ! -d $result && ${1:-} != --path ]]; then
+    if [[ ! -d $result && -z $path_only ]]; then
         mkdir -p "$cache/parts"
         exec 9>"$cache/.lock"
         flock 9
-        rm -rf "$cache"/parts/.[!.]* "$cache"/.upstream.*
+        rm -rf "$cache"/parts/.[!.]* "$cache/.$tree".*
         only_key=
         all_parts
         if [[ ! -d $result ]]; then
-            temporary=$(mktemp -d "$cache/.upstream.XXXXXX")
+            temporary=$(mktemp -d "$cache/.$tree.XXXXXX")
             assemble "$temporary"
             chmod 0755 "$temporary"
             sync -f "$temporary"
             mv -T "$temporary" "$result"
         fi
-        ln -sfn "${result##*/}" "$cache/upstream-current"
+        ln -sfn "${result##*/}" "$cache/$tree-current"
         log "ready: $(du -sh "$result" | cut -f1)"
     fi
     printf '%s\n' "$result"

@@ -97,14 +97,14 @@ make_programs() {
     done
 }
 
-# The packages with everything they depend on, taken without installing: an
-# empty package database makes apt resolve the whole closure.
-make_debian() {
+# packages DIR NAME…: the packages with everything they depend on, unpacked into
+# DIR/root without installing: an empty package database makes apt resolve the
+# whole closure. packages.txt says what they were.
+packages() {
     local file
     mkdir -p "$1/archives/partial" "$1/root"
     if ! apt-get -o Dir::State::status=/dev/null -o Debug::NoLocking=1 -o "Dir::Cache::archives=$1/archives/" \
-        --no-install-recommends --download-only -qq -y install \
-        iptables nftables ipset conntrack kmod iproute2 netbase busybox-static runc ca-certificates >&2; then
+        --no-install-recommends --download-only -qq -y install "${@:2}" >&2; then
         log "apt-get found not every package; run apt-get update and try again"
         return 1
     fi
@@ -113,6 +113,10 @@ make_debian() {
         printf '%s  %s\n' "$(sha256sum <"$file" | cut -d' ' -f1)" "$(basename "$file")"
     done >"$1/packages.txt"
     rm -r "$1/archives"
+}
+
+make_debian() {
+    packages "$1" iptables nftables ipset conntrack kmod iproute2 netbase busybox-static runc ca-certificates
 }
 
 make_images() {
@@ -127,5 +131,42 @@ make_images() {
     log "  writing layers"
     KUBERNETES_TAG=$KUBERNETES_TAG ETCD_TAG=$ETCD_TAG COREDNS_TAG=$COREDNS_TAG PAUSE_TAG=$PAUSE_TAG FLANNEL_TAG=$FLANNEL_TAG \
         FLANNEL_CNI_TAG=$FLANNEL_CNI_TAG BUSYBOX_TAG=$BUSYBOX_TAG "$input/mkimage" -input "$input" -output "$1"
+    rm -r "$input"
+}
+
+# Kubernetes' own end-to-end tests, the runner that starts them, and the
+# programs and files of the images they use.
+make_e2e() {
+    local source
+    log "  go test -c k8s.io/kubernetes/test/e2e -> e2e.test"
+    CGO_ENABLED=0 go -C "$here/e2e" test -c -trimpath -buildvcs=false -ldflags "-s -w" -o "$1/e2e.test" k8s.io/kubernetes/test/e2e
+    go_build e2e "$1/ginkgo" github.com/onsi/ginkgo/v2/ginkgo
+    go_build e2e "$1/agnhost" k8s.io/kubernetes/test/images/agnhost
+    go_build e2e "$1/sample-apiserver" k8s.io/sample-apiserver
+    go_build e2e "$1/nnp" k8s.io/kubernetes/test/images/nonewprivs
+    source=$(go -C "$here/e2e" list -m -f '{{.Dir}}' k8s.io/kubernetes)
+    mkdir "$1/files"
+    cp "$source"/test/images/agnhost/porter/localhost.{crt,key} "$source"/test/images/{kitten,nautilus}/html/*.jpg "$1/files/"
+    cp "$source/test/images/kitten/html/data.json" "$1/files/kitten.json"
+    cp "$source/test/images/nautilus/html/data.json" "$1/files/nautilus.json"
+    chmod -R u+w "$1"
+}
+
+make_e2e_debian() {
+    packages "$1" busybox-static bash-static curl bind9-dnsutils bind9-host netcat-openbsd iproute2 iperf netbase util-linux libc-bin \
+        nginx ca-certificates
+}
+
+make_e2e_images() {
+    local input=$1/.input
+    mkdir -p "$input/programs/$arch" "$input/e2e"
+    ln "$e2e"/{agnhost,sample-apiserver,nnp} "$input/programs/$arch/"
+    ln "$e2e/files"/* "$input/e2e/"
+    ln -s "$e2e_debian/root" "$input/debian"
+    "$e2e_debian/root/bin/busybox" --list >"$input/applets.txt"
+    find "$e2e_debian/root/usr/share/ca-certificates/" -name '*.crt' -print0 | sort -z | xargs -0 cat >"$input/ca-certificates.crt"
+    go_build . "$input/mkimage" ./mkimage
+    log "  writing layers"
+    "$input/mkimage" -set conformance -input "$input" -output "$1/images"
     rm -r "$input"
 }

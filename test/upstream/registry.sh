@@ -9,12 +9,14 @@
 #   registry.sh start ADDR PIDFILE   serve in the background, return when it answers
 #   registry.sh stop  PIDFILE
 #
-# ADDR is HOST:PORT on loopback. The served data is read-only, so that no test
-# can change what the next one pulls.
+# ADDR is HOST:PORT on loopback. With UPSTREAM_SETS="cluster conformance" in the
+# environment it holds the images of both sets of make.sh (default: cluster). The
+# served data is read-only, so that no test can change what the next one pulls.
 # shellcheck source-path=SCRIPTDIR
 set -euo pipefail
 export LC_ALL=C
 
+sets=${UPSTREAM_SETS:-cluster}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 domains=(registry.k8s.io ghcr.io docker.io)
 
@@ -52,37 +54,41 @@ await() {
     return 1
 }
 
-# fill makes the data directory once and prints its path.
+# fill makes the data directory of the sets once and prints its path.
 fill() {
-    local tree data temporary
-    tree=$("$here/make.sh")
-    data=$(dirname "$tree")/registry-$({
-        cat "$tree/images/index.json"
+    local set key data cache temporary trees=()
+    for set in $sets; do
+        trees+=("$("$here/make.sh" "$set")")
+    done
+    cache=$(dirname "${trees[0]}")
+    key=$({
+        cat "${trees[@]/%//images/index.json}"
         declare -f push_all
     } | sha256sum | cut -c1-16)
+    data=$cache/registry-$key
     if [[ ! -d $data ]]; then
-        exec 8>"$(dirname "$tree")/.registry.lock"
+        exec 8>"$cache/.registry.lock"
         flock 8
         if [[ ! -d $data ]]; then
             temporary=$(mktemp -d "$data.XXXXXX")
             # shellcheck disable=SC2064 # the directory of now
             trap "rm -rf '$temporary'" EXIT
-            push_all "$tree/images" "$temporary"
+            push_all "$temporary" "${trees[@]}"
             chmod 0755 "$temporary"
             sync -f "$temporary"
             mv -T "$temporary" "$data"
             trap - EXIT
         fi
         flock -u 8
-        ln -sfn "${data##*/}" "$(dirname "$tree")/registry-current"
+        [[ $sets != cluster ]] || ln -sfn "${data##*/}" "$cache/registry-current"
     fi
     printf '%s\n' "$data"
 }
 
-# push_all LAYOUT DATA runs a writable registry over DATA for as long as it
-# takes to copy every image of the layout into it.
+# push_all DATA TREE… runs a writable registry over DATA for as long as it
+# takes to copy every image of the trees' layouts into it.
 push_all() {
-    local layout=$1 data=$2 address pid name names status=0
+    local data=$1 tree layout address pid name names status=0
     for _ in 1 2 3 4 5; do
         address=127.0.0.1:$((20000 + RANDOM % 10000))
         configuration "$data" "$address" false >"$data/config.yml"
@@ -94,11 +100,14 @@ push_all() {
         pid=
     done
     [[ -n $pid ]] || die "no temporary registry: $(tail -n 3 "$data/log")"
-    names=$(grep -o '"org.opencontainers.image.ref.name": "[^"]*"' "$layout/index.json" | cut -d'"' -f4)
-    for name in $names; do
-        log "copying $name"
-        skopeo --insecure-policy copy --quiet --all --preserve-digests --dest-tls-verify=false \
-            "oci:$layout:$name" "docker://$address/$name" >&2 || { status=1 && break; }
+    for tree in "${@:2}"; do
+        layout=$tree/images
+        names=$(grep -o '"org.opencontainers.image.ref.name": "[^"]*"' "$layout/index.json" | cut -d'"' -f4)
+        for name in $names; do
+            log "copying $name"
+            skopeo --insecure-policy copy --quiet --all --preserve-digests --dest-tls-verify=false \
+                "oci:$layout:$name" "docker://$address/$name" >&2 || { status=1 && break 2; }
+        done
     done
     kill "$pid"
     wait "$pid" 2>/dev/null || true

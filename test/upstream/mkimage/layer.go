@@ -120,12 +120,34 @@ func packages(input string, patterns []string) ([]file, error) {
 	return files, nil
 }
 
+// everyApplet is busybox under every name of the list that it printed itself.
+func everyApplet(input string, without []string) ([]file, error) {
+	list, err := os.ReadFile(filepath.Join(input, "applets.txt"))
+	if err != nil {
+		return nil, err
+	}
+	files := []file{program("bin/busybox", "debian/bin/busybox")}
+	for _, name := range strings.Fields(string(list)) {
+		if name != "busybox" && !slices.Contains(without, name) {
+			files = append(files, symlink(path.Join("bin", name), "busybox"))
+		}
+	}
+	return files, nil
+}
+
 // buildLayer writes one compressed layer into the layout and returns its
 // descriptor and the digest of the uncompressed archive.
 func (l *layout) buildLayer(spec layer, arch string) (built builtLayer, err error) {
 	files := slices.Clone(spec.files)
 	if len(spec.closure) > 0 {
 		extra, err := packages(l.input, spec.closure)
+		if err != nil {
+			return builtLayer{}, err
+		}
+		files = append(files, extra...)
+	}
+	if spec.busybox {
+		extra, err := everyApplet(l.input, spec.without)
 		if err != nil {
 			return builtLayer{}, err
 		}

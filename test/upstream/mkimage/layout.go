@@ -102,6 +102,7 @@ func (l *layout) putImage(spec image, arch string, layers []builtLayer) (v1.Desc
 			Entrypoint: spec.entrypoint,
 			Cmd:        spec.cmd,
 			WorkingDir: "/",
+			User:       spec.user,
 			Labels:     spec.labels,
 		},
 		RootFS: v1.RootFS{Type: "layers"},

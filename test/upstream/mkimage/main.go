@@ -4,7 +4,8 @@
 // stay put from one machine to the next.
 //
 // The input directory holds programs/<arch>/…, debian/… (extracted packages)
-// and ca-certificates.crt. Versions come from the environment:
+// and ca-certificates.crt; for the set conformance also e2e/… (pictures and
+// keys of Kubernetes' test images) and applets.txt. Versions come from the environment:
 // KUBERNETES_TAG, ETCD_TAG, COREDNS_TAG, PAUSE_TAG, FLANNEL_TAG,
 // FLANNEL_CNI_TAG, BUSYBOX_TAG.
 package main
@@ -28,17 +29,30 @@ import (
 func main() {
 	log.SetFlags(0)
 	input := flag.String("input", "", "directory with programs/, debian/ and ca-certificates.crt")
+	set := flag.String("set", "cluster", "what to make: cluster, or conformance (the images of Kubernetes' own tests)")
 	output := flag.String("output", "", "directory that becomes the image layout")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	tags, err := tagsFrom(os.LookupEnv)
+	list, err := selected(*set)
 	if err == nil {
-		err = write(ctx, images(tags), *input, *output, runtime.GOARCH)
+		err = write(ctx, list, *input, *output, runtime.GOARCH)
 	}
 	if err != nil {
 		log.Fatal("mkimage: ", err)
 	}
+}
+
+// selected are the images of a set.
+func selected(set string) ([]image, error) {
+	switch set {
+	case "cluster":
+		tags, err := tagsFrom(os.LookupEnv)
+		return images(tags), err
+	case "conformance":
+		return conformanceImages(), nil
+	}
+	return nil, fmt.Errorf("there is no set %q", set)
 }
 
 // tagsFrom reads every tag and names all that are missing at once.

@@ -13,6 +13,7 @@ type image struct {
 	entrypoint []string
 	cmd        []string
 	ports      []string // "8080/tcp"
+	user       string   // whom its process runs as; root when empty
 	labels     map[string]string
 }
 
@@ -24,6 +25,10 @@ type layer struct {
 	// closure adds, from the extracted Debian packages, these paths (shell
 	// patterns allowed) and every shared library they need.
 	closure []string
+	// busybox adds busybox and a link to it in bin under every name it knows,
+	// except these.
+	busybox bool
+	without []string
 }
 
 // file is one entry of a layer. Exactly one of from, link, content and dir is
@@ -34,7 +39,7 @@ type file struct {
 	link    string // target of a symbolic link
 	content string
 	dir     bool
-	mode    fs.FileMode
+	mode    fs.FileMode // permission bits as tar has them: 0o4755 sets the user on execution
 }
 
 func directory(p string, mode fs.FileMode) file { return file{path: p, dir: true, mode: mode} }
