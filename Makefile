@@ -78,15 +78,25 @@ fuzz:
 upstream: deps
 	test/upstream/make.sh
 
+## upstream-conformance: Kubernetes' own tests, their runner and their images, in the same way
+.PHONY: upstream-conformance
+upstream-conformance: deps
+	test/upstream/make.sh conformance
+
 ## demo: build a bundle, boot a closed network of two hosts, install, use, reset; told as a story
 .PHONY: demo
 demo: deps
 	$(GO) run -tags "$(TAGS)" ./test/demo
 
-## e2e: a scenario on real hosts, SCENARIO=name, several with commas, or all
+## e2e: a scenario on real hosts, SCENARIO=name, several with commas, or all; FOCUS=regex for some of conformance
 .PHONY: e2e
 e2e: deps
-	scenario="$(SCENARIO)"; $(GO) test -tags "$(TAGS)" -count=1 -timeout 60m -v ./test/e2e -run '^TestScenario$$' -scenario "$$scenario"
+	scenario="$(SCENARIO)"; $(GO) test -tags "$(TAGS)" -count=1 -timeout 180m -v ./test/e2e -run '^TestScenario$$' -scenario "$$scenario"
+
+## conformance-bundle: Kubernetes' own conformance tests as one file for a site, OUT=FILE; see cluster-images/e2e
+.PHONY: conformance-bundle
+conformance-bundle: deps
+	out="$(or $(OUT),$(error which file? make conformance-bundle OUT=conformance))"; $(GO) run -tags "$(TAGS)" ./test/conformance "$$out"
 
 ## scenarios: the names SCENARIO takes
 .PHONY: scenarios
@@ -117,7 +127,7 @@ clean:
 	$(GO) run ./test/testbed/cmd/bed sweep
 	if [[ -n "$(CACHE)" ]]; then \
 		cd "$${SEALBUILD_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/sealbuild-test}" && \
-		rm -rf tree-* debs beds runs parts upstream-* registry-* store ipvs-* bench-* crane-* sealos-* sealinstall*; fi
+		rm -rf tree-* debs beds runs parts upstream-* conformance-* registry-* store ipvs-* bench-* crane-* sealos-* sealinstall*; fi
 
 ## help: this list
 .PHONY: help

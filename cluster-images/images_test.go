@@ -21,7 +21,7 @@ import (
 	"github.com/sealbuild/sealbuild/kubefile"
 )
 
-var images = []string{"kubernetes", "flannel", "calico", "helm", "example"}
+var images = []string{"kubernetes", "flannel", "calico", "helm", "example", "e2e"}
 
 // parse reads the Kubefile of an image.
 func parse(t *testing.T, image string) *kubefile.File {

@@ -45,6 +45,28 @@ func conformance(ctx context.Context, out io.Writer, name string, selection ...s
 	return site.nothingEscaped(ctx, st)
 }
 
+// ConformanceBundle writes the file that `make conformance-bundle` gives an operator.
+func ConformanceBundle(ctx context.Context, out io.Writer, file string) (err error) {
+	st := newStory(out)
+	file, err = filepath.Abs(file)
+	if err != nil {
+		return err
+	}
+	b, stop, err := build(ctx, st, recipe{images: func(b *Built, ctx context.Context, st *story) error { return b.testsAlone(ctx, st, file) }, tests: true})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(stop(), b.work.remove()); err != nil {
+		return err
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	st.heading("%s (%d MB): carry it to a control plane of a cluster with Kubernetes v1.36, run it there, then kube-conformance --help", file, info.Size()/1e6)
+	return nil
+}
+
 // judge adds Kubernetes' own tests to the cluster that runs, whatever it was
 // installed from, and runs the quick selection. Nothing is given but the file.
 func (s *Site) judge(ctx context.Context, st *story, name string) error {
@@ -56,7 +78,9 @@ func (s *Site) judge(ctx context.Context, st *story, name string) error {
 
 // addTests builds the bundle of the tests alone and installs it as an operator does.
 func (s *Site) addTests(ctx context.Context, st *story) (err error) {
-	b, stop, err := build(ctx, st, recipe{images: (*Built).testsAlone, tests: true})
+	b, stop, err := build(ctx, st, recipe{images: func(b *Built, ctx context.Context, st *story) error {
+		return b.testsAlone(ctx, st, b.work.path("conformance"))
+	}, tests: true})
 	if err != nil {
 		return err
 	}
@@ -141,12 +165,12 @@ func (b *Built) clusterWithTests(ctx context.Context, s *story) error {
 	return b.seal(ctx, s, "bundle", "kubernetes:v1.36.3", "flannel:v0.28.4", "e2e:v1.36.3", "-o", b.Bundle)
 }
 
-// testsAlone is what `make conformance-bundle` gives an operator: the tests, for a cluster that runs.
-func (b *Built) testsAlone(ctx context.Context, s *story) error {
+// testsAlone writes the tests as one file, for a cluster that runs.
+func (b *Built) testsAlone(ctx context.Context, s *story, file string) error {
 	s.heading("sealbuild: Kubernetes' own tests as one file")
 	if err := b.testsImage(ctx, s); err != nil {
 		return err
 	}
-	b.Bundle = b.work.path("conformance")
+	b.Bundle = file
 	return b.seal(ctx, s, "bundle", "e2e:v1.36.3", "-o", b.Bundle)
 }

@@ -21,7 +21,7 @@ type Figures struct {
 	Total             time.Duration // from exec until every pod is ready
 	Second            time.Duration // the same command again
 	Peak              int64         // resident memory of the installer, bytes
-	DiskPeak, DiskEnd int64         // growth of the disk that holds both hosts, bytes
+	DiskPeak, DiskEnd int64         // growth of the disk that holds all hosts, bytes
 }
 
 func (f Figures) print(st *story) {
@@ -32,7 +32,7 @@ func (f Figures) print(st *story) {
 	st.say("  %-22s %6.1f s   (from exec until every node is Ready and every pod runs)", "whole", f.Total.Seconds())
 	st.say("  %-22s %6.1f s", "second run", f.Second.Seconds())
 	st.say("  %-22s %6.0f MiB", "peak memory", float64(f.Peak)/(1<<20))
-	st.say("  %-22s %6.0f MiB at its peak, %.0f MiB at the end, both hosts together", "disk", float64(f.DiskPeak)/(1<<20), float64(f.DiskEnd)/(1<<20))
+	st.say("  %-22s %6.0f MiB at its peak, %.0f MiB at the end, all hosts together", "disk", float64(f.DiskPeak)/(1<<20), float64(f.DiskEnd)/(1<<20))
 }
 
 // Row is one line of the measured table.

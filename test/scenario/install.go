@@ -14,9 +14,20 @@ import (
 // Install is the main story: one file makes a cluster of one master and one
 // node with no network, the same command again changes nothing, and reset
 // gives back clean hosts.
-func Install(ctx context.Context, out io.Writer) (err error) {
+func Install(ctx context.Context, out io.Writer) error {
+	return installation(ctx, out, 1, func(_ context.Context, _ *story, s *Site, f Figures) error { return writeFigures(s.built.Root, f) })
+}
+
+// JudgedInstall is the same story with a second node, and in the middle of it
+// Kubernetes' own tests are added to the cluster and judge it.
+func JudgedInstall(ctx context.Context, out io.Writer) error {
+	return installation(ctx, out, 2, func(ctx context.Context, st *story, s *Site, _ Figures) error { return s.judge(ctx, st, "install") })
+}
+
+// installation tells the story; then is what is done with the finished cluster.
+func installation(ctx context.Context, out io.Writer, nodes int, then func(context.Context, *story, *Site, Figures) error) (err error) {
 	st := newStory(out)
-	site, err := buildAndOpen(ctx, st, 1, 1)
+	site, err := buildAndOpen(ctx, st, 1, nodes)
 	if err != nil {
 		return err
 	}
@@ -38,11 +49,11 @@ func Install(ctx context.Context, out io.Writer) (err error) {
 	if err := site.secondRun(ctx, st, &figures); err != nil {
 		return err
 	}
-	if err := site.nothingEscaped(ctx, st); err != nil {
+	figures.print(st)
+	if err := then(ctx, st, site, figures); err != nil {
 		return err
 	}
-	figures.print(st)
-	if err := writeFigures(site.built.Root, figures); err != nil {
+	if err := site.nothingEscaped(ctx, st); err != nil {
 		return err
 	}
 	return site.resetLeavesNothing(ctx, st, before)

@@ -26,7 +26,7 @@ type Scenario struct {
 // All lists the scenarios by the names that `make e2e SCENARIO=name` takes.
 func All() []Scenario {
 	return []Scenario{
-		{"install", "one master and one node, twice, and back", Install},
+		{"install", "one master and two nodes, twice, judged by Kubernetes' own tests, and back", JudgedInstall},
 		{"ha", "three masters and one node; the first master dies, another goes on", HA},
 		{"registry-failover", "the registry a node asks first dies, is damaged, comes back", RegistryFailover},
 		{"etcd-join", "masters' joins are cut when etcd has taken them in; one comes back with an empty disk", EtcdJoin},
@@ -37,6 +37,7 @@ func All() []Scenario {
 		{"reset-conditions", "hosts with disks, links and files of the site; the cluster comes and goes, they stay", resetConditions},
 		{"conformance", "every conformance test of Kubernetes on one master and two nodes; FOCUS=regex for some", Conformance},
 		{"conformance-quick", "one or two of each area, on one master and two nodes", ConformanceQuick},
+		{"conformance-broken", "clusters that look well and are not: the quick selection sees it", ConformanceBroken},
 		{"badinput", "what an operator gets wrong, and what it says", BadInput},
 	}
 }

@@ -79,7 +79,9 @@ if [[ $what == quick ]]; then
 fi
 
 # A directory in memory for the one file that holds a key, and for what is read of the dry run.
-work=$(mktemp -d /run/kube-conformance.XXXXXX)
+memory=/run
+[[ -w $memory ]] || memory=${XDG_RUNTIME_DIR:-/dev/shm}
+work=$(mktemp -d "$memory/kube-conformance.XXXXXX")
 pid=
 finish() {
 	if [[ -n $pid ]] && kill -0 "$pid" 2>/dev/null; then
@@ -100,7 +102,7 @@ if ((names)) && [[ $total != "$names" && -z $skip ]]; then
 	die "quick.txt names $names tests and $total have such names; was it written for another version of Kubernetes?"
 fi
 if [[ -n $list ]]; then
-	results "$work/junit_01.xml" | awk -F '\t' '$1 == "passed" { print $3 }' | sort
+	results "$work/junit_01.xml" | awk -F '\t' '$1 == "passed" && $3 !~ /^\[[A-Za-z]*Suite\]/ { print $3 }' | sort
 	exit 0
 fi
 
@@ -122,7 +124,7 @@ done
 command kubectl --kubeconfig "$work/kubeconfig" config set-cluster "$(kubectl config view --minify -o jsonpath='{.clusters[0].name}')" --server "$server" >/dev/null
 
 # Nodes where ordinary pods may go.
-nodes=$(kubectl get nodes -o jsonpath='{range .items[*]}{.spec.unschedulable}{" "}{.spec.taints[*].effect}{"\n"}{end}' | grep -cvE 'true|NoSchedule|NoExecute' || true)
+nodes=$(kubectl get nodes -o jsonpath='{range .items[*]}{.spec.unschedulable}{" "}{.spec.taints[*].effect}{"\n"}{end}' | grep -cvwE 'true|NoSchedule|NoExecute' || true)
 ((nodes > 0)) || die "no node takes ordinary pods (kubectl get nodes)"
 
 mkdir -- "$report" 2>/dev/null || die "cannot make the directory $report: it exists, or the one above it does not"
@@ -135,7 +137,7 @@ started=$SECONDS
 	cd "$work"
 	export PATH="${BIN_DIR:-/usr/bin}:$PATH"
 	exec "${ginkgo[@]}" --procs="$procs" "${extra[@]}" "$here/opt/e2e/e2e.test" -- \
-		--disable-log-dump --kubeconfig="$work/kubeconfig" --num-nodes="$nodes" --report-dir="$report"
+		--disable-log-dump --node-schedulable-timeout=2m --system-pods-startup-timeout=5m --kubeconfig="$work/kubeconfig" --num-nodes="$nodes" --report-dir="$report"
 ) >"$report/e2e.log" 2>&1 &
 pid=$!
 
@@ -155,10 +157,10 @@ pid=
 results "$report/junit_01.xml" >"$work/results" 2>/dev/null || true
 product "$version" >"$report/PRODUCT.yaml"
 reproduce "$version" "$what" >"$report/README.md"
-passed=$(awk -F '\t' '$1 == "passed" && $3 !~ /^\[[A-Z][A-Za-z]+(Suite)\]/' "$work/results" | wc -l)
+passed=$(awk -F '\t' '$1 == "passed" && $3 !~ /^\[[A-Za-z]*Suite\]/' "$work/results" | wc -l)
 {
 	verdict "$work/results" "$total"
-	left=$(kubectl get namespaces -l e2e-framework -o name 2>/dev/null | sed 's|^namespace/||' | tr '\n' ' ')
+	left=$(kubectl get namespaces -l e2e-framework -o name 2>/dev/null | sed 's|^namespace/||' | tr '\n' ' ') || left=
 	[[ -z $left ]] || printf 'Namespaces that tests left: %s(kubectl delete namespace -l e2e-framework)\n' "$left"
 	if ((status == 0 && passed == total)); then
 		printf 'PASSED: %d of %d tests, Kubernetes %s, %d s\n' "$passed" "$total" "$version" $((SECONDS - started))

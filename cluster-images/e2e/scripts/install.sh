@@ -18,7 +18,7 @@ if cmp -s -- "$tmp" "$dst"; then
 	exit 0
 fi
 # Noted before it is done, as the kubernetes image notes its own files: its clean script takes away what stands here.
-state=/var/lib/sealos/installed/e2e
+state=${STATE_ROOT:-/var/lib/sealos/installed}/e2e
 if [[ -e $dst && ! -e $state/files ]]; then
 	printf 'e2e: error: %s is there and not from this image; remove or rename it, or set BIN_DIR\n' "$dst" >&2
 	exit 1

@@ -27,7 +27,16 @@ results() {
 			name = plain(attribute($0, "name")); sub(/^\[It\] /, "", name)
 			status = attribute($0, "status"); seconds = attribute($0, "time")
 		}
-		/<(failure|error|skipped) / && message == "" { message = plain(attribute($0, "message")) }
+		# What was wrong stands in the element or in its attribute, and after it the place in the source.
+		/<(failure|error|skipped) / && message == "" {
+			message = attribute($0, "message")
+			if (message == "") {
+				message = $0; sub(/^[^>]*>/, "", message); sub(/<\/(failure|error|skipped)>.*/, "", message)
+				sub(/&#xA;In \[.*/, "", message); sub(/^\[FAILED\] /, "", message)
+			}
+			gsub(/\357\277\275\[[0-9;]*m/, "", message)
+			message = plain(message)
+		}
 		END { flush() }
 	' "$1"
 }
@@ -39,8 +48,8 @@ failed_so_far() { grep -cE '^• \[(FAILED|PANICKED|TIMEDOUT|INTERRUPTED)\]' || 
 # verdict RESULTS TOTAL: the areas, then each test that did not pass with the first thing that was wrong.
 verdict() {
 	awk -F '\t' -v total="$2" '
-		{ area = match($3, /\[sig-[a-z-]+\]/) ? substr($3, RSTART + 1, RLENGTH - 2) : "the suite itself" }
-		area == "the suite itself" && $1 == "passed" { next }
+		$3 ~ /^\[[A-Za-z]*Suite\]/ { if ($1 == "passed") next; area = "the suite itself"; all-- }
+		$3 !~ /^\[[A-Za-z]*Suite\]/ { area = match($3, /\[sig-[a-z-]+\]/) ? substr($3, RSTART + 1, RLENGTH - 2) : "other" }
 		{ n[area]++; all++; s[area] += $2 }
 		$1 == "passed" { p[area]++ }
 		END {
