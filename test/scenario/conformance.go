@@ -48,11 +48,13 @@ func conformance(ctx context.Context, out io.Writer, name string, selection ...s
 // ConformanceBundle writes the file that `make conformance-bundle` gives an operator.
 func ConformanceBundle(ctx context.Context, out io.Writer, file string) (err error) {
 	st := newStory(out)
-	file, err = filepath.Abs(file)
-	if err != nil {
+	if file, err = filepath.Abs(file); err != nil {
 		return err
 	}
-	b, stop, err := build(ctx, st, recipe{images: func(b *Built, ctx context.Context, st *story) error { return b.testsAlone(ctx, st, file) }, tests: true})
+	b, stop, err := build(ctx, st, recipe{images: func(b *Built, ctx context.Context, st *story) error {
+		b.Bundle = file
+		return b.clusterWithTests(ctx, st)
+	}, tests: true})
 	if err != nil {
 		return err
 	}
@@ -63,12 +65,12 @@ func ConformanceBundle(ctx context.Context, out io.Writer, file string) (err err
 	if err != nil {
 		return err
 	}
-	st.heading("%s (%d MB): carry it to a control plane of a cluster with Kubernetes v1.36, run it there, then kube-conformance --help", file, info.Size()/1e6)
+	st.heading("%s (%d MB): Kubernetes, a pod network and the conformance tests; run it at the site, then kube-conformance --help there", file, info.Size()/1e6)
 	return nil
 }
 
-// judge adds Kubernetes' own tests to the cluster that runs, whatever it was
-// installed from, and runs the quick selection. Nothing is given but the file.
+// judge adds Kubernetes' own tests to the cluster that runs, made with our rootfs
+// and whatever applications, and runs the quick selection. Nothing is given but the file.
 func (s *Site) judge(ctx context.Context, st *story, name string) error {
 	if err := s.addTests(ctx, st); err != nil {
 		return err
@@ -76,11 +78,9 @@ func (s *Site) judge(ctx context.Context, st *story, name string) error {
 	return s.kubeConformance(ctx, st, name, "quick")
 }
 
-// addTests builds the bundle of the tests alone and installs it as an operator does.
+// addTests builds a bundle with the same rootfs and the tests, and adds it to the cluster as an operator does.
 func (s *Site) addTests(ctx context.Context, st *story) (err error) {
-	b, stop, err := build(ctx, st, recipe{images: func(b *Built, ctx context.Context, st *story) error {
-		return b.testsAlone(ctx, st, b.work.path("conformance"))
-	}, tests: true})
+	b, stop, err := build(ctx, st, recipe{images: (*Built).clusterWithTests, tests: true})
 	if err != nil {
 		return err
 	}
@@ -161,16 +161,8 @@ func (b *Built) clusterWithTests(ctx context.Context, s *story) error {
 	if err := b.testsImage(ctx, s); err != nil {
 		return err
 	}
-	b.Bundle = b.work.path("sealinstall")
-	return b.seal(ctx, s, "bundle", "kubernetes:v1.36.3", "flannel:v0.28.4", "e2e:v1.36.3", "-o", b.Bundle)
-}
-
-// testsAlone writes the tests as one file, for a cluster that runs.
-func (b *Built) testsAlone(ctx context.Context, s *story, file string) error {
-	s.heading("sealbuild: Kubernetes' own tests as one file")
-	if err := b.testsImage(ctx, s); err != nil {
-		return err
+	if b.Bundle == "" {
+		b.Bundle = b.work.path("conformance")
 	}
-	b.Bundle = file
-	return b.seal(ctx, s, "bundle", "e2e:v1.36.3", "-o", b.Bundle)
+	return b.seal(ctx, s, "bundle", "kubernetes:v1.36.3", "flannel:v0.28.4", "e2e:v1.36.3", "-o", b.Bundle)
 }

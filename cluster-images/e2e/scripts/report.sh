@@ -85,10 +85,9 @@ reproduce() {
 		# How to reproduce
 
 		1. On a connected machine: \`make conformance-bundle OUT=conformance\`.
-		2. Carry the bundle of the cluster and the file \`conformance\` to the first control plane, and install Kubernetes $1:
-		   \`./sealinstall --masters ADDRESS --nodes ADDRESS,ADDRESS\`.
-		3. There: \`./conformance --masters ADDRESS --nodes ADDRESS,ADDRESS\`, which adds the test images and the command.
-		4. There: \`kube-conformance ${2:-all}\`.
+		2. Carry the file to the first control plane and install Kubernetes $1:
+		   \`./conformance --masters ADDRESS --nodes ADDRESS,ADDRESS\`. On a cluster made with the same rootfs, \`./conformance\` adds the tests.
+		3. There: \`kube-conformance ${2:-all}\`.
 
 		nodes.txt lists the hosts, verdict.txt the results by area.
 	MD
