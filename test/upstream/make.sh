@@ -88,7 +88,7 @@ part() {
 all_parts() {
     keys=
     if [[ $set == conformance ]]; then
-        part e2e e2e
+        part e2e e2e keepenv
         part e2e_debian
         part e2e_images mkimage
         return

@@ -143,6 +143,7 @@ make_e2e() {
     go_build e2e "$1/ginkgo" github.com/onsi/ginkgo/v2/ginkgo
     go_build e2e "$1/agnhost" k8s.io/kubernetes/test/images/agnhost
     go_build e2e "$1/sample-apiserver" k8s.io/sample-apiserver
+    go_build . "$1/keepenv" ./keepenv
     go_build e2e "$1/nnp" k8s.io/kubernetes/test/images/nonewprivs
     source=$(go -C "$here/e2e" list -m -f '{{.Dir}}' k8s.io/kubernetes)
     mkdir "$1/files"
@@ -160,7 +161,7 @@ make_e2e_debian() {
 make_e2e_images() {
     local input=$1/.input
     mkdir -p "$input/programs/$arch" "$input/e2e"
-    ln "$e2e"/{agnhost,sample-apiserver,nnp} "$input/programs/$arch/"
+    ln "$e2e"/{agnhost,sample-apiserver,nnp,keepenv} "$input/programs/$arch/"
     ln "$e2e/files"/* "$input/e2e/"
     ln -s "$e2e_debian/root" "$input/debian"
     "$e2e_debian/root/bin/busybox" --list >"$input/applets.txt"

@@ -56,15 +56,17 @@ func testImage(name, tag string) string {
 	return "registry.k8s.io/e2e-test-images/" + name + ":" + tag
 }
 
-// busyboxAndBash is every applet of busybox, with bash as the shell: Debian's
-// busybox drops variables of the environment whose names no shell could set,
-// and the tests look for them.
+// busyboxAndBash is every applet of busybox, and bash. Between a process and
+// busybox's sh and env stands keepenv, which tells why.
 func busyboxAndBash(without ...string) layer {
 	return layer{
-		comment: "busybox, bash",
-		files:   []file{program("bin/bash", "debian/bin/bash-static"), symlink("bin/sh", "bash")},
+		comment: "busybox, bash, keepenv",
+		files: []file{
+			program("bin/bash", "debian/bin/bash-static"),
+			program("bin/keepenv", "programs/{arch}/keepenv"), symlink("bin/sh", "keepenv"), symlink("bin/env", "keepenv"),
+		},
 		busybox: true,
-		without: slices.Concat([]string{"sh", "bash"}, without),
+		without: slices.Concat([]string{"sh", "env", "bash"}, without),
 	}
 }
 
