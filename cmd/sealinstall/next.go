@@ -6,6 +6,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
@@ -32,7 +33,7 @@ func nextStep(err error) string {
 		return "copy the bundle here again from where it was built, check it with `sealinstall verify`, then run the command"
 	case errors.Is(err, host.ErrAuth), errors.Is(err, host.ErrHostKey), errors.Is(err, host.ErrSudo):
 		return "give access to the host as named above, then run the same command again"
-	case errors.Is(err, steps.ErrNotReady):
+	case errors.Is(err, kube.ErrNotReady):
 		return "mend the cause; `sealinstall status` tells what is still missing, and the same command finishes the rest"
 	case errors.As(err, &answered) && answered.Code == node.CodeRefused:
 		return "the host's agent will refuse this again: change what was asked for as the message says"

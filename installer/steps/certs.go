@@ -144,7 +144,7 @@ func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, erro
 
 // restartStaticPod stops the container of a static pod, which kubelet starts again.
 func (r *Run) restartStaticPod(ctx context.Context, t *Target, name string) error {
-	res, err := r.exec(ctx, t, "renew", r.crictl(t, "ps", "--quiet", "--name", "^"+name+"$")...)
+	res, err := r.exec(ctx, t, "renew", r.controlPlane(t).Crictl("ps", "--quiet", "--name", "^"+name+"$")...)
 	if err != nil {
 		return fmt.Errorf("find the container of %s: %w", name, err)
 	}
@@ -153,7 +153,7 @@ func (r *Run) restartStaticPod(ctx context.Context, t *Target, name string) erro
 		return fmt.Errorf("find the container of %s: %w", name, err)
 	}
 	for id := range strings.FieldsSeq(string(ids)) {
-		if _, err := r.exec(ctx, t, "renew", r.crictl(t, "stop", id)...); err != nil {
+		if _, err := r.exec(ctx, t, "renew", r.controlPlane(t).Crictl("stop", id)...); err != nil {
 			return fmt.Errorf("restart %s, which still uses its old certificate: %w", name, err)
 		}
 	}

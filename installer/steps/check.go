@@ -70,7 +70,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 // tellAway names the hosts of the cluster that this run leaves alone.
 func (r *Run) tellAway() {
 	if away := r.Cluster.Away(); len(away) > 0 {
-		r.Report.Infof("%s: in cluster %s and not named: left as they are, and not looked at", hostList(away), r.Cluster.Name)
+		r.Report.Infof("%s: in cluster %s and not named: left as they are, and not looked at", installer.HostList(away), r.Cluster.Name)
 	}
 }
 

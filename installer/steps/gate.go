@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kube"
 )
 
 // markImages tells which rootfs and patches lie on a host: a line each, DIGEST VERSION NAME. It is not there while they
@@ -216,8 +217,8 @@ func (r *Run) runningVersions() []Problem {
 	brings := r.rootfs().KubeVersion()
 	var out []Problem
 	for _, t := range r.Targets {
-		if n, there := nodeOf(r.known, t); there && t.looked && t.joined() && brings != "" && n.version != "" && n.version != brings {
-			out = append(out, versionProblem(t.IP.String(), "kubelet "+n.version+" there", "Kubernetes "+brings))
+		if n, there := kube.NodeOf(r.known, t.kubeHost()); there && t.looked && t.joined() && brings != "" && n.Version != "" && n.Version != brings {
+			out = append(out, versionProblem(t.IP.String(), "kubelet "+n.Version+" there", "Kubernetes "+brings))
 		}
 	}
 	return out

@@ -15,10 +15,10 @@ func TestEveryKindOfErrorNamesItsHostOnce(t *testing.T) {
 	const ip = "10.0.0.2"
 	script := &node.ScriptError{Host: ip, Line: "bash init.sh", Code: 1, Tail: []string{"no"}}
 	for _, err := range []error{
-		&CommandError{Host: ip, Command: "kubeadm join", Code: 1}, script, &node.Error{Host: ip, Verb: "exec", Message: "no"},
+		&installer.CommandError{Host: ip, Command: "kubeadm join", Code: 1}, script, &node.Error{Host: ip, Verb: "exec", Message: "no"},
 		&GuestError{Host: ip, Image: "app", Command: "sh", Err: script}, &GuestError{Host: ip, Image: "app", Command: "sh", Err: &node.Error{Host: ip, Verb: "script", Message: "no"}},
 		&host.Error{Host: ip, Kind: host.ErrUnreachable, Err: errors.New("no")}, &host.ExitError{Host: ip, Argv: []string{"test"}, Code: 1},
-		fmt.Errorf("restart kube-proxy: %w", &installer.HostError{Host: ip, Err: &CommandError{Host: ip, Command: "kubectl", Code: 1}}),
+		fmt.Errorf("restart kube-proxy: %w", &installer.HostError{Host: ip, Err: &installer.CommandError{Host: ip, Command: "kubectl", Code: 1}}),
 	} {
 		whole := &installer.StepError{Step: "bootstrap", Err: errors.Join(&installer.HostError{Host: ip, Err: err})}
 		if text := installer.Tell(whole); strings.Count(text, ip) != 1 {

@@ -3,7 +3,6 @@ package steps
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -67,7 +66,7 @@ func (e *PreflightError) Error() string {
 				tell(&b, rest(g.lines[i:]), g.check, "and the like")
 				break
 			}
-			tell(&b, hostList(l.hosts), g.check, l.message)
+			tell(&b, installer.HostList(l.hosts), g.check, l.message)
 		}
 		fmt.Fprintf(&b, "\n  %-15s %-12s remedy: %s", "", "", g.remedy)
 	}
@@ -123,42 +122,7 @@ func rest(lines []line) string {
 	for _, l := range lines {
 		hosts = append(hosts, l.hosts...)
 	}
-	return hostList(hosts)
-}
-
-// hostList writes hosts as --masters and --nodes take them: neighbours as a range.
-func hostList(hosts []string) string {
-	var addresses []netip.Addr
-	var out []string
-	for _, h := range hosts {
-		switch ip, err := netip.ParseAddr(h); {
-		case err == nil:
-			addresses = append(addresses, ip)
-		case h == "":
-			out = append(out, "cluster")
-		default:
-			out = append(out, h)
-		}
-	}
-	slices.SortFunc(addresses, netip.Addr.Compare)
-	addresses = slices.Compact(addresses)
-	for i := 0; i < len(addresses); {
-		last := i
-		for last+1 < len(addresses) && addresses[last].Next() == addresses[last+1] {
-			last++
-		}
-		text := addresses[i].String()
-		if last > i {
-			text += "-" + addresses[last].String()
-		}
-		out = append(out, text)
-		i = last + 1
-	}
-	text := strings.Join(out, ",")
-	if len(addresses) > 2 {
-		text += fmt.Sprintf(" (%d hosts)", len(addresses))
-	}
-	return text
+	return installer.HostList(hosts)
 }
 
 // warn tells the warnings, those alike on several hosts once.
@@ -173,7 +137,7 @@ func (r *Run) warn(warnings []Problem) {
 				r.Report.Warnf("%s: %s: %sand the like (%s)", rest(g.lines[i:]), g.check, tag, g.remedy)
 				break
 			}
-			r.Report.Warnf("%s: %s: %s%s (%s)", hostList(l.hosts), g.check, tag, l.message, g.remedy)
+			r.Report.Warnf("%s: %s: %s%s (%s)", installer.HostList(l.hosts), g.check, tag, l.message, g.remedy)
 		}
 	}
 }

@@ -110,7 +110,7 @@ func TestHostsAreWrittenAsTheFlagsTakeThem(t *testing.T) {
 		"cluster,fd00::1-fd00::2":              {"", "fd00::2", "fd00::1"},
 		"name":                                 {"name"},
 	} {
-		if got := hostList(hosts); got != want {
+		if got := installer.HostList(hosts); got != want {
 			t.Errorf("%q: %q", hosts, got)
 		}
 	}

@@ -164,7 +164,7 @@ func (u unreached) problems(order []*Target) []Problem {
 		stories := map[string][]int{}
 		for _, port := range slices.Sorted(maps.Keys(u[t])) {
 			for _, why := range slices.Sorted(maps.Keys(u[t][port])) {
-				story := "from " + hostList(u[t][port][why]) + ": " + explained(why)
+				story := "from " + installer.HostList(u[t][port][why]) + ": " + explained(why)
 				stories[story] = append(stories[story], port)
 			}
 		}

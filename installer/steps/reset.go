@@ -290,7 +290,7 @@ func (r *Run) Forget() error {
 		if err != nil {
 			return err
 		}
-		r.Report.Infof("%s: not reset; the cluster stays recorded in %s: when it can be reached again, run reset once more", hostList(away), r.State.Dir)
+		r.Report.Infof("%s: not reset; the cluster stays recorded in %s: when it can be reached again, run reset once more", installer.HostList(away), r.State.Dir)
 		return errors.Join(r.State.Write(ClusterfileName, 0o600, data), r.State.Remove(LastClusterfileName))
 	}
 	return r.putAside(time.Now().UTC().Format("20060102T150405Z"))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -107,7 +108,7 @@ func TestNobodyGetsARouteWithIPVS(t *testing.T) {
 	w.Machines()[1].NoDefaultRoute = true
 	// The simulated network plugin knows no ipvs, so that the node is not Ready; the route is what is asked about.
 	_, err := w.run(t.Context(), Install())
-	if !errors.Is(err, ErrNotReady) {
+	if !errors.Is(err, kube.ErrNotReady) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(filepath.Join(w.Machines()[1].Root(), routeUnitPath)); err == nil {

@@ -393,7 +393,7 @@ func TestAnAnswerThatWasCutIsNotTakenForWhole(t *testing.T) {
 	if p := r.connectAll(t.Context()); len(p) > 0 {
 		t.Fatal(p)
 	}
-	if _, err := r.kubectl(t.Context(), "get", "nodes", "-o", "json"); err == nil || !strings.Contains(err.Error(), "8 MiB") {
+	if _, err := r.kube.Kubectl(t.Context(), "get", "nodes", "-o", "json"); err == nil || !strings.Contains(err.Error(), "8 MiB") {
 		t.Errorf("error: %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/node"
 )
 
@@ -64,7 +65,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 	dial := r.dial
 	// A host that is dead must not hold up what the others can tell.
 	r.dial = func(ctx context.Context, t *Target) (link host.Host, err error) {
-		err = within(ctx, reachForStatus, func(ctx context.Context) error {
+		err = installer.Within(ctx, reachForStatus, func(ctx context.Context) error {
 			link, err = dial(ctx, t)
 			return err
 		})
@@ -82,14 +83,14 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 	s := Status{Cluster: r.Cluster.Name, Kubernetes: r.rootfs().KubeVersion()}
 	// Waiting for those that are dead costs nothing but time.
 	s.Problems = r.reachHosts(ctx, max(r.Jobs, min(len(r.Targets), maxReached)))
-	_ = within(ctx, lookForStatus, func(ctx context.Context) error {
+	_ = installer.Within(ctx, lookForStatus, func(ctx context.Context) error {
 		s.Problems = append(s.Problems, r.lookAtHosts(ctx)...)
 		return nil
 	})
 	if ctx.Err() != nil {
 		return Status{}, context.Cause(ctx)
 	}
-	err := within(ctx, lookForStatus, func(ctx context.Context) error {
+	err := installer.Within(ctx, lookForStatus, func(ctx context.Context) error {
 		differ, err := r.compare(ctx)
 		s.Problems = append(s.Problems, differ...)
 		return err
@@ -103,7 +104,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 	s.Ready = len(s.Problems) == 0
 	for _, t := range r.Targets {
 		h := r.hostStatus(t)
-		if err := within(ctx, certsForStatus, func(ctx context.Context) error { return r.firstToEnd(ctx, t, &h) }); err != nil {
+		if err := installer.Within(ctx, certsForStatus, func(ctx context.Context) error { return r.firstToEnd(ctx, t, &h) }); err != nil {
 			s.Problems = append(s.Problems, problemsFrom(&installer.HostError{Host: h.Address, Err: err}, "certificates")...)
 		}
 		s.Hosts = append(s.Hosts, h)
@@ -112,7 +113,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 			s.LockedBy = t.Facts.LockedBy
 			r.held = true
 		}
-		_ = within(ctx, certsForStatus, func(ctx context.Context) error {
+		_ = installer.Within(ctx, certsForStatus, func(ctx context.Context) error {
 			s.Problems = append(s.Problems, r.fullDisks(t, kubeletOf(ctx, t))...)
 			return nil
 		})
@@ -150,7 +151,7 @@ func (r *Run) firstToEnd(ctx context.Context, t *Target, h *HostStatus) error {
 func (r *Run) askCluster(ctx context.Context, s *Status) {
 	in := r.controlPlanes()
 	if len(in) == 0 {
-		s.Waiting = append(s.Waiting, errNoMaster.Error())
+		s.Waiting = append(s.Waiting, kube.ErrNoControlPlane.Error())
 		return
 	}
 	for _, t := range r.Targets {
@@ -158,43 +159,40 @@ func (r *Run) askCluster(ctx context.Context, s *Status) {
 			s.Waiting = append(s.Waiting, fmt.Sprintf("host %s: %s", t.IP, what))
 		}
 	}
-	var w waiting
-	err := within(ctx, askForStatus, func(ctx context.Context) (err error) {
-		w, err = r.unready(ctx)
+	var w kube.Lacks
+	err := installer.Within(ctx, askForStatus, func(ctx context.Context) (err error) {
+		w, err = r.lacks(ctx)
 		return err
 	})
 	if err != nil {
 		total, away := r.knownMasters()
 		s.Problems = append(s.Problems, r.noMajority(in, total, away, err))
-		_ = within(ctx, causeForStatus, func(ctx context.Context) error {
-			s.Causes = r.causes(ctx, waiting{})
+		_ = installer.Within(ctx, causeForStatus, func(ctx context.Context) error {
+			s.Causes = r.causes(ctx, kube.Lacks{})
 			return nil
 		})
 		return
 	}
 	for i, t := range r.Targets {
-		if n, ok := nodeOf(w.nodes, t); ok && s.Hosts[i].Hostname == "" {
-			s.Hosts[i].Hostname = n.name
+		if n, ok := kube.NodeOf(w.Nodes, t.kubeHost()); ok && s.Hosts[i].Hostname == "" {
+			s.Hosts[i].Hostname = n.Name
 		}
 	}
-	s.Waiting = append(s.Waiting, w.lines...)
-	s.Waiting = append(s.Waiting, w.pressure...)
-	byMessage, order := map[string][]string{}, []string{}
-	for _, n := range r.strangers(w.nodes) {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("node %s is in the cluster, and none of the hosts that were asked", n.title()))
-		if n.ready != "True" {
-			if byMessage[n.message] == nil {
-				order = append(order, n.message)
-			}
-			byMessage[n.message] = append(byMessage[n.message], n.title())
+	s.Waiting = append(s.Waiting, w.Lines...)
+	s.Waiting = append(s.Waiting, w.Pressure...)
+	var strange []kube.Node
+	for _, n := range kube.Strangers(w.Nodes, r.kubeHosts()) {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("node %s is in the cluster, and none of the hosts that were asked", n.Title()))
+		if n.Ready != "True" {
+			strange = append(strange, n)
 		}
 	}
-	s.Waiting = append(s.Waiting, notReady(byMessage, order)...)
-	for _, app := range w.apps {
+	s.Waiting = append(s.Waiting, kube.NotReady(strange)...)
+	for _, app := range w.Apps {
 		s.Warnings = append(s.Warnings, "application: "+app)
 	}
 	if len(s.Waiting) > 0 {
-		_ = within(ctx, causeForStatus, func(ctx context.Context) error {
+		_ = installer.Within(ctx, causeForStatus, func(ctx context.Context) error {
 			s.Causes = r.causes(ctx, w)
 			return nil
 		})
@@ -254,7 +252,7 @@ func (r *Run) fullDisks(t *Target, kube kubeFacts) []Problem {
 	for _, at := range order {
 		m := mountAt(t, at)
 		spare := v.spare(at, m.Total)
-		full := fmt.Sprintf("%s, which holds %s, ", at, listOf(holds[at]))
+		full := fmt.Sprintf("%s, which holds %s, ", at, installer.NameSome(holds[at]))
 		switch {
 		case m.Free == 0:
 			full += "is full: 0 B of " + iBytes(int64(m.Total)) + " are free"
