@@ -8,13 +8,14 @@ import (
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
 
 // nextStep is what the operator does about a failure. The same command again is only named where it can help.
 func nextStep(err error) string {
 	var usage usageError
-	var preflight *steps.PreflightError
+	var preflight *preflight.Error
 	var corrupt *bundle.CorruptError
 	var truncated *bundle.TruncatedError
 	var answered *node.Error

@@ -11,6 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
 
@@ -25,7 +26,7 @@ func TestTheSameCommandIsNamedOnlyWhereItCanHelp(t *testing.T) {
 		{"Ctrl-C", errors.Join(installer.ErrInterrupted, errors.New("killed")), true, "goes on where it stopped"},
 		{"Ctrl-C while waiting", &kube.NotReadyError{Cause: installer.ErrInterrupted}, true, "goes on where it stopped"},
 		{"wrong flags", &installer.StepError{Step: "renew", Err: usageError{errors.New("no such certificate")}}, false, "correct the command"},
-		{"problems of hosts", &steps.PreflightError{}, false, "or the command that a remedy names"},
+		{"problems of hosts", &preflight.Error{}, false, "or the command that a remedy names"},
 		{"a damaged bundle", fmt.Errorf("open: %w", &bundle.CorruptError{Err: errors.New("x")}), false, "copy the bundle here again"},
 		{"a cut bundle", &bundle.TruncatedError{}, false, "copy the bundle here again"},
 		{"a refusal", &node.Error{Code: node.CodeRefused}, false, "refuse this again"},

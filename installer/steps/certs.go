@@ -12,6 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // HostCertificates are the certificates that a master has.
@@ -51,7 +52,7 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, err
 	}
 	if problems := r.connectAll(ctx); len(problems) > 0 {
-		return installer.Result{}, errors.Join(&PreflightError{Problems: problems}, r.withdraw(ctx))
+		return installer.Result{}, errors.Join(&preflight.Error{Problems: problems}, r.withdraw(ctx))
 	}
 	for _, t := range r.masters() {
 		if !t.joined() {
@@ -60,7 +61,7 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 	}
 	problems, err := r.compare(ctx)
 	if err == nil && len(problems) > 0 {
-		err = &PreflightError{Problems: problems}
+		err = &preflight.Error{Problems: problems}
 	}
 	if err != nil {
 		return installer.Result{}, errors.Join(err, r.withdraw(ctx))

@@ -9,6 +9,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 func TestEveryKindOfErrorNamesItsHostOnce(t *testing.T) {
@@ -24,14 +25,14 @@ func TestEveryKindOfErrorNamesItsHostOnce(t *testing.T) {
 		if text := installer.Tell(whole); strings.Count(text, ip) != 1 {
 			t.Errorf("%T: %s", err, text)
 		}
-		if p := problemsFrom(&installer.HostError{Host: ip, Err: err}, "connect"); len(p) != 1 || p[0].Host != ip || strings.Contains(p[0].Message, ip) {
+		if p := preflight.From(&installer.HostError{Host: ip, Err: err}, "connect"); len(p) != 1 || p[0].Host != ip || strings.Contains(p[0].Message, ip) {
 			t.Errorf("%T as a problem: %+v", err, p)
 		}
 	}
 }
 
 func TestAScriptThatPrintsNothingIsToldByItsStatus(t *testing.T) {
-	p := problemsFrom(&installer.HostError{Host: "10.0.0.2", Err: &node.ScriptError{Host: "10.0.0.2", Line: "bash check.sh", Code: 4}}, "check.sh")
+	p := preflight.From(&installer.HostError{Host: "10.0.0.2", Err: &node.ScriptError{Host: "10.0.0.2", Line: "bash check.sh", Code: 4}}, "check.sh")
 	if want := "the image's check script fails: exit status 4, and it printed nothing"; len(p) != 1 || p[0].Message != want {
 		t.Errorf("told: %+v", p)
 	}

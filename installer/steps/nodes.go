@@ -10,12 +10,13 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/kube"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // clusterAnswers asks a cluster for its nodes before anything is changed. A cluster whose etcd has no majority can be
 // changed by nobody: that is a problem, unless it is this run that will start what is missing. Masters that have just
 // booted get the time they need, but not in a run that other problems end.
-func (r *Run) clusterAnswers(ctx context.Context, ends bool) []Problem {
+func (r *Run) clusterAnswers(ctx context.Context, ends bool) []preflight.Problem {
 	in := r.controlPlanes()
 	if len(in) == 0 {
 		return nil
@@ -62,7 +63,7 @@ func (r *Run) clusterAnswers(ctx context.Context, ends bool) []Problem {
 		}
 		return nil
 	})
-	return []Problem{p}
+	return []preflight.Problem{p}
 }
 
 // expired names a certificate of a master that has run out, by that master's own clock.
@@ -98,15 +99,15 @@ func (r *Run) knownMasters() (total int, away []string) {
 }
 
 // noMajority says what is missing of a cluster that does not answer.
-func (r *Run) noMajority(in []*Target, total int, away []string, cause error) Problem {
-	p := Problem{Check: "cluster"}
+func (r *Run) noMajority(in []*Target, total int, away []string, cause error) preflight.Problem {
+	p := preflight.Problem{Check: "cluster"}
 	if len(in) <= total/2 {
 		p.Message = fmt.Sprintf("etcd has no majority: %d of %d masters are reached, and %d are needed; not reached, or not named: %s", len(in), total, total/2+1, installer.HostList(away))
 		p.Remedy = "give these masters their power or network back, or name them; masters whose disks are lost cannot be replaced before a majority answers"
 		return p
 	}
 	// What one of them says is like what all say.
-	first := strings.Join(strings.Fields(installer.Tell(unjoin(cause)[0])), " ")
+	first := strings.Join(strings.Fields(installer.Tell(preflight.Unjoin(cause)[0])), " ")
 	p.Message = fmt.Sprintf("the cluster does not answer, or etcd has no majority: %d of %d masters are reached, none answers: %s", len(in), total, first)
 	p.Remedy = "look at kubelet (journalctl -u kubelet) and at etcd (crictl ps -a, crictl logs) on these masters"
 	return p

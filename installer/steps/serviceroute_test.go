@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -84,7 +85,7 @@ func TestHostsWithoutARouteToServicesGetOne(t *testing.T) {
 }
 
 func TestARouteThatIsThereForServicesIsNoOverlap(t *testing.T) {
-	kube := kubeFacts{pods: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}, services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/22")}}
+	kube := preflight.Settings{Pods: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}, Services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/22")}}
 	for name, c := range map[string]struct {
 		facts node.Facts
 		want  int
@@ -96,7 +97,7 @@ func TestARouteThatIsThereForServicesIsNoOverlap(t *testing.T) {
 		"the site's own":       {node.Facts{Routes: []string{"10.96.0.0/22"}, Addresses: []string{"10.96.0.5/22"}}, 1},
 		"to pods":              {node.Facts{Routes: []string{"100.64.0.0/10"}}, 1},
 	} {
-		if got := clusterProblems([]*Target{target("192.168.1.5", true, c.facts)}, "10.103.97.2", kube); len(got) != c.want {
+		if got := preflight.JudgeTogether([]preflight.Host{{IP: "192.168.1.5", Facts: c.facts}}, "10.103.97.2", kube); len(got) != c.want {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}

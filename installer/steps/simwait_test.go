@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/kube"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // unwell is a workload of the cluster itself with one pod that does not come up, and kubelet's word for why.
@@ -135,7 +136,7 @@ func TestAnAgentThatHangsIsNamedWithItsHost(t *testing.T) {
 			start := time.Now()
 			_, err := w.run(t.Context(), Install())
 			took := time.Since(start)
-			var pre *PreflightError
+			var pre *preflight.Error
 			if !errors.As(err, &pre) || took > min(timeout, 20*time.Second)+15*time.Second {
 				t.Fatalf("after %s: %v", took, err)
 			}

@@ -10,19 +10,20 @@ import (
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // Status is the truth about a cluster: what its hosts say now.
 type Status struct {
-	Cluster    string       `json:"cluster"`
-	Kubernetes string       `json:"kubernetes"` // of the cluster by its record; without one, of the bundle
-	Ready      bool         `json:"ready"`
-	Hosts      []HostStatus `json:"hosts"`
-	LockedBy   string       `json:"lockedBy,omitempty"` // the installer that works on the cluster now
-	Waiting    []string     `json:"waiting,omitempty"`  // what the cluster still waits for
-	Causes     []string     `json:"causes,omitempty"`   // what holds it up, as far as that was found
-	Warnings   []string     `json:"warnings,omitempty"` // what does not make it unready: applications, nodes that were not asked
-	Problems   []Problem    `json:"problems,omitempty"` // hosts that cannot be asked, an etcd without a majority, full disks
+	Cluster    string              `json:"cluster"`
+	Kubernetes string              `json:"kubernetes"` // of the cluster by its record; without one, of the bundle
+	Ready      bool                `json:"ready"`
+	Hosts      []HostStatus        `json:"hosts"`
+	LockedBy   string              `json:"lockedBy,omitempty"` // the installer that works on the cluster now
+	Waiting    []string            `json:"waiting,omitempty"`  // what the cluster still waits for
+	Causes     []string            `json:"causes,omitempty"`   // what holds it up, as far as that was found
+	Warnings   []string            `json:"warnings,omitempty"` // what does not make it unready: applications, nodes that were not asked
+	Problems   []preflight.Problem `json:"problems,omitempty"` // hosts that cannot be asked, an etcd without a majority, full disks
 }
 
 // HostStatus is what is true of one host.
@@ -96,7 +97,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 		return err
 	})
 	if err != nil {
-		s.Problems = append(s.Problems, problemsFrom(err, "record")...)
+		s.Problems = append(s.Problems, preflight.From(err, "record")...)
 	}
 	if v := r.Cluster.Status.KubeVersion(); v != "" {
 		s.Kubernetes = v
@@ -105,7 +106,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 	for _, t := range r.Targets {
 		h := r.hostStatus(t)
 		if err := installer.Within(ctx, certsForStatus, func(ctx context.Context) error { return r.firstToEnd(ctx, t, &h) }); err != nil {
-			s.Problems = append(s.Problems, problemsFrom(&installer.HostError{Host: h.Address, Err: err}, "certificates")...)
+			s.Problems = append(s.Problems, preflight.From(&installer.HostError{Host: h.Address, Err: err}, "certificates")...)
 		}
 		s.Hosts = append(s.Hosts, h)
 		s.Ready = s.Ready && h.Joined && h.Stopped == ""
@@ -203,24 +204,24 @@ func (r *Run) askCluster(ctx context.Context, s *Status) {
 const kubeletConfig = "/var/lib/kubelet/config.yaml"
 
 // kubeletOf reads that, as far as it can be.
-func kubeletOf(ctx context.Context, t *Target) kubeFacts {
+func kubeletOf(ctx context.Context, t *Target) preflight.Settings {
 	if !t.looked || !t.joined() {
-		return kubeFacts{}
+		return preflight.Settings{}
 	}
 	found, err := t.Agent.ReadFiles(ctx, []string{kubeletConfig})
 	if err != nil {
-		return kubeFacts{} // then only a disk without any room is full
+		return preflight.Settings{} // then only a disk without any room is full
 	}
-	k, err := readKubeFacts(found[kubeletConfig])
+	k, err := preflight.ReadSettings(found[kubeletConfig])
 	if err != nil {
-		return kubeFacts{}
+		return preflight.Settings{}
 	}
 	return k
 }
 
 // fullDisks tells of the disks of a host of the cluster that have no room left, or less than kubelet wants before it
 // throws pods out.
-func (r *Run) fullDisks(t *Target, kube kubeFacts) []Problem {
+func (r *Run) fullDisks(t *Target, kube preflight.Settings) []preflight.Problem {
 	if !t.looked || !t.joined() {
 		return nil
 	}
@@ -231,12 +232,12 @@ func (r *Run) fullDisks(t *Target, kube kubeFacts) []Problem {
 		dir, what string
 		masters   bool
 	}{
-		{p.data, "the installer's data", false},
-		{p.etcd, "etcd", true},
-		{p.registry, "the registry", true},
-		{p.cri, "containers and images", false},
-		{p.kubelet, "pods", false},
-		{p.log, "logs", false},
+		{p.Data, "the installer's data", false},
+		{p.Etcd, "etcd", true},
+		{p.Registry, "the registry", true},
+		{p.CRI, "containers and images", false},
+		{p.Kubelet, "pods", false},
+		{p.Log, "logs", false},
 	} {
 		m, ok := t.Facts.Disks[d.dir]
 		if !ok || m.Total == 0 || d.masters && !t.Master {
@@ -247,23 +248,23 @@ func (r *Run) fullDisks(t *Target, kube kubeFacts) []Problem {
 		}
 		holds[m.Path] = append(holds[m.Path], d.what)
 	}
-	var out []Problem
-	v := view{facts: t.Facts, needs: needs{places: p}, kube: kube}
+	var out []preflight.Problem
+	v := preflight.Host{Facts: t.Facts, Needs: preflight.Needs{Places: p}, Settings: kube}
 	for _, at := range order {
 		m := mountAt(t, at)
-		spare := v.spare(at, m.Total)
+		spare := v.Spare(at, m.Total)
 		full := fmt.Sprintf("%s, which holds %s, ", at, installer.NameSome(holds[at]))
 		switch {
 		case m.Free == 0:
-			full += "is full: 0 B of " + iBytes(int64(m.Total)) + " are free"
+			full += "is full: 0 B of " + preflight.Bytes(int64(m.Total)) + " are free"
 		case int64(m.Free) < spare:
-			full += fmt.Sprintf("has %s of %s free, less than the %s below which kubelet evicts pods", iBytes(int64(m.Free)), iBytes(int64(m.Total)), iBytes(spare))
+			full += fmt.Sprintf("has %s of %s free, less than the %s below which kubelet evicts pods", preflight.Bytes(int64(m.Free)), preflight.Bytes(int64(m.Total)), preflight.Bytes(spare))
 		case m.Inodes > 0 && m.InodesFree == 0:
 			full += "is full: it has no inodes left"
 		default:
 			continue
 		}
-		out = append(out, Problem{Host: t.IP.String(), Check: "disk", Message: full, Remedy: "free some space there, or give it a larger disk"})
+		out = append(out, preflight.Problem{Host: t.IP.String(), Check: "disk", Message: full, Remedy: "free some space there, or give it a larger disk"})
 	}
 	return out
 }
