@@ -41,6 +41,8 @@ var mayImport = []struct {
 	{"installer/etcd/...", nil},
 	{"installer/guest/...", nil},
 	{"installer/node/...", []string{"installer/host", "installer/care", "registry"}},
+	{"installer/kube/...", []string{"installer", "installer/care", "installer/node"}},
+	{"installer/preflight/...", []string{"installer", "installer/host", "installer/care", "installer/kubeadm", "installer/node"}},
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},
 	{"installer", []string{"installer/host"}},
 	{"cluster-images/...", []string{"..."}}, // data, and tests of it: no Go that anybody could import

@@ -12,7 +12,7 @@ import (
 	"syscall"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/spf13/cobra"
 )
 
@@ -58,7 +58,7 @@ func (e usageError) Unwrap() error { return e.error }
 func status(err error) int {
 	var usage usageError
 	var network *installer.NetworkError
-	var preflight *steps.PreflightError
+	var preflight *preflight.Error
 	switch {
 	case errors.As(err, &usage), errors.As(err, &network):
 		return exitUsage

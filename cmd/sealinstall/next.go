@@ -6,14 +6,16 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
 
 // nextStep is what the operator does about a failure. The same command again is only named where it can help.
 func nextStep(err error) string {
 	var usage usageError
-	var preflight *steps.PreflightError
+	var preflight *preflight.Error
 	var corrupt *bundle.CorruptError
 	var truncated *bundle.TruncatedError
 	var answered *node.Error
@@ -32,7 +34,7 @@ func nextStep(err error) string {
 		return "copy the bundle here again from where it was built, check it with `sealinstall verify`, then run the command"
 	case errors.Is(err, host.ErrAuth), errors.Is(err, host.ErrHostKey), errors.Is(err, host.ErrSudo):
 		return "give access to the host as named above, then run the same command again"
-	case errors.Is(err, steps.ErrNotReady):
+	case errors.Is(err, kube.ErrNotReady):
 		return "mend the cause; `sealinstall status` tells what is still missing, and the same command finishes the rest"
 	case errors.As(err, &answered) && answered.Code == node.CodeRefused:
 		return "the host's agent will refuse this again: change what was asked for as the message says"

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/spf13/pflag"
 )
 
@@ -57,7 +57,7 @@ func (o *runOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.command, "cmd", nil, "shell line to run instead of the CMD of the last image (repeatable)")
 	f.StringArrayVar(&o.configFiles, "config-file", nil, "file with Config, kubeadm, kubelet or kube-proxy documents (repeatable)")
 	f.StringVarP(&o.clusterfile, "file", "f", "", "Clusterfile that describes the cluster, instead of --masters and --nodes")
-	f.StringSliceVar(&o.ignoreChecks, "ignore-check", nil, "checks whose problems are told and do not stop the run: "+strings.Join(steps.Checks(), ", "))
+	f.StringSliceVar(&o.ignoreChecks, "ignore-check", nil, "checks whose problems are told and do not stop the run: "+strings.Join(preflight.Checks(), ", "))
 	f.BoolVar(&o.local, "local", false, "this machine is the only master, without ssh; nodes may be given with --nodes")
 	f.BoolVar(&o.copyMode, "copy-registry", false, "send every blob to the registry hosts, even those they have")
 }
@@ -94,8 +94,8 @@ func (o *runOptions) check() error {
 		return usageError{errors.New("--local is this machine as the only master: give that or --masters, not both")}
 	}
 	for _, name := range o.ignoreChecks {
-		if !slices.Contains(steps.Checks(), name) {
-			return usageError{fmt.Errorf("--ignore-check %q: expected names out of %s", name, strings.Join(steps.Checks(), ", "))}
+		if !slices.Contains(preflight.Checks(), name) {
+			return usageError{fmt.Errorf("--ignore-check %q: expected names out of %s", name, strings.Join(preflight.Checks(), ", "))}
 		}
 	}
 	return nil

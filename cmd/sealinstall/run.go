@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -157,14 +158,14 @@ type summary struct {
 	Steps   []stepSummary `json:"steps"`
 	Log     string        `json:"log"`
 
-	Error    string          `json:"error,omitempty"`    // of a run that failed
-	Problems []steps.Problem `json:"problems,omitempty"` // what stands in the way; then the exit status is 3
+	Error    string              `json:"error,omitempty"`    // of a run that failed
+	Problems []preflight.Problem `json:"problems,omitempty"` // what stands in the way; then the exit status is 3
 }
 
 // printFailure writes the summary of a run that failed, with every problem of every host if it is about them.
 func (s summary) printFailure(w io.Writer, rep *installer.Reporter, err error) error {
 	s.Error = installer.Tell(err)
-	var pre *steps.PreflightError
+	var pre *preflight.Error
 	if errors.As(err, &pre) {
 		s.Problems = slices.Concat(pre.Problems, pre.Warnings)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // machines are the architectures as uname -m and as images name them.
@@ -54,7 +55,7 @@ func (r *Run) archOfMaster(ctx context.Context, t *Target) (arch string, reached
 		return "", false, nil
 	}
 	arch, err = r.askArch(ctx, link)
-	var unfit *problemError
+	var unfit *preflight.Found
 	var unusable *host.Error
 	if errors.As(err, &unfit) || errors.As(err, &unusable) {
 		err = nil
@@ -71,9 +72,9 @@ func (r *Run) askArch(ctx context.Context, link host.Host) (string, error) {
 	machine := strings.TrimSpace(out.String())
 	arch := machines[machine]
 	if platforms := r.Bundle.Platforms(); !slices.Contains(platforms, "linux/"+arch) {
-		return "", &problemError{
-			check: "architecture", message: fmt.Sprintf("the host is %s, the bundle is for %s", machine, strings.Join(platforms, ", ")),
-			remedy: "build the bundle with --platform for that architecture, too",
+		return "", &preflight.Found{
+			Check: "architecture", Message: fmt.Sprintf("the host is %s, the bundle is for %s", machine, strings.Join(platforms, ", ")),
+			Remedy: "build the bundle with --platform for that architecture, too",
 		}
 	}
 	return arch, nil

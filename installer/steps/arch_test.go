@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -163,7 +164,7 @@ func TestArchitectureThatTheBundleLacksIsAProblemOfItsHost(t *testing.T) {
 	for _, archs := range [][]string{{"riscv64", "amd64"}, {"amd64", "riscv64"}} {
 		t.Run(strings.Join(archs, " "), func(t *testing.T) {
 			r, fakes := twoArchitectures(t, archs...)
-			problems := problemsFrom(r.each(t.Context(), r.Targets, r.connect), "connect")
+			problems := preflight.From(r.each(t.Context(), r.Targets, r.connect), "connect")
 			if len(problems) != 1 || problems[0].Check != "architecture" || !strings.Contains(problems[0].Message, "riscv64") ||
 				!strings.Contains(problems[0].Message, "linux/amd64, linux/arm64") || !strings.Contains(problems[0].Remedy, "--platform") {
 				t.Errorf("problems: %+v", problems)

@@ -12,6 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // HostCertificates are the certificates that a master has.
@@ -51,7 +52,7 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, err
 	}
 	if problems := r.connectAll(ctx); len(problems) > 0 {
-		return installer.Result{}, errors.Join(&PreflightError{Problems: problems}, r.withdraw(ctx))
+		return installer.Result{}, errors.Join(&preflight.Error{Problems: problems}, r.withdraw(ctx))
 	}
 	for _, t := range r.masters() {
 		if !t.joined() {
@@ -60,7 +61,7 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 	}
 	problems, err := r.compare(ctx)
 	if err == nil && len(problems) > 0 {
-		err = &PreflightError{Problems: problems}
+		err = &preflight.Error{Problems: problems}
 	}
 	if err != nil {
 		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
@@ -144,7 +145,7 @@ func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, erro
 
 // restartStaticPod stops the container of a static pod, which kubelet starts again.
 func (r *Run) restartStaticPod(ctx context.Context, t *Target, name string) error {
-	res, err := r.exec(ctx, t, "renew", r.crictl(t, "ps", "--quiet", "--name", "^"+name+"$")...)
+	res, err := r.exec(ctx, t, "renew", r.controlPlane(t).Crictl("ps", "--quiet", "--name", "^"+name+"$")...)
 	if err != nil {
 		return fmt.Errorf("find the container of %s: %w", name, err)
 	}
@@ -153,7 +154,7 @@ func (r *Run) restartStaticPod(ctx context.Context, t *Target, name string) erro
 		return fmt.Errorf("find the container of %s: %w", name, err)
 	}
 	for id := range strings.FieldsSeq(string(ids)) {
-		if _, err := r.exec(ctx, t, "renew", r.crictl(t, "stop", id)...); err != nil {
+		if _, err := r.exec(ctx, t, "renew", r.controlPlane(t).Crictl("stop", id)...); err != nil {
 			return fmt.Errorf("restart %s, which still uses its old certificate: %w", name, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // connectTimeout bounds reaching one host.
@@ -42,7 +43,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
 	}
 	if len(differ) > 0 { // then nothing else that is said of these hosts is about this cluster
-		return installer.Result{}, errors.Join(&PreflightError{Problems: append(problems, differ...)}, r.withdraw(ctx))
+		return installer.Result{}, errors.Join(&preflight.Error{Problems: append(problems, differ...)}, r.withdraw(ctx))
 	}
 	if err = r.ownState(); err == nil {
 		err = r.settleState(ctx)
@@ -59,10 +60,12 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return installer.Result{}, errors.Join(context.Cause(ctx), r.withdraw(ctx))
 	}
-	serious, warnings := settle(problems, r.IgnoreChecks)
-	r.warn(warnings)
+	serious, warnings := preflight.Settle(problems, r.IgnoreChecks)
+	for _, w := range preflight.Warnings(warnings) {
+		r.Report.Warnf("%s", w)
+	}
 	if len(serious) > 0 {
-		return installer.Result{}, errors.Join(&PreflightError{Problems: serious, Warnings: warnings}, r.withdraw(ctx))
+		return installer.Result{}, errors.Join(&preflight.Error{Problems: serious, Warnings: warnings}, r.withdraw(ctx))
 	}
 	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, nil
 }
@@ -70,7 +73,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 // tellAway names the hosts of the cluster that this run leaves alone.
 func (r *Run) tellAway() {
 	if away := r.Cluster.Away(); len(away) > 0 {
-		r.Report.Infof("%s: in cluster %s and not named: left as they are, and not looked at", hostList(away), r.Cluster.Name)
+		r.Report.Infof("%s: in cluster %s and not named: left as they are, and not looked at", installer.HostList(away), r.Cluster.Name)
 	}
 }
 
@@ -91,7 +94,7 @@ func (r *Run) measureInBackground(ctx context.Context) <-chan measured {
 }
 
 // judge turns facts into problems.
-func (r *Run) judge(s sizes) []Problem {
+func (r *Run) judge(s sizes) []preflight.Problem {
 	var seen []*Target
 	skews := []time.Duration{}
 	for _, t := range r.Targets {
@@ -105,39 +108,41 @@ func (r *Run) judge(s sizes) []Problem {
 	}
 	slices.Sort(skews)
 	middle := skews[len(skews)/2]
-	problems := ownClock(middle)
+	problems := preflight.OwnClock(middle)
 	kube, err := r.kubeFactsFor(seen[0])
 	if err != nil {
-		problems = append(problems, Problem{Check: "configuration", Message: err.Error(), Remedy: "mend the Clusterfile, the file of --config-file, or -e"})
+		problems = append(problems, preflight.Problem{Check: "configuration", Message: err.Error(), Remedy: "mend the Clusterfile, the file of --config-file, or -e"})
 	}
+	var hosts []preflight.Host
 	for _, t := range seen {
-		problems = append(problems, problemsOf(view{
-			ip: t.IP.String(), master: t.Master, begun: t.begun(), facts: t.Facts, skew: t.skew - middle, alone: len(seen) == 1,
-			arch: r.archOn(t), registryPort: r.registryPort(), needs: r.needOf(t, s), kube: kube, direct: r.directTargets(), services: r.serviceTargets(kube), shielded: r.shielded(t),
-		})...)
-		problems = append(problems, firewallProblems(t)...)
+		v := preflight.Host{
+			IP: t.IP.String(), Master: t.Master, Begun: t.begun(), Facts: t.Facts, Skew: t.skew - middle, Alone: len(seen) == 1,
+			Arch: r.archOn(t), RegistryPort: r.registryPort(), Needs: r.needOf(t, s), Settings: kube, Direct: r.directTargets(), Services: r.serviceTargets(kube), Shielded: r.shielded(t),
+		}
+		hosts = append(hosts, v)
+		problems = append(problems, preflight.Judge(v)...)
 		if len(t.Facts.KubernetesFiles) > 0 {
-			serious, _ := settle(problems, r.IgnoreChecks)
+			serious, _ := preflight.Settle(problems, r.IgnoreChecks)
 			problems = append(problems, foreignFiles(t, serious)...)
 		}
-		if kube.etcdDir != "" {
-			problems = append(problems, etcdProblems(t, kube.etcdDir)...)
+		if kube.EtcdDir != "" {
+			problems = append(problems, etcdProblems(t, kube.EtcdDir)...)
 		}
 	}
-	problems = append(problems, clusterProblems(seen, r.vip(), kube)...)
+	problems = append(problems, preflight.JudgeTogether(hosts, r.vip(), kube)...)
 	problems = append(problems, tunnelled(seen)...)
 	return append(problems, r.secondCluster(seen)...)
 }
 
 // secondCluster refuses to begin with a master that is in no cluster when others are in one.
-func (r *Run) secondCluster(seen []*Target) []Problem {
+func (r *Run) secondCluster(seen []*Target) []preflight.Problem {
 	m := r.master0()
 	if !m.looked || m.joined() {
 		return nil
 	}
 	for _, t := range seen {
 		if t.joined() {
-			return []Problem{{
+			return []preflight.Problem{{
 				Host: m.IP.String(), Check: "first-master",
 				Message: fmt.Sprintf("it is not in the cluster, but %s is: it would start a second cluster", t.IP),
 				Remedy:  "name a master first that is in the cluster",
@@ -152,9 +157,9 @@ func (r *Run) secondCluster(seen []*Target) []Problem {
 // image is on the host yet. On a host where the cluster was begun it runs again when what it judges by was changed: a
 // setting, or the script. Those of images made for sealos would find their own ports taken there; what is left of
 // them is done by checkAgain.
-func (r *Run) checkScripts(ctx context.Context, known []Problem) []Problem {
+func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []preflight.Problem {
 	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) (err error) {
-		hopeless := slices.ContainsFunc(known, func(p Problem) bool {
+		hopeless := slices.ContainsFunc(known, func(p preflight.Problem) bool {
 			return (p.Host == t.IP.String() || p.Host == "") && !p.Warning && !slices.Contains(r.IgnoreChecks, p.Check)
 		})
 		img, line := r.script(t, "check")
@@ -194,7 +199,7 @@ func (r *Run) checkScripts(ctx context.Context, known []Problem) []Problem {
 		}
 		return err
 	})
-	return problemsFrom(err, "check.sh")
+	return preflight.From(err, "check.sh")
 }
 
 // runScript runs one script of an image on a host and logs its output. The host itself records its success.

@@ -13,10 +13,11 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // connectAll reaches all hosts and reads their facts.
-func (r *Run) connectAll(ctx context.Context) []Problem {
+func (r *Run) connectAll(ctx context.Context) []preflight.Problem {
 	problems := r.reachHosts(ctx, r.Jobs)
 	// Before anything is read that another installer may be changing.
 	locked, held := r.lockMasters(ctx)
@@ -32,8 +33,8 @@ func (r *Run) connectAll(ctx context.Context) []Problem {
 }
 
 // reachHosts opens the connections to all hosts, as many at once as said.
-func (r *Run) reachHosts(ctx context.Context, jobs int) []Problem {
-	return problemsFrom(each(ctx, r.Targets, jobs, func(ctx context.Context, t *Target) error {
+func (r *Run) reachHosts(ctx context.Context, jobs int) []preflight.Problem {
+	return preflight.From(each(ctx, r.Targets, jobs, func(ctx context.Context, t *Target) error {
 		err := r.connect(ctx, t)
 		t.connected = err == nil
 		return err
@@ -41,10 +42,10 @@ func (r *Run) reachHosts(ctx context.Context, jobs int) []Problem {
 }
 
 // lookAtHosts reads facts and marks of all hosts that are reached.
-func (r *Run) lookAtHosts(ctx context.Context) []Problem {
+func (r *Run) lookAtHosts(ctx context.Context) []preflight.Problem {
 	asked := r.networksToAsk() // before hosts tell what the documents depend on
 	reached := slices.DeleteFunc(slices.Clone(r.Targets), func(t *Target) bool { return !t.connected })
-	return problemsFrom(r.each(ctx, reached, func(ctx context.Context, t *Target) error {
+	return preflight.From(r.each(ctx, reached, func(ctx context.Context, t *Target) error {
 		ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the host took longer than %s (--timeout); does its sshd allow several sessions on a connection (MaxSessions)?", r.Timeout))
 		defer cancel()
 		return r.look(ctx, t, asked)
@@ -150,15 +151,15 @@ func (r *Run) look(ctx context.Context, t *Target, networks []string) error {
 	}
 	measured := ""
 	if t.Master && !t.begun() {
-		measured = r.placesOf(t).etcd // on a disk that nobody uses for this yet
+		measured = r.placesOf(t).Etcd // on a disk that nobody uses for this yet
 	}
 	sent := time.Now()
 	life := r.lifeRequest(t)
 	f, err := t.Agent.Facts(ctx, node.FactsRequest{
-		Modules: append(wantedModules(), "ip_vs", "ip_vs_rr"),
-		Tools:   append(wantedTools(), "modprobe", "apparmor_parser"),
-		Paths:   append(r.placesOf(t).all(), r.placesOf(t).program()), Networks: networks,
-		Sync: measured, Ports: portsOf(t.Master, r.wantedPort()),
+		Modules: append(preflight.Modules(), "ip_vs", "ip_vs_rr"),
+		Tools:   append(preflight.Tools(), "modprobe", "apparmor_parser"),
+		Paths:   append(r.placesOf(t).All(), r.placesOf(t).Program()), Networks: networks,
+		Sync: measured, Ports: preflight.Ports(t.Master, r.wantedPort()),
 		Sockets: life.Sockets, Programs: life.Programs, Lock: r.lockPath(),
 		Dirs: r.dirsToLookAt(),
 	})

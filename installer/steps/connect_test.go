@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -22,7 +23,7 @@ func checkProblems(t *testing.T, r *Run, checks ...string) []string {
 	t.Helper()
 	r.IgnoreChecks = nil
 	_, err := r.check(t.Context())
-	var pre *PreflightError
+	var pre *preflight.Error
 	if err != nil && !errors.As(err, &pre) {
 		t.Fatal(err)
 	}

@@ -87,8 +87,8 @@ func (r *Run) settleMaster(ctx context.Context, t *Target) error {
 		return fmt.Errorf("point %s to the host itself: %w", installer.APIServerDomain, err)
 	}
 	// Its kube-proxy may have been started with the earlier meaning of that name.
-	err := insist(ctx, r.apiPatience(), func(ctx context.Context) error {
-		_, err := r.kubectl(ctx, "delete", "pod", "-n", "kube-system", "-l", "k8s-app=kube-proxy", "--field-selector", "spec.nodeName="+t.nodeName(), "--ignore-not-found", "--wait=false")
+	err := installer.Insist(ctx, r.apiPatience(), func(ctx context.Context) error {
+		_, err := r.kube.Kubectl(ctx, "delete", "pod", "-n", "kube-system", "-l", "k8s-app=kube-proxy", "--field-selector", "spec.nodeName="+t.nodeName(), "--ignore-not-found", "--wait=false")
 		return err
 	})
 	if err != nil {

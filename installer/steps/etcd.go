@@ -36,7 +36,7 @@ func (r *Run) askEtcd(ctx context.Context, t *Target, args ...string) (etcd.Clus
 		return etcd.Cluster{}, fmt.Errorf("ask etcd on %s: %w", t.IP, err)
 	}
 	if res.Code != 0 {
-		return etcd.Cluster{}, &CommandError{Host: t.IP.String(), Command: strings.Join(argv, " "), Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
+		return etcd.Cluster{}, &installer.CommandError{Host: t.IP.String(), Command: strings.Join(argv, " "), Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
 	}
 	var c etcd.Cluster
 	if err := json.Unmarshal(res.Stdout, &c); err != nil {
@@ -72,7 +72,7 @@ func (r *Run) leaveEtcd(ctx context.Context, t *Target, step string) error {
 		return nil // documents that cannot be read any more are no reason to leave a member behind
 	}
 	started := false
-	err := insist(ctx, r.etcdPatience(), func(ctx context.Context) error {
+	err := installer.Insist(ctx, r.etcdPatience(), func(ctx context.Context) error {
 		_, err := r.askAny(ctx, others, "remove", "--peer", t.IP.String())
 		if err == nil || started {
 			return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // markEtcd says that etcd's data directory of a master is the cluster's: it was absent or empty when kubeadm was about to
@@ -118,18 +119,18 @@ func (r *Run) etcdSettings(t *Target) (dir string, external bool, err error) {
 
 // etcdProblems judges the directory that etcd's data go to, on every host where kubeadm has not begun: nothing that lies
 // there is this cluster's.
-func etcdProblems(t *Target, dir string) []Problem {
+func etcdProblems(t *Target, dir string) []preflight.Problem {
 	if t.begunKubeadm() || t.marks[markEtcd] != "" {
 		return nil
 	}
-	var out []Problem
+	var out []preflight.Problem
 	for _, name := range slices.Compact([]string{kubeadm.DefaultEtcdDataDir, dir}) {
 		d, looked := t.Facts.Dirs[name]
 		if !looked || name != dir && (strings.HasPrefix(dir, name+"/") && d.Fresh()) {
 			continue
 		}
 		if message, remedy := occupiedDir(name, d); message != "" {
-			out = append(out, Problem{Host: t.IP.String(), Check: "etcd", Message: message, Remedy: remedy})
+			out = append(out, preflight.Problem{Host: t.IP.String(), Check: "etcd", Message: message, Remedy: remedy})
 		}
 	}
 	return out

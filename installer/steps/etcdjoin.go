@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/etcd"
 )
 
@@ -33,7 +34,7 @@ func (r *Run) prepareEtcd(ctx context.Context, t *Target) error {
 // or its join was cut off. Others that do not answer are told.
 func (r *Run) dropStale(ctx context.Context, t *Target, others []*Target) error {
 	var c etcd.Cluster
-	err := insist(ctx, r.etcdPatience(), func(ctx context.Context) (err error) {
+	err := installer.Insist(ctx, r.etcdPatience(), func(ctx context.Context) (err error) {
 		if c, err = r.askAny(ctx, others, "members"); err != nil {
 			return err
 		}
@@ -65,7 +66,7 @@ func (r *Run) dropStale(ctx context.Context, t *Target, others []*Target) error 
 		}
 	}
 	for _, ip := range drop {
-		err := insist(ctx, r.etcdPatience(), func(ctx context.Context) error {
+		err := installer.Insist(ctx, r.etcdPatience(), func(ctx context.Context) error {
 			_, err := r.askAny(ctx, others, "remove", "--peer", ip)
 			return err
 		})
@@ -104,8 +105,8 @@ type nodeAddress struct {
 // dropNode deletes the Node that a host has in the cluster from an earlier life. One of that name at another address is
 // somebody else's.
 func (r *Run) dropNode(ctx context.Context, t *Target) error {
-	err := insist(ctx, r.apiPatience(), func(ctx context.Context) error {
-		raw, err := r.kubectl(ctx, "get", "node", t.nodeName(), "-o", "json", "--ignore-not-found")
+	err := installer.Insist(ctx, r.apiPatience(), func(ctx context.Context) error {
+		raw, err := r.kube.Kubectl(ctx, "get", "node", t.nodeName(), "-o", "json", "--ignore-not-found")
 		if err != nil || len(strings.TrimSpace(string(raw))) == 0 {
 			return err
 		}
@@ -121,7 +122,7 @@ func (r *Run) dropNode(ctx context.Context, t *Target) error {
 		if others && !slices.Contains(n.Status.Addresses, nodeAddress{"InternalIP", t.IP.String()}) {
 			return nil // kubeadm refuses it if it is alive
 		}
-		_, err = r.kubectl(ctx, "delete", "node", t.nodeName(), "--ignore-not-found", "--wait=false")
+		_, err = r.kube.Kubectl(ctx, "delete", "node", t.nodeName(), "--ignore-not-found", "--wait=false")
 		return err
 	})
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kube"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // markImages tells which rootfs and patches lie on a host: a line each, DIGEST VERSION NAME. It is not there while they
@@ -33,7 +35,7 @@ func (r *Run) imagesMark(t *Target) string {
 // compare holds what is wanted against the cluster as it is recorded on its
 // masters and as it is on its hosts. Every command does so before it changes
 // anything. The problems it gives cannot be ignored.
-func (r *Run) compare(ctx context.Context) ([]Problem, error) {
+func (r *Run) compare(ctx context.Context) ([]preflight.Problem, error) {
 	if err := r.meetRecord(ctx); err != nil {
 		return nil, err
 	}
@@ -147,7 +149,7 @@ func wroteAt(c *installer.Cluster) (last time.Time) {
 }
 
 // foreignAuthorities finds hosts that are in another cluster of the same name.
-func (r *Run) foreignAuthorities(ctx context.Context) ([]Problem, error) {
+func (r *Run) foreignAuthorities(ctx context.Context) ([]preflight.Problem, error) {
 	name := path.Join(etcKube, "pki", "ca.crt")
 	var joined []*Target
 	for _, t := range slices.Concat(r.masters(), r.nodes()) {
@@ -169,14 +171,14 @@ func (r *Run) foreignAuthorities(ctx context.Context) ([]Problem, error) {
 		return nil, err
 	}
 	from := r.State.Dir
-	var out []Problem
+	var out []preflight.Problem
 	for i, t := range joined {
 		switch {
 		case len(has[i]) == 0: // lost; it is put back
 		case own == nil:
 			own, from = has[i], t.IP.String()
 		case !bytes.Equal(own, has[i]):
-			out = append(out, Problem{
+			out = append(out, preflight.Problem{
 				Host: t.IP.String(), Check: "another-cluster",
 				Message: fmt.Sprintf("it is in another cluster that is named %s, too: its certificate authority is not the one of %s", r.Cluster.Name, from),
 				Remedy:  "use another --cluster name here; or, for that other cluster, run this where it was made, or with SEALOS_RUNTIME_ROOT=DIR of its own",
@@ -188,8 +190,8 @@ func (r *Run) foreignAuthorities(ctx context.Context) ([]Problem, error) {
 
 // otherVersions finds hosts of the cluster on which another rootfs runs than the
 // bundle brings: another version of Kubernetes, or another build.
-func (r *Run) otherVersions() []Problem {
-	var out []Problem
+func (r *Run) otherVersions() []preflight.Problem {
+	var out []preflight.Problem
 	for _, t := range r.Targets {
 		if !t.looked || !t.joined() {
 			continue
@@ -212,19 +214,19 @@ func (r *Run) otherVersions() []Problem {
 
 // runningVersions finds hosts whose kubelet is of another version than the bundle
 // brings, whatever the marks say: somebody has changed it by hand.
-func (r *Run) runningVersions() []Problem {
+func (r *Run) runningVersions() []preflight.Problem {
 	brings := r.rootfs().KubeVersion()
-	var out []Problem
+	var out []preflight.Problem
 	for _, t := range r.Targets {
-		if n, there := nodeOf(r.known, t); there && t.looked && t.joined() && brings != "" && n.version != "" && n.version != brings {
-			out = append(out, versionProblem(t.IP.String(), "kubelet "+n.version+" there", "Kubernetes "+brings))
+		if n, there := kube.NodeOf(r.known, t.kubeHost()); there && t.looked && t.joined() && brings != "" && n.Version != "" && n.Version != brings {
+			out = append(out, versionProblem(t.IP.String(), "kubelet "+n.Version+" there", "Kubernetes "+brings))
 		}
 	}
 	return out
 }
 
-func versionProblem(host, runs, brings string) Problem {
-	return Problem{
+func versionProblem(host, runs, brings string) preflight.Problem {
+	return preflight.Problem{
 		Host: host, Check: "version",
 		Message: fmt.Sprintf("the cluster runs %s, this bundle brings %s", runs, brings),
 		Remedy:  "use the bundle that the cluster was made with, or one that brings the same; changing what runs will be `upgrade`, which this version does not have",
@@ -254,16 +256,16 @@ func (r *Run) recordedVersion() error {
 	if v == "" || v == r.rootfs().KubeVersion() {
 		return nil
 	}
-	return &PreflightError{Problems: []Problem{versionProblem("", "Kubernetes "+v, "Kubernetes "+r.rootfs().KubeVersion())}}
+	return &preflight.Error{Problems: []preflight.Problem{versionProblem("", "Kubernetes "+v, "Kubernetes "+r.rootfs().KubeVersion())}}
 }
 
 // tunnelled finds hosts that are named by the near end of a tunnel: as a host's
 // address in the cluster it would lead every other host to itself.
-func tunnelled(seen []*Target) []Problem {
-	var out []Problem
+func tunnelled(seen []*Target) []preflight.Problem {
+	var out []preflight.Problem
 	for _, t := range seen {
 		if t.Tunnel {
-			out = append(out, Problem{
+			out = append(out, preflight.Problem{
 				Host: t.IP.String(), Check: "tunnel",
 				Message: fmt.Sprintf("%s:%d is the end of a tunnel on this machine; hosts of a cluster are named by the addresses that they have for each other", t.IP, t.SSH.Port),
 				Remedy:  fmt.Sprintf("name the host by its own address, and let ssh find the tunnel, in ~/.ssh/config: Host ADDRESS, HostName %s, Port %d; or use --jump", t.IP, t.SSH.Port),

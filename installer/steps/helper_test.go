@@ -20,6 +20,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -113,7 +114,7 @@ func newRun(t *testing.T, file []byte, out io.Writer, hosts ...installer.Host) *
 		Cluster: c, Bundle: b, State: state, Report: installer.NewReporter(out, t.Output(), false), Jobs: 4,
 		HostKey: host.AcceptNew, KnownHosts: state.Path("known_hosts"), Timeout: time.Minute,
 		// What this machine is like is none of a test's business, but what the check script says.
-		IgnoreChecks: slices.DeleteFunc(Checks(), func(name string) bool { return name == "check.sh" }),
+		IgnoreChecks: slices.DeleteFunc(preflight.Checks(), func(name string) bool { return name == "check.sh" }),
 	})
 	t.Cleanup(func() { closeRun(t, r) })
 	return r
@@ -213,4 +214,8 @@ func setApart(t *testing.T) {
 	must("name lo", err)
 	lo.SetUint16(unix.IFF_UP)
 	must("set lo up", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo))
+}
+
+func target(ip string, master bool, f node.Facts) *Target {
+	return &Target{Host: installer.Host{IP: netip.MustParseAddr(ip), Master: master}, Facts: f}
 }

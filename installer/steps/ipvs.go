@@ -11,10 +11,6 @@ import (
 	"github.com/sealbuild/sealbuild/installer/node"
 )
 
-// careUnit is the transient service that keeps the virtual address alive on a
-// node from before it joins until the cluster's own pod does it.
-const careUnit = "sealos-care"
-
 const careManifest = etcKube + "/manifests/" + care.PodName + ".yaml"
 
 func (r *Run) virtualServer() (netip.AddrPort, []netip.AddrPort, error) {
@@ -39,10 +35,10 @@ func (r *Run) startCare(ctx context.Context, t *Target) error {
 		r.Report.Warnf("%s: its kernel has no ip_vs: the virtual address %s is served by a userspace proxy instead", t.IP, vip.Addr())
 	}
 	// One that runs may be of an earlier bundle.
-	if err := t.Agent.CareStop(ctx, careUnit); err != nil {
+	if err := t.Agent.CareStop(ctx, care.Unit); err != nil {
 		return err
 	}
-	if err := t.Agent.CareStart(ctx, careUnit, append([]string{stubPath}, care.Args(vip, servers, care.ModeAuto)...)); err != nil {
+	if err := t.Agent.CareStart(ctx, care.Unit, append([]string{stubPath}, care.Args(vip, servers, care.ModeAuto)...)); err != nil {
 		return err
 	}
 	// kubeadm would wait five minutes for an address that does not answer, and say little.

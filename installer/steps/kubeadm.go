@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/node"
 )
@@ -182,7 +183,7 @@ func (t *Target) joined() bool {
 
 // joinToken makes what a host needs to join: a token that lives two hours.
 func (r *Run) joinToken(ctx context.Context) (token string, err error) {
-	err = insist(ctx, r.apiPatience(), func(ctx context.Context) (err error) {
+	err = installer.Insist(ctx, r.apiPatience(), func(ctx context.Context) (err error) {
 		token, err = r.kubeadmToken(ctx)
 		return err
 	})
@@ -194,13 +195,13 @@ func (r *Run) joinToken(ctx context.Context) (token string, err error) {
 }
 
 func (r *Run) kubeadmToken(ctx context.Context) (token string, err error) {
-	err = r.ask(ctx, func(ctx context.Context, t *Target) error {
-		res, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"kubeadm", "--kubeconfig", adminConf, "token", "create", "--ttl", "2h"}, TimeoutSeconds: 30}, nil)
+	err = r.kube.Ask(ctx, func(ctx context.Context, p kube.ControlPlane) error {
+		res, err := p.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"kubeadm", "--kubeconfig", adminConf, "token", "create", "--ttl", "2h"}, TimeoutSeconds: 30}, nil)
 		if err != nil {
 			return err
 		}
 		if res.Code != 0 {
-			return &CommandError{Host: t.IP.String(), Command: "kubeadm token create", Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
+			return &installer.CommandError{Host: p.IP.String(), Command: "kubeadm token create", Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
 		}
 		out, err := res.Whole()
 		if token = strings.TrimSpace(string(out)); err == nil && token == "" {

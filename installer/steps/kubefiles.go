@@ -12,6 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // Places that kubeadm and kubelet share with whoever administers a host.
@@ -39,14 +40,16 @@ func knownKube() []string {
 // foreignFiles refuses a host on which somebody's files lie where the cluster's would: authorities and keys most of all, since
 // who overwrites those destroys what they have signed. Files that nothing writes over may stay. told are problems that are told
 // already, so that no file is named twice.
-func foreignFiles(t *Target, told []Problem) []Problem {
-	var out []Problem
+func foreignFiles(t *Target, told []preflight.Problem) []preflight.Problem {
+	var out []preflight.Problem
 	add := func(check, remedy, format string, files []string) {
 		files = slices.DeleteFunc(files, func(file string) bool {
-			return slices.ContainsFunc(told, func(p Problem) bool { return p.Host == t.IP.String() && strings.HasSuffix(p.Message, " "+file) })
+			return slices.ContainsFunc(told, func(p preflight.Problem) bool {
+				return p.Host == t.IP.String() && strings.HasSuffix(p.Message, " "+file)
+			})
 		})
 		if len(files) > 0 {
-			out = append(out, Problem{Host: t.IP.String(), Check: check, Message: fmt.Sprintf(format, someOf(files)), Remedy: remedy})
+			out = append(out, preflight.Problem{Host: t.IP.String(), Check: check, Message: fmt.Sprintf(format, someOf(files)), Remedy: remedy})
 		}
 	}
 	var pki, pods, others []string

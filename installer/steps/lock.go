@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // The lock of a cluster lies on its masters, so that installers on different
@@ -37,7 +38,7 @@ type locks struct {
 // same order: of two installers that have one master in common one gets all of
 // its locks, or none. held tells that another installer is at work; else a
 // problem is that a lock cannot be had at all.
-func (r *Run) lockMasters(ctx context.Context) (problems []Problem, held bool) {
+func (r *Run) lockMasters(ctx context.Context) (problems []preflight.Problem, held bool) {
 	name, err := os.Hostname()
 	if err != nil {
 		name = "a machine without a name"
@@ -58,7 +59,7 @@ func (r *Run) lockMasters(ctx context.Context) (problems []Problem, held bool) {
 		}
 		if err != nil {
 			r.unlock()
-			return []Problem{lockProblem(t, r.Cluster.Name, err)}, errors.As(err, &answered) && answered.Code == node.CodeLocked
+			return []preflight.Problem{lockProblem(t, r.Cluster.Name, err)}, errors.As(err, &answered) && answered.Code == node.CodeLocked
 		}
 		r.locks.mu.Lock()
 		r.locks.held[t] = l
@@ -135,8 +136,8 @@ func isDead(holder, here string) bool {
 	return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
-func lockProblem(t *Target, cluster string, err error) Problem {
-	p := Problem{Host: t.IP.String(), Check: "lock", Message: installer.TellAt(err, t.IP.String()), Remedy: "see the cause"}
+func lockProblem(t *Target, cluster string, err error) preflight.Problem {
+	p := preflight.Problem{Host: t.IP.String(), Check: "lock", Message: installer.TellAt(err, t.IP.String()), Remedy: "see the cause"}
 	var answered *node.Error
 	if errors.As(err, &answered) && answered.Code == node.CodeTimeout {
 		p.Message, p.Remedy = answered.Message, answered.Remedy

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -30,8 +31,8 @@ func TestInstallersOnTwoMachinesAreKeptApart(t *testing.T) {
 	machine()
 	second := newRun(t, file, t.Output(), b, c)
 	_, err := second.check(t.Context())
-	var pre *PreflightError
-	if !errors.As(err, &pre) || !slices.ContainsFunc(pre.Problems, func(p Problem) bool {
+	var pre *preflight.Error
+	if !errors.As(err, &pre) || !slices.ContainsFunc(pre.Problems, func(p preflight.Problem) bool {
 		return p.Check == "lock" && strings.Contains(p.Message, "cluster default is being worked on by another sealinstall (process ") && p.Remedy != ""
 	}) {
 		t.Fatalf("the second is told %v", err)

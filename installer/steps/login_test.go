@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -46,12 +47,12 @@ func TestLoginThatRunsNothingIsAProblemOfItsHost(t *testing.T) {
 			if err := r.settleArch(t.Context()); err != nil {
 				t.Errorf("not left to the check of all hosts: %v", err)
 			}
-			problems := problemsFrom(r.each(t.Context(), r.Targets, r.connect), "connect")
+			problems := preflight.From(r.each(t.Context(), r.Targets, r.connect), "connect")
 			if len(problems) != 1 {
 				t.Fatalf("problems: %+v", problems)
 			}
 			p := problems[0]
-			if p.Host != "127.0.0.2" || !strings.HasPrefix(p.Message, host.ErrShell.Error()+": ") || p.Remedy == mendIt || p.Remedy == "" {
+			if p.Host != "127.0.0.2" || !strings.HasPrefix(p.Message, host.ErrShell.Error()+": ") || p.Remedy == preflight.MendIt || p.Remedy == "" {
 				t.Errorf("%+v", p)
 			}
 			if strings.Contains(p.Message, "right") || strings.Contains(p.Message, "sudo") || strings.Contains(p.Message, "\n") {

@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -34,8 +35,8 @@ func sshHost(t *testing.T, ip, password string, master bool) installer.Host {
 func mustCheck(t *testing.T, r *Run) {
 	t.Helper()
 	_, err := r.check(t.Context())
-	var pre *PreflightError
-	if errors.As(err, &pre) && !slices.ContainsFunc(pre.Problems, func(p Problem) bool { return p.Check == "connect" || p.Check == "check.sh" }) {
+	var pre *preflight.Error
+	if errors.As(err, &pre) && !slices.ContainsFunc(pre.Problems, func(p preflight.Problem) bool { return p.Check == "connect" || p.Check == "check.sh" }) {
 		t.Skipf("this machine is not fit for a cluster: %v", err)
 	}
 	if err != nil {
@@ -75,7 +76,7 @@ func TestEveryHostOutOfReachIsToldAtOnceAndTheOthersAreLeftClean(t *testing.T) {
 		sshHost(t, "127.0.0.2", "right", true), sshHost(t, "127.0.0.3", "wrong", false), hostAt("127.0.0.4", 1, false),
 	)
 	_, err := r.check(t.Context())
-	var pre *PreflightError
+	var pre *preflight.Error
 	if !errors.As(err, &pre) {
 		t.Fatalf("check = %v", err)
 	}
@@ -111,11 +112,11 @@ func TestCheckScriptThatFailsIsAProblemOfItsHost(t *testing.T) {
 	images[0].Files["scripts/check.sh"] = "echo the firewall is on; echo and the disk is slow >&2; exit 4\n"
 	r := newRun(t, makeBundle(t, images), t.Output(), sshHost(t, "127.0.0.2", "right", true))
 	_, err := r.check(t.Context())
-	var pre *PreflightError
+	var pre *preflight.Error
 	if !errors.As(err, &pre) {
 		t.Fatalf("check = %v", err)
 	}
-	i := slices.IndexFunc(pre.Problems, func(p Problem) bool { return p.Check == "check.sh" })
+	i := slices.IndexFunc(pre.Problems, func(p preflight.Problem) bool { return p.Check == "check.sh" })
 	if i < 0 {
 		t.Skipf("this machine is not fit for a cluster: %v", err)
 	}

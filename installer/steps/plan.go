@@ -83,7 +83,7 @@ func (r *Run) Plan(ctx context.Context) (Plan, error) {
 		n := r.needOf(t, s)
 		h := PlanHost{
 			Address: t.IP.String(), Role: role(t), User: t.SSH.User, Port: t.SSH.Port, Registry: t.Master,
-			Bytes: s.stub, DiskLeast: n.least, DiskMost: n.most, Env: r.publicEnv(t.Env),
+			Bytes: s.stub, DiskLeast: n.Least, DiskMost: n.Most, Env: r.publicEnv(t.Env),
 		}
 		for _, i := range r.imagesFor(t) {
 			h.Bytes += layerBytes(i)

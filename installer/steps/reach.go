@@ -15,6 +15,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // dialsTo lists the ports on a host that another one dials while the cluster is made and lives.
@@ -48,7 +49,7 @@ func listens(to *Target, all []*Target, registryPort int) []int {
 
 // reachAll tries every connection between hosts that the cluster needs, by opening the ports for a short time on hosts
 // where the cluster was not begun yet.
-func (r *Run) reachAll(ctx context.Context) []Problem {
+func (r *Run) reachAll(ctx context.Context) []preflight.Problem {
 	var seen, fresh []*Target
 	for _, t := range r.Targets {
 		if !t.looked {
@@ -59,7 +60,7 @@ func (r *Run) reachAll(ctx context.Context) []Problem {
 			fresh = append(fresh, t)
 		}
 	}
-	var out []Problem
+	var out []preflight.Problem
 	for batch := range slices.Chunk(fresh, max(1, r.Jobs)) {
 		if len(seen) > 1 && ctx.Err() == nil {
 			out = append(out, r.reachSome(ctx, seen, batch)...)
@@ -75,7 +76,7 @@ type unreached map[*Target]map[int]map[string][]string
 const reachPatience = 30 * time.Second
 
 // reachSome tries the ports of some hosts, all at once.
-func (r *Run) reachSome(ctx context.Context, seen, batch []*Target) []Problem {
+func (r *Run) reachSome(ctx context.Context, seen, batch []*Target) []preflight.Problem {
 	word := rand.Text()
 	port := r.registryPort()
 	var mu sync.Mutex
@@ -125,7 +126,7 @@ func (r *Run) reachSome(ctx context.Context, seen, batch []*Target) []Problem {
 		}
 	}
 	out := failed.problems(batch)
-	for _, p := range problemsFrom(err, "reach") {
+	for _, p := range preflight.From(err, "reach") {
 		p.Warning, p.Message, p.Remedy = true, "whether the hosts reach each other could not be tried: "+p.Message, "look for firewalls between the hosts if joining fails"
 		out = append(out, p)
 	}
@@ -158,13 +159,13 @@ func (u unreached) add(to *Target, port int, why, from string) {
 }
 
 // problems tells for each host which of its ports whom does not let in: those with the same story once.
-func (u unreached) problems(order []*Target) []Problem {
-	var out []Problem
+func (u unreached) problems(order []*Target) []preflight.Problem {
+	var out []preflight.Problem
 	for _, t := range order {
 		stories := map[string][]int{}
 		for _, port := range slices.Sorted(maps.Keys(u[t])) {
 			for _, why := range slices.Sorted(maps.Keys(u[t][port])) {
-				story := "from " + hostList(u[t][port][why]) + ": " + explained(why)
+				story := "from " + installer.HostList(u[t][port][why]) + ": " + explained(why)
 				stories[story] = append(stories[story], port)
 			}
 		}
@@ -173,7 +174,7 @@ func (u unreached) problems(order []*Target) []Problem {
 		})
 		for _, story := range inOrder {
 			ports := stories[story]
-			out = append(out, Problem{
+			out = append(out, preflight.Problem{
 				Host: t.IP.String(), Check: "reach", Message: fmt.Sprintf("TCP %s cannot be reached %s", joinPorts(ports, ", "), story), Remedy: openPorts(t, ports),
 			})
 		}
@@ -214,18 +215,6 @@ func joinPorts(ports []int, separator string) string {
 		out = append(out, strconv.Itoa(p))
 	}
 	return strings.Join(out, separator)
-}
-
-// firewallProblems warns of firewalls that are on: what hosts say to each other is tried, what pods say is not.
-func firewallProblems(t *Target) []Problem {
-	if t.begun() || len(t.Facts.Firewalls) == 0 {
-		return nil
-	}
-	return []Problem{{
-		Host: t.IP.String(), Check: "firewall", Warning: true,
-		Message: strings.Join(t.Facts.Firewalls, " and ") + " is on: the TCP ports between the hosts are tried, the pods' network is not",
-		Remedy:  "let in what the network plugin uses between the hosts (flannel: UDP 8472; calico: TCP 179, IP-in-IP or UDP 4789) and the pods' subnet, or turn it off",
-	}}
 }
 
 // registryPort is the port that the registry will have; 0 when the environment holds no number.

@@ -1,13 +1,13 @@
 package steps
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 func TestOnlyConnectionsThatMatterAreTried(t *testing.T) {
@@ -49,7 +49,7 @@ func TestPortsOfOneStoryAreToldTogetherWithTheFirewallsRemedy(t *testing.T) {
 	}
 	u.add(m, 2379, "refused", "10.0.0.2")
 	got := u.problems([]*Target{target("10.0.0.9", true, node.Facts{}), m})
-	want := []Problem{
+	want := []preflight.Problem{
 		{
 			Host: "10.0.0.1", Check: "reach", Message: "TCP 2379 cannot be reached from 10.0.0.2: refused (rejected on the way)",
 			Remedy: "on that host: firewall-cmd --permanent --add-port=2379/tcp && firewall-cmd --reload",
@@ -66,16 +66,5 @@ func TestPortsOfOneStoryAreToldTogetherWithTheFirewallsRemedy(t *testing.T) {
 		if got := openPorts(target("10.0.0.1", true, node.Facts{Firewalls: []string{firewall}}), []int{1, 2}); !strings.Contains(got, says) {
 			t.Errorf("%s: %s", firewall, got)
 		}
-	}
-}
-
-func TestFirewallsThatAreOnAreWarnedOf(t *testing.T) {
-	h := target("10.0.0.1", true, node.Facts{Firewalls: []string{"ufw"}})
-	if got := firewallProblems(h); len(got) != 1 || !got[0].Warning || !strings.Contains(got[0].Remedy, "8472") {
-		t.Errorf("%+v", got)
-	}
-	h.marks = map[string]string{markInit: "x"}
-	if got := slices.Concat(firewallProblems(h), firewallProblems(target("10.0.0.1", true, node.Facts{}))); len(got) > 0 {
-		t.Errorf("%+v", got)
 	}
 }

@@ -29,37 +29,12 @@ const (
 
 func (r *Run) apiPatience() time.Duration { return min(maxAPIPatience, r.Timeout) }
 
-// insist repeats an operation that may be repeated until it succeeds or the
-// patience ends: right after a master joined, the API refuses now and then.
-func insist(ctx context.Context, patience time.Duration, try func(context.Context) error) error {
-	wctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	var err error
-	for {
-		now := try(wctx)
-		if now == nil {
-			return nil
-		}
-		if err == nil || wctx.Err() == nil {
-			err = now // one that the end of the patience broke off says nothing
-		}
-		select {
-		case <-wctx.Done():
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			return fmt.Errorf("still so after %s: %w", patience.Round(time.Second), err)
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
-}
-
 // waitAPI waits until the API server of every master says that it is ready,
 // etcd behind it included: an image's command that meets an election fails.
 func (r *Run) waitAPI(ctx context.Context) error {
 	for _, t := range r.masters() {
-		err := insist(ctx, r.Timeout, func(ctx context.Context) error {
-			_, err := r.kubectlOn(ctx, t, "get", "--raw=/readyz")
+		err := installer.Insist(ctx, r.Timeout, func(ctx context.Context) error {
+			_, err := r.kube.KubectlOn(ctx, r.controlPlane(t), "get", "--raw=/readyz")
 			return err
 		})
 		if err != nil {
@@ -84,14 +59,14 @@ const proxyPatience = 30 * time.Second
 // Services from an application. It tells once of hosts where it waited in vain,
 // those with one cause together; they are not waited for again.
 func (r *Run) waitServices(ctx context.Context, vain map[*Target]bool) error {
-	found, err := r.kubectl(ctx, "get", "daemonset", "-n", "kube-system", "kube-proxy", "--ignore-not-found", "-o", "name")
+	found, err := r.kube.Kubectl(ctx, "get", "daemonset", "-n", "kube-system", "kube-proxy", "--ignore-not-found", "-o", "name")
 	if err != nil || len(bytes.TrimSpace(found)) == 0 {
 		return err
 	}
 	var mu sync.Mutex
 	hosts := map[string][]string{}
 	err = r.each(ctx, slices.DeleteFunc(slices.Clone(r.Targets), func(t *Target) bool { return vain[t] }), func(ctx context.Context, t *Target) error {
-		err := insist(ctx, proxyPatience, func(ctx context.Context) error {
+		err := installer.Insist(ctx, proxyPatience, func(ctx context.Context) error {
 			res, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"bash", "-c", askProxy}, TimeoutSeconds: 5}, nil)
 			if err != nil {
 				return err
@@ -109,7 +84,7 @@ func (r *Run) waitServices(ctx context.Context, vain map[*Target]bool) error {
 		return nil
 	})
 	for _, why := range slices.Sorted(maps.Keys(hosts)) {
-		r.Report.Warnf("%s: Services may not work there yet: %s", hostList(hosts[why]), why)
+		r.Report.Warnf("%s: Services may not work there yet: %s", installer.HostList(hosts[why]), why)
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -135,7 +136,7 @@ func TestAnotherKubernetesOrRootfsIsRefusedBeforeAnythingChanges(t *testing.T) {
 			w.bundle = bundleWith(t, change)
 			for verb, pipeline := range map[string][]Step{"install": Install(), "cert": Certificates(true, []string{"all"}, func([]HostCertificates) {})} {
 				_, err := w.run(t.Context(), pipeline)
-				var refused *PreflightError
+				var refused *preflight.Error
 				if !errors.As(err, &refused) || len(refused.Problems) == 0 || refused.Problems[0].Check != "version" {
 					t.Fatalf("%s: %v", verb, err)
 				}
@@ -160,7 +161,7 @@ func TestAKubeletThatSomebodyElseHasChangedIsNoticed(t *testing.T) {
 	}
 	w.Kubelet = "v1.37.0"
 	_, err := w.run(t.Context(), Install())
-	var refused *PreflightError
+	var refused *preflight.Error
 	if !errors.As(err, &refused) || refused.Problems[0].Check != "version" || !strings.Contains(refused.Problems[0].Message, "kubelet v1.37.0") {
 		t.Errorf("%v", err)
 	}
@@ -234,7 +235,7 @@ func TestAHostOfAnotherClusterWithTheSameNameIsRefused(t *testing.T) {
 	made := w.trees(t)
 	for verb, pipeline := range map[string][]Step{"install": Install(), "reset": Reset(), "cert": Certificates(true, []string{"all"}, func([]HostCertificates) {})} {
 		_, err := elsewhere.run(t.Context(), pipeline)
-		var refused *PreflightError
+		var refused *preflight.Error
 		if !errors.As(err, &refused) || refused.Problems[0].Check != "another-cluster" {
 			t.Errorf("%s: %v", verb, err)
 		}
@@ -253,7 +254,7 @@ func TestAResetOfAPartOfTheClusterIsRefused(t *testing.T) {
 	elsewhere.wish = func() *installer.Cluster { return &installer.Cluster{Hosts: w.hosts()[:2]} }
 	made := w.trees(t)
 	_, err := elsewhere.run(t.Context(), Reset())
-	var refused *PreflightError
+	var refused *preflight.Error
 	if !errors.As(err, &refused) || len(refused.Problems) != 2 || !strings.Contains(refused.Problems[0].Remedy, "--leave-out") {
 		t.Fatalf("%v", err)
 	}

@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // connectForReset reaches every host. Nothing is judged: hosts that a failed
@@ -30,18 +32,18 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, err
 	}
 	if problems := r.connectAll(ctx); len(problems) > 0 {
-		return installer.Result{}, errors.Join(&PreflightError{Problems: problems}, r.withdraw(ctx))
+		return installer.Result{}, errors.Join(&preflight.Error{Problems: problems}, r.withdraw(ctx))
 	}
 	// Another bundle than the one it was made with takes a cluster apart, too.
 	if err := r.meetRecord(ctx); err != nil {
 		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
 	}
 	if missing := r.notNamed(); len(missing) > 0 {
-		return installer.Result{}, errors.Join(&PreflightError{Problems: missing}, r.withdraw(ctx))
+		return installer.Result{}, errors.Join(&preflight.Error{Problems: missing}, r.withdraw(ctx))
 	}
 	foreign, err := r.foreignAuthorities(ctx)
 	if err == nil && len(foreign) > 0 {
-		err = &PreflightError{Problems: foreign}
+		err = &preflight.Error{Problems: foreign}
 	}
 	if err != nil {
 		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
@@ -73,11 +75,11 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 }
 
 // notNamed are hosts that a master's record has and this command does not know of.
-func (r *Run) notNamed() []Problem {
-	var out []Problem
+func (r *Run) notNamed() []preflight.Problem {
+	var out []preflight.Problem
 	for _, ip := range r.Cluster.Away() {
 		if !slices.Contains(r.LeaveOut, ip) {
-			out = append(out, Problem{
+			out = append(out, preflight.Problem{
 				Host: ip, Check: "record", Message: "it is in cluster " + r.Cluster.Name + " by the record of a master, and is not among the hosts of this reset",
 				Remedy: "name every host of the cluster; one that is dead is left out with --leave-out ADDRESS",
 			})
@@ -115,7 +117,7 @@ func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 		if t.marks[markBegun] == "" {
 			return nil
 		}
-		if err := t.Agent.CareStop(ctx, careUnit); err != nil {
+		if err := t.Agent.CareStop(ctx, care.Unit); err != nil {
 			return err
 		}
 		if err := r.leaveForReset(ctx, t); err != nil {
@@ -290,7 +292,7 @@ func (r *Run) Forget() error {
 		if err != nil {
 			return err
 		}
-		r.Report.Infof("%s: not reset; the cluster stays recorded in %s: when it can be reached again, run reset once more", hostList(away), r.State.Dir)
+		r.Report.Infof("%s: not reset; the cluster stays recorded in %s: when it can be reached again, run reset once more", installer.HostList(away), r.State.Dir)
 		return errors.Join(r.State.Write(ClusterfileName, 0o600, data), r.State.Remove(LastClusterfileName))
 	}
 	return r.putAside(time.Now().UTC().Format("20060102T150405Z"))

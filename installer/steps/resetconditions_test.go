@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -52,7 +53,7 @@ func TestAuthoritiesAndKeysOfAFreshHostAreNeverWrittenOver(t *testing.T) {
 	putOn(t, node, "/etc/kubernetes/pki/own/webhook.crt", "/etc/kubernetes/kubelet.conf", "/etc/kubernetes/manifests/own.yaml")
 	before := w.trees(t)
 	_, err := w.run(t.Context(), Install())
-	var refused *PreflightError
+	var refused *preflight.Error
 	if !errors.As(err, &refused) {
 		t.Fatalf("the run ended with %v", err)
 	}
@@ -75,7 +76,7 @@ func TestAuthoritiesAndKeysOfAFreshHostAreNeverWrittenOver(t *testing.T) {
 	if diff := changed(t, w, before); len(diff) > 0 {
 		t.Errorf("the refused run changed:\n%s", strings.Join(diff, "\n"))
 	}
-	if slices.Contains(Checks(), "foreign") {
+	if slices.Contains(preflight.Checks(), "foreign") {
 		t.Error("an operator can have somebody's keys written over with --ignore-check")
 	}
 }
@@ -161,7 +162,7 @@ func TestStaticPodOfSomebodyElseIsToldBeforeKubeadmRefusesIt(t *testing.T) {
 	putOn(t, w.Machines()[1], "/etc/kubernetes/manifests/own.yaml")
 	w.Arm(nil)
 	_, err := w.run(t.Context(), Install())
-	var refused *PreflightError
+	var refused *preflight.Error
 	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "/etc/kubernetes/manifests/own.yaml") {
 		t.Errorf("the run ended with %v", err)
 	}

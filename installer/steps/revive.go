@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
@@ -69,14 +70,14 @@ func (r *Run) settleNodes(ctx context.Context) error {
 	if r.known != nil || len(r.controlPlanes()) == 0 {
 		return nil
 	}
-	err := insist(ctx, min(answerPatience, r.Timeout), func(ctx context.Context) (err error) {
-		r.known, err = r.askNodes(ctx)
+	err := installer.Insist(ctx, min(answerPatience, r.Timeout), func(ctx context.Context) (err error) {
+		r.known, err = r.kube.Nodes(ctx)
 		return err
 	})
 	if err != nil {
 		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalCause)
 		defer cancel()
-		for _, c := range r.causes(cctx, waiting{}) {
+		for _, c := range r.causes(cctx, kube.Lacks{}) {
 			err = fmt.Errorf("%w\n  cause: %s", err, c)
 		}
 		return fmt.Errorf("the cluster does not answer, though what was stopped has been started again: %w", err)
@@ -108,12 +109,12 @@ func (r *Run) registerAgain(ctx context.Context, targets []*Target, step string)
 			return err
 		}
 		patience := min(registerPatience, r.Timeout)
-		err := insist(ctx, patience, func(ctx context.Context) error {
-			nodes, err := r.askNodes(ctx)
+		err := installer.Insist(ctx, patience, func(ctx context.Context) error {
+			nodes, err := r.kube.Nodes(ctx)
 			if err != nil {
 				return err
 			}
-			if _, ok := nodeOf(nodes, t); !ok {
+			if _, ok := kube.NodeOf(nodes, t.kubeHost()); !ok {
 				return fmt.Errorf("node %s is not in the cluster", t.nodeName())
 			}
 			return nil
@@ -139,10 +140,10 @@ const forgetPatience = 2 * time.Minute
 // waitForgotten waits until the cluster has removed the pods of a node that was deleted. They have addresses that are
 // no longer the node's, and those that were still there would stay so.
 func (r *Run) waitForgotten(ctx context.Context, t *Target) error {
-	err := insist(ctx, min(forgetPatience, r.Timeout), func(ctx context.Context) error {
-		pods, err := r.askPods(ctx, "--all-namespaces", "--field-selector", "spec.nodeName="+t.nodeName())
+	err := installer.Insist(ctx, min(forgetPatience, r.Timeout), func(ctx context.Context) error {
+		pods, err := r.kube.Pods(ctx, "--all-namespaces", "--field-selector", "spec.nodeName="+t.nodeName())
 		if err == nil && len(pods) > 0 {
-			err = fmt.Errorf("%d pods of it are still there, %s among them", len(pods), pods[0].title())
+			err = fmt.Errorf("%d pods of it are still there, %s among them", len(pods), pods[0].Title())
 		}
 		return err
 	})
@@ -159,10 +160,10 @@ func (r *Run) markControlPlane(ctx context.Context, t *Target) error {
 	if err != nil {
 		return err
 	}
-	err = insist(ctx, r.apiPatience(), func(ctx context.Context) error {
-		_, err := r.kubectl(ctx, "label", "node", t.nodeName(), "--overwrite", "node-role.kubernetes.io/control-plane=", "node.kubernetes.io/exclude-from-external-load-balancers=")
+	err = installer.Insist(ctx, r.apiPatience(), func(ctx context.Context) error {
+		_, err := r.kube.Kubectl(ctx, "label", "node", t.nodeName(), "--overwrite", "node-role.kubernetes.io/control-plane=", "node.kubernetes.io/exclude-from-external-load-balancers=")
 		if err == nil && len(taints) > 0 {
-			_, err = r.kubectl(ctx, slices.Concat([]string{"taint", "node", t.nodeName(), "--overwrite"}, taints)...)
+			_, err = r.kube.Kubectl(ctx, slices.Concat([]string{"taint", "node", t.nodeName(), "--overwrite"}, taints)...)
 		}
 		return err
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/node"
 )
 
@@ -64,8 +65,8 @@ type Run struct {
 	locks    locks
 	held     bool // another installer has the lock
 	record   begunRecord
-	answers  answering
-	known    []nodeState // what the cluster said of its nodes while hosts were looked at; nil if it did not answer
+	kube     *kube.Client
+	known    []kube.Node // what the cluster said of its nodes while hosts were looked at; nil if it did not answer
 	dial     func(context.Context, *Target) (host.Host, error)
 	jumps    jumps
 	stubs    stubs
@@ -112,6 +113,7 @@ type Target struct {
 func New(o Options) *Run {
 	r := &Run{Options: o, created: time.Now()}
 	r.dial = r.dialHost
+	r.kube = &kube.Client{ControlPlanes: r.askable, AdminConf: adminConf, CacheDir: r.kubectlCache()}
 	r.hideGiven()
 	for _, h := range o.Cluster.Hosts {
 		if !h.Away {

@@ -49,7 +49,7 @@ func (r *Run) settleServiceRoute(ctx context.Context, t *Target, networks []neti
 		argv := []string{t.stub, "care", "--service-route", text}
 		res, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: argv, TimeoutSeconds: 30}, nil)
 		if err == nil && res.Code != 0 {
-			err = &CommandError{Host: t.IP.String(), Command: strings.Join(argv[1:], " "), Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
+			err = &installer.CommandError{Host: t.IP.String(), Command: strings.Join(argv[1:], " "), Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
 		}
 		if err != nil {
 			return false, fmt.Errorf("make a route to Services: %w", err)

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -83,7 +85,7 @@ func TestHostsWithoutARouteToServicesGetOne(t *testing.T) {
 }
 
 func TestARouteThatIsThereForServicesIsNoOverlap(t *testing.T) {
-	kube := kubeFacts{pods: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}, services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/22")}}
+	kube := preflight.Settings{Pods: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}, Services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/22")}}
 	for name, c := range map[string]struct {
 		facts node.Facts
 		want  int
@@ -95,7 +97,7 @@ func TestARouteThatIsThereForServicesIsNoOverlap(t *testing.T) {
 		"the site's own":       {node.Facts{Routes: []string{"10.96.0.0/22"}, Addresses: []string{"10.96.0.5/22"}}, 1},
 		"to pods":              {node.Facts{Routes: []string{"100.64.0.0/10"}}, 1},
 	} {
-		if got := clusterProblems([]*Target{target("192.168.1.5", true, c.facts)}, "10.103.97.2", kube); len(got) != c.want {
+		if got := preflight.JudgeTogether([]preflight.Host{{IP: "192.168.1.5", Facts: c.facts}}, "10.103.97.2", kube); len(got) != c.want {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -107,7 +109,7 @@ func TestNobodyGetsARouteWithIPVS(t *testing.T) {
 	w.Machines()[1].NoDefaultRoute = true
 	// The simulated network plugin knows no ipvs, so that the node is not Ready; the route is what is asked about.
 	_, err := w.run(t.Context(), Install())
-	if !errors.Is(err, ErrNotReady) {
+	if !errors.Is(err, kube.ErrNotReady) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(filepath.Join(w.Machines()[1].Root(), routeUnitPath)); err == nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // capitals gives machines names as some sites have them.
@@ -54,13 +55,13 @@ func TestHostsWhoseNamesDifferInCaseOnlyAreDuplicates(t *testing.T) {
 	w := newWorld(t, memoryDir(t), simBundle(t), 1, 1)
 	w.Machines()[1].Name = "HOST-1"
 	_, err := w.run(t.Context(), Install())
-	var refused *PreflightError
+	var refused *preflight.Error
 	if !errors.As(err, &refused) || !strings.Contains(err.Error(), `its host name "HOST-1" is the name of 10.77.0.1 too`) {
 		t.Errorf("%v", err)
 	}
-	got := clusterProblems([]*Target{
-		target("10.0.0.2", true, node.Facts{Hostname: "Srv-1"}), target("10.0.0.3", false, node.Facts{Hostname: "srv-1"}), target("10.0.0.4", false, node.Facts{}),
-	}, "10.103.97.2", kubeFacts{})
+	got := preflight.JudgeTogether([]preflight.Host{
+		{IP: "10.0.0.2", Facts: node.Facts{Hostname: "Srv-1"}}, {IP: "10.0.0.3", Facts: node.Facts{Hostname: "srv-1"}}, {IP: "10.0.0.4"},
+	}, "10.103.97.2", preflight.Settings{})
 	if len(got) != 2 {
 		t.Errorf("%+v", got)
 	}

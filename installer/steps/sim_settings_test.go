@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -39,7 +40,7 @@ func TestASettingThatChangedIsCheckedLikeAFirstOne(t *testing.T) {
 			m.Is = c.is
 		}
 		_, err := w.run(t.Context(), Install())
-		var refused *PreflightError
+		var refused *preflight.Error
 		if !errors.As(err, &refused) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v; want %q", name, err, c.says)
 		}

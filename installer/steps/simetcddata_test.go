@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -20,7 +21,7 @@ func TestForeignFilesInEtcdsDirectoryAreRefusedOnEveryHostAndStay(t *testing.T) 
 	}
 	before := w.trees(t)
 	_, err := w.run(t.Context(), Install())
-	var pre *PreflightError
+	var pre *preflight.Error
 	if !errors.As(err, &pre) {
 		t.Fatalf("the command = %v", err)
 	}
@@ -36,7 +37,7 @@ func TestForeignFilesInEtcdsDirectoryAreRefusedOnEveryHostAndStay(t *testing.T) 
 	if diff := cmp.Diff(before, w.trees(t)); diff != "" {
 		t.Errorf("hosts were changed:\n%s", diff)
 	}
-	if slices.Contains(Checks(), "etcd") {
+	if slices.Contains(preflight.Checks(), "etcd") {
 		t.Error("the check can be ignored")
 	}
 }
@@ -141,7 +142,7 @@ func TestTheOperatorsDirectoryForEtcdIsHonouredEverywhere(t *testing.T) {
 	if err := third.Write("/data/etcd/older", "foreign"); err != nil {
 		t.Fatal(err)
 	}
-	var pre *PreflightError
+	var pre *preflight.Error
 	if _, err := w.run(t.Context(), Install()); !errors.As(err, &pre) || !strings.Contains(err.Error(), "/data/etcd holds older") {
 		t.Fatalf("with a foreign file: %v", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // siteLatency is how long things take on hosts: a part of what they take on the testbed, where kubeadm needs 8 s to begin,
@@ -157,8 +158,8 @@ func TestSecondInstallerOnSimulatedHostsIsRefusedAndTheFirstGoesOn(t *testing.T)
 	}
 	_, err := second.run(t.Context(), Install())
 	close(release)
-	var pre *PreflightError
-	if !errors.As(err, &pre) || !slices.ContainsFunc(pre.Problems, func(p Problem) bool {
+	var pre *preflight.Error
+	if !errors.As(err, &pre) || !slices.ContainsFunc(pre.Problems, func(p preflight.Problem) bool {
 		return p.Check == "lock" && strings.Contains(p.Message, fmt.Sprintf("(process %d on ", os.Getpid()))
 	}) {
 		t.Errorf("the second is told %v", err)

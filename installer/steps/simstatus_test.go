@@ -17,6 +17,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // looker is a run on the site that is not begun yet, for what looks at a cluster. What the operator is told goes to out.
@@ -128,7 +129,7 @@ func TestWhatKeepsTheControlPlaneDownIsNamed(t *testing.T) {
 		const cause = "10.77.0.1-10.77.0.2: container etcd has ended and says: panic: wal: crc mismatch"
 		mustSay(t, w.status(t), false, "the cluster does not answer, or etcd has no majority: 3 of 3 masters are reached", cause)
 		_, err := w.run(t.Context(), Install())
-		var pre *PreflightError
+		var pre *preflight.Error
 		if !errors.As(err, &pre) || len(pre.Problems) != 1 || pre.Problems[0].Check != "cluster" || !strings.Contains(pre.Problems[0].Message, cause) {
 			t.Errorf("a run is told %v", err)
 		}
@@ -142,8 +143,8 @@ func TestACertificateThatHasEndedIsNamedAsTheCause(t *testing.T) {
 		time.Sleep(101 * 365 * 24 * time.Hour)
 		w.Silence(24 * time.Hour)
 		_, err := w.run(t.Context(), Install())
-		var pre *PreflightError
-		if !errors.As(err, &pre) || !slices.ContainsFunc(pre.Problems, func(p Problem) bool {
+		var pre *preflight.Error
+		if !errors.As(err, &pre) || !slices.ContainsFunc(pre.Problems, func(p preflight.Problem) bool {
 			return p.Check == "cluster" && strings.HasPrefix(p.Message, "10.77.0.1: its certificate ") && p.Remedy == "sealinstall cert --renew all"
 		}) {
 			t.Errorf("a run is told %v", err)
@@ -268,16 +269,16 @@ func TestARunWithoutAMajorityChangesNothing(t *testing.T) {
 		w.Machines()[0].PowerOff()
 		w.Machines()[2].PowerOff()
 		before := w.trees(t)
-		isCluster := func(p Problem) bool { return p.Check == "cluster" && p.Remedy != "" }
+		isCluster := func(p preflight.Problem) bool { return p.Check == "cluster" && p.Remedy != "" }
 		// Those that are dead are left out of the command.
 		_, err := w.only(t, 1, 3)
-		var pre *PreflightError
+		var pre *preflight.Error
 		if !errors.As(err, &pre) || !slices.ContainsFunc(pre.Problems, isCluster) {
 			t.Errorf("the run is told %v", err)
 		}
 		start := time.Now()
 		_, err = w.run(t.Context(), Install())
-		if !errors.As(err, &pre) || !slices.ContainsFunc(pre.Problems, func(p Problem) bool {
+		if !errors.As(err, &pre) || !slices.ContainsFunc(pre.Problems, func(p preflight.Problem) bool {
 			return isCluster(p) && strings.HasPrefix(p.Message, "etcd has no majority: 1 of 3 masters are reached")
 		}) {
 			t.Errorf("the run is told %v", err)
@@ -393,7 +394,7 @@ func TestAnAnswerThatWasCutIsNotTakenForWhole(t *testing.T) {
 	if p := r.connectAll(t.Context()); len(p) > 0 {
 		t.Fatal(p)
 	}
-	if _, err := r.kubectl(t.Context(), "get", "nodes", "-o", "json"); err == nil || !strings.Contains(err.Error(), "8 MiB") {
+	if _, err := r.kube.Kubectl(t.Context(), "get", "nodes", "-o", "json"); err == nil || !strings.Contains(err.Error(), "8 MiB") {
 		t.Errorf("error: %v", err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kube"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // unwell is a workload of the cluster itself with one pod that does not come up, and kubelet's word for why.
@@ -62,8 +64,8 @@ func TestWaitingThatWasInterruptedSaysSoAndHowLongItWas(t *testing.T) {
 		if took := time.Since(start); took > 4*time.Minute+time.Second {
 			t.Errorf("the interruption took %s", took-4*time.Minute)
 		}
-		var late *NotReadyError
-		if !errors.As(err, &late) || !errors.Is(err, ErrNotReady) || !errors.Is(err, installer.ErrInterrupted) {
+		var late *kube.NotReadyError
+		if !errors.As(err, &late) || !errors.Is(err, kube.ErrNotReady) || !errors.Is(err, installer.ErrInterrupted) {
 			t.Fatalf("error %v", err)
 		}
 		text := err.Error()
@@ -134,7 +136,7 @@ func TestAnAgentThatHangsIsNamedWithItsHost(t *testing.T) {
 			start := time.Now()
 			_, err := w.run(t.Context(), Install())
 			took := time.Since(start)
-			var pre *PreflightError
+			var pre *preflight.Error
 			if !errors.As(err, &pre) || took > min(timeout, 20*time.Second)+15*time.Second {
 				t.Fatalf("after %s: %v", took, err)
 			}

@@ -8,20 +8,22 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // Status is the truth about a cluster: what its hosts say now.
 type Status struct {
-	Cluster    string       `json:"cluster"`
-	Kubernetes string       `json:"kubernetes"` // of the cluster by its record; without one, of the bundle
-	Ready      bool         `json:"ready"`
-	Hosts      []HostStatus `json:"hosts"`
-	LockedBy   string       `json:"lockedBy,omitempty"` // the installer that works on the cluster now
-	Waiting    []string     `json:"waiting,omitempty"`  // what the cluster still waits for
-	Causes     []string     `json:"causes,omitempty"`   // what holds it up, as far as that was found
-	Warnings   []string     `json:"warnings,omitempty"` // what does not make it unready: applications, nodes that were not asked
-	Problems   []Problem    `json:"problems,omitempty"` // hosts that cannot be asked, an etcd without a majority, full disks
+	Cluster    string              `json:"cluster"`
+	Kubernetes string              `json:"kubernetes"` // of the cluster by its record; without one, of the bundle
+	Ready      bool                `json:"ready"`
+	Hosts      []HostStatus        `json:"hosts"`
+	LockedBy   string              `json:"lockedBy,omitempty"` // the installer that works on the cluster now
+	Waiting    []string            `json:"waiting,omitempty"`  // what the cluster still waits for
+	Causes     []string            `json:"causes,omitempty"`   // what holds it up, as far as that was found
+	Warnings   []string            `json:"warnings,omitempty"` // what does not make it unready: applications, nodes that were not asked
+	Problems   []preflight.Problem `json:"problems,omitempty"` // hosts that cannot be asked, an etcd without a majority, full disks
 }
 
 // HostStatus is what is true of one host.
@@ -64,7 +66,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 	dial := r.dial
 	// A host that is dead must not hold up what the others can tell.
 	r.dial = func(ctx context.Context, t *Target) (link host.Host, err error) {
-		err = within(ctx, reachForStatus, func(ctx context.Context) error {
+		err = installer.Within(ctx, reachForStatus, func(ctx context.Context) error {
 			link, err = dial(ctx, t)
 			return err
 		})
@@ -82,20 +84,20 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 	s := Status{Cluster: r.Cluster.Name, Kubernetes: r.rootfs().KubeVersion()}
 	// Waiting for those that are dead costs nothing but time.
 	s.Problems = r.reachHosts(ctx, max(r.Jobs, min(len(r.Targets), maxReached)))
-	_ = within(ctx, lookForStatus, func(ctx context.Context) error {
+	_ = installer.Within(ctx, lookForStatus, func(ctx context.Context) error {
 		s.Problems = append(s.Problems, r.lookAtHosts(ctx)...)
 		return nil
 	})
 	if ctx.Err() != nil {
 		return Status{}, context.Cause(ctx)
 	}
-	err := within(ctx, lookForStatus, func(ctx context.Context) error {
+	err := installer.Within(ctx, lookForStatus, func(ctx context.Context) error {
 		differ, err := r.compare(ctx)
 		s.Problems = append(s.Problems, differ...)
 		return err
 	})
 	if err != nil {
-		s.Problems = append(s.Problems, problemsFrom(err, "record")...)
+		s.Problems = append(s.Problems, preflight.From(err, "record")...)
 	}
 	if v := r.Cluster.Status.KubeVersion(); v != "" {
 		s.Kubernetes = v
@@ -103,8 +105,8 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 	s.Ready = len(s.Problems) == 0
 	for _, t := range r.Targets {
 		h := r.hostStatus(t)
-		if err := within(ctx, certsForStatus, func(ctx context.Context) error { return r.firstToEnd(ctx, t, &h) }); err != nil {
-			s.Problems = append(s.Problems, problemsFrom(&installer.HostError{Host: h.Address, Err: err}, "certificates")...)
+		if err := installer.Within(ctx, certsForStatus, func(ctx context.Context) error { return r.firstToEnd(ctx, t, &h) }); err != nil {
+			s.Problems = append(s.Problems, preflight.From(&installer.HostError{Host: h.Address, Err: err}, "certificates")...)
 		}
 		s.Hosts = append(s.Hosts, h)
 		s.Ready = s.Ready && h.Joined && h.Stopped == ""
@@ -112,7 +114,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 			s.LockedBy = t.Facts.LockedBy
 			r.held = true
 		}
-		_ = within(ctx, certsForStatus, func(ctx context.Context) error {
+		_ = installer.Within(ctx, certsForStatus, func(ctx context.Context) error {
 			s.Problems = append(s.Problems, r.fullDisks(t, kubeletOf(ctx, t))...)
 			return nil
 		})
@@ -150,7 +152,7 @@ func (r *Run) firstToEnd(ctx context.Context, t *Target, h *HostStatus) error {
 func (r *Run) askCluster(ctx context.Context, s *Status) {
 	in := r.controlPlanes()
 	if len(in) == 0 {
-		s.Waiting = append(s.Waiting, errNoMaster.Error())
+		s.Waiting = append(s.Waiting, kube.ErrNoControlPlane.Error())
 		return
 	}
 	for _, t := range r.Targets {
@@ -158,43 +160,40 @@ func (r *Run) askCluster(ctx context.Context, s *Status) {
 			s.Waiting = append(s.Waiting, fmt.Sprintf("host %s: %s", t.IP, what))
 		}
 	}
-	var w waiting
-	err := within(ctx, askForStatus, func(ctx context.Context) (err error) {
-		w, err = r.unready(ctx)
+	var w kube.Lacks
+	err := installer.Within(ctx, askForStatus, func(ctx context.Context) (err error) {
+		w, err = r.lacks(ctx)
 		return err
 	})
 	if err != nil {
 		total, away := r.knownMasters()
 		s.Problems = append(s.Problems, r.noMajority(in, total, away, err))
-		_ = within(ctx, causeForStatus, func(ctx context.Context) error {
-			s.Causes = r.causes(ctx, waiting{})
+		_ = installer.Within(ctx, causeForStatus, func(ctx context.Context) error {
+			s.Causes = r.causes(ctx, kube.Lacks{})
 			return nil
 		})
 		return
 	}
 	for i, t := range r.Targets {
-		if n, ok := nodeOf(w.nodes, t); ok && s.Hosts[i].Hostname == "" {
-			s.Hosts[i].Hostname = n.name
+		if n, ok := kube.NodeOf(w.Nodes, t.kubeHost()); ok && s.Hosts[i].Hostname == "" {
+			s.Hosts[i].Hostname = n.Name
 		}
 	}
-	s.Waiting = append(s.Waiting, w.lines...)
-	s.Waiting = append(s.Waiting, w.pressure...)
-	byMessage, order := map[string][]string{}, []string{}
-	for _, n := range r.strangers(w.nodes) {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("node %s is in the cluster, and none of the hosts that were asked", n.title()))
-		if n.ready != "True" {
-			if byMessage[n.message] == nil {
-				order = append(order, n.message)
-			}
-			byMessage[n.message] = append(byMessage[n.message], n.title())
+	s.Waiting = append(s.Waiting, w.Lines...)
+	s.Waiting = append(s.Waiting, w.Pressure...)
+	var strange []kube.Node
+	for _, n := range kube.Strangers(w.Nodes, r.kubeHosts()) {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("node %s is in the cluster, and none of the hosts that were asked", n.Title()))
+		if n.Ready != "True" {
+			strange = append(strange, n)
 		}
 	}
-	s.Waiting = append(s.Waiting, notReady(byMessage, order)...)
-	for _, app := range w.apps {
+	s.Waiting = append(s.Waiting, kube.NotReady(strange)...)
+	for _, app := range w.Apps {
 		s.Warnings = append(s.Warnings, "application: "+app)
 	}
 	if len(s.Waiting) > 0 {
-		_ = within(ctx, causeForStatus, func(ctx context.Context) error {
+		_ = installer.Within(ctx, causeForStatus, func(ctx context.Context) error {
 			s.Causes = r.causes(ctx, w)
 			return nil
 		})
@@ -205,24 +204,24 @@ func (r *Run) askCluster(ctx context.Context, s *Status) {
 const kubeletConfig = "/var/lib/kubelet/config.yaml"
 
 // kubeletOf reads that, as far as it can be.
-func kubeletOf(ctx context.Context, t *Target) kubeFacts {
+func kubeletOf(ctx context.Context, t *Target) preflight.Settings {
 	if !t.looked || !t.joined() {
-		return kubeFacts{}
+		return preflight.Settings{}
 	}
 	found, err := t.Agent.ReadFiles(ctx, []string{kubeletConfig})
 	if err != nil {
-		return kubeFacts{} // then only a disk without any room is full
+		return preflight.Settings{} // then only a disk without any room is full
 	}
-	k, err := readKubeFacts(found[kubeletConfig])
+	k, err := preflight.ReadSettings(found[kubeletConfig])
 	if err != nil {
-		return kubeFacts{}
+		return preflight.Settings{}
 	}
 	return k
 }
 
 // fullDisks tells of the disks of a host of the cluster that have no room left, or less than kubelet wants before it
 // throws pods out.
-func (r *Run) fullDisks(t *Target, kube kubeFacts) []Problem {
+func (r *Run) fullDisks(t *Target, kube preflight.Settings) []preflight.Problem {
 	if !t.looked || !t.joined() {
 		return nil
 	}
@@ -233,12 +232,12 @@ func (r *Run) fullDisks(t *Target, kube kubeFacts) []Problem {
 		dir, what string
 		masters   bool
 	}{
-		{p.data, "the installer's data", false},
-		{p.etcd, "etcd", true},
-		{p.registry, "the registry", true},
-		{p.cri, "containers and images", false},
-		{p.kubelet, "pods", false},
-		{p.log, "logs", false},
+		{p.Data, "the installer's data", false},
+		{p.Etcd, "etcd", true},
+		{p.Registry, "the registry", true},
+		{p.CRI, "containers and images", false},
+		{p.Kubelet, "pods", false},
+		{p.Log, "logs", false},
 	} {
 		m, ok := t.Facts.Disks[d.dir]
 		if !ok || m.Total == 0 || d.masters && !t.Master {
@@ -249,23 +248,23 @@ func (r *Run) fullDisks(t *Target, kube kubeFacts) []Problem {
 		}
 		holds[m.Path] = append(holds[m.Path], d.what)
 	}
-	var out []Problem
-	v := view{facts: t.Facts, needs: needs{places: p}, kube: kube}
+	var out []preflight.Problem
+	v := preflight.Host{Facts: t.Facts, Needs: preflight.Needs{Places: p}, Settings: kube}
 	for _, at := range order {
 		m := mountAt(t, at)
-		spare := v.spare(at, m.Total)
-		full := fmt.Sprintf("%s, which holds %s, ", at, listOf(holds[at]))
+		spare := v.Spare(at, m.Total)
+		full := fmt.Sprintf("%s, which holds %s, ", at, installer.NameSome(holds[at]))
 		switch {
 		case m.Free == 0:
-			full += "is full: 0 B of " + iBytes(int64(m.Total)) + " are free"
+			full += "is full: 0 B of " + preflight.Bytes(int64(m.Total)) + " are free"
 		case int64(m.Free) < spare:
-			full += fmt.Sprintf("has %s of %s free, less than the %s below which kubelet evicts pods", iBytes(int64(m.Free)), iBytes(int64(m.Total)), iBytes(spare))
+			full += fmt.Sprintf("has %s of %s free, less than the %s below which kubelet evicts pods", preflight.Bytes(int64(m.Free)), preflight.Bytes(int64(m.Total)), preflight.Bytes(spare))
 		case m.Inodes > 0 && m.InodesFree == 0:
 			full += "is full: it has no inodes left"
 		default:
 			continue
 		}
-		out = append(out, Problem{Host: t.IP.String(), Check: "disk", Message: full, Remedy: "free some space there, or give it a larger disk"})
+		out = append(out, preflight.Problem{Host: t.IP.String(), Check: "disk", Message: full, Remedy: "free some space there, or give it a larger disk"})
 	}
 	return out
 }

@@ -198,7 +198,7 @@ func TestAPasswordThatIsAnEverydayWordSpoilsNoClusterfile(t *testing.T) {
 
 func TestAnOperationThatTheAPIRefusesForAWhileIsRepeated(t *testing.T) {
 	refusals := 2
-	err := insist(t.Context(), time.Minute, func(context.Context) error {
+	err := installer.Insist(t.Context(), time.Minute, func(context.Context) error {
 		if refusals == 0 {
 			return nil
 		}
@@ -208,12 +208,12 @@ func TestAnOperationThatTheAPIRefusesForAWhileIsRepeated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = insist(t.Context(), time.Millisecond, func(context.Context) error { return errors.New("etcdserver: no leader") })
+	err = installer.Insist(t.Context(), time.Millisecond, func(context.Context) error { return errors.New("etcdserver: no leader") })
 	if err == nil || !strings.Contains(err.Error(), "no leader") {
 		t.Fatalf("%v does not say what the API said", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	err = insist(ctx, time.Minute, func(context.Context) error { cancel(); return errors.New("late") })
+	err = installer.Insist(ctx, time.Minute, func(context.Context) error { cancel(); return errors.New("late") })
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("a run that was ended says %v", err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // What runs on hosts is brought by each run under a name of its own version, and used by that run under that name. Units
@@ -52,9 +53,9 @@ func runsNothing(ctx context.Context, t *Target) error {
 	if len(mount) != 2 || !slices.Contains(strings.Split(mount[1], ","), "noexec") {
 		return nil
 	}
-	return &problemError{
-		check: "noexec", message: fmt.Sprintf("programs are run from %s, but %s is mounted noexec", path.Dir(stubPath), mount[0]),
-		remedy: "mount -o remount,exec " + mount[0] + ", and take noexec out of /etc/fstab",
+	return &preflight.Found{
+		Check: "noexec", Message: fmt.Sprintf("programs are run from %s, but %s is mounted noexec", path.Dir(stubPath), mount[0]),
+		Remedy: "mount -o remount,exec " + mount[0] + ", and take noexec out of /etc/fstab",
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -158,7 +159,7 @@ func TestHostOfAnotherArchitectureGetsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	problems := r.connectAll(t.Context())
-	if !slices.ContainsFunc(problems, func(p Problem) bool {
+	if !slices.ContainsFunc(problems, func(p preflight.Problem) bool {
 		return p.Check == "architecture" && strings.Contains(p.Message, "riscv64") && p.Remedy != ""
 	}) {
 		t.Errorf("problems: %+v", problems)
@@ -207,7 +208,7 @@ func TestRunThatIsRefusedSinceAnotherIsAtWorkLeavesNothing(t *testing.T) {
 		w.bundle = withStub(t, stub, simImages())
 		second := w.newRun(t)
 		problems := second.connectAll(t.Context())
-		if !slices.ContainsFunc(problems, func(p Problem) bool { return p.Check == "lock" }) {
+		if !slices.ContainsFunc(problems, func(p preflight.Problem) bool { return p.Check == "lock" }) {
 			t.Errorf("problems: %+v", problems)
 		}
 		if err := second.Close(); err != nil {

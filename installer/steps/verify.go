@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/care"
 )
 
 // verify waits until every node is Ready and the pods of kube-system run, ends
@@ -18,7 +19,7 @@ func (r *Run) verify(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, err
 	}
 	err = r.each(ctx, r.nodes(), func(ctx context.Context, t *Target) error {
-		if err := t.Agent.CareStop(ctx, careUnit); err != nil {
+		if err := t.Agent.CareStop(ctx, care.Unit); err != nil {
 			return err
 		}
 		_, err := r.exec(ctx, t, "verify", t.stub, "care", "--check", "--vs", vip.String())

@@ -1,13 +1,8 @@
-package steps
+package preflight
 
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"os"
-	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +14,7 @@ import (
 )
 
 func TestPreflightErrorNamesEveryProblemWithItsRemedy(t *testing.T) {
-	err := &PreflightError{Problems: []Problem{
+	err := &Error{Problems: []Problem{
 		{Host: "10.0.0.2", Check: "port", Message: "port 6443 is taken", Remedy: "stop it"},
 		{Host: "10.0.0.2", Check: "memory", Message: "too little", Remedy: "give more"},
 		{Host: "10.0.0.3", Check: "connect", Message: "login refused", Remedy: "check the key"},
@@ -54,32 +49,32 @@ func TestProblemsOfJoinedHostErrors(t *testing.T) {
 	)
 	want := []Problem{
 		{Host: "10.0.0.2", Check: "connect", Message: "host is unreachable: connection refused", Remedy: "is the host up?"},
-		{Host: "10.0.0.3", Check: "connect", Message: "login refused", Remedy: mendIt},
+		{Host: "10.0.0.3", Check: "connect", Message: "login refused", Remedy: MendIt},
 		{Host: "10.0.0.4", Check: "connect", Message: "the image's check script fails: swap is on / firewalld is active", Remedy: "mend what it names, then run the same command again"},
-		{Host: "10.0.0.5", Check: "connect", Message: "read facts: broken pipe", Remedy: mendIt},
+		{Host: "10.0.0.5", Check: "connect", Message: "read facts: broken pipe", Remedy: MendIt},
 	}
-	if diff := cmp.Diff(want, problemsFrom(err, "connect")); diff != "" {
+	if diff := cmp.Diff(want, From(err, "connect")); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
-	if got := problemsFrom(nil, "connect"); got != nil {
+	if got := From(nil, "connect"); got != nil {
 		t.Errorf("problems of no error: %+v", got)
 	}
 }
 
 func TestUnjoinKeepsAHostErrorWhole(t *testing.T) {
 	a, b, c := errors.New("a"), errors.New("b"), errors.New("c")
-	if got := unjoin(errors.Join(a, errors.Join(b, c))); len(got) != 3 || got[0] != a || got[1] != b || got[2] != c {
+	if got := Unjoin(errors.Join(a, errors.Join(b, c))); len(got) != 3 || got[0] != a || got[1] != b || got[2] != c {
 		t.Errorf("unjoin of nested joins = %v", got)
 	}
 	// It wraps two errors, as a join does, but it is one.
 	he := &host.Error{Host: "10.0.0.2", Kind: host.ErrUnreachable, Err: a}
-	if got := unjoin(errors.Join(he, b)); len(got) != 2 || got[0] != error(he) || got[1] != b {
+	if got := Unjoin(errors.Join(he, b)); len(got) != 2 || got[0] != error(he) || got[1] != b {
 		t.Errorf("unjoin of a host error = %v", got)
 	}
 }
 
 func TestTwoHundredHostsWithOneProblemReadAsOne(t *testing.T) {
-	e := &PreflightError{}
+	e := &Error{}
 	for i := range 200 {
 		e.Problems = append(e.Problems, Problem{Host: fmt.Sprintf("10.0.0.%d", i+1), Check: "port", Message: "port 6443 is taken", Remedy: "stop it"})
 	}
@@ -110,7 +105,7 @@ func TestHostsAreWrittenAsTheFlagsTakeThem(t *testing.T) {
 		"cluster,fd00::1-fd00::2":              {"", "fd00::2", "fd00::1"},
 		"name":                                 {"name"},
 	} {
-		if got := hostList(hosts); got != want {
+		if got := installer.HostList(hosts); got != want {
 			t.Errorf("%q: %q", hosts, got)
 		}
 	}
@@ -118,7 +113,7 @@ func TestHostsAreWrittenAsTheFlagsTakeThem(t *testing.T) {
 
 func TestIgnoredProblemsAreStillTold(t *testing.T) {
 	all := []Problem{{Host: "a", Check: "swap", Warning: true}, {Host: "a", Check: "disk"}, {Host: "b", Check: "port"}}
-	serious, warnings := settle(all, []string{"disk", "swap"})
+	serious, warnings := Settle(all, []string{"disk", "swap"})
 	if diff := cmp.Diff([]Problem{{Host: "b", Check: "port"}}, serious); diff != "" {
 		t.Error(diff)
 	}
@@ -128,37 +123,5 @@ func TestIgnoredProblemsAreStillTold(t *testing.T) {
 	}
 	if all[1].Warning {
 		t.Error("the caller's problems were changed")
-	}
-}
-
-// Every check that is reported can be named, but for those without which nothing can be installed.
-func TestEveryCheckHasAName(t *testing.T) {
-	sources, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := map[string]bool{}
-	for _, name := range sources {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, form := range []string{`\badd\((?:true|false|v\.[^"\n]*\("[A-Za-z]+"\)[^"\n]*), "([^"]+)"`, `Check: "([^"]+)"`, `problemsFrom\(err, "([^"]+)"`, `\badd\("([a-z-]+)", "`} {
-			for _, m := range regexp.MustCompile(form).FindAllStringSubmatch(string(text), -1) {
-				found[m[1]] = true
-			}
-		}
-	}
-	for _, necessary := range []string{"connect", "lock", "configuration", "first-master", "architecture", "version", "another-cluster", "record", "tunnel", "etcd", "cluster"} {
-		if slices.Contains(Checks(), necessary) {
-			t.Errorf("%s can be ignored", necessary)
-		}
-		delete(found, necessary)
-	}
-	if diff := cmp.Diff(Checks(), slices.Sorted(maps.Keys(found))); diff != "" {
-		t.Errorf("names of checks (-list +code):\n%s", diff)
 	}
 }

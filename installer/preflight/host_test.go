@@ -1,4 +1,4 @@
-package steps
+package preflight
 
 import (
 	"strings"
@@ -8,7 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer/node"
-	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
 // goodFacts are those of a host that nothing stands in the way of.
@@ -18,19 +17,19 @@ func goodFacts() node.Facts {
 		Modules:    map[string]bool{"overlay": true, "br_netfilter": true},
 		Tools:      map[string]bool{"bash": true, "tar": true, "systemctl": true, "iptables": true, "mount": true},
 		PortsInUse: []int{22, 111}, CgroupVersion: 2, Controllers: []string{"cpu", "memory", "pids"}, TimeService: "chronyd", ClockSynced: true,
-		Disks: map[string]node.Mount{dataRoot: {Path: "/", Total: 200 << 30, Free: 100 << 30}},
+		Disks: map[string]node.Mount{"/var/lib/sealos": {Path: "/", Total: 200 << 30, Free: 100 << 30}},
 	}
 }
 
 // viewOf is a master of v1.36 in a cluster whose bundle needs one MiB.
-func viewOf(f node.Facts, change func(*view)) view {
-	room := map[string]int64{dataRoot: 1 << 20}
-	v := view{
-		ip: "10.0.0.2", master: true, facts: f, arch: "amd64", registryPort: 5000, kube: kubeFacts{minor: 36, failCgroupV1: true},
-		direct: []string{"10.0.0.2", "sealos.hub"}, services: []string{"10.103.97.2"},
-		needs: needs{least: room, most: room, places: places{
-			data: dataRoot, bin: "/usr/bin", cri: "/var/lib/containerd", registry: "/var/lib/registry", etcd: "/var/lib/etcd",
-			kubelet: "/var/lib/kubelet", log: "/var/log", cni: "/opt/cni/bin", etc: "/etc",
+func viewOf(f node.Facts, change func(*Host)) Host {
+	room := map[string]int64{"/var/lib/sealos": 1 << 20}
+	v := Host{
+		IP: "10.0.0.2", Master: true, Facts: f, Arch: "amd64", RegistryPort: 5000, Settings: Settings{Minor: 36, FailCgroupV1: true},
+		Direct: []string{"10.0.0.2", "sealos.hub"}, Services: []string{"10.103.97.2"},
+		Needs: Needs{Least: room, Most: room, Places: Places{
+			Data: "/var/lib/sealos", Bin: "/usr/bin", CRI: "/var/lib/containerd", Registry: "/var/lib/registry", Etcd: "/var/lib/etcd",
+			Kubelet: "/var/lib/kubelet", Log: "/var/log", CNI: "/opt/cni/bin", Etc: "/etc",
 		}},
 	}
 	change(&v)
@@ -143,17 +142,21 @@ func TestEveryCheckTellsItsProblemAndARemedy(t *testing.T) {
 		"noexec where nothing runs": {spoil: func(f *node.Facts) { f.Disks["/var/log"] = node.Mount{Path: "/var/log", Options: []string{"noexec"}} }},
 		"registry's disk of a node": {spoil: func(f *node.Facts) { f.Disks["/var/lib/registry"] = node.Mount{Path: "/r", Options: []string{"ro"}} }, node: true},
 		"inodes": {spoil: func(f *node.Facts) {
-			f.Disks[dataRoot] = node.Mount{Path: "/", Total: 200 << 30, Free: 100 << 30, Inodes: 100000, InodesFree: 100}
+			f.Disks["/var/lib/sealos"] = node.Mount{Path: "/", Total: 200 << 30, Free: 100 << 30, Inodes: 100000, InodesFree: 100}
 		}, check: "inodes", says: "100 of 100000"},
-		"inodes made as needed": {spoil: func(f *node.Facts) { f.Disks[dataRoot] = node.Mount{Path: "/", Total: 200 << 30, Free: 100 << 30} }},
-		"disk":                  {spoil: func(f *node.Facts) { f.Disks[dataRoot] = node.Mount{Path: "/data", Total: 1 << 30, Free: 1 << 10} }, check: "disk", says: "/data"},
-		"facts of no disk":      {spoil: func(f *node.Facts) { f.Disks = nil }},
+		"inodes made as needed": {spoil: func(f *node.Facts) {
+			f.Disks["/var/lib/sealos"] = node.Mount{Path: "/", Total: 200 << 30, Free: 100 << 30}
+		}},
+		"disk": {spoil: func(f *node.Facts) {
+			f.Disks["/var/lib/sealos"] = node.Mount{Path: "/data", Total: 1 << 30, Free: 1 << 10}
+		}, check: "disk", says: "/data"},
+		"facts of no disk": {spoil: func(f *node.Facts) { f.Disks = nil }},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			f := goodFacts()
 			c.spoil(&f)
-			got := problemsOf(viewOf(f, func(v *view) { v.master, v.begun, v.skew = !c.node, c.begun, c.skew }))
+			got := Judge(viewOf(f, func(v *Host) { v.Master, v.Begun, v.Skew = !c.node, c.begun, c.skew }))
 			if c.check == "" {
 				if len(got) > 0 {
 					t.Errorf("problems: %+v", got)
@@ -175,7 +178,7 @@ func TestAllProblemsOfAHostAreTold(t *testing.T) {
 	f := goodFacts()
 	f.Arch, f.Hostname, f.MemoryBytes, f.PortsInUse, f.Runtimes = "arm64", "", 0, []int{6443, 10250}, []string{"docker", "cri-o"}
 	var checks []string
-	for _, p := range problemsOf(viewOf(f, func(*view) {})) {
+	for _, p := range Judge(viewOf(f, func(*Host) {})) {
 		checks = append(checks, p.Check)
 	}
 	want := []string{"architecture", "memory", "host-name", "port", "port", "runtime", "runtime"}
@@ -201,19 +204,19 @@ func TestHostNamesThatKubernetesTakes(t *testing.T) {
 
 func TestControlGroupsAreJudgedByTheKubeletThatWillRun(t *testing.T) {
 	for name, c := range map[string]struct {
-		kube kubeFacts
+		kube Settings
 		want string
 	}{
-		"refused":           {kubeFacts{minor: 35, failCgroupV1: true}, "problem"},
-		"allowed by config": {kubeFacts{minor: 36}, "warning"},
-		"not yet refused":   {kubeFacts{minor: 34, failCgroupV1: true}, "warning"},
-		"before":            {kubeFacts{minor: 30, failCgroupV1: true}, ""},
-		"unknown version":   {kubeFacts{}, ""},
+		"refused":           {Settings{Minor: 35, FailCgroupV1: true}, "problem"},
+		"allowed by config": {Settings{Minor: 36}, "warning"},
+		"not yet refused":   {Settings{Minor: 34, FailCgroupV1: true}, "warning"},
+		"before":            {Settings{Minor: 30, FailCgroupV1: true}, ""},
+		"unknown version":   {Settings{}, ""},
 	} {
 		f := goodFacts()
 		f.CgroupVersion = 1
 		got := ""
-		for _, p := range problemsOf(viewOf(f, func(v *view) { v.kube = c.kube })) {
+		for _, p := range Judge(viewOf(f, func(v *Host) { v.Settings = c.kube })) {
 			got = "problem"
 			if p.Warning {
 				got = "warning"
@@ -228,7 +231,7 @@ func TestControlGroupsAreJudgedByTheKubeletThatWillRun(t *testing.T) {
 func TestWhatKubeadmIsToldToIgnoreOnlyWarns(t *testing.T) {
 	f := goodFacts()
 	f.CPUs, f.MemoryBytes = 1, 1<<30
-	for _, p := range problemsOf(viewOf(f, func(v *view) { v.kube.ignored = []string{"NumCPU", "mem"} })) {
+	for _, p := range Judge(viewOf(f, func(v *Host) { v.Settings.ignored = []string{"NumCPU", "mem"} })) {
 		if !p.Warning {
 			t.Errorf("%+v", p)
 		}
@@ -238,37 +241,9 @@ func TestWhatKubeadmIsToldToIgnoreOnlyWarns(t *testing.T) {
 func TestRegistryPortIsTheOneThatWasChosen(t *testing.T) {
 	f := goodFacts()
 	f.PortsInUse = []int{5000, 5050}
-	got := problemsOf(viewOf(f, func(v *view) { v.registryPort = 5050 }))
+	got := Judge(viewOf(f, func(v *Host) { v.RegistryPort = 5050 }))
 	if len(got) != 1 || !strings.Contains(got[0].Remedy, "registryPort=") || got[0].Message != "port 5050 is taken" {
 		t.Errorf("%+v", got)
-	}
-}
-
-func TestUnitsThatTakeNoProxyAreNotTouchedByOne(t *testing.T) {
-	f := goodFacts()
-	f.Proxies = []node.Proxy{{Where: "/etc/systemd/system.conf", Name: "HTTPS_PROXY", Value: "http://proxy:3128"}}
-	got := problemsOf(viewOf(f, func(v *view) { v.shielded = true }))
-	if len(got) != 1 || got[0].Check != "proxy" || !got[0].Warning {
-		t.Errorf("%+v", got)
-	}
-	for name, c := range map[string]struct {
-		files map[string]string
-		want  bool
-	}{
-		"ours":         {map[string]string{"containerd.service.tmpl": "[Service]\nUnsetEnvironment=HTTPS_PROXY https_proxy\n", "kubelet.service.tmpl": "UnsetEnvironment=HTTPS_PROXY https_proxy\n"}, true},
-		"one of two":   {map[string]string{"containerd.service": "UnsetEnvironment=HTTPS_PROXY https_proxy\n", "kubelet.service": "[Service]\n"}, false},
-		"for sealos":   {map[string]string{"containerd.service": "[Service]\n"}, false},
-		"in a comment": {map[string]string{"containerd.service": "# UnsetEnvironment=HTTPS_PROXY https_proxy\n", "kubelet.service": "UnsetEnvironment=HTTPS_PROXY https_proxy\n"}, false},
-	} {
-		i := clusterImage("root:1", "rootfs", map[string]string{"version": "v1.36.3"}, "x")
-		for n, text := range c.files {
-			i.Files["etc/"+n] = text
-		}
-		r := loaded(t, []stepstest.Image{i}, oneMaster)
-		if got := r.shielded(r.master0()); got != c.want {
-			t.Errorf("%s: %v", name, got)
-		}
-		closeRun(t, r)
 	}
 }
 
@@ -294,5 +269,14 @@ func TestListOfWhatIsReachedWithoutAProxyIsReadAsGoDoes(t *testing.T) {
 		if got := passes([]string{c.list}, c.target); got != c.want {
 			t.Errorf("%s passes %s: %v", c.target, c.list, got)
 		}
+	}
+}
+
+func TestProxyThatUnitsTakeBackOnlyWarns(t *testing.T) {
+	f := goodFacts()
+	f.Proxies = []node.Proxy{{Where: "/etc/systemd/system.conf", Name: "HTTPS_PROXY", Value: "http://proxy:3128"}}
+	got := Judge(viewOf(f, func(v *Host) { v.Shielded = true }))
+	if len(got) != 1 || got[0].Check != "proxy" || !got[0].Warning {
+		t.Errorf("%+v", got)
 	}
 }

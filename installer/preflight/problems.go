@@ -1,9 +1,8 @@
-package steps
+package preflight
 
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -33,8 +32,8 @@ func Checks() []string {
 	}
 }
 
-// settle makes warnings of the problems that are to be ignored, and parts serious ones from warnings.
-func settle(all []Problem, ignore []string) (serious, warnings []Problem) {
+// Settle makes warnings of the problems that are to be ignored, and parts serious ones from warnings.
+func Settle(all []Problem, ignore []string) (serious, warnings []Problem) {
 	for _, p := range all {
 		if !p.Warning && slices.Contains(ignore, p.Check) {
 			p.Warning, p.Ignored = true, true
@@ -49,12 +48,12 @@ func settle(all []Problem, ignore []string) (serious, warnings []Problem) {
 }
 
 // PreflightError lists every problem of every host. No host was changed.
-type PreflightError struct {
+type Error struct {
 	Problems []Problem
 	Warnings []Problem
 }
 
-func (e *PreflightError) Error() string {
+func (e *Error) Error() string {
 	var b strings.Builder
 	hosts := map[string]bool{}
 	for _, p := range e.Problems {
@@ -67,7 +66,7 @@ func (e *PreflightError) Error() string {
 				tell(&b, rest(g.lines[i:]), g.check, "and the like")
 				break
 			}
-			tell(&b, hostList(l.hosts), g.check, l.message)
+			tell(&b, installer.HostList(l.hosts), g.check, l.message)
 		}
 		fmt.Fprintf(&b, "\n  %-15s %-12s remedy: %s", "", "", g.remedy)
 	}
@@ -123,46 +122,12 @@ func rest(lines []line) string {
 	for _, l := range lines {
 		hosts = append(hosts, l.hosts...)
 	}
-	return hostList(hosts)
+	return installer.HostList(hosts)
 }
 
-// hostList writes hosts as --masters and --nodes take them: neighbours as a range.
-func hostList(hosts []string) string {
-	var addresses []netip.Addr
+// Warnings writes warnings as lines, those alike on several hosts once.
+func Warnings(warnings []Problem) []string {
 	var out []string
-	for _, h := range hosts {
-		switch ip, err := netip.ParseAddr(h); {
-		case err == nil:
-			addresses = append(addresses, ip)
-		case h == "":
-			out = append(out, "cluster")
-		default:
-			out = append(out, h)
-		}
-	}
-	slices.SortFunc(addresses, netip.Addr.Compare)
-	addresses = slices.Compact(addresses)
-	for i := 0; i < len(addresses); {
-		last := i
-		for last+1 < len(addresses) && addresses[last].Next() == addresses[last+1] {
-			last++
-		}
-		text := addresses[i].String()
-		if last > i {
-			text += "-" + addresses[last].String()
-		}
-		out = append(out, text)
-		i = last + 1
-	}
-	text := strings.Join(out, ",")
-	if len(addresses) > 2 {
-		text += fmt.Sprintf(" (%d hosts)", len(addresses))
-	}
-	return text
-}
-
-// warn tells the warnings, those alike on several hosts once.
-func (r *Run) warn(warnings []Problem) {
 	for _, g := range grouped(warnings) {
 		tag := ""
 		if g.ignored {
@@ -170,22 +135,23 @@ func (r *Run) warn(warnings []Problem) {
 		}
 		for i, l := range g.lines {
 			if i == maxLines {
-				r.Report.Warnf("%s: %s: %sand the like (%s)", rest(g.lines[i:]), g.check, tag, g.remedy)
+				out = append(out, fmt.Sprintf("%s: %s: %sand the like (%s)", rest(g.lines[i:]), g.check, tag, g.remedy))
 				break
 			}
-			r.Report.Warnf("%s: %s: %s%s (%s)", hostList(l.hosts), g.check, tag, l.message, g.remedy)
+			out = append(out, fmt.Sprintf("%s: %s: %s%s (%s)", installer.HostList(l.hosts), g.check, tag, l.message, g.remedy))
 		}
 	}
+	return out
 }
 
-// mendIt is the remedy where the message says what is wrong.
-const mendIt = "mend what it names, then run the same command again"
+// MendIt is the remedy where the message says what is wrong.
+const MendIt = "mend what it names, then run the same command again"
 
-// problemsFrom takes joined host errors apart.
-func problemsFrom(err error, check string) []Problem {
+// From takes joined host errors apart.
+func From(err error, check string) []Problem {
 	var out []Problem
-	for _, e := range unjoin(err) {
-		p := Problem{Check: check, Message: installer.Tell(e), Remedy: mendIt}
+	for _, e := range Unjoin(err) {
+		p := Problem{Check: check, Message: installer.Tell(e), Remedy: MendIt}
 		var he *installer.HostError
 		if errors.As(e, &he) {
 			p.Host, p.Message = he.Host, installer.TellAt(he.Err, he.Host)
@@ -206,11 +172,11 @@ func problemsFrom(err error, check string) []Problem {
 		}
 		var script *node.ScriptError
 		if errors.As(e, &script) {
-			p.Message, p.Remedy = "the image's check script fails: "+said(script), mendIt
+			p.Message, p.Remedy = "the image's check script fails: "+said(script), MendIt
 		}
-		var own *problemError
+		var own *Found
 		if errors.As(e, &own) {
-			p.Check, p.Message, p.Remedy = own.check, own.message, own.remedy
+			p.Check, p.Message, p.Remedy = own.Check, own.Message, own.Remedy
 		}
 		out = append(out, p)
 	}
@@ -225,13 +191,13 @@ func said(e *node.ScriptError) string {
 	return installer.Plain(strings.Join(e.Tail, " / "))
 }
 
-// problemError is a problem that is found while a host is reached.
-type problemError struct{ check, message, remedy string }
+// Found is a problem that is found while a host is reached.
+type Found struct{ Check, Message, Remedy string }
 
-func (e *problemError) Error() string { return e.message + " (" + e.remedy + ")" }
+func (e *Found) Error() string { return e.Message + " (" + e.Remedy + ")" }
 
-// unjoin lists the errors that errors.Join put together.
-func unjoin(err error) []error {
+// Unjoin lists the errors that errors.Join put together.
+func Unjoin(err error) []error {
 	if err == nil {
 		return nil
 	}
@@ -239,7 +205,7 @@ func unjoin(err error) []error {
 		if _, single := err.(*host.Error); !single {
 			var out []error
 			for _, e := range j.Unwrap() {
-				out = append(out, unjoin(e)...)
+				out = append(out, Unjoin(e)...)
 			}
 			return out
 		}

@@ -1,4 +1,4 @@
-package steps
+package preflight
 
 import (
 	"fmt"
@@ -8,44 +8,47 @@ import (
 	"time"
 )
 
-// clusterProblems judges what only shows when hosts are seen together, or beside the networks of the cluster.
-func clusterProblems(targets []*Target, vip string, kube kubeFacts) []Problem {
+// JudgeTogether judges what only shows when hosts are seen together, or beside the networks of the cluster.
+func JudgeTogether(hosts []Host, vip string, kube Settings) []Problem {
 	var out []Problem
 	names := map[string][]string{}
-	for _, t := range targets {
-		if name := t.nodeName(); name != "" { // names that differ in case only are one node's
-			names[name] = append(names[name], t.IP.String())
+	for _, v := range hosts {
+		if name := v.nodeName(); name != "" { // names that differ in case only are one node's
+			names[name] = append(names[name], v.IP)
 		}
-		if !t.begun() {
-			out = append(out, addressProblems(t, vip, kube)...)
+		if !v.Begun {
+			out = append(out, addressProblems(v, vip, kube)...)
 		}
 	}
-	for _, t := range targets { // not over names: the order must be the same on every run
-		ip, ips := t.IP.String(), names[t.nodeName()]
+	for _, v := range hosts { // not over names: the order must be the same on every run
+		ip, ips := v.IP, names[v.nodeName()]
 		if len(ips) > 1 {
 			out = append(out, Problem{
 				Host: ip, Check: "host-name",
-				Message: fmt.Sprintf("its host name %q is the name of %s too", t.Facts.Hostname, strings.Join(without(ips, ip), ", ")),
+				Message: fmt.Sprintf("its host name %q is the name of %s too", v.Facts.Hostname, strings.Join(without(ips, ip), ", ")),
 				Remedy:  "give each host a name of its own: hostnamectl set-hostname NAME",
 			})
 		}
 	}
-	return append(out, clones(targets)...)
+	return append(out, clones(hosts)...)
 }
 
+// nodeName is the name of the host's node: its host name in lower case, as kubelet has it.
+func (v Host) nodeName() string { return strings.ToLower(v.Facts.Hostname) }
+
 // clones tells hosts that are copies of one disk: with one machine id, some networks give them one address.
-func clones(targets []*Target) []Problem {
+func clones(hosts []Host) []Problem {
 	ids := map[string][]string{}
-	for _, t := range targets {
-		if t.Facts.MachineID != "" {
-			ids[t.Facts.MachineID] = append(ids[t.Facts.MachineID], t.IP.String())
+	for _, v := range hosts {
+		if v.Facts.MachineID != "" {
+			ids[v.Facts.MachineID] = append(ids[v.Facts.MachineID], v.IP)
 		}
 	}
 	var out []Problem
-	for _, t := range targets {
-		if ips := ids[t.Facts.MachineID]; len(ips) > 1 {
+	for _, v := range hosts {
+		if ips := ids[v.Facts.MachineID]; len(ips) > 1 {
 			out = append(out, Problem{
-				Host: t.IP.String(), Check: "host-name", Warning: true,
+				Host: v.IP, Check: "host-name", Warning: true,
 				Message: "its machine id is that of another host: it is a copy of its disk",
 				Remedy:  "rm /etc/machine-id && systemd-machine-id-setup, on all copies but one",
 			})
@@ -55,17 +58,17 @@ func clones(targets []*Target) []Problem {
 }
 
 // addressProblems looks for addresses and routes of a host where the cluster will have its own.
-func addressProblems(t *Target, vip string, kube kubeFacts) []Problem {
+func addressProblems(v Host, vip string, kube Settings) []Problem {
 	var out []Problem
 	add := func(warning bool, check, remedy, format string, args ...any) {
-		out = append(out, Problem{Host: t.IP.String(), Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
+		out = append(out, Problem{Host: v.IP, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
 	}
 	virtual, err := netip.ParseAddr(vip)
 	if err != nil {
 		return nil // told as a problem of the configuration
 	}
 	var routes []netip.Prefix
-	for _, text := range t.Facts.Routes {
+	for _, text := range v.Facts.Routes {
 		if p, err := netip.ParsePrefix(text); err == nil {
 			routes = append(routes, p)
 		}
@@ -73,16 +76,16 @@ func addressProblems(t *Target, vip string, kube kubeFacts) []Problem {
 	nets := []struct {
 		name     string
 		prefixes []netip.Prefix
-	}{{"podSubnet", kube.pods}, {"serviceSubnet", kube.services}}
+	}{{"podSubnet", kube.Pods}, {"serviceSubnet", kube.Services}}
 	for _, n := range nets {
 		remedy := "choose another networking." + n.name + " in the ClusterConfiguration of the Clusterfile"
 		for _, p := range n.prefixes {
-			overlaps := func(r netip.Prefix) bool { return p.Overlaps(r) && !onlyForServices(t, n.name, p, r) }
+			overlaps := func(r netip.Prefix) bool { return p.Overlaps(r) && !onlyForServices(v, n.name, p, r) }
 			if i := slices.IndexFunc(routes, overlaps); i >= 0 {
 				add(false, "subnet", remedy, "%s %s overlaps the route to %s", n.name, p, routes[i])
 				continue
 			}
-			for _, text := range t.Facts.Addresses {
+			for _, text := range v.Facts.Addresses {
 				if a, err := netip.ParsePrefix(text); err == nil && p.Contains(a.Addr()) {
 					add(false, "subnet", remedy, "%s %s holds the address %s of this host", n.name, p, a.Addr())
 					break
@@ -91,7 +94,7 @@ func addressProblems(t *Target, vip string, kube kubeFacts) []Problem {
 		}
 	}
 	const another = "choose another with -e defaultVIP=ADDRESS"
-	for _, text := range t.Facts.Addresses {
+	for _, text := range v.Facts.Addresses {
 		if a, err := netip.ParsePrefix(text); err == nil && a.Addr() == virtual {
 			add(false, "vip", another, "the virtual address %s is an address of this host", vip)
 			return out
@@ -108,12 +111,12 @@ func addressProblems(t *Target, vip string, kube kubeFacts) []Problem {
 
 // onlyForServices tells of a route that leads to exactly the network of Services, on a host without a default route: it
 // was put there so that Services can be reached, as the documentation of some network plugins advises.
-func onlyForServices(t *Target, name string, network, route netip.Prefix) bool {
-	return name == "serviceSubnet" && route.Masked() == network && !t.Facts.DefaultRoute
+func onlyForServices(v Host, name string, network, route netip.Prefix) bool {
+	return name == "serviceSubnet" && route.Masked() == network && !v.Facts.DefaultRoute
 }
 
-// ownClock compares this machine, which makes the certificates, with the hosts.
-func ownClock(middle time.Duration) []Problem {
+// OwnClock compares this machine, which makes the certificates, with the hosts.
+func OwnClock(middle time.Duration) []Problem {
 	if middle.Abs() <= maxOwnSkew {
 		return nil
 	}
@@ -125,4 +128,16 @@ func ownClock(middle time.Duration) []Problem {
 
 func without(all []string, one string) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == one })
+}
+
+// firewallProblems warns of firewalls that are on: what hosts say to each other is tried, what pods say is not.
+func firewallProblems(v Host) []Problem {
+	if v.Begun || len(v.Facts.Firewalls) == 0 {
+		return nil
+	}
+	return []Problem{{
+		Host: v.IP, Check: "firewall", Warning: true,
+		Message: strings.Join(v.Facts.Firewalls, " and ") + " is on: the TCP ports between the hosts are tried, the pods' network is not",
+		Remedy:  "let in what the network plugin uses between the hosts (flannel: UDP 8472; calico: TCP 179, IP-in-IP or UDP 4789) and the pods' subnet, or turn it off",
+	}}
 }

@@ -1,35 +1,33 @@
-package steps
+package preflight
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/node"
 )
 
-func target(ip string, master bool, f node.Facts) *Target {
-	return &Target{Host: installer.Host{IP: netip.MustParseAddr(ip), Master: master}, Facts: f}
-}
+func hostAtIP(ip string, f node.Facts) Host { return Host{IP: ip, Facts: f} }
 
 func TestHostsOfOneNameAreToldOfEachOther(t *testing.T) {
-	targets := []*Target{
-		target("10.0.0.5", false, node.Facts{Hostname: "twin"}),
-		target("10.0.0.2", true, node.Facts{Hostname: "clone"}),
-		target("10.0.0.3", true, node.Facts{Hostname: "clone"}),
-		target("10.0.0.4", true, node.Facts{Hostname: "alone"}),
-		target("10.0.0.6", false, node.Facts{Hostname: "twin"}),
-		target("10.0.0.7", false, node.Facts{}),
-		target("10.0.0.8", false, node.Facts{}),
+	hosts := []Host{
+		hostAtIP("10.0.0.5", node.Facts{Hostname: "twin"}),
+		hostAtIP("10.0.0.2", node.Facts{Hostname: "clone"}),
+		hostAtIP("10.0.0.3", node.Facts{Hostname: "clone"}),
+		hostAtIP("10.0.0.4", node.Facts{Hostname: "alone"}),
+		hostAtIP("10.0.0.6", node.Facts{Hostname: "twin"}),
+		hostAtIP("10.0.0.7", node.Facts{}),
+		hostAtIP("10.0.0.8", node.Facts{}),
 	}
 	var got []string
 	for range 20 { // the order must not depend on chance
 		got = nil
-		for _, p := range clusterProblems(targets, "10.103.97.2", kubeFacts{}) {
+		for _, p := range JudgeTogether(hosts, "10.103.97.2", Settings{}) {
 			got = append(got, p.Host+" "+p.Check+" "+p.Message)
 		}
 		want := []string{
@@ -45,22 +43,22 @@ func TestHostsOfOneNameAreToldOfEachOther(t *testing.T) {
 }
 
 func TestVirtualAddressOfAHostIsRefusedUnlessItIsOurs(t *testing.T) {
-	owner := target("10.0.0.2", true, node.Facts{Addresses: []string{"10.0.0.2/24", "10.0.0.9/32"}})
-	got := clusterProblems([]*Target{owner}, "10.0.0.9", kubeFacts{})
+	owner := hostAtIP("10.0.0.2", node.Facts{Addresses: []string{"10.0.0.2/24", "10.0.0.9/32"}})
+	got := JudgeTogether([]Host{owner}, "10.0.0.9", Settings{})
 	if len(got) != 1 || got[0].Check != "vip" || got[0].Host != "10.0.0.2" || !strings.Contains(got[0].Remedy, "defaultVIP=") {
 		t.Errorf("problems: %+v", got)
 	}
-	if got := clusterProblems([]*Target{owner}, "10.0.0.90", kubeFacts{}); len(got) > 0 {
+	if got := JudgeTogether([]Host{owner}, "10.0.0.90", Settings{}); len(got) > 0 {
 		t.Errorf("an address that only begins like it: %+v", got)
 	}
-	owner.marks = map[string]string{markInit: "x"} // care put it there
-	if got := clusterProblems([]*Target{owner}, "10.0.0.9", kubeFacts{}); len(got) > 0 {
+	owner.Begun = true // care put it there
+	if got := JudgeTogether([]Host{owner}, "10.0.0.9", Settings{}); len(got) > 0 {
 		t.Errorf("on a host of this cluster: %+v", got)
 	}
 }
 
 func TestNetworksOfTheClusterMustNotBeThoseOfTheSite(t *testing.T) {
-	kube := kubeFacts{pods: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}, services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/22")}}
+	kube := Settings{Pods: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}, Services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/22")}}
 	for name, c := range map[string]struct {
 		facts node.Facts
 		want  []string
@@ -72,7 +70,7 @@ func TestNetworksOfTheClusterMustNotBeThoseOfTheSite(t *testing.T) {
 		"the virtual address": {node.Facts{Addresses: []string{"10.103.97.2/32"}}, []string{"vip the virtual address 10.103.97.2 is an address of this host"}},
 		"rubbish":             {node.Facts{Addresses: []string{"x"}, Routes: []string{"y"}}, nil},
 	} {
-		got := clusterProblems([]*Target{target("192.168.1.5", true, c.facts)}, "10.103.97.2", kube)
+		got := JudgeTogether([]Host{hostAtIP("192.168.1.5", c.facts)}, "10.103.97.2", kube)
 		if len(got) != len(c.want) {
 			t.Errorf("%s: %+v", name, got)
 			continue
@@ -90,20 +88,31 @@ func TestNetworksOfTheClusterMustNotBeThoseOfTheSite(t *testing.T) {
 }
 
 func TestCopiesOfOneDiskAreTold(t *testing.T) {
-	got := clusterProblems([]*Target{
-		target("10.0.0.2", true, node.Facts{Hostname: "a", MachineID: "1"}), target("10.0.0.3", true, node.Facts{Hostname: "b", MachineID: "2"}),
-		target("10.0.0.4", true, node.Facts{Hostname: "c", MachineID: "1"}), target("10.0.0.5", true, node.Facts{Hostname: "d"}), target("10.0.0.6", true, node.Facts{Hostname: "e"}),
-	}, "10.103.97.2", kubeFacts{})
+	got := JudgeTogether([]Host{
+		hostAtIP("10.0.0.2", node.Facts{Hostname: "a", MachineID: "1"}), hostAtIP("10.0.0.3", node.Facts{Hostname: "b", MachineID: "2"}),
+		hostAtIP("10.0.0.4", node.Facts{Hostname: "c", MachineID: "1"}), hostAtIP("10.0.0.5", node.Facts{Hostname: "d"}), hostAtIP("10.0.0.6", node.Facts{Hostname: "e"}),
+	}, "10.103.97.2", Settings{})
 	if len(got) != 2 || got[0].Host != "10.0.0.2" || got[1].Host != "10.0.0.4" || !got[0].Warning {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestClockOfThisMachineIsComparedWithTheHosts(t *testing.T) {
-	if got := ownClock(-11 * time.Hour); got != nil {
+	if got := OwnClock(-11 * time.Hour); got != nil {
 		t.Errorf("%+v", got)
 	}
-	if got := ownClock(13 * time.Hour); len(got) != 1 || got[0].Host != "" || !strings.Contains(got[0].Message, "13h0m") {
+	if got := OwnClock(13 * time.Hour); len(got) != 1 || got[0].Host != "" || !strings.Contains(got[0].Message, "13h0m") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestFirewallsThatAreOnAreWarnedOf(t *testing.T) {
+	h := hostAtIP("10.0.0.1", node.Facts{Firewalls: []string{"ufw"}})
+	if got := firewallProblems(h); len(got) != 1 || !got[0].Warning || !strings.Contains(got[0].Remedy, "8472") {
+		t.Errorf("%+v", got)
+	}
+	h.Begun = true
+	if got := slices.Concat(firewallProblems(h), firewallProblems(hostAtIP("10.0.0.1", node.Facts{}))); len(got) > 0 {
 		t.Errorf("%+v", got)
 	}
 }

@@ -1,4 +1,6 @@
-package steps
+// Package preflight judges hosts: facts that were read and settings that were rendered go in, problems with their remedies come
+// out. It asks nobody and changes nothing.
+package preflight
 
 import (
 	"fmt"
@@ -19,14 +21,14 @@ const (
 	minInodes     = 50_000
 )
 
-// wantedModules are those that containers or their network need; ip_vs is a matter of speed only.
-func wantedModules() []string { return []string{"overlay", "br_netfilter", "nf_conntrack"} }
+// Modules are those that containers or their network need; ip_vs is a matter of speed only.
+func Modules() []string { return []string{"overlay", "br_netfilter", "nf_conntrack"} }
 
-// wantedTools are those that the images' scripts, kubelet and kubeadm call.
-func wantedTools() []string { return []string{"bash", "tar", "systemctl", "iptables", "mount"} }
+// Tools are those that the images' scripts, kubelet and kubeadm call.
+func Tools() []string { return []string{"bash", "tar", "systemctl", "iptables", "mount"} }
 
-// portsOf lists the ports that must be free on a host.
-func portsOf(master bool, registryPort int) []int {
+// Ports lists the ports that must be free on a host.
+func Ports(master bool, registryPort int) []int {
 	node := []int{6443, 10248, 10249, 10250, 10256}
 	if master {
 		return append(node, 2379, 2380, 2381, 10257, 10259, registryPort)
@@ -34,41 +36,41 @@ func portsOf(master bool, registryPort int) []int {
 	return node
 }
 
-// view is a host as it is judged.
-type view struct {
-	ip           string
-	master       bool
-	begun        bool // this cluster was begun there before: its own ports, files and runtime are no problem
-	facts        node.Facts
-	skew         time.Duration // against the middle of all hosts
-	alone        bool          // there is no other host to compare with
-	arch         string        // of the bundle
-	registryPort int
-	needs        needs
-	kube         kubeFacts
-	direct       []string // what containerd and kubelet must reach without a proxy
-	services     []string // what others should
-	shielded     bool     // the images' units take no proxy
+// Host is a host as it is judged.
+type Host struct {
+	IP           string
+	Master       bool
+	Begun        bool // this cluster was begun there before: its own ports, files and runtime are no problem
+	Facts        node.Facts
+	Skew         time.Duration // against the middle of all hosts
+	Alone        bool          // there is no other host to compare with
+	Arch         string        // of the bundle
+	RegistryPort int
+	Needs        Needs
+	Settings     Settings
+	Direct       []string // what containerd and kubelet must reach without a proxy
+	Services     []string // what others should
+	Shielded     bool     // the images' units take no proxy
 }
 
-// problemsOf judges the facts of one host.
-func problemsOf(v view) []Problem {
+// Judge judges the facts of one host.
+func Judge(v Host) []Problem {
 	var out []Problem
 	add := func(warning bool, check, remedy, format string, args ...any) {
-		out = append(out, Problem{Host: v.ip, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
+		out = append(out, Problem{Host: v.IP, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
 	}
-	f := v.facts
-	if f.Arch != v.arch {
-		add(false, "architecture", "use a bundle built with --platform linux/"+f.Arch, "the host is %s, the bundle is for %s", f.Arch, v.arch)
+	f := v.Facts
+	if f.Arch != v.Arch {
+		add(false, "architecture", "use a bundle built with --platform linux/"+f.Arch, "the host is %s, the bundle is for %s", f.Arch, v.Arch)
 	}
 	machineProblems(v, add)
 	nameProblems(v, add)
-	for _, mod := range wantedModules() {
+	for _, mod := range Modules() {
 		if has, asked := f.Modules[mod]; asked && !has {
 			add(true, "module", "install the kernel's full module package if networking fails", "the kernel has no %s (or it is built in without a trace)", mod)
 		}
 	}
-	for _, tool := range wantedTools() {
+	for _, tool := range Tools() {
 		if has, asked := f.Tools[tool]; asked && !has {
 			add(false, "tool", "install the distribution's package that has "+tool, "%s is missing; the images' scripts and kubelet need it", tool)
 		}
@@ -83,7 +85,8 @@ func problemsOf(v view) []Problem {
 		add(true, "apparmor", "install the distribution's package apparmor", "the kernel has AppArmor, but apparmor_parser is missing: containers run unconfined, and pods that ask for a profile do not start")
 	}
 	portProblems(v, add)
-	if v.begun {
+	out = append(out, firewallProblems(v)...)
+	if v.Begun {
 		return out
 	}
 	return append(out, occupied(v)...)
@@ -91,11 +94,11 @@ func problemsOf(v view) []Problem {
 
 type adder func(warning bool, check, remedy, format string, args ...any)
 
-func machineProblems(v view, add adder) {
-	f := v.facts
-	if v.skew.Abs() > maxSkew {
+func machineProblems(v Host, add adder) {
+	f := v.Facts
+	if v.Skew.Abs() > maxSkew {
 		way := "ahead of"
-		if v.skew < 0 {
+		if v.Skew < 0 {
 			way = "behind"
 		}
 		service, remedy := "no time service runs there", "set the clock (date -s), and run chrony or another time service on all hosts, against one server"
@@ -105,27 +108,27 @@ func machineProblems(v view, add adder) {
 				service += " but has not set the clock"
 			}
 		}
-		add(false, "clock", remedy, "the clock is %s %s the other hosts'; %s", v.skew.Abs().Round(time.Second), way, service)
-	} else if f.TimeService == "" && !f.ClockSynced && !v.alone {
+		add(false, "clock", remedy, "the clock is %s %s the other hosts'; %s", v.Skew.Abs().Round(time.Second), way, service)
+	} else if f.TimeService == "" && !f.ClockSynced && !v.Alone {
 		add(true, "clock", "run chrony or another time service on all hosts", "nothing keeps the clock right; it will drift from the other hosts'")
 	}
 	minimum := uint64(minNodeMemory)
-	if v.master {
+	if v.Master {
 		minimum = minMemory
 	}
 	if f.MemoryBytes < minimum {
-		add(v.kube.ignores("Mem") && v.master, "memory", "give the host more memory", "%d MiB of memory, at least %d MiB are needed", f.MemoryBytes>>20, minimum>>20)
+		add(v.Settings.ignores("Mem") && v.Master, "memory", "give the host more memory", "%d MiB of memory, at least %d MiB are needed", f.MemoryBytes>>20, minimum>>20)
 	}
-	if f.CPUs < minCPUs && v.master {
-		add(v.kube.ignores("NumCPU"), "cpu", "give the host a second CPU, or list NumCPU in ignorePreflightErrors of kubeadm's InitConfiguration and JoinConfiguration, and use --ignore-check cpu", "one CPU: kubeadm refuses a master with less than %d", minCPUs)
+	if f.CPUs < minCPUs && v.Master {
+		add(v.Settings.ignores("NumCPU"), "cpu", "give the host a second CPU, or list NumCPU in ignorePreflightErrors of kubeadm's InitConfiguration and JoinConfiguration, and use --ignore-check cpu", "one CPU: kubeadm refuses a master with less than %d", minCPUs)
 	}
 	if f.Swap {
 		add(true, "swap", "nothing to do: the image's init script turns swap off; remove it from /etc/fstab to keep it off without us", "swap is on")
 	}
 }
 
-func nameProblems(v view, add adder) {
-	f := v.facts
+func nameProblems(v Host, add adder) {
+	f := v.Facts
 	if !f.ResolvesOwnName {
 		add(true, "own-name", "nothing to do: the installer writes it into /etc/hosts", "the host does not resolve its own name")
 	}
@@ -155,15 +158,15 @@ const (
 	cgroupV1Old     = 31
 )
 
-func cgroupProblems(v view, add adder) {
-	f := v.facts
+func cgroupProblems(v Host, add adder) {
+	f := v.Facts
 	const boot = "boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line (grubby --update-kernel=ALL --args=…, or update-grub)"
 	switch {
 	case f.CgroupVersion == 0:
 		add(false, "cgroup", "mount the cgroup2 file system on /sys/fs/cgroup, as systemd does", "no control groups are mounted: kubelet cannot limit anything")
-	case f.CgroupVersion == 1 && v.kube.minor >= cgroupV1Refused && v.kube.failCgroupV1:
+	case f.CgroupVersion == 1 && v.Settings.Minor >= cgroupV1Refused && v.Settings.FailCgroupV1:
 		add(false, "cgroup", boot+", or write failCgroupV1: false into the KubeletConfiguration of the Clusterfile", "the host uses version 1 of control groups, which kubelet refuses from v1.%d on", cgroupV1Refused)
-	case f.CgroupVersion == 1 && v.kube.minor >= cgroupV1Old:
+	case f.CgroupVersion == 1 && v.Settings.Minor >= cgroupV1Old:
 		add(true, "cgroup", boot, "the host uses version 1 of control groups, which Kubernetes will drop")
 	}
 	for _, c := range []string{"cpu", "memory", "pids"} {
@@ -174,18 +177,18 @@ func cgroupProblems(v view, add adder) {
 }
 
 // occupied gives what others have on a host that this cluster has not been begun on.
-func occupied(v view) []Problem {
+func occupied(v Host) []Problem {
 	var out []Problem
 	add := func(warning bool, check, remedy, format string, args ...any) {
-		out = append(out, Problem{Host: v.ip, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
+		out = append(out, Problem{Host: v.IP, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
 	}
-	for _, rt := range v.facts.Runtimes {
+	for _, rt := range v.Facts.Runtimes {
 		add(false, "runtime", "remove it (and its data) first; the bundle brings its own", "a container runtime is there already: %s", rt)
 	}
-	for _, k := range v.facts.Kubernetes {
+	for _, k := range v.Facts.Kubernetes {
 		add(false, "kubernetes", "if it is not needed any more: kubeadm reset, or run `sealinstall reset` of the cluster it belongs to", "traces of another cluster: %s", k)
 	}
-	for _, c := range v.facts.CNI {
+	for _, c := range v.Facts.CNI {
 		if link, ok := strings.CutPrefix(c, "network link "); ok {
 			add(true, "leftovers", "ip link delete "+link, "the network of an earlier cluster left the link %s: with other addresses on it, pods get no network", link)
 			continue

@@ -1,32 +1,33 @@
-package steps
+package preflight
 
 import (
 	"fmt"
 	"slices"
 
+	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // portProblems tells the ports that a cluster needs and somebody else has. On a host where this cluster was begun, its
 // own programs have them; a port that is another than at the last run is judged there as at the first.
-func portProblems(v view, add adder) {
-	for _, p := range portsOf(v.master, v.registryPort) {
-		if !slices.Contains(v.facts.PortsInUse, p) {
+func portProblems(v Host, add adder) {
+	for _, p := range Ports(v.Master, v.RegistryPort) {
+		if !slices.Contains(v.Facts.PortsInUse, p) {
 			continue
 		}
-		i := slices.IndexFunc(v.facts.Listeners, func(l node.Listener) bool { return l.Port == p })
+		i := slices.IndexFunc(v.Facts.Listeners, func(l node.Listener) bool { return l.Port == p })
 		owner := node.Listener{Port: p}
 		if i >= 0 {
-			owner = v.facts.Listeners[i]
+			owner = v.Facts.Listeners[i]
 		}
-		if v.begun && (owner.Process == "" || isOurs(owner, p == v.registryPort)) {
+		if v.Begun && (owner.Process == "" || isOurs(owner, p == v.RegistryPort)) {
 			continue
 		}
 		remedy := fmt.Sprintf("find its owner with `ss -ltnp 'sport = :%d'` and stop it", p)
 		if owner.Process != "" {
 			remedy = "stop it"
 		}
-		if p == v.registryPort {
+		if p == v.RegistryPort {
 			remedy += ", or choose another with -e registryPort=PORT"
 		}
 		add(false, "port", remedy, "port %d is taken%s", p, by(owner))
@@ -50,7 +51,7 @@ func isOurs(l node.Listener, registry bool) bool {
 	case registry:
 		return l.Unit == "registry.service" || l.Unit == "" && (l.Process == "registry" || l.Process == "sealinstall")
 	case l.Unit != "":
-		return slices.Contains([]string{"kubepods", "kubelet.service", "containerd.service", careUnit + ".service"}, l.Unit)
+		return slices.Contains([]string{"kubepods", "kubelet.service", "containerd.service", care.Unit + ".service"}, l.Unit)
 	}
 	return slices.Contains([]string{
 		"kube-apiserver", "kube-controller", "kube-scheduler", "kube-proxy", "kubelet", "etcd", "sealinstall", "care",

@@ -1,14 +1,11 @@
-package steps
+package preflight
 
 import (
 	"fmt"
 	"net/netip"
-	"path"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/sealbuild/sealbuild/installer"
 )
 
 // How long a durable write may take on a master, of 100 the one before the last. etcd's documentation advises 10 ms.
@@ -20,35 +17,35 @@ const (
 )
 
 // siteProblems judges what a site's administration puts on its machines and images know nothing of.
-func siteProblems(v view, add adder) {
-	f, p := v.facts, v.needs.places
-	if slices.Contains(f.NoFileTypes, p.cri) {
+func siteProblems(v Host, add adder) {
+	f, p := v.Facts, v.Needs.Places
+	if slices.Contains(f.NoFileTypes, p.CRI) {
 		add(false, "file-types", "make the file system anew with mkfs.xfs -n ftype=1, or choose a directory on another with -e criData=DIR",
-			"%s lies on an XFS without file types (ftype=0), on which containers lose files", p.cri)
+			"%s lies on an XFS without file types (ftype=0), on which containers lose files", p.CRI)
 	}
 	switch f.Fapolicyd {
 	case "enforcing":
-		add(false, "fapolicyd", fmt.Sprintf("allow what lies in %s, %s, %s and %s (fapolicyd-cli --file add DIR, then --update) and use --ignore-check fapolicyd, or stop it: systemctl disable --now fapolicyd", p.bin, p.data, p.cni, p.cri),
+		add(false, "fapolicyd", fmt.Sprintf("allow what lies in %s, %s, %s and %s (fapolicyd-cli --file add DIR, then --update) and use --ignore-check fapolicyd, or stop it: systemctl disable --now fapolicyd", p.Bin, p.Data, p.CNI, p.CRI),
 			"fapolicyd runs, and lets no program run that the distribution's packages did not bring: neither kubelet nor any container")
 	case "permissive":
 		add(true, "fapolicyd", "allow the programs of the cluster before it is made to enforce", "fapolicyd runs, and only logs: once it enforces, neither kubelet nor any container starts again")
 	}
 	if len(f.Scanners) > 0 {
-		add(true, "antivirus", fmt.Sprintf("exclude %s from scanning on access", strings.Join(slices.Compact([]string{p.cri, p.kubelet, p.etcd, p.registry, p.data}), ", ")),
+		add(true, "antivirus", fmt.Sprintf("exclude %s from scanning on access", strings.Join(slices.Compact([]string{p.CRI, p.Kubelet, p.Etcd, p.Registry, p.Data}), ", ")),
 			"%s runs: scanning each file of each container as it is opened makes pods start slowly, and a file that is held cannot be removed", strings.Join(f.Scanners, ", "))
 	}
 	syncProblems(v, add)
 	proxyProblems(v, add)
 }
 
-func syncProblems(v view, add adder) {
-	middle, p99 := time.Duration(v.facts.SyncMicros)*time.Microsecond, time.Duration(v.facts.Sync99Micros)*time.Microsecond
-	if !v.master || p99 <= slowSync {
+func syncProblems(v Host, add adder) {
+	middle, p99 := time.Duration(v.Facts.SyncMicros)*time.Microsecond, time.Duration(v.Facts.Sync99Micros)*time.Microsecond
+	if !v.Master || p99 <= slowSync {
 		return
 	}
-	remedy := fmt.Sprintf("put %s on a disk of its own, or a faster one (an SSD, not a network disk)", v.needs.places.etcd)
+	remedy := fmt.Sprintf("put %s on a disk of its own, or a faster one (an SSD, not a network disk)", v.Needs.Places.Etcd)
 	took := fmt.Sprintf("a small write to %s takes %s until it is durable, and 1 of 100 takes %s; etcd wants no more than %s",
-		v.needs.places.etcd, middle.Round(100*time.Microsecond), p99.Round(100*time.Microsecond), slowSync)
+		v.Needs.Places.Etcd, middle.Round(100*time.Microsecond), p99.Round(100*time.Microsecond), slowSync)
 	if p99 > hopelessSync || middle > hopelessMiddle {
 		add(false, "disk-speed", remedy, "%s: it would lose its leader again and again", took)
 		return
@@ -58,9 +55,9 @@ func syncProblems(v view, add adder) {
 
 // proxyProblems tells proxies that services get from systemd. Units that take them back, as those of our own images do,
 // are not touched by them.
-func proxyProblems(v view, add adder) {
+func proxyProblems(v Host, add adder) {
 	var where []string
-	for _, p := range v.facts.Proxies {
+	for _, p := range v.Facts.Proxies {
 		if text := p.Name + " of " + p.Where; !strings.EqualFold(p.Name, "no_proxy") && !slices.Contains(where, text) {
 			where = append(where, text)
 		}
@@ -68,14 +65,14 @@ func proxyProblems(v view, add adder) {
 	if len(where) == 0 {
 		return
 	}
-	list := v.facts.NoProxies()
+	list := v.Facts.NoProxies()
 	lacks := func(targets []string) []string {
 		return slices.DeleteFunc(slices.Clone(targets), func(target string) bool { return passes(list, target) })
 	}
-	missing, others := lacks(v.direct), lacks(v.services)
+	missing, others := lacks(v.Direct), lacks(v.Services)
 	remedy := "add to NO_PROXY beside it: " + strings.Join(slices.Concat(missing, others), ",") + "; or take the proxy away"
 	switch {
-	case v.shielded:
+	case v.Shielded:
 		add(true, "proxy", "nothing to do: the units of this cluster image take no proxy", "systemd gives services a proxy: %s", strings.Join(where, ", "))
 	case len(missing) > 0:
 		add(false, "proxy", remedy, "systemd gives containerd and kubelet a proxy, which would be asked for the cluster's own registry and API: %s", strings.Join(where, ", "))
@@ -113,37 +110,4 @@ func parseNetwork(text string) (netip.Prefix, bool) {
 		return netip.Prefix{}, false
 	}
 	return netip.PrefixFrom(a, a.BitLen()), true
-}
-
-// directTargets are what containerd and kubelet of a host connect to.
-func (r *Run) directTargets() []string {
-	return append(r.Cluster.MasterIPs(), r.registryDomain(), installer.APIServerDomain)
-}
-
-// serviceTargets are what else a host may connect to in the cluster.
-func (r *Run) serviceTargets(kube kubeFacts) []string {
-	out := []string{r.vip()}
-	for _, p := range kube.services {
-		out = append(out, p.String())
-	}
-	return out
-}
-
-func (r *Run) registryDomain() string {
-	return orDefault(installer.MergeEnv(r.rootfs().Env, r.Cluster.Env)["registryDomain"], "sealos.hub")
-}
-
-// shielded tells whether the units of the images take back the proxies that systemd gives to services.
-func (r *Run) shielded(t *Target) bool {
-	for _, unit := range []string{"containerd.service", "kubelet.service"} {
-		text, ok := r.fileOf(t, path.Join("etc", unit))
-		if !ok || !slices.ContainsFunc(strings.Split(string(text), "\n"), func(l string) bool {
-			value, is := strings.CutPrefix(strings.TrimSpace(l), "UnsetEnvironment=")
-			names := strings.Fields(value)
-			return is && slices.Contains(names, "HTTPS_PROXY") && slices.Contains(names, "https_proxy")
-		}) {
-			return false
-		}
-	}
-	return true
 }

@@ -1,4 +1,4 @@
-package steps
+package kube
 
 import (
 	"context"
@@ -30,9 +30,9 @@ const workloadsTemplate = `{{range .items}}` +
 {{range $k, $v := .spec.selector.matchLabels}}label {{printf "%q %q" $k $v}}
 {{end}}{{end}}`
 
-// askWorkloads lists those of all namespaces.
-func (r *Run) askWorkloads(ctx context.Context) ([]workload, error) {
-	records, err := r.query(ctx, workloadsTemplate, "daemonsets.apps,deployments.apps,statefulsets.apps", "--all-namespaces")
+// workloads lists those of all namespaces.
+func (c *Client) workloads(ctx context.Context) ([]workload, error) {
+	records, err := c.query(ctx, workloadsTemplate, "daemonsets.apps,deployments.apps,statefulsets.apps", "--all-namespaces")
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +67,9 @@ func (w workload) labels() string {
 	return strings.Join(out, ",")
 }
 
-// podState is a pod, as far as it is told of.
-type podState struct {
-	namespace, name, node, phase string
+// Pod is a pod, as far as it is told of.
+type Pod struct {
+	Namespace, Name, Node, phase string
 	ready, going                 bool // going: it is being deleted
 	message                      string
 	containers                   []containerState
@@ -94,21 +94,21 @@ const podsTemplate = `{{range .items}}{{$ready := "False"}}{{range .status.condi
 	` {{with .restartCount}}"{{.}}"{{else}}"0"{{end}}
 {{end}}{{end}}`
 
-// askPods lists pods.
-func (r *Run) askPods(ctx context.Context, args ...string) ([]podState, error) {
-	records, err := r.query(ctx, podsTemplate, append([]string{"pods"}, args...)...)
+// Pods lists pods; args are those of kubectl get pods.
+func (c *Client) Pods(ctx context.Context, args ...string) ([]Pod, error) {
+	records, err := c.query(ctx, podsTemplate, append([]string{"pods"}, args...)...)
 	if err != nil {
 		return nil, err
 	}
 	return readPods(records), nil
 }
 
-func readPods(records []answerLine) []podState {
-	var out []podState
+func readPods(records []answerLine) []Pod {
+	var out []Pod
 	for _, rec := range records {
 		if rec.kind == "pod" {
-			out = append(out, podState{
-				namespace: rec.value(0), name: rec.value(1), node: rec.value(2), phase: rec.value(3),
+			out = append(out, Pod{
+				Namespace: rec.value(0), Name: rec.value(1), Node: rec.value(2), phase: rec.value(3),
 				ready: rec.value(4) == "True", going: rec.value(5) != "",
 			})
 			continue
@@ -127,13 +127,14 @@ func readPods(records []answerLine) []podState {
 	return out
 }
 
-func (p podState) title() string { return p.namespace + "/" + p.name }
+// Title names a pod as kubectl users do: NAMESPACE/NAME.
+func (p Pod) Title() string { return p.Namespace + "/" + p.Name }
 
 // remains tells of a pod that nobody waits for: it has ended, was evicted, or is being deleted.
-func (p podState) remains() bool { return p.phase == "Succeeded" || p.phase == "Failed" || p.going }
+func (p Pod) remains() bool { return p.phase == "Succeeded" || p.phase == "Failed" || p.going }
 
 // why is what the API tells of the reason, without asking further.
-func (p podState) why() string {
+func (p Pod) why() string {
 	for _, c := range p.containers {
 		if c.reason != "" && c.reason != "PodInitializing" && c.reason != "ContainerCreating" {
 			return strings.TrimSpace(strings.TrimRight(c.name+": "+c.reason+" "+c.message, " "))
@@ -150,35 +151,35 @@ func (p podState) why() string {
 	return p.phase
 }
 
-// staticPods are what kubelet runs from its own manifests: the control plane and the keeper of the virtual address.
-func (r *Run) askStaticPods(ctx context.Context) ([]podState, error) {
-	return r.askPods(ctx, "--namespace", "kube-system", "--selector", "tier=control-plane")
+// staticPods lists what kubelet runs from its own manifests: the control plane and the keeper of the virtual address.
+func (c *Client) staticPods(ctx context.Context) ([]Pod, error) {
+	return c.Pods(ctx, "--namespace", "kube-system", "--selector", "tier=control-plane")
 }
 
 // missingPods tells of the static pods that every host of its kind must have: those that are not there, and gives those
 // that are and are not ready. skip are hosts of which nothing can be known.
-func (r *Run) missingPods(pods []podState, skip func(node string) bool) (missing []string, sick []podState) {
-	have, etcd := map[string]podState{}, false
+func missingPods(pods []Pod, hosts []Host, skip func(node string) bool) (missing []string, sick []Pod) {
+	have, etcd := map[string]Pod{}, false
 	for _, p := range pods {
-		have[p.name] = p
-		etcd = etcd || strings.HasPrefix(p.name, "etcd-")
+		have[p.Name] = p
+		etcd = etcd || strings.HasPrefix(p.Name, "etcd-")
 	}
-	for _, t := range r.Targets {
-		if !t.looked || skip(t.nodeName()) {
+	for _, h := range hosts {
+		if h.Node == "" || skip(h.Node) {
 			continue
 		}
 		want := []string{care.PodName}
-		if t.Master {
+		if h.Master {
 			want = []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"}
 			if etcd { // not where the operator brought an etcd of his own
 				want = append(want, "etcd")
 			}
 		}
 		for _, name := range want {
-			p, ok := have[name+"-"+t.nodeName()]
+			p, ok := have[name+"-"+h.Node]
 			switch {
 			case !ok:
-				missing = append(missing, fmt.Sprintf("pod kube-system/%s-%s is not there yet", name, t.nodeName()))
+				missing = append(missing, fmt.Sprintf("pod kube-system/%s-%s is not there yet", name, h.Node))
 			case !p.ready:
 				sick = append(sick, p)
 			}

@@ -8,32 +8,11 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 const adminConf = etcKube + "/admin.conf"
-
-// CommandError is a command that ran on a host and failed.
-type CommandError struct {
-	Host    string
-	Command string
-	Code    int
-	Tail    string // last lines of its output
-}
-
-func (e *CommandError) Error() string { return e.ErrorAt("") }
-
-// ErrorAt is the text for a reader who has been told of host: without the name, if it is that host's.
-func (e *CommandError) ErrorAt(host string) string {
-	s := fmt.Sprintf("%s: exit status %d", e.Command, e.Code)
-	if e.Host != host {
-		s = e.Host + ": " + s
-	}
-	if e.Tail != "" {
-		s += ":\n  " + strings.ReplaceAll(e.Tail, "\n", "\n  ")
-	}
-	return s
-}
 
 // exec runs a command on a host with the run's timeout; a status other than 0 is an error.
 func (r *Run) exec(ctx context.Context, t *Target, step string, argv ...string) (node.ExecResult, error) {
@@ -50,7 +29,7 @@ func (r *Run) execWith(ctx context.Context, t *Target, step string, req node.Exe
 		return res, fmt.Errorf("run %s: %w", command, err)
 	}
 	if res.Code != 0 {
-		return res, &CommandError{Host: t.IP.String(), Command: command, Code: res.Code, Tail: installer.Tail(string(res.Stdout)+"\n"+string(res.Stderr), 15)}
+		return res, &installer.CommandError{Host: t.IP.String(), Command: command, Code: res.Code, Tail: installer.Tail(string(res.Stdout)+"\n"+string(res.Stderr), 15)}
 	}
 	return res, nil
 }
@@ -68,3 +47,37 @@ func (t *Target) names() []string {
 	}
 	return slices.Compact([]string{t.nodeName(), t.Facts.Hostname})
 }
+
+// controlPlanes are the masters of which the cluster can be asked.
+func (r *Run) controlPlanes() []*Target {
+	return slices.DeleteFunc(r.masters(), func(t *Target) bool { return !t.looked || !t.joined() })
+}
+
+// askable are the same, as the client of the cluster takes them.
+func (r *Run) askable() []kube.ControlPlane {
+	var out []kube.ControlPlane
+	for _, t := range r.controlPlanes() {
+		out = append(out, r.controlPlane(t))
+	}
+	return out
+}
+
+func (r *Run) controlPlane(t *Target) kube.ControlPlane {
+	return kube.ControlPlane{IP: t.IP, Agent: t.Agent, Runtime: r.envOf(r.imagesOn(t)[0], t)["SEALOS_SYS_CRI_ENDPOINT"]}
+}
+
+// kubeHost is a host as the client of the cluster takes it.
+func (t *Target) kubeHost() kube.Host {
+	return kube.Host{IP: t.IP, Node: t.nodeName(), Master: t.Master}
+}
+
+func (r *Run) kubeHosts() []kube.Host {
+	var out []kube.Host
+	for _, t := range r.Targets {
+		out = append(out, t.kubeHost())
+	}
+	return out
+}
+
+// lacks asks what the cluster of this run's hosts still waits for.
+func (r *Run) lacks(ctx context.Context) (kube.Lacks, error) { return r.kube.Lacks(ctx, r.kubeHosts()) }

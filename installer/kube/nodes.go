@@ -1,0 +1,135 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/sealbuild/sealbuild/installer"
+)
+
+// Node is what the API tells of a node.
+type Node struct {
+	Name, IP string
+	Ready    string // True, False or Unknown: nothing has been heard of its kubelet
+	Message  string // why it is not Ready
+	Pressure []string
+	Version  string // of its kubelet; empty when it has not told
+}
+
+// nodesTemplate tells of each node what [Node] holds.
+const nodesTemplate = `{{range .items}}node {{printf "%q" .metadata.name}}
+{{with .status.nodeInfo}}{{with .kubeletVersion}}runs {{printf "%q" .}}
+{{end}}{{end}}{{range .status.addresses}}{{if eq .type "InternalIP"}}at {{printf "%q" .address}}
+{{end}}{{end}}{{range .status.conditions}}{{if eq .type "Ready"}}ready {{printf "%q" .status}}{{if ne .status "True"}} {{printf "%q" (or .message .reason "")}}{{end}}
+{{else if eq .status "True"}}has {{printf "%q" .type}}
+{{end}}{{end}}{{end}}`
+
+// Nodes lists the nodes of the cluster.
+func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
+	records, err := c.query(ctx, nodesTemplate, "nodes")
+	if err != nil {
+		return nil, err
+	}
+	nodes := []Node{}
+	for _, rec := range records {
+		if rec.kind == "node" {
+			nodes = append(nodes, Node{Name: rec.value(0), Ready: "Unknown", Message: "its kubelet has never been heard of"})
+			continue
+		}
+		if len(nodes) == 0 {
+			continue
+		}
+		n := &nodes[len(nodes)-1]
+		switch rec.kind {
+		case "at":
+			if n.IP == "" {
+				n.IP = rec.value(0)
+			}
+		case "ready":
+			n.Ready, n.Message = rec.value(0), rec.value(1)
+		case "runs":
+			n.Version = rec.value(0)
+		case "has":
+			n.Pressure = append(n.Pressure, rec.value(0))
+		}
+	}
+	return nodes, nil
+}
+
+// NodeOf finds the node of a host: by its name or, of one that was not looked at, by its address.
+func NodeOf(nodes []Node, h Host) (Node, bool) {
+	i := slices.IndexFunc(nodes, func(n Node) bool {
+		if h.Node == "" {
+			return n.IP == h.IP.String()
+		}
+		return n.Name == h.Node
+	})
+	if i < 0 {
+		return Node{}, false
+	}
+	return nodes[i], true
+}
+
+// Strangers are nodes of the cluster that are none of the hosts.
+func Strangers(nodes []Node, hosts []Host) []Node {
+	own := map[string]bool{}
+	for _, h := range hosts {
+		if n, ok := NodeOf(nodes, h); ok {
+			own[n.Name] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(nodes), func(n Node) bool { return own[n.Name] })
+}
+
+// Title names a node with its address.
+func (n Node) Title() string {
+	if _, err := netip.ParseAddr(n.IP); err != nil {
+		return n.Name
+	}
+	return n.Name + " (" + n.IP + ")"
+}
+
+// nodesWaiting tells of nodes that are not Ready or not there, those that say the same together.
+func nodesWaiting(nodes []Node, hosts []Host) []string {
+	var out []string
+	var unready []Node
+	for _, h := range hosts {
+		n, ok := NodeOf(nodes, h)
+		switch {
+		case !ok && h.Node == "":
+			out = append(out, fmt.Sprintf("host %s has no node in the cluster", h.IP))
+		case !ok:
+			out = append(out, fmt.Sprintf("node %s is not in the cluster", h.Node))
+		case n.Ready != "True":
+			unready = append(unready, n)
+		}
+	}
+	return append(out, NotReady(unready)...)
+}
+
+// NotReady tells of nodes that are not Ready, of those that say the same in one line.
+func NotReady(nodes []Node) []string {
+	byMessage := map[string][]string{}
+	var order []string
+	for _, n := range nodes {
+		if byMessage[n.Message] == nil {
+			order = append(order, n.Message)
+		}
+		byMessage[n.Message] = append(byMessage[n.Message], n.Title())
+	}
+	var out []string
+	for _, message := range order {
+		names := byMessage[message]
+		text := "node " + names[0] + " is not Ready"
+		if len(names) > 1 {
+			text = "nodes " + installer.NameSome(names) + " are not Ready"
+		}
+		if message != "" {
+			text += ": " + message
+		}
+		out = append(out, text)
+	}
+	return out
+}

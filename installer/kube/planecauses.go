@@ -1,0 +1,86 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/node"
+)
+
+// ControlPlaneCauses asks the runtimes of control planes for containers of theirs that have ended, and for their last line:
+// where the API does not answer, nobody else can tell. One line for each cause, with the hosts that have it.
+func (c *Client) ControlPlaneCauses(ctx context.Context, jobs int) []string {
+	planes := c.inOrder()
+	said := make([]string, len(planes))
+	var group errgroup.Group
+	group.SetLimit(max(1, jobs))
+	for i, p := range planes {
+		group.Go(func() error {
+			for _, name := range []string{"etcd", "kube-apiserver"} {
+				if line := endedContainer(ctx, p, name); line != "" {
+					said[i] = "container " + name + " has ended and says: " + line
+					break
+				}
+			}
+			return nil // a control plane that cannot be asked is told as one
+		})
+	}
+	_ = group.Wait()
+	hosts := map[string][]string{}
+	var order []string
+	for i, p := range planes {
+		what := said[i]
+		if what == "" {
+			continue
+		}
+		if hosts[what] == nil {
+			order = append(order, what)
+		}
+		hosts[what] = append(hosts[what], p.IP.String())
+	}
+	var out []string
+	for _, what := range order {
+		out = append(out, installer.HostList(hosts[what])+": "+what)
+	}
+	return out
+}
+
+// endedContainer gives the last line of the newest container of a name, if that has ended.
+func endedContainer(ctx context.Context, p ControlPlane, name string) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	list, err := p.Agent.Exec(ctx, node.ExecRequest{Argv: p.Crictl("ps", "--all", "--latest", "--name", "^"+name+"$", "--output", "json"), TimeoutSeconds: 4}, nil)
+	if err != nil || list.Code != 0 {
+		return ""
+	}
+	var all struct {
+		Containers []struct {
+			ID    string `json:"id"`
+			State string `json:"state"`
+		} `json:"containers"`
+	}
+	if json.Unmarshal(list.Stdout, &all) != nil || len(all.Containers) == 0 || all.Containers[0].State != "CONTAINER_EXITED" {
+		return ""
+	}
+	logs, err := p.Agent.Exec(ctx, node.ExecRequest{Argv: p.Crictl("logs", "--tail", "5", all.Containers[0].ID), TimeoutSeconds: 4}, nil)
+	if err != nil || logs.Code != 0 {
+		return ""
+	}
+	// What the container wrote to its stderr comes there.
+	return short(installer.Tail(installer.Plain(string(logs.Stdout)+"\n"+string(logs.Stderr)), 1))
+}
+
+// Crictl is a command to the container runtime of a control plane.
+func (p ControlPlane) Crictl(args ...string) []string {
+	argv := []string{"crictl"}
+	if p.Runtime != "" {
+		argv = append(argv, "--runtime-endpoint", "unix://"+strings.TrimPrefix(p.Runtime, "unix://"))
+	}
+	return slices.Concat(argv, args)
+}

@@ -1,0 +1,46 @@
+package steps
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sealbuild/sealbuild/installer/preflight"
+)
+
+// Every check that is reported can be named, but for those without which nothing can be installed.
+func TestEveryCheckHasAName(t *testing.T) {
+	sources, err := filepath.Glob("../*/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, name := range sources {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range []string{`\badd\((?:true|false|v\.[^"\n]*\("[A-Za-z]+"\)[^"\n]*), "([^"]+)"`, `Check: "([^"]+)"`, `preflight\.From\(err, "([^"]+)"`, `\badd\("([a-z-]+)", "`} {
+			for _, m := range regexp.MustCompile(form).FindAllStringSubmatch(string(text), -1) {
+				found[m[1]] = true
+			}
+		}
+	}
+	for _, necessary := range []string{"connect", "lock", "configuration", "first-master", "architecture", "version", "another-cluster", "record", "tunnel", "etcd", "cluster"} {
+		if slices.Contains(preflight.Checks(), necessary) {
+			t.Errorf("%s can be ignored", necessary)
+		}
+		delete(found, necessary)
+	}
+	if diff := cmp.Diff(preflight.Checks(), slices.Sorted(maps.Keys(found))); diff != "" {
+		t.Errorf("names of checks (-list +code):\n%s", diff)
+	}
+}

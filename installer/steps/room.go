@@ -1,0 +1,90 @@
+package steps
+
+import (
+	"cmp"
+	"maps"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/preflight"
+)
+
+// Room that a running cluster takes beside what the bundle brings, in bytes.
+const (
+	etcdRoom = 1 << 30 // write-ahead log, snapshots and a database that has not been compacted
+	logRoom  = 512 << 20
+)
+
+// placesOf reads them from the environment, before any host has been seen.
+func (r *Run) placesOf(t *Target) preflight.Places {
+	env := installer.MergeEnv(r.rootfs().Env, r.Cluster.Env, t.Env)
+	return preflight.Places{
+		Data: dataRoot, Bin: orDefault(env["BIN_DIR"], "/usr/bin"), CRI: orDefault(env["criData"], "/var/lib/containerd"),
+		Registry: orDefault(installer.MergeEnv(r.rootfs().Env, r.Cluster.Env)["registryData"], "/var/lib/registry"),
+		Etcd:     cmp.Or(r.askedDataDir(), kubeadm.DefaultEtcdDataDir), Kubelet: "/var/lib/kubelet", Log: "/var/log", CNI: "/opt/cni/bin", Etc: "/etc",
+	}
+}
+
+// needOf computes the disk space a host needs. A host where the cluster was begun holds some of it already: only what
+// is not where it is to be now is asked for, such as images whose directory was moved. Images are pulled where pods run:
+// each host gets at least its share, at most all.
+func (r *Run) needOf(t *Target, s sizes) preflight.Needs {
+	n := r.needAtFirst(t, s)
+	if !t.begun() {
+		return n
+	}
+	p := n.Places
+	moved := map[string]bool{p.CRI: !t.Facts.Filled[p.CRI], p.Registry: t.Master && !t.Facts.Filled[p.Registry], p.Bin: !t.Facts.Filled[p.Program()]}
+	for _, need := range []map[string]int64{n.Least, n.Most} {
+		maps.DeleteFunc(need, func(dir string, _ int64) bool { return !moved[dir] })
+	}
+	return n
+}
+
+// needAtFirst is what a host needs on which nothing lies yet.
+func (r *Run) needAtFirst(t *Target, s sizes) preflight.Needs {
+	n := preflight.Needs{Places: r.placesOf(t)}
+	p := n.Places
+	n.Least = map[string]int64{p.Data: s.stub + s.rootfs, p.Log: logRoom}
+	n.Least[p.Bin] += s.rootfs // its programs are copied there
+	certain := s.system
+	if t.Master {
+		certain += s.control
+		n.Least[p.Registry] += s.registry
+		n.Least[p.Etcd] += etcdRoom
+	}
+	if t == r.master0() {
+		n.Least[p.Data] += s.apps
+	}
+	n.Most = maps.Clone(n.Least)
+	n.Least[p.CRI] += certain + max(0, s.images-s.system-s.control)/int64(len(r.Targets))
+	n.Most[p.CRI] += s.images
+	return n
+}
+
+// kubeFactsFor renders the configuration of a host, templates and all, and reads back what matters here. Templates that
+// cannot be rendered are told by the step that renders them all.
+func (r *Run) kubeFactsFor(t *Target) (preflight.Settings, error) {
+	defer func(before map[*image]installer.Overlay) { t.overlays = before }(t.overlays)
+	t.overlays = map[*image]installer.Overlay{}
+	for _, i := range r.imagesFor(t) {
+		o, err := i.Overlay(i.files, r.Cluster.Configs, r.envOf(i, t))
+		if err != nil {
+			return preflight.Settings{}, nil
+		}
+		t.overlays[i] = o
+	}
+	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t))
+	if err != nil {
+		return preflight.Settings{}, err
+	}
+	text, err := docs.YAML()
+	if err != nil {
+		return preflight.Settings{}, err
+	}
+	k, err := preflight.ReadSettings(text)
+	k.Pods, k.Services = docs.Settings().PodSubnets, docs.Settings().ServiceSubnets
+	k.Minor = preflight.MinorOf(r.rootfs().KubeVersion())
+	k.EtcdDir, _, _ = r.etcdSettings(t) // what it fails with was told above
+	return k, err
+}
