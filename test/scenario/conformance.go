@@ -107,7 +107,8 @@ func (s *Site) addTests(ctx context.Context, st *story) (err error) {
 func (s *Site) kubeConformance(ctx context.Context, st *story, name string, selection ...string) error {
 	const report = "/root/report"
 	st.heading("Kubernetes' own tests: %s", strings.Join(selection, " "))
-	args := append([]string{"kube-conformance", "--report", report}, selection...)
+	// Most of the tests wait for something most of the time.
+	args := append([]string{"kube-conformance", "--report", report, "--procs", "6"}, selection...)
 	st.say("%s# %s", s.master0().Name, strings.Join(args, " "))
 	_, failed := s.master0().Run(ctx, testbed.Command{Argv: args, Dir: "/root", Stdout: st.out, Stderr: st.out})
 	if failed != nil {

@@ -160,7 +160,7 @@ reproduce "$version" "$what" >"$report/README.md"
 passed=$(awk -F '\t' '$1 == "passed" && $3 !~ /^\[[A-Za-z]*Suite\]/' "$work/results" | wc -l)
 {
 	verdict "$work/results" "$total"
-	left=$(kubectl get namespaces -l e2e-framework -o name 2>/dev/null | sed 's|^namespace/||' | tr '\n' ' ') || left=
+	left=$(kubectl get namespaces -l e2e-framework --field-selector status.phase=Active -o name 2>/dev/null | sed 's|^namespace/||' | tr '\n' ' ') || left=
 	[[ -z $left ]] || printf 'Namespaces that tests left: %s(kubectl delete namespace -l e2e-framework)\n' "$left"
 	if ((status == 0 && passed == total)); then
 		printf 'PASSED: %d of %d tests, Kubernetes %s, %d s\n' "$passed" "$total" "$version" $((SECONDS - started))

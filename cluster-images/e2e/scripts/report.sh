@@ -14,7 +14,7 @@ results() {
 		function plain(text) {
 			gsub(/&#xA;|&#x9;|&#xD;/, " ", text); gsub(/&lt;/, "<", text); gsub(/&gt;/, ">", text)
 			gsub(/&#34;|&quot;/, "\"", text); gsub(/&#39;|&apos;/, "\047", text); gsub(/&amp;/, "\\&", text)
-			gsub(/[ \t]+/, " ", text)
+			gsub(/[ \t]+/, " ", text); sub(/ $/, "", text)
 			return text
 		}
 		function flush() {
