@@ -3,7 +3,8 @@
 // no shell could set; that of the busybox which upstream's images hold hands
 // them on, and tests look for them with `sh -c env`. As sh it puts such
 // variables into one with a plain name and becomes busybox's shell; as env it
-// takes them out again and becomes busybox's env.
+// takes them out again and becomes busybox's env. The shell would take its own
+// env before ours, so a script with such variables begins with a function.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -24,13 +26,25 @@ const (
 var shellName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 func main() {
-	environment := pack(os.Environ())
+	environment, args := pack(os.Environ()), os.Args
 	if filepath.Base(os.Args[0]) == "env" {
 		environment = unpack(os.Environ())
+	} else {
+		args = withOurEnv(args, environment)
 	}
 	// busybox does what its name says.
-	fmt.Fprintln(os.Stderr, "keepenv: run busybox:", syscall.Exec(busybox, os.Args, environment))
+	fmt.Fprintln(os.Stderr, "keepenv: run busybox:", syscall.Exec(busybox, args, environment))
 	os.Exit(126)
+}
+
+// withOurEnv lets the script of `sh -c` find our env where it matters.
+func withOurEnv(args, environment []string) []string {
+	carries := slices.ContainsFunc(environment, func(v string) bool { return strings.HasPrefix(v, carrier+"=") })
+	if i := slices.Index(args, "-c"); carries && i > 0 && i+1 < len(args) {
+		args = slices.Clone(args)
+		args[i+1] = `env() { /bin/env "$@"; }; ` + args[i+1]
+	}
+	return args
 }
 
 // pack puts the variables that a shell would drop into one that it keeps.

@@ -25,3 +25,17 @@ func TestVariablesThatNoShellCouldSetComeThroughShells(t *testing.T) {
 		t.Errorf("nothing to keep (-want +got):\n%s", diff)
 	}
 }
+
+func TestOnlyAScriptWithSuchVariablesIsChanged(t *testing.T) {
+	script := []string{"/bin/sh", "-c", "env"}
+	if diff := cmp.Diff(script, withOurEnv(script, []string{"A=1"})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	want := []string{"/bin/sh", "-c", `env() { /bin/env "$@"; }; env`}
+	if diff := cmp.Diff(want, withOurEnv(script, pack([]string{"a-b=1"}))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"sh"}, withOurEnv([]string{"sh"}, pack([]string{"a-b=1"}))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
