@@ -250,8 +250,9 @@ func TestConfigurationThatIsNotUnderstoodIsRefused(t *testing.T) {
 func TestEveryQuestionIsAnsweredToHead(t *testing.T) {
 	w := serveWritable(t, t.TempDir(), "")
 	src := mapSource{}
-	w.push("x", "1", src, src.image("x", []byte("layer")))
-	for _, path := range []string{"", "_catalog", "x/tags/list", "x/manifests/1", "x/blobs/" + digest.FromString("layer").String()} {
+	desc := src.image("x", []byte("layer"))
+	w.push("x", "1", src, desc)
+	for _, path := range []string{"", "_catalog", "x/tags/list", "x/manifests/1", "x/blobs/" + digest.FromString("layer").String(), "x/referrers/" + desc.Digest.String()} {
 		whole, _ := w.send(http.MethodGet, "/v2/"+path, "")
 		head, body := w.send(http.MethodHead, "/v2/"+path, "")
 		if head.StatusCode != 200 || body != "" || head.Header.Get("Content-Length") != whole.Header.Get("Content-Length") {

@@ -15,6 +15,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/reference"
 	"github.com/gorilla/mux"
+	"github.com/opencontainers/go-digest"
 )
 
 // Options say what is allowed, and in what portions lists come.
@@ -31,11 +32,15 @@ type Options struct {
 	RelativeURLs bool     // addresses in answers name no host
 }
 
+// routeReferrers is the one route that the distribution registry does not know.
+const routeReferrers = "referrers"
+
 type handler struct {
 	Options
-	driver   driver.StorageDriver
-	registry distribution.Namespace
-	uploads  inUse
+	driver    driver.StorageDriver
+	registry  distribution.Namespace
+	uploads   inUse
+	referrers *subjects
 }
 
 // New returns the handler of /v2/ over a driver.
@@ -50,7 +55,7 @@ func New(ctx context.Context, d driver.StorageDriver, o Options) (http.Handler, 
 	if err != nil {
 		return nil, fmt.Errorf("serve registry: %w", err)
 	}
-	h := &handler{Options: o, driver: d, registry: registry}
+	h := &handler{Options: o, driver: d, registry: registry, referrers: newSubjects(d)}
 	return h.router(), nil
 }
 
@@ -87,6 +92,8 @@ func (h *handler) router() http.Handler {
 	} {
 		router.GetRoute(name).Handler(h.dispatch(m))
 	}
+	router.Path("/v2/{name:" + reference.NameRegexp.String() + "}/referrers/{digest:" + digest.DigestRegexp.String() + "}").
+		Name(routeReferrers).Handler(h.dispatch(reading(h.listReferrers)))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 		router.ServeHTTP(w, r)
