@@ -90,11 +90,11 @@ func validationOf(v configuration.Validation) ([]storage.RegistryOption, error) 
 				return nil, fmt.Errorf("validation.manifests.urls.%s: %w", list.name, err)
 			}
 		}
-		any, err := regexp.Compile("(?:" + strings.Join(list.patterns, ")|(?:") + ")")
+		one, err := regexp.Compile("(?:" + strings.Join(list.patterns, ")|(?:") + ")")
 		if err != nil {
 			return nil, fmt.Errorf("validation.manifests.urls.%s: %w", list.name, err)
 		}
-		options = append(options, list.option(any))
+		options = append(options, list.option(one))
 	}
 	indexes := v.Manifests.Indexes
 	if indexes.Platforms == "none" {

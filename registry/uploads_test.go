@@ -24,6 +24,10 @@ func TestBlobsArePushedInEveryWayThereIs(t *testing.T) {
 		"in one request": func(w writable, data, d string) *http.Response {
 			return w.want(201, http.MethodPost, uploads+"?digest="+d, data)
 		},
+		"announced, and with the last request": func(w writable, data, d string) *http.Response {
+			at := w.want(202, http.MethodPost, uploads+"?digest="+d, "").Header.Get("Location")
+			return w.want(201, http.MethodPut, at+"?digest="+d, data)
+		},
 		"with the last request": func(w writable, data, d string) *http.Response {
 			return w.want(201, http.MethodPut, w.begin("x/y")+"?digest="+d, data)
 		},
@@ -64,6 +68,9 @@ func TestBlobsArePushedInEveryWayThereIs(t *testing.T) {
 			}
 		})
 	}
+	empty := digest.FromBytes(nil).String()
+	w.want(201, http.MethodPost, uploads+"?digest="+empty, "")
+	w.want(200, http.MethodGet, "/v2/x/y/blobs/"+empty, "")
 	for _, name := range []string{"missing from there", "missing everywhere"} {
 		query := map[string]string{"missing from there": "?mount=" + d + "&from=nowhere", "missing everywhere": "?mount=" + digest.FromString("x").String()}[name]
 		if w.want(202, http.MethodPost, uploads+query, "").Header.Get("Location") == "" {

@@ -175,7 +175,7 @@ func TestManifestsThatCannotBeKeptAreRefused(t *testing.T) {
 	index := src.index(lacking)
 	artifact := strings.Replace(string(src[good.Digest]), v1.MediaTypeImageConfig, "application/vnd.example+json", 1)
 	foreign := strings.Replace(string(src[good.Digest]), `"layers":[{`, `"layers":[{"urls":["https://elsewhere.example/"],`, 1)
-	foreign = strings.Replace(foreign, "application/vnd.oci.image.layer.v1.tar", v1.MediaTypeImageLayerNonDistributable, 1) //nolint:staticcheck // deprecated, and pushed
+	foreign = strings.Replace(foreign, "application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.nondistributable.v1.tar", 1)
 	for name, tt := range map[string]struct {
 		ref, mediaType, body string
 		status               int

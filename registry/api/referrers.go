@@ -83,6 +83,9 @@ func (s *subjects) of(ctx context.Context, repo string, subject digest.Digest) (
 	var found []digest.Digest
 	now := make(map[digest.Digest]digest.Digest, len(linked))
 	for _, d := range linked {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		named, ok := known[d]
 		if !ok {
 			body, err := s.content(ctx, d)

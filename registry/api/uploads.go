@@ -56,9 +56,11 @@ func (u *inUse) release(id string) {
 func (h *handler) startUpload(c *call) error {
 	ctx := c.r.Context()
 	q := c.r.URL.Query()
+	// A digest without a blob is what the client is going to send.
+	whole := q.Has("digest") && (c.r.ContentLength != 0 || q.Get("digest") == digest.FromBytes(nil).String())
 	var d digest.Digest
 	var err error
-	if q.Has("digest") {
+	if whole {
 		if d, err = blobDigest(q); err != nil {
 			return err
 		}
@@ -71,7 +73,7 @@ func (h *handler) startUpload(c *call) error {
 	if err != nil {
 		return fmt.Errorf("begin upload: %w", err)
 	}
-	if d != "" {
+	if whole {
 		return h.finish(c, upload, d)
 	}
 	if err := upload.Close(); err != nil {
