@@ -83,6 +83,15 @@ upstream: deps
 upstream-conformance: deps
 	test/upstream/make.sh conformance
 
+## registry-conformance: the suite of OCI's distribution specification, against the registry and a bundle served in place
+# Pinned to a commit: the suite has no releases.
+OCI_SUITE := github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
+.PHONY: registry-conformance
+registry-conformance:
+	suite="$${SEALBUILD_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/sealbuild-test}/oci-suite"; mkdir -p "$$suite"; \
+	GOBIN="$$suite" $(GO) install $(OCI_SUITE); \
+	$(GO) test -tags "$(TAGS)" -count=1 -v ./test/ocispec -suite "$$suite/conformance"
+
 ## demo: build a bundle, boot a closed network of two hosts, install, use, reset; told as a story
 .PHONY: demo
 demo: deps
@@ -127,7 +136,7 @@ clean:
 	$(GO) run ./test/testbed/cmd/bed sweep
 	if [[ -n "$(CACHE)" ]]; then \
 		cd "$${SEALBUILD_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/sealbuild-test}" && \
-		rm -rf tree-* debs beds runs parts upstream-* conformance-* registry-* store ipvs-* bench-* crane-* sealos-* sealinstall*; fi
+		rm -rf tree-* debs beds runs parts upstream-* conformance-* registry-* store ipvs-* bench-* crane-* oci-suite sealos-* sealinstall*; fi
 
 ## help: this list
 .PHONY: help

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/sealbuild/sealbuild/registry/api"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -120,9 +122,9 @@ func (a *authenticator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok:
 		w.Header().Set("WWW-Authenticate", fmt.Sprintf("Basic realm=%q", a.realm))
-		writeError(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required", nil)
+		api.Refuse(w, errcode.ErrorCodeUnauthorized, "authentication required", nil)
 	case who.pullOnly && changes(r):
-		writeError(w, http.StatusForbidden, "DENIED", fmt.Sprintf("the account %s may only pull", user), nil)
+		api.Refuse(w, errcode.ErrorCodeDenied, fmt.Sprintf("the account %s may only pull", user), nil)
 	default:
 		a.next.ServeHTTP(w, r)
 	}

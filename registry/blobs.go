@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
+	"github.com/sealbuild/sealbuild/registry/api"
 	"github.com/sirupsen/logrus"
 )
 
@@ -28,13 +30,13 @@ func serveBlobs(src blobSource, next http.Handler) http.Handler {
 			return
 		}
 		if err := d.Validate(); err != nil {
-			writeError(w, http.StatusBadRequest, "DIGEST_INVALID", "the digest is not one", map[string]any{"digest": d})
+			api.Refuse(w, errcode.ErrorCodeDigestInvalid, "the digest is not one", map[string]any{"digest": d})
 			return
 		}
 		content, err := src.content(r, repo, d)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			writeError(w, http.StatusNotFound, "BLOB_UNKNOWN", "repository "+repo+" has no such blob", map[string]any{"digest": d})
+			api.Refuse(w, errcode.ErrorCodeBlobUnknown, "repository "+repo+" has no such blob", map[string]any{"digest": d})
 			return
 		case err == nil:
 			defer content.Close()
@@ -45,7 +47,7 @@ func serveBlobs(src blobSource, next http.Handler) http.Handler {
 			if r.Context().Err() == nil {
 				blobFailed(repo, d, err)
 			}
-			writeError(w, http.StatusInternalServerError, "UNKNOWN", "the blob cannot be read or is damaged", map[string]any{"digest": d})
+			api.Refuse(w, errcode.ErrorCodeUnknown, "the blob cannot be read or is damaged", map[string]any{"digest": d})
 			return
 		}
 		h := w.Header()

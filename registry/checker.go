@@ -13,7 +13,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
+	"github.com/sealbuild/sealbuild/registry/api"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/sys/unix"
@@ -187,7 +189,7 @@ func (c *checker) manifests(next http.Handler) http.Handler {
 			}
 		}
 		if isSHA256(d) && linkHolds(c.store.path(revisionLink(repo, d)), d) && errors.Is(c.check(r.Context(), d), ErrDamaged) {
-			writeError(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "the manifest is damaged on this registry's disk", map[string]any{"name": repo, "digest": d})
+			api.Refuse(w, errcode.ErrorCodeManifestUnknown, "the manifest is damaged on this registry's disk", map[string]any{"name": repo, "digest": d})
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -35,12 +35,11 @@ func ServeConfig(ctx context.Context, configPath string) error {
 	if err != nil {
 		return fmt.Errorf("registry configuration %s: %w", configPath, err)
 	}
-	config.Auth = nil // done in front of the name resolver
-	config.HTTP.Debug.Prometheus.Enabled = false
-	if config.HTTP.Secret == "" {
-		config.HTTP.Secret = NewPassword()
+	s, err := settingsOf(config, o.Writable)
+	if err != nil {
+		return fmt.Errorf("registry configuration %s: %w", configPath, err)
 	}
-	h, err := assembleStore(ctx, config, o)
+	h, err := newStoreHandler(ctx, o, s)
 	if err != nil {
 		return err
 	}
@@ -76,7 +75,6 @@ func optionsOf(c *configuration.Configuration) (HandlerOptions, error) {
 	}
 	if ro, ok := c.Storage["maintenance"]["readonly"].(map[any]any); ok && ro["enabled"] == true {
 		o.Writable = false
-		c.Storage["maintenance"]["uploadpurging"] = map[any]any{"enabled": false}
 	}
 	switch c.Auth.Type() {
 	case "", "none":

@@ -12,7 +12,8 @@
 //   - A [Fanout] makes pushes to several hosts one chain, so that the sender's link carries each blob once.
 //   - [Store.Collect] removes what is not kept, [Store.Heal] finds and repairs what is damaged.
 //   - [NewHandler] serves a store, or the blobs of a [Source] where they lie, as a registry; [ServeConfig] does so
-//     from a distribution configuration file. Repositories answer by full name, by path alone and with ?ns=.
+//     from a distribution configuration file. Repositories answer by full name, by path alone and with ?ns=. Package api
+//     answers all but the blobs, out of a storage driver: one shows a store's tree, another makes one up of a catalog.
 //
 // # Durability
 //

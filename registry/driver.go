@@ -11,26 +11,11 @@ import (
 	"time"
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
-	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
 	"github.com/opencontainers/go-digest"
 )
 
-// inPlaceDriver is the name under which the distribution registry knows the driver below.
+// inPlaceDriver names the driver below in errors.
 const inPlaceDriver = "sealbuild-in-place"
-
-// registerDriver makes the driver known to the registry's global list, the first time a handler needs it.
-var registerDriver = sync.OnceFunc(func() { factory.Register(inPlaceDriver, driverFactory{}) })
-
-type driverFactory struct{}
-
-// Create hands on the driver that was made for this handler; the list holds only a name.
-func (driverFactory) Create(_ context.Context, parameters map[string]any) (driver.StorageDriver, error) {
-	d, ok := parameters["driver"].(*placeDriver)
-	if !ok {
-		return nil, errors.New("the in-place storage driver is not for configuration files")
-	}
-	return d, nil
-}
 
 // placeDriver shows a catalog and its source to the distribution registry as the directory tree it knows. Nothing of the
 // tree exists: paths are taken apart and answered from the catalog, and contents come from the source.

@@ -2,15 +2,13 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 
-	"github.com/distribution/distribution/v3/configuration"
-	"github.com/distribution/distribution/v3/registry/handlers"
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the registry finds it by name
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/sealbuild/sealbuild/registry/api"
 )
 
 // catalogPage is how many repositories /v2/_catalog lists at most in one answer.
@@ -27,7 +25,7 @@ type HandlerOptions struct {
 	Names    []string // host names of this registry itself; as ?ns= they mean nothing. "sealos.hub" always is one
 }
 
-// NewHandler returns a registry: the distribution registry's own handlers behind a resolver of names.
+// NewHandler returns a registry: the handlers of package api behind a resolver of names.
 //
 // A repository answers by its full name (registry.k8s.io/pause), by the name and registry that containerd sends (pause?ns=registry.k8s.io),
 // and by its path alone if only one registry has it; if several have, the error names them. Without Writable everything but GET and
@@ -40,86 +38,67 @@ func NewHandler(ctx context.Context, o HandlerOptions) (http.Handler, error) {
 	if (o.Root == "") == (o.Catalog == nil) || (o.Catalog == nil) != (o.Source == nil) {
 		return nil, errors.New("serve registry: either a root or a catalog with its source is needed")
 	}
-	config := &configuration.Configuration{}
-	config.Catalog.MaxEntries = catalogPage
-	config.Validation.Disabled = true // bundles hold some platforms of an index only
-	config.HTTP.Secret = "unused: nothing is uploaded"
-	config.Storage = configuration.Storage{
-		"maintenance": {
-			"uploadpurging": map[any]any{"enabled": false},
-			"readonly":      map[any]any{"enabled": !o.Writable || o.Catalog != nil},
-		},
+	// What is pushed is not held against what the registry has: bundles hold some platforms of an index only.
+	s := settings{Options: api.Options{Writable: o.Writable, CatalogPage: catalogPage}}
+	if o.Catalog == nil {
+		return newStoreHandler(ctx, o, s)
 	}
-	if o.Catalog != nil {
-		d, err := newPlaceDriver(*o.Catalog, o.Source)
-		if err != nil {
-			return nil, fmt.Errorf("serve registry: %w", err)
-		}
-		registerDriver()
-		config.Storage[inPlaceDriver] = configuration.Parameters{"driver": d}
-		return assemble(ctx, config, o, newPlaceIndex(d), d, nil)
+	s.Writable = false
+	d, err := newPlaceDriver(*o.Catalog, o.Source)
+	if err != nil {
+		return nil, fmt.Errorf("serve registry: %w", err)
 	}
-	config.Storage["filesystem"] = configuration.Parameters{"rootdirectory": o.Root}
-	if o.Writable {
-		config.HTTP.Secret = NewPassword()
-	}
-	return assembleStore(ctx, config, o)
-}
-
-func assembleStore(ctx context.Context, config *configuration.Configuration, o HandlerOptions) (http.Handler, error) {
-	store := OpenStore(o.Root)
-	c := newChecker(store)
-	return assemble(ctx, config, o, storeIndex{store}, c, c.manifests)
-}
-
-// assemble puts the layers of the handler together; the outermost comes last.
-func assemble(ctx context.Context, config *configuration.Configuration, o HandlerOptions, index repositoryIndex, blobs blobSource,
-	manifests func(next http.Handler) http.Handler,
-) (http.Handler, error) {
-	quietLogs()
-	app, err := newApp(ctx, config)
+	h, err := api.New(ctx, d, s.Options)
 	if err != nil {
 		return nil, err
 	}
-	writable := o.Writable && o.Catalog == nil
-	h := acceptAnything(app)
-	if manifests != nil {
-		h = manifests(h)
+	return assemble(h, o, s, newPlaceIndex(d), d)
+}
+
+func newStoreHandler(ctx context.Context, o HandlerOptions, s settings) (http.Handler, error) {
+	store := OpenStore(o.Root)
+	d := storeDriver{store}
+	h, err := api.New(ctx, d, s.Options)
+	if err != nil {
+		return nil, err
 	}
+	if s.Writable {
+		s.purge.start(ctx, d)
+	}
+	c := newChecker(store)
+	return assemble(c.manifests(h), o, s, storeIndex{store}, c)
+}
+
+// assemble puts the layers of the handler together; the outermost comes last.
+func assemble(h http.Handler, o HandlerOptions, s settings, index repositoryIndex, blobs blobSource) (http.Handler, error) {
+	quietLogs()
 	h = serveBlobs(blobs, h)
-	h = resolver{index: index, own: ownNames(o.Names)}.handler(h, writable)
-	if !writable {
+	h = resolver{index: index, own: ownNames(o.Names)}.handler(h, s.Writable)
+	if !s.Writable {
 		h = readOnly(h)
 	}
 	if o.Htpasswd != "" {
+		var err error
 		if h, err = newAuthenticator(o.Htpasswd, o.Realm, h); err != nil {
 			return nil, err
 		}
 	}
-	return alive(h), nil
+	return alive(withHeaders(s.headers, h)), nil
 }
 
-// acceptAnything lets clients that do not say which manifests they understand, or that take any, have them as they are.
-func acceptAnything(next http.Handler) http.Handler {
-	types := strings.Join(manifestTypes, ", ")
+// withHeaders adds what a configuration wants every answer to have.
+func withHeaders(headers http.Header, next http.Handler) http.Handler {
+	if len(headers) == 0 {
+		return next
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		accept := strings.Join(r.Header.Values("Accept"), ",")
-		if accept == "" || strings.Contains(accept, "*/*") || strings.Contains(accept, "application/*") {
-			r = r.Clone(r.Context())
-			r.Header.Set("Accept", types)
+		for name, values := range headers {
+			for _, v := range values {
+				w.Header().Add(name, v)
+			}
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// newApp turns the panics with which the registry reports a bad configuration into errors.
-func newApp(ctx context.Context, config *configuration.Configuration) (app *handlers.App, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			app, err = nil, fmt.Errorf("serve registry: %v", p)
-		}
-	}()
-	return handlers.NewApp(ctx, config), nil
 }
 
 func ownNames(names []string) []string {
@@ -134,7 +113,7 @@ func readOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			writeError(w, http.StatusMethodNotAllowed, "UNSUPPORTED", "this registry is read-only", nil)
+			api.Refuse(w, errcode.ErrorCodeUnsupported, "this registry is read-only", nil)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -151,21 +130,4 @@ func alive(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// writeError answers in the form every registry client understands.
-func writeError(w http.ResponseWriter, status int, code, message string, detail any) {
-	type problem struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-		Detail  any    `json:"detail,omitempty"`
-	}
-	body, err := json.Marshal(map[string][]problem{"errors": {{code, message, detail}}})
-	if err != nil {
-		body = []byte(`{"errors":[]}`)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
 }

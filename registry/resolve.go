@@ -6,6 +6,9 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/sealbuild/sealbuild/registry/api"
 )
 
 // repositoryIndex says which repositories there are.
@@ -149,19 +152,19 @@ func (v resolver) handler(next http.Handler, writable bool) http.Handler {
 			return
 		}
 		if checkRepository(name) != nil {
-			writeError(w, http.StatusBadRequest, "NAME_INVALID", "no repository can have this name", map[string]any{"name": name})
+			api.Refuse(w, errcode.ErrorCodeNameInvalid, "no repository can have this name", map[string]any{"name": name})
 			return
 		}
 		full, candidates := v.resolve(name, ns)
 		if len(candidates) > 0 {
-			writeError(w, http.StatusNotFound, "NAME_UNKNOWN",
+			api.Refuse(w, errcode.ErrorCodeNameUnknown,
 				"repository "+name+" is ambiguous: it is in "+strings.Join(candidates, ", ")+"; give the full name",
 				map[string]any{"name": name, "candidates": candidates})
 			return
 		}
 		if full == "" && rest == "/tags/list" {
 			// The registry would list no tags of it when it is asked for a later page.
-			writeError(w, http.StatusNotFound, "NAME_UNKNOWN", "no such repository", map[string]any{"name": name})
+			api.Refuse(w, errcode.ErrorCodeNameUnknown, "no such repository", map[string]any{"name": name})
 			return
 		}
 		if full != "" && full != name {

@@ -62,8 +62,8 @@ func Serve(ctx context.Context, addr string, config *tls.Config, h http.Handler,
 	return nil
 }
 
-// quietLogs makes the distribution registry's logger, which is one for the process, say warnings only. It calls every request
-// for something that is not there an error; clients ask for such things all day.
+// quietLogs makes the logger that the distribution registry's storage writes to, which is one for the process, say warnings only, each on
+// a line of its own.
 var quietLogs = sync.OnceFunc(func() {
 	logrus.SetLevel(logrus.WarnLevel)
 	logrus.SetFormatter(&quietFormatter{})
@@ -72,15 +72,5 @@ var quietLogs = sync.OnceFunc(func() {
 type quietFormatter struct{ logrus.TextFormatter }
 
 func (f *quietFormatter) Format(e *logrus.Entry) ([]byte, error) {
-	switch fmt.Sprint(e.Data["err.code"]) {
-	case "manifest unknown", "blob unknown", "name unknown", "name invalid", "digest invalid", "pagination number invalid", "unsupported":
-		return nil, nil
-	}
-	line := fmt.Sprintf("registry: %s: %s", e.Level, e.Message)
-	for _, field := range []string{"http.request.method", "http.request.uri", "err.message", "err.detail"} {
-		if v, ok := e.Data[field]; ok {
-			line += fmt.Sprintf(" %v", v)
-		}
-	}
-	return []byte(line + "\n"), nil
+	return fmt.Appendf(nil, "registry: %s: %s\n", e.Level, e.Message), nil
 }
