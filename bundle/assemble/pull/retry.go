@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/containers/common/pkg/retry"
-	"github.com/docker/distribution/registry/api/errcode"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
@@ -80,14 +79,10 @@ func transient(err error) bool {
 		size   *store.SizeError
 		busy   *BusyError
 		status *StatusError
-		codes  errcode.Errors
 	)
-	switch {
-	case errors.As(err, &status):
+	if errors.As(err, &status) {
 		return status.Status >= 500 && status.Status != http.StatusNotImplemented ||
 			status.Status == http.StatusRequestTimeout || status.Status == http.StatusRequestedRangeNotSatisfiable
-	case errors.As(err, &codes): // of the server that gives tokens
-		return len(codes) > 0 && errors.Is(codes[0], errcode.ErrorCodeTooManyRequests)
 	}
 	return errors.Is(err, errIdle) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &busy) ||
 		errors.As(err, &wrong) || errors.As(err, &size) || retry.IsErrorRetryable(err)
