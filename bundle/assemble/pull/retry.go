@@ -12,6 +12,7 @@ import (
 	"github.com/containers/common/pkg/retry"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 // maxBusy bounds how long a registry that limits its clients is waited for, in
@@ -45,27 +46,20 @@ func (g *gatherer) again(ctx context.Context, t *tries, what string, err error) 
 	if ctx.Err() != nil {
 		return err
 	}
-	wait := g.options.Backoff << t.failed
+	pause := g.options.Backoff << t.failed
 	if busy := new(BusyError); errors.As(err, &busy) && busy.Wait > 0 {
 		if t.busy += busy.Wait; t.busy > maxBusy {
 			return fmt.Errorf("%w: that is longer than %v in all", err, maxBusy)
 		}
-		wait = busy.Wait
+		pause = busy.Wait
 	} else if t.failed++; t.failed >= t.max || !transient(err) {
 		return err
 	}
 	if told := new(BusyError); !errors.As(err, &told) || !told.known {
 		g.options.Progress.Retry(what, err)
 	}
-	wait += rand.N(wait/4 + 1) // those that failed together do not come back together
-	g.queue.aside(func() {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-	})
+	pause += rand.N(pause/4 + 1) // those that failed together do not come back together
+	g.queue.aside(func() { _ = wait.For(ctx, pause) })
 	return ctx.Err()
 }
 
