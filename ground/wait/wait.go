@@ -3,6 +3,7 @@ package wait
 
 import (
 	"context"
+	"iter"
 	"time"
 )
 
@@ -32,6 +33,25 @@ func Until(ctx context.Context, every time.Duration, try func(context.Context) e
 		}
 		if For(ctx, every) != nil {
 			return last
+		}
+	}
+}
+
+// Every comes round each d until the context ends, for the first time after d. A round that takes longer than that is
+// followed by the next at once; what it missed besides is not made up for.
+func Every(ctx context.Context, d time.Duration) iter.Seq[time.Time] {
+	return func(yield func(time.Time) bool) {
+		tick := time.NewTicker(d)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case at := <-tick.C:
+				if !yield(at) {
+					return
+				}
+			}
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var errEnough = errors.New("enough")
@@ -72,6 +74,38 @@ func TestUntilTellsTheLastErrorThatSaysSomething(t *testing.T) {
 			if err == nil || err.Error() != want || time.Since(began) != limit {
 				t.Errorf("within %v: %v after %v, want %q", limit, err, time.Since(began), want)
 			}
+		})
+	}
+}
+
+func TestEveryComesRoundUntilItsContextEndsOrItsBodyStops(t *testing.T) {
+	for name, tc := range map[string]struct {
+		limit time.Duration
+		body  func(round int) (more bool)
+		want  []time.Duration // when a round began
+	}{
+		"its context ends": {3500 * time.Millisecond, func(int) bool { return true }, []time.Duration{time.Second, 2 * time.Second, 3 * time.Second}},
+		"its body stops":   {time.Hour, func(round int) bool { return round < 2 }, []time.Duration{time.Second, 2 * time.Second}},
+		"a round is late": {6500 * time.Millisecond, func(round int) bool {
+			if round == 1 {
+				time.Sleep(3500 * time.Millisecond)
+			}
+			return true
+		}, []time.Duration{time.Second, 4500 * time.Millisecond, 5 * time.Second, 6 * time.Second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began, got := time.Now(), []time.Duration(nil)
+				for range Every(within(t, tc.limit), time.Second) {
+					got = append(got, time.Since(began))
+					if !tc.body(len(got)) {
+						break
+					}
+				}
+				if diff := cmp.Diff(tc.want, got); diff != "" {
+					t.Errorf("rounds (-want +got):\n%s", diff)
+				}
+			})
 		})
 	}
 }
