@@ -78,6 +78,7 @@ func transient(err error) bool {
 		return status.Status >= 500 && status.Status != http.StatusNotImplemented ||
 			status.Status == http.StatusRequestTimeout || status.Status == http.StatusRequestedRangeNotSatisfiable
 	}
-	return errors.Is(err, errIdle) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &busy) ||
+	// Who asks is not cancelled: another request was, which both waited for to log in.
+	return errors.Is(err, context.Canceled) || errors.Is(err, errIdle) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &busy) ||
 		errors.As(err, &wrong) || errors.As(err, &size) || retry.IsErrorRetryable(err)
 }

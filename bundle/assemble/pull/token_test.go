@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/distribution/reference"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/upstreamtest"
 )
@@ -138,5 +142,57 @@ func TestHalfALoginIsNone(t *testing.T) {
 	var failed *Error
 	if !errors.As(err, &failed) || !strings.Contains(err.Error(), "needs a login") {
 		t.Errorf("error is %v, want that a login is needed", err)
+	}
+}
+
+func TestLoginThatAnotherRequestGaveUpIsTriedAgain(t *testing.T) {
+	u := upstreamtest.New(t)
+	u.PushImage(t, "app", "v1", amd64, upstreamtest.Layer("shared login", 1000))
+	begun := make(chan bool, 1)
+	var given atomic.Int32
+	tokenServer(t, u, func() string { return "good" }, func(w http.ResponseWriter, r *http.Request) {
+		if given.Add(1) == 1 {
+			begun <- true
+			<-r.Context().Done()
+			return
+		}
+		_, _ = io.WriteString(w, `{"token":"good"}`)
+	})
+	g, err := newGatherer(newStore(t), options(u).withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.remotes.close()
+	named, err := reference.ParseNormalizedNamed(u.Ref("app:v1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := g.remotes.locate(named)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(ctx context.Context) error {
+		_, _, err := readManifest(ctx, at[0], "")
+		return err
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() { first <- ask(ctx) }()
+	<-begun
+	u.Counts()
+	go func() { second <- ask(t.Context()) }()
+	for u.Counts()["GET manifest"] == 0 { // from now on it waits for the first, or soon will
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(50 * time.Millisecond)
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("the first: error is %v, want that it was cancelled", err)
+	}
+	if err := <-second; err != nil && !transient(err) {
+		t.Errorf("the second: error is %v, want none or one that is worth another try", err)
+	}
+	if err := ask(t.Context()); err != nil {
+		t.Errorf("the third: %v", err)
 	}
 }
