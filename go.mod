@@ -36,6 +36,7 @@ require (
 	golang.org/x/term v0.46.0
 	helm.sh/helm/v4 v4.0.5
 	k8s.io/client-go v0.36.0
+	oras.land/oras-go/v2 v2.6.2
 	sigs.k8s.io/yaml v1.6.0
 )
 

@@ -5,6 +5,8 @@ import (
 	"io"
 	"sync/atomic"
 	"time"
+
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 // signEvery is how often a side that has nothing to say says that it lives.
@@ -16,14 +18,7 @@ func giveSigns(ctx context.Context, w *frameWriter, alive func() bool) (stop fun
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(signEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
+		for range wait.Every(ctx, signEvery) {
 			if alive() && (w.write(frameAlive, nil) != nil || w.flush() != nil) {
 				return // nobody listens
 			}

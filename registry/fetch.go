@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 const (
@@ -221,16 +223,9 @@ func (f *fetcher) from(ctx context.Context, n int, t *transfer) error {
 // watch ends a transfer that goes badly through the fault of the peer: one that does not say how far it is, or has what it does not send, or
 // is far ahead and twice in a row gave this host much less than it got itself. A peer that waits itself is waited for.
 func (f *fetcher) watch(ctx context.Context, cancel context.CancelCauseFunc, n int, t *transfer) {
-	tick := time.NewTicker(relayPatience)
-	defer tick.Stop()
 	at, mine := t.at.Load(), f.rc.fetched.Load()
 	theirs, slow := int64(-1), 0
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range wait.Every(ctx, relayPatience) {
 		have, total, err := f.have(ctx, n, t.i)
 		if err != nil {
 			cancel(fmt.Errorf("the peer does not answer: %w", err))

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 // ErrBusy is wrapped when a session fills the store that is to be collected.
@@ -100,14 +102,7 @@ func (c *collector) settle(ctx context.Context, removed int, grace time.Duration
 	if err := syncFilesystem(c.store.root); err != nil {
 		return err
 	}
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return wait.For(ctx, grace)
 }
 
 // tags removes the tags of a repository that are not kept, or that name something else, and what kept ones named before.

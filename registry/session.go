@@ -12,6 +12,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 // partialMaxAge is how long a partial blob nobody asks for is kept.
@@ -125,11 +127,9 @@ func lockStore(ctx context.Context, root string, alone bool) (*os.File, error) {
 			f.Close()
 			return nil, ErrBusy
 		}
-		select {
-		case <-time.After(100 * time.Millisecond): // a collection takes seconds
-		case <-ctx.Done():
+		if err := wait.For(ctx, 100*time.Millisecond); err != nil { // a collection takes seconds
 			f.Close()
-			return nil, ctx.Err()
+			return nil, err
 		}
 	}
 }

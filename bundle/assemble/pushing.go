@@ -190,7 +190,7 @@ func (b *Builder) pushLayout(ctx context.Context, dir string, root v1.Descriptor
 func pushRemedy(err error) string {
 	var authority x509.UnknownAuthorityError
 	var dial *net.OpError
-	var codes errcode.Errors
+	var codes errcode.Errors // of the archived module: containers/image reports in its types
 	var code errcode.Error
 	switch {
 	case errors.As(err, &docker.ErrUnauthorizedForCredentials{}),

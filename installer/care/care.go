@@ -22,6 +22,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 // Modes of forwarding.
@@ -158,14 +160,7 @@ type keeper struct {
 }
 
 func (k *keeper) loop(ctx context.Context) error {
-	tick := time.NewTicker(k.config.Interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	for range wait.Every(ctx, k.config.Interval) {
 		k.check(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -175,6 +170,7 @@ func (k *keeper) loop(ctx context.Context) error {
 			k.config.Log.Error("keep the virtual server", "vip", k.config.VIP, "error", err)
 		}
 	}
+	return nil
 }
 
 // check probes all servers at once and counts failures in a row.

@@ -8,24 +8,22 @@ import (
 	"net/http"
 	"net/netip"
 	"time"
+
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 // Check asks the virtual address until it answers or ctx ends.
 func Check(ctx context.Context, vip netip.AddrPort) error {
 	probe := httpProbe(Config{HealthPath: DefaultHealthPath})
-	for {
-		pctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
-		err := probe(pctx, vip)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the virtual address %s does not answer: %w (can this host reach port 6443 of the masters?)", vip, err)
-		case <-time.After(200 * time.Millisecond):
-		}
+	err := wait.Until(ctx, 200*time.Millisecond, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
+		defer cancel()
+		return probe(ctx, vip)
+	})
+	if err != nil {
+		return fmt.Errorf("the virtual address %s does not answer: %w (can this host reach port 6443 of the masters?)", vip, err)
 	}
+	return nil
 }
 
 // httpProbe asks a server's health path. The server's certificate is not

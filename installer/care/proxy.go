@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 // dialTimeout bounds the attempt to reach one server before the next is tried.
@@ -92,10 +94,8 @@ func (p *proxy) accept(ctx context.Context) {
 		if err != nil {
 			// Out of file descriptors, say: let connections end before the next try.
 			p.log.Error("accept a connection", "error", err)
-			select {
-			case <-ctx.Done():
+			if wait.For(ctx, 100*time.Millisecond) != nil {
 				return
-			case <-time.After(100 * time.Millisecond):
 			}
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -92,17 +93,7 @@ func (k knownKey) matches(name string) bool {
 	if len(k.hosts) == 1 && strings.HasPrefix(k.hosts[0], "|") {
 		return hashMatches(k.hosts[0], name)
 	}
-	found := false
-	for _, pattern := range k.hosts {
-		pattern, negated := strings.CutPrefix(strings.ToLower(pattern), "!")
-		if matchPattern(name, pattern) {
-			if negated {
-				return false
-			}
-			found = true
-		}
-	}
-	return found
+	return patternsMatch(k.hosts, name, strings.ToLower)
 }
 
 // hashMatches compares with a name that ssh has hashed: |1|salt|hash.
@@ -129,24 +120,11 @@ func (k knownKey) everybody() bool { return slices.Contains(k.hosts, "*") }
 
 func sameKey(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
 
+// sshPattern makes path.Match read a pattern as ssh does: with no other special characters, and none that * leaves out.
+var sshPattern = strings.NewReplacer(`\`, `\\`, "[", `\[`, "/", "\n")
+
 // matchPattern tells whether text is as a pattern of ssh says: * is any text, ? any one character.
 func matchPattern(text, pattern string) bool {
-	// star and mark are where to go on from when what follows the last * does not fit.
-	t, p, star, mark := 0, 0, -1, 0
-	for t < len(text) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, t
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == text[t]):
-			t++
-			p++
-		case star >= 0:
-			mark++
-			t, p = mark, star+1
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
+	ok, err := path.Match(sshPattern.Replace(pattern), strings.ReplaceAll(text, "/", "\n"))
+	return ok && err == nil
 }

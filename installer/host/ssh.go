@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 // sshHost runs commands over one connection, made again when it was lost.
@@ -103,7 +105,7 @@ func (h *sshHost) session(ctx context.Context) (*ssh.Session, *connection, func(
 	}
 	release := func() { <-h.slots }
 	renewed := false
-	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 700*time.Millisecond) {
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 700*time.Millisecond) {
 		conn, err := h.connection(ctx)
 		if err != nil {
 			release()
@@ -123,15 +125,13 @@ func (h *sshHost) session(ctx context.Context) (*ssh.Session, *connection, func(
 			<-conn.lost
 			continue
 		}
-		if !errors.As(err, &full) || (len(h.slots) < 2 && wait >= 640*time.Millisecond) {
+		if !errors.As(err, &full) || (len(h.slots) < 2 && pause >= 640*time.Millisecond) {
 			release()
 			return nil, nil, nil, h.unreachable(err)
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if err := wait.For(ctx, pause); err != nil {
 			release()
-			return nil, nil, nil, context.Cause(ctx)
+			return nil, nil, nil, err
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 // A call that moves bytes is watched from both ends. The installer ends one in which nothing moves (see
@@ -35,14 +37,7 @@ func (a *answers) beatWhile(ctx context.Context, every time.Duration, moves func
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
+		for range wait.Every(ctx, every) {
 			if moved := moves(); moved && !waiting() && a.send(answer{Alive: true}) != nil {
 				return // nobody listens
 			}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 // A lock of a host is held by a call that does not end: the kernel's lock on a
@@ -177,14 +179,7 @@ func (a *Agent) lockWithin(asking, life context.Context, q lockRequest, every ti
 	beats, stop := context.WithCancel(ctx)
 	l := &Lock{s: s, stop: stop, lost: make(chan error, 1)}
 	go func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-beats.Done():
-				return
-			case <-tick.C:
-			}
+		for range wait.Every(beats, every) {
 			if _, err := io.WriteString(s.in, "\n"); err != nil {
 				return
 			}

@@ -9,9 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/docker/distribution/registry/api/errcode"
-	v2 "github.com/docker/distribution/registry/api/v2"
-	"github.com/docker/distribution/registry/client/auth"
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
@@ -93,8 +92,8 @@ func NotFound(err error) bool {
 		return NotFound(m.registry) || definite(m.registry) && !slices.ContainsFunc(m.mirrors, missing)
 	}
 	status := new(StatusError)
-	return errors.As(err, &status) && (status.Status == http.StatusNotFound ||
-		says(status.Codes, v2.ErrorCodeManifestUnknown, v2.ErrorCodeNameUnknown))
+	return errors.As(err, &status) && !status.Token && (status.Status == http.StatusNotFound ||
+		says(status.Codes, errcode.ErrorCodeManifestUnknown, errcode.ErrorCodeNameUnknown))
 }
 
 // definite tells whether a failure is an answer about the reference: asking
@@ -109,21 +108,16 @@ func definite(err error) bool {
 		platform *PlatformError
 		dns      *net.DNSError
 		status   *StatusError
-		codes    errcode.Errors // of the server that gives tokens
-		code     errcode.ErrorCoder
 	)
 	switch {
-	case errors.As(err, &none), errors.As(err, &platform), errors.Is(err, auth.ErrNoBasicAuthCredentials):
+	case errors.As(err, &none), errors.As(err, &platform), errors.Is(err, auth.ErrBasicCredentialNotFound):
 		return true
 	case errors.As(err, &dns):
 		return dns.IsNotFound
 	case errors.As(err, &status):
 		return NotFound(err) || status.Status == http.StatusUnauthorized || status.Status == http.StatusForbidden ||
-			says(status.Codes, v2.ErrorCodeNameInvalid)
-	case errors.As(err, &codes):
-		return says(codes, errcode.ErrorCodeUnauthorized, errcode.ErrorCodeDenied)
-	case errors.As(err, &code):
-		return code.ErrorCode() == errcode.ErrorCodeUnauthorized || code.ErrorCode() == errcode.ErrorCodeDenied
+			says(status.Codes, errcode.ErrorCodeNameInvalid) ||
+			status.Token && says(status.Codes, errcode.ErrorCodeUnauthorized, errcode.ErrorCodeDenied)
 	}
 	return false
 }
@@ -141,16 +135,14 @@ func remedy(err error) string {
 	var (
 		status    *StatusError
 		busy      *BusyError
-		codes     errcode.Errors // of the server that gives tokens
 		authority x509.UnknownAuthorityError
 		dns       *net.DNSError
 		platform  *PlatformError
 		offline   *net.OpError
 	)
-	_ = errors.As(err, &codes)
 	refused := func(statuses ...int) bool { return status != nil && slices.Contains(statuses, status.Status) }
 	switch errors.As(err, &status); {
-	case refused(http.StatusUnauthorized, http.StatusForbidden), errors.Is(err, auth.ErrNoBasicAuthCredentials), len(codes) > 0 && !transient(err):
+	case refused(http.StatusUnauthorized, http.StatusForbidden), errors.Is(err, auth.ErrBasicCredentialNotFound), status != nil && status.Token && !transient(err):
 		return "the image does not exist or needs a login: check the name, and the credentials in the file that REGISTRY_AUTH_FILE names"
 	case refused(http.StatusNotFound):
 		return "check the name and the tag; a reference that is no image can be listed in .sealignore"

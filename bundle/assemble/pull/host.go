@@ -13,12 +13,10 @@ import (
 
 	"github.com/containers/image/v5/pkg/tlsclientconfig"
 	"github.com/containers/image/v5/types"
-	"github.com/docker/distribution/registry/client/auth/challenge"
 )
 
-// host is one registry: its connections, what it asks of those who come, and
-// how long it wants to be left alone. Everything that is pulled from it shares
-// them.
+// host is one registry: its connections, and how long it wants to be left
+// alone. Everything that is pulled from it shares them.
 type host struct {
 	name      string // as references write it
 	addr      string // host:port that answers
@@ -27,11 +25,10 @@ type host struct {
 	transport *http.Transport
 	*gate
 
-	mu         sync.Mutex
-	scheme     string // empty until it answered
-	challenges challenge.Manager
-	failed     error // to answer
-	failedAt   time.Time
+	mu       sync.Mutex
+	scheme   string // empty until it answered
+	failed   error  // to answer
+	failedAt time.Time
 }
 
 // gate is shut while a registry wants to be left alone.
@@ -41,7 +38,7 @@ type gate struct {
 }
 
 func newHost(sys *types.SystemContext, name string, insecure bool, connections int) (*host, error) {
-	h := &host{name: name, addr: name, insecure: insecure, sys: sys, gate: new(gate), challenges: challenge.NewSimpleManager()}
+	h := &host{name: name, addr: name, insecure: insecure, sys: sys, gate: new(gate)}
 	if name == "docker.io" {
 		h.addr = "registry-1.docker.io"
 	}
@@ -116,13 +113,15 @@ func (h *host) reach(ctx context.Context) (scheme string, err error) {
 	return "", failed
 }
 
-// ping asks for /v2/, whose answer names the ways to log in.
+// ping asks for /v2/, which every registry answers.
 func (h *host) ping(ctx context.Context, scheme string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+h.addr+"/v2/", nil)
 	if err != nil {
 		return err
 	}
-	h.identify(req)
+	if agent := h.sys.DockerRegistryUserAgent; agent != "" {
+		req.Header.Set("User-Agent", agent)
+	}
 	resp, err := (&http.Client{Transport: h.transport}).Do(req)
 	if err != nil {
 		return fmt.Errorf("reach registry %s: %w", h.name, err)
@@ -134,15 +133,7 @@ func (h *host) ping(ctx context.Context, scheme string) error {
 	if resp.StatusCode >= 500 {
 		return statusError(h, resp)
 	}
-	// Whatever else it answers, what is asked for later says it better.
-	resp.Request = req
-	return h.challenges.AddResponse(resp)
-}
-
-func (h *host) identify(req *http.Request) {
-	if agent := h.sys.DockerRegistryUserAgent; agent != "" {
-		req.Header.Set("User-Agent", agent)
-	}
+	return nil // whatever else it answers, what is asked for later says it better
 }
 
 // pause keeps everybody away from the registry for d.

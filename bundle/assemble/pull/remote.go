@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,8 +16,7 @@ import (
 	"github.com/containers/image/v5/pkg/sysregistriesv2"
 	"github.com/containers/image/v5/types"
 	"github.com/distribution/reference"
-	"github.com/docker/distribution/registry/client/auth"
-	"github.com/docker/distribution/registry/client/transport"
+	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
 // remotes know every registry and repository that was asked.
@@ -62,7 +62,7 @@ type location struct {
 type repository struct {
 	*host
 	path   string
-	client *http.Client
+	client auth.Client
 	idle   time.Duration
 }
 
@@ -138,13 +138,13 @@ func (r *remotes) repository(named reference.Named, insecure bool) (*repository,
 	if err != nil {
 		return nil, fmt.Errorf("read the credentials for %s: %w", named.Name(), err)
 	}
-	path := reference.Path(named)
-	tokens := auth.NewTokenHandlerWithOptions(auth.TokenHandlerOptions{
-		Transport: h.transport, Credentials: login, ClientID: "sealbuild",
-		Scopes: []auth.Scope{auth.RepositoryScope{Repository: path, Actions: []string{"pull"}}},
-	})
-	authorize := auth.NewAuthorizer(h.challenges, tokens, auth.NewBasicHandler(login))
-	repo := &repository{host: h, path: path, idle: r.idle, client: &http.Client{Transport: transport.NewTransport(h.transport, authorize)}}
+	repo := &repository{host: h, path: reference.Path(named), idle: r.idle, client: auth.Client{
+		Client: &http.Client{Transport: h.transport}, ClientID: "sealbuild", Cache: auth.NewSingleContextCache(),
+		Credential: func(context.Context, string) (auth.Credential, error) { return login, nil },
+	}}
+	if agent := r.sys.DockerRegistryUserAgent; agent != "" {
+		repo.client.SetUserAgent(agent)
+	}
 	r.repositories[repositoryKey{named.Name(), at}] = repo
 	return repo, nil
 }
@@ -156,20 +156,15 @@ func (r *remotes) close() {
 	}
 }
 
-// login is what the auth file says for one repository.
-type login types.DockerAuthConfig
-
-func credentials(sys *types.SystemContext, named reference.Named) (login, error) {
-	if sys.DockerAuthConfig != nil {
-		return login(*sys.DockerAuthConfig), nil
-	}
+// credentials are what the auth file says for one repository.
+func credentials(sys *types.SystemContext, named reference.Named) (auth.Credential, error) {
 	c, err := config.GetCredentialsForRef(sys, named)
-	return login(c), err
+	login := auth.Credential{RefreshToken: c.IdentityToken}
+	if c.Username != "" && c.Password != "" { // half of a login is none
+		login.Username, login.Password = c.Username, c.Password
+	}
+	return login, err
 }
-
-func (l login) Basic(*url.URL) (user, password string)   { return l.Username, l.Password }
-func (l login) RefreshToken(*url.URL, string) string     { return l.IdentityToken }
-func (l login) SetRefreshToken(*url.URL, string, string) {}
 
 // request asks the repository for what lies below its name. A refusal is a
 // *StatusError or a *BusyError. The answer's body ends with errIdle when
@@ -204,33 +199,24 @@ func (r *repository) send(ctx context.Context, method, below string, header http
 	if err != nil {
 		return nil, err
 	}
-	for again := true; ; again = false {
-		req, err := http.NewRequestWithContext(ctx, method, scheme+"://"+r.addr+"/v2/"+r.path+"/"+below, nil)
-		if err != nil {
-			return nil, err
-		}
-		for k, v := range header {
-			req.Header[k] = v
-		}
-		r.identify(req)
-		resp, err := r.client.Do(req)
-		if err != nil {
-			return nil, fmt.Errorf("ask %s: %w", r.host.name, withoutQuery(err))
-		}
-		if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
-			return resp, nil
-		}
-		if resp.StatusCode == http.StatusUnauthorized && again && r.learn(resp) {
-			drain(resp.Body)
-			continue // some ask for a login only here
-		}
-		err = r.limited(resp)
-		if err == nil {
-			err = statusError(r.host, resp)
-		}
-		drain(resp.Body)
+	ctx = auth.WithScopes(ctx, auth.ScopeRepository(r.path, auth.ActionPull))
+	req, err := http.NewRequestWithContext(ctx, method, scheme+"://"+r.addr+"/v2/"+r.path+"/"+below, nil)
+	if err != nil {
 		return nil, err
 	}
+	maps.Copy(req.Header, header)
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", r.host.name, tokenError(withoutQuery(err)))
+	}
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
+		return resp, nil
+	}
+	defer drain(resp.Body)
+	if err := r.limited(resp); err != nil {
+		return nil, err
+	}
+	return nil, statusError(r.host, resp)
 }
 
 // withoutQuery drops what may let others in: storage behind a registry is
@@ -240,23 +226,6 @@ func withoutQuery(err error) error {
 		e.URL, _, _ = strings.Cut(e.URL, "?")
 	}
 	return err
-}
-
-// learn takes from a refusal how to log in, where the registry has not said it
-// before.
-func (r *repository) learn(resp *http.Response) bool {
-	if resp.Request == nil || resp.Request.URL.Host != r.addr || resp.Request.Header.Get("Authorization") != "" {
-		return false
-	}
-	root := *resp.Request.URL
-	root.Path, root.RawPath, root.RawQuery = "/v2/", "", ""
-	known, err := r.challenges.GetChallenges(root)
-	if err != nil || len(known) > 0 {
-		return false
-	}
-	asked := *resp
-	asked.Request = &http.Request{URL: &root}
-	return r.challenges.AddResponse(&asked) == nil
 }
 
 // errIdle ends a transfer that delivers nothing.

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/containers/common/pkg/retry"
-	"github.com/docker/distribution/registry/api/errcode"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 // maxBusy bounds how long a registry that limits its clients is waited for, in
@@ -46,27 +46,20 @@ func (g *gatherer) again(ctx context.Context, t *tries, what string, err error) 
 	if ctx.Err() != nil {
 		return err
 	}
-	wait := g.options.Backoff << t.failed
+	pause := g.options.Backoff << t.failed
 	if busy := new(BusyError); errors.As(err, &busy) && busy.Wait > 0 {
 		if t.busy += busy.Wait; t.busy > maxBusy {
 			return fmt.Errorf("%w: that is longer than %v in all", err, maxBusy)
 		}
-		wait = busy.Wait
+		pause = busy.Wait
 	} else if t.failed++; t.failed >= t.max || !transient(err) {
 		return err
 	}
 	if told := new(BusyError); !errors.As(err, &told) || !told.known {
 		g.options.Progress.Retry(what, err)
 	}
-	wait += rand.N(wait/4 + 1) // those that failed together do not come back together
-	g.queue.aside(func() {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-	})
+	pause += rand.N(pause/4 + 1) // those that failed together do not come back together
+	g.queue.aside(func() { _ = wait.For(ctx, pause) })
 	return ctx.Err()
 }
 
@@ -80,15 +73,12 @@ func transient(err error) bool {
 		size   *store.SizeError
 		busy   *BusyError
 		status *StatusError
-		codes  errcode.Errors
 	)
-	switch {
-	case errors.As(err, &status):
+	if errors.As(err, &status) {
 		return status.Status >= 500 && status.Status != http.StatusNotImplemented ||
 			status.Status == http.StatusRequestTimeout || status.Status == http.StatusRequestedRangeNotSatisfiable
-	case errors.As(err, &codes): // of the server that gives tokens
-		return len(codes) > 0 && errors.Is(codes[0], errcode.ErrorCodeTooManyRequests)
 	}
-	return errors.Is(err, errIdle) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &busy) ||
+	// Who asks is not cancelled: another request was, which both waited for to log in.
+	return errors.Is(err, context.Canceled) || errors.Is(err, errIdle) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &busy) ||
 		errors.As(err, &wrong) || errors.As(err, &size) || retry.IsErrorRetryable(err)
 }

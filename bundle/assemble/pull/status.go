@@ -2,6 +2,7 @@ package pull
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,7 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/distribution/registry/api/errcode"
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	oras "oras.land/oras-go/v2/registry/remote/errcode"
 )
 
 // StatusError is a registry's refusal.
@@ -18,6 +20,7 @@ type StatusError struct {
 	Status int            // of HTTP
 	Codes  errcode.Errors // what the registry says about it, if it does
 	Text   string         // the beginning of an answer in another form
+	Token  bool           // it is the server that gives the registry's tokens
 }
 
 func (e *StatusError) Error() string {
@@ -58,6 +61,22 @@ func statusError(h *host, resp *http.Response) error {
 		if !strings.HasPrefix(text, "<") { // a page for people
 			e.Text = text[:min(len(text), 200)]
 		}
+	}
+	return e
+}
+
+// tokenError makes what the server that gives tokens refuses the same kind.
+func tokenError(err error) error {
+	refused := new(oras.ErrorResponse)
+	switch {
+	case !errors.As(err, &refused):
+		return err
+	case refused.StatusCode == http.StatusTooManyRequests:
+		return &BusyError{Host: refused.URL.Host}
+	}
+	e := &StatusError{Host: refused.URL.Host, Status: refused.StatusCode, Token: true}
+	for _, c := range refused.Errors {
+		e.Codes = append(e.Codes, errcode.ParseErrorCode(c.Code).WithMessage(c.Message))
 	}
 	return e
 }

@@ -21,8 +21,12 @@ type helmUse struct {
 	later []string // keys of options that are known at run time only
 }
 
-// helmSet is one --set, --set-string, --set-json or --set-literal.
+// helmSet is one of helmSets.
 type helmSet struct{ flag, text string }
+
+// helmSets are the options that set values, in the order in which Helm takes
+// them wherever they stand. Read-only after start.
+var helmSets = []string{"--set-json", "--set", "--set-string", "--set-literal"}
 
 // helmBooleans are the options without a value. Read-only after start.
 var helmBooleans = map[string]bool{
@@ -121,6 +125,7 @@ func (s *scanner) helmCommand(words []string, at Place) {
 		return
 	}
 	use.chart = operands[len(operands)-1]
+	slices.SortStableFunc(use.sets, func(a, b helmSet) int { return slices.Index(helmSets, a.flag) - slices.Index(helmSets, b.flag) })
 	if len(use.later) > 0 {
 		s.warn(use.File, use.Line, "Helm options known at run time only, charts are rendered without them: "+shown(strings.Join(use.later, ", ")))
 	}

@@ -87,6 +87,11 @@ CMD ["helm install b charts/app --set image.tag=b"]
 `, images: []string{
 			"certain quay.io/o/app:a" + at + "5", "certain quay.io/o/app:b" + at + "5", "suspected quay.io/o/agent:1" + at + "7",
 		}},
+		"the order of kinds is Helm's, whatever that of the words": {text: `
+-- Kubefile --
+FROM scratch
+CMD ["helm install a charts/app --set-literal image.tag=l --set-string image.tag=s --set image.tag=v --set-json image.tag='\"j\"'"]
+`, images: []string{"certain quay.io/o/app:l" + at + "5", "suspected quay.io/o/agent:1" + at + "7"}},
 		"an option that Helm refuses": {text: `
 -- Kubefile --
 FROM scratch

@@ -1,0 +1,198 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/distribution/reference"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble/upstreamtest"
+)
+
+// tokenServer gives tokens by handler, and makes u ask for the one that is
+// good now.
+func tokenServer(t *testing.T, u *upstreamtest.Upstream, good func() string, handler http.HandlerFunc) {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	u.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Authorization") == "Bearer "+good() {
+			return false
+		}
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf("Bearer realm=%q,service=\"test\"", server.URL+"/token"))
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+}
+
+func TestTokenThatIsNoLongerTakenIsRenewedOnce(t *testing.T) {
+	for name, renewed := range map[string]bool{"a new one is taken": true, "no other is taken": false} {
+		t.Run(name, func(t *testing.T) {
+			u := upstreamtest.New(t)
+			u.PushImage(t, "app", "v1", amd64, upstreamtest.Layer("renewed", 1000))
+			var given, current atomic.Int32
+			tokenServer(t, u, func() string { return fmt.Sprint("token", current.Load()) }, func(w http.ResponseWriter, _ *http.Request) {
+				fmt.Fprintf(w, `{"token":"token%d","expires_in":3600}`, given.Add(1))
+			})
+			current.Store(1)
+			o := options(u)
+			o.Attempts = 1
+			g, err := newGatherer(newStore(t), o.withDefaults())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer g.remotes.close()
+			w := wanted(u.Ref("app:v1"))[0]
+			ask := func() error {
+				_, _, err := g.describe(t.Context(), w)
+				return err
+			}
+			if err := ask(); err != nil {
+				t.Fatal(err)
+			}
+			current.Store(map[bool]int32{true: 2, false: 9}[renewed])
+			if err := ask(); (err == nil) != renewed {
+				t.Errorf("error is %v", err)
+			}
+			if n := given.Load(); n != 2 {
+				t.Errorf("%d tokens were asked for, want one and its renewal", n)
+			}
+		})
+	}
+}
+
+func TestRefusalOfTheTokenServer(t *testing.T) {
+	for name, tc := range map[string]struct {
+		status int
+		body   string
+		absent bool   // a suspected reference is none
+		says   string // else, beside the server's name
+	}{
+		"no such user":       {http.StatusUnauthorized, `{"details":"incorrect username or password"}`, true, "needs a login"},
+		"no access":          {http.StatusForbidden, "", true, "needs a login"},
+		"said by code alone": {http.StatusBadRequest, `{"errors":[{"code":"DENIED","message":"not yours"}]}`, true, "denied: not yours"},
+		"not there":          {http.StatusNotFound, "", false, "needs a login"},
+		"in trouble":         {http.StatusBadGateway, "", false, "502 Bad Gateway"},
+		"limits its clients": {http.StatusTooManyRequests, "", false, "limits how often it is asked (log in"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := upstreamtest.New(t)
+			u.PushImage(t, "app", "v1", amd64, upstreamtest.Layer("refused", 1000))
+			var host atomic.Value
+			tokenServer(t, u, func() string { return "none" }, func(w http.ResponseWriter, r *http.Request) {
+				host.Store(r.Host)
+				w.WriteHeader(tc.status)
+				_, _ = io.WriteString(w, tc.body)
+			})
+			w := wanted(u.Ref("app:v1"))
+			_, err := Gather(t.Context(), newStore(t), w, options(u))
+			if err == nil || NotFound(err) || !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), fmt.Sprint(host.Load())) {
+				t.Errorf("error is %v, want one of %v that says %q", err, host.Load(), tc.says)
+			}
+			w[0].Suspected = true
+			r, err := Gather(t.Context(), newStore(t), w, options(u))
+			if (err == nil) != tc.absent || tc.absent != (len(r.Absent) == 1) {
+				t.Errorf("suspected: absent %v, error %v", r.Absent, err)
+			}
+		})
+	}
+}
+
+func TestLoginStaysWithItsRegistry(t *testing.T) {
+	u := upstreamtest.NewSecure(t, "me", "secret")
+	data := upstreamtest.Layer("elsewhere", 1000)
+	u.PushImage(t, "app", "v1", amd64, data)
+	var told atomic.Bool
+	storage := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		told.Store(told.Load() || r.Header.Get("Authorization") != "")
+		_, _ = w.Write(data)
+	}))
+	t.Cleanup(storage.Close)
+	var sent atomic.Bool
+	u.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+		if _, password, _ := r.BasicAuth(); password != "secret" || !isGetOf(r, data) {
+			return false
+		}
+		sent.Store(true)
+		http.Redirect(w, r, storage.URL, http.StatusTemporaryRedirect)
+		return true
+	})
+	o := options(u)
+	o.System.AuthFilePath = authFile(t, u.Host, "me", "secret")
+	gatherAll(t, newStore(t), wanted(u.Ref("app:v1")), o)
+	if !sent.Load() || told.Load() {
+		t.Errorf("sent elsewhere %t, with the login %t", sent.Load(), told.Load())
+	}
+}
+
+func TestHalfALoginIsNone(t *testing.T) {
+	u := upstreamtest.NewSecure(t, "me", "secret")
+	u.PushImage(t, "app", "v1", amd64, upstreamtest.Layer("half", 1000))
+	o := options(u)
+	o.System.AuthFilePath = authFile(t, u.Host, "me", "")
+	_, err := Gather(t.Context(), newStore(t), wanted(u.Ref("app:v1")), o)
+	var failed *Error
+	if !errors.As(err, &failed) || !strings.Contains(err.Error(), "needs a login") {
+		t.Errorf("error is %v, want that a login is needed", err)
+	}
+}
+
+func TestLoginThatAnotherRequestGaveUpIsTriedAgain(t *testing.T) {
+	u := upstreamtest.New(t)
+	u.PushImage(t, "app", "v1", amd64, upstreamtest.Layer("shared login", 1000))
+	begun := make(chan bool, 1)
+	var given atomic.Int32
+	tokenServer(t, u, func() string { return "good" }, func(w http.ResponseWriter, r *http.Request) {
+		if given.Add(1) == 1 {
+			begun <- true
+			<-r.Context().Done()
+			return
+		}
+		_, _ = io.WriteString(w, `{"token":"good"}`)
+	})
+	g, err := newGatherer(newStore(t), options(u).withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.remotes.close()
+	named, err := reference.ParseNormalizedNamed(u.Ref("app:v1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := g.remotes.locate(named)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(ctx context.Context) error {
+		_, _, err := readManifest(ctx, at[0], "")
+		return err
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() { first <- ask(ctx) }()
+	<-begun
+	u.Counts()
+	go func() { second <- ask(t.Context()) }()
+	for u.Counts()["GET manifest"] == 0 { // from now on it waits for the first, or soon will
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(50 * time.Millisecond)
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("the first: error is %v, want that it was cancelled", err)
+	}
+	if err := <-second; err != nil && !transient(err) {
+		t.Errorf("the second: error is %v, want none or one that is worth another try", err)
+	}
+	if err := ask(t.Context()); err != nil {
+		t.Errorf("the third: %v", err)
+	}
+}
