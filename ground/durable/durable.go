@@ -51,7 +51,7 @@ type File struct {
 
 	path  string
 	disk  disk
-	named bool // it has its path: nothing is left to remove
+	ended bool // it has its path or is gone: nothing is left to remove
 }
 
 // disk is what a power cut asks about: the steps whose order matters.
@@ -113,7 +113,7 @@ func (f *File) Commit(mode fs.FileMode) error {
 	if err := f.disk.rename(f.Name(), f.path); err != nil {
 		return fmt.Errorf("write %s: %w", f.path, err)
 	}
-	f.named = true
+	f.ended = true
 	// The rename is an entry of the directory, and is on the disk when that is.
 	if err := f.disk.syncDir(filepath.Dir(f.path)); err != nil {
 		return fmt.Errorf("write %s: %w", f.path, err)
@@ -123,7 +123,8 @@ func (f *File) Commit(mode fs.FileMode) error {
 
 // Discard gives the file up unless it was committed. It may be deferred: after Commit it does nothing.
 func (f *File) Discard() {
-	if !f.named {
+	if !f.ended {
+		f.ended = true
 		_ = os.Remove(f.Name()) // before the lock goes; what stays is swept by the next who writes the path
 	}
 	_ = f.Close() // everything was synced, or is not wanted
