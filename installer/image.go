@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Types of cluster images (label sealos.io.type).
@@ -27,7 +28,6 @@ const (
 
 // Bounds on what is read into memory of a cluster image.
 const (
-	maxManifest   = 8 << 20
 	maxSmallFile  = 1 << 20
 	maxToolFile   = 8 << 20 // a static lsof that a check script brings
 	maxSmallFiles = 256 << 20
@@ -71,40 +71,36 @@ type Image struct {
 // LoadImage reads manifest and configuration of the cluster image d. When d is
 // an index, the entry for linux and the given architecture is taken.
 func LoadImage(blobs Blobs, name string, d digest.Digest, arch string) (*Image, error) {
-	raw, err := blobs.ReadBlob(d, maxManifest)
-	if err != nil {
-		return nil, fmt.Errorf("cluster image %s: read its manifest: %w", name, err)
+	load := func(d ocispec.Descriptor) (ocigraph.Manifest, error) {
+		m, err := ocigraph.Read(blobs, d.Digest)
+		if err != nil {
+			return m, fmt.Errorf("read its manifest: %w", err)
+		}
+		return m, nil
 	}
-	var head struct {
-		Manifests []ocispec.Descriptor `json:"manifests"`
-	}
-	if err := json.Unmarshal(raw, &head); err != nil {
-		return nil, fmt.Errorf("cluster image %s: decode its manifest: %w", name, err)
-	}
-	if len(head.Manifests) > 0 {
-		for _, m := range head.Manifests {
+	found, err := ocigraph.Find(ocispec.Descriptor{Digest: d}, load, func(n ocigraph.Node) (ocispec.Descriptor, error) {
+		for _, m := range n.Manifest.Manifests {
 			if m.Platform != nil && m.Platform.OS == "linux" && m.Platform.Architecture == arch {
-				return LoadImage(blobs, name, m.Digest, arch)
+				return m, nil
 			}
 		}
-		return nil, fmt.Errorf("cluster image %s: the bundle has no linux/%s in it", name, arch)
+		return ocispec.Descriptor{}, fmt.Errorf("the bundle has no linux/%s in it", arch)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cluster image %s: %w", name, err)
 	}
-	var manifest ocispec.Manifest
-	if err := json.Unmarshal(raw, &manifest); err != nil {
-		return nil, fmt.Errorf("cluster image %s: decode its manifest: %w", name, err)
+	manifest := found.Manifest
+	if manifest.Config == nil {
+		return nil, fmt.Errorf("cluster image %s: its manifest names no configuration", name)
 	}
-	raw, err = blobs.ReadBlob(manifest.Config.Digest, maxManifest)
+	cfg, err := ocigraph.ReadConfig(blobs, manifest.Config.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("cluster image %s: read its configuration: %w", name, err)
-	}
-	var cfg ocispec.Image
-	if err := json.Unmarshal(raw, &cfg); err != nil {
-		return nil, fmt.Errorf("cluster image %s: decode its configuration: %w", name, err)
 	}
 	if len(cfg.RootFS.DiffIDs) != len(manifest.Layers) {
 		return nil, fmt.Errorf("cluster image %s: %d layers but %d diff ids", name, len(manifest.Layers), len(cfg.RootFS.DiffIDs))
 	}
-	img := &Image{Name: name, Digest: d, Labels: cfg.Config.Labels, Env: map[string]string{}, Entrypoint: cfg.Config.Entrypoint, Cmd: cfg.Config.Cmd}
+	img := &Image{Name: name, Digest: found.Digest, Labels: cfg.Config.Labels, Env: map[string]string{}, Entrypoint: cfg.Config.Entrypoint, Cmd: cfg.Config.Cmd}
 	for _, kv := range cfg.Config.Env {
 		if k, v, ok := strings.Cut(kv, "="); ok && k != "PATH" {
 			img.Env[k] = v

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 // State is the directory where the control machine keeps what it must know
@@ -90,37 +92,12 @@ func (s *State) Path(elem ...string) string {
 }
 
 // Write replaces a file of the state atomically and durably.
-func (s *State) Write(name string, mode fs.FileMode, data []byte) (err error) {
+func (s *State) Write(name string, mode fs.FileMode, data []byte) error {
 	path := s.Path(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("write %s: %w", path, errors.Join(err, f.Close()))
-			_ = os.Remove(f.Name()) // the cause is already being reported
-		}
-	}()
-	if err := f.Chmod(mode); err != nil {
-		return err
-	}
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return durable.Write(path, data, mode)
 }
 
 // Remove removes a file of the state; one that is not there is fine.
@@ -132,15 +109,7 @@ func (s *State) Remove(name string) error {
 	if err != nil {
 		return fmt.Errorf("remove from the state: %w", err)
 	}
-	return syncDir(filepath.Dir(s.Path(name)))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(filepath.Dir(s.Path(name)))
 }
 
 // Kept returns the secret of that name that is here; "" if there is none. However short it is, it is what was written.

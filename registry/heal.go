@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Damage is a blob that is not what it should be.
@@ -44,7 +46,7 @@ func (s *Store) Heal(ctx context.Context, sources []Source, progress func(bytes 
 	// A manifest that was repaired may name what is missing, so manifests are read now, until none brings anything new.
 	for {
 		before := len(found)
-		w := walker{src: s, seen: map[digest.Digest]manifest{}, missing: func(b Blob) { note(b.Digest, true) }}
+		w := walker{src: s, seen: map[digest.Digest]ocigraph.Manifest{}, missing: func(b Blob) { note(b.Digest, true) }}
 		if _, err := s.catalog(ctx, w, func(d digest.Digest) { note(d, true) }); err != nil {
 			return found, fmt.Errorf("verify %s: %w", s.root, err)
 		}
@@ -97,7 +99,8 @@ func (s *Store) repair(ctx context.Context, damaged []Damage, sources []Source) 
 	return damaged, syncFilesystem(s.root)
 }
 
-// take copies a blob from a source into its place.
+// take copies a blob from a source into its place. It is no durable.Write: what a session receives lies in its own directory, and the
+// names of all repaired blobs are made durable together.
 func (x *session) take(ctx context.Context, src Source, d digest.Digest) error {
 	r, err := src.OpenBlob(d)
 	if err != nil {

@@ -10,12 +10,14 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Catalog reads the store's repositories: every manifest linked, what it reaches, and the tags. With it one store fills another.
 // Damage that shows without hashing layers is an error: a manifest that is unreadable, or a blob that is missing.
 func (s *Store) Catalog(ctx context.Context) (Catalog, error) {
-	return s.catalog(ctx, walker{src: s, seen: map[digest.Digest]manifest{}}, nil)
+	return s.catalog(ctx, walker{src: s, seen: map[digest.Digest]ocigraph.Manifest{}}, nil)
 }
 
 // catalog reads the repositories with w. What is damaged is an error, or told to damaged if that is not nil.
@@ -40,7 +42,7 @@ func (s *Store) catalog(ctx context.Context, w walker, damaged func(digest.Diges
 			if (Blob{Digest: d}).check() != nil || !linkHolds(s.path(revisionLink(name, d)), d) {
 				continue // deleted, or never finished
 			}
-			err := w.add(b, d, 0)
+			err := w.add(b, d)
 			if err != nil && damaged != nil {
 				damaged(d)
 				continue

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,12 +10,12 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
-const (
-	maxManifestSize  = 4 << 20 // what the registry accepts
-	maxManifestDepth = 8       // indexes in indexes
-)
+// maxManifestSize is what the registry accepts, in bytes.
+const maxManifestSize = ocigraph.MaxManifest
 
 // Ref names an image of a source: Name is a docker reference (registry.k8s.io/pause:3.10), Digest that of its
 // manifest or index.
@@ -29,7 +28,7 @@ type Ref struct {
 // src lacks (other platforms) are left out; a missing config or layer is an error, except a layer that
 // may not be distributed. All the refs that fail are reported together.
 func BuildCatalog(ctx context.Context, refs []Ref, src Source) (Catalog, error) {
-	w := walker{src: src, seen: map[digest.Digest]manifest{}}
+	w := walker{src: src, seen: map[digest.Digest]ocigraph.Manifest{}}
 	c, err := w.catalog(ctx, refs)
 	if err != nil {
 		return Catalog{}, err
@@ -66,7 +65,7 @@ func (w walker) catalog(ctx context.Context, refs []Ref) (Catalog, error) {
 			b = newRepositoryBuilder(name)
 			repos[name] = b
 		}
-		if err := w.add(b, ref.Digest, 0); err != nil {
+		if err := w.add(b, ref.Digest); err != nil {
 			errs = append(errs, fmt.Errorf("image %s: %w", ref.Name, err))
 			continue
 		}
@@ -105,56 +104,51 @@ func newRepositoryBuilder(name string) *repositoryBuilder {
 	}
 }
 
-// manifest is what the walk keeps of a manifest or an index.
-type manifest struct {
-	size     int64
-	children []v1.Descriptor // of an index
-	blobs    []v1.Descriptor // config and layers
-}
-
 // walker remembers manifests, since images share them and many refs may name one.
 type walker struct {
 	src     Source
-	seen    map[digest.Digest]manifest
+	seen    map[digest.Digest]ocigraph.Manifest
 	missing func(Blob) // told of configs and layers that are not there; nil makes them an error
 }
 
-func (w walker) add(b *repositoryBuilder, d digest.Digest, depth int) error {
+func (w walker) add(b *repositoryBuilder, d digest.Digest) error {
 	if b.have[d] {
 		return nil
 	}
-	if depth > maxManifestDepth {
-		return fmt.Errorf("manifest %s: indexes nested deeper than %d: %w", d, maxManifestDepth, ErrInvalid)
+	err := ocigraph.Walk(v1.Descriptor{Digest: d}, ocigraph.Visitor{
+		Load:     func(d v1.Descriptor) (ocigraph.Manifest, error) { return w.read(d.Digest) },
+		Children: func(n ocigraph.Node) ([]v1.Descriptor, error) { return w.children(b, n) },
+		Leaf:     func(n ocigraph.Node, leaf v1.Descriptor) error { return w.addBlob(b, n.Digest, leaf) },
+		Done: func(n ocigraph.Node) error {
+			b.have[n.Digest] = true
+			b.repo.Manifests = append(b.repo.Manifests, Blob{Digest: n.Digest, Size: n.Manifest.Size})
+			return nil
+		},
+	})
+	if beyond := new(ocigraph.LimitError); errors.As(err, &beyond) {
+		return fmt.Errorf("%w: %w", err, ErrInvalid)
 	}
-	m, err := w.read(d)
-	if err != nil {
-		return err
-	}
-	for _, child := range m.children {
+	return err
+}
+
+// children adds those of an index that are no manifests, and returns the others that are there and not known yet.
+func (w walker) children(b *repositoryBuilder, index ocigraph.Node) (manifests []v1.Descriptor, err error) {
+	for _, child := range index.Manifest.Manifests {
 		if err := (Blob{Digest: child.Digest, Size: child.Size}).check(); err != nil {
-			return fmt.Errorf("index %s: %w", d, err)
+			return nil, fmt.Errorf("index %s: %w", index.Digest, err)
 		}
-		if _, ok := w.src.Stat(child.Digest); !ok {
-			continue
-		}
-		if !isManifest(child.MediaType) {
-			if err := w.addBlob(b, d, child); err != nil {
-				return err
+		_, ok := w.src.Stat(child.Digest)
+		switch {
+		case !ok || b.have[child.Digest]:
+		case ocigraph.IsManifest(child.MediaType):
+			manifests = append(manifests, child)
+		default:
+			if err := w.addBlob(b, index.Digest, child); err != nil {
+				return nil, err
 			}
-			continue
-		}
-		if err := w.add(b, child.Digest, depth+1); err != nil {
-			return err
 		}
 	}
-	for _, desc := range m.blobs {
-		if err := w.addBlob(b, d, desc); err != nil {
-			return err
-		}
-	}
-	b.have[d] = true
-	b.repo.Manifests = append(b.repo.Manifests, Blob{Digest: d, Size: m.size})
-	return nil
+	return manifests, nil
 }
 
 func (w walker) addBlob(b *repositoryBuilder, parent digest.Digest, desc v1.Descriptor) error {
@@ -181,72 +175,47 @@ func (w walker) addBlob(b *repositoryBuilder, parent digest.Digest, desc v1.Desc
 	return nil
 }
 
-func (w walker) read(d digest.Digest) (manifest, error) {
+func (w walker) read(d digest.Digest) (ocigraph.Manifest, error) {
 	if m, ok := w.seen[d]; ok {
 		return m, nil
 	}
 	size, ok := w.src.Stat(d)
 	if !ok {
-		return manifest{}, fmt.Errorf("manifest %s is missing", d)
+		return ocigraph.Manifest{}, fmt.Errorf("manifest %s is missing", d)
 	}
 	if err := (Blob{Digest: d, Size: size}).check(); err != nil {
-		return manifest{}, err
+		return ocigraph.Manifest{}, err
 	}
-	if size > maxManifestSize {
-		return manifest{}, fmt.Errorf("manifest %s: %d bytes, more than %d: %w", d, size, maxManifestSize, ErrInvalid)
+	if err := ocigraph.CheckSize(d, size); err != nil {
+		return ocigraph.Manifest{}, err
 	}
 	r, err := w.src.OpenBlob(d)
 	if err != nil {
-		return manifest{}, fmt.Errorf("open manifest %s: %w", d, err)
+		return ocigraph.Manifest{}, fmt.Errorf("open manifest %s: %w", d, err)
 	}
 	defer r.Close()
 	data, err := io.ReadAll(io.LimitReader(r, maxManifestSize+1))
 	if err != nil {
-		return manifest{}, fmt.Errorf("read manifest %s: %w", d, err)
+		return ocigraph.Manifest{}, fmt.Errorf("read manifest %s: %w", d, err)
 	}
 	if int64(len(data)) != size || digest.FromBytes(data) != d {
-		return manifest{}, fmt.Errorf("manifest %s: content does not match the digest: %w", d, ErrInvalid)
+		return ocigraph.Manifest{}, fmt.Errorf("manifest %s: content does not match the digest: %w", d, ErrInvalid)
 	}
-	m, err := parseManifest(data)
-	if err != nil {
-		return manifest{}, fmt.Errorf("manifest %s: %w", d, err)
+	m, err := ocigraph.Parse(d, data)
+	switch {
+	case err != nil:
+		return ocigraph.Manifest{}, fmt.Errorf("%w: %w", err, ErrInvalid)
+	case m.SchemaVersion != 2:
+		return ocigraph.Manifest{}, fmt.Errorf("manifest %s: schema version %d is not served by registries any more: %w", d, m.SchemaVersion, ErrInvalid)
+	case len(m.Manifests) > 0 && m.Config != nil:
+		return ocigraph.Manifest{}, fmt.Errorf("manifest %s: both an index and an image: %w", d, ErrInvalid)
 	}
 	w.seen[d] = m
 	return m, nil
 }
 
-func parseManifest(data []byte) (manifest, error) {
-	var doc struct {
-		SchemaVersion int             `json:"schemaVersion"`
-		MediaType     string          `json:"mediaType"`
-		Config        *v1.Descriptor  `json:"config"`
-		Layers        []v1.Descriptor `json:"layers"`
-		Manifests     []v1.Descriptor `json:"manifests"`
-	}
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return manifest{}, fmt.Errorf("parse: %w: %w", err, ErrInvalid)
-	}
-	if doc.SchemaVersion != 2 {
-		return manifest{}, fmt.Errorf("schema version %d is not served by registries any more: %w", doc.SchemaVersion, ErrInvalid)
-	}
-	m := manifest{size: int64(len(data)), children: doc.Manifests, blobs: doc.Layers}
-	if doc.Config != nil {
-		m.blobs = append([]v1.Descriptor{*doc.Config}, m.blobs...)
-	}
-	if len(doc.Manifests) > 0 && doc.Config != nil {
-		return manifest{}, fmt.Errorf("both an index and an image: %w", ErrInvalid)
-	}
-	return m, nil
-}
-
-// manifestTypes are the media types of manifests and indexes.
-var manifestTypes = []string{
-	v1.MediaTypeImageManifest, v1.MediaTypeImageIndex,
-	"application/vnd.docker.distribution.manifest.v2+json",
-	"application/vnd.docker.distribution.manifest.list.v2+json",
-}
-
-func isManifest(mediaType string) bool { return slices.Contains(manifestTypes, mediaType) }
+// manifestTypes are the media types of manifests and indexes, as clients are told of them.
+var manifestTypes = ocigraph.MediaTypes()
 
 // undistributable says whether a layer is one that registries do not have to hold: clients fetch it from its maker.
 func undistributable(mediaType string) bool {

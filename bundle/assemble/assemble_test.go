@@ -23,6 +23,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/build"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 var amd64 = v1.Platform{OS: "linux", Architecture: "amd64"}
@@ -218,7 +219,7 @@ func TestCareImageHoldsTheInstallerAlone(t *testing.T) {
 	if diff := cmp.Diff([]string{"/usr/bin/sealinstall", "care"}, config.Config.Entrypoint); diff != "" {
 		t.Errorf("entrypoint (-want +got):\n%s", diff)
 	}
-	raw, err := b.Store.ReadBlob(pinned.Digest, store.MaxManifest)
+	raw, err := b.Store.ReadBlob(pinned.Digest, ocigraph.MaxManifest)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,13 +11,13 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/containers/image/v5/manifest"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/build"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // inputBuild is the kind of the record's input that names everything an image
@@ -151,16 +151,12 @@ func (b *Builder) builtBefore(key digest.Digest, platform v1.Platform) (v1.Descr
 
 // ofPlatform is the image of a platform in an index, or the image itself.
 func (b *Builder) ofPlatform(d v1.Descriptor, platform v1.Platform) (v1.Descriptor, error) {
-	raw, err := b.Store.ReadBlob(d.Digest, store.MaxManifest)
+	m, err := ocigraph.Read(b.Store, d.Digest)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	var m store.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return v1.Descriptor{}, fmt.Errorf("read manifest %s: %w", d.Digest, err)
-	}
 	if m.Config != nil {
-		return v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: int64(len(raw))}, nil
+		return v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: m.Size}, nil
 	}
 	want := store.Platform(platform)
 	var loose *v1.Descriptor
@@ -189,24 +185,12 @@ func (b *Builder) config(d v1.Descriptor, platform v1.Platform) (v1.Image, error
 	if err != nil {
 		return v1.Image{}, err
 	}
-	raw, err := b.Store.ReadBlob(one.Digest, store.MaxManifest)
+	m, err := ocigraph.Read(b.Store, one.Digest)
 	if err != nil {
 		return v1.Image{}, err
-	}
-	var m store.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return v1.Image{}, fmt.Errorf("read manifest %s: %w", one.Digest, err)
 	}
 	if m.Config == nil {
-		return v1.Image{}, fmt.Errorf("manifest %s of type %s names no config", one.Digest, manifest.GuessMIMEType(raw))
+		return v1.Image{}, fmt.Errorf("manifest %s of type %s names no config", one.Digest, one.MediaType)
 	}
-	raw, err = b.Store.ReadBlob(m.Config.Digest, store.MaxManifest)
-	if err != nil {
-		return v1.Image{}, err
-	}
-	var config v1.Image
-	if err := json.Unmarshal(raw, &config); err != nil {
-		return v1.Image{}, fmt.Errorf("read config %s: %w", m.Config.Digest, err)
-	}
-	return config, nil
+	return ocigraph.ReadConfig(b.Store, m.Config.Digest)
 }

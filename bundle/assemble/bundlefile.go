@@ -15,6 +15,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 // files are what a bundle is written to.
@@ -58,7 +59,8 @@ func CheckOutput(output string) error {
 	return nil
 }
 
-// writeFiles writes the bundle under another name, checks it, and renames it.
+// writeFiles writes the bundle under another name, checks it, and renames it. It is no durable.Write: a bundle may be
+// several files, which are read back between their sync and their names, and get those in one go.
 func (b *Builder) writeFiles(ctx context.Context, r BundleRequest, p prepared) (w Written, err error) {
 	dir, base := filepath.Split(r.Output)
 	tmp := filepath.Join(dir, "."+base+".new-"+rand.Text()[:10])
@@ -129,7 +131,7 @@ func giveNames(tmp, output string, n int) ([]string, error) {
 			}
 		}
 	}
-	return names, syncDir(filepath.Dir(output))
+	return names, durable.SyncDir(filepath.Dir(output))
 }
 
 func (b *Builder) write(ctx context.Context, out io.Writer, r BundleRequest, p prepared) (bundle.Summary, error) {
@@ -277,13 +279,4 @@ func VerifyBundle(ctx context.Context, r *bundle.Reader, report Reporter) ([]bun
 		report.Advance(done - last)
 		last = done
 	})
-}
-
-// syncDir makes a rename in dir survive a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -5,7 +5,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // maxExtracted is the largest file taken out of a layer for the search, in
@@ -42,13 +42,9 @@ type extraction struct {
 // images to dir, puts the blobs of its registry/ into the store, and returns the images of
 // registry/, by repository:tag and repository@digest.
 func (b *Builder) extract(ctx context.Context, image v1.Descriptor, from int, dir string) (map[string]digest.Digest, error) {
-	raw, err := b.Store.ReadBlob(image.Digest, store.MaxManifest)
+	m, err := ocigraph.Read(b.Store, image.Digest)
 	if err != nil {
 		return nil, err
-	}
-	var m store.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return nil, fmt.Errorf("read manifest %s: %w", image.Digest, err)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {

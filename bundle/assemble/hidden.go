@@ -2,7 +2,6 @@ package assemble
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,7 +11,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
-	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // hidden gathers what the built images need that the context does not show:
@@ -72,13 +71,6 @@ func (b *Builder) layers(d v1.Descriptor, platform v1.Platform) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	raw, err := b.Store.ReadBlob(one.Digest, store.MaxManifest)
-	if err != nil {
-		return 0, err
-	}
-	var m store.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return 0, fmt.Errorf("read manifest %s: %w", one.Digest, err)
-	}
-	return len(m.Layers), nil
+	m, err := ocigraph.Read(b.Store, one.Digest)
+	return len(m.Layers), err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/sbom"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Names of the documents in a bundle.
@@ -123,34 +124,22 @@ func place(r store.Record, f store.Found) LockedPlace {
 // labels are what an image says of itself, of its first platform. An image that
 // says nothing that can be read has none: the digest tells what it is.
 func (b *Builder) labels(i LockedImage) map[string]string {
-	d := i.Digest
-	for range 4 {
-		raw, err := b.Store.ReadBlob(d, store.MaxManifest)
-		if err != nil {
-			return nil
-		}
-		var m store.Manifest
-		if json.Unmarshal(raw, &m) != nil {
-			return nil
-		}
-		switch {
-		case len(m.Manifests) > 0:
-			d = m.Manifests[0].Digest
-			for _, child := range m.Manifests {
-				if child.Platform != nil && len(i.Platforms) > 0 && store.Platform(*child.Platform) == i.Platforms[0] {
-					d = child.Digest
-				}
+	load := func(d v1.Descriptor) (ocigraph.Manifest, error) { return ocigraph.Read(b.Store, d.Digest) }
+	one, err := ocigraph.Find(v1.Descriptor{Digest: i.Digest}, load, func(n ocigraph.Node) (v1.Descriptor, error) {
+		chosen := n.Manifest.Manifests[0]
+		for _, child := range n.Manifest.Manifests {
+			if child.Platform != nil && len(i.Platforms) > 0 && store.Platform(*child.Platform) == i.Platforms[0] {
+				chosen = child
 			}
-		case m.Config != nil:
-			raw, err := b.Store.ReadBlob(m.Config.Digest, store.MaxManifest)
-			var config v1.Image
-			if err != nil || json.Unmarshal(raw, &config) != nil {
-				return nil
-			}
-			return config.Config.Labels
-		default:
-			return nil
 		}
+		return chosen, nil
+	})
+	if err != nil || one.Manifest.Config == nil {
+		return nil
 	}
-	return nil
+	config, err := ocigraph.ReadConfig(b.Store, one.Manifest.Config.Digest)
+	if err != nil {
+		return nil
+	}
+	return config.Config.Labels
 }

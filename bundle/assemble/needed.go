@@ -19,6 +19,8 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/durable"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"github.com/sealbuild/sealbuild/kubefile"
 )
 
@@ -172,8 +174,7 @@ func (b *Builder) remember(file string, v any) {
 	if err != nil || os.MkdirAll(filepath.Dir(file), 0o755) != nil {
 		return
 	}
-	_ = os.WriteFile(file+".new", raw, 0o644)
-	_ = os.Rename(file+".new", file)
+	_ = durable.WriteCache(file, raw, 0o644)
 }
 
 // own are the images that lie in the image's registry/, under the names that
@@ -255,7 +256,7 @@ func sortedKeys[V any](m map[string]V) []string {
 
 // pinStored describes an image of the store that is known by its digest.
 func (b *Builder) pinStored(d digest.Digest, w pull.Wanted) (store.Pinned, error) {
-	raw, err := b.Store.ReadBlob(d, store.MaxManifest)
+	raw, err := b.Store.ReadBlob(d, ocigraph.MaxManifest)
 	if err != nil {
 		return store.Pinned{}, err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // PullRequest says which cluster image to take from a registry.
@@ -133,19 +134,16 @@ func (b *Builder) attached(ctx context.Context, from string, root v1.Descriptor,
 	if len(got.Images) == 0 {
 		return nil, nil
 	}
-	raw, err := b.Store.ReadBlob(got.Images[0].Digest, store.MaxManifest)
+	m, err := ocigraph.Read(b.Store, got.Images[0].Digest)
 	if err != nil {
-		return nil, err
-	}
-	var m store.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
 		return nil, fmt.Errorf("read %s: %w", ref, err)
 	}
 	i := slices.IndexFunc(m.Layers, func(d v1.Descriptor) bool { return d.MediaType == attachmentList })
 	if i < 0 {
 		return nil, fmt.Errorf("%s is no list of images that sealbuild made: remove that tag from the registry", ref)
 	}
-	if raw, err = b.Store.ReadBlob(m.Layers[i].Digest, maxAttachment); err != nil {
+	raw, err := b.Store.ReadBlob(m.Layers[i].Digest, maxAttachment)
+	if err != nil {
 		return nil, err
 	}
 	var a attachment
@@ -175,7 +173,7 @@ const maxAttachment = 64 << 20
 
 // indexPlatforms are the platforms that are meant of an index.
 func indexPlatforms(p store.Pinned) []string {
-	if p.MediaType != v1.MediaTypeImageIndex && p.MediaType != "application/vnd.docker.distribution.manifest.list.v2+json" {
+	if !ocigraph.IsIndex(p.MediaType) {
 		return nil
 	}
 	return p.Platforms

@@ -1,7 +1,6 @@
 package assemble
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // claim says which image a reference means on the hosts of some platforms.
@@ -186,19 +186,15 @@ func (b *Builder) pinAgain(p store.Pinned, root v1.Descriptor, platforms []strin
 // childFor is what an index says of an image's manifest for a platform; nil
 // when the image is not for it.
 func (b *Builder) childFor(p store.Pinned, platform string) (*v1.Descriptor, error) {
-	raw, err := b.Store.ReadBlob(p.Digest, store.MaxManifest)
+	m, err := ocigraph.Read(b.Store, p.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", p.Ref, err)
-	}
-	var m store.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return nil, fmt.Errorf("image %s: read manifest %s: %w", p.Ref, p.Digest, err)
 	}
 	if m.Config != nil {
 		if len(p.Platforms) != 1 || p.Platforms[0] != platform && !sameFamily(p.Platforms, platform) {
 			return nil, nil
 		}
-		return &v1.Descriptor{MediaType: p.MediaType, Digest: p.Digest, Size: int64(len(raw)), Platform: platformOf(p.Platforms[0])}, nil
+		return &v1.Descriptor{MediaType: p.MediaType, Digest: p.Digest, Size: m.Size, Platform: platformOf(p.Platforms[0])}, nil
 	}
 	var loose *v1.Descriptor
 	for _, child := range m.Manifests {

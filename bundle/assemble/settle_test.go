@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/bundle/assemble/upstreamtest"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"github.com/sealbuild/sealbuild/registry"
 )
 
@@ -26,15 +27,15 @@ func contentOf(t *testing.T, b *Builder, p store.Pinned, platform v1.Platform) s
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := b.Store.ReadBlob(one.Digest, store.MaxManifest)
+	raw, err := b.Store.ReadBlob(one.Digest, ocigraph.MaxManifest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var m store.Manifest
+	var m ocigraph.Manifest
 	if err := json.Unmarshal(raw, &m); err != nil {
 		t.Fatal(err)
 	}
-	layer, err := b.Store.ReadBlob(m.Layers[0].Digest, store.MaxManifest)
+	layer, err := b.Store.ReadBlob(m.Layers[0].Digest, ocigraph.MaxManifest)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package assemble
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"github.com/sealbuild/sealbuild/registry"
 )
 
@@ -135,14 +135,11 @@ func (n *simulatedNode) pull(ctx context.Context, i bundle.Image) error {
 	if got := head.header.Get("Docker-Content-Digest"); got != i.Digest.String() {
 		return fmt.Errorf("the name resolves to %s, not to %s", got, i.Digest)
 	}
-	return n.manifest(ctx, t, i.Digest, i.Platforms, 0)
+	return n.manifest(ctx, t, i.Digest, i.Platforms)
 }
 
-// manifest gets a manifest, and of an index those of the wanted platforms.
-func (n *simulatedNode) manifest(ctx context.Context, t target, d digest.Digest, platforms []string, depth int) error {
-	if depth > 4 {
-		return fmt.Errorf("index %s: indexes are nested too deep", d)
-	}
+// manifest gets a manifest, and of an index those of the wanted platforms: it asks for what a node asks for, which is no walk.
+func (n *simulatedNode) manifest(ctx context.Context, t target, d digest.Digest, platforms []string) error {
 	got, err := n.ask(ctx, http.MethodGet, t, "manifests", d.String())
 	if err != nil {
 		return err
@@ -150,9 +147,9 @@ func (n *simulatedNode) manifest(ctx context.Context, t target, d digest.Digest,
 	if sum := digest.FromBytes(got.body.Bytes()); sum != d {
 		return fmt.Errorf("manifest %s arrives as %s", d, sum)
 	}
-	var m store.Manifest
-	if err := json.Unmarshal(got.body.Bytes(), &m); err != nil {
-		return fmt.Errorf("manifest %s: %w", d, err)
+	m, err := ocigraph.Parse(d, got.body.Bytes())
+	if err != nil {
+		return err
 	}
 	for _, leaf := range m.Leaves() {
 		if err := n.blob(ctx, t, leaf); err != nil {
@@ -167,7 +164,7 @@ func (n *simulatedNode) manifest(ctx context.Context, t target, d digest.Digest,
 		if at < 0 {
 			return fmt.Errorf("index %s names nothing for %s", d, want)
 		}
-		if err := n.manifest(ctx, t, m.Manifests[at].Digest, nil, depth+1); err != nil {
+		if err := n.manifest(ctx, t, m.Manifests[at].Digest, nil); err != nil {
 			return fmt.Errorf("%s: %w", want, err)
 		}
 	}

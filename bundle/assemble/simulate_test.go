@@ -14,6 +14,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // bundleOf writes images and what they reach, but for the digests left out.
@@ -37,7 +38,7 @@ func bundleOf(t *testing.T, s *store.Store, images []bundle.Image, without ...di
 			if left {
 				continue
 			}
-			data, err := s.ReadBlob(b.Digest, store.MaxManifest)
+			data, err := s.ReadBlob(b.Digest, ocigraph.MaxManifest)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -111,12 +112,12 @@ func TestSimulationNamesEveryReferenceThatFails(t *testing.T) {
 	b, _ := newBuilder(t)
 	good, layer, config := addImage(t, b.Store, "good"), addImage(t, b.Store, "layer"), addImage(t, b.Store, "config")
 	index := sparse(t, b.Store)
-	without := func(d v1.Descriptor, pick func(store.Manifest) digest.Digest) digest.Digest {
-		raw, err := b.Store.ReadBlob(d.Digest, store.MaxManifest)
+	without := func(d v1.Descriptor, pick func(ocigraph.Manifest) digest.Digest) digest.Digest {
+		raw, err := b.Store.ReadBlob(d.Digest, ocigraph.MaxManifest)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var m store.Manifest
+		var m ocigraph.Manifest
 		if err := json.Unmarshal(raw, &m); err != nil {
 			t.Fatal(err)
 		}
@@ -129,9 +130,9 @@ func TestSimulationNamesEveryReferenceThatFails(t *testing.T) {
 		named("example.com/config:v1", config, "linux/amd64"),
 		wrong,
 	},
-		without(layer, func(m store.Manifest) digest.Digest { return m.Layers[0].Digest }),
-		without(config, func(m store.Manifest) digest.Digest { return m.Config.Digest }),
-		without(index, func(m store.Manifest) digest.Digest { return m.Manifests[0].Digest }),
+		without(layer, func(m ocigraph.Manifest) digest.Digest { return m.Layers[0].Digest }),
+		without(config, func(m ocigraph.Manifest) digest.Digest { return m.Config.Digest }),
+		without(index, func(m ocigraph.Manifest) digest.Digest { return m.Manifests[0].Digest }),
 	)
 	err := Simulate(t.Context(), r)
 	var failed *SimulationError

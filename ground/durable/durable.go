@@ -18,16 +18,20 @@ import (
 
 // Write replaces the file at path, or makes it, with exactly this mode. Its directory must be there. After an error the old
 // file is as it was, unless only the last step failed: then it is replaced, and a power cut may bring the old one back.
-func Write(path string, data []byte, mode fs.FileMode) error { return write(osDisk{}, path, data, mode) }
+func Write(path string, data []byte, mode fs.FileMode) error {
+	return write(osDisk(), path, data, mode)
+}
 
 // WriteCache is [Write] of a file that may be lost, and whose reader finds out when it comes back empty: it is replaced in
 // one step, and the disk is not waited for.
 func WriteCache(path string, data []byte, mode fs.FileMode) error {
-	return write(noDisk{}, path, data, mode)
+	d := osDisk()
+	d.sync, d.syncDir = func(*os.File) error { return nil }, func(string) error { return nil }
+	return write(d, path, data, mode)
 }
 
 func write(d disk, path string, data []byte, mode fs.FileMode) error {
-	f, err := create(d, path, defaultPrefix)
+	f, err := create(d, path, ".new-")
 	if err != nil {
 		return err
 	}
@@ -47,17 +51,20 @@ type File struct {
 
 	path  string
 	disk  disk
-	named bool // it has its path: nothing is left to remove
+	ended bool // it has its path or is gone: nothing is left to remove
 }
 
-// Create begins to replace the file at path.
-func Create(path string) (*File, error) { return create(osDisk{}, path, defaultPrefix) }
+// disk is what a power cut asks about: the steps whose order matters.
+type disk struct {
+	sync    func(f *os.File) error
+	rename  func(from, to string) error
+	syncDir func(dir string) error
+}
 
-// CreateAs is Create with another beginning of the temporary file's name, for directories where others look for it.
-func CreateAs(path, prefix string) (*File, error) { return create(osDisk{}, path, prefix) }
+func osDisk() disk { return disk{(*os.File).Sync, os.Rename, SyncDir} }
 
-// defaultPrefix hides temporary files from listings and globs.
-const defaultPrefix = ".new-"
+// Create begins to replace the file at path. The temporary file's name begins with prefix, the file's own name and a dot.
+func Create(path, prefix string) (*File, error) { return create(osDisk(), path, prefix) }
 
 // maxBase is how much of a file's own name its temporary name holds: a name has at most 255 bytes.
 const maxBase = 200
@@ -106,7 +113,7 @@ func (f *File) Commit(mode fs.FileMode) error {
 	if err := f.disk.rename(f.Name(), f.path); err != nil {
 		return fmt.Errorf("write %s: %w", f.path, err)
 	}
-	f.named = true
+	f.ended = true
 	// The rename is an entry of the directory, and is on the disk when that is.
 	if err := f.disk.syncDir(filepath.Dir(f.path)); err != nil {
 		return fmt.Errorf("write %s: %w", f.path, err)
@@ -116,7 +123,8 @@ func (f *File) Commit(mode fs.FileMode) error {
 
 // Discard gives the file up unless it was committed. It may be deferred: after Commit it does nothing.
 func (f *File) Discard() {
-	if !f.named {
+	if !f.ended {
+		f.ended = true
 		_ = os.Remove(f.Name()) // before the lock goes; what stays is swept by the next who writes the path
 	}
 	_ = f.Close() // everything was synced, or is not wanted
@@ -138,16 +146,12 @@ func Sweep(dir, prefix string) {
 	}
 }
 
-// Rename gives a file, a link or a directory another name, durably. Its content must be on the disk already.
+// Rename gives a file, a link or a directory another name in its directory, durably. Its content must be on the disk already.
 func Rename(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	err := SyncDir(filepath.Dir(to)) // the new name first: rather both than neither
-	if old := filepath.Dir(from); old != filepath.Dir(to) {
-		err = errors.Join(err, SyncDir(old))
-	}
-	return err
+	return SyncDir(filepath.Dir(to))
 }
 
 // SyncDir makes what was made, renamed and removed in a directory survive a power cut.

@@ -150,7 +150,7 @@ func TestDirectoryThatCannotBeReplacedStays(t *testing.T) {
 
 func TestDiscardLeavesNothing(t *testing.T) {
 	path := before(t)
-	f, err := Create(path)
+	f, err := Create(path, ".temp-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestDiscardLeavesNothing(t *testing.T) {
 
 func TestStagedErrorEndsTheWriteAsItIs(t *testing.T) {
 	path := before(t)
-	f, err := Create(path)
+	f, err := Create(path, ".temp-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestStagedErrorEndsTheWriteAsItIs(t *testing.T) {
 func TestWhatAKilledProcessLeftGoesWithTheNextWrite(t *testing.T) {
 	dir := t.TempDir()
 	leave := func(name string, living bool) string {
-		f, err := CreateAs(filepath.Join(dir, name), ".temp-")
+		f, err := Create(filepath.Join(dir, name), ".temp-")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -193,7 +193,7 @@ func TestWhatAKilledProcessLeftGoesWithTheNextWrite(t *testing.T) {
 	leave("admin.conf", false)
 	other := leave("scheduler.conf", false)
 	living := leave("admin.conf", true)
-	f, err := CreateAs(filepath.Join(dir, "admin.conf"), ".temp-")
+	f, err := Create(filepath.Join(dir, "admin.conf"), ".temp-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,8 +209,12 @@ func TestWhatAKilledProcessLeftGoesWithTheNextWrite(t *testing.T) {
 	}
 }
 
-func TestRenameMovesBetweenDirectories(t *testing.T) {
-	path, to := before(t), filepath.Join(t.TempDir(), "there")
+func TestRenameReplacesWhatHasTheName(t *testing.T) {
+	path := before(t)
+	to := path + ".other"
+	if err := Write(to, []byte("other"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := Rename(path, to); err != nil {
 		t.Fatal(err)
 	}

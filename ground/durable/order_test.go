@@ -18,6 +18,8 @@ type watched struct {
 	steps []string
 }
 
+func (w *watched) disk() disk { return disk{w.sync, w.rename, w.syncDir} }
+
 var errBroken = errors.New("the disk is broken")
 
 func (w *watched) step(name string) error {
@@ -46,7 +48,7 @@ func (w *watched) syncDir(dir string) error {
 // A power cut between two steps finds the file as it is then.
 func TestContentIsOnTheDiskBeforeTheNameAndTheNameAtLast(t *testing.T) {
 	w := &watched{t: t, path: before(t)}
-	if err := write(w, w.path, []byte("after"), 0o600); err != nil {
+	if err := write(w.disk(), w.path, []byte("after"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"sync of after while it is before", "rename while it is before", "sync of the directory while it is after"}
@@ -59,7 +61,7 @@ func TestStepThatFailsLeavesTheOldFileWhole(t *testing.T) {
 	for _, fail := range []string{"sync of after", "rename"} {
 		t.Run(fail, func(t *testing.T) {
 			w := &watched{t: t, path: before(t), fail: fail}
-			err := write(w, w.path, []byte("after"), 0o600)
+			err := write(w.disk(), w.path, []byte("after"), 0o600)
 			if !errors.Is(err, errBroken) || !strings.HasPrefix(err.Error(), "write "+w.path+": ") {
 				t.Errorf("error %v", err)
 			}
@@ -70,7 +72,7 @@ func TestStepThatFailsLeavesTheOldFileWhole(t *testing.T) {
 
 func TestDirectoryThatIsNotSyncedIsAnError(t *testing.T) {
 	w := &watched{t: t, path: before(t), fail: "sync of the directory"}
-	if err := write(w, w.path, []byte("after"), 0o600); !errors.Is(err, errBroken) {
+	if err := write(w.disk(), w.path, []byte("after"), 0o600); !errors.Is(err, errBroken) {
 		t.Errorf("error %v", err)
 	}
 	if diff := cmp.Diff([]string{"file"}, names(t, filepath.Dir(w.path))); diff != "" {

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 // Names of the authorities, which are also their files below the directory.
@@ -113,32 +115,12 @@ func (p *PKI) store(name string, pair *Pair) error {
 }
 
 // write replaces a file atomically and durably, readable by its owner alone.
-func (p *PKI) write(name string, data []byte) (err error) {
+func (p *PKI) write(name string, data []byte) error {
 	path := filepath.Join(p.dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*") // 0600 from its first moment
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name()) // the cause is being reported
-		}
-	}()
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.Write(path, data, 0o600)
 }
 
 // loadServiceAccounts reads or makes the key pair that signs service account tokens.

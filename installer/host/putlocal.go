@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 // Put writes the file directly when this process is root, else through sudo as over ssh.
@@ -50,27 +52,19 @@ func putFile(ctx context.Context, name string, mode fs.FileMode, r io.Reader) er
 			return f.Chmod(mode)
 		}
 	}
-	dir := filepath.Dir(name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	temp, err := os.CreateTemp(dir, ".sealinstall-")
+	temp, err := durable.Create(name, ".sealinstall-")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temp.Name()) // gone after the rename
-	defer temp.Close()
+	defer temp.Discard()
 	if _, err := io.Copy(temp, &contextReader{ctx, r}); err != nil {
 		return err
 	}
-	labelProgram(temp, mode)
-	if err := errors.Join(temp.Chmod(mode), temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), name); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	labelProgram(temp.File, mode)
+	return temp.Commit(mode)
 }
 
 // contextReader stops a copy when the context ends.
@@ -84,15 +78,6 @@ func (c *contextReader) Read(p []byte) (int, error) {
 		return 0, context.Cause(c.ctx)
 	}
 	return c.r.Read(p)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // labelProgram does for SELinux what `chcon -t bin_t` does: where it is enforced, systemd starts only what is labelled as a program.

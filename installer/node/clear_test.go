@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 // below lists files, links and empty directories of a machine below a directory, sorted.
@@ -176,7 +178,7 @@ func TestTidyingRemovesWhatIsKnownAndNamesTheRest(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	living, err := openTemp(m.path("/etc/kubernetes/scheduler.conf"))
+	living, err := durable.Create(m.path("/etc/kubernetes/scheduler.conf"), tempPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 const (
@@ -111,7 +113,7 @@ func (m machine) removeFile(f File) (bool, error) {
 	if err := m.change(f.Path, Removing, func() error { return os.Remove(name) }); err != nil {
 		return false, fmt.Errorf("remove file: %w", err)
 	}
-	return true, syncDir(filepath.Dir(name))
+	return true, durable.SyncDir(filepath.Dir(name))
 }
 
 type readRequest struct {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 const (
@@ -36,7 +38,7 @@ func (m machine) setHosts(_ context.Context, q hostsRequest, _ *answers) (any, e
 		name = real
 	}
 	if len(q.Entries) == 0 {
-		sweepTemps(filepath.Dir(name), tempPrefix+filepath.Base(name)+".") // nobody writes it again
+		durable.Sweep(filepath.Dir(name), tempPrefix+filepath.Base(name)+".") // nobody writes it again
 	}
 	text, err := readRegular(name, maxHosts)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 // Versions of this program lie beside each other on a host, each named after its digest: a run uses the one it brought.
@@ -72,7 +74,7 @@ func (m machine) installer(_ context.Context, q installerRequest, _ *answers) (a
 
 // useInstaller gives a version a second name in the place of whatever has that: the file keeps what SELinux knows of it.
 func (m machine) useInstaller(own, name string) error {
-	temp := path.Join(path.Dir(name), ".sealinstall-use")
+	temp := path.Join(path.Dir(name), tempPrefix+"use")
 	if err := os.Remove(m.path(temp)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -82,12 +84,10 @@ func (m machine) useInstaller(own, name string) error {
 		if rerr != nil {
 			return errors.Join(err, rerr)
 		}
-		return atomicWrite(m.path(name), 0o755, text, nil, func() error { return nil })
+		return atomicWrite(m.path(name), 0o755, text, nil, nil)
 	}
-	if err := os.Rename(m.path(temp), m.path(name)); err != nil {
-		return errors.Join(err, os.Remove(m.path(temp)))
-	}
-	return syncDir(m.path(path.Dir(name)))
+	defer os.Remove(m.path(temp)) // gone after the rename
+	return durable.Rename(m.path(temp), m.path(name))
 }
 
 // sameContent tells whether two names are of one file, or of files that are equal.
@@ -142,7 +142,7 @@ func (m machine) sweepInstallers(q installerRequest, running map[string]bool) er
 			continue
 		case err != nil:
 			return fmt.Errorf("look for versions of this program: %w", err)
-		case strings.HasPrefix(e.Name(), ".sealinstall-") && time.Since(info.ModTime()) > tempAge:
+		case strings.HasPrefix(e.Name(), tempPrefix) && time.Since(info.ModTime()) > tempAge:
 		case !versionName.MatchString(tail), name == q.Own && q.Use, running[e.Name()] && (name != q.Own || q.Idle):
 			continue
 		default:

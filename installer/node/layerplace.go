@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 // Layers that extend what lies in a directory are unpacked upon it. Any other list is unpacked beside, and the two
@@ -171,7 +173,7 @@ func (m machine) exchange(p places) error {
 		return unix.Renameat2(unix.AT_FDCWD, m.path(p.next), unix.AT_FDCWD, m.path(p.dir), unix.RENAME_EXCHANGE)
 	})
 	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
-		return errors.Join(err, syncDir(m.path(path.Dir(p.dir))))
+		return errors.Join(err, durable.SyncDir(m.path(path.Dir(p.dir))))
 	}
 	return m.exchangeInSteps(p)
 }
@@ -183,7 +185,7 @@ func (m machine) exchangeInSteps(p places) error {
 			return err
 		}
 	}
-	return syncDir(m.path(path.Dir(p.dir)))
+	return durable.SyncDir(m.path(path.Dir(p.dir)))
 }
 
 // putBack undoes an exchange in three steps that was cut off between them.
@@ -194,10 +196,10 @@ func (m machine) putBack(p places, q Layers) error {
 	if m.exists(p.dir) { // the new one is in its place
 		return m.discard(p.away, p, q)
 	}
-	if err := m.change(p.dir, Before, func() error { return os.Rename(m.path(p.away), m.path(p.dir)) }); err != nil {
+	if err := m.change(p.dir, Before, func() error { return durable.Rename(m.path(p.away), m.path(p.dir)) }); err != nil {
 		return fmt.Errorf("put %s back: %w", p.dir, err)
 	}
-	return syncDir(m.path(path.Dir(p.dir)))
+	return nil
 }
 
 // exchangeInside replaces what a directory holds. Neither list is true meanwhile: cut off, all is done again.
@@ -229,7 +231,7 @@ func (m machine) exchangeInside(p places, q Layers, list layerList) error {
 			return err
 		}
 	}
-	if err := syncDir(m.path(p.dir)); err != nil {
+	if err := durable.SyncDir(m.path(p.dir)); err != nil {
 		return err
 	}
 	return m.writeList(p.dir, list)

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 // linkFile makes a symbolic link, in one step: whatever follows it finds what was there before, or what is to be there.
@@ -26,7 +28,7 @@ func (m machine) linkFile(f File) (bool, error) {
 	}
 	return true, m.change(f.Path, Before, func() error {
 		// What a killed process left under that name goes away here, or when the file is written next.
-		temp := filepath.Join(filepath.Dir(name), ".sealinstall-"+filepath.Base(name)+".link")
+		temp := filepath.Join(filepath.Dir(name), tempPrefix+filepath.Base(name)+".link")
 		if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("link %s: %w", f.Path, err)
 		}
@@ -37,9 +39,9 @@ func (m machine) linkFile(f File) (bool, error) {
 		if err := m.tell(f.Path, Staged); err != nil {
 			return err
 		}
-		if err := os.Rename(temp, name); err != nil {
+		if err := durable.Rename(temp, name); err != nil {
 			return fmt.Errorf("link %s: %w", f.Path, err)
 		}
-		return syncDir(filepath.Dir(name))
+		return nil
 	})
 }

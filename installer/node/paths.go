@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 // checkPath takes clean absolute paths only, so that every later comparison means something.
@@ -21,6 +23,9 @@ func checkPath(name string) error {
 	return nil
 }
 
+// tempPrefix begins the names of files that become others'; those that the agent itself arrives in have it, too.
+const tempPrefix = ".sealinstall-"
+
 // replace is atomicWrite of the file that this machine calls by the first name.
 func (m machine) replace(own, name string, mode os.FileMode, content []byte, like os.FileInfo) error {
 	return m.change(own, Before, func() error {
@@ -28,69 +33,21 @@ func (m machine) replace(own, name string, mode os.FileMode, content []byte, lik
 	})
 }
 
-// atomicWrite puts content under name in one step: temporary file in the same directory, synced, renamed.
+// atomicWrite puts content under name in one step; staged, which may be nil, is called before it.
 func atomicWrite(name string, mode os.FileMode, content []byte, like os.FileInfo, staged func() error) error {
-	dir := filepath.Dir(name)
-	temp, err := openTemp(name)
+	temp, err := durable.Create(name, tempPrefix)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+		return err
 	}
-	defer os.Remove(temp.Name()) // gone after the rename
-	defer temp.Close()
+	defer temp.Discard()
 	if _, err := temp.Write(content); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	if like != nil {
-		keepOwner(temp, name, like)
+		keepOwner(temp.File, name, like)
 	}
-	if err := errors.Join(temp.Chmod(mode), temp.Sync()); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	if err := staged(); err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), name); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// openTemp makes the temporary file of a file. It is locked as long as it is open, so that what a killed process left, which
-// may hold a key, is known and removed by the next one that writes the same file.
-func openTemp(name string) (*os.File, error) {
-	dir, pattern := filepath.Dir(name), tempPrefix+filepath.Base(name)+"."
-	sweepTemps(dir, pattern)
-	for {
-		temp, err := os.CreateTemp(dir, pattern)
-		if err != nil {
-			return nil, err
-		}
-		// A file system without locks lets nobody sweep either.
-		lockErr := unix.Flock(int(temp.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if _, err := os.Lstat(temp.Name()); err == nil && !errors.Is(lockErr, unix.EWOULDBLOCK) {
-			return temp, nil
-		}
-		temp.Close() // swept by another process before it was locked
-	}
-}
-
-// tempPrefix begins the names of files that become others'; those that the agent itself arrives in have it, too.
-const tempPrefix = ".sealinstall-"
-
-// sweepTemps removes temporary files in a directory whose names begin so and that no living process has.
-func sweepTemps(dir, prefix string) {
-	entries, _ := os.ReadDir(dir) // what cannot be listed is not swept
-	for _, e := range entries {
-		if !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), prefix) {
-			continue
-		}
-		if old, err := os.Open(filepath.Join(dir, e.Name())); err == nil {
-			if unix.Flock(int(old.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-				os.Remove(old.Name())
-			}
-			old.Close()
-		}
-	}
+	temp.Staged = staged
+	return temp.Commit(mode)
 }
 
 // keepOwner gives a file that replaces another its owner and its SELinux label, as far as that is allowed here.
@@ -104,15 +61,6 @@ func keepOwner(f *os.File, name string, like os.FileInfo) {
 	}
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
 // makeParents makes the directories above name, mode 0755, and syncs the one that existed.
 func makeParents(name string) error {
 	dir := filepath.Dir(name)
@@ -122,7 +70,7 @@ func makeParents(name string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	return durable.SyncDir(filepath.Dir(dir))
 }
 
 // readRegular reads a regular file of at most limit bytes.

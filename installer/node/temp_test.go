@@ -6,24 +6,26 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 func TestTemporaryFileOfAKilledAgentGoesWithTheNextWrite(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "admin.conf")
-	killed, err := openTemp(name)
+	killed, err := durable.Create(name, tempPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := killed.Close(); err != nil { // as the kernel does it
 		t.Fatal(err)
 	}
-	other, err := openTemp(filepath.Join(dir, "scheduler.conf"))
+	other, err := durable.Create(filepath.Join(dir, "scheduler.conf"), tempPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	living, err := openTemp(name)
+	living, err := durable.Create(name, tempPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 // maxLeft bounds how many names a tidied directory is said to keep.
@@ -58,7 +60,7 @@ func (m machine) tidy(ctx context.Context, q TidyRequest, _ *answers) (any, erro
 	}
 	slices.SortFunc(dirs, func(a, b string) int { return strings.Count(b, "/") - strings.Count(a, "/") })
 	for _, dir := range slices.Compact(dirs) {
-		sweepTemps(m.path(dir), tempPrefix)
+		durable.Sweep(m.path(dir), tempPrefix)
 		if err := m.removeEmpty(dir); err != nil {
 			return nil, fmt.Errorf("tidy %s: %w", q.Dir, err)
 		}

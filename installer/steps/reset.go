@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/durable"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
@@ -302,7 +303,7 @@ func (r *Run) Forget() error {
 func (r *Run) putAside(stamp string) error {
 	var errs []error
 	for _, name := range []string{ClusterfileName, LastClusterfileName} {
-		if err := os.Rename(r.State.Path(name), r.State.Path(name+"."+stamp)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := durable.Rename(r.State.Path(name), r.State.Path(name+"."+stamp)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}

@@ -3,7 +3,6 @@ package steps
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"path"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"github.com/sealbuild/sealbuild/installer"
 )
 
@@ -105,7 +105,7 @@ func (r *Run) runtimeSize(images []bundle.Image) int64 {
 	seen := map[digest.Digest]bool{}
 	var total int64
 	for _, i := range images {
-		for _, l := range r.layersOf(i.Digest, 0) {
+		for _, l := range r.layersOf(i.Digest) {
 			if !seen[l.Digest] {
 				seen[l.Digest] = true
 				total += l.Size + unpackedSize(r.Bundle, l.Digest, l.Size, l.MediaType)
@@ -116,24 +116,22 @@ func (r *Run) runtimeSize(images []bundle.Image) int64 {
 }
 
 // layersOf lists the layers of an image for the bundle's architecture. What cannot be read is found when the bundle is verified.
-func (r *Run) layersOf(d digest.Digest, depth int) []v1.Descriptor {
-	raw, err := r.Bundle.ReadBlob(d, 8<<20)
-	if err != nil || depth > 2 {
-		return nil
-	}
-	var m struct {
-		Layers    []v1.Descriptor `json:"layers"`
-		Manifests []v1.Descriptor `json:"manifests"`
-	}
-	if json.Unmarshal(raw, &m) != nil {
-		return nil
-	}
-	layers := m.Layers
-	for _, child := range m.Manifests {
-		if child.Platform == nil || child.Platform.Architecture == r.arch() {
-			layers = append(layers, r.layersOf(child.Digest, depth+1)...)
-		}
-	}
+func (r *Run) layersOf(d digest.Digest) (layers []v1.Descriptor) {
+	_ = ocigraph.Walk(v1.Descriptor{Digest: d}, ocigraph.Visitor{
+		Load: func(d v1.Descriptor) (ocigraph.Manifest, error) {
+			m, _ := ocigraph.Read(r.Bundle, d.Digest) // an index names platforms that the bundle does not hold
+			return m, nil
+		},
+		Children: func(n ocigraph.Node) ([]v1.Descriptor, error) {
+			return slices.DeleteFunc(n.Manifest.Manifests, func(child v1.Descriptor) bool {
+				return child.Platform != nil && child.Platform.Architecture != r.arch()
+			}), nil
+		},
+		Done: func(n ocigraph.Node) error {
+			layers = append(layers, n.Manifest.Layers...)
+			return nil
+		},
+	})
 	return layers
 }
 

@@ -9,11 +9,9 @@ package build
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -25,6 +23,8 @@ import (
 	"github.com/containers/storage/pkg/archive"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Request says what to build. Paths may be relative to the working directory.
@@ -136,29 +136,11 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 		}
 		return Result{}, fmt.Errorf("build %s: %w", r.Kubefile, err)
 	}
-	desc, err := builtManifest(layout)
+	desc, err := ocigraph.LayoutImage(layout)
 	if err != nil {
-		return Result{}, err
+		return Result{}, fmt.Errorf("read the built image: %w", err)
 	}
 	return Result{Layout: layout, Descriptor: desc}, nil
-}
-
-// builtManifest finds the one image that buildah wrote into the layout.
-func builtManifest(layout string) (v1.Descriptor, error) {
-	raw, err := os.ReadFile(filepath.Join(layout, "index.json"))
-	if err != nil {
-		return v1.Descriptor{}, fmt.Errorf("read the built image: %w", err)
-	}
-	var index v1.Index
-	if err := json.Unmarshal(raw, &index); err != nil {
-		return v1.Descriptor{}, fmt.Errorf("read the built image's index: %w", err)
-	}
-	if len(index.Manifests) != 1 {
-		return v1.Descriptor{}, fmt.Errorf("read the built image's index: %d manifests where one is expected", len(index.Manifests))
-	}
-	d := index.Manifests[0]
-	d.Annotations = nil
-	return d, nil
 }
 
 // openScratch opens a containers/storage tree that lives for one build. The

@@ -2,7 +2,6 @@ package pull
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,9 +12,9 @@ import (
 	"github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Archive is an image that lies in the context as a file.
@@ -61,7 +60,7 @@ func LoadArchive(ctx context.Context, st *store.Store, a Archive, o Options) (st
 	if _, err := copy.Image(ctx, policy, dst, src, &copy.Options{SourceCtx: &sys, DestinationCtx: &sys}); err != nil {
 		return store.Pinned{}, fmt.Errorf("read %s: %w", a.Path, err)
 	}
-	root, err := onlyManifest(target)
+	root, err := ocigraph.LayoutImage(target)
 	if err != nil {
 		return store.Pinned{}, fmt.Errorf("read %s: %w", a.Path, err)
 	}
@@ -87,21 +86,4 @@ func archiveReference(a Archive) (types.ImageReference, error) {
 		return ociarchive.ParseReference(text)
 	}
 	return nil, fmt.Errorf("read %s: unknown kind of archive %q: expected docker-archive or oci-archive", a.Path, a.Transport)
-}
-
-func onlyManifest(dir string) (v1.Descriptor, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, "index.json"))
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	var index v1.Index
-	if err := json.Unmarshal(raw, &index); err != nil {
-		return v1.Descriptor{}, err
-	}
-	if len(index.Manifests) != 1 {
-		return v1.Descriptor{}, fmt.Errorf("%d images where one is expected", len(index.Manifests))
-	}
-	d := index.Manifests[0]
-	d.Annotations = nil
-	return d, nil
 }

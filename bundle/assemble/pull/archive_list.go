@@ -16,7 +16,7 @@ import (
 	"github.com/distribution/reference"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Named is one image of an archive.
@@ -95,7 +95,7 @@ func listOCI(file string) ([]Named, error) {
 		if path.Clean(h.Name) != "index.json" {
 			continue
 		}
-		raw, err := io.ReadAll(io.LimitReader(entries, store.MaxManifest))
+		raw, err := io.ReadAll(io.LimitReader(entries, ocigraph.MaxManifest))
 		if err != nil {
 			return nil, err
 		}

@@ -2,7 +2,6 @@ package pull
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // PlatformError is an image that does not exist for a wanted platform.
@@ -111,58 +111,67 @@ func (d *describing) platforms() []v1.Platform {
 // below walks down from the root.
 func (d *describing) below(ctx context.Context, root digest.Digest, mediaType string) ([]v1.Descriptor, error) {
 	d.img.manifests, d.img.order, d.img.platforms = map[string][]byte{}, nil, nil
-	return d.walk(ctx, root, mediaType, 0)
+	var leaves []v1.Descriptor
+	err := ocigraph.Walk(v1.Descriptor{Digest: root, MediaType: mediaType}, ocigraph.Visitor{
+		Load:     func(m v1.Descriptor) (ocigraph.Manifest, error) { return d.load(ctx, m) },
+		Children: d.children,
+		Leaf: func(n ocigraph.Node, leaf v1.Descriptor) error {
+			if err := leaf.Digest.Validate(); err != nil || leaf.Size < 0 {
+				return fmt.Errorf("manifest %s: bad descriptor %q of %d bytes", n.Digest, leaf.Digest, leaf.Size)
+			}
+			leaves = append(leaves, leaf)
+			return nil
+		},
+		Done: func(n ocigraph.Node) error {
+			d.img.order = append(d.img.order, string(n.Digest))
+			return nil
+		},
+	})
+	return leaves, err
 }
 
-// walk returns the blobs below a manifest or index, and notes the manifests
-// that are to be stored.
-func (d *describing) walk(ctx context.Context, dgst digest.Digest, mediaType string, depth int) ([]v1.Descriptor, error) {
-	if depth > 2 {
-		return nil, fmt.Errorf("index %s: indexes are nested too deep", dgst)
-	}
-	raw, err := d.read(ctx, dgst)
+// load reads a manifest, and takes of it what its type says it is.
+func (d *describing) load(ctx context.Context, desc v1.Descriptor) (ocigraph.Manifest, error) {
+	raw, err := d.read(ctx, desc.Digest)
 	if err != nil {
-		return nil, err
+		return ocigraph.Manifest{}, err
 	}
-	var m store.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", dgst, err)
+	m, err := ocigraph.Parse(desc.Digest, raw)
+	if err != nil {
+		return ocigraph.Manifest{}, err
 	}
+	mediaType := desc.MediaType
 	if mediaType == "" {
 		mediaType = manifest.GuessMIMEType(raw)
 	}
-	var leaves []v1.Descriptor
 	switch {
 	case manifest.MIMETypeIsMultiImage(mediaType):
-		for _, want := range d.platforms() {
-			child, err := choose(m.Manifests, want)
-			if err != nil {
-				return nil, err
-			}
-			below, err := d.walk(ctx, child.Digest, child.MediaType, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			leaves = append(leaves, below...)
-			d.img.platforms = append(d.img.platforms, Format(*child.Platform))
-		}
+		m.Config, m.Layers = nil, nil
 	case mediaType == manifest.DockerV2Schema1MediaType || mediaType == manifest.DockerV2Schema1SignedMediaType:
-		return nil, notImage{fmt.Errorf("manifest %s is of Docker schema 1, which no current runtime reads: push the image again with a current tool", dgst)}
+		return m, notImage{fmt.Errorf("manifest %s is of Docker schema 1, which no current runtime reads: push the image again with a current tool", desc.Digest)}
 	case m.Config == nil:
-		return nil, notImage{fmt.Errorf("manifest %s of type %s names no config: it is not a container image", dgst, mediaType)}
+		return m, notImage{fmt.Errorf("manifest %s of type %s names no config: it is not a container image", desc.Digest, mediaType)}
 	default:
-		leaves = m.Leaves()
+		m.Manifests = nil
 	}
-	for _, leaf := range leaves {
-		if err := leaf.Digest.Validate(); err != nil || leaf.Size < 0 {
-			return nil, fmt.Errorf("manifest %s: bad descriptor %q of %d bytes", dgst, leaf.Digest, leaf.Size)
+	d.img.manifests[string(desc.Digest)] = raw
+	return m, nil
+}
+
+// children are those of an index for the wanted platforms.
+func (d *describing) children(n ocigraph.Node) (wanted []v1.Descriptor, err error) {
+	if n.Manifest.Config != nil {
+		return nil, nil
+	}
+	for _, want := range d.platforms() {
+		child, err := choose(n.Manifest.Manifests, want)
+		if err != nil {
+			return nil, err
 		}
+		wanted = append(wanted, child)
+		d.img.platforms = append(d.img.platforms, Format(*child.Platform))
 	}
-	if _, ok := d.img.manifests[string(dgst)]; !ok {
-		d.img.manifests[string(dgst)] = raw
-		d.img.order = append(d.img.order, string(dgst))
-	}
-	return leaves, nil
+	return wanted, nil
 }
 
 // read returns a manifest from what was just fetched, the store or the
@@ -172,7 +181,7 @@ func (d *describing) read(ctx context.Context, dgst digest.Digest) ([]byte, erro
 		return raw, nil
 	}
 	if _, ok := d.gatherer.store.Has(dgst); ok {
-		return d.gatherer.store.ReadBlob(dgst, store.MaxManifest)
+		return d.gatherer.store.ReadBlob(dgst, ocigraph.MaxManifest)
 	}
 	if !d.online {
 		return nil, store.ErrIncomplete

@@ -16,6 +16,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // each asks one location after the other until one answers.
@@ -110,12 +111,12 @@ func readManifest(ctx context.Context, l location, d digest.Digest) ([]byte, str
 		return nil, "", err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, store.MaxManifest+1))
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, ocigraph.MaxManifest+1))
 	if err != nil {
 		return nil, "", fmt.Errorf("read manifest from %s: %w", l.host.name, err)
 	}
-	if len(raw) > store.MaxManifest {
-		return nil, "", fmt.Errorf("read manifest from %s: more than %d bytes", l.host.name, store.MaxManifest)
+	if len(raw) > ocigraph.MaxManifest {
+		return nil, "", fmt.Errorf("read manifest from %s: more than %d bytes", l.host.name, ocigraph.MaxManifest)
 	}
 	want, err := digest.Parse(what)
 	if err != nil {

@@ -6,9 +6,11 @@ import (
 	"slices"
 
 	"github.com/containers/image/v5/manifest"
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Pin describes an image that is complete in the store. Of an index the given
@@ -18,7 +20,7 @@ func Pin(st *store.Store, w Wanted, root v1.Descriptor, of ...string) (store.Pin
 	if err != nil {
 		return store.Pinned{}, err
 	}
-	raw, err := st.ReadBlob(root.Digest, store.MaxManifest)
+	raw, err := st.ReadBlob(root.Digest, ocigraph.MaxManifest)
 	if err != nil {
 		return store.Pinned{}, err
 	}
@@ -36,17 +38,17 @@ func Pin(st *store.Store, w Wanted, root v1.Descriptor, of ...string) (store.Pin
 	if p.MediaType == "" {
 		p.MediaType = manifest.GuessMIMEType(raw)
 	}
-	if p.Platforms, err = platforms(st, raw, of); err != nil {
+	if p.Platforms, err = platforms(st, root.Digest, raw, of); err != nil {
 		return store.Pinned{}, fmt.Errorf("image %s: %w", w.Ref, err)
 	}
 	return p, nil
 }
 
 // platforms lists what of a manifest or index is meant.
-func platforms(st *store.Store, raw []byte, of []string) ([]string, error) {
-	var m store.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return nil, fmt.Errorf("read manifest: %w", err)
+func platforms(st *store.Store, d digest.Digest, raw []byte, of []string) ([]string, error) {
+	m, err := ocigraph.Parse(d, raw)
+	if err != nil {
+		return nil, err
 	}
 	if m.Config != nil {
 		p, err := configPlatform(st, *m.Config)
@@ -70,11 +72,11 @@ func platforms(st *store.Store, raw []byte, of []string) ([]string, error) {
 
 // configPlatform reads the platform out of an image's config.
 func configPlatform(st *store.Store, d v1.Descriptor) (v1.Platform, error) {
-	raw, err := st.ReadBlob(d.Digest, store.MaxManifest)
+	raw, err := st.ReadBlob(d.Digest, ocigraph.MaxManifest)
 	if err != nil {
 		return v1.Platform{}, err
 	}
-	var p v1.Platform
+	var p v1.Platform // and nothing else, which others may write as they like
 	if err := json.Unmarshal(raw, &p); err != nil {
 		return v1.Platform{}, fmt.Errorf("read config %s: %w", d.Digest, err)
 	}

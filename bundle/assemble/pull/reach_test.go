@@ -18,6 +18,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/bundle/assemble/upstreamtest"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 func writeFile(t *testing.T, path, text string) string {
@@ -297,7 +298,7 @@ func manifestOf(t *testing.T, u *upstreamtest.Upstream, repository string, d v1.
 	t.Helper()
 	s := newStore(t)
 	gatherAll(t, s, wanted(u.Ref(repository+"@"+d.Digest.String())), options(u))
-	raw, err := s.ReadBlob(d.Digest, store.MaxManifest)
+	raw, err := s.ReadBlob(d.Digest, ocigraph.MaxManifest)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -175,7 +175,8 @@ func (s *Store) ImportLayout(ctx context.Context, layout string) error {
 }
 
 // commit makes a complete temporary file a blob of the store and closes it. A
-// blob that is there already stays.
+// blob that is there already stays. The disk is not waited for, as durable.Write
+// would: the mark says so, and Sync waits for all blobs at once.
 func (s *Store) commit(f *os.File, d digest.Digest) error {
 	err := f.Chmod(0o644)
 	s.flushSoon(f, 0, 0)

@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 // boot names the time since this machine was started: files written within it
@@ -96,7 +98,7 @@ func (s *Store) sync(age time.Duration) error {
 	for _, name := range names {
 		g.Go(func() error { return syncFile(filepath.Join(dir, name)) })
 	}
-	if err := errors.Join(g.Wait(), syncDir(dir)); err != nil {
+	if err := errors.Join(g.Wait(), durable.SyncDir(dir)); err != nil {
 		return fmt.Errorf("write blobs to the disk: %w", err)
 	}
 	for _, name := range names {

@@ -1,21 +1,14 @@
 package store
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 
-	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
-
-// MaxManifest bounds manifests, indexes and configs, in bytes: what the
-// registries themselves refuse beyond.
-const MaxManifest = 4 << 20
-
-// maxDepth bounds indexes of indexes.
-const maxDepth = 4
 
 // ErrIncomplete is the cause when the store lacks a blob of an image.
 var ErrIncomplete = errors.New("not all of the image is in the local store")
@@ -30,96 +23,64 @@ type Blob struct {
 // Of an index it takes the given platforms, written by Platform, and one that
 // the store lacks is ErrIncomplete; without any it takes those that the store
 // holds, of which there must be one. A missing config or layer is
-// ErrIncomplete.
-func (s *Store) Walk(root v1.Descriptor, platforms ...string) ([]Blob, error) {
-	w := walk{store: s, platforms: platforms, seen: map[digest.Digest]bool{}}
-	if err := w.visit(root, 0); err != nil {
-		return nil, err
-	}
-	return w.blobs, nil
+// ErrIncomplete. With an error come the blobs that were found before it.
+func (s *Store) Walk(root v1.Descriptor, platforms ...string) (blobs []Blob, err error) {
+	err = ocigraph.Walk(root, ocigraph.Visitor{
+		Load: func(d v1.Descriptor) (ocigraph.Manifest, error) {
+			if _, ok := s.Has(d.Digest); !ok {
+				return ocigraph.Manifest{}, fmt.Errorf("manifest %s: %w", d.Digest, ErrIncomplete)
+			}
+			return ocigraph.Read(s, d.Digest)
+		},
+		Children: func(n ocigraph.Node) ([]v1.Descriptor, error) { return s.children(n, platforms) },
+		Leaf: func(_ ocigraph.Node, d v1.Descriptor) error {
+			if _, ok := s.Has(d.Digest); !ok {
+				return fmt.Errorf("blob %s: %w", d.Digest, ErrIncomplete)
+			}
+			blobs = append(blobs, Blob{Descriptor: d})
+			return nil
+		},
+		Done: func(n ocigraph.Node) error {
+			d := n.Descriptor
+			d.Size = n.Manifest.Size
+			if d.MediaType == "" {
+				d.MediaType = n.Manifest.MediaType
+			}
+			blobs = append(blobs, Blob{Descriptor: d, Manifest: true})
+			return nil
+		},
+	})
+	return blobs, err
 }
 
-type walk struct {
-	store     *Store
-	platforms []string
-	seen      map[digest.Digest]bool
-	blobs     []Blob
-}
-
-func (w *walk) visit(d v1.Descriptor, depth int) error {
-	if w.seen[d.Digest] {
-		return nil
-	}
-	if depth > maxDepth {
-		return fmt.Errorf("walk image %s: indexes nested deeper than %d", d.Digest, maxDepth)
-	}
-	size, ok := w.store.Has(d.Digest)
-	if !ok {
-		return fmt.Errorf("manifest %s: %w", d.Digest, ErrIncomplete)
-	}
-	raw, err := w.store.ReadBlob(d.Digest, MaxManifest)
-	if err != nil {
-		return err
-	}
-	var m Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return fmt.Errorf("read manifest %s: %w", d.Digest, err)
-	}
-	if err := w.children(d, m.Manifests, depth); err != nil {
-		return err
-	}
-	for _, leaf := range m.Leaves() {
-		if w.seen[leaf.Digest] {
-			continue
-		}
-		if _, ok := w.store.Has(leaf.Digest); !ok {
-			return fmt.Errorf("blob %s: %w", leaf.Digest, ErrIncomplete)
-		}
-		w.seen[leaf.Digest] = true
-		w.blobs = append(w.blobs, Blob{Descriptor: leaf})
-	}
-	d.Size = size
-	if d.MediaType == "" {
-		d.MediaType = m.MediaType
-	}
-	w.seen[d.Digest] = true
-	w.blobs = append(w.blobs, Blob{Descriptor: d, Manifest: true})
-	return nil
-}
-
-// children visits what is wanted of an index.
-func (w *walk) children(index v1.Descriptor, all []v1.Descriptor, depth int) error {
-	if len(all) == 0 {
-		return nil
+// children picks what is wanted of an index.
+func (s *Store) children(index ocigraph.Node, platforms []string) (wanted []v1.Descriptor, err error) {
+	if len(index.Manifest.Manifests) == 0 {
+		return nil, nil
 	}
 	taken := map[string]bool{}
-	present := 0
-	for _, child := range all {
+	for _, child := range index.Manifest.Manifests {
 		name := ""
 		if child.Platform != nil {
 			name = Platform(*child.Platform)
 		}
-		if len(w.platforms) > 0 && (!slices.Contains(w.platforms, name) || taken[name]) {
+		if len(platforms) > 0 && (!slices.Contains(platforms, name) || taken[name]) {
 			continue
 		}
-		if _, ok := w.store.Has(child.Digest); !ok {
-			continue
+		if _, ok := s.Has(child.Digest); ok {
+			taken[name] = true
+			wanted = append(wanted, child)
 		}
-		if err := w.visit(child, depth+1); err != nil {
-			return err
-		}
-		taken[name] = true
-		present++
 	}
-	for _, name := range w.platforms {
+	for _, name := range platforms {
 		if !taken[name] {
-			return fmt.Errorf("index %s for %s: %w", index.Digest, name, ErrIncomplete)
+			return nil, fmt.Errorf("index %s for %s: %w", index.Digest, name, ErrIncomplete)
 		}
 	}
-	if present == 0 {
-		return fmt.Errorf("index %s: %w", index.Digest, ErrIncomplete)
+	if len(wanted) == 0 {
+		return nil, fmt.Errorf("index %s: %w", index.Digest, ErrIncomplete)
 	}
-	return nil
+	return wanted, nil
 }
 
 // Platform writes a platform as docker does: linux/arm64/v8.
@@ -129,23 +90,6 @@ func Platform(p v1.Platform) string {
 		s += "/" + p.Variant
 	}
 	return s
-}
-
-// Manifest is what a manifest and an index have in common, in the OCI and the
-// Docker schema 2 writing.
-type Manifest struct {
-	MediaType string          `json:"mediaType"`
-	Config    *v1.Descriptor  `json:"config,omitempty"`
-	Layers    []v1.Descriptor `json:"layers,omitempty"`
-	Manifests []v1.Descriptor `json:"manifests,omitempty"`
-}
-
-// Leaves are the config and the layers.
-func (m Manifest) Leaves() []v1.Descriptor {
-	if m.Config == nil {
-		return m.Layers
-	}
-	return append([]v1.Descriptor{*m.Config}, m.Layers...)
 }
 
 // Size adds up blobs.

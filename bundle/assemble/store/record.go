@@ -15,6 +15,8 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 // maxRecord bounds a record before it is read.
@@ -86,7 +88,7 @@ func (s *Store) Save(r Record) error {
 	if err != nil {
 		return fmt.Errorf("record image %s: %w", name, err)
 	}
-	if err := writeFile(filepath.Join(s.root, "images", recordFile(key)), append(data, '\n')); err != nil {
+	if err := durable.Write(filepath.Join(s.root, "images", recordFile(key)), append(data, '\n'), 0o644); err != nil {
 		return fmt.Errorf("record image %s: %w", name, err)
 	}
 	return s.writeIndex()
@@ -207,7 +209,7 @@ func (s *Store) writeIndex() error {
 	if err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
-	if err := writeFile(filepath.Join(s.root, "index.json"), data); err != nil {
+	if err := durable.Write(filepath.Join(s.root, "index.json"), data, 0o644); err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
 	return nil

@@ -103,10 +103,9 @@ func (s *Store) reach(r Record, into map[digest.Digest]bool) {
 	}
 	for _, root := range roots {
 		into[root.Digest] = true
-		w := walk{store: s, seen: map[digest.Digest]bool{}}
-		_ = w.visit(root, 0)
-		for d := range w.seen {
-			into[d] = true
+		blobs, _ := s.Walk(root)
+		for _, b := range blobs {
+			into[b.Digest] = true
 		}
 	}
 }

@@ -31,6 +31,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 const layoutText = `{"imageLayoutVersion":"1.0.0"}`
@@ -83,7 +85,7 @@ func Open(root string) (*Store, error) {
 		}
 	}
 	if _, err := os.Stat(filepath.Join(root, "oci-layout")); errors.Is(err, fs.ErrNotExist) {
-		if err := writeFile(filepath.Join(root, "oci-layout"), []byte(layoutText)); err != nil {
+		if err := durable.Write(filepath.Join(root, "oci-layout"), []byte(layoutText), 0o644); err != nil {
 			return nil, fmt.Errorf("make image store: %w", err)
 		}
 	}
@@ -145,44 +147,4 @@ func flock(f *os.File, how int) error {
 			return err
 		}
 	}
-}
-
-// writeFile replaces a small file as a whole: temporary file beside it, sync,
-// rename, sync of the directory.
-func writeFile(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if err := f.Chmod(0o644); err != nil {
-		return err
-	}
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes renames in dir survive a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

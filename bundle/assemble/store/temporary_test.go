@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 func TestTemporaryStoreSeesTheOtherAndLeavesNothing(t *testing.T) {
@@ -25,7 +27,7 @@ func TestTemporaryStoreSeesTheOtherAndLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range []digest.Digest{old.Digest, mine.Digest} {
-		if _, err := s.ReadBlob(d, MaxManifest); err != nil {
+		if _, err := s.ReadBlob(d, ocigraph.MaxManifest); err != nil {
 			t.Error(err)
 		}
 	}
