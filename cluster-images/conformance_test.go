@@ -51,6 +51,7 @@ mkdir -p "$report"
 cat "$state/junit${dry:+.dry}" >"$report/junit_01.xml"
 if [[ -z $dry ]]; then
 	stat -c '%a %n' "$config" >"$state/kubeconfig.mode"
+	echo left >"$HOME/left" && echo left >"$TMPDIR/left" # as kubectl and the tests do
 	cp "$config" "$state/kubeconfig.used"
 fi
 n=$(<"$state/selected")
@@ -192,6 +193,9 @@ func TestConformanceReachesTheClusterByAnAddressAndLeavesNoKeyBehind(t *testing.
 	}
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("%s is still there: %v", path, err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(path)); !os.IsNotExist(err) {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 	report := filepath.Join(filepath.Dir(s.dir), "report")
 	for _, name := range tree(t, report) {

@@ -135,7 +135,8 @@ started=$SECONDS
 
 (
 	cd "$work"
-	export PATH="${BIN_DIR:-/usr/bin}:$PATH"
+	# What the tests and their kubectl leave in a home or in /tmp goes with the directory.
+	export PATH="${BIN_DIR:-/usr/bin}:$PATH" HOME="$work" TMPDIR="$work"
 	exec "${ginkgo[@]}" --procs="$procs" "${extra[@]}" "$here/opt/e2e/e2e.test" -- \
 		--disable-log-dump --node-schedulable-timeout=2m --system-pods-startup-timeout=5m --kubeconfig="$work/kubeconfig" --num-nodes="$nodes" --report-dir="$report"
 ) >"$report/e2e.log" 2>&1 &
