@@ -49,9 +49,10 @@ for a; do case $a in --report-dir=*) report=${a#*=} ;; --kubeconfig=*) config=${
 printf '%s\n' "$@" >"$state/arguments${dry:+.dry}"
 mkdir -p "$report"
 cat "$state/junit${dry:+.dry}" >"$report/junit_01.xml"
+echo left >"$HOME/left-$$" && echo left >"$TMPDIR/left-$$" # as kubectl and the tests do
+[[ $HOME == */kube-conformance.* && $TMPDIR == */kube-conformance.* ]] || exit 1
 if [[ -z $dry ]]; then
 	stat -c '%a %n' "$config" >"$state/kubeconfig.mode"
-	echo left >"$HOME/left" && echo left >"$TMPDIR/left" # as kubectl and the tests do
 	cp "$config" "$state/kubeconfig.used"
 fi
 n=$(<"$state/selected")

@@ -94,6 +94,9 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
+# What the tests and their kubectl leave in a home or in /tmp, also when they are only listed, goes with the directory.
+export HOME=$work TMPDIR=$work
+
 total=$(cd "$work" && "${ginkgo[@]}" --dry-run "$here/opt/e2e/e2e.test" -- --kubeconfig="$work/none" --report-dir="$work" >"$work/dry.log" 2>&1 &&
 	sed -nE 's/^Ran ([0-9]+) of [0-9]+ Specs.*/\1/p' "$work/dry.log") || die "the tests could not be listed:
 $(tail -n 20 "$work/dry.log")"
@@ -135,8 +138,7 @@ started=$SECONDS
 
 (
 	cd "$work"
-	# What the tests and their kubectl leave in a home or in /tmp goes with the directory.
-	export PATH="${BIN_DIR:-/usr/bin}:$PATH" HOME="$work" TMPDIR="$work"
+	export PATH="${BIN_DIR:-/usr/bin}:$PATH"
 	exec "${ginkgo[@]}" --procs="$procs" "${extra[@]}" "$here/opt/e2e/e2e.test" -- \
 		--disable-log-dump --node-schedulable-timeout=2m --system-pods-startup-timeout=5m --kubeconfig="$work/kubeconfig" --num-nodes="$nodes" --report-dir="$report"
 ) >"$report/e2e.log" 2>&1 &
