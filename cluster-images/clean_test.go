@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// onHost runs bash with mounts, processes and a network of its own, where the file systems mounted and what lies in /var/lib are the test's. The
-// functions of the scripts are there; programs that would change this machine say what they were asked for.
+// onHost runs bash with mounts, processes and a network of its own, where the file systems mounted and what lies in /var/lib are
+// the test's. The functions of the scripts are there; programs that would change this machine say what they were asked for.
 func onHost(t *testing.T, dir, text string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {

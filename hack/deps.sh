@@ -41,13 +41,13 @@ fish fish
 zsh zsh
 '
 if [[ ${1:-} == bench ]]; then
-    wanted+='
+	wanted+='
 rsync rsync
 tc iproute2
 '
 fi
 if [[ ${1:-} == ipvs ]]; then
-    wanted+='
+	wanted+='
 qemu-system-x86_64 qemu-system-x86
 cpio cpio
 '
@@ -55,45 +55,45 @@ fi
 
 # go.mod says which Go it takes; an older one of 1.21 or later fetches it.
 check_go() {
-    local need have
-    need=$(sed -n 's/^go //p' go.mod)
-    if ! command -v go >/dev/null; then
-        echo "deps: Go $need or newer is needed and there is none on PATH: install it from https://go.dev/dl or your distribution" >&2
-        return 1
-    fi
-    have=$(go env GOVERSION)
-    have=${have#go}
-    if [[ $(printf '%s\n' "$need" "$have" | sort -V | head -n 1) != "$need" ]]; then
-        echo "deps: Go $need or newer is needed, this is $have: install a newer one, or let it fetch one (GOTOOLCHAIN=auto)" >&2
-        return 1
-    fi
+	local need have
+	need=$(sed -n 's/^go //p' go.mod)
+	if ! command -v go >/dev/null; then
+		echo "deps: Go $need or newer is needed and there is none on PATH: install it from https://go.dev/dl or your distribution" >&2
+		return 1
+	fi
+	have=$(go env GOVERSION)
+	have=${have#go}
+	if [[ $(printf '%s\n' "$need" "$have" | sort -V | head -n 1) != "$need" ]]; then
+		echo "deps: Go $need or newer is needed, this is $have: install a newer one, or let it fetch one (GOTOOLCHAIN=auto)" >&2
+		return 1
+	fi
 }
 
 missing() {
-    local command package
-    while read -r command package; do
-        [[ -z $command ]] || PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || echo "$package"
-    done <<<"$wanted" | sort -u
-    # cgo, which the race detector needs, wants the C library's headers.
-    [[ -e /usr/include/stdlib.h ]] || echo libc6-dev
-    [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
+	local command package
+	while read -r command package; do
+		[[ -z $command ]] || PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || echo "$package"
+	done <<<"$wanted" | sort -u
+	# cgo, which the race detector needs, wants the C library's headers.
+	[[ -e /usr/include/stdlib.h ]] || echo libc6-dev
+	[[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
 }
 
 install() {
-    local apt=(apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -qq)
-    if ! command -v apt-get >/dev/null; then
-        echo "deps: missing $*: this is no Debian; install them by hand" >&2
-        return 1
-    fi
-    if ((EUID != 0)); then
-        echo "deps: missing $*: run as root, or: apt-get install $*" >&2
-        return 1
-    fi
-    echo "deps: installing $*"
-    # An old package list names versions the mirror no longer has.
-    "${apt[@]}" install -y --no-install-recommends "$@" </dev/null >/dev/null 2>&1 && return
-    "${apt[@]}" update </dev/null
-    "${apt[@]}" install -y --no-install-recommends "$@" </dev/null >/dev/null
+	local apt=(apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -qq)
+	if ! command -v apt-get >/dev/null; then
+		echo "deps: missing $*: this is no Debian; install them by hand" >&2
+		return 1
+	fi
+	if ((EUID != 0)); then
+		echo "deps: missing $*: run as root, or: apt-get install $*" >&2
+		return 1
+	fi
+	echo "deps: installing $*"
+	# An old package list names versions the mirror no longer has.
+	"${apt[@]}" install -y --no-install-recommends "$@" </dev/null >/dev/null 2>&1 && return
+	"${apt[@]}" update </dev/null
+	"${apt[@]}" install -y --no-install-recommends "$@" </dev/null >/dev/null
 }
 
 check_go

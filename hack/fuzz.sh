@@ -11,19 +11,19 @@ tags=${TAGS:?the build tags; run make fuzz}
 
 found=0 failed=()
 while IFS=: read -r file target; do
-    [[ $target == *"${FUZZ:-}"* ]] || continue
-    found=$((found + 1))
-    package=./$(dirname "$file")
-    echo "fuzz: $package $target for ${FUZZTIME:=20s}"
-    go test -tags "$tags" -run '^$' -fuzz "^$target\$" -fuzztime "$FUZZTIME" "$package" || failed+=("$package $target")
+	[[ $target == *"${FUZZ:-}"* ]] || continue
+	found=$((found + 1))
+	package=./$(dirname "$file")
+	echo "fuzz: $package $target for ${FUZZTIME:=20s}"
+	go test -tags "$tags" -run '^$' -fuzz "^$target\$" -fuzztime "$FUZZTIME" "$package" || failed+=("$package $target")
 done < <(git ls-files --cached --others --exclude-standard -- '*_test.go' |
-    xargs grep -HoE '^func Fuzz[A-Za-z0-9_]*' | sed -E 's/:func /:/' | sort)
+	xargs grep -HoE '^func Fuzz[A-Za-z0-9_]*' | sed -E 's/:func /:/' | sort)
 
 ((found)) || {
-    echo "fuzz: no target is called like ${FUZZ:-anything}" >&2
-    exit 1
+	echo "fuzz: no target is called like ${FUZZ:-anything}" >&2
+	exit 1
 }
 ((${#failed[@]} == 0)) || {
-    printf 'fuzz: found a failure: %s\n' "${failed[@]}" >&2
-    exit 1
+	printf 'fuzz: found a failure: %s\n' "${failed[@]}" >&2
+	exit 1
 }

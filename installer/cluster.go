@@ -62,7 +62,8 @@ type Host struct {
 	Master bool
 	SSH    SSH // complete: every field resolved
 	Env    map[string]string
-	// Tunnel tells that the address is the near end of a tunnel on this machine, since a port was given with it: the host itself is elsewhere.
+	// Tunnel tells that the address is the near end of a tunnel on this machine, since a port was given with it: the host itself
+	// is elsewhere.
 	Tunnel bool
 	// Away tells that the host is in the cluster and not worked on: a command that names others neither forgets nor contacts it.
 	Away bool

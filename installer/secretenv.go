@@ -218,7 +218,8 @@ func (c *Cluster) checkSecrets() error {
 			errs = append(errs, fmt.Errorf("secret variable %q: expected a name, without a value", only))
 		}
 	}
-	if user, given := c.Env["registryUsername"]; given && (user == "" || strings.ContainsFunc(user, func(r rune) bool { return r == ':' || unicode.IsSpace(r) || unicode.IsControl(r) })) {
+	unfit := func(r rune) bool { return r == ':' || unicode.IsSpace(r) || unicode.IsControl(r) }
+	if user, given := c.Env["registryUsername"]; given && (user == "" || strings.ContainsFunc(user, unfit)) {
 		errs = append(errs, fmt.Errorf("registryUsername %q: expected a name without ':' and blanks", user))
 	}
 	if password, given := c.Env["registryPassword"]; given {

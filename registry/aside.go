@@ -14,8 +14,8 @@ import (
 // goes when the blob is back.
 const asideSuffix = ".damaged"
 
-// setAside takes a file its name that does not have the digest of its blob. Nobody does that while a session may put the right one there; the
-// file stays then, and whoever reads it next comes here again.
+// setAside takes a file its name that does not have the digest of its blob. Nobody does that while a session may put the right
+// one there; the file stays then, and whoever reads it next comes here again.
 func (s *Store) setAside(d digest.Digest, file fileID) error {
 	lock, err := lockStore(context.Background(), s.root, true) // it does not wait
 	if errors.Is(err, ErrBusy) {

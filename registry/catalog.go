@@ -40,8 +40,8 @@ func (c Catalog) Blobs() []Blob {
 	return slices.CompactFunc(all, func(a, b Blob) bool { return a.Digest == b.Digest })
 }
 
-// BlobReader reads a blob at any offset. If it is also an io.Closer, it is closed after use. If it has a method Verified() bool that
-// returns true, it gives out only what it has checked against the digest, and is not hashed again.
+// BlobReader reads a blob at any offset. If it is also an io.Closer, it is closed after use. If it has a method Verified() bool
+// that returns true, it gives out only what it has checked against the digest, and is not hashed again.
 type BlobReader interface {
 	io.ReaderAt
 	Size() int64

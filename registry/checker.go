@@ -24,13 +24,14 @@ import (
 const (
 	// checkedFor is how long a blob that was right is taken to be right: disks lose what they held without telling.
 	checkedFor = time.Hour
-	// checkedFirst is the size in bytes up to which a blob is read before its first byte is sent, so that a client hears of damage while
-	// it can still ask another registry. Of a larger one damage is found at the end, and the next client hears of it.
+	// checkedFirst is the size in bytes up to which a blob is read before its first byte is sent, so that a client hears of
+	// damage while it can still ask another registry. Of a larger one damage is found at the end, and the next client hears of
+	// it.
 	checkedFirst = 64 << 20
 )
 
-// checker serves the blobs of a store that are what their digests say. One that is not is set aside: for clients, who then ask the next
-// registry, for other programs, and for the next session, which brings it back.
+// checker serves the blobs of a store that are what their digests say. One that is not is set aside: for clients, who then ask
+// the next registry, for other programs, and for the next session, which brings it back.
 type checker struct {
 	store  *Store
 	flight singleflight.Group

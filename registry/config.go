@@ -14,9 +14,9 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 )
 
-// ServeConfig runs the registry that a distribution configuration file describes, until ctx ends: storage on the filesystem, http.addr, http.tls,
-// auth.htpasswd. Whatever would make it talk to other machines (proxy, redis, notifications, other storages, ACME) is an
-// error, and so is a missing accounts file. Certificates and accounts are read again when they change.
+// ServeConfig runs the registry that a distribution configuration file describes, until ctx ends: storage on the filesystem,
+// http.addr, http.tls, auth.htpasswd. Whatever would make it talk to other machines (proxy, redis, notifications, other storages,
+// ACME) is an error, and so is a missing accounts file. Certificates and accounts are read again when they change.
 func ServeConfig(ctx context.Context, configPath string) error {
 	f, err := os.Open(configPath)
 	if err != nil {

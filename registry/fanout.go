@@ -9,12 +9,13 @@ import (
 // maxPeers is how many relays a receiver is told of.
 const maxPeers = 8
 
-// Fanout makes pushes of one catalog to several hosts one chain: the first host is sent what it lacks, every later one takes it from the host
-// before it, while it arrives there. So the sender's link carries each blob once. Hosts speak with each other over TLS, with a certificate
-// and a token that exist for one session and that only the sender hands out; what they receive they verify like anything else.
+// Fanout makes pushes of one catalog to several hosts one chain: the first host is sent what it lacks, every later one takes it
+// from the host before it, while it arrives there. So the sender's link carries each blob once. Hosts speak with each other over
+// TLS, with a certificate and a token that exist for one session and that only the sender hands out; what they receive they
+// verify like anything else.
 //
-// A host that is slow or gone is left for the one before it, and at last for the sender: then it costs time, nothing else. The zero value is
-// ready. It is for one catalog and one round of pushes.
+// A host that is slow or gone is left for the one before it, and at last for the sender: then it costs time, nothing else. The
+// zero value is ready. It is for one catalog and one round of pushes.
 type Fanout struct {
 	mu      sync.Mutex
 	relays  []relayInfo   // in the order in which their hosts came

@@ -144,8 +144,8 @@ func TestFanoutWithDifferentStores(t *testing.T) {
 	}
 }
 
-// Each link carries each blob once, and bytes go on while they arrive: a further host adds the time of two pieces at most. Time is that of
-// the links alone, whatever the machine does; what it costs a machine is told by BenchmarkFanout and make bench.
+// Each link carries each blob once, and bytes go on while they arrive: a further host adds the time of two pieces at most. Time
+// is that of the links alone, whatever the machine does; what it costs a machine is told by BenchmarkFanout and make bench.
 func TestFanoutToSixteenHostsCostsLittleMoreThanToOne(t *testing.T) {
 	const rate = 5e6
 	src, c := images(t, 6_000_000, 1_000_000, 1_000_000, 1_000_000, 500_000, 500_000)

@@ -29,8 +29,8 @@ const (
 // errSlow is why a peer was left that is not dead.
 var errSlow = errors.New("the peer has more than it sends")
 
-// fetcher takes missing blobs from peers. A peer that fails or is slow is left for the next one, for the rest of the session; what no peer
-// gave is asked of the sender, from the byte where it stopped.
+// fetcher takes missing blobs from peers. A peer that fails or is slow is left for the next one, for the rest of the session;
+// what no peer gave is asked of the sender, from the byte where it stopped.
 type fetcher struct {
 	rc      *receiver
 	peers   []relayInfo
@@ -220,8 +220,9 @@ func (f *fetcher) from(ctx context.Context, n int, t *transfer) error {
 	return nil
 }
 
-// watch ends a transfer that goes badly through the fault of the peer: one that does not say how far it is, or has what it does not send, or
-// is far ahead and twice in a row gave this host much less than it got itself. A peer that waits itself is waited for.
+// watch ends a transfer that goes badly through the fault of the peer: one that does not say how far it is, or has what it does
+// not send, or is far ahead and twice in a row gave this host much less than it got itself. A peer that waits itself is waited
+// for.
 func (f *fetcher) watch(ctx context.Context, cancel context.CancelCauseFunc, n int, t *transfer) {
 	at, mine := t.at.Load(), f.rc.fetched.Load()
 	theirs, slow := int64(-1), 0

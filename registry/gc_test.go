@@ -77,7 +77,8 @@ func TestCollectRemovesWhatATagNamedBefore(t *testing.T) {
 	}
 }
 
-// A client that has the tag's digest gets the manifest, one that has the manifest gets the layers, and an answer that has begun ends.
+// A client that has the tag's digest gets the manifest, one that has the manifest gets the layers, and an answer that has begun
+// ends.
 func TestCollectDoesNotBreakAPullThatHasBegun(t *testing.T) {
 	src, c := samples(t)
 	root := t.TempDir()

@@ -21,9 +21,9 @@ type Damage struct {
 	Err      error // why it could not be repaired; nil if nobody was asked
 }
 
-// Heal reads every blob of the store on all cores, and looks for those that manifests name. What is damaged or missing is taken from the
-// first of sources that has it right, verified on the way. Without sources nothing is changed. progress, if not nil, is told of bytes as
-// they are read, from several goroutines.
+// Heal reads every blob of the store on all cores, and looks for those that manifests name. What is damaged or missing is taken
+// from the first of sources that has it right, verified on the way. Without sources nothing is changed. progress, if not nil, is
+// told of bytes as they are read, from several goroutines.
 func (s *Store) Heal(ctx context.Context, sources []Source, progress func(bytes int64)) ([]Damage, error) {
 	bad, err := s.Verify(ctx, progress)
 	if err != nil {
@@ -99,8 +99,8 @@ func (s *Store) repair(ctx context.Context, damaged []Damage, sources []Source) 
 	return damaged, syncFilesystem(s.root)
 }
 
-// take copies a blob from a source into its place. It is no durable.Write: what a session receives lies in its own directory, and the
-// names of all repaired blobs are made durable together.
+// take copies a blob from a source into its place. It is no durable.Write: what a session receives lies in its own directory, and
+// the names of all repaired blobs are made durable together.
 func (x *session) take(ctx context.Context, src Source, d digest.Digest) error {
 	r, err := src.OpenBlob(d)
 	if err != nil {

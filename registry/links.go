@@ -109,8 +109,8 @@ func (l *linkWriter) rename(link stagedLink) error {
 // linkHolds says whether the link file names d. Anything unreadable does not.
 func linkHolds(path string, d digest.Digest) bool { return linkHoldsAt(unix.AT_FDCWD, path, d) }
 
-// linkHoldsAt does so for a path below a directory. A session asks this of every link there is, so it takes three system calls and no
-// more.
+// linkHoldsAt does so for a path below a directory. A session asks this of every link there is, so it takes three system calls
+// and no more.
 func linkHoldsAt(dir int, path string, d digest.Digest) bool {
 	fd, err := unix.Openat(dir, path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {

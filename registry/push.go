@@ -15,7 +15,8 @@ type PushOptions struct {
 	DryRun bool // only ask what is missing: the receipt's Missing fields. Nothing is made or changed over there
 
 	Missing func([]Blob) // told, once and before anything is sent, what the store lacks
-	// Fanout makes this push one of several that help each other. Address is where the other hosts reach this one: a name or an IP address.
+	// Fanout makes this push one of several that help each other. Address is where the other hosts reach this one: a name or an
+	// IP address.
 	Fanout  *Fanout
 	Address string
 

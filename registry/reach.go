@@ -12,9 +12,9 @@ import (
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
-// Reach finds what refs name in the store, for [Store.Collect] to keep. A ref without a digest means what its tag names. Refs of which the
-// manifest is not there are absent; layers that are not there are no concern. A manifest that is damaged is an error, since what it names
-// is not known.
+// Reach finds what refs name in the store, for [Store.Collect] to keep. A ref without a digest means what its tag names. Refs of
+// which the manifest is not there are absent; layers that are not there are no concern. A manifest that is damaged is an error,
+// since what it names is not known.
 func (s *Store) Reach(ctx context.Context, refs []Ref) (c Catalog, absent []Ref, err error) {
 	w := walker{src: s, seen: map[digest.Digest]ocigraph.Manifest{}, missing: func(Blob) {}}
 	var there []Ref

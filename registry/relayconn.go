@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// relayPiece is how many bytes a relay reads, encrypts and hands to the network at a time. TLS makes records of 16 KiB; with a system call
-// for each of them, hosts that pass much on spend more time on changing tasks than on anything else.
+// relayPiece is how many bytes a relay reads, encrypts and hands to the network at a time. TLS makes records of 16 KiB; with a
+// system call for each of them, hosts that pass much on spend more time on changing tasks than on anything else.
 const relayPiece = maxData
 
 // gatheredConn writes what comes between hold and release at once.

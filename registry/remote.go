@@ -24,8 +24,8 @@ type Remote struct {
 	repos func() (map[digest.Digest][]string, error) // which repositories of the store link to a blob
 }
 
-// NewRemote returns a source for what store links to: registries are asked for a blob by the name of a repository. Requests end with ctx.
-// The client says how the registry is known; proxies are its matter.
+// NewRemote returns a source for what store links to: registries are asked for a blob by the name of a repository. Requests end
+// with ctx. The client says how the registry is known; proxies are its matter.
 func NewRemote(ctx context.Context, store *Store, url string, client *http.Client) *Remote {
 	r := &Remote{URL: strings.TrimSuffix(url, "/"), Client: client, ctx: ctx, store: store}
 	r.repos = sync.OnceValues(func() (map[digest.Digest][]string, error) { return store.linked(ctx) })

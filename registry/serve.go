@@ -62,8 +62,8 @@ func Serve(ctx context.Context, addr string, config *tls.Config, h http.Handler,
 	return nil
 }
 
-// quietLogs makes the logger that the distribution registry's storage writes to, which is one for the process, say warnings only, each on
-// a line of its own.
+// quietLogs makes the logger that the distribution registry's storage writes to, which is one for the process, say warnings only,
+// each on a line of its own.
 var quietLogs = sync.OnceFunc(func() {
 	logrus.SetLevel(logrus.WarnLevel)
 	logrus.SetFormatter(&quietFormatter{})

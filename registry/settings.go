@@ -23,8 +23,8 @@ type settings struct {
 	purge   purging
 }
 
-// settingsOf takes them from a configuration. What it names and is not known here is an error: a registry that leaves out what it was told
-// to do is not the one that was configured.
+// settingsOf takes them from a configuration. What it names and is not known here is an error: a registry that leaves out what it
+// was told to do is not the one that was configured.
 func settingsOf(c *configuration.Configuration, writable bool) (settings, error) {
 	s := settings{headers: http.Header(c.HTTP.Headers)}
 	s.Writable = writable
@@ -66,8 +66,8 @@ func settingsOf(c *configuration.Configuration, writable bool) (settings, error)
 	return s, err
 }
 
-// validationOf says which manifests are taken. Where nothing is said, layers that lie elsewhere are not, nor indexes of which something is
-// missing.
+// validationOf says which manifests are taken. Where nothing is said, layers that lie elsewhere are not, nor indexes of which
+// something is missing.
 func validationOf(v configuration.Validation) ([]storage.RegistryOption, error) {
 	if v.Disabled && !v.Enabled {
 		return nil, nil

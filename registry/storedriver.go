@@ -19,8 +19,8 @@ import (
 // storeDriverName is what the distribution registry calls its own driver of this layout.
 const storeDriverName = "filesystem"
 
-// storeDriver lets the distribution registry read and write a store's directory tree. What it has written is on the disk before it says so,
-// in the order in which the registry writes: blobs before the links that name them.
+// storeDriver lets the distribution registry read and write a store's directory tree. What it has written is on the disk before
+// it says so, in the order in which the registry writes: blobs before the links that name them.
 type storeDriver struct{ store *Store }
 
 func (d storeDriver) Name() string { return storeDriverName }

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncFilesystem makes every rename and every file written so far below dir durable. Kernels before 5.8 do not report errors here, so
-// file contents that must not be lost unnoticed are fsynced before, or asked for with writtenBack after.
+// syncFilesystem makes every rename and every file written so far below dir durable. Kernels before 5.8 do not report errors
+// here, so file contents that must not be lost unnoticed are fsynced before, or asked for with writtenBack after.
 func syncFilesystem(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

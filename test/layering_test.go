@@ -56,9 +56,9 @@ var mayImport = []struct {
 // ground is what every package may import.
 const ground = "ground/..."
 
-// installerLinks is all that may be in sealinstall beside the standard library, by directory. What is not listed is not linked: so it
-// cannot reach out of the site, carries nothing of the builder along, and stays small enough to be copied to every host. A line more is a
-// decision; docs/architecture.md says why the registry's are these.
+// installerLinks is all that may be in sealinstall beside the standard library, by directory. What is not listed is not linked:
+// so it cannot reach out of the site, carries nothing of the builder along, and stays small enough to be copied to every host. A
+// line more is a decision; docs/architecture.md says why the registry's are these.
 var installerLinks = []string{
 	module + "/cmd/sealinstall", module + "/bundle", module + "/registry/...", module + "/installer/...", module + "/ground/...",
 

@@ -194,7 +194,8 @@ func pushRemedy(err error) string {
 	var code errcode.Error
 	switch {
 	case errors.As(err, &docker.ErrUnauthorizedForCredentials{}),
-		errors.As(err, &codes) && len(codes) > 0 && errors.As(codes[0], &code) && (code.Code == errcode.ErrorCodeUnauthorized || code.Code == errcode.ErrorCodeDenied),
+		errors.As(err, &codes) && len(codes) > 0 && errors.As(codes[0], &code) &&
+			(code.Code == errcode.ErrorCodeUnauthorized || code.Code == errcode.ErrorCodeDenied),
 		errors.As(err, &code) && (code.Code == errcode.ErrorCodeUnauthorized || code.Code == errcode.ErrorCodeDenied):
 		return " (log in with sealbuild login, as a user who may write there)"
 	case errors.As(err, &authority):

@@ -48,7 +48,8 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.root, "root", "", "image store (default $SEALBUILD_ROOT, /var/lib/sealbuild, or $XDG_DATA_HOME/sealbuild when not root)")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "tell more of what the libraries do")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "errors and warnings only")
-	root.AddCommand(a.bundleCommand(), a.planCommand(), a.imagesCommand(), a.rmiCommand(), a.tagCommand(), a.pullCommand(), a.pushCommand(), a.loginCommand(), a.logoutCommand(),
+	root.AddCommand(a.bundleCommand(), a.planCommand(), a.imagesCommand(), a.rmiCommand(), a.tagCommand(),
+		a.pullCommand(), a.pushCommand(), a.loginCommand(), a.logoutCommand(),
 		a.inspectCommand(), a.verifyCommand(), a.diffCommand(), a.versionCommand())
 	return root
 }

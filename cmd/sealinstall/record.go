@@ -139,7 +139,9 @@ func (o *runOptions) ground(file *installer.Cluster, known *record) (c *installe
 		return known.Cluster, true, nil
 	case known != nil && known.finished != nil:
 		f := known.finished
-		return &installer.Cluster{Env: installer.MergeEnv(f.Env), Command: f.Command, Configs: slices.Clone(f.Configs), Kubeadm: slices.Clone(f.Kubeadm)}, false, nil
+		return &installer.Cluster{
+			Env: installer.MergeEnv(f.Env), Command: f.Command, Configs: slices.Clone(f.Configs), Kubeadm: slices.Clone(f.Kubeadm),
+		}, false, nil
 	case o.masters.given:
 		return &installer.Cluster{Env: map[string]string{}}, false, nil
 	}

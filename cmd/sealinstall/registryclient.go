@@ -16,7 +16,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// registryClient trusts the certificates in a file, or those of the system if there is none. Proxies in the environment are not used.
+// registryClient trusts the certificates in a file, or those of the system if there is none. Proxies in the environment are not
+// used.
 func registryClient(ca string, timeout time.Duration) (*http.Client, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if ca != "" {

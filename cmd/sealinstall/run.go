@@ -52,7 +52,10 @@ func (o *runOptions) run(cmd *cobra.Command) error {
 // pipeline opens what a run needs, runs the steps, lets finish record the
 // outcome, and prints the summary. again makes the cluster anew when the record
 // of it is found on a master only.
-func (o *runOptions) pipeline(cmd *cobra.Command, cluster *installer.Cluster, again func(*installer.Cluster) (*installer.Cluster, error), list []steps.Step, finish func(context.Context, *steps.Run, []installer.Timing, error) error) (err error) {
+func (o *runOptions) pipeline(
+	cmd *cobra.Command, cluster *installer.Cluster, again func(*installer.Cluster) (*installer.Cluster, error), list []steps.Step,
+	finish func(context.Context, *steps.Run, []installer.Timing, error) error,
+) (err error) {
 	start := time.Now()
 	if err := o.check(); err != nil {
 		return err
@@ -93,7 +96,8 @@ func (o *runOptions) pipeline(cmd *cobra.Command, cluster *installer.Cluster, ag
 	}
 	r := steps.New(steps.Options{
 		Cluster: cluster, Again: again, LeaveOut: o.leaveOut, Bundle: file.Reader, State: state, Report: rep, Jobs: o.jobs,
-		HostKey: policy, KnownHosts: known, AgentSocket: agentSocket(), UserConfig: o.userConfig, IgnoreChecks: o.ignoreChecks, Timeout: o.timeout, Copy: o.copyMode, CADir: o.config.caDir,
+		HostKey: policy, KnownHosts: known, AgentSocket: agentSocket(), UserConfig: o.userConfig,
+		IgnoreChecks: o.ignoreChecks, Timeout: o.timeout, Copy: o.copyMode, CADir: o.config.caDir,
 	})
 	defer r.Close()
 	timings, err := installer.RunSteps(r.Held(cmd.Context()), list, r, rep)

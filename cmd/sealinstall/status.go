@@ -31,7 +31,8 @@ func newStatusCommand(o *runOptions) *cobra.Command {
 			}
 			var s steps.Status
 			o.onlyLooks = true
-			return o.pipeline(cmd, cluster, o.selectionAgain("status"), steps.AskStatus(func(found steps.Status) { s = found }), func(_ context.Context, _ *steps.Run, _ []installer.Timing, err error) error {
+			ask := steps.AskStatus(func(found steps.Status) { s = found })
+			return o.pipeline(cmd, cluster, o.selectionAgain("status"), ask, func(_ context.Context, _ *steps.Run, _ []installer.Timing, err error) error {
 				if err != nil {
 					return nil // it is told
 				}

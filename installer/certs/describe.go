@@ -41,6 +41,9 @@ func Describe(path string, content []byte) (Info, bool) {
 		for _, ip := range c.IPAddresses {
 			names = append(names, ip.String())
 		}
-		return Info{Path: path, Subject: c.Subject.CommonName, Issuer: c.Issuer.CommonName, Names: names, CA: c.IsCA, Begins: c.NotBefore, Ends: c.NotAfter}, true
+		return Info{
+			Path: path, Subject: c.Subject.CommonName, Issuer: c.Issuer.CommonName, Names: names, CA: c.IsCA,
+			Begins: c.NotBefore, Ends: c.NotAfter,
+		}, true
 	}
 }

@@ -55,7 +55,8 @@ func New(endpoint, certs string) (*Client, error) {
 		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, Certificates: []tls.Certificate{pair}},
 		ForceAttemptHTTP2: true, DisableKeepAlives: true,
 	}
-	return &Client{endpoint: endpoint, http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Client{endpoint: endpoint, http: &http.Client{Transport: transport, CheckRedirect: stay}}, nil
 }
 
 // clientPair is the certificate that kubeadm makes for asking after etcd's health, or the API server's own.

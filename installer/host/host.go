@@ -19,7 +19,8 @@ import (
 // Cmd is one command to run.
 type Cmd struct {
 	Argv []string // program and arguments; the program is looked up in the host's PATH
-	// Title is what an error calls the command, for one whose arguments are no reading for an operator. Empty: its arguments, shortened.
+	// Title is what an error calls the command, for one whose arguments are no reading for an operator. Empty: its arguments,
+	// shortened.
 	Title string
 	// Env adds KEY=VALUE pairs to the environment of the host's login. Over ssh they
 	// travel on a command line, which other users of that host can see: secrets go through Stdin.

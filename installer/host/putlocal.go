@@ -80,7 +80,8 @@ func (c *contextReader) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-// labelProgram does for SELinux what `chcon -t bin_t` does: where it is enforced, systemd starts only what is labelled as a program.
+// labelProgram does for SELinux what `chcon -t bin_t` does: where it is enforced, systemd starts only what is labelled as a
+// program.
 func labelProgram(f *os.File, mode fs.FileMode) {
 	if _, err := os.Stat("/sys/fs/selinux/enforce"); err == nil && mode&0o100 != 0 {
 		unix.Fsetxattr(int(f.Fd()), "security.selinux", []byte("system_u:object_r:bin_t:s0\x00"), 0)

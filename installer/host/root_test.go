@@ -14,7 +14,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
 )
 
-// login is a server whose commands think they are another user's. sudo is the script that is found under that name; empty means none.
+// login is a server whose commands think they are another user's. sudo is the script that is found under that name; empty means
+// none.
 func login(t *testing.T, uid, sudo string) (*hosttest.Server, host.Host) {
 	t.Helper()
 	dir := t.TempDir()

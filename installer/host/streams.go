@@ -63,8 +63,8 @@ func (st *streams) pump(w io.WriteCloser) <-chan error {
 	return result
 }
 
-// A stream changes goroutines with every piece that is taken of it, so of a long one pieces are large. Most inputs are short, and many
-// commands run at once.
+// A stream changes goroutines with every piece that is taken of it, so of a long one pieces are large. Most inputs are short, and
+// many commands run at once.
 const (
 	firstPiece = 32 << 10
 	largePiece = 256 << 10

@@ -150,7 +150,8 @@ const (
 	currentContext = "current-context"
 )
 
-// entryList is one of the lists of a kubeconfig: where it is, where its entries have what they are about, and which of the names is theirs.
+// entryList is one of the lists of a kubeconfig: where it is, where its entries have what they are about, and which of the names
+// is theirs.
 type entryList struct {
 	key, body string
 	name      func(KubeconfigEntries) string

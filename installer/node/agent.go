@@ -63,7 +63,8 @@ func (a *Agent) ReadFiles(ctx context.Context, paths []string) (map[string][]byt
 	return res.Files, err
 }
 
-// SetHosts makes the lines of /etc/hosts that are marked as ours those given; none removes them. All else in the file stays as it is.
+// SetHosts makes the lines of /etc/hosts that are marked as ours those given; none removes them. All else in the file stays as it
+// is.
 func (a *Agent) SetHosts(ctx context.Context, entries []HostsEntry) (changed bool, err error) {
 	var res hostsResult
 	err = a.call(ctx, verbHosts, hostsRequest{entries}, &res, nil)

@@ -41,7 +41,8 @@ func FuzzDecodeRequest(f *testing.F) {
 	})
 }
 
-// FuzzLayerStaysInside applies any bytes as a layer, on a directory that has links out of it, and looks whether anything beside it changed.
+// FuzzLayerStaysInside applies any bytes as a layer, on a directory that has links out of it, and looks whether anything beside
+// it changed.
 func FuzzLayerStaysInside(f *testing.F) {
 	f.Add(archive(f, entry{Name: "a/"}, entry{Name: "a/b", Body: "x"}, entry{Name: ".wh.c"}))
 	f.Add(archive(f, entry{Name: "l", Link: "../outside"}, entry{Name: "l/evil", Body: "x"}))

@@ -2,7 +2,8 @@ package node
 
 // hideScript runs a program that finds directories empty, though they are not: in a mount namespace of its own it sees another
 // file system in their places. What is mounted below them is away there, too: a program that wants to unmount it finds nothing.
-// The arguments are the directories, the files in them that it sees nevertheless, and the program, each list but the last ended by --.
+// The arguments are the directories, the files in them that it sees nevertheless, and the program, each list but the last ended
+// by --.
 const hideScript = `set -e
 umask 077
 dirs=() files=()

@@ -24,7 +24,8 @@ const (
 // quietVerbs work without a word for as long as a disk takes; what a script or a program does has limits of its own.
 func quietVerb(verb string) bool {
 	switch verb {
-	case verbFacts, verbWriteFiles, verbReadFiles, verbHosts, verbPrepare, verbUnpack, verbSwitch, verbRemove, verbClear, verbTidy, verbPodCgroups, verbInstaller:
+	case verbFacts, verbWriteFiles, verbReadFiles, verbHosts, verbPrepare, verbUnpack, verbSwitch,
+		verbRemove, verbClear, verbTidy, verbPodCgroups, verbInstaller:
 		return true
 	}
 	return false

@@ -117,7 +117,8 @@ func (r *Run) judge(s sizes) []preflight.Problem {
 	for _, t := range seen {
 		v := preflight.Host{
 			IP: t.IP.String(), Master: t.Master, Begun: t.begun(), Facts: t.Facts, Skew: t.skew - middle, Alone: len(seen) == 1,
-			Arch: r.archOn(t), RegistryPort: r.registryPort(), Needs: r.needOf(t, s), Settings: kube, Direct: r.directTargets(), Services: r.serviceTargets(kube), Shielded: r.shielded(t),
+			Arch: r.archOn(t), RegistryPort: r.registryPort(), Needs: r.needOf(t, s), Settings: kube,
+			Direct: r.directTargets(), Services: r.serviceTargets(kube), Shielded: r.shielded(t),
 		}
 		hosts = append(hosts, v)
 		problems = append(problems, preflight.Judge(v)...)

@@ -195,7 +195,10 @@ func (r *Run) readMarks(ctx context.Context, t *Target) error {
 }
 
 func (r *Run) allMarks() []string {
-	marks := []string{markOurs, markImages, markOverlaid, markChecked, markFound, markPreflight, markRendered, markRegistry, markShown, markInit, markEtcd, markBegun, markJoined, markKubeAdmin, markCleaned}
+	marks := []string{
+		markOurs, markImages, markOverlaid, markChecked, markFound, markPreflight, markRendered,
+		markRegistry, markShown, markInit, markEtcd, markBegun, markJoined, markKubeAdmin, markCleaned,
+	}
 	for _, i := range r.images {
 		marks = append(marks, guestMark(i))
 	}

@@ -78,8 +78,8 @@ func (r *Run) joinMaster(ctx context.Context, t *Target) error {
 	return r.settleMaster(ctx, t)
 }
 
-// settleMaster does what is left to do on a master once kubeadm has joined it. That it is the first by now tells nothing
-// of how it came in: it may be the first by its address, and have come back with an empty disk. The mark of the kubeconfig, which comes
+// settleMaster does what is left to do on a master once kubeadm has joined it. That it is the first by now tells nothing of how
+// it came in: it may be the first by its address, and have come back with an empty disk. The mark of the kubeconfig, which comes
 // last, stands for all of it.
 func (r *Run) settleMaster(ctx context.Context, t *Target) error {
 	// From now on its own API server is the nearest.

@@ -36,7 +36,9 @@ func (r *Run) askEtcd(ctx context.Context, t *Target, args ...string) (etcd.Clus
 		return etcd.Cluster{}, fmt.Errorf("ask etcd on %s: %w", t.IP, err)
 	}
 	if res.Code != 0 {
-		return etcd.Cluster{}, &installer.CommandError{Host: t.IP.String(), Command: strings.Join(argv, " "), Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
+		return etcd.Cluster{}, &installer.CommandError{
+			Host: t.IP.String(), Command: strings.Join(argv, " "), Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5),
+		}
 	}
 	var c etcd.Cluster
 	if err := json.Unmarshal(res.Stdout, &c); err != nil {

@@ -29,7 +29,9 @@ func (r *Run) execWith(ctx context.Context, t *Target, step string, req node.Exe
 		return res, fmt.Errorf("run %s: %w", command, err)
 	}
 	if res.Code != 0 {
-		return res, &installer.CommandError{Host: t.IP.String(), Command: command, Code: res.Code, Tail: installer.Tail(string(res.Stdout)+"\n"+string(res.Stderr), 15)}
+		return res, &installer.CommandError{
+			Host: t.IP.String(), Command: command, Code: res.Code, Tail: installer.Tail(string(res.Stdout)+"\n"+string(res.Stderr), 15),
+		}
 	}
 	return res, nil
 }

@@ -90,7 +90,8 @@ func someOf(files []string) string {
 }
 
 // sparing lets kubeadm reset do its work without the directories that it would empty, whoever has put something there: static
-// pods, certificates, and kubelet's data with the disks that the site mounts in it. [Run.tidyKubernetes] removes from them what is ours.
+// pods, certificates, and kubelet's data with the disks that the site mounts in it. [Run.tidyKubernetes] removes from them what
+// is ours.
 func (r *Run) sparing(q node.ExecRequest) node.ExecRequest {
 	q.Argv = append(slices.Clone(q.Argv), "--cert-dir", r.dir("none"))
 	q.Hide = []string{kubeManifests, kubeletDir}

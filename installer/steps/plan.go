@@ -70,7 +70,10 @@ func (r *Run) Plan(ctx context.Context) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	p := Plan{Cluster: r.Cluster.Name, Kubernetes: r.rootfs().KubeVersion(), VIP: r.vip(), Bundle: r.Bundle.IndexDigest().String(), Warnings: r.Cluster.Warnings()}
+	p := Plan{
+		Cluster: r.Cluster.Name, Kubernetes: r.rootfs().KubeVersion(), VIP: r.vip(), Bundle: r.Bundle.IndexDigest().String(),
+		Warnings: r.Cluster.Warnings(),
+	}
 	for _, i := range r.Bundle.Images() {
 		if i.Kind == bundle.KindImage {
 			p.Containers++

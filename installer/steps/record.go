@@ -195,7 +195,10 @@ func (r *Run) status(runErr error) installer.Status {
 		s.Conditions = []installer.Condition{{Type: "ApplyClusterError", Status: "True", Reason: reason, Message: r.Report.Mask(installer.Tell(runErr)), LastHeartbeatTime: now}}
 		var g *GuestError
 		if errors.As(runErr, &g) {
-			s.CommandConditions = []installer.Condition{{Type: "ApplyCommandError", Status: "True", Reason: "Failed", Message: r.Report.Mask(g.Error()), Images: []string{g.Image}, LastHeartbeatTime: now}}
+			s.CommandConditions = []installer.Condition{{
+				Type: "ApplyCommandError", Status: "True", Reason: "Failed", Message: r.Report.Mask(g.Error()), Images: []string{g.Image},
+				LastHeartbeatTime: now,
+			}}
 		}
 	}
 	kept := r.keptImages()

@@ -86,8 +86,9 @@ func (k *killTest) try(t *testing.T, dir string, f *stepstest.Fault) (fired step
 	return fired, problems
 }
 
-// unrecorded tells whether a fault took the agent, its host or the last room on its disk in the moment between the end of a program and the record
-// of it on the same host. What was done then is done again, after it was undone: no order of writing can prevent that.
+// unrecorded tells whether a fault took the agent, its host or the last room on its disk in the moment between the end of a
+// program and the record of it on the same host. What was done then is done again, after it was undone: no order of writing can
+// prevent that.
 func unrecorded(kind stepstest.FaultKind, e stepstest.Event) bool {
 	if !slices.Contains([]stepstest.FaultKind{stepstest.AgentDies, stepstest.PowerCut, stepstest.DiskFull}, kind) {
 		return false

@@ -45,8 +45,8 @@ type handler struct {
 
 // New returns the handler of /v2/ over a driver.
 func New(ctx context.Context, d driver.StorageDriver, o Options) (http.Handler, error) {
-	// Uploads are hashed as they lie on the disk when they are complete. The states of a hash that the storage could keep beside them would
-	// say what was sent, which after a power cut is not what is there.
+	// Uploads are hashed as they lie on the disk when they are complete. The states of a hash that the storage could keep beside
+	// them would say what was sent, which after a power cut is not what is there.
 	options := append(slices.Clone(o.Storage), storage.DisableDigestResumption)
 	if o.Delete {
 		options = append(options, storage.EnableDelete)
@@ -68,7 +68,8 @@ type call struct {
 
 func (c *call) variable(name string) string { return mux.Vars(c.r)[name] }
 
-// methods are what can be done with one kind of thing. A method that fails has sent nothing yet, and returns what is to be answered.
+// methods are what can be done with one kind of thing. A method that fails has sent nothing yet, and returns what is to be
+// answered.
 type methods map[string]func(*call) error
 
 func (h *handler) router() http.Handler {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// parseContentRange reads the range of a chunk, "0-1023": the numbers of its first and its last byte. What the standard writes before and
-// behind ("bytes 0-1023/2048") is passed over.
+// parseContentRange reads the range of a chunk, "0-1023": the numbers of its first and its last byte. What the standard writes
+// before and behind ("bytes 0-1023/2048") is passed over.
 func parseContentRange(text string) (first, last int64, err error) {
 	numbers, _, _ := strings.Cut(strings.TrimPrefix(text, "bytes "), "/")
 	from, to, ok := strings.Cut(numbers, "-")

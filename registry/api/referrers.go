@@ -58,8 +58,8 @@ func (h *handler) listReferrers(c *call) error {
 	return c.json(v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: list}, v1.MediaTypeImageIndex)
 }
 
-// subjects finds referrers by reading the manifests of a repository, each once: what a digest names has one subject, or none, for ever. So
-// nothing beside the manifests is kept, in whatever way they came.
+// subjects finds referrers by reading the manifests of a repository, each once: what a digest names has one subject, or none, for
+// ever. So nothing beside the manifests is kept, in whatever way they came.
 type subjects struct {
 	driver driver.StorageDriver
 

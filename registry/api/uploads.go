@@ -51,8 +51,8 @@ func (u *inUse) release(id string) {
 	delete(u.ids, id)
 }
 
-// startUpload begins an upload, or does without: a blob that is in the store already is mounted, and one that comes with the request is
-// taken at once.
+// startUpload begins an upload, or does without: a blob that is in the store already is mounted, and one that comes with the
+// request is taken at once.
 func (h *handler) startUpload(c *call) error {
 	ctx := c.r.Context()
 	q := c.r.URL.Query()

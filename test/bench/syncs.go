@@ -173,7 +173,8 @@ func (s *syncing) compare(ctx context.Context, name string, images []madeImage, 
 }
 
 func (c *compared) close() error {
-	return errors.Join(c.conn.Close(), c.daemon.stop(), c.file.Close(), os.RemoveAll(c.ours), os.RemoveAll(c.theirs), os.RemoveAll(c.source), os.Remove(c.file.path))
+	return errors.Join(c.conn.Close(), c.daemon.stop(), c.file.Close(), os.RemoveAll(c.ours),
+		os.RemoveAll(c.theirs), os.RemoveAll(c.source), os.Remove(c.file.path))
 }
 
 // take removes from both stores what the catalog does not keep.

@@ -1,4 +1,5 @@
-// Package ocispec runs the OCI distribution specification's own conformance suite against the registry: `make registry-conformance`.
+// Package ocispec runs the OCI distribution specification's own conformance suite against the registry: `make
+// registry-conformance`.
 package ocispec
 
 import (

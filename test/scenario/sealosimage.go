@@ -12,10 +12,9 @@ import (
 	"github.com/sealbuild/sealbuild/test/testbed"
 )
 
-// SealosImage installs a rootfs image made for sealos, unmodified: its own
-// registry speaks plain HTTP, kubelet asks an image-cri-shim, and its scripts
-// are what such scripts are. What keeps a node in the cluster outlives that registry. The promises are those of Install; after reset the
-// hosts are what the image's clean scripts leave.
+// SealosImage installs a rootfs image made for sealos, unmodified: its own registry speaks plain HTTP, kubelet asks an
+// image-cri-shim, and its scripts are what such scripts are. What keeps a node in the cluster outlives that registry. The
+// promises are those of Install; after reset the hosts are what the image's clean scripts leave.
 func SealosImage(ctx context.Context, out io.Writer) (err error) {
 	st := newStory(out)
 	site, err := makeAndOpen(ctx, st, recipe{images: (*Built).sealosImages}, 1, 1)

@@ -53,7 +53,9 @@ type adoptingDestination struct {
 }
 
 // TryReusingBlob is asked before a blob is copied.
-func (d adoptingDestination) TryReusingBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache, substitute bool) (bool, types.BlobInfo, error) {
+func (d adoptingDestination) TryReusingBlob(
+	ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache, substitute bool,
+) (bool, types.BlobInfo, error) {
 	if info.Digest.Validate() == nil {
 		d.adopt(info)
 	}

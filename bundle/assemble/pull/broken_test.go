@@ -238,7 +238,8 @@ func TestLimitedRegistryIsLeftAloneWhileOthersArePulledFrom(t *testing.T) {
 	for i := range 6 {
 		refs = append(refs, open.Ref(fmt.Sprintf("app%d:v1", i)))
 	}
-	// The limited one stays closed, a second at a time, until the other has given everything: who waited for it would wait for ever.
+	// The limited one stays closed, a second at a time, until the other has given everything: who waited for it would wait for
+	// ever.
 	var mu sync.Mutex
 	var refused time.Time
 	var early, others int

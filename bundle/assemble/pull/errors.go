@@ -142,7 +142,8 @@ func remedy(err error) string {
 	)
 	refused := func(statuses ...int) bool { return status != nil && slices.Contains(statuses, status.Status) }
 	switch errors.As(err, &status); {
-	case refused(http.StatusUnauthorized, http.StatusForbidden), errors.Is(err, auth.ErrBasicCredentialNotFound), status != nil && status.Token && !transient(err):
+	case refused(http.StatusUnauthorized, http.StatusForbidden), errors.Is(err, auth.ErrBasicCredentialNotFound),
+		status != nil && status.Token && !transient(err):
 		return "the image does not exist or needs a login: check the name, and the credentials in the file that REGISTRY_AUTH_FILE names"
 	case refused(http.StatusNotFound):
 		return "check the name and the tag; a reference that is no image can be listed in .sealignore"

@@ -43,7 +43,9 @@ func engineFor(lenient *missingValues) engine.Engine {
 // salvage renders what can be rendered: a template that fails is left out and
 // told to failed. instead holds what to try first in the place of templates,
 // by name.
-func salvage(ch *chart.Chart, top common.Values, lenient *missingValues, instead map[string][]byte, failed func(error, map[string]*common.File)) map[string]string {
+func salvage(
+	ch *chart.Chart, top common.Values, lenient *missingValues, instead map[string][]byte, failed func(error, map[string]*common.File),
+) map[string]string {
 	eng := engineFor(lenient)
 	templates := sourcesOf(ch)
 	// A rendering that fails gives nothing: templates that were done before

@@ -79,7 +79,8 @@ func (w *walker) compose(p *pieces, key string, md mode, named bool) {
 	case !named && registry == "" && !s.domain && !s.path:
 		return // {repository: word, tag} of something else
 	}
-	if md == custom && !elsewhere && !guessed && !versionOnly && (named || registry != "") || versionOnly && md == custom && p.parts[repositoryRole] != nil && p.parts[imageRole] != nil {
+	if md == custom && !elsewhere && !guessed && !versionOnly && (named || registry != "") ||
+		versionOnly && md == custom && p.parts[repositoryRole] != nil && p.parts[imageRole] != nil {
 		f.certainty = Certain
 	}
 	for _, r := range []role{repositoryRole, imageRole} {

@@ -59,7 +59,8 @@ func NewFake(t testing.TB, name string) *Fake {
 	return &Fake{t: t, name: name, answers: map[string][]Answer{}, files: map[string]PutFile{}}
 }
 
-// On scripts the answers to one argument vector: the first call gets the first one, and the last is given again to all further calls.
+// On scripts the answers to one argument vector: the first call gets the first one, and the last is given again to all further
+// calls.
 func (f *Fake) On(argv []string, answers ...Answer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -64,7 +64,8 @@ func manifest(pod string) string { return manifests + "/" + pod + ".yaml" }
 // serves tells whether the API answers on a machine: its server runs there, and the etcd beside it has a majority, without
 // which it neither writes nor reads.
 func (s *Site) serves(m *Machine) bool {
-	return m != nil && s.kube != nil && !time.Now().Before(s.kube.silent) && m.kubelet() && m.tree.has(manifest("kube-apiserver")) && s.kube.members[m.IP].voter && s.runs(m) && s.quorum()
+	return m != nil && s.kube != nil && !time.Now().Before(s.kube.silent) && m.kubelet() && m.tree.has(manifest("kube-apiserver")) &&
+		s.kube.members[m.IP].voter && s.runs(m) && s.quorum()
 }
 
 // reaches tells whether the API answers on a machine under the name that kubeconfigs have.

@@ -6,15 +6,15 @@ cd "$(dirname "$0")" || exit 1
 source common.sh
 
 for name in firewalld ufw; do
-    systemctl is-active --quiet "$name" && systemctl disable --now "$name"
+	systemctl is-active --quiet "$name" && systemctl disable --now "$name"
 done
 while read -r line; do
-    echo "$line # sealos" >>/etc/sysctl.conf
+	echo "$line # sealos" >>/etc/sysctl.conf
 done <../etc/sysctl.d/sealos-k8s.conf
 {
-    echo '### sealos begin ###'
-    cat ../etc/limits.d/sealos-k8s.conf
-    echo '### sealos end ###'
+	echo '### sealos begin ###'
+	cat ../etc/limits.d/sealos-k8s.conf
+	echo '### sealos end ###'
 } >>/etc/security/limits.conf
 cp -a kubelet-pre-start.sh "$BIN_DIR/"
 "$BIN_DIR/kubelet-pre-start.sh"

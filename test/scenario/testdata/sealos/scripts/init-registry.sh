@@ -12,7 +12,7 @@ cp -au ../cri/registry "$BIN_DIR/"
 cp -a ../etc/registry_config.yml "$config/"
 cp -a ../etc/registry_htpasswd "$config/"
 if command -v getenforce; then
-    sed -i 's/^SELINUX=enforcing/SELINUX=disabled/' /etc/selinux/config
-    setenforce 0
+	sed -i 's/^SELINUX=enforcing/SELINUX=disabled/' /etc/selinux/config
+	setenforce 0
 fi
 start_service registry

@@ -1,0 +1,121 @@
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// How wide a line may be, in characters, a tab counting four. Messages stay in one piece, so that they can be searched for:
+// texts in quotes do not count.
+const (
+	widestComment = 132
+	widestCode    = 160
+)
+
+// quoted is a text in a line.
+var quoted = regexp.MustCompile("\"(?:[^\"\\\\]|\\\\.)*\"|`[^`]*`")
+
+func TestHouseLinesAreNoWiderThanAWindow(t *testing.T) {
+	for _, f := range sources(t, "*.go") {
+		text, err := os.ReadFile(filepath.Join("..", f))
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := false // within a text that goes over several lines
+		for i, line := range strings.Split(string(text), "\n") {
+			line = strings.ReplaceAll(line, "\t", "    ")
+			ticks := strings.Count(quoted.ReplaceAllString(line, ""), "`")
+			inside := raw
+			raw = raw != (ticks%2 == 1)
+			if inside || raw {
+				continue
+			}
+			comment := strings.HasPrefix(strings.TrimSpace(line), "// ")
+			width, most := len([]rune(quoted.ReplaceAllString(line, ""))), widestCode
+			if comment {
+				width, most = len([]rune(line)), widestComment
+			}
+			if width > most && !(strings.HasSuffix(f, "_test.go") && !comment) {
+				t.Errorf("%s:%d: %d characters, at most %d", f, i+1, width, most)
+			}
+		}
+	}
+}
+
+// mayBegin are the files that may begin a context of their own, each with its reason.
+var mayBegin = map[string]string{
+	"cmd/sealbuild/main.go":   "the program begins",
+	"cmd/sealinstall/main.go": "the program begins",
+	"bundle/writer.go":        "bytes in memory: nothing is waited for",
+	"bundle/finish.go":        "bytes in memory: nothing is waited for",
+	"registry/aside.go":       "a lock that is asked for once: nothing is waited for",
+	"installer/steps/run.go":  "clean-up, whose parts are bounded",
+}
+
+// What waits ends with its caller.
+func TestHouseContextsComeFromTheCaller(t *testing.T) {
+	begins := regexp.MustCompile(`\bcontext\.(Background|TODO)\(\)`)
+	used := map[string]bool{}
+	for _, f := range sources(t, "*.go") {
+		if strings.HasSuffix(f, "_test.go") || strings.HasPrefix(f, "test/") || strings.Contains(f, "test/") || f == "installer/node/simulate.go" {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join("..", f))
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !begins.Match(text) {
+			continue
+		}
+		used[f] = true
+		if mayBegin[f] == "" {
+			t.Errorf("%s begins a context of its own: take one from the caller, or say why not in test/house_test.go", f)
+		}
+	}
+	for f := range mayBegin {
+		if !used[f] {
+			t.Errorf("%s begins no context: take it off the list", f)
+		}
+	}
+}
+
+// biggest are the packages of today that hold more product files than a newcomer can keep in mind, with how many: none may
+// grow, and each is on its way to be parted.
+var biggest = map[string]int{
+	"bundle": 37, "bundle/assemble": 24, "bundle/assemble/scan": 36, "cmd/sealinstall": 28, "installer": 26, "installer/host": 26,
+	"installer/node": 49, "installer/steps": 53, "registry": 44,
+}
+
+const mostFiles = 20
+
+func TestHousePackagesDoNotGrow(t *testing.T) {
+	count := map[string]int{}
+	for _, f := range sources(t, "*.go") {
+		if _, err := os.Stat(filepath.Join("..", f)); err != nil || strings.HasSuffix(f, "_test.go") || strings.HasPrefix(f, "test/") {
+			continue
+		}
+		count[filepath.Dir(f)]++
+	}
+	dirs := make([]string, 0, len(count))
+	for dir := range count {
+		dirs = append(dirs, dir)
+	}
+	slices.Sort(dirs)
+	for _, dir := range dirs {
+		if most := max(mostFiles, biggest[dir]); count[dir] > most {
+			t.Errorf("%s has %d product files, at most %d: part it", dir, count[dir], most)
+		} else if biggest[dir] > mostFiles && count[dir] < biggest[dir] {
+			t.Errorf("%s has only %d product files now: write that down in test/house_test.go", dir, count[dir])
+		}
+	}
+}
