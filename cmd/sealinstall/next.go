@@ -5,9 +5,9 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kube"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
@@ -18,7 +18,7 @@ func nextStep(err error) string {
 	var preflight *preflight.Error
 	var corrupt *bundle.CorruptError
 	var truncated *bundle.TruncatedError
-	var answered *node.Error
+	var answered *agent.Error
 	switch {
 	case errors.Is(err, errNotReady):
 		return "mend what is named above; the same command tells when it is mended"
@@ -36,7 +36,7 @@ func nextStep(err error) string {
 		return "give access to the host as named above, then run the same command again"
 	case errors.Is(err, kube.ErrNotReady):
 		return "mend the cause; `sealinstall status` tells what is still missing, and the same command finishes the rest"
-	case errors.As(err, &answered) && answered.Code == node.CodeRefused:
+	case errors.As(err, &answered) && answered.Code == agent.CodeRefused:
 		return "the host's agent will refuse this again: change what was asked for as the message says"
 	}
 	return "mend the cause and run the same command again: it goes on where it stopped"

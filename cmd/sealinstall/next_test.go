@@ -8,9 +8,9 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kube"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
@@ -22,14 +22,14 @@ func TestTheSameCommandIsNamedOnlyWhereItCanHelp(t *testing.T) {
 		again bool
 		want  string
 	}{
-		{"a script", &node.ScriptError{Host: "10.0.0.2", Line: "bash init.sh", Code: 1}, true, "goes on where it stopped"},
+		{"a script", &agent.ScriptError{Host: "10.0.0.2", Line: "bash init.sh", Code: 1}, true, "goes on where it stopped"},
 		{"Ctrl-C", errors.Join(installer.ErrInterrupted, errors.New("killed")), true, "goes on where it stopped"},
 		{"Ctrl-C while waiting", &kube.NotReadyError{Cause: installer.ErrInterrupted}, true, "goes on where it stopped"},
 		{"wrong flags", &installer.StepError{Step: "renew", Err: usageError{errors.New("no such certificate")}}, false, "correct the command"},
 		{"problems of hosts", &preflight.Error{}, false, "or the command that a remedy names"},
 		{"a damaged bundle", fmt.Errorf("open: %w", &bundle.CorruptError{Err: errors.New("x")}), false, "copy the bundle here again"},
 		{"a cut bundle", &bundle.TruncatedError{}, false, "copy the bundle here again"},
-		{"a refusal", &node.Error{Code: node.CodeRefused}, false, "refuse this again"},
+		{"a refusal", &agent.Error{Code: agent.CodeRefused}, false, "refuse this again"},
 		{"a lost lock", fmt.Errorf("10.0.0.2: %w", steps.ErrLockLost), false, "wait for the other sealinstall"},
 		{"not ready", &kube.NotReadyError{}, true, "sealinstall status"},
 		{"status", errNotReady, false, "the same command tells when it is mended"},

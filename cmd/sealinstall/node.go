@@ -3,7 +3,7 @@ package main
 import (
 	"os"
 
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/spf13/cobra"
 )
 
@@ -14,7 +14,7 @@ func newNodeCommand() *cobra.Command {
 		Use: "node VERB", Hidden: true, Args: oneArg,
 		Short: "Carry out a request of an installer on this host",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return node.Main(cmd.Context(), args[0], os.Stdin, os.Stdout)
+			return agent.Main(cmd.Context(), args[0], os.Stdin, os.Stdout)
 		},
 	}
 }

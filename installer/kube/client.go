@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // ErrNoControlPlane is why the cluster cannot be asked at all.
@@ -27,7 +27,7 @@ const askLimit = 30 * time.Second
 // ControlPlane is a host where kubectl runs against the API server beside it.
 type ControlPlane struct {
 	IP      netip.Addr
-	Agent   *node.Agent
+	Agent   *agent.Agent
 	Runtime string // where its container runtime answers, as crictl takes it; empty for crictl's own default
 }
 
@@ -112,7 +112,7 @@ func (c *Client) KubectlOn(ctx context.Context, p ControlPlane, args ...string) 
 		"kubectl", "--kubeconfig", c.AdminConf, "--server=https://" + netip.AddrPortFrom(p.IP, installer.APIServerPort).String(),
 		"--cache-dir", c.CacheDir, "--request-timeout=10s",
 	}, args)
-	res, err := p.Agent.Exec(ctx, node.ExecRequest{Argv: argv, TimeoutSeconds: int(askLimit / time.Second)}, nil)
+	res, err := p.Agent.Exec(ctx, agent.ExecRequest{Argv: argv, TimeoutSeconds: int(askLimit / time.Second)}, nil)
 	if err != nil {
 		return nil, err
 	}

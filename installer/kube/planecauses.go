@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // ControlPlaneCauses asks the runtimes of control planes for containers of theirs that have ended, and for their last line:
@@ -55,7 +55,7 @@ func (c *Client) ControlPlaneCauses(ctx context.Context, jobs int) []string {
 func endedContainer(ctx context.Context, p ControlPlane, name string) string {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	list, err := p.Agent.Exec(ctx, node.ExecRequest{Argv: p.Crictl("ps", "--all", "--latest", "--name", "^"+name+"$", "--output", "json"), TimeoutSeconds: 4}, nil)
+	list, err := p.Agent.Exec(ctx, agent.ExecRequest{Argv: p.Crictl("ps", "--all", "--latest", "--name", "^"+name+"$", "--output", "json"), TimeoutSeconds: 4}, nil)
 	if err != nil || list.Code != 0 {
 		return ""
 	}
@@ -68,7 +68,7 @@ func endedContainer(ctx context.Context, p ControlPlane, name string) string {
 	if json.Unmarshal(list.Stdout, &all) != nil || len(all.Containers) == 0 || all.Containers[0].State != "CONTAINER_EXITED" {
 		return ""
 	}
-	logs, err := p.Agent.Exec(ctx, node.ExecRequest{Argv: p.Crictl("logs", "--tail", "5", all.Containers[0].ID), TimeoutSeconds: 4}, nil)
+	logs, err := p.Agent.Exec(ctx, agent.ExecRequest{Argv: p.Crictl("logs", "--tail", "5", all.Containers[0].ID), TimeoutSeconds: 4}, nil)
 	if err != nil || logs.Code != 0 {
 		return ""
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // Places are the directories of a host where an installation needs room, or to write or run programs.
@@ -71,7 +71,7 @@ func hint(dir string, p Places) string {
 // diskProblems adds up what is needed on each mount of a host.
 func diskProblems(v Host) []Problem {
 	var out []Problem
-	mounts := map[string]node.Mount{}
+	mounts := map[string]agent.Mount{}
 	for dir := range v.Needs.Most {
 		if m, ok := v.Facts.Disks[dir]; ok {
 			mounts[m.Path] = m

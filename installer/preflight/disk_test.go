@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 func TestDiskNeedsAreAddedUpPerMount(t *testing.T) {
@@ -14,31 +14,31 @@ func TestDiskNeedsAreAddedUpPerMount(t *testing.T) {
 		Least: map[string]int64{"/var/lib/sealos": 1 * gib, "/var/lib/registry": 2 * gib, "/var/lib/containerd": 4 * gib},
 		Most:  map[string]int64{"/var/lib/sealos": 1 * gib, "/var/lib/registry": 2 * gib, "/var/lib/containerd": 6 * gib},
 	}
-	root := func(free uint64) node.Mount { return node.Mount{Path: "/", Total: 100 * gib, Free: free} }
-	registry := func(free uint64) node.Mount {
-		return node.Mount{Path: "/var/lib/registry", Total: 100 * gib, Free: free}
+	root := func(free uint64) agent.Mount { return agent.Mount{Path: "/", Total: 100 * gib, Free: free} }
+	registry := func(free uint64) agent.Mount {
+		return agent.Mount{Path: "/var/lib/registry", Total: 100 * gib, Free: free}
 	}
 	evict := Settings{Evict: map[string]string{"imagefs.available": "10%", "nodefs.available": "5%"}}
 	cases := map[string]struct {
-		disks map[string]node.Mount
+		disks map[string]agent.Mount
 		kube  Settings
 		want  []string // mounts that are told
 	}{
-		"one disk, each alone would fit": {disks: map[string]node.Mount{"/var/lib/sealos": root(6 * gib), "/var/lib/registry": root(6 * gib), "/var/lib/containerd": root(6 * gib)}, want: []string{"/"}},
-		"one disk, just enough":          {disks: map[string]node.Mount{"/var/lib/sealos": root(9 * gib), "/var/lib/registry": root(9 * gib), "/var/lib/containerd": root(9 * gib)}},
-		"enough for the host's share":    {disks: map[string]node.Mount{"/var/lib/sealos": root(7 * gib), "/var/lib/registry": root(7 * gib), "/var/lib/containerd": root(7 * gib)}, want: []string{"warning: /"}},
-		"two disks, just enough":         {disks: map[string]node.Mount{"/var/lib/sealos": root(7 * gib), "/var/lib/registry": registry(2 * gib), "/var/lib/containerd": root(7 * gib)}},
-		"the second is small":            {disks: map[string]node.Mount{"/var/lib/sealos": root(7 * gib), "/var/lib/registry": registry(2*gib - 1), "/var/lib/containerd": root(7 * gib)}, want: []string{"/var/lib/registry"}},
-		"both are small":                 {disks: map[string]node.Mount{"/var/lib/sealos": root(1), "/var/lib/registry": registry(1), "/var/lib/containerd": root(1)}, want: []string{"/", "/var/lib/registry"}},
-		"too little left for kubelet":    {disks: map[string]node.Mount{"/var/lib/containerd": root(14*gib - 1), "/var/lib/kubelet": root(14*gib - 1)}, kube: evict, want: []string{"/"}},
-		"all left for kubelet":           {disks: map[string]node.Mount{"/var/lib/containerd": root(16 * gib), "/var/lib/kubelet": root(16 * gib)}, kube: evict},
-		"images on a disk of their own":  {disks: map[string]node.Mount{"/var/lib/containerd": registry(14*gib - 1), "/var/lib/kubelet": root(1)}, kube: evict, want: []string{"/var/lib/registry"}},
-		"a server that is away":          {disks: map[string]node.Mount{"/var/lib/registry": {Path: "/nfs"}}, want: []string{"warning: /nfs"}},
+		"one disk, each alone would fit": {disks: map[string]agent.Mount{"/var/lib/sealos": root(6 * gib), "/var/lib/registry": root(6 * gib), "/var/lib/containerd": root(6 * gib)}, want: []string{"/"}},
+		"one disk, just enough":          {disks: map[string]agent.Mount{"/var/lib/sealos": root(9 * gib), "/var/lib/registry": root(9 * gib), "/var/lib/containerd": root(9 * gib)}},
+		"enough for the host's share":    {disks: map[string]agent.Mount{"/var/lib/sealos": root(7 * gib), "/var/lib/registry": root(7 * gib), "/var/lib/containerd": root(7 * gib)}, want: []string{"warning: /"}},
+		"two disks, just enough":         {disks: map[string]agent.Mount{"/var/lib/sealos": root(7 * gib), "/var/lib/registry": registry(2 * gib), "/var/lib/containerd": root(7 * gib)}},
+		"the second is small":            {disks: map[string]agent.Mount{"/var/lib/sealos": root(7 * gib), "/var/lib/registry": registry(2*gib - 1), "/var/lib/containerd": root(7 * gib)}, want: []string{"/var/lib/registry"}},
+		"both are small":                 {disks: map[string]agent.Mount{"/var/lib/sealos": root(1), "/var/lib/registry": registry(1), "/var/lib/containerd": root(1)}, want: []string{"/", "/var/lib/registry"}},
+		"too little left for kubelet":    {disks: map[string]agent.Mount{"/var/lib/containerd": root(14*gib - 1), "/var/lib/kubelet": root(14*gib - 1)}, kube: evict, want: []string{"/"}},
+		"all left for kubelet":           {disks: map[string]agent.Mount{"/var/lib/containerd": root(16 * gib), "/var/lib/kubelet": root(16 * gib)}, kube: evict},
+		"images on a disk of their own":  {disks: map[string]agent.Mount{"/var/lib/containerd": registry(14*gib - 1), "/var/lib/kubelet": root(1)}, kube: evict, want: []string{"/var/lib/registry"}},
+		"a server that is away":          {disks: map[string]agent.Mount{"/var/lib/registry": {Path: "/nfs"}}, want: []string{"warning: /nfs"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, p := range diskProblems(viewOf(node.Facts{Disks: c.disks}, func(v *Host) { v.Settings, v.Needs.Least, v.Needs.Most = c.kube, n.Least, n.Most })) {
+			for _, p := range diskProblems(viewOf(agent.Facts{Disks: c.disks}, func(v *Host) { v.Settings, v.Needs.Least, v.Needs.Most = c.kube, n.Least, n.Most })) {
 				mount, _, _ := strings.Cut(p.Message, " ")
 				if p.Warning {
 					mount = "warning: " + mount

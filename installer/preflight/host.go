@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // Limits of the checks.
@@ -41,7 +41,7 @@ type Host struct {
 	IP           string
 	Master       bool
 	Begun        bool // this cluster was begun there before: its own ports, files and runtime are no problem
-	Facts        node.Facts
+	Facts        agent.Facts
 	Skew         time.Duration // against the middle of all hosts
 	Alone        bool          // there is no other host to compare with
 	Arch         string        // of the bundle
@@ -203,7 +203,7 @@ const maxNodeName = 63
 
 // hostNameProblems judges the name that becomes that of the node, in lower case: names with capitals are the rule at
 // some sites, and may not be changed there.
-func hostNameProblems(f node.Facts, add adder) {
+func hostNameProblems(f agent.Facts, add adder) {
 	const remedy = "set one of letters, digits, '-' and '.', at most 63 in all: hostnamectl set-hostname NAME"
 	name := strings.ToLower(f.Hostname)
 	switch {

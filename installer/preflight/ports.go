@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // portProblems tells the ports that a cluster needs and somebody else has. On a host where this cluster was begun, its
@@ -15,8 +15,8 @@ func portProblems(v Host, add adder) {
 		if !slices.Contains(v.Facts.PortsInUse, p) {
 			continue
 		}
-		i := slices.IndexFunc(v.Facts.Listeners, func(l node.Listener) bool { return l.Port == p })
-		owner := node.Listener{Port: p}
+		i := slices.IndexFunc(v.Facts.Listeners, func(l agent.Listener) bool { return l.Port == p })
+		owner := agent.Listener{Port: p}
 		if i >= 0 {
 			owner = v.Facts.Listeners[i]
 		}
@@ -34,7 +34,7 @@ func portProblems(v Host, add adder) {
 	}
 }
 
-func by(l node.Listener) string {
+func by(l agent.Listener) string {
 	switch {
 	case l.Process == "":
 		return ""
@@ -46,7 +46,7 @@ func by(l node.Listener) string {
 
 // isOurs tells whether who listens is a part of a cluster: a pod, or a unit that images install. Without a unit its
 // name must do.
-func isOurs(l node.Listener, registry bool) bool {
+func isOurs(l agent.Listener, registry bool) bool {
 	switch {
 	case registry:
 		return l.Unit == "registry.service" || l.Unit == "" && (l.Process == "registry" || l.Process == "sealinstall")

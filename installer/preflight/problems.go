@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // Problem is one thing that stands in the way on one host.
@@ -163,14 +163,14 @@ func From(err error, check string) []Problem {
 				p.Remedy = hostErr.Remedy
 			}
 		}
-		var answered *node.Error
+		var answered *agent.Error
 		if errors.As(e, &answered) {
 			p.Message = answered.Verb + ": " + answered.Message
 			if answered.Remedy != "" {
 				p.Remedy = answered.Remedy
 			}
 		}
-		var script *node.ScriptError
+		var script *agent.ScriptError
 		if errors.As(e, &script) {
 			p.Message, p.Remedy = "the image's check script fails: "+said(script), MendIt
 		}
@@ -184,7 +184,7 @@ func From(err error, check string) []Problem {
 }
 
 // said is what a script printed last, or how it ended.
-func said(e *node.ScriptError) string {
+func said(e *agent.ScriptError) string {
 	if len(e.Tail) == 0 {
 		return fmt.Sprintf("exit status %d, and it printed nothing", e.Code)
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 func TestPreflightErrorNamesEveryProblemWithItsRemedy(t *testing.T) {
@@ -39,7 +39,7 @@ func TestPreflightErrorNamesEveryProblemWithItsRemedy(t *testing.T) {
 func TestProblemsOfJoinedHostErrors(t *testing.T) {
 	unreachable := &host.Error{Host: "10.0.0.2", Kind: host.ErrUnreachable, Err: errors.New("connection refused"), Remedy: "is the host up?"}
 	auth := &host.Error{Host: "10.0.0.3", Kind: host.ErrAuth}
-	script := &node.ScriptError{Host: "10.0.0.4", Line: "bash check.sh", Code: 1, Tail: []string{"swap is on", "firewalld is active"}}
+	script := &agent.ScriptError{Host: "10.0.0.4", Line: "bash check.sh", Code: 1, Tail: []string{"swap is on", "firewalld is active"}}
 	err := errors.Join(
 		&installer.HostError{Host: "10.0.0.2", Err: unreachable},
 		&installer.HostError{Host: "10.0.0.3", Err: auth},

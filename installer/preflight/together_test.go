@@ -9,20 +9,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-func hostAtIP(ip string, f node.Facts) Host { return Host{IP: ip, Facts: f} }
+func hostAtIP(ip string, f agent.Facts) Host { return Host{IP: ip, Facts: f} }
 
 func TestHostsOfOneNameAreToldOfEachOther(t *testing.T) {
 	hosts := []Host{
-		hostAtIP("10.0.0.5", node.Facts{Hostname: "twin"}),
-		hostAtIP("10.0.0.2", node.Facts{Hostname: "clone"}),
-		hostAtIP("10.0.0.3", node.Facts{Hostname: "clone"}),
-		hostAtIP("10.0.0.4", node.Facts{Hostname: "alone"}),
-		hostAtIP("10.0.0.6", node.Facts{Hostname: "twin"}),
-		hostAtIP("10.0.0.7", node.Facts{}),
-		hostAtIP("10.0.0.8", node.Facts{}),
+		hostAtIP("10.0.0.5", agent.Facts{Hostname: "twin"}),
+		hostAtIP("10.0.0.2", agent.Facts{Hostname: "clone"}),
+		hostAtIP("10.0.0.3", agent.Facts{Hostname: "clone"}),
+		hostAtIP("10.0.0.4", agent.Facts{Hostname: "alone"}),
+		hostAtIP("10.0.0.6", agent.Facts{Hostname: "twin"}),
+		hostAtIP("10.0.0.7", agent.Facts{}),
+		hostAtIP("10.0.0.8", agent.Facts{}),
 	}
 	var got []string
 	for range 20 { // the order must not depend on chance
@@ -43,7 +43,7 @@ func TestHostsOfOneNameAreToldOfEachOther(t *testing.T) {
 }
 
 func TestVirtualAddressOfAHostIsRefusedUnlessItIsOurs(t *testing.T) {
-	owner := hostAtIP("10.0.0.2", node.Facts{Addresses: []string{"10.0.0.2/24", "10.0.0.9/32"}})
+	owner := hostAtIP("10.0.0.2", agent.Facts{Addresses: []string{"10.0.0.2/24", "10.0.0.9/32"}})
 	got := JudgeTogether([]Host{owner}, "10.0.0.9", Settings{})
 	if len(got) != 1 || got[0].Check != "vip" || got[0].Host != "10.0.0.2" || !strings.Contains(got[0].Remedy, "defaultVIP=") {
 		t.Errorf("problems: %+v", got)
@@ -60,15 +60,15 @@ func TestVirtualAddressOfAHostIsRefusedUnlessItIsOurs(t *testing.T) {
 func TestNetworksOfTheClusterMustNotBeThoseOfTheSite(t *testing.T) {
 	kube := Settings{Pods: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}, Services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/22")}}
 	for name, c := range map[string]struct {
-		facts node.Facts
+		facts agent.Facts
 		want  []string
 	}{
-		"apart":               {node.Facts{Routes: []string{"192.168.1.0/24", "fd00::/64"}, Addresses: []string{"192.168.1.5/24", "::1/128"}}, nil},
-		"a route to pods":     {node.Facts{Routes: []string{"100.100.0.0/16"}}, []string{"subnet podSubnet 100.64.0.0/10 overlaps the route to 100.100.0.0/16"}},
-		"a route around all":  {node.Facts{Routes: []string{"10.0.0.0/8"}}, []string{"subnet serviceSubnet 10.96.0.0/22 overlaps the route to 10.0.0.0/8", "vip (warning) the virtual address 10.103.97.2 lies in 10.0.0.0/8"}},
-		"an address of it":    {node.Facts{Addresses: []string{"10.96.0.7/32"}}, []string{"subnet serviceSubnet 10.96.0.0/22 holds the address 10.96.0.7"}},
-		"the virtual address": {node.Facts{Addresses: []string{"10.103.97.2/32"}}, []string{"vip the virtual address 10.103.97.2 is an address of this host"}},
-		"rubbish":             {node.Facts{Addresses: []string{"x"}, Routes: []string{"y"}}, nil},
+		"apart":               {agent.Facts{Routes: []string{"192.168.1.0/24", "fd00::/64"}, Addresses: []string{"192.168.1.5/24", "::1/128"}}, nil},
+		"a route to pods":     {agent.Facts{Routes: []string{"100.100.0.0/16"}}, []string{"subnet podSubnet 100.64.0.0/10 overlaps the route to 100.100.0.0/16"}},
+		"a route around all":  {agent.Facts{Routes: []string{"10.0.0.0/8"}}, []string{"subnet serviceSubnet 10.96.0.0/22 overlaps the route to 10.0.0.0/8", "vip (warning) the virtual address 10.103.97.2 lies in 10.0.0.0/8"}},
+		"an address of it":    {agent.Facts{Addresses: []string{"10.96.0.7/32"}}, []string{"subnet serviceSubnet 10.96.0.0/22 holds the address 10.96.0.7"}},
+		"the virtual address": {agent.Facts{Addresses: []string{"10.103.97.2/32"}}, []string{"vip the virtual address 10.103.97.2 is an address of this host"}},
+		"rubbish":             {agent.Facts{Addresses: []string{"x"}, Routes: []string{"y"}}, nil},
 	} {
 		got := JudgeTogether([]Host{hostAtIP("192.168.1.5", c.facts)}, "10.103.97.2", kube)
 		if len(got) != len(c.want) {
@@ -89,8 +89,8 @@ func TestNetworksOfTheClusterMustNotBeThoseOfTheSite(t *testing.T) {
 
 func TestCopiesOfOneDiskAreTold(t *testing.T) {
 	got := JudgeTogether([]Host{
-		hostAtIP("10.0.0.2", node.Facts{Hostname: "a", MachineID: "1"}), hostAtIP("10.0.0.3", node.Facts{Hostname: "b", MachineID: "2"}),
-		hostAtIP("10.0.0.4", node.Facts{Hostname: "c", MachineID: "1"}), hostAtIP("10.0.0.5", node.Facts{Hostname: "d"}), hostAtIP("10.0.0.6", node.Facts{Hostname: "e"}),
+		hostAtIP("10.0.0.2", agent.Facts{Hostname: "a", MachineID: "1"}), hostAtIP("10.0.0.3", agent.Facts{Hostname: "b", MachineID: "2"}),
+		hostAtIP("10.0.0.4", agent.Facts{Hostname: "c", MachineID: "1"}), hostAtIP("10.0.0.5", agent.Facts{Hostname: "d"}), hostAtIP("10.0.0.6", agent.Facts{Hostname: "e"}),
 	}, "10.103.97.2", Settings{})
 	if len(got) != 2 || got[0].Host != "10.0.0.2" || got[1].Host != "10.0.0.4" || !got[0].Warning {
 		t.Errorf("%+v", got)
@@ -107,12 +107,12 @@ func TestClockOfThisMachineIsComparedWithTheHosts(t *testing.T) {
 }
 
 func TestFirewallsThatAreOnAreWarnedOf(t *testing.T) {
-	h := hostAtIP("10.0.0.1", node.Facts{Firewalls: []string{"ufw"}})
+	h := hostAtIP("10.0.0.1", agent.Facts{Firewalls: []string{"ufw"}})
 	if got := firewallProblems(h); len(got) != 1 || !got[0].Warning || !strings.Contains(got[0].Remedy, "8472") {
 		t.Errorf("%+v", got)
 	}
 	h.Begun = true
-	if got := slices.Concat(firewallProblems(h), firewallProblems(hostAtIP("10.0.0.1", node.Facts{}))); len(got) > 0 {
+	if got := slices.Concat(firewallProblems(h), firewallProblems(hostAtIP("10.0.0.1", agent.Facts{}))); len(got) > 0 {
 		t.Errorf("%+v", got)
 	}
 }

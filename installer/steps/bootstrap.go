@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // bootstrap makes hosts ready for kubeadm: names, the registry on its hosts,
@@ -71,16 +71,16 @@ func (r *Run) apiAddress(t *Target) string {
 // needed (a kubelet that cannot resolve its own name waits ten seconds for each
 // pod), the registry and the API server.
 func (r *Run) setHosts(ctx context.Context, t *Target, api string) (bool, error) {
-	var entries []node.HostsEntry
+	var entries []agent.HostsEntry
 	for _, h := range r.Cluster.Hosts {
 		if names := r.hostnames(h.IP); len(names) > 0 {
-			entries = append(entries, node.HostsEntry{IP: h.IP.String(), Names: names})
+			entries = append(entries, agent.HostsEntry{IP: h.IP.String(), Names: names})
 		}
 	}
 	entries = append(
 		entries,
-		node.HostsEntry{IP: r.registryHostsFor(t)[0], Names: []string{r.registry.domain}},
-		node.HostsEntry{IP: api, Names: []string{installer.APIServerDomain}},
+		agent.HostsEntry{IP: r.registryHostsFor(t)[0], Names: []string{r.registry.domain}},
+		agent.HostsEntry{IP: api, Names: []string{installer.APIServerDomain}},
 	)
 	return t.Agent.SetHosts(ctx, entries)
 }
@@ -165,7 +165,7 @@ func (r *Run) waitRegistry(outer context.Context, t *Target, patience time.Durat
 		argv = append(argv, "--ca", r.registryEtc("registry_ca.crt"), "--certificate", r.registryEtc("registry_tls.crt"))
 	}
 	for {
-		res, err := t.Agent.Exec(ctx, node.ExecRequest{
+		res, err := t.Agent.Exec(ctx, agent.ExecRequest{
 			Argv:           argv,
 			Stdin:          []byte(r.registry.password + "\n"),
 			TimeoutSeconds: 10,
@@ -220,7 +220,7 @@ func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) er
 	}
 	_, err = r.underMark(ctx, t, markInit, in, func(w *record) error {
 		for i, s := range todo {
-			var record []node.File
+			var record []agent.File
 			if i == len(todo)-1 {
 				record = append(record, w.byHost())
 			}

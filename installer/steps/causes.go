@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/kube"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // causes finds out why a cluster is not ready: what runs on the hosts and, as far as the cluster answers, why its pods do not.
@@ -83,8 +83,8 @@ func (r *Run) runtimeSocket(t *Target) string {
 }
 
 // lifeRequest asks for what must run on a host of a cluster.
-func (r *Run) lifeRequest(t *Target) node.FactsRequest {
-	return node.FactsRequest{Sockets: []string{r.runtimeSocket(t)}, Programs: []string{"kubelet"}}
+func (r *Run) lifeRequest(t *Target) agent.FactsRequest {
+	return agent.FactsRequest{Sockets: []string{r.runtimeSocket(t)}, Programs: []string{"kubelet"}}
 }
 
 // stopped says what does not run of a host that is in the cluster; empty if all does.
@@ -95,7 +95,7 @@ func (t *Target) stopped() string {
 	return stoppedIn(t.Facts)
 }
 
-func stoppedIn(f node.Facts) string {
+func stoppedIn(f agent.Facts) string {
 	var out []string
 	for socket, answers := range f.Sockets {
 		if !answers {

@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -112,9 +112,9 @@ func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, erro
 	if err != nil {
 		return 0, err
 	}
-	var files []node.File
+	var files []agent.File
 	for _, f := range made {
-		files = append(files, node.File{Path: path.Join(etcKube, f.Path), Mode: f.Mode, Content: f.Content})
+		files = append(files, agent.File{Path: path.Join(etcKube, f.Path), Mode: f.Mode, Content: f.Content})
 	}
 	for _, f := range made {
 		if has, ok := in.Has[f.Path]; f.Path == path.Base(adminConf) && ok && !bytes.Equal(has, f.Content) {

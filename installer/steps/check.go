@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -176,9 +176,9 @@ func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []pre
 			return nil
 		}
 		dir := r.dir("check")
-		var files []node.File
+		var files []agent.File
 		for name, f := range small {
-			files = append(files, node.File{Path: path.Join(dir, name), Mode: f.Mode, Content: f.Content})
+			files = append(files, agent.File{Path: path.Join(dir, name), Mode: f.Mode, Content: f.Content})
 		}
 		defer func() {
 			cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
@@ -204,12 +204,12 @@ func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []pre
 }
 
 // runScript runs one script of an image on a host and logs its output. The host itself records its success.
-func (r *Run) runScript(ctx context.Context, t *Target, step, dir, line string, env map[string]string, record ...node.File) error {
+func (r *Run) runScript(ctx context.Context, t *Target, step, dir, line string, env map[string]string, record ...agent.File) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
 	defer cancel()
 	log := r.Report.Output(t.IP.String(), step, line)
 	defer closeLog(log)
-	return t.Agent.Script(ctx, node.ScriptRequest{Dir: dir, Line: "bash " + line, Env: env, Then: record}, log)
+	return t.Agent.Script(ctx, agent.ScriptRequest{Dir: dir, Line: "bash " + line, Env: env, Then: record}, log)
 }
 
 func closeLog(c io.Closer) { _ = c.Close() } // it only flushes a last line

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // finding is what a check script changed in a file of the rootfs, because of what it found out about the host: a line,
@@ -125,7 +125,7 @@ func (r *Run) repeatFindings(ctx context.Context, t *Target, complaint error) er
 	if err := json.Unmarshal([]byte(record), &found); err != nil {
 		return fmt.Errorf("read the record %s: %w", r.markPath(markFound), err)
 	}
-	var files []node.File
+	var files []agent.File
 	texts := map[string]string{}
 	for _, f := range found {
 		text, read := texts[f.Path]
@@ -144,7 +144,7 @@ func (r *Run) repeatFindings(ctx context.Context, t *Target, complaint error) er
 		texts[f.Path] = text
 	}
 	for name, text := range texts {
-		files = append(files, node.File{Path: path.Join(r.rootfsDir(), name), Mode: r.modeOf(t, name), Content: []byte(text)})
+		files = append(files, agent.File{Path: path.Join(r.rootfsDir(), name), Mode: r.modeOf(t, name), Content: []byte(text)})
 	}
 	if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
 		return fmt.Errorf("do again what the check script did: %w", err)

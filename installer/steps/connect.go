@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -155,7 +155,7 @@ func (r *Run) look(ctx context.Context, t *Target, networks []string) error {
 	}
 	sent := time.Now()
 	life := r.lifeRequest(t)
-	f, err := t.Agent.Facts(ctx, node.FactsRequest{
+	f, err := t.Agent.Facts(ctx, agent.FactsRequest{
 		Modules: append(preflight.Modules(), "ip_vs", "ip_vs_rr"),
 		Tools:   append(preflight.Tools(), "modprobe", "apparmor_parser"),
 		Paths:   append(r.placesOf(t).All(), r.placesOf(t).Program()), Networks: networks,

@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // initMaster0 starts the control plane on the first master, with certificates
@@ -130,7 +130,7 @@ func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
 			if _, err := r.exec(ctx, t, "join-nodes", "mkdir", "-p", "-m", "0700", path.Dir(careManifest)); err != nil {
 				return "", err
 			}
-			return r.prepareKubeadm(ctx, t, in, []node.File{discovery})
+			return r.prepareKubeadm(ctx, t, in, []agent.File{discovery})
 		}, "join")
 		if err == nil {
 			changes.Add(1)

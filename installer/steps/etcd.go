@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/etcd"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // maxEtcdPatience is how long etcd may take to answer: a machine that boots needs up to a minute until kubelet, the
@@ -31,7 +31,7 @@ func (r *Run) etcdBeside(t *Target) []*Target {
 // askEtcd runs the stub's client of etcd on a master.
 func (r *Run) askEtcd(ctx context.Context, t *Target, args ...string) (etcd.Cluster, error) {
 	argv := append([]string{t.stub, "etcd"}, args...)
-	res, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: argv, TimeoutSeconds: 40}, nil)
+	res, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: argv, TimeoutSeconds: 40}, nil)
 	if err != nil {
 		return etcd.Cluster{}, fmt.Errorf("ask etcd on %s: %w", t.IP, err)
 	}

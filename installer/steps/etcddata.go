@@ -10,8 +10,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -137,7 +137,7 @@ func etcdProblems(t *Target, dir string) []preflight.Problem {
 }
 
 // occupiedDir says what is in the way of etcd's data in a directory; empty if nothing is.
-func occupiedDir(name string, d node.Dir) (message, remedy string) {
+func occupiedDir(name string, d agent.Dir) (message, remedy string) {
 	held := d.Holds()
 	switch {
 	case d.NotDir:
@@ -165,7 +165,7 @@ func (r *Run) claimData(ctx context.Context, t *Target, dir string) error {
 		return fmt.Errorf("%s; nothing in it was touched (%s, and run the same command again)", message, remedy)
 	}
 	if t.Facts.Dirs == nil {
-		t.Facts.Dirs = map[string]node.Dir{}
+		t.Facts.Dirs = map[string]agent.Dir{}
 	}
 	t.Facts.Dirs[dir] = found[dir]
 	made := ""

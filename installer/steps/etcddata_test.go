@@ -5,7 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 func TestTheManifestTellsWhereEtcdsDataAre(t *testing.T) {
@@ -63,12 +63,12 @@ func TestEtcdsDataAreOursByMarkOrManifestOnly(t *testing.T) {
 }
 
 func TestWhatIsInTheWayOfEtcdsDataIsNamedWithARemedy(t *testing.T) {
-	for _, d := range []node.Dir{{}, {Exists: true}, {Exists: true, Mount: true, Entries: []string{"lost+found"}}, {Exists: true, Link: true}} {
+	for _, d := range []agent.Dir{{}, {Exists: true}, {Exists: true, Mount: true, Entries: []string{"lost+found"}}, {Exists: true, Link: true}} {
 		if message, _ := occupiedDir("/var/lib/etcd", d); message != "" {
 			t.Errorf("%+v: %s", d, message)
 		}
 	}
-	for _, d := range []node.Dir{
+	for _, d := range []agent.Dir{
 		{NotDir: true},
 		{Exists: true, Error: "permission denied"},
 		{Exists: true, Entries: []string{"lost+found"}},

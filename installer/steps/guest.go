@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/guest"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 func guestMark(i *image) string { return markGuest + dirName(i.Name) }
@@ -123,13 +123,13 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string, r
 }
 
 // runLine runs one command of an image, for as long as one command may take.
-func (r *Run) runLine(ctx context.Context, t *Target, i *image, line string, env map[string]string, record node.File) error {
+func (r *Run) runLine(ctx context.Context, t *Target, i *image, line string, env map[string]string, record agent.File) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
 	defer cancel()
 	log := r.Report.Output(t.IP.String(), "guest", line)
 	defer closeLog(log)
-	err := t.Agent.Script(ctx, node.ScriptRequest{Dir: i.dir, Line: line, Env: env, Then: []node.File{record}}, log)
-	var script *node.ScriptError
+	err := t.Agent.Script(ctx, agent.ScriptRequest{Dir: i.dir, Line: line, Env: env, Then: []agent.File{record}}, log)
+	var script *agent.ScriptError
 	if errors.As(err, &script) {
 		if len(script.Tail) == 0 {
 			return fmt.Errorf("exit status %d, and it printed nothing", script.Code)

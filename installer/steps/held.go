@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/bundle"
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // heldPrefix is what the container runtime of a host puts before the names of
@@ -62,7 +62,7 @@ func (r *Run) pullCare(ctx context.Context, t *Target, image string, pod []byte)
 	}
 	env := r.envOf(r.imagesOn(t)[0], t)
 	endpoint := func(socket string) string { return "unix://" + strings.TrimPrefix(socket, "unix://") }
-	if res, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"crictl", "--version"}, TimeoutSeconds: 30}, io.Discard); err != nil || res.Code != 0 {
+	if res, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"crictl", "--version"}, TimeoutSeconds: 30}, io.Discard); err != nil || res.Code != 0 {
 		return nil // the image brings none; kubelet will pull it
 	}
 	_, err = r.exec(ctx, t, "sync-ipvs", "crictl", "--runtime-endpoint", endpoint(env["SEALOS_SYS_CRI_ENDPOINT"]), "--image-endpoint", endpoint(env["SEALOS_SYS_IMAGE_ENDPOINT"]), "pull", image)

@@ -17,9 +17,9 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0) // a host of a test has no routes of its own to change
 	}
 	if len(os.Args) == 3 && os.Args[1] == "node" {
-		if err := node.Main(context.Background(), os.Args[2], os.Stdin, os.Stdout); err != nil {
+		if err := agent.Main(context.Background(), os.Args[2], os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -216,6 +216,6 @@ func setApart(t *testing.T) {
 	must("set lo up", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo))
 }
 
-func target(ip string, master bool, f node.Facts) *Target {
+func target(ip string, master bool, f agent.Facts) *Target {
 	return &Target{Host: installer.Host{IP: netip.MustParseAddr(ip), Master: master}, Facts: f}
 }

@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 const careManifest = etcKube + "/manifests/" + care.PodName + ".yaml"
@@ -68,7 +68,7 @@ func (r *Run) syncIPVS(ctx context.Context) (installer.Result, error) {
 		if err := r.pullCare(ctx, t, image, pod); err != nil {
 			return err
 		}
-		changed, err := t.Agent.WriteFiles(ctx, []node.File{{Path: careManifest, Mode: 0o600, Content: pod}})
+		changed, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: careManifest, Mode: 0o600, Content: pod}})
 		changes.Add(int64(len(changed)))
 		return err
 	})

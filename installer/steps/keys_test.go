@@ -17,15 +17,15 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
 // overheard is a simulated host that keeps every byte that is sent to it.
 type overheard struct {
 	name string
-	sim  *node.Simulation
+	sim  *agent.Simulation
 	mu   sync.Mutex
 	sent bytes.Buffer
 }
@@ -85,27 +85,27 @@ func simulate(t *testing.T, r *Run) map[string]*overheard {
 		if err := errors.Join(os.MkdirAll(filepath.Dir(mounts), 0o755), os.WriteFile(mounts, []byte("root / tmpfs rw 0 0\n"), 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		hosts[ip] = &overheard{name: ip, sim: &node.Simulation{
+		hosts[ip] = &overheard{name: ip, sim: &agent.Simulation{
 			Root: root,
-			Facts: func(node.FactsRequest) node.Facts {
-				return node.Facts{Hostname: name, Modules: map[string]bool{"ip_vs": true}, Nameservers: []node.Nameserver{{Address: "10.0.0.1", Answers: true}}}
+			Facts: func(agent.FactsRequest) agent.Facts {
+				return agent.Facts{Hostname: name, Modules: map[string]bool{"ip_vs": true}, Nameservers: []agent.Nameserver{{Address: "10.0.0.1", Answers: true}}}
 			},
-			Exec: func(_ context.Context, q node.ExecRequest) (node.ExecResult, error) {
+			Exec: func(_ context.Context, q agent.ExecRequest) (agent.ExecResult, error) {
 				if slices.Contains(q.Argv, "token") {
-					return node.ExecResult{Stdout: []byte("abcdef.0123456789abcdef\n")}, nil
+					return agent.ExecResult{Stdout: []byte("abcdef.0123456789abcdef\n")}, nil
 				}
 				if slices.Contains(q.Argv, "nodes") {
-					return node.ExecResult{Stdout: []byte("node \"host-2\"\nready \"True\"\nnode \"host-3\"\nready \"True\"\nnode \"host-4\"\nready \"True\"\n")}, nil
+					return agent.ExecResult{Stdout: []byte("node \"host-2\"\nready \"True\"\nnode \"host-3\"\nready \"True\"\nnode \"host-4\"\nready \"True\"\n")}, nil
 				}
 				if slices.Contains(q.Argv, "members") {
-					return node.ExecResult{Stdout: []byte(`{"members":[{"id":"1","name":"first","peerURLs":["https://127.0.0.2:2380"],"answers":true}],"leader":true}`)}, nil
+					return agent.ExecResult{Stdout: []byte(`{"members":[{"id":"1","name":"first","peerURLs":["https://127.0.0.2:2380"],"answers":true}],"leader":true}`)}, nil
 				}
 				if slices.Contains(q.Argv, "nodes") {
-					return node.ExecResult{Stdout: []byte(allReady(r))}, nil
+					return agent.ExecResult{Stdout: []byte(allReady(r))}, nil
 				}
-				return node.ExecResult{Stdout: []byte("{}")}, nil
+				return agent.ExecResult{Stdout: []byte("{}")}, nil
 			},
-			Script: func(context.Context, node.ScriptRequest, func(string) error) (int, error) { return 0, nil },
+			Script: func(context.Context, agent.ScriptRequest, func(string) error) (int, error) { return 0, nil },
 		}}
 	}
 	return hosts

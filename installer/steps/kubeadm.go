@@ -9,9 +9,9 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // kubeadmFile is where an image may carry kubeadm documents of its own.
@@ -52,13 +52,13 @@ func (r *Run) kubeadmInput(kind kubeadm.Kind, t *Target) kubeadm.Input {
 func (r *Run) discoveryFile() string { return r.dir("etc", "discovery.conf") }
 
 // discovery is the file itself, for a token made for the purpose.
-func (r *Run) discovery(in kubeadm.Input, token string) (node.File, error) {
+func (r *Run) discovery(in kubeadm.Input, token string) (agent.File, error) {
 	data, err := kubeadm.DiscoveryFile(in, r.pki.CA(), token)
-	return node.File{Path: r.discoveryFile(), Mode: 0o600, Content: data}, err
+	return agent.File{Path: r.discoveryFile(), Mode: 0o600, Content: data}, err
 }
 
 // prepareKubeadm writes the files that kubeadm finds on a host.
-func (r *Run) prepareKubeadm(ctx context.Context, t *Target, in kubeadm.Input, extra []node.File) (config string, err error) {
+func (r *Run) prepareKubeadm(ctx context.Context, t *Target, in kubeadm.Input, extra []agent.File) (config string, err error) {
 	docs, err := kubeadm.Render(in)
 	if err != nil {
 		return "", err
@@ -68,9 +68,9 @@ func (r *Run) prepareKubeadm(ctx context.Context, t *Target, in kubeadm.Input, e
 		return "", err
 	}
 	config = r.dir("etc", "kubeadm.yaml")
-	files := append(extra, node.File{Path: config, Mode: 0o600, Content: data})
+	files := append(extra, agent.File{Path: config, Mode: 0o600, Content: data})
 	if t.Master {
-		files = append(files, node.File{Path: kubeadm.AuditPolicyPath, Mode: 0o600, Content: r.auditPolicy(t)})
+		files = append(files, agent.File{Path: kubeadm.AuditPolicyPath, Mode: 0o600, Content: r.auditPolicy(t)})
 	}
 	if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
 		return "", fmt.Errorf("write kubeadm's files: %w", err)
@@ -114,10 +114,10 @@ func (r *Run) runKubeadm(ctx context.Context, t *Target, step string, prepare fu
 	if err != nil {
 		return err
 	}
-	_, err = r.execWith(ctx, t, step, node.ExecRequest{
+	_, err = r.execWith(ctx, t, step, agent.ExecRequest{
 		Argv: append(append([]string{"kubeadm"}, argv...), "--config", config),
 		// Nothing reads the files again, and one holds a token.
-		Then: []node.File{{Path: config, Remove: true}, {Path: r.discoveryFile(), Remove: true}, r.markFile(markJoined, r.Cluster.Name)},
+		Then: []agent.File{{Path: config, Remove: true}, {Path: r.discoveryFile(), Remove: true}, r.markFile(markJoined, r.Cluster.Name)},
 	})
 	if err == nil {
 		t.mark(markJoined, r.Cluster.Name)
@@ -158,7 +158,7 @@ func (r *Run) kubeadmReset(ctx context.Context, t *Target, step string, also fun
 	if err := r.dropMarks(ctx, t, markJoined); err != nil {
 		return err
 	}
-	if _, err := r.execWith(ctx, t, step, r.sparing(node.ExecRequest{Argv: argv})); err != nil {
+	if _, err := r.execWith(ctx, t, step, r.sparing(agent.ExecRequest{Argv: argv})); err != nil {
 		return err
 	}
 	if err := r.tidyKubernetes(ctx, t, false); err != nil {
@@ -196,7 +196,7 @@ func (r *Run) joinToken(ctx context.Context) (token string, err error) {
 
 func (r *Run) kubeadmToken(ctx context.Context) (token string, err error) {
 	err = r.kube.Ask(ctx, func(ctx context.Context, p kube.ControlPlane) error {
-		res, err := p.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"kubeadm", "--kubeconfig", adminConf, "token", "create", "--ttl", "2h"}, TimeoutSeconds: 30}, nil)
+		res, err := p.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"kubeadm", "--kubeconfig", adminConf, "token", "create", "--ttl", "2h"}, TimeoutSeconds: 30}, nil)
 		if err != nil {
 			return err
 		}

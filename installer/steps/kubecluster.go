@@ -8,18 +8,18 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/kube"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 const adminConf = etcKube + "/admin.conf"
 
 // exec runs a command on a host with the run's timeout; a status other than 0 is an error.
-func (r *Run) exec(ctx context.Context, t *Target, step string, argv ...string) (node.ExecResult, error) {
-	return r.execWith(ctx, t, step, node.ExecRequest{Argv: argv})
+func (r *Run) exec(ctx context.Context, t *Target, step string, argv ...string) (agent.ExecResult, error) {
+	return r.execWith(ctx, t, step, agent.ExecRequest{Argv: argv})
 }
 
-func (r *Run) execWith(ctx context.Context, t *Target, step string, req node.ExecRequest) (node.ExecResult, error) {
+func (r *Run) execWith(ctx context.Context, t *Target, step string, req agent.ExecRequest) (agent.ExecResult, error) {
 	command := strings.Join(req.Argv, " ")
 	log := r.Report.Output(t.IP.String(), step, command)
 	defer closeLog(log)

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"path"
 
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // userKubeconfig is where kubectl looks for root. The path of another login is
@@ -56,7 +56,7 @@ func (r *Run) adminKubeconfig(ctx context.Context, t *Target) error {
 }
 
 // newKubeconfig is what root's kubeconfig is to be, and the files to write for it, in their order.
-func (r *Run) newKubeconfig(t *Target, user []byte, exists bool, admin, recorded []byte) (content []byte, files []node.File, err error) {
+func (r *Run) newKubeconfig(t *Target, user []byte, exists bool, admin, recorded []byte) (content []byte, files []agent.File, err error) {
 	var rec kubeconfigRecord
 	if recorded != nil && json.Unmarshal(recorded, &rec) == nil {
 		renewed, has, err := kubeadm.RenewKubeconfig(user, admin, rec.KubeconfigEntries)
@@ -77,11 +77,11 @@ func (r *Run) newKubeconfig(t *Target, user []byte, exists bool, admin, recorded
 		return user, nil, err
 	}
 	rec = kubeconfigRecord{KubeconfigEntries: names, Made: !exists}
-	var before []node.File
+	var before []agent.File
 	if len(user) == 0 {
 		content = admin
 	} else {
-		before = []node.File{{Path: beforeKubeconfig, Mode: 0o600, Content: user}}
+		before = []agent.File{{Path: beforeKubeconfig, Mode: 0o600, Content: user}}
 		r.Report.Infof("%s: merged into %s, with cluster %q, user %q and context %q; the old file is %s beside it",
 			t.IP, userKubeconfig, names.Cluster, names.User, names.Context, path.Base(beforeKubeconfig))
 	}
@@ -89,12 +89,12 @@ func (r *Run) newKubeconfig(t *Target, user []byte, exists bool, admin, recorded
 	return content, append(before, r.kubeconfigFiles(rec, content)...), nil
 }
 
-func (r *Run) kubeconfigFiles(rec kubeconfigRecord, content []byte) []node.File {
+func (r *Run) kubeconfigFiles(rec kubeconfigRecord, content []byte) []agent.File {
 	data, err := json.Marshal(rec)
 	if err != nil {
 		panic(fmt.Sprintf("steps: record of a kubeconfig: %v", err)) // strings can be encoded
 	}
-	return []node.File{
+	return []agent.File{
 		{Path: r.kubeconfigRecordPath(), Mode: 0o600, Content: append(data, '\n')},
 		{Path: userKubeconfig, Mode: 0o600, Content: content},
 	}
@@ -108,7 +108,7 @@ func (r *Run) removeKubeconfig(ctx context.Context, t *Target) error {
 		return err
 	}
 	user, exists := found[userKubeconfig]
-	file := node.File{Path: userKubeconfig, Mode: 0o600, Content: user}
+	file := agent.File{Path: userKubeconfig, Mode: 0o600, Content: user}
 	old, kept := found[beforeKubeconfig]
 	var rec kubeconfigRecord
 	if recorded := found[r.kubeconfigRecordPath()]; recorded == nil || json.Unmarshal(recorded, &rec) != nil {
@@ -133,13 +133,13 @@ func (r *Run) removeKubeconfig(ctx context.Context, t *Target) error {
 		}
 		file.Content, file.Remove = rest, empty && rec.Made
 	}
-	if _, err := t.Agent.WriteFiles(ctx, []node.File{file, {Path: beforeKubeconfig, Remove: true}}); err != nil {
+	if _, err := t.Agent.WriteFiles(ctx, []agent.File{file, {Path: beforeKubeconfig, Remove: true}}); err != nil {
 		return fmt.Errorf("take the cluster out of %s: %w", userKubeconfig, err)
 	}
-	if _, err := t.Agent.Tidy(ctx, node.TidyRequest{Dir: path.Dir(userKubeconfig)}); err != nil {
+	if _, err := t.Agent.Tidy(ctx, agent.TidyRequest{Dir: path.Dir(userKubeconfig)}); err != nil {
 		return err
 	}
 	// After all that it speaks of: taking the cluster out once more changes nothing.
-	_, err = t.Agent.WriteFiles(ctx, []node.File{{Path: r.kubeconfigRecordPath(), Remove: true}})
+	_, err = t.Agent.WriteFiles(ctx, []agent.File{{Path: r.kubeconfigRecordPath(), Remove: true}})
 	return err
 }

@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -92,7 +92,7 @@ func someOf(files []string) string {
 // sparing lets kubeadm reset do its work without the directories that it would empty, whoever has put something there: static
 // pods, certificates, and kubelet's data with the disks that the site mounts in it. [Run.tidyKubernetes] removes from them what
 // is ours.
-func (r *Run) sparing(q node.ExecRequest) node.ExecRequest {
+func (r *Run) sparing(q agent.ExecRequest) agent.ExecRequest {
 	q.Argv = append(slices.Clone(q.Argv), "--cert-dir", r.dir("none"))
 	q.Hide = []string{kubeManifests, kubeletDir}
 	// By these it finds the member of etcd, and the cluster that it belongs to.
@@ -132,11 +132,11 @@ func (r *Run) tidyKubernetes(ctx context.Context, t *Target, last bool) error {
 	if err != nil {
 		return err
 	}
-	mounted, err := t.Agent.Clear(ctx, node.ClearRequest{Paths: []string{kubeletDir}, Keep: keep, Volumes: true})
+	mounted, err := t.Agent.Clear(ctx, agent.ClearRequest{Paths: []string{kubeletDir}, Keep: keep, Volumes: true})
 	if err != nil {
 		return fmt.Errorf("empty %s: %w", kubeletDir, err)
 	}
-	left, err := t.Agent.Tidy(ctx, node.TidyRequest{Dir: etcKube, Known: knownKube()})
+	left, err := t.Agent.Tidy(ctx, agent.TidyRequest{Dir: etcKube, Known: knownKube()})
 	if err != nil {
 		return fmt.Errorf("take the cluster's files out of %s: %w", etcKube, err)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -26,7 +26,7 @@ func (r *Run) lockPath() string { return "/run/sealos-" + r.Cluster.Name + ".loc
 // locks are those that a run holds.
 type locks struct {
 	mu     sync.Mutex
-	held   map[*Target]*node.Lock
+	held   map[*Target]*agent.Lock
 	lost   error // why the run must not go on
 	closed bool  // they have been given back: a lock that ends now is not lost
 	cancel context.CancelFunc
@@ -50,16 +50,16 @@ func (r *Run) lockMasters(ctx context.Context) (problems []preflight.Problem, he
 	waiting, done := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the lock was not to be had in %s (--timeout)", r.Timeout))
 	defer done()
 	ctx, r.locks.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	r.locks.held = map[*Target]*node.Lock{}
+	r.locks.held = map[*Target]*agent.Lock{}
 	for _, t := range masters {
 		l, err := r.lockPatiently(waiting, ctx, t, holder, name)
-		var answered *node.Error
-		if errors.As(err, &answered) && answered.Code == node.CodeLocked && answered.Message == holder {
+		var answered *agent.Error
+		if errors.As(err, &answered) && answered.Code == agent.CodeLocked && answered.Message == holder {
 			continue // one machine under two addresses, which the check tells
 		}
 		if err != nil {
 			r.unlock()
-			return []preflight.Problem{lockProblem(t, r.Cluster.Name, err)}, errors.As(err, &answered) && answered.Code == node.CodeLocked
+			return []preflight.Problem{lockProblem(t, r.Cluster.Name, err)}, errors.As(err, &answered) && answered.Code == agent.CodeLocked
 		}
 		r.locks.mu.Lock()
 		r.locks.held[t] = l
@@ -86,12 +86,12 @@ const (
 // lockPatiently waits for a lock whose holder has just ended: the one that was
 // killed before the same command was run again. It waits no longer than waiting
 // lasts, and the lock it gets lasts as long as held.
-func (r *Run) lockPatiently(waiting, held context.Context, t *Target, holder, here string) (*node.Lock, error) {
+func (r *Run) lockPatiently(waiting, held context.Context, t *Target, holder, here string) (*agent.Lock, error) {
 	began, told := time.Now(), false
 	for {
 		l, err := r.askForLock(waiting, held, t, holder)
-		var answered *node.Error
-		if !errors.As(err, &answered) || answered.Code != node.CodeLocked || answered.Message == holder {
+		var answered *agent.Error
+		if !errors.As(err, &answered) || answered.Code != agent.CodeLocked || answered.Message == holder {
 			return l, err
 		}
 		patience := lockMoment
@@ -117,9 +117,9 @@ func (r *Run) lockPatiently(waiting, held context.Context, t *Target, holder, he
 const lockAnswer = 20 * time.Second
 
 // askForLock asks once, and no longer than waiting lasts. A host whose agent does not answer is not waited for.
-func (r *Run) askForLock(waiting, held context.Context, t *Target, holder string) (*node.Lock, error) {
-	waiting, done := context.WithTimeoutCause(waiting, lockAnswer, &node.Error{
-		Code: node.CodeTimeout, Message: fmt.Sprintf("the installer's agent on the host hangs: no answer for %s", lockAnswer),
+func (r *Run) askForLock(waiting, held context.Context, t *Target, holder string) (*agent.Lock, error) {
+	waiting, done := context.WithTimeoutCause(waiting, lockAnswer, &agent.Error{
+		Code: agent.CodeTimeout, Message: fmt.Sprintf("the installer's agent on the host hangs: no answer for %s", lockAnswer),
 		Remedy: "look what keeps the host from answering: its load, a disk that does not answer, a process `sealinstall node lock` that is stuck",
 	})
 	defer done()
@@ -138,11 +138,11 @@ func isDead(holder, here string) bool {
 
 func lockProblem(t *Target, cluster string, err error) preflight.Problem {
 	p := preflight.Problem{Host: t.IP.String(), Check: "lock", Message: installer.TellAt(err, t.IP.String()), Remedy: "see the cause"}
-	var answered *node.Error
-	if errors.As(err, &answered) && answered.Code == node.CodeTimeout {
+	var answered *agent.Error
+	if errors.As(err, &answered) && answered.Code == agent.CodeTimeout {
 		p.Message, p.Remedy = answered.Message, answered.Remedy
 	}
-	if errors.As(err, &answered) && answered.Code == node.CodeLocked {
+	if errors.As(err, &answered) && answered.Code == agent.CodeLocked {
 		p.Message = fmt.Sprintf("cluster %s is being worked on by another sealinstall (%s)", cluster, answered.Message)
 		p.Remedy = "wait for it or stop it; the lock of one that died ends by itself within half a minute"
 	}
@@ -158,7 +158,7 @@ const relockPatience = time.Minute
 
 // keepLock takes a lock again that was lost with its connection. If somebody
 // else has it by then, the run ends: two must not work on one cluster.
-func (r *Run) keepLock(ctx context.Context, t *Target, l *node.Lock, holder string) {
+func (r *Run) keepLock(ctx context.Context, t *Target, l *agent.Lock, holder string) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -176,8 +176,8 @@ func (r *Run) keepLock(ctx context.Context, t *Target, l *node.Lock, holder stri
 			if l, err = r.askForLock(ctx, ctx, t, holder); err == nil {
 				break
 			}
-			var answered *node.Error
-			other := errors.As(err, &answered) && answered.Code == node.CodeLocked && answered.Message != holder
+			var answered *agent.Error
+			other := errors.As(err, &answered) && answered.Code == agent.CodeLocked && answered.Message != holder
 			if other || time.Now().After(end) {
 				p := lockProblem(t, r.Cluster.Name, err)
 				r.locks.mu.Lock()

@@ -6,17 +6,17 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // record is the mark of work that is under way.
 type record struct {
-	file  node.File
+	file  agent.File
 	given bool
 }
 
 // byHost gives the mark to the host, which sets it when it sees the work end; else it is set when the work returns.
-func (w *record) byHost() node.File {
+func (w *record) byHost() agent.File {
 	w.given = true
 	return w.file
 }
@@ -65,8 +65,8 @@ func (r *Run) marksUpon(t *Target, dir string, replaced bool) []string {
 }
 
 // layersOn are the layers of a directory of images on a host, lowest first.
-func (r *Run) layersOn(t *Target, dir string) (want node.Layers, layers []installer.Layer) {
-	want = node.Layers{Dir: dir, Exclude: []string{"registry"}}
+func (r *Run) layersOn(t *Target, dir string) (want agent.Layers, layers []installer.Layer) {
+	want = agent.Layers{Dir: dir, Exclude: []string{"registry"}}
 	for _, i := range r.imagesFor(t) {
 		if i.dir != dir {
 			continue

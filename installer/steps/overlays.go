@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // markOverlaid names the files that lie over the images of a host, one a line: rendered templates and what Config
@@ -29,7 +29,7 @@ func (r *Run) overlaid(t *Target) []string {
 
 // underOverlays runs write, which lays files over the images of a host, between two records of which these are, and hands
 // it what becomes of those that lie there from an earlier run and are not asked for any more.
-func (r *Run) underOverlays(ctx context.Context, t *Target, write func(stale []node.File) error) error {
+func (r *Run) underOverlays(ctx context.Context, t *Target, write func(stale []agent.File) error) error {
 	now := r.overlaid(t)
 	before := strings.FieldsFunc(t.marks[markOverlaid], func(c rune) bool { return c == '\n' })
 	gone := slices.DeleteFunc(slices.Clone(before), func(name string) bool { return slices.Contains(now, name) })
@@ -59,8 +59,8 @@ func (r *Run) tellOverlaid(ctx context.Context, t *Target, names []string) error
 }
 
 // withoutOverlay are files as the images of a host have them: those that no image has are to go.
-func (r *Run) withoutOverlay(ctx context.Context, t *Target, names []string) ([]node.File, error) {
-	var out []node.File
+func (r *Run) withoutOverlay(ctx context.Context, t *Target, names []string) ([]agent.File, error) {
+	var out []agent.File
 	for _, dir := range r.imageDirs(t) {
 		var inside []string
 		for _, name := range names {
@@ -71,9 +71,9 @@ func (r *Run) withoutOverlay(ctx context.Context, t *Target, names []string) ([]
 		if len(inside) == 0 {
 			continue
 		}
-		files := map[string]node.File{}
+		files := map[string]agent.File{}
 		for _, name := range inside {
-			files[name] = node.File{Path: path.Join(dir, name), Remove: true}
+			files[name] = agent.File{Path: path.Join(dir, name), Remove: true}
 		}
 		for _, i := range r.imagesFor(t) {
 			if i.dir != dir {
@@ -86,7 +86,7 @@ func (r *Run) withoutOverlay(ctx context.Context, t *Target, names []string) ([]
 			}
 			for _, name := range inside {
 				if f, ok := has[name]; ok {
-					files[name] = node.File{Path: path.Join(dir, name), Mode: f.Mode, Content: f.Content}
+					files[name] = agent.File{Path: path.Join(dir, name), Mode: f.Mode, Content: f.Content}
 				}
 			}
 		}
@@ -106,14 +106,14 @@ func (r *Run) withoutOverlay(ctx context.Context, t *Target, names []string) ([]
 func (r *Run) writeOverlays(ctx context.Context, t *Target) (changes int, err error) {
 	in := inputs(r.rendered(t, r.rootfsDir()), r.digests(t))
 	kept := r.plainRegistry(t) && t.marked(markRendered, in)
-	err = r.underOverlays(ctx, t, func(files []node.File) error {
+	err = r.underOverlays(ctx, t, func(files []agent.File) error {
 		for _, dir := range r.imageDirs(t) {
 			if kept && dir == r.rootfsDir() {
 				continue
 			}
 			overlay := r.rendered(t, dir)
 			for _, name := range slices.Sorted(maps.Keys(overlay)) {
-				files = append(files, node.File{Path: path.Join(dir, name), Mode: overlay[name].Mode, Content: overlay[name].Content})
+				files = append(files, agent.File{Path: path.Join(dir, name), Mode: overlay[name].Mode, Content: overlay[name].Content})
 			}
 		}
 		if len(files) == 0 {

@@ -15,9 +15,9 @@ import (
 	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/registry"
 )
 
@@ -96,7 +96,7 @@ func (r *Run) adoptState(ctx context.Context) error {
 }
 
 // masterFiles are the certificates and kubeconfigs of one master.
-func (r *Run) masterFiles(ctx context.Context, t *Target) ([]node.File, error) {
+func (r *Run) masterFiles(ctx context.Context, t *Target) ([]agent.File, error) {
 	in, err := r.masterInput(ctx, t)
 	if err != nil {
 		return nil, err
@@ -106,13 +106,13 @@ func (r *Run) masterFiles(ctx context.Context, t *Target) ([]node.File, error) {
 		return nil, err
 	}
 	ca, caKey := r.pki.RegistryAuthority()
-	files := []node.File{
+	files := []agent.File{
 		{Path: path.Join(etcKube, "pki/registry-ca.crt"), Mode: 0o644, Content: ca},
 		{Path: path.Join(etcKube, "pki/registry-ca.key"), Mode: 0o600, Content: caKey},
 	}
 	files = append(files, r.passwordFiles(t)...)
 	for _, f := range made {
-		files = append(files, node.File{Path: path.Join(etcKube, f.Path), Mode: f.Mode, Content: f.Content})
+		files = append(files, agent.File{Path: path.Join(etcKube, f.Path), Mode: f.Mode, Content: f.Content})
 	}
 	return files, nil
 }
@@ -192,7 +192,7 @@ func (r *Run) registryFiles(ctx context.Context, changes *atomic.Int64) (map[*Ta
 	var mu sync.Mutex
 	shown := map[*Target]string{}
 	err = r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
-		files := []node.File{{Path: r.registryEtc("registry_ca.crt"), Mode: 0o644, Content: r.pki.RegistryCA()}}
+		files := []agent.File{{Path: r.registryEtc("registry_ca.crt"), Mode: 0o644, Content: r.pki.RegistryCA()}}
 		if t.Master {
 			own, input, err := r.registryHostFiles(ctx, t, account)
 			if err != nil {
@@ -221,7 +221,7 @@ func (r *Run) registryEtc(name string) string { return path.Join(r.rootfsDir(), 
 
 // registryHostFiles are the files of the registry on a host, and what stands for
 // the part of them that the image's script has to put in place when it changes.
-func (r *Run) registryHostFiles(ctx context.Context, t *Target, account []byte) (files []node.File, shown string, err error) {
+func (r *Run) registryHostFiles(ctx context.Context, t *Target, account []byte) (files []agent.File, shown string, err error) {
 	certPath, keyPath, accountPath := r.registryEtc("registry_tls.crt"), r.registryEtc("registry_tls.key"), r.registryEtc("registry_htpasswd")
 	has, err := t.Agent.ReadFiles(ctx, []string{certPath, keyPath, accountPath})
 	if err != nil {
@@ -236,7 +236,7 @@ func (r *Run) registryHostFiles(ctx context.Context, t *Target, account []byte) 
 		return nil, "", err
 	}
 	// The passwords come first: what a registry asks for has to be known wherever the next run begins.
-	files = append(r.passwordFiles(t), []node.File{
+	files = append(r.passwordFiles(t), []agent.File{
 		{Path: certPath, Mode: 0o644, Content: cert},
 		{Path: keyPath, Mode: 0o600, Content: key},
 		{Path: accountPath, Mode: 0o600, Content: account},

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // podNetworkDirs are where networks of pods keep configurations, plugins and state.
@@ -25,7 +25,7 @@ func (r *Run) removePodNetwork(ctx context.Context, t *Target) error {
 		return nil
 	}
 	for _, dir := range podNetworkDirs() {
-		there, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"test", "-d", dir}, TimeoutSeconds: 10}, nil)
+		there, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"test", "-d", dir}, TimeoutSeconds: 10}, nil)
 		if err != nil {
 			return err
 		}
@@ -38,7 +38,7 @@ func (r *Run) removePodNetwork(ctx context.Context, t *Target) error {
 			}
 		}
 	}
-	facts, err := t.Agent.Facts(ctx, node.FactsRequest{})
+	facts, err := t.Agent.Facts(ctx, agent.FactsRequest{})
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -81,7 +81,7 @@ func (r *Run) reachSome(ctx context.Context, seen, batch []*Target) []preflight.
 	port := r.registryPort()
 	var mu sync.Mutex
 	open := map[*Target][]int{}
-	listening := map[*Target]*node.Listening{}
+	listening := map[*Target]*agent.Listening{}
 	err := r.each(ctx, batch, func(ctx context.Context, t *Target) error {
 		ports := listens(t, seen, port)
 		if len(ports) == 0 {
@@ -134,14 +134,14 @@ func (r *Run) reachSome(ctx context.Context, seen, batch []*Target) []preflight.
 }
 
 // endpoints lists what a host dials, and whose addresses these are.
-func endpoints(from *Target, to []*Target, open map[*Target][]int, registryPort int) ([]node.Endpoint, map[string]*Target) {
-	var ends []node.Endpoint
+func endpoints(from *Target, to []*Target, open map[*Target][]int, registryPort int) ([]agent.Endpoint, map[string]*Target) {
+	var ends []agent.Endpoint
 	of := map[string]*Target{}
 	for _, t := range to {
 		of[t.IP.String()] = t
 		for _, p := range dialsTo(from, t, registryPort) {
 			if slices.Contains(open[t], p) {
-				ends = append(ends, node.Endpoint{IP: t.IP.String(), Port: p})
+				ends = append(ends, agent.Endpoint{IP: t.IP.String(), Port: p})
 			}
 		}
 	}

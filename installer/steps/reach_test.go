@@ -6,13 +6,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 func TestOnlyConnectionsThatMatterAreTried(t *testing.T) {
-	m1, m2 := target("10.0.0.1", true, node.Facts{}), target("10.0.0.2", true, node.Facts{PortsInUse: []int{2379}})
-	n1, n2 := target("10.0.0.3", false, node.Facts{}), target("10.0.0.4", false, node.Facts{})
+	m1, m2 := target("10.0.0.1", true, agent.Facts{}), target("10.0.0.2", true, agent.Facts{PortsInUse: []int{2379}})
+	n1, n2 := target("10.0.0.3", false, agent.Facts{}), target("10.0.0.4", false, agent.Facts{})
 	for name, c := range map[string]struct {
 		from, to *Target
 		want     []int
@@ -35,20 +35,20 @@ func TestOnlyConnectionsThatMatterAreTried(t *testing.T) {
 		t.Error(diff)
 	}
 	ends, of := endpoints(n1, []*Target{m1, n2}, map[*Target][]int{m1: {6443}}, 5000)
-	if diff := cmp.Diff([]node.Endpoint{{IP: "10.0.0.1", Port: 6443}}, ends); diff != "" || of["10.0.0.1"] != m1 {
+	if diff := cmp.Diff([]agent.Endpoint{{IP: "10.0.0.1", Port: 6443}}, ends); diff != "" || of["10.0.0.1"] != m1 {
 		t.Error(diff)
 	}
 }
 
 func TestPortsOfOneStoryAreToldTogetherWithTheFirewallsRemedy(t *testing.T) {
-	m := target("10.0.0.1", true, node.Facts{Firewalls: []string{"firewalld"}})
+	m := target("10.0.0.1", true, agent.Facts{Firewalls: []string{"firewalld"}})
 	u := unreached{}
 	for _, from := range []string{"10.0.0.3", "10.0.0.2"} {
 		u.add(m, 6443, "silent", from)
 		u.add(m, 5000, "silent", from)
 	}
 	u.add(m, 2379, "refused", "10.0.0.2")
-	got := u.problems([]*Target{target("10.0.0.9", true, node.Facts{}), m})
+	got := u.problems([]*Target{target("10.0.0.9", true, agent.Facts{}), m})
 	want := []preflight.Problem{
 		{
 			Host: "10.0.0.1", Check: "reach", Message: "TCP 2379 cannot be reached from 10.0.0.2: refused (rejected on the way)",
@@ -63,7 +63,7 @@ func TestPortsOfOneStoryAreToldTogetherWithTheFirewallsRemedy(t *testing.T) {
 		t.Error(diff)
 	}
 	for firewall, says := range map[string]string{"ufw": "ufw allow 1,2/tcp", "nftables": "tcp dport { 1, 2 } accept", "iptables": "--dports 1,2 -j ACCEPT", "": "security groups"} {
-		if got := openPorts(target("10.0.0.1", true, node.Facts{Firewalls: []string{firewall}}), []int{1, 2}); !strings.Contains(got, says) {
+		if got := openPorts(target("10.0.0.1", true, agent.Facts{Firewalls: []string{firewall}}), []int{1, 2}); !strings.Contains(got, says) {
 			t.Errorf("%s: %s", firewall, got)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // maxAPIPatience is how long the API may refuse while etcd takes in a member or
@@ -67,7 +67,7 @@ func (r *Run) waitServices(ctx context.Context, vain map[*Target]bool) error {
 	hosts := map[string][]string{}
 	err = r.each(ctx, slices.DeleteFunc(slices.Clone(r.Targets), func(t *Target) bool { return vain[t] }), func(ctx context.Context, t *Target) error {
 		err := installer.Insist(ctx, proxyPatience, func(ctx context.Context) error {
-			res, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"bash", "-c", askProxy}, TimeoutSeconds: 5}, nil)
+			res, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"bash", "-c", askProxy}, TimeoutSeconds: 5}, nil)
 			if err != nil {
 				return err
 			}

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // Files of the state directory that tell what was made.
@@ -138,7 +138,7 @@ func (r *Run) RecordSettings(ctx context.Context) error {
 
 func (r *Run) recordOnMasters(ctx context.Context, data []byte) error {
 	return r.each(ctx, r.masters(), func(ctx context.Context, t *Target) error {
-		_, err := t.Agent.WriteFiles(ctx, []node.File{{Path: RecordOnMaster(r.Cluster.Name), Mode: 0o600, Content: data}})
+		_, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: RecordOnMaster(r.Cluster.Name), Mode: 0o600, Content: data}})
 		return err
 	})
 }

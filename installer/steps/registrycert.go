@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // registryCert is what the certificate of a master's registry is called where it is renewed.
@@ -50,7 +50,7 @@ func (r *Run) renewRegistry(ctx context.Context, t *Target, renew []string) (int
 	if err != nil {
 		return 0, err
 	}
-	changed, err := t.Agent.WriteFiles(ctx, []node.File{{Path: certPath, Mode: 0o644, Content: cert}, {Path: keyPath, Mode: 0o600, Content: key}})
+	changed, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: certPath, Mode: 0o644, Content: cert}, {Path: keyPath, Mode: 0o600, Content: key}})
 	if err != nil {
 		return len(changed), fmt.Errorf("write the registry's certificate: %w", err)
 	}

@@ -14,9 +14,9 @@ import (
 
 	"github.com/sealbuild/sealbuild/ground/durable"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -178,7 +178,7 @@ func (r *Run) cleanScripts(ctx context.Context) (installer.Result, error) {
 
 func (r *Run) runCleanScripts(ctx context.Context, t *Target) error {
 	// Where the installation was cut off before the scripts came, they have nothing to undo.
-	there, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"test", "-d", path.Join(r.rootfsDir(), "scripts")}, TimeoutSeconds: 10}, nil)
+	there, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"test", "-d", path.Join(r.rootfsDir(), "scripts")}, TimeoutSeconds: 10}, nil)
 	if err != nil || there.Code != 0 {
 		return err
 	}
@@ -227,10 +227,10 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 			// Before what it speaks of, should an installation follow instead of the rest of this reset.
 			remove = append(remove, path.Join(i.dir, ".layers"))
 		}
-		if _, err := t.Agent.Tidy(ctx, node.TidyRequest{Dir: path.Dir(stubPath)}); err != nil { // transfers that were cut off
+		if _, err := t.Agent.Tidy(ctx, agent.TidyRequest{Dir: path.Dir(stubPath)}); err != nil { // transfers that were cut off
 			return err
 		}
-		mounted, err := t.Agent.Clear(ctx, node.ClearRequest{Paths: append(
+		mounted, err := t.Agent.Clear(ctx, agent.ClearRequest{Paths: append(
 			remove, r.rootfsDir(), r.dir("applications"), r.dir("etc"), r.dir("cache"), r.dir("check"), r.dir(ClusterfileName), stubPath, r.dir(),
 		)})
 		if err != nil {
@@ -254,7 +254,7 @@ func (r *Run) removeTraces(ctx context.Context, t *Target) error {
 	if err := r.tidyKubernetes(ctx, t, true); err != nil {
 		return err
 	}
-	for _, q := range []node.TidyRequest{
+	for _, q := range []agent.TidyRequest{
 		{Dir: kubeadm.AuditLogDir, Known: []string{"audit.log", "audit-*.log", "audit-*.log.gz"}},
 		// kubelet names them by namespace, name and id of the pod, and by pod, namespace and container.
 		{Dir: "/var/log/pods", Known: []string{"*_*_*"}},

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // resolvConf is the file that every kubelet of the cluster gives to its pods as resolv.conf, CoreDNS among them.
@@ -28,7 +28,7 @@ const maxServers = 3
 func (r *Run) settleResolver(ctx context.Context, t *Target) (bool, error) {
 	file := resolver(t.Facts.ResolvFiles, t.IP)
 	file.Path = r.resolvConf()
-	changed, err := t.Agent.WriteFiles(ctx, []node.File{file})
+	changed, err := t.Agent.WriteFiles(ctx, []agent.File{file})
 	if err != nil {
 		return false, fmt.Errorf("write the name servers of pods: %w", err)
 	}
@@ -36,7 +36,7 @@ func (r *Run) settleResolver(ctx context.Context, t *Target) (bool, error) {
 }
 
 // resolver chooses what pods of a host get as resolv.conf.
-func resolver(files []node.ResolvFile, host netip.Addr) node.File {
+func resolver(files []agent.ResolvFile, host netip.Addr) agent.File {
 	var servers, rest []string
 	for _, f := range files {
 		usable := slices.DeleteFunc(slices.Clone(f.Servers), func(s string) bool {
@@ -44,7 +44,7 @@ func resolver(files []node.ResolvFile, host netip.Addr) node.File {
 			return err != nil || !a.Unmap().Is4() // pods have no other addresses
 		})
 		if len(usable) > 0 && !f.Others {
-			return node.File{Link: f.Path}
+			return agent.File{Link: f.Path}
 		}
 		servers = append(servers, usable...)
 		if rest == nil {
@@ -54,7 +54,7 @@ func resolver(files []node.ResolvFile, host netip.Addr) node.File {
 	if len(servers) == 0 {
 		// CoreDNS does not start when it has nowhere to forward to; with a server that refuses at once it serves the
 		// cluster's own names.
-		return node.File{Own: true, Mode: 0o644, Content: fmt.Appendf(nil, "# this host has no name server that pods can use; %s refuses at once\nnameserver %s\n", host, host)}
+		return agent.File{Own: true, Mode: 0o644, Content: fmt.Appendf(nil, "# this host has no name server that pods can use; %s refuses at once\nnameserver %s\n", host, host)}
 	}
 	var b strings.Builder
 	b.WriteString("# of this host's name servers those that pods can use; the others are the host's own\n")
@@ -64,5 +64,5 @@ func resolver(files []node.ResolvFile, host netip.Addr) node.File {
 	for _, l := range rest {
 		fmt.Fprintln(&b, l)
 	}
-	return node.File{Own: true, Mode: 0o644, Content: []byte(b.String())}
+	return agent.File{Own: true, Mode: 0o644, Content: []byte(b.String())}
 }

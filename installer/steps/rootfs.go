@@ -11,7 +11,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // distributeRootfs streams the layers of the rootfs and patches to every host
@@ -112,7 +112,7 @@ func (r *Run) begin(ctx context.Context) error {
 }
 
 // sendLayer unpacks one layer on a host, upon those before it, and returns how many bytes were sent.
-func (r *Run) sendLayer(ctx context.Context, t *Target, want node.Layers, layers []installer.Layer, n int, beside bool) (sent int64, err error) {
+func (r *Run) sendLayer(ctx context.Context, t *Target, want agent.Layers, layers []installer.Layer, n int, beside bool) (sent int64, err error) {
 	stream, format, err := r.layerStream(layers[n])
 	if err != nil {
 		return 0, err
@@ -121,7 +121,7 @@ func (r *Run) sendLayer(ctx context.Context, t *Target, want node.Layers, layers
 	if c, ok := stream.(io.Closer); ok {
 		defer func() { err = errors.Join(err, c.Close()) }()
 	}
-	err = t.Agent.Unpack(ctx, node.UnpackRequest{
+	err = t.Agent.Unpack(ctx, agent.UnpackRequest{
 		Dir: want.Dir, Beside: beside, Digest: want.Digests[n], Format: format, Upon: want.Digests[:n], Exclude: want.Exclude, Executable: want.Executable,
 	}, counted)
 	return counted.n, err

@@ -16,10 +16,10 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kube"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // Places on hosts.
@@ -87,8 +87,8 @@ type image struct {
 type Target struct {
 	installer.Host
 	Link  host.Host
-	Agent *node.Agent
-	Facts node.Facts
+	Agent *agent.Agent
+	Facts agent.Facts
 
 	skew      time.Duration // how far the host's clock is ahead of ours
 	overlays  map[*image]installer.Overlay
@@ -267,8 +267,8 @@ func (t *Target) forget() {
 func (t *Target) begun() bool { return len(t.marks) > 0 }
 
 // markFile is the mark as a file. What a program does not do twice is best marked by the agent that saw it end.
-func (r *Run) markFile(mark, inputs string) node.File {
-	return node.File{Path: r.markPath(mark), Mode: 0o600, Content: []byte(inputs + "\n")}
+func (r *Run) markFile(mark, inputs string) agent.File {
+	return agent.File{Path: r.markPath(mark), Mode: 0o600, Content: []byte(inputs + "\n")}
 }
 
 // dropMarks takes marks back, so that what they stand for is done again.
@@ -277,7 +277,7 @@ func (r *Run) dropMarks(ctx context.Context, t *Target, marks ...string) error {
 		if t.marks[mark] == "" {
 			continue
 		}
-		if _, err := t.Agent.WriteFiles(ctx, []node.File{{Path: r.markPath(mark), Remove: true}}); err != nil {
+		if _, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: r.markPath(mark), Remove: true}}); err != nil {
 			return fmt.Errorf("take back the record of %s: %w", mark, err)
 		}
 		t.unmark(mark)
@@ -286,7 +286,7 @@ func (r *Run) dropMarks(ctx context.Context, t *Target, marks ...string) error {
 }
 
 func (r *Run) setMark(ctx context.Context, t *Target, mark, inputs string) error {
-	if _, err := t.Agent.WriteFiles(ctx, []node.File{r.markFile(mark, inputs)}); err != nil {
+	if _, err := t.Agent.WriteFiles(ctx, []agent.File{r.markFile(mark, inputs)}); err != nil {
 		return fmt.Errorf("record %s: %w", mark, err)
 	}
 	t.mark(mark, inputs)

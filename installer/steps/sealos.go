@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/registry"
 )
 
@@ -60,7 +60,7 @@ func (r *Run) checkAgain(ctx context.Context, t *Target) error {
 	}
 	_, err := r.underMark(ctx, t, markChecked, in, func(*record) error {
 		err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.envOf(img, t))
-		var script *node.ScriptError
+		var script *agent.ScriptError
 		switch {
 		case err == nil:
 			return r.noteFindings(ctx, t)
@@ -76,7 +76,7 @@ func (r *Run) checkAgain(ctx context.Context, t *Target) error {
 // the rootfs that is too large to be sent before the preflight is passed. It is
 // run again where everything is, by checkAgain.
 func lacksFiles(err error) bool {
-	var script *node.ScriptError
+	var script *agent.ScriptError
 	if !errors.As(err, &script) {
 		return false
 	}

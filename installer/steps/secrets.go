@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // The files of the state that hold the passwords of the registry's two accounts.
@@ -30,10 +30,10 @@ func (r *Run) masterPasswordFile() string     { return r.dir("etc", passwordFile
 func (r *Run) masterPushPasswordFile() string { return r.dir("etc", pushPasswordFile) }
 
 // passwordFiles are the registry's passwords as masters keep them.
-func (r *Run) passwordFiles(t *Target) []node.File {
-	files := []node.File{{Path: r.masterPasswordFile(), Mode: 0o600, Content: []byte(r.registry.password + "\n")}}
+func (r *Run) passwordFiles(t *Target) []agent.File {
+	files := []agent.File{{Path: r.masterPasswordFile(), Mode: 0o600, Content: []byte(r.registry.password + "\n")}}
 	if !r.plainRegistry(t) {
-		files = append(files, node.File{Path: r.masterPushPasswordFile(), Mode: 0o600, Content: []byte(r.registry.pushPassword + "\n")})
+		files = append(files, agent.File{Path: r.masterPushPasswordFile(), Mode: 0o600, Content: []byte(r.registry.pushPassword + "\n")})
 	}
 	return files
 }

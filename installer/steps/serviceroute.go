@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // The unit that puts the route back at every boot, and what makes systemd start it.
@@ -47,7 +47,7 @@ func (r *Run) settleServiceRoute(ctx context.Context, t *Target, networks []neti
 			continue
 		}
 		argv := []string{t.stub, "care", "--service-route", text}
-		res, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: argv, TimeoutSeconds: 30}, nil)
+		res, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: argv, TimeoutSeconds: 30}, nil)
 		if err == nil && res.Code != 0 {
 			err = &installer.CommandError{Host: t.IP.String(), Command: strings.Join(argv[1:], " "), Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
 		}
@@ -61,7 +61,7 @@ func (r *Run) settleServiceRoute(ctx context.Context, t *Target, networks []neti
 	if len(ours) == 0 {
 		return false, nil
 	}
-	changed, err := t.Agent.WriteFiles(ctx, []node.File{
+	changed, err := t.Agent.WriteFiles(ctx, []agent.File{
 		{Path: routeUnitPath, Mode: 0o644, Content: routeUnitFile(ours)},
 		{Path: routeWanted, Link: routeUnitPath},
 	})
@@ -97,16 +97,16 @@ func (r *Run) removeServiceRoute(ctx context.Context, t *Target) error {
 		return nil
 	}
 	// systemd may know the unit from a boot, or may not. Stopping it does nothing but make systemd forget it.
-	if _, err := t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"systemctl", "stop", routeUnit}, TimeoutSeconds: 30}, nil); err != nil {
+	if _, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"systemctl", "stop", routeUnit}, TimeoutSeconds: 30}, nil); err != nil {
 		return err
 	}
 	if _, err := r.exec(ctx, t, "remove", t.stub, "care", "--clean", "--service-route", "all"); err != nil {
 		return fmt.Errorf("remove the route to Services: %w", err)
 	}
 	// The unit last: as long as it is there, a reset that is cut off knows that there is a route to remove.
-	if _, err := t.Agent.WriteFiles(ctx, []node.File{{Path: routeWanted, Remove: true}, {Path: routeUnitPath, Remove: true}}); err != nil {
+	if _, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: routeWanted, Remove: true}, {Path: routeUnitPath, Remove: true}}); err != nil {
 		return err
 	}
-	_, err = t.Agent.Exec(ctx, node.ExecRequest{Argv: []string{"systemctl", "daemon-reload"}, TimeoutSeconds: 30}, nil)
+	_, err = t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"systemctl", "daemon-reload"}, TimeoutSeconds: 30}, nil)
 	return err
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/kube"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -87,15 +87,15 @@ func TestHostsWithoutARouteToServicesGetOne(t *testing.T) {
 func TestARouteThatIsThereForServicesIsNoOverlap(t *testing.T) {
 	kube := preflight.Settings{Pods: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}, Services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/22")}}
 	for name, c := range map[string]struct {
-		facts node.Facts
+		facts agent.Facts
 		want  int
 	}{
-		"put there by hand":    {node.Facts{Routes: []string{"10.96.0.0/22"}}, 0},
-		"with a default route": {node.Facts{Routes: []string{"10.96.0.0/22"}, DefaultRoute: true}, 1},
-		"another network":      {node.Facts{Routes: []string{"10.96.0.0/16"}}, 1},
-		"a part of it":         {node.Facts{Routes: []string{"10.96.1.0/24"}}, 1},
-		"the site's own":       {node.Facts{Routes: []string{"10.96.0.0/22"}, Addresses: []string{"10.96.0.5/22"}}, 1},
-		"to pods":              {node.Facts{Routes: []string{"100.64.0.0/10"}}, 1},
+		"put there by hand":    {agent.Facts{Routes: []string{"10.96.0.0/22"}}, 0},
+		"with a default route": {agent.Facts{Routes: []string{"10.96.0.0/22"}, DefaultRoute: true}, 1},
+		"another network":      {agent.Facts{Routes: []string{"10.96.0.0/16"}}, 1},
+		"a part of it":         {agent.Facts{Routes: []string{"10.96.1.0/24"}}, 1},
+		"the site's own":       {agent.Facts{Routes: []string{"10.96.0.0/22"}, Addresses: []string{"10.96.0.5/22"}}, 1},
+		"to pods":              {agent.Facts{Routes: []string{"100.64.0.0/10"}}, 1},
 	} {
 		if got := preflight.JudgeTogether([]preflight.Host{{IP: "192.168.1.5", Facts: c.facts}}, "10.103.97.2", kube); len(got) != c.want {
 			t.Errorf("%s: %+v", name, got)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -60,7 +60,7 @@ func TestHostsWhoseNamesDifferInCaseOnlyAreDuplicates(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	got := preflight.JudgeTogether([]preflight.Host{
-		{IP: "10.0.0.2", Facts: node.Facts{Hostname: "Srv-1"}}, {IP: "10.0.0.3", Facts: node.Facts{Hostname: "srv-1"}}, {IP: "10.0.0.4"},
+		{IP: "10.0.0.2", Facts: agent.Facts{Hostname: "Srv-1"}}, {IP: "10.0.0.3", Facts: agent.Facts{Hostname: "srv-1"}}, {IP: "10.0.0.4"},
 	}, "10.103.97.2", preflight.Settings{})
 	if len(got) != 2 {
 		t.Errorf("%+v", got)

@@ -5,28 +5,28 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
 func TestASettingThatChangedIsCheckedLikeAFirstOne(t *testing.T) {
 	w := newWorld(t, memoryDir(t), simBundle(t), 1, 1)
-	sshd := func(f *node.Facts) {
+	sshd := func(f *agent.Facts) {
 		f.PortsInUse = []int{22, 5000, 6443}
-		f.Listeners = []node.Listener{{Port: 22, Process: "sshd", Unit: "ssh.service"}, {Port: 5000, Process: "sealinstall", Unit: "registry.service"}, {Port: 6443, Process: "kube-apiserver", Unit: "kubepods"}}
+		f.Listeners = []agent.Listener{{Port: 22, Process: "sshd", Unit: "ssh.service"}, {Port: 5000, Process: "sealinstall", Unit: "registry.service"}, {Port: 6443, Process: "kube-apiserver", Unit: "kubepods"}}
 	}
 	if _, err := w.run(t.Context(), Install()); err != nil {
 		t.Fatal(err)
 	}
-	full := func(f *node.Facts) {
+	full := func(f *agent.Facts) {
 		sshd(f)
-		f.Disks["/mnt/small"] = node.Mount{Path: "/mnt", Total: 1 << 10, Free: 1 << 10}
+		f.Disks["/mnt/small"] = agent.Mount{Path: "/mnt", Total: 1 << 10, Free: 1 << 10}
 	}
 	made := w.trees(t)
 	for name, c := range map[string]struct {
 		env  map[string]string
-		is   func(*node.Facts)
+		is   func(*agent.Facts)
 		says string
 	}{
 		"a port that another has":   {map[string]string{"registryPort": "22"}, sshd, "port 22 is taken by sshd (ssh.service)"},

@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -98,7 +98,7 @@ func TestSwitchOfImagesSurvivesEveryFault(t *testing.T) {
 			var list []*stepstest.Fault
 			for _, e := range w.Trace() {
 				switching := strings.HasSuffix(e.What, "/rootfs") || strings.HasSuffix(e.What, "/.layers/list") || strings.Contains(e.What, "/journal/")
-				if everyFault() || switching && e.Kind != string(node.Staged) {
+				if everyFault() || switching && e.Kind != string(agent.Staged) {
 					list = append(list, &stepstest.Fault{Kind: stepstest.InstallerDies, At: e}, &stepstest.Fault{Kind: stepstest.AgentDies, At: e})
 				}
 			}
@@ -123,7 +123,7 @@ func TestImagesMarkTellsWhatLiesOnAHost(t *testing.T) {
 	}
 	var seen []string
 	for _, e := range w.Trace() {
-		if e.Host == w.Machines()[1].IP && (strings.HasSuffix(e.What, "/journal/"+markImages) || e.What == "/var/lib/sealos/data/default/rootfs") && e.Kind != string(node.Staged) {
+		if e.Host == w.Machines()[1].IP && (strings.HasSuffix(e.What, "/journal/"+markImages) || e.What == "/var/lib/sealos/data/default/rootfs") && e.Kind != string(agent.Staged) {
 			seen = append(seen, e.Kind+" "+filepath.Base(e.What))
 		}
 	}
@@ -180,7 +180,7 @@ func TestFilesThatAreChangedNoMoreAreThoseOfTheImages(t *testing.T) {
 	// Cut off while it takes them back, it is done by the next run.
 	configs = nil
 	w.Arm(&stepstest.Fault{Kind: stepstest.AgentDies, At: stepstest.Event{
-		Host: w.Machines()[0].IP, Kind: string(node.After), What: "/var/lib/sealos/data/default/rootfs/bin/tool", N: 1,
+		Host: w.Machines()[0].IP, Kind: string(agent.After), What: "/var/lib/sealos/data/default/rootfs/bin/tool", N: 1,
 	}})
 	if _, err := w.run(t.Context(), unpackedOnly()); err == nil {
 		t.Error("nobody was killed: this test sees less than it could")

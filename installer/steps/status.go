@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kube"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -270,7 +270,7 @@ func (r *Run) fullDisks(t *Target, kube preflight.Settings) []preflight.Problem 
 }
 
 // mountAt is the mount of a host at a path.
-func mountAt(t *Target, at string) (found node.Mount) {
+func mountAt(t *Target, at string) (found agent.Mount) {
 	for _, m := range t.Facts.Disks {
 		if m.Path == at {
 			found = m

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -30,7 +30,7 @@ func (r *Run) bringStub(ctx context.Context, t *Target) error {
 			return err
 		}
 	}
-	t.stub, t.Agent = stub.path, node.NewAgent(t.Link, stub.path)
+	t.stub, t.Agent = stub.path, agent.NewAgent(t.Link, stub.path)
 	t.putStub = !exists // even if it fails: then its directories may be there
 	if err := t.Link.Put(ctx, stub.path, 0o755, bytes.NewReader(stub.data)); err != nil {
 		return fmt.Errorf("bring the installer to %s: %w", stub.path, err)

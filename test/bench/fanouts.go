@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/steps"
 	"github.com/sealbuild/sealbuild/registry"
 )
@@ -170,7 +170,7 @@ func (s *syncing) pushTo(ctx context.Context, x *labSite, f opened, n int) (seco
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range n {
 		g.Go(func() error {
-			return node.NewAgent(x.conns[i], s.stub).RegistryReceive(gctx, x.store(i), func(w io.Writer, in io.Reader) (err error) {
+			return agent.NewAgent(x.conns[i], s.stub).RegistryReceive(gctx, x.store(i), func(w io.Writer, in io.Reader) (err error) {
 				receipts[i], err = registry.Push(gctx, w, in, catalog, steps.Source(f.Reader), registry.PushOptions{Fanout: fan, Address: x.lab.address(i + 1)})
 				return err
 			})

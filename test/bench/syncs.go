@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/node"
 	"github.com/sealbuild/sealbuild/installer/steps"
 	"github.com/sealbuild/sealbuild/registry"
 )
@@ -109,7 +109,7 @@ func (s *syncing) push(ctx context.Context, h host.Host, f opened, root string, 
 	if err != nil {
 		return r, 0, err
 	}
-	err = node.NewAgent(h, s.stub).RegistryReceive(ctx, root, func(w io.Writer, in io.Reader) (err error) {
+	err = agent.NewAgent(h, s.stub).RegistryReceive(ctx, root, func(w io.Writer, in io.Reader) (err error) {
 		r, err = registry.Push(ctx, w, in, catalog, steps.Source(f.Reader), o)
 		return err
 	})

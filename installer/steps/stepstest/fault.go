@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // happen records an event of a call and lets the fault happen whose time has come.
@@ -16,7 +16,7 @@ func (c *call) happen(kind, what string) error {
 	defer s.mu.Unlock()
 	alive := c.ended
 	switch kind {
-	case string(node.Before), string(node.Removing), string(node.Staged), string(node.After):
+	case string(agent.Before), string(agent.Removing), string(agent.Staged), string(agent.After):
 		alive = c.killed // an agent that nobody listens to any more ends when it notices, not in the middle of a file
 	}
 	if err := alive(); err != nil {
@@ -30,7 +30,7 @@ func (c *call) happen(kind, what string) error {
 		f.fired = e
 		c.strike(f.Kind)
 	}
-	if m.full && kind == string(node.Removing) {
+	if m.full && kind == string(agent.Removing) {
 		m.spare++
 	}
 	if m.full && (kind == "before" || kind == "step" || kind == "put") {

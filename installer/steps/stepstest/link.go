@@ -16,8 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // Session is one process of the installer, as the site sees it.
@@ -235,9 +235,9 @@ func (c *call) agent(ctx context.Context, stub, verb string, cmd host.Cmd) error
 	if err := c.session.site.pause(ctx, verb); err != nil {
 		return err
 	}
-	sim := &node.Simulation{
+	sim := &agent.Simulation{
 		Root: string(c.tree), Facts: m.facts, Exec: c.exec, Script: c.script,
-		Change: func(name string, at node.Moment) error { return c.happen(string(at), name) },
+		Change: func(name string, at agent.Moment) error { return c.happen(string(at), name) },
 	}
 	out := &holdBack{w: cmd.Stdout}
 	err := sim.Serve(ctx, verb, cmd.Stdin, out)
@@ -279,12 +279,12 @@ func (h *holdBack) flush() error {
 }
 
 // facts is what a machine that is fit for a cluster is like.
-func (m *Machine) facts(q node.FactsRequest) node.Facts {
-	f := node.Facts{
+func (m *Machine) facts(q agent.FactsRequest) agent.Facts {
+	f := agent.Facts{
 		Hostname: m.Name, Arch: runtime.GOARCH, Kernel: "6.12.0", OS: "Simulated 1", MemoryBytes: 8 << 30, CPUs: 4,
-		Mounts: []node.Mount{}, Disks: map[string]node.Mount{}, CgroupVersion: 2, Controllers: []string{"cpu", "cpuset", "memory", "pids", "io"},
+		Mounts: []agent.Mount{}, Disks: map[string]agent.Mount{}, CgroupVersion: 2, Controllers: []string{"cpu", "cpuset", "memory", "pids", "io"},
 		Modules: map[string]bool{}, PortsInUse: []int{}, Addresses: []string{"127.0.0.1/8", m.IP + "/16"}, Routes: []string{"10.77.0.0/16"},
-		DefaultRoute: true, Nameservers: []node.Nameserver{}, ResolvesOwnName: true, Tools: map[string]bool{}, Runtimes: []string{},
+		DefaultRoute: true, Nameservers: []agent.Nameserver{}, ResolvesOwnName: true, Tools: map[string]bool{}, Runtimes: []string{},
 		Root: true, SELinux: "disabled", MachineID: m.Name, ProductUUID: m.Name,
 	}
 	for _, name := range q.Modules {
@@ -296,9 +296,9 @@ func (m *Machine) facts(q node.FactsRequest) node.Facts {
 	m.site.mu.Lock()
 	defer m.site.mu.Unlock()
 	for _, name := range q.Paths {
-		f.Disks[name] = node.Mount{Path: "/", Device: "root", Type: "tmpfs", Total: 1 << 40, Free: 1 << 40}
+		f.Disks[name] = agent.Mount{Path: "/", Device: "root", Type: "tmpfs", Total: 1 << 40, Free: 1 << 40}
 		if free, ok := m.free[name]; ok {
-			f.Disks[name] = node.Mount{Path: name, Device: "small", Type: "tmpfs", Total: 1 << 40, Free: uint64(free)}
+			f.Disks[name] = agent.Mount{Path: name, Device: "small", Type: "tmpfs", Total: 1 << 40, Free: uint64(free)}
 		}
 	}
 	f.Sockets, f.Programs = map[string]bool{}, map[string]bool{}

@@ -13,23 +13,23 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
-	"github.com/sealbuild/sealbuild/installer/node"
 )
 
 // exec runs a program. A fault that stopped it is an error; what it refuses is its exit status.
-func (c *call) exec(ctx context.Context, q node.ExecRequest) (node.ExecResult, error) {
+func (c *call) exec(ctx context.Context, q agent.ExecRequest) (agent.ExecResult, error) {
 	out, err := c.program(ctx, q)
 	if fate := c.fate(); fate != nil {
-		return node.ExecResult{}, fate
+		return agent.ExecResult{}, fate
 	}
 	if ctx.Err() != nil {
-		return node.ExecResult{}, context.Cause(ctx)
+		return agent.ExecResult{}, context.Cause(ctx)
 	}
 	if err != nil {
-		return node.ExecResult{Code: 1, Stderr: []byte(err.Error() + "\n")}, nil
+		return agent.ExecResult{Code: 1, Stderr: []byte(err.Error() + "\n")}, nil
 	}
-	res := node.ExecResult{Stdout: []byte(out)}
+	res := agent.ExecResult{Stdout: []byte(out)}
 	if over := len(out) - keptOutput; over > 0 { // as a host does it: the end is kept
 		res.Stdout, res.Truncated = res.Stdout[over:], true
 	}
@@ -39,7 +39,7 @@ func (c *call) exec(ctx context.Context, q node.ExecRequest) (node.ExecResult, e
 // keptOutput is how many bytes of an output a host keeps.
 const keptOutput = 8 << 20
 
-func (c *call) program(ctx context.Context, q node.ExecRequest) (string, error) {
+func (c *call) program(ctx context.Context, q agent.ExecRequest) (string, error) {
 	argv := q.Argv
 	program := path.Base(argv[0])
 	if strings.HasPrefix(program, "sealinstall-") { // a version of it
@@ -271,7 +271,7 @@ func (m *Machine) ping(args []string) error {
 }
 
 // script runs a script of an image, or a command of its ENTRYPOINT or CMD.
-func (c *call) script(ctx context.Context, q node.ScriptRequest, log func(string) error) (int, error) {
+func (c *call) script(ctx context.Context, q agent.ScriptRequest, log func(string) error) (int, error) {
 	name, isScript := strings.CutPrefix(q.Line, "bash ")
 	if err := c.session.site.pause(ctx, "script "+name); err != nil {
 		return 0, err
@@ -295,7 +295,7 @@ func (c *call) script(ctx context.Context, q node.ScriptRequest, log func(string
 }
 
 // effect is what a script leaves.
-func (m *Machine) effect(name string, q node.ScriptRequest) error {
+func (m *Machine) effect(name string, q agent.ScriptRequest) error {
 	etc := path.Join(path.Dir(q.Dir), "etc")
 	mark := path.Join(q.Dir, "../../journal", strings.TrimSuffix(name, ".sh"))
 	if (strings.HasPrefix(name, "init") || name == "check.sh") && m.tree.has(mark) {

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sealbuild/sealbuild/installer/node"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // Site is simulated machines and what runs on them. Their files are real ones, each machine's in a directory of its
@@ -43,7 +43,7 @@ type Site struct {
 type Machine struct {
 	site     *Site
 	IP, Name string
-	Is       func(*node.Facts) // if set, changes what the machine is like; set before anything runs
+	Is       func(*agent.Facts) // if set, changes what the machine is like; set before anything runs
 	// NoDefaultRoute: what is not in its own network is reached over a route for it, or not at all.
 	NoDefaultRoute bool
 

@@ -1,0 +1,207 @@
+// Package agent is what runs on each machine of a cluster: typed verbs that the
+// stub carries out there, asked for by an [Agent] on the machine that installs.
+//
+// One call is one process `<stub> node <verb>`: a JSON line on its stdin is the
+// request, JSON lines on its stdout are log lines and at last one answer. The
+// verbs that move bytes use stdin for them after the request. A verb changes
+// nothing that already is as asked, so every call can be made again; it ends
+// when its stdin closes, and takes what it started with it.
+package agent
+
+import (
+	"io/fs"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// File is a file as it should be.
+type File struct {
+	Path    string      `json:"path"` // absolute
+	Mode    fs.FileMode `json:"mode,omitempty"`
+	Content []byte      `json:"content,omitempty"`
+	Remove  bool        `json:"remove,omitempty"` // the file must not be there; Mode and Content mean nothing
+	Link    string      `json:"link,omitempty"`   // it is a symbolic link to this absolute path, there or not; Mode and Content mean nothing
+	Own     bool        `json:"own,omitempty"`    // a symbolic link in its place is replaced; else what it leads to is written
+}
+
+// HostsEntry is one line of /etc/hosts.
+type HostsEntry struct {
+	IP    string   `json:"ip"`
+	Names []string `json:"names"`
+}
+
+// ScriptRequest is shell text to run with bash.
+type ScriptRequest struct {
+	Dir  string            `json:"dir,omitempty"`
+	Line string            `json:"line"`
+	Env  map[string]string `json:"env,omitempty"`  // on top of the agent's own environment
+	Then []File            `json:"then,omitempty"` // made as asked once the script has ended with status 0: the record of it
+}
+
+// ExecRequest is a program to run.
+type ExecRequest struct {
+	Argv           []string          `json:"argv"`
+	Env            map[string]string `json:"env,omitempty"` // on top of the agent's own environment
+	Dir            string            `json:"dir,omitempty"`
+	Stdin          []byte            `json:"stdin,omitempty"`
+	TimeoutSeconds int               `json:"timeoutSeconds,omitempty"` // 0 means none
+	Then           []File            `json:"then,omitempty"`           // as for a script
+	// Hide are directories that the program finds empty: what lies in them, or is mounted there, is out of its reach. It sees
+	// copies of the files of Show, which lie in them.
+	Hide []string `json:"hide,omitempty"`
+	Show []string `json:"show,omitempty"`
+}
+
+// ExecResult is how the program ended. Stdout and Stderr hold at most 8 MiB each, the end of what was written.
+type ExecResult struct {
+	Truncated bool   `json:"truncated,omitempty"` // Stdout or Stderr lack their beginning
+	Code      int    `json:"code"`
+	Stdout    []byte `json:"stdout,omitempty"`
+	Stderr    []byte `json:"stderr,omitempty"`
+}
+
+// Layers is what is to lie in a directory.
+type Layers struct {
+	Dir     string          `json:"dir"`               // made if it is missing
+	Digests []digest.Digest `json:"digests"`           // of the decoded tars, the lowest first
+	Exclude []string        `json:"exclude,omitempty"` // paths in the layers, with all below them, that are not unpacked and stay as they are: "registry"
+	// Executable are paths below which every file may be run, whatever the layers say; "." is all.
+	Executable []string `json:"executable,omitempty"`
+}
+
+// LayersPlace is where layers are to be unpacked.
+type LayersPlace struct {
+	Beside bool `json:"beside,omitempty"` // not upon what lies in the directory: that is other than their beginning
+	Have   int  `json:"have"`             // so many lie there, the lowest
+}
+
+// UnpackRequest is one layer to apply to a directory.
+type UnpackRequest struct {
+	Dir        string          `json:"dir"`
+	Beside     bool            `json:"beside,omitempty"` // as [LayersPlace] says
+	Digest     digest.Digest   `json:"digest"`           // of the decoded tar
+	Size       int64           `json:"size,omitempty"`   // of the decoded tar in bytes; 0 means unknown
+	Format     string          `json:"format"`           // of the stream: zstd, gzip or tar
+	Upon       []digest.Digest `json:"upon,omitempty"`   // the layers that lie there, in order
+	Exclude    []string        `json:"exclude,omitempty"`
+	Executable []string        `json:"executable,omitempty"`
+}
+
+// FactsRequest says what to look for beside what is always told.
+type FactsRequest struct {
+	Modules []string `json:"modules,omitempty"` // kernel modules
+	Tools   []string `json:"tools,omitempty"`   // programs in PATH
+	Paths   []string `json:"paths,omitempty"`   // paths whose file system is asked for; they need not exist
+	// Sockets are unix sockets, and Programs names of processes, that are asked for; Lock is the path of a lock.
+	Sockets  []string `json:"sockets,omitempty"`
+	Programs []string `json:"programs,omitempty"`
+	Lock     string   `json:"lock,omitempty"`
+	// Networks are CIDRs; the kernel is asked for a route to each.
+	Networks []string `json:"networks,omitempty"`
+	Sync     string   `json:"sync,omitempty"`  // directory where the time of a durable write is measured; empty measures nothing
+	Ports    []int    `json:"ports,omitempty"` // TCP ports whose listeners are asked for
+	Dirs     []string `json:"dirs,omitempty"`  // directories whose content is asked for; they need not exist
+}
+
+// Facts is what a host is like.
+type Facts struct {
+	Hostname        string           `json:"hostname"`                // as it is now, in whatever case
+	BootName        string           `json:"bootName,omitempty"`      // as it will be after a boot, as far as a file says it
+	TransientName   bool             `json:"transientName,omitempty"` // nothing makes sure that a boot keeps it
+	Arch            string           `json:"arch"`                    // as Go names it: amd64
+	Kernel          string           `json:"kernel"`
+	OS              string           `json:"os"`       // PRETTY_NAME of os-release
+	UnixNano        int64            `json:"unixNano"` // the host's clock when it answered
+	MemoryBytes     uint64           `json:"memoryBytes"`
+	CPUs            int              `json:"cpus"`
+	Mounts          []Mount          `json:"mounts"`
+	Disks           map[string]Mount `json:"disks,omitempty"`  // for each path asked for, the mount it lies on or would lie on
+	Filled          map[string]bool  `json:"filled,omitempty"` // the paths asked for that are there, and not an empty directory
+	Swap            bool             `json:"swap"`
+	CgroupVersion   int              `json:"cgroupVersion"` // 1, 2, or 0 if none is mounted
+	Controllers     []string         `json:"controllers"`
+	Modules         map[string]bool  `json:"modules,omitempty"` // loaded, built in or loadable
+	PortsInUse      []int            `json:"portsInUse"`        // TCP ports somebody listens on
+	Addresses       []string         `json:"addresses"`         // CIDRs of every interface
+	Routes          []string         `json:"routes"`            // destinations as CIDRs, without the default routes
+	DefaultRoute    bool             `json:"defaultRoute"`
+	NoRoute         []string         `json:"noRoute,omitempty"`       // of the networks asked for, those that no route covers
+	ServiceRoutes   []string         `json:"serviceRoutes,omitempty"` // networks that routes of ours lead to
+	Nameservers     []Nameserver     `json:"nameservers"`             // those pods can use: none on the loopback
+	ResolvFiles     []ResolvFile     `json:"resolvFiles,omitempty"`   // where they stand, the file that speaks for the host first
+	ResolvesOwnName bool             `json:"resolvesOwnName"`
+	Tools           map[string]bool  `json:"tools,omitempty"`
+	Runtimes        []string         `json:"runtimes"`                  // docker or containerd that is not ours, with what gave it away
+	Kubernetes      []string         `json:"kubernetes"`                // what an earlier cluster left or runs
+	KubernetesFiles []string         `json:"kubernetesFiles,omitempty"` // all below /etc/kubernetes that are no directories
+	KubeletDir      []string         `json:"kubeletDir,omitempty"`      // the names in /var/lib/kubelet
+	CNI             []string         `json:"cni,omitempty"`             // network configurations and links that pods had before
+	Root            bool             `json:"root"`
+	SELinux         string           `json:"selinux"`             // enforcing, permissive or disabled
+	AppArmor        bool             `json:"appArmor"`            // the kernel confines by it
+	Firewalls       []string         `json:"firewalls,omitempty"` // those that are on: firewalld, ufw, nftables or iptables
+	TimeService     string           `json:"timeService"`         // the program that sets the clock; empty if none runs
+	ClockSynced     bool             `json:"clockSynced"`         // the kernel says that something keeps its clock right
+	Lookup          Lookup           `json:"lookup"`
+	Hosts           []HostsEntry     `json:"hosts,omitempty"`        // our marked lines of /etc/hosts
+	Listeners       []Listener       `json:"listeners,omitempty"`    // who has the ports asked for
+	SyncMicros      int64            `json:"syncMicros,omitempty"`   // a durable write takes this long in the middle; 0: not measured
+	Sync99Micros    int64            `json:"sync99Micros,omitempty"` // and 99 of 100 not longer than this
+	NoFileTypes     []string         `json:"noFileTypes,omitempty"`  // paths asked for that lie on an XFS with ftype=0
+	Fapolicyd       string           `json:"fapolicyd,omitempty"`    // enforcing or permissive, where that daemon runs
+	Scanners        []string         `json:"scanners,omitempty"`     // antivirus that runs
+	Proxies         []Proxy          `json:"proxies,omitempty"`      // that systemd gives to services
+	MachineID       string           `json:"machineID"`
+	ProductUUID     string           `json:"productUUID"`
+	Sockets         map[string]bool  `json:"sockets,omitempty"`  // whether each that was asked for takes connections
+	Programs        map[string]bool  `json:"programs,omitempty"` // whether each that was asked for runs
+	LockedBy        string           `json:"lockedBy,omitempty"` // who holds the lock that was asked for; empty if nobody does
+	Dirs            map[string]Dir   `json:"dirs,omitempty"`     // those asked for
+}
+
+// Mount is a mounted file system. Total and Free are bytes; Free leaves out what the file system reserves.
+type Mount struct {
+	Path       string   `json:"path"`
+	Device     string   `json:"device"`
+	Type       string   `json:"type"`
+	Total      uint64   `json:"total"`
+	Free       uint64   `json:"free"`
+	Inodes     uint64   `json:"inodes,omitempty"` // 0 on file systems that make them as they need them
+	InodesFree uint64   `json:"inodesFree,omitempty"`
+	Options    []string `json:"options,omitempty"`
+}
+
+// Proxy is a variable that leads connections of services over a proxy, or past it. Value has no login.
+type Proxy struct {
+	Where string `json:"where"` // the file, or the command that shows it
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Listener is who listens on a TCP port. Process and Unit are empty where that cannot be told.
+type Listener struct {
+	Port    int    `json:"port"`
+	Process string `json:"process,omitempty"` // its name, of which the kernel keeps 15 bytes
+	Unit    string `json:"unit,omitempty"`    // of systemd; "kubepods" for a process of a pod
+}
+
+// Lookup is how the host's resolver asks its name servers.
+type Lookup struct {
+	TimeoutSeconds int `json:"timeoutSeconds"` // that it waits for one answer
+	Attempts       int `json:"attempts"`       // rounds through all servers
+}
+
+// ResolvFile is a file with name servers, which somebody on the host keeps up to date.
+type ResolvFile struct {
+	Path    string   `json:"path"`
+	Servers []string `json:"servers"`          // those pods can use
+	Others  bool     `json:"others,omitempty"` // it names some that only the host itself can use: on the loopback, or of one link
+	Rest    []string `json:"rest,omitempty"`   // its lines search, domain and options
+}
+
+// Nameserver is a line of resolv.conf, and whether that server answered a question within a second.
+type Nameserver struct {
+	Address string `json:"address"`
+	Answers bool   `json:"answers"`
+	Silent  bool   `json:"silent,omitempty"` // nothing came back in that second, not even a refusal: who asks it waits
+}

@@ -1,0 +1,82 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestALockIsHeldByOneUntilItIsReleased(t *testing.T) {
+	everyAgent(t, func(t *testing.T, a *Agent) {
+		path := filepath.Join(t.TempDir(), "run", "lock")
+		first, err := a.Lock(t.Context(), path, "the first")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = a.Lock(t.Context(), path, "the second")
+		var answered *Error
+		if !errors.As(err, &answered) || answered.Code != CodeLocked || answered.Message != "the first" {
+			t.Fatalf("the second gets %v", err)
+		}
+		first.Release()
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the file stays: %v", err)
+		}
+		second, err := a.Lock(t.Context(), path, "the second")
+		if err != nil {
+			t.Fatal(err)
+		}
+		second.Release()
+	})
+}
+
+func TestALockEndsWithItsInstaller(t *testing.T) {
+	everyAgent(t, func(t *testing.T, a *Agent) {
+		path := filepath.Join(t.TempDir(), "lock")
+		ctx, die := context.WithCancel(t.Context())
+		if _, err := a.Lock(ctx, path, "one that dies"); err != nil {
+			t.Fatal(err)
+		}
+		die()
+		takeWhenFree(t, a, path)
+	})
+}
+
+func TestALockWhoseInstallerIsNotHeardOfIsGivenUp(t *testing.T) {
+	a := localAgent(t)
+	path := filepath.Join(t.TempDir(), "lock")
+	// It is there and keeps the connection, but says nothing.
+	silent, err := a.lockFor(t.Context(), lockRequest{Path: path, Holder: "silent", PatienceMillis: 100}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	takeWhenFree(t, a, path)
+	select {
+	case err := <-silent.Lost():
+		var answered *Error
+		if !errors.As(err, &answered) || answered.Code != CodeCut {
+			t.Errorf("it is told %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("it is not told")
+	}
+	silent.Release()
+}
+
+// takeWhenFree takes a lock as soon as it is free, and gives it back.
+func takeWhenFree(t *testing.T, a *Agent, path string) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; {
+		l, err := a.Lock(t.Context(), path, "the next")
+		if err == nil {
+			l.Release()
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}

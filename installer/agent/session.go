@@ -1,0 +1,196 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/sealbuild/sealbuild/installer/host"
+)
+
+// session is one running call, seen from the installer.
+type session struct {
+	agent  *Agent
+	ctx    context.Context // the caller's
+	verb   string
+	in     *io.PipeWriter // the stub's stdin; closing it ends the stub
+	out    *bufio.Reader  // the stub's stdout
+	outEnd *io.PipeReader
+	log    io.Writer
+	cancel context.CancelCauseFunc
+	ended  chan error // how the process ended
+	watch  *host.Watch
+	still  <-chan struct{} // closed when the watch ends the call, or the call is over
+	noise  int
+}
+
+// open starts the stub and sends the request.
+func (a *Agent) open(ctx context.Context, verb string, req any, log io.Writer) (*session, error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, a.blame(verb, fmt.Errorf("encode request: %w", err))
+	}
+	line, err := json.Marshal(request{Protocol: protocol, Verb: verb, Request: body})
+	if err != nil {
+		return nil, a.blame(verb, fmt.Errorf("encode request: %w", err))
+	}
+	if len(line) >= maxRequest {
+		return nil, a.blame(verb, fmt.Errorf("the request has %d bytes, %d are allowed", len(line), maxRequest))
+	}
+	callerCtx := ctx
+	ctx, cancel := context.WithCancelCause(ctx)
+	watch := a.watch(&ctx, verb, req)
+	inR, inW := io.Pipe()
+	outR, outW := io.Pipe()
+	s := &session{
+		agent: a, ctx: callerCtx, verb: verb, in: inW, out: bufio.NewReaderSize(outR, 64<<10), outEnd: outR, log: log,
+		cancel: cancel, ended: make(chan error, 1), watch: watch, still: ctx.Done(),
+	}
+	go func() {
+		var stdin io.Reader = inR
+		var stdout io.Writer = outW
+		if watch != nil {
+			stdin, stdout = watch.Source(inR), watch.Signs(outW)
+			defer watch.Stop()
+		}
+		err := a.h.Run(ctx, host.Cmd{Argv: []string{a.path, "node", verb}, Stdin: stdin, Stdout: stdout, Root: true})
+		s.ended <- err
+		inR.CloseWithError(errEnded)
+		outW.Close()
+	}()
+	// Aside: a stub that refuses answers before it has read all, and its answer has to be taken for it to end.
+	// If it ends first, what it said is more telling than that it took no input.
+	go inW.Write(append(line, '\n'))
+	return s, nil
+}
+
+// watch lets a call end when nothing moves, unless its verb may be quiet.
+func (a *Agent) watch(ctx *context.Context, verb string, req any) *host.Watch {
+	if !quietVerb(verb) && verb != verbRegistry {
+		return nil
+	}
+	what := "the request " + verb
+	switch q := req.(type) {
+	case receiveRequest:
+		what = "images to the registry in " + q.Root
+	case UnpackRequest:
+		what = fmt.Sprintf("layer %.19s… for %s", q.Digest, q.Dir)
+	case writeRequest:
+		if len(q.Files) > 0 {
+			what = fmt.Sprintf("%d files, %s the first", len(q.Files), q.Files[0].Path)
+		}
+	}
+	var w *host.Watch
+	*ctx, w = host.WatchTransfer(*ctx, a.patience, a.h.Name(), what)
+	return w
+}
+
+var errEnded = errors.New("the stub has ended")
+
+// next reads answers up to one that is no log line.
+func (s *session) next() (answer, error) {
+	for {
+		line, err := readLine(s.out, maxAnswer)
+		if err != nil {
+			return answer{}, err
+		}
+		if len(line) == 0 || line[0] != '{' {
+			// Start-up files of a login may print something; the stub never does.
+			if s.noise += len(line) + 1; s.noise > maxNoise {
+				return answer{}, errors.New("the host prints other things than answers")
+			}
+			continue
+		}
+		var a answer
+		if err := strict(line, &a); err != nil {
+			return answer{}, &Error{Code: CodeProtocol, Message: "answer not understood: " + err.Error(), Remedy: "the stub on the host is of another version: copy it there again"}
+		}
+		if a.Alive {
+			continue
+		}
+		if a.Log == nil {
+			return a, nil
+		}
+		if s.log == nil {
+			continue
+		}
+		if _, err := io.WriteString(s.log, *a.Log+"\n"); err != nil {
+			return answer{}, fmt.Errorf("write log: %w", err)
+		}
+	}
+}
+
+// wants waits until the verb is ready for its stream, and tells whether it wants it.
+func (s *session) wants() (bool, error) {
+	a, err := s.next()
+	switch {
+	case err != nil:
+		return false, err
+	case a.Error != nil:
+		return false, a.Error
+	case a.Stream == nil:
+		return false, errors.New("an answer came out of turn")
+	}
+	return *a.Stream, nil
+}
+
+// result reads the last answer.
+func (s *session) result(into any) error {
+	a, err := s.next()
+	switch {
+	case err != nil:
+		return err
+	case a.Error != nil:
+		return a.Error
+	case a.Result == nil:
+		return errors.New("an answer came out of turn")
+	case into == nil:
+		return nil
+	}
+	if err := strict(a.Result, into); err != nil {
+		return &Error{Code: CodeProtocol, Message: "answer not understood: " + err.Error(), Remedy: "the stub on the host is of another version: copy it there again"}
+	}
+	return nil
+}
+
+// close ends the call and gives its error: the answer if there was one, else how the process ended, else err.
+func (s *session) close(err error) error {
+	defer s.cancel(nil)
+	var answered *Error
+	var end error
+	switch {
+	case err == nil, errors.As(err, &answered):
+		s.in.Close()                     // it has answered, and ends
+		go io.Copy(io.Discard, s.outEnd) // not out: whoever was given that may still read
+		<-s.ended
+		if err == nil {
+			return nil
+		}
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errEnded):
+		s.in.Close()
+		s.outEnd.Close()
+		if end = <-s.ended; end != nil {
+			err = end
+		} else {
+			err = errors.New("the stub ended without an answer")
+		}
+	default:
+		s.cancel(err)
+		s.in.CloseWithError(err)
+		s.outEnd.CloseWithError(err)
+		if end = <-s.ended; errors.Is(end, host.ErrUnreachable) {
+			err = end
+		}
+	}
+	if s.watch != nil && s.watch.Err() != nil {
+		return s.watch.Err() // all else is a consequence
+	}
+	if s.ctx.Err() != nil {
+		// What the stub says of its end is a consequence.
+		err = context.Cause(s.ctx)
+	}
+	return s.agent.blame(s.verb, err)
+}

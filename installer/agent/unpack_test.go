@@ -1,0 +1,273 @@
+package agent
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+)
+
+// entry is one of an archive: a name that ends in / is a directory, a link leads to Link.
+type entry struct {
+	Name, Body, Link string
+	Type             byte
+	Mode             int64
+}
+
+func archive(t testing.TB, entries ...entry) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, e := range entries {
+		h := &tar.Header{Name: e.Name, Typeflag: e.Type, Linkname: e.Link, Size: int64(len(e.Body)), Mode: e.Mode, ModTime: time.Unix(1000, 0), Uid: os.Geteuid(), Gid: os.Getegid()}
+		if h.Mode == 0 {
+			h.Mode = 0o644
+		}
+		switch {
+		case e.Type != 0:
+		case strings.HasSuffix(e.Name, "/"):
+			h.Typeflag, h.Mode = tar.TypeDir, 0o755
+		case e.Link != "":
+			h.Typeflag = tar.TypeSymlink
+		default:
+			h.Typeflag = tar.TypeReg
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(w, e.Body)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// tree describes what is in a directory, but for what is kept about layers.
+func tree(t testing.TB, dir string) []string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		name, _ := filepath.Rel(dir, p)
+		switch {
+		case err != nil || name == ".":
+			return err
+		case name == layersDir:
+			return fs.SkipDir
+		case d.IsDir():
+			name += "/"
+		case d.Type() == fs.ModeSymlink:
+			link, _ := os.Readlink(p)
+			name += " -> " + link
+		case d.Type().IsRegular():
+			text, _ := os.ReadFile(p)
+			name += "=" + string(text)
+		}
+		out = append(out, name)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// apply unpacks a layer upon those that a directory has.
+func apply(t testing.TB, dir string, tarball []byte, exclude ...string) error {
+	t.Helper()
+	have, _, err := machine{}.layersIn(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := UnpackRequest{Dir: dir, Digest: digest.FromBytes(tarball), Size: int64(len(tarball)), Format: "tar", Exclude: exclude, Upon: have.layers}
+	return localAgent(t).Unpack(t.Context(), req, bytes.NewReader(tarball))
+}
+
+func TestLayersAreAppliedOneOverAnother(t *testing.T) {
+	for name, c := range map[string]struct {
+		layers [][]entry
+		want   []string
+	}{
+		"files, links, directories": {
+			[][]entry{{{Name: "./"}, {Name: "bin/"}, {Name: "bin/a", Body: "A"}, {Name: "bin/b", Link: "a"}, {Name: "c", Type: tar.TypeLink, Link: "bin/a"}, {Name: "no/parent", Body: "x"}}},
+			[]string{"bin/", "bin/a=A", "bin/b -> a", "c=A", "no/", "no/parent=x"},
+		},
+		"later wins, whatever was there": {
+			[][]entry{{{Name: "a", Body: "1"}, {Name: "d/"}, {Name: "d/x", Body: "1"}, {Name: "l", Link: "a"}}, {{Name: "a/"}, {Name: "d", Body: "2"}, {Name: "l", Body: "2"}}},
+			[]string{"a/", "d=2", "l=2"},
+		},
+		"directory in place of a link": {
+			[][]entry{{{Name: "d/"}, {Name: "d/x", Body: "1"}, {Name: "l", Link: "d"}}, {{Name: "l/"}, {Name: "l/y", Body: "2"}}},
+			[]string{"d/", "d/x=1", "l/", "l/y=2"},
+		},
+		"through a link of a lower layer": {
+			[][]entry{{{Name: "usr/bin/"}, {Name: "bin", Link: "usr/bin"}}, {{Name: "bin/x", Body: "1"}}},
+			[]string{"bin -> usr/bin", "usr/", "usr/bin/", "usr/bin/x=1"},
+		},
+		"whiteouts": {
+			[][]entry{{{Name: "a", Body: "1"}, {Name: "d/x", Body: "1"}, {Name: "e/x", Body: "1"}}, {{Name: ".wh.a"}, {Name: ".wh.d"}, {Name: "e/.wh.x"}, {Name: "e/.wh.none"}, {Name: "no/.wh.x"}}},
+			[]string{"e/"},
+		},
+		"opaque directory, before and after its new content": {
+			[][]entry{
+				{{Name: "d/x", Body: "1"}, {Name: "d/s/y", Body: "1"}, {Name: "e/x", Body: "1"}},
+				{{Name: "d/"}, {Name: "d/.wh..wh..opq"}, {Name: "d/new", Body: "2"}, {Name: "e/"}, {Name: "e/s/new", Body: "2"}, {Name: "e/.wh..wh..opq"}, {Name: ".wh..wh.plnk"}},
+			},
+			[]string{"d/", "d/new=2", "e/", "e/s/", "e/s/new=2"},
+		},
+		"a whiteout spares its own layer": {
+			[][]entry{{{Name: "d/old", Body: "1"}, {Name: "f", Body: "1"}}, {{Name: "d/new", Body: "2"}, {Name: "f", Body: "2"}, {Name: ".wh.d"}, {Name: ".wh.f"}}},
+			[]string{"d/", "d/new=2", "f=2"},
+		},
+		"a hard link to itself": {
+			[][]entry{{{Name: "a", Body: "1"}, {Name: "b", Type: tar.TypeLink, Link: "a"}, {Name: "b", Type: tar.TypeLink, Link: "./a"}}},
+			[]string{"a=1", "b=1"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, l := range c.layers {
+				if err := apply(t, dir, archive(t, l...)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(c.want, tree(t, dir)); diff != "" {
+				t.Error(diff)
+			}
+			left, _ := filepath.Glob(filepath.Join(dir, layersDir, stagePrefix+"*"))
+			if len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+func TestNothingLandsOutsideTheDirectory(t *testing.T) {
+	for name, entries := range map[string][]entry{
+		"name that climbs":             {{Name: "../evil", Body: "x"}},
+		"name that climbs inside":      {{Name: "a/../../evil", Body: "x"}},
+		"through an absolute link":     {{Name: "l", Link: "OUTSIDE"}, {Name: "l/evil", Body: "x"}},
+		"through a climbing link":      {{Name: "l", Link: "../outside"}, {Name: "l/evil", Body: "x"}},
+		"directory through a link":     {{Name: "l", Link: "../outside"}, {Name: "l/evil/"}},
+		"link to a link":               {{Name: "a", Link: ".."}, {Name: "b", Link: "a/outside"}, {Name: "b/evil", Body: "x"}},
+		"hard link out":                {{Name: "h", Type: tar.TypeLink, Link: "../outside/secret"}},
+		"hard link through a link":     {{Name: "l", Link: "../outside"}, {Name: "h", Type: tar.TypeLink, Link: "l/secret"}},
+		"whiteout through a link":      {{Name: "l", Link: "../outside"}, {Name: "l/.wh.secret"}},
+		"opaque through a link":        {{Name: "l", Link: "../outside"}, {Name: "l/.wh..wh..opq"}},
+		"whiteout of the parent":       {{Name: ".wh..."}},
+		"fifo through a link":          {{Name: "l", Link: "../outside"}, {Name: "l/evil", Type: tar.TypeFifo}},
+		"link to what layers are kept": {{Name: "h", Type: tar.TypeLink, Link: ".layers/x"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := t.TempDir()
+			dir, outside := filepath.Join(base, "dir"), filepath.Join(base, "outside")
+			write(t, filepath.Join(outside, "secret"), "kept", 0o600)
+			for i := range entries {
+				entries[i].Link = strings.ReplaceAll(entries[i].Link, "OUTSIDE", outside)
+			}
+			err := apply(t, dir, archive(t, entries...))
+			if err == nil && !strings.Contains(name, "opaque") {
+				t.Error("it was taken")
+			}
+			if diff := cmp.Diff([]string{"secret=kept"}, tree(t, outside)); diff != "" {
+				t.Error(diff)
+			}
+			if entries, _ := os.ReadDir(base); len(entries) != 2 {
+				t.Errorf("%v", entries)
+			}
+		})
+	}
+}
+
+func TestExcludedPartsAreLeftOutAndLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "registry/mine"), "kept", 0o644)
+	layer := archive(t, entry{Name: "registry/x", Body: "1"}, entry{Name: "registry2/x", Body: "1"}, entry{Name: ".wh.registry"}, entry{Name: "registry/.wh..wh..opq"}, entry{Name: ".wh..wh..opq"}, entry{Name: ".layers/x", Body: "1"})
+	if err := apply(t, dir, layer, "registry"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"registry/", "registry/mine=kept", "registry2/", "registry2/x=1"}, tree(t, dir)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestModesOwnersAndTimesAreThoseOfTheLayer(t *testing.T) {
+	dir := t.TempDir()
+	layer := archive(t, entry{Name: "d/", Type: tar.TypeDir, Mode: 0o1750}, entry{Name: "d/su", Body: "x", Mode: 0o4755}, entry{Name: "d/ro", Mode: 0o400}, entry{Name: "pipe", Type: tar.TypeFifo, Mode: 0o600})
+	if err := apply(t, dir, layer); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]fs.FileMode{"d": fs.ModeDir | fs.ModeSticky | 0o750, "d/su": fs.ModeSetuid | 0o755, "d/ro": 0o400, "pipe": fs.ModeNamedPipe | 0o600} {
+		info, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode() != want {
+			t.Errorf("%s: mode %v, want %v", name, info.Mode(), want)
+		}
+		if name != "pipe" && !info.ModTime().Equal(time.Unix(1000, 0)) {
+			t.Errorf("%s: time %v", name, info.ModTime())
+		}
+	}
+}
+
+func TestSecondUnpackOfALayerReadsNothing(t *testing.T) {
+	everyAgent(t, func(t *testing.T, a *Agent) {
+		dir := t.TempDir()
+		layer := archive(t, entry{Name: "a", Body: "1"})
+		req := UnpackRequest{Dir: dir, Digest: digest.FromBytes(layer), Format: "tar", Exclude: []string{"x", "y"}}
+		if err := a.Unpack(t.Context(), req, bytes.NewReader(layer)); err != nil {
+			t.Fatal(err)
+		}
+		req.Exclude = []string{"y", "x"}
+		if err := a.Unpack(t.Context(), req, iotest.ErrReader(errors.New("read"))); err != nil {
+			t.Error(err)
+		}
+		req.Exclude = nil
+		if err := a.Unpack(t.Context(), req, iotest.ErrReader(errors.New("read"))); err == nil || !strings.Contains(err.Error(), "other layers lie in") {
+			t.Errorf("other exclusions: %v", err)
+		}
+	})
+}
+
+func TestRunningProgramCanBeReplaced(t *testing.T) {
+	dir := t.TempDir()
+	sleep, err := os.ReadFile("/bin/sleep")
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, body := range []string{string(sleep), string(sleep) + "new"} {
+		if err := apply(t, dir, archive(t, entry{Name: "sleep", Body: body, Mode: 0o755})); err != nil {
+			t.Fatal(err)
+		}
+		p, err := os.StartProcess(filepath.Join(dir, "sleep"), []string{"sleep", "60"}, &os.ProcAttr{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Signal(syscall.SIGKILL); p.Wait() })
+	}
+}
+
+func TestLeftoversOfAKilledUnpackAreSwept(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, layersDir, stagePrefix+"dead", "1"), "half", 0o600)
+	if err := apply(t, dir, archive(t, entry{Name: "a", Body: "1"})); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, layersDir, stagePrefix+"dead")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+}
