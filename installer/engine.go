@@ -48,12 +48,14 @@ func (e *HostError) Error() string { return fmt.Sprintf("%s: %v", e.Host, e.Err)
 func (e *HostError) Unwrap() error { return e.Err }
 
 // RunSteps runs the steps in order until one fails. It returns the time of
-// each step that ran, the failed one included.
+// each step that ran, the failed one included. An environment that has
+// something to clean up after a failure has a method CleanUp, whatever step it
+// was and also if the context ended between two.
 func RunSteps[E any](ctx context.Context, steps []Step[E], env E, rep *Reporter) ([]Timing, error) {
 	var timings []Timing
 	for i, s := range steps {
 		if err := ctx.Err(); err != nil {
-			return timings, &StepError{Step: s.Name, Err: fmt.Errorf("not begun: %w", context.Cause(ctx))}
+			return timings, &StepError{Step: s.Name, Err: cleanedUp(ctx, env, fmt.Errorf("not begun: %w", context.Cause(ctx)))}
 		}
 		rep.begin(i+1, len(steps), s.Name, s.Title)
 		start := time.Now()
@@ -62,6 +64,7 @@ func RunSteps[E any](ctx context.Context, steps []Step[E], env E, rep *Reporter)
 		timings = append(timings, t)
 		rep.end(i+1, len(steps), s.Name, t, res, err)
 		if err != nil {
+			err = cleanedUp(ctx, env, err)
 			if ctx.Err() != nil && errors.Is(context.Cause(ctx), ErrInterrupted) {
 				err = errors.Join(ErrInterrupted, err)
 			}
@@ -69,6 +72,14 @@ func RunSteps[E any](ctx context.Context, steps []Step[E], env E, rep *Reporter)
 		}
 	}
 	return timings, nil
+}
+
+// cleanedUp is the error of a step, with what went wrong in cleaning up after it.
+func cleanedUp[E any](ctx context.Context, env E, err error) error {
+	if c, ok := any(env).(interface{ CleanUp(context.Context) error }); ok {
+		return errors.Join(err, c.CleanUp(ctx))
+	}
+	return err
 }
 
 // ErrInterrupted is the cause of a context that ended because the operator pressed Ctrl-C.

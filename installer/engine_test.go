@@ -3,6 +3,7 @@ package installer
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -112,5 +113,35 @@ func TestSecretsAreMadeOnceAndKeptPrivate(t *testing.T) {
 	}
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v", info.Mode())
+	}
+}
+
+// leaver is an environment that leaves something behind where a step fails.
+type leaver struct{ cleaned int }
+
+func (l *leaver) CleanUp(context.Context) error {
+	l.cleaned++
+	return errors.New("a host keeps the installer")
+}
+
+func TestWhatAFailedStepLeavesIsCleanedUp(t *testing.T) {
+	step := func(err error) []Step[*leaver] {
+		return []Step[*leaver]{{Name: "one", Run: func(*leaver, context.Context) (Result, error) { return Result{}, err }}}
+	}
+	rep := NewReporter(io.Discard, io.Discard, false)
+	well, ill, late := &leaver{}, &leaver{}, &leaver{}
+	if _, err := RunSteps(t.Context(), step(nil), well, rep); err != nil || well.cleaned != 0 {
+		t.Errorf("after a step that succeeded: %v, cleaned up %d times", err, well.cleaned)
+	}
+	failed := errors.New("no")
+	_, err := RunSteps(t.Context(), step(failed), ill, rep)
+	var in *StepError
+	if !errors.As(err, &in) || in.Step != "one" || !errors.Is(err, failed) || !strings.Contains(err.Error(), "a host keeps the installer") || ill.cleaned != 1 {
+		t.Errorf("after one that failed: %v, cleaned up %d times", err, ill.cleaned)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := RunSteps(ctx, step(nil), late, rep); err == nil || late.cleaned != 1 {
+		t.Errorf("interrupted between two steps: %v, cleaned up %d times", err, late.cleaned)
 	}
 }

@@ -3,7 +3,6 @@ package steps
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -42,21 +41,15 @@ func Certificates(change bool, renew []string, show func([]HostCertificates)) []
 }
 
 func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
-	if err := r.settleArch(ctx); err != nil {
-		return installer.Result{}, err
-	}
-	if err := r.loadImages(); err != nil {
-		return installer.Result{}, err
-	}
-	if err := r.readFiles(ctx); err != nil {
+	if err := r.load(ctx); err != nil {
 		return installer.Result{}, err
 	}
 	if problems := r.connectAll(ctx); len(problems) > 0 {
-		return installer.Result{}, errors.Join(&preflight.Error{Problems: problems}, r.withdraw(ctx))
+		return installer.Result{}, &preflight.Error{Problems: problems}
 	}
 	for _, t := range r.masters() {
 		if !t.joined() {
-			return installer.Result{}, errors.Join(&installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("it is no master of cluster %s", r.Cluster.Name)}, r.withdraw(ctx))
+			return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("it is no master of cluster %s", r.Cluster.Name)}
 		}
 	}
 	problems, err := r.compare(ctx)
@@ -64,7 +57,7 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 		err = &preflight.Error{Problems: problems}
 	}
 	if err != nil {
-		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+		return installer.Result{}, err
 	}
 	return installer.Result{}, r.settleState(ctx)
 }

@@ -21,13 +21,7 @@ const connectTimeout = 15 * time.Second
 // host at once. What it brings to a host, its own stub, it takes away again
 // when the run goes no further.
 func (r *Run) check(ctx context.Context) (installer.Result, error) {
-	if err := r.settleArch(ctx); err != nil {
-		return installer.Result{}, err
-	}
-	if err := r.loadImages(); err != nil {
-		return installer.Result{}, err
-	}
-	if err := r.readFiles(ctx); err != nil {
+	if err := r.load(ctx); err != nil {
 		return installer.Result{}, err
 	}
 	r.warnOfScripts()
@@ -36,20 +30,20 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	problems := r.connectAll(ctx)
 	sizes := <-measured
 	if sizes.err != nil {
-		return installer.Result{}, errors.Join(sizes.err, r.withdraw(ctx))
+		return installer.Result{}, sizes.err
 	}
 	differ, err := r.compare(ctx)
 	if err != nil {
-		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+		return installer.Result{}, err
 	}
 	if len(differ) > 0 { // then nothing else that is said of these hosts is about this cluster
-		return installer.Result{}, errors.Join(&preflight.Error{Problems: append(problems, differ...)}, r.withdraw(ctx))
+		return installer.Result{}, &preflight.Error{Problems: append(problems, differ...)}
 	}
 	if err = r.ownState(); err == nil {
 		err = r.settleState(ctx)
 	}
 	if err != nil {
-		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+		return installer.Result{}, err
 	}
 	r.tellAway()
 	problems = append(problems, r.clusterAnswers(ctx, len(problems) > 0)...)
@@ -58,14 +52,14 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	problems = append(problems, r.reachAll(ctx)...)
 	problems = append(problems, r.checkScripts(ctx, problems)...)
 	if err := ctx.Err(); err != nil {
-		return installer.Result{}, errors.Join(context.Cause(ctx), r.withdraw(ctx))
+		return installer.Result{}, context.Cause(ctx)
 	}
 	serious, warnings := preflight.Settle(problems, r.IgnoreChecks)
 	for _, w := range preflight.Warnings(warnings) {
 		r.Report.Warnf("%s", w)
 	}
 	if len(serious) > 0 {
-		return installer.Result{}, errors.Join(&preflight.Error{Problems: serious, Warnings: warnings}, r.withdraw(ctx))
+		return installer.Result{}, &preflight.Error{Problems: serious, Warnings: warnings}
 	}
 	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, nil
 }

@@ -22,7 +22,7 @@ import (
 func checkProblems(t *testing.T, r *Run, checks ...string) []string {
 	t.Helper()
 	r.IgnoreChecks = nil
-	_, err := r.check(t.Context())
+	err := inEngine(t.Context(), r, (*Run).check)
 	var pre *preflight.Error
 	if err != nil && !errors.As(err, &pre) {
 		t.Fatal(err)

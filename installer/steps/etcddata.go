@@ -110,11 +110,16 @@ func (r *Run) etcdSettings(t *Target) (dir string, external bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
+	dir, external = r.etcdSettingsIn(docs)
+	return dir, external, nil
+}
+
+func (r *Run) etcdSettingsIn(docs kubeadm.Documents) (dir string, external bool) {
 	s := docs.Settings()
 	if s.ExternalEtcd {
-		return "", true, nil
+		return "", true
 	}
-	return cmp.Or(r.knownDataDir(), path.Clean(s.EtcdDataDir)), false, nil
+	return cmp.Or(r.knownDataDir(), path.Clean(s.EtcdDataDir)), false
 }
 
 // etcdProblems judges the directory that etcd's data go to, on every host where kubeadm has not begun: nothing that lies

@@ -24,7 +24,7 @@ func TestBlobsThatTheSiteShouldHaveAndLacksAreListedBeforeAnyChange(t *testing.T
 	}
 	r := newRun(t, makeBundle(t, lean()), t.Output(), sshHost(t, "127.0.0.2", "right", true))
 	mustCheck(t, r)
-	_, err := r.openBundle(t.Context())
+	err := inEngine(t.Context(), r, (*Run).openBundle)
 	lacks := new(bundle.MissingError)
 	if !errors.As(err, &lacks) || len(lacks.Blobs) != 2 || !slices.Contains(r.Bundle.Expected(), lacks.Blobs[0]) {
 		t.Fatalf("open-bundle = %v", err)

@@ -219,3 +219,9 @@ func setApart(t *testing.T) {
 func target(ip string, master bool, f agent.Facts) *Target {
 	return &Target{Host: installer.Host{IP: netip.MustParseAddr(ip), Master: master}, Facts: f}
 }
+
+// inEngine runs one step as the engine does, which cleans up after one that failed.
+func inEngine(ctx context.Context, r *Run, step func(*Run, context.Context) (installer.Result, error)) error {
+	_, err := installer.RunSteps(ctx, []Step{{Name: "only", Run: step}}, r, r.Report)
+	return err
+}

@@ -17,6 +17,18 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
+// load is how every pipeline begins: it settles the architecture, and reads the images and their small files. Only where the
+// bundle is for several architectures is a host asked.
+func (r *Run) load(ctx context.Context) error {
+	if err := r.settleArch(ctx); err != nil {
+		return err
+	}
+	if err := r.loadImages(); err != nil {
+		return err
+	}
+	return r.readFiles(ctx)
+}
+
 // loadImages reads what the cluster images say about themselves and puts them
 // in order: the rootfs, patches, then applications, each kind as listed.
 func (r *Run) loadImages() error {
@@ -256,14 +268,14 @@ func (r *Run) verifyInBackground(ctx context.Context) {
 func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
 	select {
 	case <-ctx.Done():
-		return installer.Result{}, errors.Join(context.Cause(ctx), r.withdraw(ctx))
+		return installer.Result{}, context.Cause(ctx)
 	case err := <-r.verified:
 		if err != nil {
-			return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+			return installer.Result{}, err
 		}
 	}
 	if err := r.findExpected(ctx); err != nil {
-		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+		return installer.Result{}, err
 	}
 	containers := 0
 	for _, i := range r.Bundle.Images() {
@@ -277,19 +289,17 @@ func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
 // render makes each image's overlay for each host it goes to.
 func (r *Run) render(ctx context.Context) (installer.Result, error) {
 	if err := errors.Join(r.unusedConfigs(), r.preparePKI()); err != nil {
-		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+		return installer.Result{}, err
 	}
 	rendered := 0
 	var errs []error
 	for _, t := range r.Targets {
-		t.overlays = map[*image]installer.Overlay{}
-		for _, i := range r.imagesFor(t) {
-			o, err := i.Overlay(i.files, r.Cluster.Configs, r.envOf(i, t))
-			if err != nil {
-				errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
-				continue
-			}
-			t.overlays[i] = o
+		var failed []error
+		t.overlays, failed = r.renderFor(t)
+		for _, err := range failed {
+			errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
+		}
+		for _, o := range t.overlays {
 			rendered += len(o)
 		}
 		// What kubeadm would refuse is found before a host is changed.
@@ -298,9 +308,23 @@ func (r *Run) render(ctx context.Context) (installer.Result, error) {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+		return installer.Result{}, err
 	}
 	return installer.Result{Note: fmt.Sprintf("%d files", rendered)}, nil
+}
+
+// renderFor renders the templates of a host, and tells every one that cannot be.
+func (r *Run) renderFor(t *Target) (out overlays, failed []error) {
+	out = overlays{}
+	for _, i := range r.imagesFor(t) {
+		o, err := i.Overlay(i.files, r.Cluster.Configs, r.envOf(i, t))
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		out[i] = o
+	}
+	return out, failed
 }
 
 // unusedConfigs refuses Config documents that would change nothing.

@@ -19,12 +19,17 @@ const kubeadmFile = "etc/kubeadm.yml"
 
 // kubeadmInput is what the documents of a host depend on.
 func (r *Run) kubeadmInput(kind kubeadm.Kind, t *Target) kubeadm.Input {
+	return r.kubeadmInputWith(kind, t, t.overlays)
+}
+
+// kubeadmInputWith is the same of a host whose templates were rendered, and not kept.
+func (r *Run) kubeadmInputWith(kind kubeadm.Kind, t *Target, rendered overlays) kubeadm.Input {
 	var imageDocs [][]byte
 	for _, i := range r.imagesOn(t) {
 		if f, ok := i.files[kubeadmFile]; ok && i.Type != installer.TypeApplication {
 			imageDocs = append(imageDocs, f.Content)
 		}
-		if f, ok := t.overlays[i][kubeadmFile]; ok && i.Type != installer.TypeApplication {
+		if f, ok := rendered[i][kubeadmFile]; ok && i.Type != installer.TypeApplication {
 			imageDocs = append(imageDocs, f.Content)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -17,7 +16,7 @@ func TestAFileOfSeveralImagesIsThatOfTheLast(t *testing.T) {
 		{Name: "app:1", Type: "application", Files: map[string]string{"etc/a.tmpl": "app"}},
 	}, oneMaster)
 	m := r.master0()
-	m.overlays = map[*image]installer.Overlay{}
+	m.overlays = overlays{}
 	for _, i := range r.images {
 		o, err := i.Overlay(i.files, nil, nil)
 		if err != nil {

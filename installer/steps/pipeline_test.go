@@ -34,7 +34,7 @@ func sshHost(t *testing.T, ip, password string, master bool) installer.Host {
 // mustCheck runs the check step. A machine that no cluster could be installed on skips the test.
 func mustCheck(t *testing.T, r *Run) {
 	t.Helper()
-	_, err := r.check(t.Context())
+	err := inEngine(t.Context(), r, (*Run).check)
 	var pre *preflight.Error
 	if errors.As(err, &pre) && !slices.ContainsFunc(pre.Problems, func(p preflight.Problem) bool { return p.Check == "connect" || p.Check == "check.sh" }) {
 		t.Skipf("this machine is not fit for a cluster: %v", err)
@@ -75,7 +75,7 @@ func TestEveryHostOutOfReachIsToldAtOnceAndTheOthersAreLeftClean(t *testing.T) {
 		t, makeBundle(t, stepstest.Cluster()), t.Output(),
 		sshHost(t, "127.0.0.2", "right", true), sshHost(t, "127.0.0.3", "wrong", false), hostAt("127.0.0.4", 1, false),
 	)
-	_, err := r.check(t.Context())
+	err := inEngine(t.Context(), r, (*Run).check)
 	var pre *preflight.Error
 	if !errors.As(err, &pre) {
 		t.Fatalf("check = %v", err)
@@ -111,7 +111,7 @@ func TestCheckScriptThatFailsIsAProblemOfItsHost(t *testing.T) {
 	images := stepstest.Cluster()
 	images[0].Files["scripts/check.sh"] = "echo the firewall is on; echo and the disk is slow >&2; exit 4\n"
 	r := newRun(t, makeBundle(t, images), t.Output(), sshHost(t, "127.0.0.2", "right", true))
-	_, err := r.check(t.Context())
+	err := inEngine(t.Context(), r, (*Run).check)
 	var pre *preflight.Error
 	if !errors.As(err, &pre) {
 		t.Fatalf("check = %v", err)
@@ -144,7 +144,7 @@ func TestDamagedBundleLeavesNothingOnHosts(t *testing.T) {
 	file[last.Offset+last.StoredSize-3] ^= 1
 	r := newRun(t, file, t.Output(), sshHost(t, "127.0.0.2", "right", true))
 	mustCheck(t, r)
-	_, err = r.openBundle(t.Context())
+	err = inEngine(t.Context(), r, (*Run).openBundle)
 	if err == nil || !strings.Contains(err.Error(), "damaged") || !strings.Contains(err.Error(), "copy the file again") {
 		t.Fatalf("open-bundle = %v", err)
 	}
@@ -163,7 +163,7 @@ func TestInterruptedBeforeAnyChangeTakesTheStubAway(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(installer.ErrInterrupted)
 	r.verified = make(chan error) // never ready
-	if _, err := r.openBundle(ctx); !errors.Is(err, installer.ErrInterrupted) {
+	if err := inEngine(ctx, r, (*Run).openBundle); !errors.Is(err, installer.ErrInterrupted) {
 		t.Errorf("open-bundle = %v", err)
 	}
 	mustLeaveNothing(t)

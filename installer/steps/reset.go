@@ -23,31 +23,25 @@ import (
 // connectForReset reaches every host. Nothing is judged: hosts that a failed
 // installation left behind are what a reset is for.
 func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
-	if err := r.settleArch(ctx); err != nil {
-		return installer.Result{}, err
-	}
-	if err := r.loadImages(); err != nil {
-		return installer.Result{}, err
-	}
-	if err := r.readFiles(ctx); err != nil {
+	if err := r.load(ctx); err != nil {
 		return installer.Result{}, err
 	}
 	if problems := r.connectAll(ctx); len(problems) > 0 {
-		return installer.Result{}, errors.Join(&preflight.Error{Problems: problems}, r.withdraw(ctx))
+		return installer.Result{}, &preflight.Error{Problems: problems}
 	}
 	// Another bundle than the one it was made with takes a cluster apart, too.
 	if err := r.meetRecord(ctx); err != nil {
-		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+		return installer.Result{}, err
 	}
 	if missing := r.notNamed(); len(missing) > 0 {
-		return installer.Result{}, errors.Join(&preflight.Error{Problems: missing}, r.withdraw(ctx))
+		return installer.Result{}, &preflight.Error{Problems: missing}
 	}
 	foreign, err := r.foreignAuthorities(ctx)
 	if err == nil && len(foreign) > 0 {
 		err = &preflight.Error{Problems: foreign}
 	}
 	if err != nil {
-		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+		return installer.Result{}, err
 	}
 	if err := r.loadSecrets(ctx); err != nil {
 		return installer.Result{}, err
@@ -70,7 +64,7 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 		return installer.Result{Note: "the hosts are clean already"}, nil
 	}
 	if ours == 0 {
-		return installer.Result{}, errors.Join(fmt.Errorf("none of the hosts belongs to cluster %s: nothing was done (name its hosts with --masters and --nodes)", r.Cluster.Name), r.withdraw(ctx))
+		return installer.Result{}, fmt.Errorf("none of the hosts belongs to cluster %s: nothing was done (name its hosts with --masters and --nodes)", r.Cluster.Name)
 	}
 	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, r.State.Write(resetFile, 0o600, []byte(r.resetHosts()))
 }

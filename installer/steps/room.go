@@ -65,16 +65,11 @@ func (r *Run) needAtFirst(t *Target, s sizes) preflight.Needs {
 // kubeFactsFor renders the configuration of a host, templates and all, and reads back what matters here. Templates that
 // cannot be rendered are told by the step that renders them all.
 func (r *Run) kubeFactsFor(t *Target) (preflight.Settings, error) {
-	defer func(before map[*image]installer.Overlay) { t.overlays = before }(t.overlays)
-	t.overlays = map[*image]installer.Overlay{}
-	for _, i := range r.imagesFor(t) {
-		o, err := i.Overlay(i.files, r.Cluster.Configs, r.envOf(i, t))
-		if err != nil {
-			return preflight.Settings{}, nil
-		}
-		t.overlays[i] = o
+	rendered, failed := r.renderFor(t)
+	if len(failed) > 0 {
+		return preflight.Settings{}, nil
 	}
-	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t))
+	docs, err := kubeadm.Render(r.kubeadmInputWith(kubeadm.Init, t, rendered))
 	if err != nil {
 		return preflight.Settings{}, err
 	}
@@ -85,6 +80,6 @@ func (r *Run) kubeFactsFor(t *Target) (preflight.Settings, error) {
 	k, err := preflight.ReadSettings(text)
 	k.Pods, k.Services = docs.Settings().PodSubnets, docs.Settings().ServiceSubnets
 	k.Minor = preflight.MinorOf(r.rootfs().KubeVersion())
-	k.EtcdDir, _, _ = r.etcdSettings(t) // what it fails with was told above
+	k.EtcdDir, _ = r.etcdSettingsIn(docs)
 	return k, err
 }

@@ -74,6 +74,9 @@ type Run struct {
 	variants variants // the images of other architectures
 }
 
+// overlays are the files of images that are rendered for one host.
+type overlays map[*image]installer.Overlay
+
 // image is a cluster image of the bundle with its small files.
 type image struct {
 	*installer.Image
@@ -91,7 +94,7 @@ type Target struct {
 	Facts agent.Facts
 
 	skew      time.Duration // how far the host's clock is ahead of ours
-	overlays  map[*image]installer.Overlay
+	overlays  overlays
 	marking   sync.RWMutex      // of marks while they change
 	marks     map[string]string // mark -> digest of the inputs it was made with
 	arch      string            // where the bundle is for several

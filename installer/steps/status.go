@@ -72,13 +72,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 		})
 		return link, err
 	}
-	if err := r.settleArch(ctx); err != nil {
-		return Status{}, err
-	}
-	if err := r.loadImages(); err != nil {
-		return Status{}, err
-	}
-	if err := r.readFiles(ctx); err != nil {
+	if err := r.load(ctx); err != nil {
 		return Status{}, err
 	}
 	s := Status{Cluster: r.Cluster.Name, Kubernetes: r.rootfs().KubeVersion()}

@@ -72,6 +72,14 @@ func (r *Run) useStubs(ctx context.Context) (int, error) {
 	return int(changes.Load()), err
 }
 
+// CleanUp is what the engine calls when a step has failed: of a run that has not begun to change hosts, nothing stays there.
+func (r *Run) CleanUp(ctx context.Context) error {
+	if r.record.begun {
+		return nil // those hosts are this run's now, and the next one goes on with them
+	}
+	return r.withdraw(ctx)
+}
+
 // withdraw removes what this run brought to hosts and what is not used there, with what runs left that were killed. Called
 // again it does nothing. Where another installer is at work, which may have brought the same, it is asked first whether it did.
 func (r *Run) withdraw(ctx context.Context) error {

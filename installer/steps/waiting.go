@@ -38,7 +38,11 @@ func (r *Run) waitReady(outer context.Context) error {
 		}
 		if len(last.Lines) > 0 && time.Since(told) >= tellAfter && ctx.Err() == nil {
 			told = time.Now()
-			causes = r.causes(ctx, last)
+			found := r.causes(ctx, last)
+			if ctx.Err() != nil {
+				continue // an answer that the end of the waiting broke off tells less than the one before
+			}
+			causes = found
 			r.Report.Infof("still waiting after %s: %s", time.Since(began).Round(time.Second), firstOf(append(causes, last.Lines...)))
 		}
 		select {
