@@ -2,7 +2,6 @@ package steps
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"regexp"
@@ -14,7 +13,6 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/guest"
-	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
 // load is how every pipeline begins: it settles the architecture, and reads the images and their small files. Only where the
@@ -246,97 +244,6 @@ func (r *Run) registryHostsFor(t *Target) []string {
 	}
 	i := slices.IndexFunc(r.Cluster.Hosts, func(h installer.Host) bool { return h.IP == t.IP }) % len(ips)
 	return slices.Concat(ips[i:], ips[:i])
-}
-
-// verifyInBackground hashes every byte of the bundle while hosts are looked at.
-func (r *Run) verifyInBackground(ctx context.Context) {
-	r.verified = make(chan error, 1)
-	go func() {
-		damages, err := r.Bundle.Verify(ctx, nil)
-		for _, d := range damages {
-			err = errors.Join(err, fmt.Errorf("%s is damaged: bytes %d to %d of the file: %s", d.Entry, d.Offset, d.Offset+d.Length, d.Reason))
-		}
-		if len(damages) > 0 {
-			err = fmt.Errorf("the bundle is damaged, nothing was installed: copy the file again and compare its checksum\n%w", err)
-		}
-		r.verified <- err
-	}()
-}
-
-// openBundle waits until every byte is verified. Before that, hosts have got
-// nothing but the stub, and that is taken away again.
-func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
-	select {
-	case <-ctx.Done():
-		return installer.Result{}, context.Cause(ctx)
-	case err := <-r.verified:
-		if err != nil {
-			return installer.Result{}, err
-		}
-	}
-	if err := r.findExpected(ctx); err != nil {
-		return installer.Result{}, err
-	}
-	containers := 0
-	for _, i := range r.Bundle.Images() {
-		if i.Kind == bundle.KindImage {
-			containers++
-		}
-	}
-	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.images), containers, r.Bundle.IndexDigest())}, nil
-}
-
-// render makes each image's overlay for each host it goes to.
-func (r *Run) render(ctx context.Context) (installer.Result, error) {
-	if err := errors.Join(r.unusedConfigs(), r.preparePKI()); err != nil {
-		return installer.Result{}, err
-	}
-	rendered := 0
-	var errs []error
-	for _, t := range r.Targets {
-		var failed []error
-		t.overlays, failed = r.renderFor(t)
-		for _, err := range failed {
-			errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
-		}
-		for _, o := range t.overlays {
-			rendered += len(o)
-		}
-		// What kubeadm would refuse is found before a host is changed.
-		if _, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t)); err != nil {
-			errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return installer.Result{}, err
-	}
-	return installer.Result{Note: fmt.Sprintf("%d files", rendered)}, nil
-}
-
-// renderFor renders the templates of a host, and tells every one that cannot be.
-func (r *Run) renderFor(t *Target) (out overlays, failed []error) {
-	out = overlays{}
-	for _, i := range r.imagesFor(t) {
-		o, err := i.Overlay(i.files, r.Cluster.Configs, r.envOf(i, t))
-		if err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		out[i] = o
-	}
-	return out, failed
-}
-
-// unusedConfigs refuses Config documents that would change nothing.
-func (r *Run) unusedConfigs() error {
-	files := map[string]map[string]installer.File{}
-	for _, i := range r.images {
-		files[i.Name] = i.files
-	}
-	for _, name := range r.keptImages() {
-		files[name] = nil // its documents were applied when it came
-	}
-	return installer.UnusedConfigs(r.Cluster.Configs, files)
 }
 
 // imagesFor lists the images that go to a host: applications only to master0.

@@ -3,12 +3,52 @@ package steps
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/registry"
 )
+
+// verifyInBackground hashes every byte of the bundle while hosts are looked at.
+func (r *Run) verifyInBackground(ctx context.Context) {
+	r.verified = make(chan error, 1)
+	go func() {
+		damages, err := r.Bundle.Verify(ctx, nil)
+		for _, d := range damages {
+			err = errors.Join(err, fmt.Errorf("%s is damaged: bytes %d to %d of the file: %s", d.Entry, d.Offset, d.Offset+d.Length, d.Reason))
+		}
+		if len(damages) > 0 {
+			err = fmt.Errorf("the bundle is damaged, nothing was installed: copy the file again and compare its checksum\n%w", err)
+		}
+		r.verified <- err
+	}()
+}
+
+// openBundle waits until every byte is verified. Before that, hosts have got
+// nothing but the stub, and that is taken away again.
+func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
+	select {
+	case <-ctx.Done():
+		return installer.Result{}, context.Cause(ctx)
+	case err := <-r.verified:
+		if err != nil {
+			return installer.Result{}, err
+		}
+	}
+	if err := r.findExpected(ctx); err != nil {
+		return installer.Result{}, err
+	}
+	containers := 0
+	for _, i := range r.Bundle.Images() {
+		if i.Kind == bundle.KindImage {
+			containers++
+		}
+	}
+	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.images), containers, r.Bundle.IndexDigest())}, nil
+}
 
 // findExpected asks the registry hosts for the blobs that the bundle leaves out
 // because the site has them. A host that lacks some gives a

@@ -1,0 +1,61 @@
+package steps
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+)
+
+// initMaster0 starts the control plane on the first master, with certificates
+// made on this machine.
+func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
+	t := r.master0()
+	if err := r.settleNodes(ctx); err != nil {
+		return installer.Result{}, err
+	}
+	if t.joined() {
+		return r.keepMaster(ctx, []*Target{t}, "init-master0")
+	}
+	err := r.runKubeadm(ctx, t, "init-master0", func(ctx context.Context) (string, error) {
+		files, err := r.masterFiles(ctx, t)
+		if err != nil {
+			return "", err
+		}
+		return r.prepareKubeadm(ctx, t, r.kubeadmInput(kubeadm.Init, t), files)
+	}, "init", "--skip-token-print", "--skip-certificate-key-print")
+	if err != nil {
+		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
+	}
+	if err := r.adminKubeconfig(ctx, t); err != nil {
+		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
+	}
+	return installer.Result{Changes: 1}, nil
+}
+
+// keepMaster puts certificates and kubeconfigs back on masters that have
+// joined, should somebody have lost them, and finishes what a run left that was
+// killed right after kubeadm; nothing is written when all is there. Nodes that
+// somebody deleted come back.
+func (r *Run) keepMaster(ctx context.Context, targets []*Target, step string) (installer.Result, error) {
+	var changes atomic.Int64
+	again, err := r.registerAgain(ctx, targets, step)
+	if changes.Add(int64(again)); err != nil {
+		return installer.Result{Changes: again}, err
+	}
+	err = r.each(ctx, targets, func(ctx context.Context, t *Target) error {
+		files, err := r.masterFiles(ctx, t)
+		if err != nil {
+			return err
+		}
+		changed, err := t.Agent.WriteFiles(ctx, files)
+		changes.Add(int64(len(changed)))
+		if err != nil || t.marks[markKubeAdmin] != "" || !t.joined() {
+			return err
+		}
+		changes.Add(1)
+		return r.settleMaster(ctx, t)
+	})
+	return installer.Result{Changes: int(changes.Load())}, err
+}

@@ -1,0 +1,69 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+)
+
+// joinMasters joins the other masters one after the other: each brings a member
+// into etcd, which takes one change at a time.
+func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
+	changes := 0
+	for _, t := range r.otherMasters() {
+		if t.joined() {
+			continue
+		}
+		if err := r.joinMaster(ctx, t); err != nil {
+			return installer.Result{Changes: changes}, &installer.HostError{Host: t.IP.String(), Err: err}
+		}
+		changes++
+	}
+	res, err := r.keepMaster(ctx, r.otherMasters(), "join-masters")
+	res.Changes += changes
+	return res, err
+}
+
+func (r *Run) joinMaster(ctx context.Context, t *Target) error {
+	err := r.runKubeadm(ctx, t, "join-masters", func(ctx context.Context) (string, error) {
+		token, err := r.joinToken(ctx)
+		if err != nil {
+			return "", err
+		}
+		files, err := r.masterFiles(ctx, t)
+		if err != nil {
+			return "", err
+		}
+		in := r.kubeadmInput(kubeadm.JoinMaster, t)
+		discovery, err := r.discovery(in, token)
+		if err != nil {
+			return "", err
+		}
+		return r.prepareKubeadm(ctx, t, in, append(files, discovery))
+	}, "join")
+	if err != nil {
+		return err
+	}
+	return r.settleMaster(ctx, t)
+}
+
+// settleMaster does what is left to do on a master once kubeadm has joined it. That it is the first by now tells nothing of how
+// it came in: it may be the first by its address, and have come back with an empty disk. The mark of the kubeconfig, which comes
+// last, stands for all of it.
+func (r *Run) settleMaster(ctx context.Context, t *Target) error {
+	// From now on its own API server is the nearest.
+	if _, err := r.setHosts(ctx, t, t.IP.String()); err != nil {
+		return fmt.Errorf("point %s to the host itself: %w", installer.APIServerDomain, err)
+	}
+	// Its kube-proxy may have been started with the earlier meaning of that name.
+	err := installer.Insist(ctx, r.apiPatience(), func(ctx context.Context) error {
+		_, err := r.kube.Kubectl(ctx, "delete", "pod", "-n", "kube-system", "-l", "k8s-app=kube-proxy", "--field-selector", "spec.nodeName="+t.nodeName(), "--ignore-not-found", "--wait=false")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("restart kube-proxy: %w", err)
+	}
+	return r.adminKubeconfig(ctx, t)
+}
