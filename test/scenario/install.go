@@ -50,10 +50,10 @@ func installation(ctx context.Context, out io.Writer, nodes int, then func(conte
 		return err
 	}
 	figures.print(st)
-	if err := then(ctx, st, site, figures); err != nil {
+	if err := site.nothingEscaped(ctx, st); err != nil {
 		return err
 	}
-	if err := site.nothingEscaped(ctx, st); err != nil {
+	if err := then(ctx, st, site, figures); err != nil {
 		return err
 	}
 	return site.resetLeavesNothing(ctx, st, before)
