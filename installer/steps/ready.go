@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"regexp"
 	"slices"
 	"sync"
@@ -42,11 +41,6 @@ func (r *Run) waitAPI(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// apiServer is where the API server of a master answers.
-func apiServer(t *Target) string {
-	return netip.AddrPortFrom(t.IP, installer.APIServerPort).String()
 }
 
 // proxyPatience is how long kube-proxy may take to write its rules on a host.
