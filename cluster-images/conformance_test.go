@@ -8,7 +8,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -54,6 +56,11 @@ echo left >"$HOME/left-$$" && echo left >"$TMPDIR/left-$$" # as kubectl and the 
 if [[ -z $dry ]]; then
 	stat -c '%a %n' "$config" >"$state/kubeconfig.mode"
 	cp "$config" "$state/kubeconfig.used"
+fi
+if [[ -z $dry && -e $state/hang ]]; then
+	trap 'echo "$config" >"$state/interrupted"; exit 1' TERM INT
+	echo "$config" >"$state/running"
+	for ((i = 0; i < 600; i++)); do sleep 0.1; done
 fi
 n=$(<"$state/selected")
 printf '•••\nRan %s of 7579 Specs in 0.3 seconds\n' "$n"
@@ -213,6 +220,35 @@ func TestConformanceReachesTheClusterByAnAddressAndLeavesNoKeyBehind(t *testing.
 		if !slices.Contains(arguments, want) {
 			t.Errorf("ginkgo is not told %s: %q", want, arguments)
 		}
+	}
+}
+
+func TestConformanceThatIsStoppedStopsItsTestsAndLeavesNoKey(t *testing.T) {
+	t.Parallel()
+	s := newE2ESite(t, "")
+	write(t, filepath.Join(s.dir, "hang"), "")
+	cmd := exec.CommandContext(t.Context(), "bash", filepath.Join(s.dir, "scripts/conformance.sh"), "all", "--report", "report")
+	cmd.Dir = filepath.Dir(s.dir)
+	cmd.Env = append(os.Environ(), "PATH="+s.path+":"+os.Getenv("PATH"), "BIN_DIR="+s.path, "KUBECONFIG=/nowhere", "XDG_RUNTIME_DIR="+t.TempDir())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for t.Context().Err() == nil {
+		if _, err := os.Stat(filepath.Join(s.dir, "running")); err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 143 {
+		t.Errorf("exit status %d, want 143", code)
+	}
+	config := strings.TrimSpace(s.file("interrupted"))
+	if _, err := os.Stat(filepath.Dir(config)); config == "" || !os.IsNotExist(err) {
+		t.Errorf("the directory of %q is still there: %v", config, err)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 // Within bounds one thing that is done.
@@ -18,22 +20,12 @@ func Within(ctx context.Context, limit time.Duration, do func(context.Context) e
 func Insist(ctx context.Context, patience time.Duration, try func(context.Context) error) error {
 	wctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	var err error
-	for {
-		now := try(wctx)
-		if now == nil {
-			return nil
-		}
-		if err == nil || wctx.Err() == nil {
-			err = now // one that the end of the patience broke off says nothing
-		}
-		select {
-		case <-wctx.Done():
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			return fmt.Errorf("still so after %s: %w", patience.Round(time.Second), err)
-		case <-time.After(500 * time.Millisecond):
-		}
+	err := wait.Until(wctx, 500*time.Millisecond, try)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	}
+	return fmt.Errorf("still so after %s: %w", patience.Round(time.Second), err)
 }

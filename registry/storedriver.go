@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/sealbuild/sealbuild/ground/durable"
 	"golang.org/x/sys/unix"
 )
 
@@ -79,8 +80,8 @@ func (d storeDriver) Reader(_ context.Context, p string, offset int64) (io.ReadC
 	return f, nil
 }
 
-// PutContent writes a small file beside its place, and gives it its name when it is on the disk.
-func (d storeDriver) PutContent(_ context.Context, p string, content []byte) (err error) {
+// PutContent replaces a small file.
+func (d storeDriver) PutContent(_ context.Context, p string, content []byte) error {
 	full, err := d.full(p)
 	if err != nil {
 		return err
@@ -88,24 +89,11 @@ func (d storeDriver) PutContent(_ context.Context, p string, content []byte) (er
 	if err := makeDurable(filepath.Dir(full)); err != nil {
 		return err
 	}
-	temp := full + "." + NewPassword() + ".tmp"
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
+	if err := durable.Write(full, content, 0o644); err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(temp)
-		}
-	}()
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return d.rename(temp, full)
+	d.back(full)
+	return nil
 }
 
 // Move gives a file another name.
@@ -121,20 +109,18 @@ func (d storeDriver) Move(_ context.Context, from, to string) error {
 	if err := makeDurable(filepath.Dir(target)); err != nil {
 		return err
 	}
-	if err := d.rename(source, target); err != nil {
+	if err := durable.Rename(source, target); err != nil {
 		return d.failure(from, err)
 	}
+	d.back(target)
 	return nil
 }
 
-func (d storeDriver) rename(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
-		return err
+// back removes what was put aside of a blob that is there again; as a rule nothing was.
+func (d storeDriver) back(full string) {
+	if filepath.Base(full) == "data" {
+		_ = os.Remove(full + asideSuffix)
 	}
-	if filepath.Base(to) == "data" {
-		_ = os.Remove(to + asideSuffix) // as a rule there is none; if there is, the blob is back
-	}
-	return syncDirectory(filepath.Dir(to))
 }
 
 func (d storeDriver) Stat(_ context.Context, p string) (driver.FileInfo, error) {
@@ -254,7 +240,7 @@ func makeDurable(dir string) error {
 	err := os.Mkdir(dir, 0o755)
 	switch {
 	case err == nil:
-		return syncDirectory(filepath.Dir(dir))
+		return durable.SyncDir(filepath.Dir(dir))
 	case errors.Is(err, fs.ErrExist):
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
@@ -264,12 +250,4 @@ func makeDurable(dir string) error {
 		return err
 	}
 	return makeDurable(dir)
-}
-
-func syncDirectory(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -85,7 +85,7 @@ work=$(mktemp -d "$memory/kube-conformance.XXXXXX")
 pid=
 finish() {
 	if [[ -n $pid ]] && kill -0 "$pid" 2>/dev/null; then
-		kill -INT "$pid" 2>/dev/null || true
+		kill -TERM "$pid" 2>/dev/null || true
 		wait "$pid" 2>/dev/null || true
 	fi
 	rm -rf -- "$work"
