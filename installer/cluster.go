@@ -13,6 +13,13 @@ import (
 )
 
 // Defaults that users of the reference system know.
+// Types of cluster images (label sealos.io.type).
+const (
+	TypeRootfs      = "rootfs"
+	TypePatch       = "patch"
+	TypeApplication = "application"
+)
+
 const (
 	DefaultName     = "default"
 	DefaultVIP      = "10.103.97.2"

@@ -23,7 +23,7 @@ const (
 
 // Bounds of a Clusterfile, in bytes and in documents.
 const (
-	maxClusterfile = 4 << 20
+	MaxClusterfile = 4 << 20
 	maxDocuments   = 256
 )
 
@@ -43,8 +43,8 @@ type Config struct {
 // yet completed; with no Cluster document it has no hosts. Each element of its
 // Kubeadm begins with as many line breaks as bring it to its line in the file.
 func ParseClusterfile(name string, data []byte) (*Cluster, error) {
-	if len(data) > maxClusterfile {
-		return nil, fmt.Errorf("%s: larger than %d bytes", name, maxClusterfile)
+	if len(data) > MaxClusterfile {
+		return nil, fmt.Errorf("%s: larger than %d bytes", name, MaxClusterfile)
 	}
 	p := parser{file: name, c: &Cluster{Env: map[string]string{}}}
 	line, docs := 1, 0

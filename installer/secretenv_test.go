@@ -149,34 +149,3 @@ func TestARegistryPasswordThatCannotBeKeptIsRefused(t *testing.T) {
 		t.Error("a value is taken for the name of a secret")
 	}
 }
-
-func TestAFileIsPrivateHoweverASecretIsRenderedIntoIt(t *testing.T) {
-	i := &Image{Name: "x", Secret: func(k, v string) bool { return SecretEnv(k, v) || k == "SITE_WORD" }}
-	env := map[string]string{"registryPassword": `p"w`, "registryUsername": "admin", "SITE_WORD": "10", "SITE": "north"}
-	files := map[string]File{}
-	secret := map[string]string{
-		"etc/plain.tmpl": "{{ .registryPassword }}", "etc/json.tmpl": "{{ .registryPassword | toJson }}", "etc/told.tmpl": "{{ .SITE_WORD }}",
-		"etc/b64.tmpl": `{{ printf "bob:%s" .registryPassword | b64enc }}`, "etc/hash.tmpl": "{{ .registryPassword | sha256sum }}",
-	}
-	public := map[string]string{"etc/if.tmpl": "{{ if .registryPassword }}auth{{ end }} 10 {{ .SITE }}", "etc/none.tmpl": "10"}
-	for name, text := range secret {
-		files[name] = File{Mode: 0o644, Content: []byte(text)}
-	}
-	for name, text := range public {
-		files[name] = File{Mode: 0o644, Content: []byte(text)}
-	}
-	got, err := i.Overlay(files, nil, env)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name := range secret {
-		if f := got[strings.TrimSuffix(name, ".tmpl")]; f.Mode != 0o600 {
-			t.Errorf("%s has mode %v", name, f.Mode)
-		}
-	}
-	for name := range public {
-		if f := got[strings.TrimSuffix(name, ".tmpl")]; f.Mode != 0o644 {
-			t.Errorf("%s has mode %v", name, f.Mode)
-		}
-	}
-}

@@ -46,6 +46,8 @@ var mayImport = []struct {
 	{"installer/agent/...", []string{"installer/host", "installer/care", "registry"}},
 	{"installer/kube/...", []string{"installer", "installer/care", "installer/agent"}},
 	{"installer/preflight/...", []string{"installer", "installer/host", "installer/care", "installer/kubeadm", "installer/agent"}},
+	{"installer/templates/...", []string{"installer"}},
+	{"installer/payload/...", []string{"installer", "installer/templates", "installer/guest", "registry", "bundle"}},
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},
 	{"installer", []string{"installer/host"}},
 	{"cluster-images/...", []string{"..."}}, // data, and tests of it: no Go that anybody could import

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/templates"
 )
 
 // configOptions are the flags that say how the cluster is configured, beside
@@ -85,7 +86,7 @@ func (c *configOptions) readFile(name string) (*installer.Cluster, error) {
 }
 
 func (c *configOptions) render(name string, data []byte) ([]byte, error) {
-	values := installer.Values{}
+	values := templates.Values{}
 	for _, file := range c.valueFiles {
 		content, err := readBounded(file, 8<<20)
 		if err != nil {
@@ -100,7 +101,7 @@ func (c *configOptions) render(name string, data []byte) ([]byte, error) {
 			return nil, fmt.Errorf("--set %w", err)
 		}
 	}
-	return installer.RenderClusterfile(name, data, values)
+	return templates.RenderClusterfile(name, data, values)
 }
 
 // parseClusterfile reads documents, and looks for slips in those that kubeadm would pass over.

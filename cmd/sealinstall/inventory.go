@@ -6,7 +6,7 @@ import (
 	"os"
 
 	"github.com/sealbuild/sealbuild/bundle"
-	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
 	"github.com/spf13/cobra"
 )
@@ -28,7 +28,7 @@ what all of them have is left out.`,
 			have := bundle.Inventory{}
 			if o.bundle != "" && !cmd.Flags().Changed("registry") {
 				err := o.withBundle(func(f *bundle.File) error {
-					catalog, err := steps.Catalog(cmd.Context(), f.Reader)
+					catalog, err := payload.Catalog(cmd.Context(), f.Reader)
 					for _, b := range catalog.Blobs() {
 						have[b.Digest] = b.Size
 					}

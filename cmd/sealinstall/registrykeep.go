@@ -11,7 +11,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/opencontainers/go-digest"
 	"github.com/sealbuild/sealbuild/bundle"
-	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
 	"github.com/spf13/cobra"
 )
@@ -36,11 +36,11 @@ meanwhile. What is there is not written again; a run that was stopped goes on wh
 				return usageError{fmt.Errorf("--mode %q: expected difference or copy", mode)}
 			}
 			return o.withBundle(func(f *bundle.File) error {
-				catalog, err := steps.Catalog(cmd.Context(), f.Reader)
+				catalog, err := payload.Catalog(cmd.Context(), f.Reader)
 				if err != nil {
 					return err
 				}
-				r, err := registry.OpenStore(dirArg(args)).Fill(cmd.Context(), catalog, steps.Source(f.Reader), p)
+				r, err := registry.OpenStore(dirArg(args)).Fill(cmd.Context(), catalog, payload.Source(f.Reader), p)
 				if err != nil {
 					return err
 				}
@@ -103,7 +103,7 @@ func (o *runOptions) kept(cmd *cobra.Command, store *registry.Store, files []str
 	sources := 0
 	add := func(f *bundle.File) error {
 		sources++
-		c, err := steps.Catalog(cmd.Context(), f.Reader)
+		c, err := payload.Catalog(cmd.Context(), f.Reader)
 		kept = kept.Merge(c)
 		return err
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/bundle"
-	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
 	"github.com/spf13/cobra"
 )
@@ -41,7 +41,9 @@ not there. They are taken from this bundle, if this program has one or --bundle 
 				done = true
 				return heal(cmd, store, s)
 			}
-			err := o.withOwnBundle(func(f *bundle.File) error { return heal(append([]registry.Source{steps.Source(f.Reader)}, sources...)) })
+			err := o.withOwnBundle(func(f *bundle.File) error {
+				return heal(append([]registry.Source{payload.Source(f.Reader)}, sources...))
+			})
 			if err != nil || done {
 				return err
 			}

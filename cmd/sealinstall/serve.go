@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
 	"github.com/spf13/cobra"
 )
@@ -29,11 +29,11 @@ func newServeCommand(o *runOptions) *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, f.Close()) }()
-			catalog, err := steps.Catalog(cmd.Context(), f.Reader)
+			catalog, err := payload.Catalog(cmd.Context(), f.Reader)
 			if err != nil {
 				return err
 			}
-			h, err := registry.NewHandler(cmd.Context(), registry.HandlerOptions{Catalog: &catalog, Source: steps.Source(f.Reader)})
+			h, err := registry.NewHandler(cmd.Context(), registry.HandlerOptions{Catalog: &catalog, Source: payload.Source(f.Reader)})
 			if err != nil {
 				return err
 			}

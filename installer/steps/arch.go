@@ -5,14 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"sync"
 
-	"github.com/opencontainers/go-digest"
-
-	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -28,7 +23,7 @@ var machines = map[string]string{"x86_64": "amd64", "aarch64": "arm64", "armv7l"
 // all hosts are reached.
 func (r *Run) settleArch(ctx context.Context) error {
 	platforms := r.Bundle.Platforms()
-	if r.hostArch != "" || len(platforms) < 2 {
+	if r.payload.Arch != "" || len(platforms) < 2 {
 		return nil
 	}
 	for _, t := range r.masters() {
@@ -37,7 +32,7 @@ func (r *Run) settleArch(ctx context.Context) error {
 			return &installer.HostError{Host: t.IP.String(), Err: err}
 		}
 		if reached {
-			r.hostArch = arch
+			r.payload.Arch = arch
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -87,59 +82,11 @@ func (r *Run) settleHost(ctx context.Context, t *Target) (err error) {
 	if err != nil || len(r.Bundle.Platforms()) < 2 {
 		return err
 	}
-	if t.arch = arch; t.arch == r.hostArch {
+	if t.arch = arch; t.arch == r.payload.Arch {
 		return nil
 	}
-	t.images, err = r.variants.of(t.arch, func() ([]*image, error) {
-		images, err := r.imagesOfArch(t.arch)
-		if err != nil {
-			return nil, err
-		}
-		return images, r.readSmallFiles(ctx, images)
-	})
+	t.images, err = r.payload.For(ctx, t.arch)
 	return err
-}
-
-// variants are the images of further architectures: read once for all hosts of one.
-type variants struct {
-	mu    sync.Mutex
-	known map[string][]*image
-}
-
-func (v *variants) of(arch string, read func() ([]*image, error)) ([]*image, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if images, ok := v.known[arch]; ok {
-		return images, nil
-	}
-	images, err := read()
-	if err != nil {
-		return nil, err
-	}
-	if v.known == nil {
-		v.known = map[string][]*image{}
-	}
-	v.known[arch] = images
-	return images, nil
-}
-
-// all lists every image read so far.
-func (v *variants) all() []*image {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	var out []*image
-	for _, images := range v.known {
-		out = append(out, images...)
-	}
-	return out
-}
-
-// imagesOn are the cluster's images as a host has them: of its architecture, in the same order everywhere.
-func (r *Run) imagesOn(t *Target) []*image {
-	if t.images != nil {
-		return t.images
-	}
-	return r.images
 }
 
 // archOn is the architecture that a host must have.
@@ -147,83 +94,5 @@ func (r *Run) archOn(t *Target) string {
 	if t.arch != "" {
 		return t.arch
 	}
-	return r.arch()
-}
-
-// stubs are the installers for the hosts: read once, compared with what the
-// index says, and given out from memory. What runs as root on every host must be
-// what was checked, whatever becomes of the file meanwhile.
-type stubs struct {
-	mu    sync.Mutex
-	known map[string]stubFile // by architecture
-}
-
-type stubFile struct {
-	data []byte
-	path string // on hosts: versions lie beside each other
-}
-
-// stub gives the installer for hosts of an architecture.
-func (r *Run) stub(arch string) (stubFile, error) {
-	r.stubs.mu.Lock()
-	defer r.stubs.mu.Unlock()
-	stub, ok := r.stubs.known[arch]
-	if !ok {
-		data, err := r.readStub(arch)
-		if err != nil {
-			return stubFile{}, err
-		}
-		stub = stubFile{data: data, path: stubPath + "-" + digest.FromBytes(data).Encoded()[:12]}
-		if r.stubs.known == nil {
-			r.stubs.known = map[string]stubFile{}
-		}
-		r.stubs.known[arch] = stub
-	}
-	return stub, nil
-}
-
-func (r *Run) readStub(arch string) ([]byte, error) {
-	want, _ := r.Bundle.StubInfo()
-	stub := r.Bundle.Stub()
-	if arch != "" {
-		var err error
-		if stub, err = r.Bundle.OpenStub("linux/" + arch); err != nil {
-			return nil, err
-		}
-		want = r.Bundle.StubDigest("linux/" + arch)
-	}
-	if stub == nil || stub.Size() == 0 {
-		return nil, errors.New("the bundle carries no installer to run on the hosts: build it with sealbuild")
-	}
-	data, err := io.ReadAll(stub)
-	if err != nil {
-		return nil, fmt.Errorf("read the installer for the hosts: %w", err)
-	}
-	if got := digest.FromBytes(data); got != want {
-		return nil, fmt.Errorf("the installer in the bundle is damaged: it hashes to %s, not to %s; copy the file again", got, want)
-	}
-	return data, nil
-}
-
-// archOf is which image of an index is meant: that of arch, or of the only
-// architecture it has.
-func archOf(b bundle.Image, arch string) string {
-	if arch != "" && slices.Contains(b.Platforms, "linux/"+arch) {
-		return arch
-	}
-	if len(b.Platforms) > 0 {
-		if _, arch, ok := strings.Cut(b.Platforms[0], "/"); ok {
-			return arch
-		}
-	}
-	return "amd64"
-}
-
-func (r *Run) arch() string {
-	for _, b := range r.Bundle.Images() {
-		if b.Kind == bundle.KindCluster {
-			return archOf(b, r.hostArch)
-		}
-	}
-	return "amd64"
+	return r.payload.ArchOfFirst()
 }

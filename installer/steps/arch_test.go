@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -65,7 +66,7 @@ func twoArchitectures(t *testing.T, archs ...string) (r *Run, fakes map[string]*
 	}
 	r = newRun(t, buf.Bytes(), t.Output(), hosts...)
 	r.dial = func(_ context.Context, t *Target) (host.Host, error) { return fakes[t.IP.String()], nil }
-	if err := errors.Join(r.settleArch(t.Context()), r.loadImages(), r.readFiles(t.Context())); err != nil {
+	if err := errors.Join(r.settleArch(t.Context()), r.read(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	return r, fakes
@@ -73,7 +74,7 @@ func twoArchitectures(t *testing.T, archs ...string) (r *Run, fakes map[string]*
 
 // versionOf is where an installer lies on a host.
 func versionOf(content string) string {
-	return stubPath + "-" + digest.FromString(content).Encoded()[:12]
+	return installer.StubPath + "-" + digest.FromString(content).Encoded()[:12]
 }
 
 func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
@@ -88,27 +89,27 @@ func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
 				if stub, _ := fakes[target.IP.String()].File(versionOf("installer for " + arch)); string(stub.Content) != "installer for "+arch {
 					t.Errorf("a host of %s gets %q", arch, stub.Content)
 				}
-				images := r.imagesFor(target)
+				images := r.share(target).Here()
 				if len(images) != 1 {
 					t.Fatalf("a host of %s gets %d images", arch, len(images))
 				}
 				root := images[0]
-				if _, ok := root.files["etc/only-"+arch]; !ok {
+				if _, ok := root.Files["etc/only-"+arch]; !ok {
 					t.Errorf("a host of %s gets the files of another", arch)
 				}
-				overlay, err := root.Overlay(root.files, nil, r.envOf(root, target))
+				overlay, err := root.Overlay(nil, r.share(target).Env(root))
 				if err != nil {
 					t.Fatal(err)
 				}
-				if root.bundled != r.rootfs().bundled {
+				if root.Bundled != r.payload.Rootfs().Bundled {
 					t.Errorf("marks of commands differ between the architectures: another first master would run an application's again")
 				}
-				_, line := r.script(target, "init")
+				_, line := r.share(target).Script("init")
 				got := []string{string(overlay["etc/arch"].Content), line, root.Cmd[0], r.archOn(target)}
 				if diff := cmp.Diff([]string{arch + "\n", "init-" + arch + ".sh", "echo " + arch, arch}, got); diff != "" {
 					t.Errorf("a host of %s: template, script, command, architecture (-want +got):\n%s", arch, diff)
 				}
-				if same := r.digests(target)[0] == r.rootfs().Digest.String(); same != (arch == archs[0]) {
+				if same := r.share(target).Digests()[0] == r.payload.Rootfs().Digest.String(); same != (arch == archs[0]) {
 					t.Errorf("a host of %s has the layers of the first master: %v", arch, same)
 				}
 			}
@@ -118,31 +119,31 @@ func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
 
 func TestAFirstMasterThatIsDeadDoesNotHideTheArchitecture(t *testing.T) {
 	r, fakes := twoArchitectures(t, "amd64", "arm64")
-	r.Targets[1].Master, r.hostArch = true, ""
+	r.Targets[1].Master, r.payload.Arch = true, ""
 	r.dial = func(_ context.Context, t *Target) (host.Host, error) {
 		if t == r.master0() {
 			return nil, &host.Error{Host: t.IP.String(), Kind: host.ErrUnreachable}
 		}
 		return fakes[t.IP.String()], nil
 	}
-	if err := r.settleArch(t.Context()); err != nil || r.hostArch != "arm64" {
-		t.Errorf("the cluster is described for %q, %v", r.hostArch, err)
+	if err := r.settleArch(t.Context()); err != nil || r.payload.Arch != "arm64" {
+		t.Errorf("the cluster is described for %q, %v", r.payload.Arch, err)
 	}
 }
 
 func TestDiskNeedIsThatOfTheLargestArchitecture(t *testing.T) {
-	sizesOf := map[string]sizes{}
+	sizesOf := map[string]payload.Sizes{}
 	for _, arch := range []string{"amd64", "arm64"} {
 		t.Run(arch, func(t *testing.T) {
 			r, _ := twoArchitectures(t, arch)
-			s, err := r.measure(t.Context())
+			s, err := r.payload.Measure(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			sizesOf[arch] = s
-			for _, l := range r.rootfs().Layers {
-				if l.Size > s.rootfs {
-					t.Errorf("a rootfs of %d bytes is said to take %d", l.Size, s.rootfs)
+			for _, l := range r.payload.Rootfs().Layers {
+				if l.Size > s.Rootfs {
+					t.Errorf("a rootfs of %d bytes is said to take %d", l.Size, s.Rootfs)
 				}
 			}
 		})
@@ -154,7 +155,7 @@ func TestDiskNeedIsThatOfTheLargestArchitecture(t *testing.T) {
 
 func TestClusterImageThatLacksAnArchitectureIsNamed(t *testing.T) {
 	r, _ := twoArchitectures(t, "amd64")
-	_, err := r.imagesOfArch("riscv64")
+	_, err := r.payload.For(t.Context(), "riscv64")
 	if err == nil || !strings.Contains(err.Error(), "root:1") || !strings.Contains(err.Error(), "linux/riscv64") {
 		t.Errorf("the error is %v, want one that names the image and the platform", err)
 	}
@@ -182,7 +183,7 @@ func TestArchitectureThatTheBundleLacksIsAProblemOfItsHost(t *testing.T) {
 
 func TestFirstMasterOutOfReachIsLeftToTheCheckOfAll(t *testing.T) {
 	r, _ := twoArchitectures(t, "amd64")
-	r.hostArch = ""
+	r.payload.Arch = ""
 	r.dial = func(context.Context, *Target) (host.Host, error) { return nil, errors.New("no route") }
 	if err := r.settleArch(t.Context()); err != nil {
 		t.Error(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
 // bootstrap makes hosts ready for kubeadm: names, the registry on its hosts,
@@ -60,7 +61,7 @@ func count(changed bool) int {
 func (r *Run) apiAddress(t *Target) string {
 	switch {
 	case !t.Master:
-		return r.vip()
+		return r.payload.VIP(r.Cluster)
 	case t == r.master0() || t.marks[markJoined] != "":
 		return t.IP.String()
 	}
@@ -79,7 +80,7 @@ func (r *Run) setHosts(ctx context.Context, t *Target, api string) (bool, error)
 	}
 	entries = append(
 		entries,
-		agent.HostsEntry{IP: r.registryHostsFor(t)[0], Names: []string{r.registry.domain}},
+		agent.HostsEntry{IP: r.share(t).RegistryHosts()[0], Names: []string{r.access().Domain}},
 		agent.HostsEntry{IP: api, Names: []string{installer.APIServerDomain}},
 	)
 	return t.Agent.SetHosts(ctx, entries)
@@ -95,7 +96,7 @@ func (r *Run) hostnames(ip netip.Addr) []string {
 	}
 	for _, t := range r.Targets {
 		for _, e := range t.Facts.Hosts {
-			if e.IP == ip.String() && len(e.Names) > 0 && e.Names[0] != r.registry.domain && e.Names[0] != installer.APIServerDomain {
+			if e.IP == ip.String() && len(e.Names) > 0 && e.Names[0] != r.access().Domain && e.Names[0] != installer.APIServerDomain {
 				return e.Names
 			}
 		}
@@ -107,11 +108,11 @@ func (r *Run) hostnames(ip netip.Addr) []string {
 // registry answers with the cluster's own certificate and password. shown stands
 // for these two: the script puts new ones where the registry reads them.
 func (r *Run) startRegistry(ctx context.Context, t *Target, shown string, changes *atomic.Int64) error {
-	img, line := r.script(t, "init-registry")
+	img, line := r.share(t).Script("init-registry")
 	if line == "" {
 		return errNoRegistry
 	}
-	in := inputs(line, r.envOf(img, t), r.digests(t), t.overlays[img])
+	in := inputs(line, r.share(t).Env(img), r.share(t).Digests(), t.overlays[img])
 	if t.marked(markRegistry, in) && t.marked(markShown, shown) {
 		err := r.waitRegistry(ctx, t, registryMoment)
 		if err == nil || ctx.Err() != nil {
@@ -127,7 +128,7 @@ var errNoRegistry = errors.New("no image has an init-registry script: nothing wo
 
 // runRegistry runs the script, and records what it was run for once the registry shows it.
 func (r *Run) runRegistry(ctx context.Context, t *Target, in, shown string, changes *atomic.Int64) error {
-	img, line := r.script(t, "init-registry")
+	img, line := r.share(t).Script("init-registry")
 	if line == "" {
 		return errNoRegistry
 	}
@@ -136,7 +137,7 @@ func (r *Run) runRegistry(ctx context.Context, t *Target, in, shown string, chan
 		return err
 	}
 	_, err := r.underMark(ctx, t, markRegistry, in, func(*record) error {
-		if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.envOf(img, t)); err != nil {
+		if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.share(t).Env(img)); err != nil {
 			return err
 		}
 		changes.Add(1)
@@ -158,7 +159,7 @@ func (r *Run) waitRegistry(outer context.Context, t *Target, patience time.Durat
 	patience = min(patience, r.Timeout)
 	ctx, cancel := context.WithTimeout(outer, patience)
 	defer cancel()
-	argv := []string{t.stub, "registry", "ping", "https://" + t.IP.String() + ":" + r.registry.port, "--user", r.registry.user}
+	argv := []string{t.stub, "registry", "ping", "https://" + t.IP.String() + ":" + r.access().Port, "--user", r.access().User}
 	if r.plainRegistry(t) {
 		argv[3] = strings.Replace(argv[3], "https", "http", 1)
 	} else {
@@ -167,7 +168,7 @@ func (r *Run) waitRegistry(outer context.Context, t *Target, patience time.Durat
 	for {
 		res, err := t.Agent.Exec(ctx, agent.ExecRequest{
 			Argv:           argv,
-			Stdin:          []byte(r.registry.password + "\n"),
+			Stdin:          []byte(r.passwords.pull + "\n"),
 			TimeoutSeconds: 10,
 		}, nil)
 		if err == nil && res.Code == 0 {
@@ -185,7 +186,7 @@ func (r *Run) waitRegistry(outer context.Context, t *Target, patience time.Durat
 			if cause == "" {
 				cause = "no cause was told"
 			}
-			return fmt.Errorf("the registry on port %s does not answer %s after its script ended: %s (look at `systemctl status registry` on the host)", r.registry.port, patience, cause)
+			return fmt.Errorf("the registry on port %s does not answer %s after its script ended: %s (look at `systemctl status registry` on the host)", r.access().Port, patience, cause)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -195,19 +196,19 @@ func (r *Run) waitRegistry(outer context.Context, t *Target, patience time.Durat
 func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) error {
 	type step struct {
 		key, line string
-		img       *image
+		img       *payload.Image
 	}
 	var todo []step
 	var ins []any
 	for _, key := range []string{"init-cri", "init", "auth"} {
-		img, line := r.script(t, key)
+		img, line := r.share(t).Script(key)
 		if line == "" {
 			continue
 		}
 		todo = append(todo, step{key, line, img})
-		ins = append(ins, key, line, r.envOf(img, t), t.overlays[img])
+		ins = append(ins, key, line, r.share(t).Env(img), t.overlays[img])
 	}
-	in := inputs(append(ins, r.digests(t))...)
+	in := inputs(append(ins, r.share(t).Digests())...)
 	stopped, err := r.asleep(ctx, t)
 	if err != nil {
 		return err
@@ -224,7 +225,7 @@ func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) er
 			if i == len(todo)-1 {
 				record = append(record, w.byHost())
 			}
-			if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), s.line, r.envOf(s.img, t), record...); err != nil {
+			if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), s.line, r.share(t).Env(s.img), record...); err != nil {
 				return err
 			}
 			changes.Add(1)
@@ -235,15 +236,4 @@ func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) er
 		return r.wake(ctx, t, "bootstrap")
 	}
 	return err
-}
-
-// digests identifies the rootfs and patches of a host in the inputs of marks.
-func (r *Run) digests(t *Target) []string {
-	var out []string
-	for _, i := range r.imagesOn(t) {
-		if i.Type != installer.TypeApplication {
-			out = append(out, i.Digest.String())
-		}
-	}
-	return out
 }

@@ -76,15 +76,9 @@ func (r *Run) lifeOf(ctx context.Context, t *Target) string {
 	return stoppedIn(f)
 }
 
-// runtimeSocket is where a host's container runtime answers.
-func (r *Run) runtimeSocket(t *Target) string {
-	socket := installer.MergeEnv(r.rootfs().Env, r.Cluster.Env, t.Env)["SEALOS_SYS_CRI_ENDPOINT"]
-	return strings.TrimPrefix(orDefault(socket, "/run/containerd/containerd.sock"), "unix://")
-}
-
 // lifeRequest asks for what must run on a host of a cluster.
 func (r *Run) lifeRequest(t *Target) agent.FactsRequest {
-	return agent.FactsRequest{Sockets: []string{r.runtimeSocket(t)}, Programs: []string{"kubelet"}}
+	return agent.FactsRequest{Sockets: []string{r.share(t).RuntimeSocket()}, Programs: []string{"kubelet"}}
 }
 
 // stopped says what does not run of a host that is in the cluster; empty if all does.

@@ -107,7 +107,7 @@ func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, erro
 	}
 	var files []agent.File
 	for _, f := range made {
-		files = append(files, agent.File{Path: path.Join(etcKube, f.Path), Mode: f.Mode, Content: f.Content})
+		files = append(files, agent.File{Path: path.Join(installer.KubeDir, f.Path), Mode: f.Mode, Content: f.Content})
 	}
 	for _, f := range made {
 		if has, ok := in.Has[f.Path]; f.Path == path.Base(adminConf) && ok && !bytes.Equal(has, f.Content) {
@@ -122,7 +122,7 @@ func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, erro
 		return len(changed), err
 	}
 	for _, component := range []string{"controller-manager", "scheduler"} {
-		if slices.Contains(changed, path.Join(etcKube, component+".conf")) {
+		if slices.Contains(changed, path.Join(installer.KubeDir, component+".conf")) {
 			if err := r.restartStaticPod(ctx, t, "kube-"+component); err != nil {
 				return len(changed), err
 			}
@@ -173,7 +173,7 @@ func (r *Run) certsOn(ctx context.Context, t *Target) ([]certs.Info, error) {
 	var paths []string
 	for _, p := range append(in.Paths(), "pki/ca.crt", "pki/front-proxy-ca.crt", "pki/etcd/ca.crt", "pki/registry-ca.crt") {
 		if !strings.HasSuffix(p, ".key") {
-			paths = append(paths, path.Join(etcKube, p))
+			paths = append(paths, path.Join(installer.KubeDir, p))
 		}
 	}
 	found, err := t.Agent.ReadFiles(ctx, paths)
@@ -182,7 +182,7 @@ func (r *Run) certsOn(ctx context.Context, t *Target) ([]certs.Info, error) {
 	}
 	var out []certs.Info
 	for p, content := range found {
-		if info, ok := certs.Describe(strings.TrimPrefix(p, etcKube+"/"), content); ok {
+		if info, ok := certs.Describe(strings.TrimPrefix(p, installer.KubeDir+"/"), content); ok {
 			out = append(out, info)
 		}
 	}

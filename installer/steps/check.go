@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -48,7 +49,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	r.tellAway()
 	problems = append(problems, r.clusterAnswers(ctx, len(problems) > 0)...)
 	problems = append(problems, r.runningVersions()...)
-	problems = append(problems, r.judge(sizes.sizes)...)
+	problems = append(problems, r.judge(sizes.Sizes)...)
 	problems = append(problems, r.reachAll(ctx)...)
 	problems = append(problems, r.checkScripts(ctx, problems)...)
 	if err := ctx.Err(); err != nil {
@@ -73,7 +74,7 @@ func (r *Run) tellAway() {
 
 // measured is what the bundle takes on disks, or why that cannot be told.
 type measured struct {
-	sizes
+	payload.Sizes
 	err error
 }
 
@@ -81,14 +82,14 @@ type measured struct {
 func (r *Run) measureInBackground(ctx context.Context) <-chan measured {
 	out := make(chan measured, 1)
 	go func() {
-		s, err := r.measure(ctx)
+		s, err := r.payload.Measure(ctx)
 		out <- measured{s, err}
 	}()
 	return out
 }
 
 // judge turns facts into problems.
-func (r *Run) judge(s sizes) []preflight.Problem {
+func (r *Run) judge(s payload.Sizes) []preflight.Problem {
 	var seen []*Target
 	skews := []time.Duration{}
 	for _, t := range r.Targets {
@@ -124,7 +125,7 @@ func (r *Run) judge(s sizes) []preflight.Problem {
 			problems = append(problems, etcdProblems(t, kube.EtcdDir)...)
 		}
 	}
-	problems = append(problems, preflight.JudgeTogether(hosts, r.vip(), kube)...)
+	problems = append(problems, preflight.JudgeTogether(hosts, r.payload.VIP(r.Cluster), kube)...)
 	problems = append(problems, tunnelled(seen)...)
 	return append(problems, r.secondCluster(seen)...)
 }
@@ -157,15 +158,15 @@ func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []pre
 		hopeless := slices.ContainsFunc(known, func(p preflight.Problem) bool {
 			return (p.Host == t.IP.String() || p.Host == "") && !p.Warning && !slices.Contains(r.IgnoreChecks, p.Check)
 		})
-		img, line := r.script(t, "check")
+		img, line := r.share(t).Script("check")
 		if !t.looked || hopeless || line == "" || t.begun() && r.plainRegistry(t) {
 			return nil
 		}
-		small, err := r.smallFiles(t)
+		small, err := r.share(t).SystemFiles()
 		if err != nil {
 			return err
 		}
-		in := inputs(line, r.envOf(img, t), small)
+		in := inputs(line, r.share(t).Env(img), small)
 		if t.marked(markPreflight, in) {
 			return nil
 		}
@@ -182,7 +183,7 @@ func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []pre
 		if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
 			return err
 		}
-		env := r.envOf(img, t)
+		env := r.share(t).Env(img)
 		env["SEALOS_SYS_SEALINSTALL"] = t.stub // nothing is in use there before the first change
 		err = r.runScript(ctx, t, "check", path.Join(dir, "scripts"), line, env)
 		if err != nil && r.plainRegistry(t) && lacksFiles(err) {

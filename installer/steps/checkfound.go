@@ -71,17 +71,17 @@ func (f finding) again(text string) (string, error) {
 // checkable are the files of a host's rootfs that its check script may change, as they were rendered.
 func (r *Run) checkable(t *Target) map[string]string {
 	out := map[string]string{}
-	for _, i := range r.imagesOn(t) {
-		if i.dir != r.rootfsDir() {
+	for _, i := range r.share(t).All() {
+		if i.Dir != r.rootfsDir() {
 			continue
 		}
-		for name, f := range i.files {
+		for name, f := range i.Files {
 			if strings.HasPrefix(name, "etc/") && len(f.Content) <= maxFound {
 				out[name] = string(f.Content)
 			}
 		}
 	}
-	for name, f := range r.rendered(t, r.rootfsDir()) {
+	for name, f := range r.share(t).Rendered(r.rootfsDir()) {
 		if strings.HasPrefix(name, "etc/") && len(f.Content) <= maxFound {
 			out[name] = string(f.Content)
 		}
@@ -154,12 +154,12 @@ func (r *Run) repeatFindings(ctx context.Context, t *Target, complaint error) er
 }
 
 func (r *Run) modeOf(t *Target, name string) (mode fs.FileMode) {
-	for _, i := range r.imagesOn(t) {
-		if f, ok := i.files[name]; ok && i.dir == r.rootfsDir() {
+	for _, i := range r.share(t).All() {
+		if f, ok := i.Files[name]; ok && i.Dir == r.rootfsDir() {
 			mode = f.Mode
 		}
 	}
-	if f, ok := r.rendered(t, r.rootfsDir())[name]; ok {
+	if f, ok := r.share(t).Rendered(r.rootfsDir())[name]; ok {
 		mode = f.Mode
 	}
 	return mode

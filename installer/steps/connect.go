@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func (r *Run) dialHost(ctx context.Context, t *Target) (host.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	jump := orDefault(t.SSH.Jump, said.Jump)
+	jump := cmp.Or(t.SSH.Jump, said.Jump)
 	if jump == "none" {
 		jump = ""
 	}
@@ -103,7 +104,7 @@ func (r *Run) dialHost(ctx context.Context, t *Target) (host.Host, error) {
 	if c.Via, err = r.jumps.through(r.UserConfig, jump, c); err != nil {
 		return nil, err
 	}
-	c.Name, c.Address, c.Port = t.IP.String(), orDefault(said.HostName, t.IP.String()), t.SSH.Port
+	c.Name, c.Address, c.Port = t.IP.String(), cmp.Or(said.HostName, t.IP.String()), t.SSH.Port
 	return host.DialSSH(ctx, c)
 }
 
@@ -159,7 +160,7 @@ func (r *Run) look(ctx context.Context, t *Target, networks []string) error {
 		Modules: append(preflight.Modules(), "ip_vs", "ip_vs_rr"),
 		Tools:   append(preflight.Tools(), "modprobe", "apparmor_parser"),
 		Paths:   append(r.placesOf(t).All(), r.placesOf(t).Program()), Networks: networks,
-		Sync: measured, Ports: preflight.Ports(t.Master, r.wantedPort()),
+		Sync: measured, Ports: preflight.Ports(t.Master, r.registryPort()),
 		Sockets: life.Sockets, Programs: life.Programs, Lock: r.lockPath(),
 		Dirs: r.dirsToLookAt(),
 	})
@@ -199,7 +200,7 @@ func (r *Run) allMarks() []string {
 		markOurs, markImages, markOverlaid, markChecked, markFound, markPreflight, markRendered,
 		markRegistry, markShown, markInit, markEtcd, markBegun, markJoined, markKubeAdmin, markCleaned,
 	}
-	for _, i := range r.images {
+	for _, i := range r.payload.Images {
 		marks = append(marks, guestMark(i))
 	}
 	return marks

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -18,29 +19,29 @@ func TestBundleTellsWhatItTakes(t *testing.T) {
 		t.Fatalf("%s is not %s", images[3].Name, pause)
 	}
 	r := loaded(t, images, oneMaster, hostAt("127.0.0.3", 0, false))
-	s, err := r.measure(t.Context())
+	s, err := r.payload.Measure(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	tarOf := func(n int64) int64 { return 512 + n } // of one file, as stepstest writes it
 	pauseTar, careTar, etcdTar := tarOf(3000), tarOf(5), tarOf(1<<20)
-	if packed := s.system - pauseTar - careTar; packed <= 0 || packed > 1000 {
-		t.Errorf("every node's images take %d, of which %d and %d unpacked", s.system, pauseTar, careTar)
+	if packed := s.System - pauseTar - careTar; packed <= 0 || packed > 1000 {
+		t.Errorf("every node's images take %d, of which %d and %d unpacked", s.System, pauseTar, careTar)
 	}
-	if packed := s.control - etcdTar; packed <= 0 || packed > 8000 {
-		t.Errorf("those of the control plane take %d, of which %d unpacked", s.control, etcdTar)
+	if packed := s.Control - etcdTar; packed <= 0 || packed > 8000 {
+		t.Errorf("those of the control plane take %d, of which %d unpacked", s.Control, etcdTar)
 	}
-	if s.images != s.system+s.control {
-		t.Errorf("all images take %d: the shared layer counts twice, or not at all", s.images)
+	if s.Images != s.System+s.Control {
+		t.Errorf("all images take %d: the shared layer counts twice, or not at all", s.Images)
 	}
-	if s.registry <= 0 || s.registry > s.images || s.rootfs != r.images[0].Layers[0].Size || s.stub == 0 {
+	if s.Registry <= 0 || s.Registry > s.Images || s.Rootfs != r.payload.Images[0].Layers[0].Size || s.Stub == 0 {
 		t.Errorf("%+v", s)
 	}
 	master, worker := r.needOf(r.Targets[0], s), r.needOf(r.Targets[1], s)
-	if worker.Least["/var/lib/registry"] != 0 || worker.Least["/var/lib/containerd"] != s.system || worker.Most["/var/lib/containerd"] != s.images {
+	if worker.Least["/var/lib/registry"] != 0 || worker.Least["/var/lib/containerd"] != s.System || worker.Most["/var/lib/containerd"] != s.Images {
 		t.Errorf("a node needs %+v", worker)
 	}
-	if master.Least["/var/lib/registry"] != s.registry || master.Least["/var/lib/containerd"] != s.images || master.Least[dataRoot] != s.stub+s.rootfs+s.apps {
+	if master.Least["/var/lib/registry"] != s.Registry || master.Least["/var/lib/containerd"] != s.Images || master.Least[installer.DataRoot] != s.Stub+s.Rootfs+s.Apps {
 		t.Errorf("a master needs %+v", master)
 	}
 	r.Targets[1].marks = map[string]string{markInit: "x"}
@@ -49,7 +50,7 @@ func TestBundleTellsWhatItTakes(t *testing.T) {
 		t.Errorf("a host where it was begun needs %+v", got)
 	}
 	r.Targets[1].Env = map[string]string{"criData": "/data/cri"}
-	if got := r.needOf(r.Targets[1], s); len(got.Most) != 1 || got.Most["/data/cri"] != s.images {
+	if got := r.needOf(r.Targets[1], s); len(got.Most) != 1 || got.Most["/data/cri"] != s.Images {
 		t.Errorf("a host where images are to lie elsewhere needs %+v", got)
 	}
 }
@@ -61,26 +62,6 @@ func TestPlacesComeFromTheEnvironment(t *testing.T) {
 	p := r.placesOf(r.Targets[0])
 	if p.CRI != "/data/cri" || p.Registry != "/data/registry" || p.Bin != "/opt/bin" {
 		t.Errorf("%+v", p)
-	}
-}
-
-func TestSizeOfAGzipIsCompletedOrGuessed(t *testing.T) {
-	const gib = 1 << 30
-	for _, c := range []struct {
-		packed int64
-		told   uint32
-		want   int64
-	}{
-		{100, 1000, 1000},
-		{1000, 990, 990},                 // stored, not compressed
-		{100 << 20, 1024, 3 * 100 << 20}, // the last of several members
-		{2 * gib, 1 * gib, 5 * gib},      // went round once
-		{2 * gib, 3 * gib, 3 * gib},
-		{5 * gib, 2 * gib, 6 * gib},
-	} {
-		if got := gzipSize(c.packed, c.told); got != c.want {
-			t.Errorf("gzipSize(%d, %d) = %d, want %d", c.packed, c.told, got, c.want)
-		}
 	}
 }
 

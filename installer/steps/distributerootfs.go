@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"sync/atomic"
 
 	"github.com/dustin/go-humanize"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
 // distributeRootfs streams the layers of the rootfs and patches to every host
@@ -31,7 +31,7 @@ func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
 	}
 	changes.Add(int64(switched))
 	err = r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
-		for _, dir := range r.imageDirs(t) {
+		for _, dir := range r.share(t).Dirs() {
 			changed, n, err := r.fillDir(ctx, t, dir)
 			if err != nil {
 				return fmt.Errorf("unpack images into %s: %w", dir, err)
@@ -49,7 +49,11 @@ func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
 // fillDir brings a host the layers of a directory that it lacks. What speaks of the files there is taken back before they
 // change.
 func (r *Run) fillDir(ctx context.Context, t *Target, dir string) (changes int, sent int64, err error) {
-	want, layers := r.layersOn(t, dir)
+	layers, executable := r.share(t).Layers(dir)
+	want := agent.Layers{Dir: dir, Exclude: []string{"registry"}, Executable: executable}
+	for _, l := range layers {
+		want.Digests = append(want.Digests, l.DiffID)
+	}
 	if len(layers) == 0 {
 		return 0, 0, nil
 	}
@@ -82,7 +86,7 @@ func (r *Run) fillDir(ctx context.Context, t *Target, dir string) (changes int, 
 	if dir != r.rootfsDir() {
 		return changes, sent, nil
 	}
-	_, err = r.underMark(ctx, t, markImages, r.imagesMark(t), func(*record) error { return nil })
+	_, err = r.underMark(ctx, t, markImages, r.share(t).Description(), func(*record) error { return nil })
 	return changes, sent, err
 }
 
@@ -112,8 +116,8 @@ func (r *Run) begin(ctx context.Context) error {
 }
 
 // sendLayer unpacks one layer on a host, upon those before it, and returns how many bytes were sent.
-func (r *Run) sendLayer(ctx context.Context, t *Target, want agent.Layers, layers []installer.Layer, n int, beside bool) (sent int64, err error) {
-	stream, format, err := r.layerStream(layers[n])
+func (r *Run) sendLayer(ctx context.Context, t *Target, want agent.Layers, layers []payload.Layer, n int, beside bool) (sent int64, err error) {
+	stream, format, err := r.payload.Open(layers[n])
 	if err != nil {
 		return 0, err
 	}
@@ -125,38 +129,6 @@ func (r *Run) sendLayer(ctx context.Context, t *Target, want agent.Layers, layer
 		Dir: want.Dir, Beside: beside, Digest: want.Digests[n], Format: format, Upon: want.Digests[:n], Exclude: want.Exclude, Executable: want.Executable,
 	}, counted)
 	return counted.n, err
-}
-
-// layerStream opens a layer in the form in which it crosses the wire at no
-// cost: the bundle's own zstd frames for a plain tar, else the blob itself.
-func (r *Run) layerStream(l installer.Layer) (io.Reader, string, error) {
-	switch {
-	case l.Gzip():
-		blob, err := r.Bundle.OpenBlob(l.Digest)
-		return blob, "gzip", err
-	case l.Zstd():
-		blob, err := r.Bundle.OpenBlob(l.Digest)
-		return blob, "zstd", err
-	}
-	frames, _, err := r.Bundle.OpenZstd(l.Digest)
-	return frames, "zstd", err
-}
-
-// rendered are the files laid over the images of one directory of a host. A
-// file that several images have, as a template, plain or by a Config, is that
-// of the last.
-func (r *Run) rendered(t *Target, dir string) installer.Overlay {
-	out := installer.Overlay{}
-	for _, i := range r.imagesFor(t) {
-		if i.dir != dir {
-			continue
-		}
-		for name := range i.files {
-			delete(out, name)
-		}
-		maps.Copy(out, t.overlays[i])
-	}
-	return out
 }
 
 type countingReader struct {

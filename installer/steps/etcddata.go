@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -20,7 +21,7 @@ import (
 // nothing in there is touched.
 const markEtcd = "etcd"
 
-const etcdManifest = etcKube + "/manifests/etcd.yaml"
+const etcdManifest = installer.KubeDir + "/manifests/etcd.yaml"
 
 // dataDir is a directory for etcd's data on a host.
 type dataDir struct {
@@ -72,8 +73,8 @@ func manifestDataDir(manifest []byte) string {
 // askedDataDir is where the documents want etcd's data; empty where they say nothing. It is known before any host is.
 func (r *Run) askedDataDir() string {
 	docs := [][]byte{}
-	for _, i := range r.images {
-		if f, ok := i.files[kubeadmFile]; ok {
+	for _, i := range r.payload.Images {
+		if f, ok := i.Files[kubeadmFile]; ok {
 			docs = append(docs, f.Content)
 		}
 	}

@@ -94,7 +94,7 @@ func (r *Run) staleMember(m etcd.Member, at *Target) error {
 	}
 	return fmt.Errorf("etcd has a member of %s, a host that is not among those of this command, and it %s: kubeadm would wait for it in vain "+
 		"(bring that host back or name it among --masters; if it is gone for good, take it out on %s: %s etcd remove --peer %s)",
-		m.Host(), state, at.IP, stubPath, m.Host())
+		m.Host(), state, at.IP, installer.StubPath, m.Host())
 }
 
 type nodeAddress struct {

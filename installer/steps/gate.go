@@ -21,17 +21,6 @@ import (
 // are being exchanged for others.
 const markImages = "images"
 
-// imagesMark is that mark for the images of this bundle.
-func (r *Run) imagesMark(t *Target) string {
-	var lines []string
-	for _, i := range r.imagesOn(t) {
-		if i.Type != installer.TypeApplication {
-			lines = append(lines, fmt.Sprintf("%s %s %s", i.Digest, orDefault(i.KubeVersion(), "-"), i.Name))
-		}
-	}
-	return strings.Join(lines, "\n")
-}
-
 // compare holds what is wanted against the cluster as it is recorded on its
 // masters and as it is on its hosts. Every command does so before it changes
 // anything. The problems it gives cannot be ignored.
@@ -106,11 +95,8 @@ func (r *Run) nowFor(ctx context.Context, c *installer.Cluster) error {
 			return fmt.Errorf("host %s is in cluster %s and was not named: name it too", h.IP, c.Name)
 		}
 	}
-	r.Cluster, r.images = c, nil
-	if err := r.loadImages(); err != nil {
-		return err
-	}
-	return r.readFiles(ctx)
+	r.Cluster = c
+	return r.read(ctx)
 }
 
 // recordOnHosts reads the newest record that a master which is in the cluster has.
@@ -150,7 +136,7 @@ func wroteAt(c *installer.Cluster) (last time.Time) {
 
 // foreignAuthorities finds hosts that are in another cluster of the same name.
 func (r *Run) foreignAuthorities(ctx context.Context) ([]preflight.Problem, error) {
-	name := path.Join(etcKube, "pki", "ca.crt")
+	name := path.Join(installer.KubeDir, "pki", "ca.crt")
 	var joined []*Target
 	for _, t := range slices.Concat(r.masters(), r.nodes()) {
 		if t.looked && t.joined() {
@@ -196,11 +182,11 @@ func (r *Run) otherVersions() []preflight.Problem {
 		if !t.looked || !t.joined() {
 			continue
 		}
-		here, brings := t.marks[markImages], r.imagesMark(t)
+		here, brings := t.marks[markImages], r.share(t).Description()
 		if here == "" {
 			// Of an installer that did not write the mark: its record names the version.
-			if v := r.Cluster.Status.KubeVersion(); v != "" && v != r.rootfs().KubeVersion() {
-				out = append(out, versionProblem(t.IP.String(), "Kubernetes "+v, r.rootfs().KubeVersion()))
+			if v := r.Cluster.Status.KubeVersion(); v != "" && v != r.payload.Rootfs().KubeVersion() {
+				out = append(out, versionProblem(t.IP.String(), "Kubernetes "+v, r.payload.Rootfs().KubeVersion()))
 			}
 			continue
 		}
@@ -215,7 +201,7 @@ func (r *Run) otherVersions() []preflight.Problem {
 // runningVersions finds hosts whose kubelet is of another version than the bundle
 // brings, whatever the marks say: somebody has changed it by hand.
 func (r *Run) runningVersions() []preflight.Problem {
-	brings := r.rootfs().KubeVersion()
+	brings := r.payload.Rootfs().KubeVersion()
 	var out []preflight.Problem
 	for _, t := range r.Targets {
 		if n, there := kube.NodeOf(r.known, t.kubeHost()); there && t.looked && t.joined() && brings != "" && n.Version != "" && n.Version != brings {
@@ -253,10 +239,10 @@ func tellImages(mark string) string {
 // recordedVersion is the same for a run that asks no host: what the record says.
 func (r *Run) recordedVersion() error {
 	v := r.Cluster.Status.KubeVersion()
-	if v == "" || v == r.rootfs().KubeVersion() {
+	if v == "" || v == r.payload.Rootfs().KubeVersion() {
 		return nil
 	}
-	return &preflight.Error{Problems: []preflight.Problem{versionProblem("", "Kubernetes "+v, "Kubernetes "+r.rootfs().KubeVersion())}}
+	return &preflight.Error{Problems: []preflight.Problem{versionProblem("", "Kubernetes "+v, "Kubernetes "+r.payload.Rootfs().KubeVersion())}}
 }
 
 // tunnelled finds hosts that are named by the near end of a tunnel: as a host's

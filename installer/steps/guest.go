@@ -12,9 +12,10 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/guest"
+	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
-func guestMark(i *image) string { return markGuest + dirName(i.Name) }
+func guestMark(i *payload.Image) string { return markGuest + payload.DirName(i.Name) }
 
 // GuestError is a command of an image that failed.
 type GuestError struct {
@@ -42,7 +43,7 @@ func (e *GuestError) Unwrap() error { return e.Err }
 func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 	var changes atomic.Int64
 	vain := map[*Target]bool{} // hosts whose Services were waited for in vain
-	for n, i := range r.images {
+	for n, i := range r.payload.Images {
 		targets := []*Target{r.master0()}
 		if i.Type != installer.TypeApplication {
 			targets = r.Targets
@@ -54,9 +55,9 @@ func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 			return errors.Join(r.waitAPI(ctx), r.waitServices(ctx, vain))
 		})
 		err := r.each(ctx, targets, func(ctx context.Context, t *Target) error {
-			i := r.imagesOn(t)[n]
+			i := r.share(t).All()[n]
 			cmd := i.Cmd
-			if len(r.Cluster.Command) > 0 && n == len(r.images)-1 {
+			if len(r.Cluster.Command) > 0 && n == len(r.payload.Images)-1 {
 				cmd = r.Cluster.Command
 			}
 			if len(i.Entrypoint)+len(cmd) == 0 {
@@ -84,8 +85,8 @@ func ownEnv(env map[string]string) map[string]string {
 	return out
 }
 
-func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string, ready func() error) (int, error) {
-	env := r.envOf(i, t)
+func (r *Run) runGuest(ctx context.Context, t *Target, i *payload.Image, cmd []string, ready func() error) (int, error) {
+	env := r.share(t).Env(i)
 	if env["KUBECONFIG"] == "" && t.Master {
 		env["KUBECONFIG"] = adminConf
 	}
@@ -93,7 +94,7 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string, r
 		env["KUBECACHEDIR"] = r.kubectlCache()
 	}
 	lines := guest.Lines(i.Entrypoint, cmd, env)
-	in := inputs(i.bundled, lines, ownEnv(env), t.overlays[i])
+	in := inputs(i.Bundled, lines, ownEnv(env), t.overlays[i])
 	done := guestDone(t.marks[guestMark(i)], in, len(lines))
 	if done == len(lines) {
 		return 0, r.tellMasters(ctx, i, in)
@@ -123,12 +124,12 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *image, cmd []string, r
 }
 
 // runLine runs one command of an image, for as long as one command may take.
-func (r *Run) runLine(ctx context.Context, t *Target, i *image, line string, env map[string]string, record agent.File) error {
+func (r *Run) runLine(ctx context.Context, t *Target, i *payload.Image, line string, env map[string]string, record agent.File) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
 	defer cancel()
 	log := r.Report.Output(t.IP.String(), "guest", line)
 	defer closeLog(log)
-	err := t.Agent.Script(ctx, agent.ScriptRequest{Dir: i.dir, Line: line, Env: env, Then: []agent.File{record}}, log)
+	err := t.Agent.Script(ctx, agent.ScriptRequest{Dir: i.Dir, Line: line, Env: env, Then: []agent.File{record}}, log)
 	var script *agent.ScriptError
 	if errors.As(err, &script) {
 		if len(script.Tail) == 0 {
@@ -160,7 +161,7 @@ func guestDone(mark, in string, all int) int {
 // tellMasters lets every master know that the commands of an application ran, as
 // they did for the whole cluster: should the first one be gone, another must not
 // run them again.
-func (r *Run) tellMasters(ctx context.Context, i *image, in string) error {
+func (r *Run) tellMasters(ctx context.Context, i *payload.Image, in string) error {
 	if i.Type != installer.TypeApplication {
 		return nil
 	}
@@ -174,7 +175,7 @@ func (r *Run) tellMasters(ctx context.Context, i *image, in string) error {
 
 // untellMasters takes back, before the commands of an application run, what masters were told of earlier ones with other
 // inputs: where these fail half way, no master may take the earlier ones for what holds.
-func (r *Run) untellMasters(ctx context.Context, at *Target, i *image) error {
+func (r *Run) untellMasters(ctx context.Context, at *Target, i *payload.Image) error {
 	if i.Type != installer.TypeApplication {
 		return nil
 	}

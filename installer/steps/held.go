@@ -23,13 +23,13 @@ import (
 // of the virtual address and the control plane, is therefore named as it is held:
 // that name passes the shim unchanged, whatever it remembers.
 func (r *Run) heldPrefix(t *Target) string {
-	env := r.envOf(r.imagesOn(t)[0], t)
+	env := r.share(t).RootfsEnv()
 	plain := func(socket string) string { return strings.TrimPrefix(strings.TrimPrefix(socket, "unix://"), "/var") }
 	shim := env["SEALOS_SYS_IMAGE_ENDPOINT"]
 	if shim == "" || plain(shim) == plain(env["SEALOS_SYS_CRI_ENDPOINT"]) || !r.plainRegistry(t) {
 		return ""
 	}
-	return r.registry.domain + ":" + r.registry.port + "/"
+	return r.access().Domain + ":" + r.access().Port + "/"
 }
 
 // careImage finds the image of the care pod in the bundle, by the name that the
@@ -60,7 +60,7 @@ func (r *Run) pullCare(ctx context.Context, t *Target, image string, pod []byte)
 	if err != nil || bytes.Equal(found[careManifest], pod) {
 		return err
 	}
-	env := r.envOf(r.imagesOn(t)[0], t)
+	env := r.share(t).RootfsEnv()
 	endpoint := func(socket string) string { return "unix://" + strings.TrimPrefix(socket, "unix://") }
 	if res, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"crictl", "--version"}, TimeoutSeconds: 30}, io.Discard); err != nil || res.Code != 0 {
 		return nil // the image brings none; kubelet will pull it
@@ -71,7 +71,7 @@ func (r *Run) pullCare(ctx context.Context, t *Target, image string, pod []byte)
 		return nil // none runs that would have to end for it
 	}
 	if err != nil {
-		return fmt.Errorf("pull the image of the keeper of the virtual address: %w (does the registry on %s answer?)", err, r.registryHostsFor(t)[0])
+		return fmt.Errorf("pull the image of the keeper of the virtual address: %w (does the registry on %s answer?)", err, r.share(t).RegistryHosts()[0])
 	}
 	return nil
 }

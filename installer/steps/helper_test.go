@@ -143,10 +143,7 @@ func hostAt(ip string, port int, master bool) installer.Host {
 func loaded(t *testing.T, images []stepstest.Image, hosts ...installer.Host) *Run {
 	t.Helper()
 	r := newRun(t, makeBundle(t, images), t.Output(), hosts...)
-	if err := r.loadImages(); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.readFiles(t.Context()); err != nil {
+	if err := r.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.loadSecrets(t.Context()); err != nil {

@@ -10,6 +10,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -28,18 +29,18 @@ func TestImagesComeRootfsFirstThenPatchesThenApplications(t *testing.T) {
 		clusterImage("app:b", "application", nil, "b"), clusterImage("patch:2", "patch", nil, "p2"), clusterImage("app:a", "application", nil, "a"),
 		clusterImage("root:1", "rootfs", map[string]string{"version": "v1.36.3"}, "r"), clusterImage("patch:1", "patch", nil, "p1"),
 	}, oneMaster, hostAt("127.0.0.3", 0, false))
-	names := func(images []*image) []string {
+	names := func(images []*payload.Image) []string {
 		var out []string
 		for _, i := range images {
-			out = append(out, i.Name+" in "+strings.TrimPrefix(i.dir, r.dir()))
+			out = append(out, i.Name+" in "+strings.TrimPrefix(i.Dir, r.dir()))
 		}
 		return out
 	}
-	all := []string{"root:1 in /rootfs", "patch:2 in /rootfs", "patch:1 in /rootfs", "app:b in /applications/" + dirName("app:b") + "/workdir", "app:a in /applications/" + dirName("app:a") + "/workdir"}
-	if diff := cmp.Diff(all, names(r.imagesFor(r.Targets[0]))); diff != "" {
+	all := []string{"root:1 in /rootfs", "patch:2 in /rootfs", "patch:1 in /rootfs", "app:b in /applications/" + payload.DirName("app:b") + "/workdir", "app:a in /applications/" + payload.DirName("app:a") + "/workdir"}
+	if diff := cmp.Diff(all, names(r.share(r.Targets[0]).Here())); diff != "" {
 		t.Errorf("on master0 (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(all[:3], names(r.imagesFor(r.Targets[1]))); diff != "" {
+	if diff := cmp.Diff(all[:3], names(r.share(r.Targets[1]).Here())); diff != "" {
 		t.Errorf("on a node (-want +got):\n%s", diff)
 	}
 }
@@ -53,7 +54,7 @@ func TestABundleWithoutExactlyOneRootfsIsRefused(t *testing.T) {
 		"holds 2 rootfs images": {root("root:1"), root("root:2")},
 	} {
 		r := newRun(t, makeBundle(t, images), t.Output(), oneMaster)
-		if err := r.loadImages(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := r.read(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("loadImages = %v, want it to say %q", err, want)
 		}
 		closeRun(t, r)
@@ -61,17 +62,17 @@ func TestABundleWithoutExactlyOneRootfsIsRefused(t *testing.T) {
 	// Where the operator chooses one, the other does not count.
 	r := newRun(t, makeBundle(t, []stepstest.Image{root("root:1"), root("root:2")}), t.Output(), oneMaster)
 	r.Cluster.Images = []string{"root:2"}
-	if err := r.loadImages(); err != nil || len(r.images) != 1 || r.rootfs().Name != "root:2" {
-		t.Errorf("with spec.image root:2: %v, %d images", err, len(r.images))
+	if err := r.read(t.Context()); err != nil || len(r.payload.Images) != 1 || r.payload.Rootfs().Name != "root:2" {
+		t.Errorf("with spec.image root:2: %v, %d images", err, len(r.payload.Images))
 	}
 	closeRun(t, r)
 	// Their order is that of spec.image, and the end of a name is enough.
 	r = newRun(t, makeBundle(t, []stepstest.Image{root("site/root:1"), clusterImage("site/a:1", "application", nil, "a"), clusterImage("site/b:1", "application", nil, "b")}), t.Output(), oneMaster)
 	r.Cluster.Images = []string{"b:1", "a:1", "site/root:1"}
-	if err := r.loadImages(); err != nil {
+	if err := r.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.images[1].Name + " " + r.images[2].Name; got != "site/b:1 site/a:1" {
+	if got := r.payload.Images[1].Name + " " + r.payload.Images[2].Name; got != "site/b:1 site/a:1" {
 		t.Errorf("applications in the order %s", got)
 	}
 }
@@ -93,7 +94,7 @@ func TestTheLastImageThatHasAScriptRunsIt(t *testing.T) {
 		"auth":          {"", ""},                             // an application's is not run
 		"init-cri":      {"", ""},
 	} {
-		img, line := r.script(r.master0(), key)
+		img, line := r.share(r.master0()).Script(key)
 		got := [2]string{"", line}
 		if img != nil {
 			got[0] = img.Name
@@ -121,19 +122,19 @@ func TestLaterEnvironmentsWin(t *testing.T) {
 	node.Env = map[string]string{"D": "host", "SEALOS_SYS_RUN_MODE": "host"}
 	r := newRun(t, makeBundle(t, images), t.Output(), oneMaster, node)
 	r.Cluster.Env = map[string]string{"C": "cluster", "D": "cluster", "registryUsername": "operator", "registryData": "/data/registry"}
-	if err := r.loadImages(); err != nil {
+	if err := r.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.loadSecrets(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	env := r.envOf(r.images[1], r.Targets[1])
+	env := r.share(r.Targets[1]).Env(r.payload.Images[1])
 	for key, want := range map[string]string{
 		"A": "root", "B": "image", "C": "cluster", "D": "host",
 		"registryPort": "5001", "registryDomain": "sealos.hub", "registryUsername": "operator", "registryData": "/data/registry",
 		"SEALOS_SYS_HOST_IP": "127.0.0.3", "SEALOS_SYS_RUN_MODE": "node", "SEALOS_SYS_KUBE_VERSION": "v1.36.3",
 		"SEALOS_SYS_CLUSTER": "default", "SEALOS_SYS_MASTERS": "127.0.0.2", "SEALOS_SYS_REGISTRY_HOSTS": "127.0.0.2",
-		"SEALOS_SYS_VIP": installer.DefaultVIP, "SEALOS_SYS_SEALINSTALL": stubPath, "SEALOS_SYS_ROOTFS": r.rootfsDir(),
+		"SEALOS_SYS_VIP": installer.DefaultVIP, "SEALOS_SYS_SEALINSTALL": installer.StubPath, "SEALOS_SYS_ROOTFS": r.rootfsDir(),
 	} {
 		if env[key] != want {
 			t.Errorf("%s = %q, want %q", key, env[key], want)
@@ -142,7 +143,7 @@ func TestLaterEnvironmentsWin(t *testing.T) {
 	if _, has := env["PATH"]; has {
 		t.Error("the image's PATH would replace the host's")
 	}
-	if mode := r.envOf(r.images[0], r.Targets[0])["SEALOS_SYS_RUN_MODE"]; mode != "master" {
+	if mode := r.share(r.Targets[0]).Env(r.payload.Images[0])["SEALOS_SYS_RUN_MODE"]; mode != "master" {
 		t.Errorf("mode of a master = %q", mode)
 	}
 }
@@ -154,17 +155,17 @@ func TestPublicRegistryPasswordsAreReplacedByARandomOneThatStays(t *testing.T) {
 		r := newRun(t, file, &out, oneMaster)
 		defer closeRun(t, r)
 		r.Cluster.Env = user
-		if err := r.loadImages(); err != nil {
+		if err := r.read(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.loadSecrets(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		r.Report.Infof("it is %s", r.registry.password)
-		if strings.Contains(out.String(), r.registry.password) {
+		r.Report.Infof("it is %s", r.passwords.pull)
+		if strings.Contains(out.String(), r.passwords.pull) {
 			t.Errorf("the password is told: %s", &out)
 		}
-		return r.envOf(r.images[0], r.Targets[0])["registryPassword"]
+		return r.share(r.Targets[0]).Env(r.payload.Images[0])["registryPassword"]
 	}
 	first := password(nil)
 	if len(first) < 32 {
@@ -186,13 +187,13 @@ func TestARegistryPasswordOfTheUsersOwnIsKeptHoweverShortOrKnown(t *testing.T) {
 		for _, env := range []map[string]string{{"registryPassword": own}, nil, {}} { // the later runs have no flag
 			r := newRun(t, file, &out, oneMaster)
 			r.Cluster.Env = env
-			if err := r.loadImages(); err != nil {
+			if err := r.read(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if err := r.loadSecrets(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if got := r.envOf(r.images[0], r.Targets[0])["registryPassword"]; got != own {
+			if got := r.share(r.Targets[0]).Env(r.payload.Images[0])["registryPassword"]; got != own {
 				t.Errorf("%q became %q", own, got)
 			}
 			closeRun(t, r)
@@ -214,7 +215,7 @@ func TestRegistryHostsAreAskedOwnFirstAndSpread(t *testing.T) {
 	r := loaded(t, stepstest.Cluster(), hosts...)
 	firsts := map[string]int{}
 	for _, target := range r.Targets {
-		got := r.registryHostsFor(target)
+		got := r.share(target).RegistryHosts()
 		if target.Master && got[0] != target.IP.String() {
 			t.Errorf("%s asks %s first", target.IP, got[0])
 		}
@@ -228,47 +229,5 @@ func TestRegistryHostsAreAskedOwnFirstAndSpread(t *testing.T) {
 	}
 	if len(firsts) != 3 {
 		t.Errorf("three nodes ask these first: %v", firsts)
-	}
-}
-
-func TestTheVirtualAddress(t *testing.T) {
-	for name, c := range map[string]struct {
-		label, image, user, want string
-	}{
-		"default":               {"", "", "", installer.DefaultVIP},
-		"reference, unset":      {"$defaultVIP", "", "", installer.DefaultVIP},
-		"reference, image":      {"$defaultVIP", "10.96.0.99", "", "10.96.0.99"},
-		"reference, user":       {"${defaultVIP}", "10.96.0.99", "10.96.0.100", "10.96.0.100"},
-		"literal":               {"10.96.0.98", "", "", "10.96.0.98"},
-		"literal, but user set": {"10.96.0.98", "", "10.96.0.100", "10.96.0.100"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := New(Options{Cluster: &installer.Cluster{Env: map[string]string{}}})
-			i := &installer.Image{Labels: map[string]string{"vip": c.label}, Env: map[string]string{}}
-			if c.image != "" {
-				i.Env["defaultVIP"] = c.image
-			}
-			if c.user != "" {
-				r.Cluster.Env["defaultVIP"] = c.user
-			}
-			r.images = []*image{{Image: i}}
-			if got := r.vip(); got != c.want {
-				t.Errorf("vip = %s, want %s", got, c.want)
-			}
-		})
-	}
-}
-
-func TestDirNamesAreOneElementOfAPathAndOneImageEach(t *testing.T) {
-	seen := map[string]string{}
-	for _, name := range []string{"app:v1", "app-v1", "app/v1", "docker.io/library/nginx:1.27", "localhost:5000/a/b@sha256:0f", "a//../b"} {
-		got := dirName(name)
-		if strings.ContainsAny(got, "/:@") || seen[got] != "" || dirName(name) != got {
-			t.Errorf("dirName(%q) = %q, as of %q", name, got, seen[got])
-		}
-		seen[got] = name
-	}
-	if got := dirName("app-v1"); got != "app-v1" {
-		t.Errorf("a name that is fine becomes %q", got)
 	}
 }

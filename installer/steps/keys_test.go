@@ -115,10 +115,7 @@ func simulate(t *testing.T, r *Run) map[string]*overheard {
 func installOn(t *testing.T, r *Run, hosts map[string]*overheard) int {
 	t.Helper()
 	r.dial = func(_ context.Context, t *Target) (host.Host, error) { return hosts[t.IP.String()], nil }
-	if err := r.loadImages(); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.readFiles(t.Context()); err != nil {
+	if err := r.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if p := r.connectAll(t.Context()); len(p) > 0 {
@@ -260,7 +257,7 @@ func TestCertificatesAreShownAndOnlyWhatIsNamedIsRenewed(t *testing.T) {
 	var changed []string
 	for name, content := range tree(t, hosts["127.0.0.3"].sim.Root) {
 		if before[name] != content {
-			changed = append(changed, strings.TrimPrefix(name, etcKube+"/"))
+			changed = append(changed, strings.TrimPrefix(name, installer.KubeDir+"/"))
 		}
 	}
 	slices.Sort(changed)

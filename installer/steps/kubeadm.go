@@ -12,6 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
 // kubeadmFile is where an image may carry kubeadm documents of its own.
@@ -19,35 +20,27 @@ const kubeadmFile = "etc/kubeadm.yml"
 
 // kubeadmInput is what the documents of a host depend on.
 func (r *Run) kubeadmInput(kind kubeadm.Kind, t *Target) kubeadm.Input {
-	return r.kubeadmInputWith(kind, t, t.overlays)
+	return r.kubeadmInputFor(kind, t, r.share(t))
 }
 
-// kubeadmInputWith is the same of a host whose templates were rendered, and not kept.
-func (r *Run) kubeadmInputWith(kind kubeadm.Kind, t *Target, rendered overlays) kubeadm.Input {
-	var imageDocs [][]byte
-	for _, i := range r.imagesOn(t) {
-		if f, ok := i.files[kubeadmFile]; ok && i.Type != installer.TypeApplication {
-			imageDocs = append(imageDocs, f.Content)
-		}
-		if f, ok := rendered[i][kubeadmFile]; ok && i.Type != installer.TypeApplication {
-			imageDocs = append(imageDocs, f.Content)
-		}
-	}
+// kubeadmInputFor is the same for a host whose templates were rendered, and not kept.
+func (r *Run) kubeadmInputFor(kind kubeadm.Kind, t *Target, share payload.Share) kubeadm.Input {
 	ipvs := true
 	for _, h := range r.Targets {
 		ipvs = ipvs && h.Facts.Modules["ip_vs"]
 	}
-	env := r.envOf(r.imagesOn(t)[0], t)
+	env := share.RootfsEnv()
 	socket := env["SEALOS_SYS_CRI_ENDPOINT"]
 	if socket != "" && !strings.Contains(socket, "://") {
 		socket = "unix://" + socket
 	}
 	return kubeadm.Input{
-		Kind: kind, KubernetesVersion: r.rootfs().KubeVersion(), VIP: r.vip(), Masters: r.Cluster.MasterIPs(), Through: r.master0().IP.String(),
+		Kind: kind, KubernetesVersion: r.payload.Rootfs().KubeVersion(), VIP: r.payload.VIP(r.Cluster), Masters: r.Cluster.MasterIPs(),
+		Through: r.master0().IP.String(),
 		Node:        kubeadm.Node{IP: t.IP.String(), Hostname: t.nodeName(), Master: t.Master},
 		APIEndpoint: net.JoinHostPort(installer.APIServerDomain, strconv.Itoa(installer.APIServerPort)),
 		CRISocket:   socket, ImageSocket: env["SEALOS_SYS_IMAGE_ENDPOINT"], Discovery: r.discoveryFile(),
-		ImageDocs: imageDocs, UserDocs: r.Cluster.Kubeadm, ResolvConf: r.resolvConf(),
+		ImageDocs: share.Documents(kubeadmFile), UserDocs: r.Cluster.Kubeadm, ResolvConf: r.resolvConf(),
 		SingleNode: len(r.Cluster.Hosts) == 1, IPVS: ipvs, EtcdDataDir: r.defaultDataDir(), IgnorePreflight: r.ignoredChecks(t),
 		ImageRepository: strings.TrimSuffix(r.heldPrefix(t), "/"),
 	}
@@ -86,18 +79,8 @@ func (r *Run) prepareKubeadm(ctx context.Context, t *Target, in kubeadm.Input, e
 // auditPolicy is what the API server is told to read: the images' or, since it
 // does not start without one, that of the installer.
 func (r *Run) auditPolicy(t *Target) []byte {
-	policy := []byte(kubeadm.DefaultAuditPolicy)
-	for _, i := range r.imagesOn(t) {
-		if i.Type == installer.TypeApplication {
-			continue
-		}
-		for _, files := range []map[string]installer.File{i.files, t.overlays[i]} {
-			if f, ok := files["statics/audit-policy.yml"]; ok {
-				policy = f.Content
-			}
-		}
-	}
-	return policy
+	policies := append([][]byte{[]byte(kubeadm.DefaultAuditPolicy)}, r.share(t).Documents("statics/audit-policy.yml")...)
+	return policies[len(policies)-1]
 }
 
 // runKubeadm runs init or join once and only once per host. Before it begins it
@@ -150,7 +133,7 @@ func (r *Run) undoKubeadm(ctx context.Context, t *Target, step string) error {
 // empties etcd's directory on every host, whoever's the files are, also if it could not remove the member.
 func (r *Run) kubeadmReset(ctx context.Context, t *Target, step string, also func() error) error {
 	argv := []string{"kubeadm", "reset", "--force", "--skip-phases=remove-etcd-member"}
-	if socket := r.envOf(r.imagesOn(t)[0], t)["SEALOS_SYS_CRI_ENDPOINT"]; socket != "" {
+	if socket := r.share(t).RootfsEnv()["SEALOS_SYS_CRI_ENDPOINT"]; socket != "" {
 		argv = append(argv, "--cri-socket", "unix://"+strings.TrimPrefix(socket, "unix://"))
 	}
 	// kubeadm removes the manifest, which may be all that says where etcd's data are.

@@ -12,7 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kube"
 )
 
-const adminConf = etcKube + "/admin.conf"
+const adminConf = installer.KubeDir + "/admin.conf"
 
 // exec runs a command on a host with the run's timeout; a status other than 0 is an error.
 func (r *Run) exec(ctx context.Context, t *Target, step string, argv ...string) (agent.ExecResult, error) {
@@ -65,7 +65,7 @@ func (r *Run) askable() []kube.ControlPlane {
 }
 
 func (r *Run) controlPlane(t *Target) kube.ControlPlane {
-	return kube.ControlPlane{IP: t.IP, Agent: t.Agent, Runtime: r.envOf(r.imagesOn(t)[0], t)["SEALOS_SYS_CRI_ENDPOINT"]}
+	return kube.ControlPlane{IP: t.IP, Agent: t.Agent, Runtime: r.share(t).RootfsEnv()["SEALOS_SYS_CRI_ENDPOINT"]}
 }
 
 // kubeHost is a host as the client of the cluster takes it.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/certs"
@@ -17,8 +18,8 @@ import (
 
 // Places that kubeadm and kubelet share with whoever administers a host.
 const (
-	kubePKI       = etcKube + "/pki"
-	kubeManifests = etcKube + "/manifests"
+	kubePKI       = installer.KubeDir + "/pki"
+	kubeManifests = installer.KubeDir + "/manifests"
 	kubeletDir    = "/var/lib/kubelet"
 	// kubeletCert is what kubelet.conf names, and with it kubeadm asks the cluster what this host is.
 	kubeletCert = kubeletDir + "/pki/kubelet-client-current.pem"
@@ -54,7 +55,7 @@ func foreignFiles(t *Target, told []preflight.Problem) []preflight.Problem {
 	}
 	var pki, pods, others []string
 	for _, file := range t.Facts.KubernetesFiles {
-		below := strings.TrimPrefix(file, etcKube+"/")
+		below := strings.TrimPrefix(file, installer.KubeDir+"/")
 		known := slices.ContainsFunc(knownKube(), func(k string) bool {
 			begin, pattern := strings.CutSuffix(k, "*")
 			return pattern && strings.HasPrefix(below, begin) || below == k
@@ -136,9 +137,9 @@ func (r *Run) tidyKubernetes(ctx context.Context, t *Target, last bool) error {
 	if err != nil {
 		return fmt.Errorf("empty %s: %w", kubeletDir, err)
 	}
-	left, err := t.Agent.Tidy(ctx, agent.TidyRequest{Dir: etcKube, Known: knownKube()})
+	left, err := t.Agent.Tidy(ctx, agent.TidyRequest{Dir: installer.KubeDir, Known: knownKube()})
 	if err != nil {
-		return fmt.Errorf("take the cluster's files out of %s: %w", etcKube, err)
+		return fmt.Errorf("take the cluster's files out of %s: %w", installer.KubeDir, err)
 	}
 	if last && len(mounted) > 0 {
 		r.Report.Warnf("%s: file systems of the site are mounted in %s; they stay as they are: %s", t.IP, kubeletDir, someOf(mounted))

@@ -26,12 +26,12 @@ const noisy = `echo '{"result": {}}'; echo same; echo x86_64; head -c 200000 /de
 func TestArchitectureIsHeardThroughNoise(t *testing.T) {
 	r, _ := twoArchitectures(t, runtime.GOARCH)
 	s := hosttest.StartServer(t, hosttest.ServerConfig{StartUp: noisy})
-	r.hostArch = ""
+	r.payload.Arch = ""
 	r.dial = func(ctx context.Context, _ *Target) (host.Host, error) {
 		return host.DialSSH(ctx, host.SSHConfig{Address: "127.0.0.1", Port: s.Port, HostKey: host.Off})
 	}
-	if err := r.settleArch(t.Context()); err != nil || r.hostArch != runtime.GOARCH {
-		t.Errorf("architecture %q, %v", r.hostArch, err)
+	if err := r.settleArch(t.Context()); err != nil || r.payload.Arch != runtime.GOARCH {
+		t.Errorf("architecture %q, %v", r.payload.Arch, err)
 	}
 }
 
@@ -40,7 +40,7 @@ func TestLoginThatRunsNothingIsAProblemOfItsHost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := hosttest.StartServer(t, hosttest.ServerConfig{Listen: "127.0.0.2:0", Password: "right", StartUp: startUp})
 			r, _ := twoArchitectures(t, "amd64")
-			r.hostArch = ""
+			r.payload.Arch = ""
 			r.dial = func(ctx context.Context, target *Target) (host.Host, error) {
 				return host.DialSSH(ctx, host.SSHConfig{Name: target.IP.String(), Address: "127.0.0.2", Port: s.Port, Password: "right", HostKey: host.Off})
 			}

@@ -2,7 +2,6 @@ package steps
 
 import (
 	"context"
-	"path"
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
@@ -52,42 +51,13 @@ func (r *Run) marksUpon(t *Target, dir string, replaced bool) []string {
 	if dir == r.rootfsDir() {
 		out = []string{markImages, markRendered, markChecked, markRegistry, markInit}
 	}
-	for _, i := range r.imagesFor(t) {
-		if i.dir != dir || !replaced {
+	for _, i := range r.share(t).Here() {
+		if i.Dir != dir || !replaced {
 			continue
 		}
 		// Of an application the commands that ran last count, whose mark tells of what; one that was cut off begins anew.
 		if i.Type != installer.TypeApplication || strings.Contains(t.marks[guestMark(i)], "/") {
 			out = append(out, guestMark(i))
-		}
-	}
-	return out
-}
-
-// layersOn are the layers of a directory of images on a host, lowest first.
-func (r *Run) layersOn(t *Target, dir string) (want agent.Layers, layers []installer.Layer) {
-	want = agent.Layers{Dir: dir, Exclude: []string{"registry"}}
-	for _, i := range r.imagesFor(t) {
-		if i.dir != dir {
-			continue
-		}
-		want.Executable = i.Executable()
-		for _, l := range i.Layers {
-			want.Digests = append(want.Digests, l.DiffID)
-			layers = append(layers, l)
-		}
-	}
-	return want, layers
-}
-
-// imageDirs are the directories of images on a host, in the order of the images.
-func (r *Run) imageDirs(t *Target) []string {
-	var out []string
-	seen := map[string]bool{}
-	for _, i := range r.imagesFor(t) {
-		if dir := path.Clean(i.dir); !seen[dir] {
-			seen[dir] = true
-			out = append(out, dir)
 		}
 	}
 	return out

@@ -13,9 +13,9 @@ import (
 // checkNetworks judges addresses once the images have said what they bring of their own: the virtual address, and the
 // networks of pods and Services. It is done before a host is contacted, by every command that reads the images.
 func (r *Run) checkNetworks() error {
-	vip, err := netip.ParseAddr(r.vip())
+	vip, err := netip.ParseAddr(r.payload.VIP(r.Cluster))
 	if err != nil {
-		return &installer.NetworkError{Err: fmt.Errorf("the virtual address %q of %s is not an IP address: choose one with -e defaultVIP=ADDRESS", r.vip(), r.rootfs().Name)}
+		return &installer.NetworkError{Err: fmt.Errorf("the virtual address %q of %s is not an IP address: choose one with -e defaultVIP=ADDRESS", r.payload.VIP(r.Cluster), r.payload.Rootfs().Name)}
 	}
 	if err := r.checkPort(); err != nil {
 		return err
@@ -37,22 +37,9 @@ func (r *Run) askedNetworks() (n installer.Networks) {
 
 // checkPort refuses a port of the registry that is none.
 func (r *Run) checkPort() error {
-	text := r.portText()
+	text := r.access().Port
 	if n, err := strconv.ParseUint(text, 10, 16); err != nil || n == 0 {
 		return &installer.NetworkError{Err: fmt.Errorf("registryPort %q is not a port: give one from 1 to 65535", text)}
 	}
 	return nil
-}
-
-func (r *Run) portText() string {
-	return orDefault(installer.MergeEnv(r.rootfs().Env, r.Cluster.Env)["registryPort"], "5000")
-}
-
-// wantedPort is the registry's, before its secrets are settled; checkPort has found it to be one.
-func (r *Run) wantedPort() int {
-	n, err := strconv.Atoi(r.portText())
-	if err != nil {
-		return 0
-	}
-	return n
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
 )
 
@@ -47,7 +48,7 @@ func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
 			containers++
 		}
 	}
-	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.images), containers, r.Bundle.IndexDigest())}, nil
+	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.payload.Images), containers, r.Bundle.IndexDigest())}, nil
 }
 
 // findExpected asks the registry hosts for the blobs that the bundle leaves out
@@ -67,13 +68,13 @@ func (r *Run) findExpected(ctx context.Context) error {
 	}
 	catalog := registry.Catalog{Repositories: []registry.Repository{repo}}
 	return r.each(ctx, r.registryHosts(), func(ctx context.Context, t *Target) error {
-		lacks := &bundle.MissingError{Where: "the registry in " + r.registry.data}
-		if t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-d", r.registry.data}, Root: true}) != nil {
+		lacks := &bundle.MissingError{Where: "the registry in " + r.access().Data}
+		if t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-d", r.access().Data}, Root: true}) != nil {
 			lacks.Blobs = expected // and a dry run would make its directory
 			return lacks
 		}
-		err := t.Agent.RegistryReceive(ctx, r.registry.data, func(w io.Writer, in io.Reader) error {
-			_, err := registry.Push(ctx, w, in, catalog, Source(r.Bundle), registry.PushOptions{DryRun: true, Missing: func(blobs []registry.Blob) {
+		err := t.Agent.RegistryReceive(ctx, r.access().Data, func(w io.Writer, in io.Reader) error {
+			_, err := registry.Push(ctx, w, in, catalog, payload.Source(r.Bundle), registry.PushOptions{DryRun: true, Missing: func(blobs []registry.Blob) {
 				for _, b := range blobs {
 					lacks.Blobs = append(lacks.Blobs, bundle.Expected{Digest: b.Digest, Size: b.Size})
 				}

@@ -15,22 +15,10 @@ import (
 // documents changed. One that is asked for no more has to become what the images have.
 const markOverlaid = "overlaid"
 
-// overlaid are the files to lie over the images of a host, sorted.
-func (r *Run) overlaid(t *Target) []string {
-	var out []string
-	for _, dir := range r.imageDirs(t) {
-		for name := range r.rendered(t, dir) {
-			out = append(out, path.Join(dir, name))
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
 // underOverlays runs write, which lays files over the images of a host, between two records of which these are, and hands
 // it what becomes of those that lie there from an earlier run and are not asked for any more.
 func (r *Run) underOverlays(ctx context.Context, t *Target, write func(stale []agent.File) error) error {
-	now := r.overlaid(t)
+	now := r.share(t).Overlaid()
 	before := strings.FieldsFunc(t.marks[markOverlaid], func(c rune) bool { return c == '\n' })
 	gone := slices.DeleteFunc(slices.Clone(before), func(name string) bool { return slices.Contains(now, name) })
 	stale, err := r.withoutOverlay(ctx, t, gone)
@@ -61,7 +49,7 @@ func (r *Run) tellOverlaid(ctx context.Context, t *Target, names []string) error
 // withoutOverlay are files as the images of a host have them: those that no image has are to go.
 func (r *Run) withoutOverlay(ctx context.Context, t *Target, names []string) ([]agent.File, error) {
 	var out []agent.File
-	for _, dir := range r.imageDirs(t) {
+	for _, dir := range r.share(t).Dirs() {
 		var inside []string
 		for _, name := range names {
 			if rel, ok := strings.CutPrefix(name, dir+"/"); ok {
@@ -75,12 +63,12 @@ func (r *Run) withoutOverlay(ctx context.Context, t *Target, names []string) ([]
 		for _, name := range inside {
 			files[name] = agent.File{Path: path.Join(dir, name), Remove: true}
 		}
-		for _, i := range r.imagesFor(t) {
-			if i.dir != dir {
+		for _, i := range r.share(t).Here() {
+			if i.Dir != dir {
 				continue
 			}
 			// Wherever in the image it lies, a Config may have named it.
-			has, err := i.Files(ctx, r.Bundle, inside...)
+			has, err := i.ReadFiles(ctx, r.Bundle, inside...)
 			if err != nil {
 				return nil, err
 			}
@@ -104,14 +92,14 @@ func (r *Run) withoutOverlay(ctx context.Context, t *Target, names []string) ([]
 // images made for sealos change such files in place; there what was written once
 // is written again only when it is to be another, and then they change it again.
 func (r *Run) writeOverlays(ctx context.Context, t *Target) (changes int, err error) {
-	in := inputs(r.rendered(t, r.rootfsDir()), r.digests(t))
+	in := inputs(r.share(t).Rendered(r.rootfsDir()), r.share(t).Digests())
 	kept := r.plainRegistry(t) && t.marked(markRendered, in)
 	err = r.underOverlays(ctx, t, func(files []agent.File) error {
-		for _, dir := range r.imageDirs(t) {
+		for _, dir := range r.share(t).Dirs() {
 			if kept && dir == r.rootfsDir() {
 				continue
 			}
-			overlay := r.rendered(t, dir)
+			overlay := r.share(t).Rendered(dir)
 			for _, name := range slices.Sorted(maps.Keys(overlay)) {
 				files = append(files, agent.File{Path: path.Join(dir, name), Mode: overlay[name].Mode, Content: overlay[name].Content})
 			}

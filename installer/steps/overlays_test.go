@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -16,9 +17,9 @@ func TestAFileOfSeveralImagesIsThatOfTheLast(t *testing.T) {
 		{Name: "app:1", Type: "application", Files: map[string]string{"etc/a.tmpl": "app"}},
 	}, oneMaster)
 	m := r.master0()
-	m.overlays = overlays{}
-	for _, i := range r.images {
-		o, err := i.Overlay(i.files, nil, nil)
+	m.overlays = payload.Overlays{}
+	for _, i := range r.payload.Images {
+		o, err := i.Overlay(nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -26,7 +27,7 @@ func TestAFileOfSeveralImagesIsThatOfTheLast(t *testing.T) {
 	}
 	texts := func(dir string) map[string]string {
 		out := map[string]string{}
-		for name, f := range r.rendered(m, dir) {
+		for name, f := range r.share(m).Rendered(dir) {
 			out[name] = string(f.Content)
 		}
 		return out
@@ -35,7 +36,7 @@ func TestAFileOfSeveralImagesIsThatOfTheLast(t *testing.T) {
 	if d := cmp.Diff(map[string]string{"etc/a": "two", "etc/c": "two", "etc/d": "root"}, texts(r.rootfsDir())); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff(map[string]string{"etc/a": "app"}, texts(r.images[3].dir)); d != "" {
+	if d := cmp.Diff(map[string]string{"etc/a": "app"}, texts(r.payload.Images[3].Dir)); d != "" {
 		t.Error(d)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -218,7 +219,7 @@ func TestImagesAndRegistryReachTheHostOnce(t *testing.T) {
 		r.rootfsDir() + "/bin/tool":         "a program\n",
 		r.rootfsDir() + "/etc/site.conf":    "domain=sealos.hub own=127.0.0.2\n",
 		r.rootfsDir() + "/scripts/check.sh": stepstest.Cluster()[0].Files["scripts/check.sh"],
-		r.dir("applications", dirName("localhost/app:v1"), "workdir/manifests/app.yaml"): "kind: List\n",
+		r.dir("applications", payload.DirName("localhost/app:v1"), "workdir/manifests/app.yaml"): "kind: List\n",
 	} {
 		if data, err := os.ReadFile(name); err != nil || string(data) != want {
 			t.Errorf("%s holds %q, %v; want %q", name, data, err, want)

@@ -60,7 +60,7 @@ func (r *Run) adoptState(ctx context.Context) error {
 		return nil
 	}
 	t := r.masters()[i]
-	remote := func(name string) string { return path.Join(etcKube, "pki", name) }
+	remote := func(name string) string { return path.Join(installer.KubeDir, "pki", name) }
 	paths := []string{r.masterPasswordFile()}
 	for _, name := range adoptedFiles() {
 		paths = append(paths, remote(name))
@@ -107,12 +107,12 @@ func (r *Run) masterFiles(ctx context.Context, t *Target) ([]agent.File, error) 
 	}
 	ca, caKey := r.pki.RegistryAuthority()
 	files := []agent.File{
-		{Path: path.Join(etcKube, "pki/registry-ca.crt"), Mode: 0o644, Content: ca},
-		{Path: path.Join(etcKube, "pki/registry-ca.key"), Mode: 0o600, Content: caKey},
+		{Path: path.Join(installer.KubeDir, "pki/registry-ca.crt"), Mode: 0o644, Content: ca},
+		{Path: path.Join(installer.KubeDir, "pki/registry-ca.key"), Mode: 0o600, Content: caKey},
 	}
 	files = append(files, r.passwordFiles(t)...)
 	for _, f := range made {
-		files = append(files, agent.File{Path: path.Join(etcKube, f.Path), Mode: f.Mode, Content: f.Content})
+		files = append(files, agent.File{Path: path.Join(installer.KubeDir, f.Path), Mode: f.Mode, Content: f.Content})
 	}
 	return files, nil
 }
@@ -127,7 +127,7 @@ func (r *Run) masterInput(ctx context.Context, t *Target) (certs.MasterInput, er
 	s := docs.Settings()
 	in := certs.MasterInput{
 		Hostname: t.nodeName(), IP: t.IP,
-		APISANs:  append(r.Cluster.MasterIPs(), append([]string{installer.APIServerDomain, r.vip()}, s.CertSANs...)...),
+		APISANs:  append(r.Cluster.MasterIPs(), append([]string{installer.APIServerDomain, r.payload.VIP(r.Cluster)}, s.CertSANs...)...),
 		EtcdSANs: append(append([]string{}, s.EtcdServerSANs...), s.EtcdPeerSANs...), ServiceSubnets: s.ServiceSubnets, DNSDomain: s.DNSDomain,
 		Endpoint: s.ControlPlaneEndpoint, ClusterName: s.ClusterName,
 		SuperAdmin: r.kubeMinor() >= 29, WithSuperAdmin: t.IP == r.Cluster.Hosts[0].IP,
@@ -137,7 +137,7 @@ func (r *Run) masterInput(ctx context.Context, t *Target) (certs.MasterInput, er
 	}
 	var paths []string
 	for _, p := range in.Paths() {
-		paths = append(paths, path.Join(etcKube, p))
+		paths = append(paths, path.Join(installer.KubeDir, p))
 	}
 	found, err := t.Agent.ReadFiles(ctx, paths)
 	if err != nil {
@@ -145,14 +145,14 @@ func (r *Run) masterInput(ctx context.Context, t *Target) (certs.MasterInput, er
 	}
 	in.Has = map[string][]byte{}
 	for p, content := range found {
-		in.Has[strings.TrimPrefix(p, etcKube+"/")] = content
+		in.Has[strings.TrimPrefix(p, installer.KubeDir+"/")] = content
 	}
 	return in, nil
 }
 
 // kubeMinor is the 36 of v1.36.3.
 func (r *Run) kubeMinor() int {
-	parts := strings.Split(strings.TrimPrefix(r.rootfs().KubeVersion(), "v"), ".")
+	parts := strings.Split(strings.TrimPrefix(r.payload.Rootfs().KubeVersion(), "v"), ".")
 	if len(parts) < 2 {
 		return 0
 	}
@@ -231,7 +231,7 @@ func (r *Run) registryHostFiles(ctx context.Context, t *Target, account []byte) 
 	if there := has[accountPath]; !bytes.Equal(there, account) && registry.SameAccounts(there, accounts...) {
 		account = there // made by another machine, with another salt
 	}
-	cert, key, err := r.pki.Registry(t.IP.String(), has[certPath], has[keyPath], r.registry.domain, t.nodeName())
+	cert, key, err := r.pki.Registry(t.IP.String(), has[certPath], has[keyPath], r.access().Domain, t.nodeName())
 	if err != nil {
 		return nil, "", err
 	}

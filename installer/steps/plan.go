@@ -10,6 +10,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
 // Plan is what a run would do, as far as it is known without asking a host:
@@ -66,12 +67,12 @@ func (r *Run) Plan(ctx context.Context) (Plan, error) {
 	if err := r.recordedVersion(); err != nil {
 		return Plan{}, err
 	}
-	s, err := r.measure(ctx)
+	s, err := r.payload.Measure(ctx)
 	if err != nil {
 		return Plan{}, err
 	}
 	p := Plan{
-		Cluster: r.Cluster.Name, Kubernetes: r.rootfs().KubeVersion(), VIP: r.vip(), Bundle: r.Bundle.IndexDigest().String(),
+		Cluster: r.Cluster.Name, Kubernetes: r.payload.Rootfs().KubeVersion(), VIP: r.payload.VIP(r.Cluster), Bundle: r.Bundle.IndexDigest().String(),
 		Warnings: r.Cluster.Warnings(),
 	}
 	for _, i := range r.Bundle.Images() {
@@ -79,20 +80,20 @@ func (r *Run) Plan(ctx context.Context) (Plan, error) {
 			p.Containers++
 		}
 	}
-	for _, i := range r.images {
-		p.Images = append(p.Images, PlanImage{i.Name, i.Type, i.Digest.String(), layerBytes(i), i.dir})
+	for _, i := range r.payload.Images {
+		p.Images = append(p.Images, PlanImage{i.Name, i.Type, i.Digest.String(), layerBytes(i), i.Dir})
 	}
 	for _, t := range r.Targets {
 		n := r.needOf(t, s)
 		h := PlanHost{
 			Address: t.IP.String(), Role: role(t), User: t.SSH.User, Port: t.SSH.Port, Registry: t.Master,
-			Bytes: s.stub, DiskLeast: n.Least, DiskMost: n.Most, Env: r.publicEnv(t.Env),
+			Bytes: s.Stub, DiskLeast: n.Least, DiskMost: n.Most, Env: r.publicEnv(t.Env),
 		}
-		for _, i := range r.imagesFor(t) {
+		for _, i := range r.share(t).Here() {
 			h.Bytes += layerBytes(i)
 		}
 		if h.Registry {
-			h.Bytes += s.registry
+			h.Bytes += s.Registry
 		}
 		p.Bytes += h.Bytes
 		p.Hosts = append(p.Hosts, h)
@@ -104,17 +105,10 @@ func (r *Run) Plan(ctx context.Context) (Plan, error) {
 // prepareDry reads the images and gives values to what only hosts can tell or
 // what only an installation makes.
 func (r *Run) prepareDry(ctx context.Context) error {
-	if err := r.loadImages(); err != nil {
+	if err := r.read(ctx); err != nil {
 		return err
 	}
-	if err := r.readFiles(ctx); err != nil {
-		return err
-	}
-	env := installer.MergeEnv(r.rootfs().Env, r.Cluster.Env)
-	r.registry = registryAccess{
-		user: orDefault(env["registryUsername"], "admin"), password: "(made while installing)", port: orDefault(env["registryPort"], "5000"),
-		domain: orDefault(env["registryDomain"], "sealos.hub"), data: orDefault(env["registryData"], "/var/lib/registry"),
-	}
+	r.passwords.pull = "(made while installing)"
 	for _, t := range r.Targets {
 		t.Facts.Hostname = "hostname-of-" + t.IP.String()
 		t.Facts.Modules = map[string]bool{"ip_vs": true}
@@ -148,8 +142,8 @@ func (r *Run) planKubeadm() ([]PlanKubeadm, error) {
 func (r *Run) planOverlays() error {
 	errs := []error{r.unusedConfigs()}
 	for _, t := range r.unlike() {
-		for _, i := range r.imagesFor(t) {
-			if _, err := i.Overlay(i.files, r.Cluster.Configs, r.envOf(i, t)); err != nil {
+		for _, i := range r.share(t).Here() {
+			if _, err := i.Overlay(r.Cluster.Configs, r.share(t).Env(i)); err != nil {
 				errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
 			}
 		}
@@ -186,7 +180,7 @@ func (r *Run) Example(ctx context.Context) ([]byte, error) {
 	c := *r.Cluster
 	c.Images, c.Kubeadm, c.Created = nil, [][]byte{docs}, r.Cluster.Created
 	env := map[string]string{}
-	for _, i := range r.images {
+	for _, i := range r.payload.Images {
 		c.Images = append(c.Images, i.Name)
 		maps.Copy(env, i.Env)
 	}
@@ -224,7 +218,7 @@ func role(t *Target) string {
 }
 
 // layerBytes is what the layers of an image take on the wire.
-func layerBytes(i *image) int64 {
+func layerBytes(i *payload.Image) int64 {
 	var n int64
 	for _, l := range i.Layers {
 		n += l.Size

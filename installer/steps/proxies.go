@@ -11,26 +11,22 @@ import (
 
 // directTargets are what containerd and kubelet of a host connect to.
 func (r *Run) directTargets() []string {
-	return append(r.Cluster.MasterIPs(), r.registryDomain(), installer.APIServerDomain)
+	return append(r.Cluster.MasterIPs(), r.access().Domain, installer.APIServerDomain)
 }
 
 // serviceTargets are what else a host may connect to in the cluster.
 func (r *Run) serviceTargets(kube preflight.Settings) []string {
-	out := []string{r.vip()}
+	out := []string{r.payload.VIP(r.Cluster)}
 	for _, p := range kube.Services {
 		out = append(out, p.String())
 	}
 	return out
 }
 
-func (r *Run) registryDomain() string {
-	return orDefault(installer.MergeEnv(r.rootfs().Env, r.Cluster.Env)["registryDomain"], "sealos.hub")
-}
-
 // shielded tells whether the units of the images take back the proxies that systemd gives to services.
 func (r *Run) shielded(t *Target) bool {
 	for _, unit := range []string{"containerd.service", "kubelet.service"} {
-		text, ok := r.fileOf(t, path.Join("etc", unit))
+		text, ok := r.share(t).SystemFile(path.Join("etc", unit))
 		if !ok || !slices.ContainsFunc(strings.Split(string(text), "\n"), func(l string) bool {
 			value, is := strings.CutPrefix(strings.TrimSpace(l), "UnsetEnvironment=")
 			names := strings.Fields(value)

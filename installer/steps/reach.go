@@ -217,9 +217,9 @@ func joinPorts(ports []int, separator string) string {
 	return strings.Join(out, separator)
 }
 
-// registryPort is the port that the registry will have; 0 when the environment holds no number.
+// registryPort is the port that the registry will have; checkPort has found it to be one.
 func (r *Run) registryPort() int {
-	n, err := strconv.Atoi(r.registry.port)
+	n, err := strconv.Atoi(r.access().Port)
 	if err != nil {
 		return 0
 	}

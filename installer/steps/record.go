@@ -15,6 +15,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
 // Files of the state directory that tell what was made.
@@ -27,7 +28,7 @@ const (
 
 // RecordOnMaster is the record of a cluster on each of its masters.
 func RecordOnMaster(cluster string) string {
-	return path.Join(dataRoot, "data", cluster, ClusterfileName)
+	return path.Join(installer.DataRoot, "data", cluster, ClusterfileName)
 }
 
 // begunRecord is what a run finds and writes before it changes the first host.
@@ -157,7 +158,7 @@ func timeless(record []byte) []byte {
 func (r *Run) clusterfile(s installer.Status) ([]byte, error) {
 	made := *r.Cluster
 	made.Images = slices.Clone(r.keptImages())
-	for _, i := range r.images {
+	for _, i := range r.payload.Images {
 		made.Images = append(made.Images, i.Name)
 	}
 	made.Note(r.Bundle.IndexDigest().String())
@@ -169,7 +170,7 @@ func (r *Run) clusterfile(s installer.Status) ([]byte, error) {
 // keptImages are the cluster's images that this run is not about.
 func (r *Run) keptImages() []string {
 	return slices.DeleteFunc(slices.Clone(r.Cluster.Kept), func(name string) bool {
-		return slices.ContainsFunc(r.images, func(i *image) bool { return i.Name == name })
+		return slices.ContainsFunc(r.payload.Images, func(i *payload.Image) bool { return i.Name == name })
 	})
 }
 
@@ -205,9 +206,9 @@ func (r *Run) status(runErr error) installer.Status {
 			s.Mounts = append(s.Mounts, m)
 		}
 	}
-	for _, i := range r.images {
+	for _, i := range r.payload.Images {
 		s.Mounts = append(s.Mounts, installer.Mount{
-			Name: dirName(i.Name), Type: i.Type, ImageName: i.Name, MountPoint: i.dir,
+			Name: payload.DirName(i.Name), Type: i.Type, ImageName: i.Name, MountPoint: i.Dir,
 			Env: r.publicEnv(i.Env), Labels: i.Labels, Cmd: i.Cmd, Entrypoint: i.Entrypoint,
 		})
 	}

@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -46,7 +47,7 @@ func (r *Run) renewRegistry(ctx context.Context, t *Target, renew []string) (int
 	if err != nil {
 		return 0, fmt.Errorf("read the registry's certificate: %w", err)
 	}
-	cert, key, err := r.pki.RenewRegistry(t.IP.String(), has[certPath], has[keyPath], r.registry.domain, t.nodeName())
+	cert, key, err := r.pki.RenewRegistry(t.IP.String(), has[certPath], has[keyPath], r.access().Domain, t.nodeName())
 	if err != nil {
 		return 0, err
 	}
@@ -68,8 +69,8 @@ func (r *Run) registryCertOn(ctx context.Context, t *Target) ([]certs.Info, erro
 	if r.plainRegistry(t) {
 		return nil, nil
 	}
-	env := installer.MergeEnv(r.imagesOn(t)[0].Env, r.Cluster.Env, t.Host.Env)
-	place := path.Join(orDefault(env["registryConfig"], "/etc/registry"), "tls.crt")
+	env := installer.MergeEnv(r.share(t).All()[0].Env, r.Cluster.Env, t.Host.Env)
+	place := path.Join(cmp.Or(env["registryConfig"], "/etc/registry"), "tls.crt")
 	found, err := t.Agent.ReadFiles(ctx, []string{place})
 	if err != nil {
 		return nil, fmt.Errorf("read the registry's certificate: %w", err)

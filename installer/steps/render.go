@@ -7,6 +7,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
 // render makes each image's overlay for each host it goes to.
@@ -18,7 +19,7 @@ func (r *Run) render(ctx context.Context) (installer.Result, error) {
 	var errs []error
 	for _, t := range r.Targets {
 		var failed []error
-		t.overlays, failed = r.renderFor(t)
+		t.overlays, failed = r.share(t).Render()
 		for _, err := range failed {
 			errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
 		}
@@ -36,28 +37,14 @@ func (r *Run) render(ctx context.Context) (installer.Result, error) {
 	return installer.Result{Note: fmt.Sprintf("%d files", rendered)}, nil
 }
 
-// renderFor renders the templates of a host, and tells every one that cannot be.
-func (r *Run) renderFor(t *Target) (out overlays, failed []error) {
-	out = overlays{}
-	for _, i := range r.imagesFor(t) {
-		o, err := i.Overlay(i.files, r.Cluster.Configs, r.envOf(i, t))
-		if err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		out[i] = o
-	}
-	return out, failed
-}
-
 // unusedConfigs refuses Config documents that would change nothing.
 func (r *Run) unusedConfigs() error {
-	files := map[string]map[string]installer.File{}
-	for _, i := range r.images {
-		files[i.Name] = i.files
+	files := map[string]map[string]payload.File{}
+	for _, i := range r.payload.Images {
+		files[i.Name] = i.Files
 	}
 	for _, name := range r.keptImages() {
 		files[name] = nil // its documents were applied when it came
 	}
-	return installer.UnusedConfigs(r.Cluster.Configs, files)
+	return payload.UnusedConfigs(r.Cluster.Configs, files)
 }

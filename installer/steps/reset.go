@@ -181,11 +181,11 @@ func (r *Run) runCleanScripts(ctx context.Context, t *Target) error {
 		keys = append(keys, "clean-registry")
 	}
 	for _, key := range keys {
-		img, line := r.script(t, key)
+		img, line := r.share(t).Script(key)
 		if line == "" {
 			continue
 		}
-		if err := r.runScript(ctx, t, "clean", path.Join(r.rootfsDir(), "scripts"), line, r.envOf(img, t)); err != nil {
+		if err := r.runScript(ctx, t, "clean", path.Join(r.rootfsDir(), "scripts"), line, r.share(t).Env(img)); err != nil {
 			return err
 		}
 	}
@@ -217,15 +217,15 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 		// The journal goes last: as long as it is there, a reset that is cut off can be run again. The stub, which
 		// carries this out, is brought anew by every run.
 		remove := []string{}
-		for _, i := range r.imagesFor(t) {
+		for _, i := range r.share(t).Here() {
 			// Before what it speaks of, should an installation follow instead of the rest of this reset.
-			remove = append(remove, path.Join(i.dir, ".layers"))
+			remove = append(remove, path.Join(i.Dir, ".layers"))
 		}
-		if _, err := t.Agent.Tidy(ctx, agent.TidyRequest{Dir: path.Dir(stubPath)}); err != nil { // transfers that were cut off
+		if _, err := t.Agent.Tidy(ctx, agent.TidyRequest{Dir: path.Dir(installer.StubPath)}); err != nil { // transfers that were cut off
 			return err
 		}
 		mounted, err := t.Agent.Clear(ctx, agent.ClearRequest{Paths: append(
-			remove, r.rootfsDir(), r.dir("applications"), r.dir("etc"), r.dir("cache"), r.dir("check"), r.dir(ClusterfileName), stubPath, r.dir(),
+			remove, r.rootfsDir(), r.dir("applications"), r.dir("etc"), r.dir("cache"), r.dir("check"), r.dir(ClusterfileName), installer.StubPath, r.dir(),
 		)})
 		if err != nil {
 			return err

@@ -48,7 +48,7 @@ func TestResetOfAHalfDoneHostLeavesItAsItWas(t *testing.T) {
 	}
 	for _, files := range []bool{true, false} {
 		halfDone(t, file, master, files)
-		if !slices.Contains(left(t), dataRoot+"/data/default/journal/"+markOurs) {
+		if !slices.Contains(left(t), installer.DataRoot+"/data/default/journal/"+markOurs) {
 			t.Fatal("nothing was done: this test sees nothing")
 		}
 		r := newRun(t, file, t.Output(), master)
@@ -121,7 +121,7 @@ func TestCutOffInstallationGoesOnAndIsNoProblemOfItsHost(t *testing.T) {
 	if err := r.withdraw(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if !slices.Contains(left(t), stubPath) {
+	if !slices.Contains(left(t), installer.StubPath) {
 		t.Error("the stub of a host that was begun is gone")
 	}
 }

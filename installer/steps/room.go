@@ -6,6 +6,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -17,10 +18,10 @@ const (
 
 // placesOf reads them from the environment, before any host has been seen.
 func (r *Run) placesOf(t *Target) preflight.Places {
-	env := installer.MergeEnv(r.rootfs().Env, r.Cluster.Env, t.Env)
+	env := installer.MergeEnv(r.payload.Rootfs().Env, r.Cluster.Env, t.Env)
 	return preflight.Places{
-		Data: dataRoot, Bin: orDefault(env["BIN_DIR"], "/usr/bin"), CRI: orDefault(env["criData"], "/var/lib/containerd"),
-		Registry: orDefault(installer.MergeEnv(r.rootfs().Env, r.Cluster.Env)["registryData"], "/var/lib/registry"),
+		Data: installer.DataRoot, Bin: cmp.Or(env["BIN_DIR"], "/usr/bin"), CRI: cmp.Or(env["criData"], "/var/lib/containerd"),
+		Registry: r.access().Data,
 		Etcd:     cmp.Or(r.askedDataDir(), kubeadm.DefaultEtcdDataDir), Kubelet: "/var/lib/kubelet", Log: "/var/log", CNI: "/opt/cni/bin", Etc: "/etc",
 	}
 }
@@ -28,7 +29,7 @@ func (r *Run) placesOf(t *Target) preflight.Places {
 // needOf computes the disk space a host needs. A host where the cluster was begun holds some of it already: only what
 // is not where it is to be now is asked for, such as images whose directory was moved. Images are pulled where pods run:
 // each host gets at least its share, at most all.
-func (r *Run) needOf(t *Target, s sizes) preflight.Needs {
+func (r *Run) needOf(t *Target, s payload.Sizes) preflight.Needs {
 	n := r.needAtFirst(t, s)
 	if !t.begun() {
 		return n
@@ -42,34 +43,36 @@ func (r *Run) needOf(t *Target, s sizes) preflight.Needs {
 }
 
 // needAtFirst is what a host needs on which nothing lies yet.
-func (r *Run) needAtFirst(t *Target, s sizes) preflight.Needs {
+func (r *Run) needAtFirst(t *Target, s payload.Sizes) preflight.Needs {
 	n := preflight.Needs{Places: r.placesOf(t)}
 	p := n.Places
-	n.Least = map[string]int64{p.Data: s.stub + s.rootfs, p.Log: logRoom}
-	n.Least[p.Bin] += s.rootfs // its programs are copied there
-	certain := s.system
+	n.Least = map[string]int64{p.Data: s.Stub + s.Rootfs, p.Log: logRoom}
+	n.Least[p.Bin] += s.Rootfs // its programs are copied there
+	certain := s.System
 	if t.Master {
-		certain += s.control
-		n.Least[p.Registry] += s.registry
+		certain += s.Control
+		n.Least[p.Registry] += s.Registry
 		n.Least[p.Etcd] += etcdRoom
 	}
 	if t == r.master0() {
-		n.Least[p.Data] += s.apps
+		n.Least[p.Data] += s.Apps
 	}
 	n.Most = maps.Clone(n.Least)
-	n.Least[p.CRI] += certain + max(0, s.images-s.system-s.control)/int64(len(r.Targets))
-	n.Most[p.CRI] += s.images
+	n.Least[p.CRI] += certain + max(0, s.Images-s.System-s.Control)/int64(len(r.Targets))
+	n.Most[p.CRI] += s.Images
 	return n
 }
 
 // kubeFactsFor renders the configuration of a host, templates and all, and reads back what matters here. Templates that
 // cannot be rendered are told by the step that renders them all.
 func (r *Run) kubeFactsFor(t *Target) (preflight.Settings, error) {
-	rendered, failed := r.renderFor(t)
+	rendered, failed := r.share(t).Render()
 	if len(failed) > 0 {
 		return preflight.Settings{}, nil
 	}
-	docs, err := kubeadm.Render(r.kubeadmInputWith(kubeadm.Init, t, rendered))
+	share := r.share(t)
+	share.Overlays = rendered
+	docs, err := kubeadm.Render(r.kubeadmInputFor(kubeadm.Init, t, share))
 	if err != nil {
 		return preflight.Settings{}, err
 	}
@@ -79,7 +82,7 @@ func (r *Run) kubeFactsFor(t *Target) (preflight.Settings, error) {
 	}
 	k, err := preflight.ReadSettings(text)
 	k.Pods, k.Services = docs.Settings().PodSubnets, docs.Settings().ServiceSubnets
-	k.Minor = preflight.MinorOf(r.rootfs().KubeVersion())
+	k.Minor = preflight.MinorOf(r.payload.Rootfs().KubeVersion())
 	k.EtcdDir, _ = r.etcdSettingsIn(docs)
 	return k, err
 }

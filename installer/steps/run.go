@@ -7,12 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
@@ -20,13 +17,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kube"
-)
-
-// Places on hosts.
-const (
-	dataRoot = "/var/lib/sealos"
-	stubPath = dataRoot + "/bin/sealinstall" // as units and scripts know it; see [Target.stub]
-	etcKube  = "/etc/kubernetes"
+	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
 // Options is what a run works with. Everything in it is only read.
@@ -57,32 +48,18 @@ type Run struct {
 	Options
 	Targets []*Target // the hosts worked on, in the order of Cluster.Hosts; see [Run.master0]
 
-	images   []*image // rootfs and patches first, then applications, as listed in the bundle
-	verified chan error
-	pki      *certs.PKI
-	registry registryAccess
-	created  time.Time
-	locks    locks
-	held     bool // another installer has the lock
-	record   begunRecord
-	kube     *kube.Client
-	known    []kube.Node // what the cluster said of its nodes while hosts were looked at; nil if it did not answer
-	dial     func(context.Context, *Target) (host.Host, error)
-	jumps    jumps
-	stubs    stubs
-	hostArch string   // of the first master; settled only where the bundle is for several
-	variants variants // the images of other architectures
-}
-
-// overlays are the files of images that are rendered for one host.
-type overlays map[*image]installer.Overlay
-
-// image is a cluster image of the bundle with its small files.
-type image struct {
-	*installer.Image
-	bundled digest.Digest // of what the bundle holds by its name: the same for all architectures
-	files   map[string]installer.File
-	dir     string // where it lies on a host
+	payload   *payload.Payload
+	passwords passwords // of the registry, settled once hosts were looked at
+	verified  chan error
+	pki       *certs.PKI
+	created   time.Time
+	locks     locks
+	held      bool // another installer has the lock
+	record    begunRecord
+	kube      *kube.Client
+	known     []kube.Node // what the cluster said of its nodes while hosts were looked at; nil if it did not answer
+	dial      func(context.Context, *Target) (host.Host, error)
+	jumps     jumps
 }
 
 // Target is one host during a run. Its fields are set by the check step and
@@ -94,11 +71,11 @@ type Target struct {
 	Facts agent.Facts
 
 	skew      time.Duration // how far the host's clock is ahead of ours
-	overlays  overlays
+	overlays  payload.Overlays
 	marking   sync.RWMutex      // of marks while they change
 	marks     map[string]string // mark -> digest of the inputs it was made with
 	arch      string            // where the bundle is for several
-	images    []*image          // of its architecture, where that is not the first master's
+	images    []*payload.Image  // of its architecture, where that is not the first master's
 	connected bool              // it is reached, and has the stub
 	looked    bool              // facts and marks are known
 	gone      bool              // it has joined, but the cluster has no node of it: somebody deleted that
@@ -114,7 +91,7 @@ type Target struct {
 
 // New prepares a run. It touches no host.
 func New(o Options) *Run {
-	r := &Run{Options: o, created: time.Now()}
+	r := &Run{Options: o, created: time.Now(), payload: payload.New(o.Bundle)}
 	r.dial = r.dialHost
 	r.kube = &kube.Client{ControlPlanes: r.askable, AdminConf: adminConf, CacheDir: r.kubectlCache()}
 	r.hideGiven()
@@ -203,7 +180,7 @@ func (r *Run) each(ctx context.Context, targets []*Target, fn func(context.Conte
 }
 
 func (r *Run) dir(elem ...string) string {
-	return path.Join(append([]string{dataRoot, "data", r.Cluster.Name}, elem...)...)
+	return installer.Dir(r.Cluster.Name, elem...)
 }
 
 func (r *Run) rootfsDir() string { return r.dir("rootfs") }

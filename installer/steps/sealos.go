@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -30,7 +29,7 @@ const registryConfigFile = "etc/registry_config.yml"
 // plain HTTP: its configuration has no http.tls. Before templates are rendered,
 // the template is asked.
 func (r *Run) plainRegistry(t *Target) bool {
-	text, ok := r.fileOf(t, registryConfigFile)
+	text, ok := r.share(t).SystemFile(registryConfigFile)
 	if !ok {
 		return false
 	}
@@ -53,13 +52,13 @@ var tlsLine = regexp.MustCompile(`(?m)^\s+tls:\s*$`)
 // before it comes to that: what it changed when it came to its end, which is on
 // record, is then done again without it.
 func (r *Run) checkAgain(ctx context.Context, t *Target) error {
-	img, line := r.script(t, "check")
-	in := inputs(line, r.rendered(t, r.rootfsDir()), r.digests(t))
+	img, line := r.share(t).Script("check")
+	in := inputs(line, r.share(t).Rendered(r.rootfsDir()), r.share(t).Digests())
 	if line == "" || !r.plainRegistry(t) {
 		return nil
 	}
 	_, err := r.underMark(ctx, t, markChecked, in, func(*record) error {
-		err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.envOf(img, t))
+		err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.share(t).Env(img))
 		var script *agent.ScriptError
 		switch {
 		case err == nil:
@@ -82,40 +81,6 @@ func lacksFiles(err error) bool {
 	}
 	tail := strings.Join(script.Tail, "\n")
 	return script.Code == 126 || script.Code == 127 || strings.Contains(tail, "No such file or directory") || strings.Contains(tail, "command not found")
-}
-
-// smallFiles are the small files of the rootfs directory as they will be on a host.
-func (r *Run) smallFiles(t *Target) (map[string]installer.File, error) {
-	out := map[string]installer.File{}
-	for _, i := range r.imagesOn(t) {
-		if i.Type == installer.TypeApplication {
-			continue
-		}
-		overlay, err := i.Overlay(i.files, r.Cluster.Configs, r.envOf(i, t))
-		if err != nil {
-			return nil, err
-		}
-		maps.Copy(out, i.files)
-		maps.Copy(out, overlay)
-	}
-	return out, nil
-}
-
-// fileOf is a file of the rootfs directory as it is on a host, or the template it is made of.
-func (r *Run) fileOf(t *Target, name string) (text []byte, ok bool) {
-	for _, i := range r.imagesOn(t) {
-		if i.Type == installer.TypeApplication {
-			continue
-		}
-		for _, files := range []map[string]installer.File{i.files, t.overlays[i]} {
-			for _, n := range []string{name + ".tmpl", name} {
-				if f, has := files[n]; has {
-					text, ok = f.Content, true
-				}
-			}
-		}
-	}
-	return text, ok
 }
 
 // withShortNames adds every repository without its registry's domain as well:
@@ -171,11 +136,11 @@ func (r *Run) fixedPassword(password string) bool {
 		return false
 	}
 	written := false
-	for _, i := range r.images {
+	for _, i := range r.payload.Images {
 		if i.Type == installer.TypeApplication {
 			continue
 		}
-		for name, f := range i.files {
+		for name, f := range i.Files {
 			text := string(f.Content)
 			if strings.Contains(text, "registryPassword") && (strings.HasSuffix(name, ".tmpl") || strings.HasPrefix(name, "scripts/")) {
 				return false

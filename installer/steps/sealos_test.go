@@ -25,6 +25,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -123,7 +124,7 @@ func TestImageMadeForSealosIsBootstrappedUnmodified(t *testing.T) {
 	}
 	url := "http://127.0.0.2:" + port + "/v2/"
 	for _, name := range []string{"pause/manifests/3.9", "coredns/coredns/manifests/v1.10.1", "library/nginx/manifests/1.27", "care/manifests/v1", "registry.k8s.io/pause/manifests/3.9"} {
-		if err := answers(url+name, r.registry.user, r.registry.password); err != nil {
+		if err := answers(url+name, r.access().User, r.passwords.pull); err != nil {
 			t.Error(err)
 		}
 	}
@@ -139,7 +140,7 @@ func TestImageMadeForSealosIsBootstrappedUnmodified(t *testing.T) {
 		r.rootfsDir() + "/etc/config.toml": "sandbox_image = \"sealos.hub:" + port + "/pause:3.9\"\ndisable_apparmor = " + apparmor + "\n",
 		r.rootfsDir() + "/etc/hosts.toml":  "server = \"http://sealos.hub:" + port + "\"\n",
 		r.rootfsDir() + "/etc/image-cri-shim.yaml": "shim: /var/run/image-cri-shim.sock\ncri: /var/run/containerd/containerd.sock\naddress: http://sealos.hub:" + port +
-			"\nforce: true\nauth: admin:" + r.registry.password + "\n",
+			"\nforce: true\nauth: admin:" + r.passwords.pull + "\n",
 	} {
 		data, err := os.ReadFile(name)
 		if err != nil {
@@ -148,7 +149,7 @@ func TestImageMadeForSealosIsBootstrappedUnmodified(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
 	}
-	if info, err := os.Stat(r.dir("applications", dirName("docker.io/site/app:v1"), "workdir/install.sh")); err != nil || info.Mode().Perm() != 0o755 {
+	if info, err := os.Stat(r.dir("applications", payload.DirName("docker.io/site/app:v1"), "workdir/install.sh")); err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("a script of an application: %v, %v", info, err)
 	}
 	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.master0()))
@@ -165,7 +166,7 @@ func TestImageMadeForSealosIsBootstrappedUnmodified(t *testing.T) {
 		t.Errorf("registry/ in the rootfs: %v", err)
 	}
 	// The image's script says that it has started a runtime; the next run looks.
-	socket := r.runtimeSocket(r.master0())
+	socket := r.share(r.master0()).RuntimeSocket()
 	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -279,8 +280,8 @@ func TestPasswordWrittenIntoAnImageStays(t *testing.T) {
 		"nowhere":              {nil, false},
 	} {
 		r := loaded(t, image(c.files), oneMaster)
-		if kept := r.registry.password == "passw0rd"; kept != c.kept {
-			t.Errorf("%s: password %q", name, r.registry.password)
+		if kept := r.passwords.pull == "passw0rd"; kept != c.kept {
+			t.Errorf("%s: password %q", name, r.passwords.pull)
 		}
 		closeRun(t, r)
 	}

@@ -23,17 +23,17 @@ const (
 // asked is what passwordGiven says until the masters have the password, inForce what it says then.
 const asked, inForce = "asked", "in force"
 
-// pushUser is the name of the account that pushes and deletes.
-const pushUser = "push"
-
 func (r *Run) masterPasswordFile() string     { return r.dir("etc", passwordFile) }
 func (r *Run) masterPushPasswordFile() string { return r.dir("etc", pushPasswordFile) }
 
+// passwords are those of the registry's two accounts.
+type passwords struct{ pull, push string }
+
 // passwordFiles are the registry's passwords as masters keep them.
 func (r *Run) passwordFiles(t *Target) []agent.File {
-	files := []agent.File{{Path: r.masterPasswordFile(), Mode: 0o600, Content: []byte(r.registry.password + "\n")}}
+	files := []agent.File{{Path: r.masterPasswordFile(), Mode: 0o600, Content: []byte(r.passwords.pull + "\n")}}
 	if !r.plainRegistry(t) {
-		files = append(files, agent.File{Path: r.masterPushPasswordFile(), Mode: 0o600, Content: []byte(r.registry.pushPassword + "\n")})
+		files = append(files, agent.File{Path: r.masterPushPasswordFile(), Mode: 0o600, Content: []byte(r.passwords.push + "\n")})
 	}
 	return files
 }
@@ -63,21 +63,13 @@ func (r *Run) hideGiven() {
 // loadSecrets settles the registry's credentials, and hides every secret of the
 // images from output and log.
 func (r *Run) loadSecrets(ctx context.Context) error {
-	env := installer.MergeEnv(r.rootfs().Env, r.Cluster.Env)
-	r.registry.user = orDefault(env["registryUsername"], "admin")
-	r.registry.pushUser = pushUser
-	if r.registry.user == pushUser {
-		r.registry.pushUser = pushUser + "er"
-	}
-	r.registry.port = orDefault(env["registryPort"], "5000")
-	r.registry.domain = orDefault(env["registryDomain"], "sealos.hub")
-	r.registry.data = orDefault(env["registryData"], "/var/lib/registry")
+	env := installer.MergeEnv(r.payload.Rootfs().Env, r.Cluster.Env)
 	if err := r.settlePasswords(ctx, env["registryPassword"]); err != nil {
 		return err
 	}
-	r.Report.HideLogin(r.registry.user, r.registry.password)
-	r.Report.HideLogin(r.registry.pushUser, r.registry.pushPassword)
-	for _, i := range slices.Concat(r.images, r.variants.all()) {
+	r.Report.HideLogin(r.access().User, r.passwords.pull)
+	r.Report.HideLogin(r.access().PushUser, r.passwords.push)
+	for _, i := range r.payload.Read() {
 		for _, secret := range r.Cluster.Secrets(i.Env) {
 			if !slices.Contains(defaultPasswords, secret) {
 				r.Report.Hide(secret)
@@ -108,26 +100,26 @@ func (r *Run) settlePasswords(ctx context.Context, password string) error {
 	fixed := !byUser && r.fixedPassword(password)
 	switch {
 	case byUser:
-		r.registry.password = password
+		r.passwords.pull = password
 		if err := r.State.Keep(passwordGiven, asked); err != nil {
 			return err
 		}
 	case fixed && given == "" && len(masters[passwordFile]) == 0:
-		r.registry.password = password
+		r.passwords.pull = password
 	default:
-		if r.registry.password, err = r.keptPassword(ctx, passwordFile, masters[passwordFile], given == asked); err != nil {
+		if r.passwords.pull, err = r.keptPassword(ctx, passwordFile, masters[passwordFile], given == asked); err != nil {
 			return err
 		}
 	}
-	if fixed && r.registry.password == password {
+	if fixed && r.passwords.pull == password {
 		r.Report.Warnf("the cluster image has the registry's password written into its files, so it stays what everybody knows; set registryPassword only together with those files")
-	} else if err := r.State.Keep(passwordFile, r.registry.password); err != nil {
+	} else if err := r.State.Keep(passwordFile, r.passwords.pull); err != nil {
 		return err
 	}
-	if r.registry.pushPassword, err = r.keptPassword(ctx, pushPasswordFile, masters[pushPasswordFile], false); err != nil {
+	if r.passwords.push, err = r.keptPassword(ctx, pushPasswordFile, masters[pushPasswordFile], false); err != nil {
 		return err
 	}
-	return r.State.Keep(pushPasswordFile, r.registry.pushPassword)
+	return r.State.Keep(pushPasswordFile, r.passwords.push)
 }
 
 // keptPassword is the one of this machine if any master has it or none has one;

@@ -80,7 +80,7 @@ func routeUnitFile(networks []string) []byte {
 		"Description=route to the addresses of Services, which this host has no other for\nBefore=kubelet.service containerd.service\n\n" +
 		"[Service]\nType=oneshot\nRemainAfterExit=yes\n")
 	for _, n := range networks {
-		fmt.Fprintf(&b, "ExecStart=%s care --service-route %s\n", stubPath, n)
+		fmt.Fprintf(&b, "ExecStart=%s care --service-route %s\n", installer.StubPath, n)
 	}
 	b.WriteString("\n[Install]\nWantedBy=multi-user.target\n")
 	return []byte(b.String())

@@ -21,6 +21,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -121,7 +122,7 @@ func newWorld(t testing.TB, dir string, file []byte, masters, nodes int) *world 
 	}
 	for name, text := range map[string]string{
 		passwordFile: password + "\n", pushPasswordFile: password + "\n",
-		"registry_htpasswd": "# pull-only: admin\nadmin:" + string(hash) + "\n" + pushUser + ":" + string(hash) + "\n",
+		"registry_htpasswd": "# pull-only: admin\nadmin:" + string(hash) + "\n" + payload.PushUser + ":" + string(hash) + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -242,7 +242,7 @@ func TestStatusTellsOfAFullDisk(t *testing.T) {
 func TestStatusNeedsNoLockAndTellsWhoHoldsIt(t *testing.T) {
 	w := installed(t, 1, 1)
 	r := w.looker(t, t.Context(), io.Discard)
-	if err := r.loadImages(); err != nil {
+	if err := r.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if p := r.connectAll(t.Context()); len(p) > 0 {
@@ -388,7 +388,7 @@ func TestAnAnswerThatWasCutIsNotTakenForWhole(t *testing.T) {
 	w := installed(t, 1, 1)
 	w.Crowd(5000)
 	r := w.looker(t, t.Context(), io.Discard)
-	if err := r.loadImages(); err != nil {
+	if err := r.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if p := r.connectAll(t.Context()); len(p) > 0 {

@@ -41,7 +41,7 @@ func unwell(w *world) {
 func lookedAt(t *testing.T, w *world, out io.Writer) *Run {
 	t.Helper()
 	r := w.looker(t, t.Context(), out)
-	if err := r.loadImages(); err != nil {
+	if err := r.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if p := r.connectAll(t.Context()); len(p) > 0 {

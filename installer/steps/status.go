@@ -75,7 +75,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 	if err := r.load(ctx); err != nil {
 		return Status{}, err
 	}
-	s := Status{Cluster: r.Cluster.Name, Kubernetes: r.rootfs().KubeVersion()}
+	s := Status{Cluster: r.Cluster.Name, Kubernetes: r.payload.Rootfs().KubeVersion()}
 	// Waiting for those that are dead costs nothing but time.
 	s.Problems = r.reachHosts(ctx, max(r.Jobs, min(len(r.Targets), maxReached)))
 	_ = installer.Within(ctx, lookForStatus, func(ctx context.Context) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -98,7 +99,7 @@ func TestARecordHoldsNoSecretsAndIsReadAgain(t *testing.T) {
 	node.Tunnel = true
 	r := loaded(t, stepstest.Cluster(), oneMaster, node)
 	failure := &installer.StepError{Step: "guest", Err: &GuestError{
-		Image: "localhost/app:v1", Host: "127.0.0.2", Command: "kubectl apply", Err: errors.New("exit status 7: " + r.registry.password),
+		Image: "localhost/app:v1", Host: "127.0.0.2", Command: "kubectl apply", Err: errors.New("exit status 7: " + r.passwords.pull),
 	}}
 	data, err := r.clusterfile(r.status(failure))
 	if err != nil {
@@ -112,7 +113,7 @@ func TestARecordHoldsNoSecretsAndIsReadAgain(t *testing.T) {
 	if !strings.Contains(text, "mountPoint: "+r.rootfsDir()) {
 		t.Errorf("where the rootfs lies is not in the Clusterfile:\n%s", text)
 	}
-	for _, secret := range []string{r.registry.password, "right", "passw0rd", "ClusterSuccess"} {
+	for _, secret := range []string{r.passwords.pull, "right", "passw0rd", "ClusterSuccess"} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q is in the Clusterfile", secret)
 		}
@@ -135,7 +136,7 @@ func TestAnyOtherFailureHasNoCommandCondition(t *testing.T) {
 	if s.Phase != installer.PhaseSuccess || len(s.Conditions) != 1 || s.Conditions[0].Type != "ApplyClusterSuccess" || len(s.CommandConditions) != 0 {
 		t.Errorf("status of a success: %+v", s)
 	}
-	if len(s.Mounts) != 2 || s.Mounts[0].Type != "rootfs" || s.Mounts[1].Name != dirName("localhost/app:v1") || s.Mounts[1].Env["GREETING"] != "hi" {
+	if len(s.Mounts) != 2 || s.Mounts[0].Type != "rootfs" || s.Mounts[1].Name != payload.DirName("localhost/app:v1") || s.Mounts[1].Env["GREETING"] != "hi" {
 		t.Errorf("mounts: %+v", s.Mounts)
 	}
 	for _, m := range s.Mounts {
@@ -151,7 +152,7 @@ func TestAPasswordOfTheUserOutlivesTheRecordedClusterfile(t *testing.T) {
 	settle := func(env map[string]string) *Run {
 		r := newRun(t, file, t.Output(), oneMaster)
 		r.Cluster.Env = env
-		if err := r.loadImages(); err != nil {
+		if err := r.read(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.loadSecrets(t.Context()); err != nil {
@@ -170,8 +171,8 @@ func TestAPasswordOfTheUserOutlivesTheRecordedClusterfile(t *testing.T) {
 	}
 	closeRun(t, r)
 	r = settle(c.Env)
-	if r.registry.password != "chosen by the user" {
-		t.Errorf("the next run takes the password for %q", r.registry.password)
+	if r.passwords.pull != "chosen by the user" {
+		t.Errorf("the next run takes the password for %q", r.passwords.pull)
 	}
 	if r.Cluster.Env["SITE"] != "north" {
 		t.Errorf("environment of the next run: %v", r.Cluster.Env)

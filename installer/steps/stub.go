@@ -9,31 +9,32 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 // What runs on hosts is brought by each run under a name of its own version, and used by that run under that name. Units
-// and scripts know stubPath only, which a run makes its own version once it has begun to change hosts. A run that goes no
+// and scripts know installer.StubPath only, which a run makes its own version once it has begun to change hosts. A run that goes no
 // further leaves what is in use as it is, and nothing of its own.
 
 // bringStub brings a host the installer of this run, unless it is there.
 func (r *Run) bringStub(ctx context.Context, t *Target) error {
-	stub, err := r.stub(t.arch)
+	stub, err := r.payload.Stub(t.arch)
 	if err != nil {
 		return err
 	}
-	exists := t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-e", stub.path}, Root: true}) == nil
+	exists := t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-e", stub.Path}, Root: true}) == nil
 	if !exists {
 		if err := runsNothing(ctx, t); err != nil {
 			return err
 		}
 	}
-	t.stub, t.Agent = stub.path, agent.NewAgent(t.Link, stub.path)
+	t.stub, t.Agent = stub.Path, agent.NewAgent(t.Link, stub.Path)
 	t.putStub = !exists // even if it fails: then its directories may be there
-	if err := t.Link.Put(ctx, stub.path, 0o755, bytes.NewReader(stub.data)); err != nil {
-		return fmt.Errorf("bring the installer to %s: %w", stub.path, err)
+	if err := t.Link.Put(ctx, stub.Path, 0o755, bytes.NewReader(stub.Data)); err != nil {
+		return fmt.Errorf("bring the installer to %s: %w", stub.Path, err)
 	}
 	return nil
 }
@@ -46,7 +47,7 @@ exec findmnt --noheadings --output TARGET,OPTIONS --target "$dir"`
 // tell is left to show.
 func runsNothing(ctx context.Context, t *Target) error {
 	var out strings.Builder
-	if t.Link.Run(ctx, host.Cmd{Argv: []string{"/bin/sh", "-c", findMount, path.Dir(stubPath)}, Stdout: &out}) != nil {
+	if t.Link.Run(ctx, host.Cmd{Argv: []string{"/bin/sh", "-c", findMount, path.Dir(installer.StubPath)}, Stdout: &out}) != nil {
 		return nil
 	}
 	mount := strings.Fields(out.String())
@@ -54,7 +55,7 @@ func runsNothing(ctx context.Context, t *Target) error {
 		return nil
 	}
 	return &preflight.Found{
-		Check: "noexec", Message: fmt.Sprintf("programs are run from %s, but %s is mounted noexec", path.Dir(stubPath), mount[0]),
+		Check: "noexec", Message: fmt.Sprintf("programs are run from %s, but %s is mounted noexec", path.Dir(installer.StubPath), mount[0]),
 		Remedy: "mount -o remount,exec " + mount[0] + ", and take noexec out of /etc/fstab",
 	}
 }
@@ -64,7 +65,7 @@ func runsNothing(ctx context.Context, t *Target) error {
 func (r *Run) useStubs(ctx context.Context) (int, error) {
 	var changes atomic.Int64
 	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
-		changed, err := t.Agent.UseInstaller(ctx, stubPath)
+		changed, err := t.Agent.UseInstaller(ctx, installer.StubPath)
 		changes.Add(int64(count(changed)))
 		t.stubUsed = err == nil
 		return err
@@ -114,11 +115,11 @@ func (r *Run) withdrawFrom(ctx context.Context, t *Target) error {
 	t.left = true // a host that does not answer now is not asked again: the next run does it
 	var dirs []string
 	if !t.begun() {
-		dirs = []string{path.Dir(stubPath), r.dir("journal"), r.dir(), dataRoot + "/data", dataRoot}
+		dirs = []string{path.Dir(installer.StubPath), r.dir("journal"), r.dir(), installer.DataRoot + "/data", installer.DataRoot}
 	}
 	var failed error
 	if t.connected {
-		busy, err := t.Agent.LeaveInstaller(ctx, stubPath, r.held, dirs...)
+		busy, err := t.Agent.LeaveInstaller(ctx, installer.StubPath, r.held, dirs...)
 		if err == nil {
 			if !busy || !r.held {
 				t.stub = ""

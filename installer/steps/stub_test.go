@@ -24,7 +24,7 @@ import (
 // versions lists what lies in the directory of installers on a machine of the site, with the content of each.
 func versions(t *testing.T, m *stepstest.Machine) map[string]string {
 	t.Helper()
-	dir := filepath.Join(m.Root(), filepath.Dir(stubPath))
+	dir := filepath.Join(m.Root(), filepath.Dir(installer.StubPath))
 	entries, err := os.ReadDir(dir)
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
@@ -155,7 +155,7 @@ func TestHostOfAnotherArchitectureGetsNothing(t *testing.T) {
 	fake.On([]string{"uname", "-m"}, hosttest.Answer{Stdout: "riscv64\n"})
 	r := newRun(t, makeBundle(t, images), t.Output(), hostAt("127.0.0.2", 22, true))
 	r.dial = func(context.Context, *Target) (host.Host, error) { return fake, nil }
-	if err := r.loadImages(); err != nil {
+	if err := r.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	problems := r.connectAll(t.Context())
@@ -178,7 +178,7 @@ func TestProgramThatUnitsRunIsSwitchedInOneStep(t *testing.T) {
 	master := sshHost(t, "127.0.0.2", "right", true)
 	t.Setenv("SEALOS_RUNTIME_ROOT", t.TempDir())
 	halfDone(t, makeBundle(t, stepstest.Cluster()), master, true)
-	before, err := os.Stat(stubPath)
+	before, err := os.Stat(installer.StubPath)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,8 +189,8 @@ func TestProgramThatUnitsRunIsSwitchedInOneStep(t *testing.T) {
 		t.Errorf("the version in use and the name that units use are two files: %v", err)
 	}
 	closeRun(t, r)
-	if now, err := os.Stat(stubPath); err != nil || !os.SameFile(before, now) {
-		t.Errorf("a run that went no further replaced %s: %v", stubPath, err)
+	if now, err := os.Stat(installer.StubPath); err != nil || !os.SameFile(before, now) {
+		t.Errorf("a run that went no further replaced %s: %v", installer.StubPath, err)
 	}
 }
 
@@ -246,7 +246,7 @@ func (w *world) newRun(t *testing.T) *Run {
 	})
 	session := w.Start(func(error) {})
 	r.dial = func(ctx context.Context, t *Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }
-	if err := errors.Join(r.loadImages(), r.readFiles(t.Context())); err != nil {
+	if err := errors.Join(r.read(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	return r

@@ -11,12 +11,12 @@ import (
 	"github.com/sealbuild/sealbuild/installer/care"
 )
 
-const careManifest = etcKube + "/manifests/" + care.PodName + ".yaml"
+const careManifest = installer.KubeDir + "/manifests/" + care.PodName + ".yaml"
 
 func (r *Run) virtualServer() (netip.AddrPort, []netip.AddrPort, error) {
-	ip, err := netip.ParseAddr(r.vip())
+	ip, err := netip.ParseAddr(r.payload.VIP(r.Cluster))
 	if err != nil {
-		return netip.AddrPort{}, nil, fmt.Errorf("virtual address %q: %w (set it with -e defaultVIP=ADDRESS)", r.vip(), err)
+		return netip.AddrPort{}, nil, fmt.Errorf("virtual address %q: %w (set it with -e defaultVIP=ADDRESS)", r.payload.VIP(r.Cluster), err)
 	}
 	var servers []netip.AddrPort
 	for _, m := range r.Cluster.Masters() { // one that is left out of this run is drained by the keeper while it is dead
@@ -38,7 +38,7 @@ func (r *Run) startCare(ctx context.Context, t *Target) error {
 	if err := t.Agent.CareStop(ctx, care.Unit); err != nil {
 		return err
 	}
-	if err := t.Agent.CareStart(ctx, care.Unit, append([]string{stubPath}, care.Args(vip, servers, care.ModeAuto)...)); err != nil {
+	if err := t.Agent.CareStart(ctx, care.Unit, append([]string{installer.StubPath}, care.Args(vip, servers, care.ModeAuto)...)); err != nil {
 		return err
 	}
 	// kubeadm would wait five minutes for an address that does not answer, and say little.

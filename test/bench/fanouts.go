@@ -16,7 +16,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
 )
 
@@ -148,7 +148,7 @@ func (s *syncing) fanout(ctx context.Context, x *labSite, f opened, name, rate s
 
 // pushTo fills the first n hosts and looks at what came.
 func (s *syncing) pushTo(ctx context.Context, x *labSite, f opened, n int) (seconds, busy float64, sent int64, err error) {
-	catalog, err := steps.Catalog(ctx, f.Reader)
+	catalog, err := payload.Catalog(ctx, f.Reader)
 	if err != nil {
 		return 0, 0, 0, err
 	}
@@ -171,7 +171,9 @@ func (s *syncing) pushTo(ctx context.Context, x *labSite, f opened, n int) (seco
 	for i := range n {
 		g.Go(func() error {
 			return agent.NewAgent(x.conns[i], s.stub).RegistryReceive(gctx, x.store(i), func(w io.Writer, in io.Reader) (err error) {
-				receipts[i], err = registry.Push(gctx, w, in, catalog, steps.Source(f.Reader), registry.PushOptions{Fanout: fan, Address: x.lab.address(i + 1)})
+				receipts[i], err = registry.Push(gctx, w, in, catalog, payload.Source(f.Reader), registry.PushOptions{
+					Fanout: fan, Address: x.lab.address(i + 1),
+				})
 				return err
 			})
 		})

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/bundle"
-	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
 )
 
@@ -74,11 +74,11 @@ func (b *bench) place(ctx context.Context, name string, images int, beside bool)
 		return err
 	}
 	data := filepath.Join(dir, "data")
-	catalog, err := steps.Catalog(ctx, f.Reader)
+	catalog, err := payload.Catalog(ctx, f.Reader)
 	if err != nil {
 		return err
 	}
-	if _, err := registry.OpenStore(data).Fill(ctx, catalog, steps.Source(f.Reader), registry.PushOptions{}); err != nil {
+	if _, err := registry.OpenStore(data).Fill(ctx, catalog, payload.Source(f.Reader), registry.PushOptions{}); err != nil {
 		return err
 	}
 	return p.rates(ctx, data)

@@ -12,7 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
 )
 
@@ -105,12 +105,12 @@ func (s *syncing) loggedIn(ctx context.Context) (timedLogin, error) {
 // images, then send what the host lacks.
 func (s *syncing) push(ctx context.Context, h host.Host, f opened, root string, o registry.PushOptions) (r registry.Receipt, took time.Duration, err error) {
 	start := time.Now()
-	catalog, err := steps.Catalog(ctx, f.Reader)
+	catalog, err := payload.Catalog(ctx, f.Reader)
 	if err != nil {
 		return r, 0, err
 	}
 	err = agent.NewAgent(h, s.stub).RegistryReceive(ctx, root, func(w io.Writer, in io.Reader) (err error) {
-		r, err = registry.Push(ctx, w, in, catalog, steps.Source(f.Reader), o)
+		r, err = registry.Push(ctx, w, in, catalog, payload.Source(f.Reader), o)
 		return err
 	})
 	return r, time.Since(start), err
@@ -143,14 +143,14 @@ func (s *syncing) compare(ctx context.Context, name string, images []madeImage, 
 			refs = append(refs, registry.Ref{Name: i.Name, Digest: i.Digest})
 		}
 	}
-	if c.have, err = registry.BuildCatalog(ctx, refs, steps.Source(c.file.Reader)); err != nil {
+	if c.have, err = registry.BuildCatalog(ctx, refs, payload.Source(c.file.Reader)); err != nil {
 		return nil, err
 	}
-	all, err := steps.Catalog(ctx, c.file.Reader)
+	all, err := payload.Catalog(ctx, c.file.Reader)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := registry.OpenStore(c.source).Fill(ctx, all, steps.Source(c.file.Reader), registry.PushOptions{}); err != nil {
+	if _, err := registry.OpenStore(c.source).Fill(ctx, all, payload.Source(c.file.Reader), registry.PushOptions{}); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(c.theirs, 0o755); err != nil {

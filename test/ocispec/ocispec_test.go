@@ -20,7 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/bundle"
-	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
 )
 
@@ -136,11 +136,11 @@ func TestBundleServedInPlacePassesTheSuite(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	catalog, err := steps.Catalog(t.Context(), f.Reader)
+	catalog, err := payload.Catalog(t.Context(), f.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := registry.NewHandler(t.Context(), registry.HandlerOptions{Catalog: &catalog, Source: steps.Source(f.Reader)})
+	h, err := registry.NewHandler(t.Context(), registry.HandlerOptions{Catalog: &catalog, Source: payload.Source(f.Reader)})
 	if err != nil {
 		t.Fatal(err)
 	}

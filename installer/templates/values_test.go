@@ -1,10 +1,11 @@
-package installer
+package templates
 
 import (
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/sealbuild/sealbuild/installer"
 )
 
 func TestSetReadsPathsListsAndTypes(t *testing.T) {
@@ -52,7 +53,7 @@ func TestClusterfileIsATemplateOfItsValues(t *testing.T) {
 			t.Errorf("%q: error %v, want one with %q", doc, err, want)
 		}
 	}
-	_, err = ParseClusterfile("Clusterfile", []byte("a: {{ .Values.x }}\n"))
+	_, err = installer.ParseClusterfile("Clusterfile", []byte("a: {{ .Values.x }}\n"))
 	if err == nil || !strings.Contains(err.Error(), "--values or --set") {
 		t.Errorf("a template that was not rendered: %v", err)
 	}

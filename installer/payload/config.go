@@ -1,4 +1,4 @@
-package installer
+package payload
 
 import (
 	"bytes"
@@ -10,22 +10,26 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/templates"
 	"go.yaml.in/yaml/v3"
 )
 
-// file is the path of the file that the Config is about, relative to the image's root.
-func (c Config) file() string { return strings.TrimPrefix(path.Clean("/"+c.Path), "/") }
+// fileOf is the path of the file that the Config is about, relative to the image's root.
+func configuredFile(c installer.Config) string {
+	return strings.TrimPrefix(path.Clean("/"+c.Path), "/")
+}
 
 // UnusedConfigs tells of Config documents that change nothing, because no image
 // has their file and none is named to make it, or because the image named is
 // not there. files holds the files of each image, by image name.
-func UnusedConfigs(configs []Config, files map[string]map[string]File) error {
+func UnusedConfigs(configs []installer.Config, files map[string]map[string]File) error {
 	var errs []error
 	for _, c := range configs {
 		used := false
 		for name, has := range files {
-			_, plain := has[c.file()]
-			_, template := has[c.file()+".tmpl"]
+			_, plain := has[configuredFile(c)]
+			_, template := has[configuredFile(c)+".tmpl"]
 			used = used || (c.Match == "" || SameImage(c.Match, name)) && (plain || template || c.Match != "")
 		}
 		switch {
@@ -33,13 +37,13 @@ func UnusedConfigs(configs []Config, files map[string]map[string]File) error {
 		case c.Match != "":
 			errs = append(errs, fmt.Errorf("Config %q: spec.match: there is no cluster image %s", c.Name, c.Match))
 		default:
-			errs = append(errs, fmt.Errorf("Config %q: no cluster image has %s; name the image that is to get it in spec.match", c.Name, c.file()))
+			errs = append(errs, fmt.Errorf("Config %q: no cluster image has %s; name the image that is to get it in spec.match", c.Name, configuredFile(c)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (c Config) apply(old []byte) ([]byte, error) {
+func apply(c installer.Config, old []byte) ([]byte, error) {
 	data := []byte(c.Data)
 	switch c.Strategy {
 	case "insert":
@@ -73,7 +77,7 @@ func mergeJSON(old, data []byte) ([]byte, error) {
 	if err := yaml.Unmarshal(data, &over); err != nil {
 		return nil, fmt.Errorf("spec.data: %w", err)
 	}
-	layMap(base, over)
+	templates.Merge(base, over)
 	out, err := json.MarshalIndent(base, "", "  ")
 	return append(out, '\n'), err
 }

@@ -1,6 +1,9 @@
-package steps
+package payload
 
 import (
+	"context"
+	"fmt"
+
 	"github.com/opencontainers/go-digest"
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/registry"
@@ -20,4 +23,19 @@ func (s bundleSource) Stat(d digest.Digest) (int64, bool) {
 
 func (s bundleSource) BlobAt(d digest.Digest) (registry.BlobReader, error) {
 	return s.Reader.BlobAt(d)
+}
+
+// Catalog lists every container image of the bundle as the registry holds it.
+func Catalog(ctx context.Context, b *bundle.Reader) (registry.Catalog, error) {
+	var refs []registry.Ref
+	for _, i := range b.Images() {
+		if i.Kind == bundle.KindImage {
+			refs = append(refs, registry.Ref{Name: i.Name, Digest: i.Digest})
+		}
+	}
+	catalog, err := registry.BuildCatalog(ctx, refs, Source(b))
+	if err != nil {
+		return registry.Catalog{}, fmt.Errorf("list the images of the bundle: %w", err)
+	}
+	return catalog, nil
 }

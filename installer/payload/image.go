@@ -1,4 +1,4 @@
-package installer
+package payload
 
 import (
 	"archive/tar"
@@ -17,13 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
-)
-
-// Types of cluster images (label sealos.io.type).
-const (
-	TypeRootfs      = "rootfs"
-	TypePatch       = "patch"
-	TypeApplication = "application"
+	"github.com/sealbuild/sealbuild/installer"
 )
 
 // Bounds on what is read into memory of a cluster image.
@@ -55,17 +49,20 @@ func (l Layer) Gzip() bool { return strings.HasSuffix(l.MediaType, "gzip") }
 // Zstd reports whether the layer's blob itself is compressed with zstd.
 func (l Layer) Zstd() bool { return strings.HasSuffix(l.MediaType, "zstd") }
 
-// Image is a cluster image: what its OCI configuration says.
+// Image is a cluster image: what its OCI configuration says, and its small files.
 type Image struct {
 	Name       string
 	Digest     digest.Digest
+	Bundled    digest.Digest // of what the bundle holds by its name: the same for all architectures
 	Type       string
 	Labels     map[string]string
 	Env        map[string]string
 	Entrypoint []string
 	Cmd        []string
 	Layers     []Layer
-	Secret     func(key, value string) bool // tells variables that are secret; nil for SecretEnv
+	Secret     func(key, value string) bool // tells variables that are secret; nil for [installer.SecretEnv]
+	Dir        string                       // where it lies on a host
+	Files      map[string]File              // its small files, see [Image.ReadFiles]
 }
 
 // LoadImage reads manifest and configuration of the cluster image d. When d is
@@ -126,19 +123,19 @@ func (i *Image) label(name string) string {
 func (i *Image) typeOf() (string, error) {
 	t := i.label("type")
 	switch t {
-	case "", TypeApplication:
-		return TypeApplication, nil
-	case TypeRootfs:
+	case "", installer.TypeApplication:
+		return installer.TypeApplication, nil
+	case installer.TypeRootfs:
 		switch d := i.label("distribution"); d {
 		case "", "kubernetes", "kubeadm":
 			return t, nil
 		default:
 			return "", fmt.Errorf("cluster image %s: label sealos.io.distribution=%q: only Kubernetes by kubeadm is installed", i.Name, d)
 		}
-	case TypePatch:
+	case installer.TypePatch:
 		return t, nil
 	case "addons": // the name before sealos 4.1
-		return TypePatch, nil
+		return installer.TypePatch, nil
 	}
 	return "", fmt.Errorf("cluster image %s: label sealos.io.type=%q: expected rootfs, patch or application", i.Name, t)
 }
@@ -195,7 +192,7 @@ var ErrTooManyFiles = errors.New("more than 256 MiB or 200000 files below etc, s
 // modes say; "." is all. Images made for sealos count on it, since that makes
 // every file so.
 func (i *Image) Executable() []string {
-	if i.Type == TypeApplication {
+	if i.Type == installer.TypeApplication {
 		return []string{"."}
 	}
 	return []string{"bin", "cri", "opt", "scripts"}
@@ -207,12 +204,12 @@ type File struct {
 	Content []byte
 }
 
-// Files reads the image's files of up to 1 MiB that lie below etc, scripts,
+// ReadFiles reads the image's files of up to 1 MiB that lie below etc, scripts,
 // manifests, charts and statics or at its root, those of up to 8 MiB below opt,
 // and of any place those named in also: what templates, Config documents and
 // preflight scripts need, and nothing of its large binaries. Keys are slash
 // paths relative to the image's root. The layers' digests are verified on the way.
-func (i *Image) Files(ctx context.Context, blobs Blobs, also ...string) (map[string]File, error) {
+func (i *Image) ReadFiles(ctx context.Context, blobs Blobs, also ...string) (map[string]File, error) {
 	files := map[string]File{}
 	for _, l := range i.Layers {
 		if err := readLayer(ctx, blobs, l, files, also, i.Executable()); err != nil {

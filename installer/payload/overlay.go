@@ -1,12 +1,16 @@
-package installer
+package payload
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/templates"
 )
 
 // ConfigFile is where an image carries Config documents of its own.
@@ -17,24 +21,24 @@ const ConfigFile = "config.yml"
 type Overlay map[string]File
 
 // Overlay applies the image's own and then the cluster's Config documents to
-// files, renders every *.tmpl below etc, scripts, manifests and charts with
+// its files, renders every *.tmpl below etc, scripts, manifests and charts with
 // env, and returns the files that came to be. Files of the image that stay as
 // they are are not in it. A Config that names what a template becomes, and not
 // the template, is applied to what it became. Files that a secret is rendered
 // into are readable by root alone.
-func (i *Image) Overlay(files map[string]File, configs []Config, env map[string]string) (Overlay, error) {
-	own, err := i.ownConfigs(files)
+func (i *Image) Overlay(configs []installer.Config, env map[string]string) (Overlay, error) {
+	own, err := i.ownConfigs()
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
 	changed := Overlay{}
-	current := maps.Clone(files)
+	current := maps.Clone(i.Files)
 	others := i.otherSecrets(env)
-	configure := func(c Config) {
-		name := c.file()
+	configure := func(c installer.Config) {
+		name := configuredFile(c)
 		old, exists := current[name]
-		data, err := c.apply(old.Content)
+		data, err := apply(c, old.Content)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("cluster image %s: Config %q on %s: %w", i.Name, c.Name, name, err))
 			return
@@ -45,13 +49,13 @@ func (i *Image) Overlay(files map[string]File, configs []Config, env map[string]
 		f := File{Mode: old.Mode, Content: data}
 		current[name], changed[name] = f, f
 	}
-	var late []Config
+	var late []installer.Config
 	for _, c := range slices.Concat(own, configs) {
-		_, exists := current[c.file()]
-		_, template := current[c.file()+".tmpl"]
+		_, exists := current[configuredFile(c)]
+		_, template := current[configuredFile(c)+".tmpl"]
 		switch {
 		case c.Match != "" && !SameImage(c.Match, i.Name):
-		case !exists && template && isTemplate(c.file()+".tmpl"):
+		case !exists && template && isTemplate(configuredFile(c)+".tmpl"):
 			late = append(late, c)
 		case exists || c.Match != "": // else it is meant for another image
 			configure(c)
@@ -61,7 +65,7 @@ func (i *Image) Overlay(files map[string]File, configs []Config, env map[string]
 		if !isTemplate(name) {
 			continue
 		}
-		out, err := RenderTemplate(name, current[name].Content, env)
+		out, err := templates.Render(name, current[name].Content, env)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("cluster image %s: %w", i.Name, err))
 			continue
@@ -82,7 +86,7 @@ func (i *Image) Overlay(files map[string]File, configs []Config, env map[string]
 func (i *Image) otherSecrets(env map[string]string) map[string]string {
 	secret := i.Secret
 	if secret == nil {
-		secret = SecretEnv
+		secret = installer.SecretEnv
 	}
 	var others map[string]string
 	for k, v := range env {
@@ -98,11 +102,11 @@ func (i *Image) otherSecrets(env map[string]string) map[string]string {
 
 // modeFor narrows the mode of a file that a secret was rendered into, however
 // it is written there: with another secret the template becomes something else.
-func modeFor(template File, name string, rendered []byte, others map[string]string) fsMode {
+func modeFor(template File, name string, rendered []byte, others map[string]string) fs.FileMode {
 	if others == nil {
 		return template.Mode
 	}
-	if out, err := RenderTemplate(name, template.Content, others); err == nil && bytes.Equal(out, rendered) {
+	if out, err := templates.Render(name, template.Content, others); err == nil && bytes.Equal(out, rendered) {
 		return template.Mode
 	}
 	return template.Mode &^ 0o077
@@ -116,12 +120,12 @@ func isTemplate(name string) bool {
 	return slices.Contains([]string{"etc", "scripts", "manifests", "charts"}, top)
 }
 
-func (i *Image) ownConfigs(files map[string]File) ([]Config, error) {
-	f, ok := files[ConfigFile]
+func (i *Image) ownConfigs() ([]installer.Config, error) {
+	f, ok := i.Files[ConfigFile]
 	if !ok {
 		return nil, nil
 	}
-	c, err := ParseClusterfile(ConfigFile, f.Content)
+	c, err := installer.ParseClusterfile(ConfigFile, f.Content)
 	if err != nil {
 		return nil, fmt.Errorf("cluster image %s: %w", i.Name, err)
 	}

@@ -1,4 +1,4 @@
-package installer
+package templates
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/sealbuild/sealbuild/installer"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -24,11 +25,11 @@ func (v Values) AddFile(name string, data []byte) error {
 	if err := yaml.Unmarshal(data, &over); err != nil {
 		return fmt.Errorf("values file %s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
 	}
-	layMap(v, over)
+	Merge(v, over)
 	return nil
 }
 
-func layMap(base, over map[string]any) {
+func Merge(base, over map[string]any) {
 	for k, o := range over {
 		om, isMap := o.(map[string]any)
 		bm, wasMap := base[k].(map[string]any)
@@ -36,10 +37,10 @@ func layMap(base, over map[string]any) {
 		case o == nil:
 			delete(base, k)
 		case isMap && wasMap:
-			layMap(bm, om)
+			Merge(bm, om)
 		case isMap:
 			fresh := map[string]any{}
-			layMap(fresh, om)
+			Merge(fresh, om)
 			base[k] = fresh
 		default:
 			base[k] = o
@@ -212,7 +213,7 @@ func RenderClusterfile(name string, data []byte, values Values) ([]byte, error) 
 		return nil, errors.New(strings.TrimPrefix(err.Error(), "template: "))
 	}
 	var buf bytes.Buffer
-	if err := t.Execute(limitWriter{&buf, maxClusterfile}, map[string]any{"Values": map[string]any(values)}); err != nil {
+	if err := t.Execute(limitWriter{&buf, installer.MaxClusterfile}, map[string]any{"Values": map[string]any(values)}); err != nil {
 		return nil, fmt.Errorf("%s (give it with --set or --values)", strings.TrimPrefix(err.Error(), "template: "))
 	}
 	return buf.Bytes(), nil

@@ -1,4 +1,4 @@
-package steps
+package payload
 
 import (
 	"context"
@@ -19,28 +19,28 @@ import (
 // guessedRatio is unpacked to packed of a layer that does not tell.
 const guessedRatio = 3
 
-// sizes is what the bundle's content takes on disks, in bytes. What images share counts once.
-type sizes struct {
-	stub     int64
-	rootfs   int64 // unpacked, with patches
-	apps     int64 // unpacked
-	registry int64 // every blob of the container images
-	system   int64 // a runtime's share of the images that every node runs: packed and unpacked
-	control  int64 // the same of the control plane's, beside those
-	images   int64 // the same of all images
+// Sizes is what the bundle's content takes on disks, in bytes. What images share counts once.
+type Sizes struct {
+	Stub     int64
+	Rootfs   int64 // unpacked, with patches
+	Apps     int64 // unpacked
+	Registry int64 // every blob of the container images
+	System   int64 // a runtime's share of the images that every node runs: packed and unpacked
+	Control  int64 // the same of the control plane's, beside those
+	Images   int64 // the same of all images
 }
 
-// measure adds up the bundle. A layer tells its unpacked size itself, in its last bytes, or is guessed.
-func (r *Run) measure(ctx context.Context) (sizes, error) {
-	s := sizes{stub: stubSize(r.Bundle)}
-	of := [][]*image{r.images}
-	if platforms := r.Bundle.Platforms(); len(platforms) > 1 {
+// Measure adds up the bundle. A layer tells its unpacked size itself, in its last bytes, or is guessed.
+func (p *Payload) Measure(ctx context.Context) (Sizes, error) {
+	s := Sizes{Stub: stubSize(p.Bundle)}
+	of := [][]*Image{p.Images}
+	if platforms := p.Bundle.Platforms(); len(platforms) > 1 {
 		// Nobody was asked for its architecture yet: the largest counts for every host.
 		of = nil
-		for _, p := range platforms {
-			images, err := r.imagesOfArch(strings.TrimPrefix(p, "linux/"))
+		for _, platform := range platforms {
+			images, err := p.read(strings.TrimPrefix(platform, "linux/"))
 			if err != nil {
-				return sizes{}, err
+				return Sizes{}, err
 			}
 			of = append(of, images)
 		}
@@ -49,7 +49,7 @@ func (r *Run) measure(ctx context.Context) (sizes, error) {
 		var rootfs, apps int64
 		for _, i := range images {
 			for _, l := range i.Layers {
-				n := unpackedSize(r.Bundle, l.Digest, l.Size, l.MediaType)
+				n := unpackedSize(p.Bundle, l.Digest, l.Size, l.MediaType)
 				if i.Type == installer.TypeApplication {
 					apps += n
 				} else {
@@ -57,17 +57,17 @@ func (r *Run) measure(ctx context.Context) (sizes, error) {
 				}
 			}
 		}
-		s.rootfs, s.apps = max(s.rootfs, rootfs), max(s.apps, apps)
+		s.Rootfs, s.Apps = max(s.Rootfs, rootfs), max(s.Apps, apps)
 	}
-	catalog, err := Catalog(ctx, r.Bundle)
+	catalog, err := Catalog(ctx, p.Bundle)
 	if err != nil {
-		return sizes{}, err
+		return Sizes{}, err
 	}
 	for _, b := range catalog.Blobs() {
-		s.registry += b.Size
+		s.Registry += b.Size
 	}
 	var system, control, all []bundle.Image
-	for _, i := range r.Bundle.Images() {
+	for _, i := range p.Bundle.Images() {
 		if i.Kind != bundle.KindImage {
 			continue
 		}
@@ -79,9 +79,9 @@ func (r *Run) measure(ctx context.Context) (sizes, error) {
 			control = append(control, i)
 		}
 	}
-	s.system = r.runtimeSize(system)
-	s.control = r.runtimeSize(slices.Concat(system, control)) - s.system
-	s.images = r.runtimeSize(all)
+	s.System = p.runtimeSize(system)
+	s.Control = p.runtimeSize(slices.Concat(system, control)) - s.System
+	s.Images = p.runtimeSize(all)
 	return s, nil
 }
 
@@ -101,14 +101,14 @@ func imageBase(name string) string {
 }
 
 // runtimeSize is what images take in a container runtime, which keeps layers packed and unpacked.
-func (r *Run) runtimeSize(images []bundle.Image) int64 {
+func (p *Payload) runtimeSize(images []bundle.Image) int64 {
 	seen := map[digest.Digest]bool{}
 	var total int64
 	for _, i := range images {
-		for _, l := range r.layersOf(i.Digest) {
+		for _, l := range p.layersOf(i.Digest) {
 			if !seen[l.Digest] {
 				seen[l.Digest] = true
-				total += l.Size + unpackedSize(r.Bundle, l.Digest, l.Size, l.MediaType)
+				total += l.Size + unpackedSize(p.Bundle, l.Digest, l.Size, l.MediaType)
 			}
 		}
 	}
@@ -116,15 +116,15 @@ func (r *Run) runtimeSize(images []bundle.Image) int64 {
 }
 
 // layersOf lists the layers of an image for the bundle's architecture. What cannot be read is found when the bundle is verified.
-func (r *Run) layersOf(d digest.Digest) (layers []v1.Descriptor) {
+func (p *Payload) layersOf(d digest.Digest) (layers []v1.Descriptor) {
 	_ = ocigraph.Walk(v1.Descriptor{Digest: d}, ocigraph.Visitor{
 		Load: func(d v1.Descriptor) (ocigraph.Manifest, error) {
-			m, _ := ocigraph.Read(r.Bundle, d.Digest) // an index names platforms that the bundle does not hold
+			m, _ := ocigraph.Read(p.Bundle, d.Digest) // an index names platforms that the bundle does not hold
 			return m, nil
 		},
 		Children: func(n ocigraph.Node) ([]v1.Descriptor, error) {
 			return slices.DeleteFunc(n.Manifest.Manifests, func(child v1.Descriptor) bool {
-				return child.Platform != nil && child.Platform.Architecture != r.arch()
+				return child.Platform != nil && child.Platform.Architecture != p.ArchOfFirst()
 			}), nil
 		},
 		Done: func(n ocigraph.Node) error {

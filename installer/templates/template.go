@@ -1,10 +1,9 @@
-package installer
+package templates
 
 import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net/netip"
 	"slices"
@@ -17,14 +16,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-type fsMode = fs.FileMode
-
 // RenderTemplate renders a *.tmpl file of a cluster image. Data: every key of
 // env at top level, the same as .Env and as .Values. A key that env lacks is an
 // error that names file, line and key, since "<no value>" in a configuration
 // file is found out at the worst time; where the template itself provides for
 // the lack ({{ if .x }}, {{ .x | default "y" }}) it is the empty text.
-func RenderTemplate(name string, content []byte, env map[string]string) ([]byte, error) {
+func Render(name string, content []byte, env map[string]string) ([]byte, error) {
 	t, err := template.New(name).Option("missingkey=error").Funcs(templateFuncs()).Parse(string(content))
 	if err != nil {
 		return nil, fmt.Errorf("parse template: %w", err)

@@ -1,0 +1,216 @@
+// Package payload is what a bundle brings for a cluster: its cluster images in
+// order, their scripts, environments and small files, the installers for the
+// hosts, and the container images. It reads the bundle and asks no host.
+//
+// [Payload] is what holds for the whole cluster, [Share] what one host has of it.
+package payload
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/guest"
+)
+
+// Payload is what a bundle brings for a cluster.
+type Payload struct {
+	Bundle *bundle.Reader
+	// Arch is the architecture of the first master, as images name it. It is settled only where the bundle is for several.
+	Arch   string
+	Images []*Image // for that: rootfs and patches first, then applications, each kind as listed
+
+	cluster  *installer.Cluster
+	mu       sync.Mutex
+	variants map[string][]*Image // the images of other architectures, each read once for all hosts
+	stubs    map[string]Stub     // by architecture
+}
+
+// New is the payload of a bundle of which nothing is read yet.
+func New(b *bundle.Reader) *Payload { return &Payload{Bundle: b} }
+
+// Load reads the images that c asks for, and their small files. It is the first
+// time that layers are decoded, so their digests are checked here.
+func (p *Payload) Load(ctx context.Context, c *installer.Cluster) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cluster, p.variants, p.Images = c, map[string][]*Image{}, nil
+	images, err := p.read(p.Arch)
+	if err != nil {
+		return err
+	}
+	p.Images = images
+	return p.readFiles(ctx, images)
+}
+
+// For gives the images for hosts of an architecture, in the order that they have for every one.
+func (p *Payload) For(ctx context.Context, arch string) ([]*Image, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if images, ok := p.variants[arch]; ok {
+		return images, nil
+	}
+	images, err := p.read(arch)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.readFiles(ctx, images); err != nil {
+		return nil, err
+	}
+	p.variants[arch] = images
+	return images, nil
+}
+
+// Read lists every image that has been read, for whichever architecture.
+func (p *Payload) Read() []*Image {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := slices.Clone(p.Images)
+	for _, images := range p.variants {
+		out = append(out, images...)
+	}
+	return out
+}
+
+// read reads what the images for an architecture say about themselves.
+func (p *Payload) read(arch string) ([]*Image, error) {
+	wanted, err := p.wanted()
+	if err != nil {
+		return nil, err
+	}
+	var all []*Image
+	for _, b := range wanted {
+		if arch != "" && !slices.Contains(b.Platforms, "linux/"+arch) {
+			return nil, fmt.Errorf("cluster image %s is in the bundle for %s, not for linux/%s: build it for that platform, too", b.Name, strings.Join(b.Platforms, ", "), arch)
+		}
+		i, err := LoadImage(p.Bundle, b.Name, b.Digest, archOf(b, arch))
+		if err != nil {
+			return nil, err
+		}
+		i.Secret, i.Bundled = p.cluster.SecretEnv, b.Digest
+		i.Dir = installer.Dir(p.cluster.Name, "rootfs")
+		if i.Type == installer.TypeApplication {
+			i.Dir = installer.Dir(p.cluster.Name, "applications", DirName(i.Name), "workdir")
+		}
+		all = append(all, i)
+	}
+	order := map[string]int{installer.TypeRootfs: 0, installer.TypePatch: 1, installer.TypeApplication: 2}
+	slices.SortStableFunc(all, func(a, b *Image) int { return order[a.Type] - order[b.Type] })
+	rootfs := 0
+	for _, i := range all {
+		if i.Type == installer.TypeRootfs {
+			rootfs++
+		}
+	}
+	if rootfs != 1 {
+		return nil, fmt.Errorf("the bundle holds %d rootfs images (label sealos.io.type=rootfs); a cluster is made from exactly one", rootfs)
+	}
+	return all, nil
+}
+
+// wanted are the cluster images asked for, in the order in which they are
+// asked for; all of the bundle when nothing is said.
+func (p *Payload) wanted() ([]bundle.Image, error) {
+	var have []string
+	byName := map[string]bundle.Image{}
+	for _, b := range p.Bundle.Images() {
+		if b.Kind == bundle.KindCluster {
+			have = append(have, b.Name)
+			byName[b.Name] = b
+		}
+	}
+	names := have
+	asked := p.cluster.Images
+	if len(asked) == 0 && p.cluster.MadeWith() == p.Bundle.IndexDigest().String() {
+		asked = p.cluster.Kept // the same file as before: what was left out of it then is left out now
+	}
+	// What an earlier bundle brought is in the cluster already.
+	asked = slices.DeleteFunc(slices.Clone(asked), func(a string) bool {
+		same := func(name string) bool { return SameImage(a, name) }
+		return !slices.ContainsFunc(have, same) && slices.ContainsFunc(p.cluster.Kept, same)
+	})
+	if len(asked) > 0 {
+		var err error
+		if names, err = ResolveImages(asked, have); err != nil {
+			return nil, err
+		}
+	}
+	var out []bundle.Image
+	for _, name := range names {
+		out = append(out, byName[name])
+	}
+	return out, nil
+}
+
+func (p *Payload) readFiles(ctx context.Context, images []*Image) error {
+	var configured []string
+	for _, c := range p.cluster.Configs {
+		configured = append(configured, configuredFile(c))
+	}
+	for _, i := range images {
+		files, err := i.ReadFiles(ctx, p.Bundle, configured...)
+		if err != nil {
+			return err
+		}
+		i.Files = files
+	}
+	return nil
+}
+
+// Rootfs is the image that Kubernetes itself is in.
+func (p *Payload) Rootfs() *Image { return p.Images[0] }
+
+// RootfsDir is where rootfs and patches lie on hosts.
+func (p *Payload) RootfsDir() string { return p.Rootfs().Dir }
+
+var notInNames = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+
+// DirName is an image's name as part of a path. app:v1 and app-v1 are two
+// images, so a few digits of the name's digest tell them apart.
+func DirName(image string) string {
+	plain := notInNames.ReplaceAllString(image, "-")
+	if plain == image {
+		return image
+	}
+	return plain + "-" + digest.FromString(image).Encoded()[:8]
+}
+
+// VIP is the virtual address: from the environment, the rootfs's label, or the default.
+func (p *Payload) VIP(c *installer.Cluster) string {
+	env := p.clusterEnv(c)
+	if v := env["defaultVIP"]; v != "" {
+		return v
+	}
+	if v, err := guest.Expand(p.Rootfs().Labels["vip"], env); err == nil && v != "" && !strings.Contains(v, "$") {
+		return v
+	}
+	return installer.DefaultVIP
+}
+
+// clusterEnv is the environment that all hosts have: of the rootfs, under what c says.
+func (p *Payload) clusterEnv(c *installer.Cluster) map[string]string {
+	return installer.MergeEnv(p.Rootfs().Env, c.Env)
+}
+
+// Open gives a layer in the form in which it crosses the wire at no
+// cost: the bundle's own zstd frames for a plain tar, else the blob itself.
+func (p *Payload) Open(l Layer) (io.Reader, string, error) {
+	switch {
+	case l.Gzip():
+		blob, err := p.Bundle.OpenBlob(l.Digest)
+		return blob, "gzip", err
+	case l.Zstd():
+		blob, err := p.Bundle.OpenBlob(l.Digest)
+		return blob, "zstd", err
+	}
+	frames, _, err := p.Bundle.OpenZstd(l.Digest)
+	return frames, "zstd", err
+}

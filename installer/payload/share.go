@@ -1,0 +1,243 @@
+package payload
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/sealbuild/sealbuild/installer"
+)
+
+// Share is what one host has of a payload, in the cluster that is wanted. It is made for each question out of what is known then.
+type Share struct {
+	*Payload
+	Cluster  *installer.Cluster
+	Host     installer.Host
+	Variant  []*Image // the images of the host's own architecture, where that is not the first master's
+	First    bool     // it is the first master, which has the applications
+	Access   Access   // to the registry of the cluster
+	Overlays Overlays // as they are rendered for the host; nil before that
+}
+
+// Overlays are the files of images that are rendered for one host.
+type Overlays map[*Image]Overlay
+
+// All are the images of the cluster as the host has them: of its architecture, in the same order everywhere.
+func (s Share) All() []*Image {
+	if s.Variant != nil {
+		return s.Variant
+	}
+	return s.Images
+}
+
+// Here are the images that lie on the host: applications only on the first master.
+func (s Share) Here() []*Image {
+	return slices.DeleteFunc(slices.Clone(s.All()), func(i *Image) bool { return i.Type == installer.TypeApplication && !s.First })
+}
+
+// system are the rootfs and the patches of the host.
+func (s Share) system() []*Image {
+	return slices.DeleteFunc(slices.Clone(s.All()), func(i *Image) bool { return i.Type == installer.TypeApplication })
+}
+
+// RegistryHosts lists the registry hosts as the host should ask them: itself
+// first; the others begin at a place that differs from host to host, so that
+// not every node asks the first master.
+func (s Share) RegistryHosts() []string {
+	ips := s.Cluster.MasterIPs()
+	i := slices.Index(ips, s.Host.IP.String())
+	if i < 0 {
+		i = slices.IndexFunc(s.Cluster.Hosts, func(h installer.Host) bool { return h.IP == s.Host.IP }) % len(ips)
+	}
+	return slices.Concat(ips[i:], ips[:i])
+}
+
+// Env is the environment of an image's scripts and templates on the host.
+func (s Share) Env(i *Image) map[string]string {
+	mode := "node"
+	if s.Host.Master {
+		mode = "master"
+	}
+	system := map[string]string{
+		"registryUsername":              s.Access.User,
+		"registryPassword":              s.Access.Password,
+		"registryPort":                  s.Access.Port,
+		"registryDomain":                s.Access.Domain,
+		"registryData":                  s.Access.Data,
+		"defaultVIP":                    s.VIP(s.Cluster),
+		"SEALOS_SYS_SEALINSTALL":        installer.StubPath,
+		"SEALOS_SYS_HOST_IP":            s.Host.IP.String(),
+		"SEALOS_SYS_RUN_MODE":           mode,
+		"SEALOS_SYS_CLUSTER":            s.Cluster.Name,
+		"SEALOS_SYS_KUBE_VERSION":       s.Rootfs().KubeVersion(),
+		"SEALOS_SYS_SEALOS_VERSION":     s.Rootfs().Labels["sealos.io.version"],
+		"SEALOS_SYS_REGISTRY_HOSTS":     strings.Join(s.RegistryHosts(), " "),
+		"SEALOS_SYS_MASTERS":            strings.Join(s.Cluster.MasterIPs(), " "),
+		"SEALOS_SYS_VIP":                s.VIP(s.Cluster),
+		"SEALOS_SYS_ROOTFS":             installer.Dir(s.Cluster.Name, "rootfs"),
+		"SEALOS_SYS_APISERVER_ENDPOINT": installer.APIServerDomain,
+	}
+	return installer.MergeEnv(s.All()[0].Env, i.Env, s.Cluster.Env, s.Host.Env, system)
+}
+
+// RootfsEnv is the environment of the rootfs on the host.
+func (s Share) RootfsEnv() map[string]string { return s.Env(s.All()[0]) }
+
+// RuntimeSocket is where the container runtime of the host answers.
+func (s Share) RuntimeSocket() string {
+	socket := installer.MergeEnv(s.Rootfs().Env, s.Cluster.Env, s.Host.Env)["SEALOS_SYS_CRI_ENDPOINT"]
+	return strings.TrimPrefix(cmp.Or(socket, "/run/containerd/containerd.sock"), "unix://")
+}
+
+// scriptsByFile are the scripts that run where an image has their file, label
+// or not. init-cri and clean-cri are not among them: images made for sealos
+// have the files and call them from init and clean, with arguments.
+var scriptsByFile = []string{"check", "init", "clean", "init-registry", "clean-registry"}
+
+// Scripts are the labels that name a script.
+func Scripts() []string { return append(slices.Clone(scriptsByFile), "init-cri", "clean-cri", "auth") }
+
+// Script finds the image that provides a script of the rootfs and its shell
+// text on the host: the label, or <key>.sh where the image has that file. Later
+// images win.
+func (s Share) Script(key string) (img *Image, line string) {
+	for _, i := range s.system() {
+		label, has := i.Labels[key]
+		_, file := i.Files["scripts/"+key+".sh"]
+		_, tmpl := i.Files["scripts/"+key+".sh.tmpl"]
+		switch {
+		case has:
+			img, line = i, label
+		case (file || tmpl) && slices.Contains(scriptsByFile, key):
+			img, line = i, key+".sh"
+		}
+	}
+	return img, line
+}
+
+// Render renders the templates of the host, and tells of every one that cannot be.
+func (s Share) Render() (out Overlays, failed []error) {
+	out = Overlays{}
+	for _, i := range s.Here() {
+		o, err := i.Overlay(s.Cluster.Configs, s.Env(i))
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		out[i] = o
+	}
+	return out, failed
+}
+
+// Rendered are the files laid over the images of one directory of the host. A
+// file that several images have, as a template, plain or by a Config, is that
+// of the last.
+func (s Share) Rendered(dir string) Overlay {
+	out := Overlay{}
+	for _, i := range s.Here() {
+		if i.Dir != dir {
+			continue
+		}
+		for name := range i.Files {
+			delete(out, name)
+		}
+		maps.Copy(out, s.Overlays[i])
+	}
+	return out
+}
+
+// Overlaid are the paths of all files that lie over the images of the host, sorted.
+func (s Share) Overlaid() []string {
+	var out []string
+	for _, dir := range s.Dirs() {
+		for name := range s.Rendered(dir) {
+			out = append(out, path.Join(dir, name))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// SystemFiles are the small files of the rootfs directory as they will be on the host.
+func (s Share) SystemFiles() (map[string]File, error) {
+	out := map[string]File{}
+	for _, i := range s.system() {
+		overlay, err := i.Overlay(s.Cluster.Configs, s.Env(i))
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(out, i.Files)
+		maps.Copy(out, overlay)
+	}
+	return out, nil
+}
+
+// SystemFile is a file of the rootfs directory as it is on the host, or the template it is made of.
+func (s Share) SystemFile(name string) (text []byte, ok bool) {
+	for _, i := range s.system() {
+		for _, files := range []map[string]File{i.Files, s.Overlays[i]} {
+			for _, n := range []string{name + ".tmpl", name} {
+				if f, has := files[n]; has {
+					text, ok = f.Content, true
+				}
+			}
+		}
+	}
+	return text, ok
+}
+
+// Documents are what each image of the host has under a name, rendered or plain, lowest first.
+func (s Share) Documents(name string) [][]byte {
+	var out [][]byte
+	for _, i := range s.system() {
+		for _, files := range []map[string]File{i.Files, s.Overlays[i]} {
+			if f, ok := files[name]; ok {
+				out = append(out, f.Content)
+			}
+		}
+	}
+	return out
+}
+
+// Digests identifies the rootfs and the patches of the host.
+func (s Share) Digests() []string {
+	var out []string
+	for _, i := range s.system() {
+		out = append(out, i.Digest.String())
+	}
+	return out
+}
+
+// Description tells which rootfs and patches the host is to have: a line each, DIGEST VERSION NAME.
+func (s Share) Description() string {
+	var lines []string
+	for _, i := range s.system() {
+		lines = append(lines, fmt.Sprintf("%s %s %s", i.Digest, cmp.Or(i.KubeVersion(), "-"), i.Name))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Dirs are the directories of images on the host, in the order of the images.
+func (s Share) Dirs() []string {
+	var out []string
+	for _, i := range s.Here() {
+		if dir := path.Clean(i.Dir); !slices.Contains(out, dir) {
+			out = append(out, dir)
+		}
+	}
+	return out
+}
+
+// Layers are those of a directory of images on the host, lowest first, and the directories of it whose files may all be run.
+func (s Share) Layers(dir string) (layers []Layer, executable []string) {
+	for _, i := range s.Here() {
+		if i.Dir == dir {
+			executable = i.Executable()
+			layers = append(layers, i.Layers...)
+		}
+	}
+	return layers, executable
+}
