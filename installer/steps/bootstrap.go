@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
@@ -62,7 +63,7 @@ func (r *Run) apiAddress(t *Target) string {
 	switch {
 	case !t.Master:
 		return r.payload.VIP(r.Cluster)
-	case t == r.master0() || t.marks[markJoined] != "":
+	case t == r.master0() || t.Journal.Has(journal.KubeadmDone):
 		return t.IP.String()
 	}
 	return r.master0().IP.String()
@@ -112,8 +113,8 @@ func (r *Run) startRegistry(ctx context.Context, t *Target, shown string, change
 	if line == "" {
 		return errNoRegistry
 	}
-	in := inputs(line, r.share(t).Env(img), r.share(t).Digests(), t.overlays[img])
-	if t.marked(markRegistry, in) && t.marked(markShown, shown) {
+	in := journal.Inputs(line, r.share(t).Env(img), r.share(t).Digests(), t.overlays[img])
+	if t.Journal.Is(journal.Registry, in) && t.Journal.Is(journal.RegistryShown, shown) {
 		err := r.waitRegistry(ctx, t, registryMoment)
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -133,10 +134,10 @@ func (r *Run) runRegistry(ctx context.Context, t *Target, in, shown string, chan
 		return errNoRegistry
 	}
 	// What the marks say is true no more once the script has begun.
-	if err := r.dropMarks(ctx, t, markRegistry, markShown); err != nil {
+	if err := t.Journal.Drop(ctx, journal.Registry, journal.RegistryShown); err != nil {
 		return err
 	}
-	_, err := r.underMark(ctx, t, markRegistry, in, func(*record) error {
+	_, err := t.Journal.Under(ctx, journal.Registry, in, func(*journal.Work) error {
 		if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.share(t).Env(img)); err != nil {
 			return err
 		}
@@ -144,7 +145,7 @@ func (r *Run) runRegistry(ctx context.Context, t *Target, in, shown string, chan
 		if err := r.waitRegistry(ctx, t, registryPatience); err != nil {
 			return err
 		}
-		return r.setMark(ctx, t, markShown, shown)
+		return t.Journal.Set(ctx, journal.RegistryShown, shown)
 	})
 	return err
 }
@@ -208,22 +209,22 @@ func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) er
 		todo = append(todo, step{key, line, img})
 		ins = append(ins, key, line, r.share(t).Env(img), t.overlays[img])
 	}
-	in := inputs(append(ins, r.share(t).Digests())...)
+	in := journal.Inputs(append(ins, r.share(t).Digests())...)
 	stopped, err := r.asleep(ctx, t)
 	if err != nil {
 		return err
 	}
 	if stopped != "" {
 		r.Report.Infof("%s: %s, though it was set up; it is set up again", t.IP, stopped)
-		if err := r.dropMarks(ctx, t, markInit); err != nil {
+		if err := t.Journal.Drop(ctx, journal.Init); err != nil {
 			return err
 		}
 	}
-	_, err = r.underMark(ctx, t, markInit, in, func(w *record) error {
+	_, err = t.Journal.Under(ctx, journal.Init, in, func(w *journal.Work) error {
 		for i, s := range todo {
 			var record []agent.File
 			if i == len(todo)-1 {
-				record = append(record, w.byHost())
+				record = append(record, w.ByHost())
 			}
 			if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), s.line, r.share(t).Env(s.img), record...); err != nil {
 				return err
@@ -232,7 +233,7 @@ func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) er
 		}
 		return nil
 	})
-	if err == nil && stopped != "" && t.joined() {
+	if err == nil && stopped != "" && t.Joined() {
 		return r.wake(ctx, t, "bootstrap")
 	}
 	return err

@@ -83,7 +83,7 @@ func (r *Run) lifeRequest(t *Target) agent.FactsRequest {
 
 // stopped says what does not run of a host that is in the cluster; empty if all does.
 func (t *Target) stopped() string {
-	if !t.looked || !t.joined() {
+	if !t.looked || !t.Joined() {
 		return ""
 	}
 	return stoppedIn(t.Facts)

@@ -11,6 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -48,7 +49,7 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, &preflight.Error{Problems: problems}
 	}
 	for _, t := range r.masters() {
-		if !t.joined() {
+		if !t.Joined() {
 			return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("it is no master of cluster %s", r.Cluster.Name)}
 		}
 	}
@@ -112,13 +113,13 @@ func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, erro
 	for _, f := range made {
 		if has, ok := in.Has[f.Path]; f.Path == path.Base(adminConf) && ok && !bytes.Equal(has, f.Content) {
 			// Root's kubeconfig is made of it: cut off before that, the next run does it.
-			if err := r.dropMarks(ctx, t, markKubeAdmin); err != nil {
+			if err := t.Journal.Drop(ctx, journal.Kubeconfig); err != nil {
 				return 0, err
 			}
 		}
 	}
 	changed, err := t.Agent.WriteFiles(ctx, files)
-	if err != nil || len(changed) == 0 && t.marks[markKubeAdmin] != "" {
+	if err != nil || len(changed) == 0 && t.Journal.Has(journal.Kubeconfig) {
 		return len(changed), err
 	}
 	for _, component := range []string{"controller-manager", "scheduler"} {
@@ -128,7 +129,7 @@ func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, erro
 			}
 		}
 	}
-	if slices.Contains(changed, adminConf) || t.marks[markKubeAdmin] == "" {
+	if slices.Contains(changed, adminConf) || !t.Journal.Has(journal.Kubeconfig) {
 		if err := r.adminKubeconfig(ctx, t); err != nil {
 			return len(changed), err
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
@@ -111,7 +112,7 @@ func (r *Run) judge(s payload.Sizes) []preflight.Problem {
 	var hosts []preflight.Host
 	for _, t := range seen {
 		v := preflight.Host{
-			IP: t.IP.String(), Master: t.Master, Begun: t.begun(), Facts: t.Facts, Skew: t.skew - middle, Alone: len(seen) == 1,
+			IP: t.IP.String(), Master: t.Master, Begun: t.Begun(), Facts: t.Facts, Skew: t.skew - middle, Alone: len(seen) == 1,
 			Arch: r.archOn(t), RegistryPort: r.registryPort(), Needs: r.needOf(t, s), Settings: kube,
 			Direct: r.directTargets(), Services: r.serviceTargets(kube), Shielded: r.shielded(t),
 		}
@@ -133,11 +134,11 @@ func (r *Run) judge(s payload.Sizes) []preflight.Problem {
 // secondCluster refuses to begin with a master that is in no cluster when others are in one.
 func (r *Run) secondCluster(seen []*Target) []preflight.Problem {
 	m := r.master0()
-	if !m.looked || m.joined() {
+	if !m.looked || m.Joined() {
 		return nil
 	}
 	for _, t := range seen {
-		if t.joined() {
+		if t.Joined() {
 			return []preflight.Problem{{
 				Host: m.IP.String(), Check: "first-master",
 				Message: fmt.Sprintf("it is not in the cluster, but %s is: it would start a second cluster", t.IP),
@@ -159,15 +160,15 @@ func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []pre
 			return (p.Host == t.IP.String() || p.Host == "") && !p.Warning && !slices.Contains(r.IgnoreChecks, p.Check)
 		})
 		img, line := r.share(t).Script("check")
-		if !t.looked || hopeless || line == "" || t.begun() && r.plainRegistry(t) {
+		if !t.looked || hopeless || line == "" || t.Begun() && r.plainRegistry(t) {
 			return nil
 		}
 		small, err := r.share(t).SystemFiles()
 		if err != nil {
 			return err
 		}
-		in := inputs(line, r.share(t).Env(img), small)
-		if t.marked(markPreflight, in) {
+		in := journal.Inputs(line, r.share(t).Env(img), small)
+		if t.Journal.Is(journal.Preflight, in) {
 			return nil
 		}
 		dir := r.dir("check")
@@ -215,6 +216,6 @@ func (r *Run) recordChecks(ctx context.Context) error {
 		if t.checked == "" {
 			return nil
 		}
-		return r.setMark(ctx, t, markPreflight, t.checked)
+		return t.Journal.Set(ctx, journal.Preflight, t.checked)
 	})
 }

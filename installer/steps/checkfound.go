@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/journal"
 )
 
 // finding is what a check script changed in a file of the rootfs, because of what it found out about the host: a line,
@@ -112,18 +113,18 @@ func (r *Run) noteFindings(ctx context.Context, t *Target) error {
 	if err != nil {
 		return err
 	}
-	return r.setMark(ctx, t, markFound, string(record))
+	return t.Journal.Set(ctx, journal.Findings, string(record))
 }
 
 // repeatFindings does again what a check script did that now stops before its end, since the host is in use: by us.
 func (r *Run) repeatFindings(ctx context.Context, t *Target, complaint error) error {
-	record := t.marks[markFound]
+	record := t.Journal.Of(journal.Findings)
 	if record == "" {
 		return fmt.Errorf("the image's check script stops on a host that is in use, and what it found out at first is not on record: %w", complaint)
 	}
 	var found []finding
 	if err := json.Unmarshal([]byte(record), &found); err != nil {
-		return fmt.Errorf("read the record %s: %w", r.markPath(markFound), err)
+		return fmt.Errorf("read the record %s: %w", t.Journal.Path(journal.Findings), err)
 	}
 	var files []agent.File
 	texts := map[string]string{}

@@ -6,14 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -151,7 +150,7 @@ func (r *Run) look(ctx context.Context, t *Target, networks []string) error {
 		return err
 	}
 	measured := ""
-	if t.Master && !t.begun() {
+	if t.Master && !t.Begun() {
 		measured = r.placesOf(t).Etcd // on a disk that nobody uses for this yet
 	}
 	sent := time.Now()
@@ -175,31 +174,17 @@ func (r *Run) look(ctx context.Context, t *Target, networks []string) error {
 }
 
 func (r *Run) readMarks(ctx context.Context, t *Target) error {
-	paths := []string{}
-	for _, m := range r.allMarks() {
-		paths = append(paths, r.markPath(m))
-	}
-	found, err := t.Agent.ReadFiles(ctx, append(paths, etcdFiles()...))
+	found, err := t.Journal.Read(ctx, r.allMarks(), etcdFiles()...)
 	if err != nil {
-		return fmt.Errorf("read what was done before: %w", err)
+		return err
 	}
 	t.etcdManifest = manifestDataDir(found[etcdManifest])
-	delete(found, etcdManifest)
-	t.marking.Lock()
-	defer t.marking.Unlock()
-	t.marks = map[string]string{}
-	for p, content := range found {
-		t.marks[path.Base(p)] = strings.TrimSpace(string(content))
-	}
-	t.worked = t.marks[markInit] != "" || t.marks[markRegistry] != "" || t.marks[markBegun] != ""
+	t.worked = t.Journal.Has(journal.Init) || t.Journal.Has(journal.Registry) || t.Journal.Has(journal.KubeadmBegun)
 	return nil
 }
 
 func (r *Run) allMarks() []string {
-	marks := []string{
-		markOurs, markImages, markOverlaid, markChecked, markFound, markPreflight, markRendered,
-		markRegistry, markShown, markInit, markEtcd, markBegun, markJoined, markKubeAdmin, markCleaned,
-	}
+	marks := journal.Marks()
 	for _, i := range r.payload.Images {
 		marks = append(marks, guestMark(i))
 	}

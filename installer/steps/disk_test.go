@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -44,7 +45,7 @@ func TestBundleTellsWhatItTakes(t *testing.T) {
 	if master.Least["/var/lib/registry"] != s.Registry || master.Least["/var/lib/containerd"] != s.Images || master.Least[installer.DataRoot] != s.Stub+s.Rootfs+s.Apps {
 		t.Errorf("a master needs %+v", master)
 	}
-	r.Targets[1].marks = map[string]string{markInit: "x"}
+	r.Targets[1].Journal.Note(journal.Init, "x")
 	r.Targets[1].Facts.Filled = map[string]bool{"/usr/bin/kubelet": true, "/var/lib/containerd": true}
 	if got := r.needOf(r.Targets[1], s); len(got.Most) > 0 {
 		t.Errorf("a host where it was begun needs %+v", got)

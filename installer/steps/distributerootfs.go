@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
@@ -62,7 +63,7 @@ func (r *Run) fillDir(ctx context.Context, t *Target, dir string) (changes int, 
 		return 0, 0, err
 	}
 	if !place.Beside && place.Have < len(layers) {
-		if err := r.dropMarks(ctx, t, r.marksUpon(t, dir, false)...); err != nil {
+		if err := t.Journal.Drop(ctx, r.marksUpon(t, dir, false)...); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -75,7 +76,7 @@ func (r *Run) fillDir(ctx context.Context, t *Target, dir string) (changes int, 
 		changes++
 	}
 	if place.Beside {
-		if err := r.dropMarks(ctx, t, r.marksUpon(t, dir, true)...); err != nil {
+		if err := t.Journal.Drop(ctx, r.marksUpon(t, dir, true)...); err != nil {
 			return changes, sent, err
 		}
 		if err := t.Agent.SwitchLayers(ctx, want); err != nil {
@@ -86,7 +87,7 @@ func (r *Run) fillDir(ctx context.Context, t *Target, dir string) (changes int, 
 	if dir != r.rootfsDir() {
 		return changes, sent, nil
 	}
-	_, err = r.underMark(ctx, t, markImages, r.share(t).Description(), func(*record) error { return nil })
+	_, err = t.Journal.Under(ctx, journal.Images, r.share(t).Description(), func(*journal.Work) error { return nil })
 	return changes, sent, err
 }
 
@@ -96,7 +97,7 @@ func (r *Run) fillDir(ctx context.Context, t *Target, dir string) (changes int, 
 func (r *Run) begin(ctx context.Context) error {
 	var fresh []*Target
 	for _, t := range r.Targets {
-		if t.marks[markOurs] == "" {
+		if !t.Journal.Has(journal.Begun) {
 			fresh = append(fresh, t)
 		}
 	}
@@ -105,13 +106,13 @@ func (r *Run) begin(ctx context.Context) error {
 	}
 	// What a reset that was cut off has cleaned is not clean any more, and what a run that was killed has checked from goes.
 	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
-		return errors.Join(r.dropMarks(ctx, t, markCleaned), t.Agent.Remove(ctx, []string{r.dir("check")}))
+		return errors.Join(t.Journal.Drop(ctx, journal.Cleaned), t.Agent.Remove(ctx, []string{r.dir("check")}))
 	})
 	if err != nil {
 		return err
 	}
 	return r.each(ctx, fresh, func(ctx context.Context, t *Target) error {
-		return r.setMark(ctx, t, markOurs, begunWith(r.Cluster.Name, t.Facts.KubeletDir))
+		return t.Journal.Set(ctx, journal.Begun, begunWith(r.Cluster.Name, t.Facts.KubeletDir))
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/etcd"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
@@ -25,7 +26,7 @@ func (r *Run) etcdPatience() time.Duration { return min(maxEtcdPatience, r.Timeo
 
 // etcdBeside are the masters of the cluster whose etcd may be asked about that of t.
 func (r *Run) etcdBeside(t *Target) []*Target {
-	return slices.DeleteFunc(r.masters(), func(m *Target) bool { return m == t || !m.joined() })
+	return slices.DeleteFunc(r.masters(), func(m *Target) bool { return m == t || !m.Joined() })
 }
 
 // askEtcd runs the stub's client of etcd on a master.
@@ -141,7 +142,7 @@ func memberList(c etcd.Cluster) string {
 // more member, nothing is saved by waiting: all of the cluster is to go.
 func (r *Run) leaveForReset(ctx context.Context, t *Target) error {
 	// An installation that follows instead of the rest of this reset must not take it for a part of the cluster.
-	if err := r.dropMarks(ctx, t, markJoined); err != nil {
+	if err := t.Journal.Drop(ctx, journal.KubeadmDone); err != nil {
 		return err
 	}
 	lost, waits := r.etcdIsLost(ctx, t)

@@ -12,14 +12,14 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// markEtcd says that etcd's data directory of a master is the cluster's: it was absent or empty when kubeadm was about to
+// journal.EtcdData says that etcd's data directory of a master is the cluster's: it was absent or empty when kubeadm was about to
 // begin. It holds the directory, and what of its path was made then. Without it, or a manifest that names the directory,
 // nothing in there is touched.
-const markEtcd = "etcd"
 
 const etcdManifest = installer.KubeDir + "/manifests/etcd.yaml"
 
@@ -33,7 +33,7 @@ func (d dataDir) String() string { return d.path + "\n" + d.made }
 
 // etcdData is where a host's etcd has its data, if they are the cluster's.
 func (t *Target) etcdData() (dataDir, bool) {
-	dir, made, _ := strings.Cut(t.marks[markEtcd], "\n")
+	dir, made, _ := strings.Cut(t.Journal.Of(journal.EtcdData), "\n")
 	if path.IsAbs(dir) {
 		return dataDir{path.Clean(dir), made}, true
 	}
@@ -45,7 +45,9 @@ func (t *Target) etcdData() (dataDir, bool) {
 }
 
 // begunKubeadm tells whether kubeadm ever began on a host, for this cluster.
-func (t *Target) begunKubeadm() bool { return t.marks[markBegun] != "" || t.marks[markJoined] != "" }
+func (t *Target) begunKubeadm() bool {
+	return t.Journal.Has(journal.KubeadmBegun) || t.Journal.Has(journal.KubeadmDone)
+}
 
 // manifestDataDir reads out of etcd's manifest where its data are; empty if it does not say.
 func manifestDataDir(manifest []byte) string {
@@ -87,7 +89,7 @@ func (r *Run) askedDataDir() string {
 // knownDataDir is where the cluster that is there has etcd's data; empty if there is none.
 func (r *Run) knownDataDir() string {
 	for _, t := range r.masters() {
-		if d, ok := t.etcdData(); ok && t.joined() {
+		if d, ok := t.etcdData(); ok && t.Joined() {
 			return d.path
 		}
 	}
@@ -126,7 +128,7 @@ func (r *Run) etcdSettingsIn(docs kubeadm.Documents) (dir string, external bool)
 // etcdProblems judges the directory that etcd's data go to, on every host where kubeadm has not begun: nothing that lies
 // there is this cluster's.
 func etcdProblems(t *Target, dir string) []preflight.Problem {
-	if t.begunKubeadm() || t.marks[markEtcd] != "" {
+	if t.begunKubeadm() || t.Journal.Has(journal.EtcdData) {
 		return nil
 	}
 	var out []preflight.Problem
@@ -180,7 +182,7 @@ func (r *Run) claimData(ctx context.Context, t *Target, dir string) error {
 			made = p
 		}
 	}
-	return r.setMark(ctx, t, markEtcd, dataDir{dir, made}.String())
+	return t.Journal.Set(ctx, journal.EtcdData, dataDir{dir, made}.String())
 }
 
 // upTo lists a directory and those above it, the topmost being top or just below it if that is the root.
@@ -216,7 +218,7 @@ func (r *Run) clearData(ctx context.Context, t *Target, step string) error {
 			return err
 		}
 	}
-	return r.dropMarks(ctx, t, markEtcd)
+	return t.Journal.Drop(ctx, journal.EtcdData)
 }
 
 // ignoredChecks are the checks of kubeadm that are wrong on a host: it takes lost+found for data.

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/journal"
 )
 
 func TestTheManifestTellsWhereEtcdsDataAre(t *testing.T) {
@@ -42,14 +43,18 @@ func TestEtcdsDataAreOursByMarkOrManifestOnly(t *testing.T) {
 		want     dataDir
 		ours     bool
 	}{
-		"neither":                        {map[string]string{markOurs: "x", markBegun: "x"}, "", dataDir{}, false},
-		"somebody else's manifest":       {map[string]string{markOurs: "x"}, "/var/lib/etcd", dataDir{}, false},
-		"a cluster from before the mark": {map[string]string{markJoined: "x"}, "/var/lib/etcd", dataDir{"/var/lib/etcd", "/var/lib/etcd"}, true},
-		"made":                           {map[string]string{markEtcd: dataDir{"/data/etcd", "/data"}.String()}, "", dataDir{"/data/etcd", "/data"}, true},
-		"found":                          {map[string]string{markEtcd: "/var/lib/etcd"}, "", dataDir{path: "/var/lib/etcd"}, true},
-		"no path":                        {map[string]string{markEtcd: "x"}, "", dataDir{}, false},
+		"neither":                        {map[string]string{journal.Begun: "x", journal.KubeadmBegun: "x"}, "", dataDir{}, false},
+		"somebody else's manifest":       {map[string]string{journal.Begun: "x"}, "/var/lib/etcd", dataDir{}, false},
+		"a cluster from before the mark": {map[string]string{journal.KubeadmDone: "x"}, "/var/lib/etcd", dataDir{"/var/lib/etcd", "/var/lib/etcd"}, true},
+		"made":                           {map[string]string{journal.EtcdData: dataDir{"/data/etcd", "/data"}.String()}, "", dataDir{"/data/etcd", "/data"}, true},
+		"found":                          {map[string]string{journal.EtcdData: "/var/lib/etcd"}, "", dataDir{path: "/var/lib/etcd"}, true},
+		"no path":                        {map[string]string{journal.EtcdData: "x"}, "", dataDir{}, false},
 	} {
-		got, ours := (&Target{marks: c.marks, etcdManifest: c.manifest}).etcdData()
+		target := &Target{etcdManifest: c.manifest}
+		for mark, text := range c.marks {
+			target.Journal.Note(mark, text)
+		}
+		got, ours := target.etcdData()
 		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(dataDir{})); diff != "" || ours != c.ours {
 			t.Errorf("%s: ours %v, (-want +got):\n%s", name, ours, diff)
 		}

@@ -42,7 +42,7 @@ func (r *Run) dropStale(ctx context.Context, t *Target, others []*Target) error 
 			return fmt.Errorf("etcd has no majority: %d of its %d voting members answer", answer, all)
 		}
 		for _, m := range c.Members {
-			if host := r.masterAt(m); !m.Answers && host != nil && host.joined() {
+			if host := r.masterAt(m); !m.Answers && host != nil && host.Joined() {
 				return fmt.Errorf("the member of %s does not answer: %s", host.IP, m.Error) // it may have been switched on just now
 			}
 		}
@@ -59,7 +59,7 @@ func (r *Run) dropStale(ctx context.Context, t *Target, others []*Target) error 
 			r.Report.Infof("%s: etcd has a member of this host, which is not in the cluster: it is taken out first", t.IP)
 			drop = append(drop, t.IP.String())
 		case m.Answers:
-		case host != nil && !host.joined() && m.Learner && !m.Started():
+		case host != nil && !host.Joined() && m.Learner && !m.Started():
 			drop = append(drop, host.IP.String()) // it comes to nothing until its host joins anew
 		case !m.Started() || host == nil:
 			return r.staleMember(m, others[0])

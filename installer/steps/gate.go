@@ -13,13 +13,13 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// markImages tells which rootfs and patches lie on a host: a line each, DIGEST VERSION NAME. It is not there while they
+// journal.Images tells which rootfs and patches lie on a host: a line each, DIGEST VERSION NAME. It is not there while they
 // are being exchanged for others.
-const markImages = "images"
 
 // compare holds what is wanted against the cluster as it is recorded on its
 // masters and as it is on its hosts. Every command does so before it changes
@@ -102,7 +102,7 @@ func (r *Run) nowFor(ctx context.Context, c *installer.Cluster) error {
 // recordOnHosts reads the newest record that a master which is in the cluster has.
 func (r *Run) recordOnHosts(ctx context.Context) (found *installer.Cluster, on *Target, err error) {
 	for _, t := range r.masters() {
-		if !t.looked || !t.joined() {
+		if !t.looked || !t.Joined() {
 			continue
 		}
 		name := RecordOnMaster(r.Cluster.Name)
@@ -139,7 +139,7 @@ func (r *Run) foreignAuthorities(ctx context.Context) ([]preflight.Problem, erro
 	name := path.Join(installer.KubeDir, "pki", "ca.crt")
 	var joined []*Target
 	for _, t := range slices.Concat(r.masters(), r.nodes()) {
-		if t.looked && t.joined() {
+		if t.looked && t.Joined() {
 			joined = append(joined, t)
 		}
 	}
@@ -179,10 +179,10 @@ func (r *Run) foreignAuthorities(ctx context.Context) ([]preflight.Problem, erro
 func (r *Run) otherVersions() []preflight.Problem {
 	var out []preflight.Problem
 	for _, t := range r.Targets {
-		if !t.looked || !t.joined() {
+		if !t.looked || !t.Joined() {
 			continue
 		}
-		here, brings := t.marks[markImages], r.share(t).Description()
+		here, brings := t.Journal.Of(journal.Images), r.share(t).Description()
 		if here == "" {
 			// Of an installer that did not write the mark: its record names the version.
 			if v := r.Cluster.Status.KubeVersion(); v != "" && v != r.payload.Rootfs().KubeVersion() {
@@ -204,7 +204,7 @@ func (r *Run) runningVersions() []preflight.Problem {
 	brings := r.payload.Rootfs().KubeVersion()
 	var out []preflight.Problem
 	for _, t := range r.Targets {
-		if n, there := kube.NodeOf(r.known, t.kubeHost()); there && t.looked && t.joined() && brings != "" && n.Version != "" && n.Version != brings {
+		if n, there := kube.NodeOf(r.known, t.kubeHost()); there && t.looked && t.Joined() && brings != "" && n.Version != "" && n.Version != brings {
 			out = append(out, versionProblem(t.IP.String(), "kubelet "+n.Version+" there", "Kubernetes "+brings))
 		}
 	}

@@ -12,10 +12,11 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/guest"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
-func guestMark(i *payload.Image) string { return markGuest + payload.DirName(i.Name) }
+func guestMark(i *payload.Image) string { return journal.Guest(payload.DirName(i.Name)) }
 
 // GuestError is a command of an image that failed.
 type GuestError struct {
@@ -94,8 +95,8 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *payload.Image, cmd []s
 		env["KUBECACHEDIR"] = r.kubectlCache()
 	}
 	lines := guest.Lines(i.Entrypoint, cmd, env)
-	in := inputs(i.Bundled, lines, ownEnv(env), t.overlays[i])
-	done := guestDone(t.marks[guestMark(i)], in, len(lines))
+	in := journal.Inputs(i.Bundled, lines, ownEnv(env), t.overlays[i])
+	done := guestDone(t.Journal.Of(guestMark(i)), in, len(lines))
 	if done == len(lines) {
 		return 0, r.tellMasters(ctx, i, in)
 	}
@@ -105,11 +106,11 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *payload.Image, cmd []s
 	if err := r.untellMasters(ctx, t, i); err != nil {
 		return 0, err
 	}
-	_, err := r.underMark(ctx, t, guestMark(i), in, func(w *record) error {
+	_, err := t.Journal.Under(ctx, guestMark(i), in, func(w *journal.Work) error {
 		for n, line := range lines[done:] {
-			record := r.markFile(guestMark(i), guestProgress(in, done+n+1, len(lines)))
+			record := t.Journal.File(guestMark(i), guestProgress(in, done+n+1, len(lines)))
 			if done+n+1 == len(lines) {
-				record = w.byHost()
+				record = w.ByHost()
 			}
 			if err := r.runLine(ctx, t, i, line, env, record); err != nil {
 				return &GuestError{Image: i.Name, Host: t.IP.String(), Command: line, Err: err}
@@ -166,10 +167,10 @@ func (r *Run) tellMasters(ctx context.Context, i *payload.Image, in string) erro
 		return nil
 	}
 	return r.each(ctx, r.masters(), func(ctx context.Context, t *Target) error {
-		if t.marked(guestMark(i), in) {
+		if t.Journal.Is(guestMark(i), in) {
 			return nil
 		}
-		return r.setMark(ctx, t, guestMark(i), in)
+		return t.Journal.Set(ctx, guestMark(i), in)
 	})
 }
 
@@ -183,6 +184,6 @@ func (r *Run) untellMasters(ctx context.Context, at *Target, i *payload.Image) e
 		if t == at {
 			return nil
 		}
-		return r.dropMarks(ctx, t, guestMark(i))
+		return t.Journal.Drop(ctx, guestMark(i))
 	})
 }

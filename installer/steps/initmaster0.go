@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
@@ -15,7 +16,7 @@ func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
 	if err := r.settleNodes(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	if t.joined() {
+	if t.Joined() {
 		return r.keepMaster(ctx, []*Target{t}, "init-master0")
 	}
 	err := r.runKubeadm(ctx, t, "init-master0", func(ctx context.Context) (string, error) {
@@ -51,7 +52,7 @@ func (r *Run) keepMaster(ctx context.Context, targets []*Target, step string) (i
 		}
 		changed, err := t.Agent.WriteFiles(ctx, files)
 		changes.Add(int64(len(changed)))
-		if err != nil || t.marks[markKubeAdmin] != "" || !t.joined() {
+		if err != nil || t.Journal.Has(journal.Kubeconfig) || !t.Joined() {
 			return err
 		}
 		changes.Add(1)

@@ -13,7 +13,7 @@ import (
 func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
 	changes := 0
 	for _, t := range r.otherMasters() {
-		if t.joined() {
+		if t.Joined() {
 			continue
 		}
 		if err := r.joinMaster(ctx, t); err != nil {

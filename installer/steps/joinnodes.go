@@ -15,7 +15,7 @@ import (
 func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
 	var todo []*Target
 	for _, t := range r.nodes() {
-		if !t.joined() {
+		if !t.Joined() {
 			todo = append(todo, t)
 		}
 	}

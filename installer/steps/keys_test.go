@@ -185,7 +185,7 @@ func TestPrivateKeysLeaveThisMachineOnlyToMasters(t *testing.T) {
 	secrets := []string{"PRIVATE KEY", "client-key-data", "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS", "LS0tLS1CRUdJTiBFQyBQUklWQVRFIEtFWS"}
 	for _, target := range r.Targets {
 		h := hosts[target.IP.String()]
-		if !target.joined() {
+		if !target.Joined() {
 			t.Fatalf("%s has not joined: nothing is shown", target.IP)
 		}
 		keys := 0

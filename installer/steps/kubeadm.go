@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/payload"
@@ -36,7 +37,7 @@ func (r *Run) kubeadmInputFor(kind kubeadm.Kind, t *Target, share payload.Share)
 	}
 	return kubeadm.Input{
 		Kind: kind, KubernetesVersion: r.payload.Rootfs().KubeVersion(), VIP: r.payload.VIP(r.Cluster), Masters: r.Cluster.MasterIPs(),
-		Through: r.master0().IP.String(),
+		Through:     r.master0().IP.String(),
 		Node:        kubeadm.Node{IP: t.IP.String(), Hostname: t.nodeName(), Master: t.Master},
 		APIEndpoint: net.JoinHostPort(installer.APIServerDomain, strconv.Itoa(installer.APIServerPort)),
 		CRISocket:   socket, ImageSocket: env["SEALOS_SYS_IMAGE_ENDPOINT"], Discovery: r.discoveryFile(),
@@ -87,7 +88,7 @@ func (r *Run) auditPolicy(t *Target) []byte {
 // says so on the host; where an earlier run said so and did not come to an end,
 // the host is first taken back to where it was.
 func (r *Run) runKubeadm(ctx context.Context, t *Target, step string, prepare func(context.Context) (string, error), argv ...string) error {
-	if t.marks[markBegun] != "" {
+	if t.Journal.Has(journal.KubeadmBegun) {
 		if err := r.undoKubeadm(ctx, t, step); err != nil {
 			return err
 		}
@@ -95,7 +96,7 @@ func (r *Run) runKubeadm(ctx context.Context, t *Target, step string, prepare fu
 	if err := r.prepareEtcd(ctx, t); err != nil {
 		return err
 	}
-	if err := r.setMark(ctx, t, markBegun, r.Cluster.Name); err != nil {
+	if err := t.Journal.Set(ctx, journal.KubeadmBegun, r.Cluster.Name); err != nil {
 		return err
 	}
 	config, err := prepare(ctx)
@@ -105,10 +106,10 @@ func (r *Run) runKubeadm(ctx context.Context, t *Target, step string, prepare fu
 	_, err = r.execWith(ctx, t, step, agent.ExecRequest{
 		Argv: append(append([]string{"kubeadm"}, argv...), "--config", config),
 		// Nothing reads the files again, and one holds a token.
-		Then: []agent.File{{Path: config, Remove: true}, {Path: r.discoveryFile(), Remove: true}, r.markFile(markJoined, r.Cluster.Name)},
+		Then: []agent.File{{Path: config, Remove: true}, {Path: r.discoveryFile(), Remove: true}, t.Journal.File(journal.KubeadmDone, r.Cluster.Name)},
 	})
 	if err == nil {
-		t.mark(markJoined, r.Cluster.Name)
+		t.Journal.Note(journal.KubeadmDone, r.Cluster.Name)
 	}
 	return err
 }
@@ -137,13 +138,13 @@ func (r *Run) kubeadmReset(ctx context.Context, t *Target, step string, also fun
 		argv = append(argv, "--cri-socket", "unix://"+strings.TrimPrefix(socket, "unix://"))
 	}
 	// kubeadm removes the manifest, which may be all that says where etcd's data are.
-	if d, ok := t.etcdData(); ok && t.marks[markEtcd] == "" {
-		if err := r.setMark(ctx, t, markEtcd, d.String()); err != nil {
+	if d, ok := t.etcdData(); ok && !t.Journal.Has(journal.EtcdData) {
+		if err := t.Journal.Set(ctx, journal.EtcdData, d.String()); err != nil {
 			return err
 		}
 	}
 	// From here on the host is no part of the cluster; from the end on nothing is left to undo.
-	if err := r.dropMarks(ctx, t, markJoined); err != nil {
+	if err := t.Journal.Drop(ctx, journal.KubeadmDone); err != nil {
 		return err
 	}
 	if _, err := r.execWith(ctx, t, step, r.sparing(agent.ExecRequest{Argv: argv})); err != nil {
@@ -159,14 +160,7 @@ func (r *Run) kubeadmReset(ctx context.Context, t *Target, step string, also fun
 	if err := also(); err != nil {
 		return err
 	}
-	return r.dropMarks(ctx, t, markBegun)
-}
-
-// joined tells whether this cluster's kubeadm came to its end on a host.
-func (t *Target) joined() bool {
-	t.marking.RLock()
-	defer t.marking.RUnlock()
-	return t.marks[markJoined] != ""
+	return t.Journal.Drop(ctx, journal.KubeadmBegun)
 }
 
 // joinToken makes what a host needs to join: a token that lives two hours.

@@ -52,7 +52,7 @@ func (t *Target) names() []string {
 
 // controlPlanes are the masters of which the cluster can be asked.
 func (r *Run) controlPlanes() []*Target {
-	return slices.DeleteFunc(r.masters(), func(t *Target) bool { return !t.looked || !t.joined() })
+	return slices.DeleteFunc(r.masters(), func(t *Target) bool { return !t.looked || !t.Joined() })
 }
 
 // askable are the same, as the client of the cluster takes them.

@@ -9,6 +9,7 @@ import (
 	"path"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
@@ -30,7 +31,7 @@ type kubeconfigRecord struct {
 // kubeconfigLeft is the mark of a host where nothing was written.
 const kubeconfigLeft = "left as it is"
 
-func (r *Run) kubeconfigRecordPath() string { return r.markPath("kubeconfig-entries") }
+func (r *Run) kubeconfigRecordPath() string { return r.dir("journal", "kubeconfig-entries") }
 
 // adminKubeconfig gives root on a master a kubeconfig: a new one where there is
 // none, else the cluster beside what the user has, whose old file is kept beside it.
@@ -47,12 +48,12 @@ func (r *Run) adminKubeconfig(ctx context.Context, t *Target) error {
 		r.Report.Warnf("%s: %s is left as it is: %v (kubectl --kubeconfig %s works)", t.IP, userKubeconfig, err, adminConf)
 	}
 	if len(files) == 0 {
-		return r.setMark(ctx, t, markKubeAdmin, kubeconfigLeft)
+		return t.Journal.Set(ctx, journal.Kubeconfig, kubeconfigLeft)
 	}
 	if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
 		return fmt.Errorf("write %s: %w", userKubeconfig, err)
 	}
-	return r.setMark(ctx, t, markKubeAdmin, inputs(content))
+	return t.Journal.Set(ctx, journal.Kubeconfig, journal.Inputs(content))
 }
 
 // newKubeconfig is what root's kubeconfig is to be, and the files to write for it, in their order.
@@ -64,8 +65,8 @@ func (r *Run) newKubeconfig(t *Target, user []byte, exists bool, admin, recorded
 			return user, nil, err
 		}
 		if has {
-			if inputs(user) == rec.Digest {
-				rec.Digest = inputs(renewed)
+			if journal.Inputs(user) == rec.Digest {
+				rec.Digest = journal.Inputs(renewed)
 			}
 			return renewed, r.kubeconfigFiles(rec, renewed), nil
 		}
@@ -85,7 +86,7 @@ func (r *Run) newKubeconfig(t *Target, user []byte, exists bool, admin, recorded
 		r.Report.Infof("%s: merged into %s, with cluster %q, user %q and context %q; the old file is %s beside it",
 			t.IP, userKubeconfig, names.Cluster, names.User, names.Context, path.Base(beforeKubeconfig))
 	}
-	rec.Digest = inputs(content)
+	rec.Digest = journal.Inputs(content)
 	return content, append(before, r.kubeconfigFiles(rec, content)...), nil
 }
 
@@ -112,12 +113,12 @@ func (r *Run) removeKubeconfig(ctx context.Context, t *Target) error {
 	old, kept := found[beforeKubeconfig]
 	var rec kubeconfigRecord
 	if recorded := found[r.kubeconfigRecordPath()]; recorded == nil || json.Unmarshal(recorded, &rec) != nil {
-		if !t.marked(markKubeAdmin, inputs(user)) {
+		if !t.Journal.Is(journal.Kubeconfig, journal.Inputs(user)) {
 			return nil // it was never written
 		}
-		rec = kubeconfigRecord{Made: !kept, Digest: inputs(user)} // by an earlier installer, which kept no record
+		rec = kubeconfigRecord{Made: !kept, Digest: journal.Inputs(user)} // by an earlier installer, which kept no record
 	}
-	untouched := exists && inputs(user) == rec.Digest
+	untouched := exists && journal.Inputs(user) == rec.Digest
 	switch {
 	case !exists:
 		file.Remove = true

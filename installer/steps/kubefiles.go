@@ -12,6 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/certs"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
@@ -69,8 +70,8 @@ func foreignFiles(t *Target, told []preflight.Problem) []preflight.Problem {
 			others = append(others, file)
 		}
 	}
-	if t.begun() {
-		if !t.joined() {
+	if t.Begun() {
+		if !t.Joined() {
 			add("kubernetes", "move them away until the host is in the cluster: kubeadm begins with an empty directory only", "static pods of somebody else are there: %s", pods)
 		}
 		return out
@@ -116,7 +117,7 @@ func begunWith(cluster string, kubelet []string) string {
 
 // ofTheSite is what stays in kubelet's directory.
 func (t *Target) ofTheSite() ([]string, error) {
-	_, names, ok := strings.Cut(t.marks[markOurs], "\n")
+	_, names, ok := strings.Cut(t.Journal.Of(journal.Begun), "\n")
 	if !ok {
 		return nil, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -22,11 +23,11 @@ func TestMarkGoesBeforeItsWorkAndComesWhenItHasEnded(t *testing.T) {
 	}
 	target := r.master0()
 	onHost := func() string {
-		found, err := target.Agent.ReadFiles(t.Context(), []string{r.markPath(markInit)})
+		found, err := target.Agent.ReadFiles(t.Context(), []string{target.Journal.Path(journal.Init)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return string(found[r.markPath(markInit)])
+		return string(found[target.Journal.Path(journal.Init)])
 	}
 	failed := errors.New("failed")
 	for _, step := range []struct {
@@ -45,12 +46,12 @@ func TestMarkGoesBeforeItsWorkAndComesWhenItHasEnded(t *testing.T) {
 		{what: "and half way again", in: "d", err: failed, part: "d/1", after: "d/1\n"},
 		{what: "others begin anew", in: "a", after: "a\n"},
 	} {
-		did, err := r.underMark(t.Context(), target, markInit, step.in, func(*record) error {
+		did, err := target.Journal.Under(t.Context(), journal.Init, step.in, func(*journal.Work) error {
 			if got := onHost(); got != step.meanwhile {
 				t.Errorf("%s: while it is done the host says %q, want %q", step.what, got, step.meanwhile)
 			}
 			if step.part != "" {
-				if err := r.setMark(t.Context(), target, markInit, step.part); err != nil {
+				if err := target.Journal.Set(t.Context(), journal.Init, step.part); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -70,7 +71,7 @@ func TestKubeconfigOfRootIsMadeAgainAfterARenewalThatWasCutOff(t *testing.T) {
 	w, _ := treeAfter(t, Install(), simBundle(t))
 	m := w.Machines()[0]
 	mark := func() bool {
-		_, err := os.Stat(filepath.Join(m.Root(), "/var/lib/sealos/data/default/journal", markKubeAdmin))
+		_, err := os.Stat(filepath.Join(m.Root(), "/var/lib/sealos/data/default/journal", journal.Kubeconfig))
 		return err == nil
 	}
 	w.Arm(&stepstest.Fault{Kind: stepstest.AgentDies, At: stepstest.Event{Host: m.IP, Kind: "after", What: adminConf, N: 1}})
@@ -105,7 +106,7 @@ func TestMastersForgetAnApplicationBeforeItIsAppliedWithOtherInputs(t *testing.T
 	}
 	w.Arm(nil)
 	for i, m := range w.Machines()[:3] {
-		found, err := filepath.Glob(filepath.Join(m.Root(), "/var/lib/sealos/data/default/journal", markGuest+"localhost-app*"))
+		found, err := filepath.Glob(filepath.Join(m.Root(), "/var/lib/sealos/data/default/journal", journal.Guest("")+"localhost-app*"))
 		if err != nil || len(found) > 0 {
 			t.Errorf("master %d: %v, %v", i+1, found, err)
 		}

@@ -91,7 +91,7 @@ func (r *Run) knownMasters() (total int, away []string) {
 		case i < 0 || !r.Targets[i].looked:
 			away = append(away, h.IP.String())
 			total++
-		case r.Targets[i].joined():
+		case r.Targets[i].Joined():
 			total++
 		}
 	}
@@ -116,7 +116,7 @@ func (r *Run) noMajority(in []*Target, total int, away []string, cause error) pr
 // findGone notes the hosts that have joined, but whose nodes somebody has deleted.
 func (r *Run) findGone() {
 	for _, t := range r.Targets {
-		if t.looked && t.joined() {
+		if t.looked && t.Joined() {
 			_, there := kube.NodeOf(r.known, t.kubeHost())
 			t.gone = !there
 		}

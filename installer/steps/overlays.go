@@ -9,17 +9,17 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/journal"
 )
 
-// markOverlaid names the files that lie over the images of a host, one a line: rendered templates and what Config
+// journal.Overlaid names the files that lie over the images of a host, one a line: rendered templates and what Config
 // documents changed. One that is asked for no more has to become what the images have.
-const markOverlaid = "overlaid"
 
 // underOverlays runs write, which lays files over the images of a host, between two records of which these are, and hands
 // it what becomes of those that lie there from an earlier run and are not asked for any more.
 func (r *Run) underOverlays(ctx context.Context, t *Target, write func(stale []agent.File) error) error {
 	now := r.share(t).Overlaid()
-	before := strings.FieldsFunc(t.marks[markOverlaid], func(c rune) bool { return c == '\n' })
+	before := strings.FieldsFunc(t.Journal.Of(journal.Overlaid), func(c rune) bool { return c == '\n' })
 	gone := slices.DeleteFunc(slices.Clone(before), func(name string) bool { return slices.Contains(now, name) })
 	stale, err := r.withoutOverlay(ctx, t, gone)
 	if err != nil {
@@ -38,12 +38,12 @@ func (r *Run) underOverlays(ctx context.Context, t *Target, write func(stale []a
 func (r *Run) tellOverlaid(ctx context.Context, t *Target, names []string) error {
 	text := strings.Join(names, "\n")
 	switch {
-	case t.marked(markOverlaid, text):
+	case t.Journal.Is(journal.Overlaid, text):
 		return nil
 	case text == "":
-		return r.dropMarks(ctx, t, markOverlaid)
+		return t.Journal.Drop(ctx, journal.Overlaid)
 	}
-	return r.setMark(ctx, t, markOverlaid, text)
+	return t.Journal.Set(ctx, journal.Overlaid, text)
 }
 
 // withoutOverlay are files as the images of a host have them: those that no image has are to go.
@@ -92,8 +92,8 @@ func (r *Run) withoutOverlay(ctx context.Context, t *Target, names []string) ([]
 // images made for sealos change such files in place; there what was written once
 // is written again only when it is to be another, and then they change it again.
 func (r *Run) writeOverlays(ctx context.Context, t *Target) (changes int, err error) {
-	in := inputs(r.share(t).Rendered(r.rootfsDir()), r.share(t).Digests())
-	kept := r.plainRegistry(t) && t.marked(markRendered, in)
+	in := journal.Inputs(r.share(t).Rendered(r.rootfsDir()), r.share(t).Digests())
+	kept := r.plainRegistry(t) && t.Journal.Is(journal.Rendered, in)
 	err = r.underOverlays(ctx, t, func(files []agent.File) error {
 		for _, dir := range r.share(t).Dirs() {
 			if kept && dir == r.rootfsDir() {
@@ -107,7 +107,7 @@ func (r *Run) writeOverlays(ctx context.Context, t *Target) (changes int, err er
 		if len(files) == 0 {
 			return nil
 		}
-		write := func(*record) error {
+		write := func(*journal.Work) error {
 			changed, err := t.Agent.WriteFiles(ctx, files)
 			if err != nil {
 				return fmt.Errorf("write the rendered files: %w", err)
@@ -118,10 +118,10 @@ func (r *Run) writeOverlays(ctx context.Context, t *Target) (changes int, err er
 		if !r.plainRegistry(t) || kept {
 			return write(nil)
 		}
-		if err := r.dropMarks(ctx, t, markChecked); err != nil {
+		if err := t.Journal.Drop(ctx, journal.Checked); err != nil {
 			return err
 		}
-		_, err := r.underMark(ctx, t, markRendered, in, write)
+		_, err := t.Journal.Under(ctx, journal.Rendered, in, write)
 		return err
 	})
 	return changes, err

@@ -55,7 +55,7 @@ func adoptedFiles() []string {
 // none here they are taken over; others here mean that this state belongs to
 // another cluster, and writing it over a live one would destroy it.
 func (r *Run) adoptState(ctx context.Context) error {
-	i := slices.IndexFunc(r.masters(), func(t *Target) bool { return t.looked && t.joined() })
+	i := slices.IndexFunc(r.masters(), func(t *Target) bool { return t.looked && t.Joined() })
 	if i < 0 {
 		return nil
 	}
@@ -132,7 +132,7 @@ func (r *Run) masterInput(ctx context.Context, t *Target) (certs.MasterInput, er
 		Endpoint: s.ControlPlaneEndpoint, ClusterName: s.ClusterName,
 		SuperAdmin: r.kubeMinor() >= 29, WithSuperAdmin: t.IP == r.Cluster.Hosts[0].IP,
 	}
-	if !t.joined() {
+	if !t.Joined() {
 		return in, nil
 	}
 	var paths []string

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
@@ -158,7 +159,7 @@ func (r *Run) unlike() []*Target {
 	var out []*Target
 	seen := map[string]bool{}
 	for _, t := range r.Targets {
-		kind := inputs(t == r.Targets[0], t.Master, t.Env)
+		kind := journal.Inputs(t == r.Targets[0], t.Master, t.Env)
 		if !seen[kind] {
 			seen[kind] = true
 			out = append(out, t)

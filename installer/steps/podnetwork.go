@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
@@ -32,7 +33,7 @@ func (r *Run) removePodNetwork(ctx context.Context, t *Target) error {
 		if there.Code != 0 {
 			continue
 		}
-		for _, which := range [][]string{{"!", "-type", "d", "-cnewer", r.markPath(markOurs)}, {"-type", "d", "-empty"}} {
+		for _, which := range [][]string{{"!", "-type", "d", "-cnewer", t.Journal.Path(journal.Begun)}, {"-type", "d", "-empty"}} {
 			if _, err := r.exec(ctx, t, "clean", slices.Concat([]string{"find", dir}, which, []string{"-delete"})...); err != nil {
 				return err
 			}

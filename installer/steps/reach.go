@@ -56,7 +56,7 @@ func (r *Run) reachAll(ctx context.Context) []preflight.Problem {
 			continue
 		}
 		seen = append(seen, t)
-		if !t.begun() {
+		if !t.Begun() {
 			fresh = append(fresh, t)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -127,7 +128,7 @@ func TestAnotherKubernetesOrRootfsIsRefusedBeforeAnythingChanges(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := finishedWorld(t, 1, 1)
 			for _, m := range w.Machines() { // the mark that distribute-rootfs sets
-				if _, err := os.Stat(filepath.Join(m.Root(), "/var/lib/sealos/data/default/journal", markImages)); err != nil {
+				if _, err := os.Stat(filepath.Join(m.Root(), "/var/lib/sealos/data/default/journal", journal.Images)); err != nil {
 					t.Fatalf("the host does not tell what lies on it: %v", err)
 				}
 			}

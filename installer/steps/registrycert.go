@@ -11,6 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
+	"github.com/sealbuild/sealbuild/installer/journal"
 )
 
 // registryCert is what the certificate of a master's registry is called where it is renewed.
@@ -19,9 +20,9 @@ const registryCert = "registry"
 // shown stands for what the registry of a host shows its clients: a certificate, unless it speaks plain HTTP, and whom it lets in.
 func (r *Run) shown(t *Target, cert []byte) string {
 	if r.plainRegistry(t) {
-		return inputs(r.accounts(t))
+		return journal.Inputs(r.accounts(t))
 	}
-	return inputs(r.accounts(t), cert)
+	return journal.Inputs(r.accounts(t), cert)
 }
 
 // renewsRegistry tells whether the registry's certificate is among those to be made anew on a master.
@@ -57,7 +58,7 @@ func (r *Run) renewRegistry(ctx context.Context, t *Target, renew []string) (int
 	}
 	var ran atomic.Int64
 	// Nothing else that the script depends on has changed: its own mark stays what it was.
-	if err := r.runRegistry(ctx, t, t.marks[markRegistry], r.shown(t, cert), &ran); err != nil {
+	if err := r.runRegistry(ctx, t, t.Journal.Of(journal.Registry), r.shown(t, cert), &ran); err != nil {
 		return len(changed), err
 	}
 	return len(changed), nil

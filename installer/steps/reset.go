@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
@@ -53,7 +54,7 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 	ours := 0
 	for _, t := range r.Targets {
 		switch {
-		case t.begun():
+		case t.Begun():
 			ours++
 		case begun: // the host is done
 		default:
@@ -109,7 +110,7 @@ func (r *Run) resetBegun() (bool, error) {
 func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 	changes := 0
 	reset := func(ctx context.Context, t *Target) error {
-		if t.marks[markBegun] == "" {
+		if !t.Journal.Has(journal.KubeadmBegun) {
 			return nil
 		}
 		if err := t.Agent.CareStop(ctx, care.Unit); err != nil {
@@ -129,7 +130,7 @@ func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 		return err
 	}
 	for _, t := range r.Targets {
-		if t.marks[markBegun] != "" {
+		if t.Journal.Has(journal.KubeadmBegun) {
 			changes++
 		}
 	}
@@ -149,20 +150,20 @@ func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 func (r *Run) cleanScripts(ctx context.Context) (installer.Result, error) {
 	changes := 0
 	for _, t := range r.Targets {
-		if t.begun() {
+		if t.Begun() {
 			changes++
 		}
 	}
 	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
-		if !t.begun() {
+		if !t.Begun() {
 			return nil
 		}
-		if t.marks[markCleaned] != "" {
+		if t.Journal.Has(journal.Cleaned) {
 			return nil // by a reset that was cut off; it may have removed the scripts by now
 		}
 		// An installation that follows instead of the rest of this reset has to do again what is undone here.
-		undone := slices.DeleteFunc(r.allMarks(), func(m string) bool { return slices.Contains([]string{markOurs, markKubeAdmin}, m) })
-		if err := r.dropMarks(ctx, t, undone...); err != nil {
+		undone := slices.DeleteFunc(r.allMarks(), func(m string) bool { return slices.Contains([]string{journal.Begun, journal.Kubeconfig}, m) })
+		if err := t.Journal.Drop(ctx, undone...); err != nil {
 			return err
 		}
 		return r.runCleanScripts(ctx, t)
@@ -192,14 +193,14 @@ func (r *Run) runCleanScripts(ctx context.Context, t *Target) error {
 	if err := r.removePodNetwork(ctx, t); err != nil {
 		return fmt.Errorf("remove the network of pods: %w", err)
 	}
-	return r.setMark(ctx, t, markCleaned, r.Cluster.Name)
+	return t.Journal.Set(ctx, journal.Cleaned, r.Cluster.Name)
 }
 
 // removeFiles removes what the installer itself put on the hosts.
 func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 	var changes atomic.Int64
 	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
-		if !t.begun() {
+		if !t.Begun() {
 			return nil
 		}
 		if _, err := t.Agent.SetHosts(ctx, nil); err != nil {
@@ -234,7 +235,7 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 			r.Report.Warnf("%s: file systems of the site are mounted in %s; they stay as they are: %s", t.IP, r.dir(), someOf(mounted))
 		}
 		changes.Add(1)
-		t.forget()
+		t.Journal.Forget()
 		return nil
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -48,7 +49,7 @@ func TestResetOfAHalfDoneHostLeavesItAsItWas(t *testing.T) {
 	}
 	for _, files := range []bool{true, false} {
 		halfDone(t, file, master, files)
-		if !slices.Contains(left(t), installer.DataRoot+"/data/default/journal/"+markOurs) {
+		if !slices.Contains(left(t), installer.DataRoot+"/data/default/journal/"+journal.Begun) {
 			t.Fatal("nothing was done: this test sees nothing")
 		}
 		r := newRun(t, file, t.Output(), master)

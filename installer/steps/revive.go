@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
@@ -26,12 +27,12 @@ const startPatience = 10 * time.Second
 // asleep says what of a host should run by what was done there, and does not; empty if all does. It asks again for a
 // while before it says so.
 func (r *Run) asleep(ctx context.Context, t *Target) (string, error) {
-	if t.marks[markInit] == "" && !t.joined() {
+	if !t.Journal.Has(journal.Init) && !t.Joined() {
 		return "", nil
 	}
 	judge := func() string {
 		f := t.Facts
-		if !t.joined() {
+		if !t.Joined() {
 			f.Programs = nil // kubelet has nothing to run with yet
 		}
 		return stoppedIn(f)

@@ -31,7 +31,7 @@ func (r *Run) placesOf(t *Target) preflight.Places {
 // each host gets at least its share, at most all.
 func (r *Run) needOf(t *Target, s payload.Sizes) preflight.Needs {
 	n := r.needAtFirst(t, s)
-	if !t.begun() {
+	if !t.Begun() {
 		return n
 	}
 	p := n.Places

@@ -2,11 +2,7 @@ package steps
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
@@ -72,19 +69,18 @@ type Target struct {
 
 	skew      time.Duration // how far the host's clock is ahead of ours
 	overlays  payload.Overlays
-	marking   sync.RWMutex      // of marks while they change
-	marks     map[string]string // mark -> digest of the inputs it was made with
-	arch      string            // where the bundle is for several
-	images    []*payload.Image  // of its architecture, where that is not the first master's
-	connected bool              // it is reached, and has the stub
-	looked    bool              // facts and marks are known
-	gone      bool              // it has joined, but the cluster has no node of it: somebody deleted that
-	worked    bool              // scripts of images have run there before, in an earlier run
-	stub      string            // this run's installer there; empty before it was brought and when it was taken away
-	putStub   bool              // this run brought it
-	stubUsed  bool              // it is the one that units and scripts use
-	left      bool              // it was to be taken away
-	checked   string            // inputs with which the image's check script was passed now or before
+	Journal   journal.Journal  // what was done there, for this cluster
+	arch      string           // where the bundle is for several
+	images    []*payload.Image // of its architecture, where that is not the first master's
+	connected bool             // it is reached, and has the stub
+	looked    bool             // facts and marks are known
+	gone      bool             // it has joined, but the cluster has no node of it: somebody deleted that
+	worked    bool             // scripts of images have run there before, in an earlier run
+	stub      string           // this run's installer there; empty before it was brought and when it was taken away
+	putStub   bool             // this run brought it
+	stubUsed  bool             // it is the one that units and scripts use
+	left      bool             // it was to be taken away
+	checked   string           // inputs with which the image's check script was passed now or before
 	// etcdManifest is the data directory that the manifest of an etcd on the host names.
 	etcdManifest string
 }
@@ -123,7 +119,7 @@ func (r *Run) nodes() []*Target   { return r.filter(false) }
 // master0 is the master that speaks for the cluster: the first that is in it, and before there is one, the first.
 func (r *Run) master0() *Target {
 	for _, t := range r.Targets {
-		if t.Master && t.looked && t.joined() {
+		if t.Master && t.looked && t.Joined() {
 			return t
 		}
 	}
@@ -185,90 +181,8 @@ func (r *Run) dir(elem ...string) string {
 
 func (r *Run) rootfsDir() string { return r.dir("rootfs") }
 
-// The marks of a host. A mark is a file on the host itself, not on the control
-// machine: a host that was set up anew has lost its marks together with the
-// work they stand for.
-const (
-	markOurs      = "begun" // written before anything else is changed on the host
-	markChecked   = "check"
-	markFound     = "check-found" // what the check script of an image made for sealos changed, as JSON
-	markPreflight = "preflight"   // the image's check script was passed with these inputs
-	markRendered  = "rendered"
-	markRegistry  = "init-registry"
-	markShown     = "registry-shown" // the certificate and the accounts that init-registry has put in place
-	markInit      = "init"
-	markBegun     = "kubeadm-begun" // written before kubeadm runs, so that a killed one is recognised
-	markJoined    = "kubeadm-done"
-	markGuest     = "guest-" // + image
-	markKubeAdmin = "kubeconfig"
-	markCleaned   = "cleaned" // a reset has run the clean scripts
-)
+// Begun tells whether this cluster was ever begun on the host.
+func (t *Target) Begun() bool { return !t.Journal.Empty() }
 
-func (r *Run) markPath(mark string) string { return r.dir("journal", mark) }
-
-// inputs is the digest of what a mark depends on.
-func inputs(values ...any) string {
-	h := sha256.New()
-	enc := json.NewEncoder(h)
-	for _, v := range values {
-		if err := enc.Encode(v); err != nil {
-			// Only programming errors get here: channels, functions, NaN.
-			panic(fmt.Sprintf("steps: inputs of a mark: %v", err))
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-// marked reports whether the work of a mark was done on the host with these inputs.
-func (t *Target) marked(mark, inputs string) bool { return t.marks[mark] == inputs }
-
-// mark and unmark note what the host has on record. Only the goroutine that works on a host does so, and it alone reads
-// its marks, but for one: whether a host is in the cluster is asked from everywhere, see [Target.joined].
-func (t *Target) mark(name, inputs string) {
-	t.marking.Lock()
-	defer t.marking.Unlock()
-	t.marks[name] = inputs
-}
-
-func (t *Target) unmark(name string) {
-	t.marking.Lock()
-	defer t.marking.Unlock()
-	delete(t.marks, name)
-}
-
-// forget is for a host that has nothing on record any more.
-func (t *Target) forget() {
-	t.marking.Lock()
-	defer t.marking.Unlock()
-	t.marks = nil
-}
-
-// begun reports whether this cluster was ever begun on the host.
-func (t *Target) begun() bool { return len(t.marks) > 0 }
-
-// markFile is the mark as a file. What a program does not do twice is best marked by the agent that saw it end.
-func (r *Run) markFile(mark, inputs string) agent.File {
-	return agent.File{Path: r.markPath(mark), Mode: 0o600, Content: []byte(inputs + "\n")}
-}
-
-// dropMarks takes marks back, so that what they stand for is done again.
-func (r *Run) dropMarks(ctx context.Context, t *Target, marks ...string) error {
-	for _, mark := range marks {
-		if t.marks[mark] == "" {
-			continue
-		}
-		if _, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: r.markPath(mark), Remove: true}}); err != nil {
-			return fmt.Errorf("take back the record of %s: %w", mark, err)
-		}
-		t.unmark(mark)
-	}
-	return nil
-}
-
-func (r *Run) setMark(ctx context.Context, t *Target, mark, inputs string) error {
-	if _, err := t.Agent.WriteFiles(ctx, []agent.File{r.markFile(mark, inputs)}); err != nil {
-		return fmt.Errorf("record %s: %w", mark, err)
-	}
-	t.mark(mark, inputs)
-	return nil
-}
+// Joined tells whether this cluster's kubeadm came to its end on the host.
+func (t *Target) Joined() bool { return t.Journal.Has(journal.KubeadmDone) }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/registry"
 )
 
@@ -53,11 +54,11 @@ var tlsLine = regexp.MustCompile(`(?m)^\s+tls:\s*$`)
 // record, is then done again without it.
 func (r *Run) checkAgain(ctx context.Context, t *Target) error {
 	img, line := r.share(t).Script("check")
-	in := inputs(line, r.share(t).Rendered(r.rootfsDir()), r.share(t).Digests())
+	in := journal.Inputs(line, r.share(t).Rendered(r.rootfsDir()), r.share(t).Digests())
 	if line == "" || !r.plainRegistry(t) {
 		return nil
 	}
-	_, err := r.underMark(ctx, t, markChecked, in, func(*record) error {
+	_, err := t.Journal.Under(ctx, journal.Checked, in, func(*journal.Work) error {
 		err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.share(t).Env(img))
 		var script *agent.ScriptError
 		switch {

@@ -146,7 +146,7 @@ func (r *Run) keptPassword(ctx context.Context, file string, masters []string, a
 func (r *Run) passwordsInForce(ctx context.Context) (map[string][]string, error) {
 	out := map[string][]string{}
 	for _, t := range r.masters() {
-		if !t.looked || !t.begun() {
+		if !t.looked || !t.Begun() {
 			continue
 		}
 		found, err := t.Agent.ReadFiles(ctx, []string{r.masterPasswordFile(), r.masterPushPasswordFile()})

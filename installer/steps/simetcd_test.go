@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -74,7 +75,7 @@ func TestAMastersJoinCutAnywhereKeepsEtcd(t *testing.T) {
 	var list []*stepstest.Fault
 	begun := map[string]bool{} // masters whose join has begun, and not ended
 	for _, e := range events {
-		if strings.Contains(e.What, "/journal/"+markEtcd) {
+		if strings.Contains(e.What, "/journal/"+journal.EtcdData) {
 			begun[e.Host] = true
 		}
 		joining := e.Kind == "step" && (strings.HasPrefix(e.What, "join: ") || e.What == "preflight")
@@ -90,7 +91,7 @@ func TestAMastersJoinCutAnywhereKeepsEtcd(t *testing.T) {
 		case joining:
 			list = append(list, &stepstest.Fault{Kind: stepstest.PowerCut, At: e})
 		}
-		if e.Kind == "after" && strings.Contains(e.What, "/journal/"+markKubeAdmin) {
+		if e.Kind == "after" && strings.Contains(e.What, "/journal/"+journal.Kubeconfig) {
 			begun[e.Host] = false
 		}
 	}

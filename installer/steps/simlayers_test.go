@@ -11,6 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -110,7 +111,7 @@ func TestSwitchOfImagesSurvivesEveryFault(t *testing.T) {
 func TestImagesMarkTellsWhatLiesOnAHost(t *testing.T) {
 	a := simBundle(t)
 	w, _ := treeAfter(t, unpackedOnly(), a)
-	name := filepath.Join(w.Machines()[1].Root(), "/var/lib/sealos/data/default/journal", markImages)
+	name := filepath.Join(w.Machines()[1].Root(), "/var/lib/sealos/data/default/journal", journal.Images)
 	before, err := os.ReadFile(name)
 	if err != nil || !strings.HasPrefix(string(before), "sha256:") || !strings.HasSuffix(string(before), " v1.36.3 localhost/kubernetes:v1.36.3\n") {
 		t.Errorf("%q, %v", before, err)
@@ -123,7 +124,7 @@ func TestImagesMarkTellsWhatLiesOnAHost(t *testing.T) {
 	}
 	var seen []string
 	for _, e := range w.Trace() {
-		if e.Host == w.Machines()[1].IP && (strings.HasSuffix(e.What, "/journal/"+markImages) || e.What == "/var/lib/sealos/data/default/rootfs") && e.Kind != string(agent.Staged) {
+		if e.Host == w.Machines()[1].IP && (strings.HasSuffix(e.What, "/journal/"+journal.Images) || e.What == "/var/lib/sealos/data/default/rootfs") && e.Kind != string(agent.Staged) {
 			seen = append(seen, e.Kind+" "+filepath.Base(e.What))
 		}
 	}

@@ -121,7 +121,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 func (r *Run) hostStatus(t *Target) HostStatus {
 	return HostStatus{
 		Address: t.IP.String(), Hostname: t.Facts.Hostname, Role: role(t), Reached: t.looked,
-		Begun: t.looked && t.begun(), Joined: t.looked && t.joined(), Stopped: t.stopped(),
+		Begun: t.looked && t.Begun(), Joined: t.looked && t.Joined(), Stopped: t.stopped(),
 	}
 }
 
@@ -199,7 +199,7 @@ const kubeletConfig = "/var/lib/kubelet/config.yaml"
 
 // kubeletOf reads that, as far as it can be.
 func kubeletOf(ctx context.Context, t *Target) preflight.Settings {
-	if !t.looked || !t.joined() {
+	if !t.looked || !t.Joined() {
 		return preflight.Settings{}
 	}
 	found, err := t.Agent.ReadFiles(ctx, []string{kubeletConfig})
@@ -216,7 +216,7 @@ func kubeletOf(ctx context.Context, t *Target) preflight.Settings {
 // fullDisks tells of the disks of a host of the cluster that have no room left, or less than kubelet wants before it
 // throws pods out.
 func (r *Run) fullDisks(t *Target, kube preflight.Settings) []preflight.Problem {
-	if !t.looked || !t.joined() {
+	if !t.looked || !t.Joined() {
 		return nil
 	}
 	p := r.placesOf(t)

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -20,8 +21,8 @@ import (
 func TestInputsOfAMarkTellValuesApart(t *testing.T) {
 	type kv = map[string]string
 	all := []string{
-		inputs(), inputs(""), inputs("a", "b"), inputs("ab"), inputs("b", "a"), inputs([]string{"a", "b"}),
-		inputs(kv{"a": "1", "b": "2"}), inputs(kv{"a": "1", "b": "3"}), inputs([]byte("x")), inputs(nil),
+		journal.Inputs(), journal.Inputs(""), journal.Inputs("a", "b"), journal.Inputs("ab"), journal.Inputs("b", "a"), journal.Inputs([]string{"a", "b"}),
+		journal.Inputs(kv{"a": "1", "b": "2"}), journal.Inputs(kv{"a": "1", "b": "3"}), journal.Inputs([]byte("x")), journal.Inputs(nil),
 	}
 	if n := len(slices.Compact(slices.Sorted(slices.Values(all)))); n != len(all) {
 		t.Errorf("%d digests of %d different inputs", n, len(all))
@@ -31,9 +32,9 @@ func TestInputsOfAMarkTellValuesApart(t *testing.T) {
 	for i := range 50 {
 		many[fmt.Sprint(i)] = "x"
 	}
-	first := inputs(many)
+	first := journal.Inputs(many)
 	for range 20 {
-		if inputs(many) != first {
+		if journal.Inputs(many) != first {
 			t.Fatal("the same map gives two digests")
 		}
 	}
@@ -41,15 +42,15 @@ func TestInputsOfAMarkTellValuesApart(t *testing.T) {
 
 func TestWorkIsDoneAgainOnlyWhenItsInputsChange(t *testing.T) {
 	target := &Target{}
-	if target.begun() || target.joined() || target.marked(markInit, inputs("x")) {
+	if target.Begun() || target.Joined() || target.Journal.Is(journal.Init, journal.Inputs("x")) {
 		t.Error("a fresh host has marks")
 	}
-	target.marks = map[string]string{markInit: inputs("x")}
-	if !target.begun() || target.joined() || !target.marked(markInit, inputs("x")) || target.marked(markInit, inputs("y")) || target.marked(markRegistry, inputs("x")) {
-		t.Errorf("marks %v are read wrongly", target.marks)
+	target.Journal.Note(journal.Init, journal.Inputs("x"))
+	if !target.Begun() || target.Joined() || !target.Journal.Is(journal.Init, journal.Inputs("x")) || target.Journal.Is(journal.Init, journal.Inputs("y")) || target.Journal.Is(journal.Registry, journal.Inputs("x")) {
+		t.Error("marks are read wrongly")
 	}
-	target.marks[markJoined] = "default"
-	if !target.joined() {
+	target.Journal.Note(journal.KubeadmDone, "default")
+	if !target.Joined() {
 		t.Error("a host that has joined is not known as such")
 	}
 }
@@ -70,11 +71,11 @@ func TestAPIServerNameLeadsWhereOneAnswers(t *testing.T) {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
-	master1.marks = map[string]string{markBegun: "default"}
+	master1.Journal.Note(journal.KubeadmBegun, "default")
 	if got := r.apiAddress(master1); got != "127.0.0.2" {
 		t.Errorf("a master whose join was cut off: %s", got)
 	}
-	master1.marks[markJoined] = "default"
+	master1.Journal.Note(journal.KubeadmDone, "default")
 	if got := r.apiAddress(master1); got != "127.0.0.3" {
 		t.Errorf("a master that has joined: %s", got)
 	}

@@ -32,6 +32,7 @@ func (r *Run) bringStub(ctx context.Context, t *Target) error {
 		}
 	}
 	t.stub, t.Agent = stub.Path, agent.NewAgent(t.Link, stub.Path)
+	t.Journal.Open(r.Cluster.Name, t.Agent)
 	t.putStub = !exists // even if it fails: then its directories may be there
 	if err := t.Link.Put(ctx, stub.Path, 0o755, bytes.NewReader(stub.Data)); err != nil {
 		return fmt.Errorf("bring the installer to %s: %w", stub.Path, err)
@@ -114,7 +115,7 @@ func (r *Run) withdraw(ctx context.Context) error {
 func (r *Run) withdrawFrom(ctx context.Context, t *Target) error {
 	t.left = true // a host that does not answer now is not asked again: the next run does it
 	var dirs []string
-	if !t.begun() {
+	if !t.Begun() {
 		dirs = []string{path.Dir(installer.StubPath), r.dir("journal"), r.dir(), installer.DataRoot + "/data", installer.DataRoot}
 	}
 	var failed error
@@ -128,7 +129,7 @@ func (r *Run) withdrawFrom(ctx context.Context, t *Target) error {
 		}
 		failed = err
 	}
-	if !t.putStub && failed != nil && !t.begun() {
+	if !t.putStub && failed != nil && !t.Begun() {
 		return fmt.Errorf("take the installer away: %w", failed) // a reset is not over while something of it lies there
 	}
 	if !t.putStub {
