@@ -46,8 +46,11 @@ var mayImport = []struct {
 	{"installer/agent/...", []string{"installer/host", "installer/care", "registry"}},
 	{"installer/kube/...", []string{"installer", "installer/care", "installer/agent"}},
 	{"installer/preflight/...", []string{"installer", "installer/host", "installer/care", "installer/kubeadm", "installer/agent"}},
+	{"installer/journal/...", []string{"installer", "installer/agent"}},
 	{"installer/templates/...", []string{"installer"}},
 	{"installer/payload/...", []string{"installer", "installer/templates", "installer/guest", "registry", "bundle"}},
+	{"installer/sealos/...", []string{"installer", "installer/agent", "installer/payload", "registry"}},
+	{"installer/fleet/...", []string{"installer", "installer/host", "installer/agent", "installer/journal", "installer/payload", "installer/preflight"}},
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},
 	{"installer", []string{"installer/host"}},
 	{"cluster-images/...", []string{"..."}}, // data, and tests of it: no Go that anybody could import

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
 
@@ -45,7 +46,7 @@ func (o *runOptions) dry(do func(*steps.Run) error) error {
 		return err
 	}
 	return o.withBundle(func(f *bundle.File) error {
-		r := steps.New(steps.Options{Cluster: cluster, Bundle: f.Reader, Report: installer.Silent()})
+		r := steps.New(steps.Options{Cluster: cluster, Bundle: f.Reader}, fleet.Options{Report: installer.Silent()})
 		return errors.Join(do(r), r.Close())
 	})
 }

@@ -6,10 +6,10 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/preflight"
-	"github.com/sealbuild/sealbuild/installer/steps"
 )
 
 // nextStep is what the operator does about a failure. The same command again is only named where it can help.
@@ -22,7 +22,7 @@ func nextStep(err error) string {
 	switch {
 	case errors.Is(err, errNotReady):
 		return "mend what is named above; the same command tells when it is mended"
-	case errors.Is(err, steps.ErrLockLost):
+	case errors.Is(err, fleet.ErrLockLost):
 		return "wait for the other sealinstall, look at what it made with `sealinstall status`, then decide"
 	case errors.Is(err, installer.ErrInterrupted):
 		return "run the same command again: it goes on where it stopped"

@@ -9,10 +9,10 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/preflight"
-	"github.com/sealbuild/sealbuild/installer/steps"
 )
 
 func TestTheSameCommandIsNamedOnlyWhereItCanHelp(t *testing.T) {
@@ -30,7 +30,7 @@ func TestTheSameCommandIsNamedOnlyWhereItCanHelp(t *testing.T) {
 		{"a damaged bundle", fmt.Errorf("open: %w", &bundle.CorruptError{Err: errors.New("x")}), false, "copy the bundle here again"},
 		{"a cut bundle", &bundle.TruncatedError{}, false, "copy the bundle here again"},
 		{"a refusal", &agent.Error{Code: agent.CodeRefused}, false, "refuse this again"},
-		{"a lost lock", fmt.Errorf("10.0.0.2: %w", steps.ErrLockLost), false, "wait for the other sealinstall"},
+		{"a lost lock", fmt.Errorf("10.0.0.2: %w", fleet.ErrLockLost), false, "wait for the other sealinstall"},
 		{"not ready", &kube.NotReadyError{}, true, "sealinstall status"},
 		{"status", errNotReady, false, "the same command tells when it is mended"},
 		{"no login", &host.Error{Kind: host.ErrAuth}, true, "give access"},

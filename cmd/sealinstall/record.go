@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
 
@@ -249,7 +250,7 @@ func (o *runOptions) localIs(known *record) error {
 		return nil
 	}
 	masters := known.MasterIPs()
-	if own, ok := steps.OwnAddress(); ok && len(masters) == 1 && masters[0] == own.String() {
+	if own, ok := fleet.OwnAddress(); ok && len(masters) == 1 && masters[0] == own.String() {
 		return nil
 	}
 	return usageError{fmt.Errorf("a cluster %q is recorded in %s, with the masters %s: it is not this machine alone; leave --local out, or give a new cluster a name of its own (--cluster NAME)", known.Name, known.file, strings.Join(masters, ", "))}

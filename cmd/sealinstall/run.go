@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps"
 	"github.com/spf13/cobra"
@@ -95,9 +96,10 @@ func (o *runOptions) pipeline(
 		known = state.Path("known_hosts")
 	}
 	r := steps.New(steps.Options{
-		Cluster: cluster, Again: again, LeaveOut: o.leaveOut, Bundle: file.Reader, State: state, Report: rep, Jobs: o.jobs,
-		HostKey: policy, KnownHosts: known, AgentSocket: agentSocket(), UserConfig: o.userConfig,
-		IgnoreChecks: o.ignoreChecks, Timeout: o.timeout, Copy: o.copyMode, CADir: o.config.caDir,
+		Cluster: cluster, Again: again, LeaveOut: o.leaveOut, Bundle: file.Reader, State: state,
+		IgnoreChecks: o.ignoreChecks, Copy: o.copyMode, CADir: o.config.caDir,
+	}, fleet.Options{
+		Report: rep, Jobs: o.jobs, Timeout: o.timeout, HostKey: policy, KnownHosts: known, AgentSocket: agentSocket(), UserConfig: o.userConfig,
 	})
 	defer r.Close()
 	timings, err := installer.RunSteps(r.Held(cmd.Context()), list, r, rep)

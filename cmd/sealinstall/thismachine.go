@@ -6,13 +6,13 @@ import (
 	"net/netip"
 	"os"
 
-	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
 // thisMachine is the address of this machine for a cluster of which it is the
 // only master. It is never taken by accident: --local or --yes says so, or a person does.
 func (o *runOptions) thisMachine() (netip.Addr, error) {
-	own, ok := steps.OwnAddress()
+	own, ok := fleet.OwnAddress()
 	if !ok {
 		return netip.Addr{}, usageError{errors.New("no --masters given, and this machine has no IPv4 address of its own")}
 	}

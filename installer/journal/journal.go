@@ -42,7 +42,8 @@ func Guest(image string) string { return "guest-" + image }
 // Marks are all marks but those of commands.
 func Marks() []string {
 	return []string{
-		Begun, Images, Overlaid, Checked, Findings, Preflight, Rendered, Registry, RegistryShown, Init, EtcdData, KubeadmBegun, KubeadmDone, Kubeconfig, Cleaned,
+		Begun, Images, Overlaid, Checked, Findings, Preflight, Rendered,
+		Registry, RegistryShown, Init, EtcdData, KubeadmBegun, KubeadmDone, Kubeconfig, Cleaned,
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
 	"github.com/sealbuild/sealbuild/installer/payload"
@@ -65,8 +66,8 @@ func twoArchitectures(t *testing.T, archs ...string) (r *Run, fakes map[string]*
 		fakes[ip].On([]string{"test", "-e", versionOf("installer for " + arch)}, hosttest.Answer{})
 	}
 	r = newRun(t, buf.Bytes(), t.Output(), hosts...)
-	r.dial = func(_ context.Context, t *Target) (host.Host, error) { return fakes[t.IP.String()], nil }
-	if err := errors.Join(r.settleArch(t.Context()), r.read(t.Context())); err != nil {
+	r.Dial = func(_ context.Context, t *fleet.Target) (host.Host, error) { return fakes[t.IP.String()], nil }
+	if err := errors.Join(r.SettleArch(t.Context()), r.read(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	return r, fakes
@@ -81,7 +82,7 @@ func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
 	for _, archs := range [][]string{{"amd64", "arm64", "amd64"}, {"arm64", "amd64", "arm64"}, {"arm64", "arm64"}} {
 		t.Run(strings.Join(archs, " "), func(t *testing.T) {
 			r, fakes := twoArchitectures(t, archs...)
-			if err := r.each(t.Context(), r.Targets, r.connect); err != nil {
+			if err := r.Each(t.Context(), r.Targets, r.Connect); err != nil {
 				t.Fatal(err)
 			}
 			for i, target := range r.Targets {
@@ -101,7 +102,7 @@ func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if root.Bundled != r.payload.Rootfs().Bundled {
+				if root.Bundled != r.Payload.Rootfs().Bundled {
 					t.Errorf("marks of commands differ between the architectures: another first master would run an application's again")
 				}
 				_, line := r.share(target).Script("init")
@@ -109,7 +110,7 @@ func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
 				if diff := cmp.Diff([]string{arch + "\n", "init-" + arch + ".sh", "echo " + arch, arch}, got); diff != "" {
 					t.Errorf("a host of %s: template, script, command, architecture (-want +got):\n%s", arch, diff)
 				}
-				if same := r.share(target).Digests()[0] == r.payload.Rootfs().Digest.String(); same != (arch == archs[0]) {
+				if same := r.share(target).Digests()[0] == r.Payload.Rootfs().Digest.String(); same != (arch == archs[0]) {
 					t.Errorf("a host of %s has the layers of the first master: %v", arch, same)
 				}
 			}
@@ -119,15 +120,15 @@ func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
 
 func TestAFirstMasterThatIsDeadDoesNotHideTheArchitecture(t *testing.T) {
 	r, fakes := twoArchitectures(t, "amd64", "arm64")
-	r.Targets[1].Master, r.payload.Arch = true, ""
-	r.dial = func(_ context.Context, t *Target) (host.Host, error) {
-		if t == r.master0() {
+	r.Targets[1].Master, r.Payload.Arch = true, ""
+	r.Dial = func(_ context.Context, t *fleet.Target) (host.Host, error) {
+		if t == r.Master0() {
 			return nil, &host.Error{Host: t.IP.String(), Kind: host.ErrUnreachable}
 		}
 		return fakes[t.IP.String()], nil
 	}
-	if err := r.settleArch(t.Context()); err != nil || r.payload.Arch != "arm64" {
-		t.Errorf("the cluster is described for %q, %v", r.payload.Arch, err)
+	if err := r.SettleArch(t.Context()); err != nil || r.Payload.Arch != "arm64" {
+		t.Errorf("the cluster is described for %q, %v", r.Payload.Arch, err)
 	}
 }
 
@@ -136,12 +137,12 @@ func TestDiskNeedIsThatOfTheLargestArchitecture(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64"} {
 		t.Run(arch, func(t *testing.T) {
 			r, _ := twoArchitectures(t, arch)
-			s, err := r.payload.Measure(t.Context())
+			s, err := r.Payload.Measure(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			sizesOf[arch] = s
-			for _, l := range r.payload.Rootfs().Layers {
+			for _, l := range r.Payload.Rootfs().Layers {
 				if l.Size > s.Rootfs {
 					t.Errorf("a rootfs of %d bytes is said to take %d", l.Size, s.Rootfs)
 				}
@@ -155,7 +156,7 @@ func TestDiskNeedIsThatOfTheLargestArchitecture(t *testing.T) {
 
 func TestClusterImageThatLacksAnArchitectureIsNamed(t *testing.T) {
 	r, _ := twoArchitectures(t, "amd64")
-	_, err := r.payload.For(t.Context(), "riscv64")
+	_, err := r.Payload.For(t.Context(), "riscv64")
 	if err == nil || !strings.Contains(err.Error(), "root:1") || !strings.Contains(err.Error(), "linux/riscv64") {
 		t.Errorf("the error is %v, want one that names the image and the platform", err)
 	}
@@ -165,7 +166,7 @@ func TestArchitectureThatTheBundleLacksIsAProblemOfItsHost(t *testing.T) {
 	for _, archs := range [][]string{{"riscv64", "amd64"}, {"amd64", "riscv64"}} {
 		t.Run(strings.Join(archs, " "), func(t *testing.T) {
 			r, fakes := twoArchitectures(t, archs...)
-			problems := preflight.From(r.each(t.Context(), r.Targets, r.connect), "connect")
+			problems := preflight.From(r.Each(t.Context(), r.Targets, r.Connect), "connect")
 			if len(problems) != 1 || problems[0].Check != "architecture" || !strings.Contains(problems[0].Message, "riscv64") ||
 				!strings.Contains(problems[0].Message, "linux/amd64, linux/arm64") || !strings.Contains(problems[0].Remedy, "--platform") {
 				t.Errorf("problems: %+v", problems)
@@ -183,9 +184,9 @@ func TestArchitectureThatTheBundleLacksIsAProblemOfItsHost(t *testing.T) {
 
 func TestFirstMasterOutOfReachIsLeftToTheCheckOfAll(t *testing.T) {
 	r, _ := twoArchitectures(t, "amd64")
-	r.payload.Arch = ""
-	r.dial = func(context.Context, *Target) (host.Host, error) { return nil, errors.New("no route") }
-	if err := r.settleArch(t.Context()); err != nil {
+	r.Payload.Arch = ""
+	r.Dial = func(context.Context, *fleet.Target) (host.Host, error) { return nil, errors.New("no route") }
+	if err := r.SettleArch(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

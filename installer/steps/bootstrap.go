@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
@@ -20,7 +21,7 @@ import (
 // then the container runtime and kubelet everywhere.
 func (r *Run) bootstrap(ctx context.Context) (installer.Result, error) {
 	var changes atomic.Int64
-	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+	err := r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
 		changed, err := r.setHosts(ctx, t, r.apiAddress(t))
 		changes.Add(int64(count(changed)))
 		return err
@@ -35,15 +36,15 @@ func (r *Run) bootstrap(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, err
 	}
-	if err := r.each(ctx, r.Targets, r.checkAgain); err != nil {
+	if err := r.Each(ctx, r.Targets, r.checkAgain); err != nil {
 		return installer.Result{}, err
 	}
-	if err := r.each(ctx, r.registryHosts(), func(ctx context.Context, t *Target) error {
+	if err := r.Each(ctx, r.registryHosts(), func(ctx context.Context, t *fleet.Target) error {
 		return r.startRegistry(ctx, t, shown[t], &changes)
 	}); err != nil {
 		return installer.Result{}, err
 	}
-	err = r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+	err = r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
 		return r.initHost(ctx, t, &changes)
 	})
 	return installer.Result{Changes: int(changes.Load())}, err
@@ -59,20 +60,20 @@ func count(changed bool) int {
 // apiAddress is what apiserver.cluster.local means on a host. On a master it is
 // the host itself once the control plane runs there; before, and on master0
 // always, another answer would make the host wait for itself.
-func (r *Run) apiAddress(t *Target) string {
+func (r *Run) apiAddress(t *fleet.Target) string {
 	switch {
 	case !t.Master:
-		return r.payload.VIP(r.Cluster)
-	case t == r.master0() || t.Journal.Has(journal.KubeadmDone):
+		return r.Payload.VIP(r.Cluster)
+	case t == r.Master0() || t.Journal.Has(journal.KubeadmDone):
 		return t.IP.String()
 	}
-	return r.master0().IP.String()
+	return r.Master0().IP.String()
 }
 
 // setHosts writes our lines of /etc/hosts: every host's name, so that no DNS is
 // needed (a kubelet that cannot resolve its own name waits ten seconds for each
 // pod), the registry and the API server.
-func (r *Run) setHosts(ctx context.Context, t *Target, api string) (bool, error) {
+func (r *Run) setHosts(ctx context.Context, t *fleet.Target, api string) (bool, error) {
 	var entries []agent.HostsEntry
 	for _, h := range r.Cluster.Hosts {
 		if names := r.hostnames(h.IP); len(names) > 0 {
@@ -92,7 +93,7 @@ func (r *Run) setHosts(ctx context.Context, t *Target, api string) (bool, error)
 func (r *Run) hostnames(ip netip.Addr) []string {
 	for _, t := range r.Targets {
 		if t.IP == ip {
-			return t.names()
+			return t.Names()
 		}
 	}
 	for _, t := range r.Targets {
@@ -108,12 +109,12 @@ func (r *Run) hostnames(ip netip.Addr) []string {
 // startRegistry runs the image's init-registry script and waits until the
 // registry answers with the cluster's own certificate and password. shown stands
 // for these two: the script puts new ones where the registry reads them.
-func (r *Run) startRegistry(ctx context.Context, t *Target, shown string, changes *atomic.Int64) error {
+func (r *Run) startRegistry(ctx context.Context, t *fleet.Target, shown string, changes *atomic.Int64) error {
 	img, line := r.share(t).Script("init-registry")
 	if line == "" {
 		return errNoRegistry
 	}
-	in := journal.Inputs(line, r.share(t).Env(img), r.share(t).Digests(), t.overlays[img])
+	in := journal.Inputs(line, r.share(t).Env(img), r.share(t).Digests(), t.Overlays[img])
 	if t.Journal.Is(journal.Registry, in) && t.Journal.Is(journal.RegistryShown, shown) {
 		err := r.waitRegistry(ctx, t, registryMoment)
 		if err == nil || ctx.Err() != nil {
@@ -128,7 +129,7 @@ func (r *Run) startRegistry(ctx context.Context, t *Target, shown string, change
 var errNoRegistry = errors.New("no image has an init-registry script: nothing would serve the images")
 
 // runRegistry runs the script, and records what it was run for once the registry shows it.
-func (r *Run) runRegistry(ctx context.Context, t *Target, in, shown string, changes *atomic.Int64) error {
+func (r *Run) runRegistry(ctx context.Context, t *fleet.Target, in, shown string, changes *atomic.Int64) error {
 	img, line := r.share(t).Script("init-registry")
 	if line == "" {
 		return errNoRegistry
@@ -138,7 +139,7 @@ func (r *Run) runRegistry(ctx context.Context, t *Target, in, shown string, chan
 		return err
 	}
 	_, err := t.Journal.Under(ctx, journal.Registry, in, func(*journal.Work) error {
-		if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.share(t).Env(img)); err != nil {
+		if err := r.RunScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.share(t).Env(img)); err != nil {
 			return err
 		}
 		changes.Add(1)
@@ -156,11 +157,11 @@ const (
 	registryMoment   = 10 * time.Second
 )
 
-func (r *Run) waitRegistry(outer context.Context, t *Target, patience time.Duration) error {
+func (r *Run) waitRegistry(outer context.Context, t *fleet.Target, patience time.Duration) error {
 	patience = min(patience, r.Timeout)
 	ctx, cancel := context.WithTimeout(outer, patience)
 	defer cancel()
-	argv := []string{t.stub, "registry", "ping", "https://" + t.IP.String() + ":" + r.access().Port, "--user", r.access().User}
+	argv := []string{t.Stub, "registry", "ping", "https://" + t.IP.String() + ":" + r.access().Port, "--user", r.access().User}
 	if r.plainRegistry(t) {
 		argv[3] = strings.Replace(argv[3], "https", "http", 1)
 	} else {
@@ -194,7 +195,7 @@ func (r *Run) waitRegistry(outer context.Context, t *Target, patience time.Durat
 }
 
 // initHost runs init-cri, init and auth of the image.
-func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) error {
+func (r *Run) initHost(ctx context.Context, t *fleet.Target, changes *atomic.Int64) error {
 	type step struct {
 		key, line string
 		img       *payload.Image
@@ -207,7 +208,7 @@ func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) er
 			continue
 		}
 		todo = append(todo, step{key, line, img})
-		ins = append(ins, key, line, r.share(t).Env(img), t.overlays[img])
+		ins = append(ins, key, line, r.share(t).Env(img), t.Overlays[img])
 	}
 	in := journal.Inputs(append(ins, r.share(t).Digests())...)
 	stopped, err := r.asleep(ctx, t)
@@ -226,7 +227,7 @@ func (r *Run) initHost(ctx context.Context, t *Target, changes *atomic.Int64) er
 			if i == len(todo)-1 {
 				record = append(record, w.ByHost())
 			}
-			if err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), s.line, r.share(t).Env(s.img), record...); err != nil {
+			if err := r.RunScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), s.line, r.share(t).Env(s.img), record...); err != nil {
 				return err
 			}
 			changes.Add(1)

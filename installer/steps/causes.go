@@ -8,6 +8,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kube"
 )
 
@@ -27,9 +28,9 @@ func (r *Run) hostCauses(ctx context.Context, w kube.Lacks) []string {
 	for _, n := range w.Nodes {
 		well[n.Name] = n.Ready == "True"
 	}
-	var ask []*Target
+	var ask []*fleet.Target
 	for _, t := range r.Targets {
-		if t.looked && !well[t.nodeName()] {
+		if t.Looked && !well[t.NodeName()] {
 			ask = append(ask, t)
 		}
 	}
@@ -38,7 +39,7 @@ func (r *Run) hostCauses(ctx context.Context, w kube.Lacks) []string {
 		states[t.IP.String()] = make(chan string, 1)
 	}
 	// Nobody waits for the errors: a host that cannot be asked is told as one.
-	_ = each(ctx, ask, max(1, r.Jobs), func(ctx context.Context, t *Target) error {
+	_ = fleet.Each(ctx, ask, max(1, r.Jobs), func(ctx context.Context, t *fleet.Target) error {
 		states[t.IP.String()] <- r.lifeOf(ctx, t)
 		return nil
 	})
@@ -66,7 +67,7 @@ func (r *Run) hostCauses(ctx context.Context, w kube.Lacks) []string {
 }
 
 // lifeOf asks a host what of it runs, and says what does not.
-func (r *Run) lifeOf(ctx context.Context, t *Target) string {
+func (r *Run) lifeOf(ctx context.Context, t *fleet.Target) string {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	f, err := t.Agent.Facts(ctx, r.lifeRequest(t))
@@ -77,13 +78,13 @@ func (r *Run) lifeOf(ctx context.Context, t *Target) string {
 }
 
 // lifeRequest asks for what must run on a host of a cluster.
-func (r *Run) lifeRequest(t *Target) agent.FactsRequest {
+func (r *Run) lifeRequest(t *fleet.Target) agent.FactsRequest {
 	return agent.FactsRequest{Sockets: []string{r.share(t).RuntimeSocket()}, Programs: []string{"kubelet"}}
 }
 
 // stopped says what does not run of a host that is in the cluster; empty if all does.
-func (t *Target) stopped() string {
-	if !t.looked || !t.Joined() {
+func stopped(t *fleet.Target) string {
+	if !t.Looked || !t.Joined() {
 		return ""
 	}
 	return stoppedIn(t.Facts)

@@ -11,6 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
@@ -48,7 +49,7 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 	if problems := r.connectAll(ctx); len(problems) > 0 {
 		return installer.Result{}, &preflight.Error{Problems: problems}
 	}
-	for _, t := range r.masters() {
+	for _, t := range r.Masters() {
 		if !t.Joined() {
 			return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("it is no master of cluster %s", r.Cluster.Name)}
 		}
@@ -68,7 +69,7 @@ func (r *Run) renewCerts(ctx context.Context, renew []string) (installer.Result,
 		return installer.Result{}, err
 	}
 	changes := 0
-	for _, t := range r.masters() {
+	for _, t := range r.Masters() {
 		n, err := r.renewOn(ctx, t, renew)
 		changes += n
 		if err == nil {
@@ -85,7 +86,7 @@ func (r *Run) renewCerts(ctx context.Context, renew []string) (installer.Result,
 // renewOn makes the certificates of one master. API server and etcd read theirs
 // again by themselves; the controllers are started again, and the master has to
 // be ready before the next one is touched.
-func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, error) {
+func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int, error) {
 	in, err := r.masterInput(ctx, t)
 	if err != nil {
 		return 0, err
@@ -138,8 +139,8 @@ func (r *Run) renewOn(ctx context.Context, t *Target, renew []string) (int, erro
 }
 
 // restartStaticPod stops the container of a static pod, which kubelet starts again.
-func (r *Run) restartStaticPod(ctx context.Context, t *Target, name string) error {
-	res, err := r.exec(ctx, t, "renew", r.controlPlane(t).Crictl("ps", "--quiet", "--name", "^"+name+"$")...)
+func (r *Run) restartStaticPod(ctx context.Context, t *fleet.Target, name string) error {
+	res, err := r.Exec(ctx, t, "renew", r.controlPlane(t).Crictl("ps", "--quiet", "--name", "^"+name+"$")...)
 	if err != nil {
 		return fmt.Errorf("find the container of %s: %w", name, err)
 	}
@@ -148,7 +149,7 @@ func (r *Run) restartStaticPod(ctx context.Context, t *Target, name string) erro
 		return fmt.Errorf("find the container of %s: %w", name, err)
 	}
 	for id := range strings.FieldsSeq(string(ids)) {
-		if _, err := r.exec(ctx, t, "renew", r.controlPlane(t).Crictl("stop", id)...); err != nil {
+		if _, err := r.Exec(ctx, t, "renew", r.controlPlane(t).Crictl("stop", id)...); err != nil {
 			return fmt.Errorf("restart %s, which still uses its old certificate: %w", name, err)
 		}
 	}
@@ -157,7 +158,7 @@ func (r *Run) restartStaticPod(ctx context.Context, t *Target, name string) erro
 
 func (r *Run) readCerts(ctx context.Context) ([]HostCertificates, error) {
 	var out []HostCertificates
-	for _, t := range r.masters() {
+	for _, t := range r.Masters() {
 		found, err := r.certsOn(ctx, t)
 		if err != nil {
 			return nil, &installer.HostError{Host: t.IP.String(), Err: err}
@@ -168,7 +169,7 @@ func (r *Run) readCerts(ctx context.Context) ([]HostCertificates, error) {
 }
 
 // certsOn reads the certificates of a master, sorted by their paths.
-func (r *Run) certsOn(ctx context.Context, t *Target) ([]certs.Info, error) {
+func (r *Run) certsOn(ctx context.Context, t *fleet.Target) ([]certs.Info, error) {
 	// Whatever the names in them are to be, the files are these.
 	in := certs.MasterInput{SuperAdmin: true, WithSuperAdmin: true}
 	var paths []string

@@ -4,20 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/installer/sealos"
 )
-
-// connectTimeout bounds reaching one host.
-const connectTimeout = 15 * time.Second
 
 // check reaches every host, reads its facts and reports every problem of every
 // host at once. What it brings to a host, its own stub, it takes away again
@@ -51,7 +49,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	problems = append(problems, r.clusterAnswers(ctx, len(problems) > 0)...)
 	problems = append(problems, r.runningVersions()...)
 	problems = append(problems, r.judge(sizes.Sizes)...)
-	problems = append(problems, r.reachAll(ctx)...)
+	problems = append(problems, r.TryPorts(ctx, r.registryPort())...)
 	problems = append(problems, r.checkScripts(ctx, problems)...)
 	if err := ctx.Err(); err != nil {
 		return installer.Result{}, context.Cause(ctx)
@@ -83,7 +81,7 @@ type measured struct {
 func (r *Run) measureInBackground(ctx context.Context) <-chan measured {
 	out := make(chan measured, 1)
 	go func() {
-		s, err := r.payload.Measure(ctx)
+		s, err := r.Payload.Measure(ctx)
 		out <- measured{s, err}
 	}()
 	return out
@@ -91,12 +89,12 @@ func (r *Run) measureInBackground(ctx context.Context) <-chan measured {
 
 // judge turns facts into problems.
 func (r *Run) judge(s payload.Sizes) []preflight.Problem {
-	var seen []*Target
+	var seen []*fleet.Target
 	skews := []time.Duration{}
 	for _, t := range r.Targets {
-		if t.looked {
+		if t.Looked {
 			seen = append(seen, t)
-			skews = append(skews, t.skew)
+			skews = append(skews, t.Skew)
 		}
 	}
 	if len(seen) == 0 {
@@ -112,7 +110,7 @@ func (r *Run) judge(s payload.Sizes) []preflight.Problem {
 	var hosts []preflight.Host
 	for _, t := range seen {
 		v := preflight.Host{
-			IP: t.IP.String(), Master: t.Master, Begun: t.Begun(), Facts: t.Facts, Skew: t.skew - middle, Alone: len(seen) == 1,
+			IP: t.IP.String(), Master: t.Master, Begun: t.Begun(), Facts: t.Facts, Skew: t.Skew - middle, Alone: len(seen) == 1,
 			Arch: r.archOn(t), RegistryPort: r.registryPort(), Needs: r.needOf(t, s), Settings: kube,
 			Direct: r.directTargets(), Services: r.serviceTargets(kube), Shielded: r.shielded(t),
 		}
@@ -126,15 +124,15 @@ func (r *Run) judge(s payload.Sizes) []preflight.Problem {
 			problems = append(problems, etcdProblems(t, kube.EtcdDir)...)
 		}
 	}
-	problems = append(problems, preflight.JudgeTogether(hosts, r.payload.VIP(r.Cluster), kube)...)
+	problems = append(problems, preflight.JudgeTogether(hosts, r.Payload.VIP(r.Cluster), kube)...)
 	problems = append(problems, tunnelled(seen)...)
 	return append(problems, r.secondCluster(seen)...)
 }
 
 // secondCluster refuses to begin with a master that is in no cluster when others are in one.
-func (r *Run) secondCluster(seen []*Target) []preflight.Problem {
-	m := r.master0()
-	if !m.looked || m.Joined() {
+func (r *Run) secondCluster(seen []*fleet.Target) []preflight.Problem {
+	m := r.Master0()
+	if !m.Looked || m.Joined() {
 		return nil
 	}
 	for _, t := range seen {
@@ -155,12 +153,12 @@ func (r *Run) secondCluster(seen []*Target) []preflight.Problem {
 // setting, or the script. Those of images made for sealos would find their own ports taken there; what is left of
 // them is done by checkAgain.
 func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []preflight.Problem {
-	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) (err error) {
+	err := r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) (err error) {
 		hopeless := slices.ContainsFunc(known, func(p preflight.Problem) bool {
 			return (p.Host == t.IP.String() || p.Host == "") && !p.Warning && !slices.Contains(r.IgnoreChecks, p.Check)
 		})
 		img, line := r.share(t).Script("check")
-		if !t.looked || hopeless || line == "" || t.Begun() && r.plainRegistry(t) {
+		if !t.Looked || hopeless || line == "" || t.Begun() && r.plainRegistry(t) {
 			return nil
 		}
 		small, err := r.share(t).SystemFiles()
@@ -177,7 +175,7 @@ func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []pre
 			files = append(files, agent.File{Path: path.Join(dir, name), Mode: f.Mode, Content: f.Content})
 		}
 		defer func() {
-			cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+			cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fleet.ConnectTimeout)
 			defer cancel()
 			err = errors.Join(err, t.Agent.Remove(cctx, []string{dir}))
 		}()
@@ -185,37 +183,34 @@ func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []pre
 			return err
 		}
 		env := r.share(t).Env(img)
-		env["SEALOS_SYS_SEALINSTALL"] = t.stub // nothing is in use there before the first change
-		err = r.runScript(ctx, t, "check", path.Join(dir, "scripts"), line, env)
-		if err != nil && r.plainRegistry(t) && lacksFiles(err) {
+		env["SEALOS_SYS_SEALINSTALL"] = t.Stub // nothing is in use there before the first change
+		err = r.RunScript(ctx, t, "check", path.Join(dir, "scripts"), line, env)
+		if err != nil && r.plainRegistry(t) && sealos.LacksFiles(err) {
 			r.Report.Infof("%s: the image's check script needs files that are not on the host yet; it runs again once they are", t.IP)
 			return nil
 		}
 		if err == nil {
-			t.checked = in
+			t.Checked = in
 		}
 		return err
 	})
 	return preflight.From(err, "check.sh")
 }
 
-// runScript runs one script of an image on a host and logs its output. The host itself records its success.
-func (r *Run) runScript(ctx context.Context, t *Target, step, dir, line string, env map[string]string, record ...agent.File) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
-	defer cancel()
-	log := r.Report.Output(t.IP.String(), step, line)
-	defer closeLog(log)
-	return t.Agent.Script(ctx, agent.ScriptRequest{Dir: dir, Line: "bash " + line, Env: env, Then: record}, log)
-}
-
-func closeLog(c io.Closer) { _ = c.Close() } // it only flushes a last line
-
 // recordChecks notes on every host with what its check script was passed, once the run goes on.
 func (r *Run) recordChecks(ctx context.Context) error {
-	return r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
-		if t.checked == "" {
+	return r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
+		if t.Checked == "" {
 			return nil
 		}
-		return t.Journal.Set(ctx, journal.Preflight, t.checked)
+		return t.Journal.Set(ctx, journal.Preflight, t.Checked)
 	})
+}
+
+// archOn is the architecture that a host must have.
+func (r *Run) archOn(t *fleet.Target) string {
+	if t.Arch != "" {
+		return t.Arch
+	}
+	return r.Payload.ArchOfFirst()
 }

@@ -3,6 +3,7 @@ package steps
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -10,80 +11,51 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
+	"github.com/sealbuild/sealbuild/installer/sealos"
 )
 
-// finding is what a check script changed in a file of the rootfs, because of what it found out about the host: a line,
-// or the whole file where lines came or went.
-type finding struct {
-	Path  string `json:"path"` // in the rootfs
-	Old   string `json:"old"`
-	New   string `json:"new"`
-	Whole bool   `json:"whole,omitempty"`
-}
-
-// maxFound bounds the files that are looked at for findings, in bytes each.
-const maxFound = 64 << 10
-
-// findings compares a file before and after.
-func findings(name, before, after string) []finding {
-	if before == after {
+// checkAgain runs the check script of an image made for sealos once more, now in
+// the rootfs: some of these change files there for the scripts that follow. On a
+// host that works already it may find the cluster's own ports taken, and stop
+// before it comes to that: what it changed when it came to its end, which is on
+// record, is then done again without it.
+func (r *Run) checkAgain(ctx context.Context, t *fleet.Target) error {
+	img, line := r.share(t).Script("check")
+	in := journal.Inputs(line, r.share(t).Rendered(r.rootfsDir()), r.share(t).Digests())
+	if line == "" || !r.plainRegistry(t) {
 		return nil
 	}
-	old, now := strings.Split(before, "\n"), strings.Split(after, "\n")
-	if len(old) != len(now) {
-		return []finding{{name, before, after, true}}
-	}
-	var out []finding
-	for i := range old {
-		f := finding{Path: name, Old: old[i], New: now[i]}
-		if old[i] != now[i] && !slices.Contains(out, f) {
-			out = append(out, f)
+	_, err := t.Journal.Under(ctx, journal.Checked, in, func(*journal.Work) error {
+		err := r.RunScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.share(t).Env(img))
+		var script *agent.ScriptError
+		switch {
+		case err == nil:
+			return r.noteFindings(ctx, t)
+		case errors.As(err, &script) && t.WorkedBefore:
+			return r.repeatFindings(ctx, t, err)
 		}
-	}
-	return out
-}
-
-// again makes the change once more, in a file that may have been rendered anew with other settings meanwhile.
-func (f finding) again(text string) (string, error) {
-	if f.Whole {
-		switch text {
-		case f.Old, f.New:
-			return f.New, nil
-		}
-		return "", fmt.Errorf("%s has other content by now", f.Path)
-	}
-	lines := strings.Split(text, "\n")
-	done := false
-	for i, l := range lines {
-		switch l {
-		case f.Old:
-			lines[i], done = f.New, true
-		case f.New:
-			done = true
-		}
-	}
-	if !done {
-		return "", fmt.Errorf("%s has no line %q any more", f.Path, f.Old)
-	}
-	return strings.Join(lines, "\n"), nil
+		return err
+	})
+	return err
 }
 
 // checkable are the files of a host's rootfs that its check script may change, as they were rendered.
-func (r *Run) checkable(t *Target) map[string]string {
+func (r *Run) checkable(t *fleet.Target) map[string]string {
 	out := map[string]string{}
 	for _, i := range r.share(t).All() {
 		if i.Dir != r.rootfsDir() {
 			continue
 		}
 		for name, f := range i.Files {
-			if strings.HasPrefix(name, "etc/") && len(f.Content) <= maxFound {
+			if strings.HasPrefix(name, "etc/") && len(f.Content) <= sealos.MaxFound {
 				out[name] = string(f.Content)
 			}
 		}
 	}
 	for name, f := range r.share(t).Rendered(r.rootfsDir()) {
-		if strings.HasPrefix(name, "etc/") && len(f.Content) <= maxFound {
+		if strings.HasPrefix(name, "etc/") && len(f.Content) <= sealos.MaxFound {
 			out[name] = string(f.Content)
 		}
 	}
@@ -91,7 +63,7 @@ func (r *Run) checkable(t *Target) map[string]string {
 }
 
 // noteFindings records what a check script that came to its end has changed.
-func (r *Run) noteFindings(ctx context.Context, t *Target) error {
+func (r *Run) noteFindings(ctx context.Context, t *fleet.Target) error {
 	before := r.checkable(t)
 	var paths []string
 	for name := range before {
@@ -102,11 +74,11 @@ func (r *Run) noteFindings(ctx context.Context, t *Target) error {
 	if err != nil {
 		return fmt.Errorf("read what the check script changed: %w", err)
 	}
-	found := []finding{}
+	found := []sealos.Finding{}
 	for _, p := range paths {
 		name := strings.TrimPrefix(p, r.rootfsDir()+"/")
 		if text, there := after[p]; there {
-			found = append(found, findings(name, before[name], string(text))...)
+			found = append(found, sealos.Findings(name, before[name], string(text))...)
 		}
 	}
 	record, err := json.Marshal(found)
@@ -117,12 +89,12 @@ func (r *Run) noteFindings(ctx context.Context, t *Target) error {
 }
 
 // repeatFindings does again what a check script did that now stops before its end, since the host is in use: by us.
-func (r *Run) repeatFindings(ctx context.Context, t *Target, complaint error) error {
+func (r *Run) repeatFindings(ctx context.Context, t *fleet.Target, complaint error) error {
 	record := t.Journal.Of(journal.Findings)
 	if record == "" {
 		return fmt.Errorf("the image's check script stops on a host that is in use, and what it found out at first is not on record: %w", complaint)
 	}
-	var found []finding
+	var found []sealos.Finding
 	if err := json.Unmarshal([]byte(record), &found); err != nil {
 		return fmt.Errorf("read the record %s: %w", t.Journal.Path(journal.Findings), err)
 	}
@@ -138,7 +110,7 @@ func (r *Run) repeatFindings(ctx context.Context, t *Target, complaint error) er
 			}
 			text = string(got[p])
 		}
-		text, err := f.again(text)
+		text, err := f.Again(text)
 		if err != nil {
 			return fmt.Errorf("the image's check script stops on a host that is in use (%w), and what it found out at first cannot be done again: %w; nothing that runs was changed: go back to the settings of before, or reset the host and install it anew", complaint, err)
 		}
@@ -154,7 +126,7 @@ func (r *Run) repeatFindings(ctx context.Context, t *Target, complaint error) er
 	return nil
 }
 
-func (r *Run) modeOf(t *Target, name string) (mode fs.FileMode) {
+func (r *Run) modeOf(t *fleet.Target, name string) (mode fs.FileMode) {
 	for _, i := range r.share(t).All() {
 		if f, ok := i.Files[name]; ok && i.Dir == r.rootfsDir() {
 			mode = f.Mode

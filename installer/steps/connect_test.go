@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -86,7 +87,7 @@ func TestHostsBehindAJumpHostShareItsConnection(t *testing.T) {
 	first.SSH.Jump, second.SSH.Jump = "127.0.0.1:"+strconv.Itoa(jump.Port), "127.0.0.1:"+strconv.Itoa(jump.Port)
 	r := newRun(t, makeBundle(t, stepstest.Cluster()), t.Output(), first, second)
 	for _, target := range r.Targets {
-		h, err := r.dialHost(t.Context(), target)
+		h, err := r.Dial(t.Context(), target)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,19 +103,19 @@ func TestHostsBehindAJumpHostShareItsConnection(t *testing.T) {
 	// An address of this machine's, behind a jump host, is another machine.
 	here := newTargetHere(t)
 	here.SSH.Jump = first.SSH.Jump
-	if _, err := r.dialHost(t.Context(), here); !errors.Is(err, host.ErrUnreachable) {
+	if _, err := r.Dial(t.Context(), here); !errors.Is(err, host.ErrUnreachable) {
 		t.Errorf("this machine was taken for the host behind the jump host: %v", err)
 	}
 }
 
 // newTargetHere is this machine, where no ssh answers on port 1.
-func newTargetHere(t *testing.T) *Target {
+func newTargetHere(t *testing.T) *fleet.Target {
 	t.Helper()
-	own, ok := OwnAddress()
+	own, ok := fleet.OwnAddress()
 	if !ok {
 		t.Skip("this machine has no address")
 	}
 	h := hostAt(own.String(), 1, true)
 	h.SSH.User, h.SSH.Password = "root", "right"
-	return &Target{Host: h}
+	return &fleet.Target{Host: h}
 }

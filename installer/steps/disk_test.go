@@ -20,7 +20,7 @@ func TestBundleTellsWhatItTakes(t *testing.T) {
 		t.Fatalf("%s is not %s", images[3].Name, pause)
 	}
 	r := loaded(t, images, oneMaster, hostAt("127.0.0.3", 0, false))
-	s, err := r.payload.Measure(t.Context())
+	s, err := r.Payload.Measure(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestBundleTellsWhatItTakes(t *testing.T) {
 	if s.Images != s.System+s.Control {
 		t.Errorf("all images take %d: the shared layer counts twice, or not at all", s.Images)
 	}
-	if s.Registry <= 0 || s.Registry > s.Images || s.Rootfs != r.payload.Images[0].Layers[0].Size || s.Stub == 0 {
+	if s.Registry <= 0 || s.Registry > s.Images || s.Rootfs != r.Payload.Images[0].Layers[0].Size || s.Stub == 0 {
 		t.Errorf("%+v", s)
 	}
 	master, worker := r.needOf(r.Targets[0], s), r.needOf(r.Targets[1], s)
@@ -79,7 +79,7 @@ func TestChecksSeeTheConfigurationOfTheImageAndTheUser(t *testing.T) {
 	if len(k.Pods) != 1 || k.Pods[0].String() != "10.50.0.0/16" || k.FailCgroupV1 || k.Minor != 36 || k.Evict["nodefs.available"] == "" {
 		t.Errorf("%+v", k)
 	}
-	if r.Targets[0].overlays != nil {
+	if r.Targets[0].Overlays != nil {
 		t.Error("looking left overlays behind")
 	}
 	r.Cluster.Env = map[string]string{"defaultVIP": "10.50.1.1"}

@@ -8,12 +8,14 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/payload"
+	"github.com/sealbuild/sealbuild/installer/sealos"
 	"github.com/sealbuild/sealbuild/registry"
 )
 
 // accounts are those that the registry of a host knows.
-func (r *Run) accounts(t *Target) []registry.Account {
+func (r *Run) accounts(t *fleet.Target) []registry.Account {
 	a := r.access()
 	if r.plainRegistry(t) {
 		return []registry.Account{{User: a.User, Password: a.Password}}
@@ -25,12 +27,12 @@ func (r *Run) accounts(t *Target) []registry.Account {
 // pass them on to each other while they arrive, so that this machine's line
 // carries each blob once.
 func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) {
-	catalog, err := payload.Catalog(ctx, r.Bundle)
+	catalog, err := payload.Catalog(ctx, r.Payload.Bundle)
 	if err != nil {
 		return installer.Result{}, err
 	}
-	if r.plainRegistry(r.master0()) {
-		catalog = r.withShortNames(catalog)
+	if r.plainRegistry(r.Master0()) {
+		catalog = sealos.ShortNames(catalog, r.Report.Warnf)
 	}
 	hosts := r.registryHosts()
 	var fanout *registry.Fanout
@@ -39,10 +41,10 @@ func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) 
 	}
 	var changes, sent, passed atomic.Int64
 	// All at once whatever --jobs says: a host that waits for its turn could take nothing from the others.
-	err = each(ctx, hosts, len(hosts), func(ctx context.Context, t *Target) error {
+	err = fleet.Each(ctx, hosts, len(hosts), func(ctx context.Context, t *fleet.Target) error {
 		var receipt registry.Receipt
 		err := t.Agent.RegistryReceive(ctx, r.access().Data, func(w io.Writer, in io.Reader) (err error) {
-			receipt, err = registry.Push(ctx, w, in, catalog, payload.Source(r.Bundle), registry.PushOptions{
+			receipt, err = registry.Push(ctx, w, in, catalog, payload.Source(r.Payload.Bundle), registry.PushOptions{
 				All: r.Copy, Fanout: fanout, Address: t.IP.String(),
 			})
 			return err

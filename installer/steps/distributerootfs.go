@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
@@ -26,12 +27,12 @@ func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
 	if err := r.recordChecks(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	switched, err := r.useStubs(ctx)
+	switched, err := r.UseStubs(ctx)
 	if err != nil {
 		return installer.Result{}, fmt.Errorf("put this run's installer into use: %w", err)
 	}
 	changes.Add(int64(switched))
-	err = r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+	err = r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
 		for _, dir := range r.share(t).Dirs() {
 			changed, n, err := r.fillDir(ctx, t, dir)
 			if err != nil {
@@ -49,7 +50,7 @@ func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
 
 // fillDir brings a host the layers of a directory that it lacks. What speaks of the files there is taken back before they
 // change.
-func (r *Run) fillDir(ctx context.Context, t *Target, dir string) (changes int, sent int64, err error) {
+func (r *Run) fillDir(ctx context.Context, t *fleet.Target, dir string) (changes int, sent int64, err error) {
 	layers, executable := r.share(t).Layers(dir)
 	want := agent.Layers{Dir: dir, Exclude: []string{"registry"}, Executable: executable}
 	for _, l := range layers {
@@ -95,7 +96,7 @@ func (r *Run) fillDir(ctx context.Context, t *Target, dir string) (changes int, 
 // anything else is changed: what is found there later is ours to finish, or to
 // take away. The Clusterfile says from now on that work is going on.
 func (r *Run) begin(ctx context.Context) error {
-	var fresh []*Target
+	var fresh []*fleet.Target
 	for _, t := range r.Targets {
 		if !t.Journal.Has(journal.Begun) {
 			fresh = append(fresh, t)
@@ -105,20 +106,20 @@ func (r *Run) begin(ctx context.Context) error {
 		return err
 	}
 	// What a reset that was cut off has cleaned is not clean any more, and what a run that was killed has checked from goes.
-	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+	err := r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
 		return errors.Join(t.Journal.Drop(ctx, journal.Cleaned), t.Agent.Remove(ctx, []string{r.dir("check")}))
 	})
 	if err != nil {
 		return err
 	}
-	return r.each(ctx, fresh, func(ctx context.Context, t *Target) error {
+	return r.Each(ctx, fresh, func(ctx context.Context, t *fleet.Target) error {
 		return t.Journal.Set(ctx, journal.Begun, begunWith(r.Cluster.Name, t.Facts.KubeletDir))
 	})
 }
 
 // sendLayer unpacks one layer on a host, upon those before it, and returns how many bytes were sent.
-func (r *Run) sendLayer(ctx context.Context, t *Target, want agent.Layers, layers []payload.Layer, n int, beside bool) (sent int64, err error) {
-	stream, format, err := r.payload.Open(layers[n])
+func (r *Run) sendLayer(ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, n int, beside bool) (sent int64, err error) {
+	stream, format, err := r.Payload.Open(layers[n])
 	if err != nil {
 		return 0, err
 	}

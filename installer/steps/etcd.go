@@ -14,6 +14,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/etcd"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
@@ -25,13 +26,13 @@ const maxEtcdPatience = 3 * time.Minute
 func (r *Run) etcdPatience() time.Duration { return min(maxEtcdPatience, r.Timeout) }
 
 // etcdBeside are the masters of the cluster whose etcd may be asked about that of t.
-func (r *Run) etcdBeside(t *Target) []*Target {
-	return slices.DeleteFunc(r.masters(), func(m *Target) bool { return m == t || !m.Joined() })
+func (r *Run) etcdBeside(t *fleet.Target) []*fleet.Target {
+	return slices.DeleteFunc(r.Masters(), func(m *fleet.Target) bool { return m == t || !m.Joined() })
 }
 
 // askEtcd runs the stub's client of etcd on a master.
-func (r *Run) askEtcd(ctx context.Context, t *Target, args ...string) (etcd.Cluster, error) {
-	argv := append([]string{t.stub, "etcd"}, args...)
+func (r *Run) askEtcd(ctx context.Context, t *fleet.Target, args ...string) (etcd.Cluster, error) {
+	argv := append([]string{t.Stub, "etcd"}, args...)
 	res, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: argv, TimeoutSeconds: 40}, nil)
 	if err != nil {
 		return etcd.Cluster{}, fmt.Errorf("ask etcd on %s: %w", t.IP, err)
@@ -52,7 +53,7 @@ func (r *Run) askEtcd(ctx context.Context, t *Target, args ...string) (etcd.Clus
 }
 
 // askAny asks the etcd of masters, in turn, until one does as asked.
-func (r *Run) askAny(ctx context.Context, masters []*Target, args ...string) (c etcd.Cluster, err error) {
+func (r *Run) askAny(ctx context.Context, masters []*fleet.Target, args ...string) (c etcd.Cluster, err error) {
 	var errs []error
 	for _, m := range masters {
 		if c, err = r.askEtcd(ctx, m, args...); err == nil {
@@ -66,7 +67,7 @@ func (r *Run) askAny(ctx context.Context, masters []*Target, args ...string) (c 
 // leaveEtcd takes the member of a master out of etcd, asked for at the others, before anything is removed on that
 // master. kubeadm does it only where it finds the host's Node, and goes on to wipe the data if not: with two members,
 // the other one then has no majority for ever.
-func (r *Run) leaveEtcd(ctx context.Context, t *Target, step string) error {
+func (r *Run) leaveEtcd(ctx context.Context, t *fleet.Target, step string) error {
 	others := r.etcdBeside(t)
 	if !t.Master || len(others) == 0 {
 		return nil // the last one takes its etcd with it
@@ -91,16 +92,16 @@ func (r *Run) leaveEtcd(ctx context.Context, t *Target, step string) error {
 }
 
 // startEtcd starts what runs etcd on a host, if its manifest is there.
-func (r *Run) startEtcd(ctx context.Context, t *Target, step string) error {
-	if t.etcdManifest == "" {
+func (r *Run) startEtcd(ctx context.Context, t *fleet.Target, step string) error {
+	if t.EtcdManifest == "" {
 		return nil
 	}
-	_, err := r.exec(ctx, t, step, "systemctl", "start", "kubelet")
+	_, err := r.Exec(ctx, t, step, "systemctl", "start", "kubelet")
 	return err
 }
 
 // etcdRemedy says what keeps etcd from dropping a member, as far as its members tell.
-func (r *Run) etcdRemedy(ctx context.Context, t *Target, others []*Target) string {
+func (r *Run) etcdRemedy(ctx context.Context, t *fleet.Target, others []*fleet.Target) string {
 	c, err := r.askAny(ctx, others, "members")
 	if err != nil {
 		return fmt.Sprintf("No etcd answers on %s: look at `crictl ps -a --name etcd` and `journalctl -u kubelet` there, then run the same command again.", names(others))
@@ -112,7 +113,7 @@ func (r *Run) etcdRemedy(ctx context.Context, t *Target, others []*Target) strin
 	return "The members are " + memberList(c) + ". Mend what the cause names, then run the same command again."
 }
 
-func names(targets []*Target) string {
+func names(targets []*fleet.Target) string {
 	var out []string
 	for _, t := range targets {
 		out = append(out, t.IP.String())
@@ -140,7 +141,7 @@ func memberList(c etcd.Cluster) string {
 
 // leaveForReset takes a master out of etcd before it is reset. Where etcd has no majority any more, or cannot lose one
 // more member, nothing is saved by waiting: all of the cluster is to go.
-func (r *Run) leaveForReset(ctx context.Context, t *Target) error {
+func (r *Run) leaveForReset(ctx context.Context, t *fleet.Target) error {
 	// An installation that follows instead of the rest of this reset must not take it for a part of the cluster.
 	if err := t.Journal.Drop(ctx, journal.KubeadmDone); err != nil {
 		return err
@@ -162,7 +163,7 @@ func (r *Run) leaveForReset(ctx context.Context, t *Target) error {
 // etcdIsLost tells whether etcd has no majority without the member of t, or none at all: then nothing is saved by keeping
 // it. waits tells that this may pass, as members of hosts that are reached do not answer: they may have been switched on
 // just now.
-func (r *Run) etcdIsLost(ctx context.Context, t *Target) (lost, waits bool) {
+func (r *Run) etcdIsLost(ctx context.Context, t *fleet.Target) (lost, waits bool) {
 	beside := r.etcdBeside(t)
 	if !t.Master || len(beside) == 0 {
 		return false, false

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -32,21 +33,16 @@ type dataDir struct {
 func (d dataDir) String() string { return d.path + "\n" + d.made }
 
 // etcdData is where a host's etcd has its data, if they are the cluster's.
-func (t *Target) etcdData() (dataDir, bool) {
+func etcdData(t *fleet.Target) (dataDir, bool) {
 	dir, made, _ := strings.Cut(t.Journal.Of(journal.EtcdData), "\n")
 	if path.IsAbs(dir) {
 		return dataDir{path.Clean(dir), made}, true
 	}
 	// A cluster made before there was the mark.
-	if t.begunKubeadm() && t.etcdManifest != "" {
-		return dataDir{t.etcdManifest, t.etcdManifest}, true
+	if t.BegunKubeadm() && t.EtcdManifest != "" {
+		return dataDir{t.EtcdManifest, t.EtcdManifest}, true
 	}
 	return dataDir{}, false
-}
-
-// begunKubeadm tells whether kubeadm ever began on a host, for this cluster.
-func (t *Target) begunKubeadm() bool {
-	return t.Journal.Has(journal.KubeadmBegun) || t.Journal.Has(journal.KubeadmDone)
 }
 
 // manifestDataDir reads out of etcd's manifest where its data are; empty if it does not say.
@@ -75,7 +71,7 @@ func manifestDataDir(manifest []byte) string {
 // askedDataDir is where the documents want etcd's data; empty where they say nothing. It is known before any host is.
 func (r *Run) askedDataDir() string {
 	docs := [][]byte{}
-	for _, i := range r.payload.Images {
+	for _, i := range r.Payload.Images {
 		if f, ok := i.Files[kubeadmFile]; ok {
 			docs = append(docs, f.Content)
 		}
@@ -88,8 +84,8 @@ func (r *Run) askedDataDir() string {
 
 // knownDataDir is where the cluster that is there has etcd's data; empty if there is none.
 func (r *Run) knownDataDir() string {
-	for _, t := range r.masters() {
-		if d, ok := t.etcdData(); ok && t.Joined() {
+	for _, t := range r.Masters() {
+		if d, ok := etcdData(t); ok && t.Joined() {
 			return d.path
 		}
 	}
@@ -99,7 +95,7 @@ func (r *Run) knownDataDir() string {
 // defaultDataDir is where etcd's data go unless a document says otherwise: one level below a mount point that a master
 // brings, since kubeadm refuses a directory with lost+found in it.
 func (r *Run) defaultDataDir() string {
-	for _, t := range r.masters() {
+	for _, t := range r.Masters() {
 		if d := t.Facts.Dirs[kubeadm.DefaultEtcdDataDir]; d.Mount && slices.Contains(d.Entries, "lost+found") {
 			return path.Join(kubeadm.DefaultEtcdDataDir, "data")
 		}
@@ -108,7 +104,7 @@ func (r *Run) defaultDataDir() string {
 }
 
 // etcdSettings gives where etcd's data are on a host of the cluster, and whether it is an etcd of the operator's own.
-func (r *Run) etcdSettings(t *Target) (dir string, external bool, err error) {
+func (r *Run) etcdSettings(t *fleet.Target) (dir string, external bool, err error) {
 	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t))
 	if err != nil {
 		return "", false, err
@@ -127,8 +123,8 @@ func (r *Run) etcdSettingsIn(docs kubeadm.Documents) (dir string, external bool)
 
 // etcdProblems judges the directory that etcd's data go to, on every host where kubeadm has not begun: nothing that lies
 // there is this cluster's.
-func etcdProblems(t *Target, dir string) []preflight.Problem {
-	if t.begunKubeadm() || t.Journal.Has(journal.EtcdData) {
+func etcdProblems(t *fleet.Target, dir string) []preflight.Problem {
+	if t.BegunKubeadm() || t.Journal.Has(journal.EtcdData) {
 		return nil
 	}
 	var out []preflight.Problem
@@ -164,7 +160,7 @@ func occupiedDir(name string, d agent.Dir) (message, remedy string) {
 }
 
 // claimData records that etcd's data directory of a master is the cluster's, and looks before whether it can be.
-func (r *Run) claimData(ctx context.Context, t *Target, dir string) error {
+func (r *Run) claimData(ctx context.Context, t *fleet.Target, dir string) error {
 	found, err := t.Agent.Dirs(ctx, upTo("/", dir)...)
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", dir, err)
@@ -197,8 +193,8 @@ func upTo(top, dir string) []string {
 
 // clearData removes etcd's data of this cluster from a host whose member is no more. What else was put into the directory
 // stays, and so does a directory that was there before.
-func (r *Run) clearData(ctx context.Context, t *Target, step string) error {
-	d, ours := t.etcdData()
+func (r *Run) clearData(ctx context.Context, t *fleet.Target, step string) error {
+	d, ours := etcdData(t)
 	if !ours {
 		return nil
 	}
@@ -214,7 +210,7 @@ func (r *Run) clearData(ctx context.Context, t *Target, step string) error {
 		r.Report.Warnf("%s: %s keeps %s, which is not etcd's", t.IP, d.path, strings.Join(held, ", "))
 	}
 	if d.made != "" && left.Exists && left.Empty() && !left.Link && !left.Mount {
-		if _, err := r.exec(ctx, t, step, append([]string{"rmdir", "--ignore-fail-on-non-empty"}, upTo(d.made, d.path)...)...); err != nil {
+		if _, err := r.Exec(ctx, t, step, append([]string{"rmdir", "--ignore-fail-on-non-empty"}, upTo(d.made, d.path)...)...); err != nil {
 			return err
 		}
 	}
@@ -222,7 +218,7 @@ func (r *Run) clearData(ctx context.Context, t *Target, step string) error {
 }
 
 // ignoredChecks are the checks of kubeadm that are wrong on a host: it takes lost+found for data.
-func (r *Run) ignoredChecks(t *Target) []string {
+func (r *Run) ignoredChecks(t *fleet.Target) []string {
 	if !t.Master {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 )
 
@@ -50,11 +51,11 @@ func TestEtcdsDataAreOursByMarkOrManifestOnly(t *testing.T) {
 		"found":                          {map[string]string{journal.EtcdData: "/var/lib/etcd"}, "", dataDir{path: "/var/lib/etcd"}, true},
 		"no path":                        {map[string]string{journal.EtcdData: "x"}, "", dataDir{}, false},
 	} {
-		target := &Target{etcdManifest: c.manifest}
+		target := &fleet.Target{EtcdManifest: c.manifest}
 		for mark, text := range c.marks {
 			target.Journal.Note(mark, text)
 		}
-		got, ours := target.etcdData()
+		got, ours := etcdData(target)
 		if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(dataDir{})); diff != "" || ours != c.ours {
 			t.Errorf("%s: ours %v, (-want +got):\n%s", name, ours, diff)
 		}

@@ -9,12 +9,13 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/etcd"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
 // prepareEtcd makes sure, before kubeadm joins a master, that etcd takes a member in: what an earlier life of the host
 // left in the cluster goes, what else would block is named. Without it kubeadm waits until its time is over, and says
 // nothing of the cause.
-func (r *Run) prepareEtcd(ctx context.Context, t *Target) error {
+func (r *Run) prepareEtcd(ctx context.Context, t *fleet.Target) error {
 	if !t.Master {
 		return nil
 	}
@@ -32,7 +33,7 @@ func (r *Run) prepareEtcd(ctx context.Context, t *Target) error {
 
 // dropStale removes the member and the Node that a master has in the cluster though it is about to join: it lost its disk,
 // or its join was cut off. Others that do not answer are told.
-func (r *Run) dropStale(ctx context.Context, t *Target, others []*Target) error {
+func (r *Run) dropStale(ctx context.Context, t *fleet.Target, others []*fleet.Target) error {
 	var c etcd.Cluster
 	err := installer.Insist(ctx, r.etcdPatience(), func(ctx context.Context) (err error) {
 		if c, err = r.askAny(ctx, others, "members"); err != nil {
@@ -78,8 +79,8 @@ func (r *Run) dropStale(ctx context.Context, t *Target, others []*Target) error 
 }
 
 // masterAt gives the master of the cluster that a member is of; nil for none.
-func (r *Run) masterAt(m etcd.Member) *Target {
-	i := slices.IndexFunc(r.Targets, func(t *Target) bool { return t.Master && m.At(t.IP.String()) })
+func (r *Run) masterAt(m etcd.Member) *fleet.Target {
+	i := slices.IndexFunc(r.Targets, func(t *fleet.Target) bool { return t.Master && m.At(t.IP.String()) })
 	if i < 0 {
 		return nil
 	}
@@ -87,7 +88,7 @@ func (r *Run) masterAt(m etcd.Member) *Target {
 }
 
 // staleMember names a member that keeps etcd from taking in another.
-func (r *Run) staleMember(m etcd.Member, at *Target) error {
+func (r *Run) staleMember(m etcd.Member, at *fleet.Target) error {
 	state := "does not answer (" + m.Error + ")"
 	if !m.Started() {
 		state = "was added and never started"
@@ -104,9 +105,9 @@ type nodeAddress struct {
 
 // dropNode deletes the Node that a host has in the cluster from an earlier life. One of that name at another address is
 // somebody else's.
-func (r *Run) dropNode(ctx context.Context, t *Target) error {
+func (r *Run) dropNode(ctx context.Context, t *fleet.Target) error {
 	err := installer.Insist(ctx, r.apiPatience(), func(ctx context.Context) error {
-		raw, err := r.kube.Kubectl(ctx, "get", "node", t.nodeName(), "-o", "json", "--ignore-not-found")
+		raw, err := r.kube.Kubectl(ctx, "get", "node", t.NodeName(), "-o", "json", "--ignore-not-found")
 		if err != nil || len(strings.TrimSpace(string(raw))) == 0 {
 			return err
 		}
@@ -116,17 +117,17 @@ func (r *Run) dropNode(ctx context.Context, t *Target) error {
 			} `json:"status"`
 		}
 		if err := json.Unmarshal(raw, &n); err != nil {
-			return fmt.Errorf("decode node %s: %w", t.nodeName(), err)
+			return fmt.Errorf("decode node %s: %w", t.NodeName(), err)
 		}
 		others := slices.ContainsFunc(n.Status.Addresses, func(a nodeAddress) bool { return a.Type == "InternalIP" })
 		if others && !slices.Contains(n.Status.Addresses, nodeAddress{"InternalIP", t.IP.String()}) {
 			return nil // kubeadm refuses it if it is alive
 		}
-		_, err = r.kube.Kubectl(ctx, "delete", "node", t.nodeName(), "--ignore-not-found", "--wait=false")
+		_, err = r.kube.Kubectl(ctx, "delete", "node", t.NodeName(), "--ignore-not-found", "--wait=false")
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("delete node %s: %w", t.nodeName(), err)
+		return fmt.Errorf("delete node %s: %w", t.NodeName(), err)
 	}
 	return nil
 }

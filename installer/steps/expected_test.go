@@ -26,7 +26,7 @@ func TestBlobsThatTheSiteShouldHaveAndLacksAreListedBeforeAnyChange(t *testing.T
 	mustCheck(t, r)
 	err := inEngine(t.Context(), r, (*Run).openBundle)
 	lacks := new(bundle.MissingError)
-	if !errors.As(err, &lacks) || len(lacks.Blobs) != 2 || !slices.Contains(r.Bundle.Expected(), lacks.Blobs[0]) {
+	if !errors.As(err, &lacks) || len(lacks.Blobs) != 2 || !slices.Contains(r.Payload.Bundle.Expected(), lacks.Blobs[0]) {
 		t.Fatalf("open-bundle = %v", err)
 	}
 	mustLeaveNothing(t)

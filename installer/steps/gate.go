@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -87,7 +88,7 @@ func inRecordedOrder(hosts, recorded []installer.Host) []installer.Host {
 // nowFor makes the run one for another cluster document with the same hosts to work on.
 func (r *Run) nowFor(ctx context.Context, c *installer.Cluster) error {
 	for _, h := range c.Hosts {
-		i := slices.IndexFunc(r.Targets, func(t *Target) bool { return t.IP == h.IP })
+		i := slices.IndexFunc(r.Targets, func(t *fleet.Target) bool { return t.IP == h.IP })
 		switch {
 		case i >= 0:
 			r.Targets[i].Host = h
@@ -100,9 +101,9 @@ func (r *Run) nowFor(ctx context.Context, c *installer.Cluster) error {
 }
 
 // recordOnHosts reads the newest record that a master which is in the cluster has.
-func (r *Run) recordOnHosts(ctx context.Context) (found *installer.Cluster, on *Target, err error) {
-	for _, t := range r.masters() {
-		if !t.looked || !t.Joined() {
+func (r *Run) recordOnHosts(ctx context.Context) (found *installer.Cluster, on *fleet.Target, err error) {
+	for _, t := range r.Masters() {
+		if !t.Looked || !t.Joined() {
 			continue
 		}
 		name := RecordOnMaster(r.Cluster.Name)
@@ -137,14 +138,14 @@ func wroteAt(c *installer.Cluster) (last time.Time) {
 // foreignAuthorities finds hosts that are in another cluster of the same name.
 func (r *Run) foreignAuthorities(ctx context.Context) ([]preflight.Problem, error) {
 	name := path.Join(installer.KubeDir, "pki", "ca.crt")
-	var joined []*Target
-	for _, t := range slices.Concat(r.masters(), r.nodes()) {
-		if t.looked && t.Joined() {
+	var joined []*fleet.Target
+	for _, t := range slices.Concat(r.Masters(), r.Workers()) {
+		if t.Looked && t.Joined() {
 			joined = append(joined, t)
 		}
 	}
 	has := make([][]byte, len(joined))
-	err := r.each(ctx, joined, func(ctx context.Context, t *Target) error {
+	err := r.Each(ctx, joined, func(ctx context.Context, t *fleet.Target) error {
 		found, err := t.Agent.ReadFiles(ctx, []string{name})
 		has[slices.Index(joined, t)] = found[name]
 		return err
@@ -179,14 +180,14 @@ func (r *Run) foreignAuthorities(ctx context.Context) ([]preflight.Problem, erro
 func (r *Run) otherVersions() []preflight.Problem {
 	var out []preflight.Problem
 	for _, t := range r.Targets {
-		if !t.looked || !t.Joined() {
+		if !t.Looked || !t.Joined() {
 			continue
 		}
 		here, brings := t.Journal.Of(journal.Images), r.share(t).Description()
 		if here == "" {
 			// Of an installer that did not write the mark: its record names the version.
-			if v := r.Cluster.Status.KubeVersion(); v != "" && v != r.payload.Rootfs().KubeVersion() {
-				out = append(out, versionProblem(t.IP.String(), "Kubernetes "+v, r.payload.Rootfs().KubeVersion()))
+			if v := r.Cluster.Status.KubeVersion(); v != "" && v != r.Payload.Rootfs().KubeVersion() {
+				out = append(out, versionProblem(t.IP.String(), "Kubernetes "+v, r.Payload.Rootfs().KubeVersion()))
 			}
 			continue
 		}
@@ -201,10 +202,10 @@ func (r *Run) otherVersions() []preflight.Problem {
 // runningVersions finds hosts whose kubelet is of another version than the bundle
 // brings, whatever the marks say: somebody has changed it by hand.
 func (r *Run) runningVersions() []preflight.Problem {
-	brings := r.payload.Rootfs().KubeVersion()
+	brings := r.Payload.Rootfs().KubeVersion()
 	var out []preflight.Problem
 	for _, t := range r.Targets {
-		if n, there := kube.NodeOf(r.known, t.kubeHost()); there && t.looked && t.Joined() && brings != "" && n.Version != "" && n.Version != brings {
+		if n, there := kube.NodeOf(r.known, kubeHost(t)); there && t.Looked && t.Joined() && brings != "" && n.Version != "" && n.Version != brings {
 			out = append(out, versionProblem(t.IP.String(), "kubelet "+n.Version+" there", "Kubernetes "+brings))
 		}
 	}
@@ -239,15 +240,15 @@ func tellImages(mark string) string {
 // recordedVersion is the same for a run that asks no host: what the record says.
 func (r *Run) recordedVersion() error {
 	v := r.Cluster.Status.KubeVersion()
-	if v == "" || v == r.payload.Rootfs().KubeVersion() {
+	if v == "" || v == r.Payload.Rootfs().KubeVersion() {
 		return nil
 	}
-	return &preflight.Error{Problems: []preflight.Problem{versionProblem("", "Kubernetes "+v, "Kubernetes "+r.payload.Rootfs().KubeVersion())}}
+	return &preflight.Error{Problems: []preflight.Problem{versionProblem("", "Kubernetes "+v, "Kubernetes "+r.Payload.Rootfs().KubeVersion())}}
 }
 
 // tunnelled finds hosts that are named by the near end of a tunnel: as a host's
 // address in the cluster it would lead every other host to itself.
-func tunnelled(seen []*Target) []preflight.Problem {
+func tunnelled(seen []*fleet.Target) []preflight.Problem {
 	var out []preflight.Problem
 	for _, t := range seen {
 		if t.Tunnel {

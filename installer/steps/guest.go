@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/guest"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/payload"
@@ -43,9 +44,9 @@ func (e *GuestError) Unwrap() error { return e.Err }
 // that fails ends the step.
 func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 	var changes atomic.Int64
-	vain := map[*Target]bool{} // hosts whose Services were waited for in vain
-	for n, i := range r.payload.Images {
-		targets := []*Target{r.master0()}
+	vain := map[*fleet.Target]bool{} // hosts whose Services were waited for in vain
+	for n, i := range r.Payload.Images {
+		targets := []*fleet.Target{r.Master0()}
 		if i.Type != installer.TypeApplication {
 			targets = r.Targets
 		}
@@ -55,10 +56,10 @@ func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 			defer cancel()
 			return errors.Join(r.waitAPI(ctx), r.waitServices(ctx, vain))
 		})
-		err := r.each(ctx, targets, func(ctx context.Context, t *Target) error {
+		err := r.Each(ctx, targets, func(ctx context.Context, t *fleet.Target) error {
 			i := r.share(t).All()[n]
 			cmd := i.Cmd
-			if len(r.Cluster.Command) > 0 && n == len(r.payload.Images)-1 {
+			if len(r.Cluster.Command) > 0 && n == len(r.Payload.Images)-1 {
 				cmd = r.Cluster.Command
 			}
 			if len(i.Entrypoint)+len(cmd) == 0 {
@@ -86,7 +87,7 @@ func ownEnv(env map[string]string) map[string]string {
 	return out
 }
 
-func (r *Run) runGuest(ctx context.Context, t *Target, i *payload.Image, cmd []string, ready func() error) (int, error) {
+func (r *Run) runGuest(ctx context.Context, t *fleet.Target, i *payload.Image, cmd []string, ready func() error) (int, error) {
 	env := r.share(t).Env(i)
 	if env["KUBECONFIG"] == "" && t.Master {
 		env["KUBECONFIG"] = adminConf
@@ -95,7 +96,7 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *payload.Image, cmd []s
 		env["KUBECACHEDIR"] = r.kubectlCache()
 	}
 	lines := guest.Lines(i.Entrypoint, cmd, env)
-	in := journal.Inputs(i.Bundled, lines, ownEnv(env), t.overlays[i])
+	in := journal.Inputs(i.Bundled, lines, ownEnv(env), t.Overlays[i])
 	done := guestDone(t.Journal.Of(guestMark(i)), in, len(lines))
 	if done == len(lines) {
 		return 0, r.tellMasters(ctx, i, in)
@@ -125,11 +126,11 @@ func (r *Run) runGuest(ctx context.Context, t *Target, i *payload.Image, cmd []s
 }
 
 // runLine runs one command of an image, for as long as one command may take.
-func (r *Run) runLine(ctx context.Context, t *Target, i *payload.Image, line string, env map[string]string, record agent.File) error {
+func (r *Run) runLine(ctx context.Context, t *fleet.Target, i *payload.Image, line string, env map[string]string, record agent.File) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
 	defer cancel()
 	log := r.Report.Output(t.IP.String(), "guest", line)
-	defer closeLog(log)
+	defer func() { _ = log.Close() }()
 	err := t.Agent.Script(ctx, agent.ScriptRequest{Dir: i.Dir, Line: line, Env: env, Then: []agent.File{record}}, log)
 	var script *agent.ScriptError
 	if errors.As(err, &script) {
@@ -166,7 +167,7 @@ func (r *Run) tellMasters(ctx context.Context, i *payload.Image, in string) erro
 	if i.Type != installer.TypeApplication {
 		return nil
 	}
-	return r.each(ctx, r.masters(), func(ctx context.Context, t *Target) error {
+	return r.Each(ctx, r.Masters(), func(ctx context.Context, t *fleet.Target) error {
 		if t.Journal.Is(guestMark(i), in) {
 			return nil
 		}
@@ -176,11 +177,11 @@ func (r *Run) tellMasters(ctx context.Context, i *payload.Image, in string) erro
 
 // untellMasters takes back, before the commands of an application run, what masters were told of earlier ones with other
 // inputs: where these fail half way, no master may take the earlier ones for what holds.
-func (r *Run) untellMasters(ctx context.Context, at *Target, i *payload.Image) error {
+func (r *Run) untellMasters(ctx context.Context, at *fleet.Target, i *payload.Image) error {
 	if i.Type != installer.TypeApplication {
 		return nil
 	}
-	return r.each(ctx, r.masters(), func(ctx context.Context, t *Target) error {
+	return r.Each(ctx, r.Masters(), func(ctx context.Context, t *fleet.Target) error {
 		if t == at {
 			return nil
 		}

@@ -9,28 +9,15 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/sealos"
 )
 
-// heldPrefix is what the container runtime of a host puts before the names of
-// images that it has pulled: "" where it keeps the names that are asked for.
-//
-// In images made for sealos kubelet asks an image-cri-shim, which asks the
-// registry whether it has an image, and gives the runtime the registry's name
-// for it. So that name is the one that the runtime holds. Asked for the other
-// while the registry is down, the shim remembers for half an hour that there is
-// no image of that name, and a pod whose container ended does not come back
-// though its image lies on the host. What a node cannot do without, the keeper
-// of the virtual address and the control plane, is therefore named as it is held:
-// that name passes the shim unchanged, whatever it remembers.
-func (r *Run) heldPrefix(t *Target) string {
-	env := r.share(t).RootfsEnv()
-	plain := func(socket string) string { return strings.TrimPrefix(strings.TrimPrefix(socket, "unix://"), "/var") }
-	shim := env["SEALOS_SYS_IMAGE_ENDPOINT"]
-	if shim == "" || plain(shim) == plain(env["SEALOS_SYS_CRI_ENDPOINT"]) || !r.plainRegistry(t) {
-		return ""
-	}
-	return r.access().Domain + ":" + r.access().Port + "/"
-}
+// plainRegistry tells that the registry that the images bring on a host speaks plain HTTP.
+func (r *Run) plainRegistry(t *fleet.Target) bool { return sealos.PlainRegistry(r.share(t)) }
+
+// heldPrefix is what the container runtime of a host puts before the names of images.
+func (r *Run) heldPrefix(t *fleet.Target) string { return sealos.HeldPrefix(r.share(t)) }
 
 // careImage finds the image of the care pod in the bundle, by the name that the
 // runtime of a host holds. There it bears its full name, which no other image has.
@@ -39,8 +26,8 @@ func (r *Run) heldPrefix(t *Target) string {
 // not serve where the kernel has no ip_vs, keeps masters that are gone, does not
 // put a route back that somebody took away, and would find the address kept by
 // the unit that served while the node joined, which takes its route along.
-func (r *Run) careImage(t *Target) (string, error) {
-	for _, i := range r.Bundle.Images() {
+func (r *Run) careImage(t *fleet.Target) (string, error) {
+	for _, i := range r.Payload.Bundle.Images() {
 		if i.Kind == bundle.KindImage && strings.HasPrefix(i.Name, "sealbuild.io/care:") {
 			return r.heldPrefix(t) + i.Name, nil
 		}
@@ -52,7 +39,7 @@ func (r *Run) careImage(t *Target) (string, error) {
 // the container that runs there ends when the manifest changes, and the node has
 // no other way to the API. Where kubelet asks the runtime itself, any registry
 // will do, and kubelet pulls it in time.
-func (r *Run) pullCare(ctx context.Context, t *Target, image string, pod []byte) error {
+func (r *Run) pullCare(ctx context.Context, t *fleet.Target, image string, pod []byte) error {
 	if r.heldPrefix(t) == "" {
 		return nil
 	}
@@ -65,7 +52,7 @@ func (r *Run) pullCare(ctx context.Context, t *Target, image string, pod []byte)
 	if res, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"crictl", "--version"}, TimeoutSeconds: 30}, io.Discard); err != nil || res.Code != 0 {
 		return nil // the image brings none; kubelet will pull it
 	}
-	_, err = r.exec(ctx, t, "sync-ipvs", "crictl", "--runtime-endpoint", endpoint(env["SEALOS_SYS_CRI_ENDPOINT"]), "--image-endpoint", endpoint(env["SEALOS_SYS_IMAGE_ENDPOINT"]), "pull", image)
+	_, err = r.Exec(ctx, t, "sync-ipvs", "crictl", "--runtime-endpoint", endpoint(env["SEALOS_SYS_CRI_ENDPOINT"]), "--image-endpoint", endpoint(env["SEALOS_SYS_IMAGE_ENDPOINT"]), "pull", image)
 	if err != nil && len(found[careManifest]) == 0 {
 		r.Report.Warnf("%s: the image of the keeper of the virtual address cannot be pulled yet, so kubelet will: %v", t.IP, err)
 		return nil // none runs that would have to end for it

@@ -34,7 +34,7 @@ func TestImagesThatANodeCannotDoWithoutAreNamedAsTheRuntimeHoldsThem(t *testing.
 		if got, err := r.careImage(r.Targets[1]); err != nil || got != c.care {
 			t.Errorf("%s: care is %q, %v", name, got, err)
 		}
-		docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.master0()))
+		docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.Master0()))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
@@ -111,10 +112,11 @@ func newRun(t *testing.T, file []byte, out io.Writer, hosts ...installer.Host) *
 		t.Fatal(err)
 	}
 	r := New(Options{
-		Cluster: c, Bundle: b, State: state, Report: installer.NewReporter(out, t.Output(), false), Jobs: 4,
-		HostKey: host.AcceptNew, KnownHosts: state.Path("known_hosts"), Timeout: time.Minute,
+		Cluster: c, Bundle: b, State: state,
 		// What this machine is like is none of a test's business, but what the check script says.
 		IgnoreChecks: slices.DeleteFunc(preflight.Checks(), func(name string) bool { return name == "check.sh" }),
+	}, fleet.Options{
+		Report: installer.NewReporter(out, t.Output(), false), Jobs: 4, HostKey: host.AcceptNew, KnownHosts: state.Path("known_hosts"), Timeout: time.Minute,
 	})
 	t.Cleanup(func() { closeRun(t, r) })
 	return r
@@ -213,8 +215,8 @@ func setApart(t *testing.T) {
 	must("set lo up", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo))
 }
 
-func target(ip string, master bool, f agent.Facts) *Target {
-	return &Target{Host: installer.Host{IP: netip.MustParseAddr(ip), Master: master}, Facts: f}
+func target(ip string, master bool, f agent.Facts) *fleet.Target {
+	return &fleet.Target{Host: installer.Host{IP: netip.MustParseAddr(ip), Master: master}, Facts: f}
 }
 
 // inEngine runs one step as the engine does, which cleans up after one that failed.

@@ -3,6 +3,8 @@ package steps
 import (
 	"context"
 	"sync/atomic"
+
+	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
 // settleNetwork gives hosts what the site's network lacks for a cluster. It is looked at on every run: a host that was
@@ -13,7 +15,7 @@ func (r *Run) settleNetwork(ctx context.Context, changes *atomic.Int64) error {
 		return err
 	}
 	asked := r.networksToAsk()
-	return r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+	return r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
 		changed, err := r.settleResolver(ctx, t)
 		changes.Add(int64(count(changed)))
 		if err != nil {

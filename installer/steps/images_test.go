@@ -62,8 +62,8 @@ func TestABundleWithoutExactlyOneRootfsIsRefused(t *testing.T) {
 	// Where the operator chooses one, the other does not count.
 	r := newRun(t, makeBundle(t, []stepstest.Image{root("root:1"), root("root:2")}), t.Output(), oneMaster)
 	r.Cluster.Images = []string{"root:2"}
-	if err := r.read(t.Context()); err != nil || len(r.payload.Images) != 1 || r.payload.Rootfs().Name != "root:2" {
-		t.Errorf("with spec.image root:2: %v, %d images", err, len(r.payload.Images))
+	if err := r.read(t.Context()); err != nil || len(r.Payload.Images) != 1 || r.Payload.Rootfs().Name != "root:2" {
+		t.Errorf("with spec.image root:2: %v, %d images", err, len(r.Payload.Images))
 	}
 	closeRun(t, r)
 	// Their order is that of spec.image, and the end of a name is enough.
@@ -72,7 +72,7 @@ func TestABundleWithoutExactlyOneRootfsIsRefused(t *testing.T) {
 	if err := r.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.payload.Images[1].Name + " " + r.payload.Images[2].Name; got != "site/b:1 site/a:1" {
+	if got := r.Payload.Images[1].Name + " " + r.Payload.Images[2].Name; got != "site/b:1 site/a:1" {
 		t.Errorf("applications in the order %s", got)
 	}
 }
@@ -94,7 +94,7 @@ func TestTheLastImageThatHasAScriptRunsIt(t *testing.T) {
 		"auth":          {"", ""},                             // an application's is not run
 		"init-cri":      {"", ""},
 	} {
-		img, line := r.share(r.master0()).Script(key)
+		img, line := r.share(r.Master0()).Script(key)
 		got := [2]string{"", line}
 		if img != nil {
 			got[0] = img.Name
@@ -128,7 +128,7 @@ func TestLaterEnvironmentsWin(t *testing.T) {
 	if err := r.loadSecrets(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	env := r.share(r.Targets[1]).Env(r.payload.Images[1])
+	env := r.share(r.Targets[1]).Env(r.Payload.Images[1])
 	for key, want := range map[string]string{
 		"A": "root", "B": "image", "C": "cluster", "D": "host",
 		"registryPort": "5001", "registryDomain": "sealos.hub", "registryUsername": "operator", "registryData": "/data/registry",
@@ -143,7 +143,7 @@ func TestLaterEnvironmentsWin(t *testing.T) {
 	if _, has := env["PATH"]; has {
 		t.Error("the image's PATH would replace the host's")
 	}
-	if mode := r.share(r.Targets[0]).Env(r.payload.Images[0])["SEALOS_SYS_RUN_MODE"]; mode != "master" {
+	if mode := r.share(r.Targets[0]).Env(r.Payload.Images[0])["SEALOS_SYS_RUN_MODE"]; mode != "master" {
 		t.Errorf("mode of a master = %q", mode)
 	}
 }
@@ -165,7 +165,7 @@ func TestPublicRegistryPasswordsAreReplacedByARandomOneThatStays(t *testing.T) {
 		if strings.Contains(out.String(), r.passwords.pull) {
 			t.Errorf("the password is told: %s", &out)
 		}
-		return r.share(r.Targets[0]).Env(r.payload.Images[0])["registryPassword"]
+		return r.share(r.Targets[0]).Env(r.Payload.Images[0])["registryPassword"]
 	}
 	first := password(nil)
 	if len(first) < 32 {
@@ -193,7 +193,7 @@ func TestARegistryPasswordOfTheUsersOwnIsKeptHoweverShortOrKnown(t *testing.T) {
 			if err := r.loadSecrets(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if got := r.share(r.Targets[0]).Env(r.payload.Images[0])["registryPassword"]; got != own {
+			if got := r.share(r.Targets[0]).Env(r.Payload.Images[0])["registryPassword"]; got != own {
 				t.Errorf("%q became %q", own, got)
 			}
 			closeRun(t, r)

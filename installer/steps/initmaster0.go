@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
@@ -12,12 +13,12 @@ import (
 // initMaster0 starts the control plane on the first master, with certificates
 // made on this machine.
 func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
-	t := r.master0()
+	t := r.Master0()
 	if err := r.settleNodes(ctx); err != nil {
 		return installer.Result{}, err
 	}
 	if t.Joined() {
-		return r.keepMaster(ctx, []*Target{t}, "init-master0")
+		return r.keepMaster(ctx, []*fleet.Target{t}, "init-master0")
 	}
 	err := r.runKubeadm(ctx, t, "init-master0", func(ctx context.Context) (string, error) {
 		files, err := r.masterFiles(ctx, t)
@@ -39,13 +40,13 @@ func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
 // joined, should somebody have lost them, and finishes what a run left that was
 // killed right after kubeadm; nothing is written when all is there. Nodes that
 // somebody deleted come back.
-func (r *Run) keepMaster(ctx context.Context, targets []*Target, step string) (installer.Result, error) {
+func (r *Run) keepMaster(ctx context.Context, targets []*fleet.Target, step string) (installer.Result, error) {
 	var changes atomic.Int64
 	again, err := r.registerAgain(ctx, targets, step)
 	if changes.Add(int64(again)); err != nil {
 		return installer.Result{Changes: again}, err
 	}
-	err = r.each(ctx, targets, func(ctx context.Context, t *Target) error {
+	err = r.Each(ctx, targets, func(ctx context.Context, t *fleet.Target) error {
 		files, err := r.masterFiles(ctx, t)
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
@@ -12,7 +13,7 @@ import (
 // into etcd, which takes one change at a time.
 func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
 	changes := 0
-	for _, t := range r.otherMasters() {
+	for _, t := range r.OtherMasters() {
 		if t.Joined() {
 			continue
 		}
@@ -21,12 +22,12 @@ func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
 		}
 		changes++
 	}
-	res, err := r.keepMaster(ctx, r.otherMasters(), "join-masters")
+	res, err := r.keepMaster(ctx, r.OtherMasters(), "join-masters")
 	res.Changes += changes
 	return res, err
 }
 
-func (r *Run) joinMaster(ctx context.Context, t *Target) error {
+func (r *Run) joinMaster(ctx context.Context, t *fleet.Target) error {
 	err := r.runKubeadm(ctx, t, "join-masters", func(ctx context.Context) (string, error) {
 		token, err := r.joinToken(ctx)
 		if err != nil {
@@ -52,14 +53,14 @@ func (r *Run) joinMaster(ctx context.Context, t *Target) error {
 // settleMaster does what is left to do on a master once kubeadm has joined it. That it is the first by now tells nothing of how
 // it came in: it may be the first by its address, and have come back with an empty disk. The mark of the kubeconfig, which comes
 // last, stands for all of it.
-func (r *Run) settleMaster(ctx context.Context, t *Target) error {
+func (r *Run) settleMaster(ctx context.Context, t *fleet.Target) error {
 	// From now on its own API server is the nearest.
 	if _, err := r.setHosts(ctx, t, t.IP.String()); err != nil {
 		return fmt.Errorf("point %s to the host itself: %w", installer.APIServerDomain, err)
 	}
 	// Its kube-proxy may have been started with the earlier meaning of that name.
 	err := installer.Insist(ctx, r.apiPatience(), func(ctx context.Context) error {
-		_, err := r.kube.Kubectl(ctx, "delete", "pod", "-n", "kube-system", "-l", "k8s-app=kube-proxy", "--field-selector", "spec.nodeName="+t.nodeName(), "--ignore-not-found", "--wait=false")
+		_, err := r.kube.Kubectl(ctx, "delete", "pod", "-n", "kube-system", "-l", "k8s-app=kube-proxy", "--field-selector", "spec.nodeName="+t.NodeName(), "--ignore-not-found", "--wait=false")
 		return err
 	})
 	if err != nil {

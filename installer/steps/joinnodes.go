@@ -8,18 +8,19 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
 // joinNodes joins all nodes at once, through the virtual address.
 func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
-	var todo []*Target
-	for _, t := range r.nodes() {
+	var todo []*fleet.Target
+	for _, t := range r.Workers() {
 		if !t.Joined() {
 			todo = append(todo, t)
 		}
 	}
-	again, err := r.registerAgain(ctx, r.nodes(), "join-nodes")
+	again, err := r.registerAgain(ctx, r.Workers(), "join-nodes")
 	if err != nil || len(todo) == 0 {
 		return installer.Result{Changes: again}, err
 	}
@@ -29,7 +30,7 @@ func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
 	}
 	var changes atomic.Int64
 	changes.Add(int64(again))
-	err = r.each(ctx, todo, func(ctx context.Context, t *Target) error {
+	err = r.Each(ctx, todo, func(ctx context.Context, t *fleet.Target) error {
 		err := r.runKubeadm(ctx, t, "join-nodes", func(ctx context.Context) (string, error) {
 			in := r.kubeadmInput(kubeadm.JoinNode, t)
 			discovery, err := r.discovery(in, token)
@@ -41,7 +42,7 @@ func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
 			}
 			// kubelet watches the directory of static pods only if it is there when it starts; else it looks
 			// every 20 seconds, and the cluster would wait that long for the keeper's pod.
-			if _, err := r.exec(ctx, t, "join-nodes", "mkdir", "-p", "-m", "0700", path.Dir(careManifest)); err != nil {
+			if _, err := r.Exec(ctx, t, "join-nodes", "mkdir", "-p", "-m", "0700", path.Dir(careManifest)); err != nil {
 				return "", err
 			}
 			return r.prepareKubeadm(ctx, t, in, []agent.File{discovery})

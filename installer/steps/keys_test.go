@@ -18,6 +18,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -114,7 +115,7 @@ func simulate(t *testing.T, r *Run) map[string]*overheard {
 // installOn runs the pipeline up to the commands of the images on simulated hosts, and returns the number of changes.
 func installOn(t *testing.T, r *Run, hosts map[string]*overheard) int {
 	t.Helper()
-	r.dial = func(_ context.Context, t *Target) (host.Host, error) { return hosts[t.IP.String()], nil }
+	r.Dial = func(_ context.Context, t *fleet.Target) (host.Host, error) { return hosts[t.IP.String()], nil }
 	if err := r.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +236,7 @@ func TestCertificatesAreShownAndOnlyWhatIsNamedIsRenewed(t *testing.T) {
 	work := func(change bool, renew ...string) (found []HostCertificates, changes int, err error) {
 		r := newRun(t, file, t.Output(), made...)
 		defer closeRun(t, r)
-		r.dial = func(_ context.Context, t *Target) (host.Host, error) { return hosts[t.IP.String()], nil }
+		r.Dial = func(_ context.Context, t *fleet.Target) (host.Host, error) { return hosts[t.IP.String()], nil }
 		timings, err := installer.RunSteps(t.Context(), Certificates(change, renew, func(c []HostCertificates) { found = c }), r, r.Report)
 		return found, installer.Changes(timings), err
 	}
@@ -244,7 +245,7 @@ func TestCertificatesAreShownAndOnlyWhatIsNamedIsRenewed(t *testing.T) {
 		t.Fatalf("%d changes, %v, found %+v", changes, err, found)
 	}
 	asked := newRun(t, file, t.Output(), made...)
-	asked.dial = func(_ context.Context, t *Target) (host.Host, error) { return hosts[t.IP.String()], nil }
+	asked.Dial = func(_ context.Context, t *fleet.Target) (host.Host, error) { return hosts[t.IP.String()], nil }
 	status, err := asked.askStatus(t.Context())
 	if err != nil || len(status.Hosts) != 2 || !status.Hosts[1].Joined || time.Until(status.Hosts[1].CertsEnd) < 99*365*24*time.Hour || status.Ready || len(status.Waiting) == 0 {
 		t.Errorf("status %+v, %v", status, err) // the pods that it waits for are not simulated

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
@@ -20,12 +21,12 @@ import (
 const kubeadmFile = "etc/kubeadm.yml"
 
 // kubeadmInput is what the documents of a host depend on.
-func (r *Run) kubeadmInput(kind kubeadm.Kind, t *Target) kubeadm.Input {
+func (r *Run) kubeadmInput(kind kubeadm.Kind, t *fleet.Target) kubeadm.Input {
 	return r.kubeadmInputFor(kind, t, r.share(t))
 }
 
 // kubeadmInputFor is the same for a host whose templates were rendered, and not kept.
-func (r *Run) kubeadmInputFor(kind kubeadm.Kind, t *Target, share payload.Share) kubeadm.Input {
+func (r *Run) kubeadmInputFor(kind kubeadm.Kind, t *fleet.Target, share payload.Share) kubeadm.Input {
 	ipvs := true
 	for _, h := range r.Targets {
 		ipvs = ipvs && h.Facts.Modules["ip_vs"]
@@ -36,9 +37,9 @@ func (r *Run) kubeadmInputFor(kind kubeadm.Kind, t *Target, share payload.Share)
 		socket = "unix://" + socket
 	}
 	return kubeadm.Input{
-		Kind: kind, KubernetesVersion: r.payload.Rootfs().KubeVersion(), VIP: r.payload.VIP(r.Cluster), Masters: r.Cluster.MasterIPs(),
-		Through:     r.master0().IP.String(),
-		Node:        kubeadm.Node{IP: t.IP.String(), Hostname: t.nodeName(), Master: t.Master},
+		Kind: kind, KubernetesVersion: r.Payload.Rootfs().KubeVersion(), VIP: r.Payload.VIP(r.Cluster), Masters: r.Cluster.MasterIPs(),
+		Through:     r.Master0().IP.String(),
+		Node:        kubeadm.Node{IP: t.IP.String(), Hostname: t.NodeName(), Master: t.Master},
 		APIEndpoint: net.JoinHostPort(installer.APIServerDomain, strconv.Itoa(installer.APIServerPort)),
 		CRISocket:   socket, ImageSocket: env["SEALOS_SYS_IMAGE_ENDPOINT"], Discovery: r.discoveryFile(),
 		ImageDocs: share.Documents(kubeadmFile), UserDocs: r.Cluster.Kubeadm, ResolvConf: r.resolvConf(),
@@ -57,7 +58,7 @@ func (r *Run) discovery(in kubeadm.Input, token string) (agent.File, error) {
 }
 
 // prepareKubeadm writes the files that kubeadm finds on a host.
-func (r *Run) prepareKubeadm(ctx context.Context, t *Target, in kubeadm.Input, extra []agent.File) (config string, err error) {
+func (r *Run) prepareKubeadm(ctx context.Context, t *fleet.Target, in kubeadm.Input, extra []agent.File) (config string, err error) {
 	docs, err := kubeadm.Render(in)
 	if err != nil {
 		return "", err
@@ -79,7 +80,7 @@ func (r *Run) prepareKubeadm(ctx context.Context, t *Target, in kubeadm.Input, e
 
 // auditPolicy is what the API server is told to read: the images' or, since it
 // does not start without one, that of the installer.
-func (r *Run) auditPolicy(t *Target) []byte {
+func (r *Run) auditPolicy(t *fleet.Target) []byte {
 	policies := append([][]byte{[]byte(kubeadm.DefaultAuditPolicy)}, r.share(t).Documents("statics/audit-policy.yml")...)
 	return policies[len(policies)-1]
 }
@@ -87,7 +88,7 @@ func (r *Run) auditPolicy(t *Target) []byte {
 // runKubeadm runs init or join once and only once per host. Before it begins it
 // says so on the host; where an earlier run said so and did not come to an end,
 // the host is first taken back to where it was.
-func (r *Run) runKubeadm(ctx context.Context, t *Target, step string, prepare func(context.Context) (string, error), argv ...string) error {
+func (r *Run) runKubeadm(ctx context.Context, t *fleet.Target, step string, prepare func(context.Context) (string, error), argv ...string) error {
 	if t.Journal.Has(journal.KubeadmBegun) {
 		if err := r.undoKubeadm(ctx, t, step); err != nil {
 			return err
@@ -103,7 +104,7 @@ func (r *Run) runKubeadm(ctx context.Context, t *Target, step string, prepare fu
 	if err != nil {
 		return err
 	}
-	_, err = r.execWith(ctx, t, step, agent.ExecRequest{
+	_, err = r.ExecWith(ctx, t, step, agent.ExecRequest{
 		Argv: append(append([]string{"kubeadm"}, argv...), "--config", config),
 		// Nothing reads the files again, and one holds a token.
 		Then: []agent.File{{Path: config, Remove: true}, {Path: r.discoveryFile(), Remove: true}, t.Journal.File(journal.KubeadmDone, r.Cluster.Name)},
@@ -116,13 +117,13 @@ func (r *Run) runKubeadm(ctx context.Context, t *Target, step string, prepare fu
 
 // undoKubeadm takes a host back to where it was before a kubeadm that was interrupted: out of etcd first, while that has
 // its majority, and nothing is removed before.
-func (r *Run) undoKubeadm(ctx context.Context, t *Target, step string) error {
+func (r *Run) undoKubeadm(ctx context.Context, t *fleet.Target, step string) error {
 	r.Report.Infof("%s: an earlier kubeadm was interrupted here; it is undone first", t.IP)
 	if err := r.leaveEtcd(ctx, t, step); err != nil {
 		return err
 	}
 	return r.kubeadmReset(ctx, t, step, func() error {
-		if t == r.master0() {
+		if t == r.Master0() {
 			return nil
 		}
 		// For most of a minute the cluster takes the node for Ready, and kubeadm does not join a second one of its name.
@@ -132,13 +133,13 @@ func (r *Run) undoKubeadm(ctx context.Context, t *Target, step string) error {
 
 // kubeadmReset removes from a host what kubeadm made. Its member is out of etcd by then: kubeadm's own phase for that
 // empties etcd's directory on every host, whoever's the files are, also if it could not remove the member.
-func (r *Run) kubeadmReset(ctx context.Context, t *Target, step string, also func() error) error {
+func (r *Run) kubeadmReset(ctx context.Context, t *fleet.Target, step string, also func() error) error {
 	argv := []string{"kubeadm", "reset", "--force", "--skip-phases=remove-etcd-member"}
 	if socket := r.share(t).RootfsEnv()["SEALOS_SYS_CRI_ENDPOINT"]; socket != "" {
 		argv = append(argv, "--cri-socket", "unix://"+strings.TrimPrefix(socket, "unix://"))
 	}
 	// kubeadm removes the manifest, which may be all that says where etcd's data are.
-	if d, ok := t.etcdData(); ok && !t.Journal.Has(journal.EtcdData) {
+	if d, ok := etcdData(t); ok && !t.Journal.Has(journal.EtcdData) {
 		if err := t.Journal.Set(ctx, journal.EtcdData, d.String()); err != nil {
 			return err
 		}
@@ -147,13 +148,13 @@ func (r *Run) kubeadmReset(ctx context.Context, t *Target, step string, also fun
 	if err := t.Journal.Drop(ctx, journal.KubeadmDone); err != nil {
 		return err
 	}
-	if _, err := r.execWith(ctx, t, step, r.sparing(agent.ExecRequest{Argv: argv})); err != nil {
+	if _, err := r.ExecWith(ctx, t, step, r.sparing(agent.ExecRequest{Argv: argv})); err != nil {
 		return err
 	}
 	if err := r.tidyKubernetes(ctx, t, false); err != nil {
 		return err
 	}
-	t.etcdManifest = ""
+	t.EtcdManifest = ""
 	if err := r.clearData(ctx, t, step); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"path"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
@@ -35,7 +36,7 @@ func (r *Run) kubeconfigRecordPath() string { return r.dir("journal", "kubeconfi
 
 // adminKubeconfig gives root on a master a kubeconfig: a new one where there is
 // none, else the cluster beside what the user has, whose old file is kept beside it.
-func (r *Run) adminKubeconfig(ctx context.Context, t *Target) error {
+func (r *Run) adminKubeconfig(ctx context.Context, t *fleet.Target) error {
 	found, err := t.Agent.ReadFiles(ctx, []string{userKubeconfig, adminConf, r.kubeconfigRecordPath()})
 	if err != nil {
 		return fmt.Errorf("read kubeconfigs: %w", err)
@@ -57,7 +58,7 @@ func (r *Run) adminKubeconfig(ctx context.Context, t *Target) error {
 }
 
 // newKubeconfig is what root's kubeconfig is to be, and the files to write for it, in their order.
-func (r *Run) newKubeconfig(t *Target, user []byte, exists bool, admin, recorded []byte) (content []byte, files []agent.File, err error) {
+func (r *Run) newKubeconfig(t *fleet.Target, user []byte, exists bool, admin, recorded []byte) (content []byte, files []agent.File, err error) {
 	var rec kubeconfigRecord
 	if recorded != nil && json.Unmarshal(recorded, &rec) == nil {
 		renewed, has, err := kubeadm.RenewKubeconfig(user, admin, rec.KubeconfigEntries)
@@ -103,7 +104,7 @@ func (r *Run) kubeconfigFiles(rec kubeconfigRecord, content []byte) []agent.File
 
 // removeKubeconfig takes the cluster out of root's kubeconfig. What its owner has
 // written there, before or since, stays.
-func (r *Run) removeKubeconfig(ctx context.Context, t *Target) error {
+func (r *Run) removeKubeconfig(ctx context.Context, t *fleet.Target) error {
 	found, err := t.Agent.ReadFiles(ctx, []string{userKubeconfig, beforeKubeconfig, r.kubeconfigRecordPath()})
 	if err != nil {
 		return err

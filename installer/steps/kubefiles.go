@@ -12,6 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/certs"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -42,7 +43,7 @@ func knownKube() []string {
 // foreignFiles refuses a host on which somebody's files lie where the cluster's would: authorities and keys most of all, since
 // who overwrites those destroys what they have signed. Files that nothing writes over may stay. told are problems that are told
 // already, so that no file is named twice.
-func foreignFiles(t *Target, told []preflight.Problem) []preflight.Problem {
+func foreignFiles(t *fleet.Target, told []preflight.Problem) []preflight.Problem {
 	var out []preflight.Problem
 	add := func(check, remedy, format string, files []string) {
 		files = slices.DeleteFunc(files, func(file string) bool {
@@ -116,7 +117,7 @@ func begunWith(cluster string, kubelet []string) string {
 }
 
 // ofTheSite is what stays in kubelet's directory.
-func (t *Target) ofTheSite() ([]string, error) {
+func ofTheSite(t *fleet.Target) ([]string, error) {
 	_, names, ok := strings.Cut(t.Journal.Of(journal.Begun), "\n")
 	if !ok {
 		return nil, nil
@@ -129,8 +130,8 @@ func (t *Target) ofTheSite() ([]string, error) {
 }
 
 // tidyKubernetes removes what kubeadm and kubelet have left of the cluster. What others have put there stays, and is told at last.
-func (r *Run) tidyKubernetes(ctx context.Context, t *Target, last bool) error {
-	keep, err := t.ofTheSite()
+func (r *Run) tidyKubernetes(ctx context.Context, t *fleet.Target, last bool) error {
+	keep, err := ofTheSite(t)
 	if err != nil {
 		return err
 	}

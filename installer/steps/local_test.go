@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"os/exec"
 	"testing"
+
+	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
 func TestThisMachinesAddressIsThatOfItsDefaultRoute(t *testing.T) {
@@ -24,14 +26,14 @@ func TestThisMachinesAddressIsThatOfItsDefaultRoute(t *testing.T) {
 	ip("address", "add", "10.1.0.9/24", "dev", "eth0")
 	ip("link", "set", "eth0", "up")
 	want := netip.MustParseAddr("10.1.0.9")
-	if got, ok := OwnAddress(); !ok || got != want {
+	if got, ok := fleet.OwnAddress(); !ok || got != want {
 		t.Errorf("without a default route: %s, want %s", got, want)
 	}
 	ip("link", "add", "eth1", "type", "veth", "peer", "name", "p2")
 	ip("address", "add", "10.2.0.9/24", "dev", "eth1")
 	ip("link", "set", "eth1", "up")
 	ip("route", "add", "default", "via", "10.2.0.1")
-	if got, ok := OwnAddress(); !ok || got != netip.MustParseAddr("10.2.0.9") {
+	if got, ok := fleet.OwnAddress(); !ok || got != netip.MustParseAddr("10.2.0.9") {
 		t.Errorf("with one: %s, want 10.2.0.9", got)
 	}
 }

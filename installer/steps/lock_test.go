@@ -2,7 +2,6 @@ package steps
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -38,15 +37,15 @@ func TestInstallersOnTwoMachinesAreKeptApart(t *testing.T) {
 		t.Fatalf("the second is told %v", err)
 	}
 	for _, target := range second.Targets {
-		if target.looked {
+		if target.Looked {
 			t.Errorf("%s was looked at", target.IP)
 		}
 	}
-	if err := first.lostLock(); err != nil {
+	if err := first.Lost(); err != nil {
 		t.Errorf("the first lost its lock: %v", err)
 	}
 	closeRun(t, first)
-	if _, err := os.Stat(first.lockPath()); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(first.LockPath()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the lock's file stays: %v", err)
 	}
 	machine()
@@ -56,18 +55,5 @@ func TestInstallersOnTwoMachinesAreKeptApart(t *testing.T) {
 	}
 	if p := third.connectAll(t.Context()); len(p) > 0 {
 		t.Errorf("after the first ended: %v", p)
-	}
-}
-
-func TestOnlyAHolderOfThisMachineIsKnownToBeDead(t *testing.T) {
-	for holder, want := range map[string]bool{
-		"process 4194000 on here since 2026-11-21T13:00:00.000Z":        true,
-		fmt.Sprintf("process %d on here since 2026-11-21", os.Getpid()): false,
-		"process 4194000 on elsewhere since 2026-11-21T13:00:00.000Z":   false,
-		"somebody": false, "": false, "process -1 on here since": false,
-	} {
-		if got := isDead(holder, "here"); got != want {
-			t.Errorf("%q is dead: %t", holder, got)
-		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -26,12 +27,12 @@ const noisy = `echo '{"result": {}}'; echo same; echo x86_64; head -c 200000 /de
 func TestArchitectureIsHeardThroughNoise(t *testing.T) {
 	r, _ := twoArchitectures(t, runtime.GOARCH)
 	s := hosttest.StartServer(t, hosttest.ServerConfig{StartUp: noisy})
-	r.payload.Arch = ""
-	r.dial = func(ctx context.Context, _ *Target) (host.Host, error) {
+	r.Payload.Arch = ""
+	r.Dial = func(ctx context.Context, _ *fleet.Target) (host.Host, error) {
 		return host.DialSSH(ctx, host.SSHConfig{Address: "127.0.0.1", Port: s.Port, HostKey: host.Off})
 	}
-	if err := r.settleArch(t.Context()); err != nil || r.payload.Arch != runtime.GOARCH {
-		t.Errorf("architecture %q, %v", r.payload.Arch, err)
+	if err := r.SettleArch(t.Context()); err != nil || r.Payload.Arch != runtime.GOARCH {
+		t.Errorf("architecture %q, %v", r.Payload.Arch, err)
 	}
 }
 
@@ -40,14 +41,14 @@ func TestLoginThatRunsNothingIsAProblemOfItsHost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := hosttest.StartServer(t, hosttest.ServerConfig{Listen: "127.0.0.2:0", Password: "right", StartUp: startUp})
 			r, _ := twoArchitectures(t, "amd64")
-			r.payload.Arch = ""
-			r.dial = func(ctx context.Context, target *Target) (host.Host, error) {
+			r.Payload.Arch = ""
+			r.Dial = func(ctx context.Context, target *fleet.Target) (host.Host, error) {
 				return host.DialSSH(ctx, host.SSHConfig{Name: target.IP.String(), Address: "127.0.0.2", Port: s.Port, Password: "right", HostKey: host.Off})
 			}
-			if err := r.settleArch(t.Context()); err != nil {
+			if err := r.SettleArch(t.Context()); err != nil {
 				t.Errorf("not left to the check of all hosts: %v", err)
 			}
-			problems := preflight.From(r.each(t.Context(), r.Targets, r.connect), "connect")
+			problems := preflight.From(r.Each(t.Context(), r.Targets, r.Connect), "connect")
 			if len(problems) != 1 {
 				t.Fatalf("problems: %+v", problems)
 			}
@@ -87,7 +88,7 @@ func TestOperatorsOwnSSHFilesAreHeldToAsSSHDoes(t *testing.T) {
 	r := newRun(t, makeBundle(t, stepstest.Cluster()), t.Output(), hostAt("127.0.0.2", s.Port, true))
 	r.HostKey, r.KnownHosts = host.AcceptNew, filepath.Join(home, "own")
 	dial := func() error {
-		h, err := r.dialHost(t.Context(), r.Targets[0])
+		h, err := r.Dial(t.Context(), r.Targets[0])
 		if err == nil {
 			h.Close()
 		}

@@ -4,12 +4,13 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 )
 
 // marksUpon are the marks of a host that speak of what was done with the files of a directory of images. They go when
 // that directory is changed. replaced tells that all its files are, those that scripts and commands made among them.
-func (r *Run) marksUpon(t *Target, dir string, replaced bool) []string {
+func (r *Run) marksUpon(t *fleet.Target, dir string, replaced bool) []string {
 	var out []string
 	if dir == r.rootfsDir() {
 		out = []string{journal.Images, journal.Rendered, journal.Checked, journal.Registry, journal.Init}

@@ -21,7 +21,7 @@ func TestMarkGoesBeforeItsWorkAndComesWhenItHasEnded(t *testing.T) {
 	if problems := r.connectAll(t.Context()); len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	target := r.master0()
+	target := r.Master0()
 	onHost := func() string {
 		found, err := target.Agent.ReadFiles(t.Context(), []string{target.Journal.Path(journal.Init)})
 		if err != nil {

@@ -13,9 +13,9 @@ import (
 // checkNetworks judges addresses once the images have said what they bring of their own: the virtual address, and the
 // networks of pods and Services. It is done before a host is contacted, by every command that reads the images.
 func (r *Run) checkNetworks() error {
-	vip, err := netip.ParseAddr(r.payload.VIP(r.Cluster))
+	vip, err := netip.ParseAddr(r.Payload.VIP(r.Cluster))
 	if err != nil {
-		return &installer.NetworkError{Err: fmt.Errorf("the virtual address %q of %s is not an IP address: choose one with -e defaultVIP=ADDRESS", r.payload.VIP(r.Cluster), r.payload.Rootfs().Name)}
+		return &installer.NetworkError{Err: fmt.Errorf("the virtual address %q of %s is not an IP address: choose one with -e defaultVIP=ADDRESS", r.Payload.VIP(r.Cluster), r.Payload.Rootfs().Name)}
 	}
 	if err := r.checkPort(); err != nil {
 		return err
@@ -27,7 +27,7 @@ func (r *Run) checkNetworks() error {
 
 // askedNetworks are those of pods and Services as far as they are known before a host has been seen.
 func (r *Run) askedNetworks() (n installer.Networks) {
-	in := r.kubeadmInput(kubeadm.Init, r.master0())
+	in := r.kubeadmInput(kubeadm.Init, r.Master0())
 	in.Node.Hostname = cmp.Or(in.Node.Hostname, "not-asked-yet")
 	// What is wrong with the documents themselves is told with all else that is wrong with them; templates are rendered
 	// there too.
@@ -42,4 +42,13 @@ func (r *Run) checkPort() error {
 		return &installer.NetworkError{Err: fmt.Errorf("registryPort %q is not a port: give one from 1 to 65535", text)}
 	}
 	return nil
+}
+
+// registryPort is the port that the registry will have; checkPort has found it to be one.
+func (r *Run) registryPort() int {
+	n, err := strconv.Atoi(r.access().Port)
+	if err != nil {
+		return 0
+	}
+	return n
 }

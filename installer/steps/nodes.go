@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/certs"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
@@ -22,10 +23,10 @@ func (r *Run) clusterAnswers(ctx context.Context, ends bool) []preflight.Problem
 		return nil
 	}
 	total, away := r.knownMasters()
-	stopped := 0
+	dead := 0
 	for _, t := range in {
-		if t.stopped() != "" {
-			stopped++
+		if stopped(t) != "" {
+			dead++
 		}
 	}
 	hopeless := len(in) <= total/2
@@ -34,7 +35,7 @@ func (r *Run) clusterAnswers(ctx context.Context, ends bool) []preflight.Problem
 		return err
 	}
 	err := installer.Within(ctx, askOnce, ask)
-	if err != nil && !ends && len(in)-stopped > total/2 {
+	if err != nil && !ends && len(in)-dead > total/2 {
 		patience := min(answerPatience, r.Timeout)
 		r.Report.Infof("the cluster does not answer; it gets up to %s, as masters need that have just booted", patience)
 		err = installer.Insist(ctx, patience, ask)
@@ -45,9 +46,9 @@ func (r *Run) clusterAnswers(ctx context.Context, ends bool) []preflight.Problem
 		return nil
 	case ctx.Err() != nil:
 		return nil // the run has ended, and says so itself
-	case !hopeless && stopped > 0 && len(in)-stopped <= total/2:
+	case !hopeless && dead > 0 && len(in)-dead <= total/2:
 		for _, t := range in {
-			if what := t.stopped(); what != "" {
+			if what := stopped(t); what != "" {
 				r.Report.Infof("%s: %s; it is started again before the cluster is asked", t.IP, what)
 			}
 		}
@@ -67,7 +68,7 @@ func (r *Run) clusterAnswers(ctx context.Context, ends bool) []preflight.Problem
 }
 
 // expired names a certificate of a master that has run out, by that master's own clock.
-func (r *Run) expired(ctx context.Context, in []*Target) string {
+func (r *Run) expired(ctx context.Context, in []*fleet.Target) string {
 	for _, t := range in {
 		var found []certs.Info
 		err := installer.Within(ctx, certsForStatus, func(ctx context.Context) (err error) {
@@ -75,7 +76,7 @@ func (r *Run) expired(ctx context.Context, in []*Target) string {
 			return err
 		})
 		for _, c := range found {
-			if err == nil && c.Ends.Before(time.Now().Add(t.skew)) {
+			if err == nil && c.Ends.Before(time.Now().Add(t.Skew)) {
 				return fmt.Sprintf("%s: its certificate %s ended on %s", t.IP, c.Path, c.Ends.Format(time.DateOnly))
 			}
 		}
@@ -86,9 +87,9 @@ func (r *Run) expired(ctx context.Context, in []*Target) string {
 // knownMasters counts the masters that may be members of etcd: not those that were seen to be none. away are not reached.
 func (r *Run) knownMasters() (total int, away []string) {
 	for _, h := range r.Cluster.Masters() {
-		i := slices.IndexFunc(r.Targets, func(t *Target) bool { return t.IP == h.IP })
+		i := slices.IndexFunc(r.Targets, func(t *fleet.Target) bool { return t.IP == h.IP })
 		switch {
-		case i < 0 || !r.Targets[i].looked:
+		case i < 0 || !r.Targets[i].Looked:
 			away = append(away, h.IP.String())
 			total++
 		case r.Targets[i].Joined():
@@ -99,7 +100,7 @@ func (r *Run) knownMasters() (total int, away []string) {
 }
 
 // noMajority says what is missing of a cluster that does not answer.
-func (r *Run) noMajority(in []*Target, total int, away []string, cause error) preflight.Problem {
+func (r *Run) noMajority(in []*fleet.Target, total int, away []string, cause error) preflight.Problem {
 	p := preflight.Problem{Check: "cluster"}
 	if len(in) <= total/2 {
 		p.Message = fmt.Sprintf("etcd has no majority: %d of %d masters are reached, and %d are needed; not reached, or not named: %s", len(in), total, total/2+1, installer.HostList(away))
@@ -116,9 +117,9 @@ func (r *Run) noMajority(in []*Target, total int, away []string, cause error) pr
 // findGone notes the hosts that have joined, but whose nodes somebody has deleted.
 func (r *Run) findGone() {
 	for _, t := range r.Targets {
-		if t.looked && t.Joined() {
-			_, there := kube.NodeOf(r.known, t.kubeHost())
-			t.gone = !there
+		if t.Looked && t.Joined() {
+			_, there := kube.NodeOf(r.known, kubeHost(t))
+			t.Gone = !there
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
@@ -17,7 +18,7 @@ import (
 func (r *Run) verifyInBackground(ctx context.Context) {
 	r.verified = make(chan error, 1)
 	go func() {
-		damages, err := r.Bundle.Verify(ctx, nil)
+		damages, err := r.Payload.Bundle.Verify(ctx, nil)
 		for _, d := range damages {
 			err = errors.Join(err, fmt.Errorf("%s is damaged: bytes %d to %d of the file: %s", d.Entry, d.Offset, d.Offset+d.Length, d.Reason))
 		}
@@ -43,19 +44,19 @@ func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, err
 	}
 	containers := 0
-	for _, i := range r.Bundle.Images() {
+	for _, i := range r.Payload.Bundle.Images() {
 		if i.Kind == bundle.KindImage {
 			containers++
 		}
 	}
-	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.payload.Images), containers, r.Bundle.IndexDigest())}, nil
+	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.Payload.Images), containers, r.Payload.Bundle.IndexDigest())}, nil
 }
 
 // findExpected asks the registry hosts for the blobs that the bundle leaves out
 // because the site has them. A host that lacks some gives a
 // *bundle.MissingError that lists them; nothing is changed anywhere.
 func (r *Run) findExpected(ctx context.Context) error {
-	expected := r.Bundle.Expected()
+	expected := r.Payload.Bundle.Expected()
 	if len(expected) == 0 {
 		return nil
 	}
@@ -67,14 +68,15 @@ func (r *Run) findExpected(ctx context.Context) error {
 		repo.Layers = append(repo.Layers, registry.Blob{Digest: e.Digest, Size: e.Size})
 	}
 	catalog := registry.Catalog{Repositories: []registry.Repository{repo}}
-	return r.each(ctx, r.registryHosts(), func(ctx context.Context, t *Target) error {
+	return r.Each(ctx, r.registryHosts(), func(ctx context.Context, t *fleet.Target) error {
 		lacks := &bundle.MissingError{Where: "the registry in " + r.access().Data}
 		if t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-d", r.access().Data}, Root: true}) != nil {
 			lacks.Blobs = expected // and a dry run would make its directory
 			return lacks
 		}
 		err := t.Agent.RegistryReceive(ctx, r.access().Data, func(w io.Writer, in io.Reader) error {
-			_, err := registry.Push(ctx, w, in, catalog, payload.Source(r.Bundle), registry.PushOptions{DryRun: true, Missing: func(blobs []registry.Blob) {
+			source := payload.Source(r.Payload.Bundle)
+			_, err := registry.Push(ctx, w, in, catalog, source, registry.PushOptions{DryRun: true, Missing: func(blobs []registry.Blob) {
 				for _, b := range blobs {
 					lacks.Blobs = append(lacks.Blobs, bundle.Expected{Digest: b.Digest, Size: b.Size})
 				}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 )
 
@@ -17,7 +18,7 @@ import (
 
 // underOverlays runs write, which lays files over the images of a host, between two records of which these are, and hands
 // it what becomes of those that lie there from an earlier run and are not asked for any more.
-func (r *Run) underOverlays(ctx context.Context, t *Target, write func(stale []agent.File) error) error {
+func (r *Run) underOverlays(ctx context.Context, t *fleet.Target, write func(stale []agent.File) error) error {
 	now := r.share(t).Overlaid()
 	before := strings.FieldsFunc(t.Journal.Of(journal.Overlaid), func(c rune) bool { return c == '\n' })
 	gone := slices.DeleteFunc(slices.Clone(before), func(name string) bool { return slices.Contains(now, name) })
@@ -35,7 +36,7 @@ func (r *Run) underOverlays(ctx context.Context, t *Target, write func(stale []a
 	return r.tellOverlaid(ctx, t, now)
 }
 
-func (r *Run) tellOverlaid(ctx context.Context, t *Target, names []string) error {
+func (r *Run) tellOverlaid(ctx context.Context, t *fleet.Target, names []string) error {
 	text := strings.Join(names, "\n")
 	switch {
 	case t.Journal.Is(journal.Overlaid, text):
@@ -47,7 +48,7 @@ func (r *Run) tellOverlaid(ctx context.Context, t *Target, names []string) error
 }
 
 // withoutOverlay are files as the images of a host have them: those that no image has are to go.
-func (r *Run) withoutOverlay(ctx context.Context, t *Target, names []string) ([]agent.File, error) {
+func (r *Run) withoutOverlay(ctx context.Context, t *fleet.Target, names []string) ([]agent.File, error) {
 	var out []agent.File
 	for _, dir := range r.share(t).Dirs() {
 		var inside []string
@@ -68,7 +69,7 @@ func (r *Run) withoutOverlay(ctx context.Context, t *Target, names []string) ([]
 				continue
 			}
 			// Wherever in the image it lies, a Config may have named it.
-			has, err := i.ReadFiles(ctx, r.Bundle, inside...)
+			has, err := i.ReadFiles(ctx, r.Payload.Bundle, inside...)
 			if err != nil {
 				return nil, err
 			}
@@ -91,7 +92,7 @@ func (r *Run) withoutOverlay(ctx context.Context, t *Target, names []string) ([]
 // writeOverlays lays the rendered files over the images of a host. Scripts of
 // images made for sealos change such files in place; there what was written once
 // is written again only when it is to be another, and then they change it again.
-func (r *Run) writeOverlays(ctx context.Context, t *Target) (changes int, err error) {
+func (r *Run) writeOverlays(ctx context.Context, t *fleet.Target) (changes int, err error) {
 	in := journal.Inputs(r.share(t).Rendered(r.rootfsDir()), r.share(t).Digests())
 	kept := r.plainRegistry(t) && t.Journal.Is(journal.Rendered, in)
 	err = r.underOverlays(ctx, t, func(files []agent.File) error {

@@ -16,14 +16,14 @@ func TestAFileOfSeveralImagesIsThatOfTheLast(t *testing.T) {
 		{Name: "patch:2", Type: "patch", Files: map[string]string{"etc/a.tmpl": "two", "etc/c.tmpl": "two"}},
 		{Name: "app:1", Type: "application", Files: map[string]string{"etc/a.tmpl": "app"}},
 	}, oneMaster)
-	m := r.master0()
-	m.overlays = payload.Overlays{}
-	for _, i := range r.payload.Images {
+	m := r.Master0()
+	m.Overlays = payload.Overlays{}
+	for _, i := range r.Payload.Images {
 		o, err := i.Overlay(nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.overlays[i] = o
+		m.Overlays[i] = o
 	}
 	texts := func(dir string) map[string]string {
 		out := map[string]string{}
@@ -36,7 +36,7 @@ func TestAFileOfSeveralImagesIsThatOfTheLast(t *testing.T) {
 	if d := cmp.Diff(map[string]string{"etc/a": "two", "etc/c": "two", "etc/d": "root"}, texts(r.rootfsDir())); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff(map[string]string{"etc/a": "app"}, texts(r.payload.Images[3].Dir)); d != "" {
+	if d := cmp.Diff(map[string]string{"etc/a": "app"}, texts(r.Payload.Images[3].Dir)); d != "" {
 		t.Error(d)
 	}
 }

@@ -158,7 +158,7 @@ func TestInterruptedBeforeAnyChangeTakesTheStubAway(t *testing.T) {
 	}
 	r := newRun(t, makeBundle(t, stepstest.Cluster()), t.Output(), sshHost(t, "127.0.0.2", "right", true))
 	mustCheck(t, r)
-	if !slices.Contains(left(t), r.master0().stub) {
+	if !slices.Contains(left(t), r.Master0().Stub) {
 		t.Fatal("check left no stub: this test sees nothing")
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -17,6 +17,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/registry"
 )
@@ -26,7 +27,7 @@ func (r *Run) preparePKI() error {
 	if r.pki != nil {
 		return nil
 	}
-	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.master0()))
+	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.Master0()))
 	if err != nil {
 		return err
 	}
@@ -55,11 +56,11 @@ func adoptedFiles() []string {
 // none here they are taken over; others here mean that this state belongs to
 // another cluster, and writing it over a live one would destroy it.
 func (r *Run) adoptState(ctx context.Context) error {
-	i := slices.IndexFunc(r.masters(), func(t *Target) bool { return t.looked && t.Joined() })
+	i := slices.IndexFunc(r.Masters(), func(t *fleet.Target) bool { return t.Looked && t.Joined() })
 	if i < 0 {
 		return nil
 	}
-	t := r.masters()[i]
+	t := r.Masters()[i]
 	remote := func(name string) string { return path.Join(installer.KubeDir, "pki", name) }
 	paths := []string{r.masterPasswordFile()}
 	for _, name := range adoptedFiles() {
@@ -96,7 +97,7 @@ func (r *Run) adoptState(ctx context.Context) error {
 }
 
 // masterFiles are the certificates and kubeconfigs of one master.
-func (r *Run) masterFiles(ctx context.Context, t *Target) ([]agent.File, error) {
+func (r *Run) masterFiles(ctx context.Context, t *fleet.Target) ([]agent.File, error) {
 	in, err := r.masterInput(ctx, t)
 	if err != nil {
 		return nil, err
@@ -119,15 +120,15 @@ func (r *Run) masterFiles(ctx context.Context, t *Target) ([]agent.File, error) 
 
 // masterInput is what the certificates of a master depend on, what it has of
 // them included: another machine may have made those.
-func (r *Run) masterInput(ctx context.Context, t *Target) (certs.MasterInput, error) {
+func (r *Run) masterInput(ctx context.Context, t *fleet.Target) (certs.MasterInput, error) {
 	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t))
 	if err != nil {
 		return certs.MasterInput{}, err
 	}
 	s := docs.Settings()
 	in := certs.MasterInput{
-		Hostname: t.nodeName(), IP: t.IP,
-		APISANs:  append(r.Cluster.MasterIPs(), append([]string{installer.APIServerDomain, r.payload.VIP(r.Cluster)}, s.CertSANs...)...),
+		Hostname: t.NodeName(), IP: t.IP,
+		APISANs:  append(r.Cluster.MasterIPs(), append([]string{installer.APIServerDomain, r.Payload.VIP(r.Cluster)}, s.CertSANs...)...),
 		EtcdSANs: append(append([]string{}, s.EtcdServerSANs...), s.EtcdPeerSANs...), ServiceSubnets: s.ServiceSubnets, DNSDomain: s.DNSDomain,
 		Endpoint: s.ControlPlaneEndpoint, ClusterName: s.ClusterName,
 		SuperAdmin: r.kubeMinor() >= 29, WithSuperAdmin: t.IP == r.Cluster.Hosts[0].IP,
@@ -152,7 +153,7 @@ func (r *Run) masterInput(ctx context.Context, t *Target) (certs.MasterInput, er
 
 // kubeMinor is the 36 of v1.36.3.
 func (r *Run) kubeMinor() int {
-	parts := strings.Split(strings.TrimPrefix(r.payload.Rootfs().KubeVersion(), "v"), ".")
+	parts := strings.Split(strings.TrimPrefix(r.Payload.Rootfs().KubeVersion(), "v"), ".")
 	if len(parts) < 2 {
 		return 0
 	}
@@ -165,7 +166,7 @@ func (r *Run) kubeMinor() int {
 
 // htpasswd returns the account file of a registry host. bcrypt salts, so the file is
 // kept: a new one would look like a change on every run.
-func (r *Run) htpasswd(t *Target) ([]byte, error) {
+func (r *Run) htpasswd(t *fleet.Target) ([]byte, error) {
 	const name = "registry_htpasswd"
 	old, err := os.ReadFile(r.State.Path(name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -184,14 +185,14 @@ func (r *Run) htpasswd(t *Target) ([]byte, error) {
 // registryFiles puts the registry's CA on every host, and certificate, key and
 // accounts on the registry hosts, where the image's scripts expect them. It
 // returns what the registry of each host has to show then.
-func (r *Run) registryFiles(ctx context.Context, changes *atomic.Int64) (map[*Target]string, error) {
-	account, err := r.htpasswd(r.master0())
+func (r *Run) registryFiles(ctx context.Context, changes *atomic.Int64) (map[*fleet.Target]string, error) {
+	account, err := r.htpasswd(r.Master0())
 	if err != nil {
 		return nil, err
 	}
 	var mu sync.Mutex
-	shown := map[*Target]string{}
-	err = r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+	shown := map[*fleet.Target]string{}
+	err = r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
 		files := []agent.File{{Path: r.registryEtc("registry_ca.crt"), Mode: 0o644, Content: r.pki.RegistryCA()}}
 		if t.Master {
 			own, input, err := r.registryHostFiles(ctx, t, account)
@@ -221,7 +222,7 @@ func (r *Run) registryEtc(name string) string { return path.Join(r.rootfsDir(), 
 
 // registryHostFiles are the files of the registry on a host, and what stands for
 // the part of them that the image's script has to put in place when it changes.
-func (r *Run) registryHostFiles(ctx context.Context, t *Target, account []byte) (files []agent.File, shown string, err error) {
+func (r *Run) registryHostFiles(ctx context.Context, t *fleet.Target, account []byte) (files []agent.File, shown string, err error) {
 	certPath, keyPath, accountPath := r.registryEtc("registry_tls.crt"), r.registryEtc("registry_tls.key"), r.registryEtc("registry_htpasswd")
 	has, err := t.Agent.ReadFiles(ctx, []string{certPath, keyPath, accountPath})
 	if err != nil {
@@ -231,7 +232,7 @@ func (r *Run) registryHostFiles(ctx context.Context, t *Target, account []byte) 
 	if there := has[accountPath]; !bytes.Equal(there, account) && registry.SameAccounts(there, accounts...) {
 		account = there // made by another machine, with another salt
 	}
-	cert, key, err := r.pki.Registry(t.IP.String(), has[certPath], has[keyPath], r.access().Domain, t.nodeName())
+	cert, key, err := r.pki.Registry(t.IP.String(), has[certPath], has[keyPath], r.access().Domain, t.NodeName())
 	if err != nil {
 		return nil, "", err
 	}

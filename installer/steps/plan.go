@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/payload"
@@ -68,20 +69,20 @@ func (r *Run) Plan(ctx context.Context) (Plan, error) {
 	if err := r.recordedVersion(); err != nil {
 		return Plan{}, err
 	}
-	s, err := r.payload.Measure(ctx)
+	s, err := r.Payload.Measure(ctx)
 	if err != nil {
 		return Plan{}, err
 	}
 	p := Plan{
-		Cluster: r.Cluster.Name, Kubernetes: r.payload.Rootfs().KubeVersion(), VIP: r.payload.VIP(r.Cluster), Bundle: r.Bundle.IndexDigest().String(),
+		Cluster: r.Cluster.Name, Kubernetes: r.Payload.Rootfs().KubeVersion(), VIP: r.Payload.VIP(r.Cluster), Bundle: r.Payload.Bundle.IndexDigest().String(),
 		Warnings: r.Cluster.Warnings(),
 	}
-	for _, i := range r.Bundle.Images() {
+	for _, i := range r.Payload.Bundle.Images() {
 		if i.Kind == bundle.KindImage {
 			p.Containers++
 		}
 	}
-	for _, i := range r.payload.Images {
+	for _, i := range r.Payload.Images {
 		p.Images = append(p.Images, PlanImage{i.Name, i.Type, i.Digest.String(), layerBytes(i), i.Dir})
 	}
 	for _, t := range r.Targets {
@@ -121,8 +122,8 @@ func (r *Run) planKubeadm() ([]PlanKubeadm, error) {
 	var out []PlanKubeadm
 	for _, k := range []struct {
 		kind  kubeadm.Kind
-		hosts []*Target
-	}{{kubeadm.Init, r.masters()[:1]}, {kubeadm.JoinMaster, r.otherMasters()}, {kubeadm.JoinNode, r.nodes()}} {
+		hosts []*fleet.Target
+	}{{kubeadm.Init, r.Masters()[:1]}, {kubeadm.JoinMaster, r.OtherMasters()}, {kubeadm.JoinNode, r.Workers()}} {
 		if len(k.hosts) == 0 {
 			continue
 		}
@@ -155,8 +156,8 @@ func (r *Run) planOverlays() error {
 // unlike gives one host of each kind: what templates make of hosts of one role
 // with the same settings differs in addresses only, and of thousands of hosts
 // each would be told all the others.
-func (r *Run) unlike() []*Target {
-	var out []*Target
+func (r *Run) unlike() []*fleet.Target {
+	var out []*fleet.Target
 	seen := map[string]bool{}
 	for _, t := range r.Targets {
 		kind := journal.Inputs(t == r.Targets[0], t.Master, t.Env)
@@ -174,14 +175,14 @@ func (r *Run) Example(ctx context.Context) ([]byte, error) {
 	if err := r.prepareDry(ctx); err != nil {
 		return nil, err
 	}
-	docs, err := kubeadm.Shared(r.kubeadmInput(kubeadm.Init, r.master0()))
+	docs, err := kubeadm.Shared(r.kubeadmInput(kubeadm.Init, r.Master0()))
 	if err != nil {
 		return nil, err
 	}
 	c := *r.Cluster
 	c.Images, c.Kubeadm, c.Created = nil, [][]byte{docs}, r.Cluster.Created
 	env := map[string]string{}
-	for _, i := range r.payload.Images {
+	for _, i := range r.Payload.Images {
 		c.Images = append(c.Images, i.Name)
 		maps.Copy(env, i.Env)
 	}
@@ -211,7 +212,7 @@ func oneLine(s string) string {
 	return string(out)
 }
 
-func role(t *Target) string {
+func role(t *fleet.Target) string {
 	if t.Master {
 		return "master"
 	}

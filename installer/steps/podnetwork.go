@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
@@ -21,7 +22,7 @@ func podNetworkDirs() []string {
 // installer. The next cluster's runtime would take the old configuration before
 // there is a new one, and a link with other addresses keeps pods from starting.
 // What is older than this cluster stays.
-func (r *Run) removePodNetwork(ctx context.Context, t *Target) error {
+func (r *Run) removePodNetwork(ctx context.Context, t *fleet.Target) error {
 	if !r.plainRegistry(t) {
 		return nil
 	}
@@ -34,7 +35,7 @@ func (r *Run) removePodNetwork(ctx context.Context, t *Target) error {
 			continue
 		}
 		for _, which := range [][]string{{"!", "-type", "d", "-cnewer", t.Journal.Path(journal.Begun)}, {"-type", "d", "-empty"}} {
-			if _, err := r.exec(ctx, t, "clean", slices.Concat([]string{"find", dir}, which, []string{"-delete"})...); err != nil {
+			if _, err := r.Exec(ctx, t, "clean", slices.Concat([]string{"find", dir}, which, []string{"-delete"})...); err != nil {
 				return err
 			}
 		}
@@ -48,7 +49,7 @@ func (r *Run) removePodNetwork(ctx context.Context, t *Target) error {
 		if !ok {
 			continue
 		}
-		if _, err := r.exec(ctx, t, "clean", "ip", "link", "delete", link); err != nil {
+		if _, err := r.Exec(ctx, t, "clean", "ip", "link", "delete", link); err != nil {
 			r.Report.Warnf("%s: the link %s of the pods' network stays: %v", t.IP, link, err)
 		}
 	}
@@ -62,7 +63,7 @@ func (r *Run) removePodNetwork(ctx context.Context, t *Target) error {
 // host's own link, as flannel's host-gw has them: the preflight lets no cluster
 // begin where the pods' addresses have routes already. One by another way than
 // the cluster's hosts may be somebody else's, and is only told.
-func (r *Run) removePodRoutes(ctx context.Context, t *Target) error {
+func (r *Run) removePodRoutes(ctx context.Context, t *fleet.Target) error {
 	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t))
 	if err != nil {
 		return err
@@ -76,7 +77,7 @@ func (r *Run) removePodRoutes(ctx context.Context, t *Target) error {
 		if subnet.Addr().Is6() {
 			family = "-6"
 		}
-		res, err := r.exec(ctx, t, "clean", "ip", family, "route", "show", "root", subnet.String())
+		res, err := r.Exec(ctx, t, "clean", "ip", family, "route", "show", "root", subnet.String())
 		if err != nil {
 			return err
 		}
@@ -93,7 +94,7 @@ func (r *Run) removePodRoutes(ctx context.Context, t *Target) error {
 				r.Report.Warnf("%s: the route to %s via %s stays: that is no host of the cluster", t.IP, f[0], f[2])
 				continue
 			}
-			if _, err := r.exec(ctx, t, "clean", "ip", family, "route", "delete", f[0], "via", f[2]); err != nil {
+			if _, err := r.Exec(ctx, t, "clean", "ip", family, "route", "delete", f[0], "via", f[2]); err != nil {
 				return fmt.Errorf("to %s: %w", f[0], err)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -16,7 +17,7 @@ func (r *Run) directTargets() []string {
 
 // serviceTargets are what else a host may connect to in the cluster.
 func (r *Run) serviceTargets(kube preflight.Settings) []string {
-	out := []string{r.payload.VIP(r.Cluster)}
+	out := []string{r.Payload.VIP(r.Cluster)}
 	for _, p := range kube.Services {
 		out = append(out, p.String())
 	}
@@ -24,7 +25,7 @@ func (r *Run) serviceTargets(kube preflight.Settings) []string {
 }
 
 // shielded tells whether the units of the images take back the proxies that systemd gives to services.
-func (r *Run) shielded(t *Target) bool {
+func (r *Run) shielded(t *fleet.Target) bool {
 	for _, unit := range []string{"containerd.service", "kubelet.service"} {
 		text, ok := r.share(t).SystemFile(path.Join("etc", unit))
 		if !ok || !slices.ContainsFunc(strings.Split(string(text), "\n"), func(l string) bool {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
 // maxAPIPatience is how long the API may refuse while etcd takes in a member or
@@ -31,7 +32,7 @@ func (r *Run) apiPatience() time.Duration { return min(maxAPIPatience, r.Timeout
 // waitAPI waits until the API server of every master says that it is ready,
 // etcd behind it included: an image's command that meets an election fails.
 func (r *Run) waitAPI(ctx context.Context) error {
-	for _, t := range r.masters() {
+	for _, t := range r.Masters() {
 		err := installer.Insist(ctx, r.Timeout, func(ctx context.Context) error {
 			_, err := r.kube.KubectlOn(ctx, r.controlPlane(t), "get", "--raw=/readyz")
 			return err
@@ -52,14 +53,15 @@ const proxyPatience = 30 * time.Second
 // the pod gives it up, half a minute later. A cluster without kube-proxy gets its
 // Services from an application. It tells once of hosts where it waited in vain,
 // those with one cause together; they are not waited for again.
-func (r *Run) waitServices(ctx context.Context, vain map[*Target]bool) error {
+func (r *Run) waitServices(ctx context.Context, vain map[*fleet.Target]bool) error {
 	found, err := r.kube.Kubectl(ctx, "get", "daemonset", "-n", "kube-system", "kube-proxy", "--ignore-not-found", "-o", "name")
 	if err != nil || len(bytes.TrimSpace(found)) == 0 {
 		return err
 	}
 	var mu sync.Mutex
 	hosts := map[string][]string{}
-	err = r.each(ctx, slices.DeleteFunc(slices.Clone(r.Targets), func(t *Target) bool { return vain[t] }), func(ctx context.Context, t *Target) error {
+	ask := slices.DeleteFunc(slices.Clone(r.Targets), func(t *fleet.Target) bool { return vain[t] })
+	err = r.Each(ctx, ask, func(ctx context.Context, t *fleet.Target) error {
 		err := installer.Insist(ctx, proxyPatience, func(ctx context.Context) error {
 			res, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"bash", "-c", askProxy}, TimeoutSeconds: 5}, nil)
 			if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
@@ -136,7 +137,7 @@ func (r *Run) RecordSettings(ctx context.Context) error {
 }
 
 func (r *Run) recordOnMasters(ctx context.Context, data []byte) error {
-	return r.each(ctx, r.masters(), func(ctx context.Context, t *Target) error {
+	return r.Each(ctx, r.Masters(), func(ctx context.Context, t *fleet.Target) error {
 		_, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: RecordOnMaster(r.Cluster.Name), Mode: 0o600, Content: data}})
 		return err
 	})
@@ -158,10 +159,10 @@ func timeless(record []byte) []byte {
 func (r *Run) clusterfile(s installer.Status) ([]byte, error) {
 	made := *r.Cluster
 	made.Images = slices.Clone(r.keptImages())
-	for _, i := range r.payload.Images {
+	for _, i := range r.Payload.Images {
 		made.Images = append(made.Images, i.Name)
 	}
-	made.Note(r.Bundle.IndexDigest().String())
+	made.Note(r.Payload.Bundle.IndexDigest().String())
 	// Not masked as a whole: it is read again, and "root" may be a password. Its
 	// parts leave out secrets themselves.
 	return made.Clusterfile(r.created, s)
@@ -170,7 +171,7 @@ func (r *Run) clusterfile(s installer.Status) ([]byte, error) {
 // keptImages are the cluster's images that this run is not about.
 func (r *Run) keptImages() []string {
 	return slices.DeleteFunc(slices.Clone(r.Cluster.Kept), func(name string) bool {
-		return slices.ContainsFunc(r.payload.Images, func(i *payload.Image) bool { return i.Name == name })
+		return slices.ContainsFunc(r.Payload.Images, func(i *payload.Image) bool { return i.Name == name })
 	})
 }
 
@@ -206,7 +207,7 @@ func (r *Run) status(runErr error) installer.Status {
 			s.Mounts = append(s.Mounts, m)
 		}
 	}
-	for _, i := range r.payload.Images {
+	for _, i := range r.Payload.Images {
 		s.Mounts = append(s.Mounts, installer.Mount{
 			Name: payload.DirName(i.Name), Type: i.Type, ImageName: i.Name, MountPoint: i.Dir,
 			Env: r.publicEnv(i.Env), Labels: i.Labels, Cmd: i.Cmd, Entrypoint: i.Entrypoint,

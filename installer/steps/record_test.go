@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
@@ -353,14 +354,14 @@ func TestALoopbackAddressWithAPortIsNeverThisMachine(t *testing.T) {
 	tunnel := hostAt("127.0.0.1", 1, true) // nothing listens there
 	tunnel.Tunnel = true
 	r := newRun(t, makeBundle(t, stepstest.Cluster()), t.Output(), tunnel)
-	_, err := r.dialHost(t.Context(), r.Targets[0])
+	_, err := r.Dial(t.Context(), r.Targets[0])
 	if err == nil {
 		t.Fatal("this machine was taken for the host behind a tunnel")
 	}
 	if problems := tunnelled(r.Targets); len(problems) != 1 || !strings.Contains(problems[0].Remedy, "HostName 127.0.0.1, Port 1") {
 		t.Errorf("problems: %+v", problems)
 	}
-	if problems := tunnelled([]*Target{{Host: hostAt("10.0.0.2", 2222, true)}}); len(problems) > 0 {
+	if problems := tunnelled([]*fleet.Target{{Host: hostAt("10.0.0.2", 2222, true)}}); len(problems) > 0 {
 		t.Errorf("an address with a port: %+v", problems)
 	}
 }

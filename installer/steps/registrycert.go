@@ -11,6 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 )
 
@@ -18,7 +19,7 @@ import (
 const registryCert = "registry"
 
 // shown stands for what the registry of a host shows its clients: a certificate, unless it speaks plain HTTP, and whom it lets in.
-func (r *Run) shown(t *Target, cert []byte) string {
+func (r *Run) shown(t *fleet.Target, cert []byte) string {
 	if r.plainRegistry(t) {
 		return journal.Inputs(r.accounts(t))
 	}
@@ -26,7 +27,7 @@ func (r *Run) shown(t *Target, cert []byte) string {
 }
 
 // renewsRegistry tells whether the registry's certificate is among those to be made anew on a master.
-func (r *Run) renewsRegistry(t *Target, renew []string) (bool, error) {
+func (r *Run) renewsRegistry(t *fleet.Target, renew []string) (bool, error) {
 	named := slices.Contains(renew, registryCert)
 	if r.plainRegistry(t) {
 		if named {
@@ -39,7 +40,7 @@ func (r *Run) renewsRegistry(t *Target, renew []string) (bool, error) {
 
 // renewRegistry makes the certificate of a master's registry anew if that is
 // asked for, and has the image's script put it in place. Our registry reads it again by itself.
-func (r *Run) renewRegistry(ctx context.Context, t *Target, renew []string) (int, error) {
+func (r *Run) renewRegistry(ctx context.Context, t *fleet.Target, renew []string) (int, error) {
 	if wanted, err := r.renewsRegistry(t, renew); err != nil || !wanted {
 		return 0, err
 	}
@@ -48,7 +49,7 @@ func (r *Run) renewRegistry(ctx context.Context, t *Target, renew []string) (int
 	if err != nil {
 		return 0, fmt.Errorf("read the registry's certificate: %w", err)
 	}
-	cert, key, err := r.pki.RenewRegistry(t.IP.String(), has[certPath], has[keyPath], r.access().Domain, t.nodeName())
+	cert, key, err := r.pki.RenewRegistry(t.IP.String(), has[certPath], has[keyPath], r.access().Domain, t.NodeName())
 	if err != nil {
 		return 0, err
 	}
@@ -66,7 +67,7 @@ func (r *Run) renewRegistry(ctx context.Context, t *Target, renew []string) (int
 
 // registryCertOn reads the certificate that the registry of a master shows: the
 // one that the image's script has put in place.
-func (r *Run) registryCertOn(ctx context.Context, t *Target) ([]certs.Info, error) {
+func (r *Run) registryCertOn(ctx context.Context, t *fleet.Target) ([]certs.Info, error) {
 	if r.plainRegistry(t) {
 		return nil, nil
 	}

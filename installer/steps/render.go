@@ -19,11 +19,11 @@ func (r *Run) render(ctx context.Context) (installer.Result, error) {
 	var errs []error
 	for _, t := range r.Targets {
 		var failed []error
-		t.overlays, failed = r.share(t).Render()
+		t.Overlays, failed = r.share(t).Render()
 		for _, err := range failed {
 			errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
 		}
-		for _, o := range t.overlays {
+		for _, o := range t.Overlays {
 			rendered += len(o)
 		}
 		// What kubeadm would refuse is found before a host is changed.
@@ -40,7 +40,7 @@ func (r *Run) render(ctx context.Context) (installer.Result, error) {
 // unusedConfigs refuses Config documents that would change nothing.
 func (r *Run) unusedConfigs() error {
 	files := map[string]map[string]payload.File{}
-	for _, i := range r.payload.Images {
+	for _, i := range r.Payload.Images {
 		files[i.Name] = i.Files
 	}
 	for _, name := range r.keptImages() {

@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -109,7 +110,7 @@ func (r *Run) resetBegun() (bool, error) {
 // to the first, so that etcd shrinks in an orderly way.
 func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 	changes := 0
-	reset := func(ctx context.Context, t *Target) error {
+	reset := func(ctx context.Context, t *fleet.Target) error {
 		if !t.Journal.Has(journal.KubeadmBegun) {
 			return nil
 		}
@@ -126,7 +127,7 @@ func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 		if err != nil {
 			return err
 		}
-		_, err = r.exec(ctx, t, "reset-kubernetes", t.stub, "care", "--clean", "--vs", vip.String())
+		_, err = r.Exec(ctx, t, "reset-kubernetes", t.Stub, "care", "--clean", "--vs", vip.String())
 		return err
 	}
 	for _, t := range r.Targets {
@@ -134,10 +135,10 @@ func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 			changes++
 		}
 	}
-	if err := r.each(ctx, r.nodes(), reset); err != nil {
+	if err := r.Each(ctx, r.Workers(), reset); err != nil {
 		return installer.Result{}, err
 	}
-	masters := r.masters()
+	masters := r.Masters()
 	for i := len(masters) - 1; i >= 0; i-- {
 		if err := reset(ctx, masters[i]); err != nil {
 			return installer.Result{}, &installer.HostError{Host: masters[i].IP.String(), Err: err}
@@ -154,7 +155,7 @@ func (r *Run) cleanScripts(ctx context.Context) (installer.Result, error) {
 			changes++
 		}
 	}
-	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+	err := r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
 		if !t.Begun() {
 			return nil
 		}
@@ -171,7 +172,7 @@ func (r *Run) cleanScripts(ctx context.Context) (installer.Result, error) {
 	return installer.Result{Changes: changes}, err
 }
 
-func (r *Run) runCleanScripts(ctx context.Context, t *Target) error {
+func (r *Run) runCleanScripts(ctx context.Context, t *fleet.Target) error {
 	// Where the installation was cut off before the scripts came, they have nothing to undo.
 	there, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"test", "-d", path.Join(r.rootfsDir(), "scripts")}, TimeoutSeconds: 10}, nil)
 	if err != nil || there.Code != 0 {
@@ -186,7 +187,7 @@ func (r *Run) runCleanScripts(ctx context.Context, t *Target) error {
 		if line == "" {
 			continue
 		}
-		if err := r.runScript(ctx, t, "clean", path.Join(r.rootfsDir(), "scripts"), line, r.share(t).Env(img)); err != nil {
+		if err := r.RunScript(ctx, t, "clean", path.Join(r.rootfsDir(), "scripts"), line, r.share(t).Env(img)); err != nil {
 			return err
 		}
 	}
@@ -199,7 +200,7 @@ func (r *Run) runCleanScripts(ctx context.Context, t *Target) error {
 // removeFiles removes what the installer itself put on the hosts.
 func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 	var changes atomic.Int64
-	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+	err := r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
 		if !t.Begun() {
 			return nil
 		}
@@ -241,11 +242,11 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, err
 	}
-	return installer.Result{Changes: int(changes.Load())}, r.withdraw(ctx)
+	return installer.Result{Changes: int(changes.Load())}, r.Withdraw(ctx)
 }
 
 // removeTraces removes what kubeadm, kubelet and pods have left in places that belong to no image's scripts.
-func (r *Run) removeTraces(ctx context.Context, t *Target) error {
+func (r *Run) removeTraces(ctx context.Context, t *fleet.Target) error {
 	if err := r.tidyKubernetes(ctx, t, true); err != nil {
 		return err
 	}

@@ -119,7 +119,7 @@ func TestCutOffInstallationGoesOnAndIsNoProblemOfItsHost(t *testing.T) {
 		t.Errorf("recorded:\n%s", text)
 	}
 	// Damage found later must not take away what is the cluster's.
-	if err := r.withdraw(t.Context()); err != nil {
+	if err := r.Withdraw(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if !slices.Contains(left(t), installer.StubPath) {

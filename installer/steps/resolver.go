@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
 // resolvConf is the file that every kubelet of the cluster gives to its pods as resolv.conf, CoreDNS among them.
@@ -25,7 +26,7 @@ func (r *Run) resolvConf() string { return r.dir("etc", "resolv.conf") }
 const maxServers = 3
 
 // settleResolver puts in place what resolvConf leads to on a host, and tells whether that was another before.
-func (r *Run) settleResolver(ctx context.Context, t *Target) (bool, error) {
+func (r *Run) settleResolver(ctx context.Context, t *fleet.Target) (bool, error) {
 	file := resolver(t.Facts.ResolvFiles, t.IP)
 	file.Path = r.resolvConf()
 	changed, err := t.Agent.WriteFiles(ctx, []agent.File{file})

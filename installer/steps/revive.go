@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
@@ -26,7 +27,7 @@ const startPatience = 10 * time.Second
 
 // asleep says what of a host should run by what was done there, and does not; empty if all does. It asks again for a
 // while before it says so.
-func (r *Run) asleep(ctx context.Context, t *Target) (string, error) {
+func (r *Run) asleep(ctx context.Context, t *fleet.Target) (string, error) {
 	if !t.Journal.Has(journal.Init) && !t.Joined() {
 		return "", nil
 	}
@@ -57,8 +58,8 @@ func (r *Run) asleep(ctx context.Context, t *Target) (string, error) {
 }
 
 // wake lets a host's kubelet begin anew, once what it needs runs.
-func (r *Run) wake(ctx context.Context, t *Target, step string) error {
-	if _, err := r.exec(ctx, t, step, "systemctl", "restart", "kubelet"); err != nil {
+func (r *Run) wake(ctx context.Context, t *fleet.Target, step string) error {
+	if _, err := r.Exec(ctx, t, step, "systemctl", "restart", "kubelet"); err != nil {
 		return fmt.Errorf("start kubelet again: %w", err)
 	}
 	f, err := t.Agent.Facts(ctx, r.lifeRequest(t))
@@ -92,17 +93,17 @@ const registerPatience = time.Minute
 
 // registerAgain brings back the nodes of hosts that are in the cluster, but whose nodes somebody has deleted: kubelet
 // registers its node when it starts, and never after.
-func (r *Run) registerAgain(ctx context.Context, targets []*Target, step string) (int, error) {
+func (r *Run) registerAgain(ctx context.Context, targets []*fleet.Target, step string) (int, error) {
 	var changes atomic.Int64
-	gone := slices.DeleteFunc(slices.Clone(targets), func(t *Target) bool { return !t.gone })
-	err := r.each(ctx, gone, func(ctx context.Context, t *Target) error {
-		r.Report.Infof("%s: node %s was deleted from the cluster; kubelet registers it again, without the labels that others gave it", t.IP, t.nodeName())
+	gone := slices.DeleteFunc(slices.Clone(targets), func(t *fleet.Target) bool { return !t.Gone })
+	err := r.Each(ctx, gone, func(ctx context.Context, t *fleet.Target) error {
+		r.Report.Infof("%s: node %s was deleted from the cluster; kubelet registers it again, without the labels that others gave it", t.IP, t.NodeName())
 		if err := r.waitForgotten(ctx, t); err != nil {
 			return err
 		}
 		if slices.Contains(t.Facts.CNI, "network link cni0") {
 			// A new node gets other addresses for its pods, and this bridge would keep the old one's.
-			if _, err := r.exec(ctx, t, step, "ip", "link", "delete", "cni0"); err != nil {
+			if _, err := r.Exec(ctx, t, step, "ip", "link", "delete", "cni0"); err != nil {
 				r.Report.Warnf("%s: the bridge of its pods stays, which may keep new ones from starting: %s", t.IP, installer.TellAt(err, t.IP.String()))
 			}
 		}
@@ -115,8 +116,8 @@ func (r *Run) registerAgain(ctx context.Context, targets []*Target, step string)
 			if err != nil {
 				return err
 			}
-			if _, ok := kube.NodeOf(nodes, t.kubeHost()); !ok {
-				return fmt.Errorf("node %s is not in the cluster", t.nodeName())
+			if _, ok := kube.NodeOf(nodes, kubeHost(t)); !ok {
+				return fmt.Errorf("node %s is not in the cluster", t.NodeName())
 			}
 			return nil
 		})
@@ -128,7 +129,7 @@ func (r *Run) registerAgain(ctx context.Context, targets []*Target, step string)
 				return err
 			}
 		}
-		t.gone = false
+		t.Gone = false
 		changes.Add(1)
 		return nil
 	})
@@ -140,9 +141,9 @@ const forgetPatience = 2 * time.Minute
 
 // waitForgotten waits until the cluster has removed the pods of a node that was deleted. They have addresses that are
 // no longer the node's, and those that were still there would stay so.
-func (r *Run) waitForgotten(ctx context.Context, t *Target) error {
+func (r *Run) waitForgotten(ctx context.Context, t *fleet.Target) error {
 	err := installer.Insist(ctx, min(forgetPatience, r.Timeout), func(ctx context.Context) error {
-		pods, err := r.kube.Pods(ctx, "--all-namespaces", "--field-selector", "spec.nodeName="+t.nodeName())
+		pods, err := r.kube.Pods(ctx, "--all-namespaces", "--field-selector", "spec.nodeName="+t.NodeName())
 		if err == nil && len(pods) > 0 {
 			err = fmt.Errorf("%d pods of it are still there, %s among them", len(pods), pods[0].Title())
 		}
@@ -156,28 +157,28 @@ func (r *Run) waitForgotten(ctx context.Context, t *Target) error {
 }
 
 // markControlPlane gives a master's node what kubeadm gives it.
-func (r *Run) markControlPlane(ctx context.Context, t *Target) error {
+func (r *Run) markControlPlane(ctx context.Context, t *fleet.Target) error {
 	taints, err := r.masterTaints(t)
 	if err != nil {
 		return err
 	}
 	err = installer.Insist(ctx, r.apiPatience(), func(ctx context.Context) error {
-		_, err := r.kube.Kubectl(ctx, "label", "node", t.nodeName(), "--overwrite", "node-role.kubernetes.io/control-plane=", "node.kubernetes.io/exclude-from-external-load-balancers=")
+		_, err := r.kube.Kubectl(ctx, "label", "node", t.NodeName(), "--overwrite", "node-role.kubernetes.io/control-plane=", "node.kubernetes.io/exclude-from-external-load-balancers=")
 		if err == nil && len(taints) > 0 {
-			_, err = r.kube.Kubectl(ctx, slices.Concat([]string{"taint", "node", t.nodeName(), "--overwrite"}, taints)...)
+			_, err = r.kube.Kubectl(ctx, slices.Concat([]string{"taint", "node", t.NodeName(), "--overwrite"}, taints)...)
 		}
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("mark node %s as one of the control plane: %w", t.nodeName(), err)
+		return fmt.Errorf("mark node %s as one of the control plane: %w", t.NodeName(), err)
 	}
 	return nil
 }
 
 // masterTaints are the taints that kubeadm gives to a master, as kubectl takes them: its own, or those of the configuration.
-func (r *Run) masterTaints(t *Target) ([]string, error) {
+func (r *Run) masterTaints(t *fleet.Target) ([]string, error) {
 	kind := kubeadm.JoinMaster
-	if t == r.master0() {
+	if t == r.Master0() {
 		kind = kubeadm.Init
 	}
 	docs, err := kubeadm.Render(r.kubeadmInput(kind, t))

@@ -5,6 +5,7 @@ import (
 	"maps"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -17,8 +18,8 @@ const (
 )
 
 // placesOf reads them from the environment, before any host has been seen.
-func (r *Run) placesOf(t *Target) preflight.Places {
-	env := installer.MergeEnv(r.payload.Rootfs().Env, r.Cluster.Env, t.Env)
+func (r *Run) placesOf(t *fleet.Target) preflight.Places {
+	env := installer.MergeEnv(r.Payload.Rootfs().Env, r.Cluster.Env, t.Env)
 	return preflight.Places{
 		Data: installer.DataRoot, Bin: cmp.Or(env["BIN_DIR"], "/usr/bin"), CRI: cmp.Or(env["criData"], "/var/lib/containerd"),
 		Registry: r.access().Data,
@@ -29,7 +30,7 @@ func (r *Run) placesOf(t *Target) preflight.Places {
 // needOf computes the disk space a host needs. A host where the cluster was begun holds some of it already: only what
 // is not where it is to be now is asked for, such as images whose directory was moved. Images are pulled where pods run:
 // each host gets at least its share, at most all.
-func (r *Run) needOf(t *Target, s payload.Sizes) preflight.Needs {
+func (r *Run) needOf(t *fleet.Target, s payload.Sizes) preflight.Needs {
 	n := r.needAtFirst(t, s)
 	if !t.Begun() {
 		return n
@@ -43,7 +44,7 @@ func (r *Run) needOf(t *Target, s payload.Sizes) preflight.Needs {
 }
 
 // needAtFirst is what a host needs on which nothing lies yet.
-func (r *Run) needAtFirst(t *Target, s payload.Sizes) preflight.Needs {
+func (r *Run) needAtFirst(t *fleet.Target, s payload.Sizes) preflight.Needs {
 	n := preflight.Needs{Places: r.placesOf(t)}
 	p := n.Places
 	n.Least = map[string]int64{p.Data: s.Stub + s.Rootfs, p.Log: logRoom}
@@ -54,7 +55,7 @@ func (r *Run) needAtFirst(t *Target, s payload.Sizes) preflight.Needs {
 		n.Least[p.Registry] += s.Registry
 		n.Least[p.Etcd] += etcdRoom
 	}
-	if t == r.master0() {
+	if t == r.Master0() {
 		n.Least[p.Data] += s.Apps
 	}
 	n.Most = maps.Clone(n.Least)
@@ -65,7 +66,7 @@ func (r *Run) needAtFirst(t *Target, s payload.Sizes) preflight.Needs {
 
 // kubeFactsFor renders the configuration of a host, templates and all, and reads back what matters here. Templates that
 // cannot be rendered are told by the step that renders them all.
-func (r *Run) kubeFactsFor(t *Target) (preflight.Settings, error) {
+func (r *Run) kubeFactsFor(t *fleet.Target) (preflight.Settings, error) {
 	rendered, failed := r.share(t).Render()
 	if len(failed) > 0 {
 		return preflight.Settings{}, nil
@@ -82,7 +83,7 @@ func (r *Run) kubeFactsFor(t *Target) (preflight.Settings, error) {
 	}
 	k, err := preflight.ReadSettings(text)
 	k.Pods, k.Services = docs.Settings().PodSubnets, docs.Settings().ServiceSubnets
-	k.Minor = preflight.MinorOf(r.payload.Rootfs().KubeVersion())
+	k.Minor = preflight.MinorOf(r.Payload.Rootfs().KubeVersion())
 	k.EtcdDir, _ = r.etcdSettingsIn(docs)
 	return k, err
 }

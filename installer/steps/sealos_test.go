@@ -152,21 +152,21 @@ func TestImageMadeForSealosIsBootstrappedUnmodified(t *testing.T) {
 	if info, err := os.Stat(r.dir("applications", payload.DirName("docker.io/site/app:v1"), "workdir/install.sh")); err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("a script of an application: %v, %v", info, err)
 	}
-	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.master0()))
+	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.Master0()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if text, err := docs.YAML(); err != nil || !strings.Contains(string(text), "imagePullPolicy: Never") {
 		t.Errorf("kubeadm would pull past the shim: %v", err)
 	}
-	if len(r.auditPolicy(r.master0())) == 0 {
+	if len(r.auditPolicy(r.Master0())) == 0 {
 		t.Error("the API server gets no audit policy")
 	}
 	if _, err := os.Stat(filepath.Join(r.rootfsDir(), "registry")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("registry/ in the rootfs: %v", err)
 	}
 	// The image's script says that it has started a runtime; the next run looks.
-	socket := r.share(r.master0()).RuntimeSocket()
+	socket := r.share(r.Master0()).RuntimeSocket()
 	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func TestRegistryOfAnImageIsPlainWhenItsConfigurationSaysSo(t *testing.T) {
 			i.Files[n] = text
 		}
 		r := loaded(t, []stepstest.Image{i}, oneMaster)
-		if got := r.plainRegistry(r.master0()); got != c.want {
+		if got := r.plainRegistry(r.Master0()); got != c.want {
 			t.Errorf("%s: plain = %t", name, got)
 		}
 		closeRun(t, r)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/sealos"
 )
 
 // The files of the state that hold the passwords of the registry's two accounts.
@@ -30,7 +32,7 @@ func (r *Run) masterPushPasswordFile() string { return r.dir("etc", pushPassword
 type passwords struct{ pull, push string }
 
 // passwordFiles are the registry's passwords as masters keep them.
-func (r *Run) passwordFiles(t *Target) []agent.File {
+func (r *Run) passwordFiles(t *fleet.Target) []agent.File {
 	files := []agent.File{{Path: r.masterPasswordFile(), Mode: 0o600, Content: []byte(r.passwords.pull + "\n")}}
 	if !r.plainRegistry(t) {
 		files = append(files, agent.File{Path: r.masterPushPasswordFile(), Mode: 0o600, Content: []byte(r.passwords.push + "\n")})
@@ -63,13 +65,13 @@ func (r *Run) hideGiven() {
 // loadSecrets settles the registry's credentials, and hides every secret of the
 // images from output and log.
 func (r *Run) loadSecrets(ctx context.Context) error {
-	env := installer.MergeEnv(r.payload.Rootfs().Env, r.Cluster.Env)
+	env := installer.MergeEnv(r.Payload.Rootfs().Env, r.Cluster.Env)
 	if err := r.settlePasswords(ctx, env["registryPassword"]); err != nil {
 		return err
 	}
 	r.Report.HideLogin(r.access().User, r.passwords.pull)
 	r.Report.HideLogin(r.access().PushUser, r.passwords.push)
-	for _, i := range r.payload.Read() {
+	for _, i := range r.Payload.Read() {
 		for _, secret := range r.Cluster.Secrets(i.Env) {
 			if !slices.Contains(defaultPasswords, secret) {
 				r.Report.Hide(secret)
@@ -97,7 +99,7 @@ func (r *Run) settlePasswords(ctx context.Context, password string) error {
 	if err != nil {
 		return err
 	}
-	fixed := !byUser && r.fixedPassword(password)
+	fixed := !byUser && sealos.FixedPassword(r.Payload.Images, password)
 	switch {
 	case byUser:
 		r.passwords.pull = password
@@ -145,8 +147,8 @@ func (r *Run) keptPassword(ctx context.Context, file string, masters []string, a
 // passwordsInForce reads what the masters that this cluster was begun on keep, by the names of the files.
 func (r *Run) passwordsInForce(ctx context.Context) (map[string][]string, error) {
 	out := map[string][]string{}
-	for _, t := range r.masters() {
-		if !t.looked || !t.Begun() {
+	for _, t := range r.Masters() {
+		if !t.Looked || !t.Begun() {
 			continue
 		}
 		found, err := t.Agent.ReadFiles(ctx, []string{r.masterPasswordFile(), r.masterPushPasswordFile()})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
@@ -22,7 +23,7 @@ const (
 // servedNetworks are the networks of Services whose addresses a host must have a route to: with ipvs, kube-proxy makes
 // each of them the host's own.
 func (r *Run) servedNetworks() ([]netip.Prefix, error) {
-	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.master0()))
+	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.Master0()))
 	if err != nil || docs.Settings().KubeProxyMode == "ipvs" {
 		return nil, err
 	}
@@ -39,14 +40,14 @@ func (r *Run) networksToAsk() []string {
 }
 
 // settleServiceRoute sees to it that a host has a route to Services: one that it needs none from us for is left alone.
-func (r *Run) settleServiceRoute(ctx context.Context, t *Target, networks []netip.Prefix, asked []string) (bool, error) {
+func (r *Run) settleServiceRoute(ctx context.Context, t *fleet.Target, networks []netip.Prefix, asked []string) (bool, error) {
 	var ours []string
 	for _, p := range networks {
 		text := p.String()
 		if slices.Contains(asked, text) && !slices.Contains(t.Facts.NoRoute, text) && !slices.Contains(t.Facts.ServiceRoutes, text) {
 			continue
 		}
-		argv := []string{t.stub, "care", "--service-route", text}
+		argv := []string{t.Stub, "care", "--service-route", text}
 		res, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: argv, TimeoutSeconds: 30}, nil)
 		if err == nil && res.Code != 0 {
 			err = &installer.CommandError{Host: t.IP.String(), Command: strings.Join(argv[1:], " "), Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
@@ -87,7 +88,7 @@ func routeUnitFile(networks []string) []byte {
 }
 
 // removeServiceRoute takes route and unit away again.
-func (r *Run) removeServiceRoute(ctx context.Context, t *Target) error {
+func (r *Run) removeServiceRoute(ctx context.Context, t *fleet.Target) error {
 	found, err := t.Agent.ReadFiles(ctx, []string{routeUnitPath})
 	if err != nil {
 		return err
@@ -100,7 +101,7 @@ func (r *Run) removeServiceRoute(ctx context.Context, t *Target) error {
 	if _, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"systemctl", "stop", routeUnit}, TimeoutSeconds: 30}, nil); err != nil {
 		return err
 	}
-	if _, err := r.exec(ctx, t, "remove", t.stub, "care", "--clean", "--service-route", "all"); err != nil {
+	if _, err := r.Exec(ctx, t, "remove", t.Stub, "care", "--clean", "--service-route", "all"); err != nil {
 		return fmt.Errorf("remove the route to Services: %w", err)
 	}
 	// The unit last: as long as it is there, a reset that is cut off knows that there is a route to remove.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
@@ -175,11 +176,10 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 		return 0, err
 	}
 	// Without its lock, which is a file of one process: see TestTwoInstallersAtOnce.
-	r := New(Options{
-		Cluster: c, Bundle: b, State: &installer.State{Dir: w.dir}, Report: installer.NewReporter(cmp.Or[io.Writer](w.told, io.Discard), io.Discard, false),
-		Jobs: w.jobs, Timeout: w.timeout, LeaveOut: w.leaveOut,
+	r := New(Options{Cluster: c, Bundle: b, State: &installer.State{Dir: w.dir}, LeaveOut: w.leaveOut}, fleet.Options{
+		Report: installer.NewReporter(cmp.Or[io.Writer](w.told, io.Discard), io.Discard, false), Jobs: w.jobs, Timeout: w.timeout,
 	})
-	r.dial = func(ctx context.Context, t *Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }
+	r.Dial = func(ctx context.Context, t *fleet.Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }
 	defer r.Close() // the locks of a dead one are gone already
 	timings, err := installer.RunSteps(ctx, pipeline, r, r.Report)
 	changes = installer.Changes(timings)

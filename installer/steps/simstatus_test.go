@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
@@ -35,10 +36,8 @@ func (w *world) looker(t testing.TB, ctx context.Context, out io.Writer, hosts .
 	if err := c.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	r := New(Options{
-		Cluster: c, Bundle: b, State: &installer.State{Dir: w.dir}, Report: installer.NewReporter(out, io.Discard, false), Jobs: w.jobs, Timeout: w.timeout,
-	})
-	r.dial = func(ctx context.Context, t *Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }
+	r := New(Options{Cluster: c, Bundle: b, State: &installer.State{Dir: w.dir}}, fleet.Options{Report: installer.NewReporter(out, io.Discard, false), Jobs: w.jobs, Timeout: w.timeout})
+	r.Dial = func(ctx context.Context, t *fleet.Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }
 	t.Cleanup(func() { _ = r.Close() })
 	return r
 }
@@ -253,10 +252,10 @@ func TestStatusNeedsNoLockAndTellsWhoHoldsIt(t *testing.T) {
 	if !strings.HasPrefix(s.LockedBy, "process ") {
 		t.Errorf("locked by %q", s.LockedBy)
 	}
-	if err := r.lostLock(); err != nil {
+	if err := r.Lost(); err != nil {
 		t.Errorf("asking took the lock away: %v", err)
 	}
-	r.unlock()
+	r.Unlock()
 	if s := w.status(t); s.LockedBy != "" {
 		t.Errorf("a lock that was given back is held by %q", s.LockedBy)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -58,14 +59,14 @@ func AskStatus(show func(Status)) []Step {
 		if err == nil {
 			show(r.withoutSecrets(s))
 		}
-		return installer.Result{}, errors.Join(err, r.withdraw(ctx))
+		return installer.Result{}, errors.Join(err, r.Withdraw(ctx))
 	}}}
 }
 
 func (r *Run) askStatus(ctx context.Context) (Status, error) {
-	dial := r.dial
+	dial := r.Dial
 	// A host that is dead must not hold up what the others can tell.
-	r.dial = func(ctx context.Context, t *Target) (link host.Host, err error) {
+	r.Dial = func(ctx context.Context, t *fleet.Target) (link host.Host, err error) {
 		err = installer.Within(ctx, reachForStatus, func(ctx context.Context) error {
 			link, err = dial(ctx, t)
 			return err
@@ -75,9 +76,9 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 	if err := r.load(ctx); err != nil {
 		return Status{}, err
 	}
-	s := Status{Cluster: r.Cluster.Name, Kubernetes: r.payload.Rootfs().KubeVersion()}
+	s := Status{Cluster: r.Cluster.Name, Kubernetes: r.Payload.Rootfs().KubeVersion()}
 	// Waiting for those that are dead costs nothing but time.
-	s.Problems = r.reachHosts(ctx, max(r.Jobs, min(len(r.Targets), maxReached)))
+	s.Problems = r.Reach(ctx, max(r.Jobs, min(len(r.Targets), maxReached)))
 	_ = installer.Within(ctx, lookForStatus, func(ctx context.Context) error {
 		s.Problems = append(s.Problems, r.lookAtHosts(ctx)...)
 		return nil
@@ -104,9 +105,9 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 		}
 		s.Hosts = append(s.Hosts, h)
 		s.Ready = s.Ready && h.Joined && h.Stopped == ""
-		if t.looked && t.Facts.LockedBy != "" {
+		if t.Looked && t.Facts.LockedBy != "" {
 			s.LockedBy = t.Facts.LockedBy
-			r.held = true
+			r.Occupied()
 		}
 		_ = installer.Within(ctx, certsForStatus, func(ctx context.Context) error {
 			s.Problems = append(s.Problems, r.fullDisks(t, kubeletOf(ctx, t))...)
@@ -118,15 +119,15 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 	return s, ctx.Err()
 }
 
-func (r *Run) hostStatus(t *Target) HostStatus {
+func (r *Run) hostStatus(t *fleet.Target) HostStatus {
 	return HostStatus{
-		Address: t.IP.String(), Hostname: t.Facts.Hostname, Role: role(t), Reached: t.looked,
-		Begun: t.looked && t.Begun(), Joined: t.looked && t.Joined(), Stopped: t.stopped(),
+		Address: t.IP.String(), Hostname: t.Facts.Hostname, Role: role(t), Reached: t.Looked,
+		Begun: t.Looked && t.Begun(), Joined: t.Looked && t.Joined(), Stopped: stopped(t),
 	}
 }
 
 // firstToEnd finds the certificate of a master that ends first.
-func (r *Run) firstToEnd(ctx context.Context, t *Target, h *HostStatus) error {
+func (r *Run) firstToEnd(ctx context.Context, t *fleet.Target, h *HostStatus) error {
 	if !h.Joined || !t.Master {
 		return nil
 	}
@@ -150,7 +151,7 @@ func (r *Run) askCluster(ctx context.Context, s *Status) {
 		return
 	}
 	for _, t := range r.Targets {
-		if what := t.stopped(); what != "" {
+		if what := stopped(t); what != "" {
 			s.Waiting = append(s.Waiting, fmt.Sprintf("host %s: %s", t.IP, what))
 		}
 	}
@@ -169,7 +170,7 @@ func (r *Run) askCluster(ctx context.Context, s *Status) {
 		return
 	}
 	for i, t := range r.Targets {
-		if n, ok := kube.NodeOf(w.Nodes, t.kubeHost()); ok && s.Hosts[i].Hostname == "" {
+		if n, ok := kube.NodeOf(w.Nodes, kubeHost(t)); ok && s.Hosts[i].Hostname == "" {
 			s.Hosts[i].Hostname = n.Name
 		}
 	}
@@ -198,8 +199,8 @@ func (r *Run) askCluster(ctx context.Context, s *Status) {
 const kubeletConfig = "/var/lib/kubelet/config.yaml"
 
 // kubeletOf reads that, as far as it can be.
-func kubeletOf(ctx context.Context, t *Target) preflight.Settings {
-	if !t.looked || !t.Joined() {
+func kubeletOf(ctx context.Context, t *fleet.Target) preflight.Settings {
+	if !t.Looked || !t.Joined() {
 		return preflight.Settings{}
 	}
 	found, err := t.Agent.ReadFiles(ctx, []string{kubeletConfig})
@@ -215,8 +216,8 @@ func kubeletOf(ctx context.Context, t *Target) preflight.Settings {
 
 // fullDisks tells of the disks of a host of the cluster that have no room left, or less than kubelet wants before it
 // throws pods out.
-func (r *Run) fullDisks(t *Target, kube preflight.Settings) []preflight.Problem {
-	if !t.looked || !t.Joined() {
+func (r *Run) fullDisks(t *fleet.Target, kube preflight.Settings) []preflight.Problem {
+	if !t.Looked || !t.Joined() {
 		return nil
 	}
 	p := r.placesOf(t)
@@ -264,7 +265,7 @@ func (r *Run) fullDisks(t *Target, kube preflight.Settings) []preflight.Problem 
 }
 
 // mountAt is the mount of a host at a path.
-func mountAt(t *Target, at string) (found agent.Mount) {
+func mountAt(t *fleet.Target, at string) (found agent.Mount) {
 	for _, m := range t.Facts.Disks {
 		if m.Path == at {
 			found = m

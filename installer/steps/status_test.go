@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
@@ -41,7 +42,7 @@ func TestInputsOfAMarkTellValuesApart(t *testing.T) {
 }
 
 func TestWorkIsDoneAgainOnlyWhenItsInputsChange(t *testing.T) {
-	target := &Target{}
+	target := &fleet.Target{}
 	if target.Begun() || target.Joined() || target.Journal.Is(journal.Init, journal.Inputs("x")) {
 		t.Error("a fresh host has marks")
 	}
@@ -60,7 +61,7 @@ func TestAPIServerNameLeadsWhereOneAnswers(t *testing.T) {
 	master0, master1, worker := r.Targets[0], r.Targets[1], r.Targets[2]
 	for _, c := range []struct {
 		name string
-		t    *Target
+		t    *fleet.Target
 		want string
 	}{
 		{"master0, before and after init", master0, "127.0.0.2"},

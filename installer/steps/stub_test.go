@@ -15,6 +15,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -154,7 +155,7 @@ func TestHostOfAnotherArchitectureGetsNothing(t *testing.T) {
 	fake := hosttest.NewFake(t, "127.0.0.2")
 	fake.On([]string{"uname", "-m"}, hosttest.Answer{Stdout: "riscv64\n"})
 	r := newRun(t, makeBundle(t, images), t.Output(), hostAt("127.0.0.2", 22, true))
-	r.dial = func(context.Context, *Target) (host.Host, error) { return fake, nil }
+	r.Dial = func(context.Context, *fleet.Target) (host.Host, error) { return fake, nil }
 	if err := r.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +185,7 @@ func TestProgramThatUnitsRunIsSwitchedInOneStep(t *testing.T) {
 	}
 	r := newRun(t, makeBundle(t, stepstest.Cluster()), t.Output(), master)
 	mustCheck(t, r)
-	own, err := os.Stat(r.master0().stub)
+	own, err := os.Stat(r.Master0().Stub)
 	if err != nil || !os.SameFile(before, own) {
 		t.Errorf("the version in use and the name that units use are two files: %v", err)
 	}
@@ -240,12 +241,11 @@ func (w *world) newRun(t *testing.T) *Run {
 	if err := c.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	r := New(Options{
-		Cluster: c, Bundle: b, State: &installer.State{Dir: w.dir}, Report: installer.NewReporter(io.Discard, io.Discard, false),
-		Jobs: w.jobs, Timeout: w.timeout,
+	r := New(Options{Cluster: c, Bundle: b, State: &installer.State{Dir: w.dir}}, fleet.Options{
+		Report: installer.NewReporter(io.Discard, io.Discard, false), Jobs: w.jobs, Timeout: w.timeout,
 	})
 	session := w.Start(func(error) {})
-	r.dial = func(ctx context.Context, t *Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }
+	r.Dial = func(ctx context.Context, t *fleet.Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }
 	if err := errors.Join(r.read(t.Context())); err != nil {
 		t.Fatal(err)
 	}

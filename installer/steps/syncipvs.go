@@ -9,14 +9,15 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
 const careManifest = installer.KubeDir + "/manifests/" + care.PodName + ".yaml"
 
 func (r *Run) virtualServer() (netip.AddrPort, []netip.AddrPort, error) {
-	ip, err := netip.ParseAddr(r.payload.VIP(r.Cluster))
+	ip, err := netip.ParseAddr(r.Payload.VIP(r.Cluster))
 	if err != nil {
-		return netip.AddrPort{}, nil, fmt.Errorf("virtual address %q: %w (set it with -e defaultVIP=ADDRESS)", r.payload.VIP(r.Cluster), err)
+		return netip.AddrPort{}, nil, fmt.Errorf("virtual address %q: %w (set it with -e defaultVIP=ADDRESS)", r.Payload.VIP(r.Cluster), err)
 	}
 	var servers []netip.AddrPort
 	for _, m := range r.Cluster.Masters() { // one that is left out of this run is drained by the keeper while it is dead
@@ -26,7 +27,7 @@ func (r *Run) virtualServer() (netip.AddrPort, []netip.AddrPort, error) {
 }
 
 // startCare makes the virtual address work on a node before it joins.
-func (r *Run) startCare(ctx context.Context, t *Target) error {
+func (r *Run) startCare(ctx context.Context, t *fleet.Target) error {
 	vip, servers, err := r.virtualServer()
 	if err != nil {
 		return err
@@ -42,7 +43,7 @@ func (r *Run) startCare(ctx context.Context, t *Target) error {
 		return err
 	}
 	// kubeadm would wait five minutes for an address that does not answer, and say little.
-	_, err = r.exec(ctx, t, "join-nodes", t.stub, "care", "--check", "--vs", vip.String())
+	_, err = r.Exec(ctx, t, "join-nodes", t.Stub, "care", "--check", "--vs", vip.String())
 	return err
 }
 
@@ -52,11 +53,11 @@ func (r *Run) syncIPVS(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, err
 	}
-	if _, err := r.careImage(r.master0()); err != nil {
+	if _, err := r.careImage(r.Master0()); err != nil {
 		return installer.Result{}, err
 	}
 	var changes atomic.Int64
-	err = r.each(ctx, r.nodes(), func(ctx context.Context, t *Target) error {
+	err = r.Each(ctx, r.Workers(), func(ctx context.Context, t *fleet.Target) error {
 		image, err := r.careImage(t)
 		if err != nil {
 			return err

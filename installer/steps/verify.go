@@ -6,6 +6,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/care"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
 // verify waits until every node is Ready and the pods of kube-system run, ends
@@ -18,11 +19,11 @@ func (r *Run) verify(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, err
 	}
-	err = r.each(ctx, r.nodes(), func(ctx context.Context, t *Target) error {
+	err = r.Each(ctx, r.Workers(), func(ctx context.Context, t *fleet.Target) error {
 		if err := t.Agent.CareStop(ctx, care.Unit); err != nil {
 			return err
 		}
-		_, err := r.exec(ctx, t, "verify", t.stub, "care", "--check", "--vs", vip.String())
+		_, err := r.Exec(ctx, t, "verify", t.Stub, "care", "--check", "--vs", vip.String())
 		return err
 	})
 	if err != nil {

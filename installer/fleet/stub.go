@@ -1,4 +1,4 @@
-package steps
+package fleet
 
 import (
 	"bytes"
@@ -20,8 +20,8 @@ import (
 // further leaves what is in use as it is, and nothing of its own.
 
 // bringStub brings a host the installer of this run, unless it is there.
-func (r *Run) bringStub(ctx context.Context, t *Target) error {
-	stub, err := r.payload.Stub(t.arch)
+func (f *Fleet) bringStub(ctx context.Context, t *Target) error {
+	stub, err := f.Payload.Stub(t.Arch)
 	if err != nil {
 		return err
 	}
@@ -31,8 +31,8 @@ func (r *Run) bringStub(ctx context.Context, t *Target) error {
 			return err
 		}
 	}
-	t.stub, t.Agent = stub.Path, agent.NewAgent(t.Link, stub.Path)
-	t.Journal.Open(r.Cluster.Name, t.Agent)
+	t.Stub, t.Agent = stub.Path, agent.NewAgent(t.Link, stub.Path)
+	t.Journal.Open(f.Cluster, t.Agent)
 	t.putStub = !exists // even if it fails: then its directories may be there
 	if err := t.Link.Put(ctx, stub.Path, 0o755, bytes.NewReader(stub.Data)); err != nil {
 		return fmt.Errorf("bring the installer to %s: %w", stub.Path, err)
@@ -61,37 +61,31 @@ func runsNothing(ctx context.Context, t *Target) error {
 	}
 }
 
-// useStubs makes the installer of this run the one that units and scripts of every host use, and tells on how many another
+// UseStubs makes the installer of this run the one that units and scripts of every host use, and tells on how many another
 // one was in use.
-func (r *Run) useStubs(ctx context.Context) (int, error) {
+func (f *Fleet) UseStubs(ctx context.Context) (int, error) {
 	var changes atomic.Int64
-	err := r.each(ctx, r.Targets, func(ctx context.Context, t *Target) error {
+	err := f.Each(ctx, f.Targets, func(ctx context.Context, t *Target) error {
 		changed, err := t.Agent.UseInstaller(ctx, installer.StubPath)
-		changes.Add(int64(count(changed)))
+		if changed {
+			changes.Add(1)
+		}
 		t.stubUsed = err == nil
 		return err
 	})
 	return int(changes.Load()), err
 }
 
-// CleanUp is what the engine calls when a step has failed: of a run that has not begun to change hosts, nothing stays there.
-func (r *Run) CleanUp(ctx context.Context) error {
-	if r.record.begun {
-		return nil // those hosts are this run's now, and the next one goes on with them
-	}
-	return r.withdraw(ctx)
-}
-
-// withdraw removes what this run brought to hosts and what is not used there, with what runs left that were killed. Called
+// Withdraw removes what this run brought to hosts and what is not used there, with what runs left that were killed. Called
 // again it does nothing. Where another installer is at work, which may have brought the same, it is asked first whether it did.
-func (r *Run) withdraw(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+func (f *Fleet) Withdraw(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ConnectTimeout)
 	defer cancel()
-	left := slices.DeleteFunc(slices.Clone(r.Targets), func(t *Target) bool {
-		return t.Link == nil || t.stub == "" || t.stubUsed || t.left || r.held && !t.putStub
+	left := slices.DeleteFunc(slices.Clone(f.Targets), func(t *Target) bool {
+		return t.Link == nil || t.Stub == "" || t.stubUsed || t.left || f.held && !t.putStub
 	})
-	if !r.held {
-		return each(ctx, left, r.Jobs, r.withdrawFrom)
+	if !f.held {
+		return Each(ctx, left, f.Jobs, f.withdrawFrom)
 	}
 	// It holds the locks of masters by processes of its own version.
 	var masters, nodes []*Target
@@ -102,28 +96,28 @@ func (r *Run) withdraw(ctx context.Context) error {
 			nodes = append(nodes, t)
 		}
 	}
-	if len(masters) < len(r.masters()) {
+	if len(masters) < len(f.Masters()) {
 		return nil // on one the version was there before: it may be the other's
 	}
-	err := each(ctx, masters, r.Jobs, r.withdrawFrom)
-	if err != nil || slices.ContainsFunc(masters, func(t *Target) bool { return t.stub != "" }) {
+	err := Each(ctx, masters, f.Jobs, f.withdrawFrom)
+	if err != nil || slices.ContainsFunc(masters, func(t *Target) bool { return t.Stub != "" }) {
 		return err
 	}
-	return each(ctx, nodes, r.Jobs, r.withdrawFrom)
+	return Each(ctx, nodes, f.Jobs, f.withdrawFrom)
 }
 
-func (r *Run) withdrawFrom(ctx context.Context, t *Target) error {
+func (f *Fleet) withdrawFrom(ctx context.Context, t *Target) error {
 	t.left = true // a host that does not answer now is not asked again: the next run does it
 	var dirs []string
 	if !t.Begun() {
-		dirs = []string{path.Dir(installer.StubPath), r.dir("journal"), r.dir(), installer.DataRoot + "/data", installer.DataRoot}
+		dirs = []string{path.Dir(installer.StubPath), installer.Dir(f.Cluster, "journal"), installer.Dir(f.Cluster), installer.DataRoot + "/data", installer.DataRoot}
 	}
 	var failed error
-	if t.connected {
-		busy, err := t.Agent.LeaveInstaller(ctx, installer.StubPath, r.held, dirs...)
+	if t.Connected {
+		busy, err := t.Agent.LeaveInstaller(ctx, installer.StubPath, f.held, dirs...)
 		if err == nil {
-			if !busy || !r.held {
-				t.stub = ""
+			if !busy || !f.held {
+				t.Stub = ""
 			}
 			return nil
 		}
@@ -136,13 +130,13 @@ func (r *Run) withdrawFrom(ctx context.Context, t *Target) error {
 		return nil // it was there before, and the next run that can look decides
 	}
 	// It was not brought in full, or does not run there. rmdir keeps what is not empty, which is not ours to remove.
-	script := "rm -f " + host.Quote(t.stub) + "; true"
+	script := "rm -f " + host.Quote(t.Stub) + "; true"
 	if len(dirs) > 0 {
-		script = "rm -f " + host.Quote(t.stub) + "; rmdir " + host.Quote(dirs...) + " 2>/dev/null; true"
+		script = "rm -f " + host.Quote(t.Stub) + "; rmdir " + host.Quote(dirs...) + " 2>/dev/null; true"
 	}
 	if err := t.Link.Run(ctx, host.Cmd{Argv: []string{"/bin/sh", "-c", script}, Root: true}); err != nil {
-		return fmt.Errorf("take %s away again: %w", t.stub, err)
+		return fmt.Errorf("take %s away again: %w", t.Stub, err)
 	}
-	t.stub = ""
+	t.Stub = ""
 	return nil
 }

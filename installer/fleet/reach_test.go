@@ -1,11 +1,13 @@
-package steps
+package fleet
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
@@ -67,4 +69,8 @@ func TestPortsOfOneStoryAreToldTogetherWithTheFirewallsRemedy(t *testing.T) {
 			t.Errorf("%s: %s", firewall, got)
 		}
 	}
+}
+
+func target(ip string, master bool, f agent.Facts) *Target {
+	return &Target{Host: installer.Host{IP: netip.MustParseAddr(ip), Master: master}, Facts: f}
 }

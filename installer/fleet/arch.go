@@ -1,4 +1,4 @@
-package steps
+package fleet
 
 import (
 	"bytes"
@@ -18,21 +18,21 @@ var machines = map[string]string{"x86_64": "amd64", "aarch64": "arm64", "armv7l"
 
 // settleArch asks, where the bundle is for several architectures, the first
 // master that is reached for its own: the cluster is described by its images of
-// that one. Every other host gets those of its own, see [Run.settleHost]. A
+// that one. Every other host gets those of its own, see [Fleet.settleHost]. A
 // master that cannot be asked, or that the bundle is not for, is reported when
 // all hosts are reached.
-func (r *Run) settleArch(ctx context.Context) error {
-	platforms := r.Bundle.Platforms()
-	if r.payload.Arch != "" || len(platforms) < 2 {
+func (f *Fleet) SettleArch(ctx context.Context) error {
+	platforms := f.Payload.Bundle.Platforms()
+	if f.Payload.Arch != "" || len(platforms) < 2 {
 		return nil
 	}
-	for _, t := range r.masters() {
-		arch, reached, err := r.archOfMaster(ctx, t)
+	for _, t := range f.Masters() {
+		arch, reached, err := f.archOfMaster(ctx, t)
 		if err != nil {
 			return &installer.HostError{Host: t.IP.String(), Err: err}
 		}
 		if reached {
-			r.payload.Arch = arch
+			f.Payload.Arch = arch
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -42,14 +42,14 @@ func (r *Run) settleArch(ctx context.Context) error {
 	return nil
 }
 
-func (r *Run) archOfMaster(ctx context.Context, t *Target) (arch string, reached bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+func (f *Fleet) archOfMaster(ctx context.Context, t *Target) (arch string, reached bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
 	defer cancel()
-	link, err := r.dial(ctx, t)
+	link, err := f.Dial(ctx, t)
 	if err != nil {
 		return "", false, nil
 	}
-	arch, err = r.askArch(ctx, link)
+	arch, err = f.askArch(ctx, link)
 	var unfit *preflight.Found
 	var unusable *host.Error
 	if errors.As(err, &unfit) || errors.As(err, &unusable) {
@@ -59,14 +59,14 @@ func (r *Run) archOfMaster(ctx context.Context, t *Target) (arch string, reached
 }
 
 // askArch asks a host for its architecture, which the bundle must be for.
-func (r *Run) askArch(ctx context.Context, link host.Host) (string, error) {
+func (f *Fleet) askArch(ctx context.Context, link host.Host) (string, error) {
 	var out bytes.Buffer
 	if err := link.Run(ctx, host.Cmd{Argv: []string{"uname", "-m"}, Stdout: &out}); err != nil {
 		return "", fmt.Errorf("ask for its architecture: %w", err)
 	}
 	machine := strings.TrimSpace(out.String())
 	arch := machines[machine]
-	if platforms := r.Bundle.Platforms(); !slices.Contains(platforms, "linux/"+arch) {
+	if platforms := f.Payload.Bundle.Platforms(); !slices.Contains(platforms, "linux/"+arch) {
 		return "", &preflight.Found{
 			Check: "architecture", Message: fmt.Sprintf("the host is %s, the bundle is for %s", machine, strings.Join(platforms, ", ")),
 			Remedy: "build the bundle with --platform for that architecture, too",
@@ -77,22 +77,14 @@ func (r *Run) askArch(ctx context.Context, link host.Host) (string, error) {
 
 // settleHost asks a host for its architecture, before anything is brought there, and gives it the images of that, where the
 // bundle is for several.
-func (r *Run) settleHost(ctx context.Context, t *Target) (err error) {
-	arch, err := r.askArch(ctx, t.Link)
-	if err != nil || len(r.Bundle.Platforms()) < 2 {
+func (f *Fleet) settleHost(ctx context.Context, t *Target) (err error) {
+	arch, err := f.askArch(ctx, t.Link)
+	if err != nil || len(f.Payload.Bundle.Platforms()) < 2 {
 		return err
 	}
-	if t.arch = arch; t.arch == r.payload.Arch {
+	if t.Arch = arch; t.Arch == f.Payload.Arch {
 		return nil
 	}
-	t.images, err = r.payload.For(ctx, t.arch)
+	t.Variant, err = f.Payload.For(ctx, t.Arch)
 	return err
-}
-
-// archOn is the architecture that a host must have.
-func (r *Run) archOn(t *Target) string {
-	if t.arch != "" {
-		return t.arch
-	}
-	return r.payload.ArchOfFirst()
 }

@@ -1,36 +1,33 @@
-package steps
+// Package sealos is what differs for cluster images that were made for sealos:
+// they bring a registry program of their own, which speaks plain HTTP and knows
+// a name only as it stands in its tree, an image-cri-shim that asks it for names
+// without their registry's domain, and check scripts that change files for the
+// scripts that follow.
+package sealos
 
 import (
 	"cmp"
-	"context"
 	"errors"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"go.yaml.in/yaml/v3"
-
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
-	"github.com/sealbuild/sealbuild/installer/journal"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
+	"gopkg.in/yaml.v3"
 )
-
-// What images made for sealos need beyond those made for us is here: they bring
-// a registry program of their own, which speaks plain HTTP and knows a name
-// only as it stands in its tree, and an image-cri-shim that asks it for names
-// without their registry's domain.
 
 // registryConfigFile describes the registry in the format of the distribution registry.
 const registryConfigFile = "etc/registry_config.yml"
 
-// plainRegistry tells that the registry that the images bring on a host speaks
+// PlainRegistry tells that the registry that the images bring on a host speaks
 // plain HTTP: its configuration has no http.tls. Before templates are rendered,
 // the template is asked.
-func (r *Run) plainRegistry(t *Target) bool {
-	text, ok := r.share(t).SystemFile(registryConfigFile)
+func PlainRegistry(s payload.Share) bool {
+	text, ok := s.SystemFile(registryConfigFile)
 	if !ok {
 		return false
 	}
@@ -47,35 +44,10 @@ func (r *Run) plainRegistry(t *Target) bool {
 // tlsLine finds http.tls in a template that is no YAML yet.
 var tlsLine = regexp.MustCompile(`(?m)^\s+tls:\s*$`)
 
-// checkAgain runs the check script of an image made for sealos once more, now in
-// the rootfs: some of these change files there for the scripts that follow. On a
-// host that works already it may find the cluster's own ports taken, and stop
-// before it comes to that: what it changed when it came to its end, which is on
-// record, is then done again without it.
-func (r *Run) checkAgain(ctx context.Context, t *Target) error {
-	img, line := r.share(t).Script("check")
-	in := journal.Inputs(line, r.share(t).Rendered(r.rootfsDir()), r.share(t).Digests())
-	if line == "" || !r.plainRegistry(t) {
-		return nil
-	}
-	_, err := t.Journal.Under(ctx, journal.Checked, in, func(*journal.Work) error {
-		err := r.runScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.share(t).Env(img))
-		var script *agent.ScriptError
-		switch {
-		case err == nil:
-			return r.noteFindings(ctx, t)
-		case errors.As(err, &script) && t.worked:
-			return r.repeatFindings(ctx, t, err)
-		}
-		return err
-	})
-	return err
-}
-
-// lacksFiles tells that a check script failed because it looks for something of
+// LacksFiles tells that a check script failed because it looks for something of
 // the rootfs that is too large to be sent before the preflight is passed. It is
-// run again where everything is, by checkAgain.
-func lacksFiles(err error) bool {
+// run again where everything is.
+func LacksFiles(err error) bool {
 	var script *agent.ScriptError
 	if !errors.As(err, &script) {
 		return false
@@ -84,10 +56,10 @@ func lacksFiles(err error) bool {
 	return script.Code == 126 || script.Code == 127 || strings.Contains(tail, "No such file or directory") || strings.Contains(tail, "command not found")
 }
 
-// withShortNames adds every repository without its registry's domain as well:
+// ShortNames adds every repository without its registry's domain as well:
 // pause beside registry.k8s.io/pause. Of two images that then have one name and
 // tag the first by its full name counts, and the other is told.
-func (r *Run) withShortNames(c registry.Catalog) registry.Catalog {
+func ShortNames(c registry.Catalog, warn func(format string, args ...any)) registry.Catalog {
 	short := map[string]registry.Repository{}
 	for _, full := range c.Repositories {
 		_, name, ok := strings.Cut(full.Name, "/")
@@ -102,7 +74,7 @@ func (r *Run) withShortNames(c registry.Catalog) registry.Catalog {
 			if other, has := s.Tags[tag]; !has {
 				s.Tags[tag] = d
 			} else if other != d {
-				r.Report.Warnf("%s:%s and another image are both %s:%s to the registry of the cluster image, which knows no domains; the other is served", full.Name, tag, name, tag)
+				warn("%s:%s and another image are both %s:%s to the registry of the cluster image, which knows no domains; the other is served", full.Name, tag, name, tag)
 			}
 		}
 		s.Manifests, s.Layers = union(s.Manifests, full.Manifests), union(s.Layers, full.Layers)
@@ -129,15 +101,15 @@ func union(a, b []registry.Blob) []registry.Blob {
 	return out
 }
 
-// fixedPassword tells that the images have their registry's password written
+// FixedPassword tells that the images have their registry's password written
 // into their files, so that another one would lock their own clients out: no
 // template and no script of theirs asks for it.
-func (r *Run) fixedPassword(password string) bool {
+func FixedPassword(images []*payload.Image, password string) bool {
 	if password == "" {
 		return false
 	}
 	written := false
-	for _, i := range r.payload.Images {
+	for _, i := range images {
 		if i.Type == installer.TypeApplication {
 			continue
 		}
@@ -150,4 +122,25 @@ func (r *Run) fixedPassword(password string) bool {
 		}
 	}
 	return written
+}
+
+// HeldPrefix is what the container runtime of a host puts before the names of
+// images that it has pulled: "" where it keeps the names that are asked for.
+//
+// In images made for sealos kubelet asks an image-cri-shim, which asks the
+// registry whether it has an image, and gives the runtime the registry's name
+// for it. So that name is the one that the runtime holds. Asked for the other
+// while the registry is down, the shim remembers for half an hour that there is
+// no image of that name, and a pod whose container ended does not come back
+// though its image lies on the host. What a node cannot do without, the keeper
+// of the virtual address and the control plane, is therefore named as it is held:
+// that name passes the shim unchanged, whatever it remembers.
+func HeldPrefix(s payload.Share) string {
+	env := s.RootfsEnv()
+	plain := func(socket string) string { return strings.TrimPrefix(strings.TrimPrefix(socket, "unix://"), "/var") }
+	shim := env["SEALOS_SYS_IMAGE_ENDPOINT"]
+	if shim == "" || plain(shim) == plain(env["SEALOS_SYS_CRI_ENDPOINT"]) || !PlainRegistry(s) {
+		return ""
+	}
+	return s.Access.Domain + ":" + s.Access.Port + "/"
 }

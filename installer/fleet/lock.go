@@ -1,4 +1,4 @@
-package steps
+package fleet
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 // that lives: see [node.Agent.Lock].
 
 // lockPath is on a file system that does not outlive the host's uptime.
-func (r *Run) lockPath() string { return "/run/sealos-" + r.Cluster.Name + ".lock" }
+func (f *Fleet) LockPath() string { return "/run/sealos-" + f.Cluster + ".lock" }
 
 // locks are those that a run holds.
 type locks struct {
@@ -38,41 +38,42 @@ type locks struct {
 // same order: of two installers that have one master in common one gets all of
 // its locks, or none. held tells that another installer is at work; else a
 // problem is that a lock cannot be had at all.
-func (r *Run) lockMasters(ctx context.Context) (problems []preflight.Problem, held bool) {
+func (f *Fleet) LockMasters(ctx context.Context) (problems []preflight.Problem, held bool) {
 	name, err := os.Hostname()
 	if err != nil {
 		name = "a machine without a name"
 	}
-	holder := fmt.Sprintf("process %d on %s since %s", os.Getpid(), name, r.created.UTC().Format("2006-01-02T15:04:05.000Z"))
-	masters := slices.DeleteFunc(slices.Clone(r.masters()), func(t *Target) bool { return !t.connected })
+	holder := fmt.Sprintf("process %d on %s since %s", os.Getpid(), name, f.created.UTC().Format("2006-01-02T15:04:05.000Z"))
+	masters := slices.DeleteFunc(slices.Clone(f.Masters()), func(t *Target) bool { return !t.Connected })
 	slices.SortFunc(masters, func(a, b *Target) int { return a.IP.Compare(b.IP) })
 	// Until Close: what records the outcome of a run that was interrupted is under the lock, too.
-	waiting, done := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the lock was not to be had in %s (--timeout)", r.Timeout))
+	waiting, done := context.WithTimeoutCause(ctx, f.Timeout, fmt.Errorf("the lock was not to be had in %s (--timeout)", f.Timeout))
 	defer done()
-	ctx, r.locks.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	r.locks.held = map[*Target]*agent.Lock{}
+	ctx, f.locks.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	f.locks.held = map[*Target]*agent.Lock{}
 	for _, t := range masters {
-		l, err := r.lockPatiently(waiting, ctx, t, holder, name)
+		l, err := f.lockPatiently(waiting, ctx, t, holder, name)
 		var answered *agent.Error
 		if errors.As(err, &answered) && answered.Code == agent.CodeLocked && answered.Message == holder {
 			continue // one machine under two addresses, which the check tells
 		}
 		if err != nil {
-			r.unlock()
-			return []preflight.Problem{lockProblem(t, r.Cluster.Name, err)}, errors.As(err, &answered) && answered.Code == agent.CodeLocked
+			f.Unlock()
+			f.held = errors.As(err, &answered) && answered.Code == agent.CodeLocked
+			return []preflight.Problem{lockProblem(t, f.Cluster, err)}, f.held
 		}
-		r.locks.mu.Lock()
-		r.locks.held[t] = l
-		r.locks.mu.Unlock()
-		r.locks.keep.Go(func() { r.keepLock(ctx, t, l, holder) })
+		f.locks.mu.Lock()
+		f.locks.held[t] = l
+		f.locks.mu.Unlock()
+		f.locks.keep.Go(func() { f.keepLock(ctx, t, l, holder) })
 	}
 	return nil, false
 }
 
 // Held gives a context for the steps that ends when the lock of the cluster is
 // lost to another installer: what is under way must not go on beside it.
-func (r *Run) Held(ctx context.Context) context.Context {
-	ctx, r.locks.stop = context.WithCancelCause(ctx)
+func (f *Fleet) Held(ctx context.Context) context.Context {
+	ctx, f.locks.stop = context.WithCancelCause(ctx)
 	return ctx
 }
 
@@ -86,10 +87,10 @@ const (
 // lockPatiently waits for a lock whose holder has just ended: the one that was
 // killed before the same command was run again. It waits no longer than waiting
 // lasts, and the lock it gets lasts as long as held.
-func (r *Run) lockPatiently(waiting, held context.Context, t *Target, holder, here string) (*agent.Lock, error) {
+func (f *Fleet) lockPatiently(waiting, held context.Context, t *Target, holder, here string) (*agent.Lock, error) {
 	began, told := time.Now(), false
 	for {
-		l, err := r.askForLock(waiting, held, t, holder)
+		l, err := f.askForLock(waiting, held, t, holder)
 		var answered *agent.Error
 		if !errors.As(err, &answered) || answered.Code != agent.CodeLocked || answered.Message == holder {
 			return l, err
@@ -98,7 +99,7 @@ func (r *Run) lockPatiently(waiting, held context.Context, t *Target, holder, he
 		if isDead(answered.Message, here) {
 			patience = lockOfADead
 			if !told {
-				r.Report.Infof("%s: waiting until the host notices that %s has ended", t.IP, answered.Message)
+				f.Report.Infof("%s: waiting until the host notices that %s has ended", t.IP, answered.Message)
 			}
 			told = true
 		}
@@ -117,13 +118,13 @@ func (r *Run) lockPatiently(waiting, held context.Context, t *Target, holder, he
 const lockAnswer = 20 * time.Second
 
 // askForLock asks once, and no longer than waiting lasts. A host whose agent does not answer is not waited for.
-func (r *Run) askForLock(waiting, held context.Context, t *Target, holder string) (*agent.Lock, error) {
+func (f *Fleet) askForLock(waiting, held context.Context, t *Target, holder string) (*agent.Lock, error) {
 	waiting, done := context.WithTimeoutCause(waiting, lockAnswer, &agent.Error{
 		Code: agent.CodeTimeout, Message: fmt.Sprintf("the installer's agent on the host hangs: no answer for %s", lockAnswer),
 		Remedy: "look what keeps the host from answering: its load, a disk that does not answer, a process `sealinstall node lock` that is stuck",
 	})
 	defer done()
-	return t.Agent.LockAsking(waiting, held, r.lockPath(), holder)
+	return t.Agent.LockAsking(waiting, held, f.LockPath(), holder)
 }
 
 // isDead tells that a holder is a process of this machine that is no more.
@@ -158,34 +159,34 @@ const relockPatience = time.Minute
 
 // keepLock takes a lock again that was lost with its connection. If somebody
 // else has it by then, the run ends: two must not work on one cluster.
-func (r *Run) keepLock(ctx context.Context, t *Target, l *agent.Lock, holder string) {
+func (f *Fleet) keepLock(ctx context.Context, t *Target, l *agent.Lock, holder string) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.Lost():
 		}
-		r.locks.mu.Lock()
-		closed := r.locks.closed
-		r.locks.mu.Unlock()
+		f.locks.mu.Lock()
+		closed := f.locks.closed
+		f.locks.mu.Unlock()
 		if closed {
 			return
 		}
 		for end := time.Now().Add(relockPatience); ; {
 			var err error
-			if l, err = r.askForLock(ctx, ctx, t, holder); err == nil {
+			if l, err = f.askForLock(ctx, ctx, t, holder); err == nil {
 				break
 			}
 			var answered *agent.Error
 			other := errors.As(err, &answered) && answered.Code == agent.CodeLocked && answered.Message != holder
 			if other || time.Now().After(end) {
-				p := lockProblem(t, r.Cluster.Name, err)
-				r.locks.mu.Lock()
-				r.locks.lost = fmt.Errorf("%s: %w: %s (%s)", p.Host, ErrLockLost, p.Message, p.Remedy)
-				if r.locks.stop != nil {
-					r.locks.stop(r.locks.lost)
+				p := lockProblem(t, f.Cluster, err)
+				f.locks.mu.Lock()
+				f.locks.lost = fmt.Errorf("%s: %w: %s (%s)", p.Host, ErrLockLost, p.Message, p.Remedy)
+				if f.locks.stop != nil {
+					f.locks.stop(f.locks.lost)
 				}
-				r.locks.mu.Unlock()
+				f.locks.mu.Unlock()
 				return
 			}
 			select {
@@ -194,11 +195,11 @@ func (r *Run) keepLock(ctx context.Context, t *Target, l *agent.Lock, holder str
 			case <-time.After(time.Second):
 			}
 		}
-		r.locks.mu.Lock()
-		if closed = r.locks.closed; !closed {
-			r.locks.held[t] = l
+		f.locks.mu.Lock()
+		if closed = f.locks.closed; !closed {
+			f.locks.held[t] = l
 		}
-		r.locks.mu.Unlock()
+		f.locks.mu.Unlock()
 		if closed {
 			l.Release()
 			return
@@ -206,27 +207,30 @@ func (r *Run) keepLock(ctx context.Context, t *Target, l *agent.Lock, holder str
 	}
 }
 
+// Occupied notes that another installer has the lock of the cluster: what it may have brought to hosts stays there.
+func (f *Fleet) Occupied() { f.held = true }
+
 // lostLock is why no more work may begin, if so.
-func (r *Run) lostLock() error {
-	r.locks.mu.Lock()
-	defer r.locks.mu.Unlock()
-	return r.locks.lost
+func (f *Fleet) Lost() error {
+	f.locks.mu.Lock()
+	defer f.locks.mu.Unlock()
+	return f.locks.lost
 }
 
 // unlock gives all locks back.
-func (r *Run) unlock() {
-	if r.locks.cancel == nil {
+func (f *Fleet) Unlock() {
+	if f.locks.cancel == nil {
 		return
 	}
-	r.locks.mu.Lock()
-	held := r.locks.held
-	r.locks.held, r.locks.closed = nil, true
-	r.locks.mu.Unlock()
+	f.locks.mu.Lock()
+	held := f.locks.held
+	f.locks.held, f.locks.closed = nil, true
+	f.locks.mu.Unlock()
 	var all sync.WaitGroup // a host that hangs is waited for a while, and not once more for each
 	for _, l := range held {
 		all.Go(l.Release)
 	}
 	all.Wait()
-	r.locks.cancel()
-	r.locks.keep.Wait() // one may have taken its lock just now
+	f.locks.cancel()
+	f.locks.keep.Wait() // one may have taken its lock just now
 }

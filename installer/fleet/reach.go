@@ -1,4 +1,4 @@
-package steps
+package fleet
 
 import (
 	"cmp"
@@ -47,12 +47,12 @@ func listens(to *Target, all []*Target, registryPort int) []int {
 	return ports
 }
 
-// reachAll tries every connection between hosts that the cluster needs, by opening the ports for a short time on hosts
+// TryPorts tries every connection between hosts that the cluster needs, by opening the ports for a short time on hosts
 // where the cluster was not begun yet.
-func (r *Run) reachAll(ctx context.Context) []preflight.Problem {
+func (f *Fleet) TryPorts(ctx context.Context, registryPort int) []preflight.Problem {
 	var seen, fresh []*Target
-	for _, t := range r.Targets {
-		if !t.looked {
+	for _, t := range f.Targets {
+		if !t.Looked {
 			continue
 		}
 		seen = append(seen, t)
@@ -61,9 +61,9 @@ func (r *Run) reachAll(ctx context.Context) []preflight.Problem {
 		}
 	}
 	var out []preflight.Problem
-	for batch := range slices.Chunk(fresh, max(1, r.Jobs)) {
+	for batch := range slices.Chunk(fresh, max(1, f.Jobs)) {
 		if len(seen) > 1 && ctx.Err() == nil {
-			out = append(out, r.reachSome(ctx, seen, batch)...)
+			out = append(out, f.reachSome(ctx, seen, batch, registryPort)...)
 		}
 	}
 	return out
@@ -76,14 +76,13 @@ type unreached map[*Target]map[int]map[string][]string
 const reachPatience = 30 * time.Second
 
 // reachSome tries the ports of some hosts, all at once.
-func (r *Run) reachSome(ctx context.Context, seen, batch []*Target) []preflight.Problem {
+func (f *Fleet) reachSome(ctx context.Context, seen, batch []*Target, registryPort int) []preflight.Problem {
 	word := rand.Text()
-	port := r.registryPort()
 	var mu sync.Mutex
 	open := map[*Target][]int{}
 	listening := map[*Target]*agent.Listening{}
-	err := r.each(ctx, batch, func(ctx context.Context, t *Target) error {
-		ports := listens(t, seen, port)
+	err := f.Each(ctx, batch, func(ctx context.Context, t *Target) error {
+		ports := listens(t, seen, registryPort)
 		if len(ports) == 0 {
 			return nil
 		}
@@ -97,8 +96,8 @@ func (r *Run) reachSome(ctx context.Context, seen, batch []*Target) []preflight.
 		return nil
 	})
 	failed := unreached{}
-	err = errors.Join(err, r.each(ctx, seen, func(ctx context.Context, from *Target) error {
-		ends, of := endpoints(from, batch, open, port)
+	err = errors.Join(err, f.Each(ctx, seen, func(ctx context.Context, from *Target) error {
+		ends, of := endpoints(from, batch, open, registryPort)
 		if len(ends) == 0 {
 			return nil
 		}
@@ -215,13 +214,4 @@ func joinPorts(ports []int, separator string) string {
 		out = append(out, strconv.Itoa(p))
 	}
 	return strings.Join(out, separator)
-}
-
-// registryPort is the port that the registry will have; checkPort has found it to be one.
-func (r *Run) registryPort() int {
-	n, err := strconv.Atoi(r.access().Port)
-	if err != nil {
-		return 0
-	}
-	return n
 }

@@ -1,0 +1,113 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/preflight"
+)
+
+// connectTimeout bounds reaching one host.
+const ConnectTimeout = 15 * time.Second
+
+// Reach opens the connections to all hosts, as many at once as said.
+func (f *Fleet) Reach(ctx context.Context, jobs int) []preflight.Problem {
+	return preflight.From(Each(ctx, f.Targets, jobs, func(ctx context.Context, t *Target) error {
+		err := f.Connect(ctx, t)
+		t.Connected = err == nil
+		return err
+	}), "connect")
+}
+
+// Connect opens the one connection to a host and brings the stub there. How
+// long the stub takes depends on the line, so only the run's timeout bounds it.
+func (f *Fleet) Connect(ctx context.Context, t *Target) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, f.Timeout, fmt.Errorf("the host took longer than %s (--timeout)", f.Timeout))
+	defer cancel()
+	link, err := f.Dial(ctx, t)
+	if err != nil {
+		return err
+	}
+	t.Link = link
+	if err := f.settleHost(ctx, t); err != nil {
+		return err
+	}
+	return f.bringStub(ctx, t)
+}
+
+// dialHost opens the connection to a host: none to this machine itself. Behind a jump host an address of this machine's
+// is another's.
+func (f *Fleet) dialHost(ctx context.Context, t *Target) (host.Host, error) {
+	said, err := f.UserConfig.For(t.IP.String(), t.SSH.User)
+	if err != nil {
+		return nil, err
+	}
+	jump := cmp.Or(t.SSH.Jump, said.Jump)
+	if jump == "none" {
+		jump = ""
+	}
+	if jump == "" && isLocal(t.IP) && !t.Tunnel {
+		return host.LocalSudo(t.IP.String(), t.SSH.Password), nil
+	}
+	c := host.SSHConfig{
+		User: t.SSH.User, Password: t.SSH.Password, KeyPassphrase: t.SSH.KeyPassphrase, AgentSocket: f.AgentSocket,
+		KnownHosts: f.KnownHosts, AlsoKnown: knownHosts(), HostKey: f.HostKey, Timeout: ConnectTimeout,
+	}
+	c.KeyFiles = keyFiles(t.SSH)
+	if t.SSH.KeyFile == "" {
+		c.KeyFiles = append(said.KeyFiles, c.KeyFiles...)
+	}
+	c.CertFiles = said.CertFiles
+	if c.Via, err = f.jumps.through(f.UserConfig, jump, c); err != nil {
+		return nil, err
+	}
+	c.Name, c.Address, c.Port = t.IP.String(), cmp.Or(said.HostName, t.IP.String()), t.SSH.Port
+	return host.DialSSH(ctx, c)
+}
+
+// jumps are the jump hosts of a run: those that several hosts lie behind are connected to once.
+type jumps struct {
+	mu    sync.Mutex
+	known map[string]*host.Jump
+	all   []*host.Jump
+}
+
+// through gives the last of the jump hosts that text names; nil for none.
+func (j *jumps) through(config *host.UserConfig, text string, like host.SSHConfig) (*host.Jump, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	key := text + " " + like.User
+	if via, ok := j.known[key]; ok {
+		return via, nil
+	}
+	via, all, err := config.Jumps(text, like)
+	if err != nil {
+		return nil, err
+	}
+	if j.known == nil {
+		j.known = map[string]*host.Jump{}
+	}
+	j.known[key] = via
+	j.all = append(j.all, all...)
+	return via, nil
+}
+
+func (j *jumps) close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var errs []error
+	for i := len(j.all) - 1; i >= 0; i-- {
+		errs = append(errs, j.all[i].Close())
+	}
+	return errors.Join(errs...)
+}
+
+// isLocal tells whether an address is one of this machine's.
+func isLocal(ip netip.Addr) bool { return slices.Contains(localAddresses(), ip) }
