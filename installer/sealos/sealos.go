@@ -17,7 +17,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 )
 
 // registryConfigFile describes the registry in the format of the distribution registry.
