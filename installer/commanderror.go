@@ -26,3 +26,23 @@ func (e *CommandError) ErrorAt(host string) string {
 	}
 	return s
 }
+
+// GuestError is a command of an image that failed.
+type GuestError struct {
+	Image   string
+	Host    string
+	Command string
+	Err     error
+}
+
+func (e *GuestError) Error() string { return e.ErrorAt("") }
+
+// ErrorAt is the text for a reader who has been told of host: without the name, if it is that host's.
+func (e *GuestError) ErrorAt(host string) string {
+	s := fmt.Sprintf("the command %q of image %s failed: %s", e.Command, e.Image, TellAt(e.Err, e.Host))
+	if e.Host == host {
+		return s
+	}
+	return e.Host + ": " + s
+}
+func (e *GuestError) Unwrap() error { return e.Err }

@@ -50,3 +50,12 @@ func HostList(hosts []string) string {
 	}
 	return text
 }
+
+// SomeOf names the first of many.
+func SomeOf(files []string) string {
+	const most = 8
+	if len(files) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(files[:most], ", "), len(files)-most)
+	}
+	return strings.Join(files, ", ")
+}

@@ -41,7 +41,7 @@ the master's registry shows, which needs no restart for it.`,
 					return nil // it is told; the cluster's recorded state stays as it was
 				}
 				if installer.Changes(timings) > 0 {
-					if err := r.RecordSettings(context.WithoutCancel(ctx)); err != nil {
+					if err := r.Ledger.RecordSettings(context.WithoutCancel(ctx)); err != nil {
 						return err
 					}
 				}

@@ -46,7 +46,7 @@ func (o *runOptions) dry(do func(*steps.Run) error) error {
 		return err
 	}
 	return o.withBundle(func(f *bundle.File) error {
-		r := steps.New(steps.Options{Cluster: cluster, Bundle: f.Reader}, fleet.Options{Report: installer.Silent()})
+		r := steps.New(cluster, f.Reader, steps.Options{}, fleet.Options{Report: installer.Silent()})
 		return errors.Join(do(r), r.Close())
 	})
 }

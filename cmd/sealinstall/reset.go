@@ -35,7 +35,7 @@ the cluster stays recorded until that one is reset, too.`,
 				if err != nil {
 					return nil // the state is kept: it is what the next try needs
 				}
-				return r.Forget()
+				return r.Ledger.Forget()
 			})
 		},
 	}

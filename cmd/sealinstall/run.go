@@ -46,7 +46,7 @@ func (o *runOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	return o.pipeline(cmd, cluster, o.again, steps.Install(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
-		return r.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
+		return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
 	})
 }
 
@@ -95,8 +95,8 @@ func (o *runOptions) pipeline(
 	if known == "" {
 		known = state.Path("known_hosts")
 	}
-	r := steps.New(steps.Options{
-		Cluster: cluster, Again: again, LeaveOut: o.leaveOut, Bundle: file.Reader, State: state,
+	r := steps.New(cluster, file.Reader, steps.Options{
+		Again: again, LeaveOut: o.leaveOut, State: state,
 		IgnoreChecks: o.ignoreChecks, Copy: o.copyMode, CADir: o.config.caDir,
 	}, fleet.Options{
 		Report: rep, Jobs: o.jobs, Timeout: o.timeout, HostKey: policy, KnownHosts: known, AgentSocket: agentSocket(), UserConfig: o.userConfig,

@@ -60,3 +60,36 @@ func (t *Target) Names() []string {
 	}
 	return slices.Compact([]string{t.NodeName(), t.Facts.Hostname})
 }
+
+// Role is what the host is in the cluster, as flags and files name it.
+func (t *Target) Role() string {
+	if t.Master {
+		return "master"
+	}
+	return "node"
+}
+
+// Stopped says what does not run of a host that is in the cluster; empty if all does.
+func (t *Target) Stopped() string {
+	if !t.Looked || !t.Joined() {
+		return ""
+	}
+	return StoppedIn(t.Facts)
+}
+
+// StoppedIn says what of those that were asked for does not run, by the facts of a host.
+func StoppedIn(f agent.Facts) string {
+	var out []string
+	for socket, answers := range f.Sockets {
+		if !answers {
+			out = append(out, "the container runtime does not answer at "+socket)
+		}
+	}
+	for program, runs := range f.Programs {
+		if !runs {
+			out = append(out, program+" does not run")
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", ")
+}

@@ -183,6 +183,9 @@ func DirName(image string) string {
 	return plain + "-" + digest.FromString(image).Encoded()[:8]
 }
 
+// DirName is the image's name as part of a path.
+func (i *Image) DirName() string { return DirName(i.Name) }
+
 // VIP is the virtual address: from the environment, the rootfs's label, or the default.
 func (p *Payload) VIP(c *installer.Cluster) string {
 	env := p.clusterEnv(c)

@@ -67,7 +67,7 @@ func twoArchitectures(t *testing.T, archs ...string) (r *Run, fakes map[string]*
 	}
 	r = newRun(t, buf.Bytes(), t.Output(), hosts...)
 	r.Dial = func(_ context.Context, t *fleet.Target) (host.Host, error) { return fakes[t.IP.String()], nil }
-	if err := errors.Join(r.SettleArch(t.Context()), r.read(t.Context())); err != nil {
+	if err := errors.Join(r.SettleArch(t.Context()), r.Read(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	return r, fakes
@@ -90,7 +90,7 @@ func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
 				if stub, _ := fakes[target.IP.String()].File(versionOf("installer for " + arch)); string(stub.Content) != "installer for "+arch {
 					t.Errorf("a host of %s gets %q", arch, stub.Content)
 				}
-				images := r.share(target).Here()
+				images := r.Share(target).Here()
 				if len(images) != 1 {
 					t.Fatalf("a host of %s gets %d images", arch, len(images))
 				}
@@ -98,19 +98,19 @@ func TestEveryHostGetsWhatIsForItsArchitecture(t *testing.T) {
 				if _, ok := root.Files["etc/only-"+arch]; !ok {
 					t.Errorf("a host of %s gets the files of another", arch)
 				}
-				overlay, err := root.Overlay(nil, r.share(target).Env(root))
+				overlay, err := root.Overlay(nil, r.Share(target).Env(root))
 				if err != nil {
 					t.Fatal(err)
 				}
 				if root.Bundled != r.Payload.Rootfs().Bundled {
 					t.Errorf("marks of commands differ between the architectures: another first master would run an application's again")
 				}
-				_, line := r.share(target).Script("init")
+				_, line := r.Share(target).Script("init")
 				got := []string{string(overlay["etc/arch"].Content), line, root.Cmd[0], r.archOn(target)}
 				if diff := cmp.Diff([]string{arch + "\n", "init-" + arch + ".sh", "echo " + arch, arch}, got); diff != "" {
 					t.Errorf("a host of %s: template, script, command, architecture (-want +got):\n%s", arch, diff)
 				}
-				if same := r.share(target).Digests()[0] == r.Payload.Rootfs().Digest.String(); same != (arch == archs[0]) {
+				if same := r.Share(target).Digests()[0] == r.Payload.Rootfs().Digest.String(); same != (arch == archs[0]) {
 					t.Errorf("a host of %s has the layers of the first master: %v", arch, same)
 				}
 			}

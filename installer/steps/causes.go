@@ -2,34 +2,37 @@ package steps
 
 import (
 	"context"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kube"
 )
 
+// Health is how the cluster of a run is: whether it answers, what it lacks, and why.
+type Health struct {
+	*Site
+	Secrets *Secrets
+}
+
 // causes finds out why a cluster is not ready: what runs on the hosts and, as far as the cluster answers, why its pods do not.
-func (r *Run) causes(ctx context.Context, w kube.Lacks) []string {
-	out := r.hostCauses(ctx, w)
+func (h *Health) Causes(ctx context.Context, w kube.Lacks) []string {
+	out := h.hostCauses(ctx, w)
 	if len(w.Nodes) == 0 {
-		out = append(out, r.kube.ControlPlaneCauses(ctx, r.Jobs)...)
+		out = append(out, h.Kube.ControlPlaneCauses(ctx, h.Jobs)...)
 	}
-	return append(out, r.kube.PodCauses(ctx, w.Sick)...)
+	return append(out, h.Kube.PodCauses(ctx, w.Sick)...)
 }
 
 // hostCauses tells of the hosts on which the runtime or kubelet do not run, those alike together. Only hosts that
 // something is missing of are asked.
-func (r *Run) hostCauses(ctx context.Context, w kube.Lacks) []string {
+func (h *Health) hostCauses(ctx context.Context, w kube.Lacks) []string {
 	well := map[string]bool{}
 	for _, n := range w.Nodes {
 		well[n.Name] = n.Ready == "True"
 	}
 	var ask []*fleet.Target
-	for _, t := range r.Targets {
+	for _, t := range h.Targets {
 		if t.Looked && !well[t.NodeName()] {
 			ask = append(ask, t)
 		}
@@ -39,8 +42,8 @@ func (r *Run) hostCauses(ctx context.Context, w kube.Lacks) []string {
 		states[t.IP.String()] = make(chan string, 1)
 	}
 	// Nobody waits for the errors: a host that cannot be asked is told as one.
-	_ = fleet.Each(ctx, ask, max(1, r.Jobs), func(ctx context.Context, t *fleet.Target) error {
-		states[t.IP.String()] <- r.lifeOf(ctx, t)
+	_ = fleet.Each(ctx, ask, max(1, h.Jobs), func(ctx context.Context, t *fleet.Target) error {
+		states[t.IP.String()] <- h.lifeOf(ctx, t)
 		return nil
 	})
 	hosts := map[string][]string{}
@@ -67,41 +70,12 @@ func (r *Run) hostCauses(ctx context.Context, w kube.Lacks) []string {
 }
 
 // lifeOf asks a host what of it runs, and says what does not.
-func (r *Run) lifeOf(ctx context.Context, t *fleet.Target) string {
+func (h *Health) lifeOf(ctx context.Context, t *fleet.Target) string {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	f, err := t.Agent.Facts(ctx, r.lifeRequest(t))
+	f, err := t.Agent.Facts(ctx, h.LifeRequest(t))
 	if err != nil {
 		return "the host does not answer any more: " + installer.TellAt(err, t.IP.String())
 	}
-	return stoppedIn(f)
-}
-
-// lifeRequest asks for what must run on a host of a cluster.
-func (r *Run) lifeRequest(t *fleet.Target) agent.FactsRequest {
-	return agent.FactsRequest{Sockets: []string{r.share(t).RuntimeSocket()}, Programs: []string{"kubelet"}}
-}
-
-// stopped says what does not run of a host that is in the cluster; empty if all does.
-func stopped(t *fleet.Target) string {
-	if !t.Looked || !t.Joined() {
-		return ""
-	}
-	return stoppedIn(t.Facts)
-}
-
-func stoppedIn(f agent.Facts) string {
-	var out []string
-	for socket, answers := range f.Sockets {
-		if !answers {
-			out = append(out, "the container runtime does not answer at "+socket)
-		}
-	}
-	for program, runs := range f.Programs {
-		if !runs {
-			out = append(out, program+" does not run")
-		}
-	}
-	slices.Sort(out)
-	return strings.Join(out, ", ")
+	return fleet.StoppedIn(f)
 }

@@ -43,7 +43,7 @@ func Certificates(change bool, renew []string, show func([]HostCertificates)) []
 }
 
 func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
-	if err := r.load(ctx); err != nil {
+	if err := r.Load(ctx); err != nil {
 		return installer.Result{}, err
 	}
 	if problems := r.connectAll(ctx); len(problems) > 0 {
@@ -54,18 +54,18 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 			return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("it is no master of cluster %s", r.Cluster.Name)}
 		}
 	}
-	problems, err := r.compare(ctx)
+	problems, err := r.Ledger.Compare(ctx)
 	if err == nil && len(problems) > 0 {
 		err = &preflight.Error{Problems: problems}
 	}
 	if err != nil {
 		return installer.Result{}, err
 	}
-	return installer.Result{}, r.settleState(ctx)
+	return installer.Result{}, r.secrets.AdoptAndSettle(ctx)
 }
 
 func (r *Run) renewCerts(ctx context.Context, renew []string) (installer.Result, error) {
-	if err := r.preparePKI(); err != nil {
+	if err := r.secrets.PreparePKI(); err != nil {
 		return installer.Result{}, err
 	}
 	changes := 0
@@ -73,7 +73,7 @@ func (r *Run) renewCerts(ctx context.Context, renew []string) (installer.Result,
 		n, err := r.renewOn(ctx, t, renew)
 		changes += n
 		if err == nil {
-			n, err = r.renewRegistry(ctx, t, renew)
+			n, err = r.registry.Renew(ctx, t, renew)
 			changes += n
 		}
 		if err != nil {
@@ -87,7 +87,7 @@ func (r *Run) renewCerts(ctx context.Context, renew []string) (installer.Result,
 // again by themselves; the controllers are started again, and the master has to
 // be ready before the next one is touched.
 func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int, error) {
-	in, err := r.masterInput(ctx, t)
+	in, err := r.secrets.MasterInput(ctx, t)
 	if err != nil {
 		return 0, err
 	}
@@ -103,7 +103,7 @@ func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int
 			return 0, fmt.Errorf("there is no certificate %q%s", name, installer.DidYouMean(name, append(known, "all", registryCert)))
 		}
 	}
-	made, err := r.pki.MasterFiles(in)
+	made, err := r.secrets.pki.MasterFiles(in)
 	if err != nil {
 		return 0, err
 	}
@@ -112,7 +112,7 @@ func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int
 		files = append(files, agent.File{Path: path.Join(installer.KubeDir, f.Path), Mode: f.Mode, Content: f.Content})
 	}
 	for _, f := range made {
-		if has, ok := in.Has[f.Path]; f.Path == path.Base(adminConf) && ok && !bytes.Equal(has, f.Content) {
+		if has, ok := in.Has[f.Path]; f.Path == path.Base(installer.AdminConf) && ok && !bytes.Equal(has, f.Content) {
 			// Root's kubeconfig is made of it: cut off before that, the next run does it.
 			if err := t.Journal.Drop(ctx, journal.Kubeconfig); err != nil {
 				return 0, err
@@ -130,17 +130,17 @@ func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int
 			}
 		}
 	}
-	if slices.Contains(changed, adminConf) || !t.Journal.Has(journal.Kubeconfig) {
-		if err := r.adminKubeconfig(ctx, t); err != nil {
+	if slices.Contains(changed, installer.AdminConf) || !t.Journal.Has(journal.Kubeconfig) {
+		if err := r.nodes.AdminKubeconfig(ctx, t); err != nil {
 			return len(changed), err
 		}
 	}
-	return len(changed), r.waitAPI(ctx)
+	return len(changed), r.health.WaitAPI(ctx)
 }
 
 // restartStaticPod stops the container of a static pod, which kubelet starts again.
 func (r *Run) restartStaticPod(ctx context.Context, t *fleet.Target, name string) error {
-	res, err := r.Exec(ctx, t, "renew", r.controlPlane(t).Crictl("ps", "--quiet", "--name", "^"+name+"$")...)
+	res, err := r.Exec(ctx, t, "renew", r.ControlPlane(t).Crictl("ps", "--quiet", "--name", "^"+name+"$")...)
 	if err != nil {
 		return fmt.Errorf("find the container of %s: %w", name, err)
 	}
@@ -149,7 +149,7 @@ func (r *Run) restartStaticPod(ctx context.Context, t *fleet.Target, name string
 		return fmt.Errorf("find the container of %s: %w", name, err)
 	}
 	for id := range strings.FieldsSeq(string(ids)) {
-		if _, err := r.Exec(ctx, t, "renew", r.controlPlane(t).Crictl("stop", id)...); err != nil {
+		if _, err := r.Exec(ctx, t, "renew", r.ControlPlane(t).Crictl("stop", id)...); err != nil {
 			return fmt.Errorf("restart %s, which still uses its old certificate: %w", name, err)
 		}
 	}
@@ -159,40 +159,11 @@ func (r *Run) restartStaticPod(ctx context.Context, t *fleet.Target, name string
 func (r *Run) readCerts(ctx context.Context) ([]HostCertificates, error) {
 	var out []HostCertificates
 	for _, t := range r.Masters() {
-		found, err := r.certsOn(ctx, t)
+		found, err := r.secrets.CertificatesOn(ctx, t)
 		if err != nil {
 			return nil, &installer.HostError{Host: t.IP.String(), Err: err}
 		}
 		out = append(out, HostCertificates{t.IP.String(), found})
 	}
-	return out, nil
-}
-
-// certsOn reads the certificates of a master, sorted by their paths.
-func (r *Run) certsOn(ctx context.Context, t *fleet.Target) ([]certs.Info, error) {
-	// Whatever the names in them are to be, the files are these.
-	in := certs.MasterInput{SuperAdmin: true, WithSuperAdmin: true}
-	var paths []string
-	for _, p := range append(in.Paths(), "pki/ca.crt", "pki/front-proxy-ca.crt", "pki/etcd/ca.crt", "pki/registry-ca.crt") {
-		if !strings.HasSuffix(p, ".key") {
-			paths = append(paths, path.Join(installer.KubeDir, p))
-		}
-	}
-	found, err := t.Agent.ReadFiles(ctx, paths)
-	if err != nil {
-		return nil, err
-	}
-	var out []certs.Info
-	for p, content := range found {
-		if info, ok := certs.Describe(strings.TrimPrefix(p, installer.KubeDir+"/"), content); ok {
-			out = append(out, info)
-		}
-	}
-	shown, err := r.registryCertOn(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	out = append(out, shown...)
-	slices.SortFunc(out, func(a, b certs.Info) int { return strings.Compare(a.Path, b.Path) })
 	return out, nil
 }

@@ -21,7 +21,7 @@ import (
 // host at once. What it brings to a host, its own stub, it takes away again
 // when the run goes no further.
 func (r *Run) check(ctx context.Context) (installer.Result, error) {
-	if err := r.load(ctx); err != nil {
+	if err := r.Load(ctx); err != nil {
 		return installer.Result{}, err
 	}
 	r.warnOfScripts()
@@ -32,24 +32,24 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	if sizes.err != nil {
 		return installer.Result{}, sizes.err
 	}
-	differ, err := r.compare(ctx)
+	differ, err := r.Ledger.Compare(ctx)
 	if err != nil {
 		return installer.Result{}, err
 	}
 	if len(differ) > 0 { // then nothing else that is said of these hosts is about this cluster
 		return installer.Result{}, &preflight.Error{Problems: append(problems, differ...)}
 	}
-	if err = r.ownState(); err == nil {
-		err = r.settleState(ctx)
+	if err = r.Ledger.OwnState(); err == nil {
+		err = r.secrets.AdoptAndSettle(ctx)
 	}
 	if err != nil {
 		return installer.Result{}, err
 	}
 	r.tellAway()
-	problems = append(problems, r.clusterAnswers(ctx, len(problems) > 0)...)
-	problems = append(problems, r.runningVersions()...)
+	problems = append(problems, r.health.Answers(ctx, len(problems) > 0)...)
+	problems = append(problems, r.Ledger.RunningVersions()...)
 	problems = append(problems, r.judge(sizes.Sizes)...)
-	problems = append(problems, r.TryPorts(ctx, r.registryPort())...)
+	problems = append(problems, r.TryPorts(ctx, r.RegistryPort())...)
 	problems = append(problems, r.checkScripts(ctx, problems)...)
 	if err := ctx.Err(); err != nil {
 		return installer.Result{}, context.Cause(ctx)
@@ -103,7 +103,7 @@ func (r *Run) judge(s payload.Sizes) []preflight.Problem {
 	slices.Sort(skews)
 	middle := skews[len(skews)/2]
 	problems := preflight.OwnClock(middle)
-	kube, err := r.kubeFactsFor(seen[0])
+	kube, err := r.SettingsFor(seen[0])
 	if err != nil {
 		problems = append(problems, preflight.Problem{Check: "configuration", Message: err.Error(), Remedy: "mend the Clusterfile, the file of --config-file, or -e"})
 	}
@@ -111,17 +111,17 @@ func (r *Run) judge(s payload.Sizes) []preflight.Problem {
 	for _, t := range seen {
 		v := preflight.Host{
 			IP: t.IP.String(), Master: t.Master, Begun: t.Begun(), Facts: t.Facts, Skew: t.Skew - middle, Alone: len(seen) == 1,
-			Arch: r.archOn(t), RegistryPort: r.registryPort(), Needs: r.needOf(t, s), Settings: kube,
-			Direct: r.directTargets(), Services: r.serviceTargets(kube), Shielded: r.shielded(t),
+			Arch: r.archOn(t), RegistryPort: r.RegistryPort(), Needs: r.NeedOf(t, s), Settings: kube,
+			Direct: r.net.DirectTargets(), Services: r.net.ServiceTargets(kube), Shielded: r.net.Shielded(t),
 		}
 		hosts = append(hosts, v)
 		problems = append(problems, preflight.Judge(v)...)
 		if len(t.Facts.KubernetesFiles) > 0 {
 			serious, _ := preflight.Settle(problems, r.IgnoreChecks)
-			problems = append(problems, foreignFiles(t, serious)...)
+			problems = append(problems, preflight.ForeignFiles(v, t.Joined(), knownKube(), serious)...)
 		}
-		if kube.EtcdDir != "" {
-			problems = append(problems, etcdProblems(t, kube.EtcdDir)...)
+		if kube.EtcdDir != "" && !t.BegunKubeadm() && !t.Journal.Has(journal.EtcdData) {
+			problems = append(problems, preflight.EtcdDirs(v.IP, t.Facts.Dirs, kube.EtcdDir)...)
 		}
 	}
 	problems = append(problems, preflight.JudgeTogether(hosts, r.Payload.VIP(r.Cluster), kube)...)
@@ -157,19 +157,19 @@ func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []pre
 		hopeless := slices.ContainsFunc(known, func(p preflight.Problem) bool {
 			return (p.Host == t.IP.String() || p.Host == "") && !p.Warning && !slices.Contains(r.IgnoreChecks, p.Check)
 		})
-		img, line := r.share(t).Script("check")
-		if !t.Looked || hopeless || line == "" || t.Begun() && r.plainRegistry(t) {
+		img, line := r.Share(t).Script("check")
+		if !t.Looked || hopeless || line == "" || t.Begun() && r.PlainRegistry(t) {
 			return nil
 		}
-		small, err := r.share(t).SystemFiles()
+		small, err := r.Share(t).SystemFiles()
 		if err != nil {
 			return err
 		}
-		in := journal.Inputs(line, r.share(t).Env(img), small)
+		in := journal.Inputs(line, r.Share(t).Env(img), small)
 		if t.Journal.Is(journal.Preflight, in) {
 			return nil
 		}
-		dir := r.dir("check")
+		dir := r.Dir("check")
 		var files []agent.File
 		for name, f := range small {
 			files = append(files, agent.File{Path: path.Join(dir, name), Mode: f.Mode, Content: f.Content})
@@ -182,10 +182,10 @@ func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []pre
 		if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
 			return err
 		}
-		env := r.share(t).Env(img)
+		env := r.Share(t).Env(img)
 		env["SEALOS_SYS_SEALINSTALL"] = t.Stub // nothing is in use there before the first change
 		err = r.RunScript(ctx, t, "check", path.Join(dir, "scripts"), line, env)
-		if err != nil && r.plainRegistry(t) && sealos.LacksFiles(err) {
+		if err != nil && r.PlainRegistry(t) && sealos.LacksFiles(err) {
 			r.Report.Infof("%s: the image's check script needs files that are not on the host yet; it runs again once they are", t.IP)
 			return nil
 		}
@@ -213,4 +213,20 @@ func (r *Run) archOn(t *fleet.Target) string {
 		return t.Arch
 	}
 	return r.Payload.ArchOfFirst()
+}
+
+// tunnelled finds hosts that are named by the near end of a tunnel: as a host's
+// address in the cluster it would lead every other host to itself.
+func tunnelled(seen []*fleet.Target) []preflight.Problem {
+	var out []preflight.Problem
+	for _, t := range seen {
+		if t.Tunnel {
+			out = append(out, preflight.Problem{
+				Host: t.IP.String(), Check: "tunnel",
+				Message: fmt.Sprintf("%s:%d is the end of a tunnel on this machine; hosts of a cluster are named by the addresses that they have for each other", t.IP, t.SSH.Port),
+				Remedy:  fmt.Sprintf("name the host by its own address, and let ssh find the tunnel, in ~/.ssh/config: Host ADDRESS, HostName %s, Port %d; or use --jump", t.IP, t.SSH.Port),
+			})
+		}
+	}
+	return out
 }

@@ -37,7 +37,7 @@ func TestWhatACheckScriptFoundOutOutlivesItsComplaints(t *testing.T) {
 	}
 	config := func(r *Run) string {
 		t.Helper()
-		data, err := os.ReadFile(r.rootfsDir() + "/etc/config.toml")
+		data, err := os.ReadFile(r.RootfsDir() + "/etc/config.toml")
 		if err != nil {
 			t.Fatal(err)
 		}

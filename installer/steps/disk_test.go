@@ -38,7 +38,7 @@ func TestBundleTellsWhatItTakes(t *testing.T) {
 	if s.Registry <= 0 || s.Registry > s.Images || s.Rootfs != r.Payload.Images[0].Layers[0].Size || s.Stub == 0 {
 		t.Errorf("%+v", s)
 	}
-	master, worker := r.needOf(r.Targets[0], s), r.needOf(r.Targets[1], s)
+	master, worker := r.NeedOf(r.Targets[0], s), r.NeedOf(r.Targets[1], s)
 	if worker.Least["/var/lib/registry"] != 0 || worker.Least["/var/lib/containerd"] != s.System || worker.Most["/var/lib/containerd"] != s.Images {
 		t.Errorf("a node needs %+v", worker)
 	}
@@ -47,11 +47,11 @@ func TestBundleTellsWhatItTakes(t *testing.T) {
 	}
 	r.Targets[1].Journal.Note(journal.Init, "x")
 	r.Targets[1].Facts.Filled = map[string]bool{"/usr/bin/kubelet": true, "/var/lib/containerd": true}
-	if got := r.needOf(r.Targets[1], s); len(got.Most) > 0 {
+	if got := r.NeedOf(r.Targets[1], s); len(got.Most) > 0 {
 		t.Errorf("a host where it was begun needs %+v", got)
 	}
 	r.Targets[1].Env = map[string]string{"criData": "/data/cri"}
-	if got := r.needOf(r.Targets[1], s); len(got.Most) != 1 || got.Most["/data/cri"] != s.Images {
+	if got := r.NeedOf(r.Targets[1], s); len(got.Most) != 1 || got.Most["/data/cri"] != s.Images {
 		t.Errorf("a host where images are to lie elsewhere needs %+v", got)
 	}
 }
@@ -60,7 +60,7 @@ func TestPlacesComeFromTheEnvironment(t *testing.T) {
 	r := loaded(t, stepstest.Cluster(), oneMaster)
 	r.Cluster.Env = map[string]string{"criData": "/data/cri", "registryData": "/data/registry"}
 	r.Targets[0].Env = map[string]string{"BIN_DIR": "/opt/bin"}
-	p := r.placesOf(r.Targets[0])
+	p := r.PlacesOf(r.Targets[0])
 	if p.CRI != "/data/cri" || p.Registry != "/data/registry" || p.Bin != "/opt/bin" {
 		t.Errorf("%+v", p)
 	}
@@ -72,7 +72,7 @@ func TestChecksSeeTheConfigurationOfTheImageAndTheUser(t *testing.T) {
 	r := loaded(t, images, oneMaster)
 	r.Targets[0].Facts.Hostname = "a"
 	r.Cluster.Kubeadm = [][]byte{[]byte("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailCgroupV1: false\n")}
-	k, err := r.kubeFactsFor(r.Targets[0])
+	k, err := r.SettingsFor(r.Targets[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestChecksSeeTheConfigurationOfTheImageAndTheUser(t *testing.T) {
 		t.Error("looking left overlays behind")
 	}
 	r.Cluster.Env = map[string]string{"defaultVIP": "10.50.1.1"}
-	if _, err := r.kubeFactsFor(r.Targets[0]); err == nil || !strings.Contains(err.Error(), "10.50.1.1") {
+	if _, err := r.SettingsFor(r.Targets[0]); err == nil || !strings.Contains(err.Error(), "10.50.1.1") {
 		t.Errorf("a virtual address among the pods: %v", err)
 	}
 }

@@ -14,15 +14,6 @@ import (
 	"github.com/sealbuild/sealbuild/registry"
 )
 
-// accounts are those that the registry of a host knows.
-func (r *Run) accounts(t *fleet.Target) []registry.Account {
-	a := r.access()
-	if r.plainRegistry(t) {
-		return []registry.Account{{User: a.User, Password: a.Password}}
-	}
-	return []registry.Account{{User: a.User, Password: a.Password, PullOnly: true}, {User: a.PushUser, Password: a.PushPassword}}
-}
-
 // distributeRegistry sends every registry host the blobs it lacks. The hosts
 // pass them on to each other while they arrive, so that this machine's line
 // carries each blob once.
@@ -31,10 +22,10 @@ func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) 
 	if err != nil {
 		return installer.Result{}, err
 	}
-	if r.plainRegistry(r.Master0()) {
+	if r.PlainRegistry(r.Master0()) {
 		catalog = sealos.ShortNames(catalog, r.Report.Warnf)
 	}
-	hosts := r.registryHosts()
+	hosts := r.RegistryHosts()
 	var fanout *registry.Fanout
 	if len(hosts) > 1 {
 		fanout = new(registry.Fanout)
@@ -43,14 +34,14 @@ func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) 
 	// All at once whatever --jobs says: a host that waits for its turn could take nothing from the others.
 	err = fleet.Each(ctx, hosts, len(hosts), func(ctx context.Context, t *fleet.Target) error {
 		var receipt registry.Receipt
-		err := t.Agent.RegistryReceive(ctx, r.access().Data, func(w io.Writer, in io.Reader) (err error) {
+		err := t.Agent.RegistryReceive(ctx, r.Access().Data, func(w io.Writer, in io.Reader) (err error) {
 			receipt, err = registry.Push(ctx, w, in, catalog, payload.Source(r.Payload.Bundle), registry.PushOptions{
 				All: r.Copy, Fanout: fanout, Address: t.IP.String(),
 			})
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("fill the registry in %s: %w", r.access().Data, err)
+			return fmt.Errorf("fill the registry in %s: %w", r.Access().Data, err)
 		}
 		changes.Add(int64(receipt.BlobsSent + receipt.BlobsPassed))
 		sent.Add(receipt.BytesSent)

@@ -1,12 +1,10 @@
 package steps
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -16,22 +14,24 @@ import (
 	"github.com/sealbuild/sealbuild/installer/etcd"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
-	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
+
+// Members are the members of etcd, one on each master of a cluster that has not an etcd of the operator's own.
+type Members struct{ *Site }
 
 // maxEtcdPatience is how long etcd may take to answer: a machine that boots needs up to a minute until kubelet, the
 // runtime and etcd are up, and etcd then waits for an election.
 const maxEtcdPatience = 3 * time.Minute
 
-func (r *Run) etcdPatience() time.Duration { return min(maxEtcdPatience, r.Timeout) }
+func (e Members) patience() time.Duration { return min(maxEtcdPatience, e.Timeout) }
 
 // etcdBeside are the masters of the cluster whose etcd may be asked about that of t.
-func (r *Run) etcdBeside(t *fleet.Target) []*fleet.Target {
-	return slices.DeleteFunc(r.Masters(), func(m *fleet.Target) bool { return m == t || !m.Joined() })
+func (e Members) beside(t *fleet.Target) []*fleet.Target {
+	return slices.DeleteFunc(e.Masters(), func(m *fleet.Target) bool { return m == t || !m.Joined() })
 }
 
 // askEtcd runs the stub's client of etcd on a master.
-func (r *Run) askEtcd(ctx context.Context, t *fleet.Target, args ...string) (etcd.Cluster, error) {
+func (e Members) ask(ctx context.Context, t *fleet.Target, args ...string) (etcd.Cluster, error) {
 	argv := append([]string{t.Stub, "etcd"}, args...)
 	res, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: argv, TimeoutSeconds: 40}, nil)
 	if err != nil {
@@ -53,10 +53,10 @@ func (r *Run) askEtcd(ctx context.Context, t *fleet.Target, args ...string) (etc
 }
 
 // askAny asks the etcd of masters, in turn, until one does as asked.
-func (r *Run) askAny(ctx context.Context, masters []*fleet.Target, args ...string) (c etcd.Cluster, err error) {
+func (e Members) askAny(ctx context.Context, masters []*fleet.Target, args ...string) (c etcd.Cluster, err error) {
 	var errs []error
 	for _, m := range masters {
-		if c, err = r.askEtcd(ctx, m, args...); err == nil {
+		if c, err = e.ask(ctx, m, args...); err == nil {
 			return c, nil
 		}
 		errs = append(errs, err)
@@ -67,42 +67,42 @@ func (r *Run) askAny(ctx context.Context, masters []*fleet.Target, args ...strin
 // leaveEtcd takes the member of a master out of etcd, asked for at the others, before anything is removed on that
 // master. kubeadm does it only where it finds the host's Node, and goes on to wipe the data if not: with two members,
 // the other one then has no majority for ever.
-func (r *Run) leaveEtcd(ctx context.Context, t *fleet.Target, step string) error {
-	others := r.etcdBeside(t)
+func (e Members) Leave(ctx context.Context, t *fleet.Target, step string) error {
+	others := e.beside(t)
 	if !t.Master || len(others) == 0 {
 		return nil // the last one takes its etcd with it
 	}
-	if _, external, err := r.etcdSettings(t); err == nil && external {
+	if _, external, err := e.EtcdSettings(t); err == nil && external {
 		return nil // documents that cannot be read any more are no reason to leave a member behind
 	}
 	started := false
-	err := installer.Insist(ctx, r.etcdPatience(), func(ctx context.Context) error {
-		_, err := r.askAny(ctx, others, "remove", "--peer", t.IP.String())
+	err := installer.Insist(ctx, e.patience(), func(ctx context.Context) error {
+		_, err := e.askAny(ctx, others, "remove", "--peer", t.IP.String())
 		if err == nil || started {
 			return err
 		}
 		// Maybe its vote is needed for that.
 		started = true
-		return errors.Join(err, r.startEtcd(ctx, t, step))
+		return errors.Join(err, e.start(ctx, t, step))
 	})
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("take its member out of etcd: %w\n  Nothing on the host was removed. %s", err, r.etcdRemedy(ctx, t, others))
+	return fmt.Errorf("take its member out of etcd: %w\n  Nothing on the host was removed. %s", err, e.remedy(ctx, t, others))
 }
 
 // startEtcd starts what runs etcd on a host, if its manifest is there.
-func (r *Run) startEtcd(ctx context.Context, t *fleet.Target, step string) error {
+func (e Members) start(ctx context.Context, t *fleet.Target, step string) error {
 	if t.EtcdManifest == "" {
 		return nil
 	}
-	_, err := r.Exec(ctx, t, step, "systemctl", "start", "kubelet")
+	_, err := e.Exec(ctx, t, step, "systemctl", "start", "kubelet")
 	return err
 }
 
 // etcdRemedy says what keeps etcd from dropping a member, as far as its members tell.
-func (r *Run) etcdRemedy(ctx context.Context, t *fleet.Target, others []*fleet.Target) string {
-	c, err := r.askAny(ctx, others, "members")
+func (e Members) remedy(ctx context.Context, t *fleet.Target, others []*fleet.Target) string {
+	c, err := e.askAny(ctx, others, "members")
 	if err != nil {
 		return fmt.Sprintf("No etcd answers on %s: look at `crictl ps -a --name etcd` and `journalctl -u kubelet` there, then run the same command again.", names(others))
 	}
@@ -141,34 +141,34 @@ func memberList(c etcd.Cluster) string {
 
 // leaveForReset takes a master out of etcd before it is reset. Where etcd has no majority any more, or cannot lose one
 // more member, nothing is saved by waiting: all of the cluster is to go.
-func (r *Run) leaveForReset(ctx context.Context, t *fleet.Target) error {
+func (e Members) LeaveForReset(ctx context.Context, t *fleet.Target) error {
 	// An installation that follows instead of the rest of this reset must not take it for a part of the cluster.
 	if err := t.Journal.Drop(ctx, journal.KubeadmDone); err != nil {
 		return err
 	}
-	lost, waits := r.etcdIsLost(ctx, t)
+	lost, waits := e.isLost(ctx, t)
 	if !lost || waits {
-		err := r.leaveEtcd(ctx, t, "reset-kubernetes")
+		err := e.Leave(ctx, t, "reset-kubernetes")
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if lost, _ = r.etcdIsLost(ctx, t); !lost {
+		if lost, _ = e.isLost(ctx, t); !lost {
 			return err
 		}
 	}
-	r.Report.Warnf("%s: etcd has no majority without it; it is reset all the same", t.IP)
+	e.Report.Warnf("%s: etcd has no majority without it; it is reset all the same", t.IP)
 	return nil
 }
 
 // etcdIsLost tells whether etcd has no majority without the member of t, or none at all: then nothing is saved by keeping
 // it. waits tells that this may pass, as members of hosts that are reached do not answer: they may have been switched on
 // just now.
-func (r *Run) etcdIsLost(ctx context.Context, t *fleet.Target) (lost, waits bool) {
-	beside := r.etcdBeside(t)
+func (e Members) isLost(ctx context.Context, t *fleet.Target) (lost, waits bool) {
+	beside := e.beside(t)
 	if !t.Master || len(beside) == 0 {
 		return false, false
 	}
-	c, err := r.askAny(ctx, beside, "members")
+	c, err := e.askAny(ctx, beside, "members")
 	if err != nil {
 		return false, true
 	}
@@ -177,17 +177,7 @@ func (r *Run) etcdIsLost(ctx context.Context, t *fleet.Target) (lost, waits bool
 		answer--
 	}
 	for _, m := range c.Members {
-		waits = waits || !m.Answers && r.masterAt(m) != nil
+		waits = waits || !m.Answers && e.masterAt(m) != nil
 	}
 	return !c.Leader || all > 2 && answer <= (all-1)/2, waits
-}
-
-// etcdFiles are what is read of a host to know its etcd.
-func etcdFiles() []string { return []string{etcdManifest} }
-
-// dirsToLookAt are the directories of a host whose content matters before anything is done.
-func (r *Run) dirsToLookAt() []string {
-	dirs := []string{kubeadm.DefaultEtcdDataDir, path.Join(kubeadm.DefaultEtcdDataDir, "data"), cmp.Or(r.askedDataDir(), kubeadm.DefaultEtcdDataDir)}
-	slices.Sort(dirs)
-	return slices.Compact(dirs)
 }

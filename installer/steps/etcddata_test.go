@@ -8,6 +8,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
 func TestTheManifestTellsWhereEtcdsDataAre(t *testing.T) {
@@ -70,7 +71,7 @@ func TestEtcdsDataAreOursByMarkOrManifestOnly(t *testing.T) {
 
 func TestWhatIsInTheWayOfEtcdsDataIsNamedWithARemedy(t *testing.T) {
 	for _, d := range []agent.Dir{{}, {Exists: true}, {Exists: true, Mount: true, Entries: []string{"lost+found"}}, {Exists: true, Link: true}} {
-		if message, _ := occupiedDir("/var/lib/etcd", d); message != "" {
+		if message, _ := preflight.OccupiedDir("/var/lib/etcd", d); message != "" {
 			t.Errorf("%+v: %s", d, message)
 		}
 	}
@@ -81,7 +82,7 @@ func TestWhatIsInTheWayOfEtcdsDataIsNamedWithARemedy(t *testing.T) {
 		{Exists: true, Entries: []string{"member"}},
 		{Exists: true, Mount: true, Entries: []string{"lost+found", "snapshot.db"}},
 	} {
-		if message, remedy := occupiedDir("/var/lib/etcd", d); message == "" || remedy == "" {
+		if message, remedy := preflight.OccupiedDir("/var/lib/etcd", d); message == "" || remedy == "" {
 			t.Errorf("%+v: %q %q", d, message, remedy)
 		}
 	}

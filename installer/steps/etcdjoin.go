@@ -15,80 +15,80 @@ import (
 // prepareEtcd makes sure, before kubeadm joins a master, that etcd takes a member in: what an earlier life of the host
 // left in the cluster goes, what else would block is named. Without it kubeadm waits until its time is over, and says
 // nothing of the cause.
-func (r *Run) prepareEtcd(ctx context.Context, t *fleet.Target) error {
+func (e Members) Prepare(ctx context.Context, t *fleet.Target) error {
 	if !t.Master {
 		return nil
 	}
-	dir, external, err := r.etcdSettings(t)
+	dir, external, err := e.EtcdSettings(t)
 	if err != nil || external {
 		return err
 	}
-	if others := r.etcdBeside(t); len(others) > 0 {
-		if err := r.dropStale(ctx, t, others); err != nil {
+	if others := e.beside(t); len(others) > 0 {
+		if err := e.dropStale(ctx, t, others); err != nil {
 			return err
 		}
 	}
-	return r.claimData(ctx, t, dir)
+	return e.claim(ctx, t, dir)
 }
 
 // dropStale removes the member and the Node that a master has in the cluster though it is about to join: it lost its disk,
 // or its join was cut off. Others that do not answer are told.
-func (r *Run) dropStale(ctx context.Context, t *fleet.Target, others []*fleet.Target) error {
+func (e Members) dropStale(ctx context.Context, t *fleet.Target, others []*fleet.Target) error {
 	var c etcd.Cluster
-	err := installer.Insist(ctx, r.etcdPatience(), func(ctx context.Context) (err error) {
-		if c, err = r.askAny(ctx, others, "members"); err != nil {
+	err := installer.Insist(ctx, e.patience(), func(ctx context.Context) (err error) {
+		if c, err = e.askAny(ctx, others, "members"); err != nil {
 			return err
 		}
 		if all, answer := c.Voters(); !c.Leader || answer <= all/2 {
 			return fmt.Errorf("etcd has no majority: %d of its %d voting members answer", answer, all)
 		}
 		for _, m := range c.Members {
-			if host := r.masterAt(m); !m.Answers && host != nil && host.Joined() {
+			if host := e.masterAt(m); !m.Answers && host != nil && host.Joined() {
 				return fmt.Errorf("the member of %s does not answer: %s", host.IP, m.Error) // it may have been switched on just now
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("ask etcd whether it can take in a member: %w\n  %s", err, r.etcdRemedy(ctx, t, others))
+		return fmt.Errorf("ask etcd whether it can take in a member: %w\n  %s", err, e.remedy(ctx, t, others))
 	}
 	drop := []string{}
 	for _, m := range c.Members {
-		host := r.masterAt(m)
+		host := e.masterAt(m)
 		switch {
 		case m.At(t.IP.String()):
-			r.Report.Infof("%s: etcd has a member of this host, which is not in the cluster: it is taken out first", t.IP)
+			e.Report.Infof("%s: etcd has a member of this host, which is not in the cluster: it is taken out first", t.IP)
 			drop = append(drop, t.IP.String())
 		case m.Answers:
 		case host != nil && !host.Joined() && m.Learner && !m.Started():
 			drop = append(drop, host.IP.String()) // it comes to nothing until its host joins anew
 		case !m.Started() || host == nil:
-			return r.staleMember(m, others[0])
+			return staleMember(m, others[0])
 		}
 	}
 	for _, ip := range drop {
-		err := installer.Insist(ctx, r.etcdPatience(), func(ctx context.Context) error {
-			_, err := r.askAny(ctx, others, "remove", "--peer", ip)
+		err := installer.Insist(ctx, e.patience(), func(ctx context.Context) error {
+			_, err := e.askAny(ctx, others, "remove", "--peer", ip)
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("take the member of %s out of etcd: %w\n  %s", ip, err, r.etcdRemedy(ctx, t, others))
+			return fmt.Errorf("take the member of %s out of etcd: %w\n  %s", ip, err, e.remedy(ctx, t, others))
 		}
 	}
-	return r.dropNode(ctx, t)
+	return e.DropNode(ctx, t)
 }
 
 // masterAt gives the master of the cluster that a member is of; nil for none.
-func (r *Run) masterAt(m etcd.Member) *fleet.Target {
-	i := slices.IndexFunc(r.Targets, func(t *fleet.Target) bool { return t.Master && m.At(t.IP.String()) })
+func (e Members) masterAt(of etcd.Member) *fleet.Target {
+	i := slices.IndexFunc(e.Targets, func(t *fleet.Target) bool { return t.Master && of.At(t.IP.String()) })
 	if i < 0 {
 		return nil
 	}
-	return r.Targets[i]
+	return e.Targets[i]
 }
 
 // staleMember names a member that keeps etcd from taking in another.
-func (r *Run) staleMember(m etcd.Member, at *fleet.Target) error {
+func staleMember(m etcd.Member, at *fleet.Target) error {
 	state := "does not answer (" + m.Error + ")"
 	if !m.Started() {
 		state = "was added and never started"
@@ -105,9 +105,9 @@ type nodeAddress struct {
 
 // dropNode deletes the Node that a host has in the cluster from an earlier life. One of that name at another address is
 // somebody else's.
-func (r *Run) dropNode(ctx context.Context, t *fleet.Target) error {
-	err := installer.Insist(ctx, r.apiPatience(), func(ctx context.Context) error {
-		raw, err := r.kube.Kubectl(ctx, "get", "node", t.NodeName(), "-o", "json", "--ignore-not-found")
+func (e Members) DropNode(ctx context.Context, t *fleet.Target) error {
+	err := installer.Insist(ctx, e.APIPatience(), func(ctx context.Context) error {
+		raw, err := e.Kube.Kubectl(ctx, "get", "node", t.NodeName(), "-o", "json", "--ignore-not-found")
 		if err != nil || len(strings.TrimSpace(string(raw))) == 0 {
 			return err
 		}
@@ -123,7 +123,7 @@ func (r *Run) dropNode(ctx context.Context, t *fleet.Target) error {
 		if others && !slices.Contains(n.Status.Addresses, nodeAddress{"InternalIP", t.IP.String()}) {
 			return nil // kubeadm refuses it if it is alive
 		}
-		_, err = r.kube.Kubectl(ctx, "delete", "node", t.NodeName(), "--ignore-not-found", "--wait=false")
+		_, err = e.Kube.Kubectl(ctx, "delete", "node", t.NodeName(), "--ignore-not-found", "--wait=false")
 		return err
 	})
 	if err != nil {

@@ -25,32 +25,32 @@ import (
 // compare holds what is wanted against the cluster as it is recorded on its
 // masters and as it is on its hosts. Every command does so before it changes
 // anything. The problems it gives cannot be ignored.
-func (r *Run) compare(ctx context.Context) ([]preflight.Problem, error) {
-	if err := r.meetRecord(ctx); err != nil {
+func (l *Ledger) Compare(ctx context.Context) ([]preflight.Problem, error) {
+	if err := l.MeetRecord(ctx); err != nil {
 		return nil, err
 	}
-	foreign, err := r.foreignAuthorities(ctx)
+	foreign, err := l.ForeignAuthorities(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(foreign, r.otherVersions()), nil
+	return slices.Concat(foreign, l.otherVersions()), nil
 }
 
 // meetRecord takes over the record that lies on a master, where it knows more
 // than this machine: hosts that another machine added, or the whole cluster.
-func (r *Run) meetRecord(ctx context.Context) error {
-	found, on, err := r.recordOnHosts(ctx)
+func (l *Ledger) MeetRecord(ctx context.Context) error {
+	found, on, err := l.recordOnHosts(ctx)
 	if err != nil || found == nil {
 		return err
 	}
-	if r.Cluster.Status.Phase == "" && r.Again != nil {
-		c, err := r.Again(found)
+	if l.Cluster.Status.Phase == "" && l.Again != nil {
+		c, err := l.Again(found)
 		if err != nil {
-			return fmt.Errorf("the record of cluster %s on %s: %w", r.Cluster.Name, on.IP, err)
+			return fmt.Errorf("the record of cluster %s on %s: %w", l.Cluster.Name, on.IP, err)
 		}
-		return r.nowFor(ctx, c)
+		return l.nowFor(ctx, c)
 	}
-	c := *r.Cluster
+	c := *l.Cluster
 	c.Hosts = inRecordedOrder(c.Hosts, found.Hosts)
 	for _, name := range found.Images {
 		if !slices.Contains(c.Kept, name) {
@@ -61,9 +61,9 @@ func (r *Run) meetRecord(ctx context.Context) error {
 		c.Created, c.Status = found.Created, found.Status
 	}
 	if err := c.Complete(); err != nil {
-		return fmt.Errorf("the record of cluster %s on %s: %w", r.Cluster.Name, on.IP, err)
+		return fmt.Errorf("the record of cluster %s on %s: %w", l.Cluster.Name, on.IP, err)
 	}
-	r.Cluster = &c
+	l.Cluster = &c
 	return nil
 }
 
@@ -86,27 +86,27 @@ func inRecordedOrder(hosts, recorded []installer.Host) []installer.Host {
 }
 
 // nowFor makes the run one for another cluster document with the same hosts to work on.
-func (r *Run) nowFor(ctx context.Context, c *installer.Cluster) error {
+func (l *Ledger) nowFor(ctx context.Context, c *installer.Cluster) error {
 	for _, h := range c.Hosts {
-		i := slices.IndexFunc(r.Targets, func(t *fleet.Target) bool { return t.IP == h.IP })
+		i := slices.IndexFunc(l.Targets, func(t *fleet.Target) bool { return t.IP == h.IP })
 		switch {
 		case i >= 0:
-			r.Targets[i].Host = h
+			l.Targets[i].Host = h
 		case !h.Away:
 			return fmt.Errorf("host %s is in cluster %s and was not named: name it too", h.IP, c.Name)
 		}
 	}
-	r.Cluster = c
-	return r.read(ctx)
+	l.Cluster = c
+	return l.Read(ctx)
 }
 
 // recordOnHosts reads the newest record that a master which is in the cluster has.
-func (r *Run) recordOnHosts(ctx context.Context) (found *installer.Cluster, on *fleet.Target, err error) {
-	for _, t := range r.Masters() {
+func (l *Ledger) recordOnHosts(ctx context.Context) (found *installer.Cluster, on *fleet.Target, err error) {
+	for _, t := range l.Masters() {
 		if !t.Looked || !t.Joined() {
 			continue
 		}
-		name := RecordOnMaster(r.Cluster.Name)
+		name := RecordOnMaster(l.Cluster.Name)
 		files, err := t.Agent.ReadFiles(ctx, []string{name})
 		if err != nil {
 			return nil, nil, fmt.Errorf("read the record of the cluster: %w", err)
@@ -136,16 +136,16 @@ func wroteAt(c *installer.Cluster) (last time.Time) {
 }
 
 // foreignAuthorities finds hosts that are in another cluster of the same name.
-func (r *Run) foreignAuthorities(ctx context.Context) ([]preflight.Problem, error) {
+func (l *Ledger) ForeignAuthorities(ctx context.Context) ([]preflight.Problem, error) {
 	name := path.Join(installer.KubeDir, "pki", "ca.crt")
 	var joined []*fleet.Target
-	for _, t := range slices.Concat(r.Masters(), r.Workers()) {
+	for _, t := range slices.Concat(l.Masters(), l.Workers()) {
 		if t.Looked && t.Joined() {
 			joined = append(joined, t)
 		}
 	}
 	has := make([][]byte, len(joined))
-	err := r.Each(ctx, joined, func(ctx context.Context, t *fleet.Target) error {
+	err := l.Each(ctx, joined, func(ctx context.Context, t *fleet.Target) error {
 		found, err := t.Agent.ReadFiles(ctx, []string{name})
 		has[slices.Index(joined, t)] = found[name]
 		return err
@@ -153,11 +153,11 @@ func (r *Run) foreignAuthorities(ctx context.Context) ([]preflight.Problem, erro
 	if err != nil {
 		return nil, fmt.Errorf("read the cluster's authority: %w", err)
 	}
-	own, err := os.ReadFile(r.State.Path("pki", "ca.crt"))
+	own, err := os.ReadFile(l.State.Path("pki", "ca.crt"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	from := r.State.Dir
+	from := l.State.Dir
 	var out []preflight.Problem
 	for i, t := range joined {
 		switch {
@@ -167,7 +167,7 @@ func (r *Run) foreignAuthorities(ctx context.Context) ([]preflight.Problem, erro
 		case !bytes.Equal(own, has[i]):
 			out = append(out, preflight.Problem{
 				Host: t.IP.String(), Check: "another-cluster",
-				Message: fmt.Sprintf("it is in another cluster that is named %s, too: its certificate authority is not the one of %s", r.Cluster.Name, from),
+				Message: fmt.Sprintf("it is in another cluster that is named %s, too: its certificate authority is not the one of %s", l.Cluster.Name, from),
 				Remedy:  "use another --cluster name here; or, for that other cluster, run this where it was made, or with SEALOS_RUNTIME_ROOT=DIR of its own",
 			})
 		}
@@ -177,17 +177,17 @@ func (r *Run) foreignAuthorities(ctx context.Context) ([]preflight.Problem, erro
 
 // otherVersions finds hosts of the cluster on which another rootfs runs than the
 // bundle brings: another version of Kubernetes, or another build.
-func (r *Run) otherVersions() []preflight.Problem {
+func (l *Ledger) otherVersions() []preflight.Problem {
 	var out []preflight.Problem
-	for _, t := range r.Targets {
+	for _, t := range l.Targets {
 		if !t.Looked || !t.Joined() {
 			continue
 		}
-		here, brings := t.Journal.Of(journal.Images), r.share(t).Description()
+		here, brings := t.Journal.Of(journal.Images), l.Share(t).Description()
 		if here == "" {
 			// Of an installer that did not write the mark: its record names the version.
-			if v := r.Cluster.Status.KubeVersion(); v != "" && v != r.Payload.Rootfs().KubeVersion() {
-				out = append(out, versionProblem(t.IP.String(), "Kubernetes "+v, r.Payload.Rootfs().KubeVersion()))
+			if v := l.Cluster.Status.KubeVersion(); v != "" && v != l.Payload.Rootfs().KubeVersion() {
+				out = append(out, versionProblem(t.IP.String(), "Kubernetes "+v, l.Payload.Rootfs().KubeVersion()))
 			}
 			continue
 		}
@@ -201,11 +201,11 @@ func (r *Run) otherVersions() []preflight.Problem {
 
 // runningVersions finds hosts whose kubelet is of another version than the bundle
 // brings, whatever the marks say: somebody has changed it by hand.
-func (r *Run) runningVersions() []preflight.Problem {
-	brings := r.Payload.Rootfs().KubeVersion()
+func (l *Ledger) RunningVersions() []preflight.Problem {
+	brings := l.Payload.Rootfs().KubeVersion()
 	var out []preflight.Problem
-	for _, t := range r.Targets {
-		if n, there := kube.NodeOf(r.known, kubeHost(t)); there && t.Looked && t.Joined() && brings != "" && n.Version != "" && n.Version != brings {
+	for _, t := range l.Targets {
+		if n, there := kube.NodeOf(l.Known, kubeHost(t)); there && t.Looked && t.Joined() && brings != "" && n.Version != "" && n.Version != brings {
 			out = append(out, versionProblem(t.IP.String(), "kubelet "+n.Version+" there", "Kubernetes "+brings))
 		}
 	}
@@ -238,26 +238,10 @@ func tellImages(mark string) string {
 }
 
 // recordedVersion is the same for a run that asks no host: what the record says.
-func (r *Run) recordedVersion() error {
-	v := r.Cluster.Status.KubeVersion()
-	if v == "" || v == r.Payload.Rootfs().KubeVersion() {
+func (l *Ledger) RecordedVersion() error {
+	v := l.Cluster.Status.KubeVersion()
+	if v == "" || v == l.Payload.Rootfs().KubeVersion() {
 		return nil
 	}
-	return &preflight.Error{Problems: []preflight.Problem{versionProblem("", "Kubernetes "+v, "Kubernetes "+r.Payload.Rootfs().KubeVersion())}}
-}
-
-// tunnelled finds hosts that are named by the near end of a tunnel: as a host's
-// address in the cluster it would lead every other host to itself.
-func tunnelled(seen []*fleet.Target) []preflight.Problem {
-	var out []preflight.Problem
-	for _, t := range seen {
-		if t.Tunnel {
-			out = append(out, preflight.Problem{
-				Host: t.IP.String(), Check: "tunnel",
-				Message: fmt.Sprintf("%s:%d is the end of a tunnel on this machine; hosts of a cluster are named by the addresses that they have for each other", t.IP, t.SSH.Port),
-				Remedy:  fmt.Sprintf("name the host by its own address, and let ssh find the tunnel, in ~/.ssh/config: Host ADDRESS, HostName %s, Port %d; or use --jump", t.IP, t.SSH.Port),
-			})
-		}
-	}
-	return out
+	return &preflight.Error{Problems: []preflight.Problem{versionProblem("", "Kubernetes "+v, "Kubernetes "+l.Payload.Rootfs().KubeVersion())}}
 }

@@ -17,28 +17,6 @@ import (
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
-func guestMark(i *payload.Image) string { return journal.Guest(payload.DirName(i.Name)) }
-
-// GuestError is a command of an image that failed.
-type GuestError struct {
-	Image   string
-	Host    string
-	Command string
-	Err     error
-}
-
-func (e *GuestError) Error() string { return e.ErrorAt("") }
-
-// ErrorAt is the text for a reader who has been told of host: without the name, if it is that host's.
-func (e *GuestError) ErrorAt(host string) string {
-	s := fmt.Sprintf("the command %q of image %s failed: %s", e.Command, e.Image, installer.TellAt(e.Err, e.Host))
-	if e.Host == host {
-		return s
-	}
-	return e.Host + ": " + s
-}
-func (e *GuestError) Unwrap() error { return e.Err }
-
 // guest runs ENTRYPOINT and CMD of each image in order: those of the rootfs and
 // patches on all hosts, those of applications on master0. The first command
 // that fails ends the step.
@@ -54,10 +32,10 @@ func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 		ready := sync.OnceValue(func() error {
 			ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
 			defer cancel()
-			return errors.Join(r.waitAPI(ctx), r.waitServices(ctx, vain))
+			return errors.Join(r.health.WaitAPI(ctx), r.health.WaitServices(ctx, vain))
 		})
 		err := r.Each(ctx, targets, func(ctx context.Context, t *fleet.Target) error {
-			i := r.share(t).All()[n]
+			i := r.Share(t).All()[n]
 			cmd := i.Cmd
 			if len(r.Cluster.Command) > 0 && n == len(r.Payload.Images)-1 {
 				cmd = r.Cluster.Command
@@ -88,16 +66,16 @@ func ownEnv(env map[string]string) map[string]string {
 }
 
 func (r *Run) runGuest(ctx context.Context, t *fleet.Target, i *payload.Image, cmd []string, ready func() error) (int, error) {
-	env := r.share(t).Env(i)
+	env := r.Share(t).Env(i)
 	if env["KUBECONFIG"] == "" && t.Master {
-		env["KUBECONFIG"] = adminConf
+		env["KUBECONFIG"] = installer.AdminConf
 	}
 	if env["KUBECACHEDIR"] == "" {
-		env["KUBECACHEDIR"] = r.kubectlCache()
+		env["KUBECACHEDIR"] = r.KubectlCache()
 	}
 	lines := guest.Lines(i.Entrypoint, cmd, env)
 	in := journal.Inputs(i.Bundled, lines, ownEnv(env), t.Overlays[i])
-	done := guestDone(t.Journal.Of(guestMark(i)), in, len(lines))
+	done := guestDone(t.Journal.Of(journal.Guest(i.DirName())), in, len(lines))
 	if done == len(lines) {
 		return 0, r.tellMasters(ctx, i, in)
 	}
@@ -107,14 +85,14 @@ func (r *Run) runGuest(ctx context.Context, t *fleet.Target, i *payload.Image, c
 	if err := r.untellMasters(ctx, t, i); err != nil {
 		return 0, err
 	}
-	_, err := t.Journal.Under(ctx, guestMark(i), in, func(w *journal.Work) error {
+	_, err := t.Journal.Under(ctx, journal.Guest(i.DirName()), in, func(w *journal.Work) error {
 		for n, line := range lines[done:] {
-			record := t.Journal.File(guestMark(i), guestProgress(in, done+n+1, len(lines)))
+			record := t.Journal.File(journal.Guest(i.DirName()), guestProgress(in, done+n+1, len(lines)))
 			if done+n+1 == len(lines) {
 				record = w.ByHost()
 			}
 			if err := r.runLine(ctx, t, i, line, env, record); err != nil {
-				return &GuestError{Image: i.Name, Host: t.IP.String(), Command: line, Err: err}
+				return &installer.GuestError{Image: i.Name, Host: t.IP.String(), Command: line, Err: err}
 			}
 		}
 		return nil
@@ -168,10 +146,10 @@ func (r *Run) tellMasters(ctx context.Context, i *payload.Image, in string) erro
 		return nil
 	}
 	return r.Each(ctx, r.Masters(), func(ctx context.Context, t *fleet.Target) error {
-		if t.Journal.Is(guestMark(i), in) {
+		if t.Journal.Is(journal.Guest(i.DirName()), in) {
 			return nil
 		}
-		return t.Journal.Set(ctx, guestMark(i), in)
+		return t.Journal.Set(ctx, journal.Guest(i.DirName()), in)
 	})
 }
 
@@ -185,6 +163,6 @@ func (r *Run) untellMasters(ctx context.Context, at *fleet.Target, i *payload.Im
 		if t == at {
 			return nil
 		}
-		return t.Journal.Drop(ctx, guestMark(i))
+		return t.Journal.Drop(ctx, journal.Guest(i.DirName()))
 	})
 }

@@ -25,16 +25,16 @@ func TestImagesThatANodeCannotDoWithoutAreNamedAsTheRuntimeHoldsThem(t *testing.
 	} {
 		r := loaded(t, c.images, oneMaster, hostAt("127.0.0.3", 0, false))
 		r.Cluster.Env = c.env
-		if err := r.loadSecrets(t.Context()); err != nil {
+		if err := r.secrets.Settle(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		for _, target := range r.Targets {
 			target.Facts.Hostname = "host"
 		}
-		if got, err := r.careImage(r.Targets[1]); err != nil || got != c.care {
+		if got, err := r.CareImage(r.Targets[1]); err != nil || got != c.care {
 			t.Errorf("%s: care is %q, %v", name, got, err)
 		}
-		docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.Master0()))
+		docs, err := kubeadm.Render(r.KubeadmInput(kubeadm.Init, r.Master0()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +63,7 @@ func TestTheKeeperIsOursWhateverTheLabelNames(t *testing.T) {
 	images := stepstest.Sealos("x") // whose label names ghcr.io/labring/lvscare:v4.3.7
 	images = append(images, stepstest.Image{Name: "ghcr.io/labring/lvscare:v4.3.7", Files: map[string]string{"usr/bin/lvscare": "x"}, Gzip: true})
 	r := loaded(t, images, oneMaster, hostAt("127.0.0.3", 0, false))
-	if got, err := r.careImage(r.Targets[1]); err != nil || !strings.HasSuffix(got, "sealbuild.io/care:v1") {
+	if got, err := r.CareImage(r.Targets[1]); err != nil || !strings.HasSuffix(got, "sealbuild.io/care:v1") {
 		t.Errorf("care is %q, %v", got, err)
 	}
 }

@@ -111,8 +111,8 @@ func newRun(t *testing.T, file []byte, out io.Writer, hosts ...installer.Host) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := New(Options{
-		Cluster: c, Bundle: b, State: state,
+	r := New(c, b, Options{
+		State: state,
 		// What this machine is like is none of a test's business, but what the check script says.
 		IgnoreChecks: slices.DeleteFunc(preflight.Checks(), func(name string) bool { return name == "check.sh" }),
 	}, fleet.Options{
@@ -145,10 +145,10 @@ func hostAt(ip string, port int, master bool) installer.Host {
 func loaded(t *testing.T, images []stepstest.Image, hosts ...installer.Host) *Run {
 	t.Helper()
 	r := newRun(t, makeBundle(t, images), t.Output(), hosts...)
-	if err := r.read(t.Context()); err != nil {
+	if err := r.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.loadSecrets(t.Context()); err != nil {
+	if err := r.secrets.Settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return r

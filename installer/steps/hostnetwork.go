@@ -7,21 +7,24 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
+// Net is what the network of a host needs for a cluster: names, name servers of pods, a route to Services.
+type Net struct{ *Site }
+
 // settleNetwork gives hosts what the site's network lacks for a cluster. It is looked at on every run: a host that was
 // moved to another network is put right by the next.
-func (r *Run) settleNetwork(ctx context.Context, changes *atomic.Int64) error {
-	networks, err := r.servedNetworks()
+func (n Net) Settle(ctx context.Context, changes *atomic.Int64) error {
+	networks, err := n.ServedNetworks()
 	if err != nil {
 		return err
 	}
-	asked := r.networksToAsk()
-	return r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
-		changed, err := r.settleResolver(ctx, t)
+	asked := n.NetworksToAsk()
+	return n.Each(ctx, n.Targets, func(ctx context.Context, t *fleet.Target) error {
+		changed, err := n.settleResolver(ctx, t)
 		changes.Add(int64(count(changed)))
 		if err != nil {
 			return err
 		}
-		changed, err = r.settleServiceRoute(ctx, t, networks, asked)
+		changed, err = n.settleServiceRoute(ctx, t, networks, asked)
 		changes.Add(int64(count(changed)))
 		return err
 	})

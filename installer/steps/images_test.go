@@ -32,15 +32,15 @@ func TestImagesComeRootfsFirstThenPatchesThenApplications(t *testing.T) {
 	names := func(images []*payload.Image) []string {
 		var out []string
 		for _, i := range images {
-			out = append(out, i.Name+" in "+strings.TrimPrefix(i.Dir, r.dir()))
+			out = append(out, i.Name+" in "+strings.TrimPrefix(i.Dir, r.Dir()))
 		}
 		return out
 	}
 	all := []string{"root:1 in /rootfs", "patch:2 in /rootfs", "patch:1 in /rootfs", "app:b in /applications/" + payload.DirName("app:b") + "/workdir", "app:a in /applications/" + payload.DirName("app:a") + "/workdir"}
-	if diff := cmp.Diff(all, names(r.share(r.Targets[0]).Here())); diff != "" {
+	if diff := cmp.Diff(all, names(r.Share(r.Targets[0]).Here())); diff != "" {
 		t.Errorf("on master0 (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(all[:3], names(r.share(r.Targets[1]).Here())); diff != "" {
+	if diff := cmp.Diff(all[:3], names(r.Share(r.Targets[1]).Here())); diff != "" {
 		t.Errorf("on a node (-want +got):\n%s", diff)
 	}
 }
@@ -54,7 +54,7 @@ func TestABundleWithoutExactlyOneRootfsIsRefused(t *testing.T) {
 		"holds 2 rootfs images": {root("root:1"), root("root:2")},
 	} {
 		r := newRun(t, makeBundle(t, images), t.Output(), oneMaster)
-		if err := r.read(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+		if err := r.Read(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("loadImages = %v, want it to say %q", err, want)
 		}
 		closeRun(t, r)
@@ -62,14 +62,14 @@ func TestABundleWithoutExactlyOneRootfsIsRefused(t *testing.T) {
 	// Where the operator chooses one, the other does not count.
 	r := newRun(t, makeBundle(t, []stepstest.Image{root("root:1"), root("root:2")}), t.Output(), oneMaster)
 	r.Cluster.Images = []string{"root:2"}
-	if err := r.read(t.Context()); err != nil || len(r.Payload.Images) != 1 || r.Payload.Rootfs().Name != "root:2" {
+	if err := r.Read(t.Context()); err != nil || len(r.Payload.Images) != 1 || r.Payload.Rootfs().Name != "root:2" {
 		t.Errorf("with spec.image root:2: %v, %d images", err, len(r.Payload.Images))
 	}
 	closeRun(t, r)
 	// Their order is that of spec.image, and the end of a name is enough.
 	r = newRun(t, makeBundle(t, []stepstest.Image{root("site/root:1"), clusterImage("site/a:1", "application", nil, "a"), clusterImage("site/b:1", "application", nil, "b")}), t.Output(), oneMaster)
 	r.Cluster.Images = []string{"b:1", "a:1", "site/root:1"}
-	if err := r.read(t.Context()); err != nil {
+	if err := r.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.Payload.Images[1].Name + " " + r.Payload.Images[2].Name; got != "site/b:1 site/a:1" {
@@ -94,7 +94,7 @@ func TestTheLastImageThatHasAScriptRunsIt(t *testing.T) {
 		"auth":          {"", ""},                             // an application's is not run
 		"init-cri":      {"", ""},
 	} {
-		img, line := r.share(r.Master0()).Script(key)
+		img, line := r.Share(r.Master0()).Script(key)
 		got := [2]string{"", line}
 		if img != nil {
 			got[0] = img.Name
@@ -122,19 +122,19 @@ func TestLaterEnvironmentsWin(t *testing.T) {
 	node.Env = map[string]string{"D": "host", "SEALOS_SYS_RUN_MODE": "host"}
 	r := newRun(t, makeBundle(t, images), t.Output(), oneMaster, node)
 	r.Cluster.Env = map[string]string{"C": "cluster", "D": "cluster", "registryUsername": "operator", "registryData": "/data/registry"}
-	if err := r.read(t.Context()); err != nil {
+	if err := r.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.loadSecrets(t.Context()); err != nil {
+	if err := r.secrets.Settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	env := r.share(r.Targets[1]).Env(r.Payload.Images[1])
+	env := r.Share(r.Targets[1]).Env(r.Payload.Images[1])
 	for key, want := range map[string]string{
 		"A": "root", "B": "image", "C": "cluster", "D": "host",
 		"registryPort": "5001", "registryDomain": "sealos.hub", "registryUsername": "operator", "registryData": "/data/registry",
 		"SEALOS_SYS_HOST_IP": "127.0.0.3", "SEALOS_SYS_RUN_MODE": "node", "SEALOS_SYS_KUBE_VERSION": "v1.36.3",
 		"SEALOS_SYS_CLUSTER": "default", "SEALOS_SYS_MASTERS": "127.0.0.2", "SEALOS_SYS_REGISTRY_HOSTS": "127.0.0.2",
-		"SEALOS_SYS_VIP": installer.DefaultVIP, "SEALOS_SYS_SEALINSTALL": installer.StubPath, "SEALOS_SYS_ROOTFS": r.rootfsDir(),
+		"SEALOS_SYS_VIP": installer.DefaultVIP, "SEALOS_SYS_SEALINSTALL": installer.StubPath, "SEALOS_SYS_ROOTFS": r.RootfsDir(),
 	} {
 		if env[key] != want {
 			t.Errorf("%s = %q, want %q", key, env[key], want)
@@ -143,7 +143,7 @@ func TestLaterEnvironmentsWin(t *testing.T) {
 	if _, has := env["PATH"]; has {
 		t.Error("the image's PATH would replace the host's")
 	}
-	if mode := r.share(r.Targets[0]).Env(r.Payload.Images[0])["SEALOS_SYS_RUN_MODE"]; mode != "master" {
+	if mode := r.Share(r.Targets[0]).Env(r.Payload.Images[0])["SEALOS_SYS_RUN_MODE"]; mode != "master" {
 		t.Errorf("mode of a master = %q", mode)
 	}
 }
@@ -155,17 +155,17 @@ func TestPublicRegistryPasswordsAreReplacedByARandomOneThatStays(t *testing.T) {
 		r := newRun(t, file, &out, oneMaster)
 		defer closeRun(t, r)
 		r.Cluster.Env = user
-		if err := r.read(t.Context()); err != nil {
+		if err := r.Read(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.loadSecrets(t.Context()); err != nil {
+		if err := r.secrets.Settle(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		r.Report.Infof("it is %s", r.passwords.pull)
-		if strings.Contains(out.String(), r.passwords.pull) {
+		r.Report.Infof("it is %s", r.Passwords.Pull)
+		if strings.Contains(out.String(), r.Passwords.Pull) {
 			t.Errorf("the password is told: %s", &out)
 		}
-		return r.share(r.Targets[0]).Env(r.Payload.Images[0])["registryPassword"]
+		return r.Share(r.Targets[0]).Env(r.Payload.Images[0])["registryPassword"]
 	}
 	first := password(nil)
 	if len(first) < 32 {
@@ -187,13 +187,13 @@ func TestARegistryPasswordOfTheUsersOwnIsKeptHoweverShortOrKnown(t *testing.T) {
 		for _, env := range []map[string]string{{"registryPassword": own}, nil, {}} { // the later runs have no flag
 			r := newRun(t, file, &out, oneMaster)
 			r.Cluster.Env = env
-			if err := r.read(t.Context()); err != nil {
+			if err := r.Read(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.loadSecrets(t.Context()); err != nil {
+			if err := r.secrets.Settle(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if got := r.share(r.Targets[0]).Env(r.Payload.Images[0])["registryPassword"]; got != own {
+			if got := r.Share(r.Targets[0]).Env(r.Payload.Images[0])["registryPassword"]; got != own {
 				t.Errorf("%q became %q", own, got)
 			}
 			closeRun(t, r)
@@ -215,7 +215,7 @@ func TestRegistryHostsAreAskedOwnFirstAndSpread(t *testing.T) {
 	r := loaded(t, stepstest.Cluster(), hosts...)
 	firsts := map[string]int{}
 	for _, target := range r.Targets {
-		got := r.share(target).RegistryHosts()
+		got := r.Share(target).RegistryHosts()
 		if target.Master && got[0] != target.IP.String() {
 			t.Errorf("%s asks %s first", target.IP, got[0])
 		}

@@ -14,23 +14,23 @@ import (
 // made on this machine.
 func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
 	t := r.Master0()
-	if err := r.settleNodes(ctx); err != nil {
+	if err := r.health.AskAgain(ctx); err != nil {
 		return installer.Result{}, err
 	}
 	if t.Joined() {
 		return r.keepMaster(ctx, []*fleet.Target{t}, "init-master0")
 	}
-	err := r.runKubeadm(ctx, t, "init-master0", func(ctx context.Context) (string, error) {
-		files, err := r.masterFiles(ctx, t)
+	err := r.nodes.Run(ctx, t, "init-master0", func(ctx context.Context) (string, error) {
+		files, err := r.secrets.MasterFiles(ctx, t)
 		if err != nil {
 			return "", err
 		}
-		return r.prepareKubeadm(ctx, t, r.kubeadmInput(kubeadm.Init, t), files)
+		return r.nodes.Prepare(ctx, t, r.KubeadmInput(kubeadm.Init, t), files)
 	}, "init", "--skip-token-print", "--skip-certificate-key-print")
 	if err != nil {
 		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
 	}
-	if err := r.adminKubeconfig(ctx, t); err != nil {
+	if err := r.nodes.AdminKubeconfig(ctx, t); err != nil {
 		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
 	}
 	return installer.Result{Changes: 1}, nil
@@ -42,12 +42,12 @@ func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
 // somebody deleted come back.
 func (r *Run) keepMaster(ctx context.Context, targets []*fleet.Target, step string) (installer.Result, error) {
 	var changes atomic.Int64
-	again, err := r.registerAgain(ctx, targets, step)
+	again, err := r.nodes.RegisterAgain(ctx, targets, step)
 	if changes.Add(int64(again)); err != nil {
 		return installer.Result{Changes: again}, err
 	}
 	err = r.Each(ctx, targets, func(ctx context.Context, t *fleet.Target) error {
-		files, err := r.masterFiles(ctx, t)
+		files, err := r.secrets.MasterFiles(ctx, t)
 		if err != nil {
 			return err
 		}

@@ -28,21 +28,21 @@ func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
 }
 
 func (r *Run) joinMaster(ctx context.Context, t *fleet.Target) error {
-	err := r.runKubeadm(ctx, t, "join-masters", func(ctx context.Context) (string, error) {
-		token, err := r.joinToken(ctx)
+	err := r.nodes.Run(ctx, t, "join-masters", func(ctx context.Context) (string, error) {
+		token, err := r.nodes.Token(ctx)
 		if err != nil {
 			return "", err
 		}
-		files, err := r.masterFiles(ctx, t)
+		files, err := r.secrets.MasterFiles(ctx, t)
 		if err != nil {
 			return "", err
 		}
-		in := r.kubeadmInput(kubeadm.JoinMaster, t)
-		discovery, err := r.discovery(in, token)
+		in := r.KubeadmInput(kubeadm.JoinMaster, t)
+		discovery, err := r.nodes.Discovery(in, token)
 		if err != nil {
 			return "", err
 		}
-		return r.prepareKubeadm(ctx, t, in, append(files, discovery))
+		return r.nodes.Prepare(ctx, t, in, append(files, discovery))
 	}, "join")
 	if err != nil {
 		return err
@@ -55,16 +55,16 @@ func (r *Run) joinMaster(ctx context.Context, t *fleet.Target) error {
 // last, stands for all of it.
 func (r *Run) settleMaster(ctx context.Context, t *fleet.Target) error {
 	// From now on its own API server is the nearest.
-	if _, err := r.setHosts(ctx, t, t.IP.String()); err != nil {
+	if _, err := r.net.SetHosts(ctx, t, t.IP.String()); err != nil {
 		return fmt.Errorf("point %s to the host itself: %w", installer.APIServerDomain, err)
 	}
 	// Its kube-proxy may have been started with the earlier meaning of that name.
-	err := installer.Insist(ctx, r.apiPatience(), func(ctx context.Context) error {
-		_, err := r.kube.Kubectl(ctx, "delete", "pod", "-n", "kube-system", "-l", "k8s-app=kube-proxy", "--field-selector", "spec.nodeName="+t.NodeName(), "--ignore-not-found", "--wait=false")
+	err := installer.Insist(ctx, r.APIPatience(), func(ctx context.Context) error {
+		_, err := r.Kube.Kubectl(ctx, "delete", "pod", "-n", "kube-system", "-l", "k8s-app=kube-proxy", "--field-selector", "spec.nodeName="+t.NodeName(), "--ignore-not-found", "--wait=false")
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("restart kube-proxy: %w", err)
 	}
-	return r.adminKubeconfig(ctx, t)
+	return r.nodes.AdminKubeconfig(ctx, t)
 }

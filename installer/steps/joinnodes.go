@@ -20,20 +20,20 @@ func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
 			todo = append(todo, t)
 		}
 	}
-	again, err := r.registerAgain(ctx, r.Workers(), "join-nodes")
+	again, err := r.nodes.RegisterAgain(ctx, r.Workers(), "join-nodes")
 	if err != nil || len(todo) == 0 {
 		return installer.Result{Changes: again}, err
 	}
-	token, err := r.joinToken(ctx)
+	token, err := r.nodes.Token(ctx)
 	if err != nil {
 		return installer.Result{Changes: again}, err
 	}
 	var changes atomic.Int64
 	changes.Add(int64(again))
 	err = r.Each(ctx, todo, func(ctx context.Context, t *fleet.Target) error {
-		err := r.runKubeadm(ctx, t, "join-nodes", func(ctx context.Context) (string, error) {
-			in := r.kubeadmInput(kubeadm.JoinNode, t)
-			discovery, err := r.discovery(in, token)
+		err := r.nodes.Run(ctx, t, "join-nodes", func(ctx context.Context) (string, error) {
+			in := r.KubeadmInput(kubeadm.JoinNode, t)
+			discovery, err := r.nodes.Discovery(in, token)
 			if err != nil {
 				return "", err
 			}
@@ -45,7 +45,7 @@ func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
 			if _, err := r.Exec(ctx, t, "join-nodes", "mkdir", "-p", "-m", "0700", path.Dir(careManifest)); err != nil {
 				return "", err
 			}
-			return r.prepareKubeadm(ctx, t, in, []agent.File{discovery})
+			return r.nodes.Prepare(ctx, t, in, []agent.File{discovery})
 		}, "join")
 		if err == nil {
 			changes.Add(1)

@@ -116,13 +116,13 @@ func simulate(t *testing.T, r *Run) map[string]*overheard {
 func installOn(t *testing.T, r *Run, hosts map[string]*overheard) int {
 	t.Helper()
 	r.Dial = func(_ context.Context, t *fleet.Target) (host.Host, error) { return hosts[t.IP.String()], nil }
-	if err := r.read(t.Context()); err != nil {
+	if err := r.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if p := r.connectAll(t.Context()); len(p) > 0 {
 		t.Fatal(p)
 	}
-	if err := r.settleState(t.Context()); err != nil {
+	if err := r.secrets.AdoptAndSettle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	timings, err := installer.RunSteps(t.Context(), until("guest")[1:], r, r.Report)

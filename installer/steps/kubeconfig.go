@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path"
 
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
@@ -32,21 +33,21 @@ type kubeconfigRecord struct {
 // kubeconfigLeft is the mark of a host where nothing was written.
 const kubeconfigLeft = "left as it is"
 
-func (r *Run) kubeconfigRecordPath() string { return r.dir("journal", "kubeconfig-entries") }
+func (n *Nodes) kubeconfigRecordPath() string { return n.Dir("journal", "kubeconfig-entries") }
 
 // adminKubeconfig gives root on a master a kubeconfig: a new one where there is
 // none, else the cluster beside what the user has, whose old file is kept beside it.
-func (r *Run) adminKubeconfig(ctx context.Context, t *fleet.Target) error {
-	found, err := t.Agent.ReadFiles(ctx, []string{userKubeconfig, adminConf, r.kubeconfigRecordPath()})
+func (n *Nodes) AdminKubeconfig(ctx context.Context, t *fleet.Target) error {
+	found, err := t.Agent.ReadFiles(ctx, []string{userKubeconfig, installer.AdminConf, n.kubeconfigRecordPath()})
 	if err != nil {
 		return fmt.Errorf("read kubeconfigs: %w", err)
 	}
-	admin := found[adminConf]
+	admin := found[installer.AdminConf]
 	user, exists := found[userKubeconfig]
-	content, files, err := r.newKubeconfig(t, user, exists, admin, found[r.kubeconfigRecordPath()])
+	content, files, err := n.newKubeconfig(t, user, exists, admin, found[n.kubeconfigRecordPath()])
 	if err != nil {
 		// The cluster works, and its own file is there: that somebody's file is none does not undo it.
-		r.Report.Warnf("%s: %s is left as it is: %v (kubectl --kubeconfig %s works)", t.IP, userKubeconfig, err, adminConf)
+		n.Report.Warnf("%s: %s is left as it is: %v (kubectl --kubeconfig %s works)", t.IP, userKubeconfig, err, installer.AdminConf)
 	}
 	if len(files) == 0 {
 		return t.Journal.Set(ctx, journal.Kubeconfig, kubeconfigLeft)
@@ -58,7 +59,7 @@ func (r *Run) adminKubeconfig(ctx context.Context, t *fleet.Target) error {
 }
 
 // newKubeconfig is what root's kubeconfig is to be, and the files to write for it, in their order.
-func (r *Run) newKubeconfig(t *fleet.Target, user []byte, exists bool, admin, recorded []byte) (content []byte, files []agent.File, err error) {
+func (n *Nodes) newKubeconfig(t *fleet.Target, user []byte, exists bool, admin, recorded []byte) (content []byte, files []agent.File, err error) {
 	var rec kubeconfigRecord
 	if recorded != nil && json.Unmarshal(recorded, &rec) == nil {
 		renewed, has, err := kubeadm.RenewKubeconfig(user, admin, rec.KubeconfigEntries)
@@ -69,12 +70,12 @@ func (r *Run) newKubeconfig(t *fleet.Target, user []byte, exists bool, admin, re
 			if journal.Inputs(user) == rec.Digest {
 				rec.Digest = journal.Inputs(renewed)
 			}
-			return renewed, r.kubeconfigFiles(rec, renewed), nil
+			return renewed, n.kubeconfigFiles(rec, renewed), nil
 		}
-	} else if bytes.Contains(user, []byte(base64.StdEncoding.EncodeToString(r.pki.CA()))) {
+	} else if bytes.Contains(user, []byte(base64.StdEncoding.EncodeToString(n.Secrets.pki.CA()))) {
 		return user, nil, nil // somebody has put it there
 	}
-	content, names, err := kubeadm.MergeKubeconfig(user, admin, r.Cluster.Name)
+	content, names, err := kubeadm.MergeKubeconfig(user, admin, n.Cluster.Name)
 	if err != nil {
 		return user, nil, err
 	}
@@ -84,28 +85,28 @@ func (r *Run) newKubeconfig(t *fleet.Target, user []byte, exists bool, admin, re
 		content = admin
 	} else {
 		before = []agent.File{{Path: beforeKubeconfig, Mode: 0o600, Content: user}}
-		r.Report.Infof("%s: merged into %s, with cluster %q, user %q and context %q; the old file is %s beside it",
+		n.Report.Infof("%s: merged into %s, with cluster %q, user %q and context %q; the old file is %s beside it",
 			t.IP, userKubeconfig, names.Cluster, names.User, names.Context, path.Base(beforeKubeconfig))
 	}
 	rec.Digest = journal.Inputs(content)
-	return content, append(before, r.kubeconfigFiles(rec, content)...), nil
+	return content, append(before, n.kubeconfigFiles(rec, content)...), nil
 }
 
-func (r *Run) kubeconfigFiles(rec kubeconfigRecord, content []byte) []agent.File {
+func (n *Nodes) kubeconfigFiles(rec kubeconfigRecord, content []byte) []agent.File {
 	data, err := json.Marshal(rec)
 	if err != nil {
 		panic(fmt.Sprintf("steps: record of a kubeconfig: %v", err)) // strings can be encoded
 	}
 	return []agent.File{
-		{Path: r.kubeconfigRecordPath(), Mode: 0o600, Content: append(data, '\n')},
+		{Path: n.kubeconfigRecordPath(), Mode: 0o600, Content: append(data, '\n')},
 		{Path: userKubeconfig, Mode: 0o600, Content: content},
 	}
 }
 
 // removeKubeconfig takes the cluster out of root's kubeconfig. What its owner has
 // written there, before or since, stays.
-func (r *Run) removeKubeconfig(ctx context.Context, t *fleet.Target) error {
-	found, err := t.Agent.ReadFiles(ctx, []string{userKubeconfig, beforeKubeconfig, r.kubeconfigRecordPath()})
+func (n *Nodes) RemoveKubeconfig(ctx context.Context, t *fleet.Target) error {
+	found, err := t.Agent.ReadFiles(ctx, []string{userKubeconfig, beforeKubeconfig, n.kubeconfigRecordPath()})
 	if err != nil {
 		return err
 	}
@@ -113,7 +114,7 @@ func (r *Run) removeKubeconfig(ctx context.Context, t *fleet.Target) error {
 	file := agent.File{Path: userKubeconfig, Mode: 0o600, Content: user}
 	old, kept := found[beforeKubeconfig]
 	var rec kubeconfigRecord
-	if recorded := found[r.kubeconfigRecordPath()]; recorded == nil || json.Unmarshal(recorded, &rec) != nil {
+	if recorded := found[n.kubeconfigRecordPath()]; recorded == nil || json.Unmarshal(recorded, &rec) != nil {
 		if !t.Journal.Is(journal.Kubeconfig, journal.Inputs(user)) {
 			return nil // it was never written
 		}
@@ -130,7 +131,7 @@ func (r *Run) removeKubeconfig(ctx context.Context, t *fleet.Target) error {
 	default:
 		rest, empty, err := kubeadm.UnmergeKubeconfig(user, rec.KubeconfigEntries)
 		if err != nil {
-			r.Report.Warnf("%s: cluster %s, user %s and context %s stay in %s: %v", t.IP, rec.Cluster, rec.User, rec.Context, userKubeconfig, err)
+			n.Report.Warnf("%s: cluster %s, user %s and context %s stay in %s: %v", t.IP, rec.Cluster, rec.User, rec.Context, userKubeconfig, err)
 			return nil
 		}
 		file.Content, file.Remove = rest, empty && rec.Made
@@ -142,6 +143,6 @@ func (r *Run) removeKubeconfig(ctx context.Context, t *fleet.Target) error {
 		return err
 	}
 	// After all that it speaks of: taking the cluster out once more changes nothing.
-	_, err = t.Agent.WriteFiles(ctx, []agent.File{{Path: r.kubeconfigRecordPath(), Remove: true}})
+	_, err = t.Agent.WriteFiles(ctx, []agent.File{{Path: n.kubeconfigRecordPath(), Remove: true}})
 	return err
 }

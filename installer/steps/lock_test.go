@@ -20,7 +20,7 @@ func TestInstallersOnTwoMachinesAreKeptApart(t *testing.T) {
 	machine := func() { t.Setenv("SEALOS_RUNTIME_ROOT", t.TempDir()) }
 	machine()
 	first := newRun(t, file, t.Output(), a)
-	if err := first.read(t.Context()); err != nil {
+	if err := first.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if p := first.connectAll(t.Context()); len(p) > 0 {
@@ -50,7 +50,7 @@ func TestInstallersOnTwoMachinesAreKeptApart(t *testing.T) {
 	}
 	machine()
 	third := newRun(t, file, t.Output(), b)
-	if err := third.read(t.Context()); err != nil {
+	if err := third.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if p := third.connectAll(t.Context()); len(p) > 0 {

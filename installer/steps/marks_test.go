@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -74,7 +75,7 @@ func TestKubeconfigOfRootIsMadeAgainAfterARenewalThatWasCutOff(t *testing.T) {
 		_, err := os.Stat(filepath.Join(m.Root(), "/var/lib/sealos/data/default/journal", journal.Kubeconfig))
 		return err == nil
 	}
-	w.Arm(&stepstest.Fault{Kind: stepstest.AgentDies, At: stepstest.Event{Host: m.IP, Kind: "after", What: adminConf, N: 1}})
+	w.Arm(&stepstest.Fault{Kind: stepstest.AgentDies, At: stepstest.Event{Host: m.IP, Kind: "after", What: installer.AdminConf, N: 1}})
 	renew := Certificates(true, []string{"admin.conf"}, func([]HostCertificates) {})
 	if _, err := w.run(t.Context(), renew); err == nil {
 		t.Fatal("nobody was killed: this test sees nothing")

@@ -17,7 +17,7 @@ func TestEveryKindOfErrorNamesItsHostOnce(t *testing.T) {
 	script := &agent.ScriptError{Host: ip, Line: "bash init.sh", Code: 1, Tail: []string{"no"}}
 	for _, err := range []error{
 		&installer.CommandError{Host: ip, Command: "kubeadm join", Code: 1}, script, &agent.Error{Host: ip, Verb: "exec", Message: "no"},
-		&GuestError{Host: ip, Image: "app", Command: "sh", Err: script}, &GuestError{Host: ip, Image: "app", Command: "sh", Err: &agent.Error{Host: ip, Verb: "script", Message: "no"}},
+		&installer.GuestError{Host: ip, Image: "app", Command: "sh", Err: script}, &installer.GuestError{Host: ip, Image: "app", Command: "sh", Err: &agent.Error{Host: ip, Verb: "script", Message: "no"}},
 		&host.Error{Host: ip, Kind: host.ErrUnreachable, Err: errors.New("no")}, &host.ExitError{Host: ip, Argv: []string{"test"}, Code: 1},
 		fmt.Errorf("restart kube-proxy: %w", &installer.HostError{Host: ip, Err: &installer.CommandError{Host: ip, Command: "kubectl", Code: 1}}),
 	} {

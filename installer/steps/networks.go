@@ -12,22 +12,22 @@ import (
 
 // checkNetworks judges addresses once the images have said what they bring of their own: the virtual address, and the
 // networks of pods and Services. It is done before a host is contacted, by every command that reads the images.
-func (r *Run) checkNetworks() error {
-	vip, err := netip.ParseAddr(r.Payload.VIP(r.Cluster))
+func (st *Site) checkNetworks() error {
+	vip, err := netip.ParseAddr(st.Payload.VIP(st.Cluster))
 	if err != nil {
-		return &installer.NetworkError{Err: fmt.Errorf("the virtual address %q of %s is not an IP address: choose one with -e defaultVIP=ADDRESS", r.Payload.VIP(r.Cluster), r.Payload.Rootfs().Name)}
+		return &installer.NetworkError{Err: fmt.Errorf("the virtual address %q of %s is not an IP address: choose one with -e defaultVIP=ADDRESS", st.Payload.VIP(st.Cluster), st.Payload.Rootfs().Name)}
 	}
-	if err := r.checkPort(); err != nil {
+	if err := st.checkPort(); err != nil {
 		return err
 	}
-	n := r.askedNetworks()
+	n := st.AskedNetworks()
 	n.VIP = vip.Unmap()
-	return r.Cluster.CheckNetworks(n)
+	return st.Cluster.CheckNetworks(n)
 }
 
 // askedNetworks are those of pods and Services as far as they are known before a host has been seen.
-func (r *Run) askedNetworks() (n installer.Networks) {
-	in := r.kubeadmInput(kubeadm.Init, r.Master0())
+func (st *Site) AskedNetworks() (n installer.Networks) {
+	in := st.KubeadmInput(kubeadm.Init, st.Master0())
 	in.Node.Hostname = cmp.Or(in.Node.Hostname, "not-asked-yet")
 	// What is wrong with the documents themselves is told with all else that is wrong with them; templates are rendered
 	// there too.
@@ -36,8 +36,8 @@ func (r *Run) askedNetworks() (n installer.Networks) {
 }
 
 // checkPort refuses a port of the registry that is none.
-func (r *Run) checkPort() error {
-	text := r.access().Port
+func (st *Site) checkPort() error {
+	text := st.Access().Port
 	if n, err := strconv.ParseUint(text, 10, 16); err != nil || n == 0 {
 		return &installer.NetworkError{Err: fmt.Errorf("registryPort %q is not a port: give one from 1 to 65535", text)}
 	}
@@ -45,10 +45,29 @@ func (r *Run) checkPort() error {
 }
 
 // registryPort is the port that the registry will have; checkPort has found it to be one.
-func (r *Run) registryPort() int {
-	n, err := strconv.Atoi(r.access().Port)
+func (st *Site) RegistryPort() int {
+	n, err := strconv.Atoi(st.Access().Port)
 	if err != nil {
 		return 0
 	}
 	return n
+}
+
+// servedNetworks are the networks of Services whose addresses a host must have a route to: with ipvs, kube-proxy makes
+// each of them the host's own.
+func (st *Site) ServedNetworks() ([]netip.Prefix, error) {
+	docs, err := kubeadm.Render(st.KubeadmInput(kubeadm.Init, st.Master0()))
+	if err != nil || docs.Settings().KubeProxyMode == "ipvs" {
+		return nil, err
+	}
+	return docs.Settings().ServiceSubnets, nil
+}
+
+// networksToAsk are those that hosts are asked about before their templates are rendered.
+func (st *Site) NetworksToAsk() []string {
+	var out []string
+	for _, p := range st.AskedNetworks().Services {
+		out = append(out, p.String())
+	}
+	return out
 }

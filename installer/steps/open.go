@@ -14,37 +14,6 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// load is how every pipeline begins: it settles the architecture, and reads the images and their small files. Only where the
-// bundle is for several architectures is a host asked.
-func (r *Run) load(ctx context.Context) error {
-	if err := r.SettleArch(ctx); err != nil {
-		return err
-	}
-	return r.read(ctx)
-}
-
-// read reads the images and their small files, and judges the addresses that they ask for.
-func (r *Run) read(ctx context.Context) error {
-	if err := r.Payload.Load(ctx, r.Cluster); err != nil {
-		return err
-	}
-	return r.checkNetworks()
-}
-
-// access is how the registry of the cluster is reached, as far as its passwords are settled.
-func (r *Run) access() payload.Access {
-	a := r.Payload.Access(r.Cluster)
-	a.Password, a.PushPassword = r.passwords.pull, r.passwords.push
-	return a
-}
-
-// share is what a host has of the payload, as far as that is known now.
-func (r *Run) share(t *fleet.Target) payload.Share {
-	return payload.Share{
-		Payload: r.Payload, Cluster: r.Cluster, Host: t.Host, Variant: t.Variant, First: t == r.Master0(), Access: r.access(), Overlays: t.Overlays,
-	}
-}
-
 // warnOfScripts tells of labels that are not run.
 func (r *Run) warnOfScripts() {
 	for _, i := range r.Payload.Images {
@@ -55,9 +24,6 @@ func (r *Run) warnOfScripts() {
 		}
 	}
 }
-
-// registryHosts are the hosts that serve the registry: every master.
-func (r *Run) registryHosts() []*fleet.Target { return r.Masters() }
 
 // connectAll reaches all hosts and reads their facts.
 func (r *Run) connectAll(ctx context.Context) []preflight.Problem {
@@ -76,22 +42,13 @@ func (r *Run) connectAll(ctx context.Context) []preflight.Problem {
 
 // lookAtHosts reads facts and marks of all hosts that are reached.
 func (r *Run) lookAtHosts(ctx context.Context) []preflight.Problem {
-	asked := r.networksToAsk() // before hosts tell what the documents depend on
+	asked := r.NetworksToAsk() // before hosts tell what the documents depend on
 	reached := slices.DeleteFunc(slices.Clone(r.Targets), func(t *fleet.Target) bool { return !t.Connected })
 	return preflight.From(r.Each(ctx, reached, func(ctx context.Context, t *fleet.Target) error {
 		ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the host took longer than %s (--timeout); does its sshd allow several sessions on a connection (MaxSessions)?", r.Timeout))
 		defer cancel()
 		return r.look(ctx, t, asked)
 	}), "connect")
-}
-
-// settleState brings together what this machine knows about the cluster and
-// what its masters know, and settles the secrets.
-func (r *Run) settleState(ctx context.Context) error {
-	if err := r.adoptState(ctx); err != nil {
-		return err
-	}
-	return r.loadSecrets(ctx)
 }
 
 // look reads facts and marks.
@@ -101,17 +58,17 @@ func (r *Run) look(ctx context.Context, t *fleet.Target, networks []string) erro
 	}
 	measured := ""
 	if t.Master && !t.Begun() {
-		measured = r.placesOf(t).Etcd // on a disk that nobody uses for this yet
+		measured = r.PlacesOf(t).Etcd // on a disk that nobody uses for this yet
 	}
 	sent := time.Now()
-	life := r.lifeRequest(t)
+	life := r.LifeRequest(t)
 	f, err := t.Agent.Facts(ctx, agent.FactsRequest{
 		Modules: append(preflight.Modules(), "ip_vs", "ip_vs_rr"),
 		Tools:   append(preflight.Tools(), "modprobe", "apparmor_parser"),
-		Paths:   append(r.placesOf(t).All(), r.placesOf(t).Program()), Networks: networks,
-		Sync: measured, Ports: preflight.Ports(t.Master, r.registryPort()),
+		Paths:   append(r.PlacesOf(t).All(), r.PlacesOf(t).Program()), Networks: networks,
+		Sync: measured, Ports: preflight.Ports(t.Master, r.RegistryPort()),
 		Sockets: life.Sockets, Programs: life.Programs, Lock: r.LockPath(),
-		Dirs: r.dirsToLookAt(),
+		Dirs: r.DirsToLookAt(),
 	})
 	if err != nil {
 		return fmt.Errorf("read facts: %w", err)
@@ -136,7 +93,7 @@ func (r *Run) readMarks(ctx context.Context, t *fleet.Target) error {
 func (r *Run) allMarks() []string {
 	marks := journal.Marks()
 	for _, i := range r.Payload.Images {
-		marks = append(marks, guestMark(i))
+		marks = append(marks, journal.Guest(i.DirName()))
 	}
 	return marks
 }

@@ -4,14 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/fleet"
-	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/payload"
-	"github.com/sealbuild/sealbuild/registry"
 )
 
 // verifyInBackground hashes every byte of the bundle while hosts are looked at.
@@ -40,7 +35,7 @@ func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
 			return installer.Result{}, err
 		}
 	}
-	if err := r.findExpected(ctx); err != nil {
+	if err := r.registry.FindExpected(ctx, r.Copy); err != nil {
 		return installer.Result{}, err
 	}
 	containers := 0
@@ -50,42 +45,4 @@ func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
 		}
 	}
 	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.Payload.Images), containers, r.Payload.Bundle.IndexDigest())}, nil
-}
-
-// findExpected asks the registry hosts for the blobs that the bundle leaves out
-// because the site has them. A host that lacks some gives a
-// *bundle.MissingError that lists them; nothing is changed anywhere.
-func (r *Run) findExpected(ctx context.Context) error {
-	expected := r.Payload.Bundle.Expected()
-	if len(expected) == 0 {
-		return nil
-	}
-	if r.Copy {
-		return errors.New("--copy-registry sends every blob, and this bundle leaves out what the site has: run without it")
-	}
-	repo := registry.Repository{Name: "expected"} // of a dry run, so it is never made
-	for _, e := range expected {
-		repo.Layers = append(repo.Layers, registry.Blob{Digest: e.Digest, Size: e.Size})
-	}
-	catalog := registry.Catalog{Repositories: []registry.Repository{repo}}
-	return r.Each(ctx, r.registryHosts(), func(ctx context.Context, t *fleet.Target) error {
-		lacks := &bundle.MissingError{Where: "the registry in " + r.access().Data}
-		if t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-d", r.access().Data}, Root: true}) != nil {
-			lacks.Blobs = expected // and a dry run would make its directory
-			return lacks
-		}
-		err := t.Agent.RegistryReceive(ctx, r.access().Data, func(w io.Writer, in io.Reader) error {
-			source := payload.Source(r.Payload.Bundle)
-			_, err := registry.Push(ctx, w, in, catalog, source, registry.PushOptions{DryRun: true, Missing: func(blobs []registry.Blob) {
-				for _, b := range blobs {
-					lacks.Blobs = append(lacks.Blobs, bundle.Expected{Digest: b.Digest, Size: b.Size})
-				}
-			}})
-			return err
-		})
-		if err == nil && len(lacks.Blobs) > 0 {
-			err = lacks
-		}
-		return err
-	})
 }

@@ -18,25 +18,25 @@ import (
 
 // underOverlays runs write, which lays files over the images of a host, between two records of which these are, and hands
 // it what becomes of those that lie there from an earlier run and are not asked for any more.
-func (r *Run) underOverlays(ctx context.Context, t *fleet.Target, write func(stale []agent.File) error) error {
-	now := r.share(t).Overlaid()
+func (d Dirs) underOverlays(ctx context.Context, t *fleet.Target, write func(stale []agent.File) error) error {
+	now := d.Share(t).Overlaid()
 	before := strings.FieldsFunc(t.Journal.Of(journal.Overlaid), func(c rune) bool { return c == '\n' })
 	gone := slices.DeleteFunc(slices.Clone(before), func(name string) bool { return slices.Contains(now, name) })
-	stale, err := r.withoutOverlay(ctx, t, gone)
+	stale, err := d.withoutOverlay(ctx, t, gone)
 	if err != nil {
 		return err
 	}
 	both := slices.Compact(slices.Sorted(slices.Values(slices.Concat(now, before))))
-	if err := r.tellOverlaid(ctx, t, both); err != nil {
+	if err := d.tellOverlaid(ctx, t, both); err != nil {
 		return err
 	}
 	if err := write(stale); err != nil {
 		return err
 	}
-	return r.tellOverlaid(ctx, t, now)
+	return d.tellOverlaid(ctx, t, now)
 }
 
-func (r *Run) tellOverlaid(ctx context.Context, t *fleet.Target, names []string) error {
+func (d Dirs) tellOverlaid(ctx context.Context, t *fleet.Target, names []string) error {
 	text := strings.Join(names, "\n")
 	switch {
 	case t.Journal.Is(journal.Overlaid, text):
@@ -48,9 +48,9 @@ func (r *Run) tellOverlaid(ctx context.Context, t *fleet.Target, names []string)
 }
 
 // withoutOverlay are files as the images of a host have them: those that no image has are to go.
-func (r *Run) withoutOverlay(ctx context.Context, t *fleet.Target, names []string) ([]agent.File, error) {
+func (d Dirs) withoutOverlay(ctx context.Context, t *fleet.Target, names []string) ([]agent.File, error) {
 	var out []agent.File
-	for _, dir := range r.share(t).Dirs() {
+	for _, dir := range d.Share(t).Dirs() {
 		var inside []string
 		for _, name := range names {
 			if rel, ok := strings.CutPrefix(name, dir+"/"); ok {
@@ -64,12 +64,12 @@ func (r *Run) withoutOverlay(ctx context.Context, t *fleet.Target, names []strin
 		for _, name := range inside {
 			files[name] = agent.File{Path: path.Join(dir, name), Remove: true}
 		}
-		for _, i := range r.share(t).Here() {
+		for _, i := range d.Share(t).Here() {
 			if i.Dir != dir {
 				continue
 			}
 			// Wherever in the image it lies, a Config may have named it.
-			has, err := i.ReadFiles(ctx, r.Payload.Bundle, inside...)
+			has, err := i.ReadFiles(ctx, d.Payload.Bundle, inside...)
 			if err != nil {
 				return nil, err
 			}
@@ -84,7 +84,7 @@ func (r *Run) withoutOverlay(ctx context.Context, t *fleet.Target, names []strin
 		}
 	}
 	if len(out) > 0 {
-		r.Report.Infof("%s: %d files that were rendered or changed for an earlier run become what the images have", t.IP, len(out))
+		d.Report.Infof("%s: %d files that were rendered or changed for an earlier run become what the images have", t.IP, len(out))
 	}
 	return out, nil
 }
@@ -92,15 +92,15 @@ func (r *Run) withoutOverlay(ctx context.Context, t *fleet.Target, names []strin
 // writeOverlays lays the rendered files over the images of a host. Scripts of
 // images made for sealos change such files in place; there what was written once
 // is written again only when it is to be another, and then they change it again.
-func (r *Run) writeOverlays(ctx context.Context, t *fleet.Target) (changes int, err error) {
-	in := journal.Inputs(r.share(t).Rendered(r.rootfsDir()), r.share(t).Digests())
-	kept := r.plainRegistry(t) && t.Journal.Is(journal.Rendered, in)
-	err = r.underOverlays(ctx, t, func(files []agent.File) error {
-		for _, dir := range r.share(t).Dirs() {
-			if kept && dir == r.rootfsDir() {
+func (d Dirs) WriteOverlays(ctx context.Context, t *fleet.Target) (changes int, err error) {
+	in := journal.Inputs(d.Share(t).Rendered(d.RootfsDir()), d.Share(t).Digests())
+	kept := d.PlainRegistry(t) && t.Journal.Is(journal.Rendered, in)
+	err = d.underOverlays(ctx, t, func(files []agent.File) error {
+		for _, dir := range d.Share(t).Dirs() {
+			if kept && dir == d.RootfsDir() {
 				continue
 			}
-			overlay := r.share(t).Rendered(dir)
+			overlay := d.Share(t).Rendered(dir)
 			for _, name := range slices.Sorted(maps.Keys(overlay)) {
 				files = append(files, agent.File{Path: path.Join(dir, name), Mode: overlay[name].Mode, Content: overlay[name].Content})
 			}
@@ -116,7 +116,7 @@ func (r *Run) writeOverlays(ctx context.Context, t *fleet.Target) (changes int, 
 			changes = len(changed)
 			return nil
 		}
-		if !r.plainRegistry(t) || kept {
+		if !d.PlainRegistry(t) || kept {
 			return write(nil)
 		}
 		if err := t.Journal.Drop(ctx, journal.Checked); err != nil {

@@ -27,13 +27,13 @@ func TestAFileOfSeveralImagesIsThatOfTheLast(t *testing.T) {
 	}
 	texts := func(dir string) map[string]string {
 		out := map[string]string{}
-		for name, f := range r.share(m).Rendered(dir) {
+		for name, f := range r.Share(m).Rendered(dir) {
 			out[name] = string(f.Content)
 		}
 		return out
 	}
 	// etc/b is a plain file of the first patch, so nothing is laid over it.
-	if d := cmp.Diff(map[string]string{"etc/a": "two", "etc/c": "two", "etc/d": "root"}, texts(r.rootfsDir())); d != "" {
+	if d := cmp.Diff(map[string]string{"etc/a": "two", "etc/c": "two", "etc/d": "root"}, texts(r.RootfsDir())); d != "" {
 		t.Error(d)
 	}
 	if d := cmp.Diff(map[string]string{"etc/a": "app"}, texts(r.Payload.Images[3].Dir)); d != "" {

@@ -97,7 +97,7 @@ func TestEveryHostOutOfReachIsToldAtOnceAndTheOthersAreLeftClean(t *testing.T) {
 		t.Error("the host within reach was not looked at")
 	}
 	mustLeaveNothing(t)
-	if err := r.Record(t.Context(), err, 0); err != nil {
+	if err := r.Ledger.Record(t.Context(), err, 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(r.State.Path(ClusterfileName)); !errors.Is(err, fs.ErrNotExist) {
@@ -182,7 +182,7 @@ func TestInterruptedBetweenStepsTakesTheStubAway(t *testing.T) {
 	if !errors.Is(err, installer.ErrInterrupted) {
 		t.Errorf("run = %v", err)
 	}
-	if err := r.Record(ctx, err, 0); err != nil {
+	if err := r.Ledger.Record(ctx, err, 0); err != nil {
 		t.Error(err)
 	}
 	mustLeaveNothing(t)
@@ -216,19 +216,19 @@ func TestImagesAndRegistryReachTheHostOnce(t *testing.T) {
 		t.Error("the first run changed nothing")
 	}
 	for name, want := range map[string]string{
-		r.rootfsDir() + "/bin/tool":         "a program\n",
-		r.rootfsDir() + "/etc/site.conf":    "domain=sealos.hub own=127.0.0.2\n",
-		r.rootfsDir() + "/scripts/check.sh": stepstest.Cluster()[0].Files["scripts/check.sh"],
-		r.dir("applications", payload.DirName("localhost/app:v1"), "workdir/manifests/app.yaml"): "kind: List\n",
+		r.RootfsDir() + "/bin/tool":         "a program\n",
+		r.RootfsDir() + "/etc/site.conf":    "domain=sealos.hub own=127.0.0.2\n",
+		r.RootfsDir() + "/scripts/check.sh": stepstest.Cluster()[0].Files["scripts/check.sh"],
+		r.Dir("applications", payload.DirName("localhost/app:v1"), "workdir/manifests/app.yaml"): "kind: List\n",
 	} {
 		if data, err := os.ReadFile(name); err != nil || string(data) != want {
 			t.Errorf("%s holds %q, %v; want %q", name, data, err, want)
 		}
 	}
-	if info, err := os.Stat(r.rootfsDir() + "/bin/tool"); err != nil || info.Mode().Perm() != 0o755 {
+	if info, err := os.Stat(r.RootfsDir() + "/bin/tool"); err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("bin/tool: %v, %v", info, err)
 	}
-	for _, name := range []string{r.rootfsDir() + "/registry", r.dir("check")} {
+	for _, name := range []string{r.RootfsDir() + "/registry", r.Dir("check")} {
 		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s is on the host: %v", name, err)
 		}

@@ -2,6 +2,7 @@ package steps
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,39 +10,44 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
-	"github.com/sealbuild/sealbuild/registry"
 )
 
+// Secrets are the authorities and the passwords of a cluster, on this machine and on its masters.
+type Secrets struct {
+	*Site
+	State *installer.State
+	CADir string // authorities to take over, in the layout of /etc/kubernetes/pki; empty = made here
+
+	pki *certs.PKI
+}
+
 // preparePKI opens the cluster's certificates on this machine.
-func (r *Run) preparePKI() error {
-	if r.pki != nil {
+func (s *Secrets) PreparePKI() error {
+	if s.pki != nil {
 		return nil
 	}
-	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.Master0()))
+	docs, err := kubeadm.Render(s.KubeadmInput(kubeadm.Init, s.Master0()))
 	if err != nil {
 		return err
 	}
-	if r.CADir != "" {
-		if err := certs.Import(r.State.Path("pki"), r.CADir); err != nil {
+	if s.CADir != "" {
+		if err := certs.Import(s.State.Path("pki"), s.CADir); err != nil {
 			return err
 		}
 	}
-	s := docs.Settings()
-	pki, err := certs.LoadOrCreate(r.State.Path("pki"), certs.Validity{Leaf: s.CertificateValidity, CA: s.CAValidity})
+	settings := docs.Settings()
+	pki, err := certs.LoadOrCreate(s.State.Path("pki"), certs.Validity{Leaf: settings.CertificateValidity, CA: settings.CAValidity})
 	if err != nil {
 		return err
 	}
-	r.pki = pki
+	s.pki = pki
 	return nil
 }
 
@@ -55,14 +61,14 @@ func adoptedFiles() []string {
 // a master is in the cluster, its authorities are those of the cluster. With
 // none here they are taken over; others here mean that this state belongs to
 // another cluster, and writing it over a live one would destroy it.
-func (r *Run) adoptState(ctx context.Context) error {
-	i := slices.IndexFunc(r.Masters(), func(t *fleet.Target) bool { return t.Looked && t.Joined() })
+func (s *Secrets) Adopt(ctx context.Context) error {
+	i := slices.IndexFunc(s.Masters(), func(t *fleet.Target) bool { return t.Looked && t.Joined() })
 	if i < 0 {
 		return nil
 	}
-	t := r.Masters()[i]
+	t := s.Masters()[i]
 	remote := func(name string) string { return path.Join(installer.KubeDir, "pki", name) }
-	paths := []string{r.masterPasswordFile()}
+	paths := []string{s.masterPasswordFile()}
 	for _, name := range adoptedFiles() {
 		paths = append(paths, remote(name))
 	}
@@ -70,25 +76,25 @@ func (r *Run) adoptState(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the cluster's certificates on %s: %w", t.IP, err)
 	}
-	here, err := os.ReadFile(r.State.Path("pki", "ca.crt"))
+	here, err := os.ReadFile(s.State.Path("pki", "ca.crt"))
 	switch {
 	case err == nil && !bytes.Equal(here, found[remote("ca.crt")]):
-		return fmt.Errorf("%s belongs to a cluster with another certificate authority than the one in %s: use another --cluster name, or move that directory away", t.IP, r.State.Dir)
+		return fmt.Errorf("%s belongs to a cluster with another certificate authority than the one in %s: use another --cluster name, or move that directory away", t.IP, s.State.Dir)
 	case err == nil:
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	r.Report.Infof("cluster %s was made from another machine; its certificates are taken over from %s", r.Cluster.Name, t.IP)
-	if password := found[r.masterPasswordFile()]; len(password) > 0 {
-		if err := r.State.Write(passwordFile, 0o600, password); err != nil {
+	s.Report.Infof("cluster %s was made from another machine; its certificates are taken over from %s", s.Cluster.Name, t.IP)
+	if password := found[s.masterPasswordFile()]; len(password) > 0 {
+		if err := s.State.Write(passwordFile, 0o600, password); err != nil {
 			return err
 		}
 	}
 	// The first file is the one whose presence is asked for above, so it comes last.
 	for _, name := range slices.Backward(adoptedFiles()) {
 		if content, ok := found[remote(name)]; ok {
-			if err := r.State.Write(path.Join("pki", name), 0o600, content); err != nil {
+			if err := s.State.Write(path.Join("pki", name), 0o600, content); err != nil {
 				return err
 			}
 		}
@@ -97,21 +103,21 @@ func (r *Run) adoptState(ctx context.Context) error {
 }
 
 // masterFiles are the certificates and kubeconfigs of one master.
-func (r *Run) masterFiles(ctx context.Context, t *fleet.Target) ([]agent.File, error) {
-	in, err := r.masterInput(ctx, t)
+func (s *Secrets) MasterFiles(ctx context.Context, t *fleet.Target) ([]agent.File, error) {
+	in, err := s.MasterInput(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	made, err := r.pki.MasterFiles(in)
+	made, err := s.pki.MasterFiles(in)
 	if err != nil {
 		return nil, err
 	}
-	ca, caKey := r.pki.RegistryAuthority()
+	ca, caKey := s.pki.RegistryAuthority()
 	files := []agent.File{
 		{Path: path.Join(installer.KubeDir, "pki/registry-ca.crt"), Mode: 0o644, Content: ca},
 		{Path: path.Join(installer.KubeDir, "pki/registry-ca.key"), Mode: 0o600, Content: caKey},
 	}
-	files = append(files, r.passwordFiles(t)...)
+	files = append(files, s.PasswordFiles(t)...)
 	for _, f := range made {
 		files = append(files, agent.File{Path: path.Join(installer.KubeDir, f.Path), Mode: f.Mode, Content: f.Content})
 	}
@@ -120,18 +126,18 @@ func (r *Run) masterFiles(ctx context.Context, t *fleet.Target) ([]agent.File, e
 
 // masterInput is what the certificates of a master depend on, what it has of
 // them included: another machine may have made those.
-func (r *Run) masterInput(ctx context.Context, t *fleet.Target) (certs.MasterInput, error) {
-	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t))
+func (s *Secrets) MasterInput(ctx context.Context, t *fleet.Target) (certs.MasterInput, error) {
+	docs, err := kubeadm.Render(s.KubeadmInput(kubeadm.Init, t))
 	if err != nil {
 		return certs.MasterInput{}, err
 	}
-	s := docs.Settings()
+	settings := docs.Settings()
 	in := certs.MasterInput{
 		Hostname: t.NodeName(), IP: t.IP,
-		APISANs:  append(r.Cluster.MasterIPs(), append([]string{installer.APIServerDomain, r.Payload.VIP(r.Cluster)}, s.CertSANs...)...),
-		EtcdSANs: append(append([]string{}, s.EtcdServerSANs...), s.EtcdPeerSANs...), ServiceSubnets: s.ServiceSubnets, DNSDomain: s.DNSDomain,
-		Endpoint: s.ControlPlaneEndpoint, ClusterName: s.ClusterName,
-		SuperAdmin: r.kubeMinor() >= 29, WithSuperAdmin: t.IP == r.Cluster.Hosts[0].IP,
+		APISANs:  append(s.Cluster.MasterIPs(), append([]string{installer.APIServerDomain, s.Payload.VIP(s.Cluster)}, settings.CertSANs...)...),
+		EtcdSANs: append(append([]string{}, settings.EtcdServerSANs...), settings.EtcdPeerSANs...), ServiceSubnets: settings.ServiceSubnets, DNSDomain: settings.DNSDomain,
+		Endpoint: settings.ControlPlaneEndpoint, ClusterName: settings.ClusterName,
+		SuperAdmin: s.KubeMinor() >= 29, WithSuperAdmin: t.IP == s.Cluster.Hosts[0].IP,
 	}
 	if !t.Joined() {
 		return in, nil
@@ -151,96 +157,49 @@ func (r *Run) masterInput(ctx context.Context, t *fleet.Target) (certs.MasterInp
 	return in, nil
 }
 
-// kubeMinor is the 36 of v1.36.3.
-func (r *Run) kubeMinor() int {
-	parts := strings.Split(strings.TrimPrefix(r.Payload.Rootfs().KubeVersion(), "v"), ".")
-	if len(parts) < 2 {
-		return 0
+// certsOn reads the certificates of a master, sorted by their paths.
+func (s *Secrets) CertificatesOn(ctx context.Context, t *fleet.Target) ([]certs.Info, error) {
+	// Whatever the names in them are to be, the files are these.
+	in := certs.MasterInput{SuperAdmin: true, WithSuperAdmin: true}
+	var paths []string
+	for _, p := range append(in.Paths(), "pki/ca.crt", "pki/front-proxy-ca.crt", "pki/etcd/ca.crt", "pki/registry-ca.crt") {
+		if !strings.HasSuffix(p, ".key") {
+			paths = append(paths, path.Join(installer.KubeDir, p))
+		}
 	}
-	n, err := strconv.Atoi(parts[1])
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-// htpasswd returns the account file of a registry host. bcrypt salts, so the file is
-// kept: a new one would look like a change on every run.
-func (r *Run) htpasswd(t *fleet.Target) ([]byte, error) {
-	const name = "registry_htpasswd"
-	old, err := os.ReadFile(r.State.Path(name))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	if registry.SameAccounts(old, r.accounts(t)...) {
-		return old, nil
-	}
-	made, err := registry.Accounts(r.accounts(t)...)
+	found, err := t.Agent.ReadFiles(ctx, paths)
 	if err != nil {
 		return nil, err
 	}
-	return made, r.State.Write(name, 0o600, made)
-}
-
-// registryFiles puts the registry's CA on every host, and certificate, key and
-// accounts on the registry hosts, where the image's scripts expect them. It
-// returns what the registry of each host has to show then.
-func (r *Run) registryFiles(ctx context.Context, changes *atomic.Int64) (map[*fleet.Target]string, error) {
-	account, err := r.htpasswd(r.Master0())
+	var out []certs.Info
+	for p, content := range found {
+		if info, ok := certs.Describe(strings.TrimPrefix(p, installer.KubeDir+"/"), content); ok {
+			out = append(out, info)
+		}
+	}
+	shown, err := s.registryCertOn(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	var mu sync.Mutex
-	shown := map[*fleet.Target]string{}
-	err = r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
-		files := []agent.File{{Path: r.registryEtc("registry_ca.crt"), Mode: 0o644, Content: r.pki.RegistryCA()}}
-		if t.Master {
-			own, input, err := r.registryHostFiles(ctx, t, account)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			shown[t] = input
-			mu.Unlock()
-			files = append(files, own...)
-		}
-		changed, err := t.Agent.WriteFiles(ctx, files)
-		changes.Add(int64(len(changed)))
-		if err != nil {
-			return fmt.Errorf("write the registry's certificates: %w", err)
-		}
-		return nil
-	})
-	if err == nil {
-		err = r.passwordIsInForce()
-	}
-	return shown, err
+	out = append(out, shown...)
+	slices.SortFunc(out, func(a, b certs.Info) int { return strings.Compare(a.Path, b.Path) })
+	return out, nil
 }
 
-// registryEtc is where the scripts of images expect a file of the registry.
-func (r *Run) registryEtc(name string) string { return path.Join(r.rootfsDir(), "etc", name) }
-
-// registryHostFiles are the files of the registry on a host, and what stands for
-// the part of them that the image's script has to put in place when it changes.
-func (r *Run) registryHostFiles(ctx context.Context, t *fleet.Target, account []byte) (files []agent.File, shown string, err error) {
-	certPath, keyPath, accountPath := r.registryEtc("registry_tls.crt"), r.registryEtc("registry_tls.key"), r.registryEtc("registry_htpasswd")
-	has, err := t.Agent.ReadFiles(ctx, []string{certPath, keyPath, accountPath})
+// registryCertOn reads the certificate that the registry of a master shows: the
+// one that the image's script has put in place.
+func (s *Secrets) registryCertOn(ctx context.Context, t *fleet.Target) ([]certs.Info, error) {
+	if s.PlainRegistry(t) {
+		return nil, nil
+	}
+	env := installer.MergeEnv(s.Share(t).All()[0].Env, s.Cluster.Env, t.Host.Env)
+	place := path.Join(cmp.Or(env["registryConfig"], "/etc/registry"), "tls.crt")
+	found, err := t.Agent.ReadFiles(ctx, []string{place})
 	if err != nil {
-		return nil, "", err
+		return nil, fmt.Errorf("read the registry's certificate: %w", err)
 	}
-	accounts := r.accounts(t)
-	if there := has[accountPath]; !bytes.Equal(there, account) && registry.SameAccounts(there, accounts...) {
-		account = there // made by another machine, with another salt
+	if info, ok := certs.Describe(place, found[place]); ok {
+		return []certs.Info{info}, nil
 	}
-	cert, key, err := r.pki.Registry(t.IP.String(), has[certPath], has[keyPath], r.access().Domain, t.NodeName())
-	if err != nil {
-		return nil, "", err
-	}
-	// The passwords come first: what a registry asks for has to be known wherever the next run begins.
-	files = append(r.passwordFiles(t), []agent.File{
-		{Path: certPath, Mode: 0o644, Content: cert},
-		{Path: keyPath, Mode: 0o600, Content: key},
-		{Path: accountPath, Mode: 0o600, Content: account},
-	}...)
-	return files, r.shown(t, cert), nil
+	return nil, nil
 }

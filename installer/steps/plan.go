@@ -66,7 +66,7 @@ func (r *Run) Plan(ctx context.Context) (Plan, error) {
 	if err := r.prepareDry(ctx); err != nil {
 		return Plan{}, err
 	}
-	if err := r.recordedVersion(); err != nil {
+	if err := r.Ledger.RecordedVersion(); err != nil {
 		return Plan{}, err
 	}
 	s, err := r.Payload.Measure(ctx)
@@ -86,12 +86,12 @@ func (r *Run) Plan(ctx context.Context) (Plan, error) {
 		p.Images = append(p.Images, PlanImage{i.Name, i.Type, i.Digest.String(), layerBytes(i), i.Dir})
 	}
 	for _, t := range r.Targets {
-		n := r.needOf(t, s)
+		n := r.NeedOf(t, s)
 		h := PlanHost{
-			Address: t.IP.String(), Role: role(t), User: t.SSH.User, Port: t.SSH.Port, Registry: t.Master,
-			Bytes: s.Stub, DiskLeast: n.Least, DiskMost: n.Most, Env: r.publicEnv(t.Env),
+			Address: t.IP.String(), Role: t.Role(), User: t.SSH.User, Port: t.SSH.Port, Registry: t.Master,
+			Bytes: s.Stub, DiskLeast: n.Least, DiskMost: n.Most, Env: r.PublicEnv(t.Env),
 		}
-		for _, i := range r.share(t).Here() {
+		for _, i := range r.Share(t).Here() {
 			h.Bytes += layerBytes(i)
 		}
 		if h.Registry {
@@ -107,10 +107,10 @@ func (r *Run) Plan(ctx context.Context) (Plan, error) {
 // prepareDry reads the images and gives values to what only hosts can tell or
 // what only an installation makes.
 func (r *Run) prepareDry(ctx context.Context) error {
-	if err := r.read(ctx); err != nil {
+	if err := r.Read(ctx); err != nil {
 		return err
 	}
-	r.passwords.pull = "(made while installing)"
+	r.Passwords.Pull = "(made while installing)"
 	for _, t := range r.Targets {
 		t.Facts.Hostname = "hostname-of-" + t.IP.String()
 		t.Facts.Modules = map[string]bool{"ip_vs": true}
@@ -127,7 +127,7 @@ func (r *Run) planKubeadm() ([]PlanKubeadm, error) {
 		if len(k.hosts) == 0 {
 			continue
 		}
-		docs, err := kubeadm.Render(r.kubeadmInput(k.kind, k.hosts[0]))
+		docs, err := kubeadm.Render(r.KubeadmInput(k.kind, k.hosts[0]))
 		if err != nil {
 			return nil, err
 		}
@@ -142,10 +142,10 @@ func (r *Run) planKubeadm() ([]PlanKubeadm, error) {
 
 // planOverlays renders what would be rendered, for the errors only.
 func (r *Run) planOverlays() error {
-	errs := []error{r.unusedConfigs()}
+	errs := []error{r.UnusedConfigs()}
 	for _, t := range r.unlike() {
-		for _, i := range r.share(t).Here() {
-			if _, err := i.Overlay(r.Cluster.Configs, r.share(t).Env(i)); err != nil {
+		for _, i := range r.Share(t).Here() {
+			if _, err := i.Overlay(r.Cluster.Configs, r.Share(t).Env(i)); err != nil {
 				errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
 			}
 		}
@@ -175,7 +175,7 @@ func (r *Run) Example(ctx context.Context) ([]byte, error) {
 	if err := r.prepareDry(ctx); err != nil {
 		return nil, err
 	}
-	docs, err := kubeadm.Shared(r.kubeadmInput(kubeadm.Init, r.Master0()))
+	docs, err := kubeadm.Shared(r.KubeadmInput(kubeadm.Init, r.Master0()))
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +192,7 @@ func (r *Run) Example(ctx context.Context) ([]byte, error) {
 	}
 	out := []byte("# What a run of sealinstall with the same flags would do; to be changed, and given to: sealinstall apply -f FILE\n" +
 		"# Passwords are not written here: give them with the environment variable, a file or the prompt.\n")
-	if env = r.publicEnv(env); len(env) > 0 {
+	if env = r.PublicEnv(env); len(env) > 0 {
 		out = append(out, "#\n# Settings of the images, which spec.env and the env of hosts change:\n"...)
 		for _, k := range slices.Sorted(maps.Keys(env)) {
 			out = fmt.Appendf(out, "#   - %s\n", oneLine(k+"="+env[k]))
@@ -210,13 +210,6 @@ func oneLine(s string) string {
 		}
 	}
 	return string(out)
-}
-
-func role(t *fleet.Target) string {
-	if t.Master {
-		return "master"
-	}
-	return "node"
 }
 
 // layerBytes is what the layers of an image take on the wire.

@@ -22,8 +22,8 @@ func podNetworkDirs() []string {
 // installer. The next cluster's runtime would take the old configuration before
 // there is a new one, and a link with other addresses keeps pods from starting.
 // What is older than this cluster stays.
-func (r *Run) removePodNetwork(ctx context.Context, t *fleet.Target) error {
-	if !r.plainRegistry(t) {
+func (n Net) RemovePodNetwork(ctx context.Context, t *fleet.Target) error {
+	if !n.PlainRegistry(t) {
 		return nil
 	}
 	for _, dir := range podNetworkDirs() {
@@ -35,7 +35,7 @@ func (r *Run) removePodNetwork(ctx context.Context, t *fleet.Target) error {
 			continue
 		}
 		for _, which := range [][]string{{"!", "-type", "d", "-cnewer", t.Journal.Path(journal.Begun)}, {"-type", "d", "-empty"}} {
-			if _, err := r.Exec(ctx, t, "clean", slices.Concat([]string{"find", dir}, which, []string{"-delete"})...); err != nil {
+			if _, err := n.Exec(ctx, t, "clean", slices.Concat([]string{"find", dir}, which, []string{"-delete"})...); err != nil {
 				return err
 			}
 		}
@@ -49,12 +49,12 @@ func (r *Run) removePodNetwork(ctx context.Context, t *fleet.Target) error {
 		if !ok {
 			continue
 		}
-		if _, err := r.Exec(ctx, t, "clean", "ip", "link", "delete", link); err != nil {
-			r.Report.Warnf("%s: the link %s of the pods' network stays: %v", t.IP, link, err)
+		if _, err := n.Exec(ctx, t, "clean", "ip", "link", "delete", link); err != nil {
+			n.Report.Warnf("%s: the link %s of the pods' network stays: %v", t.IP, link, err)
 		}
 	}
-	if err := r.removePodRoutes(ctx, t); err != nil {
-		r.Report.Warnf("%s: routes to the pods of other hosts stay: %v", t.IP, err)
+	if err := n.removePodRoutes(ctx, t); err != nil {
+		n.Report.Warnf("%s: routes to the pods of other hosts stay: %v", t.IP, err)
 	}
 	return nil
 }
@@ -63,13 +63,13 @@ func (r *Run) removePodNetwork(ctx context.Context, t *fleet.Target) error {
 // host's own link, as flannel's host-gw has them: the preflight lets no cluster
 // begin where the pods' addresses have routes already. One by another way than
 // the cluster's hosts may be somebody else's, and is only told.
-func (r *Run) removePodRoutes(ctx context.Context, t *fleet.Target) error {
-	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, t))
+func (n Net) removePodRoutes(ctx context.Context, t *fleet.Target) error {
+	docs, err := kubeadm.Render(n.KubeadmInput(kubeadm.Init, t))
 	if err != nil {
 		return err
 	}
 	hosts := map[string]bool{}
-	for _, h := range r.Cluster.Hosts {
+	for _, h := range n.Cluster.Hosts {
 		hosts[h.IP.String()] = true
 	}
 	for _, subnet := range docs.Settings().PodSubnets {
@@ -77,7 +77,7 @@ func (r *Run) removePodRoutes(ctx context.Context, t *fleet.Target) error {
 		if subnet.Addr().Is6() {
 			family = "-6"
 		}
-		res, err := r.Exec(ctx, t, "clean", "ip", family, "route", "show", "root", subnet.String())
+		res, err := n.Exec(ctx, t, "clean", "ip", family, "route", "show", "root", subnet.String())
 		if err != nil {
 			return err
 		}
@@ -91,10 +91,10 @@ func (r *Run) removePodRoutes(ctx context.Context, t *fleet.Target) error {
 				continue
 			}
 			if !hosts[f[2]] {
-				r.Report.Warnf("%s: the route to %s via %s stays: that is no host of the cluster", t.IP, f[0], f[2])
+				n.Report.Warnf("%s: the route to %s via %s stays: that is no host of the cluster", t.IP, f[0], f[2])
 				continue
 			}
-			if _, err := r.Exec(ctx, t, "clean", "ip", family, "route", "delete", f[0], "via", f[2]); err != nil {
+			if _, err := n.Exec(ctx, t, "clean", "ip", family, "route", "delete", f[0], "via", f[2]); err != nil {
 				return fmt.Errorf("to %s: %w", f[0], err)
 			}
 		}

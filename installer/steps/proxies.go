@@ -11,13 +11,13 @@ import (
 )
 
 // directTargets are what containerd and kubelet of a host connect to.
-func (r *Run) directTargets() []string {
-	return append(r.Cluster.MasterIPs(), r.access().Domain, installer.APIServerDomain)
+func (n Net) DirectTargets() []string {
+	return append(n.Cluster.MasterIPs(), n.Access().Domain, installer.APIServerDomain)
 }
 
 // serviceTargets are what else a host may connect to in the cluster.
-func (r *Run) serviceTargets(kube preflight.Settings) []string {
-	out := []string{r.Payload.VIP(r.Cluster)}
+func (n Net) ServiceTargets(kube preflight.Settings) []string {
+	out := []string{n.Payload.VIP(n.Cluster)}
 	for _, p := range kube.Services {
 		out = append(out, p.String())
 	}
@@ -25,9 +25,9 @@ func (r *Run) serviceTargets(kube preflight.Settings) []string {
 }
 
 // shielded tells whether the units of the images take back the proxies that systemd gives to services.
-func (r *Run) shielded(t *fleet.Target) bool {
+func (n Net) Shielded(t *fleet.Target) bool {
 	for _, unit := range []string{"containerd.service", "kubelet.service"} {
-		text, ok := r.share(t).SystemFile(path.Join("etc", unit))
+		text, ok := n.Share(t).SystemFile(path.Join("etc", unit))
 		if !ok || !slices.ContainsFunc(strings.Split(string(text), "\n"), func(l string) bool {
 			value, is := strings.CutPrefix(strings.TrimSpace(l), "UnsetEnvironment=")
 			names := strings.Fields(value)

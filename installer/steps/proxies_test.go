@@ -21,7 +21,7 @@ func TestUnitsThatTakeNoProxyAreNotTouchedByOne(t *testing.T) {
 			i.Files["etc/"+n] = text
 		}
 		r := loaded(t, []stepstest.Image{i}, oneMaster)
-		if got := r.shielded(r.Master0()); got != c.want {
+		if got := r.net.Shielded(r.Master0()); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 		closeRun(t, r)

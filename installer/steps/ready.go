@@ -16,25 +16,12 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
-// maxAPIPatience is how long the API may refuse while etcd takes in a member or
-// elects a leader; on slow disks that takes many seconds.
-const maxAPIPatience = time.Minute
-
-// How long a cluster may take to answer before anything is changed: masters that have just booted need most of a
-// minute. One that cannot answer is asked once.
-const (
-	answerPatience = 90 * time.Second
-	askOnce        = 12 * time.Second
-)
-
-func (r *Run) apiPatience() time.Duration { return min(maxAPIPatience, r.Timeout) }
-
 // waitAPI waits until the API server of every master says that it is ready,
 // etcd behind it included: an image's command that meets an election fails.
-func (r *Run) waitAPI(ctx context.Context) error {
-	for _, t := range r.Masters() {
-		err := installer.Insist(ctx, r.Timeout, func(ctx context.Context) error {
-			_, err := r.kube.KubectlOn(ctx, r.controlPlane(t), "get", "--raw=/readyz")
+func (h *Health) WaitAPI(ctx context.Context) error {
+	for _, t := range h.Masters() {
+		err := installer.Insist(ctx, h.Timeout, func(ctx context.Context) error {
+			_, err := h.Kube.KubectlOn(ctx, h.ControlPlane(t), "get", "--raw=/readyz")
 			return err
 		})
 		if err != nil {
@@ -53,15 +40,15 @@ const proxyPatience = 30 * time.Second
 // the pod gives it up, half a minute later. A cluster without kube-proxy gets its
 // Services from an application. It tells once of hosts where it waited in vain,
 // those with one cause together; they are not waited for again.
-func (r *Run) waitServices(ctx context.Context, vain map[*fleet.Target]bool) error {
-	found, err := r.kube.Kubectl(ctx, "get", "daemonset", "-n", "kube-system", "kube-proxy", "--ignore-not-found", "-o", "name")
+func (h *Health) WaitServices(ctx context.Context, vain map[*fleet.Target]bool) error {
+	found, err := h.Kube.Kubectl(ctx, "get", "daemonset", "-n", "kube-system", "kube-proxy", "--ignore-not-found", "-o", "name")
 	if err != nil || len(bytes.TrimSpace(found)) == 0 {
 		return err
 	}
 	var mu sync.Mutex
 	hosts := map[string][]string{}
-	ask := slices.DeleteFunc(slices.Clone(r.Targets), func(t *fleet.Target) bool { return vain[t] })
-	err = r.Each(ctx, ask, func(ctx context.Context, t *fleet.Target) error {
+	ask := slices.DeleteFunc(slices.Clone(h.Targets), func(t *fleet.Target) bool { return vain[t] })
+	err = h.Each(ctx, ask, func(ctx context.Context, t *fleet.Target) error {
 		err := installer.Insist(ctx, proxyPatience, func(ctx context.Context) error {
 			res, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"bash", "-c", askProxy}, TimeoutSeconds: 5}, nil)
 			if err != nil {
@@ -80,7 +67,7 @@ func (r *Run) waitServices(ctx context.Context, vain map[*fleet.Target]bool) err
 		return nil
 	})
 	for _, why := range slices.Sorted(maps.Keys(hosts)) {
-		r.Report.Warnf("%s: Services may not work there yet: %s", installer.HostList(hosts[why]), why)
+		h.Report.Warnf("%s: Services may not work there yet: %s", installer.HostList(hosts[why]), why)
 	}
 	return err
 }

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/durable"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -27,41 +27,47 @@ const (
 	LastClusterfileName = "Clusterfile.last"
 )
 
+// Ledger is what is recorded of a cluster, on this machine and on its masters, and holds what is wanted against it.
+type Ledger struct {
+	*Site
+	State *installer.State
+	// Again makes the cluster anew on the ground of a record that only a master has; nil where that makes no difference.
+	Again func(recorded *installer.Cluster) (*installer.Cluster, error)
+
+	created  time.Time
+	begun    bool   // the record says that this run is at work
+	finished []byte // the record before that, if it was of a finished cluster
+}
+
 // RecordOnMaster is the record of a cluster on each of its masters.
 func RecordOnMaster(cluster string) string {
 	return path.Join(installer.DataRoot, "data", cluster, ClusterfileName)
 }
 
-// begunRecord is what a run finds and writes before it changes the first host.
-type begunRecord struct {
-	begun    bool   // the record says that this run is at work
-	finished []byte // the record before that, if it was of a finished cluster
-}
-
 // recordProgress says in the record that work is going on, before the first host
 // is changed. A reset after a power cut then knows the hosts, and nobody who
 // looks takes a cluster for finished that is being changed.
-func (r *Run) recordProgress() error {
-	old, err := r.readRecord()
+func (l *Ledger) Begin() error {
+	old, err := l.readRecord()
 	if err != nil {
 		return err
 	}
 	if old.text != nil && old.cluster.Finished() {
-		r.record.finished = old.text
-		if err := r.State.Write(LastClusterfileName, 0o600, old.text); err != nil {
+		l.finished = old.text
+		if err := l.State.Write(LastClusterfileName, 0o600, old.text); err != nil {
 			return err
 		}
 	}
-	s := r.status(nil)
+	s := l.status(nil)
 	s.Phase, s.Conditions = installer.PhaseInProcess, nil
-	data, err := r.clusterfile(s)
+	data, err := l.clusterfile(s)
 	if err != nil {
 		return err
 	}
-	if err := r.State.Write(ClusterfileName, 0o600, data); err != nil {
+	if err := l.State.Write(ClusterfileName, 0o600, data); err != nil {
 		return err
 	}
-	r.record.begun = true
+	l.begun = true
 	return nil
 }
 
@@ -71,8 +77,8 @@ type recordedFile struct {
 	cluster *installer.Cluster
 }
 
-func (r *Run) readRecord() (recordedFile, error) {
-	name := r.State.Path(ClusterfileName)
+func (l *Ledger) readRecord() (recordedFile, error) {
+	name := l.State.Path(ClusterfileName)
 	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return recordedFile{}, nil
@@ -93,52 +99,52 @@ func (r *Run) readRecord() (recordedFile, error) {
 // a cluster that was finished before; one that was refused before that leaves
 // every file as it is. A finished cluster's file stays, byte for byte, when
 // there is nothing new to say.
-func (r *Run) Record(ctx context.Context, runErr error, changes int) error {
-	if runErr != nil && !r.record.begun {
+func (l *Ledger) Record(ctx context.Context, runErr error, changes int) error {
+	if runErr != nil && !l.begun {
 		return nil // no host was changed, so what is recorded is still true
 	}
-	data, err := r.clusterfile(r.status(runErr))
+	data, err := l.clusterfile(l.status(runErr))
 	if err != nil {
 		return err
 	}
 	if runErr != nil {
 		// Hosts may be out of reach; what is here tells enough to go on.
-		return r.State.Write(ClusterfileName, 0o600, data)
+		return l.State.Write(ClusterfileName, 0o600, data)
 	}
-	if old := r.record.finished; old != nil && changes == 0 && bytes.Equal(timeless(old), timeless(data)) {
+	if old := l.finished; old != nil && changes == 0 && bytes.Equal(timeless(old), timeless(data)) {
 		data = old
 	}
-	if err := r.recordOnMasters(ctx, data); err != nil {
+	if err := l.recordOnMasters(ctx, data); err != nil {
 		return err
 	}
 	// Last: once success stands here, the next run takes the masters' files for written.
-	if err := r.State.Write(ClusterfileName, 0o600, data); err != nil {
+	if err := l.State.Write(ClusterfileName, 0o600, data); err != nil {
 		return err
 	}
-	return r.State.Remove(LastClusterfileName)
+	return l.State.Remove(LastClusterfileName)
 }
 
 // RecordSettings writes the settings of a cluster whose state is as it was: a
 // run that changes certificates looks at no node and claims nothing of any.
-func (r *Run) RecordSettings(ctx context.Context) error {
-	if r.Cluster.Status.Phase == "" {
+func (l *Ledger) RecordSettings(ctx context.Context) error {
+	if l.Cluster.Status.Phase == "" {
 		return nil // nothing is recorded that could be changed
 	}
-	c := *r.Cluster
+	c := *l.Cluster
 	c.Images = slices.Clone(c.Kept)
-	data, err := c.Clusterfile(r.created, c.Status)
+	data, err := c.Clusterfile(l.created, c.Status)
 	if err != nil {
 		return err
 	}
-	if err := r.recordOnMasters(ctx, data); err != nil {
+	if err := l.recordOnMasters(ctx, data); err != nil {
 		return err
 	}
-	return r.State.Write(ClusterfileName, 0o600, data)
+	return l.State.Write(ClusterfileName, 0o600, data)
 }
 
-func (r *Run) recordOnMasters(ctx context.Context, data []byte) error {
-	return r.Each(ctx, r.Masters(), func(ctx context.Context, t *fleet.Target) error {
-		_, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: RecordOnMaster(r.Cluster.Name), Mode: 0o600, Content: data}})
+func (l *Ledger) recordOnMasters(ctx context.Context, data []byte) error {
+	return l.Each(ctx, l.Masters(), func(ctx context.Context, t *fleet.Target) error {
+		_, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: RecordOnMaster(l.Cluster.Name), Mode: 0o600, Content: data}})
 		return err
 	})
 }
@@ -156,29 +162,22 @@ func timeless(record []byte) []byte {
 
 // clusterfile is the record: the cluster as it is wanted, with every cluster
 // image that it has, those of earlier bundles included.
-func (r *Run) clusterfile(s installer.Status) ([]byte, error) {
-	made := *r.Cluster
-	made.Images = slices.Clone(r.keptImages())
-	for _, i := range r.Payload.Images {
+func (l *Ledger) clusterfile(s installer.Status) ([]byte, error) {
+	made := *l.Cluster
+	made.Images = slices.Clone(l.KeptImages())
+	for _, i := range l.Payload.Images {
 		made.Images = append(made.Images, i.Name)
 	}
-	made.Note(r.Payload.Bundle.IndexDigest().String())
+	made.Note(l.Payload.Bundle.IndexDigest().String())
 	// Not masked as a whole: it is read again, and "root" may be a password. Its
 	// parts leave out secrets themselves.
-	return made.Clusterfile(r.created, s)
+	return made.Clusterfile(l.created, s)
 }
 
-// keptImages are the cluster's images that this run is not about.
-func (r *Run) keptImages() []string {
-	return slices.DeleteFunc(slices.Clone(r.Cluster.Kept), func(name string) bool {
-		return slices.ContainsFunc(r.Payload.Images, func(i *payload.Image) bool { return i.Name == name })
-	})
-}
-
-func (r *Run) status(runErr error) installer.Status {
+func (l *Ledger) status(runErr error) installer.Status {
 	now := time.Now().UTC().Format(time.RFC3339)
 	message := "every node is Ready"
-	if away := r.Cluster.Away(); len(away) > 0 {
+	if away := l.Cluster.Away(); len(away) > 0 {
 		message = "the nodes of this run are Ready; not looked at: " + strings.Join(away, ", ")
 	}
 	s := installer.Status{
@@ -192,36 +191,28 @@ func (r *Run) status(runErr error) installer.Status {
 		if errors.As(runErr, &step) {
 			reason = step.Step
 		}
-		s.Conditions = []installer.Condition{{Type: "ApplyClusterError", Status: "True", Reason: reason, Message: r.Report.Mask(installer.Tell(runErr)), LastHeartbeatTime: now}}
-		var g *GuestError
+		s.Conditions = []installer.Condition{{Type: "ApplyClusterError", Status: "True", Reason: reason, Message: l.Report.Mask(installer.Tell(runErr)), LastHeartbeatTime: now}}
+		var g *installer.GuestError
 		if errors.As(runErr, &g) {
 			s.CommandConditions = []installer.Condition{{
-				Type: "ApplyCommandError", Status: "True", Reason: "Failed", Message: r.Report.Mask(g.Error()), Images: []string{g.Image},
+				Type: "ApplyCommandError", Status: "True", Reason: "Failed", Message: l.Report.Mask(g.Error()), Images: []string{g.Image},
 				LastHeartbeatTime: now,
 			}}
 		}
 	}
-	kept := r.keptImages()
-	for _, m := range r.Cluster.Status.Mounts {
+	kept := l.KeptImages()
+	for _, m := range l.Cluster.Status.Mounts {
 		if slices.Contains(kept, m.ImageName) {
 			s.Mounts = append(s.Mounts, m)
 		}
 	}
-	for _, i := range r.Payload.Images {
+	for _, i := range l.Payload.Images {
 		s.Mounts = append(s.Mounts, installer.Mount{
 			Name: payload.DirName(i.Name), Type: i.Type, ImageName: i.Name, MountPoint: i.Dir,
-			Env: r.publicEnv(i.Env), Labels: i.Labels, Cmd: i.Cmd, Entrypoint: i.Entrypoint,
+			Env: l.PublicEnv(i.Env), Labels: i.Labels, Cmd: i.Cmd, Entrypoint: i.Entrypoint,
 		})
 	}
 	return s
-}
-
-// publicEnv leaves out secrets, the image's public default password among
-// them: it is not used, and a reader of the file would believe it were.
-func (r *Run) publicEnv(env map[string]string) map[string]string {
-	out := installer.MergeEnv(env)
-	maps.DeleteFunc(out, r.Cluster.SecretEnv)
-	return out
 }
 
 // mastersFile names, until there is a record, the masters that the secrets of the state directory were made for.
@@ -231,29 +222,64 @@ const mastersFile = "masters"
 // cluster than this one. Those of a cluster that was taken apart but for hosts
 // that are gone are removed, and so are those of a run for other masters that
 // was refused before it changed any.
-func (r *Run) ownState() error {
-	old, err := r.readRecord()
+func (l *Ledger) OwnState() error {
+	old, err := l.readRecord()
 	if err != nil {
 		return err
 	}
 	if old.text != nil && !old.cluster.Status.TakenApart() {
 		return nil
 	}
-	stamp := r.created.UTC().Format("20060102T150405Z")
+	stamp := l.created.UTC().Format("20060102T150405Z")
 	if old.text != nil {
-		r.Report.Infof("cluster %s was taken apart before, without hosts that were left out; what was recorded of it is now %s.%s, and this one gets an authority of its own", r.Cluster.Name, ClusterfileName, stamp)
-		return r.putAside(stamp)
+		l.Report.Infof("cluster %s was taken apart before, without hosts that were left out; what was recorded of it is now %s.%s, and this one gets an authority of its own", l.Cluster.Name, ClusterfileName, stamp)
+		return l.putAside(stamp)
 	}
-	madeFor, err := os.ReadFile(r.State.Path(mastersFile))
+	madeFor, err := os.ReadFile(l.State.Path(mastersFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read the state: %w", err)
 	}
-	masters := r.Cluster.MasterIPs()
+	masters := l.Cluster.MasterIPs()
 	ours := err != nil || slices.ContainsFunc(strings.Fields(string(madeFor)), func(ip string) bool { return slices.Contains(masters, ip) })
 	if !ours {
-		if err := r.putAside(stamp); err != nil {
+		if err := l.putAside(stamp); err != nil {
 			return err
 		}
 	}
-	return r.State.Write(mastersFile, 0o600, []byte(strings.Join(masters, "\n")+"\n"))
+	return l.State.Write(mastersFile, 0o600, []byte(strings.Join(masters, "\n")+"\n"))
+}
+
+// Forget moves the state of a cluster that is no more out of the way. Logs
+// stay. A cluster of which hosts were left out stays recorded, with its
+// secrets, until those are reset, too.
+func (l *Ledger) Forget() error {
+	if away := l.Cluster.Away(); len(away) > 0 {
+		s := l.Cluster.Status
+		s.Phase = installer.PhaseFailed
+		s.Conditions = []installer.Condition{{
+			Type: installer.LeftOut, Status: "True", Reason: "LeftOut", LastHeartbeatTime: time.Now().UTC().Format(time.RFC3339),
+			Message: "the cluster was taken apart; not reset: " + strings.Join(away, ", "),
+		}}
+		data, err := l.Cluster.Clusterfile(l.created, s)
+		if err != nil {
+			return err
+		}
+		l.Report.Infof("%s: not reset; the cluster stays recorded in %s: when it can be reached again, run reset once more", installer.HostList(away), l.State.Dir)
+		return errors.Join(l.State.Write(ClusterfileName, 0o600, data), l.State.Remove(LastClusterfileName))
+	}
+	return l.putAside(time.Now().UTC().Format("20060102T150405Z"))
+}
+
+// putAside renames the record, so that it can be read, and removes the secrets.
+func (l *Ledger) putAside(stamp string) error {
+	var errs []error
+	for _, name := range []string{ClusterfileName, LastClusterfileName} {
+		if err := durable.Rename(l.State.Path(name), l.State.Path(name+"."+stamp)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	for _, name := range []string{"pki", passwordFile, pushPasswordFile, passwordGiven, "registry_htpasswd", resetFile} {
+		errs = append(errs, os.RemoveAll(l.State.Path(name)))
+	}
+	return errors.Join(errs...)
 }

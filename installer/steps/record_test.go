@@ -323,7 +323,7 @@ func TestANewClusterInPlaceOfOneTakenApartHasItsOwnAuthority(t *testing.T) {
 
 func TestSecretsOfARefusedRunAreNotAnotherSites(t *testing.T) {
 	r := loaded(t, stepstest.Cluster(), oneMaster)
-	if err := r.ownState(); err != nil {
+	if err := r.Ledger.OwnState(); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.State.Write("pki/ca.key", 0o600, []byte("of the first site")); err != nil {
@@ -334,7 +334,7 @@ func TestSecretsOfARefusedRunAreNotAnotherSites(t *testing.T) {
 		c := *r.Cluster
 		c.Hosts = hosts
 		r.Cluster = &c
-		if err := r.ownState(); err != nil {
+		if err := r.Ledger.OwnState(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,16 +1,12 @@
 package steps
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"path"
 	"slices"
 	"sync/atomic"
 
-	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
-	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 )
@@ -19,17 +15,17 @@ import (
 const registryCert = "registry"
 
 // shown stands for what the registry of a host shows its clients: a certificate, unless it speaks plain HTTP, and whom it lets in.
-func (r *Run) shown(t *fleet.Target, cert []byte) string {
-	if r.plainRegistry(t) {
-		return journal.Inputs(r.accounts(t))
+func (g *Registry) shown(t *fleet.Target, cert []byte) string {
+	if g.PlainRegistry(t) {
+		return journal.Inputs(g.Accounts(t))
 	}
-	return journal.Inputs(r.accounts(t), cert)
+	return journal.Inputs(g.Accounts(t), cert)
 }
 
 // renewsRegistry tells whether the registry's certificate is among those to be made anew on a master.
-func (r *Run) renewsRegistry(t *fleet.Target, renew []string) (bool, error) {
+func (g *Registry) renews(t *fleet.Target, renew []string) (bool, error) {
 	named := slices.Contains(renew, registryCert)
-	if r.plainRegistry(t) {
+	if g.PlainRegistry(t) {
 		if named {
 			return false, fmt.Errorf("the registry of this cluster image speaks plain HTTP: it has no certificate")
 		}
@@ -40,16 +36,16 @@ func (r *Run) renewsRegistry(t *fleet.Target, renew []string) (bool, error) {
 
 // renewRegistry makes the certificate of a master's registry anew if that is
 // asked for, and has the image's script put it in place. Our registry reads it again by itself.
-func (r *Run) renewRegistry(ctx context.Context, t *fleet.Target, renew []string) (int, error) {
-	if wanted, err := r.renewsRegistry(t, renew); err != nil || !wanted {
+func (g *Registry) Renew(ctx context.Context, t *fleet.Target, renew []string) (int, error) {
+	if wanted, err := g.renews(t, renew); err != nil || !wanted {
 		return 0, err
 	}
-	certPath, keyPath := r.registryEtc("registry_tls.crt"), r.registryEtc("registry_tls.key")
+	certPath, keyPath := g.Etc("registry_tls.crt"), g.Etc("registry_tls.key")
 	has, err := t.Agent.ReadFiles(ctx, []string{certPath, keyPath})
 	if err != nil {
 		return 0, fmt.Errorf("read the registry's certificate: %w", err)
 	}
-	cert, key, err := r.pki.RenewRegistry(t.IP.String(), has[certPath], has[keyPath], r.access().Domain, t.NodeName())
+	cert, key, err := g.Secrets.pki.RenewRegistry(t.IP.String(), has[certPath], has[keyPath], g.Access().Domain, t.NodeName())
 	if err != nil {
 		return 0, err
 	}
@@ -59,26 +55,8 @@ func (r *Run) renewRegistry(ctx context.Context, t *fleet.Target, renew []string
 	}
 	var ran atomic.Int64
 	// Nothing else that the script depends on has changed: its own mark stays what it was.
-	if err := r.runRegistry(ctx, t, t.Journal.Of(journal.Registry), r.shown(t, cert), &ran); err != nil {
+	if err := g.run(ctx, t, t.Journal.Of(journal.Registry), g.shown(t, cert), &ran); err != nil {
 		return len(changed), err
 	}
 	return len(changed), nil
-}
-
-// registryCertOn reads the certificate that the registry of a master shows: the
-// one that the image's script has put in place.
-func (r *Run) registryCertOn(ctx context.Context, t *fleet.Target) ([]certs.Info, error) {
-	if r.plainRegistry(t) {
-		return nil, nil
-	}
-	env := installer.MergeEnv(r.share(t).All()[0].Env, r.Cluster.Env, t.Host.Env)
-	place := path.Join(cmp.Or(env["registryConfig"], "/etc/registry"), "tls.crt")
-	found, err := t.Agent.ReadFiles(ctx, []string{place})
-	if err != nil {
-		return nil, fmt.Errorf("read the registry's certificate: %w", err)
-	}
-	if info, ok := certs.Describe(place, found[place]); ok {
-		return []certs.Info{info}, nil
-	}
-	return nil, nil
 }

@@ -10,9 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
-	"github.com/sealbuild/sealbuild/ground/durable"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
@@ -25,27 +23,27 @@ import (
 // connectForReset reaches every host. Nothing is judged: hosts that a failed
 // installation left behind are what a reset is for.
 func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
-	if err := r.load(ctx); err != nil {
+	if err := r.Load(ctx); err != nil {
 		return installer.Result{}, err
 	}
 	if problems := r.connectAll(ctx); len(problems) > 0 {
 		return installer.Result{}, &preflight.Error{Problems: problems}
 	}
 	// Another bundle than the one it was made with takes a cluster apart, too.
-	if err := r.meetRecord(ctx); err != nil {
+	if err := r.Ledger.MeetRecord(ctx); err != nil {
 		return installer.Result{}, err
 	}
 	if missing := r.notNamed(); len(missing) > 0 {
 		return installer.Result{}, &preflight.Error{Problems: missing}
 	}
-	foreign, err := r.foreignAuthorities(ctx)
+	foreign, err := r.Ledger.ForeignAuthorities(ctx)
 	if err == nil && len(foreign) > 0 {
 		err = &preflight.Error{Problems: foreign}
 	}
 	if err != nil {
 		return installer.Result{}, err
 	}
-	if err := r.loadSecrets(ctx); err != nil {
+	if err := r.secrets.Settle(ctx); err != nil {
 		return installer.Result{}, err
 	}
 	begun, err := r.resetBegun()
@@ -117,13 +115,13 @@ func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 		if err := t.Agent.CareStop(ctx, care.Unit); err != nil {
 			return err
 		}
-		if err := r.leaveForReset(ctx, t); err != nil {
+		if err := r.members.LeaveForReset(ctx, t); err != nil {
 			return err
 		}
-		if err := r.kubeadmReset(ctx, t, "reset-kubernetes", func() error { return nil }); err != nil {
+		if err := r.nodes.Reset(ctx, t, "reset-kubernetes", func() error { return nil }); err != nil {
 			return err
 		}
-		vip, _, err := r.virtualServer()
+		vip, _, err := r.VirtualServer()
 		if err != nil {
 			return err
 		}
@@ -174,7 +172,7 @@ func (r *Run) cleanScripts(ctx context.Context) (installer.Result, error) {
 
 func (r *Run) runCleanScripts(ctx context.Context, t *fleet.Target) error {
 	// Where the installation was cut off before the scripts came, they have nothing to undo.
-	there, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"test", "-d", path.Join(r.rootfsDir(), "scripts")}, TimeoutSeconds: 10}, nil)
+	there, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"test", "-d", path.Join(r.RootfsDir(), "scripts")}, TimeoutSeconds: 10}, nil)
 	if err != nil || there.Code != 0 {
 		return err
 	}
@@ -183,15 +181,15 @@ func (r *Run) runCleanScripts(ctx context.Context, t *fleet.Target) error {
 		keys = append(keys, "clean-registry")
 	}
 	for _, key := range keys {
-		img, line := r.share(t).Script(key)
+		img, line := r.Share(t).Script(key)
 		if line == "" {
 			continue
 		}
-		if err := r.RunScript(ctx, t, "clean", path.Join(r.rootfsDir(), "scripts"), line, r.share(t).Env(img)); err != nil {
+		if err := r.RunScript(ctx, t, "clean", path.Join(r.RootfsDir(), "scripts"), line, r.Share(t).Env(img)); err != nil {
 			return err
 		}
 	}
-	if err := r.removePodNetwork(ctx, t); err != nil {
+	if err := r.net.RemovePodNetwork(ctx, t); err != nil {
 		return fmt.Errorf("remove the network of pods: %w", err)
 	}
 	return t.Journal.Set(ctx, journal.Cleaned, r.Cluster.Name)
@@ -207,10 +205,10 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 		if _, err := t.Agent.SetHosts(ctx, nil); err != nil {
 			return err
 		}
-		if err := r.removeKubeconfig(ctx, t); err != nil {
+		if err := r.nodes.RemoveKubeconfig(ctx, t); err != nil {
 			return err
 		}
-		if err := r.removeServiceRoute(ctx, t); err != nil {
+		if err := r.net.RemoveServiceRoute(ctx, t); err != nil {
 			return err
 		}
 		if err := r.removeTraces(ctx, t); err != nil {
@@ -219,7 +217,7 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 		// The journal goes last: as long as it is there, a reset that is cut off can be run again. The stub, which
 		// carries this out, is brought anew by every run.
 		remove := []string{}
-		for _, i := range r.share(t).Here() {
+		for _, i := range r.Share(t).Here() {
 			// Before what it speaks of, should an installation follow instead of the rest of this reset.
 			remove = append(remove, path.Join(i.Dir, ".layers"))
 		}
@@ -227,13 +225,13 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 			return err
 		}
 		mounted, err := t.Agent.Clear(ctx, agent.ClearRequest{Paths: append(
-			remove, r.rootfsDir(), r.dir("applications"), r.dir("etc"), r.dir("cache"), r.dir("check"), r.dir(ClusterfileName), installer.StubPath, r.dir(),
+			remove, r.RootfsDir(), r.Dir("applications"), r.Dir("etc"), r.Dir("cache"), r.Dir("check"), r.Dir(ClusterfileName), installer.StubPath, r.Dir(),
 		)})
 		if err != nil {
 			return err
 		}
 		if len(mounted) > 0 {
-			r.Report.Warnf("%s: file systems of the site are mounted in %s; they stay as they are: %s", t.IP, r.dir(), someOf(mounted))
+			r.Report.Warnf("%s: file systems of the site are mounted in %s; they stay as they are: %s", t.IP, r.Dir(), installer.SomeOf(mounted))
 		}
 		changes.Add(1)
 		t.Journal.Forget()
@@ -247,7 +245,7 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 
 // removeTraces removes what kubeadm, kubelet and pods have left in places that belong to no image's scripts.
 func (r *Run) removeTraces(ctx context.Context, t *fleet.Target) error {
-	if err := r.tidyKubernetes(ctx, t, true); err != nil {
+	if err := r.nodes.Tidy(ctx, t, true); err != nil {
 		return err
 	}
 	for _, q := range []agent.TidyRequest{
@@ -261,7 +259,7 @@ func (r *Run) removeTraces(ctx context.Context, t *fleet.Target) error {
 			return fmt.Errorf("remove the logs of pods: %w", err)
 		}
 		if len(left) > 0 {
-			r.Report.Warnf("%s: these are not the cluster's and stay: %s", t.IP, someOf(left))
+			r.Report.Warnf("%s: these are not the cluster's and stay: %s", t.IP, installer.SomeOf(left))
 		}
 	}
 	busy, err := t.Agent.RemovePodCgroups(ctx)
@@ -269,42 +267,7 @@ func (r *Run) removeTraces(ctx context.Context, t *fleet.Target) error {
 		return fmt.Errorf("remove the control groups of pods: %w", err)
 	}
 	if len(busy) > 0 {
-		r.Report.Warnf("%s: processes that are none of the cluster's pods, or that nothing can end, run in control groups of kubelet; these stay until the next boot: %s", t.IP, someOf(busy))
+		r.Report.Warnf("%s: processes that are none of the cluster's pods, or that nothing can end, run in control groups of kubelet; these stay until the next boot: %s", t.IP, installer.SomeOf(busy))
 	}
 	return nil
-}
-
-// Forget moves the state of a cluster that is no more out of the way. Logs
-// stay. A cluster of which hosts were left out stays recorded, with its
-// secrets, until those are reset, too.
-func (r *Run) Forget() error {
-	if away := r.Cluster.Away(); len(away) > 0 {
-		s := r.Cluster.Status
-		s.Phase = installer.PhaseFailed
-		s.Conditions = []installer.Condition{{
-			Type: installer.LeftOut, Status: "True", Reason: "LeftOut", LastHeartbeatTime: time.Now().UTC().Format(time.RFC3339),
-			Message: "the cluster was taken apart; not reset: " + strings.Join(away, ", "),
-		}}
-		data, err := r.Cluster.Clusterfile(r.created, s)
-		if err != nil {
-			return err
-		}
-		r.Report.Infof("%s: not reset; the cluster stays recorded in %s: when it can be reached again, run reset once more", installer.HostList(away), r.State.Dir)
-		return errors.Join(r.State.Write(ClusterfileName, 0o600, data), r.State.Remove(LastClusterfileName))
-	}
-	return r.putAside(time.Now().UTC().Format("20060102T150405Z"))
-}
-
-// putAside renames the record, so that it can be read, and removes the secrets.
-func (r *Run) putAside(stamp string) error {
-	var errs []error
-	for _, name := range []string{ClusterfileName, LastClusterfileName} {
-		if err := durable.Rename(r.State.Path(name), r.State.Path(name+"."+stamp)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	for _, name := range []string{"pki", passwordFile, pushPasswordFile, passwordGiven, "registry_htpasswd", resetFile} {
-		errs = append(errs, os.RemoveAll(r.State.Path(name)))
-	}
-	return errors.Join(errs...)
 }

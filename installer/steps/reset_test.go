@@ -27,7 +27,7 @@ func halfDone(t *testing.T, file []byte, master installer.Host, files bool) {
 		if _, err := installer.RunSteps(t.Context(), Install()[1:5], r, r.Report); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.setHosts(t.Context(), r.Targets[0], "127.0.0.2"); err != nil {
+		if _, err := r.net.SetHosts(t.Context(), r.Targets[0], "127.0.0.2"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -56,7 +56,7 @@ func TestResetOfAHalfDoneHostLeavesItAsItWas(t *testing.T) {
 		if _, err := installer.RunSteps(t.Context(), Reset(), r, r.Report); err != nil {
 			t.Fatalf("with files %v: %v", files, err)
 		}
-		if err := r.Forget(); err != nil {
+		if err := r.Ledger.Forget(); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Stat(r.State.Path(ClusterfileName)); !errors.Is(err, fs.ErrNotExist) {

@@ -11,24 +11,13 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
-// resolvConf is the file that every kubelet of the cluster gives to its pods as resolv.conf, CoreDNS among them.
-//
-// It has one name on all hosts because kubelet's configuration is one: kubeadm copies it from the cluster to whoever
-// joins, and left alone writes systemd-resolved's file into it when the first master has that service, whether or not
-// that file names a server, and whether or not another host has it at all. What lies under the name is each host's own
-// matter: a link to the file that the site's own tools keep, so that servers that change later (DHCP) change for pods
-// too, kubelet reading it for each pod; or, where none of those would do for a pod, a file of ours. An argument of
-// kubelet per host would say the same, but could only be changed with kubelet's restart; a patch of kubeadm's is
-// forgotten by the next `kubeadm upgrade`.
-func (r *Run) resolvConf() string { return r.dir("etc", "resolv.conf") }
-
 // maxServers is how many name servers a resolver asks; kubelet and libc leave out what comes after.
 const maxServers = 3
 
 // settleResolver puts in place what resolvConf leads to on a host, and tells whether that was another before.
-func (r *Run) settleResolver(ctx context.Context, t *fleet.Target) (bool, error) {
+func (n Net) settleResolver(ctx context.Context, t *fleet.Target) (bool, error) {
 	file := resolver(t.Facts.ResolvFiles, t.IP)
-	file.Path = r.resolvConf()
+	file.Path = n.ResolvConf()
 	changed, err := t.Agent.WriteFiles(ctx, []agent.File{file})
 	if err != nil {
 		return false, fmt.Errorf("write the name servers of pods: %w", err)

@@ -124,7 +124,7 @@ func TestImageMadeForSealosIsBootstrappedUnmodified(t *testing.T) {
 	}
 	url := "http://127.0.0.2:" + port + "/v2/"
 	for _, name := range []string{"pause/manifests/3.9", "coredns/coredns/manifests/v1.10.1", "library/nginx/manifests/1.27", "care/manifests/v1", "registry.k8s.io/pause/manifests/3.9"} {
-		if err := answers(url+name, r.access().User, r.passwords.pull); err != nil {
+		if err := answers(url+name, r.Access().User, r.Passwords.Pull); err != nil {
 			t.Error(err)
 		}
 	}
@@ -133,14 +133,14 @@ func TestImageMadeForSealosIsBootstrappedUnmodified(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		bin + "/ran":                    "sealos.hub:" + port + "\ninit\n",
-		r.rootfsDir() + "/etc/motd":     "of the patch\n",
-		r.rootfsDir() + "/etc/greeting": "the patch greets sealos.hub\n",
-		r.rootfsDir() + "/etc/motd.d":   "no site\n",
+		r.RootfsDir() + "/etc/motd":     "of the patch\n",
+		r.RootfsDir() + "/etc/greeting": "the patch greets sealos.hub\n",
+		r.RootfsDir() + "/etc/motd.d":   "no site\n",
 		// what the check script found out, and the last word of it
-		r.rootfsDir() + "/etc/config.toml": "sandbox_image = \"sealos.hub:" + port + "/pause:3.9\"\ndisable_apparmor = " + apparmor + "\n",
-		r.rootfsDir() + "/etc/hosts.toml":  "server = \"http://sealos.hub:" + port + "\"\n",
-		r.rootfsDir() + "/etc/image-cri-shim.yaml": "shim: /var/run/image-cri-shim.sock\ncri: /var/run/containerd/containerd.sock\naddress: http://sealos.hub:" + port +
-			"\nforce: true\nauth: admin:" + r.passwords.pull + "\n",
+		r.RootfsDir() + "/etc/config.toml": "sandbox_image = \"sealos.hub:" + port + "/pause:3.9\"\ndisable_apparmor = " + apparmor + "\n",
+		r.RootfsDir() + "/etc/hosts.toml":  "server = \"http://sealos.hub:" + port + "\"\n",
+		r.RootfsDir() + "/etc/image-cri-shim.yaml": "shim: /var/run/image-cri-shim.sock\ncri: /var/run/containerd/containerd.sock\naddress: http://sealos.hub:" + port +
+			"\nforce: true\nauth: admin:" + r.Passwords.Pull + "\n",
 	} {
 		data, err := os.ReadFile(name)
 		if err != nil {
@@ -149,24 +149,24 @@ func TestImageMadeForSealosIsBootstrappedUnmodified(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
 	}
-	if info, err := os.Stat(r.dir("applications", payload.DirName("docker.io/site/app:v1"), "workdir/install.sh")); err != nil || info.Mode().Perm() != 0o755 {
+	if info, err := os.Stat(r.Dir("applications", payload.DirName("docker.io/site/app:v1"), "workdir/install.sh")); err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("a script of an application: %v, %v", info, err)
 	}
-	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.Master0()))
+	docs, err := kubeadm.Render(r.KubeadmInput(kubeadm.Init, r.Master0()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if text, err := docs.YAML(); err != nil || !strings.Contains(string(text), "imagePullPolicy: Never") {
 		t.Errorf("kubeadm would pull past the shim: %v", err)
 	}
-	if len(r.auditPolicy(r.Master0())) == 0 {
+	if len(r.AuditPolicy(r.Master0())) == 0 {
 		t.Error("the API server gets no audit policy")
 	}
-	if _, err := os.Stat(filepath.Join(r.rootfsDir(), "registry")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(r.RootfsDir(), "registry")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("registry/ in the rootfs: %v", err)
 	}
 	// The image's script says that it has started a runtime; the next run looks.
-	socket := r.share(r.Master0()).RuntimeSocket()
+	socket := r.Share(r.Master0()).RuntimeSocket()
 	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func TestRegistryOfAnImageIsPlainWhenItsConfigurationSaysSo(t *testing.T) {
 			i.Files[n] = text
 		}
 		r := loaded(t, []stepstest.Image{i}, oneMaster)
-		if got := r.plainRegistry(r.Master0()); got != c.want {
+		if got := r.PlainRegistry(r.Master0()); got != c.want {
 			t.Errorf("%s: plain = %t", name, got)
 		}
 		closeRun(t, r)
@@ -280,8 +280,8 @@ func TestPasswordWrittenIntoAnImageStays(t *testing.T) {
 		"nowhere":              {nil, false},
 	} {
 		r := loaded(t, image(c.files), oneMaster)
-		if kept := r.passwords.pull == "passw0rd"; kept != c.kept {
-			t.Errorf("%s: password %q", name, r.passwords.pull)
+		if kept := r.Passwords.Pull == "passw0rd"; kept != c.kept {
+			t.Errorf("%s: password %q", name, r.Passwords.Pull)
 		}
 		closeRun(t, r)
 	}

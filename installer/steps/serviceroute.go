@@ -10,7 +10,6 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
-	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
 // The unit that puts the route back at every boot, and what makes systemd start it.
@@ -20,27 +19,8 @@ const (
 	routeWanted   = "/etc/systemd/system/multi-user.target.wants/" + routeUnit
 )
 
-// servedNetworks are the networks of Services whose addresses a host must have a route to: with ipvs, kube-proxy makes
-// each of them the host's own.
-func (r *Run) servedNetworks() ([]netip.Prefix, error) {
-	docs, err := kubeadm.Render(r.kubeadmInput(kubeadm.Init, r.Master0()))
-	if err != nil || docs.Settings().KubeProxyMode == "ipvs" {
-		return nil, err
-	}
-	return docs.Settings().ServiceSubnets, nil
-}
-
-// networksToAsk are those that hosts are asked about before their templates are rendered.
-func (r *Run) networksToAsk() []string {
-	var out []string
-	for _, p := range r.askedNetworks().Services {
-		out = append(out, p.String())
-	}
-	return out
-}
-
 // settleServiceRoute sees to it that a host has a route to Services: one that it needs none from us for is left alone.
-func (r *Run) settleServiceRoute(ctx context.Context, t *fleet.Target, networks []netip.Prefix, asked []string) (bool, error) {
+func (n Net) settleServiceRoute(ctx context.Context, t *fleet.Target, networks []netip.Prefix, asked []string) (bool, error) {
 	var ours []string
 	for _, p := range networks {
 		text := p.String()
@@ -70,7 +50,7 @@ func (r *Run) settleServiceRoute(ctx context.Context, t *fleet.Target, networks 
 		return false, fmt.Errorf("write %s: %w", routeUnit, err)
 	}
 	if len(changed) > 0 {
-		r.Report.Infof("%s: no route of the host covers the addresses of Services; it has one of the installer's now, also after a boot (%s)", t.IP, routeUnit)
+		n.Report.Infof("%s: no route of the host covers the addresses of Services; it has one of the installer's now, also after a boot (%s)", t.IP, routeUnit)
 	}
 	return len(changed) > 0, nil
 }
@@ -88,7 +68,7 @@ func routeUnitFile(networks []string) []byte {
 }
 
 // removeServiceRoute takes route and unit away again.
-func (r *Run) removeServiceRoute(ctx context.Context, t *fleet.Target) error {
+func (n Net) RemoveServiceRoute(ctx context.Context, t *fleet.Target) error {
 	found, err := t.Agent.ReadFiles(ctx, []string{routeUnitPath})
 	if err != nil {
 		return err
@@ -101,7 +81,7 @@ func (r *Run) removeServiceRoute(ctx context.Context, t *fleet.Target) error {
 	if _, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"systemctl", "stop", routeUnit}, TimeoutSeconds: 30}, nil); err != nil {
 		return err
 	}
-	if _, err := r.Exec(ctx, t, "remove", t.Stub, "care", "--clean", "--service-route", "all"); err != nil {
+	if _, err := n.Exec(ctx, t, "remove", t.Stub, "care", "--clean", "--service-route", "all"); err != nil {
 		return fmt.Errorf("remove the route to Services: %w", err)
 	}
 	// The unit last: as long as it is there, a reset that is cut off knows that there is a route to remove.

@@ -176,7 +176,7 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 		return 0, err
 	}
 	// Without its lock, which is a file of one process: see TestTwoInstallersAtOnce.
-	r := New(Options{Cluster: c, Bundle: b, State: &installer.State{Dir: w.dir}, LeaveOut: w.leaveOut}, fleet.Options{
+	r := New(c, b, Options{State: &installer.State{Dir: w.dir}, LeaveOut: w.leaveOut}, fleet.Options{
 		Report: installer.NewReporter(cmp.Or[io.Writer](w.told, io.Discard), io.Discard, false), Jobs: w.jobs, Timeout: w.timeout,
 	})
 	r.Dial = func(ctx context.Context, t *fleet.Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }
@@ -188,9 +188,9 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 	}
 	switch {
 	case pipeline[0].Name == "check":
-		err = errors.Join(err, r.Record(context.WithoutCancel(ctx), err, changes))
+		err = errors.Join(err, r.Ledger.Record(context.WithoutCancel(ctx), err, changes))
 	case len(pipeline) > 1 && pipeline[1].Name == "reset-kubernetes" && err == nil:
-		err = r.Forget()
+		err = r.Ledger.Forget()
 	}
 	if session.Dead() {
 		return changes, errors.Join(errDead, err)

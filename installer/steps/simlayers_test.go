@@ -253,7 +253,7 @@ func TestWhatACheckScriptChangedIsChangedAgainAfterASwitch(t *testing.T) {
 		if _, err := installer.RunSteps(t.Context(), until("init-master0"), r, r.Report); err != nil {
 			t.Fatal(err)
 		}
-		config, err := os.ReadFile(r.rootfsDir() + "/etc/config.toml")
+		config, err := os.ReadFile(r.RootfsDir() + "/etc/config.toml")
 		if err != nil || !strings.Contains(string(config), "disable_apparmor = found out") {
 			t.Errorf("with motd %s: %s, %v", motd, config, err)
 		}

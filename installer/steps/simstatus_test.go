@@ -36,7 +36,7 @@ func (w *world) looker(t testing.TB, ctx context.Context, out io.Writer, hosts .
 	if err := c.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	r := New(Options{Cluster: c, Bundle: b, State: &installer.State{Dir: w.dir}}, fleet.Options{Report: installer.NewReporter(out, io.Discard, false), Jobs: w.jobs, Timeout: w.timeout})
+	r := New(c, b, Options{State: &installer.State{Dir: w.dir}}, fleet.Options{Report: installer.NewReporter(out, io.Discard, false), Jobs: w.jobs, Timeout: w.timeout})
 	r.Dial = func(ctx context.Context, t *fleet.Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }
 	t.Cleanup(func() { _ = r.Close() })
 	return r
@@ -241,7 +241,7 @@ func TestStatusTellsOfAFullDisk(t *testing.T) {
 func TestStatusNeedsNoLockAndTellsWhoHoldsIt(t *testing.T) {
 	w := installed(t, 1, 1)
 	r := w.looker(t, t.Context(), io.Discard)
-	if err := r.read(t.Context()); err != nil {
+	if err := r.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if p := r.connectAll(t.Context()); len(p) > 0 {
@@ -387,13 +387,13 @@ func TestAnAnswerThatWasCutIsNotTakenForWhole(t *testing.T) {
 	w := installed(t, 1, 1)
 	w.Crowd(5000)
 	r := w.looker(t, t.Context(), io.Discard)
-	if err := r.read(t.Context()); err != nil {
+	if err := r.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if p := r.connectAll(t.Context()); len(p) > 0 {
 		t.Fatal(p)
 	}
-	if _, err := r.kube.Kubectl(t.Context(), "get", "nodes", "-o", "json"); err == nil || !strings.Contains(err.Error(), "8 MiB") {
+	if _, err := r.Kube.Kubectl(t.Context(), "get", "nodes", "-o", "json"); err == nil || !strings.Contains(err.Error(), "8 MiB") {
 		t.Errorf("error: %v", err)
 	}
 }

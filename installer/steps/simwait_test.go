@@ -41,7 +41,7 @@ func unwell(w *world) {
 func lookedAt(t *testing.T, w *world, out io.Writer) *Run {
 	t.Helper()
 	r := w.looker(t, t.Context(), out)
-	if err := r.read(t.Context()); err != nil {
+	if err := r.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if p := r.connectAll(t.Context()); len(p) > 0 {
@@ -60,7 +60,7 @@ func TestWaitingThatWasInterruptedSaysSoAndHowLongItWas(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(4*time.Minute, func() { cancel(installer.ErrInterrupted) })
 		start := time.Now()
-		err := r.waitReady(ctx)
+		err := r.health.WaitReady(ctx)
 		if took := time.Since(start); took > 4*time.Minute+time.Second {
 			t.Errorf("the interruption took %s", took-4*time.Minute)
 		}
@@ -90,7 +90,7 @@ func TestWaitingThatTakesTooLongNamesTheCause(t *testing.T) {
 		w.timeout = time.Minute
 		r := lookedAt(t, w, io.Discard)
 		w.Machines()[1].LoseRuntime()
-		err := r.waitReady(t.Context())
+		err := r.health.WaitReady(t.Context())
 		for _, want := range []string{"not ready after 1m0s\n", "node host-2 (10.77.0.2) is not Ready", "cause: 10.77.0.2: kubelet does not run, the container runtime does not answer at "} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%q is not in:\n%v", want, err)

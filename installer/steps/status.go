@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kube"
@@ -73,7 +73,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 		})
 		return link, err
 	}
-	if err := r.load(ctx); err != nil {
+	if err := r.Load(ctx); err != nil {
 		return Status{}, err
 	}
 	s := Status{Cluster: r.Cluster.Name, Kubernetes: r.Payload.Rootfs().KubeVersion()}
@@ -87,7 +87,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 		return Status{}, context.Cause(ctx)
 	}
 	err := installer.Within(ctx, lookForStatus, func(ctx context.Context) error {
-		differ, err := r.compare(ctx)
+		differ, err := r.Ledger.Compare(ctx)
 		s.Problems = append(s.Problems, differ...)
 		return err
 	})
@@ -110,7 +110,11 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 			r.Occupied()
 		}
 		_ = installer.Within(ctx, certsForStatus, func(ctx context.Context) error {
-			s.Problems = append(s.Problems, r.fullDisks(t, kubeletOf(ctx, t))...)
+			if t.Looked && t.Joined() {
+				s.Problems = append(s.Problems, preflight.FullDisks(preflight.Host{
+					IP: t.IP.String(), Master: t.Master, Facts: t.Facts, Needs: preflight.Needs{Places: r.PlacesOf(t)}, Settings: kubeletOf(ctx, t),
+				})...)
+			}
 			return nil
 		})
 	}
@@ -121,8 +125,8 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 
 func (r *Run) hostStatus(t *fleet.Target) HostStatus {
 	return HostStatus{
-		Address: t.IP.String(), Hostname: t.Facts.Hostname, Role: role(t), Reached: t.Looked,
-		Begun: t.Looked && t.Begun(), Joined: t.Looked && t.Joined(), Stopped: stopped(t),
+		Address: t.IP.String(), Hostname: t.Facts.Hostname, Role: t.Role(), Reached: t.Looked,
+		Begun: t.Looked && t.Begun(), Joined: t.Looked && t.Joined(), Stopped: t.Stopped(),
 	}
 }
 
@@ -131,7 +135,7 @@ func (r *Run) firstToEnd(ctx context.Context, t *fleet.Target, h *HostStatus) er
 	if !h.Joined || !t.Master {
 		return nil
 	}
-	found, err := r.certsOn(ctx, t)
+	found, err := r.secrets.CertificatesOn(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -145,26 +149,26 @@ func (r *Run) firstToEnd(ctx context.Context, t *fleet.Target, h *HostStatus) er
 
 // askCluster adds what the cluster itself tells.
 func (r *Run) askCluster(ctx context.Context, s *Status) {
-	in := r.controlPlanes()
+	in := r.ControlPlanes()
 	if len(in) == 0 {
 		s.Waiting = append(s.Waiting, kube.ErrNoControlPlane.Error())
 		return
 	}
 	for _, t := range r.Targets {
-		if what := stopped(t); what != "" {
+		if what := t.Stopped(); what != "" {
 			s.Waiting = append(s.Waiting, fmt.Sprintf("host %s: %s", t.IP, what))
 		}
 	}
 	var w kube.Lacks
 	err := installer.Within(ctx, askForStatus, func(ctx context.Context) (err error) {
-		w, err = r.lacks(ctx)
+		w, err = r.Lacks(ctx)
 		return err
 	})
 	if err != nil {
-		total, away := r.knownMasters()
-		s.Problems = append(s.Problems, r.noMajority(in, total, away, err))
+		total, away := r.health.KnownMasters()
+		s.Problems = append(s.Problems, r.health.NoMajority(in, total, away, err))
 		_ = installer.Within(ctx, causeForStatus, func(ctx context.Context) error {
-			s.Causes = r.causes(ctx, kube.Lacks{})
+			s.Causes = r.health.Causes(ctx, kube.Lacks{})
 			return nil
 		})
 		return
@@ -177,7 +181,7 @@ func (r *Run) askCluster(ctx context.Context, s *Status) {
 	s.Waiting = append(s.Waiting, w.Lines...)
 	s.Waiting = append(s.Waiting, w.Pressure...)
 	var strange []kube.Node
-	for _, n := range kube.Strangers(w.Nodes, r.kubeHosts()) {
+	for _, n := range kube.Strangers(w.Nodes, r.KubeHosts()) {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("node %s is in the cluster, and none of the hosts that were asked", n.Title()))
 		if n.Ready != "True" {
 			strange = append(strange, n)
@@ -189,7 +193,7 @@ func (r *Run) askCluster(ctx context.Context, s *Status) {
 	}
 	if len(s.Waiting) > 0 {
 		_ = installer.Within(ctx, causeForStatus, func(ctx context.Context) error {
-			s.Causes = r.causes(ctx, w)
+			s.Causes = r.health.Causes(ctx, w)
 			return nil
 		})
 	}
@@ -214,62 +218,14 @@ func kubeletOf(ctx context.Context, t *fleet.Target) preflight.Settings {
 	return k
 }
 
-// fullDisks tells of the disks of a host of the cluster that have no room left, or less than kubelet wants before it
-// throws pods out.
-func (r *Run) fullDisks(t *fleet.Target, kube preflight.Settings) []preflight.Problem {
-	if !t.Looked || !t.Joined() {
-		return nil
+// withoutSecrets is what status tells, which repeats what programs say.
+func (r *Run) withoutSecrets(s Status) Status {
+	s.Waiting, s.Problems = slices.Clone(s.Waiting), slices.Clone(s.Problems)
+	for i := range s.Waiting {
+		s.Waiting[i] = r.Report.Mask(s.Waiting[i])
 	}
-	p := r.placesOf(t)
-	holds := map[string][]string{}
-	var order []string
-	for _, d := range []struct {
-		dir, what string
-		masters   bool
-	}{
-		{p.Data, "the installer's data", false},
-		{p.Etcd, "etcd", true},
-		{p.Registry, "the registry", true},
-		{p.CRI, "containers and images", false},
-		{p.Kubelet, "pods", false},
-		{p.Log, "logs", false},
-	} {
-		m, ok := t.Facts.Disks[d.dir]
-		if !ok || m.Total == 0 || d.masters && !t.Master {
-			continue
-		}
-		if holds[m.Path] == nil {
-			order = append(order, m.Path)
-		}
-		holds[m.Path] = append(holds[m.Path], d.what)
+	for i := range s.Problems {
+		s.Problems[i].Message, s.Problems[i].Remedy = r.Report.Mask(s.Problems[i].Message), r.Report.Mask(s.Problems[i].Remedy)
 	}
-	var out []preflight.Problem
-	v := preflight.Host{Facts: t.Facts, Needs: preflight.Needs{Places: p}, Settings: kube}
-	for _, at := range order {
-		m := mountAt(t, at)
-		spare := v.Spare(at, m.Total)
-		full := fmt.Sprintf("%s, which holds %s, ", at, installer.NameSome(holds[at]))
-		switch {
-		case m.Free == 0:
-			full += "is full: 0 B of " + preflight.Bytes(int64(m.Total)) + " are free"
-		case int64(m.Free) < spare:
-			full += fmt.Sprintf("has %s of %s free, less than the %s below which kubelet evicts pods", preflight.Bytes(int64(m.Free)), preflight.Bytes(int64(m.Total)), preflight.Bytes(spare))
-		case m.Inodes > 0 && m.InodesFree == 0:
-			full += "is full: it has no inodes left"
-		default:
-			continue
-		}
-		out = append(out, preflight.Problem{Host: t.IP.String(), Check: "disk", Message: full, Remedy: "free some space there, or give it a larger disk"})
-	}
-	return out
-}
-
-// mountAt is the mount of a host at a path.
-func mountAt(t *fleet.Target, at string) (found agent.Mount) {
-	for _, m := range t.Facts.Disks {
-		if m.Path == at {
-			found = m
-		}
-	}
-	return found
+	return s
 }

@@ -68,16 +68,16 @@ func TestAPIServerNameLeadsWhereOneAnswers(t *testing.T) {
 		{"a master that is to join", master1, "127.0.0.2"},
 		{"a node", worker, installer.DefaultVIP},
 	} {
-		if got := r.apiAddress(c.t); got != c.want {
+		if got := r.net.APIAddress(c.t); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
 	master1.Journal.Note(journal.KubeadmBegun, "default")
-	if got := r.apiAddress(master1); got != "127.0.0.2" {
+	if got := r.net.APIAddress(master1); got != "127.0.0.2" {
 		t.Errorf("a master whose join was cut off: %s", got)
 	}
 	master1.Journal.Note(journal.KubeadmDone, "default")
-	if got := r.apiAddress(master1); got != "127.0.0.3" {
+	if got := r.net.APIAddress(master1); got != "127.0.0.3" {
 		t.Errorf("a master that has joined: %s", got)
 	}
 }
@@ -100,10 +100,10 @@ func TestARecordHoldsNoSecretsAndIsReadAgain(t *testing.T) {
 	node := hostAt("127.0.0.3", 2222, false)
 	node.Tunnel = true
 	r := loaded(t, stepstest.Cluster(), oneMaster, node)
-	failure := &installer.StepError{Step: "guest", Err: &GuestError{
-		Image: "localhost/app:v1", Host: "127.0.0.2", Command: "kubectl apply", Err: errors.New("exit status 7: " + r.passwords.pull),
+	failure := &installer.StepError{Step: "guest", Err: &installer.GuestError{
+		Image: "localhost/app:v1", Host: "127.0.0.2", Command: "kubectl apply", Err: errors.New("exit status 7: " + r.Passwords.Pull),
 	}}
-	data, err := r.clusterfile(r.status(failure))
+	data, err := r.Ledger.clusterfile(r.Ledger.status(failure))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,10 +112,10 @@ func TestARecordHoldsNoSecretsAndIsReadAgain(t *testing.T) {
 	if err != nil {
 		t.Fatalf("what was recorded cannot be read: %v\n%s", err, data)
 	}
-	if !strings.Contains(text, "mountPoint: "+r.rootfsDir()) {
+	if !strings.Contains(text, "mountPoint: "+r.RootfsDir()) {
 		t.Errorf("where the rootfs lies is not in the Clusterfile:\n%s", text)
 	}
-	for _, secret := range []string{r.passwords.pull, "right", "passw0rd", "ClusterSuccess"} {
+	for _, secret := range []string{r.Passwords.Pull, "right", "passw0rd", "ClusterSuccess"} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q is in the Clusterfile", secret)
 		}
@@ -130,11 +130,11 @@ func TestARecordHoldsNoSecretsAndIsReadAgain(t *testing.T) {
 
 func TestAnyOtherFailureHasNoCommandCondition(t *testing.T) {
 	r := loaded(t, stepstest.Cluster(), oneMaster)
-	s := r.status(&installer.StepError{Step: "bootstrap", Err: errors.New("no")})
+	s := r.Ledger.status(&installer.StepError{Step: "bootstrap", Err: errors.New("no")})
 	if s.Phase != installer.PhaseFailed || len(s.Conditions) != 1 || s.Conditions[0].Reason != "bootstrap" || len(s.CommandConditions) != 0 {
 		t.Errorf("status: %+v", s)
 	}
-	s = r.status(nil)
+	s = r.Ledger.status(nil)
 	if s.Phase != installer.PhaseSuccess || len(s.Conditions) != 1 || s.Conditions[0].Type != "ApplyClusterSuccess" || len(s.CommandConditions) != 0 {
 		t.Errorf("status of a success: %+v", s)
 	}
@@ -154,17 +154,17 @@ func TestAPasswordOfTheUserOutlivesTheRecordedClusterfile(t *testing.T) {
 	settle := func(env map[string]string) *Run {
 		r := newRun(t, file, t.Output(), oneMaster)
 		r.Cluster.Env = env
-		if err := r.read(t.Context()); err != nil {
+		if err := r.Read(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.loadSecrets(t.Context()); err != nil {
+		if err := r.secrets.Settle(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		return r
 	}
 	r := settle(map[string]string{"registryPassword": "chosen by the user", "SITE": "north"})
-	r.record.begun = true
-	if err := r.Record(t.Context(), errors.New("later"), 1); err != nil {
+	r.Ledger.begun = true
+	if err := r.Ledger.Record(t.Context(), errors.New("later"), 1); err != nil {
 		t.Fatal(err)
 	}
 	text, c := recorded(t, r)
@@ -173,8 +173,8 @@ func TestAPasswordOfTheUserOutlivesTheRecordedClusterfile(t *testing.T) {
 	}
 	closeRun(t, r)
 	r = settle(c.Env)
-	if r.passwords.pull != "chosen by the user" {
-		t.Errorf("the next run takes the password for %q", r.passwords.pull)
+	if r.Passwords.Pull != "chosen by the user" {
+		t.Errorf("the next run takes the password for %q", r.Passwords.Pull)
 	}
 	if r.Cluster.Env["SITE"] != "north" {
 		t.Errorf("environment of the next run: %v", r.Cluster.Env)
@@ -186,8 +186,8 @@ func TestAPasswordThatIsAnEverydayWordSpoilsNoClusterfile(t *testing.T) {
 	for _, word := range []string{"root", "master", "default", "Cluster"} {
 		r.Report.Hide(word)
 	}
-	r.record.begun = true
-	if err := r.Record(t.Context(), errors.New("the root of all"), 1); err != nil {
+	r.Ledger.begun = true
+	if err := r.Ledger.Record(t.Context(), errors.New("the root of all"), 1); err != nil {
 		t.Fatal(err)
 	}
 	text, c := recorded(t, r)

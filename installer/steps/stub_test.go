@@ -156,7 +156,7 @@ func TestHostOfAnotherArchitectureGetsNothing(t *testing.T) {
 	fake.On([]string{"uname", "-m"}, hosttest.Answer{Stdout: "riscv64\n"})
 	r := newRun(t, makeBundle(t, images), t.Output(), hostAt("127.0.0.2", 22, true))
 	r.Dial = func(context.Context, *fleet.Target) (host.Host, error) { return fake, nil }
-	if err := r.read(t.Context()); err != nil {
+	if err := r.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	problems := r.connectAll(t.Context())
@@ -241,12 +241,12 @@ func (w *world) newRun(t *testing.T) *Run {
 	if err := c.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	r := New(Options{Cluster: c, Bundle: b, State: &installer.State{Dir: w.dir}}, fleet.Options{
+	r := New(c, b, Options{State: &installer.State{Dir: w.dir}}, fleet.Options{
 		Report: installer.NewReporter(io.Discard, io.Discard, false), Jobs: w.jobs, Timeout: w.timeout,
 	})
 	session := w.Start(func(error) {})
 	r.Dial = func(ctx context.Context, t *fleet.Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }
-	if err := errors.Join(r.read(t.Context())); err != nil {
+	if err := errors.Join(r.Read(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	return r

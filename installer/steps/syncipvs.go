@@ -3,7 +3,6 @@ package steps
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
@@ -14,21 +13,9 @@ import (
 
 const careManifest = installer.KubeDir + "/manifests/" + care.PodName + ".yaml"
 
-func (r *Run) virtualServer() (netip.AddrPort, []netip.AddrPort, error) {
-	ip, err := netip.ParseAddr(r.Payload.VIP(r.Cluster))
-	if err != nil {
-		return netip.AddrPort{}, nil, fmt.Errorf("virtual address %q: %w (set it with -e defaultVIP=ADDRESS)", r.Payload.VIP(r.Cluster), err)
-	}
-	var servers []netip.AddrPort
-	for _, m := range r.Cluster.Masters() { // one that is left out of this run is drained by the keeper while it is dead
-		servers = append(servers, netip.AddrPortFrom(m.IP, installer.APIServerPort))
-	}
-	return netip.AddrPortFrom(ip, installer.APIServerPort), servers, nil
-}
-
 // startCare makes the virtual address work on a node before it joins.
 func (r *Run) startCare(ctx context.Context, t *fleet.Target) error {
-	vip, servers, err := r.virtualServer()
+	vip, servers, err := r.VirtualServer()
 	if err != nil {
 		return err
 	}
@@ -49,16 +36,16 @@ func (r *Run) startCare(ctx context.Context, t *fleet.Target) error {
 
 // syncIPVS writes the care pod with exactly the masters of now on every node.
 func (r *Run) syncIPVS(ctx context.Context) (installer.Result, error) {
-	vip, servers, err := r.virtualServer()
+	vip, servers, err := r.VirtualServer()
 	if err != nil {
 		return installer.Result{}, err
 	}
-	if _, err := r.careImage(r.Master0()); err != nil {
+	if _, err := r.CareImage(r.Master0()); err != nil {
 		return installer.Result{}, err
 	}
 	var changes atomic.Int64
 	err = r.Each(ctx, r.Workers(), func(ctx context.Context, t *fleet.Target) error {
-		image, err := r.careImage(t)
+		image, err := r.CareImage(t)
 		if err != nil {
 			return err
 		}

@@ -12,10 +12,10 @@ import (
 // verify waits until every node is Ready and the pods of kube-system run, ends
 // what was only needed for joining, and writes the Clusterfile to every master.
 func (r *Run) verify(ctx context.Context) (installer.Result, error) {
-	if err := r.waitReady(ctx); err != nil {
+	if err := r.health.WaitReady(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	vip, _, err := r.virtualServer()
+	vip, _, err := r.VirtualServer()
 	if err != nil {
 		return installer.Result{}, err
 	}

@@ -18,18 +18,18 @@ const (
 )
 
 // waitReady polls until nothing is unready or the timeout passes. When it gives up it says what holds the cluster up.
-func (r *Run) waitReady(outer context.Context) error {
+func (h *Health) WaitReady(outer context.Context) error {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(outer, r.Timeout)
+	ctx, cancel := context.WithTimeout(outer, h.Timeout)
 	defer cancel()
 	var last kube.Lacks
 	var causes []string
 	told := began
 	for {
-		found, err := r.lacks(ctx)
+		found, err := h.Lacks(ctx)
 		switch {
 		case err == nil && len(found.Lines) == 0:
-			r.warnOfPressure(found)
+			h.warnOfPressure(found)
 			return nil
 		case err == nil:
 			last = found
@@ -38,12 +38,12 @@ func (r *Run) waitReady(outer context.Context) error {
 		}
 		if len(last.Lines) > 0 && time.Since(told) >= tellAfter && ctx.Err() == nil {
 			told = time.Now()
-			found := r.causes(ctx, last)
+			found := h.Causes(ctx, last)
 			if ctx.Err() != nil {
 				continue // an answer that the end of the waiting broke off tells less than the one before
 			}
 			causes = found
-			r.Report.Infof("still waiting after %s: %s", time.Since(began).Round(time.Second), firstOf(append(causes, last.Lines...)))
+			h.Report.Infof("still waiting after %s: %s", time.Since(began).Round(time.Second), firstOf(append(causes, last.Lines...)))
 		}
 		select {
 		case <-ctx.Done():
@@ -54,7 +54,7 @@ func (r *Run) waitReady(outer context.Context) error {
 			}
 			fctx, done := context.WithTimeout(context.WithoutCancel(ctx), finalCause)
 			defer done()
-			if c := r.causes(fctx, last); len(c) > 0 {
+			if c := h.Causes(fctx, last); len(c) > 0 {
 				e.Causes = c
 			}
 			return e
@@ -63,9 +63,9 @@ func (r *Run) waitReady(outer context.Context) error {
 	}
 }
 
-func (r *Run) warnOfPressure(w kube.Lacks) {
+func (h *Health) warnOfPressure(w kube.Lacks) {
 	for _, p := range w.Pressure {
-		r.Report.Warnf("%s: kubelet evicts pods there until that is mended", p)
+		h.Report.Warnf("%s: kubelet evicts pods there until that is mended", p)
 	}
 }
 

@@ -21,20 +21,20 @@ import (
 // host that works already it may find the cluster's own ports taken, and stop
 // before it comes to that: what it changed when it came to its end, which is on
 // record, is then done again without it.
-func (r *Run) checkAgain(ctx context.Context, t *fleet.Target) error {
-	img, line := r.share(t).Script("check")
-	in := journal.Inputs(line, r.share(t).Rendered(r.rootfsDir()), r.share(t).Digests())
-	if line == "" || !r.plainRegistry(t) {
+func (d Dirs) CheckAgain(ctx context.Context, t *fleet.Target) error {
+	img, line := d.Share(t).Script("check")
+	in := journal.Inputs(line, d.Share(t).Rendered(d.RootfsDir()), d.Share(t).Digests())
+	if line == "" || !d.PlainRegistry(t) {
 		return nil
 	}
 	_, err := t.Journal.Under(ctx, journal.Checked, in, func(*journal.Work) error {
-		err := r.RunScript(ctx, t, "bootstrap", path.Join(r.rootfsDir(), "scripts"), line, r.share(t).Env(img))
+		err := d.RunScript(ctx, t, "bootstrap", path.Join(d.RootfsDir(), "scripts"), line, d.Share(t).Env(img))
 		var script *agent.ScriptError
 		switch {
 		case err == nil:
-			return r.noteFindings(ctx, t)
+			return d.noteFindings(ctx, t)
 		case errors.As(err, &script) && t.WorkedBefore:
-			return r.repeatFindings(ctx, t, err)
+			return d.repeatFindings(ctx, t, err)
 		}
 		return err
 	})
@@ -42,10 +42,10 @@ func (r *Run) checkAgain(ctx context.Context, t *fleet.Target) error {
 }
 
 // checkable are the files of a host's rootfs that its check script may change, as they were rendered.
-func (r *Run) checkable(t *fleet.Target) map[string]string {
+func (d Dirs) checkable(t *fleet.Target) map[string]string {
 	out := map[string]string{}
-	for _, i := range r.share(t).All() {
-		if i.Dir != r.rootfsDir() {
+	for _, i := range d.Share(t).All() {
+		if i.Dir != d.RootfsDir() {
 			continue
 		}
 		for name, f := range i.Files {
@@ -54,7 +54,7 @@ func (r *Run) checkable(t *fleet.Target) map[string]string {
 			}
 		}
 	}
-	for name, f := range r.share(t).Rendered(r.rootfsDir()) {
+	for name, f := range d.Share(t).Rendered(d.RootfsDir()) {
 		if strings.HasPrefix(name, "etc/") && len(f.Content) <= sealos.MaxFound {
 			out[name] = string(f.Content)
 		}
@@ -63,11 +63,11 @@ func (r *Run) checkable(t *fleet.Target) map[string]string {
 }
 
 // noteFindings records what a check script that came to its end has changed.
-func (r *Run) noteFindings(ctx context.Context, t *fleet.Target) error {
-	before := r.checkable(t)
+func (d Dirs) noteFindings(ctx context.Context, t *fleet.Target) error {
+	before := d.checkable(t)
 	var paths []string
 	for name := range before {
-		paths = append(paths, path.Join(r.rootfsDir(), name))
+		paths = append(paths, path.Join(d.RootfsDir(), name))
 	}
 	slices.Sort(paths)
 	after, err := t.Agent.ReadFiles(ctx, paths)
@@ -76,7 +76,7 @@ func (r *Run) noteFindings(ctx context.Context, t *fleet.Target) error {
 	}
 	found := []sealos.Finding{}
 	for _, p := range paths {
-		name := strings.TrimPrefix(p, r.rootfsDir()+"/")
+		name := strings.TrimPrefix(p, d.RootfsDir()+"/")
 		if text, there := after[p]; there {
 			found = append(found, sealos.Findings(name, before[name], string(text))...)
 		}
@@ -89,7 +89,7 @@ func (r *Run) noteFindings(ctx context.Context, t *fleet.Target) error {
 }
 
 // repeatFindings does again what a check script did that now stops before its end, since the host is in use: by us.
-func (r *Run) repeatFindings(ctx context.Context, t *fleet.Target, complaint error) error {
+func (d Dirs) repeatFindings(ctx context.Context, t *fleet.Target, complaint error) error {
 	record := t.Journal.Of(journal.Findings)
 	if record == "" {
 		return fmt.Errorf("the image's check script stops on a host that is in use, and what it found out at first is not on record: %w", complaint)
@@ -102,7 +102,7 @@ func (r *Run) repeatFindings(ctx context.Context, t *fleet.Target, complaint err
 	texts := map[string]string{}
 	for _, f := range found {
 		text, read := texts[f.Path]
-		p := path.Join(r.rootfsDir(), f.Path)
+		p := path.Join(d.RootfsDir(), f.Path)
 		if !read {
 			got, err := t.Agent.ReadFiles(ctx, []string{p})
 			if err != nil {
@@ -117,22 +117,22 @@ func (r *Run) repeatFindings(ctx context.Context, t *fleet.Target, complaint err
 		texts[f.Path] = text
 	}
 	for name, text := range texts {
-		files = append(files, agent.File{Path: path.Join(r.rootfsDir(), name), Mode: r.modeOf(t, name), Content: []byte(text)})
+		files = append(files, agent.File{Path: path.Join(d.RootfsDir(), name), Mode: d.modeOf(t, name), Content: []byte(text)})
 	}
 	if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
 		return fmt.Errorf("do again what the check script did: %w", err)
 	}
-	r.Report.Infof("%s: the image's check script stops because the host is in use, by this cluster; what it changed when the host was fresh is done again", t.IP)
+	d.Report.Infof("%s: the image's check script stops because the host is in use, by this cluster; what it changed when the host was fresh is done again", t.IP)
 	return nil
 }
 
-func (r *Run) modeOf(t *fleet.Target, name string) (mode fs.FileMode) {
-	for _, i := range r.share(t).All() {
-		if f, ok := i.Files[name]; ok && i.Dir == r.rootfsDir() {
+func (d Dirs) modeOf(t *fleet.Target, name string) (mode fs.FileMode) {
+	for _, i := range d.Share(t).All() {
+		if f, ok := i.Files[name]; ok && i.Dir == d.RootfsDir() {
 			mode = f.Mode
 		}
 	}
-	if f, ok := r.share(t).Rendered(r.rootfsDir())[name]; ok {
+	if f, ok := d.Share(t).Rendered(d.RootfsDir())[name]; ok {
 		mode = f.Mode
 	}
 	return mode

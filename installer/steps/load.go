@@ -1,0 +1,20 @@
+package steps
+
+import "context"
+
+// load is how every pipeline begins: it settles the architecture, and reads the images and their small files. Only where the
+// bundle is for several architectures is a host asked.
+func (st *Site) Load(ctx context.Context) error {
+	if err := st.SettleArch(ctx); err != nil {
+		return err
+	}
+	return st.Read(ctx)
+}
+
+// read reads the images and their small files, and judges the addresses that they ask for.
+func (st *Site) Read(ctx context.Context) error {
+	if err := st.Payload.Load(ctx, st.Cluster); err != nil {
+		return err
+	}
+	return st.checkNetworks()
+}
