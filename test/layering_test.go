@@ -23,6 +23,12 @@ const (
 	tags = "containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_devicemapper"
 )
 
+// onASite are what the rooms may import that work on the hosts of a site.
+var onASite = []string{
+	"installer", "installer/agent", "installer/fleet", "installer/journal", "installer/kube", "installer/kubeadm", "installer/payload",
+	"installer/preflight", "installer/sealos", "installer/site",
+}
+
 // mayImport is the import table of docs/architecture.md: what a directory may
 // import of this module beside itself, by first match. A trailing /... takes in
 // everything below.
@@ -51,6 +57,19 @@ var mayImport = []struct {
 	{"installer/payload/...", []string{"installer", "installer/templates", "installer/guest", "registry", "bundle"}},
 	{"installer/sealos/...", []string{"installer", "installer/agent", "installer/payload", "registry"}},
 	{"installer/fleet/...", []string{"installer", "installer/host", "installer/agent", "installer/journal", "installer/payload", "installer/preflight"}},
+	{"installer/site/...", []string{
+		"installer", "installer/agent", "installer/fleet", "installer/journal", "installer/kube", "installer/kubeadm", "installer/payload",
+		"installer/preflight", "installer/sealos", "registry", "bundle",
+	}},
+	{"installer/secrets/...", append([]string{"installer/certs"}, onASite...)},
+	{"installer/members/...", append([]string{"installer/etcd"}, onASite...)},
+	{"installer/imagedirs/...", onASite},
+	{"installer/hostnet/...", append([]string{"installer/care"}, onASite...)},
+	{"installer/plan/...", append([]string{"bundle"}, onASite...)},
+	{"installer/health/...", append([]string{"installer/certs", "installer/secrets"}, onASite...)},
+	{"installer/hostregistry/...", append([]string{"installer/host", "installer/secrets", "registry", "bundle"}, onASite...)},
+	{"installer/nodes/...", append([]string{"installer/care", "installer/certs", "installer/secrets", "installer/members"}, onASite...)},
+	{"installer/ledger/...", append([]string{"installer/secrets"}, onASite...)},
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},
 	{"installer", []string{"installer/host"}},
 	{"cluster-images/...", []string{"..."}}, // data, and tests of it: no Go that anybody could import

@@ -8,6 +8,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/plan"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
 
@@ -22,7 +23,7 @@ are not in it.`,
 		Example: "  ./sealinstall gen --masters 10.0.0.2-10.0.0.4 --nodes 10.0.0.5 > Clusterfile\n  ./sealinstall apply -f Clusterfile",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.dry(func(r *steps.Run) error {
-				text, err := r.Example(cmd.Context())
+				text, err := plan.Example(cmd.Context(), r.Site)
 				if err != nil {
 					return err
 				}

@@ -12,6 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/sealbuild/sealbuild/installer/plan"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
 
@@ -26,7 +27,7 @@ func newPlanCommand(o *runOptions) *cobra.Command {
 
 func (o *runOptions) plan(cmd *cobra.Command) error {
 	return o.dry(func(r *steps.Run) error {
-		p, err := r.Plan(cmd.Context())
+		p, err := plan.Of(cmd.Context(), r.Site, r.Ledger.RecordedVersion)
 		if err != nil {
 			return err
 		}
@@ -37,7 +38,7 @@ func (o *runOptions) plan(cmd *cobra.Command) error {
 	})
 }
 
-func printPlan(w io.Writer, p steps.Plan) error {
+func printPlan(w io.Writer, p plan.Plan) error {
 	for _, warning := range p.Warnings {
 		fmt.Fprintf(w, "warning: %s\n", warning)
 	}
@@ -67,7 +68,7 @@ func printPlan(w io.Writer, p steps.Plan) error {
 }
 
 // disk says what is needed where: "/var/lib/registry 3.1 GiB, /var/lib/containerd 4.0 to 9.2 GiB".
-func disk(h steps.PlanHost) string {
+func disk(h plan.Host) string {
 	var parts []string
 	for _, dir := range slices.Sorted(maps.Keys(h.DiskMost)) {
 		least, most := humanize.IBytes(uint64(h.DiskLeast[dir])), humanize.IBytes(uint64(h.DiskMost[dir]))

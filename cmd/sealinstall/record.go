@@ -15,7 +15,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
-	"github.com/sealbuild/sealbuild/installer/steps"
+	"github.com/sealbuild/sealbuild/installer/ledger"
 )
 
 // record is what this machine knows of a cluster that was made before.
@@ -34,11 +34,11 @@ func (o *runOptions) recorded(name string) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	onMaster := steps.RecordOnMaster
+	onMaster := ledger.RecordOnMaster
 	if o.onMaster != nil {
 		onMaster = o.onMaster
 	}
-	for _, file := range []string{filepath.Join(dir, steps.ClusterfileName), onMaster(name)} {
+	for _, file := range []string{filepath.Join(dir, ledger.ClusterfileName), onMaster(name)} {
 		c, err := readRecorded(file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -51,7 +51,7 @@ func (o *runOptions) recorded(name string) (*record, error) {
 			r.finished = c
 			return r, nil
 		}
-		before, err := readRecorded(filepath.Join(filepath.Dir(file), steps.LastClusterfileName))
+		before, err := readRecorded(filepath.Join(filepath.Dir(file), ledger.LastClusterfileName))
 		if err == nil {
 			r.finished = before
 		} else if !errors.Is(err, fs.ErrNotExist) {

@@ -16,7 +16,7 @@ import (
 // machines are the architectures as uname -m and as images name them.
 var machines = map[string]string{"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x", "riscv64": "riscv64"}
 
-// settleArch asks, where the bundle is for several architectures, the first
+// SettleArch asks, where the bundle is for several architectures, the first
 // master that is reached for its own: the cluster is described by its images of
 // that one. Every other host gets those of its own, see [Fleet.settleHost]. A
 // master that cannot be asked, or that the bundle is not for, is reported when

@@ -14,7 +14,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// connectTimeout bounds reaching one host.
+// ConnectTimeout bounds reaching one host.
 const ConnectTimeout = 15 * time.Second
 
 // Reach opens the connections to all hosts, as many at once as said.

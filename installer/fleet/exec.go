@@ -11,7 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// runScript runs one script of an image on a host and logs its output. The host itself records its success.
+// RunScript runs one script of an image on a host and logs its output. The host itself records its success.
 func (f *Fleet) RunScript(ctx context.Context, t *Target, step, dir, line string, env map[string]string, record ...agent.File) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, f.Timeout, fmt.Errorf("no end after %s (--timeout)", f.Timeout))
 	defer cancel()
@@ -20,11 +20,12 @@ func (f *Fleet) RunScript(ctx context.Context, t *Target, step, dir, line string
 	return t.Agent.Script(ctx, agent.ScriptRequest{Dir: dir, Line: "bash " + line, Env: env, Then: record}, log)
 }
 
-// exec runs a command on a host with the run's timeout; a status other than 0 is an error.
+// Exec runs a command on a host with the run's timeout; a status other than 0 is an error.
 func (f *Fleet) Exec(ctx context.Context, t *Target, step string, argv ...string) (agent.ExecResult, error) {
 	return f.ExecWith(ctx, t, step, agent.ExecRequest{Argv: argv})
 }
 
+// ExecWith is Exec for a request that says more than a command.
 func (f *Fleet) ExecWith(ctx context.Context, t *Target, step string, req agent.ExecRequest) (agent.ExecResult, error) {
 	command := strings.Join(req.Argv, " ")
 	log := f.Report.Output(t.IP.String(), step, command)

@@ -15,7 +15,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
-// FleetOptions is how the hosts of a run are worked with. Everything in it is only read.
+// Options is how the hosts of a run are worked with. Everything in it is only read.
 type Options struct {
 	Cluster    string // name
 	Payload    *payload.Payload
@@ -42,7 +42,7 @@ type Fleet struct {
 	jumps   jumps
 }
 
-// NewFleet takes in the hosts of a cluster that are not away. It touches none.
+// New takes in the hosts of a cluster that are not away. It touches none.
 func New(o Options, hosts []installer.Host) *Fleet {
 	f := &Fleet{Options: o, created: time.Now()}
 	f.Dial = f.dialHost

@@ -20,7 +20,7 @@ import (
 // one machine only. It is gone after a reboot, and held by nobody but a process
 // that lives: see [node.Agent.Lock].
 
-// lockPath is on a file system that does not outlive the host's uptime.
+// LockPath is on a file system that does not outlive the host's uptime.
 func (f *Fleet) LockPath() string { return "/run/sealos-" + f.Cluster + ".lock" }
 
 // locks are those that a run holds.
@@ -34,7 +34,7 @@ type locks struct {
 	keep   sync.WaitGroup          // of those that take a lost lock again
 }
 
-// lockMasters takes the locks of all masters that are reached, always in the
+// LockMasters takes the locks of all masters that are reached, always in the
 // same order: of two installers that have one master in common one gets all of
 // its locks, or none. held tells that another installer is at work; else a
 // problem is that a lock cannot be had at all.
@@ -210,14 +210,14 @@ func (f *Fleet) keepLock(ctx context.Context, t *Target, l *agent.Lock, holder s
 // Occupied notes that another installer has the lock of the cluster: what it may have brought to hosts stays there.
 func (f *Fleet) Occupied() { f.held = true }
 
-// lostLock is why no more work may begin, if so.
+// Lost is why no more work may begin, if so.
 func (f *Fleet) Lost() error {
 	f.locks.mu.Lock()
 	defer f.locks.mu.Unlock()
 	return f.locks.lost
 }
 
-// unlock gives all locks back.
+// Unlock gives all locks back.
 func (f *Fleet) Unlock() {
 	if f.locks.cancel == nil {
 		return

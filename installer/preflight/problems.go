@@ -47,7 +47,7 @@ func Settle(all []Problem, ignore []string) (serious, warnings []Problem) {
 	return serious, warnings
 }
 
-// PreflightError lists every problem of every host. No host was changed.
+// Error lists every problem of every host. No host was changed.
 type Error struct {
 	Problems []Problem
 	Warnings []Problem

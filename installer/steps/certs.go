@@ -12,6 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/hostregistry"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
@@ -46,7 +47,7 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 	if err := r.Load(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	if problems := r.connectAll(ctx); len(problems) > 0 {
+	if problems := r.Open(ctx); len(problems) > 0 {
 		return installer.Result{}, &preflight.Error{Problems: problems}
 	}
 	for _, t := range r.Masters() {
@@ -96,14 +97,14 @@ func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int
 		switch {
 		case name == "all":
 			in.Renew = known
-		case name == registryCert:
+		case name == hostregistry.RegistryCert:
 		case slices.Contains(known, name):
 			in.Renew = append(in.Renew, name)
 		case name != "super-admin.conf": // on the first master only
-			return 0, fmt.Errorf("there is no certificate %q%s", name, installer.DidYouMean(name, append(known, "all", registryCert)))
+			return 0, fmt.Errorf("there is no certificate %q%s", name, installer.DidYouMean(name, append(known, "all", hostregistry.RegistryCert)))
 		}
 	}
-	made, err := r.secrets.pki.MasterFiles(in)
+	made, err := r.secrets.PKI.MasterFiles(in)
 	if err != nil {
 		return 0, err
 	}

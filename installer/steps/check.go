@@ -12,6 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
+	"github.com/sealbuild/sealbuild/installer/nodes"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/sealos"
@@ -24,10 +25,10 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	if err := r.Load(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	r.warnOfScripts()
+	r.WarnOfScripts()
 	r.verifyInBackground(ctx)
 	measured := r.measureInBackground(ctx)
-	problems := r.connectAll(ctx)
+	problems := r.Open(ctx)
 	sizes := <-measured
 	if sizes.err != nil {
 		return installer.Result{}, sizes.err
@@ -118,7 +119,7 @@ func (r *Run) judge(s payload.Sizes) []preflight.Problem {
 		problems = append(problems, preflight.Judge(v)...)
 		if len(t.Facts.KubernetesFiles) > 0 {
 			serious, _ := preflight.Settle(problems, r.IgnoreChecks)
-			problems = append(problems, preflight.ForeignFiles(v, t.Joined(), knownKube(), serious)...)
+			problems = append(problems, preflight.ForeignFiles(v, t.Joined(), nodes.KnownKube(), serious)...)
 		}
 		if kube.EtcdDir != "" && !t.BegunKubeadm() && !t.Journal.Has(journal.EtcdData) {
 			problems = append(problems, preflight.EtcdDirs(v.IP, t.Facts.Dirs, kube.EtcdDir)...)

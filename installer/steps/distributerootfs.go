@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync/atomic"
 
 	"github.com/dustin/go-humanize"
@@ -12,6 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
+	"github.com/sealbuild/sealbuild/installer/nodes"
 )
 
 // distributeRootfs streams the layers of the rootfs and patches to every host
@@ -67,17 +67,6 @@ func (r *Run) begin(ctx context.Context) error {
 		return err
 	}
 	return r.Each(ctx, fresh, func(ctx context.Context, t *fleet.Target) error {
-		return t.Journal.Set(ctx, journal.Begun, begunWith(r.Cluster.Name, t.Facts.KubeletDir))
+		return t.Journal.Set(ctx, journal.Begun, nodes.BegunWith(r.Cluster.Name, t.Facts.KubeletDir))
 	})
-}
-
-type countingReader struct {
-	r io.Reader
-	n int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
 }

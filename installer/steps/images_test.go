@@ -85,7 +85,7 @@ func TestTheLastImageThatHasAScriptRunsIt(t *testing.T) {
 		clusterImage("app:1", "application", map[string]string{"check": "evil.sh", "auth": "auth.sh"}, "scripts/init.sh"),
 	}, oneMaster)
 	r.Report = installer.NewReporter(&told, t.Output(), false)
-	r.warnOfScripts()
+	r.WarnOfScripts()
 	for key, want := range map[string][2]string{
 		"init":          {"root:1", "init.sh $ARG"},           // the label, not the file
 		"check":         {"patch:1", "other-check.sh --fast"}, // the later label

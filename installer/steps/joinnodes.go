@@ -9,6 +9,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/hostnet"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
@@ -37,12 +38,12 @@ func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
 			if err != nil {
 				return "", err
 			}
-			if err := r.startCare(ctx, t); err != nil {
+			if err := r.net.StartCare(ctx, t); err != nil {
 				return "", fmt.Errorf("start the keeper of the virtual address: %w", err)
 			}
 			// kubelet watches the directory of static pods only if it is there when it starts; else it looks
 			// every 20 seconds, and the cluster would wait that long for the keeper's pod.
-			if _, err := r.Exec(ctx, t, "join-nodes", "mkdir", "-p", "-m", "0700", path.Dir(careManifest)); err != nil {
+			if _, err := r.Exec(ctx, t, "join-nodes", "mkdir", "-p", "-m", "0700", path.Dir(hostnet.CareManifest)); err != nil {
 				return "", err
 			}
 			return r.nodes.Prepare(ctx, t, in, []agent.File{discovery})

@@ -119,7 +119,7 @@ func installOn(t *testing.T, r *Run, hosts map[string]*overheard) int {
 	if err := r.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if p := r.connectAll(t.Context()); len(p) > 0 {
+	if p := r.Open(t.Context()); len(p) > 0 {
 		t.Fatal(p)
 	}
 	if err := r.secrets.AdoptAndSettle(t.Context()); err != nil {

@@ -23,7 +23,7 @@ func TestInstallersOnTwoMachinesAreKeptApart(t *testing.T) {
 	if err := first.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if p := first.connectAll(t.Context()); len(p) > 0 {
+	if p := first.Open(t.Context()); len(p) > 0 {
 		t.Fatal(p)
 	}
 	// All hosts of this test have one file system, so that every master is the one that is locked.
@@ -53,7 +53,7 @@ func TestInstallersOnTwoMachinesAreKeptApart(t *testing.T) {
 	if err := third.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if p := third.connectAll(t.Context()); len(p) > 0 {
+	if p := third.Open(t.Context()); len(p) > 0 {
 		t.Errorf("after the first ended: %v", p)
 	}
 }

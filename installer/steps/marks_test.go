@@ -19,7 +19,7 @@ func TestMarkGoesBeforeItsWorkAndComesWhenItHasEnded(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if problems := r.connectAll(t.Context()); len(problems) > 0 {
+	if problems := r.Open(t.Context()); len(problems) > 0 {
 		t.Fatal(problems)
 	}
 	target := r.Master0()

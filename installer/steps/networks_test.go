@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealbuild/sealbuild/installer/plan"
+
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -49,7 +51,7 @@ func TestAddressesAreJudgedByWhatTheImagesBringBeforeAHostIsContacted(t *testing
 					return
 				}
 			}
-			if _, err := r.Plan(t.Context()); err == nil || !strings.Contains(err.Error(), c.says) {
+			if _, err := plan.Of(t.Context(), r.Site, r.Ledger.RecordedVersion); err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("plan: %v", err)
 			}
 		})

@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
+	"github.com/sealbuild/sealbuild/installer/ledger"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
@@ -100,7 +101,7 @@ func TestEveryHostOutOfReachIsToldAtOnceAndTheOthersAreLeftClean(t *testing.T) {
 	if err := r.Ledger.Record(t.Context(), err, 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(r.State.Path(ClusterfileName)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(r.State.Path(ledger.ClusterfileName)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a run that changed no host is recorded: %v", err)
 	}
 }

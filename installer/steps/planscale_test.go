@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealbuild/sealbuild/installer/plan"
+
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -19,14 +21,14 @@ func TestAPlanOfThousandsOfMastersRendersEachKindOfHostOnce(t *testing.T) {
 	hosts = append(hosts, installer.Host{IP: ip}, installer.Host{IP: ip.Next(), Env: map[string]string{"own": "x"}})
 	images := stepstest.Cluster()
 	r := newRun(t, makeBundle(t, images), t.Output(), hosts...)
-	p, err := r.Plan(t.Context())
+	p, err := plan.Of(t.Context(), r.Site, r.Ledger.RecordedVersion)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(p.Hosts) != len(hosts) {
 		t.Errorf("%d hosts are planned, of %d", len(p.Hosts), len(hosts))
 	}
-	if kinds := r.unlike(); len(kinds) != 4 { // the first master, another, a node, one with settings of its own
+	if kinds := plan.Unlike(r.Site); len(kinds) != 4 { // the first master, another, a node, one with settings of its own
 		t.Errorf("%d hosts are rendered", len(kinds))
 	}
 	closeRun(t, r)
@@ -37,7 +39,7 @@ func TestAPlanOfThousandsOfMastersRendersEachKindOfHostOnce(t *testing.T) {
 		hosts[i].Env = map[string]string{"only": "there"}
 	}
 	r = newRun(t, makeBundle(t, images), t.Output(), hosts...)
-	if _, err := r.Plan(t.Context()); err == nil || !strings.Contains(err.Error(), `"only"`) {
+	if _, err := plan.Of(t.Context(), r.Site, r.Ledger.RecordedVersion); err == nil || !strings.Contains(err.Error(), `"only"`) {
 		t.Errorf("a template that one host of 2,002 cannot render: %v", err)
 	}
 }

@@ -14,7 +14,9 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
+	"github.com/sealbuild/sealbuild/installer/ledger"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/installer/secrets"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -42,13 +44,13 @@ func bundleWith(t *testing.T, change func([]stepstest.Image) []stepstest.Image) 
 // record is what this machine has recorded.
 func (w *world) record(t *testing.T) (string, *installer.Cluster) {
 	t.Helper()
-	return readRecordAt(t, filepath.Join(w.dir, ClusterfileName))
+	return readRecordAt(t, filepath.Join(w.dir, ledger.ClusterfileName))
 }
 
 // recordOn is what a machine of the site has recorded.
 func (w *world) recordOn(t *testing.T, machine int) (string, *installer.Cluster) {
 	t.Helper()
-	return readRecordAt(t, filepath.Join(w.Machines()[machine].Root(), RecordOnMaster("default")))
+	return readRecordAt(t, filepath.Join(w.Machines()[machine].Root(), ledger.RecordOnMaster("default")))
 }
 
 func readRecordAt(t *testing.T, name string) (string, *installer.Cluster) {
@@ -87,7 +89,7 @@ func TestARunThatFailsOnAFinishedClusterIsRecordedAsFailed(t *testing.T) {
 		t.Errorf("hosts of the failed run: %v", c.IPs())
 	}
 	// The settings of the run before are still known, and the same command as then ends the failure.
-	if _, err := os.Stat(filepath.Join(w.dir, LastClusterfileName)); err != nil {
+	if _, err := os.Stat(filepath.Join(w.dir, ledger.LastClusterfileName)); err != nil {
 		t.Error(err)
 	}
 	w.bundle = good
@@ -280,7 +282,7 @@ func TestAResetThatLeavesAHostOutForgetsNothing(t *testing.T) {
 	if !c.Status.TakenApart() || !strings.Contains(text, "not reset: "+w.leaveOut[0]) || len(c.Hosts) != 4 {
 		t.Errorf("recorded:\n%s", text)
 	}
-	for _, secret := range []string{"pki/ca.key", passwordFile} {
+	for _, secret := range []string{"pki/ca.key", secrets.PasswordFile} {
 		if _, err := os.Stat(filepath.Join(w.dir, secret)); err != nil {
 			t.Errorf("forgotten: %v", err)
 		}
@@ -290,7 +292,7 @@ func TestAResetThatLeavesAHostOutForgetsNothing(t *testing.T) {
 	if _, err := w.run(t.Context(), Reset()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(w.dir, ClusterfileName)); err == nil {
+	if _, err := os.Stat(filepath.Join(w.dir, ledger.ClusterfileName)); err == nil {
 		t.Error("the cluster is still recorded")
 	}
 	if bad := w.Gone(); len(bad) > 0 {
@@ -343,7 +345,7 @@ func TestSecretsOfARefusedRunAreNotAnotherSites(t *testing.T) {
 		t.Errorf("the same site lost its secrets: %v", err)
 	}
 	again(hostAt("127.0.0.77", 0, true))
-	for _, name := range []string{"pki/ca.key", passwordFile} {
+	for _, name := range []string{"pki/ca.key", secrets.PasswordFile} {
 		if _, err := os.Stat(r.State.Path(name)); err == nil {
 			t.Errorf("another site shares %s", name)
 		}

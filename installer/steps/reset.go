@@ -2,13 +2,9 @@ package steps
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
@@ -17,6 +13,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/ledger"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -26,7 +23,7 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 	if err := r.Load(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	if problems := r.connectAll(ctx); len(problems) > 0 {
+	if problems := r.Open(ctx); len(problems) > 0 {
 		return installer.Result{}, &preflight.Error{Problems: problems}
 	}
 	// Another bundle than the one it was made with takes a cluster apart, too.
@@ -46,7 +43,7 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 	if err := r.secrets.Settle(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	begun, err := r.resetBegun()
+	begun, err := r.Ledger.ResetBegun()
 	if err != nil {
 		return installer.Result{}, err
 	}
@@ -66,7 +63,7 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 	if ours == 0 {
 		return installer.Result{}, fmt.Errorf("none of the hosts belongs to cluster %s: nothing was done (name its hosts with --masters and --nodes)", r.Cluster.Name)
 	}
-	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, r.State.Write(resetFile, 0o600, []byte(r.resetHosts()))
+	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, r.State.Write(ledger.ResetFile, 0o600, []byte(r.Ledger.ResetHosts()))
 }
 
 // notNamed are hosts that a master's record has and this command does not know of.
@@ -81,27 +78,6 @@ func (r *Run) notNamed() []preflight.Problem {
 		}
 	}
 	return out
-}
-
-// resetFile is the file of the state that names the hosts of a reset that was
-// begun: one that is cut off after its last host must find that it was that one.
-const resetFile = "reset"
-
-func (r *Run) resetHosts() string {
-	var b strings.Builder
-	for _, t := range r.Targets {
-		fmt.Fprintln(&b, t.IP)
-	}
-	return b.String()
-}
-
-// resetBegun tells whether a reset of exactly these hosts was begun from here.
-func (r *Run) resetBegun() (bool, error) {
-	hosts, err := os.ReadFile(r.State.Path(resetFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil && string(hosts) == r.resetHosts(), err
 }
 
 // resetKubernetes runs kubeadm reset on nodes, then on masters from the last
@@ -161,7 +137,7 @@ func (r *Run) cleanScripts(ctx context.Context) (installer.Result, error) {
 			return nil // by a reset that was cut off; it may have removed the scripts by now
 		}
 		// An installation that follows instead of the rest of this reset has to do again what is undone here.
-		undone := slices.DeleteFunc(r.allMarks(), func(m string) bool { return slices.Contains([]string{journal.Begun, journal.Kubeconfig}, m) })
+		undone := slices.DeleteFunc(r.Marks(), func(m string) bool { return slices.Contains([]string{journal.Begun, journal.Kubeconfig}, m) })
 		if err := t.Journal.Drop(ctx, undone...); err != nil {
 			return err
 		}
@@ -225,7 +201,7 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 			return err
 		}
 		mounted, err := t.Agent.Clear(ctx, agent.ClearRequest{Paths: append(
-			remove, r.RootfsDir(), r.Dir("applications"), r.Dir("etc"), r.Dir("cache"), r.Dir("check"), r.Dir(ClusterfileName), installer.StubPath, r.Dir(),
+			remove, r.RootfsDir(), r.Dir("applications"), r.Dir("etc"), r.Dir("cache"), r.Dir("check"), r.Dir(ledger.ClusterfileName), installer.StubPath, r.Dir(),
 		)})
 		if err != nil {
 			return err

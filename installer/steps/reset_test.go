@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/journal"
+	"github.com/sealbuild/sealbuild/installer/ledger"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -59,7 +60,7 @@ func TestResetOfAHalfDoneHostLeavesItAsItWas(t *testing.T) {
 		if err := r.Ledger.Forget(); err != nil {
 			t.Error(err)
 		}
-		if _, err := os.Stat(r.State.Path(ClusterfileName)); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(r.State.Path(ledger.ClusterfileName)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the cluster is still recorded: %v", err)
 		}
 		closeRun(t, r)

@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sealbuild/sealbuild/installer/hostnet"
+	"github.com/sealbuild/sealbuild/installer/nodes"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -170,7 +172,7 @@ func TestStaticPodOfSomebodyElseIsToldBeforeKubeadmRefusesIt(t *testing.T) {
 
 func kubeconfigOf(t *testing.T, m *stepstest.Machine) map[string]any {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(m.Root(), userKubeconfig))
+	data, err := os.ReadFile(filepath.Join(m.Root(), nodes.UserKubeconfig))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +198,7 @@ func TestKubeconfigOfAnotherClusterStaysAndItsChangesToo(t *testing.T) {
 	if !strings.Contains(told.String(), `"kubernetes-admin@default"`) {
 		t.Errorf("nobody was told under which name the cluster stands:\n%s", told.String())
 	}
-	file := filepath.Join(second.Root(), userKubeconfig)
+	file := filepath.Join(second.Root(), nodes.UserKubeconfig)
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -221,18 +223,18 @@ func TestKubeconfigOfAnotherClusterStaysAndItsChangesToo(t *testing.T) {
 
 func TestKubeconfigThatIsNoneIsLeftAloneAndHoldsNobodyUp(t *testing.T) {
 	w := newWorld(t, memoryDir(t), simBundle(t), 1, 1)
-	putOn(t, w.Machines()[0], userKubeconfig)
+	putOn(t, w.Machines()[0], nodes.UserKubeconfig)
 	var told bytes.Buffer
 	w.told = &told
 	for _, pipeline := range [][]Step{Install(), Reset()} {
 		if _, err := w.run(t.Context(), pipeline); err != nil {
 			t.Fatal(err)
 		}
-		if data, err := os.ReadFile(filepath.Join(w.Machines()[0].Root(), userKubeconfig)); err != nil || string(data) != userKubeconfig {
+		if data, err := os.ReadFile(filepath.Join(w.Machines()[0].Root(), nodes.UserKubeconfig)); err != nil || string(data) != nodes.UserKubeconfig {
 			t.Errorf("%q, %v", data, err)
 		}
 	}
-	if !strings.Contains(told.String(), userKubeconfig+" is left as it is") {
+	if !strings.Contains(told.String(), nodes.UserKubeconfig+" is left as it is") {
 		t.Errorf("nobody was told:\n%s", told.String())
 	}
 }
@@ -273,7 +275,7 @@ func TestTemporaryFilesOfAKilledRunAreGoneAfterReset(t *testing.T) {
 	}
 	for _, m := range w.Machines() {
 		for _, name := range []string{
-			"/etc/.sealinstall-hosts.17", "/etc/kubernetes/.sealinstall-admin.conf.17", "/etc/kubernetes/pki/etcd/.sealinstall-ca.key.17", "/etc/kubernetes/manifests/.sealinstall-" + filepath.Base(careManifest) + ".5",
+			"/etc/.sealinstall-hosts.17", "/etc/kubernetes/.sealinstall-admin.conf.17", "/etc/kubernetes/pki/etcd/.sealinstall-ca.key.17", "/etc/kubernetes/manifests/.sealinstall-" + filepath.Base(hostnet.CareManifest) + ".5",
 			"/var/lib/sealos/bin/.sealinstall-Xy12Zz78", "/var/lib/sealos/data/default/journal/.sealinstall-init.3",
 		} {
 			putOn(t, m, name)

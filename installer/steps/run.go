@@ -3,11 +3,19 @@ package steps
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/health"
+	"github.com/sealbuild/sealbuild/installer/hostnet"
+	"github.com/sealbuild/sealbuild/installer/hostregistry"
+	"github.com/sealbuild/sealbuild/installer/imagedirs"
+	"github.com/sealbuild/sealbuild/installer/ledger"
+	"github.com/sealbuild/sealbuild/installer/members"
+	"github.com/sealbuild/sealbuild/installer/nodes"
+	"github.com/sealbuild/sealbuild/installer/secrets"
+	"github.com/sealbuild/sealbuild/installer/site"
 )
 
 // Options is what a run works with. Everything in it is only read.
@@ -26,32 +34,32 @@ type Options struct {
 // Run is one run of a pipeline: the options, the hosts, and what steps hand on to later ones.
 type Run struct {
 	Options
-	*Site
-	secrets  *Secrets
-	registry *Registry
-	members  Members
-	nodes    *Nodes
-	health   *Health
-	net      Net
-	dirs     Dirs
-	Ledger   *Ledger
+	*site.Site
+	secrets  *secrets.Secrets
+	registry *hostregistry.Registry
+	members  members.Members
+	nodes    *nodes.Nodes
+	health   *health.Health
+	net      hostnet.Net
+	dirs     imagedirs.Dirs
+	Ledger   *ledger.Ledger
 
 	verified chan error // check begins to verify the bundle, open-bundle waits for it
 }
 
 // New prepares a run on the hosts of the cluster. It touches none.
 func New(c *installer.Cluster, b *bundle.Reader, o Options, f fleet.Options) *Run {
-	site := NewSite(c, b, f)
-	secrets := &Secrets{Site: site, State: o.State, CADir: o.CADir}
-	members := Members{Site: site}
+	on := site.New(c, b, f)
+	keeper := &secrets.Secrets{Site: on, State: o.State, CADir: o.CADir}
+	members := members.Members{Site: on}
 	r := &Run{
-		Options: o, Site: site, secrets: secrets, members: members,
-		registry: &Registry{Site: site, Secrets: secrets, State: o.State},
-		nodes:    &Nodes{Site: site, Secrets: secrets, Members: members},
-		health:   &Health{Site: site, Secrets: secrets},
-		net:      Net{site}, dirs: Dirs{site}, Ledger: &Ledger{Site: site, State: o.State, Again: o.Again, created: time.Now()},
+		Options: o, Site: on, secrets: keeper, members: members,
+		registry: &hostregistry.Registry{Site: on, Secrets: keeper, State: o.State},
+		nodes:    &nodes.Nodes{Site: on, Secrets: keeper, Members: members},
+		health:   &health.Health{Site: on, Secrets: keeper},
+		net:      hostnet.Net{Site: on}, dirs: imagedirs.Dirs{Site: on}, Ledger: ledger.New(on, o.State, o.Again),
 	}
-	secrets.HideGiven()
+	keeper.HideGiven()
 	return r
 }
 
@@ -63,7 +71,7 @@ func (r *Run) Close() error {
 
 // CleanUp is what the engine calls when a step has failed: of a run that has not begun to change hosts, nothing stays there.
 func (r *Run) CleanUp(ctx context.Context) error {
-	if r.Ledger.begun {
+	if r.Ledger.Begun {
 		return nil // those hosts are this run's now, and the next one goes on with them
 	}
 	return r.Withdraw(ctx)

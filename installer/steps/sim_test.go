@@ -22,7 +22,9 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/nodes"
 	"github.com/sealbuild/sealbuild/installer/payload"
+	"github.com/sealbuild/sealbuild/installer/secrets"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -99,14 +101,14 @@ func bundleOf(t testing.TB, images []stepstest.Image) []byte {
 }
 
 // newWorld makes hosts below dir. The registry's password is there already, hashed as cheaply as can be.
-func newWorld(t testing.TB, dir string, file []byte, masters, nodes int) *world {
+func newWorld(t testing.TB, dir string, file []byte, masters, workers int) *world {
 	t.Helper()
-	site, err := stepstest.NewSite(filepath.Join(dir, "hosts"), masters+nodes)
+	site, err := stepstest.NewSite(filepath.Join(dir, "hosts"), masters+workers)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The second machine's administrator has a kubeconfig of his own.
-	kubeconfig := filepath.Join(site.Machines()[1].Root(), userKubeconfig)
+	kubeconfig := filepath.Join(site.Machines()[1].Root(), nodes.UserKubeconfig)
 	if err := errors.Join(os.MkdirAll(filepath.Dir(kubeconfig), 0o755), os.WriteFile(kubeconfig, []byte(ownKubeconfig), 0o600)); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +124,7 @@ func newWorld(t testing.TB, dir string, file []byte, masters, nodes int) *world 
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		passwordFile: password + "\n", pushPasswordFile: password + "\n",
+		secrets.PasswordFile: password + "\n", secrets.PushPasswordFile: password + "\n",
 		"registry_htpasswd": "# pull-only: admin\nadmin:" + string(hash) + "\n" + payload.PushUser + ":" + string(hash) + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {

@@ -244,7 +244,7 @@ func TestStatusNeedsNoLockAndTellsWhoHoldsIt(t *testing.T) {
 	if err := r.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if p := r.connectAll(t.Context()); len(p) > 0 {
+	if p := r.Open(t.Context()); len(p) > 0 {
 		t.Fatal(p)
 	}
 	s := w.status(t)
@@ -390,7 +390,7 @@ func TestAnAnswerThatWasCutIsNotTakenForWhole(t *testing.T) {
 	if err := r.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if p := r.connectAll(t.Context()); len(p) > 0 {
+	if p := r.Open(t.Context()); len(p) > 0 {
 		t.Fatal(p)
 	}
 	if _, err := r.Kube.Kubectl(t.Context(), "get", "nodes", "-o", "json"); err == nil || !strings.Contains(err.Error(), "8 MiB") {

@@ -44,7 +44,7 @@ func lookedAt(t *testing.T, w *world, out io.Writer) *Run {
 	if err := r.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if p := r.connectAll(t.Context()); len(p) > 0 {
+	if p := r.Open(t.Context()); len(p) > 0 {
 		t.Fatal(p)
 	}
 	return r

@@ -12,6 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/installer/site"
 )
 
 // Status is the truth about a cluster: what its hosts say now.
@@ -80,7 +81,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 	// Waiting for those that are dead costs nothing but time.
 	s.Problems = r.Reach(ctx, max(r.Jobs, min(len(r.Targets), maxReached)))
 	_ = installer.Within(ctx, lookForStatus, func(ctx context.Context) error {
-		s.Problems = append(s.Problems, r.lookAtHosts(ctx)...)
+		s.Problems = append(s.Problems, r.LookAtHosts(ctx)...)
 		return nil
 	})
 	if ctx.Err() != nil {
@@ -174,7 +175,7 @@ func (r *Run) askCluster(ctx context.Context, s *Status) {
 		return
 	}
 	for i, t := range r.Targets {
-		if n, ok := kube.NodeOf(w.Nodes, kubeHost(t)); ok && s.Hosts[i].Hostname == "" {
+		if n, ok := kube.NodeOf(w.Nodes, site.KubeHost(t)); ok && s.Hosts[i].Hostname == "" {
 			s.Hosts[i].Hostname = n.Name
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
+	"github.com/sealbuild/sealbuild/installer/ledger"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -85,11 +86,11 @@ func TestAPIServerNameLeadsWhereOneAnswers(t *testing.T) {
 // recorded is the Clusterfile of a run's state, and what it says when read again.
 func recorded(t *testing.T, r *Run) (string, *installer.Cluster) {
 	t.Helper()
-	data, err := os.ReadFile(r.State.Path(ClusterfileName))
+	data, err := os.ReadFile(r.State.Path(ledger.ClusterfileName))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := installer.ParseClusterfile(ClusterfileName, data)
+	c, err := installer.ParseClusterfile(ledger.ClusterfileName, data)
 	if err != nil {
 		t.Fatalf("what was recorded cannot be read: %v\n%s", err, data)
 	}
@@ -103,12 +104,12 @@ func TestARecordHoldsNoSecretsAndIsReadAgain(t *testing.T) {
 	failure := &installer.StepError{Step: "guest", Err: &installer.GuestError{
 		Image: "localhost/app:v1", Host: "127.0.0.2", Command: "kubectl apply", Err: errors.New("exit status 7: " + r.Passwords.Pull),
 	}}
-	data, err := r.Ledger.clusterfile(r.Ledger.status(failure))
+	data, err := r.Ledger.Clusterfile(r.Ledger.Status(failure))
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := string(data)
-	c, err := installer.ParseClusterfile(ClusterfileName, data)
+	c, err := installer.ParseClusterfile(ledger.ClusterfileName, data)
 	if err != nil {
 		t.Fatalf("what was recorded cannot be read: %v\n%s", err, data)
 	}
@@ -130,11 +131,11 @@ func TestARecordHoldsNoSecretsAndIsReadAgain(t *testing.T) {
 
 func TestAnyOtherFailureHasNoCommandCondition(t *testing.T) {
 	r := loaded(t, stepstest.Cluster(), oneMaster)
-	s := r.Ledger.status(&installer.StepError{Step: "bootstrap", Err: errors.New("no")})
+	s := r.Ledger.Status(&installer.StepError{Step: "bootstrap", Err: errors.New("no")})
 	if s.Phase != installer.PhaseFailed || len(s.Conditions) != 1 || s.Conditions[0].Reason != "bootstrap" || len(s.CommandConditions) != 0 {
 		t.Errorf("status: %+v", s)
 	}
-	s = r.Ledger.status(nil)
+	s = r.Ledger.Status(nil)
 	if s.Phase != installer.PhaseSuccess || len(s.Conditions) != 1 || s.Conditions[0].Type != "ApplyClusterSuccess" || len(s.CommandConditions) != 0 {
 		t.Errorf("status of a success: %+v", s)
 	}
@@ -163,7 +164,7 @@ func TestAPasswordOfTheUserOutlivesTheRecordedClusterfile(t *testing.T) {
 		return r
 	}
 	r := settle(map[string]string{"registryPassword": "chosen by the user", "SITE": "north"})
-	r.Ledger.begun = true
+	r.Ledger.Begun = true
 	if err := r.Ledger.Record(t.Context(), errors.New("later"), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +187,7 @@ func TestAPasswordThatIsAnEverydayWordSpoilsNoClusterfile(t *testing.T) {
 	for _, word := range []string{"root", "master", "default", "Cluster"} {
 		r.Report.Hide(word)
 	}
-	r.Ledger.begun = true
+	r.Ledger.Begun = true
 	if err := r.Ledger.Record(t.Context(), errors.New("the root of all"), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -219,18 +220,5 @@ func TestAnOperationThatTheAPIRefusesForAWhileIsRepeated(t *testing.T) {
 	err = installer.Insist(ctx, time.Minute, func(context.Context) error { cancel(); return errors.New("late") })
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("a run that was ended says %v", err)
-	}
-}
-
-func TestServicesWorkOnceKubeProxyHasWrittenItsRules(t *testing.T) {
-	for answer, works := range map[string]bool{
-		"": false,
-		"HTTP/1.0 200 OK\r\n\r\n{\"lastUpdated\":\"0001-01-01T00:00:00Z\",\"currentTime\":\"2026-01-02T00:00:00Z\"}": false,
-		"HTTP/1.0 200 OK\r\n\r\n{\"lastUpdated\": \"2026-01-02T00:00:00Z\"}":                                         true,
-		"HTTP/1.0 404 Not Found\r\n\r\n404 page not found\n":                                                         true,
-	} {
-		if err := proxyWrote([]byte(answer)); (err == nil) != works {
-			t.Errorf("%q: %v", answer, err)
-		}
 	}
 }

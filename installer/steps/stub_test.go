@@ -159,7 +159,7 @@ func TestHostOfAnotherArchitectureGetsNothing(t *testing.T) {
 	if err := r.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	problems := r.connectAll(t.Context())
+	problems := r.Open(t.Context())
 	if !slices.ContainsFunc(problems, func(p preflight.Problem) bool {
 		return p.Check == "architecture" && strings.Contains(p.Message, "riscv64") && p.Remedy != ""
 	}) {
@@ -202,13 +202,13 @@ func TestRunThatIsRefusedSinceAnotherIsAtWorkLeavesNothing(t *testing.T) {
 	}
 	made := w.trees(t)
 	first := w.newRun(t)
-	if problems := first.connectAll(t.Context()); len(problems) > 0 {
+	if problems := first.Open(t.Context()); len(problems) > 0 {
 		t.Fatal(problems)
 	}
 	for i, stub := range []string{"another", "ours"} { // the second is what the first run uses
 		w.bundle = withStub(t, stub, simImages())
 		second := w.newRun(t)
-		problems := second.connectAll(t.Context())
+		problems := second.Open(t.Context())
 		if !slices.ContainsFunc(problems, func(p preflight.Problem) bool { return p.Check == "lock" }) {
 			t.Errorf("problems: %+v", problems)
 		}

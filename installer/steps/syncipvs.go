@@ -9,30 +9,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/hostnet"
 )
-
-const careManifest = installer.KubeDir + "/manifests/" + care.PodName + ".yaml"
-
-// startCare makes the virtual address work on a node before it joins.
-func (r *Run) startCare(ctx context.Context, t *fleet.Target) error {
-	vip, servers, err := r.VirtualServer()
-	if err != nil {
-		return err
-	}
-	if !t.Facts.Modules["ip_vs"] {
-		r.Report.Warnf("%s: its kernel has no ip_vs: the virtual address %s is served by a userspace proxy instead", t.IP, vip.Addr())
-	}
-	// One that runs may be of an earlier bundle.
-	if err := t.Agent.CareStop(ctx, care.Unit); err != nil {
-		return err
-	}
-	if err := t.Agent.CareStart(ctx, care.Unit, append([]string{installer.StubPath}, care.Args(vip, servers, care.ModeAuto)...)); err != nil {
-		return err
-	}
-	// kubeadm would wait five minutes for an address that does not answer, and say little.
-	_, err = r.Exec(ctx, t, "join-nodes", t.Stub, "care", "--check", "--vs", vip.String())
-	return err
-}
 
 // syncIPVS writes the care pod with exactly the masters of now on every node.
 func (r *Run) syncIPVS(ctx context.Context) (installer.Result, error) {
@@ -53,10 +31,10 @@ func (r *Run) syncIPVS(ctx context.Context) (installer.Result, error) {
 		if err != nil {
 			return err
 		}
-		if err := r.pullCare(ctx, t, image, pod); err != nil {
+		if err := r.net.PullCare(ctx, t, image, pod); err != nil {
 			return err
 		}
-		changed, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: careManifest, Mode: 0o600, Content: pod}})
+		changed, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: hostnet.CareManifest, Mode: 0o600, Content: pod}})
 		changes.Add(int64(len(changed)))
 		return err
 	})

@@ -1,0 +1,103 @@
+package hostnet
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/journal"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+)
+
+// podNetworkDirs are where networks of pods keep configurations, plugins and state.
+func podNetworkDirs() []string {
+	return []string{"/etc/cni", "/opt/cni", "/var/lib/cni", "/run/flannel"}
+}
+
+// RemovePodNetwork takes away what the network of pods left on a host. Scripts
+// of our own images do so; those of images made for sealos leave it to the
+// installer. The next cluster's runtime would take the old configuration before
+// there is a new one, and a link with other addresses keeps pods from starting.
+// What is older than this cluster stays.
+func (n Net) RemovePodNetwork(ctx context.Context, t *fleet.Target) error {
+	if !n.PlainRegistry(t) {
+		return nil
+	}
+	for _, dir := range podNetworkDirs() {
+		there, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"test", "-d", dir}, TimeoutSeconds: 10}, nil)
+		if err != nil {
+			return err
+		}
+		if there.Code != 0 {
+			continue
+		}
+		for _, which := range [][]string{{"!", "-type", "d", "-cnewer", t.Journal.Path(journal.Begun)}, {"-type", "d", "-empty"}} {
+			if _, err := n.Exec(ctx, t, "clean", slices.Concat([]string{"find", dir}, which, []string{"-delete"})...); err != nil {
+				return err
+			}
+		}
+	}
+	facts, err := t.Agent.Facts(ctx, agent.FactsRequest{})
+	if err != nil {
+		return err
+	}
+	for _, trace := range facts.CNI {
+		link, ok := strings.CutPrefix(trace, "network link ")
+		if !ok {
+			continue
+		}
+		if _, err := n.Exec(ctx, t, "clean", "ip", "link", "delete", link); err != nil {
+			n.Report.Warnf("%s: the link %s of the pods' network stays: %v", t.IP, link, err)
+		}
+	}
+	if err := n.removePodRoutes(ctx, t); err != nil {
+		n.Report.Warnf("%s: routes to the pods of other hosts stay: %v", t.IP, err)
+	}
+	return nil
+}
+
+// removePodRoutes removes the routes to other hosts' pods that lie on the
+// host's own link, as flannel's host-gw has them: the preflight lets no cluster
+// begin where the pods' addresses have routes already. One by another way than
+// the cluster's hosts may be somebody else's, and is only told.
+func (n Net) removePodRoutes(ctx context.Context, t *fleet.Target) error {
+	docs, err := kubeadm.Render(n.KubeadmInput(kubeadm.Init, t))
+	if err != nil {
+		return err
+	}
+	hosts := map[string]bool{}
+	for _, h := range n.Cluster.Hosts {
+		hosts[h.IP.String()] = true
+	}
+	for _, subnet := range docs.Settings().PodSubnets {
+		family := "-4"
+		if subnet.Addr().Is6() {
+			family = "-6"
+		}
+		res, err := n.Exec(ctx, t, "clean", "ip", family, "route", "show", "root", subnet.String())
+		if err != nil {
+			return err
+		}
+		routes, err := res.Whole()
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(routes)) {
+			f := strings.Fields(line)
+			if len(f) < 3 || f[1] != "via" {
+				continue
+			}
+			if !hosts[f[2]] {
+				n.Report.Warnf("%s: the route to %s via %s stays: that is no host of the cluster", t.IP, f[0], f[2])
+				continue
+			}
+			if _, err := n.Exec(ctx, t, "clean", "ip", family, "route", "delete", f[0], "via", f[2]); err != nil {
+				return fmt.Errorf("to %s: %w", f[0], err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package hostnet
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
+)
+
+// The unit that puts the route back at every boot, and what makes systemd start it.
+const (
+	routeUnit     = "sealos-service-route.service"
+	RouteUnitPath = "/etc/systemd/system/" + routeUnit
+	routeWanted   = "/etc/systemd/system/multi-user.target.wants/" + routeUnit
+)
+
+// settleServiceRoute sees to it that a host has a route to Services: one that it needs none from us for is left alone.
+func (n Net) settleServiceRoute(ctx context.Context, t *fleet.Target, networks []netip.Prefix, asked []string) (bool, error) {
+	var ours []string
+	for _, p := range networks {
+		text := p.String()
+		if slices.Contains(asked, text) && !slices.Contains(t.Facts.NoRoute, text) && !slices.Contains(t.Facts.ServiceRoutes, text) {
+			continue
+		}
+		argv := []string{t.Stub, "care", "--service-route", text}
+		res, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: argv, TimeoutSeconds: 30}, nil)
+		if err == nil && res.Code != 0 {
+			err = &installer.CommandError{Host: t.IP.String(), Command: strings.Join(argv[1:], " "), Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
+		}
+		if err != nil {
+			return false, fmt.Errorf("make a route to Services: %w", err)
+		}
+		if strings.TrimSpace(string(res.Stdout)) != "" {
+			ours = append(ours, text)
+		}
+	}
+	if len(ours) == 0 {
+		return false, nil
+	}
+	changed, err := t.Agent.WriteFiles(ctx, []agent.File{
+		{Path: RouteUnitPath, Mode: 0o644, Content: routeUnitFile(ours)},
+		{Path: routeWanted, Link: RouteUnitPath},
+	})
+	if err != nil {
+		return false, fmt.Errorf("write %s: %w", routeUnit, err)
+	}
+	if len(changed) > 0 {
+		n.Report.Infof("%s: no route of the host covers the addresses of Services; it has one of the installer's now, also after a boot (%s)", t.IP, routeUnit)
+	}
+	return len(changed) > 0, nil
+}
+
+func routeUnitFile(networks []string) []byte {
+	var b strings.Builder
+	b.WriteString("# Installed by sealos; the installer knows units of its own by this line.\n[Unit]\n" +
+		"Description=route to the addresses of Services, which this host has no other for\nBefore=kubelet.service containerd.service\n\n" +
+		"[Service]\nType=oneshot\nRemainAfterExit=yes\n")
+	for _, n := range networks {
+		fmt.Fprintf(&b, "ExecStart=%s care --service-route %s\n", installer.StubPath, n)
+	}
+	b.WriteString("\n[Install]\nWantedBy=multi-user.target\n")
+	return []byte(b.String())
+}
+
+// RemoveServiceRoute takes route and unit away again.
+func (n Net) RemoveServiceRoute(ctx context.Context, t *fleet.Target) error {
+	found, err := t.Agent.ReadFiles(ctx, []string{RouteUnitPath})
+	if err != nil {
+		return err
+	}
+	_, unit := found[RouteUnitPath]
+	if !unit && len(t.Facts.ServiceRoutes) == 0 {
+		return nil
+	}
+	// systemd may know the unit from a boot, or may not. Stopping it does nothing but make systemd forget it.
+	if _, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"systemctl", "stop", routeUnit}, TimeoutSeconds: 30}, nil); err != nil {
+		return err
+	}
+	if _, err := n.Exec(ctx, t, "remove", t.Stub, "care", "--clean", "--service-route", "all"); err != nil {
+		return fmt.Errorf("remove the route to Services: %w", err)
+	}
+	// The unit last: as long as it is there, a reset that is cut off knows that there is a route to remove.
+	if _, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: routeWanted, Remove: true}, {Path: RouteUnitPath, Remove: true}}); err != nil {
+		return err
+	}
+	_, err = t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"systemctl", "daemon-reload"}, TimeoutSeconds: 30}, nil)
+	return err
+}

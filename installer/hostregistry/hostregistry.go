@@ -1,0 +1,243 @@
+// Package hostregistry is the registry on every master: its certificate, its
+// accounts, the script that starts it, and what it must hold already.
+package hostregistry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/journal"
+	"github.com/sealbuild/sealbuild/installer/payload"
+	"github.com/sealbuild/sealbuild/installer/secrets"
+	"github.com/sealbuild/sealbuild/installer/site"
+	"github.com/sealbuild/sealbuild/registry"
+)
+
+// Registry is the registry that every master runs: its certificate, its accounts, and the image's script that starts it.
+type Registry struct {
+	*site.Site
+	Secrets *secrets.Secrets
+	State   *installer.State
+}
+
+var errNoRegistry = errors.New("no image has an init-registry script: nothing would serve the images")
+
+// How long a registry may take to answer after its script ended, and one that was started before this run.
+const (
+	registryPatience = 60 * time.Second
+	registryMoment   = 10 * time.Second
+)
+
+// FindExpected asks the registry hosts for the blobs that the bundle leaves out
+// because the site has them. A host that lacks some gives a
+// *bundle.MissingError that lists them; nothing is changed anywhere.
+func (g *Registry) FindExpected(ctx context.Context, all bool) error {
+	expected := g.Payload.Bundle.Expected()
+	if len(expected) == 0 {
+		return nil
+	}
+	if all {
+		return errors.New("--copy-registry sends every blob, and this bundle leaves out what the site has: run without it")
+	}
+	repo := registry.Repository{Name: "expected"} // of a dry run, so it is never made
+	for _, e := range expected {
+		repo.Layers = append(repo.Layers, registry.Blob{Digest: e.Digest, Size: e.Size})
+	}
+	catalog := registry.Catalog{Repositories: []registry.Repository{repo}}
+	return g.Each(ctx, g.RegistryHosts(), func(ctx context.Context, t *fleet.Target) error {
+		lacks := &bundle.MissingError{Where: "the registry in " + g.Access().Data}
+		if t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-d", g.Access().Data}, Root: true}) != nil {
+			lacks.Blobs = expected // and a dry run would make its directory
+			return lacks
+		}
+		err := t.Agent.RegistryReceive(ctx, g.Access().Data, func(w io.Writer, in io.Reader) error {
+			source := payload.Source(g.Payload.Bundle)
+			_, err := registry.Push(ctx, w, in, catalog, source, registry.PushOptions{DryRun: true, Missing: func(blobs []registry.Blob) {
+				for _, b := range blobs {
+					lacks.Blobs = append(lacks.Blobs, bundle.Expected{Digest: b.Digest, Size: b.Size})
+				}
+			}})
+			return err
+		})
+		if err == nil && len(lacks.Blobs) > 0 {
+			err = lacks
+		}
+		return err
+	})
+}
+
+// Start runs the image's init-registry script and waits until the
+// registry answers with the cluster's own certificate and password. shown stands
+// for these two: the script puts new ones where the registry reads them.
+func (g *Registry) Start(ctx context.Context, t *fleet.Target, shown string, changes *atomic.Int64) error {
+	img, line := g.Share(t).Script("init-registry")
+	if line == "" {
+		return errNoRegistry
+	}
+	in := journal.Inputs(line, g.Share(t).Env(img), g.Share(t).Digests(), t.Overlays[img])
+	if t.Journal.Is(journal.Registry, in) && t.Journal.Is(journal.RegistryShown, shown) {
+		err := g.wait(ctx, t, registryMoment)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		// It was started once, and somebody has stopped it since.
+		g.Report.Infof("%s: its registry does not answer; it is started again", t.IP)
+	}
+	return g.run(ctx, t, in, shown, changes)
+}
+
+// run runs the script, and records what it was run for once the registry shows it.
+func (g *Registry) run(ctx context.Context, t *fleet.Target, in, shown string, changes *atomic.Int64) error {
+	img, line := g.Share(t).Script("init-registry")
+	if line == "" {
+		return errNoRegistry
+	}
+	// What the marks say is true no more once the script has begun.
+	if err := t.Journal.Drop(ctx, journal.Registry, journal.RegistryShown); err != nil {
+		return err
+	}
+	_, err := t.Journal.Under(ctx, journal.Registry, in, func(*journal.Work) error {
+		if err := g.RunScript(ctx, t, "bootstrap", path.Join(g.RootfsDir(), "scripts"), line, g.Share(t).Env(img)); err != nil {
+			return err
+		}
+		changes.Add(1)
+		if err := g.wait(ctx, t, registryPatience); err != nil {
+			return err
+		}
+		return t.Journal.Set(ctx, journal.RegistryShown, shown)
+	})
+	return err
+}
+
+func (g *Registry) wait(outer context.Context, t *fleet.Target, patience time.Duration) error {
+	patience = min(patience, g.Timeout)
+	ctx, cancel := context.WithTimeout(outer, patience)
+	defer cancel()
+	argv := []string{t.Stub, "registry", "ping", "https://" + t.IP.String() + ":" + g.Access().Port, "--user", g.Access().User}
+	if g.PlainRegistry(t) {
+		argv[3] = strings.Replace(argv[3], "https", "http", 1)
+	} else {
+		argv = append(argv, "--ca", g.Etc("registry_ca.crt"), "--certificate", g.Etc("registry_tls.crt"))
+	}
+	for {
+		res, err := t.Agent.Exec(ctx, agent.ExecRequest{
+			Argv:           argv,
+			Stdin:          []byte(g.Passwords.Pull + "\n"),
+			TimeoutSeconds: 10,
+		}, nil)
+		if err == nil && res.Code == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			if parent := context.Cause(outer); parent != nil {
+				return parent
+			}
+			cause := strings.TrimSpace(string(res.Stderr))
+			if err != nil {
+				cause = installer.TellAt(err, t.IP.String())
+			}
+			if cause == "" {
+				cause = "no cause was told"
+			}
+			return fmt.Errorf("the registry on port %s does not answer %s after its script ended: %s (look at `systemctl status registry` on the host)", g.Access().Port, patience, cause)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// htpasswd returns the account file of a registry host. bcrypt salts, so the file is
+// kept: a new one would look like a change on every run.
+func (g *Registry) htpasswd(t *fleet.Target) ([]byte, error) {
+	const name = "registry_htpasswd"
+	old, err := os.ReadFile(g.State.Path(name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if registry.SameAccounts(old, g.Accounts(t)...) {
+		return old, nil
+	}
+	made, err := registry.Accounts(g.Accounts(t)...)
+	if err != nil {
+		return nil, err
+	}
+	return made, g.State.Write(name, 0o600, made)
+}
+
+// Files puts the registry's CA on every host, and certificate, key and
+// accounts on the registry hosts, where the image's scripts expect them. It
+// returns what the registry of each host has to show then.
+func (g *Registry) Files(ctx context.Context, changes *atomic.Int64) (map[*fleet.Target]string, error) {
+	account, err := g.htpasswd(g.Master0())
+	if err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	shown := map[*fleet.Target]string{}
+	err = g.Each(ctx, g.Targets, func(ctx context.Context, t *fleet.Target) error {
+		files := []agent.File{{Path: g.Etc("registry_ca.crt"), Mode: 0o644, Content: g.Secrets.PKI.RegistryCA()}}
+		if t.Master {
+			own, input, err := g.hostFiles(ctx, t, account)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			shown[t] = input
+			mu.Unlock()
+			files = append(files, own...)
+		}
+		changed, err := t.Agent.WriteFiles(ctx, files)
+		changes.Add(int64(len(changed)))
+		if err != nil {
+			return fmt.Errorf("write the registry's certificates: %w", err)
+		}
+		return nil
+	})
+	if err == nil {
+		err = g.Secrets.PasswordIsInForce()
+	}
+	return shown, err
+}
+
+// Etc is where the scripts of images expect a file of the registry.
+func (g *Registry) Etc(name string) string { return path.Join(g.RootfsDir(), "etc", name) }
+
+// hostFiles are the files of the registry on a host, and what stands for
+// the part of them that the image's script has to put in place when it changes.
+func (g *Registry) hostFiles(ctx context.Context, t *fleet.Target, account []byte) (files []agent.File, shown string, err error) {
+	certPath, keyPath, accountPath := g.Etc("registry_tls.crt"), g.Etc("registry_tls.key"), g.Etc("registry_htpasswd")
+	has, err := t.Agent.ReadFiles(ctx, []string{certPath, keyPath, accountPath})
+	if err != nil {
+		return nil, "", err
+	}
+	accounts := g.Accounts(t)
+	if there := has[accountPath]; !bytes.Equal(there, account) && registry.SameAccounts(there, accounts...) {
+		account = there // made by another machine, with another salt
+	}
+	cert, key, err := g.Secrets.PKI.Registry(t.IP.String(), has[certPath], has[keyPath], g.Access().Domain, t.NodeName())
+	if err != nil {
+		return nil, "", err
+	}
+	// The passwords come first: what a registry asks for has to be known wherever the next run begins.
+	files = append(g.Secrets.PasswordFiles(t), []agent.File{
+		{Path: certPath, Mode: 0o644, Content: cert},
+		{Path: keyPath, Mode: 0o600, Content: key},
+		{Path: accountPath, Mode: 0o600, Content: account},
+	}...)
+	return files, g.shown(t, cert), nil
+}

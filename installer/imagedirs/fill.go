@@ -1,0 +1,111 @@
+// Package imagedirs is the directories of hosts that cluster images are unpacked
+// into: their layers, the rendered files that lie over them, and what check scripts
+// changed there.
+package imagedirs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/journal"
+	"github.com/sealbuild/sealbuild/installer/payload"
+	"github.com/sealbuild/sealbuild/installer/site"
+)
+
+// Dirs are the directories that images are unpacked into.
+type Dirs struct{ *site.Site }
+
+// marksUpon are the marks of a host that speak of what was done with the files of a directory of images. They go when
+// that directory is changed. replaced tells that all its files are, those that scripts and commands made among them.
+func (d Dirs) marksUpon(t *fleet.Target, dir string, replaced bool) []string {
+	var out []string
+	if dir == d.RootfsDir() {
+		out = []string{journal.Images, journal.Rendered, journal.Checked, journal.Registry, journal.Init}
+	}
+	for _, i := range d.Share(t).Here() {
+		if i.Dir != dir || !replaced {
+			continue
+		}
+		// Of an application the commands that ran last count, whose mark tells of what; one that was cut off begins anew.
+		if i.Type != installer.TypeApplication || strings.Contains(t.Journal.Of(journal.Guest(i.DirName())), "/") {
+			out = append(out, journal.Guest(i.DirName()))
+		}
+	}
+	return out
+}
+
+// Fill brings a host the layers of a directory that it lacks. What speaks of the files there is taken back before they
+// change.
+func (d Dirs) Fill(ctx context.Context, t *fleet.Target, dir string) (changes int, sent int64, err error) {
+	layers, executable := d.Share(t).Layers(dir)
+	want := agent.Layers{Dir: dir, Exclude: []string{"registry"}, Executable: executable}
+	for _, l := range layers {
+		want.Digests = append(want.Digests, l.DiffID)
+	}
+	if len(layers) == 0 {
+		return 0, 0, nil
+	}
+	place, err := t.Agent.PrepareLayers(ctx, want)
+	if err != nil {
+		return 0, 0, err
+	}
+	if !place.Beside && place.Have < len(layers) {
+		if err := t.Journal.Drop(ctx, d.marksUpon(t, dir, false)...); err != nil {
+			return 0, 0, err
+		}
+	}
+	for n := place.Have; n < len(layers); n++ {
+		size, err := d.sendLayer(ctx, t, want, layers, n, place.Beside)
+		sent += size
+		if err != nil {
+			return changes, sent, err
+		}
+		changes++
+	}
+	if place.Beside {
+		if err := t.Journal.Drop(ctx, d.marksUpon(t, dir, true)...); err != nil {
+			return changes, sent, err
+		}
+		if err := t.Agent.SwitchLayers(ctx, want); err != nil {
+			return changes, sent, err
+		}
+		changes++
+	}
+	if dir != d.RootfsDir() {
+		return changes, sent, nil
+	}
+	_, err = t.Journal.Under(ctx, journal.Images, d.Share(t).Description(), func(*journal.Work) error { return nil })
+	return changes, sent, err
+}
+
+// sendLayer unpacks one layer on a host, upon those before it, and returns how many bytes were sent.
+func (d Dirs) sendLayer(ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, n int, beside bool) (sent int64, err error) {
+	stream, format, err := d.Payload.Open(layers[n])
+	if err != nil {
+		return 0, err
+	}
+	counted := &countingReader{r: stream}
+	if c, ok := stream.(io.Closer); ok {
+		defer func() { err = errors.Join(err, c.Close()) }()
+	}
+	err = t.Agent.Unpack(ctx, agent.UnpackRequest{
+		Dir: want.Dir, Beside: beside, Digest: want.Digests[n], Format: format, Upon: want.Digests[:n], Exclude: want.Exclude, Executable: want.Executable,
+	}, counted)
+	return counted.n, err
+}
+
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}

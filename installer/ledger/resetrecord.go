@@ -1,0 +1,27 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// ResetHosts names the hosts of a reset, as its file does.
+func (l *Ledger) ResetHosts() string {
+	var b strings.Builder
+	for _, t := range l.Targets {
+		fmt.Fprintln(&b, t.IP)
+	}
+	return b.String()
+}
+
+// ResetBegun tells whether a reset of exactly these hosts was begun from here.
+func (l *Ledger) ResetBegun() (bool, error) {
+	hosts, err := os.ReadFile(l.State.Path(ResetFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && string(hosts) == l.ResetHosts(), err
+}

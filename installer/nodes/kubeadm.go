@@ -1,0 +1,164 @@
+// Package nodes makes hosts nodes of a cluster by kubeadm, brings nodes back that
+// somebody deleted, and takes hosts out again, with their kubeconfigs.
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/journal"
+	"github.com/sealbuild/sealbuild/installer/kube"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/members"
+	"github.com/sealbuild/sealbuild/installer/secrets"
+	"github.com/sealbuild/sealbuild/installer/site"
+)
+
+// Nodes makes hosts nodes of the cluster, brings nodes back, and takes hosts out of it.
+type Nodes struct {
+	*site.Site
+	Secrets *secrets.Secrets
+	Members members.Members
+}
+
+// Discovery is the file itself, for a token made for the purpose.
+func (n *Nodes) Discovery(in kubeadm.Input, token string) (agent.File, error) {
+	data, err := kubeadm.DiscoveryFile(in, n.Secrets.PKI.CA(), token)
+	return agent.File{Path: n.DiscoveryFile(), Mode: 0o600, Content: data}, err
+}
+
+// Prepare writes the files that kubeadm finds on a host.
+func (n *Nodes) Prepare(ctx context.Context, t *fleet.Target, in kubeadm.Input, extra []agent.File) (config string, err error) {
+	docs, err := kubeadm.Render(in)
+	if err != nil {
+		return "", err
+	}
+	data, err := docs.YAML()
+	if err != nil {
+		return "", err
+	}
+	config = n.Dir("etc", "kubeadm.yaml")
+	files := append(extra, agent.File{Path: config, Mode: 0o600, Content: data})
+	if t.Master {
+		files = append(files, agent.File{Path: kubeadm.AuditPolicyPath, Mode: 0o600, Content: n.AuditPolicy(t)})
+	}
+	if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
+		return "", fmt.Errorf("write kubeadm's files: %w", err)
+	}
+	return config, nil
+}
+
+// Run runs init or join once and only once per host. Before it begins it
+// says so on the host; where an earlier run said so and did not come to an end,
+// the host is first taken back to where it was.
+func (n *Nodes) Run(ctx context.Context, t *fleet.Target, step string, prepare func(context.Context) (string, error), argv ...string) error {
+	if t.Journal.Has(journal.KubeadmBegun) {
+		if err := n.undo(ctx, t, step); err != nil {
+			return err
+		}
+	}
+	if err := n.Members.Prepare(ctx, t); err != nil {
+		return err
+	}
+	if err := t.Journal.Set(ctx, journal.KubeadmBegun, n.Cluster.Name); err != nil {
+		return err
+	}
+	config, err := prepare(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = n.ExecWith(ctx, t, step, agent.ExecRequest{
+		Argv: append(append([]string{"kubeadm"}, argv...), "--config", config),
+		// Nothing reads the files again, and one holds a token.
+		Then: []agent.File{{Path: config, Remove: true}, {Path: n.DiscoveryFile(), Remove: true}, t.Journal.File(journal.KubeadmDone, n.Cluster.Name)},
+	})
+	if err == nil {
+		t.Journal.Note(journal.KubeadmDone, n.Cluster.Name)
+	}
+	return err
+}
+
+// undo takes a host back to where it was before a kubeadm that was interrupted: out of etcd first, while that has
+// its majority, and nothing is removed before.
+func (n *Nodes) undo(ctx context.Context, t *fleet.Target, step string) error {
+	n.Report.Infof("%s: an earlier kubeadm was interrupted here; it is undone first", t.IP)
+	if err := n.Members.Leave(ctx, t, step); err != nil {
+		return err
+	}
+	return n.Reset(ctx, t, step, func() error {
+		if t == n.Master0() {
+			return nil
+		}
+		// For most of a minute the cluster takes the node for Ready, and kubeadm does not join a second one of its name.
+		return n.Members.DropNode(ctx, t)
+	})
+}
+
+// Reset removes from a host what kubeadm made. Its member is out of etcd by then: kubeadm's own phase for that
+// empties etcd's directory on every host, whoever's the files are, also if it could not remove the member.
+func (n *Nodes) Reset(ctx context.Context, t *fleet.Target, step string, also func() error) error {
+	argv := []string{"kubeadm", "reset", "--force", "--skip-phases=remove-etcd-member"}
+	if socket := n.Share(t).RootfsEnv()["SEALOS_SYS_CRI_ENDPOINT"]; socket != "" {
+		argv = append(argv, "--cri-socket", "unix://"+strings.TrimPrefix(socket, "unix://"))
+	}
+	// kubeadm removes the manifest, which may be all that says where etcd's data are.
+	if d, ok := site.EtcdData(t); ok && !t.Journal.Has(journal.EtcdData) {
+		if err := t.Journal.Set(ctx, journal.EtcdData, d.String()); err != nil {
+			return err
+		}
+	}
+	// From here on the host is no part of the cluster; from the end on nothing is left to undo.
+	if err := t.Journal.Drop(ctx, journal.KubeadmDone); err != nil {
+		return err
+	}
+	if _, err := n.ExecWith(ctx, t, step, n.sparing(agent.ExecRequest{Argv: argv})); err != nil {
+		return err
+	}
+	if err := n.Tidy(ctx, t, false); err != nil {
+		return err
+	}
+	t.EtcdManifest = ""
+	if err := n.Members.ClearData(ctx, t, step); err != nil {
+		return err
+	}
+	if err := also(); err != nil {
+		return err
+	}
+	return t.Journal.Drop(ctx, journal.KubeadmBegun)
+}
+
+// Token makes what a host needs to join: a token that lives two hours.
+func (n *Nodes) Token(ctx context.Context) (token string, err error) {
+	err = installer.Insist(ctx, n.APIPatience(), func(ctx context.Context) (err error) {
+		token, err = n.kubeadmToken(ctx)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("make a token for joining: %w", err)
+	}
+	n.Report.Hide(token)
+	return token, nil
+}
+
+func (n *Nodes) kubeadmToken(ctx context.Context) (token string, err error) {
+	err = n.Kube.Ask(ctx, func(ctx context.Context, p kube.ControlPlane) error {
+		res, err := p.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"kubeadm", "--kubeconfig", installer.AdminConf, "token", "create", "--ttl", "2h"}, TimeoutSeconds: 30}, nil)
+		if err != nil {
+			return err
+		}
+		if res.Code != 0 {
+			return &installer.CommandError{Host: p.IP.String(), Command: "kubeadm token create", Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
+		}
+		out, err := res.Whole()
+		if token = strings.TrimSpace(string(out)); err == nil && token == "" {
+			return errors.New("kubeadm token create printed nothing")
+		}
+		return err
+	})
+	return token, err
+}

@@ -1,0 +1,150 @@
+package nodes
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/journal"
+	"github.com/sealbuild/sealbuild/installer/kube"
+	"github.com/sealbuild/sealbuild/installer/site"
+)
+
+// A mark says what was done, not what is: somebody may have stopped a runtime, emptied its data, or deleted a node
+// since. What can be seen is looked at, and started again.
+
+// startPatience is how long services of a host that has just booted may take to come up by themselves.
+const startPatience = 10 * time.Second
+
+// Asleep says what of a host should run by what was done there, and does not; empty if all does. It asks again for a
+// while before it says so.
+func (n *Nodes) Asleep(ctx context.Context, t *fleet.Target) (string, error) {
+	if !t.Journal.Has(journal.Init) && !t.Joined() {
+		return "", nil
+	}
+	judge := func() string {
+		f := t.Facts
+		if !t.Joined() {
+			f.Programs = nil // kubelet has nothing to run with yet
+		}
+		return fleet.StoppedIn(f)
+	}
+	for end := time.Now().Add(startPatience); judge() != ""; {
+		f, err := t.Agent.Facts(ctx, n.LifeRequest(t))
+		if err != nil {
+			return "", err
+		}
+		t.Facts.Sockets, t.Facts.Programs = f.Sockets, f.Programs
+		what := judge()
+		if what == "" || time.Now().After(end) {
+			return what, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		case <-time.After(time.Second):
+		}
+	}
+	return "", nil
+}
+
+// Wake lets a host's kubelet begin anew, once what it needs runs.
+func (n *Nodes) Wake(ctx context.Context, t *fleet.Target, step string) error {
+	if _, err := n.Exec(ctx, t, step, "systemctl", "restart", "kubelet"); err != nil {
+		return fmt.Errorf("start kubelet again: %w", err)
+	}
+	f, err := t.Agent.Facts(ctx, n.LifeRequest(t))
+	t.Facts.Sockets, t.Facts.Programs = f.Sockets, f.Programs
+	return err
+}
+
+// registerPatience is how long kubelet may take to register its node.
+const registerPatience = time.Minute
+
+// RegisterAgain brings back the nodes of hosts that are in the cluster, but whose nodes somebody has deleted: kubelet
+// registers its node when it starts, and never after.
+func (n *Nodes) RegisterAgain(ctx context.Context, targets []*fleet.Target, step string) (int, error) {
+	var changes atomic.Int64
+	gone := slices.DeleteFunc(slices.Clone(targets), func(t *fleet.Target) bool { return !t.Gone })
+	err := n.Each(ctx, gone, func(ctx context.Context, t *fleet.Target) error {
+		n.Report.Infof("%s: node %s was deleted from the cluster; kubelet registers it again, without the labels that others gave it", t.IP, t.NodeName())
+		if err := n.waitForgotten(ctx, t); err != nil {
+			return err
+		}
+		if slices.Contains(t.Facts.CNI, "network link cni0") {
+			// A new node gets other addresses for its pods, and this bridge would keep the old one's.
+			if _, err := n.Exec(ctx, t, step, "ip", "link", "delete", "cni0"); err != nil {
+				n.Report.Warnf("%s: the bridge of its pods stays, which may keep new ones from starting: %s", t.IP, installer.TellAt(err, t.IP.String()))
+			}
+		}
+		if err := n.Wake(ctx, t, step); err != nil {
+			return err
+		}
+		patience := min(registerPatience, n.Timeout)
+		err := installer.Insist(ctx, patience, func(ctx context.Context) error {
+			nodes, err := n.Kube.Nodes(ctx)
+			if err != nil {
+				return err
+			}
+			if _, ok := kube.NodeOf(nodes, site.KubeHost(t)); !ok {
+				return fmt.Errorf("node %s is not in the cluster", t.NodeName())
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("kubelet did not register its node again: %w (look at `journalctl -u kubelet` on the host)", err)
+		}
+		if t.Master {
+			if err := n.markControlPlane(ctx, t); err != nil {
+				return err
+			}
+		}
+		t.Gone = false
+		changes.Add(1)
+		return nil
+	})
+	return int(changes.Load()), err
+}
+
+// forgetPatience is how long a cluster may take to remove the pods of a node that was deleted; most of a minute is usual.
+const forgetPatience = 2 * time.Minute
+
+// waitForgotten waits until the cluster has removed the pods of a node that was deleted. They have addresses that are
+// no longer the node's, and those that were still there would stay so.
+func (n *Nodes) waitForgotten(ctx context.Context, t *fleet.Target) error {
+	err := installer.Insist(ctx, min(forgetPatience, n.Timeout), func(ctx context.Context) error {
+		pods, err := n.Kube.Pods(ctx, "--all-namespaces", "--field-selector", "spec.nodeName="+t.NodeName())
+		if err == nil && len(pods) > 0 {
+			err = fmt.Errorf("%d pods of it are still there, %s among them", len(pods), pods[0].Title())
+		}
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		n.Report.Warnf("%s: the cluster does not remove the pods of the node that was deleted; they may have no network until they are made anew: %s", t.IP, installer.Tell(err))
+		return nil
+	}
+	return err
+}
+
+// markControlPlane gives a master's node what kubeadm gives it.
+func (n *Nodes) markControlPlane(ctx context.Context, t *fleet.Target) error {
+	taints, err := n.MasterTaints(t)
+	if err != nil {
+		return err
+	}
+	err = installer.Insist(ctx, n.APIPatience(), func(ctx context.Context) error {
+		_, err := n.Kube.Kubectl(ctx, "label", "node", t.NodeName(), "--overwrite", "node-role.kubernetes.io/control-plane=", "node.kubernetes.io/exclude-from-external-load-balancers=")
+		if err == nil && len(taints) > 0 {
+			_, err = n.Kube.Kubectl(ctx, slices.Concat([]string{"taint", "node", t.NodeName(), "--overwrite"}, taints)...)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("mark node %s as one of the control plane: %w", t.NodeName(), err)
+	}
+	return nil
+}

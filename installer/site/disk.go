@@ -1,0 +1,65 @@
+package site
+
+import (
+	"cmp"
+	"maps"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/payload"
+	"github.com/sealbuild/sealbuild/installer/preflight"
+)
+
+// PlacesOf reads them from the environment, before any host has been seen.
+func (st *Site) PlacesOf(t *fleet.Target) preflight.Places {
+	env := installer.MergeEnv(st.Payload.Rootfs().Env, st.Cluster.Env, t.Env)
+	return preflight.Places{
+		Data: installer.DataRoot, Bin: cmp.Or(env["BIN_DIR"], "/usr/bin"), CRI: cmp.Or(env["criData"], "/var/lib/containerd"),
+		Registry: st.Access().Data,
+		Etcd:     cmp.Or(st.AskedDataDir(), kubeadm.DefaultEtcdDataDir), Kubelet: "/var/lib/kubelet", Log: "/var/log", CNI: "/opt/cni/bin", Etc: "/etc",
+	}
+}
+
+// NeedOf computes the disk space a host needs. A host where the cluster was begun holds some of it already: only what
+// is not where it is to be now is asked for, such as images whose directory was moved. Images are pulled where pods run:
+// each host gets at least its share, at most all.
+func (st *Site) NeedOf(t *fleet.Target, s payload.Sizes) preflight.Needs {
+	n := st.needAtFirst(t, s)
+	if !t.Begun() {
+		return n
+	}
+	p := n.Places
+	moved := map[string]bool{p.CRI: !t.Facts.Filled[p.CRI], p.Registry: t.Master && !t.Facts.Filled[p.Registry], p.Bin: !t.Facts.Filled[p.Program()]}
+	for _, need := range []map[string]int64{n.Least, n.Most} {
+		maps.DeleteFunc(need, func(dir string, _ int64) bool { return !moved[dir] })
+	}
+	return n
+}
+
+// needAtFirst is what a host needs on which nothing lies yet.
+func (st *Site) needAtFirst(t *fleet.Target, s payload.Sizes) preflight.Needs {
+	n := preflight.Needs{Places: st.PlacesOf(t)}
+	p := n.Places
+	n.Least = map[string]int64{p.Data: s.Stub + s.Rootfs, p.Log: logRoom}
+	n.Least[p.Bin] += s.Rootfs // its programs are copied there
+	certain := s.System
+	if t.Master {
+		certain += s.Control
+		n.Least[p.Registry] += s.Registry
+		n.Least[p.Etcd] += etcdRoom
+	}
+	if t == st.Master0() {
+		n.Least[p.Data] += s.Apps
+	}
+	n.Most = maps.Clone(n.Least)
+	n.Least[p.CRI] += certain + max(0, s.Images-s.System-s.Control)/int64(len(st.Targets))
+	n.Most[p.CRI] += s.Images
+	return n
+}
+
+// Room that a running cluster takes beside what the bundle brings, in bytes.
+const (
+	etcdRoom = 1 << 30 // write-ahead log, snapshots and a database that has not been compacted
+	logRoom  = 512 << 20
+)
