@@ -3,6 +3,7 @@ package installer
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path"
 	"slices"
@@ -238,4 +239,12 @@ func (c *Cluster) checkSecrets() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// PublicEnv leaves out secrets, the image's public default password among
+// them: it is not used, and a reader of the file would believe it were.
+func (c *Cluster) PublicEnv(env map[string]string) map[string]string {
+	out := MergeEnv(env)
+	maps.DeleteFunc(out, c.SecretEnv)
+	return out
 }

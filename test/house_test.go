@@ -1,6 +1,9 @@
 package test
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -116,6 +119,68 @@ func TestHousePackagesDoNotGrow(t *testing.T) {
 			t.Errorf("%s has %d product files, at most %d: part it", dir, count[dir], most)
 		} else if biggest[dir] > mostFiles && count[dir] < biggest[dir] {
 			t.Errorf("%s has only %d product files now: write that down in test/house_test.go", dir, count[dir])
+		}
+	}
+}
+
+// manyMethods are the receivers of today that do more than one reader can keep in mind, with how many methods they have.
+var manyMethods = map[string]int{"bundle/assemble.Builder": 68, "test/scenario.Site": 71, "installer/agent.machine": 115}
+
+const mostMethods = 50
+
+func TestHouseReceiversHaveFewMethods(t *testing.T) {
+	count := map[string]int{}
+	for _, f := range sources(t, "*.go") {
+		if _, err := os.Stat(filepath.Join("..", f)); err != nil || strings.HasSuffix(f, "_test.go") || strings.Contains(f, "testdata/") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", f), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || fn.Recv == nil {
+				continue
+			}
+			of := fn.Recv.List[0].Type
+			if star, ok := of.(*ast.StarExpr); ok {
+				of = star.X
+			}
+			if generic, ok := of.(*ast.IndexExpr); ok {
+				of = generic.X
+			}
+			if name, ok := of.(*ast.Ident); ok {
+				count[filepath.Dir(f)+"."+name.Name]++
+			}
+		}
+	}
+	for receiver, n := range count {
+		if most := max(mostMethods, manyMethods[receiver]); n > most {
+			t.Errorf("%s has %d methods, at most %d: part it", receiver, n, most)
+		} else if manyMethods[receiver] > mostMethods && n < manyMethods[receiver] {
+			t.Errorf("%s has only %d methods now: write that down in test/house_test.go", receiver, n)
+		}
+	}
+}
+
+// goFile is a Go file as documents name it; in the map a path may begin at the room that is spoken of.
+var goFile = regexp.MustCompile(`\b[a-z0-9]+(?:/[a-z0-9]+)*\.go\b`)
+
+func TestArchitectureNamesFilesThatExist(t *testing.T) {
+	text, err := os.ReadFile("../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var have []string
+	for _, f := range sources(t, "*.go") {
+		if _, err := os.Stat(filepath.Join("..", f)); err == nil {
+			have = append(have, "/"+f)
+		}
+	}
+	for _, name := range goFile.FindAllString(strings.ReplaceAll(string(text), "_test.go", ""), -1) {
+		if !slices.ContainsFunc(have, func(f string) bool { return strings.HasSuffix(f, "/"+name) }) {
+			t.Errorf("docs/architecture.md names %s, and no file of that name is here", name)
 		}
 	}
 }

@@ -219,7 +219,7 @@ func (l *Ledger) Status(runErr error) installer.Status {
 	for _, i := range l.Payload.Images {
 		s.Mounts = append(s.Mounts, installer.Mount{
 			Name: payload.DirName(i.Name), Type: i.Type, ImageName: i.Name, MountPoint: i.Dir,
-			Env: l.PublicEnv(i.Env), Labels: i.Labels, Cmd: i.Cmd, Entrypoint: i.Entrypoint,
+			Env: l.Cluster.PublicEnv(i.Env), Labels: i.Labels, Cmd: i.Cmd, Entrypoint: i.Entrypoint,
 		})
 	}
 	return s

@@ -93,7 +93,7 @@ func Of(ctx context.Context, on *site.Site, recorded func() error) (Plan, error)
 		n := on.NeedOf(t, s)
 		h := Host{
 			Address: t.IP.String(), Role: t.Role(), User: t.SSH.User, Port: t.SSH.Port, Registry: t.Master,
-			Bytes: s.Stub, DiskLeast: n.Least, DiskMost: n.Most, Env: on.PublicEnv(t.Env),
+			Bytes: s.Stub, DiskLeast: n.Least, DiskMost: n.Most, Env: on.Cluster.PublicEnv(t.Env),
 		}
 		for _, i := range on.Share(t).Here() {
 			h.Bytes += layerBytes(i)
@@ -197,7 +197,7 @@ func Example(ctx context.Context, on *site.Site) ([]byte, error) {
 	}
 	out := []byte("# What a run of sealinstall with the same flags would do; to be changed, and given to: sealinstall apply -f FILE\n" +
 		"# Passwords are not written here: give them with the environment variable, a file or the prompt.\n")
-	if env = on.PublicEnv(env); len(env) > 0 {
+	if env = on.Cluster.PublicEnv(env); len(env) > 0 {
 		out = append(out, "#\n# Settings of the images, which spec.env and the env of hosts change:\n"...)
 		for _, k := range slices.Sorted(maps.Keys(env)) {
 			out = fmt.Appendf(out, "#   - %s\n", oneLine(k+"="+env[k]))

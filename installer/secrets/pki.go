@@ -19,6 +19,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
@@ -141,7 +142,7 @@ func (s *Secrets) MasterInput(ctx context.Context, t *fleet.Target) (certs.Maste
 		EtcdSANs:       append(append([]string{}, settings.EtcdServerSANs...), settings.EtcdPeerSANs...),
 		ServiceSubnets: settings.ServiceSubnets, DNSDomain: settings.DNSDomain,
 		Endpoint: settings.ControlPlaneEndpoint, ClusterName: settings.ClusterName,
-		SuperAdmin: s.KubeMinor() >= 29, WithSuperAdmin: t.IP == s.Cluster.Hosts[0].IP,
+		SuperAdmin: preflight.MinorOf(s.Payload.Rootfs().KubeVersion()) >= 29, WithSuperAdmin: t.IP == s.Cluster.Hosts[0].IP,
 	}
 	if !t.Joined() {
 		return in, nil

@@ -81,19 +81,6 @@ func (st *Site) SettingsFor(t *fleet.Target) (preflight.Settings, error) {
 	return k, err
 }
 
-// KubeMinor is the 36 of v1.36.3.
-func (st *Site) KubeMinor() int {
-	parts := strings.Split(strings.TrimPrefix(st.Payload.Rootfs().KubeVersion(), "v"), ".")
-	if len(parts) < 2 {
-		return 0
-	}
-	n, err := strconv.Atoi(parts[1])
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
 // KubeadmInput is what the documents of a host depend on.
 func (st *Site) KubeadmInput(kind kubeadm.Kind, t *fleet.Target) kubeadm.Input {
 	return st.KubeadmInputFor(kind, t, st.Share(t))

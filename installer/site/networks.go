@@ -17,7 +17,7 @@ func (st *Site) checkNetworks() error {
 	if err != nil {
 		return &installer.NetworkError{Err: fmt.Errorf("the virtual address %q of %s is not an IP address: choose one with -e defaultVIP=ADDRESS", st.Payload.VIP(st.Cluster), st.Payload.Rootfs().Name)}
 	}
-	if err := st.checkPort(); err != nil {
+	if err := checkPort(st.Access().Port); err != nil {
 		return err
 	}
 	n := st.AskedNetworks()
@@ -36,8 +36,7 @@ func (st *Site) AskedNetworks() (n installer.Networks) {
 }
 
 // checkPort refuses a port of the registry that is none.
-func (st *Site) checkPort() error {
-	text := st.Access().Port
+func checkPort(text string) error {
 	if n, err := strconv.ParseUint(text, 10, 16); err != nil || n == 0 {
 		return &installer.NetworkError{Err: fmt.Errorf("registryPort %q is not a port: give one from 1 to 65535", text)}
 	}

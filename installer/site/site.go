@@ -5,7 +5,6 @@ package site
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -96,14 +95,6 @@ func (st *Site) KeptImages() []string {
 	return slices.DeleteFunc(slices.Clone(st.Cluster.Kept), func(name string) bool {
 		return slices.ContainsFunc(st.Payload.Images, func(i *payload.Image) bool { return i.Name == name })
 	})
-}
-
-// PublicEnv leaves out secrets, the image's public default password among
-// them: it is not used, and a reader of the file would believe it were.
-func (st *Site) PublicEnv(env map[string]string) map[string]string {
-	out := installer.MergeEnv(env)
-	maps.DeleteFunc(out, st.Cluster.SecretEnv)
-	return out
 }
 
 // VirtualServer is the virtual address of the control planes, and the API servers behind it.
