@@ -23,7 +23,7 @@ func configured(t *testing.T, accounts ...Account) (dir, host string) {
 	t.Helper()
 	src, c := samples(t)
 	root := t.TempDir()
-	mustSync(t, c, src, OpenStore(root), PushOptions{})
+	mustFill(t, c, src, OpenStore(root))
 	dir, host = t.TempDir(), freeAddress(t)
 	config := writeConfig(t, dir, root, host)
 	file, err := Accounts(accounts...)

@@ -4,20 +4,37 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // asideSuffix is what the file of a damaged blob has behind its name: it is kept for whoever wants to know what the disk did, and
 // goes when the blob is back.
 const asideSuffix = ".damaged"
 
+// fileID tells a file from another that has its name later, and from itself after a write.
+type fileID struct {
+	device, inode uint64
+	size          int64
+	changed       unix.Timespec
+}
+
+func identify(f *os.File) (fileID, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return fileID{}, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	return fileID{uint64(st.Dev), st.Ino, st.Size, st.Ctim}, nil
+}
+
 // setAside takes a file its name that does not have the digest of its blob. Nobody does that while a session may put the right
 // one there; the file stays then, and whoever reads it next comes here again.
 func (s *Store) setAside(d digest.Digest, file fileID) error {
-	lock, err := lockStore(context.Background(), s.root, true) // it does not wait
+	lock, err := s.lock(context.Background(), true) // it does not wait
 	if errors.Is(err, ErrBusy) {
 		return nil
 	}

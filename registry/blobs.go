@@ -109,7 +109,7 @@ func probe(r *http.Request, content io.ReadSeeker) error {
 
 func (d *placeDriver) content(q *http.Request, repo string, dig digest.Digest) (io.ReadSeekCloser, error) {
 	r := d.repos[repo]
-	if r == nil || !r.layers[dig] {
+	if r == nil || !r.Layers[dig] {
 		return nil, fs.ErrNotExist
 	}
 	return &placeContent{ctx: q.Context(), src: d.src, blob: Blob{Digest: dig, Size: d.blobs[dig]}, toEnd: q.Header.Get("Range") == ""}, nil

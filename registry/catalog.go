@@ -11,6 +11,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// maxBlobSize is the size of a blob up to which registries and syncs go, in bytes: 4 TiB.
+const maxBlobSize = 1 << 42
+
 // Blob is a piece of content: a layer, a config or a manifest. Size is in bytes.
 type Blob struct {
 	Digest digest.Digest
@@ -23,6 +26,25 @@ type Repository struct {
 	Tags      map[string]digest.Digest // tag to manifest; every manifest named is in Manifests
 	Manifests []Blob                   // manifests and indexes, children before parents
 	Layers    []Blob                   // configs and layers
+}
+
+// Links is a repository as sets, to look things up.
+type Links struct {
+	Layers    map[digest.Digest]bool
+	Manifests map[digest.Digest]bool
+	Tags      map[string]digest.Digest
+}
+
+// Links returns what the repository links to, to look things up.
+func (r Repository) Links() *Links {
+	l := &Links{make(map[digest.Digest]bool, len(r.Layers)), make(map[digest.Digest]bool, len(r.Manifests)), r.Tags}
+	for _, b := range r.Layers {
+		l.Layers[b.Digest] = true
+	}
+	for _, b := range r.Manifests {
+		l.Manifests[b.Digest] = true
+	}
+	return l
 }
 
 // Catalog is a set of repositories, sorted by name.
@@ -61,6 +83,31 @@ type Source interface {
 type unverifiedSource interface {
 	OpenUnverified(d digest.Digest) (io.ReadCloser, error)
 }
+
+// closeReader closes a reader that is to be closed.
+func closeReader(at BlobReader) {
+	if c, ok := at.(io.Closer); ok {
+		c.Close()
+	}
+}
+
+// newSection reads n bytes of a blob from offset. Its Close closes the blob's reader.
+func newSection(at BlobReader, offset, n int64) io.ReadCloser {
+	return section{io.NewSectionReader(at, offset, n), at}
+}
+
+type section struct {
+	io.Reader
+	at BlobReader
+}
+
+func (s section) Close() error {
+	closeReader(s.at)
+	return nil
+}
+
+// ErrDamaged is wrapped when the content of a blob does not have its digest.
+var ErrDamaged = errors.New("content does not match its digest")
 
 // ErrInvalid is what every complaint about a name, a tag, a digest or a catalog wraps.
 var ErrInvalid = errors.New("invalid")

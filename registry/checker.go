@@ -18,7 +18,6 @@ import (
 	"github.com/sealbuild/sealbuild/registry/api"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/singleflight"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -45,21 +44,6 @@ type verdict struct {
 	file  fileID
 	right bool
 	at    time.Time
-}
-
-// fileID tells a file from another that has its name later, and from itself after a write.
-type fileID struct {
-	device, inode uint64
-	size          int64
-	changed       unix.Timespec
-}
-
-func identify(f *os.File) (fileID, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return fileID{}, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
-	}
-	return fileID{uint64(st.Dev), st.Ino, st.Size, st.Ctim}, nil
 }
 
 func newChecker(s *Store) *checker {
@@ -154,7 +138,7 @@ func (c *checker) check(ctx context.Context, d digest.Digest) error {
 			return nil, nil
 		}
 		h := sha256.New()
-		if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, make([]byte, maxData)); err != nil {
+		if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, make([]byte, readPiece)); err != nil {
 			return nil, fmt.Errorf("read blob %s: %w", d, err)
 		}
 		right := digest.NewDigest(digest.SHA256, h) == d

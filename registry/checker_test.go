@@ -91,8 +91,8 @@ func TestDamageInAStoreIsNotServedAndComesBackWithTheNextSync(t *testing.T) {
 						t.Errorf("%s %.200s", resp.Status, body)
 					}
 				}
-				if out := mustSync(t, c, src, s.store, PushOptions{}); out.sent.BlobsSent != 1 {
-					t.Errorf("the next sync sent %d blobs, want the damaged one", out.sent.BlobsSent)
+				if sent := mustFill(t, c, src, s.store).BlobsSent; sent != 1 {
+					t.Errorf("the next sync sent %d blobs, want the damaged one", sent)
 				}
 				if diff := cmp.Diff(whole, tree(t, s.root)); diff != "" {
 					t.Errorf("the store (-before +after):\n%.2000s", diff)
@@ -122,7 +122,7 @@ func TestDamageInALargeBlobOfAStore(t *testing.T) {
 	if _, err := os.Stat(s.store.path(blobData(layer)) + asideSuffix); err != nil {
 		t.Error(err)
 	}
-	mustSync(t, c, src, s.store, PushOptions{})
+	mustFill(t, c, src, s.store)
 	if resp, body := get(t, url); resp.StatusCode != 200 || digest.FromString(body) != layer {
 		t.Errorf("once it is back: %s, %d bytes", resp.Status, len(body))
 	}
@@ -135,7 +135,7 @@ func TestDamageIsNotSetAsideUnderASession(t *testing.T) {
 	layer := r.Layers[1].Digest
 	s := serveStore(t, src, c)
 	s.spoil(t, layer)
-	lock, err := lockStore(t.Context(), s.root, false)
+	lock, err := s.store.lock(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}

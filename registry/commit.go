@@ -52,7 +52,7 @@ func (c *committer) flush() {
 	c.group.Go(func() (err error) {
 		together := len(batch) > 2
 		if together {
-			err = syncFilesystem(c.rc.store.root)
+			err = c.rc.store.sync()
 		}
 		for _, in := range batch {
 			switch {

@@ -28,7 +28,7 @@ func fanOut(t testing.TB, ctx context.Context, c Catalog, src Source, hosts []*s
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				_, err := h.store.Receive(ctx, sr, rw)
+				_, err := Receive(ctx, h.store, sr, rw, h.options)
 				rw.CloseWithError(io.ErrUnexpectedEOF)
 				sr.CloseWithError(errCut)
 				if err != nil && ctx.Err() == nil && broken == nil {
@@ -64,21 +64,6 @@ func (b *breaking) Write(p []byte) (int, error) {
 		return 0, errCut
 	}
 	return b.Writer.Write(p)
-}
-
-// images is a catalog with layers of some sizes.
-func images(t testing.TB, sizes ...int) (mapSource, Catalog) {
-	t.Helper()
-	m := mapSource{}
-	var refs []Ref
-	for i, size := range sizes {
-		refs = append(refs, Ref{fmt.Sprintf("quay.io/app%d:1", i), m.image(fmt.Sprint(i), random(uint64(i+1), size)).Digest})
-	}
-	c, err := BuildCatalog(t.Context(), refs, m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m, c
 }
 
 func (h *simHost) mustHold(t *testing.T, want map[string]string) {
@@ -262,7 +247,7 @@ func TestFanoutDoesNotBelieveRelays(t *testing.T) {
 		sr, sw := io.Pipe()
 		rr, rw := io.Pipe()
 		go func() {
-			_, err := h.store.Receive(t.Context(), sr, rw)
+			_, err := Receive(t.Context(), h.store, sr, rw, h.options)
 			rw.CloseWithError(io.ErrUnexpectedEOF)
 			if err != nil {
 				t.Error(err)

@@ -45,7 +45,7 @@ type fetcher struct {
 func (rc *receiver) fetch(ctx context.Context, peers []relayInfo) error {
 	f := &fetcher{rc: rc, peers: peers}
 	for _, p := range peers {
-		c := p.client(rc.store.dial)
+		c := p.client(rc.options.Dial)
 		defer c.CloseIdleConnections()
 		f.clients = append(f.clients, c)
 	}
@@ -145,7 +145,7 @@ func (f *fetcher) open(ctx context.Context, t *transfer) error {
 	}
 	t.in = in
 	if in.size > 0 {
-		r := &watchedReader{ctx: ctx, r: io.NewSectionReader(in.file, 0, in.size)}
+		r := watched(ctx, io.NewSectionReader(in.file, 0, in.size), nil)
 		if n, err := io.Copy(t.hash, r); err != nil || n != in.size {
 			return &diskError{fmt.Errorf("read partial blob, %d of %d bytes: %w", n, in.size, err)}
 		}

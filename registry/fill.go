@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Fill makes the store hold the catalog, like [Push] and [Store.Receive] on one machine. Bytes go from the source into the store's
+// Fill makes a store of this machine hold the catalog, like [Push] and [Receive]. Bytes go from the source into the store's
 // files; there is no copy between.
-func (s *Store) Fill(ctx context.Context, c Catalog, src Source, o PushOptions) (Receipt, error) {
+func Fill(ctx context.Context, s *Store, c Catalog, src Source, o PushOptions) (Receipt, error) {
 	toStore, fromSender, err := os.Pipe()
 	if err != nil {
 		return Receipt{}, err
@@ -21,7 +21,7 @@ func (s *Store) Fill(ctx context.Context, c Catalog, src Source, o PushOptions) 
 	g.Go(func() error {
 		defer fromStore.CloseWithError(io.ErrUnexpectedEOF)
 		defer toStore.Close()
-		_, err := s.Receive(ctx, toStore, fromStore)
+		_, err := Receive(ctx, s, toStore, fromStore, ReceiveOptions{})
 		return err
 	})
 	g.Go(func() (err error) {

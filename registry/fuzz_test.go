@@ -23,10 +23,12 @@ func FuzzReceive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		dir := memoryDir(t)
 		store := OpenStore(filepath.Join(dir, "root"))
-		store.listen = func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
-		store.dial = func(context.Context, string, string) (net.Conn, error) { return nil, errCut }
+		o := ReceiveOptions{
+			Listen: func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
+			Dial:   func(context.Context, string, string) (net.Conn, error) { return nil, errCut },
+		}
 		var answer bytes.Buffer
-		_, _ = store.Receive(context.Background(), bytes.NewReader(stream), &answer)
+		_, _ = Receive(context.Background(), store, bytes.NewReader(stream), &answer, o)
 		entries, err := os.ReadDir(dir)
 		if err != nil || len(entries) > 1 || (len(entries) == 1 && entries[0].Name() != "root") {
 			t.Fatalf("outside of the store: %v, %v", entries, err)
@@ -58,7 +60,7 @@ func recordSession(t testing.TB) []byte {
 	rr, rw := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		_, err := OpenStore(t.TempDir()).Receive(context.Background(), sr, rw)
+		_, err := Receive(context.Background(), OpenStore(t.TempDir()), sr, rw, ReceiveOptions{})
 		done <- err
 	}()
 	if _, err := Push(context.Background(), io.MultiWriter(sw, &stream), rr, c, src, PushOptions{}); err != nil {
@@ -169,56 +171,6 @@ func FuzzDecodeLinks(f *testing.F) {
 			}
 		}
 	})
-}
-
-func FuzzRequestPath(f *testing.F) {
-	f.Add("/v2/a/b/manifests/latest", "docker.io")
-	f.Add("/v2/blobs/manifests/tags/list", "localhost:5000")
-	src := mapSource{}
-	c, err := BuildCatalog(context.Background(), []Ref{{"quay.io/a/b:1", src.image("x").Digest}}, src)
-	if err != nil {
-		f.Fatal(err)
-	}
-	d, err := newPlaceDriver(c, src)
-	if err != nil {
-		f.Fatal(err)
-	}
-	v := resolver{index: newPlaceIndex(d)}
-	disk := resolver{index: storeIndex{OpenStore(f.TempDir())}}
-	f.Fuzz(func(t *testing.T, path, ns string) {
-		name, rest, ok := route(path)
-		if !ok {
-			return
-		}
-		if "/v2/"+name+rest != path {
-			t.Errorf("%q is not %q and %q", path, name, rest)
-		}
-		if full, _ := v.resolve(name, ns); full != "" && full != "quay.io/a/b" {
-			t.Errorf("%q resolves to %q", name, full)
-		}
-		if full, _ := disk.resolve(name, ns); full != "" {
-			t.Errorf("%q resolves to %q in an empty store", name, full)
-		}
-	})
-}
-
-func FuzzParseManifest(f *testing.F) {
-	src := mapSource{}
-	f.Add(src[src.image("x", []byte("l")).Digest])
-	f.Add(src[src.index(src.image("y")).Digest])
-	f.Fuzz(func(t *testing.T, data []byte) {
-		m := mapSource{}
-		_, _ = BuildCatalog(context.Background(), []Ref{{"x", m.add(data)}}, m)
-	})
-}
-
-func FuzzParseHtpasswd(f *testing.F) {
-	line, err := Htpasswd("admin", "x")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(line)
-	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = parseHtpasswd(data) })
 }
 
 func FuzzDecodePeers(f *testing.F) {

@@ -36,18 +36,18 @@ type Collected struct {
 //
 // The store may be served meanwhile. Sessions that fill it wait for the end; one that is under way is ErrBusy.
 func (s *Store) Collect(ctx context.Context, keep Catalog, o CollectOptions) (Collected, error) {
-	c := collector{store: s, dry: o.DryRun, repos: map[string]*placeRepository{}, blobs: map[digest.Digest]bool{}}
+	c := collector{store: s, dry: o.DryRun, repos: map[string]*Links{}, blobs: map[digest.Digest]bool{}}
 	for _, r := range keep.Repositories {
-		p := newPlaceRepository(r)
+		p := r.Links()
 		c.repos[r.Name] = p
-		for d := range p.layers {
+		for d := range p.Layers {
 			c.blobs[d] = true
 		}
-		for d := range p.manifests {
+		for d := range p.Manifests {
 			c.blobs[d] = true
 		}
 	}
-	lock, err := lockStore(ctx, s.root, true)
+	lock, err := s.lock(ctx, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Collected{}, nil
 	}
@@ -64,7 +64,7 @@ func (s *Store) Collect(ctx context.Context, keep Catalog, o CollectOptions) (Co
 type collector struct {
 	store *Store
 	dry   bool
-	repos map[string]*placeRepository
+	repos map[string]*Links
 	blobs map[digest.Digest]bool
 	done  Collected
 }
@@ -99,7 +99,7 @@ func (c *collector) settle(ctx context.Context, removed int, grace time.Duration
 	if c.dry || removed == 0 {
 		return nil
 	}
-	if err := syncFilesystem(c.store.root); err != nil {
+	if err := c.store.sync(); err != nil {
 		return err
 	}
 	return wait.For(ctx, grace)
@@ -113,13 +113,13 @@ func (c *collector) tags(ctx context.Context, name string) error {
 		if keep == nil {
 			return false
 		}
-		d, ok := keep.tags[tag]
+		d, ok := keep.Tags[tag]
 		return ok && linkHolds(c.store.path(tagLink(name, tag)), d)
 	})
 	if err != nil || keep == nil {
 		return err
 	}
-	for tag, d := range keep.tags {
+	for tag, d := range keep.Tags {
 		history := filepath.Join(dir, tag, "index", "sha256")
 		if err := c.each(ctx, history, new(int), func(hex string) bool { return hex == d.Encoded() }); err != nil {
 			return err
@@ -132,7 +132,7 @@ func (c *collector) manifests(ctx context.Context, name string) error {
 	keep := c.repos[name]
 	dir := c.store.path(layoutRepositories + "/" + name + "/_manifests/revisions/sha256")
 	return c.each(ctx, dir, &c.done.Manifests, func(hex string) bool {
-		return keep != nil && keep.manifests[digest.NewDigestFromEncoded(digest.SHA256, hex)]
+		return keep != nil && keep.Manifests[digest.NewDigestFromEncoded(digest.SHA256, hex)]
 	})
 }
 
@@ -141,7 +141,7 @@ func (c *collector) layers(ctx context.Context, name string) error {
 	keep := c.repos[name]
 	base := c.store.path(layoutRepositories + "/" + name)
 	err := c.each(ctx, filepath.Join(base, "_layers", "sha256"), &c.done.Layers, func(hex string) bool {
-		return keep != nil && keep.layers[digest.NewDigestFromEncoded(digest.SHA256, hex)]
+		return keep != nil && keep.Layers[digest.NewDigestFromEncoded(digest.SHA256, hex)]
 	})
 	if err != nil || keep != nil {
 		return err

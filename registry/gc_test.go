@@ -1,14 +1,9 @@
 package registry
 
 import (
-	"context"
 	"errors"
-	"io"
-	"net/http/httptest"
 	"os"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
@@ -30,8 +25,8 @@ func TestCollectLeavesExactlyWhatIsKept(t *testing.T) {
 	src, c := samples(t)
 	keep := keepOnly(c, "docker.io/library/nginx", "registry.k8s.io/pause")
 	store, want := OpenStore(t.TempDir()), OpenStore(t.TempDir())
-	mustSync(t, c, src, store, PushOptions{})
-	mustSync(t, keep, src, want, PushOptions{})
+	fill(t, c, src, store)
+	fill(t, keep, src, want)
 
 	before := tree(t, store.Root())
 	planned, err := store.Collect(t.Context(), keep, CollectOptions{DryRun: true})
@@ -66,9 +61,9 @@ func TestCollectRemovesWhatATagNamedBefore(t *testing.T) {
 		return c
 	}
 	store, want := OpenStore(t.TempDir()), OpenStore(t.TempDir())
-	mustSync(t, catalog("old"), m, store, PushOptions{})
-	mustSync(t, catalog("new"), m, store, PushOptions{})
-	mustSync(t, catalog("new"), m, want, PushOptions{})
+	fill(t, catalog("old"), m, store)
+	fill(t, catalog("new"), m, store)
+	fill(t, catalog("new"), m, want)
 	if _, err := store.Collect(t.Context(), catalog("new"), CollectOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -77,117 +72,10 @@ func TestCollectRemovesWhatATagNamedBefore(t *testing.T) {
 	}
 }
 
-// A client that has the tag's digest gets the manifest, one that has the manifest gets the layers, and an answer that has begun
-// ends.
-func TestCollectDoesNotBreakAPullThatHasBegun(t *testing.T) {
-	src, c := samples(t)
-	root := t.TempDir()
-	store := OpenStore(root)
-	fill(t, c, src, store)
-	r := repositoryOf(t, c, "registry.k8s.io/pause")
-	tag := r.Tags["3.10"]
-	layer := r.Layers[0].Digest
-	h, err := NewHandler(t.Context(), HandlerOptions{Root: root})
-	if err != nil {
-		t.Fatal(err)
-	}
-	synctest.Test(t, func(t *testing.T) {
-		status := func(path string) int {
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, httptest.NewRequest("GET", "/v2/registry.k8s.io/pause/"+path, nil))
-			return w.Code
-		}
-		answer := func(ref string) [3]int {
-			return [3]int{status("manifests/" + ref), status("manifests/" + tag.String()), status("blobs/" + layer.String())}
-		}
-		open, err := newChecker(store).content(httptest.NewRequest("GET", "/", nil), r.Name, layer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer open.Close()
-		done := make(chan error, 1)
-		go func() {
-			_, err := store.Collect(t.Context(), Catalog{}, CollectOptions{Grace: time.Minute})
-			done <- err
-		}()
-		synctest.Wait()
-		if got := answer("3.10"); got != [3]int{404, 200, 200} {
-			t.Errorf("tag, manifest and layer in the first minute: %v", got)
-		}
-		time.Sleep(61 * time.Second)
-		synctest.Wait()
-		if got := answer("3.10"); got != [3]int{404, 404, 200} {
-			t.Errorf("tag, manifest and layer in the second minute: %v", got)
-		}
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
-		if got := answer("3.10"); got != [3]int{404, 404, 404} {
-			t.Errorf("tag, manifest and layer after it: %v", got)
-		}
-		if data, err := io.ReadAll(open); err != nil || digest.FromBytes(data) != layer {
-			t.Errorf("a layer that was being sent: %d bytes, %v", len(data), err)
-		}
-	})
-	if files := tree(t, root); len(files) != 0 {
-		t.Errorf("left: %v", files)
-	}
-}
-
-func TestCollectAndSessionsKeepApart(t *testing.T) {
-	src, c := samples(t)
-	store := OpenStore(t.TempDir())
-	mustSync(t, c, src, store, PushOptions{})
-
-	sr, sw := io.Pipe()
-	received := make(chan error, 1)
-	go func() {
-		_, err := store.Receive(t.Context(), sr, io.Discard)
-		received <- err
-	}()
-	w := newFrameWriter(sw)
-	if err := w.write(frameHello, hello{}.encode()); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.w.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.write(frameEnd, nil); err != nil {
-		t.Fatal(err)
-	}
-	for { // until the session holds its lock
-		_, err := store.Collect(t.Context(), c, CollectOptions{})
-		if errors.Is(err, ErrBusy) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.w.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-received; err != nil {
-		t.Fatal(err)
-	}
-
-	lock, err := lockStore(t.Context(), store.Root(), true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if _, err := lockStore(ctx, store.Root(), false); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a session beside a collection: %v", err)
-	}
-	lock.Close()
-	mustSync(t, c, src, store, PushOptions{})
-}
-
 func TestReachTellsWhatIsThere(t *testing.T) {
 	src, c := samples(t)
 	store := OpenStore(t.TempDir())
-	mustSync(t, c, src, store, PushOptions{})
+	fill(t, c, src, store)
 	missing := repositoryOf(t, c, "quay.io/app/nginx").Layers[0]
 	if err := os.Remove(store.path(blobData(missing.Digest))); err != nil {
 		t.Fatal(err)
@@ -220,8 +108,8 @@ func TestReachTellsWhatIsThere(t *testing.T) {
 func TestHealRepairsFromWhoHasIt(t *testing.T) {
 	src, c := samples(t)
 	store, other := OpenStore(t.TempDir()), OpenStore(t.TempDir())
-	mustSync(t, c, src, store, PushOptions{})
-	mustSync(t, c, src, other, PushOptions{})
+	fill(t, c, src, store)
+	fill(t, c, src, other)
 	want := tree(t, store.Root())
 	r := repositoryOf(t, c, "quay.io/app/nginx")
 	big, manifest := r.Layers[1], r.Tags["1"]

@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"crypto/sha256"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -34,33 +33,6 @@ func serveSamples(t *testing.T, o HandlerOptions) (*httptest.Server, mapSource, 
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	return s, src, c
-}
-
-func get(t *testing.T, url string, header ...string) (*http.Response, string) {
-	t.Helper()
-	return do(t, http.MethodGet, url, header...)
-}
-
-func do(t *testing.T, method, url string, header ...string) (*http.Response, string) {
-	t.Helper()
-	req, err := http.NewRequest(method, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Accept", v1.MediaTypeImageIndex+", "+v1.MediaTypeImageManifest)
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		body = append(body, fmt.Sprintf(" (read: %v)", err)...)
-	}
-	return resp, string(body)
 }
 
 func eachWay(t *testing.T, f func(t *testing.T, s *httptest.Server, src mapSource, c Catalog)) {
@@ -187,7 +159,7 @@ func TestRepositoriesThatAppearAreFound(t *testing.T) {
 		t.Errorf("before: %s", resp.Status)
 	}
 	src, c := samples(t)
-	mustSync(t, c, src, OpenStore(root), PushOptions{})
+	mustFill(t, c, src, OpenStore(root))
 	if resp, _ := get(t, s.URL+"/v2/pause/manifests/3.10"); resp.StatusCode != 200 {
 		t.Errorf("after: %s", resp.Status)
 	}
@@ -278,4 +250,14 @@ func TestFirstManifestComesAtOnce(t *testing.T) {
 func sum(b []byte) []byte {
 	s := sha256.Sum256(b)
 	return s[:]
+}
+
+// mustFill makes a store hold a catalog.
+func mustFill(t testing.TB, c Catalog, src Source, store *Store) Receipt {
+	t.Helper()
+	receipt, err := Fill(t.Context(), store, c, src, PushOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return receipt
 }

@@ -9,8 +9,6 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Damage is a blob that is not what it should be.
@@ -46,7 +44,7 @@ func (s *Store) Heal(ctx context.Context, sources []Source, progress func(bytes 
 	// A manifest that was repaired may name what is missing, so manifests are read now, until none brings anything new.
 	for {
 		before := len(found)
-		w := walker{src: s, seen: map[digest.Digest]ocigraph.Manifest{}, missing: func(b Blob) { note(b.Digest, true) }}
+		w := newWalker(s, func(b Blob) { note(b.Digest, true) })
 		if _, err := s.catalog(ctx, w, func(d digest.Digest) { note(d, true) }); err != nil {
 			return found, fmt.Errorf("verify %s: %w", s.root, err)
 		}
@@ -65,7 +63,7 @@ func (s *Store) repair(ctx context.Context, damaged []Damage, sources []Source) 
 	if len(sources) == 0 || len(damaged) == 0 {
 		return damaged, nil
 	}
-	lock, err := lockStore(ctx, s.root, false)
+	lock, err := s.lock(ctx, false)
 	if err != nil {
 		return damaged, fmt.Errorf("repair %s: %w", s.root, err)
 	}
@@ -96,7 +94,7 @@ func (s *Store) repair(ctx context.Context, damaged []Damage, sources []Source) 
 			d.Err = errors.Join(append(errs, fmt.Errorf("no other place has blob %s right", d.Digest))...)
 		}
 	}
-	return damaged, syncFilesystem(s.root)
+	return damaged, s.sync()
 }
 
 // take copies a blob from a source into its place. It is no durable.Write: what a session receives lies in its own directory, and
@@ -107,14 +105,14 @@ func (x *session) take(ctx context.Context, src Source, d digest.Digest) error {
 		return err
 	}
 	defer r.Close()
-	f, err := os.OpenFile(x.temp(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := x.create()
 	if err != nil {
 		return fmt.Errorf("repair blob %s: %w", d, err)
 	}
 	defer os.Remove(f.Name()) // does nothing once it has its place
 	defer f.Close()
 	h := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(h, f), &watchedReader{ctx: ctx, r: r}); err != nil {
+	if _, err := io.Copy(io.MultiWriter(h, f), watched(ctx, r, nil)); err != nil {
 		return fmt.Errorf("repair blob %s: %w", d, err)
 	}
 	if digest.NewDigest(digest.SHA256, h) != d {

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -115,67 +116,6 @@ func many(t testing.TB, n int) (mapSource, Catalog) {
 	return m, c
 }
 
-// meter counts the bytes of one direction and fails after a number of them.
-type meter struct {
-	w     io.Writer
-	n     int64
-	limit int64 // -1 for none
-	cut   func()
-}
-
-var errCut = errors.New("the line was cut")
-
-func (m *meter) Write(p []byte) (int, error) {
-	if m.limit >= 0 && m.n+int64(len(p)) > m.limit {
-		n, _ := m.w.Write(p[:m.limit-m.n])
-		m.n += int64(n)
-		m.cut()
-		return n, errCut
-	}
-	n, err := m.w.Write(p)
-	m.n += int64(n)
-	return n, err
-}
-
-// outcome is what both ends of a session say.
-type outcome struct {
-	sent, received   Receipt
-	sendErr, recvErr error
-	wire             int64 // bytes both ways
-}
-
-// sync runs a session over two pipes. cut is the number of bytes after which the line from the sender breaks, -1 for never.
-func syncStores(c Catalog, src Source, to *Store, o PushOptions, cut int64) (out outcome) {
-	sr, sw := io.Pipe()
-	rr, rw := io.Pipe()
-	down := &meter{w: sw, limit: cut, cut: func() {
-		sw.CloseWithError(io.ErrUnexpectedEOF)
-		rr.CloseWithError(errCut)
-	}}
-	up := &meter{w: rw, limit: -1}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		out.received, out.recvErr = to.Receive(context.Background(), sr, up)
-		sr.CloseWithError(errCut)
-		rw.CloseWithError(io.ErrUnexpectedEOF)
-	}()
-	out.sent, out.sendErr = Push(context.Background(), down, rr, c, src, o)
-	sw.CloseWithError(io.ErrUnexpectedEOF)
-	<-done
-	out.wire = down.n + up.n
-	return out
-}
-
-func mustSync(t testing.TB, c Catalog, src Source, to *Store, o PushOptions) outcome {
-	t.Helper()
-	out := syncStores(c, src, to, o, -1)
-	if out.sendErr != nil || out.recvErr != nil {
-		t.Fatalf("sync: send %v, receive %v", out.sendErr, out.recvErr)
-	}
-	return out
-}
-
 // tree returns every file below a directory with its content.
 func tree(t testing.TB, root string) map[string]string {
 	t.Helper()
@@ -232,4 +172,64 @@ func memoryDir(t testing.TB) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+// images is a catalog with layers of some sizes.
+func images(t testing.TB, sizes ...int) (mapSource, Catalog) {
+	t.Helper()
+	m := mapSource{}
+	var refs []Ref
+	for i, size := range sizes {
+		refs = append(refs, Ref{fmt.Sprintf("quay.io/app%d:1", i), m.image(fmt.Sprint(i), random(uint64(i+1), size)).Digest})
+	}
+	c, err := BuildCatalog(t.Context(), refs, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, c
+}
+
+func sortedBlobs(c Catalog) map[string][]any {
+	m := map[string][]any{}
+	for _, r := range c.Repositories {
+		one := Catalog{Repositories: []Repository{{Layers: r.Layers}}}
+		m[r.Name] = []any{r.Tags, one.Blobs(), Catalog{Repositories: []Repository{{Manifests: r.Manifests}}}.Blobs()}
+	}
+	return m
+}
+
+func repositoryOf(t *testing.T, c Catalog, name string) Repository {
+	t.Helper()
+	i := slices.IndexFunc(c.Repositories, func(r Repository) bool { return r.Name == name })
+	if i < 0 {
+		t.Fatalf("no repository %s", name)
+	}
+	return c.Repositories[i]
+}
+
+func get(t *testing.T, url string, header ...string) (*http.Response, string) {
+	t.Helper()
+	return do(t, http.MethodGet, url, header...)
+}
+
+func do(t *testing.T, method, url string, header ...string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", v1.MediaTypeImageIndex+", "+v1.MediaTypeImageManifest)
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		body = append(body, fmt.Sprintf(" (read: %v)", err)...)
+	}
+	return resp, string(body)
 }

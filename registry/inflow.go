@@ -175,7 +175,7 @@ func (f *inflow) blob(i int, offset int64) error {
 	h := sha256.New()
 	if offset > 0 {
 		// A file can be longer than what reached the disk before a power cut, so its bytes are read again.
-		r := &watchedReader{ctx: f.ctx, r: io.NewSectionReader(in.file, 0, offset)}
+		r := watched(f.ctx, io.NewSectionReader(in.file, 0, offset), nil)
 		if n, err := io.Copy(h, r); err != nil || n != offset {
 			return fmt.Errorf("read partial blob, %d of %d bytes: %w", n, offset, err)
 		}

@@ -21,7 +21,7 @@ func TestReceiverProcess(t *testing.T) {
 	if root == "" {
 		t.Skip("run by another test")
 	}
-	if _, err := OpenStore(root).Receive(context.Background(), os.Stdin, os.Stdout); err != nil {
+	if _, err := Receive(context.Background(), OpenStore(root), os.Stdin, os.Stdout, ReceiveOptions{}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -46,7 +46,7 @@ func (l *linkWriter) close() { l.root.Close() }
 // add looks at links, many at once, and stages those that are not right.
 func (l *linkWriter) add(ctx context.Context, links []linkFile) error {
 	right := make([]bool, len(links))
-	err := eachBlob(ctx, len(links), func(i int) error {
+	err := onAllCores(ctx, len(links), func(i int) error {
 		right[i] = linkHoldsAt(int(l.root.Fd()), links[i].path, links[i].digest)
 		return nil
 	})
@@ -78,7 +78,7 @@ func (l *linkWriter) commit() error {
 		return nil
 	}
 	store := l.session.store
-	if err := syncFilesystem(store.root); err != nil {
+	if err := store.sync(); err != nil {
 		return err
 	}
 	for _, link := range l.staged {
@@ -88,7 +88,7 @@ func (l *linkWriter) commit() error {
 		l.written++
 	}
 	l.staged = l.staged[:0]
-	return syncFilesystem(store.root)
+	return store.sync()
 }
 
 func (l *linkWriter) rename(link stagedLink) error {

@@ -60,6 +60,8 @@ type entry struct {
 	size int64
 }
 
+func (e entry) blob() Blob { return Blob{Digest: e.key.digest(), Size: e.size} }
+
 const entriesPerFrame = 1024
 
 func encodeEntries(entries []entry) []byte {

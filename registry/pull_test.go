@@ -31,15 +31,6 @@ func errorCodes(t *testing.T, body string) (codes []string) {
 	return codes
 }
 
-func repositoryOf(t *testing.T, c Catalog, name string) Repository {
-	t.Helper()
-	i := slices.IndexFunc(c.Repositories, func(r Repository) bool { return r.Name == name })
-	if i < 0 {
-		t.Fatalf("no repository %s", name)
-	}
-	return c.Repositories[i]
-}
-
 func TestHeadAnswersLikeGetWithoutBody(t *testing.T) {
 	eachWay(t, func(t *testing.T, s *httptest.Server, src mapSource, c Catalog) {
 		r := repositoryOf(t, c, "registry.k8s.io/pause")

@@ -8,15 +8,13 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Reach finds what refs name in the store, for [Store.Collect] to keep. A ref without a digest means what its tag names. Refs of
 // which the manifest is not there are absent; layers that are not there are no concern. A manifest that is damaged is an error,
 // since what it names is not known.
 func (s *Store) Reach(ctx context.Context, refs []Ref) (c Catalog, absent []Ref, err error) {
-	w := walker{src: s, seen: map[digest.Digest]ocigraph.Manifest{}, missing: func(Blob) {}}
+	w := newWalker(s, func(Blob) {})
 	var there []Ref
 	for _, ref := range refs {
 		name, tag, err := RepositoryName(ref.Name)
@@ -36,6 +34,6 @@ func (s *Store) Reach(ctx context.Context, refs []Ref) (c Catalog, absent []Ref,
 		}
 		there = append(there, ref)
 	}
-	c, err = w.catalog(ctx, there)
+	c, err = w.build(ctx, there)
 	return c, absent, err
 }

@@ -97,7 +97,7 @@ func TestDockerRegistryServesAReceivedStore(t *testing.T) {
 	tool(t, "docker-registry")
 	src, c := realSamples(t)
 	root := t.TempDir()
-	mustSync(t, c, src, OpenStore(root), PushOptions{})
+	mustFill(t, c, src, OpenStore(root))
 	addr := dockerRegistry(t, root)
 	for _, image := range []string{"registry.k8s.io/pause:3.10", "docker.io/library/nginx:1.29"} {
 		skopeo(t, "copy", "--all", "--preserve-digests", "--src-tls-verify=false", "docker://"+addr+"/"+image, "dir:"+t.TempDir())

@@ -5,26 +5,45 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"sync/atomic"
 	"time"
 )
+
+// ReceiveOptions say how a store receives. The zero value is for a host as it is.
+type ReceiveOptions struct {
+	// Moves tells whether this machine has done anything since it was asked last; nil: it always has. Signs of life are sent only
+	// while it has, or while the session waits for other hosts: so the sender notices a disk that hangs.
+	Moves func() bool
+	// Listen opens a relay, and Dial reaches those of others; nil for the machine's network. Tests put slow links here.
+	Listen func() (net.Listener, error)
+	Dial   func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Apart returns the options of a machine without a network of its own: what it receives comes from the sender alone.
+func Apart() ReceiveOptions {
+	return ReceiveOptions{
+		Listen: func() (net.Listener, error) { return nil, net.ErrClosed },
+		Dial:   func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed },
+	}
+}
 
 // Receive is the store's end of [Push]: it makes the store hold what the sender names. The store may be new, may be
 // served and may be filled by other sessions meanwhile.
 //
 // When the stream breaks off, what has come is kept and the error wraps io.ErrUnexpectedEOF; the next session goes on there.
 // When ctx ends, r and w are closed if they can be.
-func (s *Store) Receive(ctx context.Context, r io.Reader, w io.Writer) (Receipt, error) {
+func Receive(ctx context.Context, s *Store, r io.Reader, w io.Writer, o ReceiveOptions) (Receipt, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { closeAll(r, w) })
 	defer stop()
 
 	from := &waitedFor{r: r}
-	rc := &receiver{store: s, r: newFrameReader(from), w: newFrameWriter(w)}
+	rc := &receiver{store: s, options: o, r: newFrameReader(from), w: newFrameWriter(w)}
 	quiet := giveSigns(ctx, rc.w, func() bool {
-		moves := s.moves == nil || s.moves() // asked each time: it tells what was done since
+		moves := o.Moves == nil || o.Moves() // asked each time: it tells what was done since
 		return rc.others.Load() || moves && !from.waits.Load()
 	})
 	err := rc.run(ctx)
@@ -40,11 +59,12 @@ func (s *Store) Receive(ctx context.Context, r io.Reader, w io.Writer) (Receipt,
 	if ctx.Err() == nil && !errors.As(err, &peer) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		rc.w.failSoon(err)
 	}
-	return rc.receipt, fmt.Errorf("receive into %s: %w", s.root, err)
+	return rc.receipt, fmt.Errorf("receive into %s: %w", s.Root(), err)
 }
 
 type receiver struct {
 	store   *Store
+	options ReceiveOptions
 	r       *frameReader
 	w       *frameWriter
 	session *session
@@ -64,10 +84,10 @@ func (rc *receiver) run(ctx context.Context) error {
 		return err
 	}
 	if rc.hello.flags&flagDryRun == 0 {
-		if err := os.MkdirAll(rc.store.root, 0o755); err != nil {
+		if err := os.MkdirAll(rc.store.Root(), 0o755); err != nil {
 			return fmt.Errorf("make store: %w", err)
 		}
-		lock, err := lockStore(ctx, rc.store.root, false)
+		lock, err := rc.store.lock(ctx, false)
 		if err != nil {
 			return err
 		}
@@ -81,7 +101,7 @@ func (rc *receiver) run(ctx context.Context) error {
 	}
 	if rc.store.sweepSessions() {
 		// Names that a killed session gave count as there from now on, so they must be durable.
-		if err := syncFilesystem(rc.store.root); err != nil {
+		if err := rc.store.sync(); err != nil {
 			return err
 		}
 	}
@@ -157,8 +177,8 @@ func (rc *receiver) start() error {
 // examine looks at the disk for every blob; nothing is taken for granted.
 func (rc *receiver) examine(ctx context.Context) error {
 	rc.missing = make([]bool, len(rc.table))
-	return eachBlob(ctx, len(rc.table), func(i int) error {
-		b := Blob{Digest: rc.table[i].key.digest(), Size: rc.table[i].size}
+	return onAllCores(ctx, len(rc.table), func(i int) error {
+		b := rc.table[i].blob()
 		size, ok := rc.store.Stat(b.Digest)
 		known := ok && size == b.Size
 		if known && rc.hello.flags&flagVerify != 0 {
@@ -173,7 +193,7 @@ func (rc *receiver) examine(ctx context.Context) error {
 }
 
 func (rc *receiver) dryRun() error {
-	err := rc.ask(func(i int) int64 { return rc.store.partialSize(rc.table[i]) })
+	err := rc.ask(func(i int) int64 { return rc.store.partialSize(rc.table[i].blob()) })
 	if err != nil {
 		return err
 	}
@@ -230,7 +250,7 @@ func (rc *receiver) rounds(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := syncFilesystem(rc.store.root); err != nil {
+		if err := rc.store.sync(); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // The tests of this file are the referrers API of the OCI distribution specification.
@@ -164,7 +165,7 @@ func TestReferrersComeWithASync(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := serveWritable(t, t.TempDir(), "")
-	mustSync(t, c, OpenStore(w.root), OpenStore(other.root), PushOptions{})
+	mustFill(t, c, OpenStore(w.root), OpenStore(other.root))
 	_, got := referrers(t, other.url+"/v2/x/referrers/"+subject.Digest.String())
 	if diff := cmp.Diff([]v1.Descriptor{sbom}, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -200,7 +201,7 @@ func TestManyReferrersComeInPages(t *testing.T) {
 	var want []v1.Descriptor
 	refs := []Ref{{"quay.io/x:1", subject.Digest}}
 	for range 5 {
-		d := src.artifact("application/vnd.example.sbom", subject, map[string]string{"n": strings.Repeat(string(rune('a'+len(want))), maxManifestSize*2/5)})
+		d := src.artifact("application/vnd.example.sbom", subject, map[string]string{"n": strings.Repeat(string(rune('a'+len(want))), ocigraph.MaxManifest*2/5)})
 		want = append(want, d)
 		refs = append(refs, Ref{"quay.io/x@" + d.Digest.String(), d.Digest})
 	}

@@ -37,6 +37,7 @@ const (
 // who knows its token, and lives as long as the session.
 type relay struct {
 	store   *Store
+	listen  func() (net.Listener, error)
 	table   []entry
 	index   map[string]int // by hex digest
 	info    relayInfo
@@ -67,7 +68,7 @@ type relayInfo struct {
 
 func (rc *receiver) newRelay() *relay {
 	r := &relay{
-		store: rc.store, table: rc.table, index: make(map[string]int, len(rc.table)), readers: make(chan struct{}, relayReaders),
+		store: rc.store, listen: rc.options.Listen, table: rc.table, index: make(map[string]int, len(rc.table)), readers: make(chan struct{}, relayReaders),
 		blobs: make([]arrival, len(rc.table)), changed: make(chan struct{}),
 	}
 	for i, e := range rc.table {
@@ -81,7 +82,7 @@ func (rc *receiver) newRelay() *relay {
 
 // open lets other hosts in.
 func (r *relay) open() error {
-	listen := r.store.listen
+	listen := r.listen
 	if listen == nil {
 		listen = func() (net.Listener, error) { return net.Listen("tcp", ":0") }
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Remote is a registry on another host that has what a store should have: a [Source] for [Store.Heal].
@@ -30,28 +32,6 @@ func NewRemote(ctx context.Context, store *Store, url string, client *http.Clien
 	r := &Remote{URL: strings.TrimSuffix(url, "/"), Client: client, ctx: ctx, store: store}
 	r.repos = sync.OnceValues(func() (map[digest.Digest][]string, error) { return store.linked(ctx) })
 	return r
-}
-
-// linked tells which repositories link to a blob, as layer or as manifest.
-func (s *Store) linked(ctx context.Context) (map[digest.Digest][]string, error) {
-	names, err := s.Repositories(ctx)
-	if err != nil {
-		return nil, err
-	}
-	repos := map[digest.Digest][]string{}
-	for _, name := range names {
-		for _, kind := range []string{"_layers/sha256", "_manifests/revisions/sha256"} {
-			entries, err := readDirectory(s.path(layoutRepositories + "/" + name + "/" + kind))
-			if err != nil {
-				return nil, err
-			}
-			for _, e := range entries {
-				d := digest.NewDigestFromEncoded(digest.SHA256, e.Name())
-				repos[d] = append(repos[d], name)
-			}
-		}
-	}
-	return repos, nil
 }
 
 // Stat implements [Source]. The size is not known before the blob is opened.
@@ -84,7 +64,7 @@ func (r *Remote) get(path string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry %s: %w", r.URL, err)
 	}
-	q.Header.Set("Accept", strings.Join(manifestTypes, ", "))
+	q.Header.Set("Accept", strings.Join(ocigraph.MediaTypes(), ", "))
 	if r.User != "" {
 		q.SetBasicAuth(r.User, r.Password)
 	}

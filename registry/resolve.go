@@ -19,7 +19,7 @@ type repositoryIndex interface {
 
 // placeIndex answers for a catalog, which does not change.
 type placeIndex struct {
-	repos map[string]*placeRepository
+	repos map[string]*Links
 	list  []string
 }
 

@@ -115,7 +115,7 @@ func TestSpoiltPartialBlobIsSentAgain(t *testing.T) {
 		}
 	}
 	store := OpenStore(t.TempDir())
-	partial := store.partialPath(entry{keyOf(b.Digest), b.Size})
+	partial := store.partialPath(b.Digest)
 	if err := os.MkdirAll(store.path(partialDirectory), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -166,7 +166,7 @@ func (s *sender) blobsOf(missing []span) []Blob {
 	var all []Blob
 	for _, sp := range missing {
 		for _, e := range s.table[sp.first : sp.first+sp.count] {
-			all = append(all, Blob{Digest: e.key.digest(), Size: e.size})
+			all = append(all, e.blob())
 		}
 	}
 	return all
@@ -279,20 +279,10 @@ func (s *sender) open(i int, offset int64) (io.ReadCloser, error) {
 		return nil, err
 	}
 	if at.Size() != e.size {
-		closeAll(at)
+		closeReader(at)
 		return nil, fmt.Errorf("%d bytes where %d were expected: %w", at.Size(), e.size, ErrInvalid)
 	}
-	return sectionCloser{io.NewSectionReader(at, offset, e.size-offset), at}, nil
-}
-
-type sectionCloser struct {
-	io.Reader
-	at BlobReader
-}
-
-func (s sectionCloser) Close() error {
-	closeAll(s.at)
-	return nil
+	return newSection(at, offset, e.size-offset), nil
 }
 
 func (s *sender) links(c Catalog, index map[key]int) error {

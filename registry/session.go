@@ -4,20 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/sealbuild/sealbuild/ground/wait"
 )
-
-// partialMaxAge is how long a partial blob nobody asks for is kept.
-const partialMaxAge = 7 * 24 * time.Hour
 
 // session is a directory of one receiver's own temporary files. The lock on it says that the receiver lives; it ends with the
 // process, so that what a killed one left can be told from what is in use.
@@ -58,6 +55,11 @@ func (x *session) temp() string {
 	return filepath.Join(x.dir, fmt.Sprintf("%d", x.files))
 }
 
+// create makes a new file of the session.
+func (x *session) create() (*os.File, error) {
+	return os.OpenFile(x.temp(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+}
+
 // close removes the session's files, and the directories above it when they are empty.
 func (x *session) close() {
 	os.RemoveAll(x.dir)
@@ -83,30 +85,13 @@ func (s *Store) sweepSessions() (found bool) {
 	return found
 }
 
-// sweepPartials removes partial blobs that have been completed elsewhere, and old ones.
-func (s *Store) sweepPartials(now time.Time) {
-	entries, _ := os.ReadDir(s.path(partialDirectory))
-	for _, e := range entries {
-		_, done := s.Stat(digest.NewDigestFromEncoded(digest.SHA256, e.Name()))
-		fi, err := e.Info()
-		if err != nil || (!done && now.Sub(fi.ModTime()) < partialMaxAge) {
-			continue
-		}
-		path := filepath.Join(s.path(partialDirectory), e.Name())
-		if lock, err := lockFile(path, os.O_RDWR); err == nil {
-			os.Remove(path)
-			lock.Close()
-		}
-	}
-}
-
 // errLocked is returned when another process, or another session of this one, holds the lock.
 var errLocked = errors.New("in use by another session")
 
-// lockStore takes the lock that keeps sessions, who share it, and a collection apart. It lies on the root directory itself, since a
-// full disk has no room for a file. A session waits for a collection; a collection does not wait.
-func lockStore(ctx context.Context, root string, alone bool) (*os.File, error) {
-	f, err := os.Open(root)
+// lock takes the lock on the store that sessions share, and that a collection has alone. It lies on the root directory itself, since
+// a full disk has no room for a file. A session waits for a collection; a collection does not wait for sessions: [ErrBusy].
+func (s *Store) lock(ctx context.Context, alone bool) (io.Closer, error) {
+	f, err := os.Open(s.root)
 	if err != nil {
 		return nil, err
 	}
@@ -116,18 +101,17 @@ func lockStore(ctx context.Context, root string, alone bool) (*os.File, error) {
 	}
 	for {
 		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
-		if err == nil {
+		switch {
+		case err == nil:
 			return f, nil
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			err = &fs.PathError{Op: "lock", Path: s.root, Err: err}
+		case alone:
+			err = ErrBusy
+		default:
+			err = wait.For(ctx, 100*time.Millisecond) // a collection takes seconds
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			f.Close()
-			return nil, &fs.PathError{Op: "lock", Path: root, Err: err}
-		}
-		if alone {
-			f.Close()
-			return nil, ErrBusy
-		}
-		if err := wait.For(ctx, 100*time.Millisecond); err != nil { // a collection takes seconds
+		if err != nil {
 			f.Close()
 			return nil, err
 		}

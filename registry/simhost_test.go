@@ -76,6 +76,7 @@ func (c *linkedConn) Write(p []byte) (n int, err error) {
 // simHost is a host with a store and a network card of its own. Its relay listens on loopback, or in memory.
 type simHost struct {
 	store    *Store
+	options  ReceiveOptions
 	up, down *link
 	relayed  atomic.Int64 // bytes its relay sent
 	dead     atomic.Bool  // its relay takes connections and says nothing
@@ -183,14 +184,14 @@ func (n *simNet) host(t testing.TB, perSecond float64) *simHost {
 
 func newHostOn(t testing.TB, perSecond float64, listen func() (net.Listener, error), dial func(context.Context, string, string) (net.Conn, error)) *simHost {
 	h := &simHost{store: OpenStore(memoryDir(t)), up: &link{perSecond: perSecond}, down: &link{perSecond: perSecond}}
-	h.store.listen = func() (net.Listener, error) {
+	h.options.Listen = func() (net.Listener, error) {
 		if h.refuse {
 			return nil, errors.New("no relay here")
 		}
 		l, err := listen()
 		return simListener{l, h}, err
 	}
-	h.store.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+	h.options.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := dial(ctx, network, addr)
 		if err != nil {
 			return nil, err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,26 +19,10 @@ import (
 // can fill another's. Its methods may be used at once from several goroutines and several processes.
 type Store struct {
 	root string
-
-	// How relays are opened and reached; nil for the machine's network. Tests put slow links here.
-	listen func() (net.Listener, error)
-	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
-
-	moves func() bool // see Alive; nil: always
 }
 
 // OpenStore returns the store at root. Nothing is read or made before it is needed.
 func OpenStore(root string) *Store { return &Store{root: root} }
-
-// Apart returns the store of a machine without a network of its own: what it
-// receives comes from the sender alone.
-func (s *Store) Apart() *Store {
-	return &Store{
-		root: s.root, moves: s.moves,
-		listen: func() (net.Listener, error) { return nil, net.ErrClosed },
-		dial:   func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed },
-	}
-}
 
 // Root returns the directory given to OpenStore.
 func (s *Store) Root() string { return s.root }
@@ -139,7 +122,7 @@ func (s *Store) Verify(ctx context.Context, progress func(bytes int64)) ([]Blob,
 		return nil, err
 	}
 	bad := make([]bool, len(blobs))
-	err = eachBlob(ctx, len(blobs), func(i int) error {
+	err = onAllCores(ctx, len(blobs), func(i int) error {
 		ok, err := s.intact(ctx, blobs[i], progress)
 		bad[i] = !ok
 		return err
@@ -164,7 +147,7 @@ func (s *Store) intact(ctx context.Context, b Blob, progress func(int64)) (bool,
 	}
 	defer f.Close()
 	v := digest.SHA256.Hash()
-	n, err := io.Copy(v, &watchedReader{ctx: ctx, r: f, progress: progress})
+	n, err := io.Copy(v, watched(ctx, f, progress))
 	if ctx.Err() != nil {
 		return false, fmt.Errorf("verify blob %s: %w", b.Digest, ctx.Err())
 	}
@@ -172,7 +155,11 @@ func (s *Store) intact(ctx context.Context, b Blob, progress func(int64)) (bool,
 	return err == nil && n == b.Size && digest.NewDigest(digest.SHA256, v) == b.Digest, nil
 }
 
-// watchedReader stops at the end of a context and tells of progress.
+// watched returns r such that it stops at the end of ctx, and tells progress, if not nil, of the bytes read.
+func watched(ctx context.Context, r io.Reader, progress func(bytes int64)) io.Reader {
+	return &watchedReader{ctx, r, progress}
+}
+
 type watchedReader struct {
 	ctx      context.Context
 	r        io.Reader
@@ -190,8 +177,8 @@ func (w *watchedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// eachBlob calls fn with 0 … n-1 on all cores until one fails.
-func eachBlob(ctx context.Context, n int, fn func(i int) error) error {
+// onAllCores calls fn with 0 … n-1 on all cores until one fails.
+func onAllCores(ctx context.Context, n int, fn func(i int) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	var mu sync.Mutex
 	next := 0

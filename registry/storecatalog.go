@@ -10,14 +10,12 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Catalog reads the store's repositories: every manifest linked, what it reaches, and the tags. With it one store fills another.
 // Damage that shows without hashing layers is an error: a manifest that is unreadable, or a blob that is missing.
 func (s *Store) Catalog(ctx context.Context) (Catalog, error) {
-	return s.catalog(ctx, walker{src: s, seen: map[digest.Digest]ocigraph.Manifest{}}, nil)
+	return s.catalog(ctx, newWalker(s, nil), nil)
 }
 
 // catalog reads the repositories with w. What is damaged is an error, or told to damaged if that is not nil.
@@ -110,4 +108,26 @@ func (s *Store) Repositories(ctx context.Context) ([]string, error) {
 	err := walk("")
 	slices.Sort(names)
 	return names, err
+}
+
+// linked tells which repositories link to a blob, as layer or as manifest.
+func (s *Store) linked(ctx context.Context) (map[digest.Digest][]string, error) {
+	names, err := s.Repositories(ctx)
+	if err != nil {
+		return nil, err
+	}
+	repos := map[digest.Digest][]string{}
+	for _, name := range names {
+		for _, kind := range []string{"_layers/sha256", "_manifests/revisions/sha256"} {
+			entries, err := readDirectory(s.path(layoutRepositories + "/" + name + "/" + kind))
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range entries {
+				d := digest.NewDigestFromEncoded(digest.SHA256, e.Name())
+				repos[d] = append(repos[d], name)
+			}
+		}
+	}
+	return repos, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/sealbuild/sealbuild/ground/durable"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"golang.org/x/sys/unix"
 )
 
@@ -50,8 +51,8 @@ func (d storeDriver) GetContent(ctx context.Context, p string) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	data, err := io.ReadAll(io.LimitReader(r, maxManifestSize+1))
-	if err == nil && len(data) > maxManifestSize {
+	data, err := io.ReadAll(io.LimitReader(r, ocigraph.MaxManifest+1))
+	if err == nil && len(data) > ocigraph.MaxManifest {
 		err = driver.Error{DriverName: storeDriverName, Detail: fmt.Errorf("%s is too large to be a manifest", p)}
 	}
 	return data, err

@@ -76,7 +76,7 @@ func TestStoreDriverGoesOnWithAFile(t *testing.T) {
 	if err := d.Move(ctx, "/a/b", "/c/d/e"); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]string{"c/d/e": "one two three"}, tree(t, d.store.root)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"c/d/e": "one two three"}, tree(t, d.store.Root())); diff != "" {
 		t.Error(diff)
 	}
 	r, err := d.Reader(ctx, "/c/d/e", 4)

@@ -8,16 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncFilesystem makes every rename and every file written so far below dir durable. Kernels before 5.8 do not report errors
+// sync makes every rename and every file written so far in the store's filesystem durable. Kernels before 5.8 do not report errors
 // here, so file contents that must not be lost unnoticed are fsynced before, or asked for with writtenBack after.
-func syncFilesystem(dir string) error {
-	f, err := os.Open(dir)
+func (s *Store) sync() error {
+	f, err := os.Open(s.root)
 	if err != nil {
 		return fmt.Errorf("sync store: %w", err)
 	}
 	defer f.Close()
 	if err := unix.Syncfs(int(f.Fd())); err != nil {
-		return fmt.Errorf("sync store %s: %w", dir, err)
+		return fmt.Errorf("sync store %s: %w", s.root, err)
 	}
 	return nil
 }

@@ -39,15 +39,6 @@ func TestPushFillsAnEmptyStore(t *testing.T) {
 	}
 }
 
-func sortedBlobs(c Catalog) map[string][]any {
-	m := map[string][]any{}
-	for _, r := range c.Repositories {
-		one := Catalog{Repositories: []Repository{{Layers: r.Layers}}}
-		m[r.Name] = []any{r.Tags, one.Blobs(), Catalog{Repositories: []Repository{{Manifests: r.Manifests}}}.Blobs()}
-	}
-	return m
-}
-
 func TestSecondPushSendsNothingAndWritesNothing(t *testing.T) {
 	src, c := samples(t)
 	store := OpenStore(t.TempDir())

@@ -44,13 +44,13 @@ func (d *placeDriver) buildTree() *treeNode {
 		root.add(blobData(b))
 	}
 	for name, r := range d.repos {
-		addLinks(root, name, r.layers, layerLink)
-		addLinks(root, name, r.manifests, revisionLink)
-		for tag, m := range r.tags {
+		addLinks(root, name, r.Layers, layerLink)
+		addLinks(root, name, r.Manifests, revisionLink)
+		for tag, m := range r.Tags {
 			root.add(tagLink(name, tag))
 			root.add(tagHistoryLink(name, tag, m))
 		}
-		if len(r.tags) == 0 {
+		if len(r.Tags) == 0 {
 			root.add(layoutRepositories + "/" + name + "/_manifests/tags")
 			root.find(layoutRepositories + "/" + name + "/_manifests/tags").children = map[string]*treeNode{}
 		}

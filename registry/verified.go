@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// ErrDamaged is wrapped when the content of a blob does not have its digest.
-var ErrDamaged = errors.New("content does not match its digest")
+// readPiece is how many bytes are read at a time to be hashed.
+const readPiece = 256 << 10
 
 // verifiedSource reads blobs so that no reader gets the last bytes of a blob that is not what its digest says. A blob
 // that was right once is not hashed again while the process lives.
@@ -55,7 +55,7 @@ func (v *verifiedSource) open(ctx context.Context, b Blob, offset int64, toEnd b
 	if err != nil {
 		return nil, err
 	}
-	section := sectionCloser{io.NewSectionReader(at, offset, b.Size-offset), at}
+	section := newSection(at, offset, b.Size-offset)
 	if s, ok := at.(interface{ Verified() bool }); ok && s.Verified() || v.verified(b.Digest) {
 		return section, nil
 	}
@@ -75,7 +75,7 @@ func (v *verifiedSource) at(b Blob) (BlobReader, error) {
 		return nil, fmt.Errorf("open blob %s: %w", b.Digest, err)
 	}
 	if at.Size() != b.Size {
-		closeAll(at)
+		closeReader(at)
 		return nil, fmt.Errorf("blob %s: %d bytes where %d were expected: %w", b.Digest, at.Size(), b.Size, ErrDamaged)
 	}
 	return at, nil
@@ -88,9 +88,9 @@ func (v *verifiedSource) verify(ctx context.Context, b Blob) error {
 		if err != nil {
 			return nil, err
 		}
-		defer closeAll(at)
+		defer closeReader(at)
 		r := &hashingReader{judge: v.judge(b.Digest), blob: b, in: io.NopCloser(io.NewSectionReader(at, 0, b.Size)), hash: sha256.New()}
-		_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, make([]byte, maxData))
+		_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, make([]byte, readPiece))
 		return nil, err
 	})
 	select {
@@ -129,7 +129,10 @@ func (h *hashingReader) Read(p []byte) (int, error) {
 		h.err = io.EOF // a read after this one
 		return n, nil
 	case err != nil:
-		h.err = fmt.Errorf("read blob %s: %w", h.blob.Digest, noEOF(err))
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		h.err = fmt.Errorf("read blob %s: %w", h.blob.Digest, err)
 		return n, h.err
 	}
 	return n, nil

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,9 +15,6 @@ import (
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
-// maxManifestSize is what the registry accepts, in bytes.
-const maxManifestSize = ocigraph.MaxManifest
-
 // Ref names an image of a source: Name is a docker reference (registry.k8s.io/pause:3.10), Digest that of its
 // manifest or index.
 type Ref struct {
@@ -28,29 +26,20 @@ type Ref struct {
 // src lacks (other platforms) are left out; a missing config or layer is an error, except a layer that
 // may not be distributed. All the refs that fail are reported together.
 func BuildCatalog(ctx context.Context, refs []Ref, src Source) (Catalog, error) {
-	w := walker{src: src, seen: map[digest.Digest]ocigraph.Manifest{}}
-	c, err := w.catalog(ctx, refs)
+	c, err := newWalker(src, nil).build(ctx, refs)
 	if err != nil {
 		return Catalog{}, err
 	}
 	return c, nil
 }
 
-// catalog returns what it found of refs, and an error for those that failed.
-func (w walker) catalog(ctx context.Context, refs []Ref) (Catalog, error) {
+// build returns what it found of refs, and an error for those that failed.
+func (w walker) build(ctx context.Context, refs []Ref) (Catalog, error) {
 	repos := map[string]*repositoryBuilder{}
 	var errs []error
 	// A tag beside a digest only informs: it gives way to one that stands alone.
 	refs = slices.Clone(refs)
-	slices.SortStableFunc(refs, func(a, b Ref) int {
-		switch {
-		case pinned(a) == pinned(b):
-			return 0
-		case pinned(b):
-			return -1
-		}
-		return 1
-	})
+	slices.SortStableFunc(refs, func(a, b Ref) int { return cmp.Compare(pinned(a), pinned(b)) })
 	for _, ref := range refs {
 		if err := ctx.Err(); err != nil {
 			return Catalog{}, fmt.Errorf("build catalog: %w", err)
@@ -73,7 +62,7 @@ func (w walker) catalog(ctx context.Context, refs []Ref) (Catalog, error) {
 			continue
 		}
 		if old, ok := b.repo.Tags[tag]; ok && old != ref.Digest {
-			if pinned(ref) {
+			if pinned(ref) > 0 {
 				continue // it is asked for by its digest
 			}
 			errs = append(errs, fmt.Errorf("image %s: the tag names both %s and %s: %w", ref.Name, old, ref.Digest, ErrInvalid))
@@ -89,8 +78,8 @@ func (w walker) catalog(ctx context.Context, refs []Ref) (Catalog, error) {
 	return c, errors.Join(errs...)
 }
 
-// pinned tells whether a reference names its digest.
-func pinned(r Ref) bool { return strings.Contains(r.Name, "@") }
+// pinned returns 1 for a reference that names its digest, else 0.
+func pinned(r Ref) int { return strings.Count(r.Name, "@") }
 
 type repositoryBuilder struct {
 	repo Repository
@@ -104,11 +93,15 @@ func newRepositoryBuilder(name string) *repositoryBuilder {
 	}
 }
 
-// walker remembers manifests, since images share them and many refs may name one.
+// walker finds what manifests reach in a source. It remembers manifests, since images share them and many refs may name one.
 type walker struct {
 	src     Source
 	seen    map[digest.Digest]ocigraph.Manifest
 	missing func(Blob) // told of configs and layers that are not there; nil makes them an error
+}
+
+func newWalker(src Source, missing func(Blob)) walker {
+	return walker{src: src, seen: map[digest.Digest]ocigraph.Manifest{}, missing: missing}
 }
 
 func (w walker) add(b *repositoryBuilder, d digest.Digest) error {
@@ -194,7 +187,7 @@ func (w walker) read(d digest.Digest) (ocigraph.Manifest, error) {
 		return ocigraph.Manifest{}, fmt.Errorf("open manifest %s: %w", d, err)
 	}
 	defer r.Close()
-	data, err := io.ReadAll(io.LimitReader(r, maxManifestSize+1))
+	data, err := io.ReadAll(io.LimitReader(r, ocigraph.MaxManifest+1))
 	if err != nil {
 		return ocigraph.Manifest{}, fmt.Errorf("read manifest %s: %w", d, err)
 	}
@@ -213,9 +206,6 @@ func (w walker) read(d digest.Digest) (ocigraph.Manifest, error) {
 	w.seen[d] = m
 	return m, nil
 }
-
-// manifestTypes are the media types of manifests and indexes, as clients are told of them.
-var manifestTypes = ocigraph.MediaTypes()
 
 // undistributable says whether a layer is one that registries do not have to hold: clients fetch it from its maker.
 func undistributable(mediaType string) bool {

@@ -18,7 +18,6 @@ const (
 	wireVersion = 2
 
 	maxBlobs        = 1 << 20
-	maxBlobSize     = 1 << 42 // 4 TiB
 	maxTags         = 1 << 18
 	maxRepositories = 1 << 18
 

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // The tests of this file are the push and management parts of the OCI distribution specification.
@@ -186,7 +187,7 @@ func TestManifestsThatCannotBeKeptAreRefused(t *testing.T) {
 		"not a manifest":           {"1", v1.MediaTypeImageManifest, "{", 400, "MANIFEST_INVALID"},
 		"no manifest's type":       {"1", "text/plain", "{}", 400, "MANIFEST_INVALID"},
 		"no type":                  {"1", "", string(src[good.Digest]), 400, "MANIFEST_INVALID"},
-		"too large":                {"1", v1.MediaTypeImageManifest, strings.Repeat(" ", maxManifestSize+1), 413, "MANIFEST_INVALID"},
+		"too large":                {"1", v1.MediaTypeImageManifest, strings.Repeat(" ", ocigraph.MaxManifest+1), 413, "MANIFEST_INVALID"},
 		"of another digest":        {index.Digest.String(), v1.MediaTypeImageManifest, string(src[good.Digest]), 400, "DIGEST_INVALID"},
 		"of a digest of no kind":   {"md5:0123", v1.MediaTypeImageManifest, string(src[good.Digest]), 400, "DIGEST_INVALID"},
 		"of another class":         {"1", v1.MediaTypeImageManifest, artifact, 403, "DENIED"},

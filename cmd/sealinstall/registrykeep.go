@@ -40,7 +40,7 @@ meanwhile. What is there is not written again; a run that was stopped goes on wh
 				if err != nil {
 					return err
 				}
-				r, err := registry.OpenStore(dirArg(args)).Fill(cmd.Context(), catalog, payload.Source(f.Reader), p)
+				r, err := registry.Fill(cmd.Context(), registry.OpenStore(dirArg(args)), catalog, payload.Source(f.Reader), p)
 				if err != nil {
 					return err
 				}

@@ -63,13 +63,11 @@ func (m machine) receiveRegistry(ctx context.Context, q receiveRequest, c *call)
 	if err := c.out.stream(true); err != nil {
 		return nil, err
 	}
-	store := registry.OpenStore(m.path(q.Root))
+	o := registry.ReceiveOptions{Moves: new(pulse).moves}
 	if m.sim != nil {
-		store = store.Apart()
-	} else {
-		store = store.Alive(new(pulse).moves)
+		o = registry.Apart()
 	}
-	_, err := store.Receive(ctx, &duplexReader{c.in, c.end}, c.out.w)
+	_, err := registry.Receive(ctx, registry.OpenStore(m.path(q.Root)), &duplexReader{c.in, c.end}, c.out.w, o)
 	if err != nil {
 		return nil, &inBand{fmt.Errorf("fill registry: %w", err)}
 	}

@@ -78,7 +78,7 @@ func (b *bench) place(ctx context.Context, name string, images int, beside bool)
 	if err != nil {
 		return err
 	}
-	if _, err := registry.OpenStore(data).Fill(ctx, catalog, payload.Source(f.Reader), registry.PushOptions{}); err != nil {
+	if _, err := registry.Fill(ctx, registry.OpenStore(data), catalog, payload.Source(f.Reader), registry.PushOptions{}); err != nil {
 		return err
 	}
 	return p.rates(ctx, data)

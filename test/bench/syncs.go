@@ -150,7 +150,7 @@ func (s *syncing) compare(ctx context.Context, name string, images []madeImage, 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := registry.OpenStore(c.source).Fill(ctx, all, payload.Source(c.file.Reader), registry.PushOptions{}); err != nil {
+	if _, err := registry.Fill(ctx, registry.OpenStore(c.source), all, payload.Source(c.file.Reader), registry.PushOptions{}); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(c.theirs, 0o755); err != nil {
