@@ -17,6 +17,7 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/sealbuild/sealbuild/registry/api"
+	"github.com/sealbuild/sealbuild/registry/catalog"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -43,10 +44,10 @@ func Accounts(list ...Account) ([]byte, error) {
 	var out []byte
 	for _, a := range list {
 		if a.User == "" || strings.ContainsAny(a.User, ":\r\n\x00") || strings.TrimSpace(a.User) != a.User || a.User[0] == '#' {
-			return nil, fmt.Errorf("user name %q: %w", a.User, ErrInvalid)
+			return nil, fmt.Errorf("user name %q: %w", a.User, catalog.ErrInvalid)
 		}
 		if a.Password == "" {
-			return nil, fmt.Errorf("the password of user %s is empty: %w", a.User, ErrInvalid)
+			return nil, fmt.Errorf("the password of user %s is empty: %w", a.User, catalog.ErrInvalid)
 		}
 		hash, err := bcrypt.GenerateFromPassword([]byte(a.Password), bcrypt.DefaultCost)
 		if err != nil {
@@ -191,7 +192,7 @@ func (a *authenticator) reload() error {
 		return nil
 	}
 	if fi.Size() > maxHtpasswd {
-		return fmt.Errorf("accounts file %s: %d bytes: %w", a.path, fi.Size(), ErrInvalid)
+		return fmt.Errorf("accounts file %s: %d bytes: %w", a.path, fi.Size(), catalog.ErrInvalid)
 	}
 	data, err := os.ReadFile(a.path)
 	if err != nil {
@@ -225,10 +226,10 @@ func parseHtpasswd(data []byte) (map[string]account, error) {
 		}
 		user, hash, ok := strings.Cut(line, ":")
 		if !ok {
-			return nil, fmt.Errorf("line %d is not user:hash: %w", n, ErrInvalid)
+			return nil, fmt.Errorf("line %d is not user:hash: %w", n, catalog.ErrInvalid)
 		}
 		if _, err := bcrypt.Cost([]byte(hash)); err != nil {
-			return nil, fmt.Errorf("line %d: only bcrypt is taken (htpasswd -B): %w", n, errors.Join(err, ErrInvalid))
+			return nil, fmt.Errorf("line %d: only bcrypt is taken (htpasswd -B): %w", n, errors.Join(err, catalog.ErrInvalid))
 		}
 		accounts[user] = account{hash: []byte(hash)}
 	}

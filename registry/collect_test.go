@@ -8,16 +8,20 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/test/registrytest"
 )
 
 // A client that has the tag's digest gets the manifest, one that has the manifest gets the layers, and an answer that has begun
 // ends.
 func TestCollectDoesNotBreakAPullThatHasBegun(t *testing.T) {
-	src, c := samples(t)
+	src, c := registrytest.Samples(t)
 	root := t.TempDir()
-	store := OpenStore(root)
-	fill(t, c, src, store)
-	r := repositoryOf(t, c, "registry.k8s.io/pause")
+	store := disk.Open(root)
+	registrytest.Fill(t, c, src, store)
+	r := registrytest.RepositoryOf(t, c, "registry.k8s.io/pause")
 	tag := r.Tags["3.10"]
 	layer := r.Layers[0].Digest
 	h, err := NewHandler(t.Context(), HandlerOptions{Root: root})
@@ -40,7 +44,7 @@ func TestCollectDoesNotBreakAPullThatHasBegun(t *testing.T) {
 		defer open.Close()
 		done := make(chan error, 1)
 		go func() {
-			_, err := store.Collect(t.Context(), Catalog{}, CollectOptions{Grace: time.Minute})
+			_, err := store.Collect(t.Context(), catalog.Catalog{}, disk.CollectOptions{Grace: time.Minute})
 			done <- err
 		}()
 		synctest.Wait()
@@ -62,7 +66,7 @@ func TestCollectDoesNotBreakAPullThatHasBegun(t *testing.T) {
 			t.Errorf("a layer that was being sent: %d bytes, %v", len(data), err)
 		}
 	})
-	if files := tree(t, root); len(files) != 0 {
+	if files := registrytest.Tree(t, root); len(files) != 0 {
 		t.Errorf("left: %v", files)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
 // inPlaceDriver names the driver below in errors.
@@ -22,17 +24,17 @@ const inPlaceDriver = "sealbuild-in-place"
 // tree exists: paths are taken apart and answered from the catalog, and contents come from the source.
 type placeDriver struct {
 	blobs map[digest.Digest]int64
-	repos map[string]*Links
+	repos map[string]*catalog.Links
 	names []string
 	src   *verifiedSource
 	tree  func() *treeNode // for listing only; made when first needed
 }
 
-func newPlaceDriver(c Catalog, src Source) (*placeDriver, error) {
-	if err := c.validate(); err != nil {
+func newPlaceDriver(c catalog.Catalog, src catalog.Source) (*placeDriver, error) {
+	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	d := &placeDriver{blobs: map[digest.Digest]int64{}, repos: map[string]*Links{}, src: newVerifiedSource(src)}
+	d := &placeDriver{blobs: map[digest.Digest]int64{}, repos: map[string]*catalog.Links{}, src: newVerifiedSource(src)}
 	for _, r := range c.Repositories {
 		p := r.Links()
 		for _, b := range append(r.Layers[:len(r.Layers):len(r.Layers)], r.Manifests...) {
@@ -47,7 +49,7 @@ func newPlaceDriver(c Catalog, src Source) (*placeDriver, error) {
 
 // lookup returns the digest a path stands for: a blob's content, or the text of a link.
 func (d *placeDriver) lookup(p string) (dig digest.Digest, isLink, ok bool) {
-	rest, found := strings.CutPrefix(p, "/"+layoutRoot+"/")
+	rest, found := strings.CutPrefix(p, "/"+disk.LayoutRoot+"/")
 	if !found {
 		return "", false, false
 	}
@@ -74,7 +76,7 @@ func (d *placeDriver) lookup(p string) (dig digest.Digest, isLink, ok bool) {
 }
 
 // linked resolves a link's path below its repository.
-func linked(r *Links, parts []string) (digest.Digest, bool) {
+func linked(r *catalog.Links, parts []string) (digest.Digest, bool) {
 	n := len(parts)
 	if n < 4 || parts[n-1] != "link" {
 		return "", false
@@ -123,7 +125,7 @@ func (d *placeDriver) Reader(ctx context.Context, p string, offset int64) (io.Re
 	case offset < 0 || offset > d.blobs[dig]:
 		return nil, driver.InvalidOffsetError{Path: p, Offset: offset, DriverName: inPlaceDriver}
 	}
-	r, err := d.src.open(ctx, Blob{Digest: dig, Size: d.blobs[dig]}, offset, true)
+	r, err := d.src.open(ctx, catalog.Blob{Digest: dig, Size: d.blobs[dig]}, offset, true)
 	if err != nil {
 		return nil, d.failure(err)
 	}

@@ -13,34 +13,36 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
-// Remote is a registry on another host that has what a store should have: a [Source] for [Store.Heal].
+// Remote is a registry on another host that has what a store should have: a [catalog.Source] for [disk.Store.Heal].
 type Remote struct {
 	URL            string // https://10.0.0.3:5000
 	User, Password string // none if User is ""
 	Client         *http.Client
 
 	ctx   context.Context
-	store *Store
+	store *disk.Store
 	repos func() (map[digest.Digest][]string, error) // which repositories of the store link to a blob
 }
 
 // NewRemote returns a source for what store links to: registries are asked for a blob by the name of a repository. Requests end
 // with ctx. The client says how the registry is known; proxies are its matter.
-func NewRemote(ctx context.Context, store *Store, url string, client *http.Client) *Remote {
+func NewRemote(ctx context.Context, store *disk.Store, url string, client *http.Client) *Remote {
 	r := &Remote{URL: strings.TrimSuffix(url, "/"), Client: client, ctx: ctx, store: store}
-	r.repos = sync.OnceValues(func() (map[digest.Digest][]string, error) { return store.linked(ctx) })
+	r.repos = sync.OnceValues(func() (map[digest.Digest][]string, error) { return store.Linked(ctx) })
 	return r
 }
 
-// Stat implements [Source]. The size is not known before the blob is opened.
+// Stat implements [catalog.Source]. The size is not known before the blob is opened.
 func (r *Remote) Stat(d digest.Digest) (int64, bool) {
 	repos, err := r.repos()
 	return 0, err == nil && len(repos[d]) > 0
 }
 
-// OpenBlob implements [Source].
+// OpenBlob implements [catalog.Source].
 func (r *Remote) OpenBlob(d digest.Digest) (io.ReadCloser, error) {
 	repos, err := r.repos()
 	if err != nil {
@@ -79,7 +81,7 @@ func (r *Remote) get(path string) (io.ReadCloser, error) {
 	return resp.Body, nil
 }
 
-// BlobAt implements [Source], which it does not serve.
-func (r *Remote) BlobAt(digest.Digest) (BlobReader, error) {
+// BlobAt implements [catalog.Source], which it does not serve.
+func (r *Remote) BlobAt(digest.Digest) (catalog.BlobReader, error) {
 	return nil, fmt.Errorf("read a part of a blob of registry %s: %w", r.URL, errors.ErrUnsupported)
 }

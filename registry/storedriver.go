@@ -15,6 +15,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/sealbuild/sealbuild/ground/durable"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
+	"github.com/sealbuild/sealbuild/registry/disk"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +24,7 @@ const storeDriverName = "filesystem"
 
 // storeDriver lets the distribution registry read and write a store's directory tree. What it has written is on the disk before
 // it says so, in the order in which the registry writes: blobs before the links that name them.
-type storeDriver struct{ store *Store }
+type storeDriver struct{ store *disk.Store }
 
 func (d storeDriver) Name() string { return storeDriverName }
 
@@ -33,7 +34,7 @@ func (d storeDriver) full(p string) (string, error) {
 	if !strings.HasPrefix(p, "/") || p != path.Clean(p) || !filepath.IsLocal(local) || strings.ContainsRune(p, 0) {
 		return "", driver.InvalidPathError{Path: p, DriverName: storeDriverName}
 	}
-	return d.store.path(local), nil
+	return d.store.Path(local), nil
 }
 
 // failure says of an error that it is about a file that is not there, as the distribution registry wants it.
@@ -120,7 +121,7 @@ func (d storeDriver) Move(_ context.Context, from, to string) error {
 // back removes what was put aside of a blob that is there again; as a rule nothing was.
 func (d storeDriver) back(full string) {
 	if filepath.Base(full) == "data" {
-		_ = os.Remove(full + asideSuffix)
+		_ = os.Remove(full + disk.AsideSuffix)
 	}
 }
 

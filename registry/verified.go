@@ -11,6 +11,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/sealbuild/sealbuild/registry/catalog"
 )
 
 // readPiece is how many bytes are read at a time to be hashed.
@@ -19,13 +21,13 @@ const readPiece = 256 << 10
 // verifiedSource reads blobs so that no reader gets the last bytes of a blob that is not what its digest says. A blob
 // that was right once is not hashed again while the process lives.
 type verifiedSource struct {
-	src    Source
+	src    catalog.Source
 	flight singleflight.Group
 	mu     sync.RWMutex
 	right  map[digest.Digest]struct{}
 }
 
-func newVerifiedSource(src Source) *verifiedSource {
+func newVerifiedSource(src catalog.Source) *verifiedSource {
 	return &verifiedSource{src: src, right: map[digest.Digest]struct{}{}}
 }
 
@@ -50,12 +52,12 @@ func (v *verifiedSource) judge(d digest.Digest) func(right bool) {
 //
 // A reader that verifies itself is taken as it is. Else the first one that reads all hashes while it reads, and one of a part waits
 // until somebody has read the whole.
-func (v *verifiedSource) open(ctx context.Context, b Blob, offset int64, toEnd bool) (io.ReadCloser, error) {
+func (v *verifiedSource) open(ctx context.Context, b catalog.Blob, offset int64, toEnd bool) (io.ReadCloser, error) {
 	at, err := v.at(b)
 	if err != nil {
 		return nil, err
 	}
-	section := newSection(at, offset, b.Size-offset)
+	section := catalog.Section(at, offset, b.Size-offset)
 	if s, ok := at.(interface{ Verified() bool }); ok && s.Verified() || v.verified(b.Digest) {
 		return section, nil
 	}
@@ -69,26 +71,26 @@ func (v *verifiedSource) open(ctx context.Context, b Blob, offset int64, toEnd b
 	return section, nil
 }
 
-func (v *verifiedSource) at(b Blob) (BlobReader, error) {
+func (v *verifiedSource) at(b catalog.Blob) (catalog.BlobReader, error) {
 	at, err := v.src.BlobAt(b.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("open blob %s: %w", b.Digest, err)
 	}
 	if at.Size() != b.Size {
-		closeReader(at)
-		return nil, fmt.Errorf("blob %s: %d bytes where %d were expected: %w", b.Digest, at.Size(), b.Size, ErrDamaged)
+		catalog.Close(at)
+		return nil, fmt.Errorf("blob %s: %d bytes where %d were expected: %w", b.Digest, at.Size(), b.Size, catalog.ErrDamaged)
 	}
 	return at, nil
 }
 
 // verify reads a blob to its end; many who ask for one blob share one reading.
-func (v *verifiedSource) verify(ctx context.Context, b Blob) error {
+func (v *verifiedSource) verify(ctx context.Context, b catalog.Blob) error {
 	done := v.flight.DoChan(string(b.Digest), func() (any, error) {
 		at, err := v.at(b)
 		if err != nil {
 			return nil, err
 		}
-		defer closeReader(at)
+		defer catalog.Close(at)
 		r := &hashingReader{judge: v.judge(b.Digest), blob: b, in: io.NopCloser(io.NewSectionReader(at, 0, b.Size)), hash: sha256.New()}
 		_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, make([]byte, readPiece))
 		return nil, err
@@ -104,7 +106,7 @@ func (v *verifiedSource) verify(ctx context.Context, b Blob) error {
 // hashingReader gives out the last bytes of a blob only when all of them are right.
 type hashingReader struct {
 	judge func(right bool) // told once, of a blob that was read to its end
-	blob  Blob
+	blob  catalog.Blob
 	in    io.ReadCloser
 	hash  hash.Hash
 	read  int64
@@ -123,7 +125,7 @@ func (h *hashingReader) Read(p []byte) (int, error) {
 		right := digest.NewDigest(digest.SHA256, h.hash) == h.blob.Digest
 		h.judge(right)
 		if !right {
-			h.err = fmt.Errorf("blob %s: %w", h.blob.Digest, ErrDamaged)
+			h.err = fmt.Errorf("blob %s: %w", h.blob.Digest, catalog.ErrDamaged)
 			return 0, h.err
 		}
 		h.err = io.EOF // a read after this one

@@ -8,24 +8,24 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/catalog"
 )
 
 // BaseInventory is what a site has in its registry once a bundle was installed
 // there: the blobs of its container images, those it expected included.
 func BaseInventory(ctx context.Context, r *bundle.Reader) (bundle.Inventory, error) {
-	var refs []registry.Ref
+	var refs []catalog.Ref
 	for _, i := range r.Images() {
 		if i.Kind == bundle.KindImage {
-			refs = append(refs, registry.Ref{Name: i.Name, Digest: i.Digest})
+			refs = append(refs, catalog.Ref{Name: i.Name, Digest: i.Digest})
 		}
 	}
-	catalog, err := registry.BuildCatalog(ctx, refs, inBundle{r})
+	images, err := catalog.Build(ctx, refs, inBundle{r})
 	if err != nil {
 		return nil, fmt.Errorf("list the images of the base: %w", err)
 	}
 	have := bundle.Inventory{}
-	for _, b := range catalog.Blobs() {
+	for _, b := range images.Blobs() {
 		have[b.Digest] = b.Size
 	}
 	return have, nil

@@ -12,7 +12,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer/payload"
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/registry/storesync"
 	"github.com/spf13/cobra"
 )
 
@@ -21,7 +23,7 @@ const registryDir = "/var/lib/registry"
 
 func newRegistrySyncCommand(o *runOptions) *cobra.Command {
 	var mode string
-	var p registry.PushOptions
+	var p storesync.PushOptions
 	cmd := &cobra.Command{
 		Use: "sync [DIR]", Short: "Fill the registry in a directory of this machine with the bundle's images", Args: maxOneArg,
 		Long: `Fill the registry in a directory of this machine (default ` + registryDir + `) with the bundle's images. It may be served
@@ -36,11 +38,11 @@ meanwhile. What is there is not written again; a run that was stopped goes on wh
 				return usageError{fmt.Errorf("--mode %q: expected difference or copy", mode)}
 			}
 			return o.withBundle(func(f *bundle.File) error {
-				catalog, err := payload.Catalog(cmd.Context(), f.Reader)
+				images, err := payload.Catalog(cmd.Context(), f.Reader)
 				if err != nil {
 					return err
 				}
-				r, err := registry.Fill(cmd.Context(), registry.OpenStore(dirArg(args)), catalog, payload.Source(f.Reader), p)
+				r, err := storesync.Fill(cmd.Context(), disk.Open(dirArg(args)), images, payload.Source(f.Reader), p)
 				if err != nil {
 					return err
 				}
@@ -61,7 +63,7 @@ meanwhile. What is there is not written again; a run that was stopped goes on wh
 
 func newRegistryGCCommand(o *runOptions) *cobra.Command {
 	var keep []string
-	var c registry.CollectOptions
+	var c disk.CollectOptions
 	cmd := &cobra.Command{
 		Use: "gc [DIR]", Short: "Remove what no installed bundle names from the registry in a directory", Args: maxOneArg,
 		Long: `Remove everything from the registry in a directory of this machine (default ` + registryDir + `) but the images of this
@@ -73,13 +75,13 @@ meanwhile: pulls that have begun get --grace to end, once for manifests and once
 			if c.Grace < 0 {
 				return usageError{fmt.Errorf("--grace %v is negative", c.Grace)}
 			}
-			store := registry.OpenStore(dirArg(args))
+			store := disk.Open(dirArg(args))
 			kept, err := o.kept(cmd, store, keep)
 			if err != nil {
 				return err
 			}
 			done, err := store.Collect(cmd.Context(), kept, c)
-			if errors.Is(err, registry.ErrBusy) {
+			if errors.Is(err, disk.ErrBusy) {
 				err = fmt.Errorf("%w: run this again when the sync has ended", err)
 			}
 			verb := "removed"
@@ -97,9 +99,9 @@ meanwhile: pulls that have begun get --grace to end, once for manifests and once
 }
 
 // kept gathers what a collection leaves.
-func (o *runOptions) kept(cmd *cobra.Command, store *registry.Store, files []string) (registry.Catalog, error) {
-	var kept registry.Catalog
-	var refs []registry.Ref
+func (o *runOptions) kept(cmd *cobra.Command, store *disk.Store, files []string) (catalog.Catalog, error) {
+	var kept catalog.Catalog
+	var refs []catalog.Ref
 	sources := 0
 	add := func(f *bundle.File) error {
 		sources++
@@ -108,14 +110,14 @@ func (o *runOptions) kept(cmd *cobra.Command, store *registry.Store, files []str
 		return err
 	}
 	if err := o.withOwnBundle(add); err != nil {
-		return registry.Catalog{}, err
+		return catalog.Catalog{}, err
 	}
 	for _, name := range files {
 		f, err := bundle.OpenFile(name)
 		if errors.Is(err, bundle.ErrNotBundle) {
 			list, err := readImageList(name)
 			if err != nil {
-				return registry.Catalog{}, err
+				return catalog.Catalog{}, err
 			}
 			sources++
 			refs = append(refs, list...)
@@ -125,15 +127,15 @@ func (o *runOptions) kept(cmd *cobra.Command, store *registry.Store, files []str
 			err = errors.Join(add(f), f.Close())
 		}
 		if err != nil {
-			return registry.Catalog{}, fmt.Errorf("--keep: %w", err)
+			return catalog.Catalog{}, fmt.Errorf("--keep: %w", err)
 		}
 	}
 	if sources == 0 {
-		return registry.Catalog{}, usageError{errors.New("nothing says what to keep: run this from a bundle, or give --bundle or --keep")}
+		return catalog.Catalog{}, usageError{errors.New("nothing says what to keep: run this from a bundle, or give --bundle or --keep")}
 	}
 	reached, absent, err := store.Reach(cmd.Context(), refs)
 	if err != nil {
-		return registry.Catalog{}, fmt.Errorf("nothing was removed, since what is to be kept is not whole: %w; repair it with sync or verify first", err)
+		return catalog.Catalog{}, fmt.Errorf("nothing was removed, since what is to be kept is not whole: %w; repair it with sync or verify first", err)
 	}
 	for _, r := range absent {
 		fmt.Fprintf(cmd.ErrOrStderr(), "not in the registry: %s\n", r.Name)
@@ -163,7 +165,7 @@ func (o *runOptions) withOwnBundle(do func(*bundle.File) error) error {
 }
 
 // readImageList reads a text file of images; empty lines and those that begin with # are skipped.
-func readImageList(name string) (refs []registry.Ref, err error) {
+func readImageList(name string) (refs []catalog.Ref, err error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -175,12 +177,12 @@ func readImageList(name string) (refs []registry.Ref, err error) {
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
-		ref := registry.Ref{Name: fields[0]}
+		ref := catalog.Ref{Name: fields[0]}
 		if len(fields) > 1 {
 			ref.Digest = digest.Digest(fields[1])
 			err = ref.Digest.Validate()
 		}
-		_, tag, nameErr := registry.RepositoryName(ref.Name)
+		_, tag, nameErr := catalog.RepositoryName(ref.Name)
 		switch err = errors.Join(err, nameErr); {
 		case err != nil:
 		case len(fields) > 2:

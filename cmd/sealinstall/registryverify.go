@@ -8,6 +8,8 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
 	"github.com/spf13/cobra"
 )
 
@@ -21,11 +23,11 @@ not there. They are taken from this bundle, if this program has one or --bundle 
 --from names: another registry's directory, or its URL. Without such a place nothing is changed.`,
 		Example: "  ./sealinstall registry verify\n  " + passwordVariable + "=… sealinstall registry verify --from https://10.0.0.3:5000 --ca /etc/registry/ca.crt --user admin",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			store := registry.OpenStore(dirArg(args))
-			var sources []registry.Source
+			store := disk.Open(dirArg(args))
+			var sources []catalog.Source
 			for _, place := range from {
 				if !strings.Contains(place, "://") {
-					sources = append(sources, registry.OpenStore(place))
+					sources = append(sources, disk.Open(place))
 					continue
 				}
 				client, err := registryClient(ca, time.Hour)
@@ -37,12 +39,12 @@ not there. They are taken from this bundle, if this program has one or --bundle 
 				sources = append(sources, r)
 			}
 			done := false
-			heal := func(s []registry.Source) error {
+			heal := func(s []catalog.Source) error {
 				done = true
 				return heal(cmd, store, s)
 			}
 			err := o.withOwnBundle(func(f *bundle.File) error {
-				return heal(append([]registry.Source{payload.Source(f.Reader)}, sources...))
+				return heal(append([]catalog.Source{payload.Source(f.Reader)}, sources...))
 			})
 			if err != nil || done {
 				return err
@@ -56,7 +58,7 @@ not there. They are taken from this bundle, if this program has one or --bundle 
 	return cmd
 }
 
-func heal(cmd *cobra.Command, store *registry.Store, sources []registry.Source) error {
+func heal(cmd *cobra.Command, store *disk.Store, sources []catalog.Source) error {
 	found, err := store.Heal(cmd.Context(), sources, nil)
 	left := 0
 	for _, d := range found {
