@@ -9,7 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
 type receiveRequest struct {
@@ -63,11 +64,11 @@ func (m machine) receiveRegistry(ctx context.Context, q receiveRequest, c *call)
 	if err := c.out.stream(true); err != nil {
 		return nil, err
 	}
-	o := registry.ReceiveOptions{Moves: new(pulse).moves}
+	o := storesync.ReceiveOptions{Moves: new(pulse).moves}
 	if m.sim != nil {
-		o = registry.Apart()
+		o = storesync.Apart()
 	}
-	_, err := registry.Receive(ctx, registry.OpenStore(m.path(q.Root)), &duplexReader{c.in, c.end}, c.out.w, o)
+	_, err := storesync.Receive(ctx, disk.Open(m.path(q.Root)), &duplexReader{c.in, c.end}, c.out.w, o)
 	if err != nil {
 		return nil, &inBand{fmt.Errorf("fill registry: %w", err)}
 	}
