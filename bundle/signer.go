@@ -88,8 +88,3 @@ func (s *Signer) Sign(index []byte) ([]byte, error) {
 
 // Fingerprint names the key as ssh-keygen -l does.
 func (s *Signer) Fingerprint() string { return ssh.FingerprintSHA256(s.key.PublicKey()) }
-
-// PublicKey is the key's line for an authorized_keys or trust file.
-func (s *Signer) PublicKey() string {
-	return string(bytes.TrimSpace(ssh.MarshalAuthorizedKey(s.key.PublicKey())))
-}

@@ -185,21 +185,20 @@ func (sc *scope) declare(in Instruction, expand func(string) (string, error), o 
 		if err != nil {
 			return err
 		}
-		if value, ok := o.args[key]; ok {
-			sc.args[key] = value
-			continue
+		value, ok := o.args[key]
+		if !ok {
+			value, ok = o.platform[key]
 		}
-		if value, ok := o.platform[key]; ok {
-			sc.args[key] = value
-			continue
+		if !ok && hasDefault {
+			value, err = expand(v)
+			ok = true
+		} else if !ok {
+			value, ok = global[key]
 		}
-		if hasDefault {
-			if sc.args[key], err = expand(v); err != nil {
-				return err
-			}
-			continue
+		if err != nil {
+			return err
 		}
-		if value, ok := global[key]; ok {
+		if ok {
 			sc.args[key] = value
 		}
 	}

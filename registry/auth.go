@@ -6,7 +6,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,11 +22,6 @@ import (
 
 // maxHtpasswd bounds the accounts file, in bytes.
 const maxHtpasswd = 1 << 20
-
-// Htpasswd returns a line of an htpasswd file (bcrypt) for a user.
-func Htpasswd(user, password string) ([]byte, error) {
-	return Accounts(Account{User: user, Password: password})
-}
 
 // Account is somebody who may use a registry.
 type Account struct {
@@ -74,13 +68,6 @@ func SameAccounts(file []byte, list ...Account) bool {
 		}
 	}
 	return true
-}
-
-// NewPassword returns a random password of 32 letters, digits, '-' and '_' (192 bits).
-func NewPassword() string {
-	var b [24]byte
-	_, _ = rand.Read(b[:]) // never fails; the runtime ends the process instead
-	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
 // authenticator asks for an account of an htpasswd file, which is read again when it changes.

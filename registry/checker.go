@@ -124,38 +124,32 @@ func (c *checker) open(_ context.Context, b catalog.Blob, offset int64, _ bool) 
 	return &hashingReader{judge: func(right bool) { c.judge(b.Digest, file, right) }, blob: b, in: f, hash: sha256.New()}, nil
 }
 
-// check reads a blob to its end; many who ask for one blob share one reading.
+// check reads a blob to its end, unless it is known to be right.
 func (c *checker) check(ctx context.Context, d digest.Digest) error {
-	done := c.flight.DoChan(string(d), func() (any, error) {
+	return shared(ctx, &c.flight, d, func() error {
 		f, err := c.store.File(d)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		defer f.Close()
 		file, err := disk.Identify(f)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if right, known := c.verdict(d, file); known && right {
-			return nil, nil
+			return nil
 		}
 		h := sha256.New()
 		if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, make([]byte, readPiece)); err != nil {
-			return nil, fmt.Errorf("read blob %s: %w", d, err)
+			return fmt.Errorf("read blob %s: %w", d, err)
 		}
 		right := digest.NewDigest(digest.SHA256, h) == d
 		c.judge(d, file, right)
 		if !right {
-			return nil, fmt.Errorf("blob %s: %w", d, catalog.ErrDamaged)
+			return fmt.Errorf("blob %s: %w", d, catalog.ErrDamaged)
 		}
-		return nil, nil
+		return nil
 	})
-	select {
-	case r := <-done:
-		return r.Err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // manifests checks the manifest that a request names before next reads it.

@@ -43,7 +43,7 @@ func FuzzRequestPath(f *testing.F) {
 }
 
 func FuzzParseHtpasswd(f *testing.F) {
-	line, err := Htpasswd("admin", "x")
+	line, err := Accounts(Account{User: "admin", Password: "x"})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"io"
 	"net/http"
@@ -172,7 +173,7 @@ func TestRepositoriesThatAppearAreFound(t *testing.T) {
 
 func TestAccountsAreAskedFor(t *testing.T) {
 	file := t.TempDir() + "/htpasswd"
-	line, err := Htpasswd("admin", "secret one")
+	line, err := Accounts(Account{User: "admin", Password: "secret one"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +201,7 @@ func TestAccountsAreAskedFor(t *testing.T) {
 			t.Errorf("statuses (-want +got):\n%s", diff)
 		}
 	}
-	line, err = Htpasswd("admin", NewPassword())
+	line, err = Accounts(Account{User: "admin", Password: rand.Text()})
 	if err != nil {
 		t.Fatal(err)
 	}

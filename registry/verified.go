@@ -83,20 +83,24 @@ func (v *verifiedSource) at(b catalog.Blob) (catalog.BlobReader, error) {
 	return at, nil
 }
 
-// verify reads a blob to its end; many who ask for one blob share one reading.
+// verify reads a blob to its end.
 func (v *verifiedSource) verify(ctx context.Context, b catalog.Blob) error {
-	done := v.flight.DoChan(string(b.Digest), func() (any, error) {
+	return shared(ctx, &v.flight, b.Digest, func() error {
 		at, err := v.at(b)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		defer catalog.Close(at)
 		r := &hashingReader{judge: v.judge(b.Digest), blob: b, in: io.NopCloser(io.NewSectionReader(at, 0, b.Size)), hash: sha256.New()}
 		_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, make([]byte, readPiece))
-		return nil, err
+		return err
 	})
+}
+
+// shared lets requests for one blob share one reading. It returns when the reading is done, or when ctx ends.
+func shared(ctx context.Context, flight *singleflight.Group, d digest.Digest, read func() error) error {
 	select {
-	case r := <-done:
+	case r := <-flight.DoChan(string(d), func() (any, error) { return nil, read() }):
 		return r.Err
 	case <-ctx.Done():
 		return ctx.Err()

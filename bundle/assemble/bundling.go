@@ -11,7 +11,6 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
-	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/kubefile"
 )
@@ -67,7 +66,7 @@ func (b *Builder) prepareBundle(r BundleRequest) (p prepared, err error) {
 	if err != nil {
 		return p, err
 	}
-	platforms, err := platformsOf(records[0])
+	platforms, err := ParsePlatforms(records[0].Platform)
 	if err != nil {
 		return p, err
 	}
@@ -80,7 +79,7 @@ func (b *Builder) prepareBundle(r BundleRequest) (p prepared, err error) {
 		if err != nil {
 			return p, err
 		}
-		stub.platform = pull.Format(platform)
+		stub.platform = store.Platform(platform)
 		p.stubs = append(p.stubs, stub)
 	}
 	if p.images, err = b.contents(records, p.stubs, platforms); err != nil {
@@ -94,18 +93,6 @@ func (b *Builder) prepareBundle(r BundleRequest) (p prepared, err error) {
 	}
 	p.documents, err = b.documents(records, p.images)
 	return p, err
-}
-
-func platformsOf(r store.Record) ([]v1.Platform, error) {
-	var all []v1.Platform
-	for text := range strings.SplitSeq(r.Platform, ",") {
-		p, err := ParsePlatform(text)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, p)
-	}
-	return all, nil
 }
 
 // load finds the records and puts the rootfs first.
@@ -193,14 +180,10 @@ func (b *Builder) contents(records []store.Record, stubs []installer, platforms 
 	}
 	slices.SortFunc(pinned, func(x, y store.Pinned) int { return cmp.Compare(x.Ref, y.Ref) })
 	for _, p := range pinned {
-		cluster = append(cluster, neededImage(p))
+		cluster = append(cluster, bundle.Image{
+			Name: p.Ref, Digest: p.Digest, MediaType: p.MediaType, ManifestSize: p.ManifestSize,
+			Platforms: p.Platforms, Size: p.Size, Kind: bundle.KindImage,
+		})
 	}
 	return cluster, nil
-}
-
-func neededImage(p store.Pinned) bundle.Image {
-	return bundle.Image{
-		Name: p.Ref, Digest: p.Digest, MediaType: p.MediaType, ManifestSize: p.ManifestSize,
-		Platforms: p.Platforms, Size: p.Size, Kind: bundle.KindImage,
-	}
 }

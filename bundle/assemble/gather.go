@@ -37,7 +37,7 @@ func (b *Builder) scan(ctx context.Context, parts []building, ignoreErrors bool)
 	var looks []look
 	var results []*scan.Result
 	for _, part := range parts {
-		r, err := scan.Dir(ctx, dir, scan.Options{Kubefile: part.src.file})
+		r, err := scan.Dir(ctx, dir, part.src.file)
 		if err != nil {
 			return nil, fmt.Errorf("look for images in %s: %w", dir, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -145,7 +146,7 @@ func (b *Builder) lookInside(ctx context.Context, s searched, dir string) (insid
 			}
 		}
 	}
-	found, err := scan.Dir(ctx, dir, scan.Options{Kubefile: kubefile.Of(s.name, configOf(config))})
+	found, err := scan.Dir(ctx, dir, kubefile.Of(s.name, configOf(config)))
 	if err != nil {
 		return inside{}, fmt.Errorf("look for images in %s: %w", s.name, err)
 	}
@@ -204,7 +205,7 @@ func (b *Builder) own(in inside) (pinned []store.Pinned, rest *scan.Result, err 
 			return nil, nil, err
 		}
 	}
-	for _, key := range sortedKeys(in.Tags) {
+	for _, key := range slices.Sorted(maps.Keys(in.Tags)) {
 		if used[key] || strings.Contains(key, "@") {
 			continue
 		}
@@ -243,15 +244,6 @@ func tagOf(ref string, tags map[string]digest.Digest) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	var keys []string
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // pinStored describes an image of the store that is known by its digest.

@@ -42,7 +42,7 @@ func PlanOldPackage(ctx context.Context, dir string) (*scan.Plan, error) {
 	if v := oldVersion(os.DirFS(dir)); v != "" {
 		labels["version"] = v
 	}
-	result, err := scan.Dir(ctx, dir, scan.Options{Kubefile: kubefile.Of(dir, kubefile.Config{Labels: labels})})
+	result, err := scan.Dir(ctx, dir, kubefile.Of(dir, kubefile.Config{Labels: labels}))
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,9 @@
 package assemble
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -71,12 +73,7 @@ func origin(p store.Pinned) string {
 // of one level that differ for one platform are a *ConflictError.
 func (b *Builder) settle(all []claim) ([]store.Pinned, error) {
 	all = slices.Clone(all)
-	slices.SortStableFunc(all, func(x, y claim) int {
-		if x.Ref != y.Ref {
-			return strings.Compare(x.Ref, y.Ref)
-		}
-		return x.level - y.level
-	})
+	slices.SortStableFunc(all, func(x, y claim) int { return cmp.Or(cmp.Compare(x.Ref, y.Ref), x.level-y.level) })
 	var images []store.Pinned
 	for len(all) > 0 {
 		n := 1
@@ -148,7 +145,7 @@ func (c claim) meant() []string {
 func (b *Builder) indexOf(first store.Pinned, decided map[string]claim) (store.Pinned, error) {
 	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
 	var platforms []string
-	for _, platform := range sortedKeys(decided) {
+	for _, platform := range slices.Sorted(maps.Keys(decided)) {
 		c := decided[platform]
 		child, err := b.childFor(c.Pinned, platform)
 		if err != nil {

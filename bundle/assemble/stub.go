@@ -13,7 +13,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
-	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
 // StubError says that no installer was found, and where it was looked for.
@@ -65,7 +65,7 @@ func findStub(given string, platform v1.Platform) (installer, error) {
 	if real, err := filepath.EvalSymlinks(self); err == nil {
 		self = real
 	}
-	missing := &StubError{Platform: pull.Format(platform)}
+	missing := &StubError{Platform: store.Platform(platform)}
 	for _, path := range stubPlaces(filepath.Dir(self), platform) {
 		data, err := readStub(path, platform)
 		if err == nil {
@@ -83,7 +83,7 @@ func findStub(given string, platform v1.Platform) (installer, error) {
 // stubPlaces lists where installers are shipped: beside sealbuild, and in the
 // libexec directory of an installed package.
 func stubPlaces(dir string, p v1.Platform) []string {
-	full := "sealinstall-" + strings.ReplaceAll(pull.Format(p), "/", "-")
+	full := "sealinstall-" + strings.ReplaceAll(store.Platform(p), "/", "-")
 	libexec := filepath.Join(filepath.Dir(dir), "libexec", "sealbuild")
 	return []string{
 		filepath.Join(dir, full),

@@ -103,6 +103,16 @@ func (a *app) openStore() (*store.Store, error) {
 	return store.Open(root)
 }
 
+// withStore opens the image store for as long as do takes.
+func (a *app) withStore(do func(*store.Store) error) error {
+	s, err := a.openStore()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	return do(s)
+}
+
 // builder is set up from the flags and the environment.
 func (a *app) builder(s *store.Store) (*assemble.Builder, error) {
 	epoch, err := sourceDateEpoch()

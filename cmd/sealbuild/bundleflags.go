@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 
@@ -126,9 +127,7 @@ func (o *bundleFlags) inventory(ctx context.Context) (bundle.Inventory, error) {
 		if have == nil {
 			have = bundle.Inventory{}
 		}
-		for d, size := range v {
-			have[d] = size
-		}
+		maps.Copy(have, v)
 	}
 	return have, nil
 }

@@ -3,10 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -117,11 +115,3 @@ func parseClusterfile(name string, data []byte) (*installer.Cluster, error) {
 	}
 	return c, nil
 }
-
-// environmentPassword is the password of the environment, taken out of it: what
-// runs on this machine inherits the environment.
-var environmentPassword = sync.OnceValue(func() string {
-	password := os.Getenv(passwordVariable)
-	_ = os.Unsetenv(passwordVariable) // fails for names that cannot be
-	return password
-})

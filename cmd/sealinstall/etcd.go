@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/netip"
 
 	"github.com/sealbuild/sealbuild/installer/etcd"
@@ -52,7 +51,5 @@ func printMembers(cmd *cobra.Command, c *etcd.Client) error {
 	if err != nil {
 		return err
 	}
-	return writeJSONLine(cmd.OutOrStdout(), cluster)
+	return json.NewEncoder(cmd.OutOrStdout()).Encode(cluster)
 }
-
-func writeJSONLine(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }

@@ -27,7 +27,7 @@ type runOptions struct {
 	ssh            installer.SSH
 	sshSources
 	env          []string
-	secretEnv    secretEnv
+	secretEnv    []string // names of variables whose values are secret though their names do not say so
 	command      []string
 	configFiles  []string
 	clusterfile  string
@@ -53,7 +53,7 @@ func (o *runOptions) flags(f *pflag.FlagSet) {
 	o.hostFlags(f)
 	o.config.flags(f)
 	f.StringArrayVarP(&o.env, "env", "e", nil, "KEY=VALUE for scripts and templates (repeatable)")
-	o.secretEnv.flags(f)
+	f.StringArrayVar(&o.secretEnv, "secret-env", nil, "NAME of a variable of the environment whose value is secret, like those of names with PASSWORD, KEY or TOKEN: not recorded, not shown (repeatable)")
 	f.StringArrayVar(&o.command, "cmd", nil, "shell line to run instead of the CMD of the last image (repeatable)")
 	f.StringArrayVar(&o.configFiles, "config-file", nil, "file with Config, kubeadm, kubelet or kube-proxy documents (repeatable)")
 	f.StringVarP(&o.clusterfile, "file", "f", "", "Clusterfile that describes the cluster, instead of --masters and --nodes")

@@ -68,12 +68,9 @@ func readRecorded(name string) (*installer.Cluster, error) { return new(configOp
 // desired is the cluster that flags and files ask for: the hosts that they name
 // are to be in it, and every host that is recorded stays in it.
 func (o *runOptions) desired() (*installer.Cluster, error) {
-	var c *installer.Cluster
-	var err error
-	if o.clusterfile != "" {
-		if c, err = o.config.readFile(o.clusterfile); err != nil {
-			return nil, err
-		}
+	c, err := o.described()
+	if err != nil {
+		return nil, err
 	}
 	name := o.cluster
 	if c != nil && c.Name != "" {
@@ -89,14 +86,19 @@ func (o *runOptions) desired() (*installer.Cluster, error) {
 	return o.desiredOn(c, name, known)
 }
 
+// described is the cluster of the Clusterfile; nil if none is given.
+func (o *runOptions) described() (*installer.Cluster, error) {
+	if o.clusterfile == "" {
+		return nil, nil
+	}
+	return o.config.readFile(o.clusterfile)
+}
+
 // again is desired for a machine that has no record: one was found on a master.
 func (o *runOptions) again(found *installer.Cluster) (*installer.Cluster, error) {
-	var c *installer.Cluster
-	var err error
-	if o.clusterfile != "" {
-		if c, err = o.config.readFile(o.clusterfile); err != nil {
-			return nil, err
-		}
+	c, err := o.described()
+	if err != nil {
+		return nil, err
 	}
 	known := &record{Cluster: found}
 	if found.Finished() {
@@ -216,7 +218,7 @@ func (o *runOptions) lay(c *installer.Cluster) error {
 		return usageError{err}
 	}
 	c.Env = installer.MergeEnv(c.Env, env)
-	o.secretEnv.lay(c)
+	c.Secret = append(c.Secret, o.secretEnv...)
 	if len(o.command) > 0 {
 		c.Command = o.command
 	}

@@ -20,12 +20,19 @@ const (
 	passphraseVariable = "SEALINSTALL_KEY_PASSPHRASE"
 )
 
-// environmentPassphrase is taken out of the environment like the password.
-var environmentPassphrase = sync.OnceValue(func() string {
-	passphrase := os.Getenv(passphraseVariable)
-	_ = os.Unsetenv(passphraseVariable) // fails for names that cannot be
-	return passphrase
-})
+// environmentPassword and environmentPassphrase take a secret out of the environment, since what runs on this machine inherits that.
+var (
+	environmentPassword   = taken(passwordVariable)
+	environmentPassphrase = taken(passphraseVariable)
+)
+
+func taken(variable string) func() string {
+	return sync.OnceValue(func() string {
+		secret := os.Getenv(variable)
+		_ = os.Unsetenv(variable) // fails for names that cannot be
+		return secret
+	})
+}
 
 // sshSources is where settings for ssh come from beside the flags that hold them.
 type sshSources struct {

@@ -50,18 +50,13 @@ func systemContext(r Request) (*types.SystemContext, error) {
 	}
 	// With no configuration at all a short name means Docker Hub, as it does
 	// for docker; a configuration that is there is obeyed.
-	if conf := sysregistriesv2.ConfigPath(&sys); sys.SystemRegistriesConfPath == "" && !exists(conf) {
+	if _, err := os.Stat(sysregistriesv2.ConfigPath(&sys)); sys.SystemRegistriesConfPath == "" && err != nil {
 		sys.SystemRegistriesConfPath = filepath.Join(r.Scratch, "registries.conf")
 		if err := os.WriteFile(sys.SystemRegistriesConfPath, []byte(dockerHub), 0o600); err != nil {
 			return nil, fmt.Errorf("write registries.conf: %w", err)
 		}
 	}
 	return &sys, nil
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 // prepareKubefile returns the file buildah is given: the user's own, or a copy

@@ -169,7 +169,7 @@ func (d *describing) children(n ocigraph.Node) (wanted []v1.Descriptor, err erro
 			return nil, err
 		}
 		wanted = append(wanted, child)
-		d.img.platforms = append(d.img.platforms, Format(*child.Platform))
+		d.img.platforms = append(d.img.platforms, store.Platform(*child.Platform))
 	}
 	return wanted, nil
 }
@@ -212,7 +212,7 @@ func choose(index []v1.Descriptor, want v1.Platform) (v1.Descriptor, error) {
 		if p == nil || p.OS == "unknown" {
 			continue
 		}
-		have = append(have, Format(*p))
+		have = append(have, store.Platform(*p))
 		if p.OS != want.OS || p.Architecture != want.Architecture {
 			continue
 		}
@@ -227,10 +227,7 @@ func choose(index []v1.Descriptor, want v1.Platform) (v1.Descriptor, error) {
 		}
 	}
 	if best == nil {
-		return v1.Descriptor{}, &PlatformError{Want: Format(want), Have: have}
+		return v1.Descriptor{}, &PlatformError{Want: store.Platform(want), Have: have}
 	}
 	return *best, nil
 }
-
-// Format writes a platform as docker does: linux/arm64/v8.
-func Format(p v1.Platform) string { return store.Platform(p) }

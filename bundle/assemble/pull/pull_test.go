@@ -301,11 +301,11 @@ func TestPlatformChoice(t *testing.T) {
 	} {
 		d, err := choose(index, tc.want)
 		if err != nil {
-			t.Errorf("%s: %v", Format(tc.want), err)
+			t.Errorf("%s: %v", store.Platform(tc.want), err)
 			continue
 		}
-		if Format(*d.Platform) != tc.got {
-			t.Errorf("%s: chose %s, want %s", Format(tc.want), Format(*d.Platform), tc.got)
+		if store.Platform(*d.Platform) != tc.got {
+			t.Errorf("%s: chose %s, want %s", store.Platform(tc.want), store.Platform(*d.Platform), tc.got)
 		}
 	}
 	var missing *PlatformError

@@ -3,6 +3,7 @@ package scan
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -48,12 +49,8 @@ func (r *chartRun) inspect() bool {
 		}
 	}
 	if want := ch.Metadata.KubeVersion; want != "" && !chartutil.IsCompatibleRange(want, r.caps.KubeVersion.String()) {
-		message := fmt.Sprintf("chart %s wants Kubernetes %s, the target is %s", ch.Name(), want, r.caps.KubeVersion.String())
-		if r.kubeVersionGiven {
-			r.fail(path.Join(r.file.path, "Chart.yaml"), 0, message)
-		} else {
-			r.warn(path.Join(r.file.path, "Chart.yaml"), 0, message)
-		}
+		r.warn(path.Join(r.file.path, "Chart.yaml"), 0,
+			fmt.Sprintf("chart %s wants Kubernetes %s, the target is %s", ch.Name(), want, r.caps.KubeVersion.String()))
 	}
 	var missing []string
 	for _, dep := range ch.Metadata.Dependencies {
@@ -159,12 +156,7 @@ func (r *chartRun) look(ch *chart.Chart, templates map[string]*common.File, out 
 	for _, crd := range ch.CRDObjects() {
 		r.once(crd.Filename, string(crd.File.Data), how)
 	}
-	names := make([]string, 0, len(out))
-	for name := range out {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(out)) {
 		r.rendered[name] = true
 		if strings.HasSuffix(name, ".txt") || strings.TrimSpace(out[name]) == "" {
 			continue // NOTES.txt is prose

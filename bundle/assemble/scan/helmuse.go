@@ -41,9 +41,6 @@ var helmBooleans = map[string]bool{
 
 // helmUses reads the commands of the Kubefile and of the context's scripts.
 func (s *scanner) helmUses(k *kubefile.File) {
-	if k == nil {
-		return
-	}
 	env := maps.Clone(s.env)
 	line := func(instruction string) int {
 		at := 0

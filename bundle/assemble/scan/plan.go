@@ -34,7 +34,7 @@ type PlanInstruction struct {
 // Kubefile's path, taken as it is and else inside dir; empty means the first
 // of kubefile.DefaultNames in dir. A mistake in the Kubefile is a
 // *kubefile.Error.
-func MakePlan(ctx context.Context, dir, name string, o Options, args ...kubefile.Option) (*Plan, error) {
+func MakePlan(ctx context.Context, dir, name string, args ...kubefile.Option) (*Plan, error) {
 	k, err := ParseKubefile(dir, name, args...)
 	if err != nil {
 		return nil, err
@@ -43,8 +43,7 @@ func MakePlan(ctx context.Context, dir, name string, o Options, args ...kubefile
 	if err != nil {
 		return nil, err
 	}
-	o.Kubefile = k
-	result, err := Dir(ctx, dir, o)
+	result, err := Dir(ctx, dir, k)
 	if err != nil {
 		return nil, err
 	}

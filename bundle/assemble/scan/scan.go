@@ -21,6 +21,7 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -42,17 +43,6 @@ const (
 	// Suspected: it reads like an image. It is worth pulling if it exists.
 	Suspected Certainty = "suspected"
 )
-
-// Options of a scan.
-type Options struct {
-	// KubeVersion is what charts are rendered for, as v1.36.3. Empty: the
-	// Kubefile's version label, else DefaultKubeVersion.
-	KubeVersion string
-	// Kubefile of the context, if there is one: its ENV gives templates their
-	// values, and its COPY instructions say which other directories become
-	// charts/, manifests/ and images/shim in the image.
-	Kubefile *kubefile.File
-}
 
 // DefaultKubeVersion is what charts are rendered for when nothing says.
 const DefaultKubeVersion = "v1.36.0"
@@ -110,39 +100,31 @@ type Result struct {
 	Errors   []Error   `json:"errors,omitempty"`
 }
 
-// Dir scans a directory. Links that leave it are not followed.
-func Dir(ctx context.Context, dir string, o Options) (*Result, error) {
+// Dir scans a directory, as [Scan] does. Links that leave it are not followed.
+func Dir(ctx context.Context, dir string, k *kubefile.File) (*Result, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open build context: %w", err)
 	}
 	defer root.Close()
-	return Scan(ctx, root.FS(), o)
+	return Scan(ctx, root.FS(), k)
 }
 
-// Scan scans a build context. The error is about the context as a whole or
-// ctx; what is wrong with single files is in the Result.
-func Scan(ctx context.Context, fsys fs.FS, o Options) (*Result, error) {
+// Scan scans a build context. k is its Kubefile, nil if it has none: its ENV gives templates their values, its COPY instructions say
+// which other directories become charts/, manifests/ and images/shim in the image, and its version label says for which Kubernetes
+// charts are rendered. The error is about the context as a whole or ctx; what is wrong with single files is in the Result.
+func Scan(ctx context.Context, fsys fs.FS, k *kubefile.File) (*Result, error) {
 	if _, err := fs.ReadDir(fsys, "."); err != nil {
 		return nil, fmt.Errorf("read build context: %w", err)
 	}
 	c := newCollector(readIgnore(fsys))
-	s := &scanner{ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}}
-	s.kubeVersion, s.kubeVersionGiven = o.KubeVersion, o.KubeVersion != ""
-	if o.Kubefile != nil {
-		s.env = o.Kubefile.Env()
-		if s.kubeVersion == "" {
-			s.kubeVersion = kubeVersionOf(o.Kubefile)
-		}
+	s := &scanner{ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}, kubeVersion: DefaultKubeVersion}
+	if k != nil {
+		s.env, s.kubeVersion = k.Env(), cmp.Or(kubeVersionOf(k), DefaultKubeVersion)
+		s.kubefileEnv(k)
+		s.helmUses(k)
 	}
-	if s.kubeVersion == "" {
-		s.kubeVersion = DefaultKubeVersion
-	}
-	if o.Kubefile != nil {
-		s.kubefileEnv(o.Kubefile)
-		s.helmUses(o.Kubefile)
-	}
-	places := s.places(o.Kubefile)
+	places := s.places(k)
 	for _, step := range []func(sources) error{s.lists, s.archives, s.manifests, s.charts} {
 		if err := step(places); err != nil {
 			return nil, err
@@ -174,10 +156,9 @@ func kubeVersionOf(k *kubefile.File) string {
 // scanner is one run over one context.
 type scanner struct {
 	*collector
-	ctx              context.Context
-	fsys             fs.FS
-	env              map[string]string // of the Kubefile, for templates
-	uses             []helmUse
-	kubeVersion      string
-	kubeVersionGiven bool // by the caller: a chart that refuses it is an error
+	ctx         context.Context
+	fsys        fs.FS
+	env         map[string]string // of the Kubefile, for templates
+	uses        []helmUse
+	kubeVersion string
 }

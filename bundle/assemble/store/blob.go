@@ -3,10 +3,8 @@ package store
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -234,7 +232,7 @@ func copyHashed(ctx context.Context, w io.Writer, r io.Reader) (digest.Digest, i
 	if err != nil {
 		return "", n, err
 	}
-	return sum(h), n, nil
+	return digest.NewDigest(digest.SHA256, h), n, nil
 }
 
 // copyContext copies until EOF or until ctx ends.
@@ -259,8 +257,4 @@ func copyContext(ctx context.Context, w io.Writer, r io.Reader) (int64, error) {
 			return total, err
 		}
 	}
-}
-
-func sum(h hash.Hash) digest.Digest {
-	return digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(h.Sum(nil)))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -38,11 +39,12 @@ func (s *Store) Keeps() bool { return s.base == nil }
 
 // sweepTemporary removes temporary stores whose process is gone.
 func sweepTemporary(dir string) error {
-	old, err := filepath.Glob(filepath.Join(escapeGlob(dir), temporaryPrefix+"*"))
-	if err != nil {
-		return fmt.Errorf("look for temporary image stores: %w", err)
-	}
-	for _, root := range old {
+	entries, _ := os.ReadDir(dir) // what cannot be listed is not swept
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), temporaryPrefix) {
+			continue
+		}
+		root := filepath.Join(dir, e.Name())
 		lock, err := os.Open(filepath.Join(root, "lock"))
 		if err != nil {
 			continue // one that is being made, or nothing of ours
@@ -55,18 +57,6 @@ func sweepTemporary(dir string) error {
 		}
 	}
 	return nil
-}
-
-// escapeGlob takes the meaning from what Glob would read in a directory's name.
-func escapeGlob(dir string) string {
-	var b []byte
-	for _, c := range []byte(dir) {
-		if c == '*' || c == '?' || c == '[' || c == '\\' {
-			b = append(b, '\\')
-		}
-		b = append(b, c)
-	}
-	return string(b)
 }
 
 // Release gives up a blob that is not needed any more. Only a temporary store
