@@ -10,12 +10,14 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer/payload"
+	"github.com/sealbuild/sealbuild/registry"
 	"github.com/sealbuild/sealbuild/registry/catalog"
 	"github.com/sealbuild/sealbuild/registry/disk"
 	"github.com/sealbuild/sealbuild/registry/storesync"
-	"github.com/spf13/cobra"
 )
 
 // registryDir is where registries of clusters keep their data unless they are told otherwise.
@@ -210,4 +212,20 @@ func maxOneArg(cmd *cobra.Command, args []string) error {
 		return usageError{fmt.Errorf("%s takes one directory", cmd.CommandPath())}
 	}
 	return nil
+}
+
+func newRegistryCommand(o *runOptions) *cobra.Command {
+	cmd := &cobra.Command{Use: "registry", Short: "The registry of a node", Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use: "serve CONFIG", Short: "Serve the registry that a distribution configuration file describes", Args: oneArg,
+			Example: "  sealinstall registry serve /etc/registry/registry_config.yml",
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return registry.ServeConfig(cmd.Context(), args[0])
+			},
+		},
+		newRegistrySyncCommand(o), newRegistryGCCommand(o), newRegistryVerifyCommand(o),
+		newPingCommand(),
+	)
+	return cmd
 }

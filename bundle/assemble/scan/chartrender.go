@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
@@ -15,6 +18,7 @@ import (
 	chart "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
+	"k8s.io/client-go/kubernetes/scheme"
 )
 
 // chartRun is the work on one chart.
@@ -182,4 +186,125 @@ func (r *chartRun) once(name, content string, how rendered) {
 func (r *chartRun) contextPath(name string) string {
 	_, rest, _ := strings.Cut(name, "/")
 	return path.Join(r.file.path, rest)
+}
+
+// capabilities of a cluster of that version: what charts ask .Capabilities
+// for. Helm's library has an old version's unless told, and knows groups only.
+func capabilities(version string) (*common.Capabilities, error) {
+	kube, err := common.ParseKubeVersion(version)
+	if err != nil {
+		return nil, fmt.Errorf("kubernetes version %q: %w", version, err)
+	}
+	major, err := strconv.Atoi(kube.Major)
+	if err != nil {
+		return nil, fmt.Errorf("kubernetes version %q: %w", version, err)
+	}
+	minor, err := strconv.Atoi(kube.Minor)
+	if err != nil {
+		return nil, fmt.Errorf("kubernetes version %q: %w", version, err)
+	}
+	caps := common.DefaultCapabilities.Copy()
+	caps.KubeVersion, caps.APIVersions = *kube, served(major, minor)
+	return caps, nil
+}
+
+// served lists group/version and group/version/Kind of what that version
+// serves by default, from the life cycle that the API types declare.
+func served(major, minor int) common.VersionSet {
+	var out []string
+	for gvk, typ := range scheme.Scheme.AllKnownTypes() {
+		if gvk.Version == "__internal" || strings.Contains(gvk.Version, "alpha") ||
+			strings.HasSuffix(gvk.Kind, "List") || strings.HasSuffix(gvk.Kind, "Options") {
+			continue
+		}
+		object := reflect.New(typ).Interface()
+		if o, ok := object.(interface{ APILifecycleIntroduced() (int, int) }); ok {
+			if ma, mi := o.APILifecycleIntroduced(); before(major, minor, ma, mi) {
+				continue
+			}
+		}
+		if o, ok := object.(interface{ APILifecycleRemoved() (int, int) }); ok {
+			if ma, mi := o.APILifecycleRemoved(); ma > 0 && !before(major, minor, ma, mi) {
+				continue
+			}
+		}
+		out = append(out, gvk.GroupVersion().String(), gvk.GroupVersion().String()+"/"+gvk.Kind)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func before(major, minor, thanMajor, thanMinor int) bool {
+	return major < thanMajor || major == thanMajor && minor < thanMinor
+}
+
+// templateLines gives, for a line of a rendered template, the line of the
+// template that most likely made it, 0 if none does. A template's line is a
+// pattern: its actions stand for any text. The most literal pattern wins; of
+// equals, the one at the same place in their order.
+func templateLines(source, out string) func(line int) int {
+	match := sync.OnceValue(func() *lineMatcher { return newLineMatcher(source) })
+	lines := sync.OnceValue(func() []string { return strings.Split(out, "\n") })
+	return func(line int) int {
+		if source == "" || line < 1 || line > len(lines()) {
+			return 0
+		}
+		return match().find(lines(), line-1)
+	}
+}
+
+type linePattern struct {
+	re      *regexp.Regexp
+	literal int // characters outside actions
+	line    int
+}
+
+type lineMatcher struct{ patterns []linePattern }
+
+func newLineMatcher(source string) *lineMatcher {
+	m := &lineMatcher{}
+	action := regexp.MustCompile(`\{\{.*?\}\}`)
+	for i, line := range strings.Split(source, "\n") {
+		line = strings.TrimSpace(line)
+		literals := action.Split(line, -1)
+		n := 0
+		for j, l := range literals {
+			n += len(strings.TrimSpace(l))
+			literals[j] = regexp.QuoteMeta(l)
+		}
+		if n < 3 || len(line) > 1000 {
+			continue
+		}
+		re, err := regexp.Compile(`^` + strings.Join(literals, `.*`) + `$`)
+		if err == nil {
+			m.patterns = append(m.patterns, linePattern{re: re, literal: n, line: i + 1})
+		}
+	}
+	return m
+}
+
+func (m *lineMatcher) find(lines []string, index int) int {
+	text := strings.TrimSpace(lines[index])
+	var best []linePattern
+	for _, p := range m.patterns {
+		if !p.re.MatchString(text) {
+			continue
+		}
+		if len(best) > 0 && p.literal > best[0].literal {
+			best = nil
+		}
+		if len(best) == 0 || p.literal == best[0].literal {
+			best = append(best, p)
+		}
+	}
+	if len(best) == 0 {
+		return 0
+	}
+	nth := 0
+	for _, earlier := range lines[:index] {
+		if best[0].re.MatchString(strings.TrimSpace(earlier)) {
+			nth++
+		}
+	}
+	return best[min(nth, len(best)-1)].line
 }
