@@ -58,12 +58,3 @@ func (silent) Phase(string, int64) {}
 func (silent) Expect(int64)        {}
 func (silent) Advance(int64)       {}
 func (silent) Note(string)         {}
-
-// gathering lets a Reporter follow package pull.
-type gathering struct{ Reporter }
-
-func (g gathering) Finished(string) {}
-
-func (g gathering) Retry(what string, err error) {
-	g.Note("trying again: " + what + ": " + err.Error())
-}

@@ -168,7 +168,7 @@ func (b *Builder) fetchFrom(ctx context.Context, name string, platforms []v1.Pla
 }
 
 func (b *Builder) pullOptions(platforms []v1.Platform) pull.Options {
-	return pull.Options{Platforms: platforms, Jobs: b.Jobs, System: b.System, Progress: gathering{b.report()}}
+	return pull.Options{Platforms: platforms, Jobs: b.Jobs, System: b.System, Progress: b.report()}
 }
 
 // candidates are the full references that a name may mean: registries.conf

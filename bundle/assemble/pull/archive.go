@@ -67,11 +67,7 @@ func LoadArchive(ctx context.Context, st *store.Store, a Archive, o Options) (st
 	if err := st.ImportLayout(ctx, target); err != nil {
 		return store.Pinned{}, err
 	}
-	pinned, err := Pin(st, a.Wanted, root)
-	if err == nil {
-		o.Progress.Finished(a.Wanted.Ref)
-	}
-	return pinned, err
+	return Pin(st, a.Wanted, root)
 }
 
 func archiveReference(a Archive) (types.ImageReference, error) {

@@ -167,7 +167,6 @@ func (g *gatherer) arrived(ctx context.Context, img *image, err error) {
 	g.mu.Lock()
 	g.result.Images = append(g.result.Images, pinned)
 	g.mu.Unlock()
-	g.options.Progress.Finished(img.wanted.Ref)
 }
 
 // complete stores an image's manifests, children first, now that every blob

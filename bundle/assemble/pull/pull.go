@@ -54,10 +54,9 @@ const DefaultJobs = 8
 // Progress is told how far gathering is. Its methods are called by several
 // goroutines.
 type Progress interface {
-	Expect(bytes int64)           // more bytes are to be downloaded
-	Advance(bytes int64)          // so many came; negative when a broken transfer starts over
-	Finished(ref string)          // an image is complete
-	Retry(what string, err error) // something is tried again
+	Expect(bytes int64)  // more bytes are to be downloaded
+	Advance(bytes int64) // so many came; negative when a broken transfer starts over
+	Note(text string)    // what is tried again, and why
 }
 
 // Result is what was gathered.
@@ -110,7 +109,6 @@ func Gather(ctx context.Context, st *store.Store, wanted []Wanted, o Options) (R
 
 type silent struct{}
 
-func (silent) Expect(int64)        {}
-func (silent) Advance(int64)       {}
-func (silent) Finished(string)     {}
-func (silent) Retry(string, error) {}
+func (silent) Expect(int64)  {}
+func (silent) Advance(int64) {}
+func (silent) Note(string)   {}

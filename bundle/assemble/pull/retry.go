@@ -56,7 +56,7 @@ func (g *gatherer) again(ctx context.Context, t *tries, what string, err error) 
 		return err
 	}
 	if told := new(BusyError); !errors.As(err, &told) || !told.known {
-		g.options.Progress.Retry(what, err)
+		g.options.Progress.Note("trying again: " + what + ": " + err.Error())
 	}
 	pause += rand.N(pause/4 + 1) // those that failed together do not come back together
 	g.queue.aside(func() { _ = wait.For(ctx, pause) })

@@ -64,8 +64,7 @@ func overlay(base, over *yaml.Node, depth int) *yaml.Node {
 	}
 	out := *base
 	out.Content = slices.Clone(base.Content)
-	for i := 0; i+1 < len(over.Content); i += 2 {
-		key, value := over.Content[i], over.Content[i+1]
+	for key, value := range pairs(over) {
 		at := -1
 		for j := 0; j+1 < len(out.Content); j += 2 {
 			if out.Content[j].Value == key.Value {
@@ -88,9 +87,9 @@ func overlay(base, over *yaml.Node, depth int) *yaml.Node {
 func without(m *yaml.Node, keys map[string]bool) *yaml.Node {
 	out := *m
 	out.Content = nil
-	for i := 0; i+1 < len(m.Content); i += 2 {
-		if !keys[m.Content[i].Value] {
-			out.Content = append(out.Content, m.Content[i], m.Content[i+1])
+	for key, value := range pairs(m) {
+		if !keys[key.Value] {
+			out.Content = append(out.Content, key, value)
 		}
 	}
 	return &out
@@ -349,10 +348,10 @@ func (r *chartRun) annotationsIn(file string, content []byte, known knownImages)
 	for _, key := range imageAnnotations {
 		list := get(annotations, key)
 		inner, err := parseYAML(text(list))
-		if err != nil || inner == nil || inner.Kind != yaml.SequenceNode {
+		if err != nil {
 			continue
 		}
-		for _, item := range inner.Content {
+		for _, item := range items(inner) {
 			image := resolve(item)
 			if image.Kind == yaml.MappingNode {
 				image = get(item, "image")

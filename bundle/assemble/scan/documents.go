@@ -2,6 +2,7 @@ package scan
 
 import (
 	"errors"
+	"iter"
 	"regexp"
 	"strconv"
 	"strings"
@@ -112,29 +113,48 @@ func getDepth(m *yaml.Node, key string, depth int, sources *int) *yaml.Node {
 		return nil
 	}
 	*sources--
-	for i := 0; i+1 < len(m.Content); i += 2 {
-		if m.Content[i].Value == key {
-			return resolve(m.Content[i+1])
+	for k, v := range pairs(m) {
+		if k.Value == key {
+			return resolve(v)
 		}
 	}
-	for i := 0; i+1 < len(m.Content); i += 2 {
-		if m.Content[i].Tag == "!!merge" {
-			merged := resolve(m.Content[i+1])
-			if merged != nil && merged.Kind == yaml.SequenceNode {
-				for _, item := range merged.Content {
-					if *sources < 0 {
-						return nil
-					}
-					if v := getDepth(item, key, depth+1, sources); v != nil {
-						return v
-					}
-				}
-			} else if v := getDepth(merged, key, depth+1, sources); v != nil {
+	for k, merged := range pairs(m) {
+		if k.Tag != "!!merge" {
+			continue
+		}
+		list := items(merged)
+		if list == nil {
+			list = []*yaml.Node{merged}
+		}
+		for _, one := range list {
+			if v := getDepth(one, key, depth+1, sources); v != nil {
 				return v
 			}
 		}
 	}
 	return nil
+}
+
+// items gives the elements of a sequence; nil for anything else.
+func items(n *yaml.Node) []*yaml.Node {
+	if n = resolve(n); n == nil || n.Kind != yaml.SequenceNode {
+		return nil
+	}
+	return n.Content
+}
+
+// pairs gives the keys of a mapping and their values; nothing for anything else.
+func pairs(m *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
+	return func(yield func(key, value *yaml.Node) bool) {
+		if m = resolve(m); m == nil || m.Kind != yaml.MappingNode {
+			return
+		}
+		for i := 0; i+1 < len(m.Content); i += 2 {
+			if !yield(m.Content[i], m.Content[i+1]) {
+				return
+			}
+		}
+	}
 }
 
 // text gives a scalar's text; empty for anything else and for null.

@@ -17,14 +17,11 @@ func (w *walker) configMap(m *yaml.Node) {
 	secret := text(get(m, "kind")) == "Secret"
 	for _, field := range []string{"data", "stringData"} {
 		values := get(m, field)
-		if values == nil || values.Kind != yaml.MappingNode {
-			continue
-		}
-		if field != "data" || !secret {
+		if values != nil && (field != "data" || !secret) {
 			w.split(values, "", data)
 		}
-		for i := 0; i+1 < len(values.Content); i += 2 {
-			key, v := values.Content[i].Value, resolve(values.Content[i+1])
+		for k, v := range pairs(values) {
+			key, v := k.Value, resolve(v)
 			if v == nil || v.Kind != yaml.ScalarNode || isProgram(key) {
 				continue
 			}

@@ -169,9 +169,9 @@ func (w *walker) split(m *yaml.Node, key string, md mode) {
 	}
 	var keys []string
 	var values []*yaml.Node
-	for i := 0; i+1 < len(m.Content); i += 2 {
-		if k := m.Content[i]; k.Tag != "!!merge" && resolve(m.Content[i+1]) != nil && resolve(m.Content[i+1]).Kind == yaml.ScalarNode {
-			keys, values = append(keys, k.Value), append(values, m.Content[i+1])
+	for k, v := range pairs(m) {
+		if plain := resolve(v); k.Tag != "!!merge" && plain != nil && plain.Kind == yaml.ScalarNode {
+			keys, values = append(keys, k.Value), append(values, v)
 		}
 	}
 	groups := piecesOf(keys, values)

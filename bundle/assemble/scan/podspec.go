@@ -16,11 +16,7 @@ func (w *walker) podSpec(m *yaml.Node) {
 		w = &inner
 	}
 	for _, list := range []string{"containers", "initContainers", "ephemeralContainers"} {
-		items := get(m, list)
-		if items == nil || items.Kind != yaml.SequenceNode {
-			continue
-		}
-		for _, item := range items.Content {
+		for _, item := range items(get(m, list)) {
 			image := get(item, "image")
 			if image == nil || image.Kind != yaml.ScalarNode || w.seen[image] {
 				continue
@@ -29,11 +25,7 @@ func (w *walker) podSpec(m *yaml.Node) {
 			w.containerImage(image, list, text(get(item, "name")))
 		}
 	}
-	volumes := get(m, "volumes")
-	if volumes == nil || volumes.Kind != yaml.SequenceNode {
-		return
-	}
-	for _, volume := range volumes.Content {
+	for _, volume := range items(get(m, "volumes")) {
 		ref := get(get(volume, "image"), "reference")
 		if ref != nil && ref.Kind == yaml.ScalarNode && !w.seen[ref] {
 			w.seen[ref] = true
@@ -86,11 +78,7 @@ func (w *walker) unresolved(n *yaml.Node, value string) {
 
 // kustomization takes what a kustomization.yaml puts in place of images.
 func (w *walker) kustomization(m *yaml.Node) {
-	images := get(m, "images")
-	if images == nil || images.Kind != yaml.SequenceNode {
-		return
-	}
-	for _, item := range images.Content {
+	for _, item := range items(get(m, "images")) {
 		name := text(get(item, "newName"))
 		if name == "" {
 			name = text(get(item, "name"))

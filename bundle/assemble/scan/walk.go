@@ -161,15 +161,15 @@ func isOff(n *yaml.Node) bool {
 }
 
 func (w *walker) children(n *yaml.Node, key string, m mode, depth int) {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		k, v := n.Content[i].Value, n.Content[i+1]
+	for name, v := range pairs(n) {
+		k := name.Value
 		switch {
 		case w.seen[v]:
 		case k == "annotations":
 			w.annotations(v)
 		case k == "status" && depth < 2, k == "managedFields", k == "labels", k == "matchLabels", k == "description":
 			// Written by controllers, or never an image.
-		case n.Content[i].Tag == "!!merge":
+		case name.Tag == "!!merge":
 			w.node(v, "", m, depth+1)
 		case m != builtin && v.Kind == yaml.ScalarNode && strings.HasSuffix(flatKey(key), "images") && !isSetting(k):
 			w.imageKey(v, key+"."+k, m)
@@ -181,12 +181,8 @@ func (w *walker) children(n *yaml.Node, key string, m mode, depth int) {
 
 // annotations hold images only under keys that say so.
 func (w *walker) annotations(n *yaml.Node) {
-	n = resolve(n)
-	if n == nil || n.Kind != yaml.MappingNode {
-		return
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, v := n.Content[i].Value, n.Content[i+1]
+	for name, v := range pairs(n) {
+		key := name.Value
 		if s, ok := shapeOf(text(v)); ok && s.pinned() && isImageKey(key[strings.LastIndexByte(key, '/')+1:]) {
 			w.report(v.Value, v, Suspected, "annotation "+key)
 		}
