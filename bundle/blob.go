@@ -22,8 +22,8 @@ func (r *Reader) OpenBlob(d digest.Digest) (io.ReadCloser, error) {
 	return r.open(e), nil
 }
 
-// OpenUnverified is OpenBlob without the hashing: for who hands the blob to
-// somebody who compares its digest anyway. Frames and the size are still checked.
+// OpenUnverified is OpenBlob without the hashing, for callers that hand the blob to somebody who compares its digest anyway. Frames
+// and the size are still checked.
 func (r *Reader) OpenUnverified(d digest.Digest) (io.ReadCloser, error) {
 	e, err := r.entry(d)
 	if err != nil {

@@ -47,8 +47,7 @@ func (b *BlobReader) Size() int64 { return b.e.Size }
 // Digest of the decoded blob.
 func (b *BlobReader) Digest() digest.Digest { return b.e.Digest }
 
-// Verified tells that what ReadAt gives out was checked against the index: who
-// trusts that need not hash it again.
+// Verified tells that what ReadAt gives out was checked against the index, and need not be hashed again.
 func (b *BlobReader) Verified() bool { return true }
 
 // ReadAt implements io.ReaderAt over the decoded content. A damaged unit is a

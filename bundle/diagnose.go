@@ -78,7 +78,7 @@ func (w *walker) walk() error {
 	}
 }
 
-// stop turns the error of a frame at w.pos, part of what began at start.
+// stop turns the error of a frame at w.pos, which is part of what began at start, into one that names its place.
 func (w *walker) stop(name string, start int64, s frameShape, err error) error {
 	if errors.Is(err, errShort) {
 		cut := &TruncatedError{Entry: name, Start: start, Size: w.size}

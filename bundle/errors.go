@@ -9,7 +9,7 @@ import (
 // the trailer at its end nor the head in its first MaxStubSize bytes.
 var ErrNotBundle = errors.New("not a sealbuild bundle")
 
-// ErrNoBlob is returned when a digest is asked for that the bundle lacks.
+// ErrNoBlob is returned for a digest that no blob of the bundle has.
 var ErrNoBlob = errors.New("blob is not in the bundle")
 
 // Names of the parts of a file that are not archive entries, as they stand in

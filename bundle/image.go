@@ -10,7 +10,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Kind tells what an image is in the bundle for.
+// Kind tells why an image is in the bundle.
 type Kind string
 
 const (

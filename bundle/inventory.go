@@ -14,7 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Inventory is what blobs a site has: digest and size in bytes.
+// Inventory lists the blobs that a site has: digest to size in bytes.
 type Inventory map[digest.Digest]int64
 
 // inventoryHeader is the first line of an inventory's text.
@@ -56,7 +56,7 @@ func ReadInventory(name string, r io.Reader) (Inventory, error) {
 	return v, nil
 }
 
-// And leaves what o has too.
+// And returns the blobs of v that o has, too.
 func (v Inventory) And(o Inventory) Inventory {
 	both := Inventory{}
 	for d, size := range v {

@@ -13,8 +13,7 @@ type WriterOptions struct {
 	Stub io.Reader
 	// StubPlatform is what the stub runs on, as "linux/amd64".
 	StubPlatform string
-	// Stubs are the executables for further platforms: hosts of another
-	// architecture than the first get theirs.
+	// Stubs are the executables for hosts of other platforms than the first.
 	Stubs []Stub
 	// PartSize in bytes is set when w spreads over several files (see Parts); it
 	// has to hold the stub and the head. 0 means one file.

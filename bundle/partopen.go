@@ -125,7 +125,7 @@ func exists(name string) bool {
 	return err == nil
 }
 
-// complete tells whether the parts so far end in a trailer of theirs.
+// complete tells whether the parts so far end in a trailer of this very bundle.
 func (p partFiles) complete() bool {
 	t, err := readTail(p, p.size())
 	if err != nil {

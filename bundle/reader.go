@@ -29,7 +29,7 @@ type Reader struct {
 	expected Inventory
 }
 
-// BlobInfo is where a blob lies.
+// BlobInfo tells where a blob lies.
 type BlobInfo struct {
 	Digest     digest.Digest
 	Size       int64 // decoded bytes
@@ -225,7 +225,7 @@ func (r *Reader) FormatVersion() int { return int(r.trailer.version) }
 // Expected lists the blobs that images need and the site is to have already.
 func (r *Reader) Expected() []Expected { return slices.Clone(r.index.Expected) }
 
-// Expects tells whether the blob is one of these, and its size in bytes.
+// Expects tells whether the blob is one of [Reader.Expected], and its size in bytes.
 func (r *Reader) Expects(d digest.Digest) (size int64, ok bool) {
 	size, ok = r.expected[d]
 	return size, ok

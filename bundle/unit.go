@@ -134,8 +134,7 @@ func (e *entry) unitLength(i int64) int64 {
 	return e.Frames[i]
 }
 
-// checkUnit reads unit i of entry n, which lies at off in the file, through buf
-// and checks it. A compressed one is not decoded.
+// checkUnit reads unit i of entry n, which lies at off in the file, through buf and checks it. A compressed unit is not decoded.
 func (r *Reader) checkUnit(n int, i, off int64, buf []byte) error {
 	e := &r.index.Entries[n]
 	if e.stored() {

@@ -25,10 +25,9 @@ func (d Damage) String() string {
 	return fmt.Sprintf("%s: bytes %d to %d: %s", d.Entry, d.Offset, d.Offset+d.Length, d.Reason)
 }
 
-// Verify reads the whole file and lists every damaged range, in file order; no
-// Damage means that every byte is the one that was written, and that every
-// stored blob has its digest. Compressed blobs are compared as they lie in the
-// file, not decoded: who reads one gets it checked against its own digest too.
+// Verify reads the whole file and lists every damaged range, in file order; no Damage means that every byte is the one that was
+// written, and that every stored blob has its digest. Compressed blobs are compared as they lie in the file, not decoded: a reader
+// checks them against their own digest, too.
 //
 // All CPUs work, also on a single large blob. progress, which may be nil, is
 // called with the bytes checked so far and the file's size, by one goroutine

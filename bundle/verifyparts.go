@@ -57,8 +57,7 @@ func (v *verifier) stub(ctx context.Context, hd *head) error {
 	return nil
 }
 
-// signature checks that the signature is one of this index. Whether its key is
-// trusted is another question.
+// signature checks that the signature was made of this index. Whether its key is trusted is another question.
 func (v *verifier) signature() {
 	at, ok := v.r.SignatureRange()
 	if !ok {

@@ -31,8 +31,8 @@ const (
 	checkedFirst = 64 << 20
 )
 
-// checker serves the blobs of a store that are what their digests say. One that is not is set aside: for clients, who then ask
-// the next registry, for other programs, and for the next session, which brings it back.
+// checker serves those blobs of a store that match their digests. A blob that does not match is set aside: clients and other
+// programs do not get it, clients ask the next registry, and the next sync brings it back.
 type checker struct {
 	store  *disk.Store
 	flight singleflight.Group
@@ -41,7 +41,7 @@ type checker struct {
 	verdicts map[digest.Digest]verdict
 }
 
-// verdict is what reading a file brought out.
+// verdict tells whether a file matched the digest of its blob when it was read.
 type verdict struct {
 	file  disk.FileID
 	right bool
@@ -59,7 +59,7 @@ func (c *checker) verdict(d digest.Digest, file disk.FileID) (right, known bool)
 	return v.right, ok && v.file == file && (!v.right || time.Since(v.at) < checkedFor)
 }
 
-// judge keeps what reading a file brought out.
+// judge remembers whether a file matched its digest, and sets it aside if not.
 func (c *checker) judge(d digest.Digest, file disk.FileID, right bool) {
 	c.mu.Lock()
 	c.verdicts[d] = verdict{file, right, time.Now()}

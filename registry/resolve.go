@@ -141,13 +141,13 @@ func route(path string) (name, rest string, ok bool) {
 	return name, p[len(name):], name != ""
 }
 
-// handler resolves the names of reading requests before next sees them. Writes mean the repository they name.
+// handler resolves the names of reading requests before next sees them. A writing request means exactly the repository it names.
 func (v resolver) handler(next http.Handler, writable bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name, rest, ok := route(r.URL.Path)
 		ns := r.URL.Query().Get("ns")
 		read := r.Method == http.MethodGet || r.Method == http.MethodHead
-		// Who is about to push asks with HEAD which blobs are there, and must not be answered for another repository.
+		// A client that is about to push asks with HEAD which blobs are there, and must not be answered for another repository.
 		pushing := writable && ns == "" && r.Method == http.MethodHead && strings.HasPrefix(rest, "/blobs/")
 		if !ok || !read || pushing {
 			next.ServeHTTP(w, r)

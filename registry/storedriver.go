@@ -28,7 +28,7 @@ type storeDriver struct{ store *disk.Store }
 
 func (d storeDriver) Name() string { return storeDriverName }
 
-// full returns the path of a file of the tree. Paths are made of names that were checked; this is the second lock.
+// full returns the path of a file of the tree. The names in paths were checked before; this is the second check.
 func (d storeDriver) full(p string) (string, error) {
 	local := strings.TrimPrefix(p, "/")
 	if !strings.HasPrefix(p, "/") || p != path.Clean(p) || !filepath.IsLocal(local) || strings.ContainsRune(p, 0) {
@@ -118,7 +118,7 @@ func (d storeDriver) Move(_ context.Context, from, to string) error {
 	return nil
 }
 
-// back removes what was put aside of a blob that is there again; as a rule nothing was.
+// back removes the damaged file that was put aside, when the blob is there again; as a rule there is none.
 func (d storeDriver) back(full string) {
 	if filepath.Base(full) == "data" {
 		_ = os.Remove(full + disk.AsideSuffix)

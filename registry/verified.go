@@ -50,8 +50,8 @@ func (v *verifiedSource) judge(d digest.Digest) func(right bool) {
 
 // open reads b from offset. toEnd says that the reader is going to read all the rest.
 //
-// A reader that verifies itself is taken as it is. Else the first one that reads all hashes while it reads, and one of a part waits
-// until somebody has read the whole.
+// A source's reader that verifies by itself is taken as it is. Else a reader of the whole blob hashes while it reads, and before a
+// part is read, the whole is.
 func (v *verifiedSource) open(ctx context.Context, b catalog.Blob, offset int64, toEnd bool) (io.ReadCloser, error) {
 	at, err := v.at(b)
 	if err != nil {

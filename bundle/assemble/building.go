@@ -115,8 +115,8 @@ func (b *Builder) layout(dir string, root v1.Descriptor, platforms ...v1.Platfor
 		os.WriteFile(filepath.Join(dir, v1.ImageIndexFile), index, 0o644))
 }
 
-// cacheFile is where something is remembered about the thing of a name. The
-// directory may be removed at any time.
+// cacheFile is the file that caches what is known of the thing called name; kind says what sort of thing it is. The directory of
+// these files may be removed at any time.
 func (b *Builder) cacheFile(kind, name string) string {
 	if abs, err := filepath.Abs(name); err == nil && kind == "context" {
 		name = abs

@@ -91,7 +91,7 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	return b.record(rec, r.Platforms)
 }
 
-// inheritedLevel is beyond those of what an image needs itself.
+// inheritedLevel is above the levels of what an image needs itself, so that those decide.
 const inheritedLevel = 10
 
 // building is the image of one platform.

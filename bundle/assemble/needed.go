@@ -178,10 +178,8 @@ func (b *Builder) remember(file string, v any) {
 	_ = durable.WriteCache(file, raw, 0o644)
 }
 
-// own are the images that lie in the image's registry/, under the names that
-// its charts, manifests and lists give them; rest is what is not there. An
-// image of registry/ that nothing names is taken, too: something outside the
-// image may ask for it.
+// own returns the images that lie in the image's registry/, under the names that its charts, manifests and lists give them, and as
+// rest what does not lie there. An image of registry/ that nothing names is taken, too: something outside the image may ask for it.
 func (b *Builder) own(in inside) (pinned []store.Pinned, rest *scan.Result, err error) {
 	rest = &scan.Result{Archives: in.Found.Archives}
 	used := map[string]bool{}

@@ -23,8 +23,8 @@ type claim struct {
 	level int      // the lowest one decides
 }
 
-// claims are those of images that say themselves what they are for. One that
-// is for none of the platforms is meant for all of them: there is no other.
+// claims makes a claim for each image, for those platforms that the image itself names. An image that names none of them counts for
+// all: there is no other.
 func claims(images []store.Pinned, platforms []v1.Platform, level int) []claim {
 	var all []claim
 	for _, p := range images {

@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AsideSuffix is what the file of a damaged blob has behind its name: it is kept for whoever wants to know what the disk did, and
-// goes when the blob is back.
+// AsideSuffix is appended to the name of a damaged blob's file. The file is kept to show what the disk did, and removed when the
+// blob is back.
 const AsideSuffix = ".damaged"
 
-// FileID tells a file from another that has its name later, and from itself after a write.
+// FileID identifies a file and its state: it differs once another file has the name, or the file was written to.
 type FileID struct {
 	device, inode uint64
 	Size          int64
@@ -32,8 +32,8 @@ func Identify(f *os.File) (FileID, error) {
 	return FileID{uint64(st.Dev), st.Ino, st.Size, st.Ctim}, nil
 }
 
-// SetAside takes a file its name that does not have the digest of its blob. Nobody does that while a session may put the right
-// one there; the file stays then, and whoever reads it next comes here again.
+// SetAside renames the file of a damaged blob, so that it is not served. Nothing is renamed while a session is under way, since it
+// may put the right file there; the next reader of the blob tries again.
 func (s *Store) SetAside(d digest.Digest, file FileID) error {
 	lock, err := s.Lock(context.Background(), true) // it does not wait
 	if errors.Is(err, ErrBusy) {

@@ -86,7 +86,7 @@ func (c *collector) run(ctx context.Context, grace time.Duration) error {
 		}
 		wait := grace
 		if step.count == &c.done.Layers {
-			wait = 0 // who has a link has opened the blob
+			wait = 0 // a client that read a link has opened the blob by now
 		}
 		if err := c.settle(ctx, *step.count, wait); err != nil {
 			return err
@@ -95,7 +95,8 @@ func (c *collector) run(ctx context.Context, grace time.Duration) error {
 	return c.sweep(ctx)
 }
 
-// settle makes what was removed durable, since a power cut must not bring back a link to what is gone, and gives clients time.
+// settle makes what was removed durable, since a power cut must not bring back a link to what is gone, and gives clients time to
+// end.
 func (c *collector) settle(ctx context.Context, removed int, grace time.Duration) error {
 	if c.dry || removed == 0 {
 		return nil

@@ -17,8 +17,8 @@ import (
 type Damage struct {
 	Digest   digest.Digest
 	Missing  bool  // something names it, and it is not there
-	Repaired bool  // it is now
-	Err      error // why it could not be repaired; nil if nobody was asked
+	Repaired bool  // the blob is there and right now
+	Err      error // why it could not be repaired; nil if no source was given
 }
 
 // Heal reads every blob of the store on all cores, and looks for those that manifests name. What is damaged or missing is taken
@@ -99,8 +99,8 @@ func (s *Store) repair(ctx context.Context, damaged []Damage, sources []catalog.
 	return damaged, s.Sync()
 }
 
-// take copies a blob from a source into its place. It is no durable.Write: what a session receives lies in its own directory, and
-// the names of all repaired blobs are made durable together.
+// take copies a blob from a source into its place. durable.Write does not fit: what a session receives lies in its own directory,
+// and the names of all repaired blobs are made durable together.
 func (x *Session) take(ctx context.Context, src catalog.Source, d digest.Digest) error {
 	r, err := src.OpenBlob(d)
 	if err != nil {

@@ -119,8 +119,8 @@ func (s *Store) Lock(ctx context.Context, alone bool) (io.Closer, error) {
 	}
 }
 
-// lockFile opens path and takes an exclusive lock on it without waiting. The file that comes back is the one that has the
-// name: one that was renamed or removed while the lock was taken is not.
+// lockFile opens path and takes an exclusive lock on it without waiting. The file returned is the one at path: if the file was
+// renamed or removed while the lock was taken, path is opened again.
 func lockFile(path string, flag int) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, flag, 0o644)

@@ -204,7 +204,7 @@ func OnAllCores(ctx context.Context, n int, fn func(i int) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	var mu sync.Mutex
 	next := 0
-	for range max(runtime.GOMAXPROCS(0), 4) { // a cold disk likes a few questions at once
+	for range max(runtime.GOMAXPROCS(0), 4) { // a disk that has nothing cached answers several questions at once faster
 		g.Go(func() error {
 			for ctx.Err() == nil {
 				mu.Lock()

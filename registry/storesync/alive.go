@@ -33,7 +33,7 @@ func giveSigns(ctx context.Context, w *frameWriter, alive func() bool) (stop fun
 	}
 }
 
-// waitedFor is a stream whose other end is waited for now and then.
+// waitedFor is a stream that tells whether a Read waits for the other end just now.
 type waitedFor struct {
 	r     io.Reader
 	waits atomic.Bool

@@ -14,8 +14,8 @@ const maxPeers = 8
 // TLS, with a certificate and a token that exist for one session and that only the sender hands out; what they receive they
 // verify like anything else.
 //
-// A host that is slow or gone is left for the one before it, and at last for the sender: then it costs time, nothing else. The
-// zero value is ready. It is for one catalog and one round of pushes.
+// When a host is slow or gone, those that take blobs from it turn to the host before it, and at last to the sender: that costs
+// time, nothing else. The zero value is ready. It is for one catalog and one round of pushes.
 type Fanout struct {
 	mu      sync.Mutex
 	relays  []relayInfo   // in the order in which their hosts came
@@ -42,7 +42,7 @@ func (f *Fanout) join(info *relayInfo) (peers []relayInfo) {
 	return peers
 }
 
-// leave says that a host needs no relay any more. One that failed is none either.
+// leave says that a host needs no relay any more. A host that failed is no relay for others either.
 func (f *Fanout) leave(failed *relayInfo) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

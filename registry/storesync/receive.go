@@ -75,9 +75,9 @@ type receiver struct {
 	missing []bool
 	partial map[int]*incoming // interrupted blobs that go on, locked
 	relay   *relay            // nil if this push is alone
-	asked   bool              // peers were
+	asked   bool              // the sender has named peers, which it does once a session
 	fetched atomic.Int64      // bytes of blobs that they sent
-	others  atomic.Bool       // it is other hosts that are waited for: they take, or give
+	others  atomic.Bool       // the session waits for other hosts, which take blobs or give them
 	receipt Receipt
 }
 
@@ -117,7 +117,7 @@ func (rc *receiver) run(ctx context.Context) error {
 	if rc.hello.flags&flagRelay != 0 {
 		rc.relay = rc.newRelay()
 		defer rc.relay.close()
-		// A host that cannot open it is one from which nobody takes anything.
+		// If it cannot be opened nobody takes anything from this host.
 		if rc.relay.open() == nil {
 			if err := rc.w.write(frameRelay, rc.relay.info.encode()); err != nil {
 				return err
@@ -224,8 +224,8 @@ func (rc *receiver) ask(offset func(i int) int64) error {
 	return rc.w.flush()
 }
 
-// rounds asks for blobs and takes them until nothing is missing. What arrives damaged is asked for once more: mostly
-// the reason is a partial blob that a power cut spoilt.
+// rounds asks for blobs and takes them until nothing is missing. Blobs that arrive damaged are asked for again: mostly a power cut
+// has spoilt a partial blob.
 func (rc *receiver) rounds(ctx context.Context) error {
 	rc.holdPartials()
 	rc.count()

@@ -36,8 +36,8 @@ const (
 	totalHeader = "Session-Bytes"
 )
 
-// relay hands the blobs of one session on to other hosts: those the store has, and those that arrive, while they arrive. It is for
-// who knows its token, and lives as long as the session.
+// relay hands the blobs of one session on to other hosts: those the store has, and those that arrive, while they arrive. It answers
+// hosts that know its token, and lives as long as the session.
 type relay struct {
 	store   *disk.Store
 	listen  func() (net.Listener, error)
@@ -254,7 +254,7 @@ func (r *relay) send(ctx context.Context, w http.ResponseWriter, i int, at int64
 	return nil
 }
 
-// client returns one that speaks with the relay and with nobody else. Proxies in the environment are not used.
+// client returns an HTTP client that speaks with the relay and with nobody else. Proxies in the environment are not used.
 func (p relayInfo) client(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *http.Client {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: relayPatience}).DialContext

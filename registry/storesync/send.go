@@ -22,7 +22,7 @@ type sender struct {
 	w        *frameWriter
 	answers  chan answer
 	received int64
-	again    bool // what is sent arrived damaged before: whose fault it is shall come out
+	again    bool // what is sent arrived damaged before, so the source hashes it too: that tells whose fault it is
 	receipt  Receipt
 }
 

@@ -124,8 +124,8 @@ func newFrameReader(r io.Reader) *frameReader {
 	return &frameReader{r: bufio.NewReaderSize(r, 64<<10)}
 }
 
-// header reads the type and the length of the next frame that is no sign of life. An end of the stream, even between
-// frames, is io.ErrUnexpectedEOF: whoever reads a frame expects one.
+// header reads the type and the length of the next frame that is no sign of life. The end of the stream, even between frames, is
+// io.ErrUnexpectedEOF, since every caller expects a frame.
 func (f *frameReader) header() (frameType, int, error) {
 	for {
 		if t, n, err := f.oneHeader(); t != frameAlive || err != nil {

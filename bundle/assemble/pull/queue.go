@@ -21,8 +21,8 @@ type queue struct {
 	tasks   taskHeap
 	running int
 	added   int64
-	workers int // that are there
-	wanted  int // that may be; more than n while some stand aside
+	workers int // workers that there are
+	wanted  int // workers that there may be: more than n while tasks stand aside
 	ctx     context.Context
 	all     sync.WaitGroup
 }

@@ -80,7 +80,7 @@ func (r *remotes) locate(named reference.Named) (remote, error) {
 	}
 	var all remote
 	for i, s := range sources {
-		// What is blocked is so for those, too, that are sent there from elsewhere.
+		// A blocked registry is blocked as a mirror of others, too.
 		if _, err := r.configured(s.Reference); err != nil {
 			if i == len(sources)-1 && len(all) == 0 {
 				return nil, err
@@ -128,7 +128,7 @@ func (r *remotes) repository(named reference.Named, insecure bool) (*repository,
 		if h, err = newHost(r.sys, at.domain, insecure, r.connections); err != nil {
 			return nil, err
 		}
-		// How long the registry wants to be left alone, it says to all.
+		// The registry's wish to be left alone holds for all connections.
 		if twin, ok := r.hosts[hostKey{at.domain, !insecure}]; ok {
 			h.gate = twin.gate
 		}

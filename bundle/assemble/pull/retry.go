@@ -78,7 +78,7 @@ func transient(err error) bool {
 		return status.Status >= 500 && status.Status != http.StatusNotImplemented ||
 			status.Status == http.StatusRequestTimeout || status.Status == http.StatusRequestedRangeNotSatisfiable
 	}
-	// Who asks is not cancelled: another request was, which both waited for to log in.
+	// Our own request was not cancelled, or we would not be here: another one was, whose login this one waited for.
 	return errors.Is(err, context.Canceled) || errors.Is(err, errIdle) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &busy) ||
 		errors.As(err, &wrong) || errors.As(err, &size) || retry.IsErrorRetryable(err)
 }

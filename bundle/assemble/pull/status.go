@@ -39,7 +39,7 @@ type BusyError struct {
 	Host string
 	Wait time.Duration // what it asks for; 0 when it does not say
 
-	known bool // it was asked to before, and nobody has asked it again
+	known bool // it asked for this before, and was left alone since
 }
 
 func (e *BusyError) Error() string {

@@ -116,7 +116,7 @@ func salvage(
 	return out
 }
 
-// isPartial: Helm renders it only where another template includes it.
+// isPartial tells whether Helm renders a template only where another one includes it.
 func isPartial(name string) bool { return strings.HasPrefix(path.Base(name), "_") }
 
 // problem is why a rendering failed.
@@ -176,7 +176,7 @@ func sourcesOf(ch *chart.Chart) map[string]*common.File {
 	return out
 }
 
-// place finds TEMPLATE:LINE in an error of the engine.
+// placeIn finds TEMPLATE:LINE in an error of the engine.
 func placeIn(message string, templates map[string]*common.File) (name string, line int) {
 	for _, m := range regexp.MustCompile(`([^\s"(]+):(\d+)`).FindAllStringSubmatch(message, -1) {
 		if templates[m[1]] == nil {

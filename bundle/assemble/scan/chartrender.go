@@ -147,7 +147,7 @@ func (r *chartRun) prepare(values map[string]any, again bool) (*chart.Chart, com
 	return ch, top, err
 }
 
-// dials: a schema of the chart refers to a document on the network.
+// dials tells whether a schema of the chart refers to a document on the network.
 func dials(ch *chart.Chart) bool {
 	if bytes.Contains(ch.Schema, []byte("$ref")) && bytes.Contains(bytes.ReplaceAll(ch.Schema, []byte(" "), nil), []byte(`"$ref":"http`)) {
 		return true

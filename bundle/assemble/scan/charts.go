@@ -189,7 +189,7 @@ func (s *scanner) chart(c chartFile, siblings []string, only bool) {
 	r.renderAll(s.valuesBeside(c, r.chartName, siblings), r.valuesInside(), s.usesOf(c, r.chartName, only))
 }
 
-// trimBOM: editors leave it, YAML trips over it.
+// trimBOM takes off a byte order mark, which editors leave and YAML trips over.
 func trimBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
 
 // loadChart reads a chart's files, as Helm's own loader would: a directory's

@@ -81,7 +81,7 @@ func (c *collector) fail(file string, line int, message string) {
 	}
 }
 
-// saysTag: a tag or digest was written, not put in for none.
+// saysTag tells whether the reference was written with a tag or a digest, and none was put in.
 func (f *Found) saysTag() bool {
 	s, ok := shapeOf(f.Original)
 	return ok && s.pinned()

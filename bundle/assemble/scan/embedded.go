@@ -43,7 +43,7 @@ func (w *walker) configMap(m *yaml.Node) {
 	}
 }
 
-// isProgram: data under such a file name is a script, prose or a key.
+// isProgram tells whether data under a file name is a script, prose or a key.
 func isProgram(key string) bool {
 	switch path.Ext(strings.ToLower(key)) {
 	case ".sh", ".py", ".lua", ".js", ".ts", ".md", ".html", ".css", ".pl", ".rb", ".go", ".crt", ".pem", ".key", ".ps1", ".bash":
@@ -52,7 +52,7 @@ func isProgram(key string) bool {
 	return false
 }
 
-// isExample: nothing reads data under such a name.
+// isExample tells whether data under a name is an example, which nothing reads.
 func isExample(key string) bool {
 	for _, word := range keyWords(key) {
 		if word == "example" || word == "examples" || word == "sample" {

@@ -125,7 +125,7 @@ func (s *scanner) kubectl(words []string, at Place) {
 	}
 }
 
-// inChart: a directory of file, at or below dir, is a chart.
+// inChart tells whether file lies in a chart at or below dir.
 func (s *scanner) inChart(dir, file string) bool {
 	for d := path.Dir(file); d == dir || strings.HasPrefix(d, dir+"/"); d = path.Dir(d) {
 		if info, err := fs.Stat(s.fsys, path.Join(d, "Chart.yaml")); err == nil && info.Mode().IsRegular() {

@@ -262,8 +262,7 @@ func (w *walker) untagged(p *pieces, at *yaml.Node, ref string, md mode, named b
 	}
 }
 
-// ownImage: the repository is one of the application's that the chart is for,
-// and has its version.
+// ownImage tells whether the repository is one of the application that the chart is for, and so has its version.
 func (w *walker) ownImage(repository string) bool {
 	if w.appVersion == "" {
 		return false

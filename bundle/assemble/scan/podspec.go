@@ -119,7 +119,7 @@ func (w *walker) envVar(m *yaml.Node) {
 	w.loose(value, "env "+name, strings.Contains(strings.ToLower(name), "image"))
 }
 
-// isImageVariable: RELATED_IMAGE_X, IMAGE_X, X_IMAGE.
+// isImageVariable tells whether a variable is called an image: RELATED_IMAGE_X, IMAGE_X, X_IMAGE.
 func isImageVariable(name string) bool {
 	upper := strings.ToUpper(name)
 	return strings.HasPrefix(upper, "RELATED_IMAGE_") || strings.HasPrefix(upper, "IMAGE_") || isImageKey(name)

@@ -54,10 +54,10 @@ type shape struct {
 	digest bool
 }
 
-// explicit: nobody writes this by accident under a key named image.
+// explicit tells whether the reference says so much that nobody writes it by accident under a key named image.
 func (s shape) explicit() bool { return s.domain || s.tag || s.digest }
 
-// pinned: a version is given.
+// pinned tells whether the reference gives a version.
 func (s shape) pinned() bool { return s.tag || s.digest }
 
 // shapeOf reads text as a reference; ok is false for what is none, or is
@@ -128,7 +128,7 @@ func isRegistry(domain string) bool {
 	return topLevel.MatchString(last)
 }
 
-// looksLikeFile: the name has a file's extension.
+// looksLikeFile tells whether a name has a file's extension.
 func looksLikeFile(name string) bool {
 	dot := strings.LastIndexByte(name, '.')
 	if dot < 0 {
@@ -143,7 +143,7 @@ func looksLikeFile(name string) bool {
 	return false
 }
 
-// notATag: what follows the colon makes the text a port or a taint.
+// notATag tells whether what follows the colon makes the text a port or a taint.
 func notATag(tag string, path bool) bool {
 	switch tag {
 	case "NoSchedule", "PreferNoSchedule", "NoExecute":
@@ -154,7 +154,7 @@ func notATag(tag string, path bool) bool {
 	return !path && barePort.MatchString(tag)
 }
 
-// isNoName: words and numbers that stand where an image could stand.
+// isNoName tells whether a name is one of the words and numbers that stand where an image could stand.
 func isNoName(name string) bool {
 	switch strings.ToLower(name) {
 	case "true", "false", "null", "none", "auto", "default", "latest", "always", "never", "ifnotpresent", "image", "string", "object":
@@ -163,8 +163,8 @@ func isNoName(name string) bool {
 	return versionNumber.MatchString(name)
 }
 
-// strict: text is a pinned reference with its registry, or carries a digest:
-// taken for an image wherever a value stands.
+// strict tells whether text is a pinned reference with its registry, or carries a digest. Such a text is taken for an image
+// wherever a value stands.
 func strict(text string) bool {
 	s, ok := shapeOf(text)
 	return ok && s.pinned() && (s.domain || s.digest)

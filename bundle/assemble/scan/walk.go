@@ -150,7 +150,7 @@ func (w *walker) mapping(n *yaml.Node, key string, m mode, depth int) {
 	w.scope, w.demote = outer.scope, outer.demote
 }
 
-// isOff: the mapping says of itself that it is not enabled.
+// isOff tells whether a mapping says of itself that it is not enabled.
 func isOff(n *yaml.Node) bool {
 	for _, key := range []string{"enabled", "enable"} {
 		if v := get(n, key); v != nil && v.Tag == "!!bool" && v.Value == "false" {
@@ -220,7 +220,7 @@ func (w *walker) schemaDefaults(n *yaml.Node, property string, depth int) {
 	}
 }
 
-// isHelmTest: the object is made by "helm test" only, never by an install.
+// isHelmTest tells whether an object is made by "helm test" only, never by an install.
 func isHelmTest(n *yaml.Node) bool {
 	hook := text(get(get(get(n, "metadata"), "annotations"), "helm.sh/hook"))
 	for h := range strings.SplitSeq(hook, ",") {

@@ -109,7 +109,7 @@ func (s *Store) sync(age time.Duration) error {
 	return nil
 }
 
-// syncFile waits until a file is on the disk; one that is not there is.
+// syncFile waits until a file is on the disk. For a file that does not exist there is nothing to wait for.
 func syncFile(path string) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -139,7 +139,7 @@ func (s *Store) blobPath(d digest.Digest) string {
 	return filepath.Join(s.root, "blobs", string(d.Algorithm()), d.Encoded())
 }
 
-// flock takes the lock and lets signals interrupt neither of them.
+// flock takes a lock on a file, and tries again when a signal interrupts it.
 func flock(f *os.File, how int) error {
 	for {
 		err := unix.Flock(int(f.Fd()), how)
