@@ -10,10 +10,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// OpenBlob reads a blob from its beginning, decoded. io.EOF is returned only
-// after size and digest were found right, else a *CorruptError. It takes 1 MiB
-// for a stored blob and 8 MiB for a compressed one. The reader is also an
-// io.WriterTo that hands out its own buffers, so io.Copy does not copy.
+// OpenBlob reads a blob from its beginning, decoded. io.EOF is returned only after size and digest were found right, else a
+// *CorruptError. It takes 1 MiB for a stored blob and 8 MiB for a compressed one. The reader is also an io.WriterTo that hands out
+// its own buffers, so io.Copy does not copy.
 func (r *Reader) OpenBlob(d digest.Digest) (io.ReadCloser, error) {
 	e, err := r.entry(d)
 	if err != nil {

@@ -10,10 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// BlobReader gives random access to a blob, decoded, and gives out only what is
-// right: the first read within a unit of 4 MiB checks all of it against the
-// index; later ones go straight to the bytes they need. Of a compressed blob
-// the unit decoded last is kept.
+// BlobReader gives random access to a blob, decoded, and gives out only what is right: the first read within a unit of 4 MiB checks
+// all of it against the index; later ones go straight to the bytes they need. Of a compressed blob the unit decoded last is kept.
 type BlobReader struct {
 	r      *Reader
 	n      int // of the entry
@@ -50,8 +48,7 @@ func (b *BlobReader) Digest() digest.Digest { return b.e.Digest }
 // Verified tells that what ReadAt gives out was checked against the index, and need not be hashed again.
 func (b *BlobReader) Verified() bool { return true }
 
-// ReadAt implements io.ReaderAt over the decoded content. A damaged unit is a
-// *CorruptError.
+// ReadAt implements io.ReaderAt over the decoded content. A damaged unit is a *CorruptError.
 func (b *BlobReader) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, errors.New("read blob: negative offset")

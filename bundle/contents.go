@@ -25,8 +25,7 @@ func (r *Reader) Platforms() []string {
 // ErrNoStub is returned for a platform that the bundle has no stub for.
 var ErrNoStub = errors.New("the bundle has no installer for the platform")
 
-// OpenStub returns the stub for a platform, as "linux/arm64". What is read from
-// it was checked.
+// OpenStub returns the stub for a platform, as "linux/arm64". What is read from it was checked.
 func (r *Reader) OpenStub(platform string) (*io.SectionReader, error) {
 	if platform == r.index.Stub.Platform && r.start > 0 {
 		h := sha256.New()
@@ -50,8 +49,7 @@ func (r *Reader) OpenStub(platform string) (*io.SectionReader, error) {
 	return nil, fmt.Errorf("%w %s; it has one for %s", ErrNoStub, platform, strings.Join(r.Platforms(), ", "))
 }
 
-// StubDigest is what the index says of the stub for a platform; empty if there
-// is none.
+// StubDigest is what the index says of the stub for a platform; empty if there is none.
 func (r *Reader) StubDigest(platform string) digest.Digest {
 	if platform == r.index.Stub.Platform && r.start > 0 {
 		return r.index.Stub.Digest

@@ -25,8 +25,7 @@ type Description struct {
 	Usage         []Usage        `json:"usage,omitempty"` // the largest first
 }
 
-// SignatureInfo says where the signature lies and which key made it. Whether
-// the key is trusted is not in the file.
+// SignatureInfo says where the signature lies and which key made it. Whether the key is trusted is not in the file.
 type SignatureInfo struct {
 	Range
 	Namespace   string `json:"namespace"`

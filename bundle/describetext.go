@@ -12,8 +12,7 @@ import (
 // topImages is how many of the largest images a text lists.
 const topImages = 10
 
-// WriteText writes the description for people. file is the name of the bundle,
-// for the commands that read it without us.
+// WriteText writes the description for people. file is the name of the bundle, for the commands that read it without us.
 func (d Description) WriteText(out io.Writer, file string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "format version\t%d\n", d.FormatVersion)

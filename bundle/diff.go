@@ -4,8 +4,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Difference is what one bundle has that another has not. The JSON names are a
-// promise.
+// Difference is what one bundle has that another has not. The JSON names are a promise.
 type Difference struct {
 	Added   []Image       `json:"added"`
 	Removed []Image       `json:"removed"`

@@ -1,10 +1,8 @@
-// Package bundle is the container format of sealbuild: one file that is an
-// installer (the stub) with a payload behind it.
+// Package bundle is the container format of sealbuild: one file that is an installer (the stub) with a payload behind it.
 //
-// The payload is one legal zstd stream whose decoded form is a tar archive of
-// an OCI image layout, so that a stranger with zstd, tar and skopeo can read
-// it without this package. An index behind the archive gives random access:
-// any blob is found in O(1) and read alone, straight out of the file.
+// The payload is one legal zstd stream whose decoded form is a tar archive of an OCI image layout, so that a stranger with zstd,
+// tar and skopeo can read it without this package. An index behind the archive gives random access: any blob is found in O(1) and
+// read alone, straight out of the file.
 //
 // What the package promises:
 //

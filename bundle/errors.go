@@ -12,9 +12,8 @@ var ErrNotBundle = errors.New("not a sealbuild bundle")
 // ErrNoBlob is returned for a digest that no blob of the bundle has.
 var ErrNoBlob = errors.New("blob is not in the bundle")
 
-// Names of the parts of a file that are not archive entries, as they stand in
-// the Entry field of errors and of Damage. Archive entries have their path
-// there, and the tar header before an entry is "header of PATH".
+// Names of the parts of a file that are not archive entries, as they stand in the Entry field of errors and of Damage. Archive
+// entries have their path there, and the tar header before an entry is "header of PATH".
 const (
 	PartStub      = "stub"
 	PartHead      = "head"
@@ -44,8 +43,7 @@ func (e *TruncatedError) Error() string {
 		e.Size, e.Entry, e.Start, want)
 }
 
-// VersionError says that the file is a bundle this version of the program
-// cannot read.
+// VersionError says that the file is a bundle this version of the program cannot read.
 type VersionError struct {
 	Version   int    // the format version the file declares
 	Supported int    // the highest version this package reads

@@ -11,10 +11,9 @@ const (
 	blockHeaderSize     = 3
 	blockSize           = 128 << 10 // the largest block zstd allows
 
-	// unitSize is the content that is checked at once: as a compressed frame of
-	// its own, or from one state of the hash to the next in stored content.
-	// Small enough that a read in the middle checks and decodes little, large
-	// enough that ratio and index suffer little.
+	// unitSize is the content that is checked at once: as a compressed frame of its own, or from one state of the hash to the next
+	// in stored content. Small enough that a read in the middle checks and decodes little, large enough that ratio and index suffer
+	// little.
 	unitSize = 4 << 20
 	// maxPackedFrame bounds one compressed frame: input that does not compress
 	// costs 3 bytes per block and the frame's header and checksum.
@@ -26,8 +25,7 @@ const (
 	chunkSize   = chunkBlocks * (blockHeaderSize + blockSize)
 )
 
-// rawHeader is a frame header before its content size: 8-byte content size,
-// no checksum, no dictionary, window 128 KiB.
+// rawHeader is a frame header before its content size: 8-byte content size, no checksum, no dictionary, window 128 KiB.
 var rawHeader = [6]byte{0x28, 0xB5, 0x2F, 0xFD, 0xC0, 0x38}
 
 // blocksOf is the number of blocks of a stored frame; an empty one has one.

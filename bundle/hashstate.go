@@ -24,9 +24,8 @@ func (s *hashSum) UnmarshalText(b []byte) error {
 	return err
 }
 
-// How crypto/sha256 writes its state: a magic, the eight words, the block that
-// is not full yet, the bytes hashed. TestHashStatesAreThoseOfTheStandard fails
-// should that ever change.
+// How crypto/sha256 writes its state: a magic, the eight words, the block that is not full yet, the bytes hashed.
+// TestHashStatesAreThoseOfTheStandard fails should that ever change.
 const (
 	stateMagic  = "sha\x03"
 	stateLength = len(stateMagic) + sha256.Size + sha256.BlockSize + 8

@@ -22,8 +22,7 @@ const (
 
 // Image is one named image of a bundle.
 type Image struct {
-	// Name is the full reference: registry.k8s.io/pause:3.10.2,
-	// docker.io/library/nginx@sha256:…, or name:tag@digest.
+	// Name is the full reference: registry.k8s.io/pause:3.10.2, docker.io/library/nginx@sha256:…, or name:tag@digest.
 	Name string `json:"name"`
 	// Digest is of the manifest or image index, which is a blob of the bundle.
 	Digest digest.Digest `json:"digest"`
@@ -77,8 +76,7 @@ func ociLayout() []byte {
 	return []byte(`{"imageLayoutVersion":"` + v1.ImageLayoutVersion + `"}`)
 }
 
-// ociIndex is index.json: what makes the archive an image layout to tools that
-// know nothing of bundles.
+// ociIndex is index.json: what makes the archive an image layout to tools that know nothing of bundles.
 func ociIndex(images []Image) ([]byte, error) {
 	index := v1.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2},

@@ -23,8 +23,7 @@ const inventoryHeader = "# sealinstall inventory 1"
 // maxInventoryLine bounds a line of the text, in bytes.
 const maxInventoryLine = 200
 
-// WriteTo writes the inventory as text: a header, then a digest and a size on
-// each line, sorted.
+// WriteTo writes the inventory as text: a header, then a digest and a size on each line, sorted.
 func (v Inventory) WriteTo(w io.Writer) (int64, error) {
 	var b bytes.Buffer
 	b.WriteString(inventoryHeader + "\n")
@@ -67,8 +66,7 @@ func (v Inventory) And(o Inventory) Inventory {
 	return both
 }
 
-// MissingError lists the blobs that a bundle expects at the site and that are
-// not there.
+// MissingError lists the blobs that a bundle expects at the site and that are not there.
 type MissingError struct {
 	Where string // a host or a directory
 	Blobs []Expected

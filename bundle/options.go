@@ -18,8 +18,7 @@ type WriterOptions struct {
 	// PartSize in bytes is set when w spreads over several files (see Parts); it
 	// has to hold the stub and the head. 0 means one file.
 	PartSize int64
-	// TrustKeys are lines as in an allowed_signers file of OpenSSH: the keys
-	// that must have signed what this bundle's stub opens.
+	// TrustKeys are lines as in an allowed_signers file of OpenSSH: the keys that must have signed what this bundle's stub opens.
 	TrustKeys []string
 	// Sign, which may be nil, gets the index as it lies in the file and returns
 	// an armored OpenSSH signature of it in SignatureNamespace.
@@ -27,9 +26,8 @@ type WriterOptions struct {
 	// ModTime of every file in the archive, to the second: SOURCE_DATE_EPOCH.
 	// Zero means 1970-01-01, so that the default is reproducible.
 	ModTime time.Time
-	// Concurrency is the number of frames compressed at once, at most 6, each
-	// taking about 16 MiB; 0 means one per CPU. It does not change the bytes
-	// written.
+	// Concurrency is the number of frames compressed at once, at most 6, each taking about 16 MiB; 0 means one per CPU. It does not
+	// change the bytes written.
 	Concurrency int
 }
 

@@ -61,8 +61,7 @@ func firstPart(name string) (string, bool) {
 
 var errForeignPart = errors.New("it is a part of another bundle, or another part of this one: put the right file there")
 
-// partSizeOf looks at the head of what may be the first of several parts: the
-// size of each, or 0.
+// partSizeOf looks at the head of what may be the first of several parts: the size of each, or 0.
 func partSizeOf(f io.ReaderAt, size int64) int64 {
 	_, h, err := findHead(f, size)
 	if err != nil || size > h.partSize || checkVersion(h.version, h.features) != nil {
@@ -71,8 +70,7 @@ func partSizeOf(f io.ReaderAt, size int64) int64 {
 	return h.partSize
 }
 
-// gather opens the parts that lie beside the first, up to the one that ends in
-// the trailer.
+// gather opens the parts that lie beside the first, up to the one that ends in the trailer.
 func (p *partFiles) gather(partSize int64) error {
 	first := (*p)[0].name
 	for n := 1; ; n++ {
@@ -135,9 +133,8 @@ func (p partFiles) complete() bool {
 	return err == nil
 }
 
-// check compares the first and the last unit that lie whole in each part with
-// the index, so that a part of another bundle is found before it is used. What
-// is damaged within a part is for Verify to find.
+// check compares the first and the last unit that lie whole in each part with the index, so that a part of another bundle is found
+// before it is used. What is damaged within a part is for Verify to find.
 func (p partFiles) check(r *Reader) error {
 	if len(p) == 1 {
 		return nil

@@ -10,8 +10,7 @@ import (
 // MaxParts is how many files a bundle can spread over.
 const MaxParts = 999
 
-// PartName is the name of part n, counted from 1: the first has the name of
-// the bundle, the others .002, .003 and so on behind it.
+// PartName is the name of part n, counted from 1: the first has the name of the bundle, the others .002, .003 and so on behind it.
 func PartName(name string, n int) string {
 	if n == 1 {
 		return name
@@ -37,9 +36,8 @@ type File struct {
 	files partFiles
 }
 
-// OpenFile opens the bundle at path, which may be the running program itself.
-// When it is the first of several parts, the others are read where they lie,
-// beside it; one that is missing, cut, foreign or swapped is a *PartError.
+// OpenFile opens the bundle at path, which may be the running program itself. When it is the first of several parts, the others are
+// read where they lie, beside it; one that is missing, cut, foreign or swapped is a *PartError.
 func OpenFile(path string) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -94,8 +92,7 @@ func (p partFiles) size() int64 {
 	return last.start + last.size
 }
 
-// find is the number of the file that byte off lies in; the last for what lies
-// behind all of them.
+// find is the number of the file that byte off lies in; the last for what lies behind all of them.
 func (p partFiles) find(off int64) int {
 	i := 0
 	for i < len(p)-1 && off >= p[i+1].start {

@@ -6,8 +6,7 @@ import (
 	"os"
 )
 
-// MinPartSize is the least size of parts in bytes. Every part then holds a
-// whole unit, by which it is told from a foreign one.
+// MinPartSize is the least size of parts in bytes. Every part then holds a whole unit, by which it is told from a foreign one.
 const MinPartSize = 16 << 20
 
 // PartWriter writes a stream into files of PartSize bytes.

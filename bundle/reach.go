@@ -9,9 +9,8 @@ import (
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
-// Reach lists the blobs that an image is made of, each once, children before
-// parents, those included that the site is expected to have. What an index
-// names for platforms that the bundle does not hold is left out.
+// Reach lists the blobs that an image is made of, each once, children before parents, those included that the site is expected to
+// have. What an index names for platforms that the bundle does not hold is left out.
 func (r *Reader) Reach(image Image) ([]Expected, error) {
 	var all []Expected
 	err := ocigraph.Walk(v1.Descriptor{Digest: image.Digest}, ocigraph.Visitor{

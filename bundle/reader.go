@@ -38,9 +38,8 @@ type BlobInfo struct {
 	Stored     bool  // as it is, not compressed
 }
 
-// Open reads and checks head, trailer and index of the bundle that fills the
-// first size bytes of r; blobs are not read. It returns ErrNotBundle,
-// *TruncatedError, *VersionError or *CorruptError for what is not one.
+// Open reads and checks head, trailer and index of the bundle that fills the first size bytes of r; blobs are not read. It returns
+// ErrNotBundle, *TruncatedError, *VersionError or *CorruptError for what is not one.
 func Open(r io.ReaderAt, size int64) (*Reader, error) {
 	t, err := readTrailer(r, size)
 	if err != nil {
@@ -49,8 +48,7 @@ func Open(r io.ReaderAt, size int64) (*Reader, error) {
 	start := size - t.payloadSize
 	h, err := readHead(r, start)
 	if err != nil {
-		// The file may end in the middle of a blob that is a bundle itself; then
-		// the trailer found belongs to the inner one.
+		// The file may end in the middle of a blob that is a bundle itself; then the trailer found belongs to the inner one.
 		if cut := new(TruncatedError); errors.As(diagnose(r, size), &cut) {
 			err = cut
 		}
@@ -211,12 +209,10 @@ func (r *Reader) entry(d digest.Digest) (*entry, error) {
 // Size is the size of the whole file in bytes.
 func (r *Reader) Size() int64 { return r.size }
 
-// PayloadOffset is the number of bytes before the payload: what lies behind
-// them is a zstd stream.
+// PayloadOffset is the number of bytes before the payload: what lies behind them is a zstd stream.
 func (r *Reader) PayloadOffset() int64 { return r.start }
 
-// IndexDigest is of the index as it lies in the file. It covers, through the
-// digests in it, every byte of the file.
+// IndexDigest is of the index as it lies in the file. It covers, through the digests in it, every byte of the file.
 func (r *Reader) IndexDigest() digest.Digest { return sumDigest(r.trailer.indexSum[:]) }
 
 // FormatVersion is the version of the format the file has.

@@ -16,8 +16,7 @@ import (
 // made by the same key for files, commits or mail is none of a bundle.
 const SignatureNamespace = "bundle@sealbuild.io"
 
-// Errors of signatures. They say nothing of the bytes of the bundle: those may
-// be whole.
+// Errors of signatures. They say nothing of the bytes of the bundle: those may be whole.
 var (
 	// ErrUnsigned is returned for a bundle without a signature.
 	ErrUnsigned = errors.New("the bundle is not signed")
@@ -33,14 +32,12 @@ type Range struct {
 	Length int64 `json:"length"` // in bytes
 }
 
-// IndexRange is where the compressed index lies: the bytes that are signed.
-// Their SHA-256 is IndexDigest.
+// IndexRange is where the compressed index lies: the bytes that are signed. Their SHA-256 is IndexDigest.
 func (r *Reader) IndexRange() Range {
 	return Range{r.start + r.trailer.indexStart + sectionHeaderSize, r.trailer.indexData}
 }
 
-// SignatureRange is where the armored OpenSSH signature lies. ok is false when
-// there is none.
+// SignatureRange is where the armored OpenSSH signature lies. ok is false when there is none.
 func (r *Reader) SignatureRange() (at Range, ok bool) {
 	if r.trailer.signature == 0 {
 		return Range{}, false
@@ -48,8 +45,7 @@ func (r *Reader) SignatureRange() (at Range, ok bool) {
 	return Range{r.start + r.trailer.signatureStart() + sectionHeaderSize, r.trailer.signature}, true
 }
 
-// Signature returns the armored signature as it lies in the file, unchecked. It
-// returns ErrUnsigned when there is none.
+// Signature returns the armored signature as it lies in the file, unchecked. It returns ErrUnsigned when there is none.
 func (r *Reader) Signature() ([]byte, error) {
 	at, ok := r.SignatureRange()
 	if !ok {
@@ -62,9 +58,8 @@ func (r *Reader) Signature() ([]byte, error) {
 	return text, nil
 }
 
-// SignedBy checks that the signature is one of this bundle's index and returns
-// the key that made it, trusted or not. The errors are ErrUnsigned and
-// ErrBadSignature.
+// SignedBy checks that the signature is one of this bundle's index and returns the key that made it, trusted or not. The errors are
+// ErrUnsigned and ErrBadSignature.
 func (r *Reader) SignedBy() (ssh.PublicKey, error) {
 	text, err := r.Signature()
 	if err != nil {
@@ -81,8 +76,7 @@ func (r *Reader) SignedBy() (ssh.PublicKey, error) {
 	return key, nil
 }
 
-// parseSignature accepts only one way to write a signature down, so that no
-// byte of it is free.
+// parseSignature accepts only one way to write a signature down, so that no byte of it is free.
 func parseSignature(text []byte) (*sshsig.Signature, error) {
 	s, err := sshsig.Unarmor(text)
 	if err != nil {

@@ -17,9 +17,8 @@ type Signer struct {
 	key ssh.Signer
 }
 
-// LoadSigner reads an OpenSSH key. A private key that is encrypted is opened
-// with what passphrase returns, which is called at most once. A public key
-// means the private key of it that the ssh-agent at $SSH_AUTH_SOCK holds.
+// LoadSigner reads an OpenSSH key. A private key that is encrypted is opened with what passphrase returns, which is called at most
+// once. A public key means the private key of it that the ssh-agent at $SSH_AUTH_SOCK holds.
 func LoadSigner(file string, passphrase func() ([]byte, error)) (*Signer, error) {
 	data, err := readTrustFile(file)
 	if err != nil {
@@ -76,8 +75,7 @@ func agentSigner(public ssh.PublicKey) (ssh.Signer, error) {
 	return nil, fmt.Errorf("the ssh-agent does not hold the private key of %s", ssh.FingerprintSHA256(public))
 }
 
-// Sign is for WriterOptions.Sign. The hash in the signature is SHA-256, so what
-// is signed is the index's digest.
+// Sign is for WriterOptions.Sign. The hash in the signature is SHA-256, so what is signed is the index's digest.
 func (s *Signer) Sign(index []byte) ([]byte, error) {
 	sig, err := sshsig.Sign(bytes.NewReader(index), s.key, sshsig.HashSHA256, SignatureNamespace)
 	if err != nil {

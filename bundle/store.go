@@ -10,9 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// storedChunks is how many chunks are in flight: some are hashed while the next
-// are read and written. They live as long as the Writer: a block costs no
-// allocation.
+// storedChunks is how many chunks are in flight: some are hashed while the next are read and written. They live as long as the
+// Writer: a block costs no allocation.
 const storedChunks = 24
 
 // hashesAtOnce bounds the blobs that are hashed at once. Copying is faster than
@@ -41,9 +40,8 @@ type BlobError struct {
 func (e *BlobError) Error() string { return fmt.Sprintf("add blob %s: %v", e.Digest, e.Err) }
 func (e *BlobError) Unwrap() error { return e.Err }
 
-// store writes one frame of raw blocks. It hashes every byte once: the states
-// that the hash passes through are what later lets its parts be checked. What
-// is larger than a chunk is hashed when settle says so.
+// store writes one frame of raw blocks. It hashes every byte once: the states that the hash passes through are what later lets its
+// parts be checked. What is larger than a chunk is hashed when settle says so.
 func (w *Writer) store(ctx context.Context, e *entry, r io.Reader) (digest.Digest, error) {
 	if err := w.beginStored(e.Size); err != nil {
 		return "", err
@@ -77,8 +75,7 @@ func (w *Writer) store(ctx context.Context, e *entry, r io.Reader) (digest.Diges
 	return e.Digest, nil
 }
 
-// settle waits until at most so many blobs are still hashed, and puts what the
-// others hashed to into the index.
+// settle waits until at most so many blobs are still hashed, and puts what the others hashed to into the index.
 func (w *Writer) settle(most int) error {
 	for len(w.hashing) > most {
 		job := w.hashing[0]

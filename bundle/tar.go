@@ -12,8 +12,7 @@ const (
 	tarEnd    = 2 * tarBlock
 	ustarMax  = 1<<33 - 1 // eleven octal digits
 	nameLimit = 100
-	// maxContent bounds the size of one entry (4 EiB) so that sums of a few
-	// sizes never overflow.
+	// maxContent bounds the size of one entry (4 EiB) so that sums of a few sizes never overflow.
 	maxContent = 1 << 62
 	maxGap     = tarBlock - 1 + 3*tarBlock
 )
@@ -39,8 +38,7 @@ func gapSize(prev, size int64) int64 {
 	return int64(padding(prev)) + tarBlock
 }
 
-// gap is what lies in the archive between the content of an entry of prev
-// bytes and the content of the entry that h heads.
+// gap is what lies in the archive between the content of an entry of prev bytes and the content of the entry that h heads.
 func gap(prev int64, h tarHeader) []byte {
 	out := make([]byte, padding(prev), gapSize(prev, h.size))
 	if h.size > ustarMax {

@@ -29,8 +29,7 @@ type signer struct {
 // maxTrustFile bounds a file of keys, in bytes.
 const maxTrustFile = 1 << 20
 
-// LoadTrust reads files of keys as ParseTrust does. A folder stands for the
-// files in it, hidden ones left out.
+// LoadTrust reads files of keys as ParseTrust does. A folder stands for the files in it, hidden ones left out.
 func LoadTrust(names ...string) (*Trust, error) {
 	t := new(Trust)
 	for _, name := range names {
@@ -189,9 +188,8 @@ func parseKeyTime(text string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("time %q: expected YYYYMMDD[HHMM[SS]][Z]", text)
 }
 
-// Check returns who signed the bundle. The errors are ErrUnsigned,
-// ErrBadSignature, and ErrUntrusted for a key that is not in t or not valid
-// at the time given.
+// Check returns who signed the bundle. The errors are ErrUnsigned, ErrBadSignature, and ErrUntrusted for a key that is not in t or
+// not valid at the time given.
 func (t *Trust) Check(r *Reader, now time.Time) (name string, err error) {
 	key, err := r.SignedBy()
 	if err != nil {

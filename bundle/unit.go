@@ -24,8 +24,7 @@ func (e *entry) endUnit(i int64, h hash.Hash) (bool, error) {
 	return s == e.States[i], err
 }
 
-// storedRange is where unit i of a stored entry lies in the entry, its headers
-// included.
+// storedRange is where unit i of a stored entry lies in the entry, its headers included.
 func (e *entry) storedRange(i int64) Range {
 	at := rawOffset(i*unitSize) - blockHeaderSize
 	end := at + e.unitContent(i)
@@ -40,9 +39,8 @@ func (e *entry) storedRange(i int64) Range {
 	return Range{at, end - at}
 }
 
-// checkStored reads unit i of entry n, which is stored, through buf and checks
-// every byte of it. see, which may be nil, gets the content block by block with
-// its offset in the entry, before it is known to be right.
+// checkStored reads unit i of entry n, which is stored, through buf and checks every byte of it. see, which may be nil, gets the
+// content block by block with its offset in the entry, before it is known to be right.
 func (r *Reader) checkStored(n int, i int64, buf []byte, see func(off int64, block []byte)) error {
 	e := &r.index.Entries[n]
 	if i == 0 {
@@ -96,8 +94,7 @@ func (r *Reader) checkRawHeader(e *entry, buf []byte) error {
 	return nil
 }
 
-// readChunk reads the blocks of a stored entry that hold n bytes from pos, the
-// first byte of a block, and checks their headers.
+// readChunk reads the blocks of a stored entry that hold n bytes from pos, the first byte of a block, and checks their headers.
 func (r *Reader) readChunk(e *entry, pos, n int64, buf []byte) ([]byte, error) {
 	off := r.start + e.Offset + rawOffset(pos) - blockHeaderSize
 	chunk := buf[:n+blocksOf(n)*blockHeaderSize]
@@ -115,8 +112,7 @@ func (r *Reader) readChunk(e *entry, pos, n int64, buf []byte) ([]byte, error) {
 	return chunk, nil
 }
 
-// checkFrame compares frame i of entry n, which lies at off and is in raw, with
-// its digest.
+// checkFrame compares frame i of entry n, which lies at off and is in raw, with its digest.
 func (r *Reader) checkFrame(n int, i, off int64, h hash.Hash) error {
 	e := &r.index.Entries[n]
 	if hashSum(h.Sum(nil)) != e.FrameSums[i] {

@@ -58,9 +58,8 @@ func (u *UnitHash) Reset() {
 	u.n, u.states, u.err = 0, nil, nil
 }
 
-// AddVerified stores a blob like AddBlob, without hashing it once more: that r
-// delivers what hashes to d, through these states, is the caller's word. Where
-// it does not hold, Reader.Verify of the finished bundle says so.
+// AddVerified stores a blob like AddBlob, without hashing it once more: that r delivers what hashes to d, through these states, is
+// the caller's word. Where it does not hold, Reader.Verify of the finished bundle says so.
 func (w *Writer) AddVerified(ctx context.Context, d digest.Digest, size int64, states []HashState, r io.Reader) error {
 	if there, err := w.admit(d, size); there || err != nil {
 		return err
@@ -81,8 +80,7 @@ func (w *Writer) AddVerified(ctx context.Context, d digest.Digest, size int64, s
 	return nil
 }
 
-// copyStored writes one frame of raw blocks. The next chunk is read while one
-// is written.
+// copyStored writes one frame of raw blocks. The next chunk is read while one is written.
 func (w *Writer) copyStored(ctx context.Context, size int64, r io.Reader) error {
 	if err := w.beginStored(size); err != nil {
 		return err

@@ -29,9 +29,8 @@ func (d Damage) String() string {
 // written, and that every stored blob has its digest. Compressed blobs are compared as they lie in the file, not decoded: a reader
 // checks them against their own digest, too.
 //
-// All CPUs work, also on a single large blob. progress, which may be nil, is
-// called with the bytes checked so far and the file's size, by one goroutine
-// at a time. The error is not about the bundle: ctx ended.
+// All CPUs work, also on a single large blob. progress, which may be nil, is called with the bytes checked so far and the file's
+// size, by one goroutine at a time. The error is not about the bundle: ctx ended.
 func (r *Reader) Verify(ctx context.Context, progress func(done, total int64)) ([]Damage, error) {
 	v := &verifier{r: r, progress: progress}
 	g, gctx := errgroup.WithContext(ctx)
@@ -146,5 +145,4 @@ func (v *verifier) same(name string, off int64, want []byte) {
 	v.checked(int64(len(want)))
 }
 
-// ends checks all that is not an entry. Open checked most of it; the file may
-// have changed since.
+// ends checks all that is not an entry. Open checked most of it; the file may have changed since.

@@ -6,8 +6,7 @@ import (
 	"encoding/hex"
 )
 
-// ends checks what is not an entry: stub, head, end of the archive, index,
-// signature and trailer.
+// ends checks what is not an entry: stub, head, end of the archive, index, signature and trailer.
 func (v *verifier) ends(ctx context.Context) error {
 	r := v.r
 	hd := head{version: r.trailer.version, features: r.trailer.features, stubSize: r.start, partSize: r.index.PartSize}

@@ -16,9 +16,8 @@ type frameShape struct {
 	skippable bool
 }
 
-// walkFrame follows the headers of the frame at off without decoding it. It
-// returns errShort, with as much of the shape as is known, when the frame does
-// not end before size, and another error when the bytes are no frame of ours.
+// walkFrame follows the headers of the frame at off without decoding it. It returns errShort, with as much of the shape as is
+// known, when the frame does not end before size, and another error when the bytes are no frame of ours.
 func walkFrame(r io.ReaderAt, off, size int64) (frameShape, error) {
 	var buf [18]byte
 	head := buf[:min(int64(len(buf)), max(0, size-off))]

@@ -17,9 +17,8 @@ import (
 // writeBuffer gathers what is small; what is not is written as it is.
 const writeBuffer = 64 << 10
 
-// Writer writes one bundle in one pass. It is for one goroutine. After any
-// error but a refused argument every call fails with that error: what lies in
-// the file then is not a bundle and never becomes one.
+// Writer writes one bundle in one pass. It is for one goroutine. After any error but a refused argument every call fails with that
+// error: what lies in the file then is not a bundle and never becomes one.
 type Writer struct {
 	raw   io.Writer
 	out   *bufio.Writer // before raw
@@ -42,8 +41,7 @@ type Writer struct {
 
 var errClosed = errors.New("the bundle writer is closed")
 
-// NewWriter writes the stub and the head to w. The caller syncs and closes w
-// after Close.
+// NewWriter writes the stub and the head to w. The caller syncs and closes w after Close.
 func NewWriter(w io.Writer, o WriterOptions) (*Writer, error) {
 	var mtime int64
 	if !o.ModTime.IsZero() {
@@ -144,12 +142,10 @@ func (w *Writer) Has(d digest.Digest) bool {
 	return ok
 }
 
-// AddBlob copies exactly size bytes from r and fails unless r ends there and
-// they hash to d. Adding a digest again does nothing, and r is not read. With
-// compress the blob is compressed, else it is stored as it is, which costs a
-// copy and a hash: right for layers that are compressed already. A large one of
-// those is still hashed when AddBlob returns; that it was not what d says is then
-// the error of the call after the next, or of Close: a *BlobError either way.
+// AddBlob copies exactly size bytes from r and fails unless r ends there and they hash to d. Adding a digest again does nothing,
+// and r is not read. With compress the blob is compressed, else it is stored as it is, which costs a copy and a hash: right for
+// layers that are compressed already. A large one of those is still hashed when AddBlob returns; that it was not what d says is
+// then the error of the call after the next, or of Close: a *BlobError either way.
 func (w *Writer) AddBlob(ctx context.Context, d digest.Digest, size int64, compress bool, r io.Reader) error {
 	if there, err := w.admit(d, size); there || err != nil {
 		return err

@@ -118,9 +118,8 @@ func flagIn(msg string) string {
 	return regexp.MustCompile(`--[a-zA-Z-]+`).FindString(msg)
 }
 
-// checkArray finds an array that was meant and is not JSON. Docker takes such
-// a line as shell text without a word, and the cluster image then fails on the
-// site. A shell test ("[ -f x ] && y") is left alone: its bracket stands free.
+// checkArray finds an array that was meant and is not JSON. Docker takes such a line as shell text without a word, and the cluster
+// image then fails on the site. A shell test ("[ -f x ] && y") is left alone: its bracket stands free.
 func (s *source) checkArray(in Instruction) error {
 	if in.JSON {
 		return nil

@@ -78,8 +78,7 @@ func (s *source) errorAt(line, column int, want string, err error) *Error {
 	return &Error{File: s.name, Line: line, Column: max(column, 1), Text: text, Want: want, Err: err}
 }
 
-// find looks for text in lines [from, to] and tells where it begins; without
-// it, where the first line's own text begins.
+// find looks for text in lines [from, to] and tells where it begins; without it, where the first line's own text begins.
 func (s *source) find(text string, from, to int) (line, column int) {
 	from = min(max(from, 1), len(s.lines))
 	to = min(max(to, from), len(s.lines))

@@ -25,9 +25,8 @@ import (
 const (
 	// checkedFor is how long a blob that was right is taken to be right: disks lose what they held without telling.
 	checkedFor = time.Hour
-	// checkedFirst is the size in bytes up to which a blob is read before its first byte is sent, so that a client hears of
-	// damage while it can still ask another registry. Of a larger one damage is found at the end, and the next client hears of
-	// it.
+	// checkedFirst is the size in bytes up to which a blob is read before its first byte is sent, so that a client hears of damage
+	// while it can still ask another registry. Of a larger one damage is found at the end, and the next client hears of it.
 	checkedFirst = 64 << 20
 )
 

@@ -33,10 +33,9 @@ type HandlerOptions struct {
 // (pause?ns=registry.k8s.io), and by its path alone if only one registry has it; if several have, the error names them. Without
 // Writable everything but GET and HEAD is answered with 405. The handler lives until ctx ends.
 //
-// Blobs served in place are verified against their digest the first time they are read. Of a damaged one either nothing is sent
-// but an error, or the answer breaks off: before the damage if the source verifies by parts, else before the last bytes. Those of
-// a store are verified the first time they are read after a change, and again after an hour; a damaged one is not there for
-// clients.
+// Blobs served in place are verified against their digest the first time they are read. Of a damaged one either nothing is sent but
+// an error, or the answer breaks off: before the damage if the source verifies by parts, else before the last bytes. Those of a
+// store are verified the first time they are read after a change, and again after an hour; a damaged one is not there for clients.
 func NewHandler(ctx context.Context, o HandlerOptions) (http.Handler, error) {
 	if (o.Root == "") == (o.Catalog == nil) || (o.Catalog == nil) != (o.Source == nil) {
 		return nil, errors.New("serve registry: either a root or a catalog with its source is needed")

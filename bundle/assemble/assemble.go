@@ -1,14 +1,11 @@
-// Package assemble is the builder: it makes cluster images out of Kubefiles,
-// gathers every container image they need into the local store, and writes
-// bundles from what the store holds.
+// Package assemble is the builder: it makes cluster images out of Kubefiles, gathers every container image they need into the local
+// store, and writes bundles from what the store holds.
 //
-// It promises that nothing is built from a Kubefile with an error in it, that
-// a failing build records nothing, that every reference that cannot be had is
-// named with the place it came from, and that a bundle appears under its name
-// only whole and checked. The same inputs give the same bytes.
+// It promises that nothing is built from a Kubefile with an error in it, that a failing build records nothing, that every reference
+// that cannot be had is named with the place it came from, and that a bundle appears under its name only whole and checked. The
+// same inputs give the same bytes.
 //
-// This package and those below it are the only ones that may build images,
-// talk to registries or render charts.
+// This package and those below it are the only ones that may build images, talk to registries or render charts.
 package assemble
 
 import (

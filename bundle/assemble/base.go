@@ -119,8 +119,7 @@ func (b *Builder) inherited(bases []preloaded) func(string) (kubefile.Config, bo
 	}
 }
 
-// Stored is what an image of the store hands on to an image that is built on
-// it.
+// Stored is what an image of the store hands on to an image that is built on it.
 func (b *Builder) Stored(name string, platform v1.Platform) (kubefile.Config, bool) {
 	rec, err := b.Store.Load(name)
 	if err != nil {

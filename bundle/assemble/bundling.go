@@ -38,10 +38,8 @@ type Written struct {
 	Saved   int64 // their bytes
 }
 
-// Bundle writes stored cluster images, and every container image they need,
-// into one file or several parts. They are written beside their destination,
-// opened and checked, and then given their names; until then an older file of
-// that name stays as it was.
+// Bundle writes stored cluster images, and every container image they need, into one file or several parts. They are written beside
+// their destination, opened and checked, and then given their names; until then an older file of that name stays as it was.
 func (b *Builder) Bundle(ctx context.Context, r BundleRequest) (Written, error) {
 	if err := CheckOutput(r.Output); err != nil {
 		return Written{}, err
@@ -146,9 +144,8 @@ func rank(r store.Record) int {
 	return 1
 }
 
-// contents lists the images of the bundle: cluster images in order, then
-// container images by name. Where cluster images were built when a tag meant
-// another image, the last of them decides, for the platforms that it has.
+// contents lists the images of the bundle: cluster images in order, then container images by name. Where cluster images were built
+// when a tag meant another image, the last of them decides, for the platforms that it has.
 func (b *Builder) contents(records []store.Record, stubs []installer, platforms []v1.Platform) ([]bundle.Image, error) {
 	var cluster []bundle.Image
 	var all []claim
@@ -215,10 +212,9 @@ type part struct {
 	expected bool
 }
 
-// parts lists the blobs of all images, each once, and the bytes to write. What
-// the site has is left out, but only what its registry will be asked for: no
-// manifest, since what is missing must be named, and nothing of a cluster
-// image, which the installer reads itself.
+// parts lists the blobs of all images, each once, and the bytes to write. What the site has is left out, but only what its registry
+// will be asked for: no manifest, since what is missing must be named, and nothing of a cluster image, which the installer reads
+// itself.
 func (b *Builder) parts(images []bundle.Image, have bundle.Inventory) ([]part, int64, error) {
 	var all []part
 	at := map[string]int{}

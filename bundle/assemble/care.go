@@ -18,13 +18,11 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
-// careRepository is where the image of `sealinstall care` lies in every
-// bundle that can make a cluster.
+// careRepository is where the image of `sealinstall care` lies in every bundle that can make a cluster.
 const careRepository = "sealbuild.io/care"
 
-// careImage makes the image that every node runs to keep its IPVS rules: the
-// installer and nothing else, of several platforms an index. It depends on the
-// installers' bytes alone, so that the same ones always give the same image.
+// careImage makes the image that every node runs to keep its IPVS rules: the installer and nothing else, of several platforms an
+// index. It depends on the installers' bytes alone, so that the same ones always give the same image.
 func (b *Builder) careImage(stubs []installer, platforms []v1.Platform) (store.Pinned, error) {
 	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
 	name := digest.SHA256.Digester()
@@ -109,8 +107,7 @@ func (b *Builder) putJSON(mediaType string, v any) (v1.Descriptor, error) {
 	return v1.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}, nil
 }
 
-// careLayer is the layer as gzip, which every runtime and registry takes, and
-// the digest of its tar archive.
+// careLayer is the layer as gzip, which every runtime and registry takes, and the digest of its tar archive.
 func careLayer(stub []byte) ([]byte, digest.Digest, error) {
 	var packed bytes.Buffer
 	packed.Grow(len(stub) / 2)

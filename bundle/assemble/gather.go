@@ -108,9 +108,8 @@ func (g *gathered) add(more gathered, level int) {
 	}
 }
 
-// gather fetches what the scans found, each for its platform: archives of the
-// context first, which need no network, then everything else from the
-// registries.
+// gather fetches what the scans found, each for its platform: archives of the context first, which need no network, then everything
+// else from the registries.
 func (b *Builder) gather(ctx context.Context, looks []look) (gathered, error) {
 	g := gathered{wanted: map[string][]string{}}
 	local, err := b.gatherArchives(ctx, looks, &g)

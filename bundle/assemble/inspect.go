@@ -11,8 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
-// Inspection is what a bundle, or a cluster image of the store, holds. The
-// JSON names are a promise to scripts.
+// Inspection is what a bundle, or a cluster image of the store, holds. The JSON names are a promise to scripts.
 type Inspection struct {
 	*bundle.Description                  // of a bundle
 	Images              []InspectedImage `json:"images"`

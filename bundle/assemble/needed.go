@@ -57,14 +57,12 @@ func (b *Builder) ofEach(name string, root v1.Descriptor, platforms []v1.Platfor
 	return all, nil
 }
 
-// needed gathers the container images that images of the store will make a
-// cluster pull, each for its platform. Those that a registry/ directory holds,
-// as in images made by sealos, are read out of the layers; the others are
-// pulled. The images themselves stay as they are.
+// needed gathers the container images that images of the store will make a cluster pull, each for its platform. Those that a
+// registry/ directory holds, as in images made by sealos, are read out of the layers; the others are pulled. The images themselves
+// stay as they are.
 //
-// What may hide images is an error, as in a context, unless the image brings a
-// registry/: then its maker has gathered what it needs, it is taken as it is,
-// and what is wrong with its files is told.
+// What may hide images is an error, as in a context, unless the image brings a registry/: then its maker has gathered what it
+// needs, it is taken as it is, and what is wrong with its files is told.
 func (b *Builder) needed(ctx context.Context, images []searched, ignoreErrors bool) (gathered, error) {
 	var looks []look
 	var own []claim
@@ -220,8 +218,7 @@ func (b *Builder) own(in inside) (pinned []store.Pinned, rest *scan.Result, err 
 	return pinned, rest, nil
 }
 
-// tagOf finds a reference in a registry directory whose repositories have no
-// domain, or have one.
+// tagOf finds a reference in a registry directory whose repositories have no domain, or have one.
 func tagOf(ref string, tags map[string]digest.Digest) (string, bool) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
@@ -253,9 +250,8 @@ func (b *Builder) pinStored(d digest.Digest, w pull.Wanted) (store.Pinned, error
 	return pull.Pin(b.Store, w, v1.Descriptor{MediaType: manifest.GuessMIMEType(raw), Digest: d, Size: int64(len(raw))})
 }
 
-// hidden gathers what the built images need that the context does not show:
-// charts, manifests and lists that a RUN has made, or that came from another
-// stage or image. Layers of the base were searched with it.
+// hidden gathers what the built images need that the context does not show: charts, manifests and lists that a RUN has made, or
+// that came from another stage or image. Layers of the base were searched with it.
 func (b *Builder) hidden(ctx context.Context, r BuildRequest, parts []building) (gathered, error) {
 	ignore, err := os.ReadFile(filepath.Join(r.Context, scan.IgnoreFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

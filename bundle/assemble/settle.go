@@ -67,10 +67,9 @@ func origin(p store.Pinned) string {
 	return text
 }
 
-// settle gives every reference one image, in which hosts of every platform find
-// theirs. Where the claims of platforms differ it is an index made of them, as
-// a registry would hold it: a node asks by a name that says no platform. Claims
-// of one level that differ for one platform are a *ConflictError.
+// settle gives every reference one image, in which hosts of every platform find theirs. Where the claims of platforms differ it is
+// an index made of them, as a registry would hold it: a node asks by a name that says no platform. Claims of one level that differ
+// for one platform are a *ConflictError.
 func (b *Builder) settle(all []claim) ([]store.Pinned, error) {
 	all = slices.Clone(all)
 	slices.SortStableFunc(all, func(x, y claim) int { return cmp.Or(cmp.Compare(x.Ref, y.Ref), x.level-y.level) })
@@ -180,8 +179,7 @@ func (b *Builder) pinAgain(p store.Pinned, root v1.Descriptor, platforms []strin
 	return pinned, nil
 }
 
-// childFor is what an index says of an image's manifest for a platform; nil
-// when the image is not for it.
+// childFor is what an index says of an image's manifest for a platform; nil when the image is not for it.
 func (b *Builder) childFor(p store.Pinned, platform string) (*v1.Descriptor, error) {
 	m, err := ocigraph.Read(b.Store, p.Digest)
 	if err != nil {

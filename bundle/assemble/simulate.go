@@ -22,8 +22,7 @@ import (
 	"github.com/sealbuild/sealbuild/registry/catalog"
 )
 
-// SimulationError is every reference that a node could not pull from the
-// bundle.
+// SimulationError is every reference that a node could not pull from the bundle.
 type SimulationError struct {
 	Failures []PullFailure
 }
@@ -43,11 +42,9 @@ func (e *SimulationError) Error() string {
 	return b.String()
 }
 
-// Simulate pulls every image of a bundle as a node will, without moving the
-// bytes of its blobs: the registry that the installer serves is asked, in this
-// process, what containerd asks a mirror. A failure is a *SimulationError that
-// names every reference with something missing or of another size below it.
-// That the blobs are what their digests say is for Verify to prove.
+// Simulate pulls every image of a bundle as a node will, without moving the bytes of its blobs: the registry that the installer
+// serves is asked, in this process, what containerd asks a mirror. A failure is a *SimulationError that names every reference with
+// something missing or of another size below it. That the blobs are what their digests say is for Verify to prove.
 func Simulate(ctx context.Context, r *bundle.Reader) error {
 	src := inBundle{r}
 	failed := &SimulationError{}

@@ -48,8 +48,7 @@ func (i installer) stub() (s bundle.Stub, close func() error, err error) {
 	return bundle.Stub{Platform: i.platform, Digest: i.digest, Size: i.size, Content: io.NewSectionReader(f, 0, i.size)}, f.Close, nil
 }
 
-// findStub reads the installer of a platform: the file given, or the first
-// that fits of those shipped with the running sealbuild.
+// findStub reads the installer of a platform: the file given, or the first that fits of those shipped with the running sealbuild.
 func findStub(given string, platform v1.Platform) (installer, error) {
 	if given != "" {
 		data, err := readStub(given, platform)
@@ -80,8 +79,7 @@ func findStub(given string, platform v1.Platform) (installer, error) {
 	return installer{}, missing
 }
 
-// stubPlaces lists where installers are shipped: beside sealbuild, and in the
-// libexec directory of an installed package.
+// stubPlaces lists where installers are shipped: beside sealbuild, and in the libexec directory of an installed package.
 func stubPlaces(dir string, p v1.Platform) []string {
 	full := "sealinstall-" + strings.ReplaceAll(store.Platform(p), "/", "-")
 	libexec := filepath.Join(filepath.Dir(dir), "libexec", "sealbuild")

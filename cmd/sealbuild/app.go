@@ -18,8 +18,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
-// app is one run of the program: where it writes, and the flags that every
-// verb shares.
+// app is one run of the program: where it writes, and the flags that every verb shares.
 type app struct {
 	out, err io.Writer
 

@@ -84,8 +84,7 @@ func (a *app) logoutCommand() *cobra.Command {
 	return c
 }
 
-// credentials is the configuration for login and logout. To log in, the
-// credentials file need not exist.
+// credentials is the configuration for login and logout. To log in, the credentials file need not exist.
 func (a *app) credentials(make bool) (*types.SystemContext, error) {
 	file := a.authFile
 	if file == "" {

@@ -66,8 +66,7 @@ func (a *app) plan(c *cobra.Command, o buildOptions, context string) (*scan.Plan
 		}
 		return p, nil
 	}
-	// The Kubefile is shown as it is for the first platform; the images are
-	// those of all, as it may copy others for each.
+	// The Kubefile is shown as it is for the first platform; the images are those of all, as it may copy others for each.
 	var p *scan.Plan
 	var found []*scan.Result
 	for _, platform := range r.Platforms {

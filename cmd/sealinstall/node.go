@@ -12,8 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/etcd"
 )
 
-// newNodeCommand is what an agent runs on a host. It is hidden: its input and
-// output are for machines.
+// newNodeCommand is what an agent runs on a host. It is hidden: its input and output are for machines.
 func newNodeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "node VERB", Hidden: true, Args: oneArg,

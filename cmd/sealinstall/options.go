@@ -118,8 +118,7 @@ func readBounded(name string, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// configOptions are the flags that say how the cluster is configured, beside
-// what a Clusterfile says.
+// configOptions are the flags that say how the cluster is configured, beside what a Clusterfile says.
 type configOptions struct {
 	valueFiles, set []string
 	certSANs        []string

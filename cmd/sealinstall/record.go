@@ -22,8 +22,7 @@ import (
 type record struct {
 	*installer.Cluster        // as the last run left it, or tried to
 	file               string // where it stands
-	// finished is the cluster as the last run that came to its end made it: its
-	// settings are those in force. nil when none did.
+	// finished is the cluster as the last run that came to its end made it: its settings are those in force. nil when none did.
 	finished *installer.Cluster
 }
 
@@ -127,9 +126,8 @@ func (o *runOptions) desiredOn(file *installer.Cluster, name string, known *reco
 	return completed(c, o.layUserConfig(c, base))
 }
 
-// ground is what the flags are laid over: a Clusterfile; else the record, as it
-// is when no masters are named, and its settings in force when some are.
-// recorded tells that ssh's settings may be mere defaults of an earlier run.
+// ground is what the flags are laid over: a Clusterfile; else the record, as it is when no masters are named, and its settings in
+// force when some are. recorded tells that ssh's settings may be mere defaults of an earlier run.
 func (o *runOptions) ground(file *installer.Cluster, known *record) (c *installer.Cluster, recorded bool, err error) {
 	switch {
 	case file != nil:

@@ -113,8 +113,7 @@ func registryClient(ca string, timeout time.Duration) (*http.Client, error) {
 	return &http.Client{Timeout: timeout, Transport: &http.Transport{TLSClientConfig: config}}, nil
 }
 
-// newPingCommand lets the installer ask, on the host itself, whether its
-// registry answers with the right certificate and password.
+// newPingCommand lets the installer ask, on the host itself, whether its registry answers with the right certificate and password.
 func newPingCommand() *cobra.Command {
 	var ca, user, certificate string
 	cmd := &cobra.Command{

@@ -51,9 +51,8 @@ func (o *runOptions) run(cmd *cobra.Command) error {
 	})
 }
 
-// pipeline opens what a run needs, runs the steps, lets finish record the
-// outcome, and prints the summary. again makes the cluster anew when the record
-// of it is found on a master only.
+// pipeline opens what a run needs, runs the steps, lets finish record the outcome, and prints the summary. again makes the cluster
+// anew when the record of it is found on a master only.
 func (o *runOptions) pipeline(
 	cmd *cobra.Command, cluster *installer.Cluster, again func(*installer.Cluster) (*installer.Cluster, error), list []steps.Step,
 	finish func(context.Context, *steps.Run, []installer.Timing, error) error,

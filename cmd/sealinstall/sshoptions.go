@@ -13,8 +13,7 @@ import (
 	"golang.org/x/term"
 )
 
-// Environment variables that secrets are read from, so that they need not stand on the command line, which other users
-// can see.
+// Environment variables that secrets are read from, so that they need not stand on the command line, which other users can see.
 const (
 	passwordVariable   = "SEALINSTALL_PASSWORD"
 	passphraseVariable = "SEALINSTALL_KEY_PASSPHRASE"

@@ -15,8 +15,7 @@ import (
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
-// Ref names an image of a source: Name is a docker reference (registry.k8s.io/pause:3.10), Digest that of its
-// manifest or index.
+// Ref names an image of a source: Name is a docker reference (registry.k8s.io/pause:3.10), Digest that of its manifest or index.
 type Ref struct {
 	Name   string
 	Digest digest.Digest

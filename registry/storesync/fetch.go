@@ -221,9 +221,8 @@ func (f *fetcher) from(ctx context.Context, n int, t *transfer) error {
 	return nil
 }
 
-// watch ends a transfer that goes badly through the fault of the peer: one that does not say how far it is, or has what it does
-// not send, or is far ahead and twice in a row gave this host much less than it got itself. A peer that waits itself is waited
-// for.
+// watch ends a transfer that goes badly through the fault of the peer: one that does not say how far it is, or has what it does not
+// send, or is far ahead and twice in a row gave this host much less than it got itself. A peer that waits itself is waited for.
 func (f *fetcher) watch(ctx context.Context, cancel context.CancelCauseFunc, n int, t *transfer) {
 	at, mine := t.at.Load(), f.rc.fetched.Load()
 	theirs, slow := int64(-1), 0

@@ -25,8 +25,7 @@ type Archive struct {
 	Wanted    Wanted // under which reference it goes into the bundle
 }
 
-// LoadArchive reads an image file into the store. Layers stay as they are in
-// the file.
+// LoadArchive reads an image file into the store. Layers stay as they are in the file.
 func LoadArchive(ctx context.Context, st *store.Store, a Archive, o Options) (store.Pinned, error) {
 	o = o.withDefaults()
 	src, err := archiveReference(a)

@@ -25,8 +25,7 @@ func (e *PlatformError) Error() string {
 	return fmt.Sprintf("no image for %s; it exists for %s", e.Want, strings.Join(e.Have, ", "))
 }
 
-// describe resolves a reference: its manifest, the manifests of the wanted
-// platforms below it, and the blobs they name.
+// describe resolves a reference: its manifest, the manifests of the wanted platforms below it, and the blobs they name.
 func (g *gatherer) describe(ctx context.Context, w Wanted) (*image, []v1.Descriptor, error) {
 	named, err := reference.ParseNormalizedNamed(w.Ref)
 	if err != nil {
@@ -66,8 +65,7 @@ func (g *gatherer) describe(ctx context.Context, w Wanted) (*image, []v1.Descrip
 	return d.img, leaves, nil
 }
 
-// withoutTag drops the tag of a reference that has a digest too: beside a
-// digest it only informs the reader.
+// withoutTag drops the tag of a reference that has a digest too: beside a digest it only informs the reader.
 func withoutTag(named reference.Named) reference.Named {
 	if pinned, ok := named.(reference.Digested); ok {
 		if bare, err := reference.WithDigest(reference.TrimNamed(named), pinned.Digest()); err == nil {
@@ -174,8 +172,7 @@ func (d *describing) children(n ocigraph.Node) (wanted []v1.Descriptor, err erro
 	return wanted, nil
 }
 
-// read returns a manifest from what was just fetched, the store or the
-// registry, in this order.
+// read returns a manifest from what was just fetched, the store or the registry, in this order.
 func (d *describing) read(ctx context.Context, dgst digest.Digest) ([]byte, error) {
 	if raw, ok := d.fetched[dgst]; ok {
 		return raw, nil

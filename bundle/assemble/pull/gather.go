@@ -82,8 +82,7 @@ func (g *gatherer) resolve(ctx context.Context, w Wanted) {
 	g.arrived(ctx, img, nil)
 }
 
-// want makes img wait for a blob, starting its download when it is the first.
-// g.mu is held.
+// want makes img wait for a blob, starting its download when it is the first. g.mu is held.
 func (g *gatherer) want(img *image, d v1.Descriptor) {
 	key := string(d.Digest)
 	b, ok := g.blobs[key]
@@ -103,9 +102,8 @@ func (g *gatherer) want(img *image, d v1.Descriptor) {
 	img.pending++
 }
 
-// download fetches a blob from where the first image that wants it is had. When
-// that fails for good, the next image's place has its turn: another
-// registry or repository may hold the same blob.
+// download fetches a blob from where the first image that wants it is had. When that fails for good, the next image's place has its
+// turn: another registry or repository may hold the same blob.
 func (g *gatherer) download(ctx context.Context, b *blob) {
 	var failed error
 	for {
@@ -169,8 +167,7 @@ func (g *gatherer) arrived(ctx context.Context, img *image, err error) {
 	g.mu.Unlock()
 }
 
-// complete stores an image's manifests, children first, now that every blob
-// they name is there.
+// complete stores an image's manifests, children first, now that every blob they name is there.
 func (g *gatherer) complete(img *image) (store.Pinned, error) {
 	for _, d := range img.order {
 		if _, err := g.store.PutBytes(img.manifests[d]); err != nil {

@@ -11,10 +11,8 @@ import (
 // known, the better the large blobs can be started first.
 const firstOfAll = math.MaxInt64
 
-// queue is the one scheduler of a gathering: tasks of every image and blob,
-// the most important first, with a bounded number at a time. Tasks may add
-// tasks. Large blobs go before small ones, so that no large one is left to
-// run alone at the end.
+// queue is the one scheduler of a gathering: tasks of every image and blob, the most important first, with a bounded number at a
+// time. Tasks may add tasks. Large blobs go before small ones, so that no large one is left to run alone at the end.
 type queue struct {
 	mu      sync.Mutex
 	changed *sync.Cond

@@ -15,8 +15,7 @@ import (
 	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
-// maxBusy bounds how long a registry that limits its clients is waited for, in
-// all, for one thing.
+// maxBusy bounds how long a registry that limits its clients is waited for, in all, for one thing.
 const maxBusy = 15 * time.Minute
 
 // tries counts how often one thing was tried.

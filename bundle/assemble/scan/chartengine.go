@@ -21,8 +21,7 @@ const maxFailing = 60
 // keyPair has the fields of sprig's certificate.
 type keyPair struct{ Cert, Key string }
 
-// cheapFuncs replace what makes keys and hashes: no image depends on them,
-// and they would be most of the time of a scan.
+// cheapFuncs replace what makes keys and hashes: no image depends on them, and they would be most of the time of a scan.
 func cheapFuncs() template.FuncMap {
 	pair := func(...any) keyPair { return keyPair{Cert: "certificate", Key: "key"} }
 	text := func(...any) string { return "key" }
@@ -33,8 +32,7 @@ func cheapFuncs() template.FuncMap {
 	}
 }
 
-// engineFor gives an engine; a lenient one notes what required and fail say
-// and goes on.
+// engineFor gives an engine; a lenient one notes what required and fail say and goes on.
 func engineFor(lenient *missingValues) engine.Engine {
 	funcs := cheapFuncs()
 	if lenient != nil {
@@ -43,17 +41,15 @@ func engineFor(lenient *missingValues) engine.Engine {
 	return engine.Engine{CustomTemplateFuncs: funcs}
 }
 
-// salvage renders what can be rendered: a template that fails is left out and
-// told to failed. instead holds what to try first in the place of templates,
-// by name.
+// salvage renders what can be rendered: a template that fails is left out and told to failed. instead holds what to try first in
+// the place of templates, by name.
 func salvage(
 	ch *chart.Chart, top common.Values, lenient *missingValues, instead map[string][]byte, failed func(error, map[string]*common.File),
 ) map[string]string {
 	eng := engineFor(lenient)
 	templates := sourcesOf(ch)
-	// A rendering that fails gives nothing: templates that were done before
-	// the failing one are noted, not rendered again with each failure, and
-	// rendered together at the end.
+	// A rendering that fails gives nothing: templates that were done before the failing one are noted, not rendered again with each
+	// failure, and rendered together at the end.
 	done := map[string]bool{}
 	eng.CustomTemplateFuncs["sealbuildDone"] = func(name string) string {
 		done[name] = true

@@ -33,8 +33,7 @@ type chartRun struct {
 	rendered  map[string]bool // templates that rendered, by the engine's name
 }
 
-// inspect checks what Helm checks before it renders; false if there is
-// nothing to render.
+// inspect checks what Helm checks before it renders; false if there is nothing to render.
 func (r *chartRun) inspect() bool {
 	ch, err := loader.LoadFiles(r.files)
 	if err != nil {
@@ -88,9 +87,8 @@ func (r *chartRun) valuesInside() []valuesFile {
 	return out
 }
 
-// render renders with one set of values and looks through the outcome. What
-// went wrong comes back; what can still be rendered is rendered: a required
-// value that is missing becomes empty, a template that fails is left out.
+// render renders with one set of values and looks through the outcome. What went wrong comes back; what can still be rendered is
+// rendered: a required value that is missing becomes empty, a template that fails is left out.
 func (r *chartRun) render(set valueSet, demote string, again bool) []problem {
 	values, problems := r.valuesOf(set)
 	ch, top, err := r.prepare(values, false)
@@ -122,15 +120,13 @@ func (r *chartRun) render(set valueSet, demote string, again bool) []problem {
 	return append(problems, r.alsoMissing(lenient, problems)...)
 }
 
-// release is what charts are told that they are installed as. Some refuse the
-// namespace default.
+// release is what charts are told that they are installed as. Some refuse the namespace default.
 func release() common.ReleaseOptions {
 	return common.ReleaseOptions{Name: "release", Namespace: "release", Revision: 1, IsInstall: true}
 }
 
-// prepare loads the chart anew (rendering changes it) and computes what its
-// templates see. Schemas that name other documents on the network are not
-// checked: a scan does not dial.
+// prepare loads the chart anew (rendering changes it) and computes what its templates see. Schemas that name other documents on the
+// network are not checked: a scan does not dial.
 func (r *chartRun) prepare(values map[string]any, again bool) (*chart.Chart, common.Values, error) {
 	ch, err := loader.LoadFiles(r.files)
 	if err != nil {
@@ -238,10 +234,9 @@ func before(major, minor, thanMajor, thanMinor int) bool {
 	return major < thanMajor || major == thanMajor && minor < thanMinor
 }
 
-// templateLines gives, for a line of a rendered template, the line of the
-// template that most likely made it, 0 if none does. A template's line is a
-// pattern: its actions stand for any text. The most literal pattern wins; of
-// equals, the one at the same place in their order.
+// templateLines gives, for a line of a rendered template, the line of the template that most likely made it, 0 if none does. A
+// template's line is a pattern: its actions stand for any text. The most literal pattern wins; of equals, the one at the same place
+// in their order.
 func templateLines(source, out string) func(line int) int {
 	match := sync.OnceValue(func() *lineMatcher { return newLineMatcher(source) })
 	lines := sync.OnceValue(func() []string { return strings.Split(out, "\n") })

@@ -68,8 +68,7 @@ func (s *scanner) charts(src sources) error {
 	return nil
 }
 
-// findCharts walks down to charts and not into them. Packed ones count where
-// charts are kept.
+// findCharts walks down to charts and not into them. Packed ones count where charts are kept.
 func (s *scanner) findCharts(p string, depth int, packed bool, add func(chartFile)) error {
 	if err := s.ctx.Err(); err != nil {
 		return err
@@ -103,9 +102,8 @@ func (s *scanner) findCharts(p string, depth int, packed bool, add func(chartFil
 	return nil
 }
 
-// otherCharts takes the charts that lie elsewhere in the context. Archives of
-// other things lie there too: only those that begin as a packed chart does are
-// taken.
+// otherCharts takes the charts that lie elsewhere in the context. Archives of other things lie there too: only those that begin as
+// a packed chart does are taken.
 func (s *scanner) otherCharts(dir string, depth int, add func(chartFile)) error {
 	if err := s.ctx.Err(); err != nil {
 		return err
@@ -174,8 +172,7 @@ func (s *scanner) beginsAsChart(name string) bool {
 	return false
 }
 
-// chart renders one chart with every set of values that lies beside it, and
-// looks through what comes out.
+// chart renders one chart with every set of values that lies beside it, and looks through what comes out.
 func (s *scanner) chart(c chartFile, siblings []string, only bool) {
 	files, err := s.loadChart(c)
 	if err != nil {
@@ -192,8 +189,7 @@ func (s *scanner) chart(c chartFile, siblings []string, only bool) {
 // trimBOM takes off a byte order mark, which editors leave and YAML trips over.
 func trimBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
 
-// loadChart reads a chart's files, as Helm's own loader would: a directory's
-// .helmignore counts, a packed chart's does not.
+// loadChart reads a chart's files, as Helm's own loader would: a directory's .helmignore counts, a packed chart's does not.
 func (s *scanner) loadChart(c chartFile) ([]*archive.BufferedFile, error) {
 	if c.packed {
 		f, err := s.fsys.Open(c.path)
@@ -295,8 +291,7 @@ type chartValues struct {
 	extras []valuesFile
 }
 
-// valuesBeside gives the values files that lie beside a chart and belong to
-// it or to no chart in particular.
+// valuesBeside gives the values files that lie beside a chart and belong to it or to no chart in particular.
 func (s *scanner) valuesBeside(c chartFile, chartName string, siblings []string) chartValues {
 	var out chartValues
 	if c.path == "." {
@@ -314,8 +309,7 @@ func (s *scanner) valuesBeside(c chartFile, chartName string, siblings []string)
 	return out
 }
 
-// valuesIn adds a directory's values files; named takes only those that are
-// named after the chart.
+// valuesIn adds a directory's values files; named takes only those that are named after the chart.
 func (s *scanner) valuesIn(dir string, c chartFile, chartName string, siblings []string, named bool, out *chartValues) {
 	entries, err := fs.ReadDir(s.fsys, dir)
 	if err != nil {

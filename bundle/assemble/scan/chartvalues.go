@@ -16,8 +16,7 @@ import (
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 )
 
-// lineStride separates the lines of the files that a tree of values is merged
-// from: node N of file F has the line F*lineStride+N.
+// lineStride separates the lines of the files that a tree of values is merged from: node N of file F has the line F*lineStride+N.
 const lineStride = 1 << 24
 
 // valueTree is the values of a chart with the file and line of each.
@@ -52,8 +51,7 @@ func (v *valueTree) place(line int) (string, int) {
 	return "", 0
 }
 
-// overlay gives base with over on top, as Helm merges tables: null takes a
-// key away.
+// overlay gives base with over on top, as Helm merges tables: null takes a key away.
 func overlay(base, over *yaml.Node, depth int) *yaml.Node {
 	base, over = resolve(base), resolve(over)
 	if base == nil || over == nil || depth > maxNesting || base.Kind != yaml.MappingNode || over.Kind != yaml.MappingNode {
@@ -258,8 +256,7 @@ func (r *chartRun) unrendered(set valueSet) {
 	r.unrenderedOf(ch, tree, ch.ChartFullPath(), nil)
 }
 
-// unrenderedOf looks through one chart; prefix is the engine's name of it, at
-// the path of its values.
+// unrenderedOf looks through one chart; prefix is the engine's name of it, at the path of its values.
 func (r *chartRun) unrenderedOf(ch *chart.Chart, values common.Values, prefix string, at []string) {
 	if slices.ContainsFunc(r.off, func(off []string) bool { return len(at) > 0 && slices.Equal(off, at) }) {
 		return

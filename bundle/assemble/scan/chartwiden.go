@@ -15,8 +15,7 @@ import (
 	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
 )
 
-// whatIsOff is why an image is suspected only that a chart names in a part
-// that its values leave out.
+// whatIsOff is why an image is suspected only that a chart names in a part that its values leave out.
 const whatIsOff = "of a part that is off"
 
 // Read-only after start.

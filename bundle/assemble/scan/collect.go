@@ -121,9 +121,8 @@ func (c *collector) result() *Result {
 	return r
 }
 
-// Union is what several scans found together: those of one context for
-// several platforms, whose Kubefiles may copy other files and set other
-// values. What one is certain of is certain.
+// Union is what several scans found together: those of one context for several platforms, whose Kubefiles may copy other files and
+// set other values. What one is certain of is certain.
 func Union(all ...*Result) *Result {
 	if len(all) == 1 {
 		return all[0]
@@ -181,8 +180,7 @@ type ignorePattern struct {
 	hit  bool
 }
 
-// helmTests is the line of .sealignore that leaves out the images which only
-// "helm test" runs.
+// helmTests is the line of .sealignore that leaves out the images which only "helm test" runs.
 const helmTests = "@helm-tests"
 
 // ignoreList is a read .sealignore.
@@ -231,8 +229,7 @@ func ignoreRegexp(pattern string) *regexp.Regexp {
 	return regexp.MustCompile(`^` + quoted + `$`)
 }
 
-// match tells whether a reference is left out: its full form, the short form
-// Docker shows, or the text as written.
+// match tells whether a reference is left out: its full form, the short form Docker shows, or the text as written.
 func (l *ignoreList) match(ref, original string) bool {
 	hit := false
 	short := strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/"), "library/")

@@ -16,8 +16,7 @@ type document struct {
 	first int
 }
 
-// documents splits a stream itself, so that one bad document does not hide
-// the ones after it.
+// documents splits a stream itself, so that one bad document does not hide the ones after it.
 func documents(text string) []document {
 	var out []document
 	var lines []string
@@ -54,8 +53,7 @@ func documents(text string) []document {
 	return out
 }
 
-// parseYAML reads one document (JSON is YAML too). The node is nil for an
-// empty document.
+// parseYAML reads one document (JSON is YAML too). The node is nil for an empty document.
 func parseYAML(text string) (*yaml.Node, error) {
 	var node yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &node); err != nil {
@@ -103,8 +101,7 @@ func get(m *yaml.Node, key string) *yaml.Node {
 	return getDepth(m, key, 0, &sources)
 }
 
-// maxMerged is how many merged mappings one key is looked for in: lists of
-// lists of them multiply.
+// maxMerged is how many merged mappings one key is looked for in: lists of lists of them multiply.
 const maxMerged = 32
 
 func getDepth(m *yaml.Node, key string, depth int, sources *int) *yaml.Node {
@@ -166,9 +163,8 @@ func text(n *yaml.Node) string {
 	return n.Value
 }
 
-// scalarLine maps a line inside a scalar (1-based) to the line in the file.
-// Only a literal block keeps its lines; folded and quoted text starts where
-// the scalar does.
+// scalarLine maps a line inside a scalar (1-based) to the line in the file. Only a literal block keeps its lines; folded and quoted
+// text starts where the scalar does.
 func scalarLine(n *yaml.Node, inner int) int {
 	if n.Line == 0 {
 		return 0
@@ -192,10 +188,9 @@ var (
 	loneAction     = regexp.MustCompile(`^\s*` + unresolved + `+\s*$`)
 )
 
-// neutralize makes a Go template readable without rendering it, so that every
-// branch of it is seen and every line keeps its number: control actions go
-// away, known values (.KEY and .Env.KEY of env, literals, defaults) are put
-// in, others become the unresolved mark.
+// neutralize makes a Go template readable without rendering it, so that every branch of it is seen and every line keeps its number:
+// control actions go away, known values (.KEY and .Env.KEY of env, literals, defaults) are put in, others become the unresolved
+// mark.
 func neutralize(content string, env map[string]string) string {
 	if !strings.Contains(content, "{{") {
 		return content

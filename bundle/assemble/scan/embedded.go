@@ -114,8 +114,7 @@ func (w *walker) text(content string) {
 	}
 }
 
-// parseTOML gives TOML with at least one table or key as a tree; nil if the
-// text is not TOML.
+// parseTOML gives TOML with at least one table or key as a tree; nil if the text is not TOML.
 func parseTOML(content string) *yaml.Node {
 	if !strings.Contains(content, "=") {
 		return nil
@@ -142,9 +141,8 @@ func lineWith(content, part string) int {
 // keyValue is KEY: VALUE or KEY=VALUE, also as a list's item. Read-only.
 var keyValue = regexp.MustCompile(`^(?:-\s+)*["']?([A-Za-z0-9_.-]+)["']?\s*[:=]\s*(.*)$`)
 
-// lines is the scanner for text that no parser takes: broken YAML, templates,
-// properties. It takes KEY: VALUE and KEY=VALUE where the key says image, and
-// words that are pinned references with their registry.
+// lines is the scanner for text that no parser takes: broken YAML, templates, properties. It takes KEY: VALUE and KEY=VALUE where
+// the key says image, and words that are pinned references with their registry.
 func (w *walker) lines(content string) {
 	n := 0
 	for line := range strings.SplitSeq(content, "\n") {

@@ -29,8 +29,7 @@ func (s *scanner) lists(src sources) error {
 	return nil
 }
 
-// list takes one list. A line that is no reference is an error: the list
-// says that an image is needed and which one cannot be told.
+// list takes one list. A line that is no reference is an error: the list says that an image is needed and which one cannot be told.
 func (s *scanner) list(file string, text []byte) {
 	for n, line := range bytes.Split(text, []byte{'\n'}) {
 		entry := listEntry(string(line), n == 0)
@@ -70,8 +69,7 @@ func listEntry(line string, first bool) string {
 
 const tarList = "images/skopeo/tar.txt"
 
-// archives reads images/skopeo/tar.txt (lines TRANSPORT:PATH@REPO:TAG) and
-// takes the images/*.tar of the older offline packages.
+// archives reads images/skopeo/tar.txt (lines TRANSPORT:PATH@REPO:TAG) and takes the images/*.tar of the older offline packages.
 func (s *scanner) archives(sources) error {
 	listed := map[string]bool{}
 	if text, ok := s.read(tarList); ok {
@@ -115,8 +113,7 @@ func (s *scanner) archives(sources) error {
 	return nil
 }
 
-// archiveEntry reads one line of tar.txt. The path is relative to the list's
-// directory or to the context, in that order.
+// archiveEntry reads one line of tar.txt. The path is relative to the list's directory or to the context, in that order.
 func (s *scanner) archiveEntry(entry string) (Archive, error) {
 	const want = "expected docker-archive:PATH@REPOSITORY:TAG or oci-archive:PATH@REPOSITORY:TAG"
 	transport, rest, ok := strings.Cut(entry, ":")

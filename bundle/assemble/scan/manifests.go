@@ -12,8 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// manifests reads manifests/: every file that may hold YAML or JSON. A chart
-// that lies there is left to charts.
+// manifests reads manifests/: every file that may hold YAML or JSON. A chart that lies there is left to charts.
 func (s *scanner) manifests(src sources) error {
 	for _, dir := range src.manifests {
 		err := s.walk(dir, func(file string) error {
@@ -63,8 +62,7 @@ func isManifest(file string, content []byte) bool {
 	return bytes.Contains(content, []byte("apiVersion"))
 }
 
-// configuration looks through a file that is no manifest: what reads like an
-// image in it is suspected.
+// configuration looks through a file that is no manifest: what reads like an image in it is suspected.
 func (s *scanner) configuration(file, content string) {
 	w := walker{
 		emit: func(f finding) { s.add(file, f) }, warn: func(int, string) {}, lineOf: func(line int) int { return line },

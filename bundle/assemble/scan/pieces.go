@@ -31,8 +31,7 @@ type pieces struct {
 
 func (p *pieces) text(r role) string { return text(p.parts[r]) }
 
-// name is the node and the text of what follows the registry: a base and a
-// name below it, or either.
+// name is the node and the text of what follows the registry: a base and a name below it, or either.
 func (p *pieces) name() (*yaml.Node, string) {
 	repository, image := p.text(repositoryRole), p.text(imageRole)
 	switch {
@@ -275,8 +274,7 @@ func (w *walker) ownImage(repository string) bool {
 	return strings.Contains(repository, w.chartName)
 }
 
-// joinRef makes REGISTRY/NAME:TAG@DIGEST of what is there. A name that has
-// its registry already keeps it.
+// joinRef makes REGISTRY/NAME:TAG@DIGEST of what is there. A name that has its registry already keeps it.
 func joinRef(registry, name, tag, digest string) string {
 	registry = strings.TrimSuffix(registry, "/")
 	if s, ok := shapeOf(name); registry != "" && (!ok || !s.domain) {

@@ -7,8 +7,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// podSpec takes the images of a PodSpec, wherever the mapping is embedded:
-// every list of containers and every image volume.
+// podSpec takes the images of a PodSpec, wherever the mapping is embedded: every list of containers and every image volume.
 func (w *walker) podSpec(m *yaml.Node) {
 	if text(get(get(m, "nodeSelector"), "kubernetes.io/os")) == "windows" {
 		inner := *w
@@ -34,8 +33,7 @@ func (w *walker) podSpec(m *yaml.Node) {
 	}
 }
 
-// containerImage takes what a container names; what cannot be a reference is
-// worth a warning there.
+// containerImage takes what a container names; what cannot be a reference is worth a warning there.
 func (w *walker) containerImage(n *yaml.Node, list, name string) {
 	value := w.expanded(text(n))
 	switch {
@@ -55,8 +53,7 @@ func (w *walker) containerImage(n *yaml.Node, list, name string) {
 	w.report(value, n, Certain, "image of "+strings.TrimSuffix(list, "s")+" "+name)
 }
 
-// expanded gives a value with the variables that the Kubefile or the script
-// around it sets; others become the unresolved mark.
+// expanded gives a value with the variables that the Kubefile or the script around it sets; others become the unresolved mark.
 func (w *walker) expanded(value string) string {
 	if !strings.Contains(value, "$") || strings.ContainsAny(value, " \n") {
 		return value
@@ -90,9 +87,8 @@ func (w *walker) kustomization(m *yaml.Node) {
 	}
 }
 
-// envVar takes an env entry {name, value}, in any object. A variable that is
-// called an image and names one in full is what its program will run; what
-// else reads like an image is suspected.
+// envVar takes an env entry {name, value}, in any object. A variable that is called an image and names one in full is what its
+// program will run; what else reads like an image is suspected.
 func (w *walker) envVar(m *yaml.Node) {
 	name, value := text(get(m, "name")), get(m, "value")
 	if name == "" || value == nil || value.Kind != yaml.ScalarNode || w.seen[value] {
@@ -125,8 +121,7 @@ func isImageVariable(name string) bool {
 	return strings.HasPrefix(upper, "RELATED_IMAGE_") || strings.HasPrefix(upper, "IMAGE_") || isImageKey(name)
 }
 
-// envPieces puts together what variables beside each other say in pieces:
-// X_IMAGE and X_TAG, X_REPOSITORY and X_VERSION.
+// envPieces puts together what variables beside each other say in pieces: X_IMAGE and X_TAG, X_REPOSITORY and X_VERSION.
 func (w *walker) envPieces(list *yaml.Node) {
 	var keys []string
 	var values []*yaml.Node

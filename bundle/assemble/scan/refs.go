@@ -18,13 +18,11 @@ var (
 	versionNumber = regexp.MustCompile(`^v?[0-9]+([.][0-9]+)*([-+].*)?$`)
 )
 
-// maxRef is the longest text looked at as a reference, in bytes: the longest
-// name, tag and digest there may be.
+// maxRef is the longest text looked at as a reference, in bytes: the longest name, tag and digest there may be.
 const maxRef = 255 + 1 + 128 + 1 + 7 + 128
 
-// Normalize gives the full form of an image reference: the registry's domain
-// always there, library/ for Docker Hub's short names, :latest where neither
-// tag nor digest is given. A tag beside a digest is kept.
+// Normalize gives the full form of an image reference: the registry's domain always there, library/ for Docker Hub's short names,
+// :latest where neither tag nor digest is given. A tag beside a digest is kept.
 func Normalize(text string) (string, error) {
 	text = trimRef(text)
 	if len(text) > maxRef {
@@ -97,8 +95,7 @@ func shapeOf(text string) (s shape, ok bool) {
 	return s, true
 }
 
-// isRegistry tells a registry's domain from a path component and from the
-// domains that Kubernetes uses as key prefixes.
+// isRegistry tells a registry's domain from a path component and from the domains that Kubernetes uses as key prefixes.
 func isRegistry(domain string) bool {
 	host, port, hasPort := strings.Cut(domain, ":")
 	if hasPort && !portNumber.MatchString(port) {

@@ -1,23 +1,18 @@
 // Package scan finds the container images that a build context needs, and
 // says where each was found. It pulls nothing and never uses the network.
 //
-// It looks at images/shim/* lists, images/skopeo/tar.txt and images/*.tar
-// archives, manifests/, and charts wherever they lie. Charts are rendered by
-// Helm's own engine, with the values files beside them and the literal Helm
-// options of the Kubefile's commands and of scripts; then once more with what
-// is off switched on, and their values and annotations are read.
+// It looks at images/shim/* lists, images/skopeo/tar.txt and images/*.tar archives, manifests/, and charts wherever they lie.
+// Charts are rendered by Helm's own engine, with the values files beside them and the literal Helm options of the Kubefile's
+// commands and of scripts; then once more with what is off switched on, and their values and annotations are read.
 //
-// What is found is certain where a field is defined to hold an image and names
-// one in full: a PodSpec (wherever it is embedded), a list, an image key or a
-// registry, repository and tag of a custom resource, a variable or a flag that
-// is called an image. Suspected is what only looks like an image (values of
-// ConfigMaps, loose strings), what is not complete (a tag that is added at run
-// time), and what is off: parts of charts, operands, tests. Comments, prose,
-// commands, file names, ports and versions are never taken for images.
+// What is found is certain where a field is defined to hold an image and names one in full: a PodSpec (wherever it is embedded), a
+// list, an image key or a registry, repository and tag of a custom resource, a variable or a flag that is called an image.
+// Suspected is what only looks like an image (values of ConfigMaps, loose strings), what is not complete (a tag that is added at
+// run time), and what is off: parts of charts, operands, tests. Comments, prose, commands, file names, ports and versions are never
+// taken for images.
 //
-// One bad file stops nothing: it becomes a warning or an error of the Result,
-// with its line, and the search goes on. A template that does not render is
-// left out, named with the value it lacks, and read as text.
+// One bad file stops nothing: it becomes a warning or an error of the Result, with its line, and the search goes on. A template
+// that does not render is left out, named with the value it lacks, and read as text.
 package scan
 
 import (
@@ -79,8 +74,7 @@ type Warning struct {
 	Message string `json:"message"`
 }
 
-// Error is something that may have lost images: a chart that does not
-// render, an unreadable list.
+// Error is something that may have lost images: a chart that does not render, an unreadable list.
 type Error struct {
 	Place
 	Message string `json:"message"`
@@ -164,8 +158,7 @@ type scanner struct {
 	kubeVersion string
 }
 
-// Plan is what a build of a context would do: the parsed Kubefile and every
-// image found. Nothing is pulled to make it.
+// Plan is what a build of a context would do: the parsed Kubefile and every image found. Nothing is pulled to make it.
 type Plan struct {
 	Kubefile     string            `json:"kubefile"` // the file read
 	Instructions []PlanInstruction `json:"instructions"`
@@ -185,10 +178,8 @@ type PlanInstruction struct {
 	Line  int      `json:"line"`
 }
 
-// MakePlan parses the context's Kubefile and scans the context. name is the
-// Kubefile's path, taken as it is and else inside dir; empty means the first
-// of kubefile.DefaultNames in dir. A mistake in the Kubefile is a
-// *kubefile.Error.
+// MakePlan parses the context's Kubefile and scans the context. name is the Kubefile's path, taken as it is and else inside dir;
+// empty means the first of kubefile.DefaultNames in dir. A mistake in the Kubefile is a *kubefile.Error.
 func MakePlan(ctx context.Context, dir, name string, args ...kubefile.Option) (*Plan, error) {
 	k, err := ParseKubefile(dir, name, args...)
 	if err != nil {

@@ -95,9 +95,8 @@ func isSetting(key string) bool {
 	}
 }
 
-// loose takes a value that may be an image: a pinned one when the name beside
-// it says image, else only one with its registry. Lists with commas and
-// KEY=VALUE are taken apart; text with blanks in it is prose or a command.
+// loose takes a value that may be an image: a pinned one when the name beside it says image, else only one with its registry. Lists
+// with commas and KEY=VALUE are taken apart; text with blanks in it is prose or a command.
 func (w *walker) loose(n *yaml.Node, what string, named bool) {
 	value := strings.TrimSpace(text(n))
 	if strings.ContainsAny(value, "\n{[") {
@@ -111,9 +110,8 @@ func (w *walker) loose(n *yaml.Node, what string, named bool) {
 	}
 }
 
-// looseRefs gives the references in one word, or in a list of them with commas.
-// A list may have blanks too where the name beside it says image and each of its
-// words gives a reference: anything else with blanks is prose or a command.
+// looseRefs gives the references in one word, or in a list of them with commas. A list may have blanks too where the name beside it
+// says image and each of its words gives a reference: anything else with blanks is prose or a command.
 func looseRefs(value string, named bool) []string {
 	if value == "" || len(value) > 64<<10 {
 		return nil
@@ -158,9 +156,8 @@ func sureRef(text string) bool {
 	return ok && s.pinned() && (s.domain || s.path)
 }
 
-// arguments takes images out of a command line: --flag=IMAGE, --flag IMAGE,
-// and, in arguments, bare ones with their registry. The bare words of a
-// command are programs and their operands; a word with blanks is a script.
+// arguments takes images out of a command line: --flag=IMAGE, --flag IMAGE, and, in arguments, bare ones with their registry. The
+// bare words of a command are programs and their operands; a word with blanks is a script.
 func (w *walker) arguments(n *yaml.Node, key string) {
 	after := "" // the flag whose value may be the next word
 	for _, item := range n.Content {

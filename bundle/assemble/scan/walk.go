@@ -30,8 +30,7 @@ type walker struct {
 	env    map[string]string              // for templates inside ConfigMaps
 	demote string                         // why everything is suspected only; empty: it is not
 	texts  int                            // how deep in scalars this document lies
-	// appVersion is the tag of the chart's own images where it is left out;
-	// empty: none. chartName tells which are its own.
+	// appVersion is the tag of the chart's own images where it is left out; empty: none. chartName tells which are its own.
 	appVersion, chartName string
 	quiet                 bool  // of text that says nothing about what will happen
 	test                  bool  // the object is for "helm test" only
@@ -189,8 +188,7 @@ func (w *walker) annotations(n *yaml.Node) {
 	}
 }
 
-// schemaDefaults searches a CustomResourceDefinition: its schema describes
-// images and names them only as defaults.
+// schemaDefaults searches a CustomResourceDefinition: its schema describes images and names them only as defaults.
 func (w *walker) schemaDefaults(n *yaml.Node, property string, depth int) {
 	n = resolve(n)
 	if n == nil || depth > maxNesting || w.budget <= 0 {

@@ -19,9 +19,8 @@ type session struct {
 	lock *os.File
 }
 
-// newSession sweeps dead sessions out of tmp and starts one. The sweep runs
-// under tmp's own lock, so that a session being started is never taken for a
-// dead one.
+// newSession sweeps dead sessions out of tmp and starts one. The sweep runs under tmp's own lock, so that a session being started
+// is never taken for a dead one.
 func newSession(tmp string) (*session, error) {
 	guard, err := os.OpenFile(filepath.Join(tmp, ".guard"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -85,9 +84,8 @@ func alive(path string) bool {
 	return flock(f, unix.LOCK_SH|unix.LOCK_NB) != nil
 }
 
-// removeTree removes dir. Mounts that a killed build left below it are
-// detached first, and if one will not go, nothing is removed: what is mounted
-// there is not ours.
+// removeTree removes dir. Mounts that a killed build left below it are detached first, and if one will not go, nothing is removed:
+// what is mounted there is not ours.
 func removeTree(dir string) error {
 	mounts, err := mountsBelow(dir)
 	if err != nil {

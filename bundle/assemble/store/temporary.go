@@ -14,10 +14,9 @@ import (
 // temporaryPrefix begins the name of every temporary store's directory.
 const temporaryPrefix = ".sealbuild-store-"
 
-// Temporary makes a store in a new directory below dir. It sees everything
-// that s holds, and keeps what it gets itself only until Release or Close:
-// together with a bundle that is written beside it, it takes the disk once.
-// s must stay open. What killed runs left in dir is removed.
+// Temporary makes a store in a new directory below dir. It sees everything that s holds, and keeps what it gets itself only until
+// Release or Close: together with a bundle that is written beside it, it takes the disk once. s must stay open. What killed runs
+// left in dir is removed.
 func (s *Store) Temporary(dir string) (*Store, error) {
 	if err := sweepTemporary(dir); err != nil {
 		return nil, err
