@@ -92,8 +92,7 @@ func (s *source) check(in Instruction) error {
 
 // bare drops the parser's own position from err: ours is more exact.
 func bare(err error) error {
-	var located *parser.LocationError
-	if errors.As(err, &located) {
+	if located, ok := errors.AsType[*parser.LocationError](err); ok {
 		return located.Unwrap()
 	}
 	return err
@@ -147,8 +146,7 @@ func (s *source) checkArray(in Instruction) error {
 		return nil
 	}
 	line, column := s.find("[", in.Line, in.EndLine)
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) && in.Line == in.EndLine {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok && in.Line == in.EndLine {
 		column += int(syntax.Offset) - 1
 		if int(syntax.Offset) == len(rest) && !strings.HasSuffix(rest, "]") {
 			column++ // what is missing comes after the last character

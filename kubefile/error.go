@@ -96,8 +96,7 @@ func (s *source) find(text string, from, to int) (line, column int) {
 // fromParser gives an error of the line parser its position.
 func (s *source) fromParser(err error) *Error {
 	first, last := 1, 1
-	var located *parser.LocationError
-	if errors.As(err, &located) && len(located.Locations) > 0 && len(located.Locations[0]) > 0 {
+	if located, ok := errors.AsType[*parser.LocationError](err); ok && len(located.Locations) > 0 && len(located.Locations[0]) > 0 {
 		ranges := located.Locations[0]
 		first, last = ranges[0].Start.Line, ranges[len(ranges)-1].End.Line
 	}

@@ -70,8 +70,7 @@ func findStub(given string, platform v1.Platform) (installer, error) {
 		if err == nil {
 			return newInstaller(path, data), nil
 		}
-		var pe *os.PathError
-		if errors.As(err, &pe) {
+		if pe, ok := errors.AsType[*os.PathError](err); ok {
 			err = pe.Err
 		}
 		missing.Tried = append(missing.Tried, fmt.Sprintf("%s: %v", path, err))

@@ -19,7 +19,8 @@ const (
 	passphraseVariable = "SEALINSTALL_KEY_PASSPHRASE"
 )
 
-// environmentPassword and environmentPassphrase take a secret out of the environment, since what runs on this machine inherits that.
+// environmentPassword and environmentPassphrase take a secret out of the environment, since what runs on this machine inherits
+// that.
 var (
 	environmentPassword   = taken(passwordVariable)
 	environmentPassphrase = taken(passphraseVariable)

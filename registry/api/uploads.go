@@ -66,8 +66,7 @@ func (h *handler) startUpload(c *call) error {
 		}
 	}
 	upload, err := c.repo.Blobs(ctx).Create(ctx, h.mount(ctx, q)...)
-	var mounted distribution.ErrBlobMounted
-	if errors.As(err, &mounted) {
+	if mounted, ok := errors.AsType[distribution.ErrBlobMounted](err); ok {
 		return h.created(c, mounted.Descriptor)
 	}
 	if err != nil {

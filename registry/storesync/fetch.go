@@ -111,8 +111,7 @@ func (f *fetcher) blob(ctx context.Context, i int) error {
 		if ctx.Err() != nil {
 			return errors.Join(f.putBack(t), ctx.Err())
 		}
-		var own *diskError
-		if errors.As(err, &own) {
+		if _, ok := errors.AsType[*diskError](err); ok {
 			return errors.Join(err, f.putBack(t))
 		}
 		if err == nil && t.at.Load() == size {

@@ -127,7 +127,6 @@ func (g *gatherer) download(ctx context.Context, b *blob) {
 			b.done = true
 			waiting := b.waiting
 			g.result.Blobs++
-			g.result.Bytes += b.desc.Size
 			g.mu.Unlock()
 			for _, img := range waiting {
 				g.arrived(ctx, img, nil)

@@ -57,7 +57,6 @@ type Result struct {
 	Images []store.Pinned // sorted by reference
 	Absent []Failure      // suspected references that could not be had
 	Blobs  int            // downloaded now
-	Bytes  int64          // downloaded now
 }
 
 func (o Options) withDefaults() Options {

@@ -105,9 +105,10 @@ func Dir(ctx context.Context, dir string, k *kubefile.File) (*Result, error) {
 	return Scan(ctx, root.FS(), k)
 }
 
-// Scan scans a build context. k is its Kubefile, nil if it has none: its ENV gives templates their values, its COPY instructions say
-// which other directories become charts/, manifests/ and images/shim in the image, and its version label says for which Kubernetes
-// charts are rendered. The error is about the context as a whole or ctx; what is wrong with single files is in the Result.
+// Scan scans a build context. k is its Kubefile, nil if it has none: its ENV gives templates their values, its COPY instructions
+// say which other directories become charts/, manifests/ and images/shim in the image, and its version label says for which
+// Kubernetes charts are rendered. The error is about the context as a whole or ctx; what is wrong with single files is in the
+// Result.
 func Scan(ctx context.Context, fsys fs.FS, k *kubefile.File) (*Result, error) {
 	if _, err := fs.ReadDir(fsys, "."); err != nil {
 		return nil, fmt.Errorf("read build context: %w", err)
