@@ -212,9 +212,9 @@ type part struct {
 	expected bool
 }
 
-// parts lists the blobs of all images, each once, and the bytes to write. What the site has is left out, but only what its registry
-// will be asked for: no manifest, since what is missing must be named, and nothing of a cluster image, which the installer reads
-// itself.
+// parts lists the blobs of all images, each once, and the bytes to write. Blobs that the site has are left out, but only such as
+// its registry will be asked for: manifests stay, since they name what is missing, and so do the blobs of cluster images, which the
+// installer reads itself.
 func (b *Builder) parts(images []bundle.Image, have bundle.Inventory) ([]part, int64, error) {
 	var all []part
 	at := map[string]int{}

@@ -66,7 +66,7 @@ func (o *runOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.copyMode, "copy-registry", false, "send every blob to the registry hosts, even those they have")
 }
 
-// hostFlags are those that every command needs which goes to hosts.
+// hostFlags registers the flags of every command that goes to hosts.
 func (o *runOptions) hostFlags(f *pflag.FlagSet) {
 	f.Var(&o.masters, "masters", "addresses of the masters: 10.0.0.2,10.0.0.3:2222,10.0.0.4-10.0.0.6")
 	f.Var(&o.nodes, "nodes", "addresses of the nodes, in the same form")
@@ -78,7 +78,7 @@ func (o *runOptions) hostFlags(f *pflag.FlagSet) {
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "show the output of scripts and commands")
 }
 
-// yesFlag is for commands that ask something.
+// yesFlag registers --yes, for commands that ask something.
 func (o *runOptions) yesFlag(f *pflag.FlagSet, what string) {
 	f.BoolVarP(&o.yes, "yes", "y", false, what)
 }

@@ -93,7 +93,7 @@ func (o *runOptions) described() (*installer.Cluster, error) {
 	return o.config.readFile(o.clusterfile)
 }
 
-// again is desired for a machine that has no record: one was found on a master.
+// again is desired with the record that was found on a master, for a machine that has none.
 func (o *runOptions) again(found *installer.Cluster) (*installer.Cluster, error) {
 	c, err := o.described()
 	if err != nil {
@@ -153,7 +153,7 @@ func (o *runOptions) ground(file *installer.Cluster, known *record) (c *installe
 	return &installer.Cluster{Env: map[string]string{}, Hosts: []installer.Host{{IP: own, Master: true}}}, false, nil
 }
 
-// selectionAgain is selection for a machine that has no record.
+// selectionAgain is selection with the record that was found on a master, for a machine that has none.
 func (o *runOptions) selectionAgain(verb string) func(*installer.Cluster) (*installer.Cluster, error) {
 	return func(found *installer.Cluster) (*installer.Cluster, error) {
 		return completed(o.selectionOn(verb, &record{Cluster: found}))

@@ -30,7 +30,7 @@ func newRunCommand(o *runOptions) *cobra.Command {
 	return cmd
 }
 
-// installFlags are those of the commands that may install on this machine alone.
+// installFlags registers the flags of commands that may install on this machine alone.
 func (o *runOptions) installFlags(f *pflag.FlagSet) {
 	o.yesFlag(f, "do not ask before a cluster is installed on this machine alone")
 }

@@ -127,7 +127,8 @@ func (w Walker) Add(b *Builder, d digest.Digest) error {
 	return err
 }
 
-// children adds those of an index that are no manifests, and returns the others that are there and not known yet.
+// children adds the blobs of an index that are no manifests, and returns those of its manifests that the source has and that are
+// not known yet.
 func (w Walker) children(b *Builder, index ocigraph.Node) (manifests []v1.Descriptor, err error) {
 	for _, child := range index.Manifest.Manifests {
 		if err := (Blob{Digest: child.Digest, Size: child.Size}).Check(); err != nil {

@@ -71,7 +71,7 @@ func (q *queue) hire() {
 	}
 }
 
-// aside runs wait on behalf of a task, while somebody else has its turn.
+// aside runs wait for a task, and lets another worker take the task's turn meanwhile.
 func (q *queue) aside(wait func()) {
 	q.mu.Lock()
 	q.hire()
