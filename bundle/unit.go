@@ -2,8 +2,13 @@ package bundle
 
 import (
 	"crypto/sha256"
+	"encoding"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
+	"sync/atomic"
 )
 
 // startUnit returns the hash as it is where unit i of a stored entry begins.
@@ -146,4 +151,85 @@ func (r *Reader) checkUnit(n int, i, off int64, buf []byte) error {
 		done += int64(len(piece))
 	}
 	return r.checkFrame(n, i, off, h)
+}
+
+// knownUnits remembers which units were right, so that none is hashed twice
+// while the Reader lives. A unit is named by its entry and its number in it.
+type knownUnits struct {
+	first []int64 // of each entry, in the numbering of all units
+	bits  []atomic.Uint64
+}
+
+func newKnownUnits(ix *index) knownUnits {
+	k := knownUnits{first: make([]int64, len(ix.Entries)+1)}
+	for i := range ix.Entries {
+		k.first[i+1] = k.first[i] + ix.Entries[i].units()
+	}
+	k.bits = make([]atomic.Uint64, (k.first[len(ix.Entries)]+63)/64)
+	return k
+}
+
+func (k *knownUnits) right(entry int, unit int64) bool {
+	n := k.first[entry] + unit
+	return k.bits[n/64].Load()&(1<<(n%64)) != 0
+}
+
+func (k *knownUnits) set(entry int, unit int64) {
+	n := k.first[entry] + unit
+	k.bits[n/64].Or(1 << (n % 64))
+}
+
+// hashSum is a SHA-256 digest, or the state of the hash between two of its blocks:
+// the eight words H of FIPS 180-4, big-endian. In JSON it is 64 hex digits.
+type hashSum [sha256.Size]byte
+
+func (s hashSum) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, s[:]), nil }
+
+func (s *hashSum) UnmarshalText(b []byte) error {
+	if len(b) != 2*len(s) {
+		return fmt.Errorf("%d hex digits where a hash has %d", len(b), 2*len(s))
+	}
+	_, err := hex.Decode(s[:], b)
+	return err
+}
+
+// How crypto/sha256 writes its state: a magic, the eight words, the block that is not full yet, the bytes hashed.
+// TestHashStatesAreThoseOfTheStandard fails should that ever change.
+const (
+	stateMagic  = "sha\x03"
+	stateLength = len(stateMagic) + sha256.Size + sha256.BlockSize + 8
+)
+
+var errHashState = errors.New("crypto/sha256 does not tell its state as it used to")
+
+// stateOf returns the state of h, which has hashed whole blocks only.
+func stateOf(h hash.Hash) (s hashSum, err error) {
+	m, ok := h.(encoding.BinaryMarshaler)
+	if !ok {
+		return s, errHashState
+	}
+	b, err := m.MarshalBinary()
+	if err != nil || len(b) != stateLength || string(b[:len(stateMagic)]) != stateMagic {
+		return s, errors.Join(errHashState, err)
+	}
+	copy(s[:], b[len(stateMagic):])
+	return s, nil
+}
+
+// resumeHash returns a hash that goes on from a state after n bytes.
+func resumeHash(s hashSum, n int64) (hash.Hash, error) {
+	b := make([]byte, 0, stateLength)
+	b = append(b, stateMagic...)
+	b = append(b, s[:]...)
+	b = append(b, make([]byte, sha256.BlockSize)...)
+	b = binary.BigEndian.AppendUint64(b, uint64(n))
+	h := sha256.New()
+	u, ok := h.(encoding.BinaryUnmarshaler)
+	if !ok {
+		return nil, errHashState
+	}
+	if err := u.UnmarshalBinary(b); err != nil {
+		return nil, errors.Join(errHashState, err)
+	}
+	return h, nil
 }
