@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -118,23 +119,18 @@ func careLayer(stub []byte) ([]byte, digest.Digest, error) {
 	diffID := digest.SHA256.Digester()
 	archive := tar.NewWriter(io.MultiWriter(z, diffID.Hash()))
 	epoch := time.Unix(0, 0)
-	for _, dir := range []string{"usr/", "usr/bin/"} {
-		if err := archive.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: epoch, Format: tar.FormatUSTAR}); err != nil {
+	for _, h := range []tar.Header{
+		{Typeflag: tar.TypeDir, Name: "usr/"},
+		{Typeflag: tar.TypeDir, Name: "usr/bin/"},
+		{Typeflag: tar.TypeReg, Name: "usr/bin/sealinstall", Size: int64(len(stub))},
+	} {
+		h.Mode, h.ModTime, h.Format = 0o755, epoch, tar.FormatUSTAR
+		if err := archive.WriteHeader(&h); err != nil {
 			return nil, "", err
 		}
 	}
-	if err := archive.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeReg, Name: "usr/bin/sealinstall", Mode: 0o755, Size: int64(len(stub)), ModTime: epoch, Format: tar.FormatUSTAR,
-	}); err != nil {
-		return nil, "", err
-	}
-	if _, err := archive.Write(stub); err != nil {
-		return nil, "", err
-	}
-	if err := archive.Close(); err != nil {
-		return nil, "", err
-	}
-	if err := z.Close(); err != nil {
+	_, err = archive.Write(stub)
+	if err := errors.Join(err, archive.Close(), z.Close()); err != nil {
 		return nil, "", err
 	}
 	return packed.Bytes(), diffID.Digest(), nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -68,15 +69,7 @@ func (o *runOptions) hostKeyPolicy() (host.HostKeyPolicy, error) {
 
 // laySSH puts the flags over what a Clusterfile says.
 func (o *runOptions) laySSH(s *installer.SSH) error {
-	if o.ssh.User != "" {
-		s.User = o.ssh.User
-	}
-	if o.ssh.Port != 0 {
-		s.Port = o.ssh.Port
-	}
-	if o.ssh.KeyFile != "" {
-		s.KeyFile = o.ssh.KeyFile
-	}
+	s.User, s.Port, s.KeyFile = cmp.Or(o.ssh.User, s.User), cmp.Or(o.ssh.Port, s.Port), cmp.Or(o.ssh.KeyFile, s.KeyFile)
 	if o.ssh.Jump != "" {
 		if _, err := host.ParseJump(o.ssh.Jump); err != nil {
 			return usageError{fmt.Errorf("--jump: %w", err)}
@@ -87,13 +80,9 @@ func (o *runOptions) laySSH(s *installer.SSH) error {
 	if err != nil {
 		return err
 	}
-	if password != "" {
-		s.Password = password
-	}
+	s.Password = cmp.Or(password, s.Password)
 	passphrase, err := secret(o.ssh.KeyPassphrase, o.passphraseFile, environmentPassphrase)
-	if passphrase != "" {
-		s.KeyPassphrase = passphrase
-	}
+	s.KeyPassphrase = cmp.Or(passphrase, s.KeyPassphrase)
 	return err
 }
 

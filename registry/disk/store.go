@@ -27,7 +27,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -202,15 +202,11 @@ func (w *watchedReader) Read(p []byte) (int, error) {
 // OnAllCores calls fn with 0 … n-1 on all cores until one fails.
 func OnAllCores(ctx context.Context, n int, fn func(i int) error) error {
 	g, ctx := errgroup.WithContext(ctx)
-	var mu sync.Mutex
-	next := 0
+	var next atomic.Int64
 	for range max(runtime.GOMAXPROCS(0), 4) { // a disk that has nothing cached answers several questions at once faster
 		g.Go(func() error {
 			for ctx.Err() == nil {
-				mu.Lock()
-				i := next
-				next++
-				mu.Unlock()
+				i := int(next.Add(1)) - 1
 				if i >= n {
 					return nil
 				}

@@ -68,17 +68,11 @@ func (c *collector) add(file string, f finding) {
 }
 
 func (c *collector) warn(file string, line int, message string) {
-	w := Warning{Place: Place{File: file, Line: line}, Message: message}
-	if !slices.Contains(c.warnings, w) {
-		c.warnings = append(c.warnings, w)
-	}
+	c.warnings = appendNew(c.warnings, []Warning{{Place{File: file, Line: line}, message}})
 }
 
 func (c *collector) fail(file string, line int, message string) {
-	e := Error{Place: Place{File: file, Line: line}, Message: message}
-	if !slices.Contains(c.errors, e) {
-		c.errors = append(c.errors, e)
-	}
+	c.errors = appendNew(c.errors, []Error{{Place{File: file, Line: line}, message}})
 }
 
 // saysTag tells whether the reference was written with a tag or a digest, and none was put in.

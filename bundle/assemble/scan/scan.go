@@ -194,12 +194,12 @@ func MakePlan(ctx context.Context, dir, name string, args ...kubefile.Option) (*
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{
+	p := &Plan{ // no list is null in JSON
 		Kubefile: k.Name, Type: typ, Labels: k.Labels(), Env: k.Env(),
-		Entrypoint: orEmpty(k.Entrypoint()), Cmd: orEmpty(k.Cmd()), Result: result,
+		Entrypoint: append([]string{}, k.Entrypoint()...), Cmd: append([]string{}, k.Cmd()...), Result: result,
 	}
 	for _, in := range k.Instructions {
-		p.Instructions = append(p.Instructions, PlanInstruction{Name: in.Name, Args: orEmpty(in.Args), Flags: in.Flags, Line: in.Line})
+		p.Instructions = append(p.Instructions, PlanInstruction{Name: in.Name, Args: append([]string{}, in.Args...), Flags: in.Flags, Line: in.Line})
 	}
 	return p, nil
 }
@@ -222,12 +222,4 @@ func ParseKubefile(dir, name string, args ...kubefile.Option) (*kubefile.File, e
 	}
 	defer f.Close()
 	return kubefile.Parse(f, path, args...)
-}
-
-// orEmpty keeps null out of JSON.
-func orEmpty(list []string) []string {
-	if list == nil {
-		return []string{}
-	}
-	return list
 }
