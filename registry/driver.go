@@ -34,7 +34,7 @@ func newPlaceDriver(c catalog.Catalog, src catalog.Source) (*placeDriver, error)
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	d := &placeDriver{blobs: map[digest.Digest]int64{}, repos: map[string]*catalog.Links{}, src: newVerifiedSource(src)}
+	d := &placeDriver{blobs: map[digest.Digest]int64{}, repos: map[string]*catalog.Links{}, src: &verifiedSource{src: src, right: map[digest.Digest]struct{}{}}}
 	for _, r := range c.Repositories {
 		p := r.Links()
 		for _, b := range append(r.Layers[:len(r.Layers):len(r.Layers)], r.Manifests...) {

@@ -27,10 +27,6 @@ type verifiedSource struct {
 	right  map[digest.Digest]struct{}
 }
 
-func newVerifiedSource(src catalog.Source) *verifiedSource {
-	return &verifiedSource{src: src, right: map[digest.Digest]struct{}{}}
-}
-
 func (v *verifiedSource) verified(d digest.Digest) bool {
 	v.mu.RLock()
 	defer v.mu.RUnlock()

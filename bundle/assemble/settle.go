@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -193,7 +192,7 @@ func (b *Builder) childFor(p store.Pinned, platform string) (*v1.Descriptor, err
 	}
 	var loose *v1.Descriptor
 	for _, child := range m.Manifests {
-		if child.Platform == nil || !b.holds(child.Digest) {
+		if _, ok := b.Store.Has(child.Digest); child.Platform == nil || !ok {
 			continue
 		}
 		have := store.Platform(*child.Platform)
@@ -206,11 +205,6 @@ func (b *Builder) childFor(p store.Pinned, platform string) (*v1.Descriptor, err
 		}
 	}
 	return loose, nil
-}
-
-func (b *Builder) holds(d digest.Digest) bool {
-	_, ok := b.Store.Has(d)
-	return ok
 }
 
 // platformOf reads what store.Platform wrote.

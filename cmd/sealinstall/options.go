@@ -242,11 +242,6 @@ func (l *hostList) Set(text string) error {
 	return err
 }
 
-// named are the hosts of both flags.
-func (o *runOptions) named() []installer.Address {
-	return slices.Concat(o.masters.hosts, o.nodes.hosts)
-}
-
 // addHosts adds the hosts of the flags to those of a file.
 func (o *runOptions) addHosts(c *installer.Cluster) error {
 	known := slices.Clone(c.Hosts)

@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/term"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -194,7 +191,7 @@ func (o *runOptions) selectionOn(verb string, known *record) (*installer.Cluster
 		c = known.Cluster
 		c.Name = o.cluster
 		c.Kept, c.Images = c.Images, nil
-		if named := o.named(); len(named) > 0 {
+		if named := slices.Concat(o.masters.hosts, o.nodes.hosts); len(named) > 0 {
 			if err := c.Select(named); err != nil {
 				return nil, usageError{err}
 			}
@@ -262,6 +259,3 @@ func (q question) confirmed(text, answer string) bool {
 	got, err := bufio.NewReader(q.in).ReadString('\n')
 	return err == nil && strings.TrimSpace(got) == answer
 }
-
-// stdinIsTerminal tells whether somebody can be asked.
-func stdinIsTerminal() bool { return term.IsTerminal(int(os.Stdin.Fd())) }

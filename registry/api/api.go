@@ -56,7 +56,8 @@ func New(ctx context.Context, d driver.StorageDriver, o Options) (http.Handler, 
 	if err != nil {
 		return nil, fmt.Errorf("serve registry: %w", err)
 	}
-	h := &handler{Options: o, driver: d, registry: registry, referrers: newSubjects(d)}
+	s := &subjects{driver: d, known: map[string]map[digest.Digest]digest.Digest{}}
+	h := &handler{Options: o, driver: d, registry: registry, referrers: s}
 	return h.router(), nil
 }
 

@@ -77,7 +77,7 @@ func salvage(
 			break
 		}
 		failed(err, templates)
-		name := templateIn(err.Error(), templates)
+		name, _ := placeIn(err.Error(), templates)
 		if name == "" || dropped[name] {
 			break
 		}
@@ -197,11 +197,6 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 		return s, "", false
 	}
 	return s[:i], s[i+len(sep):], true
-}
-
-func templateIn(message string, templates map[string]*common.File) string {
-	name, _ := placeIn(message, templates)
-	return name
 }
 
 // explain turns the engine's error into where and which value.

@@ -20,7 +20,7 @@ func (s *scanner) manifests(src sources) error {
 				return nil
 			}
 			content, ok := s.read(file)
-			if !ok || !isText(content) {
+			if !ok || !utf8.Valid(content) || bytes.IndexByte(content, 0) >= 0 {
 				return nil
 			}
 			switch kind := path.Ext(strings.ToLower(file)); {
@@ -47,10 +47,6 @@ func mayBeManifest(file string) bool {
 		return false
 	}
 	return true
-}
-
-func isText(content []byte) bool {
-	return utf8.Valid(content) && bytes.IndexByte(content, 0) < 0
 }
 
 // isManifest tells by name or by content.
