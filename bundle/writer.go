@@ -15,7 +15,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// writeBuffer gathers what is small; what is not is written as it is.
+// writeBuffer gathers small writes; larger ones go straight to the file.
 const writeBuffer = 64 << 10
 
 // Writer writes one bundle in one pass. It is for one goroutine. After any error but a refused argument every call fails with that

@@ -63,7 +63,7 @@ func openContext(dir, name string, opts ...kubefile.Option) (*buildContext, erro
 }
 
 // registryEdits deals with registry/, which other builders generate into the context before they build. Here the gathered images go
-// into the bundle, so an instruction that copies a registry/ that is not there is dropped, and one that is there and holds a
+// into the bundle, so an instruction that copies a registry/ which does not exist is dropped, and a registry/ that holds a
 // registry's files is left out of the image.
 func (c *buildContext) registryEdits() (edits []build.Edit, exclude []string) {
 	dir := filepath.Join(c.dir, "registry")

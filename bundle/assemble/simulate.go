@@ -52,7 +52,7 @@ func Simulate(ctx context.Context, r *bundle.Reader) error {
 	var refs []catalog.Ref
 	for _, i := range r.Images() {
 		one := []catalog.Ref{{Name: i.Name, Digest: i.Digest}}
-		// Images one by one first: one that is incomplete hides no other.
+		// Images are looked at one by one first, so that an incomplete one hides no other.
 		if _, err := catalog.Build(ctx, one, src); err != nil {
 			fail(i.Name, err)
 		} else if i.Kind == bundle.KindImage {

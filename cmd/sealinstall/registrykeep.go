@@ -145,7 +145,7 @@ func (o *runOptions) kept(cmd *cobra.Command, store *disk.Store, files []string)
 	return kept.Merge(reached), nil
 }
 
-// withOwnBundle opens the bundle if there is one: the one that is named, or the one behind this program.
+// withOwnBundle opens the bundle that is named, or the one behind this program; without either it does nothing.
 func (o *runOptions) withOwnBundle(do func(*bundle.File) error) error {
 	if o.bundle == "" {
 		name, err := os.Executable()

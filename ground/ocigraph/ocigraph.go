@@ -25,7 +25,7 @@ const (
 	MaxNesting = 8
 )
 
-// LimitError is a manifest or an index that is beyond a limit, the one that is not 0.
+// LimitError is a manifest or an index that is beyond a limit: of Bytes or of Nesting, whichever is not 0.
 type LimitError struct {
 	Digest  digest.Digest
 	Bytes   int64

@@ -35,7 +35,8 @@ type Collected struct {
 // Collect removes what keep does not name: tags, then manifests, then layers, then the blobs. It writes nothing, so a full disk
 // does not matter, and it may be stopped anywhere and run again.
 //
-// The store may be served meanwhile. Sessions that fill it wait for the end; one that is under way is ErrBusy.
+// The store may be served meanwhile. Sessions that fill it wait for the end. If a session is under way already, the error is
+// ErrBusy.
 func (s *Store) Collect(ctx context.Context, keep catalog.Catalog, o CollectOptions) (Collected, error) {
 	c := collector{store: s, dry: o.DryRun, repos: map[string]*catalog.Links{}, blobs: map[digest.Digest]bool{}}
 	for _, r := range keep.Repositories {

@@ -65,7 +65,7 @@ func statusError(h *host, resp *http.Response) error {
 	return e
 }
 
-// tokenError makes what the server that gives tokens refuses the same kind.
+// tokenError turns a refusal by the server that gives tokens into an error of the same kind.
 func tokenError(err error) error {
 	refused := new(oras.ErrorResponse)
 	switch {

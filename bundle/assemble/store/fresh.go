@@ -50,8 +50,8 @@ func (s *Store) mark(d digest.Digest) error {
 	return f.Close()
 }
 
-// renameNew renames a file unless there is one of the new name, whose content
-// is the same: a blob that is synced must not be replaced by one that is not.
+// renameNew renames a file unless there is one of the new name, whose content is the same: a synced blob must not be replaced by
+// one that may not be on the disk.
 func renameNew(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	switch {

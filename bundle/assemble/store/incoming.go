@@ -131,8 +131,8 @@ func (in *Incoming) Rewind() error {
 	return nil
 }
 
-// Commit makes it a blob of the store. One that is too short is a *SizeError, and stays to be completed; one that is something else
-// is a *DigestError, and is forgotten.
+// Commit makes it a blob of the store. If bytes are missing the error is a *SizeError, and what came stays to be completed; if the
+// digest is another the error is a *DigestError, and what came is forgotten.
 func (in *Incoming) Commit() error {
 	if in.n != in.size {
 		return fmt.Errorf("store blob %s: %w", in.digest, &SizeError{Want: in.size, Got: in.n})
