@@ -106,8 +106,7 @@ func (t trailer) marshal() []byte {
 	return append(b, magic...)
 }
 
-// hasTail tells whether b, the end of a file, is the end of a bundle, and how
-// long its trailer claims to be.
+// hasTail tells whether b, the end of a file, is the end of a bundle, and how long its trailer claims to be.
 func hasTail(b []byte) (length int64, ok bool) {
 	if len(b) != tailSize || string(b[tailSize-len(magic):]) != magic {
 		return 0, false
@@ -165,8 +164,7 @@ func (t trailer) check(size int64) error {
 	return nil
 }
 
-// signatureStart is where the signature's frame lies, from the head; the
-// trailer when there is none.
+// signatureStart is where the signature's frame lies, from the head; the trailer when there is none.
 func (t trailer) signatureStart() int64 { return t.indexStart + sectionHeaderSize + t.indexData }
 
 // signatureSize is the length of that frame.

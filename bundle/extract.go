@@ -16,10 +16,9 @@ import (
 // ErrExists is returned when something is in the way of what is extracted.
 var ErrExists = errors.New("it exists already and is not overwritten: choose another place")
 
-// ExtractLayout writes images as an OCI image layout into dir, which must be
-// empty or not exist, every blob checked; nil means all images, and then the
-// documents too. Blobs that the site is expected to have are a *MissingError,
-// before anything is written. progress, which may be nil, gets bytes written.
+// ExtractLayout writes images as an OCI image layout into dir, which must be empty or not exist, every blob checked; nil means all
+// images, and then the documents too. Blobs that the site is expected to have are a *MissingError, before anything is written.
+// progress, which may be nil, gets bytes written.
 func (r *Reader) ExtractLayout(ctx context.Context, dir string, images []Image, progress func(int64)) error {
 	all := images == nil
 	if all {

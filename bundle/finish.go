@@ -66,8 +66,7 @@ func (w *Writer) Expect(d digest.Digest, size int64) error {
 	return nil
 }
 
-// Close writes index.json, the end of the archive, the index and the trailer.
-// It does not close the underlying writer.
+// Close writes index.json, the end of the archive, the index and the trailer. It does not close the underlying writer.
 func (w *Writer) Close() (Summary, error) {
 	if w.err != nil {
 		return Summary{}, w.err

@@ -35,8 +35,7 @@ type indexPlatform struct {
 	Digest   digest.Digest `json:"digest"`
 }
 
-// Expected is a blob that images of the bundle need and that is not in it: the
-// site has it already.
+// Expected is a blob that images of the bundle need and that is not in it: the site has it already.
 type Expected struct {
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"` // bytes
@@ -50,8 +49,7 @@ type entry struct {
 	Offset int64         `json:"offset"` // of its first content frame, from the head
 	// States of the digest's hash between the units of a stored entry.
 	States []hashSum `json:"states,omitempty"`
-	// Frames are the lengths in the file of the compressed frames, one for each
-	// unit. Empty: the entry is stored.
+	// Frames are the lengths in the file of the compressed frames, one for each unit. Empty: the entry is stored.
 	Frames []int64 `json:"frames,omitempty"`
 	// FrameSums are of those frames as they lie in the file: two different
 	// frames can decode to the same bytes, and only one of them was written.
@@ -89,8 +87,7 @@ func encodeIndex(ix *index) ([]byte, error) {
 	return b, nil
 }
 
-// decodeIndex reads the JSON and checks that its entries lie behind each other
-// without a gap or an overlap, from the head to end.
+// decodeIndex reads the JSON and checks that its entries lie behind each other without a gap or an overlap, from the head to end.
 func decodeIndex(data []byte, end int64) (*index, error) {
 	ix := new(index)
 	if err := json.Unmarshal(data, ix); err != nil {
@@ -177,8 +174,7 @@ func (e *entry) check(first, last bool, end int64) error {
 	return nil
 }
 
-// isDocument tells whether path can be that of a document: a name without a
-// folder that the image layout does not use.
+// isDocument tells whether path can be that of a document: a name without a folder that the image layout does not use.
 func isDocument(path string) bool {
 	if path == v1.ImageIndexFile || path == v1.ImageLayoutFile || path == v1.ImageBlobsDir || len(path) > 64 {
 		return false
@@ -187,8 +183,7 @@ func isDocument(path string) bool {
 	return letters == "" && strings.HasSuffix(path, ".json") && path[0] != '.' && path[0] != '-'
 }
 
-// checkNames checks that what is named beside the entries is there, or, when it
-// is expected elsewhere, is not.
+// checkNames checks that what is named beside the entries is there, or, when it is expected elsewhere, is not.
 func (ix *index) checkNames() error {
 	blobs, err := ix.blobs()
 	if err != nil {
@@ -231,8 +226,7 @@ func (ix *index) checkNames() error {
 	return nil
 }
 
-// blobs maps digests to entries; documents and what makes the layout are not
-// among them.
+// blobs maps digests to entries; documents and what makes the layout are not among them.
 func (ix *index) blobs() (map[digest.Digest]int, error) {
 	m := make(map[digest.Digest]int, len(ix.Entries))
 	documents := map[string]bool{}

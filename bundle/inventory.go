@@ -12,9 +12,12 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
-// Inventory is what blobs a site has: digest and size in bytes.
+// Inventory lists the blobs that a site has: digest to size in bytes.
 type Inventory map[digest.Digest]int64
 
 // inventoryHeader is the first line of an inventory's text.
@@ -23,8 +26,7 @@ const inventoryHeader = "# sealinstall inventory 1"
 // maxInventoryLine bounds a line of the text, in bytes.
 const maxInventoryLine = 200
 
-// WriteTo writes the inventory as text: a header, then a digest and a size on
-// each line, sorted.
+// WriteTo writes the inventory as text: a header, then a digest and a size on each line, sorted.
 func (v Inventory) WriteTo(w io.Writer) (int64, error) {
 	var b bytes.Buffer
 	b.WriteString(inventoryHeader + "\n")
@@ -56,7 +58,7 @@ func ReadInventory(name string, r io.Reader) (Inventory, error) {
 	return v, nil
 }
 
-// And leaves what o has too.
+// And returns the blobs of v that o has, too.
 func (v Inventory) And(o Inventory) Inventory {
 	both := Inventory{}
 	for d, size := range v {
@@ -67,8 +69,7 @@ func (v Inventory) And(o Inventory) Inventory {
 	return both
 }
 
-// MissingError lists the blobs that a bundle expects at the site and that are
-// not there.
+// MissingError lists the blobs that a bundle expects at the site and that are not there.
 type MissingError struct {
 	Where string // a host or a directory
 	Blobs []Expected
@@ -90,4 +91,31 @@ func (e *MissingError) Error() string {
 		fmt.Fprintf(&b, "\n  %s (%d bytes)", m.Digest, m.Size)
 	}
 	return b.String()
+}
+
+// Reach lists the blobs that an image is made of, each once, children before parents, those included that the site is expected to
+// have. What an index names for platforms that the bundle does not hold is left out.
+func (r *Reader) Reach(image Image) ([]Expected, error) {
+	var all []Expected
+	err := ocigraph.Walk(v1.Descriptor{Digest: image.Digest}, ocigraph.Visitor{
+		Load: func(d v1.Descriptor) (ocigraph.Manifest, error) { return ocigraph.Read(r, d.Digest) },
+		Children: func(n ocigraph.Node) ([]v1.Descriptor, error) {
+			return slices.DeleteFunc(n.Manifest.Manifests, func(child v1.Descriptor) bool {
+				_, ok := r.Stat(child.Digest)
+				return !ok
+			}), nil
+		},
+		Leaf: func(_ ocigraph.Node, d v1.Descriptor) error {
+			all = append(all, Expected{d.Digest, d.Size})
+			return nil
+		},
+		Done: func(n ocigraph.Node) error {
+			all = append(all, Expected{n.Digest, n.Manifest.Size})
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", image.Name, err)
+	}
+	return all, nil
 }

@@ -34,8 +34,7 @@ type packSlot struct {
 
 func newPacker(n int) (*packer, error) {
 	n = min(n, maxPackers)
-	// A single segment's window is its content, at most unitSize, and makes
-	// the encoder state the content's size in every frame.
+	// A single segment's window is its content, at most unitSize, and makes the encoder state the content's size in every frame.
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(n), zstd.WithSingleSegment(true), zstd.WithWindowSize(unitSize),
 		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithLowerEncoderMem(true))
 	if err != nil {
@@ -105,9 +104,8 @@ func (w *Writer) pack(ctx context.Context, e *entry, r io.Reader) (digest.Digest
 	return sumDigest(content.Sum(nil)), nil
 }
 
-// compress makes the frame and decodes it again. A fault of the encoder would
-// else be found at the site, where nobody can mend it, since Verify compares
-// frames with their digests only.
+// compress makes the frame and decodes it again. A fault of the encoder would else be found at the site, where nobody can mend it,
+// since Verify compares frames with their digests only.
 func (s *packSlot) compress(p *packer) {
 	s.out = p.encoder.EncodeAll(s.in, s.out[:0])
 	s.sum = sha256.Sum256(s.out)

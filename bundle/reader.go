@@ -1,3 +1,25 @@
+// Package bundle is the container format of sealbuild: one file that is an installer (the stub) with a payload behind it.
+//
+// The payload is one legal zstd stream whose decoded form is a tar archive of an OCI image layout, so that a stranger with zstd,
+// tar and skopeo can read it without this package. An index behind the archive gives random access: any blob is found in O(1) and
+// read alone, straight out of the file.
+//
+// What the package promises:
+//
+//   - Writing is one pass over the inputs with bounded memory. The same inputs
+//     in the same order give the same bytes.
+//   - Every length in a file is bounded by the file's size and by fixed limits
+//     before anything is allocated for it; bad input gives an error, never a
+//     panic.
+//   - A file that is cut, foreign, damaged or from a later version is told
+//     apart: *TruncatedError, ErrNotBundle, *CorruptError, *VersionError.
+//   - A blob's reader reports io.EOF only after size and digest were right, and
+//     a ranged read gives out nothing whose 4 MiB were not right.
+//   - The index covers every byte of the file: with an IndexDigest or a signature
+//     that is trusted, Verify checks all the rest, on all CPUs.
+//   - A bundle may lie in several files, which are read in place.
+//
+// FORMAT.md in this directory specifies the bytes and gives the reasons.
 package bundle
 
 import (
@@ -29,7 +51,7 @@ type Reader struct {
 	expected Inventory
 }
 
-// BlobInfo is where a blob lies.
+// BlobInfo tells where a blob lies.
 type BlobInfo struct {
 	Digest     digest.Digest
 	Size       int64 // decoded bytes
@@ -38,9 +60,8 @@ type BlobInfo struct {
 	Stored     bool  // as it is, not compressed
 }
 
-// Open reads and checks head, trailer and index of the bundle that fills the
-// first size bytes of r; blobs are not read. It returns ErrNotBundle,
-// *TruncatedError, *VersionError or *CorruptError for what is not one.
+// Open reads and checks head, trailer and index of the bundle that fills the first size bytes of r; blobs are not read. It returns
+// ErrNotBundle, *TruncatedError, *VersionError or *CorruptError for what is not one.
 func Open(r io.ReaderAt, size int64) (*Reader, error) {
 	t, err := readTrailer(r, size)
 	if err != nil {
@@ -49,8 +70,7 @@ func Open(r io.ReaderAt, size int64) (*Reader, error) {
 	start := size - t.payloadSize
 	h, err := readHead(r, start)
 	if err != nil {
-		// The file may end in the middle of a blob that is a bundle itself; then
-		// the trailer found belongs to the inner one.
+		// The file may end in the middle of a blob that is a bundle itself; then the trailer found belongs to the inner one.
 		if cut := new(TruncatedError); errors.As(diagnose(r, size), &cut) {
 			err = cut
 		}
@@ -211,12 +231,10 @@ func (r *Reader) entry(d digest.Digest) (*entry, error) {
 // Size is the size of the whole file in bytes.
 func (r *Reader) Size() int64 { return r.size }
 
-// PayloadOffset is the number of bytes before the payload: what lies behind
-// them is a zstd stream.
+// PayloadOffset is the number of bytes before the payload: what lies behind them is a zstd stream.
 func (r *Reader) PayloadOffset() int64 { return r.start }
 
-// IndexDigest is of the index as it lies in the file. It covers, through the
-// digests in it, every byte of the file.
+// IndexDigest is of the index as it lies in the file. It covers, through the digests in it, every byte of the file.
 func (r *Reader) IndexDigest() digest.Digest { return sumDigest(r.trailer.indexSum[:]) }
 
 // FormatVersion is the version of the format the file has.
@@ -225,7 +243,7 @@ func (r *Reader) FormatVersion() int { return int(r.trailer.version) }
 // Expected lists the blobs that images need and the site is to have already.
 func (r *Reader) Expected() []Expected { return slices.Clone(r.index.Expected) }
 
-// Expects tells whether the blob is one of these, and its size in bytes.
+// Expects tells whether the blob is one of [Reader.Expected], and its size in bytes.
 func (r *Reader) Expects(d digest.Digest) (size int64, ok bool) {
 	size, ok = r.expected[d]
 	return size, ok

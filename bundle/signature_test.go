@@ -263,3 +263,8 @@ func FuzzInventory(f *testing.F) {
 		}
 	})
 }
+
+// PublicKey is the key's line for an authorized_keys or trust file.
+func (s *Signer) PublicKey() string {
+	return string(bytes.TrimSpace(ssh.MarshalAuthorizedKey(s.key.PublicKey())))
+}

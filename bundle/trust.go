@@ -14,7 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Trust is whose signatures are accepted.
+// Trust is a set of keys whose signatures are accepted.
 type Trust struct {
 	signers []signer
 }
@@ -29,8 +29,7 @@ type signer struct {
 // maxTrustFile bounds a file of keys, in bytes.
 const maxTrustFile = 1 << 20
 
-// LoadTrust reads files of keys as ParseTrust does. A folder stands for the
-// files in it, hidden ones left out.
+// LoadTrust reads files of keys as ParseTrust does. A folder stands for the files in it, hidden ones left out.
 func LoadTrust(names ...string) (*Trust, error) {
 	t := new(Trust)
 	for _, name := range names {
@@ -81,10 +80,9 @@ func readTrustFile(name string) ([]byte, error) {
 	return data, err
 }
 
-// ParseTrust reads lines of an allowed_signers file of OpenSSH, or public keys
-// as ssh-keygen writes them. name is for errors. A file without a key, with a
-// line that is none, or with an option it cannot honour is an error: a trust
-// that is wider or narrower than it was meant is worse than none.
+// ParseTrust reads lines of an allowed_signers file of OpenSSH, or public keys as ssh-keygen writes them. name is for errors. A
+// file without a key, with a line that is no key, or with an option that cannot be honoured is an error: a trust that is wider or
+// narrower than it was meant is worse than none.
 func ParseTrust(name string, data []byte) (*Trust, error) {
 	t := new(Trust)
 	for n, line := range bytes.Split(data, []byte("\n")) {
@@ -190,9 +188,8 @@ func parseKeyTime(text string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("time %q: expected YYYYMMDD[HHMM[SS]][Z]", text)
 }
 
-// Check returns who signed the bundle. The errors are ErrUnsigned,
-// ErrBadSignature, and ErrUntrusted for a key that is not in t or not valid
-// at the time given.
+// Check returns who signed the bundle. The errors are ErrUnsigned, ErrBadSignature, and ErrUntrusted for a key that is not in t or
+// not valid at the time given.
 func (t *Trust) Check(r *Reader, now time.Time) (name string, err error) {
 	key, err := r.SignedBy()
 	if err != nil {
@@ -215,7 +212,6 @@ func (t *Trust) Check(r *Reader, now time.Time) (name string, err error) {
 	return "", err
 }
 
-// TrustKeys are the keys baked in: lines as in an allowed_signers file. They
-// speak for the stub of this bundle when it opens others, not for this bundle:
-// who can change it can change them.
+// TrustKeys are the keys baked in: lines as in an allowed_signers file. They count when the stub of this bundle opens other
+// bundles, not for this bundle: whoever can change it can change them.
 func (r *Reader) TrustKeys() []string { return append([]string(nil), r.index.Trust...) }

@@ -2,8 +2,13 @@ package bundle
 
 import (
 	"crypto/sha256"
+	"encoding"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
+	"sync/atomic"
 )
 
 // startUnit returns the hash as it is where unit i of a stored entry begins.
@@ -24,8 +29,7 @@ func (e *entry) endUnit(i int64, h hash.Hash) (bool, error) {
 	return s == e.States[i], err
 }
 
-// storedRange is where unit i of a stored entry lies in the entry, its headers
-// included.
+// storedRange is where unit i of a stored entry lies in the entry, its headers included.
 func (e *entry) storedRange(i int64) Range {
 	at := rawOffset(i*unitSize) - blockHeaderSize
 	end := at + e.unitContent(i)
@@ -40,9 +44,8 @@ func (e *entry) storedRange(i int64) Range {
 	return Range{at, end - at}
 }
 
-// checkStored reads unit i of entry n, which is stored, through buf and checks
-// every byte of it. see, which may be nil, gets the content block by block with
-// its offset in the entry, before it is known to be right.
+// checkStored reads unit i of entry n, which is stored, through buf and checks every byte of it. see, which may be nil, gets the
+// content block by block with its offset in the entry, before it is known to be right.
 func (r *Reader) checkStored(n int, i int64, buf []byte, see func(off int64, block []byte)) error {
 	e := &r.index.Entries[n]
 	if i == 0 {
@@ -96,8 +99,7 @@ func (r *Reader) checkRawHeader(e *entry, buf []byte) error {
 	return nil
 }
 
-// readChunk reads the blocks of a stored entry that hold n bytes from pos, the
-// first byte of a block, and checks their headers.
+// readChunk reads the blocks of a stored entry that hold n bytes from pos, the first byte of a block, and checks their headers.
 func (r *Reader) readChunk(e *entry, pos, n int64, buf []byte) ([]byte, error) {
 	off := r.start + e.Offset + rawOffset(pos) - blockHeaderSize
 	chunk := buf[:n+blocksOf(n)*blockHeaderSize]
@@ -115,8 +117,7 @@ func (r *Reader) readChunk(e *entry, pos, n int64, buf []byte) ([]byte, error) {
 	return chunk, nil
 }
 
-// checkFrame compares frame i of entry n, which lies at off and is in raw, with
-// its digest.
+// checkFrame compares frame i of entry n, which lies at off and is in raw, with its digest.
 func (r *Reader) checkFrame(n int, i, off int64, h hash.Hash) error {
 	e := &r.index.Entries[n]
 	if hashSum(h.Sum(nil)) != e.FrameSums[i] {
@@ -134,8 +135,7 @@ func (e *entry) unitLength(i int64) int64 {
 	return e.Frames[i]
 }
 
-// checkUnit reads unit i of entry n, which lies at off in the file, through buf
-// and checks it. A compressed one is not decoded.
+// checkUnit reads unit i of entry n, which lies at off in the file, through buf and checks it. A compressed unit is not decoded.
 func (r *Reader) checkUnit(n int, i, off int64, buf []byte) error {
 	e := &r.index.Entries[n]
 	if e.stored() {
@@ -151,4 +151,85 @@ func (r *Reader) checkUnit(n int, i, off int64, buf []byte) error {
 		done += int64(len(piece))
 	}
 	return r.checkFrame(n, i, off, h)
+}
+
+// knownUnits remembers which units were right, so that none is hashed twice
+// while the Reader lives. A unit is named by its entry and its number in it.
+type knownUnits struct {
+	first []int64 // of each entry, in the numbering of all units
+	bits  []atomic.Uint64
+}
+
+func newKnownUnits(ix *index) knownUnits {
+	k := knownUnits{first: make([]int64, len(ix.Entries)+1)}
+	for i := range ix.Entries {
+		k.first[i+1] = k.first[i] + ix.Entries[i].units()
+	}
+	k.bits = make([]atomic.Uint64, (k.first[len(ix.Entries)]+63)/64)
+	return k
+}
+
+func (k *knownUnits) right(entry int, unit int64) bool {
+	n := k.first[entry] + unit
+	return k.bits[n/64].Load()&(1<<(n%64)) != 0
+}
+
+func (k *knownUnits) set(entry int, unit int64) {
+	n := k.first[entry] + unit
+	k.bits[n/64].Or(1 << (n % 64))
+}
+
+// hashSum is a SHA-256 digest, or the state of the hash between two of its blocks:
+// the eight words H of FIPS 180-4, big-endian. In JSON it is 64 hex digits.
+type hashSum [sha256.Size]byte
+
+func (s hashSum) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, s[:]), nil }
+
+func (s *hashSum) UnmarshalText(b []byte) error {
+	if len(b) != 2*len(s) {
+		return fmt.Errorf("%d hex digits where a hash has %d", len(b), 2*len(s))
+	}
+	_, err := hex.Decode(s[:], b)
+	return err
+}
+
+// How crypto/sha256 writes its state: a magic, the eight words, the block that is not full yet, the bytes hashed.
+// TestHashStatesAreThoseOfTheStandard fails should that ever change.
+const (
+	stateMagic  = "sha\x03"
+	stateLength = len(stateMagic) + sha256.Size + sha256.BlockSize + 8
+)
+
+var errHashState = errors.New("crypto/sha256 does not tell its state as it used to")
+
+// stateOf returns the state of h, which has hashed whole blocks only.
+func stateOf(h hash.Hash) (s hashSum, err error) {
+	m, ok := h.(encoding.BinaryMarshaler)
+	if !ok {
+		return s, errHashState
+	}
+	b, err := m.MarshalBinary()
+	if err != nil || len(b) != stateLength || string(b[:len(stateMagic)]) != stateMagic {
+		return s, errors.Join(errHashState, err)
+	}
+	copy(s[:], b[len(stateMagic):])
+	return s, nil
+}
+
+// resumeHash returns a hash that goes on from a state after n bytes.
+func resumeHash(s hashSum, n int64) (hash.Hash, error) {
+	b := make([]byte, 0, stateLength)
+	b = append(b, stateMagic...)
+	b = append(b, s[:]...)
+	b = append(b, make([]byte, sha256.BlockSize)...)
+	b = binary.BigEndian.AppendUint64(b, uint64(n))
+	h := sha256.New()
+	u, ok := h.(encoding.BinaryUnmarshaler)
+	if !ok {
+		return nil, errHashState
+	}
+	if err := u.UnmarshalBinary(b); err != nil {
+		return nil, errors.Join(errHashState, err)
+	}
+	return h, nil
 }

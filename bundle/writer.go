@@ -9,17 +9,17 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// writeBuffer gathers what is small; what is not is written as it is.
+// writeBuffer gathers small writes; larger ones go straight to the file.
 const writeBuffer = 64 << 10
 
-// Writer writes one bundle in one pass. It is for one goroutine. After any
-// error but a refused argument every call fails with that error: what lies in
-// the file then is not a bundle and never becomes one.
+// Writer writes one bundle in one pass. It is for one goroutine. After any error but a refused argument every call fails with that
+// error: what lies in the file then is not a bundle and never becomes one.
 type Writer struct {
 	raw   io.Writer
 	out   *bufio.Writer // before raw
@@ -42,8 +42,7 @@ type Writer struct {
 
 var errClosed = errors.New("the bundle writer is closed")
 
-// NewWriter writes the stub and the head to w. The caller syncs and closes w
-// after Close.
+// NewWriter writes the stub and the head to w. The caller syncs and closes w after Close.
 func NewWriter(w io.Writer, o WriterOptions) (*Writer, error) {
 	var mtime int64
 	if !o.ModTime.IsZero() {
@@ -144,12 +143,10 @@ func (w *Writer) Has(d digest.Digest) bool {
 	return ok
 }
 
-// AddBlob copies exactly size bytes from r and fails unless r ends there and
-// they hash to d. Adding a digest again does nothing, and r is not read. With
-// compress the blob is compressed, else it is stored as it is, which costs a
-// copy and a hash: right for layers that are compressed already. A large one of
-// those is still hashed when AddBlob returns; that it was not what d says is then
-// the error of the call after the next, or of Close: a *BlobError either way.
+// AddBlob copies exactly size bytes from r and fails unless r ends there and they hash to d. Adding a digest again does nothing,
+// and r is not read. With compress the blob is compressed, else it is stored as it is, which costs a copy and a hash: right for
+// layers that are compressed already. A large one of those is still hashed when AddBlob returns; that it was not what d says is
+// then the error of the call after the next, or of Close: a *BlobError either way.
 func (w *Writer) AddBlob(ctx context.Context, d digest.Digest, size int64, compress bool, r io.Reader) error {
 	if there, err := w.admit(d, size); there || err != nil {
 		return err
@@ -235,4 +232,47 @@ func expectEnd(r io.Reader, size int64) error {
 		}
 	}
 	return io.ErrNoProgress
+}
+
+// WriterOptions say how a bundle is written; the zero value is a bare payload.
+type WriterOptions struct {
+	// Stub is the executable in front, at most MaxStubSize bytes; nil for none.
+	Stub io.Reader
+	// StubPlatform is what the stub runs on, as "linux/amd64".
+	StubPlatform string
+	// Stubs are the executables for hosts of other platforms than the first.
+	Stubs []Stub
+	// PartSize in bytes is set when w spreads over several files (see Parts); it
+	// has to hold the stub and the head. 0 means one file.
+	PartSize int64
+	// TrustKeys are lines as in an allowed_signers file of OpenSSH: the keys that must have signed what this bundle's stub opens.
+	TrustKeys []string
+	// Sign, which may be nil, gets the index as it lies in the file and returns
+	// an armored OpenSSH signature of it in SignatureNamespace.
+	Sign func(index []byte) ([]byte, error)
+	// ModTime of every file in the archive, to the second: SOURCE_DATE_EPOCH.
+	// Zero means 1970-01-01, so that the default is reproducible.
+	ModTime time.Time
+	// Concurrency is the number of frames compressed at once, at most 6, each taking about 16 MiB; 0 means one per CPU. It does not
+	// change the bytes written.
+	Concurrency int
+}
+
+// Stub is an executable for one platform.
+type Stub struct {
+	Platform string // as "linux/arm64"
+	Digest   digest.Digest
+	Size     int64 // bytes
+	Content  io.Reader
+}
+
+// Summary is what a Writer made.
+type Summary struct {
+	IndexDigest   digest.Digest // what a signature has to cover
+	StubDigest    digest.Digest
+	Size          int64 // bytes of the whole file
+	PayloadOffset int64 // bytes before the payload: the stub's size
+	Blobs         int
+	BlobBytes     int64 // decoded
+	StoredBytes   int64 // of the blobs' frames in the file
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble"
 	"github.com/sealbuild/sealbuild/bundle/assemble/build"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
-	"github.com/sealbuild/sealbuild/bundle/assemble/upstreamtest"
+	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
 // Building makes the test program run itself inside the container first.

@@ -12,45 +12,34 @@ import (
 	"github.com/moby/buildkit/util/suggest"
 )
 
-// instructionNames in the order an error lists them.
-func instructionNames() []string {
-	return []string{
-		"ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL",
-		"MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
-	}
+// usages says how each instruction is written, in the order in which an error lists them.
+var usages = []struct{ name, usage string }{
+	{"ADD", "ADD SOURCE… DESTINATION"},
+	{"ARG", "ARG NAME[=DEFAULT]"},
+	{"CMD", `CMD COMMAND, or CMD ["COMMAND", …]`},
+	{"COPY", "COPY SOURCE… DESTINATION"},
+	{"ENTRYPOINT", `ENTRYPOINT COMMAND, or ENTRYPOINT ["COMMAND", …]`},
+	{"ENV", "ENV KEY=VALUE …"},
+	{"EXPOSE", "EXPOSE PORT[/PROTOCOL]…"},
+	{"FROM", "FROM IMAGE [AS NAME]"},
+	{"HEALTHCHECK", "HEALTHCHECK NONE or HEALTHCHECK [OPTIONS] CMD COMMAND"},
+	{"LABEL", "LABEL KEY=VALUE …"},
+	{"MAINTAINER", "MAINTAINER NAME"},
+	{"ONBUILD", "ONBUILD INSTRUCTION (not ONBUILD, FROM or MAINTAINER)"},
+	{"RUN", `RUN COMMAND, or RUN ["COMMAND", …]`},
+	{"SHELL", `SHELL ["EXECUTABLE", "PARAMETER", …]`},
+	{"STOPSIGNAL", "STOPSIGNAL SIGNAL"},
+	{"USER", "USER NAME[:GROUP]"},
+	{"VOLUME", `VOLUME PATH… or VOLUME ["PATH", …]`},
+	{"WORKDIR", "WORKDIR PATH"},
 }
 
-// usage is how an instruction is written.
+// usage returns how an instruction is written, or "" if there is none of that name.
 func usage(name string) string {
-	switch name {
-	case "ADD", "COPY":
-		return name + " SOURCE… DESTINATION"
-	case "ARG":
-		return "ARG NAME[=DEFAULT]"
-	case "CMD", "ENTRYPOINT", "RUN":
-		return name + ` COMMAND, or ` + name + ` ["COMMAND", …]`
-	case "ENV", "LABEL":
-		return name + " KEY=VALUE …"
-	case "EXPOSE":
-		return "EXPOSE PORT[/PROTOCOL]…"
-	case "FROM":
-		return "FROM IMAGE [AS NAME]"
-	case "HEALTHCHECK":
-		return "HEALTHCHECK NONE or HEALTHCHECK [OPTIONS] CMD COMMAND"
-	case "MAINTAINER":
-		return "MAINTAINER NAME"
-	case "ONBUILD":
-		return "ONBUILD INSTRUCTION (not ONBUILD, FROM or MAINTAINER)"
-	case "SHELL":
-		return `SHELL ["EXECUTABLE", "PARAMETER", …]`
-	case "STOPSIGNAL":
-		return "STOPSIGNAL SIGNAL"
-	case "USER":
-		return "USER NAME[:GROUP]"
-	case "VOLUME":
-		return `VOLUME PATH… or VOLUME ["PATH", …]`
-	case "WORKDIR":
-		return "WORKDIR PATH"
+	for _, u := range usages {
+		if u.name == name {
+			return u.usage
+		}
 	}
 	return ""
 }
@@ -59,8 +48,12 @@ func usage(name string) string {
 func (s *source) check(in Instruction) error {
 	line, column := s.find(in.node.Value, in.Line, in.Line)
 	if usage(in.Name) == "" {
-		want := "one of " + strings.Join(instructionNames(), ", ")
-		if near, ok := suggest.Search(in.Name, instructionNames(), false); ok {
+		var names []string
+		for _, u := range usages {
+			names = append(names, u.name)
+		}
+		want := "one of " + strings.Join(names, ", ")
+		if near, ok := suggest.Search(in.Name, names, false); ok {
 			want += " (did you mean " + near + "?)"
 		}
 		return s.errorAt(line, column, want, fmt.Errorf("unknown instruction %q", in.node.Value))
@@ -99,8 +92,7 @@ func (s *source) check(in Instruction) error {
 
 // bare drops the parser's own position from err: ours is more exact.
 func bare(err error) error {
-	var located *parser.LocationError
-	if errors.As(err, &located) {
+	if located, ok := errors.AsType[*parser.LocationError](err); ok {
 		return located.Unwrap()
 	}
 	return err
@@ -125,9 +117,8 @@ func flagIn(msg string) string {
 	return regexp.MustCompile(`--[a-zA-Z-]+`).FindString(msg)
 }
 
-// checkArray finds an array that was meant and is not JSON. Docker takes such
-// a line as shell text without a word, and the cluster image then fails on the
-// site. A shell test ("[ -f x ] && y") is left alone: its bracket stands free.
+// checkArray finds an array that was meant and is not JSON. Docker takes such a line as shell text without a word, and the cluster
+// image then fails on the site. A shell test ("[ -f x ] && y") is left alone: its bracket stands free.
 func (s *source) checkArray(in Instruction) error {
 	if in.JSON {
 		return nil
@@ -155,8 +146,7 @@ func (s *source) checkArray(in Instruction) error {
 		return nil
 	}
 	line, column := s.find("[", in.Line, in.EndLine)
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) && in.Line == in.EndLine {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok && in.Line == in.EndLine {
 		column += int(syntax.Offset) - 1
 		if int(syntax.Offset) == len(rest) && !strings.HasSuffix(rest, "]") {
 			column++ // what is missing comes after the last character

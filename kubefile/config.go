@@ -19,8 +19,7 @@ const (
 	Application Type = "application"
 )
 
-// Config is what a Kubefile leaves in its image's configuration, and what a
-// base image hands on.
+// Config is what a Kubefile leaves in its image's configuration, and what a base image hands on.
 type Config struct {
 	Labels, Env     map[string]string
 	Cmd, Entrypoint []string // one shell line an element
@@ -33,15 +32,13 @@ func (f *File) Labels() map[string]string { return maps.Clone(f.config.Labels) }
 // Env of the last stage's image, variables expanded.
 func (f *File) Env() map[string]string { return maps.Clone(f.config.Env) }
 
-// Cmd of the last stage: one shell line an element. The shell form is one
-// line. $(NAME), ${NAME} and $NAME are left for run time.
+// Cmd of the last stage: one shell line an element. The shell form is one line. $(NAME), ${NAME} and $NAME are left for run time.
 func (f *File) Cmd() []string { return slices.Clone(f.config.Cmd) }
 
 // Entrypoint of the last stage, as Cmd.
 func (f *File) Entrypoint() []string { return slices.Clone(f.config.Entrypoint) }
 
-// Type tells what kind of cluster image the file makes; a value nobody knows
-// is an error that names the ones there are.
+// Type tells what kind of cluster image the file makes; a value nobody knows is an error that names the ones there are.
 func (f *File) Type() (Type, error) {
 	t, err := TypeOf(f.config.Labels)
 	if err == nil {
@@ -73,8 +70,7 @@ func TypeOf(labels map[string]string) (Type, error) {
 	return "", fmt.Errorf("unknown image type %s=%q", key, value)
 }
 
-// Of makes a File of an image that was built before, from what its
-// configuration says. It has no file to point at in errors.
+// Of makes a File of an image that was built before, from what its configuration says. It has no file to point at in errors.
 func Of(name string, c Config) *File {
 	f := &File{Name: name, src: newSource(name, nil), config: c}
 	add := func(name string, args []string) {

@@ -78,8 +78,7 @@ func (s *source) errorAt(line, column int, want string, err error) *Error {
 	return &Error{File: s.name, Line: line, Column: max(column, 1), Text: text, Want: want, Err: err}
 }
 
-// find looks for text in lines [from, to] and tells where it begins; without
-// it, where the first line's own text begins.
+// find looks for text in lines [from, to] and tells where it begins; without it, where the first line's own text begins.
 func (s *source) find(text string, from, to int) (line, column int) {
 	from = min(max(from, 1), len(s.lines))
 	to = min(max(to, from), len(s.lines))
@@ -97,8 +96,7 @@ func (s *source) find(text string, from, to int) (line, column int) {
 // fromParser gives an error of the line parser its position.
 func (s *source) fromParser(err error) *Error {
 	first, last := 1, 1
-	var located *parser.LocationError
-	if errors.As(err, &located) && len(located.Locations) > 0 && len(located.Locations[0]) > 0 {
+	if located, ok := errors.AsType[*parser.LocationError](err); ok && len(located.Locations) > 0 && len(located.Locations[0]) > 0 {
 		ranges := located.Locations[0]
 		first, last = ranges[0].Start.Line, ranges[len(ranges)-1].End.Line
 	}

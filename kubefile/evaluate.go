@@ -36,8 +36,7 @@ func (sc *scope) Keys() []string {
 
 // evaluate walks the stages as a build would and keeps the last one's config.
 func (f *File) evaluate(src *source, o options) error {
-	// The builder expands words with the backslash whatever "# escape=" says,
-	// which is then about line ends only.
+	// The builder expands words with the backslash whatever "# escape=" says, which is then about line ends only.
 	lex := shell.NewLex('\\')
 	global := &scope{args: map[string]string{}, always: o.platform}
 	var current *scope
@@ -120,8 +119,7 @@ func newStage(lex *shell.Lex, in Instruction, global *scope) (Stage, error) {
 	return Stage{Base: base, Name: strings.ToLower(from.Name), Platform: platform}, err
 }
 
-// inherit begins a stage with what it is built on: an earlier stage, whose
-// ARGs it sees too, or an image.
+// inherit begins a stage with what it is built on: an earlier stage, whose ARGs it sees too, or an image.
 func inherit(base string, named map[string]*scope, lookup func(string) (Config, bool)) *scope {
 	sc := &scope{args: map[string]string{}, Config: Config{Labels: map[string]string{}, Env: map[string]string{}}}
 	from, args := Config{}, map[string]string(nil)
@@ -176,8 +174,7 @@ func (sc *scope) apply(lex *shell.Lex, in Instruction, o options, global map[str
 	return nil
 }
 
-// declare handles ARG: the value given, else the platform's, else the default,
-// else the global one.
+// declare handles ARG: the value given, else the platform's, else the default, else the global one.
 func (sc *scope) declare(in Instruction, expand func(string) (string, error), o options, global map[string]string) error {
 	for _, arg := range in.Args {
 		k, v, hasDefault := strings.Cut(arg, "=")
@@ -185,21 +182,20 @@ func (sc *scope) declare(in Instruction, expand func(string) (string, error), o 
 		if err != nil {
 			return err
 		}
-		if value, ok := o.args[key]; ok {
-			sc.args[key] = value
-			continue
+		value, ok := o.args[key]
+		if !ok {
+			value, ok = o.platform[key]
 		}
-		if value, ok := o.platform[key]; ok {
-			sc.args[key] = value
-			continue
+		if !ok && hasDefault {
+			value, err = expand(v)
+			ok = true
+		} else if !ok {
+			value, ok = global[key]
 		}
-		if hasDefault {
-			if sc.args[key], err = expand(v); err != nil {
-				return err
-			}
-			continue
+		if err != nil {
+			return err
 		}
-		if value, ok := global[key]; ok {
+		if ok {
 			sc.args[key] = value
 		}
 	}

@@ -11,9 +11,8 @@ import (
 // The array type keeps it from being changed by a caller's append.
 var DefaultNames = [...]string{"Kubefile", "Sealfile", "Dockerfile"}
 
-// Find gives the first of DefaultNames that is a regular file at the root of
-// fsys. If none is there the error says which were looked for and matches
-// fs.ErrNotExist.
+// Find gives the first of DefaultNames that is a regular file at the root of fsys. If none is there the error says which were
+// looked for and matches fs.ErrNotExist.
 func Find(fsys fs.FS) (string, error) {
 	for _, name := range DefaultNames {
 		info, err := fs.Stat(fsys, name)

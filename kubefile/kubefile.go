@@ -1,10 +1,8 @@
 // Package kubefile reads a Kubefile (Dockerfile syntax) as a value.
 //
-// It promises: what Docker's own parser accepts is accepted, in the same
-// meaning; what would fail a build for its syntax alone is refused here, with
-// file, line, column, the text and what was expected, before anything is
-// built; and it touches no file and no network. Whether a stage or a source
-// path named by COPY exists is left to the builder.
+// It promises: what Docker's own parser accepts is accepted, in the same meaning; what would fail a build for its syntax alone is
+// refused here, with file, line, column, the text and what was expected, before anything is built; and it touches no file and no
+// network. Whether a stage or a source path named by COPY exists is left to the builder.
 package kubefile
 
 import (
@@ -37,10 +35,9 @@ type File struct {
 type Instruction struct {
 	// Name in upper case: COPY.
 	Name string
-	// Args are the words: paths for COPY, one KEY=VALUE each for ENV, LABEL
-	// and ARG (ENV KEY VALUE gives KEY=VALUE too; quotes and $ stay), the
-	// array's elements for a JSON form, the whole line for a shell form. For
-	// ONBUILD: the inner instruction's name and its arguments.
+	// Args are the words: paths for COPY, one KEY=VALUE each for ENV, LABEL and ARG (ENV KEY VALUE gives KEY=VALUE too; quotes and
+	// $ stay), the array's elements for a JSON form, the whole line for a shell form. For ONBUILD: the inner instruction's name and
+	// its arguments.
 	Args []string
 	// Flags such as --from=build, in the order written.
 	Flags []string
@@ -72,9 +69,8 @@ type Stage struct {
 	First, Last int
 	// Copies are the files of the context that COPY and ADD put into it.
 	Copies []Copy
-	// Hidden tells that it may hold files which nobody sees in the context:
-	// made by RUN, of another stage or image, fetched, unpacked by ADD, or
-	// written out in the file.
+	// Hidden tells that it may hold files which nobody sees in the context: made by RUN, of another stage or image, fetched,
+	// unpacked by ADD, or written out in the file.
 	Hidden bool
 }
 
@@ -115,15 +111,13 @@ func WithPlatform(os, arch, variant string) Option {
 	return func(o *options) { o.platform = values }
 }
 
-// WithBase tells what a stage inherits from an image that is not one of the
-// file's own stages. lookup gets what FROM says, variables expanded, and
-// returns false for an image it does not know: nothing is inherited then.
+// WithBase tells what a stage inherits from an image that is not one of the file's own stages. lookup gets what FROM says,
+// variables expanded, and returns false for an image it does not know: nothing is inherited then.
 func WithBase(lookup func(from string) (Config, bool)) Option {
 	return func(o *options) { o.base = lookup }
 }
 
-// Parse reads and validates a Kubefile. name is used in errors only. An error
-// about the content is an *Error; one of r is wrapped.
+// Parse reads and validates a Kubefile. name is used in errors only. An error about the content is an *Error; one of r is wrapped.
 func Parse(r io.Reader, name string, opts ...Option) (*File, error) {
 	var o options
 	for _, opt := range opts {

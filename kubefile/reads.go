@@ -10,11 +10,9 @@ import (
 
 // Reads is what a build of the file reads, variables expanded.
 type Reads struct {
-	// Paths of the context, as COPY, ADD and RUN --mount name them: relative
-	// to it, patterns included. "." is all of it.
+	// Paths of the context, as COPY, ADD and RUN --mount name them: relative to it, patterns included. "." is all of it.
 	Paths []string
-	// Images that are no stage of the file: of FROM and --from, in the order
-	// they are named, each once. scratch is none.
+	// Images that are no stage of the file: of FROM and --from, in the order they are named, each once. scratch is none.
 	Images []string
 	// Remote: ADD of a URL or a repository, whose content nobody knows before.
 	Remote bool
@@ -93,8 +91,7 @@ func (f *File) read(lex *shell.Lex, in Instruction, sc *scope) error {
 	return nil
 }
 
-// Final are the stages that the image is made of: the last one, and before it
-// those it is built on, the lowest first.
+// Final are the stages that the image is made of: the last one, and before it those it is built on, the lowest first.
 func (f *File) Final() []Stage {
 	at := len(f.Stages) - 1
 	final := []Stage{f.Stages[at]}
@@ -114,8 +111,7 @@ func (f *File) Final() []Stage {
 	}
 }
 
-// readMount notes what a RUN --mount brings in: a part of the context, or of
-// an image.
+// readMount notes what a RUN --mount brings in: a part of the context, or of an image.
 func (f *File) readMount(lex *shell.Lex, mount string, sc *scope) error {
 	kind, from, source := "bind", "", "."
 	for option := range strings.SplitSeq(mount, ",") {

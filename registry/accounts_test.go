@@ -16,14 +16,17 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/test/registrytest"
 )
 
 // configured is a registry that runs as on a master: a configuration file, TLS, and the accounts given.
 func configured(t *testing.T, accounts ...Account) (dir, host string) {
 	t.Helper()
-	src, c := samples(t)
+	src, c := registrytest.Samples(t)
 	root := t.TempDir()
-	mustSync(t, c, src, OpenStore(root), PushOptions{})
+	mustFill(t, c, src, disk.Open(root))
 	dir, host = t.TempDir(), freeAddress(t)
 	config := writeConfig(t, dir, root, host)
 	file, err := Accounts(accounts...)

@@ -6,7 +6,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,16 +16,12 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/sealbuild/sealbuild/registry/api"
+	"github.com/sealbuild/sealbuild/registry/catalog"
 	"golang.org/x/crypto/bcrypt"
 )
 
 // maxHtpasswd bounds the accounts file, in bytes.
 const maxHtpasswd = 1 << 20
-
-// Htpasswd returns a line of an htpasswd file (bcrypt) for a user.
-func Htpasswd(user, password string) ([]byte, error) {
-	return Accounts(Account{User: user, Password: password})
-}
 
 // Account is somebody who may use a registry.
 type Account struct {
@@ -43,10 +38,10 @@ func Accounts(list ...Account) ([]byte, error) {
 	var out []byte
 	for _, a := range list {
 		if a.User == "" || strings.ContainsAny(a.User, ":\r\n\x00") || strings.TrimSpace(a.User) != a.User || a.User[0] == '#' {
-			return nil, fmt.Errorf("user name %q: %w", a.User, ErrInvalid)
+			return nil, fmt.Errorf("user name %q: %w", a.User, catalog.ErrInvalid)
 		}
 		if a.Password == "" {
-			return nil, fmt.Errorf("the password of user %s is empty: %w", a.User, ErrInvalid)
+			return nil, fmt.Errorf("the password of user %s is empty: %w", a.User, catalog.ErrInvalid)
 		}
 		hash, err := bcrypt.GenerateFromPassword([]byte(a.Password), bcrypt.DefaultCost)
 		if err != nil {
@@ -73,13 +68,6 @@ func SameAccounts(file []byte, list ...Account) bool {
 		}
 	}
 	return true
-}
-
-// NewPassword returns a random password of 32 letters, digits, '-' and '_' (192 bits).
-func NewPassword() string {
-	var b [24]byte
-	_, _ = rand.Read(b[:]) // never fails; the runtime ends the process instead
-	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
 // authenticator asks for an account of an htpasswd file, which is read again when it changes.
@@ -191,7 +179,7 @@ func (a *authenticator) reload() error {
 		return nil
 	}
 	if fi.Size() > maxHtpasswd {
-		return fmt.Errorf("accounts file %s: %d bytes: %w", a.path, fi.Size(), ErrInvalid)
+		return fmt.Errorf("accounts file %s: %d bytes: %w", a.path, fi.Size(), catalog.ErrInvalid)
 	}
 	data, err := os.ReadFile(a.path)
 	if err != nil {
@@ -225,10 +213,10 @@ func parseHtpasswd(data []byte) (map[string]account, error) {
 		}
 		user, hash, ok := strings.Cut(line, ":")
 		if !ok {
-			return nil, fmt.Errorf("line %d is not user:hash: %w", n, ErrInvalid)
+			return nil, fmt.Errorf("line %d is not user:hash: %w", n, catalog.ErrInvalid)
 		}
 		if _, err := bcrypt.Cost([]byte(hash)); err != nil {
-			return nil, fmt.Errorf("line %d: only bcrypt is taken (htpasswd -B): %w", n, errors.Join(err, ErrInvalid))
+			return nil, fmt.Errorf("line %d: only bcrypt is taken (htpasswd -B): %w", n, errors.Join(err, catalog.ErrInvalid))
 		}
 		accounts[user] = account{hash: []byte(hash)}
 	}

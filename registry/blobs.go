@@ -12,6 +12,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
 	"github.com/sealbuild/sealbuild/registry/api"
+	"github.com/sealbuild/sealbuild/registry/catalog"
 	"github.com/sirupsen/logrus"
 )
 
@@ -109,22 +110,22 @@ func probe(r *http.Request, content io.ReadSeeker) error {
 
 func (d *placeDriver) content(q *http.Request, repo string, dig digest.Digest) (io.ReadSeekCloser, error) {
 	r := d.repos[repo]
-	if r == nil || !r.layers[dig] {
+	if r == nil || !r.Layers[dig] {
 		return nil, fs.ErrNotExist
 	}
-	return &placeContent{ctx: q.Context(), src: d.src, blob: Blob{Digest: dig, Size: d.blobs[dig]}, toEnd: q.Header.Get("Range") == ""}, nil
+	return &placeContent{ctx: q.Context(), src: d.src, blob: catalog.Blob{Digest: dig, Size: d.blobs[dig]}, toEnd: q.Header.Get("Range") == ""}, nil
 }
 
 // opener opens a blob at a byte, for reading with verification. toEnd says that the reader is going to read all the rest.
 type opener interface {
-	open(ctx context.Context, b Blob, offset int64, toEnd bool) (io.ReadCloser, error)
+	open(ctx context.Context, b catalog.Blob, offset int64, toEnd bool) (io.ReadCloser, error)
 }
 
 // placeContent opens its blob when it is read, at the place it is read from: a HEAD opens nothing.
 type placeContent struct {
 	ctx  context.Context
 	src  opener
-	blob Blob
+	blob catalog.Blob
 
 	toEnd bool // no range was asked for
 	at    int64
@@ -158,7 +159,7 @@ func (c *placeContent) Seek(offset int64, whence int) (int64, error) {
 		offset += c.blob.Size
 	}
 	if offset < 0 {
-		return 0, fmt.Errorf("seek to %d in blob %s: %w", offset, c.blob.Digest, ErrInvalid)
+		return 0, fmt.Errorf("seek to %d in blob %s: %w", offset, c.blob.Digest, catalog.ErrInvalid)
 	}
 	if offset != c.at {
 		c.at = offset

@@ -16,65 +16,50 @@ import (
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
 	"github.com/sealbuild/sealbuild/registry/api"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/singleflight"
-	"golang.org/x/sys/unix"
 )
 
 const (
 	// checkedFor is how long a blob that was right is taken to be right: disks lose what they held without telling.
 	checkedFor = time.Hour
-	// checkedFirst is the size in bytes up to which a blob is read before its first byte is sent, so that a client hears of
-	// damage while it can still ask another registry. Of a larger one damage is found at the end, and the next client hears of
-	// it.
+	// checkedFirst is the size in bytes up to which a blob is read before its first byte is sent, so that a client hears of damage
+	// while it can still ask another registry. Of a larger one damage is found at the end, and the next client hears of it.
 	checkedFirst = 64 << 20
 )
 
-// checker serves the blobs of a store that are what their digests say. One that is not is set aside: for clients, who then ask
-// the next registry, for other programs, and for the next session, which brings it back.
+// checker serves those blobs of a store that match their digests. A blob that does not match is set aside: clients and other
+// programs do not get it, clients ask the next registry, and the next sync brings it back.
 type checker struct {
-	store  *Store
+	store  *disk.Store
 	flight singleflight.Group
 
 	mu       sync.Mutex
 	verdicts map[digest.Digest]verdict
 }
 
-// verdict is what reading a file brought out.
+// verdict tells whether a file matched the digest of its blob when it was read.
 type verdict struct {
-	file  fileID
+	file  disk.FileID
 	right bool
 	at    time.Time
 }
 
-// fileID tells a file from another that has its name later, and from itself after a write.
-type fileID struct {
-	device, inode uint64
-	size          int64
-	changed       unix.Timespec
-}
-
-func identify(f *os.File) (fileID, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return fileID{}, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
-	}
-	return fileID{uint64(st.Dev), st.Ino, st.Size, st.Ctim}, nil
-}
-
-func newChecker(s *Store) *checker {
+func newChecker(s *disk.Store) *checker {
 	return &checker{store: s, verdicts: map[digest.Digest]verdict{}}
 }
 
-func (c *checker) verdict(d digest.Digest, file fileID) (right, known bool) {
+func (c *checker) verdict(d digest.Digest, file disk.FileID) (right, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v, ok := c.verdicts[d]
 	return v.right, ok && v.file == file && (!v.right || time.Since(v.at) < checkedFor)
 }
 
-// judge keeps what reading a file brought out.
-func (c *checker) judge(d digest.Digest, file fileID, right bool) {
+// judge remembers whether a file matched its digest, and sets it aside if not.
+func (c *checker) judge(d digest.Digest, file disk.FileID, right bool) {
 	c.mu.Lock()
 	c.verdicts[d] = verdict{file, right, time.Now()}
 	c.mu.Unlock()
@@ -82,21 +67,21 @@ func (c *checker) judge(d digest.Digest, file fileID, right bool) {
 		return
 	}
 	logrus.Errorf("registry: blob %s is damaged on the disk: it is not served; sync or verify brings it back", d)
-	if err := c.store.setAside(d, file); err != nil {
+	if err := c.store.SetAside(d, file); err != nil {
 		logrus.Warnf("registry: blob %s cannot be set aside: %v", d, err)
 	}
 }
 
 // content implements blobSource.
 func (c *checker) content(r *http.Request, repo string, d digest.Digest) (io.ReadSeekCloser, error) {
-	if !isSHA256(d) || checkRepository(repo) != nil || !linkHolds(c.store.path(layerLink(repo, d)), d) {
+	if !catalog.IsSHA256(d) || catalog.CheckRepository(repo) != nil || !disk.LinkHolds(c.store.Path(disk.LayerLink(repo, d)), d) {
 		return nil, fs.ErrNotExist
 	}
-	f, err := c.store.open(d)
+	f, err := c.store.File(d)
 	if err != nil {
 		return nil, err
 	}
-	file, err := identify(f)
+	file, err := disk.Identify(f)
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("stat blob %s: %w", d, err)
@@ -109,27 +94,27 @@ func (c *checker) content(r *http.Request, repo string, d digest.Digest) (io.Rea
 	if known {
 		return nil, fs.ErrNotExist
 	}
-	if file.size > checkedFirst && r.Header.Get("Range") == "" {
-		return &placeContent{ctx: r.Context(), src: c, blob: Blob{Digest: d, Size: file.size}, toEnd: true}, nil
+	if file.Size > checkedFirst && r.Header.Get("Range") == "" {
+		return &placeContent{ctx: r.Context(), src: c, blob: catalog.Blob{Digest: d, Size: file.Size}, toEnd: true}, nil
 	}
 	if err := c.check(r.Context(), d); err != nil {
-		if errors.Is(err, ErrDamaged) {
+		if errors.Is(err, catalog.ErrDamaged) {
 			err = fs.ErrNotExist
 		}
 		return nil, err
 	}
-	return c.store.open(d)
+	return c.store.File(d)
 }
 
 // open implements opener: it reads a blob that nobody has read before, from its beginning.
-func (c *checker) open(_ context.Context, b Blob, offset int64, _ bool) (io.ReadCloser, error) {
-	f, err := c.store.open(b.Digest)
+func (c *checker) open(_ context.Context, b catalog.Blob, offset int64, _ bool) (io.ReadCloser, error) {
+	f, err := c.store.File(b.Digest)
 	if err != nil {
 		return nil, err
 	}
-	file, err := identify(f)
-	if err == nil && (offset != 0 || file.size != b.Size) {
-		err = fmt.Errorf("blob %s: %d bytes from byte %d where %d were expected: %w", b.Digest, file.size, offset, b.Size, ErrInvalid)
+	file, err := disk.Identify(f)
+	if err == nil && (offset != 0 || file.Size != b.Size) {
+		err = fmt.Errorf("blob %s: %d bytes from byte %d where %d were expected: %w", b.Digest, file.Size, offset, b.Size, catalog.ErrInvalid)
 	}
 	if err != nil {
 		f.Close()
@@ -138,38 +123,32 @@ func (c *checker) open(_ context.Context, b Blob, offset int64, _ bool) (io.Read
 	return &hashingReader{judge: func(right bool) { c.judge(b.Digest, file, right) }, blob: b, in: f, hash: sha256.New()}, nil
 }
 
-// check reads a blob to its end; many who ask for one blob share one reading.
+// check reads a blob to its end, unless it is known to be right.
 func (c *checker) check(ctx context.Context, d digest.Digest) error {
-	done := c.flight.DoChan(string(d), func() (any, error) {
-		f, err := c.store.open(d)
+	return shared(ctx, &c.flight, d, func() error {
+		f, err := c.store.File(d)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		defer f.Close()
-		file, err := identify(f)
+		file, err := disk.Identify(f)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if right, known := c.verdict(d, file); known && right {
-			return nil, nil
+			return nil
 		}
 		h := sha256.New()
-		if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, make([]byte, maxData)); err != nil {
-			return nil, fmt.Errorf("read blob %s: %w", d, err)
+		if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, make([]byte, readPiece)); err != nil {
+			return fmt.Errorf("read blob %s: %w", d, err)
 		}
 		right := digest.NewDigest(digest.SHA256, h) == d
 		c.judge(d, file, right)
 		if !right {
-			return nil, fmt.Errorf("blob %s: %w", d, ErrDamaged)
+			return fmt.Errorf("blob %s: %w", d, catalog.ErrDamaged)
 		}
-		return nil, nil
+		return nil
 	})
-	select {
-	case r := <-done:
-		return r.Err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // manifests checks the manifest that a request names before next reads it.
@@ -178,18 +157,18 @@ func (c *checker) manifests(next http.Handler) http.Handler {
 		repo, rest, ok := route(r.URL.Path)
 		ref, manifest := strings.CutPrefix(rest, "/manifests/")
 		read := r.Method == http.MethodGet || r.Method == http.MethodHead
-		if !ok || !manifest || !read || checkRepository(repo) != nil {
+		if !ok || !manifest || !read || catalog.CheckRepository(repo) != nil {
 			next.ServeHTTP(w, r)
 			return
 		}
 		d := digest.Digest(ref)
-		if checkTag(ref) == nil {
-			link, err := os.ReadFile(c.store.path(tagLink(repo, ref)))
+		if catalog.CheckTag(ref) == nil {
+			link, err := os.ReadFile(c.store.Path(disk.TagLink(repo, ref)))
 			if err == nil {
 				d = digest.Digest(link)
 			}
 		}
-		if isSHA256(d) && linkHolds(c.store.path(revisionLink(repo, d)), d) && errors.Is(c.check(r.Context(), d), ErrDamaged) {
+		if catalog.IsSHA256(d) && disk.LinkHolds(c.store.Path(disk.RevisionLink(repo, d)), d) && errors.Is(c.check(r.Context(), d), catalog.ErrDamaged) {
 			api.Refuse(w, errcode.ErrorCodeManifestUnknown, "the manifest is damaged on this registry's disk", map[string]any{"name": repo, "digest": d})
 			return
 		}

@@ -46,7 +46,7 @@ func ServeConfig(ctx context.Context, configPath string) error {
 	return Serve(ctx, config.HTTP.Addr, tlsConfig, h, nil)
 }
 
-// optionsOf takes from a configuration what this package does itself, and refuses what it does not.
+// optionsOf takes from a configuration what this package can do, and refuses the rest.
 func optionsOf(c *configuration.Configuration) (HandlerOptions, error) {
 	o := HandlerOptions{Writable: true}
 	switch {

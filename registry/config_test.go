@@ -61,7 +61,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 
 func writeConfig(t *testing.T, dir, root, host string) string {
 	t.Helper()
-	line, err := Htpasswd("admin", "secret")
+	line, err := Accounts(Account{User: "admin", Password: "secret"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sealbuild/sealbuild/registry/catalog"
 )
 
 // upstreamTool finds a program of containerd's release where the test bed keeps it, or on the PATH.
@@ -38,7 +40,7 @@ func TestContainerdPullsThroughTheMirror(t *testing.T) {
 	}
 	daemon, ctr := upstreamTool(t, "containerd"), upstreamTool(t, "ctr")
 	src, c := realSamples(t)
-	more, err := BuildCatalog(t.Context(), []Ref{{"quay.io/pause:3.10", src.image("another pause", []byte("x")).Digest}}, src)
+	more, err := catalog.Build(t.Context(), []catalog.Ref{{Name: "quay.io/pause:3.10", Digest: src.Image("another pause", []byte("x")).Digest}}, src)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,27 +1,16 @@
 package registry
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"testing"
-)
 
-func TestOneMissingImageCostsLittleMoreThanItself(t *testing.T) {
-	src, c := many(t, 3_000)
-	store := OpenStore(memoryDir(t))
-	fill(t, c, src, store)
-	ref := Ref{"quay.io/new:1", src.image("new", random(1, 2_000_000), random(2, 400_000)).Digest}
-	added, err := BuildCatalog(t.Context(), []Ref{ref}, src)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := mustSync(t, c.Merge(added), src, store, PushOptions{})
-	limit := out.sent.BytesMissing*101/100 + 40*int64(out.sent.BlobsKnown)
-	if out.sent.BlobsSent != 4 || out.wire > limit {
-		t.Errorf("%d bytes on the wire, limit %d: %+v", out.wire, limit, out.sent)
-	}
-}
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/test/registrytest"
+)
 
 // discard is a client that takes everything and keeps nothing.
 type discard struct{ header http.Header }
@@ -32,9 +21,9 @@ func (d discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // Sixteen clients at once took 4 MiB of buffers each, and as much again until the garbage was collected.
 func TestServingABlobTakesLittleMemory(t *testing.T) {
-	src, c := images(t, 8<<20)
+	src, c := registrytest.Images(t, 8<<20)
 	root := t.TempDir()
-	fill(t, c, src, OpenStore(root))
+	registrytest.Fill(t, c, src, disk.Open(root))
 	r := c.Repositories[0]
 	for name, o := range map[string]HandlerOptions{"in place": {Catalog: &c, Source: src}, "from a store": {Root: root}} {
 		t.Run(name, func(t *testing.T) {
@@ -62,9 +51,9 @@ func TestServingABlobTakesLittleMemory(t *testing.T) {
 }
 
 func BenchmarkServeStore(b *testing.B) {
-	src, c := images(b, 64<<20)
+	src, c := registrytest.Images(b, 64<<20)
 	root := b.TempDir()
-	fill(b, c, src, OpenStore(root))
+	registrytest.Fill(b, c, src, disk.Open(root))
 	h, err := NewHandler(b.Context(), HandlerOptions{Root: root})
 	if err != nil {
 		b.Fatal(err)
@@ -79,17 +68,58 @@ func BenchmarkServeStore(b *testing.B) {
 	}
 }
 
-// BenchmarkFanout is what sixteen hosts cost this machine when links cost nothing.
-func BenchmarkFanout(b *testing.B) {
-	src, c := images(b, 8<<20, 4<<20)
-	b.SetBytes(16 * 12 << 20)
-	for b.Loop() {
-		hosts := make([]*simHost, 16)
-		for i := range hosts {
-			hosts[i] = newSimHost(b, 0)
-		}
-		if _, errs := fanOut(b, b.Context(), c, src, hosts, nil, nil); errs[0] != nil {
-			b.Fatal(errs[0])
-		}
+func BenchmarkServeInPlace(b *testing.B) {
+	for _, again := range []bool{false, true} {
+		b.Run(map[bool]string{false: "first reading", true: "later readings"}[again], func(b *testing.B) {
+			src := registrytest.Source{}
+			layer := registrytest.Random(1, 256<<20)
+			c, err := catalog.Build(b.Context(), []catalog.Ref{{Name: "registry.example.com/x:1", Digest: src.Image("x", layer).Digest}}, src)
+			if err != nil {
+				b.Fatal(err)
+			}
+			var big catalog.Blob
+			for _, l := range c.Blobs() {
+				if l.Size > big.Size {
+					big = l
+				}
+			}
+			var s *httptest.Server
+			open := func() {
+				h, err := NewHandler(b.Context(), HandlerOptions{Catalog: &c, Source: src})
+				if err != nil {
+					b.Fatal(err)
+				}
+				s = httptest.NewServer(h)
+			}
+			read := func() { readAll(b, s.URL+"/v2/x/blobs/"+big.Digest.String(), big.Size) }
+			if again {
+				open()
+				defer s.Close()
+				read()
+			}
+			b.SetBytes(big.Size)
+			for b.Loop() {
+				if !again {
+					open()
+				}
+				read()
+				if !again {
+					s.Close()
+				}
+			}
+		})
+	}
+}
+
+// readAll reads a blob of a server and fails unless it has its size.
+func readAll(b *testing.B, url string, size int64) {
+	b.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if n, err := io.Copy(io.Discard, resp.Body); err != nil || n != size {
+		b.Fatal(n, err)
 	}
 }

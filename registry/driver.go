@@ -12,6 +12,9 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
 // inPlaceDriver names the driver below in errors.
@@ -21,40 +24,19 @@ const inPlaceDriver = "sealbuild-in-place"
 // tree exists: paths are taken apart and answered from the catalog, and contents come from the source.
 type placeDriver struct {
 	blobs map[digest.Digest]int64
-	repos map[string]*placeRepository
+	repos map[string]*catalog.Links
 	names []string
 	src   *verifiedSource
 	tree  func() *treeNode // for listing only; made when first needed
 }
 
-type placeRepository struct {
-	layers    map[digest.Digest]bool
-	manifests map[digest.Digest]bool
-	tags      map[string]digest.Digest
-}
-
-func newPlaceRepository(r Repository) *placeRepository {
-	p := &placeRepository{
-		layers:    make(map[digest.Digest]bool, len(r.Layers)),
-		manifests: make(map[digest.Digest]bool, len(r.Manifests)),
-		tags:      r.Tags,
-	}
-	for _, b := range r.Layers {
-		p.layers[b.Digest] = true
-	}
-	for _, b := range r.Manifests {
-		p.manifests[b.Digest] = true
-	}
-	return p
-}
-
-func newPlaceDriver(c Catalog, src Source) (*placeDriver, error) {
-	if err := c.validate(); err != nil {
+func newPlaceDriver(c catalog.Catalog, src catalog.Source) (*placeDriver, error) {
+	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	d := &placeDriver{blobs: map[digest.Digest]int64{}, repos: map[string]*placeRepository{}, src: newVerifiedSource(src)}
+	d := &placeDriver{blobs: map[digest.Digest]int64{}, repos: map[string]*catalog.Links{}, src: &verifiedSource{src: src, right: map[digest.Digest]struct{}{}}}
 	for _, r := range c.Repositories {
-		p := newPlaceRepository(r)
+		p := r.Links()
 		for _, b := range append(r.Layers[:len(r.Layers):len(r.Layers)], r.Manifests...) {
 			d.blobs[b.Digest] = b.Size
 		}
@@ -67,7 +49,7 @@ func newPlaceDriver(c Catalog, src Source) (*placeDriver, error) {
 
 // lookup returns the digest a path stands for: a blob's content, or the text of a link.
 func (d *placeDriver) lookup(p string) (dig digest.Digest, isLink, ok bool) {
-	rest, found := strings.CutPrefix(p, "/"+layoutRoot+"/")
+	rest, found := strings.CutPrefix(p, "/"+disk.LayoutRoot+"/")
 	if !found {
 		return "", false, false
 	}
@@ -89,28 +71,28 @@ func (d *placeDriver) lookup(p string) (dig digest.Digest, isLink, ok bool) {
 	if repo == nil {
 		return "", false, false
 	}
-	dig, ok = repo.link(strings.Split(rest[at+1:], "/"))
+	dig, ok = linked(repo, strings.Split(rest[at+1:], "/"))
 	return dig, true, ok
 }
 
-// link resolves a link's path below its repository.
-func (r *placeRepository) link(parts []string) (digest.Digest, bool) {
+// linked resolves a link's path below its repository.
+func linked(r *catalog.Links, parts []string) (digest.Digest, bool) {
 	n := len(parts)
 	if n < 4 || parts[n-1] != "link" {
 		return "", false
 	}
 	if n == 5 && parts[1] == "tags" && parts[3] == "current" {
-		d, ok := r.tags[parts[2]]
+		d, ok := r.Tags[parts[2]]
 		return d, ok
 	}
 	d := digest.NewDigestFromEncoded(digest.Algorithm(parts[n-3]), parts[n-2])
 	switch {
 	case n == 4 && parts[0] == "_layers":
-		return d, r.layers[d]
+		return d, r.Layers[d]
 	case n == 5 && parts[0] == "_manifests" && parts[1] == "revisions":
-		return d, r.manifests[d]
+		return d, r.Manifests[d]
 	case n == 7 && parts[0] == "_manifests" && parts[1] == "tags" && parts[3] == "index":
-		return d, r.tags[parts[2]] == d
+		return d, r.Tags[parts[2]] == d
 	}
 	return "", false
 }
@@ -123,8 +105,8 @@ func (d *placeDriver) GetContent(ctx context.Context, p string) ([]byte, error) 
 		return nil, err
 	}
 	defer r.Close()
-	data, err := io.ReadAll(io.LimitReader(r, maxManifestSize+1))
-	if err == nil && len(data) > maxManifestSize {
+	data, err := io.ReadAll(io.LimitReader(r, ocigraph.MaxManifest+1))
+	if err == nil && len(data) > ocigraph.MaxManifest {
 		err = d.failure(errors.New("content is too large to be a manifest"))
 	}
 	return data, err
@@ -143,7 +125,7 @@ func (d *placeDriver) Reader(ctx context.Context, p string, offset int64) (io.Re
 	case offset < 0 || offset > d.blobs[dig]:
 		return nil, driver.InvalidOffsetError{Path: p, Offset: offset, DriverName: inPlaceDriver}
 	}
-	r, err := d.src.open(ctx, Blob{Digest: dig, Size: d.blobs[dig]}, offset, true)
+	r, err := d.src.open(ctx, catalog.Blob{Digest: dig, Size: d.blobs[dig]}, offset, true)
 	if err != nil {
 		return nil, d.failure(err)
 	}

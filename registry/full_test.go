@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"io"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -9,6 +10,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/registry/storesync"
+	"github.com/sealbuild/sealbuild/test/registrytest"
 )
 
 // smallDisk is a filesystem of its own with room for some bytes; it takes a superuser to make one.
@@ -31,33 +37,33 @@ func TestFullDiskLeavesARegistryThatServesWhatItHad(t *testing.T) {
 	for name, options := range map[string]string{"no bytes left": "size=3m", "no inodes left": "size=64m,nr_inodes=250"} {
 		t.Run(name, func(t *testing.T) {
 			root := smallDisk(t, options)
-			store := OpenStore(root)
-			m := mapSource{}
-			catalog := func(prefix string, n, size int) Catalog {
-				var refs []Ref
+			store := disk.Open(root)
+			m := registrytest.Source{}
+			images := func(prefix string, n, size int) catalog.Catalog {
+				var refs []catalog.Ref
 				for i := range n {
 					ref := prefix + string(rune('a'+i)) + ":1"
-					refs = append(refs, Ref{ref, m.image(ref, random(uint64(len(prefix)*100+i), size)).Digest})
+					refs = append(refs, catalog.Ref{Name: ref, Digest: m.Image(ref, registrytest.Random(uint64(len(prefix)*100+i), size)).Digest})
 				}
-				c, err := BuildCatalog(t.Context(), refs, m)
+				c, err := catalog.Build(t.Context(), refs, m)
 				if err != nil {
 					t.Fatal(err)
 				}
 				return c
 			}
-			old := catalog("quay.io/old-", 2, 300_000)
-			mustSync(t, old, m, store, PushOptions{})
-			before := tree(t, root)
+			old := images("quay.io/old-", 2, 300_000)
+			mustFill(t, old, m, store)
+			before := registrytest.Tree(t, root)
 
-			big := catalog("quay.io/bigger-", 20, 200_000)
+			big := images("quay.io/bigger-", 20, 200_000)
 			for range 2 {
-				out := syncStores(big, m, store, PushOptions{}, -1)
-				var peer *PeerError
-				if !errors.Is(out.recvErr, syscall.ENOSPC) || !errors.As(out.sendErr, &peer) || !strings.Contains(peer.Message, "no space left") {
-					t.Fatalf("receiver: %v; sender: %v", out.recvErr, out.sendErr)
+				sendErr, recvErr := session(t, big, m, store)
+				var peer *storesync.PeerError
+				if !errors.Is(recvErr, syscall.ENOSPC) || !errors.As(sendErr, &peer) || !strings.Contains(peer.Message, "no space left") {
+					t.Fatalf("receiver: %v; sender: %v", recvErr, sendErr)
 				}
 			}
-			now := tree(t, root)
+			now := registrytest.Tree(t, root)
 			for name, content := range before {
 				if now[name] != content {
 					t.Errorf("%s changed", name)
@@ -77,26 +83,43 @@ func TestFullDiskLeavesARegistryThatServesWhatItHad(t *testing.T) {
 			defer s.Close()
 			for _, r := range old.Repositories {
 				for _, b := range r.Layers {
-					if resp, body := get(t, s.URL+"/v2/"+r.Name+"/blobs/"+b.Digest.String()); resp.StatusCode != 200 || body != string(m[b.Digest]) {
+					if resp, body := registrytest.Get(t, s.URL+"/v2/"+r.Name+"/blobs/"+b.Digest.String()); resp.StatusCode != 200 || body != string(m[b.Digest]) {
 						t.Errorf("%s: %s", b.Digest, resp.Status)
 					}
 				}
-				if resp, _ := get(t, s.URL+"/v2/"+r.Name+"/manifests/1"); resp.StatusCode != 200 {
+				if resp, _ := registrytest.Get(t, s.URL+"/v2/"+r.Name+"/manifests/1"); resp.StatusCode != 200 {
 					t.Errorf("%s: %s", r.Name, resp.Status)
 				}
 			}
 
-			done, err := store.Collect(t.Context(), old, CollectOptions{})
+			done, err := store.Collect(t.Context(), old, disk.CollectOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(before, tree(t, root)); diff != "" {
+			if diff := cmp.Diff(before, registrytest.Tree(t, root)); diff != "" {
 				t.Errorf("collected %+v; the store differs:\n%.1000s", done, diff)
 			}
-			if _, err := os.Stat(store.path(ownDirectory)); !errors.Is(err, os.ErrNotExist) {
+			if _, err := os.Stat(store.Path(disk.OwnDirectory)); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("temporary files stay: %v", err)
 			}
-			mustSync(t, catalog("quay.io/new-", 3, 100_000), m, store, PushOptions{})
+			mustFill(t, images("quay.io/new-", 3, 100_000), m, store)
 		})
 	}
+}
+
+// session runs a sync, and returns what either end says.
+func session(t *testing.T, c catalog.Catalog, src catalog.Source, store *disk.Store) (sendErr, recvErr error) {
+	sr, sw := io.Pipe()
+	rr, rw := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, recvErr = storesync.Receive(t.Context(), store, sr, rw, storesync.ReceiveOptions{})
+		sr.CloseWithError(io.ErrClosedPipe)
+		rw.CloseWithError(io.ErrUnexpectedEOF)
+	}()
+	_, sendErr = storesync.Push(t.Context(), sw, rr, c, src, storesync.PushOptions{})
+	sw.CloseWithError(io.ErrUnexpectedEOF)
+	<-done
+	return sendErr, recvErr
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/sealbuild/sealbuild/registry/api"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
 // catalogPage is how many repositories /v2/_catalog lists at most in one answer.
@@ -16,9 +18,9 @@ const catalogPage = 10000
 
 // HandlerOptions say what is served: a store on the disk, or a catalog whose blobs stay where they are.
 type HandlerOptions struct {
-	Root     string   // of a store
-	Catalog  *Catalog // or: served in place from Source, always read-only
-	Source   Source
+	Root     string           // of a store
+	Catalog  *catalog.Catalog // or: served in place from Source, always read-only
+	Source   catalog.Source
 	Htpasswd string   // file of accounts (bcrypt); empty for no authentication
 	Realm    string   // named in the challenge; default "sealbuild"
 	Writable bool     // with Root: clients may push
@@ -31,10 +33,9 @@ type HandlerOptions struct {
 // (pause?ns=registry.k8s.io), and by its path alone if only one registry has it; if several have, the error names them. Without
 // Writable everything but GET and HEAD is answered with 405. The handler lives until ctx ends.
 //
-// Blobs served in place are verified against their digest the first time they are read. Of a damaged one either nothing is sent
-// but an error, or the answer breaks off: before the damage if the source verifies by parts, else before the last bytes. Those of
-// a store are verified the first time they are read after a change, and again after an hour; a damaged one is not there for
-// clients.
+// Blobs served in place are verified against their digest the first time they are read. Of a damaged one either nothing is sent but
+// an error, or the answer breaks off: before the damage if the source verifies by parts, else before the last bytes. Those of a
+// store are verified the first time they are read after a change, and again after an hour; a damaged one is not there for clients.
 func NewHandler(ctx context.Context, o HandlerOptions) (http.Handler, error) {
 	if (o.Root == "") == (o.Catalog == nil) || (o.Catalog == nil) != (o.Source == nil) {
 		return nil, errors.New("serve registry: either a root or a catalog with its source is needed")
@@ -57,7 +58,7 @@ func NewHandler(ctx context.Context, o HandlerOptions) (http.Handler, error) {
 }
 
 func newStoreHandler(ctx context.Context, o HandlerOptions, s settings) (http.Handler, error) {
-	store := OpenStore(o.Root)
+	store := disk.Open(o.Root)
 	d := storeDriver{store}
 	h, err := api.New(ctx, d, s.Options)
 	if err != nil {

@@ -2,8 +2,8 @@ package registry
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,16 +16,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/registry/storesync"
+	"github.com/sealbuild/sealbuild/test/registrytest"
 )
 
 // serveSamples serves the samples in place, or from a store's tree.
-func serveSamples(t *testing.T, o HandlerOptions) (*httptest.Server, mapSource, Catalog) {
+func serveSamples(t *testing.T, o HandlerOptions) (*httptest.Server, registrytest.Source, catalog.Catalog) {
 	t.Helper()
-	src, c := samples(t)
+	src, c := registrytest.Samples(t)
 	if o.Root == "" {
 		o.Catalog, o.Source = &c, src
 	} else {
-		fill(t, c, src, OpenStore(o.Root))
+		registrytest.Fill(t, c, src, disk.Open(o.Root))
 	}
 	h, err := NewHandler(t.Context(), o)
 	if err != nil {
@@ -36,34 +41,7 @@ func serveSamples(t *testing.T, o HandlerOptions) (*httptest.Server, mapSource, 
 	return s, src, c
 }
 
-func get(t *testing.T, url string, header ...string) (*http.Response, string) {
-	t.Helper()
-	return do(t, http.MethodGet, url, header...)
-}
-
-func do(t *testing.T, method, url string, header ...string) (*http.Response, string) {
-	t.Helper()
-	req, err := http.NewRequest(method, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Accept", v1.MediaTypeImageIndex+", "+v1.MediaTypeImageManifest)
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		body = append(body, fmt.Sprintf(" (read: %v)", err)...)
-	}
-	return resp, string(body)
-}
-
-func eachWay(t *testing.T, f func(t *testing.T, s *httptest.Server, src mapSource, c Catalog)) {
+func eachWay(t *testing.T, f func(t *testing.T, s *httptest.Server, src registrytest.Source, c catalog.Catalog)) {
 	for name, root := range map[string]string{"in place": "", "from a store": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
 			s, src, c := serveSamples(t, HandlerOptions{Root: root})
@@ -73,22 +51,22 @@ func eachWay(t *testing.T, f func(t *testing.T, s *httptest.Server, src mapSourc
 }
 
 func TestEveryManifestAndBlobIsServed(t *testing.T) {
-	eachWay(t, func(t *testing.T, s *httptest.Server, src mapSource, c Catalog) {
+	eachWay(t, func(t *testing.T, s *httptest.Server, src registrytest.Source, c catalog.Catalog) {
 		for _, r := range c.Repositories {
 			for _, b := range r.Layers {
-				resp, body := get(t, s.URL+"/v2/"+r.Name+"/blobs/"+b.Digest.String())
+				resp, body := registrytest.Get(t, s.URL+"/v2/"+r.Name+"/blobs/"+b.Digest.String())
 				if resp.StatusCode != 200 || body != string(src[b.Digest]) {
 					t.Errorf("%s blob %s: %s, %d bytes", r.Name, b.Digest, resp.Status, len(body))
 				}
 			}
 			for _, b := range r.Manifests {
-				resp, body := get(t, s.URL+"/v2/"+r.Name+"/manifests/"+b.Digest.String())
+				resp, body := registrytest.Get(t, s.URL+"/v2/"+r.Name+"/manifests/"+b.Digest.String())
 				if resp.StatusCode != 200 || body != string(src[b.Digest]) {
 					t.Errorf("%s manifest %s: %s, %d bytes", r.Name, b.Digest, resp.Status, len(body))
 				}
 			}
 			for tag, d := range r.Tags {
-				resp, _ := do(t, http.MethodHead, s.URL+"/v2/"+r.Name+"/manifests/"+tag)
+				resp, _ := registrytest.Do(t, http.MethodHead, s.URL+"/v2/"+r.Name+"/manifests/"+tag)
 				if resp.StatusCode != 200 || resp.Header.Get("Docker-Content-Digest") != d.String() {
 					t.Errorf("%s:%s: %s %s", r.Name, tag, resp.Status, resp.Header.Get("Docker-Content-Digest"))
 				}
@@ -98,10 +76,10 @@ func TestEveryManifestAndBlobIsServed(t *testing.T) {
 }
 
 func TestWritesAreRefused(t *testing.T) {
-	eachWay(t, func(t *testing.T, s *httptest.Server, _ mapSource, c Catalog) {
+	eachWay(t, func(t *testing.T, s *httptest.Server, _ registrytest.Source, c catalog.Catalog) {
 		for _, method := range []string{http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete} {
 			for _, path := range []string{"/v2/pause/manifests/3.10", "/v2/pause/blobs/uploads/", "/v2/x/blobs/" + c.Repositories[0].Layers[0].Digest.String()} {
-				if resp, body := do(t, method, s.URL+path); resp.StatusCode != 405 || !strings.Contains(body, "UNSUPPORTED") {
+				if resp, body := registrytest.Do(t, method, s.URL+path); resp.StatusCode != 405 || !strings.Contains(body, "UNSUPPORTED") {
 					t.Errorf("%s %s: %s %s", method, path, resp.Status, body)
 				}
 			}
@@ -110,16 +88,16 @@ func TestWritesAreRefused(t *testing.T) {
 }
 
 func TestRangesAreServed(t *testing.T) {
-	eachWay(t, func(t *testing.T, s *httptest.Server, src mapSource, c Catalog) {
+	eachWay(t, func(t *testing.T, s *httptest.Server, src registrytest.Source, c catalog.Catalog) {
 		for _, b := range c.Blobs() {
 			if b.Size < 500_000 {
 				continue
 			}
-			resp, body := get(t, s.URL+"/v2/nginx/blobs/"+b.Digest.String(), "Range", "bytes=100000-")
+			resp, body := registrytest.Get(t, s.URL+"/v2/nginx/blobs/"+b.Digest.String(), "Range", "bytes=100000-")
 			if resp.StatusCode != 206 || body != string(src[b.Digest][100000:]) {
 				t.Errorf("open range: %s, %d bytes", resp.Status, len(body))
 			}
-			resp, body = get(t, s.URL+"/v2/nginx/blobs/"+b.Digest.String(), "Range", "bytes=5-9")
+			resp, body = registrytest.Get(t, s.URL+"/v2/nginx/blobs/"+b.Digest.String(), "Range", "bytes=5-9")
 			if resp.StatusCode != 206 || body != string(src[b.Digest][5:10]) {
 				t.Errorf("closed range: %s, %d bytes", resp.Status, len(body))
 			}
@@ -128,8 +106,8 @@ func TestRangesAreServed(t *testing.T) {
 }
 
 func TestDamagedBlobNeverArrivesWhole(t *testing.T) {
-	src, c := samples(t)
-	var big Blob
+	src, c := registrytest.Samples(t)
+	var big catalog.Blob
 	for _, b := range c.Blobs() {
 		if b.Size > big.Size {
 			big = b
@@ -137,7 +115,7 @@ func TestDamagedBlobNeverArrivesWhole(t *testing.T) {
 	}
 	data := append([]byte{}, src[big.Digest]...)
 	data[10] ^= 1
-	bad := mapSource{}
+	bad := registrytest.Source{}
 	for d, b := range src {
 		bad[d] = b
 	}
@@ -149,11 +127,11 @@ func TestDamagedBlobNeverArrivesWhole(t *testing.T) {
 	s := httptest.NewServer(h)
 	defer s.Close()
 	for range 2 {
-		resp, body := get(t, s.URL+"/v2/nginx/blobs/"+big.Digest.String())
+		resp, body := registrytest.Get(t, s.URL+"/v2/nginx/blobs/"+big.Digest.String())
 		if resp.StatusCode == 200 && !strings.Contains(body, "unexpected EOF") {
 			t.Errorf("whole: %s, %d bytes of %d", resp.Status, len(body), big.Size)
 		}
-		resp, body = get(t, s.URL+"/v2/nginx/blobs/"+big.Digest.String(), "Range", "bytes=0-9")
+		resp, body = registrytest.Get(t, s.URL+"/v2/nginx/blobs/"+big.Digest.String(), "Range", "bytes=0-9")
 		if resp.StatusCode == 206 && len(body) == 10 {
 			t.Errorf("range: %s %q", resp.Status, body)
 		}
@@ -166,7 +144,7 @@ func TestManyReadersOfOneBlob(t *testing.T) {
 	for i := range 16 {
 		wg.Go(func() {
 			b := c.Repositories[0].Layers[i%len(c.Repositories[0].Layers)]
-			resp, body := get(t, s.URL+"/v2/"+c.Repositories[0].Name+"/blobs/"+b.Digest.String())
+			resp, body := registrytest.Get(t, s.URL+"/v2/"+c.Repositories[0].Name+"/blobs/"+b.Digest.String())
 			if resp.StatusCode != 200 || body != string(src[b.Digest]) {
 				t.Errorf("%s, %d bytes", resp.Status, len(body))
 			}
@@ -183,19 +161,19 @@ func TestRepositoriesThatAppearAreFound(t *testing.T) {
 	}
 	s := httptest.NewServer(h)
 	defer s.Close()
-	if resp, _ := get(t, s.URL+"/v2/pause/manifests/3.10"); resp.StatusCode != 404 {
+	if resp, _ := registrytest.Get(t, s.URL+"/v2/pause/manifests/3.10"); resp.StatusCode != 404 {
 		t.Errorf("before: %s", resp.Status)
 	}
-	src, c := samples(t)
-	mustSync(t, c, src, OpenStore(root), PushOptions{})
-	if resp, _ := get(t, s.URL+"/v2/pause/manifests/3.10"); resp.StatusCode != 200 {
+	src, c := registrytest.Samples(t)
+	mustFill(t, c, src, disk.Open(root))
+	if resp, _ := registrytest.Get(t, s.URL+"/v2/pause/manifests/3.10"); resp.StatusCode != 200 {
 		t.Errorf("after: %s", resp.Status)
 	}
 }
 
 func TestAccountsAreAskedFor(t *testing.T) {
 	file := t.TempDir() + "/htpasswd"
-	line, err := Htpasswd("admin", "secret one")
+	line, err := Accounts(Account{User: "admin", Password: "secret one"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +181,7 @@ func TestAccountsAreAskedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, _, _ := serveSamples(t, HandlerOptions{Htpasswd: file})
-	resp, _ := get(t, s.URL+"/v2/")
+	resp, _ := registrytest.Get(t, s.URL+"/v2/")
 	if resp.StatusCode != 401 || resp.Header.Get("WWW-Authenticate") != `Basic realm="sealbuild"` {
 		t.Errorf("without: %s %s", resp.Status, resp.Header)
 	}
@@ -223,7 +201,7 @@ func TestAccountsAreAskedFor(t *testing.T) {
 			t.Errorf("statuses (-want +got):\n%s", diff)
 		}
 	}
-	line, err = Htpasswd("admin", NewPassword())
+	line, err = Accounts(Account{User: "admin", Password: rand.Text()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,23 +218,23 @@ func TestAccountsAreAskedFor(t *testing.T) {
 
 // readsOf is a source that tells which blobs were read of it.
 type readsOf struct {
-	mapSource
+	registrytest.Source
 	read *[]digest.Digest
 }
 
 func (r readsOf) OpenBlob(d digest.Digest) (io.ReadCloser, error) {
 	*r.read = append(*r.read, d)
-	return r.mapSource.OpenBlob(d)
+	return r.Source.OpenBlob(d)
 }
 
-func (r readsOf) BlobAt(d digest.Digest) (BlobReader, error) {
+func (r readsOf) BlobAt(d digest.Digest) (catalog.BlobReader, error) {
 	*r.read = append(*r.read, d)
-	return r.mapSource.BlobAt(d)
+	return r.Source.BlobAt(d)
 }
 
 // Startup reads nothing: what comes before the first manifest is that manifest.
 func TestFirstManifestComesAtOnce(t *testing.T) {
-	src, c := many(t, 10_000)
+	src, c := registrytest.Many(t, 10_000)
 	d := c.Repositories[7].Manifests[0].Digest
 	var read []digest.Digest
 	h, err := NewHandler(t.Context(), HandlerOptions{Catalog: &c, Source: readsOf{src, &read}})
@@ -278,4 +256,14 @@ func TestFirstManifestComesAtOnce(t *testing.T) {
 func sum(b []byte) []byte {
 	s := sha256.Sum256(b)
 	return s[:]
+}
+
+// mustFill makes a store hold a catalog.
+func mustFill(t testing.TB, c catalog.Catalog, src catalog.Source, store *disk.Store) storesync.Receipt {
+	t.Helper()
+	receipt, err := storesync.Fill(t.Context(), store, c, src, storesync.PushOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return receipt
 }

@@ -9,10 +9,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/test/registrytest"
 )
 
 func TestNamesAreResolved(t *testing.T) {
-	eachWay(t, func(t *testing.T, s *httptest.Server, _ mapSource, c Catalog) {
+	eachWay(t, func(t *testing.T, s *httptest.Server, _ registrytest.Source, c catalog.Catalog) {
 		tags := map[string]digest.Digest{}
 		for _, r := range c.Repositories {
 			for tag, d := range r.Tags {
@@ -46,7 +49,7 @@ func TestNamesAreResolved(t *testing.T) {
 			{"nothing/manifests/latest", ""},
 			{"pause/manifests/..%2f..%2f3.10?ns=../..", ""},
 		} {
-			resp, body := get(t, s.URL+"/v2/"+tt.path)
+			resp, body := registrytest.Get(t, s.URL+"/v2/"+tt.path)
 			if tt.want == "" {
 				if resp.StatusCode != 404 {
 					t.Errorf("%s: %s, want 404", tt.path, resp.Status)
@@ -61,23 +64,23 @@ func TestNamesAreResolved(t *testing.T) {
 }
 
 func TestBlobsAndTagsAnswerByPathToo(t *testing.T) {
-	eachWay(t, func(t *testing.T, s *httptest.Server, _ mapSource, c Catalog) {
+	eachWay(t, func(t *testing.T, s *httptest.Server, _ registrytest.Source, c catalog.Catalog) {
 		for _, r := range c.Repositories {
 			if r.Name != "registry.k8s.io/pause" {
 				continue
 			}
-			if resp, _ := do(t, http.MethodHead, s.URL+"/v2/pause/blobs/"+r.Layers[0].Digest.String()); resp.StatusCode != 200 {
+			if resp, _ := registrytest.Do(t, http.MethodHead, s.URL+"/v2/pause/blobs/"+r.Layers[0].Digest.String()); resp.StatusCode != 200 {
 				t.Errorf("blob by path: %s", resp.Status)
 			}
-			if resp, _ := get(t, s.URL+"/v2/pause/blobs/"+r.Layers[0].Digest.String()+"?ns=quay.io"); resp.StatusCode != 404 {
+			if resp, _ := registrytest.Get(t, s.URL+"/v2/pause/blobs/"+r.Layers[0].Digest.String()+"?ns=quay.io"); resp.StatusCode != 404 {
 				t.Errorf("blob of another registry: %s", resp.Status)
 			}
 		}
-		resp, body := get(t, s.URL+"/v2/pause/tags/list")
+		resp, body := registrytest.Get(t, s.URL+"/v2/pause/tags/list")
 		if resp.StatusCode != 200 || !strings.Contains(body, `"3.10"`) {
 			t.Errorf("tags by path: %s %s", resp.Status, body)
 		}
-		resp, body = get(t, s.URL+"/v2/registry.k8s.io/coredns/tags/list")
+		resp, body = registrytest.Get(t, s.URL+"/v2/registry.k8s.io/coredns/tags/list")
 		if strings.Contains(body, `"latest"`) || (resp.StatusCode != 200 && resp.StatusCode != 404) {
 			t.Errorf("tags of a repository without any: %s %s", resp.Status, body)
 		}
@@ -85,9 +88,9 @@ func TestBlobsAndTagsAnswerByPathToo(t *testing.T) {
 }
 
 func TestAmbiguousPathNamesTheCandidates(t *testing.T) {
-	src := mapSource{}
-	d := src.image("a", []byte("a")).Digest
-	c, err := BuildCatalog(t.Context(), []Ref{{"quay.io/pause:1", d}, {"ghcr.io/pause:1", d}}, src)
+	src := registrytest.Source{}
+	d := src.Image("a", []byte("a")).Digest
+	c, err := catalog.Build(t.Context(), []catalog.Ref{{Name: "quay.io/pause:1", Digest: d}, {Name: "ghcr.io/pause:1", Digest: d}}, src)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,21 +100,21 @@ func TestAmbiguousPathNamesTheCandidates(t *testing.T) {
 	}
 	s := httptest.NewServer(h)
 	defer s.Close()
-	resp, body := get(t, s.URL+"/v2/pause/manifests/1")
+	resp, body := registrytest.Get(t, s.URL+"/v2/pause/manifests/1")
 	if resp.StatusCode != 404 || !strings.Contains(body, "quay.io/pause") || !strings.Contains(body, "ghcr.io/pause") {
 		t.Errorf("%s %s", resp.Status, body)
 	}
-	if resp, _ := get(t, s.URL+"/v2/pause/manifests/1?ns=ghcr.io"); resp.StatusCode != 200 {
+	if resp, _ := registrytest.Get(t, s.URL+"/v2/pause/manifests/1?ns=ghcr.io"); resp.StatusCode != 200 {
 		t.Errorf("with ns: %s", resp.Status)
 	}
 }
 
 func TestCatalogAndPing(t *testing.T) {
-	eachWay(t, func(t *testing.T, s *httptest.Server, _ mapSource, c Catalog) {
-		if resp, body := get(t, s.URL+"/v2/"); resp.StatusCode != 200 || body != "{}" {
+	eachWay(t, func(t *testing.T, s *httptest.Server, _ registrytest.Source, c catalog.Catalog) {
+		if resp, body := registrytest.Get(t, s.URL+"/v2/"); resp.StatusCode != 200 || body != "{}" {
 			t.Errorf("ping: %s %q", resp.Status, body)
 		}
-		_, body := get(t, s.URL+"/v2/_catalog?n=1000")
+		_, body := registrytest.Get(t, s.URL+"/v2/_catalog?n=1000")
 		var got struct{ Repositories []string }
 		if err := json.Unmarshal([]byte(body), &got); err != nil {
 			t.Fatal(err)
@@ -123,7 +126,7 @@ func TestCatalogAndPing(t *testing.T) {
 		if diff := cmp.Diff(want, got.Repositories); diff != "" {
 			t.Errorf("catalog (-want +got):\n%s", diff)
 		}
-		_, body = get(t, s.URL+"/v2/_catalog?n=2&last="+want[1])
+		_, body = registrytest.Get(t, s.URL+"/v2/_catalog?n=2&last="+want[1])
 		if !strings.Contains(body, want[2]) || strings.Contains(body, want[0]) {
 			t.Errorf("second page: %s", body)
 		}

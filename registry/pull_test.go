@@ -12,6 +12,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/test/registrytest"
 )
 
 // The tests of this file are the pull and discovery parts of the OCI distribution specification, in place and from a store.
@@ -31,18 +35,9 @@ func errorCodes(t *testing.T, body string) (codes []string) {
 	return codes
 }
 
-func repositoryOf(t *testing.T, c Catalog, name string) Repository {
-	t.Helper()
-	i := slices.IndexFunc(c.Repositories, func(r Repository) bool { return r.Name == name })
-	if i < 0 {
-		t.Fatalf("no repository %s", name)
-	}
-	return c.Repositories[i]
-}
-
 func TestHeadAnswersLikeGetWithoutBody(t *testing.T) {
-	eachWay(t, func(t *testing.T, s *httptest.Server, src mapSource, c Catalog) {
-		r := repositoryOf(t, c, "registry.k8s.io/pause")
+	eachWay(t, func(t *testing.T, s *httptest.Server, src registrytest.Source, c catalog.Catalog) {
+		r := registrytest.RepositoryOf(t, c, "registry.k8s.io/pause")
 		d := r.Tags["3.10"]
 		for path, want := range map[string]digest.Digest{
 			"manifests/3.10":                             d,
@@ -52,8 +47,8 @@ func TestHeadAnswersLikeGetWithoutBody(t *testing.T) {
 			"manifests/" + string(r.Manifests[0].Digest): r.Manifests[0].Digest,
 		} {
 			url := s.URL + "/v2/registry.k8s.io/pause/" + path
-			head, none := do(t, http.MethodHead, url)
-			whole, body := get(t, url)
+			head, none := registrytest.Do(t, http.MethodHead, url)
+			whole, body := registrytest.Get(t, url)
 			if head.StatusCode != 200 || whole.StatusCode != 200 || none != "" || digest.FromString(body) != want {
 				t.Errorf("%s: HEAD %s, GET %s with %d bytes", path, head.Status, whole.Status, len(body))
 			}
@@ -74,8 +69,8 @@ func TestHeadAnswersLikeGetWithoutBody(t *testing.T) {
 
 func TestWhatIsNotThereIsAnsweredWithItsCode(t *testing.T) {
 	unknown := digest.FromString("nobody has this").String()
-	eachWay(t, func(t *testing.T, s *httptest.Server, _ mapSource, c Catalog) {
-		r := repositoryOf(t, c, "registry.k8s.io/pause")
+	eachWay(t, func(t *testing.T, s *httptest.Server, _ registrytest.Source, c catalog.Catalog) {
+		r := registrytest.RepositoryOf(t, c, "registry.k8s.io/pause")
 		layer := r.Layers[0].Digest.String()
 		for _, tt := range []struct {
 			path   string
@@ -96,7 +91,7 @@ func TestWhatIsNotThereIsAnsweredWithItsCode(t *testing.T) {
 			{"Capital/manifests/1", 400, []string{"NAME_INVALID"}},
 			{"a/../b/tags/list", 0, nil}, // cleaned by the client or redirected: never a file
 		} {
-			resp, body := get(t, s.URL+"/v2/"+tt.path)
+			resp, body := registrytest.Get(t, s.URL+"/v2/"+tt.path)
 			if tt.status == 0 {
 				if resp.StatusCode == 200 {
 					t.Errorf("%s: %s", tt.path, resp.Status)
@@ -113,7 +108,7 @@ func TestWhatIsNotThereIsAnsweredWithItsCode(t *testing.T) {
 			if strings.HasSuffix(tt.path, "/list") {
 				continue // for GET only
 			}
-			head, _ := do(t, http.MethodHead, s.URL+"/v2/"+tt.path)
+			head, _ := registrytest.Do(t, http.MethodHead, s.URL+"/v2/"+tt.path)
 			if head.StatusCode != resp.StatusCode {
 				t.Errorf("%s: HEAD %s, GET %s", tt.path, head.Status, resp.Status)
 			}
@@ -122,9 +117,9 @@ func TestWhatIsNotThereIsAnsweredWithItsCode(t *testing.T) {
 }
 
 func TestRangesFollowTheStandard(t *testing.T) {
-	eachWay(t, func(t *testing.T, s *httptest.Server, src mapSource, c Catalog) {
-		r := repositoryOf(t, c, "docker.io/library/nginx")
-		b := r.Layers[slices.IndexFunc(r.Layers, func(b Blob) bool { return b.Size == 700_000 })]
+	eachWay(t, func(t *testing.T, s *httptest.Server, src registrytest.Source, c catalog.Catalog) {
+		r := registrytest.RepositoryOf(t, c, "docker.io/library/nginx")
+		b := r.Layers[slices.IndexFunc(r.Layers, func(b catalog.Blob) bool { return b.Size == 700_000 })]
 		data := string(src[b.Digest])
 		url := s.URL + "/v2/nginx/blobs/" + b.Digest.String()
 		etag := `"` + b.Digest.String() + `"`
@@ -148,7 +143,7 @@ func TestRangesFollowTheStandard(t *testing.T) {
 			{[]string{"If-None-Match", etag}, 304, "", ""},
 			{[]string{"If-None-Match", `"other"`}, 200, data, ""},
 		} {
-			resp, body := get(t, url, tt.header...)
+			resp, body := registrytest.Get(t, url, tt.header...)
 			if resp.StatusCode != tt.status || (tt.status < 300 && body != tt.body) || (tt.sent != "" && resp.Header.Get("Content-Range") != tt.sent) {
 				t.Errorf("%v: %s, %d bytes, Content-Range %q", tt.header, resp.Status, len(body), resp.Header.Get("Content-Range"))
 			}
@@ -160,14 +155,14 @@ func TestRangesFollowTheStandard(t *testing.T) {
 }
 
 func TestManifestThatTheClientHasIsNotSentAgain(t *testing.T) {
-	eachWay(t, func(t *testing.T, s *httptest.Server, _ mapSource, c Catalog) {
-		d := repositoryOf(t, c, "docker.io/library/nginx").Tags["1.29"]
+	eachWay(t, func(t *testing.T, s *httptest.Server, _ registrytest.Source, c catalog.Catalog) {
+		d := registrytest.RepositoryOf(t, c, "docker.io/library/nginx").Tags["1.29"]
 		for _, ref := range []string{"1.29", d.String()} {
-			resp, body := get(t, s.URL+"/v2/nginx/manifests/"+ref, "If-None-Match", `"`+d.String()+`"`)
+			resp, body := registrytest.Get(t, s.URL+"/v2/nginx/manifests/"+ref, "If-None-Match", `"`+d.String()+`"`)
 			if resp.StatusCode != 304 || body != "" {
 				t.Errorf("%s: %s, %d bytes", ref, resp.Status, len(body))
 			}
-			resp, body = get(t, s.URL+"/v2/nginx/manifests/"+ref, "If-None-Match", `"other"`)
+			resp, body = registrytest.Get(t, s.URL+"/v2/nginx/manifests/"+ref, "If-None-Match", `"other"`)
 			if resp.StatusCode != 200 || digest.FromString(body) != d {
 				t.Errorf("%s with another's: %s, %d bytes", ref, resp.Status, len(body))
 			}
@@ -176,14 +171,14 @@ func TestManifestThatTheClientHasIsNotSentAgain(t *testing.T) {
 }
 
 func TestManifestsComeForWhateverIsAccepted(t *testing.T) {
-	eachWay(t, func(t *testing.T, s *httptest.Server, _ mapSource, c Catalog) {
+	eachWay(t, func(t *testing.T, s *httptest.Server, _ registrytest.Source, c catalog.Catalog) {
 		for ref, mediaType := range map[string]string{"pause/manifests/3.10": v1.MediaTypeImageIndex, "nginx/manifests/1.29": v1.MediaTypeImageManifest} {
 			name, _, _ := strings.Cut(ref, "/")
 			if name == "nginx" {
 				ref = "docker.io/library/" + ref
 			}
 			for _, accept := range []string{"", "*/*", "application/*", mediaType, "text/html, " + mediaType + ";q=0.5, */*;q=0.1"} {
-				resp, body := get(t, s.URL+"/v2/"+ref, "Accept", accept)
+				resp, body := registrytest.Get(t, s.URL+"/v2/"+ref, "Accept", accept)
 				if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != mediaType {
 					t.Errorf("%s, Accept %q: %s %s %.100s", ref, accept, resp.Status, resp.Header.Get("Content-Type"), body)
 				}
@@ -191,7 +186,7 @@ func TestManifestsComeForWhateverIsAccepted(t *testing.T) {
 			if name == "pause" {
 				continue // an index may be sent to whom it was not promised
 			}
-			if resp, body := get(t, s.URL+"/v2/"+ref, "Accept", "text/html"); resp.StatusCode != 404 || errorCodes(t, body)[0] != "MANIFEST_UNKNOWN" {
+			if resp, body := registrytest.Get(t, s.URL+"/v2/"+ref, "Accept", "text/html"); resp.StatusCode != 404 || errorCodes(t, body)[0] != "MANIFEST_UNKNOWN" {
 				t.Errorf("%s, Accept text/html: %s %s", ref, resp.Status, body)
 			}
 		}
@@ -202,7 +197,7 @@ func TestManifestsComeForWhateverIsAccepted(t *testing.T) {
 func pages(t *testing.T, base, url, field string) (all [][]string) {
 	t.Helper()
 	for range 20 {
-		resp, body := get(t, base+url)
+		resp, body := registrytest.Get(t, base+url)
 		var got map[string]json.RawMessage
 		var names []string
 		if err := json.Unmarshal([]byte(body), &got); err != nil || resp.StatusCode != 200 {
@@ -229,20 +224,20 @@ func pages(t *testing.T, base, url, field string) (all [][]string) {
 }
 
 func TestTagsAndCatalogComeInPages(t *testing.T) {
-	m := mapSource{}
-	var refs []Ref
+	m := registrytest.Source{}
+	var refs []catalog.Ref
 	for _, tag := range []string{"v3", "v1", "v2", "latest", "V0"} {
-		refs = append(refs, Ref{"quay.io/x/app:" + tag, m.image("app", []byte(tag)).Digest})
+		refs = append(refs, catalog.Ref{Name: "quay.io/x/app:" + tag, Digest: m.Image("app", []byte(tag)).Digest})
 	}
 	for _, name := range []string{"quay.io/b", "quay.io/a", "ghcr.io/z/y"} {
-		refs = append(refs, Ref{name + ":1", m.image(name, []byte(name)).Digest})
+		refs = append(refs, catalog.Ref{Name: name + ":1", Digest: m.Image(name, []byte(name)).Digest})
 	}
-	c, err := BuildCatalog(t.Context(), refs, m)
+	c, err := catalog.Build(t.Context(), refs, m)
 	if err != nil {
 		t.Fatal(err)
 	}
 	root := t.TempDir()
-	fill(t, c, m, OpenStore(root))
+	registrytest.Fill(t, c, m, disk.Open(root))
 	for name, o := range map[string]HandlerOptions{"in place": {Catalog: &c, Source: m}, "from a store": {Root: root}} {
 		t.Run(name, func(t *testing.T) {
 			h, err := NewHandler(t.Context(), o)
@@ -260,7 +255,7 @@ func TestTagsAndCatalogComeInPages(t *testing.T) {
 				"/v2/x/app/tags/list?n=3&last=V":          {{"V0", "latest", "v1"}, {"v2", "v3"}},
 			} {
 				if want == nil {
-					if resp, body := get(t, s.URL+url); resp.StatusCode != 404 || errorCodes(t, body)[0] != "NAME_UNKNOWN" {
+					if resp, body := registrytest.Get(t, s.URL+url); resp.StatusCode != 404 || errorCodes(t, body)[0] != "NAME_UNKNOWN" {
 						t.Errorf("%s: %s %s", url, resp.Status, body)
 					}
 					continue
@@ -279,7 +274,7 @@ func TestTagsAndCatalogComeInPages(t *testing.T) {
 				}
 			}
 			for _, url := range []string{"/v2/quay.io/x/app/tags/list?n=-1", "/v2/_catalog?n=x"} {
-				if resp, body := get(t, s.URL+url); resp.StatusCode != 400 || errorCodes(t, body)[0] != "PAGINATION_NUMBER_INVALID" {
+				if resp, body := registrytest.Get(t, s.URL+url); resp.StatusCode != 400 || errorCodes(t, body)[0] != "PAGINATION_NUMBER_INVALID" {
 					t.Errorf("%s: %s %s", url, resp.Status, body)
 				}
 			}

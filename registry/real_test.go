@@ -16,6 +16,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/test/registrytest"
 )
 
 // The tests of this file run the real programs of others against ours; they are skipped where those are missing.
@@ -41,19 +45,19 @@ func skopeo(t *testing.T, args ...string) string {
 }
 
 // realSamples has images whose layers are gzip, as clients expect of layers with that type.
-func realSamples(t *testing.T) (mapSource, Catalog) {
+func realSamples(t *testing.T) (registrytest.Source, catalog.Catalog) {
 	t.Helper()
-	m := mapSource{}
+	m := registrytest.Source{}
 	layer := func(seed uint64) []byte {
 		var b bytes.Buffer
 		z := gzip.NewWriter(&b)
-		_, _ = z.Write(random(seed, 200_000))
+		_, _ = z.Write(registrytest.Random(seed, 200_000))
 		z.Close()
 		return b.Bytes()
 	}
-	c, err := BuildCatalog(t.Context(), []Ref{
-		{"registry.k8s.io/pause:3.10", m.index(m.image("pause", layer(1))).Digest},
-		{"nginx:1.29", m.image("nginx", layer(1), layer(2)).Digest},
+	c, err := catalog.Build(t.Context(), []catalog.Ref{
+		{Name: "registry.k8s.io/pause:3.10", Digest: m.Index(m.Image("pause", layer(1))).Digest},
+		{Name: "nginx:1.29", Digest: m.Image("nginx", layer(1), layer(2)).Digest},
 	}, m)
 	if err != nil {
 		t.Fatal(err)
@@ -97,12 +101,12 @@ func TestDockerRegistryServesAReceivedStore(t *testing.T) {
 	tool(t, "docker-registry")
 	src, c := realSamples(t)
 	root := t.TempDir()
-	mustSync(t, c, src, OpenStore(root), PushOptions{})
+	mustFill(t, c, src, disk.Open(root))
 	addr := dockerRegistry(t, root)
 	for _, image := range []string{"registry.k8s.io/pause:3.10", "docker.io/library/nginx:1.29"} {
 		skopeo(t, "copy", "--all", "--preserve-digests", "--src-tls-verify=false", "docker://"+addr+"/"+image, "dir:"+t.TempDir())
 	}
-	_, body := get(t, "http://"+addr+"/v2/_catalog")
+	_, body := registrytest.Get(t, "http://"+addr+"/v2/_catalog")
 	if !strings.Contains(body, `"docker.io/library/nginx","registry.k8s.io/pause"`) {
 		t.Errorf("catalog: %s", body)
 	}
@@ -124,11 +128,11 @@ func TestConfigurationServesATreeOfDockerRegistry(t *testing.T) {
 		skopeo(t, "copy", "--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false",
 			"docker://"+strings.TrimPrefix(in.URL, "http://")+"/"+image, "docker://"+addr+"/"+image)
 	}
-	read, err := OpenStore(root).Catalog(t.Context())
+	read, err := disk.Open(root).Catalog(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(sortedBlobs(c), sortedBlobs(read)); diff != "" {
+	if diff := cmp.Diff(registrytest.SortedBlobs(c), registrytest.SortedBlobs(read)); diff != "" {
 		t.Errorf("catalog of docker-registry's tree (-want +got):\n%s", diff)
 	}
 

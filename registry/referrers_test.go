@@ -13,30 +13,34 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/test/registrytest"
 )
 
 // The tests of this file are the referrers API of the OCI distribution specification.
 
 // artifact makes a manifest that says something about subject, and the descriptor that the API has to list.
-func (m mapSource) artifact(artifactType string, subject v1.Descriptor, annotations map[string]string) v1.Descriptor {
+func artifact(m registrytest.Source, artifactType string, subject v1.Descriptor, annotations map[string]string) v1.Descriptor {
 	man := v1.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest, ArtifactType: artifactType,
-		Config: m.descriptor(v1.MediaTypeEmptyJSON, []byte("{}")), Layers: []v1.Descriptor{m.descriptor("text/plain", []byte(artifactType))},
+		Config: m.Descriptor(v1.MediaTypeEmptyJSON, []byte("{}")), Layers: []v1.Descriptor{m.Descriptor("text/plain", []byte(artifactType))},
 		Subject: &subject, Annotations: annotations,
 	}
 	data, _ := json.Marshal(man)
-	desc := m.descriptor(v1.MediaTypeImageManifest, data)
+	desc := m.Descriptor(v1.MediaTypeImageManifest, data)
 	desc.ArtifactType, desc.Annotations = artifactType, annotations
 	return desc
 }
 
 // indexOf is an index that says something about subject.
-func (m mapSource) indexOf(subject v1.Descriptor) v1.Descriptor {
+func indexOf(m registrytest.Source, subject v1.Descriptor) v1.Descriptor {
 	data, _ := json.Marshal(v1.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, ArtifactType: "application/vnd.example.list",
 		Manifests: []v1.Descriptor{}, Subject: &subject,
 	})
-	desc := m.descriptor(v1.MediaTypeImageIndex, data)
+	desc := m.Descriptor(v1.MediaTypeImageIndex, data)
 	desc.ArtifactType = "application/vnd.example.list"
 	return desc
 }
@@ -44,7 +48,7 @@ func (m mapSource) indexOf(subject v1.Descriptor) v1.Descriptor {
 // referrers asks for a list, and checks that it is an index.
 func referrers(t *testing.T, url string) (*http.Response, []v1.Descriptor) {
 	t.Helper()
-	resp, body := get(t, url)
+	resp, body := registrytest.Get(t, url)
 	var index v1.Index
 	if err := json.Unmarshal([]byte(body), &index); err != nil || resp.StatusCode != 200 {
 		t.Fatalf("%s: %s %.300s (%v)", url, resp.Status, body, err)
@@ -61,25 +65,25 @@ func sorted(list ...v1.Descriptor) []v1.Descriptor {
 }
 
 func TestReferrersAreListed(t *testing.T) {
-	m := mapSource{}
-	subject := m.image("app", []byte("layer"))
-	signature := m.artifact("application/vnd.example.signature", subject, map[string]string{"by": "somebody"})
-	sbom := m.artifact("application/vnd.example.sbom", subject, nil)
-	list := m.indexOf(subject)
+	m := registrytest.Source{}
+	subject := m.Image("app", []byte("layer"))
+	signature := artifact(m, "application/vnd.example.signature", subject, map[string]string{"by": "somebody"})
+	sbom := artifact(m, "application/vnd.example.sbom", subject, nil)
+	list := indexOf(m, subject)
 	// An image of before may refer, too: its type is that of its configuration.
-	plain := m.artifact("", subject, nil)
+	plain := artifact(m, "", subject, nil)
 	plain.ArtifactType = v1.MediaTypeEmptyJSON
-	other := m.artifact("application/vnd.example.sbom", m.image("other"), nil)
-	refs := []Ref{{"quay.io/x/app:1", subject.Digest}, {"ghcr.io/y:1", m.image("y").Digest}}
+	other := artifact(m, "application/vnd.example.sbom", m.Image("other"), nil)
+	refs := []catalog.Ref{{Name: "quay.io/x/app:1", Digest: subject.Digest}, {Name: "ghcr.io/y:1", Digest: m.Image("y").Digest}}
 	for _, d := range []v1.Descriptor{signature, sbom, list, plain, other} {
-		refs = append(refs, Ref{"quay.io/x/app@" + d.Digest.String(), d.Digest})
+		refs = append(refs, catalog.Ref{Name: "quay.io/x/app@" + d.Digest.String(), Digest: d.Digest})
 	}
-	c, err := BuildCatalog(t.Context(), refs, m)
+	c, err := catalog.Build(t.Context(), refs, m)
 	if err != nil {
 		t.Fatal(err)
 	}
 	root := t.TempDir()
-	fill(t, c, m, OpenStore(root))
+	registrytest.Fill(t, c, m, disk.Open(root))
 	for name, o := range map[string]HandlerOptions{"in place": {Catalog: &c, Source: m}, "from a store": {Root: root}} {
 		t.Run(name, func(t *testing.T) {
 			h, err := NewHandler(t.Context(), o)
@@ -100,7 +104,7 @@ func TestReferrersAreListed(t *testing.T) {
 				"x/app" + of + "?artifactType=application/vnd.example.sbom":                                                {sbom},
 				"x/app" + of + "?artifactType=application/vnd.example.sbom&artifactType=" + "application/vnd.example.list": sorted(sbom, list),
 				"x/app/referrers/" + digest.FromString("nothing").String():                                                 {},
-				"x/app/referrers/" + m.image("other").Digest.String():                                                      {other},
+				"x/app/referrers/" + m.Image("other").Digest.String():                                                      {other},
 			} {
 				for range 2 { // the second time subjects are known
 					resp, got := referrers(t, s.URL+"/v2/"+query)
@@ -113,7 +117,7 @@ func TestReferrersAreListed(t *testing.T) {
 					}
 				}
 			}
-			if resp, body := get(t, s.URL+"/v2/x/app/referrers/sha256:abc"); resp.StatusCode != 400 || errorCodes(t, body)[0] != "DIGEST_INVALID" {
+			if resp, body := registrytest.Get(t, s.URL+"/v2/x/app/referrers/sha256:abc"); resp.StatusCode != 400 || errorCodes(t, body)[0] != "DIGEST_INVALID" {
 				t.Errorf("no digest: %s %s", resp.Status, body)
 			}
 		})
@@ -122,9 +126,9 @@ func TestReferrersAreListed(t *testing.T) {
 
 func TestReferrersFollowWhatIsPushedAndDeleted(t *testing.T) {
 	w := serveWritable(t, t.TempDir(), "")
-	src := mapSource{}
-	subject := src.image("app", []byte("layer"))
-	sbom := src.artifact("application/vnd.example.sbom", subject, nil)
+	src := registrytest.Source{}
+	subject := src.Image("app", []byte("layer"))
+	sbom := artifact(src, "application/vnd.example.sbom", subject, nil)
 	url := w.url + "/v2/x/referrers/" + subject.Digest.String()
 	list := func(want ...v1.Descriptor) {
 		t.Helper()
@@ -141,7 +145,7 @@ func TestReferrersFollowWhatIsPushedAndDeleted(t *testing.T) {
 	if got, ok := w.push("x", "1", src, subject).Header["Oci-Subject"]; ok {
 		t.Errorf("OCI-Subject of an image without: %q", got)
 	}
-	signature := src.artifact("application/vnd.example.signature", subject, nil)
+	signature := artifact(src, "application/vnd.example.signature", subject, nil)
 	w.push("x", "signature", src, signature)
 	list(sorted(sbom, signature)...)
 	w.want(202, http.MethodDelete, "/v2/x/manifests/signature", "")
@@ -154,17 +158,17 @@ func TestReferrersFollowWhatIsPushedAndDeleted(t *testing.T) {
 
 func TestReferrersComeWithASync(t *testing.T) {
 	w := serveWritable(t, t.TempDir(), "")
-	src := mapSource{}
-	subject := src.image("app", []byte("layer"))
-	sbom := src.artifact("application/vnd.example.sbom", subject, nil)
+	src := registrytest.Source{}
+	subject := src.Image("app", []byte("layer"))
+	sbom := artifact(src, "application/vnd.example.sbom", subject, nil)
 	w.push("x", "1", src, subject)
 	w.push("x", sbom.Digest.String(), src, sbom)
-	c, err := OpenStore(w.root).Catalog(t.Context())
+	c, err := disk.Open(w.root).Catalog(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	other := serveWritable(t, t.TempDir(), "")
-	mustSync(t, c, OpenStore(w.root), OpenStore(other.root), PushOptions{})
+	mustFill(t, c, disk.Open(w.root), disk.Open(other.root))
 	_, got := referrers(t, other.url+"/v2/x/referrers/"+subject.Digest.String())
 	if diff := cmp.Diff([]v1.Descriptor{sbom}, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -172,10 +176,10 @@ func TestReferrersComeWithASync(t *testing.T) {
 }
 
 func TestDamagedReferrerIsNotListedUntilItIsBack(t *testing.T) {
-	src := mapSource{}
-	subject := src.image("app", []byte("layer"))
-	sbom := src.artifact("application/vnd.example.sbom", subject, nil)
-	c, err := BuildCatalog(t.Context(), []Ref{{"quay.io/x:1", subject.Digest}, {"quay.io/x@" + sbom.Digest.String(), sbom.Digest}}, src)
+	src := registrytest.Source{}
+	subject := src.Image("app", []byte("layer"))
+	sbom := artifact(src, "application/vnd.example.sbom", subject, nil)
+	c, err := catalog.Build(t.Context(), []catalog.Ref{{Name: "quay.io/x:1", Digest: subject.Digest}, {Name: "quay.io/x@" + sbom.Digest.String(), Digest: sbom.Digest}}, src)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +189,7 @@ func TestDamagedReferrerIsNotListedUntilItIsBack(t *testing.T) {
 	if _, got := referrers(t, url); len(got) > 0 {
 		t.Errorf("listed: %v", got)
 	}
-	if err := os.WriteFile(s.store.path(blobData(sbom.Digest)), src[sbom.Digest], 0o644); err != nil {
+	if err := os.WriteFile(s.store.Path(disk.BlobData(sbom.Digest)), src[sbom.Digest], 0o644); err != nil {
 		t.Fatal(err)
 	}
 	_, got := referrers(t, url)
@@ -195,16 +199,16 @@ func TestDamagedReferrerIsNotListedUntilItIsBack(t *testing.T) {
 }
 
 func TestManyReferrersComeInPages(t *testing.T) {
-	src := mapSource{}
-	subject := src.image("app", []byte("layer"))
+	src := registrytest.Source{}
+	subject := src.Image("app", []byte("layer"))
 	var want []v1.Descriptor
-	refs := []Ref{{"quay.io/x:1", subject.Digest}}
+	refs := []catalog.Ref{{Name: "quay.io/x:1", Digest: subject.Digest}}
 	for range 5 {
-		d := src.artifact("application/vnd.example.sbom", subject, map[string]string{"n": strings.Repeat(string(rune('a'+len(want))), maxManifestSize*2/5)})
+		d := artifact(src, "application/vnd.example.sbom", subject, map[string]string{"n": strings.Repeat(string(rune('a'+len(want))), ocigraph.MaxManifest*2/5)})
 		want = append(want, d)
-		refs = append(refs, Ref{"quay.io/x@" + d.Digest.String(), d.Digest})
+		refs = append(refs, catalog.Ref{Name: "quay.io/x@" + d.Digest.String(), Digest: d.Digest})
 	}
-	c, err := BuildCatalog(t.Context(), refs, src)
+	c, err := catalog.Build(t.Context(), refs, src)
 	if err != nil {
 		t.Fatal(err)
 	}

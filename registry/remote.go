@@ -11,56 +11,38 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
-// Remote is a registry on another host that has what a store should have: a [Source] for [Store.Heal].
+// Remote is a registry on another host that has what a store should have: a [catalog.Source] for [disk.Store.Heal].
 type Remote struct {
 	URL            string // https://10.0.0.3:5000
 	User, Password string // none if User is ""
 	Client         *http.Client
 
 	ctx   context.Context
-	store *Store
+	store *disk.Store
 	repos func() (map[digest.Digest][]string, error) // which repositories of the store link to a blob
 }
 
 // NewRemote returns a source for what store links to: registries are asked for a blob by the name of a repository. Requests end
 // with ctx. The client says how the registry is known; proxies are its matter.
-func NewRemote(ctx context.Context, store *Store, url string, client *http.Client) *Remote {
+func NewRemote(ctx context.Context, store *disk.Store, url string, client *http.Client) *Remote {
 	r := &Remote{URL: strings.TrimSuffix(url, "/"), Client: client, ctx: ctx, store: store}
-	r.repos = sync.OnceValues(func() (map[digest.Digest][]string, error) { return store.linked(ctx) })
+	r.repos = sync.OnceValues(func() (map[digest.Digest][]string, error) { return store.Linked(ctx) })
 	return r
 }
 
-// linked tells which repositories link to a blob, as layer or as manifest.
-func (s *Store) linked(ctx context.Context) (map[digest.Digest][]string, error) {
-	names, err := s.Repositories(ctx)
-	if err != nil {
-		return nil, err
-	}
-	repos := map[digest.Digest][]string{}
-	for _, name := range names {
-		for _, kind := range []string{"_layers/sha256", "_manifests/revisions/sha256"} {
-			entries, err := readDirectory(s.path(layoutRepositories + "/" + name + "/" + kind))
-			if err != nil {
-				return nil, err
-			}
-			for _, e := range entries {
-				d := digest.NewDigestFromEncoded(digest.SHA256, e.Name())
-				repos[d] = append(repos[d], name)
-			}
-		}
-	}
-	return repos, nil
-}
-
-// Stat implements [Source]. The size is not known before the blob is opened.
+// Stat implements [catalog.Source]. The size is not known before the blob is opened.
 func (r *Remote) Stat(d digest.Digest) (int64, bool) {
 	repos, err := r.repos()
 	return 0, err == nil && len(repos[d]) > 0
 }
 
-// OpenBlob implements [Source].
+// OpenBlob implements [catalog.Source].
 func (r *Remote) OpenBlob(d digest.Digest) (io.ReadCloser, error) {
 	repos, err := r.repos()
 	if err != nil {
@@ -84,7 +66,7 @@ func (r *Remote) get(path string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry %s: %w", r.URL, err)
 	}
-	q.Header.Set("Accept", strings.Join(manifestTypes, ", "))
+	q.Header.Set("Accept", strings.Join(ocigraph.MediaTypes(), ", "))
 	if r.User != "" {
 		q.SetBasicAuth(r.User, r.Password)
 	}
@@ -99,7 +81,7 @@ func (r *Remote) get(path string) (io.ReadCloser, error) {
 	return resp.Body, nil
 }
 
-// BlobAt implements [Source], which it does not serve.
-func (r *Remote) BlobAt(digest.Digest) (BlobReader, error) {
+// BlobAt implements [catalog.Source], which it does not serve.
+func (r *Remote) BlobAt(digest.Digest) (catalog.BlobReader, error) {
 	return nil, fmt.Errorf("read a part of a blob of registry %s: %w", r.URL, errors.ErrUnsupported)
 }

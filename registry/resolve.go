@@ -9,6 +9,8 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/sealbuild/sealbuild/registry/api"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
 // repositoryIndex says which repositories there are.
@@ -19,14 +21,14 @@ type repositoryIndex interface {
 
 // placeIndex answers for a catalog, which does not change.
 type placeIndex struct {
-	repos map[string]*placeRepository
+	repos map[string]*catalog.Links
 	list  []string
 }
 
 func newPlaceIndex(d *placeDriver) placeIndex {
 	p := placeIndex{repos: d.repos}
 	for _, name := range d.names {
-		if domain, _, ok := strings.Cut(name, "/"); ok && isDomain(domain) {
+		if domain, _, ok := strings.Cut(name, "/"); ok && catalog.IsDomain(domain) {
 			p.list = append(p.list, domain)
 		}
 	}
@@ -39,24 +41,24 @@ func (p placeIndex) exists(name string) bool { return p.repos[name] != nil }
 func (p placeIndex) domains() []string       { return p.list }
 
 // storeIndex answers for a store by looking at its disk each time, so that what comes while it is served is found.
-type storeIndex struct{ store *Store }
+type storeIndex struct{ store *disk.Store }
 
 func (s storeIndex) exists(name string) bool {
-	if checkRepository(name) != nil {
+	if catalog.CheckRepository(name) != nil {
 		return false
 	}
-	fi, err := os.Stat(s.store.path(layoutRepositories + "/" + name + "/_manifests"))
+	fi, err := os.Stat(s.store.Path(disk.LayoutRepositories + "/" + name + "/_manifests"))
 	return err == nil && fi.IsDir()
 }
 
 func (s storeIndex) domains() []string {
-	entries, err := os.ReadDir(s.store.path(layoutRepositories))
+	entries, err := os.ReadDir(s.store.Path(disk.LayoutRepositories))
 	if err != nil {
 		return nil
 	}
 	var list []string
 	for _, e := range entries {
-		if isDomain(e.Name()) {
+		if catalog.IsDomain(e.Name()) {
 			list = append(list, e.Name())
 		}
 	}
@@ -76,7 +78,7 @@ type resolver struct {
 // that happens to have the same path is another image.
 func (v resolver) resolve(name, ns string) (full string, candidates []string) {
 	if ns != "" && !v.isOwn(ns) {
-		domain := domainDirectory(ns)
+		domain := catalog.DomainDirectory(ns)
 		for _, n := range qualified(domain, name) {
 			if v.index.exists(n) {
 				return n, nil
@@ -139,19 +141,19 @@ func route(path string) (name, rest string, ok bool) {
 	return name, p[len(name):], name != ""
 }
 
-// handler resolves the names of reading requests before next sees them. Writes mean the repository they name.
+// handler resolves the names of reading requests before next sees them. A writing request means exactly the repository it names.
 func (v resolver) handler(next http.Handler, writable bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name, rest, ok := route(r.URL.Path)
 		ns := r.URL.Query().Get("ns")
 		read := r.Method == http.MethodGet || r.Method == http.MethodHead
-		// Who is about to push asks with HEAD which blobs are there, and must not be answered for another repository.
+		// A client that is about to push asks with HEAD which blobs are there, and must not be answered for another repository.
 		pushing := writable && ns == "" && r.Method == http.MethodHead && strings.HasPrefix(rest, "/blobs/")
 		if !ok || !read || pushing {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if checkRepository(name) != nil {
+		if catalog.CheckRepository(name) != nil {
 			api.Refuse(w, errcode.ErrorCodeNameInvalid, "no repository can have this name", map[string]any{"name": name})
 			return
 		}

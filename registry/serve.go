@@ -28,21 +28,19 @@ func Serve(ctx context.Context, addr string, config *tls.Config, h http.Handler,
 	}
 	s := &http.Server{
 		Handler:           h,
+		TLSConfig:         config,
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          log.New(os.Stderr, "registry: ", 0),
 	}
-	served := l
-	if config != nil {
-		config = config.Clone()
-		if len(config.NextProtos) == 0 {
-			config.NextProtos = []string{"h2", "http/1.1"}
-		}
-		served = tls.NewListener(l, config)
-		s.TLSConfig = config
-	}
 	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(served) }()
+	go func() {
+		if config == nil {
+			ended <- s.Serve(l)
+		} else {
+			ended <- s.ServeTLS(l, "", "")
+		}
+	}()
 	if ready != nil {
 		ready(l.Addr())
 	}

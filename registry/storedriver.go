@@ -14,6 +14,8 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/sealbuild/sealbuild/ground/durable"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
+	"github.com/sealbuild/sealbuild/registry/disk"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,17 +24,17 @@ const storeDriverName = "filesystem"
 
 // storeDriver lets the distribution registry read and write a store's directory tree. What it has written is on the disk before
 // it says so, in the order in which the registry writes: blobs before the links that name them.
-type storeDriver struct{ store *Store }
+type storeDriver struct{ store *disk.Store }
 
 func (d storeDriver) Name() string { return storeDriverName }
 
-// full returns the path of a file of the tree. Paths are made of names that were checked; this is the second lock.
+// full returns the path of a file of the tree. The names in paths were checked before; this is the second check.
 func (d storeDriver) full(p string) (string, error) {
 	local := strings.TrimPrefix(p, "/")
 	if !strings.HasPrefix(p, "/") || p != path.Clean(p) || !filepath.IsLocal(local) || strings.ContainsRune(p, 0) {
 		return "", driver.InvalidPathError{Path: p, DriverName: storeDriverName}
 	}
-	return d.store.path(local), nil
+	return d.store.Path(local), nil
 }
 
 // failure says of an error that it is about a file that is not there, as the distribution registry wants it.
@@ -50,8 +52,8 @@ func (d storeDriver) GetContent(ctx context.Context, p string) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	data, err := io.ReadAll(io.LimitReader(r, maxManifestSize+1))
-	if err == nil && len(data) > maxManifestSize {
+	data, err := io.ReadAll(io.LimitReader(r, ocigraph.MaxManifest+1))
+	if err == nil && len(data) > ocigraph.MaxManifest {
 		err = driver.Error{DriverName: storeDriverName, Detail: fmt.Errorf("%s is too large to be a manifest", p)}
 	}
 	return data, err
@@ -116,10 +118,10 @@ func (d storeDriver) Move(_ context.Context, from, to string) error {
 	return nil
 }
 
-// back removes what was put aside of a blob that is there again; as a rule nothing was.
+// back removes the damaged file that was put aside, when the blob is there again; as a rule there is none.
 func (d storeDriver) back(full string) {
 	if filepath.Base(full) == "data" {
-		_ = os.Remove(full + asideSuffix)
+		_ = os.Remove(full + disk.AsideSuffix)
 	}
 }
 

@@ -11,11 +11,14 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/test/registrytest"
 )
 
 func TestStoreDriverStaysInItsDirectory(t *testing.T) {
 	root := t.TempDir()
-	d := storeDriver{OpenStore(root + "/store")}
+	d := storeDriver{disk.Open(root + "/store")}
 	for _, p := range []string{"/../x", "/a/../../x", "x", "", "/a//b", "/a/./b", "/a/", "/a\x00b"} {
 		ctx := t.Context()
 		_, errGet := d.GetContent(ctx, p)
@@ -29,13 +32,13 @@ func TestStoreDriverStaysInItsDirectory(t *testing.T) {
 			}
 		}
 	}
-	if diff := cmp.Diff(map[string]string{}, tree(t, root)); diff != "" {
+	if diff := cmp.Diff(map[string]string{}, registrytest.Tree(t, root)); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestWhatIsNotInAStoreIsSaidToBeMissing(t *testing.T) {
-	d := storeDriver{OpenStore(t.TempDir())}
+	d := storeDriver{disk.Open(t.TempDir())}
 	ctx := t.Context()
 	if err := d.PutContent(ctx, "/file", []byte("x")); err != nil {
 		t.Fatal(err)
@@ -59,7 +62,7 @@ func TestWhatIsNotInAStoreIsSaidToBeMissing(t *testing.T) {
 }
 
 func TestStoreDriverGoesOnWithAFile(t *testing.T) {
-	d := storeDriver{OpenStore(t.TempDir())}
+	d := storeDriver{disk.Open(t.TempDir())}
 	ctx := t.Context()
 	for i, part := range []string{"one ", "two ", "three"} {
 		w, err := d.Writer(ctx, "/a/b", i > 0)
@@ -76,7 +79,7 @@ func TestStoreDriverGoesOnWithAFile(t *testing.T) {
 	if err := d.Move(ctx, "/a/b", "/c/d/e"); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]string{"c/d/e": "one two three"}, tree(t, d.store.root)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"c/d/e": "one two three"}, registrytest.Tree(t, d.store.Root())); diff != "" {
 		t.Error(diff)
 	}
 	r, err := d.Reader(ctx, "/c/d/e", 4)
@@ -91,10 +94,10 @@ func TestStoreDriverGoesOnWithAFile(t *testing.T) {
 
 func TestOldUploadsAreRemoved(t *testing.T) {
 	root := t.TempDir()
-	d := storeDriver{OpenStore(root)}
+	d := storeDriver{disk.Open(root)}
 	synctest.Test(t, func(t *testing.T) {
 		put := func(id string, age time.Duration) string {
-			dir := "/" + layoutRepositories + "/x/_uploads/" + id
+			dir := "/" + disk.LayoutRepositories + "/x/_uploads/" + id
 			if err := d.PutContent(t.Context(), dir+"/startedat", []byte(time.Now().Add(-age).UTC().Format(time.RFC3339))); err != nil {
 				t.Fatal(err)
 			}

@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
 // treeNode is a directory, or a file if it has no children map. Only names are kept: listings need no more.
@@ -41,18 +43,18 @@ func (n *treeNode) find(path string) *treeNode {
 func (d *placeDriver) buildTree() *treeNode {
 	root := &treeNode{children: map[string]*treeNode{}}
 	for b := range d.blobs {
-		root.add(blobData(b))
+		root.add(disk.BlobData(b))
 	}
 	for name, r := range d.repos {
-		addLinks(root, name, r.layers, layerLink)
-		addLinks(root, name, r.manifests, revisionLink)
-		for tag, m := range r.tags {
-			root.add(tagLink(name, tag))
-			root.add(tagHistoryLink(name, tag, m))
+		addLinks(root, name, r.Layers, disk.LayerLink)
+		addLinks(root, name, r.Manifests, disk.RevisionLink)
+		for tag, m := range r.Tags {
+			root.add(disk.TagLink(name, tag))
+			root.add(disk.TagHistoryLink(name, tag, m))
 		}
-		if len(r.tags) == 0 {
-			root.add(layoutRepositories + "/" + name + "/_manifests/tags")
-			root.find(layoutRepositories + "/" + name + "/_manifests/tags").children = map[string]*treeNode{}
+		if len(r.Tags) == 0 {
+			root.add(disk.LayoutRepositories + "/" + name + "/_manifests/tags")
+			root.find(disk.LayoutRepositories + "/" + name + "/_manifests/tags").children = map[string]*treeNode{}
 		}
 	}
 	return root

@@ -13,12 +13,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/test/registrytest"
 )
 
 func TestBlobsArePushedInEveryWayThereIs(t *testing.T) {
 	w := serveWritable(t, t.TempDir(), "")
 	const uploads = "/v2/x/y/blobs/uploads/"
-	data := string(random(1, 100_000))
+	data := string(registrytest.Random(1, 100_000))
 	d := digest.FromString(data).String()
 	for name, push := range map[string]func(w writable, data, d string) *http.Response{
 		"in one request": func(w writable, data, d string) *http.Response {
@@ -113,7 +116,7 @@ func TestUploadGoesOnAfterTheRegistryWasStartedAgain(t *testing.T) {
 func TestWhatIsNotTheBlobThatWasAnnouncedIsThrownAway(t *testing.T) {
 	w := serveWritable(t, t.TempDir(), "")
 	d := digest.FromString("right").String()
-	before := tree(t, w.root)
+	before := registrytest.Tree(t, w.root)
 	w.want(400, http.MethodPost, "/v2/x/blobs/uploads/?digest="+d, "wrong")
 	at := w.begin("x")
 	w.want(202, http.MethodPatch, at, "wro")
@@ -123,7 +126,7 @@ func TestWhatIsNotTheBlobThatWasAnnouncedIsThrownAway(t *testing.T) {
 	w.want(202, http.MethodPatch, cancelled, "something")
 	w.want(204, http.MethodDelete, cancelled, "")
 	w.want(404, http.MethodDelete, cancelled, "")
-	if diff := cmp.Diff(before, tree(t, w.root)); diff != "" {
+	if diff := cmp.Diff(before, registrytest.Tree(t, w.root)); diff != "" {
 		t.Errorf("the store (-before +after):\n%s", diff)
 	}
 }
@@ -152,10 +155,10 @@ func TestUploadsOfOthersCannotBeReached(t *testing.T) {
 func TestDamagedBlobIsBackWhenItIsPushedAgain(t *testing.T) {
 	root := t.TempDir()
 	w := serveWritable(t, root, "")
-	src := mapSource{}
-	w.push("x", "1", src, src.image("x", []byte("layer")))
+	src := registrytest.Source{}
+	w.push("x", "1", src, src.Image("x", []byte("layer")))
 	d := digest.FromString("layer")
-	file := OpenStore(root).path(blobData(d))
+	file := disk.Open(root).Path(disk.BlobData(d))
 	if err := os.WriteFile(file, []byte("broken"), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/test/registrytest"
 )
 
 // The tests of this file are the push and management parts of the OCI distribution specification.
@@ -94,7 +97,7 @@ func (w writable) begin(repo string) string {
 	return w.want(202, http.MethodPost, "/v2/"+repo+"/blobs/uploads/", "").Header.Get("Location")
 }
 
-func (w writable) pushBlobs(repo string, src mapSource) {
+func (w writable) pushBlobs(repo string, src registrytest.Source) {
 	w.Helper()
 	for d, data := range src {
 		w.want(201, http.MethodPut, w.begin(repo)+"?digest="+d.String(), string(data))
@@ -102,7 +105,7 @@ func (w writable) pushBlobs(repo string, src mapSource) {
 }
 
 // push puts an image, with all that it needs, under a tag or its digest.
-func (w writable) push(repo, ref string, src mapSource, desc v1.Descriptor) *http.Response {
+func (w writable) push(repo, ref string, src registrytest.Source, desc v1.Descriptor) *http.Response {
 	w.Helper()
 	w.pushBlobs(repo, src)
 	return w.want(201, http.MethodPut, "/v2/"+repo+"/manifests/"+ref, string(src[desc.Digest]), "Content-Type", desc.MediaType)
@@ -111,7 +114,7 @@ func (w writable) push(repo, ref string, src mapSource, desc v1.Descriptor) *htt
 // uploads lists the files of uploads.
 func (w writable) uploads() (left []string) {
 	w.Helper()
-	for name := range tree(w.T, w.root) {
+	for name := range registrytest.Tree(w.T, w.root) {
 		if strings.Contains(name, "/_uploads/") {
 			left = append(left, name)
 		}
@@ -121,8 +124,8 @@ func (w writable) uploads() (left []string) {
 
 func TestTagsManifestsAndBlobsAreDeleted(t *testing.T) {
 	w := serveWritable(t, t.TempDir(), "")
-	src := mapSource{}
-	desc := src.image("x", []byte("layer"))
+	src := registrytest.Source{}
+	desc := src.Image("x", []byte("layer"))
 	d := desc.Digest.String()
 	for _, tag := range []string{"one", "two", "three"} {
 		w.push("x", tag, src, desc)
@@ -145,8 +148,8 @@ func TestTagsManifestsAndBlobsAreDeleted(t *testing.T) {
 
 func TestNothingIsDeletedUnlessTheConfigurationSaysSo(t *testing.T) {
 	root := t.TempDir()
-	src, c := samples(t)
-	fill(t, c, src, OpenStore(root))
+	src, c := registrytest.Samples(t)
+	registrytest.Fill(t, c, src, disk.Open(root))
 	h, err := NewHandler(t.Context(), HandlerOptions{Root: root, Writable: true})
 	if err != nil {
 		t.Fatal(err)
@@ -155,24 +158,24 @@ func TestNothingIsDeletedUnlessTheConfigurationSaysSo(t *testing.T) {
 	defer s.Close()
 	w := writable{t, s.URL, root}
 	r := c.Repositories[0]
-	before := tree(t, root)
+	before := registrytest.Tree(t, root)
 	for _, path := range []string{"/manifests/1.29", "/manifests/" + r.Manifests[0].Digest.String(), "/blobs/" + r.Layers[0].Digest.String()} {
 		if resp, body := w.send(http.MethodDelete, "/v2/"+r.Name+path, ""); resp.StatusCode != 405 || errorCodes(t, body)[0] != "UNSUPPORTED" {
 			t.Errorf("%s: %s %s", path, resp.Status, body)
 		}
 	}
-	if diff := cmp.Diff(before, tree(t, root)); diff != "" {
+	if diff := cmp.Diff(before, registrytest.Tree(t, root)); diff != "" {
 		t.Errorf("the store (-before +after):\n%.2000s", diff)
 	}
 }
 
 func TestManifestsThatCannotBeKeptAreRefused(t *testing.T) {
 	w := serveWritable(t, t.TempDir(), "policy: {repository: {classes: [image]}}\n")
-	src := mapSource{}
-	good := src.image("x", []byte("layer"))
+	src := registrytest.Source{}
+	good := src.Image("x", []byte("layer"))
 	w.push("x", "good", src, good)
-	lacking := src.image("x", []byte("never sent"))
-	index := src.index(lacking)
+	lacking := src.Image("x", []byte("never sent"))
+	index := src.Index(lacking)
 	artifact := strings.Replace(string(src[good.Digest]), v1.MediaTypeImageConfig, "application/vnd.example+json", 1)
 	foreign := strings.Replace(string(src[good.Digest]), `"layers":[{`, `"layers":[{"urls":["https://elsewhere.example/"],`, 1)
 	foreign = strings.Replace(foreign, "application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.nondistributable.v1.tar", 1)
@@ -186,7 +189,7 @@ func TestManifestsThatCannotBeKeptAreRefused(t *testing.T) {
 		"not a manifest":           {"1", v1.MediaTypeImageManifest, "{", 400, "MANIFEST_INVALID"},
 		"no manifest's type":       {"1", "text/plain", "{}", 400, "MANIFEST_INVALID"},
 		"no type":                  {"1", "", string(src[good.Digest]), 400, "MANIFEST_INVALID"},
-		"too large":                {"1", v1.MediaTypeImageManifest, strings.Repeat(" ", maxManifestSize+1), 413, "MANIFEST_INVALID"},
+		"too large":                {"1", v1.MediaTypeImageManifest, strings.Repeat(" ", ocigraph.MaxManifest+1), 413, "MANIFEST_INVALID"},
 		"of another digest":        {index.Digest.String(), v1.MediaTypeImageManifest, string(src[good.Digest]), 400, "DIGEST_INVALID"},
 		"of a digest of no kind":   {"md5:0123", v1.MediaTypeImageManifest, string(src[good.Digest]), 400, "DIGEST_INVALID"},
 		"of another class":         {"1", v1.MediaTypeImageManifest, artifact, 403, "DENIED"},
@@ -249,8 +252,8 @@ func TestConfigurationThatIsNotUnderstoodIsRefused(t *testing.T) {
 
 func TestEveryQuestionIsAnsweredToHead(t *testing.T) {
 	w := serveWritable(t, t.TempDir(), "")
-	src := mapSource{}
-	desc := src.image("x", []byte("layer"))
+	src := registrytest.Source{}
+	desc := src.Image("x", []byte("layer"))
 	w.push("x", "1", src, desc)
 	for _, path := range []string{"", "_catalog", "x/tags/list", "x/manifests/1", "x/blobs/" + digest.FromString("layer").String(), "x/referrers/" + desc.Digest.String()} {
 		whole, _ := w.send(http.MethodGet, "/v2/"+path, "")

@@ -1,14 +1,11 @@
-// Package assemble is the builder: it makes cluster images out of Kubefiles,
-// gathers every container image they need into the local store, and writes
-// bundles from what the store holds.
+// Package assemble is the builder: it makes cluster images out of Kubefiles, gathers every container image they need into the local
+// store, and writes bundles from what the store holds.
 //
-// It promises that nothing is built from a Kubefile with an error in it, that
-// a failing build records nothing, that every reference that cannot be had is
-// named with the place it came from, and that a bundle appears under its name
-// only whole and checked. The same inputs give the same bytes.
+// It promises that nothing is built from a Kubefile with an error in it, that a failing build records nothing, that every reference
+// that cannot be had is named with the place it came from, and that a bundle appears under its name only whole and checked. The
+// same inputs give the same bytes.
 //
-// This package and those below it are the only ones that may build images,
-// talk to registries or render charts.
+// This package and those below it are the only ones that may build images, talk to registries or render charts.
 package assemble
 
 import (
@@ -58,12 +55,3 @@ func (silent) Phase(string, int64) {}
 func (silent) Expect(int64)        {}
 func (silent) Advance(int64)       {}
 func (silent) Note(string)         {}
-
-// gathering lets a Reporter follow package pull.
-type gathering struct{ Reporter }
-
-func (g gathering) Finished(string) {}
-
-func (g gathering) Retry(what string, err error) {
-	g.Note("trying again: " + what + ": " + err.Error())
-}

@@ -24,8 +24,8 @@ type base struct {
 	claims []claim // what it needs, if it is a cluster image
 }
 
-// basePlatform tells for which platform's image a base is needed, and of which
-// platform it is: FROM --platform may say another.
+// basePlatform tells for which platform's image a base is needed, and for which platform the base is: FROM --platform may name
+// another.
 type basePlatform struct{ part, platform v1.Platform }
 
 // preloaded is a base as one platform's image needs it.
@@ -38,7 +38,7 @@ type preloaded struct {
 type wantedBase struct {
 	name  string
 	of    []basePlatform
-	below bool // the built image lies upon it, and does not only take files out of it
+	below bool // the image is built on it, and does not only copy files from it
 }
 
 // platforms are those of the base that are needed, each once.
@@ -52,10 +52,9 @@ func (w wantedBase) platforms() []v1.Platform {
 	return all
 }
 
-// bases are the images of those names: of the store, else of a registry, from
-// which one that the image lies upon comes with everything that it will make a
-// cluster pull. What is only copied out of another is looked for in the image.
-// What may hide images is told of all of them together.
+// bases finds the images that a Kubefile names, in the store, else in a registry. A base that the image is built on is fetched with
+// every container image that it needs; an image from which files are only copied is not, since the built image is searched for
+// them. Problems that may hide images are reported for all bases together.
 func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors bool) ([]base, error) {
 	var all []base
 	var hiding []error
@@ -120,8 +119,7 @@ func (b *Builder) inherited(bases []preloaded) func(string) (kubefile.Config, bo
 	}
 }
 
-// Stored is what an image of the store hands on to an image that is built on
-// it.
+// Stored is what an image of the store hands on to an image that is built on it.
 func (b *Builder) Stored(name string, platform v1.Platform) (kubefile.Config, bool) {
 	rec, err := b.Store.Load(name)
 	if err != nil {
@@ -168,7 +166,7 @@ func (b *Builder) fetchFrom(ctx context.Context, name string, platforms []v1.Pla
 }
 
 func (b *Builder) pullOptions(platforms []v1.Platform) pull.Options {
-	return pull.Options{Platforms: platforms, Jobs: b.Jobs, System: b.System, Progress: gathering{b.report()}}
+	return pull.Options{Platforms: platforms, Jobs: b.Jobs, System: b.System, Progress: b.report()}
 }
 
 // candidates are the full references that a name may mean: registries.conf

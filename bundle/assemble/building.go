@@ -20,13 +20,11 @@ import (
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
-// inputBuild is the kind of the record's input that names everything an image
-// was built from; its name is the platform.
+// inputBuild is the kind of the record's input that names everything an image was built from; its name is the platform.
 const inputBuild = "build"
 
-// buildPart makes the image of one platform: it takes the one that was made
-// from the same inputs, if the store still has it, else it runs buildah in a
-// directory of the store's session and moves what came of it into the store.
+// buildPart makes the image of one platform: it takes the one that was made from the same inputs, if the store still has it, else
+// it runs buildah in a directory of the store's session and moves what came of it into the store.
 func (b *Builder) buildPart(ctx context.Context, p *building, r BuildRequest) error {
 	scratch, err := b.Store.TempDir("build")
 	if err != nil {
@@ -115,8 +113,8 @@ func (b *Builder) layout(dir string, root v1.Descriptor, platforms ...v1.Platfor
 		os.WriteFile(filepath.Join(dir, v1.ImageIndexFile), index, 0o644))
 }
 
-// cacheFile is where something is remembered about the thing of a name. The
-// directory may be removed at any time.
+// cacheFile is the file that caches what is known of the thing called name; kind says what sort of thing it is. The directory of
+// these files may be removed at any time.
 func (b *Builder) cacheFile(kind, name string) string {
 	if abs, err := filepath.Abs(name); err == nil && kind == "context" {
 		name = abs
@@ -125,8 +123,7 @@ func (b *Builder) cacheFile(kind, name string) string {
 	return filepath.Join(b.Store.Root(), "cache", kind+"-"+hex.EncodeToString(sum[:8])+".json")
 }
 
-// builtBefore finds a complete image of the store that was built from the same
-// inputs.
+// builtBefore finds a complete image of the store that was built from the same inputs.
 func (b *Builder) builtBefore(key digest.Digest, platform v1.Platform) (v1.Descriptor, bool, error) {
 	all, err := b.Store.List()
 	if err != nil {

@@ -38,8 +38,7 @@ func createFiles(name string, partSize int64) (files, error) {
 	return oneFile{f}, err
 }
 
-// CheckOutput refuses a place where no bundle can be written: it takes the
-// place of a file, never of a device or a directory.
+// CheckOutput refuses a place where no bundle can be written: it takes the place of a file, never of a device or a directory.
 func CheckOutput(output string) error {
 	dir := filepath.Dir(output)
 	if info, err := os.Stat(dir); err != nil {
@@ -214,8 +213,7 @@ func (b *Builder) healed(ctx context.Context, err error) error {
 	return err
 }
 
-// compressed tells by its media type that a blob gains nothing from being
-// compressed once more.
+// compressed tells by its media type that a blob gains nothing from being compressed once more.
 func compressed(part store.Blob) bool {
 	return strings.HasSuffix(part.MediaType, "gzip") || strings.HasSuffix(part.MediaType, "+zstd")
 }
@@ -232,10 +230,9 @@ func (a advancing) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// check opens the finished files as a reader will: trailer, index, signature,
-// and that every image resolves down to its last blob. The content was hashed
-// on its way to write, so reading it again proves something only when it comes
-// from the disk: with Verify the pages in memory are given up first.
+// check opens the finished files as a reader will: trailer, index, signature, and that every image resolves down to its last blob.
+// The content was hashed on its way to write, so reading it again proves something only when it comes from the disk: with Verify
+// the pages in memory are given up first.
 func (b *Builder) check(ctx context.Context, out files, name string, s bundle.Summary, r BundleRequest) error {
 	opened, err := bundle.OpenFile(name)
 	if err != nil {
@@ -279,4 +276,24 @@ func VerifyBundle(ctx context.Context, r *bundle.Reader, report Reporter) ([]bun
 		report.Advance(done - last)
 		last = done
 	})
+}
+
+// flushEvery is after how many bytes what was written is sent to the disk, so that little is left to wait for at the end.
+const flushEvery = 16 << 20
+
+// flushing makes the disk work while a bundle is written.
+type flushing struct {
+	files
+	n int64 // bytes since
+}
+
+func (f *flushing) Write(p []byte) (int, error) {
+	n, err := f.files.Write(p)
+	if f.n += int64(n); f.n >= flushEvery {
+		f.n = 0
+		all := f.Files()
+		// Nothing waits for it, and nothing depends on it.
+		_ = unix.SyncFileRange(int(all[len(all)-1].Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+	}
+	return n, err
 }

@@ -11,9 +11,9 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
-	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/kubefile"
+	"github.com/sealbuild/sealbuild/registry/catalog"
 )
 
 // BundleRequest says which stored images make a bundle.
@@ -38,10 +38,8 @@ type Written struct {
 	Saved   int64 // their bytes
 }
 
-// Bundle writes stored cluster images, and every container image they need,
-// into one file or several parts. They are written beside their destination,
-// opened and checked, and then given their names; until then an older file of
-// that name stays as it was.
+// Bundle writes stored cluster images, and every container image they need, into one file or several parts. They are written beside
+// their destination, opened and checked, and then given their names; until then an older file of that name stays as it was.
 func (b *Builder) Bundle(ctx context.Context, r BundleRequest) (Written, error) {
 	if err := CheckOutput(r.Output); err != nil {
 		return Written{}, err
@@ -67,7 +65,7 @@ func (b *Builder) prepareBundle(r BundleRequest) (p prepared, err error) {
 	if err != nil {
 		return p, err
 	}
-	platforms, err := platformsOf(records[0])
+	platforms, err := ParsePlatforms(records[0].Platform)
 	if err != nil {
 		return p, err
 	}
@@ -80,7 +78,7 @@ func (b *Builder) prepareBundle(r BundleRequest) (p prepared, err error) {
 		if err != nil {
 			return p, err
 		}
-		stub.platform = pull.Format(platform)
+		stub.platform = store.Platform(platform)
 		p.stubs = append(p.stubs, stub)
 	}
 	if p.images, err = b.contents(records, p.stubs, platforms); err != nil {
@@ -94,18 +92,6 @@ func (b *Builder) prepareBundle(r BundleRequest) (p prepared, err error) {
 	}
 	p.documents, err = b.documents(records, p.images)
 	return p, err
-}
-
-func platformsOf(r store.Record) ([]v1.Platform, error) {
-	var all []v1.Platform
-	for text := range strings.SplitSeq(r.Platform, ",") {
-		p, err := ParsePlatform(text)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, p)
-	}
-	return all, nil
 }
 
 // load finds the records and puts the rootfs first.
@@ -158,9 +144,8 @@ func rank(r store.Record) int {
 	return 1
 }
 
-// contents lists the images of the bundle: cluster images in order, then
-// container images by name. Where cluster images were built when a tag meant
-// another image, the last of them decides, for the platforms that it has.
+// contents lists the images of the bundle: cluster images in order, then container images by name. Where cluster images were built
+// when a tag meant another image, the last of them decides, for the platforms that it has.
 func (b *Builder) contents(records []store.Record, stubs []installer, platforms []v1.Platform) ([]bundle.Image, error) {
 	var cluster []bundle.Image
 	var all []claim
@@ -193,14 +178,68 @@ func (b *Builder) contents(records []store.Record, stubs []installer, platforms 
 	}
 	slices.SortFunc(pinned, func(x, y store.Pinned) int { return cmp.Compare(x.Ref, y.Ref) })
 	for _, p := range pinned {
-		cluster = append(cluster, neededImage(p))
+		cluster = append(cluster, bundle.Image{
+			Name: p.Ref, Digest: p.Digest, MediaType: p.MediaType, ManifestSize: p.ManifestSize,
+			Platforms: p.Platforms, Size: p.Size, Kind: bundle.KindImage,
+		})
 	}
 	return cluster, nil
 }
 
-func neededImage(p store.Pinned) bundle.Image {
-	return bundle.Image{
-		Name: p.Ref, Digest: p.Digest, MediaType: p.MediaType, ManifestSize: p.ManifestSize,
-		Platforms: p.Platforms, Size: p.Size, Kind: bundle.KindImage,
+// BaseInventory is what a site has in its registry once a bundle was installed
+// there: the blobs of its container images, those it expected included.
+func BaseInventory(ctx context.Context, r *bundle.Reader) (bundle.Inventory, error) {
+	var refs []catalog.Ref
+	for _, i := range r.Images() {
+		if i.Kind == bundle.KindImage {
+			refs = append(refs, catalog.Ref{Name: i.Name, Digest: i.Digest})
+		}
 	}
+	images, err := catalog.Build(ctx, refs, inBundle{r})
+	if err != nil {
+		return nil, fmt.Errorf("list the images of the base: %w", err)
+	}
+	have := bundle.Inventory{}
+	for _, b := range images.Blobs() {
+		have[b.Digest] = b.Size
+	}
+	return have, nil
+}
+
+// part is a blob of the bundle to be, or one that is left out of it.
+type part struct {
+	store.Blob
+	expected bool
+}
+
+// parts lists the blobs of all images, each once, and the bytes to write. Blobs that the site has are left out, but only such as
+// its registry will be asked for: manifests stay, since they name what is missing, and so do the blobs of cluster images, which the
+// installer reads itself.
+func (b *Builder) parts(images []bundle.Image, have bundle.Inventory) ([]part, int64, error) {
+	var all []part
+	at := map[string]int{}
+	var total int64
+	for _, i := range images {
+		blobs, err := b.Store.Walk(v1.Descriptor{Digest: i.Digest, MediaType: i.MediaType}, i.Platforms...)
+		if err != nil {
+			return nil, 0, fmt.Errorf("image %s: %w (build it again)", i.Name, err)
+		}
+		for _, blob := range blobs {
+			size, known := have[blob.Digest]
+			expected := known && size == blob.Size && i.Kind == bundle.KindImage && !blob.Manifest
+			if n, ok := at[blob.Digest.String()]; ok {
+				if all[n].expected && !expected {
+					all[n].expected = false
+					total += blob.Size
+				}
+				continue
+			}
+			at[blob.Digest.String()] = len(all)
+			all = append(all, part{blob, expected})
+			if !expected {
+				total += blob.Size
+			}
+		}
+	}
+	return all, total, nil
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,13 +19,11 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
-// careRepository is where the image of `sealinstall care` lies in every
-// bundle that can make a cluster.
+// careRepository is where the image of `sealinstall care` lies in every bundle that can make a cluster.
 const careRepository = "sealbuild.io/care"
 
-// careImage makes the image that every node runs to keep its IPVS rules: the
-// installer and nothing else, of several platforms an index. It depends on the
-// installers' bytes alone, so that the same ones always give the same image.
+// careImage makes the image that every node runs to keep its IPVS rules: the installer and nothing else, of several platforms an
+// index. It depends on the installers' bytes alone, so that the same ones always give the same image.
 func (b *Builder) careImage(stubs []installer, platforms []v1.Platform) (store.Pinned, error) {
 	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
 	name := digest.SHA256.Digester()
@@ -109,8 +108,7 @@ func (b *Builder) putJSON(mediaType string, v any) (v1.Descriptor, error) {
 	return v1.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}, nil
 }
 
-// careLayer is the layer as gzip, which every runtime and registry takes, and
-// the digest of its tar archive.
+// careLayer is the layer as gzip, which every runtime and registry takes, and the digest of its tar archive.
 func careLayer(stub []byte) ([]byte, digest.Digest, error) {
 	var packed bytes.Buffer
 	packed.Grow(len(stub) / 2)
@@ -121,23 +119,18 @@ func careLayer(stub []byte) ([]byte, digest.Digest, error) {
 	diffID := digest.SHA256.Digester()
 	archive := tar.NewWriter(io.MultiWriter(z, diffID.Hash()))
 	epoch := time.Unix(0, 0)
-	for _, dir := range []string{"usr/", "usr/bin/"} {
-		if err := archive.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: epoch, Format: tar.FormatUSTAR}); err != nil {
+	for _, h := range []tar.Header{
+		{Typeflag: tar.TypeDir, Name: "usr/"},
+		{Typeflag: tar.TypeDir, Name: "usr/bin/"},
+		{Typeflag: tar.TypeReg, Name: "usr/bin/sealinstall", Size: int64(len(stub))},
+	} {
+		h.Mode, h.ModTime, h.Format = 0o755, epoch, tar.FormatUSTAR
+		if err := archive.WriteHeader(&h); err != nil {
 			return nil, "", err
 		}
 	}
-	if err := archive.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeReg, Name: "usr/bin/sealinstall", Mode: 0o755, Size: int64(len(stub)), ModTime: epoch, Format: tar.FormatUSTAR,
-	}); err != nil {
-		return nil, "", err
-	}
-	if _, err := archive.Write(stub); err != nil {
-		return nil, "", err
-	}
-	if err := archive.Close(); err != nil {
-		return nil, "", err
-	}
-	if err := z.Close(); err != nil {
+	_, err = archive.Write(stub)
+	if err := errors.Join(err, archive.Close(), z.Close()); err != nil {
 		return nil, "", err
 	}
 	return packed.Bytes(), diffID.Digest(), nil

@@ -25,8 +25,7 @@ type buildContext struct {
 	file *kubefile.File
 }
 
-// openContext finds and parses the Kubefile. name may be empty, a path, or a
-// path relative to the context.
+// openContext finds and parses the Kubefile. name may be empty, a path, or a path relative to the context.
 func openContext(dir, name string, opts ...kubefile.Option) (*buildContext, error) {
 	fi, err := os.Stat(dir)
 	if err != nil {
@@ -63,10 +62,9 @@ func openContext(dir, name string, opts ...kubefile.Option) (*buildContext, erro
 	return c, nil
 }
 
-// registryEdits deals with registry/, which other builders generate into the
-// context before they build. Here the gathered images go into the bundle, so
-// an instruction that copies a registry/ that is not there is dropped, and one
-// that is there and holds a registry's files is left out of the image.
+// registryEdits deals with registry/, which other builders generate into the context before they build. Here the gathered images go
+// into the bundle, so an instruction that copies a registry/ which does not exist is dropped, and a registry/ that holds a
+// registry's files is left out of the image.
 func (c *buildContext) registryEdits() (edits []build.Edit, exclude []string) {
 	dir := filepath.Join(c.dir, "registry")
 	if fi, err := os.Stat(dir); err == nil && fi.IsDir() {

@@ -22,9 +22,8 @@ import (
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
-// maxExtracted is the largest file taken out of a layer for the search, in
-// bytes; archives of images may have any size. Programs are larger, and name no
-// images.
+// maxExtracted is the largest file taken out of a layer for the search, in bytes; archives of images may have any size. Programs
+// are larger, and name no images.
 const maxExtracted = 16 << 20
 
 // registryTree is where images made by sealos keep the container images.
@@ -38,9 +37,8 @@ type extraction struct {
 	tags  map[string]digest.Digest
 }
 
-// extract writes the files of an image, from a layer on, that may name container
-// images to dir, puts the blobs of its registry/ into the store, and returns the images of
-// registry/, by repository:tag and repository@digest.
+// extract writes the files of an image, from a layer on, that may name container images to dir, puts the blobs of its registry/
+// into the store, and returns the images of registry/, by repository:tag and repository@digest.
 func (b *Builder) extract(ctx context.Context, image v1.Descriptor, from int, dir string) (map[string]digest.Digest, error) {
 	m, err := ocigraph.Read(b.Store, image.Digest)
 	if err != nil {
@@ -187,8 +185,7 @@ func (x *extraction) hide(dir, name string) error {
 	return x.root.RemoveAll(gone)
 }
 
-// registry takes a file of a registry's directory: a blob, or what names a
-// manifest.
+// registry takes a file of a registry's directory: a blob, or what names a manifest.
 func (x *extraction) registry(name string, size int64, r io.Reader) error {
 	parts := strings.Split(name, "/")
 	n := len(parts)

@@ -3,6 +3,7 @@ package assemble
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -37,7 +38,7 @@ func (b *Builder) scan(ctx context.Context, parts []building, ignoreErrors bool)
 	var looks []look
 	var results []*scan.Result
 	for _, part := range parts {
-		r, err := scan.Dir(ctx, dir, scan.Options{Kubefile: part.src.file})
+		r, err := scan.Dir(ctx, dir, part.src.file)
 		if err != nil {
 			return nil, fmt.Errorf("look for images in %s: %w", dir, err)
 		}
@@ -107,9 +108,8 @@ func (g *gathered) add(more gathered, level int) {
 	}
 }
 
-// gather fetches what the scans found, each for its platform: archives of the
-// context first, which need no network, then everything else from the
-// registries.
+// gather fetches what the scans found, each for its platform: archives of the context first, which need no network, then everything
+// else from the registries.
 func (b *Builder) gather(ctx context.Context, looks []look) (gathered, error) {
 	g := gathered{wanted: map[string][]string{}}
 	local, err := b.gatherArchives(ctx, looks, &g)
@@ -185,4 +185,84 @@ func sameFamily(have []string, want string) bool {
 	return slices.ContainsFunc(have, func(h string) bool {
 		return strings.HasPrefix(h, want+"/") || strings.HasPrefix(want, h+"/")
 	})
+}
+
+// gatherArchives loads the image archives that the looks found, each once, and
+// returns by platform the references that need not be pulled because of them.
+func (b *Builder) gatherArchives(ctx context.Context, looks []look, g *gathered) (map[string]map[string]bool, error) {
+	type file struct {
+		dir string
+		scan.Archive
+	}
+	var files []file
+	of := map[file][]v1.Platform{}
+	for _, l := range looks {
+		for _, a := range l.found.Archives {
+			f := file{l.dir, a}
+			if !slices.Contains(files, f) {
+				files = append(files, f)
+			}
+			of[f] = append(of[f], l.platform)
+		}
+	}
+	local := map[string]map[string]bool{}
+	for _, f := range files {
+		loaded, err := b.archive(ctx, f.dir, f.Archive, of[f])
+		if err != nil {
+			return nil, fmt.Errorf("%simage archive: %w", at(f.Place), err)
+		}
+		for _, platform := range of[f] {
+			name := store.Platform(platform)
+			if local[name] == nil {
+				local[name] = map[string]bool{}
+			}
+			for _, c := range loaded {
+				if !local[name][c.Ref] {
+					g.wanted[c.Ref] = append(g.wanted[c.Ref], name)
+				}
+				local[name][c.Ref] = true
+			}
+		}
+		g.claims = append(g.claims, loaded...)
+	}
+	return local, nil
+}
+
+// archive loads the images of one archive, for every platform it has.
+func (b *Builder) archive(ctx context.Context, dir string, a scan.Archive, platforms []v1.Platform) ([]claim, error) {
+	file := pull.Archive{Transport: a.Transport, Path: filepath.Join(dir, filepath.FromSlash(a.Path))}
+	places := []store.Found{{File: a.File, Line: a.Line, Certainty: string(scan.Certain)}}
+	var all []pull.Archive
+	if a.Ref != "" {
+		file.Wanted = pull.Wanted{Ref: a.Ref, Places: places}
+		all = append(all, file)
+	} else {
+		names, err := pull.ListArchive(file, b.System)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range names {
+			one := file
+			one.Source = n.Source
+			one.Wanted = pull.Wanted{Ref: n.Ref, Places: places}
+			all = append(all, one)
+		}
+	}
+	var loaded []claim
+	for _, one := range all {
+		for i := range platforms {
+			if i > 0 && one.Transport == "docker-archive" {
+				break // holds one image under a name
+			}
+			p, err := pull.LoadArchive(ctx, b.Store, one, b.pullOptions(platforms[i:i+1]))
+			if err != nil {
+				return nil, err
+			}
+			known := slices.ContainsFunc(loaded, func(c claim) bool { return c.Ref == p.Ref && c.Digest == p.Digest })
+			if !known {
+				loaded = append(loaded, claims([]store.Pinned{p}, platforms, 0)...)
+			}
+		}
+	}
+	return loaded, nil
 }

@@ -30,9 +30,8 @@ type BuildRequest struct {
 	IgnoreScanErrors bool // report what may hide images and go on
 }
 
-// Build makes a cluster image and gathers what it needs: Kubefile, scan, build
-// and gather, record. Images are looked for before anything is built, and the
-// cluster image is recorded only when every one of them came.
+// Build makes a cluster image and gathers what it needs: Kubefile, scan, build and gather, record. Images are looked for before
+// anything is built, and the cluster image is recorded only when every one of them came.
 func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, error) {
 	name, err := store.Name(r.Name)
 	if err != nil {
@@ -91,7 +90,7 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	return b.record(rec, r.Platforms)
 }
 
-// inheritedLevel is beyond those of what an image needs itself.
+// inheritedLevel is above the levels of what an image needs itself, so that those decide.
 const inheritedLevel = 10
 
 // building is the image of one platform.
@@ -153,9 +152,8 @@ func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []ba
 	return parts, bases, nil
 }
 
-// namedPlatform is the platform of an image that a Kubefile names: what
-// --platform says, which is mostly that of the machine the build runs on, else
-// that of the image to be built.
+// namedPlatform is the platform of an image that a Kubefile names: what --platform says, which is mostly that of the machine the
+// build runs on, else that of the image to be built.
 func namedPlatform(f *kubefile.File, name string, built v1.Platform) (v1.Platform, error) {
 	for _, stage := range f.Stages {
 		if stage.Base != name {
@@ -199,8 +197,7 @@ func (b *Builder) buildAndGather(ctx context.Context, r BuildRequest, parts []bu
 	return images, err
 }
 
-// join makes one image of the platforms' images: the image itself when there
-// is one, else an index.
+// join makes one image of the platforms' images: the image itself when there is one, else an index.
 func (b *Builder) join(parts []building) (v1.Descriptor, error) {
 	if len(parts) == 1 {
 		return parts[0].built, nil

@@ -11,12 +11,11 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
-// Inspection is what a bundle, or a cluster image of the store, holds. The
-// JSON names are a promise to scripts.
+// Inspection is what a bundle, or a cluster image of the store, holds. The JSON names are a promise to scripts.
 type Inspection struct {
-	*bundle.Description                  // of a bundle
-	Images              []InspectedImage `json:"images"`
-	Blobs               BlobTotals       `json:"blobs"`
+	*bundle.Description                   // of a bundle
+	Images              []InspectedImage  `json:"images"`
+	Blobs               bundle.BlobTotals `json:"blobs"`
 }
 
 // InspectedImage is one image. The places are known of images in the store.
@@ -33,9 +32,6 @@ type InspectedImage struct {
 	File      string            `json:"file,omitempty"`
 	Line      int               `json:"line,omitempty"`
 }
-
-// BlobTotals say where the bytes go. Each blob counts once.
-type BlobTotals = bundle.BlobTotals
 
 // InspectBundle describes an open bundle.
 func InspectBundle(r *bundle.Reader) (Inspection, error) {
@@ -82,7 +78,7 @@ func (b *Builder) InspectImage(name string) (Inspection, error) {
 	return i, nil
 }
 
-func addBlobs(t *BlobTotals, blobs []store.Blob, seen map[digest.Digest]bool) {
+func addBlobs(t *bundle.BlobTotals, blobs []store.Blob, seen map[digest.Digest]bool) {
 	for _, b := range blobs {
 		if seen[b.Digest] {
 			continue

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sealbuild/sealbuild/bundle/assemble/upstreamtest"
+	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
 var arm64 = v1.Platform{OS: "linux", Architecture: "arm64"}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,14 +57,12 @@ func (b *Builder) ofEach(name string, root v1.Descriptor, platforms []v1.Platfor
 	return all, nil
 }
 
-// needed gathers the container images that images of the store will make a
-// cluster pull, each for its platform. Those that a registry/ directory holds,
-// as in images made by sealos, are read out of the layers; the others are
-// pulled. The images themselves stay as they are.
+// needed gathers the container images that images of the store will make a cluster pull, each for its platform. Those that a
+// registry/ directory holds, as in images made by sealos, are read out of the layers; the others are pulled. The images themselves
+// stay as they are.
 //
-// What may hide images is an error, as in a context, unless the image brings a
-// registry/: then its maker has gathered what it needs, it is taken as it is,
-// and what is wrong with its files is told.
+// What may hide images is an error, as in a context, unless the image brings a registry/: then its maker has gathered what it
+// needs, it is taken as it is, and what is wrong with its files is told.
 func (b *Builder) needed(ctx context.Context, images []searched, ignoreErrors bool) (gathered, error) {
 	var looks []look
 	var own []claim
@@ -145,7 +144,7 @@ func (b *Builder) lookInside(ctx context.Context, s searched, dir string) (insid
 			}
 		}
 	}
-	found, err := scan.Dir(ctx, dir, scan.Options{Kubefile: kubefile.Of(s.name, configOf(config))})
+	found, err := scan.Dir(ctx, dir, kubefile.Of(s.name, configOf(config)))
 	if err != nil {
 		return inside{}, fmt.Errorf("look for images in %s: %w", s.name, err)
 	}
@@ -177,10 +176,8 @@ func (b *Builder) remember(file string, v any) {
 	_ = durable.WriteCache(file, raw, 0o644)
 }
 
-// own are the images that lie in the image's registry/, under the names that
-// its charts, manifests and lists give them; rest is what is not there. An
-// image of registry/ that nothing names is taken, too: something outside the
-// image may ask for it.
+// own returns the images that lie in the image's registry/, under the names that its charts, manifests and lists give them, and as
+// rest what does not lie there. An image of registry/ that nothing names is taken, too: something outside the image may ask for it.
 func (b *Builder) own(in inside) (pinned []store.Pinned, rest *scan.Result, err error) {
 	rest = &scan.Result{Archives: in.Found.Archives}
 	used := map[string]bool{}
@@ -204,7 +201,7 @@ func (b *Builder) own(in inside) (pinned []store.Pinned, rest *scan.Result, err 
 			return nil, nil, err
 		}
 	}
-	for _, key := range sortedKeys(in.Tags) {
+	for _, key := range slices.Sorted(maps.Keys(in.Tags)) {
 		if used[key] || strings.Contains(key, "@") {
 			continue
 		}
@@ -221,8 +218,7 @@ func (b *Builder) own(in inside) (pinned []store.Pinned, rest *scan.Result, err 
 	return pinned, rest, nil
 }
 
-// tagOf finds a reference in a registry directory whose repositories have no
-// domain, or have one.
+// tagOf finds a reference in a registry directory whose repositories have no domain, or have one.
 func tagOf(ref string, tags map[string]digest.Digest) (string, bool) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
@@ -245,15 +241,6 @@ func tagOf(ref string, tags map[string]digest.Digest) (string, bool) {
 	return "", false
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	var keys []string
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
 // pinStored describes an image of the store that is known by its digest.
 func (b *Builder) pinStored(d digest.Digest, w pull.Wanted) (store.Pinned, error) {
 	raw, err := b.Store.ReadBlob(d, ocigraph.MaxManifest)
@@ -261,4 +248,64 @@ func (b *Builder) pinStored(d digest.Digest, w pull.Wanted) (store.Pinned, error
 		return store.Pinned{}, err
 	}
 	return pull.Pin(b.Store, w, v1.Descriptor{MediaType: manifest.GuessMIMEType(raw), Digest: d, Size: int64(len(raw))})
+}
+
+// hidden gathers what the built images need that the context does not show: charts, manifests and lists that a RUN has made, or
+// that came from another stage or image. Layers of the base were searched with it.
+func (b *Builder) hidden(ctx context.Context, r BuildRequest, parts []building) (gathered, error) {
+	ignore, err := os.ReadFile(filepath.Join(r.Context, scan.IgnoreFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return gathered{}, fmt.Errorf("look for images in %s: %w", r.Context, err)
+	}
+	var images []searched
+	for _, part := range parts {
+		final := part.src.file.Final()
+		shown := true
+		for _, stage := range final {
+			shown = shown && !stage.Hidden
+		}
+		if shown {
+			continue
+		}
+		below, err := b.layersBelow(part, final[0].Base)
+		if err != nil {
+			return gathered{}, err
+		}
+		images = append(images, searched{name: r.Name, image: part.built, platform: part.platform, from: below, ignore: ignore})
+	}
+	if len(images) == 0 {
+		return gathered{}, nil
+	}
+	return b.needed(ctx, images, r.IgnoreScanErrors)
+}
+
+// layersBelow is how many layers of the built image are those of its base.
+func (b *Builder) layersBelow(part building, name string) (int, error) {
+	for _, base := range part.preload {
+		if base.name != name {
+			continue
+		}
+		was, err := b.layers(base.root, base.platform)
+		if err != nil {
+			return 0, fmt.Errorf("base image %s: %w", name, err)
+		}
+		is, err := b.layers(part.built, part.platform)
+		if err != nil {
+			return 0, err
+		}
+		if is < was { // not one upon the other: all of it counts
+			return 0, nil
+		}
+		return was, nil
+	}
+	return 0, nil
+}
+
+func (b *Builder) layers(d v1.Descriptor, platform v1.Platform) (int, error) {
+	one, err := b.ofPlatform(d, platform)
+	if err != nil {
+		return 0, err
+	}
+	m, err := ocigraph.Read(b.Store, one.Digest)
+	return len(m.Layers), err
 }

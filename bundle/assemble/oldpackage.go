@@ -15,10 +15,9 @@ import (
 	"github.com/sealbuild/sealbuild/kubefile"
 )
 
-// OldPackage tells whether dir is an offline package of the kind that came
-// before cluster images: programs in bin/, archives of container images in
-// images/, scripts in shell/, and no Kubefile. All of that may lie in kube/,
-// as such packages unpack. It returns the directory that holds it.
+// OldPackage tells whether dir is an offline package of the kind that came before cluster images: programs in bin/, archives of
+// container images in images/, scripts in shell/, and no Kubefile. All of that may lie in kube/, as such packages unpack. It
+// returns the directory that holds it.
 func OldPackage(dir string) (string, bool) {
 	if _, err := kubefile.Find(os.DirFS(dir)); !errors.Is(err, fs.ErrNotExist) {
 		return "", false
@@ -35,22 +34,20 @@ func OldPackage(dir string) (string, bool) {
 	return "", false
 }
 
-// PlanOldPackage says what an older offline package holds: it is a rootfs, and
-// its images are those of its archives.
+// PlanOldPackage says what an older offline package holds: it is a rootfs, and its images are those of its archives.
 func PlanOldPackage(ctx context.Context, dir string) (*scan.Plan, error) {
 	labels := map[string]string{"sealos.io.type": string(kubefile.Rootfs)}
 	if v := oldVersion(os.DirFS(dir)); v != "" {
 		labels["version"] = v
 	}
-	result, err := scan.Dir(ctx, dir, scan.Options{Kubefile: kubefile.Of(dir, kubefile.Config{Labels: labels})})
+	result, err := scan.Dir(ctx, dir, kubefile.Of(dir, kubefile.Config{Labels: labels}))
 	if err != nil {
 		return nil, err
 	}
 	return &scan.Plan{Type: kubefile.Rootfs, Labels: labels, Env: map[string]string{}, Instructions: []scan.PlanInstruction{}, Result: result}, nil
 }
 
-// oldVersion is the Kubernetes version of an older package: that of its
-// Metadata file, else of its kubeadm configuration.
+// oldVersion is the Kubernetes version of an older package: that of its Metadata file, else of its kubeadm configuration.
 func oldVersion(fsys fs.FS) string {
 	var meta struct {
 		Version string `json:"k8sVersion"`

@@ -11,8 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
-// ParsePlatform reads linux/arm64 or linux/arm/v7; empty is linux on this
-// machine's architecture.
+// ParsePlatform reads linux/arm64 or linux/arm/v7; empty is linux on this machine's architecture.
 func ParsePlatform(text string) (v1.Platform, error) {
 	if text == "" {
 		return v1.Platform{OS: "linux", Architecture: runtime.GOARCH}, nil

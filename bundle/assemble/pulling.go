@@ -24,10 +24,8 @@ type PullRequest struct {
 	IgnoreScanErrors bool // report what may hide images and go on
 }
 
-// Pull takes a cluster image out of a registry into the store, unchanged, with
-// every container image it needs: those pushed with it, those in the registry
-// directory of one made by sealos, and those that its charts, manifests and
-// lists name.
+// Pull takes a cluster image out of a registry into the store, unchanged, with every container image it needs: those pushed with
+// it, those in the registry directory of one made by sealos, and those that its charts, manifests and lists name.
 func (b *Builder) Pull(ctx context.Context, r PullRequest) (store.Record, error) {
 	name, err := store.Name(r.Ref)
 	if err != nil {
@@ -102,8 +100,7 @@ const (
 	attachmentList = "application/vnd.sealbuild.images.v1+json"
 )
 
-// attachmentRef is where the attachment of an image lies: in the image's own
-// repository, under a tag made of its digest.
+// attachmentRef is where the attachment of an image lies: in the image's own repository, under a tag made of its digest.
 func attachmentRef(ref string, image digest.Digest) (string, error) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {

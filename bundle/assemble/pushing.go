@@ -33,9 +33,8 @@ type Pushed struct {
 	Images int           // container images that went with it
 }
 
-// Push writes a cluster image of the store to a registry, unchanged, and beside
-// it, in the same repository, the container images it needs. Blobs that the
-// registry has are not sent.
+// Push writes a cluster image of the store to a registry, unchanged, and beside it, in the same repository, the container images it
+// needs. Blobs that the registry has are not sent.
 func (b *Builder) Push(ctx context.Context, name, destination string) (Pushed, error) {
 	rec, err := b.Store.Load(name)
 	if err != nil {
@@ -105,8 +104,7 @@ func (b *Builder) pushAttachments(ctx context.Context, dir string, rec store.Rec
 	return nil
 }
 
-// imagesFor are those images that hosts of some of the platforms get, of an
-// index their part of it.
+// imagesFor are those images that hosts of some of the platforms get, of an index their part of it.
 func (b *Builder) imagesFor(images []store.Pinned, all, some []v1.Platform) ([]store.Pinned, error) {
 	var kept []claim
 	for _, c := range claims(images, all, 0) {
@@ -120,9 +118,8 @@ func (b *Builder) imagesFor(images []store.Pinned, all, some []v1.Platform) ([]s
 	return b.settle(kept)
 }
 
-// attach makes the artifact that carries container images of a record: every
-// blob of them, manifests included, is one of its layers, so that a registry
-// keeps them without asking for platforms that nobody wanted.
+// attach makes the artifact that carries container images of a record: every blob of them, manifests included, is one of its
+// layers, so that a registry keeps them without asking for platforms that nobody wanted.
 func (b *Builder) attach(rec store.Record, images []store.Pinned, platforms []v1.Platform) (v1.Descriptor, error) {
 	list, err := b.putJSON(attachmentList, attachment{Platforms: formatPlatforms(platforms), Images: images, Unresolved: rec.Unresolved})
 	if err != nil {

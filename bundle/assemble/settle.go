@@ -1,11 +1,12 @@
 package assemble
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -21,8 +22,8 @@ type claim struct {
 	level int      // the lowest one decides
 }
 
-// claims are those of images that say themselves what they are for. One that
-// is for none of the platforms is meant for all of them: there is no other.
+// claims makes a claim for each image, for those platforms that the image itself names. An image that names none of them counts for
+// all: there is no other.
 func claims(images []store.Pinned, platforms []v1.Platform, level int) []claim {
 	var all []claim
 	for _, p := range images {
@@ -65,18 +66,12 @@ func origin(p store.Pinned) string {
 	return text
 }
 
-// settle gives every reference one image, in which hosts of every platform find
-// theirs. Where the claims of platforms differ it is an index made of them, as
-// a registry would hold it: a node asks by a name that says no platform. Claims
-// of one level that differ for one platform are a *ConflictError.
+// settle gives every reference one image, in which hosts of every platform find theirs. Where the claims of platforms differ it is
+// an index made of them, as a registry would hold it: a node asks by a name that says no platform. Claims of one level that differ
+// for one platform are a *ConflictError.
 func (b *Builder) settle(all []claim) ([]store.Pinned, error) {
 	all = slices.Clone(all)
-	slices.SortStableFunc(all, func(x, y claim) int {
-		if x.Ref != y.Ref {
-			return strings.Compare(x.Ref, y.Ref)
-		}
-		return x.level - y.level
-	})
+	slices.SortStableFunc(all, func(x, y claim) int { return cmp.Or(cmp.Compare(x.Ref, y.Ref), x.level-y.level) })
 	var images []store.Pinned
 	for len(all) > 0 {
 		n := 1
@@ -148,7 +143,7 @@ func (c claim) meant() []string {
 func (b *Builder) indexOf(first store.Pinned, decided map[string]claim) (store.Pinned, error) {
 	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
 	var platforms []string
-	for _, platform := range sortedKeys(decided) {
+	for _, platform := range slices.Sorted(maps.Keys(decided)) {
 		c := decided[platform]
 		child, err := b.childFor(c.Pinned, platform)
 		if err != nil {
@@ -183,8 +178,7 @@ func (b *Builder) pinAgain(p store.Pinned, root v1.Descriptor, platforms []strin
 	return pinned, nil
 }
 
-// childFor is what an index says of an image's manifest for a platform; nil
-// when the image is not for it.
+// childFor is what an index says of an image's manifest for a platform; nil when the image is not for it.
 func (b *Builder) childFor(p store.Pinned, platform string) (*v1.Descriptor, error) {
 	m, err := ocigraph.Read(b.Store, p.Digest)
 	if err != nil {
@@ -198,7 +192,7 @@ func (b *Builder) childFor(p store.Pinned, platform string) (*v1.Descriptor, err
 	}
 	var loose *v1.Descriptor
 	for _, child := range m.Manifests {
-		if child.Platform == nil || !b.holds(child.Digest) {
+		if _, ok := b.Store.Has(child.Digest); child.Platform == nil || !ok {
 			continue
 		}
 		have := store.Platform(*child.Platform)
@@ -211,11 +205,6 @@ func (b *Builder) childFor(p store.Pinned, platform string) (*v1.Descriptor, err
 		}
 	}
 	return loose, nil
-}
-
-func (b *Builder) holds(d digest.Digest) bool {
-	_, ok := b.Store.Has(d)
-	return ok
 }
 
 // platformOf reads what store.Platform wrote.

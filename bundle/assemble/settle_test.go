@@ -15,9 +15,9 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
-	"github.com/sealbuild/sealbuild/bundle/assemble/upstreamtest"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
 // contentOf is the first layer of the image that a host of a platform gets.
@@ -86,11 +86,11 @@ func TestEachPlatformKeepsItsRegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	catalog, err := registry.BuildCatalog(t.Context(), []registry.Ref{{Name: pause.Ref, Digest: pause.Digest}}, inBundle{f.Reader})
+	images, err := catalog.Build(t.Context(), []catalog.Ref{{Name: pause.Ref, Digest: pause.Digest}}, inBundle{f.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(catalog.Repositories[0].Manifests); n != 3 {
+	if n := len(images.Repositories[0].Manifests); n != 3 {
 		t.Errorf("the bundle's registry holds %d manifests for %s, want the index and two images", n, pause.Ref)
 	}
 	// One of them alone is as it was.

@@ -19,10 +19,10 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/catalog"
 )
 
-// SimulationError is every reference that a node could not pull from the
-// bundle.
+// SimulationError is every reference that a node could not pull from the bundle.
 type SimulationError struct {
 	Failures []PullFailure
 }
@@ -42,32 +42,30 @@ func (e *SimulationError) Error() string {
 	return b.String()
 }
 
-// Simulate pulls every image of a bundle as a node will, without moving the
-// bytes of its blobs: the registry that the installer serves is asked, in this
-// process, what containerd asks a mirror. A failure is a *SimulationError that
-// names every reference with something missing or of another size below it.
-// That the blobs are what their digests say is for Verify to prove.
+// Simulate pulls every image of a bundle as a node will, without moving the bytes of its blobs: the registry that the installer
+// serves is asked, in this process, what containerd asks a mirror. A failure is a *SimulationError that names every reference with
+// something missing or of another size below it. That the blobs are what their digests say is for Verify to prove.
 func Simulate(ctx context.Context, r *bundle.Reader) error {
 	src := inBundle{r}
 	failed := &SimulationError{}
 	fail := func(ref string, err error) { failed.Failures = append(failed.Failures, PullFailure{ref, err}) }
-	var refs []registry.Ref
+	var refs []catalog.Ref
 	for _, i := range r.Images() {
-		one := []registry.Ref{{Name: i.Name, Digest: i.Digest}}
-		// Images one by one first: one that is incomplete hides no other.
-		if _, err := registry.BuildCatalog(ctx, one, src); err != nil {
+		one := []catalog.Ref{{Name: i.Name, Digest: i.Digest}}
+		// Images are looked at one by one first, so that an incomplete one hides no other.
+		if _, err := catalog.Build(ctx, one, src); err != nil {
 			fail(i.Name, err)
 		} else if i.Kind == bundle.KindImage {
 			refs = append(refs, one...)
 		}
 	}
-	catalog, err := registry.BuildCatalog(ctx, refs, src)
+	images, err := catalog.Build(ctx, refs, src)
 	if err != nil {
 		return errors.Join(err, failed.orNil())
 	}
 	ctx, cancel := context.WithCancel(ctx) // the registry lives as long
 	defer cancel()
-	h, err := registry.NewHandler(ctx, registry.HandlerOptions{Catalog: &catalog, Source: src})
+	h, err := registry.NewHandler(ctx, registry.HandlerOptions{Catalog: &images, Source: src})
 	if err != nil {
 		return fmt.Errorf("serve the bundle: %w", err)
 	}
@@ -76,7 +74,7 @@ func Simulate(ctx context.Context, r *bundle.Reader) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(refs, func(ref registry.Ref) bool { return ref.Name == i.Name }) {
+		if !slices.ContainsFunc(refs, func(ref catalog.Ref) bool { return ref.Name == i.Name }) {
 			continue
 		}
 		if err := node.pull(ctx, i); err != nil {
@@ -103,7 +101,7 @@ func (s inBundle) Stat(d digest.Digest) (int64, bool) {
 	return s.Expects(d) // at the site
 }
 
-func (s inBundle) BlobAt(d digest.Digest) (registry.BlobReader, error) { return s.Reader.BlobAt(d) }
+func (s inBundle) BlobAt(d digest.Digest) (catalog.BlobReader, error) { return s.Reader.BlobAt(d) }
 
 // simulatedNode asks as containerd does.
 type simulatedNode struct {

@@ -13,7 +13,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
-	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
 // StubError says that no installer was found, and where it was looked for.
@@ -48,8 +48,7 @@ func (i installer) stub() (s bundle.Stub, close func() error, err error) {
 	return bundle.Stub{Platform: i.platform, Digest: i.digest, Size: i.size, Content: io.NewSectionReader(f, 0, i.size)}, f.Close, nil
 }
 
-// findStub reads the installer of a platform: the file given, or the first
-// that fits of those shipped with the running sealbuild.
+// findStub reads the installer of a platform: the file given, or the first that fits of those shipped with the running sealbuild.
 func findStub(given string, platform v1.Platform) (installer, error) {
 	if given != "" {
 		data, err := readStub(given, platform)
@@ -65,14 +64,13 @@ func findStub(given string, platform v1.Platform) (installer, error) {
 	if real, err := filepath.EvalSymlinks(self); err == nil {
 		self = real
 	}
-	missing := &StubError{Platform: pull.Format(platform)}
+	missing := &StubError{Platform: store.Platform(platform)}
 	for _, path := range stubPlaces(filepath.Dir(self), platform) {
 		data, err := readStub(path, platform)
 		if err == nil {
 			return newInstaller(path, data), nil
 		}
-		var pe *os.PathError
-		if errors.As(err, &pe) {
+		if pe, ok := errors.AsType[*os.PathError](err); ok {
 			err = pe.Err
 		}
 		missing.Tried = append(missing.Tried, fmt.Sprintf("%s: %v", path, err))
@@ -80,10 +78,9 @@ func findStub(given string, platform v1.Platform) (installer, error) {
 	return installer{}, missing
 }
 
-// stubPlaces lists where installers are shipped: beside sealbuild, and in the
-// libexec directory of an installed package.
+// stubPlaces lists where installers are shipped: beside sealbuild, and in the libexec directory of an installed package.
 func stubPlaces(dir string, p v1.Platform) []string {
-	full := "sealinstall-" + strings.ReplaceAll(pull.Format(p), "/", "-")
+	full := "sealinstall-" + strings.ReplaceAll(store.Platform(p), "/", "-")
 	libexec := filepath.Join(filepath.Dir(dir), "libexec", "sealbuild")
 	return []string{
 		filepath.Join(dir, full),

@@ -18,8 +18,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
-// app is one run of the program: where it writes, and the flags that every
-// verb shares.
+// app is one run of the program: where it writes, and the flags that every verb shares.
 type app struct {
 	out, err io.Writer
 
@@ -101,6 +100,16 @@ func (a *app) openStore() (*store.Store, error) {
 		}
 	}
 	return store.Open(root)
+}
+
+// withStore opens the image store for as long as do takes.
+func (a *app) withStore(do func(*store.Store) error) error {
+	s, err := a.openStore()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	return do(s)
 }
 
 // builder is set up from the flags and the environment.

@@ -98,8 +98,7 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 			return err
 		}
 	}
-	// Files of other owners than this user's can only be made in a user
-	// namespace; root needs none.
+	// Files of other owners than this user's can only be made in a user namespace; root needs none.
 	if err := build.EnterUserNamespace(); err != nil {
 		return err
 	}
@@ -179,9 +178,8 @@ func (o *buildOptions) request(context string) (assemble.BuildRequest, error) {
 	return r, nil
 }
 
-// outputInside names the bundle to be written, its parts and what is temporary
-// beside it, in .dockerignore syntax, when it lies in the context: COPY . .
-// would otherwise put the last one into the next.
+// outputInside names the bundle to be written, its parts and what is temporary beside it, in .dockerignore syntax, when it lies in
+// the context: COPY . . would otherwise put the last one into the next.
 func outputInside(context, output string) []string {
 	dir, err := filepath.Abs(context)
 	if err != nil || output == "" || output == "none" {
@@ -226,8 +224,7 @@ func keepTemporaryFiles(s *store.Store) error {
 	return os.Setenv("TMPDIR", dir)
 }
 
-// pairs reads KEY=VALUE flags; KEY alone is taken from the environment, and
-// left out when it is not set there.
+// pairs reads KEY=VALUE flags; KEY alone is taken from the environment, and left out when it is not set there.
 func pairs(flag string, values []string) (map[string]string, error) {
 	m := map[string]string{}
 	for _, v := range values {

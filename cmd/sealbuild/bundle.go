@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/sealbuild/sealbuild/bundle/assemble"
 	"github.com/spf13/cobra"
 )
 
@@ -22,17 +23,8 @@ order, which is the order in which they are installed.`,
 			if err != nil {
 				return err
 			}
-			s, err := a.openStore()
-			if err != nil {
-				return err
-			}
-			defer func() { _ = s.Close() }()
-			b, err := a.builder(s)
-			if err != nil {
-				return err
-			}
 			request.Images, request.Output = images, output
-			return a.write(c, b, request)
+			return a.withBuilder(func(b *assemble.Builder) error { return a.write(c, b, request) })
 		},
 	}
 	a.tlsVerify = true

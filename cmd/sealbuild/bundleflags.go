@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 
@@ -15,8 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble"
 )
 
-// passphraseVariable is the environment variable that the passphrase of a
-// signing key is read from.
+// passphraseVariable is the environment variable that the passphrase of a signing key is read from.
 const passphraseVariable = "SEALBUILD_SIGN_PASSPHRASE"
 
 // bundleFlags are for the verbs that write a bundle.
@@ -38,8 +38,7 @@ func (o *bundleFlags) register(c *cobra.Command) {
 	f.StringArrayVar(&o.have, "have", nil, "leave out the images' blobs in this inventory of the site; of several, what all of them have")
 }
 
-// request reads what the flags name. Keys are opened here: what is missing or
-// asked for comes up before anything takes long.
+// request reads what the flags name. Keys are opened here: what is missing or asked for comes up before anything takes long.
 func (o *bundleFlags) request(ctx context.Context) (r assemble.BundleRequest, err error) {
 	r.Stub, r.Verify = o.stub, o.verify
 	if o.split != "" {
@@ -99,8 +98,7 @@ func trustLines(lines []string, name string) ([]string, error) {
 	return lines, nil
 }
 
-// inventory is what the site has: all that the bases brought, and what every
-// inventory lists.
+// inventory is what the site has: all that the bases brought, and what every inventory lists.
 func (o *bundleFlags) inventory(ctx context.Context) (bundle.Inventory, error) {
 	var have bundle.Inventory
 	for n, name := range o.have {
@@ -126,9 +124,7 @@ func (o *bundleFlags) inventory(ctx context.Context) (bundle.Inventory, error) {
 		if have == nil {
 			have = bundle.Inventory{}
 		}
-		for d, size := range v {
-			have[d] = size
-		}
+		maps.Copy(have, v)
 	}
 	return have, nil
 }

@@ -39,8 +39,7 @@ from standard input, never from the command line.`,
 			o.AuthFile, o.CertDir = sys.AuthFilePath, a.certDir
 			o.Stdin, o.Stdout, o.AcceptRepositories = os.Stdin, a.err, true
 			if err := auth.Login(c.Context(), sys, &o, registries); err != nil {
-				var refused auth.ErrNewCredentialsInvalid
-				if errors.As(err, &refused) {
+				if _, ok := errors.AsType[auth.ErrNewCredentialsInvalid](err); ok {
 					return fmt.Errorf("log in to %s: user or password refused: %w", registries[0], err)
 				}
 				return fmt.Errorf("log in to %s: %w", registries[0], err)
@@ -84,8 +83,7 @@ func (a *app) logoutCommand() *cobra.Command {
 	return c
 }
 
-// credentials is the configuration for login and logout. To log in, the
-// credentials file need not exist.
+// credentials is the configuration for login and logout. To log in, the credentials file need not exist.
 func (a *app) credentials(make bool) (*types.SystemContext, error) {
 	file := a.authFile
 	if file == "" {

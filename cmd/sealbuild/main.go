@@ -1,5 +1,4 @@
-// Command sealbuild turns Kubefiles into one self-extracting file that
-// installs a Kubernetes cluster where there is no network.
+// Command sealbuild turns Kubefiles into one self-extracting file that installs a Kubernetes cluster where there is no network.
 package main
 
 import (
@@ -22,8 +21,7 @@ const (
 
 func main() { os.Exit(run(os.Args[1:])) }
 
-// run is the whole program. Building starts this executable again under
-// other names, for the work that needs a process of its own.
+// run is the whole program. Building starts this executable again under other names, for the work that needs a process of its own.
 func run(args []string) int {
 	if build.Reexec() {
 		return exitOK

@@ -66,12 +66,11 @@ func (a *app) plan(c *cobra.Command, o buildOptions, context string) (*scan.Plan
 		}
 		return p, nil
 	}
-	// The Kubefile is shown as it is for the first platform; the images are
-	// those of all, as it may copy others for each.
+	// The Kubefile is shown as it is for the first platform; the images are those of all, as it may copy others for each.
 	var p *scan.Plan
 	var found []*scan.Result
 	for _, platform := range r.Platforms {
-		one, err := scan.MakePlan(c.Context(), context, o.file, scan.Options{}, kubefile.WithBuildArgs(r.Args),
+		one, err := scan.MakePlan(c.Context(), context, o.file, kubefile.WithBuildArgs(r.Args),
 			kubefile.WithPlatform(platform.OS, platform.Architecture, platform.Variant), kubefile.WithBase(a.storedBase(platform)))
 		if err != nil {
 			return nil, fmt.Errorf("plan: %w", err)

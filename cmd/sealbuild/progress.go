@@ -13,9 +13,8 @@ import (
 	"golang.org/x/term"
 )
 
-// progress shows what goes on: on a terminal one line that changes, elsewhere
-// a plain line at the start and the end of a phase and every ten seconds. It
-// also takes the output of the build, which goes above the changing line.
+// progress shows what goes on: on a terminal one line that changes, elsewhere a plain line at the start and the end of a phase and
+// every ten seconds. It also takes the output of the build, which goes above the changing line.
 type progress struct {
 	w        io.Writer
 	terminal bool

@@ -88,17 +88,14 @@ by default the image's own name. Blobs that are there already are not sent.`,
 
 // withBuilder runs fn on the store.
 func (a *app) withBuilder(fn func(*assemble.Builder) error) error {
-	s, err := a.openStore()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = s.Close() }()
-	b, err := a.builder(s)
-	if err != nil {
-		return err
-	}
-	if err := keepTemporaryFiles(s); err != nil {
-		return err
-	}
-	return fn(b)
+	return a.withStore(func(s *store.Store) error {
+		b, err := a.builder(s)
+		if err != nil {
+			return err
+		}
+		if err := keepTemporaryFiles(s); err != nil {
+			return err
+		}
+		return fn(b)
+	})
 }

@@ -16,13 +16,10 @@ func (a *app) tagCommand() *cobra.Command {
 			if _, err := store.Name(names[1]); err != nil {
 				return &usageError{err}
 			}
-			s, err := a.openStore()
-			if err != nil {
+			return a.withStore(func(s *store.Store) error {
+				_, err := s.Tag(names[0], names[1])
 				return err
-			}
-			defer func() { _ = s.Close() }()
-			_, err = s.Tag(names[0], names[1])
-			return err
+			})
 		},
 	}
 }

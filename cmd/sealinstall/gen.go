@@ -36,7 +36,7 @@ are not in it.`,
 	return cmd
 }
 
-// dry opens what a run needs that contacts no host and keeps no state.
+// dry opens what a run needs, but contacts no host and keeps no state.
 func (o *runOptions) dry(do func(*steps.Run) error) error {
 	if err := o.check(); err != nil {
 		return err

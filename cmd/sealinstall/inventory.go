@@ -7,7 +7,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer/payload"
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/disk"
 	"github.com/spf13/cobra"
 )
 
@@ -28,8 +28,8 @@ what all of them have is left out.`,
 			have := bundle.Inventory{}
 			if o.bundle != "" && !cmd.Flags().Changed("registry") {
 				err := o.withBundle(func(f *bundle.File) error {
-					catalog, err := payload.Catalog(cmd.Context(), f.Reader)
-					for _, b := range catalog.Blobs() {
+					images, err := payload.Catalog(cmd.Context(), f.Reader)
+					for _, b := range images.Blobs() {
 						have[b.Digest] = b.Size
 					}
 					return err
@@ -41,7 +41,7 @@ what all of them have is left out.`,
 				if _, err := os.Stat(dir); err != nil {
 					return fmt.Errorf("%w: run this on a registry host (a master), or name its directory with --registry", err)
 				}
-				blobs, err := registry.OpenStore(dir).Blobs(cmd.Context())
+				blobs, err := disk.Open(dir).Blobs(cmd.Context())
 				if err != nil {
 					return err
 				}

@@ -1,6 +1,5 @@
-// Command sealinstall installs a Kubernetes cluster from the bundle that it is
-// itself: an executable with its payload behind it. It contacts the hosts it is
-// given and nothing else.
+// Command sealinstall installs a Kubernetes cluster from the bundle that it is itself: an executable with its payload behind it. It
+// contacts the hosts it is given and nothing else.
 package main
 
 import (
@@ -107,8 +106,7 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 	return root
 }
 
-// refuseArgs gives commands that are not ours the status of our own when they
-// are called wrongly.
+// refuseArgs gives commands that are not ours the status of our own when they are called wrongly.
 func refuseArgs(c *cobra.Command) {
 	c.Args = noArgs
 	if !c.Runnable() {

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
 	"os"
 
-	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/spf13/cobra"
+
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/etcd"
 )
 
-// newNodeCommand is what an agent runs on a host. It is hidden: its input and
-// output are for machines.
+// newNodeCommand is what an agent runs on a host. It is hidden: its input and output are for machines.
 func newNodeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "node VERB", Hidden: true, Args: oneArg,
@@ -17,4 +21,49 @@ func newNodeCommand() *cobra.Command {
 			return agent.Main(cmd.Context(), args[0], os.Stdin, os.Stdout)
 		},
 	}
+}
+
+// newEtcdCommand lets the installer ask, on a master, the member of etcd that runs there. It is hidden: its output is for machines.
+func newEtcdCommand() *cobra.Command {
+	var endpoint, certs, peer string
+	cmd := &cobra.Command{Use: "etcd", Hidden: true, Args: noArgs, Short: "Ask this master's member of etcd", RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	members := &cobra.Command{
+		Use: "members", Args: noArgs, Short: "List the members and their states as JSON",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := etcd.New(endpoint, certs)
+			if err != nil {
+				return err
+			}
+			return printMembers(cmd, c)
+		},
+	}
+	remove := &cobra.Command{
+		Use: "remove --peer IP", Args: noArgs, Short: "Take the member of a host out, and list the others as JSON",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := netip.ParseAddr(peer); err != nil {
+				return usageError{fmt.Errorf("--peer %q: expected an address", peer)}
+			}
+			c, err := etcd.New(endpoint, certs)
+			if err != nil {
+				return err
+			}
+			if err := c.Remove(cmd.Context(), peer); err != nil {
+				return err
+			}
+			return printMembers(cmd, c)
+		},
+	}
+	remove.Flags().StringVar(&peer, "peer", "", "address at which the other members reach it")
+	cmd.PersistentFlags().StringVar(&endpoint, "endpoint", etcd.Endpoint, "where this master's member answers")
+	cmd.PersistentFlags().StringVar(&certs, "certs", etcd.CertsDir, "directory of etcd's certificates")
+	cmd.AddCommand(members, remove)
+	return cmd
+}
+
+func printMembers(cmd *cobra.Command, c *etcd.Client) error {
+	cluster, err := c.Cluster(cmd.Context())
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(cmd.OutOrStdout()).Encode(cluster)
 }

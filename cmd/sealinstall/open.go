@@ -58,10 +58,9 @@ func (o *runOptions) checkSignature(f *bundle.File) (string, error) {
 	return signer, err
 }
 
-// trust finds who has to have signed: the keys given, else those of the
-// operator's directory, else those baked into this program when it opens
-// another payload. The first source that has keys decides alone: keys inside a
-// file must not widen what the operator trusts.
+// trust finds who has to have signed: the keys given, else those of the operator's directory, else those baked into this program
+// when it opens another payload. The first source that has keys decides alone: keys inside a file must not widen what the operator
+// trusts.
 func (o *runOptions) trust() (t *bundle.Trust, from string, err error) {
 	if len(o.verifyKeys) > 0 {
 		t, err = bundle.LoadTrust(o.verifyKeys...)

@@ -50,7 +50,7 @@ func printPlan(w io.Writer, p plan.Plan) error {
 		if h.Registry {
 			registry = "yes"
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s, port %d\t%s\t%s\t%s\n", h.Address, h.Role, h.User, h.Port, registry, humanize.IBytes(uint64(h.Bytes)), disk(h))
+		fmt.Fprintf(tw, "%s\t%s\t%s, port %d\t%s\t%s\t%s\n", h.Address, h.Role, h.User, h.Port, registry, humanize.IBytes(uint64(h.Bytes)), diskNeeds(h))
 	}
 	fmt.Fprintln(tw, "\nIMAGE\tTYPE\tSIZE\tDIRECTORY")
 	for _, i := range p.Images {
@@ -67,8 +67,8 @@ func printPlan(w io.Writer, p plan.Plan) error {
 	return err
 }
 
-// disk says what is needed where: "/var/lib/registry 3.1 GiB, /var/lib/containerd 4.0 to 9.2 GiB".
-func disk(h plan.Host) string {
+// diskNeeds says what is needed where: "/var/lib/registry 3.1 GiB, /var/lib/containerd 4.0 to 9.2 GiB".
+func diskNeeds(h plan.Host) string {
 	var parts []string
 	for _, dir := range slices.Sorted(maps.Keys(h.DiskMost)) {
 		least, most := humanize.IBytes(uint64(h.DiskLeast[dir])), humanize.IBytes(uint64(h.DiskMost[dir]))

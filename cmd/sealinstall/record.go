@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/term"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -22,8 +19,7 @@ import (
 type record struct {
 	*installer.Cluster        // as the last run left it, or tried to
 	file               string // where it stands
-	// finished is the cluster as the last run that came to its end made it: its
-	// settings are those in force. nil when none did.
+	// finished is the cluster as the last run that came to its end made it: its settings are those in force. nil when none did.
 	finished *installer.Cluster
 }
 
@@ -68,12 +64,9 @@ func readRecorded(name string) (*installer.Cluster, error) { return new(configOp
 // desired is the cluster that flags and files ask for: the hosts that they name
 // are to be in it, and every host that is recorded stays in it.
 func (o *runOptions) desired() (*installer.Cluster, error) {
-	var c *installer.Cluster
-	var err error
-	if o.clusterfile != "" {
-		if c, err = o.config.readFile(o.clusterfile); err != nil {
-			return nil, err
-		}
+	c, err := o.described()
+	if err != nil {
+		return nil, err
 	}
 	name := o.cluster
 	if c != nil && c.Name != "" {
@@ -89,14 +82,19 @@ func (o *runOptions) desired() (*installer.Cluster, error) {
 	return o.desiredOn(c, name, known)
 }
 
-// again is desired for a machine that has no record: one was found on a master.
+// described is the cluster of the Clusterfile; nil if none is given.
+func (o *runOptions) described() (*installer.Cluster, error) {
+	if o.clusterfile == "" {
+		return nil, nil
+	}
+	return o.config.readFile(o.clusterfile)
+}
+
+// again is desired with the record that was found on a master, for a machine that has none.
 func (o *runOptions) again(found *installer.Cluster) (*installer.Cluster, error) {
-	var c *installer.Cluster
-	var err error
-	if o.clusterfile != "" {
-		if c, err = o.config.readFile(o.clusterfile); err != nil {
-			return nil, err
-		}
+	c, err := o.described()
+	if err != nil {
+		return nil, err
 	}
 	known := &record{Cluster: found}
 	if found.Finished() {
@@ -125,9 +123,8 @@ func (o *runOptions) desiredOn(file *installer.Cluster, name string, known *reco
 	return completed(c, o.layUserConfig(c, base))
 }
 
-// ground is what the flags are laid over: a Clusterfile; else the record, as it
-// is when no masters are named, and its settings in force when some are.
-// recorded tells that ssh's settings may be mere defaults of an earlier run.
+// ground is what the flags are laid over: a Clusterfile; else the record, as it is when no masters are named, and its settings in
+// force when some are. recorded tells that ssh's settings may be mere defaults of an earlier run.
 func (o *runOptions) ground(file *installer.Cluster, known *record) (c *installer.Cluster, recorded bool, err error) {
 	switch {
 	case file != nil:
@@ -153,7 +150,7 @@ func (o *runOptions) ground(file *installer.Cluster, known *record) (c *installe
 	return &installer.Cluster{Env: map[string]string{}, Hosts: []installer.Host{{IP: own, Master: true}}}, false, nil
 }
 
-// selectionAgain is selection for a machine that has no record.
+// selectionAgain is selection with the record that was found on a master, for a machine that has none.
 func (o *runOptions) selectionAgain(verb string) func(*installer.Cluster) (*installer.Cluster, error) {
 	return func(found *installer.Cluster) (*installer.Cluster, error) {
 		return completed(o.selectionOn(verb, &record{Cluster: found}))
@@ -194,7 +191,7 @@ func (o *runOptions) selectionOn(verb string, known *record) (*installer.Cluster
 		c = known.Cluster
 		c.Name = o.cluster
 		c.Kept, c.Images = c.Images, nil
-		if named := o.named(); len(named) > 0 {
+		if named := slices.Concat(o.masters.hosts, o.nodes.hosts); len(named) > 0 {
 			if err := c.Select(named); err != nil {
 				return nil, usageError{err}
 			}
@@ -216,7 +213,7 @@ func (o *runOptions) lay(c *installer.Cluster) error {
 		return usageError{err}
 	}
 	c.Env = installer.MergeEnv(c.Env, env)
-	o.secretEnv.lay(c)
+	c.Secret = append(c.Secret, o.secretEnv...)
 	if len(o.command) > 0 {
 		c.Command = o.command
 	}
@@ -262,6 +259,3 @@ func (q question) confirmed(text, answer string) bool {
 	got, err := bufio.NewReader(q.in).ReadString('\n')
 	return err == nil && strings.TrimSpace(got) == answer
 }
-
-// stdinIsTerminal tells whether somebody can be asked.
-func stdinIsTerminal() bool { return term.IsTerminal(int(os.Stdin.Fd())) }

@@ -10,10 +10,14 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
-	"github.com/spf13/cobra"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
 // registryDir is where registries of clusters keep their data unless they are told otherwise.
@@ -21,7 +25,7 @@ const registryDir = "/var/lib/registry"
 
 func newRegistrySyncCommand(o *runOptions) *cobra.Command {
 	var mode string
-	var p registry.PushOptions
+	var p storesync.PushOptions
 	cmd := &cobra.Command{
 		Use: "sync [DIR]", Short: "Fill the registry in a directory of this machine with the bundle's images", Args: maxOneArg,
 		Long: `Fill the registry in a directory of this machine (default ` + registryDir + `) with the bundle's images. It may be served
@@ -36,11 +40,11 @@ meanwhile. What is there is not written again; a run that was stopped goes on wh
 				return usageError{fmt.Errorf("--mode %q: expected difference or copy", mode)}
 			}
 			return o.withBundle(func(f *bundle.File) error {
-				catalog, err := payload.Catalog(cmd.Context(), f.Reader)
+				images, err := payload.Catalog(cmd.Context(), f.Reader)
 				if err != nil {
 					return err
 				}
-				r, err := registry.OpenStore(dirArg(args)).Fill(cmd.Context(), catalog, payload.Source(f.Reader), p)
+				r, err := storesync.Fill(cmd.Context(), disk.Open(dirArg(args)), images, payload.Source(f.Reader), p)
 				if err != nil {
 					return err
 				}
@@ -61,7 +65,7 @@ meanwhile. What is there is not written again; a run that was stopped goes on wh
 
 func newRegistryGCCommand(o *runOptions) *cobra.Command {
 	var keep []string
-	var c registry.CollectOptions
+	var c disk.CollectOptions
 	cmd := &cobra.Command{
 		Use: "gc [DIR]", Short: "Remove what no installed bundle names from the registry in a directory", Args: maxOneArg,
 		Long: `Remove everything from the registry in a directory of this machine (default ` + registryDir + `) but the images of this
@@ -73,13 +77,13 @@ meanwhile: pulls that have begun get --grace to end, once for manifests and once
 			if c.Grace < 0 {
 				return usageError{fmt.Errorf("--grace %v is negative", c.Grace)}
 			}
-			store := registry.OpenStore(dirArg(args))
+			store := disk.Open(dirArg(args))
 			kept, err := o.kept(cmd, store, keep)
 			if err != nil {
 				return err
 			}
 			done, err := store.Collect(cmd.Context(), kept, c)
-			if errors.Is(err, registry.ErrBusy) {
+			if errors.Is(err, disk.ErrBusy) {
 				err = fmt.Errorf("%w: run this again when the sync has ended", err)
 			}
 			verb := "removed"
@@ -97,9 +101,9 @@ meanwhile: pulls that have begun get --grace to end, once for manifests and once
 }
 
 // kept gathers what a collection leaves.
-func (o *runOptions) kept(cmd *cobra.Command, store *registry.Store, files []string) (registry.Catalog, error) {
-	var kept registry.Catalog
-	var refs []registry.Ref
+func (o *runOptions) kept(cmd *cobra.Command, store *disk.Store, files []string) (catalog.Catalog, error) {
+	var kept catalog.Catalog
+	var refs []catalog.Ref
 	sources := 0
 	add := func(f *bundle.File) error {
 		sources++
@@ -108,14 +112,14 @@ func (o *runOptions) kept(cmd *cobra.Command, store *registry.Store, files []str
 		return err
 	}
 	if err := o.withOwnBundle(add); err != nil {
-		return registry.Catalog{}, err
+		return catalog.Catalog{}, err
 	}
 	for _, name := range files {
 		f, err := bundle.OpenFile(name)
 		if errors.Is(err, bundle.ErrNotBundle) {
 			list, err := readImageList(name)
 			if err != nil {
-				return registry.Catalog{}, err
+				return catalog.Catalog{}, err
 			}
 			sources++
 			refs = append(refs, list...)
@@ -125,15 +129,15 @@ func (o *runOptions) kept(cmd *cobra.Command, store *registry.Store, files []str
 			err = errors.Join(add(f), f.Close())
 		}
 		if err != nil {
-			return registry.Catalog{}, fmt.Errorf("--keep: %w", err)
+			return catalog.Catalog{}, fmt.Errorf("--keep: %w", err)
 		}
 	}
 	if sources == 0 {
-		return registry.Catalog{}, usageError{errors.New("nothing says what to keep: run this from a bundle, or give --bundle or --keep")}
+		return catalog.Catalog{}, usageError{errors.New("nothing says what to keep: run this from a bundle, or give --bundle or --keep")}
 	}
 	reached, absent, err := store.Reach(cmd.Context(), refs)
 	if err != nil {
-		return registry.Catalog{}, fmt.Errorf("nothing was removed, since what is to be kept is not whole: %w; repair it with sync or verify first", err)
+		return catalog.Catalog{}, fmt.Errorf("nothing was removed, since what is to be kept is not whole: %w; repair it with sync or verify first", err)
 	}
 	for _, r := range absent {
 		fmt.Fprintf(cmd.ErrOrStderr(), "not in the registry: %s\n", r.Name)
@@ -141,7 +145,7 @@ func (o *runOptions) kept(cmd *cobra.Command, store *registry.Store, files []str
 	return kept.Merge(reached), nil
 }
 
-// withOwnBundle opens the bundle if there is one: the one that is named, or the one behind this program.
+// withOwnBundle opens the bundle that is named, or the one behind this program; without either it does nothing.
 func (o *runOptions) withOwnBundle(do func(*bundle.File) error) error {
 	if o.bundle == "" {
 		name, err := os.Executable()
@@ -163,7 +167,7 @@ func (o *runOptions) withOwnBundle(do func(*bundle.File) error) error {
 }
 
 // readImageList reads a text file of images; empty lines and those that begin with # are skipped.
-func readImageList(name string) (refs []registry.Ref, err error) {
+func readImageList(name string) (refs []catalog.Ref, err error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -175,12 +179,12 @@ func readImageList(name string) (refs []registry.Ref, err error) {
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
-		ref := registry.Ref{Name: fields[0]}
+		ref := catalog.Ref{Name: fields[0]}
 		if len(fields) > 1 {
 			ref.Digest = digest.Digest(fields[1])
 			err = ref.Digest.Validate()
 		}
-		_, tag, nameErr := registry.RepositoryName(ref.Name)
+		_, tag, nameErr := catalog.RepositoryName(ref.Name)
 		switch err = errors.Join(err, nameErr); {
 		case err != nil:
 		case len(fields) > 2:
@@ -208,4 +212,20 @@ func maxOneArg(cmd *cobra.Command, args []string) error {
 		return usageError{fmt.Errorf("%s takes one directory", cmd.CommandPath())}
 	}
 	return nil
+}
+
+func newRegistryCommand(o *runOptions) *cobra.Command {
+	cmd := &cobra.Command{Use: "registry", Short: "The registry of a node", Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use: "serve CONFIG", Short: "Serve the registry that a distribution configuration file describes", Args: oneArg,
+			Example: "  sealinstall registry serve /etc/registry/registry_config.yml",
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return registry.ServeConfig(cmd.Context(), args[0])
+			},
+		},
+		newRegistrySyncCommand(o), newRegistryGCCommand(o), newRegistryVerifyCommand(o),
+		newPingCommand(),
+	)
+	return cmd
 }

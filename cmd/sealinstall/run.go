@@ -11,12 +11,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps"
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 func newRunCommand(o *runOptions) *cobra.Command {
@@ -29,7 +30,7 @@ func newRunCommand(o *runOptions) *cobra.Command {
 	return cmd
 }
 
-// installFlags are those of the commands that may install on this machine alone.
+// installFlags registers the flags of commands that may install on this machine alone.
 func (o *runOptions) installFlags(f *pflag.FlagSet) {
 	o.yesFlag(f, "do not ask before a cluster is installed on this machine alone")
 }
@@ -50,9 +51,8 @@ func (o *runOptions) run(cmd *cobra.Command) error {
 	})
 }
 
-// pipeline opens what a run needs, runs the steps, lets finish record the
-// outcome, and prints the summary. again makes the cluster anew when the record
-// of it is found on a master only.
+// pipeline opens what a run needs, runs the steps, lets finish record the outcome, and prints the summary. again makes the cluster
+// anew when the record of it is found on a master only.
 func (o *runOptions) pipeline(
 	cmd *cobra.Command, cluster *installer.Cluster, again func(*installer.Cluster) (*installer.Cluster, error), list []steps.Step,
 	finish func(context.Context, *steps.Run, []installer.Timing, error) error,
@@ -188,4 +188,26 @@ func (s summary) print(w io.Writer, form string) error {
 	}
 	_, err := fmt.Fprintf(w, "cluster %s: done in %.1fs, %s (log: %s)\n", s.Cluster, s.Seconds, verdict, s.Log)
 	return err
+}
+
+func newApplyCommand(o *runOptions) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "apply -f CLUSTERFILE", Short: "Make the cluster what a Clusterfile says", Args: noArgs,
+		Long: `Make the cluster what a Clusterfile says.
+
+It is compared with what is there, and only the difference is done. Flags lie
+over the file. sealinstall gen prints a complete file to begin with.`,
+		Example: `  ./sealinstall gen --masters 10.0.0.2 > Clusterfile
+  ./sealinstall apply -f Clusterfile --dry-run
+  ./sealinstall apply -f site.yaml --values oslo.yaml --set vip=10.1.0.9`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.clusterfile == "" {
+				return usageError{errors.New("no Clusterfile: name one with -f")}
+			}
+			return o.run(cmd)
+		},
+	}
+	o.flags(cmd.Flags())
+	o.installFlags(cmd.Flags())
+	return cmd
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,19 +14,26 @@ import (
 	"golang.org/x/term"
 )
 
-// Environment variables that secrets are read from, so that they need not stand on the command line, which other users
-// can see.
+// Environment variables that secrets are read from, so that they need not stand on the command line, which other users can see.
 const (
 	passwordVariable   = "SEALINSTALL_PASSWORD"
 	passphraseVariable = "SEALINSTALL_KEY_PASSPHRASE"
 )
 
-// environmentPassphrase is taken out of the environment like the password.
-var environmentPassphrase = sync.OnceValue(func() string {
-	passphrase := os.Getenv(passphraseVariable)
-	_ = os.Unsetenv(passphraseVariable) // fails for names that cannot be
-	return passphrase
-})
+// environmentPassword and environmentPassphrase take a secret out of the environment, since what runs on this machine inherits
+// that.
+var (
+	environmentPassword   = taken(passwordVariable)
+	environmentPassphrase = taken(passphraseVariable)
+)
+
+func taken(variable string) func() string {
+	return sync.OnceValue(func() string {
+		secret := os.Getenv(variable)
+		_ = os.Unsetenv(variable) // fails for names that cannot be
+		return secret
+	})
+}
 
 // sshSources is where settings for ssh come from beside the flags that hold them.
 type sshSources struct {
@@ -61,15 +69,7 @@ func (o *runOptions) hostKeyPolicy() (host.HostKeyPolicy, error) {
 
 // laySSH puts the flags over what a Clusterfile says.
 func (o *runOptions) laySSH(s *installer.SSH) error {
-	if o.ssh.User != "" {
-		s.User = o.ssh.User
-	}
-	if o.ssh.Port != 0 {
-		s.Port = o.ssh.Port
-	}
-	if o.ssh.KeyFile != "" {
-		s.KeyFile = o.ssh.KeyFile
-	}
+	s.User, s.Port, s.KeyFile = cmp.Or(o.ssh.User, s.User), cmp.Or(o.ssh.Port, s.Port), cmp.Or(o.ssh.KeyFile, s.KeyFile)
 	if o.ssh.Jump != "" {
 		if _, err := host.ParseJump(o.ssh.Jump); err != nil {
 			return usageError{fmt.Errorf("--jump: %w", err)}
@@ -80,13 +80,9 @@ func (o *runOptions) laySSH(s *installer.SSH) error {
 	if err != nil {
 		return err
 	}
-	if password != "" {
-		s.Password = password
-	}
+	s.Password = cmp.Or(password, s.Password)
 	passphrase, err := secret(o.ssh.KeyPassphrase, o.passphraseFile, environmentPassphrase)
-	if passphrase != "" {
-		s.KeyPassphrase = passphrase
-	}
+	s.KeyPassphrase = cmp.Or(passphrase, s.KeyPassphrase)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/sealbuild/sealbuild/installer/fleet"
+	"golang.org/x/term"
 )
 
 // thisMachine is the address of this machine for a cluster of which it is the
@@ -26,7 +27,7 @@ func (o *runOptions) thisMachine() (netip.Addr, error) {
 	}
 	q := question{in: os.Stdin, out: os.Stderr}
 	text := fmt.Sprintf("no --masters given: install a cluster on this machine alone (%s)? Type yes to go on: ", own)
-	if stdinIsTerminal() && q.confirmed(text, "yes") {
+	if term.IsTerminal(int(os.Stdin.Fd())) && q.confirmed(text, "yes") {
 		return own, nil
 	}
 	return netip.Addr{}, usageError{fmt.Errorf("no --masters given, and no cluster %q is recorded here: name the masters, or give --local to install on this machine alone (%s); nothing was done", o.cluster, own)}

@@ -42,8 +42,8 @@ func write(d disk, path string, data []byte, mode fs.FileMode) error {
 	return f.Commit(mode)
 }
 
-// File is what a file becomes when it is committed. Until then it lies beside its path under another name, with mode 0600.
-// It is for content that is streamed, for an owner, or for attributes; who has bytes calls [Write].
+// File is what a file becomes when it is committed. Until then it lies beside its path under another name, with mode 0600. It is
+// for content that is streamed, and for files with an owner or attributes; for bytes in memory call [Write].
 type File struct {
 	*os.File
 	// Staged, if not nil, is called when all but the new name is on the disk. Its error ends the write, and is returned as it is.
@@ -125,7 +125,7 @@ func (f *File) Commit(mode fs.FileMode) error {
 func (f *File) Discard() {
 	if !f.ended {
 		f.ended = true
-		_ = os.Remove(f.Name()) // before the lock goes; what stays is swept by the next who writes the path
+		_ = os.Remove(f.Name()) // before the lock goes; a file that stays is swept by the next writer of the path
 	}
 	_ = f.Close() // everything was synced, or is not wanted
 }

@@ -2,7 +2,7 @@
 // has one reading of the documents, in the writings of OCI and of Docker's schema 2, one walk over them, and one set of
 // limits for everybody who reads them: whatever one part of the project takes, every other can read.
 //
-// Who walks says what a missing child, a foreign layer or another platform means; see [Visitor].
+// The caller of a walk decides what a missing child, a foreign layer or another platform means; see [Visitor].
 package ocigraph
 
 import (
@@ -25,7 +25,7 @@ const (
 	MaxNesting = 8
 )
 
-// LimitError is a manifest or an index that is beyond a limit, the one that is not 0.
+// LimitError is a manifest or an index that is beyond a limit: of Bytes or of Nesting, whichever is not 0.
 type LimitError struct {
 	Digest  digest.Digest
 	Bytes   int64
@@ -72,7 +72,7 @@ type Manifest struct {
 	Config        *v1.Descriptor  `json:"config"`
 	Layers        []v1.Descriptor `json:"layers"`
 	Manifests     []v1.Descriptor `json:"manifests"` // of an index
-	// Subject is what the manifest is about. No walk goes there: who has a signature need not have what it signs.
+	// Subject is what the manifest is about. No walk goes there: whoever has a signature need not have what it signs.
 	Subject *v1.Descriptor `json:"subject"`
 
 	Size int64 `json:"-"` // of the document, in bytes

@@ -19,8 +19,8 @@ func For(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Until tries until it works, with a pause of every between two attempts, or until the context ends. The error is then the
-// last one that says something: an attempt which the context's end broke off does not, unless it was the first.
+// Until tries until it works, with a pause of every between two attempts, or until the context ends. The error is then that of the
+// last attempt that the context's end did not break off, or of the first attempt if it broke off all.
 func Until(ctx context.Context, every time.Duration, try func(context.Context) error) error {
 	var last error
 	for {
@@ -37,8 +37,8 @@ func Until(ctx context.Context, every time.Duration, try func(context.Context) e
 	}
 }
 
-// Every comes round each d until the context ends, for the first time after d. A round that takes longer than that is
-// followed by the next at once; what it missed besides is not made up for.
+// Every yields the time each d, for the first time after d, until the context ends. A round that takes longer is followed by the
+// next at once; further ticks that it missed are dropped.
 func Every(ctx context.Context, d time.Duration) iter.Seq[time.Time] {
 	return func(yield func(time.Time) bool) {
 		tick := time.NewTicker(d)

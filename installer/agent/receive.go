@@ -9,7 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
 type receiveRequest struct {
@@ -63,13 +64,11 @@ func (m machine) receiveRegistry(ctx context.Context, q receiveRequest, c *call)
 	if err := c.out.stream(true); err != nil {
 		return nil, err
 	}
-	store := registry.OpenStore(m.path(q.Root))
+	o := storesync.ReceiveOptions{Moves: new(pulse).moves}
 	if m.sim != nil {
-		store = store.Apart()
-	} else {
-		store = store.Alive(new(pulse).moves)
+		o = storesync.Apart()
 	}
-	_, err := store.Receive(ctx, &duplexReader{c.in, c.end}, c.out.w)
+	_, err := storesync.Receive(ctx, disk.Open(m.path(q.Root)), &duplexReader{c.in, c.end}, c.out.w, o)
 	if err != nil {
 		return nil, &inBand{fmt.Errorf("fill registry: %w", err)}
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
 // blobs is a source in memory.
@@ -34,11 +35,11 @@ func (b blobs) OpenBlob(d digest.Digest) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(b[d])), nil
 }
 
-func (b blobs) BlobAt(d digest.Digest) (registry.BlobReader, error) {
+func (b blobs) BlobAt(d digest.Digest) (catalog.BlobReader, error) {
 	return bytes.NewReader(b[d]), nil
 }
 
-func smallImage(t *testing.T) (registry.Catalog, blobs) {
+func smallImage(t *testing.T) (catalog.Catalog, blobs) {
 	t.Helper()
 	src := blobs{}
 	m := v1.Manifest{MediaType: v1.MediaTypeImageManifest}
@@ -53,7 +54,7 @@ func smallImage(t *testing.T) (registry.Catalog, blobs) {
 		t.Fatal(err)
 	}
 	manifest := src.add(text)
-	c, err := registry.BuildCatalog(t.Context(), []registry.Ref{{Name: "registry.k8s.io/pause:3.10", Digest: manifest.Digest}}, src)
+	c, err := catalog.Build(t.Context(), []catalog.Ref{{Name: "registry.k8s.io/pause:3.10", Digest: manifest.Digest}}, src)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,9 +66,9 @@ func TestImagesArePushedIntoAHostsStore(t *testing.T) {
 		c, src := smallImage(t)
 		root := filepath.Join(t.TempDir(), "registry")
 		for i, want := range []int{3, 0} {
-			var got registry.Receipt
+			var got storesync.Receipt
 			err := a.RegistryReceive(t.Context(), root, func(w io.Writer, r io.Reader) (err error) {
-				got, err = registry.Push(t.Context(), w, r, c, src, registry.PushOptions{})
+				got, err = storesync.Push(t.Context(), w, r, c, src, storesync.PushOptions{})
 				return err
 			})
 			if err != nil {
@@ -98,7 +99,7 @@ func TestOnlyARegistryThatWasNotThereIsMarkedAsOurs(t *testing.T) {
 		var first string
 		err := a.RegistryReceive(t.Context(), root, func(w io.Writer, r io.Reader) error {
 			first = mark()
-			_, err := registry.Push(t.Context(), w, r, c, src, registry.PushOptions{})
+			_, err := storesync.Push(t.Context(), w, r, c, src, storesync.PushOptions{})
 			return err
 		})
 		if err != nil {
@@ -143,7 +144,7 @@ func TestFailureOfEitherEndOfAPushIsTold(t *testing.T) {
 		write(t, file, "", 0o600)
 		c, src := smallImage(t)
 		err = a.RegistryReceive(t.Context(), filepath.Join(file, "below"), func(w io.Writer, r io.Reader) error {
-			_, err := registry.Push(t.Context(), w, r, c, src, registry.PushOptions{})
+			_, err := storesync.Push(t.Context(), w, r, c, src, storesync.PushOptions{})
 			return err
 		})
 		if err == nil {

@@ -26,6 +26,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/secrets"
 	"github.com/sealbuild/sealbuild/installer/site"
 	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
 // Registry is the registry that every master runs: its certificate, its accounts, and the image's script that starts it.
@@ -54,11 +56,11 @@ func (g *Registry) FindExpected(ctx context.Context, all bool) error {
 	if all {
 		return errors.New("--copy-registry sends every blob, and this bundle leaves out what the site has: run without it")
 	}
-	repo := registry.Repository{Name: "expected"} // of a dry run, so it is never made
+	repo := catalog.Repository{Name: "expected"} // of a dry run, so it is never made
 	for _, e := range expected {
-		repo.Layers = append(repo.Layers, registry.Blob{Digest: e.Digest, Size: e.Size})
+		repo.Layers = append(repo.Layers, catalog.Blob{Digest: e.Digest, Size: e.Size})
 	}
-	catalog := registry.Catalog{Repositories: []registry.Repository{repo}}
+	images := catalog.Catalog{Repositories: []catalog.Repository{repo}}
 	return g.Each(ctx, g.RegistryHosts(), func(ctx context.Context, t *fleet.Target) error {
 		lacks := &bundle.MissingError{Where: "the registry in " + g.Access().Data}
 		if t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-d", g.Access().Data}, Root: true}) != nil {
@@ -67,7 +69,7 @@ func (g *Registry) FindExpected(ctx context.Context, all bool) error {
 		}
 		err := t.Agent.RegistryReceive(ctx, g.Access().Data, func(w io.Writer, in io.Reader) error {
 			source := payload.Source(g.Payload.Bundle)
-			_, err := registry.Push(ctx, w, in, catalog, source, registry.PushOptions{DryRun: true, Missing: func(blobs []registry.Blob) {
+			_, err := storesync.Push(ctx, w, in, images, source, storesync.PushOptions{DryRun: true, Missing: func(blobs []catalog.Blob) {
 				for _, b := range blobs {
 					lacks.Blobs = append(lacks.Blobs, bundle.Expected{Digest: b.Digest, Size: b.Size})
 				}

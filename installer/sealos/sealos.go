@@ -16,7 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/payload"
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/catalog"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -59,8 +59,8 @@ func LacksFiles(err error) bool {
 // ShortNames adds every repository without its registry's domain as well:
 // pause beside registry.k8s.io/pause. Of two images that then have one name and
 // tag the first by its full name counts, and the other is told.
-func ShortNames(c registry.Catalog, warn func(format string, args ...any)) registry.Catalog {
-	short := map[string]registry.Repository{}
+func ShortNames(c catalog.Catalog, warn func(format string, args ...any)) catalog.Catalog {
+	short := map[string]catalog.Repository{}
 	for _, full := range c.Repositories {
 		_, name, ok := strings.Cut(full.Name, "/")
 		if !ok {
@@ -68,7 +68,7 @@ func ShortNames(c registry.Catalog, warn func(format string, args ...any)) regis
 		}
 		s, there := short[name]
 		if !there {
-			s = registry.Repository{Name: name, Tags: map[string]digest.Digest{}}
+			s = catalog.Repository{Name: name, Tags: map[string]digest.Digest{}}
 		}
 		for tag, d := range full.Tags {
 			if other, has := s.Tags[tag]; !has {
@@ -80,18 +80,18 @@ func ShortNames(c registry.Catalog, warn func(format string, args ...any)) regis
 		s.Manifests, s.Layers = union(s.Manifests, full.Manifests), union(s.Layers, full.Layers)
 		short[name] = s
 	}
-	out := registry.Catalog{Repositories: slices.Clone(c.Repositories)}
+	out := catalog.Catalog{Repositories: slices.Clone(c.Repositories)}
 	for _, s := range short {
-		if !slices.ContainsFunc(c.Repositories, func(full registry.Repository) bool { return full.Name == s.Name }) {
+		if !slices.ContainsFunc(c.Repositories, func(full catalog.Repository) bool { return full.Name == s.Name }) {
 			out.Repositories = append(out.Repositories, s)
 		}
 	}
-	slices.SortFunc(out.Repositories, func(a, b registry.Repository) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(out.Repositories, func(a, b catalog.Repository) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }
 
 // union adds blobs that are not there yet, in order.
-func union(a, b []registry.Blob) []registry.Blob {
+func union(a, b []catalog.Blob) []catalog.Blob {
 	out := slices.Clone(a)
 	for _, blob := range b {
 		if !slices.Contains(out, blob) {

@@ -8,14 +8,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/catalog"
 )
 
 // A registry of an image made for sealos knows no domains.
 func TestOfTwoImagesWithOnePathOneCountsAndTheOtherIsTold(t *testing.T) {
 	one, two := digest.FromString("one"), digest.FromString("two")
 	var told []string
-	got := ShortNames(registry.Catalog{Repositories: []registry.Repository{
+	got := ShortNames(catalog.Catalog{Repositories: []catalog.Repository{
 		{Name: "ghcr.io/team/app", Tags: map[string]digest.Digest{"v1": one, "v2": one}},
 		{Name: "quay.io/team/app", Tags: map[string]digest.Digest{"v1": two, "v2": one}},
 	}}, func(format string, args ...any) { told = append(told, fmt.Sprintf(format, args...)) })

@@ -11,7 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/sealos"
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
 // distributeRegistry sends every registry host the blobs it lacks. The hosts
@@ -26,16 +26,16 @@ func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) 
 		catalog = sealos.ShortNames(catalog, r.Report.Warnf)
 	}
 	hosts := r.RegistryHosts()
-	var fanout *registry.Fanout
+	var fanout *storesync.Fanout
 	if len(hosts) > 1 {
-		fanout = new(registry.Fanout)
+		fanout = new(storesync.Fanout)
 	}
 	var changes, sent, passed atomic.Int64
 	// All at once whatever --jobs says: a host that waits for its turn could take nothing from the others.
 	err = fleet.Each(ctx, hosts, len(hosts), func(ctx context.Context, t *fleet.Target) error {
-		var receipt registry.Receipt
+		var receipt storesync.Receipt
 		err := t.Agent.RegistryReceive(ctx, r.Access().Data, func(w io.Writer, in io.Reader) (err error) {
-			receipt, err = registry.Push(ctx, w, in, catalog, payload.Source(r.Payload.Bundle), registry.PushOptions{
+			receipt, err = storesync.Push(ctx, w, in, catalog, payload.Source(r.Payload.Bundle), storesync.PushOptions{
 				All: r.Copy, Fanout: fanout, Address: t.IP.String(),
 			})
 			return err

@@ -163,7 +163,7 @@ func TestARegistryOfBeforeLearnsOfTheSecondAccount(t *testing.T) {
 	w.mustRun(t, Install())
 	// As it was: one account, which may do everything, and no password of another.
 	const password = "a-password-of-this-cluster"
-	old, err := registry.Htpasswd("admin", password)
+	old, err := registry.Accounts(registry.Account{User: "admin", Password: password})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -55,7 +56,8 @@ func New(ctx context.Context, d driver.StorageDriver, o Options) (http.Handler, 
 	if err != nil {
 		return nil, fmt.Errorf("serve registry: %w", err)
 	}
-	h := &handler{Options: o, driver: d, registry: registry, referrers: newSubjects(d)}
+	s := &subjects{driver: d, known: map[string]map[digest.Digest]digest.Digest{}}
+	h := &handler{Options: o, driver: d, registry: registry, referrers: s}
 	return h.router(), nil
 }
 
@@ -107,16 +109,12 @@ func reading(do func(*call) error) methods {
 }
 
 func (h *handler) dispatch(m methods) http.Handler {
-	allowed := make([]string, 0, len(m))
-	for method := range m {
-		allowed = append(allowed, method)
-	}
-	slices.Sort(allowed)
+	allowed := strings.Join(slices.Sorted(maps.Keys(m)), ", ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &call{w: w, r: r}
 		do, ok := m[r.Method]
 		if !ok {
-			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			w.Header().Set("Allow", allowed)
 			c.fail(errcode.ErrorCodeUnsupported.WithMessage("this cannot be done here"))
 			return
 		}

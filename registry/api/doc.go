@@ -5,6 +5,6 @@
 // of github.com/distribution/distribution/v3; what the methods do is written here, so that a program that serves a registry does
 // not carry the clients of Redis, of tracing collectors and of notification endpoints along.
 //
-// Blobs are not read here: who serves them knows better how than a storage driver does. Names are taken as they come. The one cache
+// Blobs are not read here: the caller can serve them better than a storage driver does. Names are taken as they come. The one cache
 // is of the digests of subjects, and what it holds cannot go out of date.
 package api

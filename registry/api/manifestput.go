@@ -197,7 +197,7 @@ func (h *handler) deleteBlob(c *call) error {
 	return c.deleted(c.repo.Blobs(ctx).Delete(ctx, d), errcode.ErrorCodeBlobUnknown)
 }
 
-// deleted answers what was to be deleted; missing is the code for what is not there.
+// deleted answers a request to delete; missing is the error code for what is not there.
 func (c *call) deleted(err error, missing errcode.ErrorCode) error {
 	switch {
 	case errors.Is(err, distribution.ErrBlobUnknown), errors.As(err, new(distribution.ErrTagUnknown)), errors.As(err, new(driver.PathNotFoundError)):

@@ -21,7 +21,7 @@ const maxManifest = 4 << 20
 func (c *call) body(body []byte) error {
 	c.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	c.w.WriteHeader(http.StatusOK)
-	_, _ = c.w.Write(body) // who has gone away needs no answer
+	_, _ = c.w.Write(body) // a client that has gone away needs no answer
 	return nil
 }
 
@@ -107,7 +107,7 @@ func plainImage(list *manifestlist.DeserializedManifestList) (digest.Digest, err
 	return "", errcode.ErrorCodeManifestUnknown.WithMessage("the client does not accept a list of manifests, and this one has none for linux/amd64")
 }
 
-// accepts tells whether the client understands a media type. One that names none, or that takes any, gets what there is.
+// accepts tells whether the client understands a media type. A client that names no type, or takes any, gets what there is.
 func accepts(r *http.Request, mediaType string) bool {
 	all := strings.Join(r.Header.Values("Accept"), ",")
 	if strings.TrimSpace(all) == "" {

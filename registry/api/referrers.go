@@ -67,10 +67,6 @@ type subjects struct {
 	known map[string]map[digest.Digest]digest.Digest // per repository: manifest to subject, or to nothing
 }
 
-func newSubjects(d driver.StorageDriver) *subjects {
-	return &subjects{driver: d, known: map[string]map[digest.Digest]digest.Digest{}}
-}
-
 // of returns the manifests of a repository that refer to subject, sorted.
 func (s *subjects) of(ctx context.Context, repo string, subject digest.Digest) ([]digest.Digest, error) {
 	linked, err := s.linked(ctx, repo)

@@ -27,29 +27,14 @@ const (
 )
 
 // inUse are the uploads that a request writes to. Two at once would mix their bytes.
-type inUse struct {
-	mu  sync.Mutex
-	ids map[string]bool
-}
+type inUse struct{ ids sync.Map }
 
 func (u *inUse) take(id string) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.ids[id] {
-		return false
-	}
-	if u.ids == nil {
-		u.ids = map[string]bool{}
-	}
-	u.ids[id] = true
-	return true
+	_, taken := u.ids.LoadOrStore(id, true)
+	return !taken
 }
 
-func (u *inUse) release(id string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.ids, id)
-}
+func (u *inUse) release(id string) { u.ids.Delete(id) }
 
 // startUpload begins an upload, or does without: a blob that is in the store already is mounted, and one that comes with the
 // request is taken at once.
@@ -66,8 +51,7 @@ func (h *handler) startUpload(c *call) error {
 		}
 	}
 	upload, err := c.repo.Blobs(ctx).Create(ctx, h.mount(ctx, q)...)
-	var mounted distribution.ErrBlobMounted
-	if errors.As(err, &mounted) {
+	if mounted, ok := errors.AsType[distribution.ErrBlobMounted](err); ok {
 		return h.created(c, mounted.Descriptor)
 	}
 	if err != nil {

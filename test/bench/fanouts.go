@@ -17,7 +17,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/payload"
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
 const (
@@ -148,12 +148,12 @@ func (s *syncing) fanout(ctx context.Context, x *labSite, f opened, name, rate s
 
 // pushTo fills the first n hosts and looks at what came.
 func (s *syncing) pushTo(ctx context.Context, x *labSite, f opened, n int) (seconds, busy float64, sent int64, err error) {
-	catalog, err := payload.Catalog(ctx, f.Reader)
+	images, err := payload.Catalog(ctx, f.Reader)
 	if err != nil {
 		return 0, 0, 0, err
 	}
 	var want int64
-	for _, b := range catalog.Blobs() {
+	for _, b := range images.Blobs() {
 		want += b.Size
 	}
 	defer func() {
@@ -161,17 +161,17 @@ func (s *syncing) pushTo(ctx context.Context, x *labSite, f opened, n int) (seco
 			err = errors.Join(err, os.RemoveAll(x.store(i)))
 		}
 	}()
-	var fan *registry.Fanout
+	var fan *storesync.Fanout
 	if n > 1 {
-		fan = new(registry.Fanout)
+		fan = new(storesync.Fanout)
 	}
-	receipts := make([]registry.Receipt, n)
+	receipts := make([]storesync.Receipt, n)
 	before, start := readCores(), time.Now()
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range n {
 		g.Go(func() error {
 			return agent.NewAgent(x.conns[i], s.stub).RegistryReceive(gctx, x.store(i), func(w io.Writer, in io.Reader) (err error) {
-				receipts[i], err = registry.Push(gctx, w, in, catalog, payload.Source(f.Reader), registry.PushOptions{
+				receipts[i], err = storesync.Push(gctx, w, in, images, payload.Source(f.Reader), storesync.PushOptions{
 					Fanout: fan, Address: x.lab.address(i + 1),
 				})
 				return err

@@ -10,7 +10,8 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer/payload"
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
 // Applications that make a bundle of 1.4 GB and one of 8 GB.
@@ -78,7 +79,7 @@ func (b *bench) place(ctx context.Context, name string, images int, beside bool)
 	if err != nil {
 		return err
 	}
-	if _, err := registry.OpenStore(data).Fill(ctx, catalog, payload.Source(f.Reader), registry.PushOptions{}); err != nil {
+	if _, err := storesync.Fill(ctx, disk.Open(data), catalog, payload.Source(f.Reader), storesync.PushOptions{}); err != nil {
 		return err
 	}
 	return p.rates(ctx, data)

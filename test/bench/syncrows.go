@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
 // Limits of the project's goals.
@@ -146,12 +146,12 @@ func (s *syncing) everything(ctx context.Context, c *compared) error {
 	return nil
 }
 
-func (s *syncing) wholly(ctx context.Context, c *compared, root string) (r registry.Receipt, seconds float64, err error) {
+func (s *syncing) wholly(ctx context.Context, c *compared, root string) (r storesync.Receipt, seconds float64, err error) {
 	login, err := s.loggedIn(ctx)
 	if err != nil {
 		return r, 0, err
 	}
 	defer func() { err = errors.Join(err, login.Close()) }()
-	r, took, err := s.push(ctx, login, c.file, root, registry.PushOptions{})
+	r, took, err := s.push(ctx, login, c.file, root, storesync.PushOptions{})
 	return r, took.Seconds() + login.seconds, err
 }

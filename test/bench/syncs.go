@@ -13,7 +13,9 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/payload"
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
+	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
 // syncing is one bundle that is brought to a host by ssh as the installer does
@@ -103,14 +105,14 @@ func (s *syncing) loggedIn(ctx context.Context) (timedLogin, error) {
 
 // push is what the installer's step does for one host: list the bundle's
 // images, then send what the host lacks.
-func (s *syncing) push(ctx context.Context, h host.Host, f opened, root string, o registry.PushOptions) (r registry.Receipt, took time.Duration, err error) {
+func (s *syncing) push(ctx context.Context, h host.Host, f opened, root string, o storesync.PushOptions) (r storesync.Receipt, took time.Duration, err error) {
 	start := time.Now()
-	catalog, err := payload.Catalog(ctx, f.Reader)
+	images, err := payload.Catalog(ctx, f.Reader)
 	if err != nil {
 		return r, 0, err
 	}
 	err = agent.NewAgent(h, s.stub).RegistryReceive(ctx, root, func(w io.Writer, in io.Reader) (err error) {
-		r, err = registry.Push(ctx, w, in, catalog, payload.Source(f.Reader), o)
+		r, err = storesync.Push(ctx, w, in, images, payload.Source(f.Reader), o)
 		return err
 	})
 	return r, time.Since(start), err
@@ -125,7 +127,7 @@ func (s *syncing) settle(ctx context.Context) error {
 // compared are two equal stores and what is missing in them before each run.
 type compared struct {
 	file         opened
-	have         registry.Catalog // what stays when the rest is collected
+	have         catalog.Catalog // what stays when the rest is collected
 	ours, theirs string
 	source       string // of rsync
 	daemon       *rsyncDaemon
@@ -137,20 +139,20 @@ func (s *syncing) compare(ctx context.Context, name string, images []madeImage, 
 	if c.file, err = s.bundle(ctx, name, images); err != nil {
 		return nil, err
 	}
-	var refs []registry.Ref
+	var refs []catalog.Ref
 	for _, i := range c.file.Images() {
 		if i.Name != missing {
-			refs = append(refs, registry.Ref{Name: i.Name, Digest: i.Digest})
+			refs = append(refs, catalog.Ref{Name: i.Name, Digest: i.Digest})
 		}
 	}
-	if c.have, err = registry.BuildCatalog(ctx, refs, payload.Source(c.file.Reader)); err != nil {
+	if c.have, err = catalog.Build(ctx, refs, payload.Source(c.file.Reader)); err != nil {
 		return nil, err
 	}
 	all, err := payload.Catalog(ctx, c.file.Reader)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := registry.OpenStore(c.source).Fill(ctx, all, payload.Source(c.file.Reader), registry.PushOptions{}); err != nil {
+	if _, err := storesync.Fill(ctx, disk.Open(c.source), all, payload.Source(c.file.Reader), storesync.PushOptions{}); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(c.theirs, 0o755); err != nil {
@@ -162,7 +164,7 @@ func (s *syncing) compare(ctx context.Context, name string, images []madeImage, 
 	if c.conn, err = s.ssh.dial(ctx); err != nil {
 		return nil, errors.Join(err, c.daemon.stop())
 	}
-	_, _, err = s.push(ctx, c.conn, c.file, c.ours, registry.PushOptions{})
+	_, _, err = s.push(ctx, c.conn, c.file, c.ours, storesync.PushOptions{})
 	if err == nil {
 		_, _, err = c.daemon.push(ctx, s.dir, c.source)
 	}
@@ -180,7 +182,7 @@ func (c *compared) close() error {
 // take removes from both stores what the catalog does not keep.
 func (c *compared) take(ctx context.Context) error {
 	for _, root := range []string{c.ours, c.theirs} {
-		if _, err := registry.OpenStore(root).Collect(ctx, c.have, registry.CollectOptions{}); err != nil {
+		if _, err := disk.Open(root).Collect(ctx, c.have, disk.CollectOptions{}); err != nil {
 			return err
 		}
 	}
@@ -189,7 +191,7 @@ func (c *compared) take(ctx context.Context) error {
 
 // syncRound is both ways once.
 type syncRound struct {
-	receipt       registry.Receipt
+	receipt       storesync.Receipt
 	ours, theirs  float64 // seconds
 	wire, rsynced float64 // MB
 }
@@ -198,7 +200,7 @@ func (s *syncing) round(ctx context.Context, c *compared) (r syncRound, err erro
 	if err := s.settle(ctx); err != nil {
 		return r, err
 	}
-	receipt, took, err := s.push(ctx, c.conn, c.file, c.ours, registry.PushOptions{})
+	receipt, took, err := s.push(ctx, c.conn, c.file, c.ours, storesync.PushOptions{})
 	if err != nil {
 		return r, err
 	}

@@ -10,7 +10,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
 	"github.com/sealbuild/sealbuild/test/testbed"
 )
 
@@ -33,17 +34,17 @@ func kubernetesTag(h *testbed.Host, program string) (string, error) {
 }
 
 // contents lists the blobs of an image of Kubernetes in a host's registry.
-func contents(ctx context.Context, h *testbed.Host, program string) (registry.Repository, error) {
+func contents(ctx context.Context, h *testbed.Host, program string) (catalog.Repository, error) {
 	tag, err := kubernetesTag(h, program)
 	if err != nil {
-		return registry.Repository{}, err
+		return catalog.Repository{}, err
 	}
-	c, absent, err := registry.OpenStore(registryDir(h)).Reach(ctx, []registry.Ref{{Name: repoOfK8s + program + ":" + tag}})
+	c, absent, err := disk.Open(registryDir(h)).Reach(ctx, []catalog.Ref{{Name: repoOfK8s + program + ":" + tag}})
 	if err != nil {
-		return registry.Repository{}, err
+		return catalog.Repository{}, err
 	}
 	if len(absent) > 0 || len(c.Repositories) != 1 {
-		return registry.Repository{}, fmt.Errorf("the registry of %s does not hold %s: %v", h.Name, program, absent)
+		return catalog.Repository{}, fmt.Errorf("the registry of %s does not hold %s: %v", h.Name, program, absent)
 	}
 	return c.Repositories[0], nil
 }
@@ -54,7 +55,7 @@ func largestLayer(ctx context.Context, h *testbed.Host, program string) (digest.
 	if err != nil {
 		return "", err
 	}
-	var largest registry.Blob
+	var largest catalog.Blob
 	for _, b := range r.Layers {
 		if b.Size > largest.Size {
 			largest = b

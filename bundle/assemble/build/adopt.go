@@ -18,10 +18,9 @@ const adoptingName = "sealbuild-layout"
 // registerAdopting makes the transport known, once.
 var registerAdopting = sync.OnceFunc(func() { transports.Register(adoptingTransport{layout.Transport}) })
 
-// adoptingTransport writes OCI layouts. buildah puts a layer, whose digest it
-// has then, into a temporary file before it copies it to where it is to go:
-// here that file itself becomes the blob, which saves writing and hashing the
-// layer once more. Where that cannot be, it is copied.
+// adoptingTransport writes OCI layouts. buildah puts a layer, whose digest it has then, into a temporary file before it copies it
+// to where it is to go: here that file itself becomes the blob, which saves writing and hashing the layer once more. Where that
+// cannot be, it is copied.
 type adoptingTransport struct{ types.ImageTransport }
 
 func (adoptingTransport) Name() string { return adoptingName }

@@ -1,10 +1,8 @@
-// Package build turns a Kubefile and its context into an OCI image, with
-// buildah as a library and without a daemon.
+// Package build turns a Kubefile and its context into an OCI image, with buildah as a library and without a daemon.
 //
-// It promises three things. The same inputs give the same image: every time
-// stamp inside the image is Request.Epoch. Layers stay uncompressed, because
-// the bundle writer compresses them once, on all cores. And nothing stays
-// behind outside Request.Scratch, which is the caller's to remove.
+// It promises three things. The same inputs give the same image: every time stamp inside the image is Request.Epoch. Layers stay
+// uncompressed, because the bundle writer compresses them once, on all cores. And nothing stays behind outside Request.Scratch,
+// which is the caller's to remove.
 package build
 
 import (
@@ -64,8 +62,7 @@ type Result struct {
 	Descriptor v1.Descriptor // of the image's manifest
 }
 
-// Build runs the Kubefile. The error names the failing instruction as buildah
-// reports it.
+// Build runs the Kubefile. The error names the failing instruction as buildah reports it.
 func Build(ctx context.Context, r Request) (res Result, err error) {
 	if r.Log == nil {
 		r.Log = io.Discard
@@ -143,9 +140,8 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 	return Result{Layout: layout, Descriptor: desc}, nil
 }
 
-// openScratch opens a containers/storage tree that lives for one build. The
-// overlay driver is tried first because it copies no lower layer; vfs works
-// everywhere.
+// openScratch opens a containers/storage tree that lives for one build. The overlay driver is tried first because it copies no
+// lower layer; vfs works everywhere.
 func openScratch(dir string) (storage.Store, error) {
 	var failures []error
 	for _, driver := range []string{"overlay", "vfs"} {
@@ -162,8 +158,7 @@ func openScratch(dir string) (storage.Store, error) {
 	return nil, fmt.Errorf("open build storage in %s: %w", dir, errors.Join(failures...))
 }
 
-// closeScratch unmounts what the build mounted; the files go with the
-// caller's scratch directory.
+// closeScratch unmounts what the build mounted; the files go with the caller's scratch directory.
 func closeScratch(s storage.Store) error {
 	if _, err := s.Shutdown(true); err != nil {
 		return fmt.Errorf("close build storage: %w", err)

@@ -26,10 +26,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// contents digests what a build reads of a context: names, modes, links and
-// bytes, but neither owners nor times, which no layer keeps. Files are hashed
-// on all cores; digests of files whose inode, size and times did not change
-// are taken from a cache.
+// contents digests what a build reads of a context: names, modes, links and bytes, but neither owners nor times, which no layer
+// keeps. Files are hashed on all cores; digests of files whose inode, size and times did not change are taken from a cache.
 type contents struct {
 	root    *os.Root
 	dir     string
@@ -43,9 +41,8 @@ type contents struct {
 	sums map[string]knownFile
 }
 
-// digestContents gives the digest of the named paths of dir. cache is a file
-// that need not exist; it is renewed, and losing it costs time only. Empty
-// means none.
+// digestContents gives the digest of the named paths of dir. cache is a file that need not exist; it is renewed, and losing it
+// costs time only. Empty means none.
 func digestContents(ctx context.Context, dir string, paths, ignore []string, cache string) (string, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -83,9 +80,8 @@ func field(h hash.Hash, texts ...string) {
 	}
 }
 
-// add notes everything below one path of the context. Of a pattern it takes
-// all that its first parts match: at times more than needed, never less. What
-// is not there is noted, too: the build says what is wrong.
+// add notes everything below one path of the context. Of a pattern it takes all that its first parts match: at times more than
+// needed, never less. What is not there is noted, too: the build says what is wrong.
 func (c *contents) add(ctx context.Context, source string) error {
 	clean := strings.TrimPrefix(path.Clean("/"+source), "/")
 	parts := strings.Split(clean, "/")

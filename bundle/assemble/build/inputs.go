@@ -24,8 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// acceptAll is the signature policy of a machine that has none configured,
-// which is what docker and a bare buildah do.
+// acceptAll is the signature policy of a machine that has none configured, which is what docker and a bare buildah do.
 const acceptAll = `{"default":[{"type":"insecureAcceptAnything"}]}` + "\n"
 
 const dockerHub = "unqualified-search-registries = [\"docker.io\"]\n"
@@ -48,20 +47,14 @@ func systemContext(r Request) (*types.SystemContext, error) {
 			}
 		}
 	}
-	// With no configuration at all a short name means Docker Hub, as it does
-	// for docker; a configuration that is there is obeyed.
-	if conf := sysregistriesv2.ConfigPath(&sys); sys.SystemRegistriesConfPath == "" && !exists(conf) {
+	// With no configuration at all a short name means Docker Hub, as it does for docker; a configuration that is there is obeyed.
+	if _, err := os.Stat(sysregistriesv2.ConfigPath(&sys)); sys.SystemRegistriesConfPath == "" && err != nil {
 		sys.SystemRegistriesConfPath = filepath.Join(r.Scratch, "registries.conf")
 		if err := os.WriteFile(sys.SystemRegistriesConfPath, []byte(dockerHub), 0o600); err != nil {
 			return nil, fmt.Errorf("write registries.conf: %w", err)
 		}
 	}
 	return &sys, nil
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 // prepareKubefile returns the file buildah is given: the user's own, or a copy
@@ -91,8 +84,7 @@ func prepareKubefile(r Request) (string, error) {
 	return file, nil
 }
 
-// ignorePatterns joins the context's own ignore file with the request's
-// exclusions.
+// ignorePatterns joins the context's own ignore file with the request's exclusions.
 func ignorePatterns(contextDir string, r Request) ([]string, error) {
 	own, _, err := parse.ContainerIgnoreFile(contextDir, "", []string{r.Kubefile})
 	if err != nil {
@@ -101,8 +93,7 @@ func ignorePatterns(contextDir string, r Request) ([]string, error) {
 	return slices.Concat(own, r.Exclude), nil
 }
 
-// preload copies an image of a layout into the scratch storage, under the name
-// that buildah gives to what FROM says.
+// preload copies an image of a layout into the scratch storage, under the name that buildah gives to what FROM says.
 func preload(ctx context.Context, scratch storage.Store, sys *types.SystemContext, p Preload) error {
 	name, err := reference.ParseNormalizedNamed(p.Name)
 	if err != nil {
@@ -138,9 +129,8 @@ func preload(ctx context.Context, scratch storage.Store, sys *types.SystemContex
 	return nil
 }
 
-// ulimits keeps RUN within the limits of this process where they are lower
-// than those buildah would set: raising them needs a capability that root in a
-// container lacks.
+// ulimits keeps RUN within the limits of this process where they are lower than those buildah would set: raising them needs a
+// capability that root in a container lacks.
 func ulimits() []string {
 	var all []string
 	for _, l := range []struct {

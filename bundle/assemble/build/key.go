@@ -16,11 +16,9 @@ import (
 // revision is raised when the same inputs begin to give another image.
 const revision = 1
 
-// Key names everything that a build's result depends on: Kubefile, arguments,
-// labels, environment, platform, time stamp, the digests of base images, the
-// context's files that the Kubefile reads, and the builder. Two requests with
-// one key make the same image, as far as RUN instructions do: those are taken
-// to give today what they gave before, which is what docker's and buildah's
+// Key names everything that a build's result depends on: Kubefile, arguments, labels, environment, platform, time stamp, the
+// digests of base images, the context's files that the Kubefile reads, and the builder. Two requests with one key make the same
+// image, as far as RUN instructions do: those are taken to give today what they gave before, which is what docker's and buildah's
 // users know of layers that are reused.
 //
 // cache is a file in which digests of context files are remembered; empty for

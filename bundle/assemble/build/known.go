@@ -13,8 +13,7 @@ import (
 	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
-// racy is how long a change may go unseen in a file's times: a digest of a
-// file that changed within it is not remembered.
+// racy is how long a change may go unseen in a file's times: a digest of a file that changed within it is not remembered.
 const racy = 2 * time.Second
 
 // knownFile is what a file was when it was hashed.

@@ -6,12 +6,10 @@ import (
 	"github.com/containers/common/libnetwork/types"
 )
 
-// errNoNetwork answers what a build never asks: RUN instructions share the
-// host's network, so no container network is ever set up.
+// errNoNetwork answers what a build never asks: RUN instructions share the host's network, so no container network is ever set up.
 var errNoNetwork = errors.New("builds use the host's network")
 
-// noNetwork satisfies buildah's demand for a network backend without looking
-// for netavark on the machine.
+// noNetwork satisfies buildah's demand for a network backend without looking for netavark on the machine.
 type noNetwork struct{}
 
 var _ types.ContainerNetwork = noNetwork{}

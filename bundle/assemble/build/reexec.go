@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Variables by which package unshare of containers/storage tells its child
-// process what to do before Go code may run.
+// Variables by which package unshare of containers/storage tells its child process what to do before Go code may run.
 const (
 	envUnshare  = "_Containers-unshare"
 	envPidPipe  = "_Containers-pid-pipe"
@@ -23,9 +22,8 @@ const (
 	envTerminal = "_Containers-ctty"
 )
 
-// Reexec must be the first thing that main does. Building starts the running
-// program again under other names; Reexec does the work of such a process and
-// returns true when it is done. It returns false in the program itself.
+// Reexec must be the first thing that main does. Building starts the running program again under other names; Reexec does the work
+// of such a process and returns true when it is done. It returns false in the program itself.
 func Reexec() bool {
 	waitForMappings()
 	if _, ok := os.LookupEnv(envUnshare); ok {
@@ -37,11 +35,9 @@ func Reexec() bool {
 	return reexec.Init()
 }
 
-// unshare does in Go what the library leaves to a C constructor, which a
-// program built without cgo does not have: it reports its process id, waits
-// for its parent, and enters new namespaces. Those belong to one thread, so
-// that the program is then executed once more, by that thread, to have them as
-// a whole.
+// unshare does in Go what the library leaves to a C constructor, which a program built without cgo does not have: it reports its
+// process id, waits for its parent, and enters new namespaces. Those belong to one thread, so that the program is then executed
+// once more, by that thread, to have them as a whole.
 func unshare() error {
 	runtime.LockOSThread()
 	flags, _ := takeEnv(envUnshare)
@@ -84,8 +80,7 @@ func unshare() error {
 	if err := unix.Unshare(flags); err != nil {
 		return fmt.Errorf("enter namespaces: %w", err)
 	}
-	// The parent asked to take this process with it when it dies; that is a
-	// property of the thread, too.
+	// The parent asked to take this process with it when it dies; that is a property of the thread, too.
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("follow parent: %w", err)
 	}

@@ -16,10 +16,8 @@ import (
 // envMappings names the pipe on which a child waits for its user mappings.
 const envMappings = "_SEALBUILD_MAPPINGS_PIPE"
 
-// EnterUserNamespace makes the program root in a user namespace of its own:
-// what a user other than root needs to make files of other owners and to
-// mount. It starts the program again, waits for it and exits with its status;
-// for root it does nothing.
+// EnterUserNamespace makes the program root in a user namespace of its own: what a user other than root needs to make files of
+// other owners and to mount. It starts the program again, waits for it and exits with its status; for root it does nothing.
 func EnterUserNamespace() error {
 	if os.Geteuid() == 0 {
 		return nil
@@ -63,9 +61,8 @@ func EnterUserNamespace() error {
 	return nil
 }
 
-// mapIDs gives a process its users and groups: this user as root, then the
-// subordinate ids that /etc/subuid and /etc/subgid grant. Without those, or
-// without the tools that apply them, root is the only one.
+// mapIDs gives a process its users and groups: this user as root, then the subordinate ids that /etc/subuid and /etc/subgid grant.
+// Without those, or without the tools that apply them, root is the only one.
 func mapIDs(pid int) error {
 	name := strconv.Itoa(os.Geteuid())
 	if u, err := user.Current(); err == nil {

@@ -25,8 +25,7 @@ type Archive struct {
 	Wanted    Wanted // under which reference it goes into the bundle
 }
 
-// LoadArchive reads an image file into the store. Layers stay as they are in
-// the file.
+// LoadArchive reads an image file into the store. Layers stay as they are in the file.
 func LoadArchive(ctx context.Context, st *store.Store, a Archive, o Options) (store.Pinned, error) {
 	o = o.withDefaults()
 	src, err := archiveReference(a)
@@ -67,11 +66,7 @@ func LoadArchive(ctx context.Context, st *store.Store, a Archive, o Options) (st
 	if err := st.ImportLayout(ctx, target); err != nil {
 		return store.Pinned{}, err
 	}
-	pinned, err := Pin(st, a.Wanted, root)
-	if err == nil {
-		o.Progress.Finished(a.Wanted.Ref)
-	}
-	return pinned, err
+	return Pin(st, a.Wanted, root)
 }
 
 func archiveReference(a Archive) (types.ImageReference, error) {

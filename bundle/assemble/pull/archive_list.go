@@ -25,9 +25,8 @@ type Named struct {
 	Source string // what to put into Archive.Source
 }
 
-// ListArchive names the images of an archive by what the archive itself calls
-// them. An image without a name is left out; an archive without any name is an
-// error.
+// ListArchive names the images of an archive by what the archive itself calls them. An image without a name is left out; an archive
+// without any name is an error.
 func ListArchive(a Archive, sys *types.SystemContext) ([]Named, error) {
 	var all []Named
 	var err error

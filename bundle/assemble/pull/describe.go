@@ -25,8 +25,7 @@ func (e *PlatformError) Error() string {
 	return fmt.Sprintf("no image for %s; it exists for %s", e.Want, strings.Join(e.Have, ", "))
 }
 
-// describe resolves a reference: its manifest, the manifests of the wanted
-// platforms below it, and the blobs they name.
+// describe resolves a reference: its manifest, the manifests of the wanted platforms below it, and the blobs they name.
 func (g *gatherer) describe(ctx context.Context, w Wanted) (*image, []v1.Descriptor, error) {
 	named, err := reference.ParseNormalizedNamed(w.Ref)
 	if err != nil {
@@ -66,8 +65,7 @@ func (g *gatherer) describe(ctx context.Context, w Wanted) (*image, []v1.Descrip
 	return d.img, leaves, nil
 }
 
-// withoutTag drops the tag of a reference that has a digest too: beside a
-// digest it only informs the reader.
+// withoutTag drops the tag of a reference that has a digest too: beside a digest it only informs the reader.
 func withoutTag(named reference.Named) reference.Named {
 	if pinned, ok := named.(reference.Digested); ok {
 		if bare, err := reference.WithDigest(reference.TrimNamed(named), pinned.Digest()); err == nil {
@@ -169,13 +167,12 @@ func (d *describing) children(n ocigraph.Node) (wanted []v1.Descriptor, err erro
 			return nil, err
 		}
 		wanted = append(wanted, child)
-		d.img.platforms = append(d.img.platforms, Format(*child.Platform))
+		d.img.platforms = append(d.img.platforms, store.Platform(*child.Platform))
 	}
 	return wanted, nil
 }
 
-// read returns a manifest from what was just fetched, the store or the
-// registry, in this order.
+// read returns a manifest from what was just fetched, the store or the registry, in this order.
 func (d *describing) read(ctx context.Context, dgst digest.Digest) ([]byte, error) {
 	if raw, ok := d.fetched[dgst]; ok {
 		return raw, nil
@@ -212,7 +209,7 @@ func choose(index []v1.Descriptor, want v1.Platform) (v1.Descriptor, error) {
 		if p == nil || p.OS == "unknown" {
 			continue
 		}
-		have = append(have, Format(*p))
+		have = append(have, store.Platform(*p))
 		if p.OS != want.OS || p.Architecture != want.Architecture {
 			continue
 		}
@@ -227,10 +224,7 @@ func choose(index []v1.Descriptor, want v1.Platform) (v1.Descriptor, error) {
 		}
 	}
 	if best == nil {
-		return v1.Descriptor{}, &PlatformError{Want: Format(want), Have: have}
+		return v1.Descriptor{}, &PlatformError{Want: store.Platform(want), Have: have}
 	}
 	return *best, nil
 }
-
-// Format writes a platform as docker does: linux/arm64/v8.
-func Format(p v1.Platform) string { return store.Platform(p) }

@@ -79,8 +79,7 @@ func place(p store.Found) string {
 	return p.File
 }
 
-// notImage is an error that says of a reference that it is none of an image to
-// be had from here, whatever the network does.
+// notImage marks an error that no second try changes: the reference names no image that can be had from here.
 type notImage struct{ error }
 
 func (e notImage) Unwrap() error { return e.error }

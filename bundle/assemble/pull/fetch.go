@@ -79,9 +79,8 @@ func version(named reference.Named) string {
 	return "latest"
 }
 
-// manifest gets a manifest: that of a digest, or with an empty one that of the
-// reference itself. The bytes hash to the digest, and to the one that the
-// registry says they have.
+// manifest gets a manifest: that of a digest, or with an empty one that of the reference itself. The bytes hash to the digest, and
+// to the one that the registry says they have.
 func (g *gatherer) manifest(ctx context.Context, w Wanted, r remote, d digest.Digest) (raw []byte, mediaType string, err error) {
 	var absent error
 	err = g.retry(ctx, w.Ref, g.options.Attempts, func() error {
@@ -134,12 +133,10 @@ func readManifest(ctx context.Context, l location, d digest.Digest) ([]byte, str
 	return raw, mediaType, nil
 }
 
-// resumeWorth is how many bytes of a cut transfer are progress enough to count
-// its attempts anew.
+// resumeWorth is how many bytes of a cut transfer are progress enough to count its attempts anew.
 const resumeWorth = 256 << 10
 
-// fetch downloads one blob into the store, from where an earlier transfer of
-// it stopped.
+// fetch downloads one blob into the store, from where an earlier transfer of it stopped.
 func (g *gatherer) fetch(ctx context.Context, r remote, d v1.Descriptor) (err error) {
 	in, err := g.store.Incoming(ctx, d.Digest, d.Size)
 	if err != nil {

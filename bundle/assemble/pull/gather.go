@@ -82,8 +82,7 @@ func (g *gatherer) resolve(ctx context.Context, w Wanted) {
 	g.arrived(ctx, img, nil)
 }
 
-// want makes img wait for a blob, starting its download when it is the first.
-// g.mu is held.
+// want makes img wait for a blob, starting its download when it is the first. g.mu is held.
 func (g *gatherer) want(img *image, d v1.Descriptor) {
 	key := string(d.Digest)
 	b, ok := g.blobs[key]
@@ -103,9 +102,8 @@ func (g *gatherer) want(img *image, d v1.Descriptor) {
 	img.pending++
 }
 
-// download fetches a blob from where the first image that wants it is had. When
-// that fails for good, the next image's place has its turn: another
-// registry or repository may hold the same blob.
+// download fetches a blob from where the first image that wants it is had. When that fails for good, the next image's place has its
+// turn: another registry or repository may hold the same blob.
 func (g *gatherer) download(ctx context.Context, b *blob) {
 	var failed error
 	for {
@@ -129,7 +127,6 @@ func (g *gatherer) download(ctx context.Context, b *blob) {
 			b.done = true
 			waiting := b.waiting
 			g.result.Blobs++
-			g.result.Bytes += b.desc.Size
 			g.mu.Unlock()
 			for _, img := range waiting {
 				g.arrived(ctx, img, nil)
@@ -167,11 +164,9 @@ func (g *gatherer) arrived(ctx context.Context, img *image, err error) {
 	g.mu.Lock()
 	g.result.Images = append(g.result.Images, pinned)
 	g.mu.Unlock()
-	g.options.Progress.Finished(img.wanted.Ref)
 }
 
-// complete stores an image's manifests, children first, now that every blob
-// they name is there.
+// complete stores an image's manifests, children first, now that every blob they name is there.
 func (g *gatherer) complete(img *image) (store.Pinned, error) {
 	for _, d := range img.order {
 		if _, err := g.store.PutBytes(img.manifests[d]); err != nil {

@@ -15,8 +15,7 @@ import (
 	"github.com/containers/image/v5/types"
 )
 
-// host is one registry: its connections, and how long it wants to be left
-// alone. Everything that is pulled from it shares them.
+// host is one registry: its connections, and how long it wants to be left alone. Everything that is pulled from it shares them.
 type host struct {
 	name      string // as references write it
 	addr      string // host:port that answers
@@ -57,8 +56,7 @@ func newHost(sys *types.SystemContext, name string, insecure bool, connections i
 	return h, nil
 }
 
-// certDir is where the certificates for a registry lie, by the rules of podman
-// and docker.
+// certDir is where the certificates for a registry lie, by the rules of podman and docker.
 func certDir(sys *types.SystemContext, name string) string {
 	if sys.DockerCertPath != "" {
 		return sys.DockerCertPath

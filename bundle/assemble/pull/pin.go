@@ -55,7 +55,7 @@ func platforms(st *store.Store, d digest.Digest, raw []byte, of []string) ([]str
 		if err != nil {
 			return nil, err
 		}
-		return []string{Format(p)}, nil
+		return []string{store.Platform(p)}, nil
 	}
 	if len(of) > 0 {
 		return slices.Compact(slices.Sorted(slices.Values(of))), nil
@@ -63,7 +63,7 @@ func platforms(st *store.Store, d digest.Digest, raw []byte, of []string) ([]str
 	var all []string
 	for _, d := range m.Manifests {
 		if _, ok := st.Has(d.Digest); ok && d.Platform != nil {
-			all = append(all, Format(*d.Platform))
+			all = append(all, store.Platform(*d.Platform))
 		}
 	}
 	slices.Sort(all)

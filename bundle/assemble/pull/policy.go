@@ -17,8 +17,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
-// readPolicy reads the machine's policy.json; nil when there is none or when it
-// accepts everything.
+// readPolicy reads the machine's policy.json; nil when there is none or when it accepts everything.
 func readPolicy(sys *types.SystemContext) (*signature.Policy, error) {
 	policy, err := signature.DefaultPolicy(sys)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sealbuild/sealbuild/bundle/assemble/upstreamtest"
+	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
 func TestSignaturePolicyDecides(t *testing.T) {

@@ -1,18 +1,13 @@
 // Package pull gathers container images into the local store.
 //
-// It promises that one failing reference stops no other: everything that can
-// be had is fetched, and then every failure is reported together with the
-// places its reference came from. What was fetched stays in the store, so a
-// second run asks each registry once for the digest of each tag, nothing for
-// digests, and downloads no blob. A blob is downloaded once, however many
-// images share it, and hashed once, while it arrives. A transfer that is cut or
-// stalls goes on where it stopped, also in the next run.
+// It promises that one failing reference stops no other: everything that can be had is fetched, and then every failure is reported
+// together with the places its reference came from. What was fetched stays in the store, so a second run asks each registry once
+// for the digest of each tag, nothing for digests, and downloads no blob. A blob is downloaded once, however many images share it,
+// and hashed once, while it arrives. A transfer that is cut or stalls goes on where it stopped, also in the next run.
 //
-// Registries are reached as podman and docker reach them: mirrors, insecure
-// and blocked ones of registries.conf, credentials of auth.json and docker
-// login, certificates of certs.d, the signature policy of the machine. One that
-// limits how often it is asked is left alone for as long as it wants, while
-// others are pulled from.
+// Registries are reached as podman and docker reach them: mirrors, insecure and blocked ones of registries.conf, credentials of
+// auth.json and docker login, certificates of certs.d, the signature policy of the machine. One that limits how often it is asked
+// is left alone for as long as it wants, while others are pulled from.
 package pull
 
 import (
@@ -31,8 +26,7 @@ import (
 type Wanted struct {
 	Ref    string        // a full docker reference
 	Places []store.Found // where it was found; the first is recorded
-	// Suspected marks a reference that may be no image at all: one whose
-	// manifest cannot be had is reported, not an error.
+	// Suspected marks a reference that may be no image at all: one whose manifest cannot be had is reported, not an error.
 	Suspected bool
 	Platforms []v1.Platform // of an index, which to take; none means those of the Options
 }
@@ -51,13 +45,11 @@ type Options struct {
 // DefaultJobs is how many downloads run at a time.
 const DefaultJobs = 8
 
-// Progress is told how far gathering is. Its methods are called by several
-// goroutines.
+// Progress is told how far gathering is. Its methods are called by several goroutines.
 type Progress interface {
-	Expect(bytes int64)           // more bytes are to be downloaded
-	Advance(bytes int64)          // so many came; negative when a broken transfer starts over
-	Finished(ref string)          // an image is complete
-	Retry(what string, err error) // something is tried again
+	Expect(bytes int64)  // more bytes are to be downloaded
+	Advance(bytes int64) // so many came; negative when a broken transfer starts over
+	Note(text string)    // what is tried again, and why
 }
 
 // Result is what was gathered.
@@ -65,7 +57,6 @@ type Result struct {
 	Images []store.Pinned // sorted by reference
 	Absent []Failure      // suspected references that could not be had
 	Blobs  int            // downloaded now
-	Bytes  int64          // downloaded now
 }
 
 func (o Options) withDefaults() Options {
@@ -82,8 +73,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Gather fetches every wanted image into st. When certain references fail the
-// error is an *Error and the result holds the others.
+// Gather fetches every wanted image into st. When certain references fail the error is an *Error and the result holds the others.
 func Gather(ctx context.Context, st *store.Store, wanted []Wanted, o Options) (Result, error) {
 	o = o.withDefaults()
 	g, err := newGatherer(st, o)
@@ -110,7 +100,6 @@ func Gather(ctx context.Context, st *store.Store, wanted []Wanted, o Options) (R
 
 type silent struct{}
 
-func (silent) Expect(int64)        {}
-func (silent) Advance(int64)       {}
-func (silent) Finished(string)     {}
-func (silent) Retry(string, error) {}
+func (silent) Expect(int64)  {}
+func (silent) Advance(int64) {}
+func (silent) Note(string)   {}

@@ -15,7 +15,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
-	"github.com/sealbuild/sealbuild/bundle/assemble/upstreamtest"
+	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
 func options(u *upstreamtest.Upstream) Options {
@@ -301,11 +301,11 @@ func TestPlatformChoice(t *testing.T) {
 	} {
 		d, err := choose(index, tc.want)
 		if err != nil {
-			t.Errorf("%s: %v", Format(tc.want), err)
+			t.Errorf("%s: %v", store.Platform(tc.want), err)
 			continue
 		}
-		if Format(*d.Platform) != tc.got {
-			t.Errorf("%s: chose %s, want %s", Format(tc.want), Format(*d.Platform), tc.got)
+		if store.Platform(*d.Platform) != tc.got {
+			t.Errorf("%s: chose %s, want %s", store.Platform(tc.want), store.Platform(*d.Platform), tc.got)
 		}
 	}
 	var missing *PlatformError

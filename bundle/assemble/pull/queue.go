@@ -11,18 +11,16 @@ import (
 // known, the better the large blobs can be started first.
 const firstOfAll = math.MaxInt64
 
-// queue is the one scheduler of a gathering: tasks of every image and blob,
-// the most important first, with a bounded number at a time. Tasks may add
-// tasks. Large blobs go before small ones, so that no large one is left to
-// run alone at the end.
+// queue is the one scheduler of a gathering: tasks of every image and blob, the most important first, with a bounded number at a
+// time. Tasks may add tasks. Large blobs go before small ones, so that no large one is left to run alone at the end.
 type queue struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	tasks   taskHeap
 	running int
 	added   int64
-	workers int // that are there
-	wanted  int // that may be; more than n while some stand aside
+	workers int // workers that there are
+	wanted  int // workers that there may be: more than n while tasks stand aside
 	ctx     context.Context
 	all     sync.WaitGroup
 }
@@ -73,7 +71,7 @@ func (q *queue) hire() {
 	}
 }
 
-// aside runs wait on behalf of a task, while somebody else has its turn.
+// aside runs wait for a task, and lets another worker take the task's turn meanwhile.
 func (q *queue) aside(wait func()) {
 	q.mu.Lock()
 	q.hire()

@@ -49,8 +49,7 @@ func newRemotes(sys *types.SystemContext, connections int, idle time.Duration) *
 	}
 }
 
-// remote is where one reference may be had: mirrors of registries.conf in
-// their order, and its own registry last.
+// remote is where one reference may be had: mirrors of registries.conf in their order, and its own registry last.
 type remote []location
 
 type location struct {
@@ -80,7 +79,7 @@ func (r *remotes) locate(named reference.Named) (remote, error) {
 	}
 	var all remote
 	for i, s := range sources {
-		// What is blocked is so for those, too, that are sent there from elsewhere.
+		// A blocked registry is blocked as a mirror of others, too.
 		if _, err := r.configured(s.Reference); err != nil {
 			if i == len(sources)-1 && len(all) == 0 {
 				return nil, err
@@ -96,8 +95,7 @@ func (r *remotes) locate(named reference.Named) (remote, error) {
 	return all, nil
 }
 
-// configured is what registries.conf says of a reference; nil is nothing. A
-// blocked one is an error.
+// configured is what registries.conf says of a reference; nil is nothing. A blocked one is an error.
 func (r *remotes) configured(named reference.Named) (*sysregistriesv2.Registry, error) {
 	entry, err := sysregistriesv2.FindRegistry(r.sys, named.Name())
 	if err != nil {
@@ -128,7 +126,7 @@ func (r *remotes) repository(named reference.Named, insecure bool) (*repository,
 		if h, err = newHost(r.sys, at.domain, insecure, r.connections); err != nil {
 			return nil, err
 		}
-		// How long the registry wants to be left alone, it says to all.
+		// The registry's wish to be left alone holds for all connections.
 		if twin, ok := r.hosts[hostKey{at.domain, !insecure}]; ok {
 			h.gate = twin.gate
 		}
@@ -166,9 +164,8 @@ func credentials(sys *types.SystemContext, named reference.Named) (auth.Credenti
 	return login, err
 }
 
-// request asks the repository for what lies below its name. A refusal is a
-// *StatusError or a *BusyError. The answer's body ends with errIdle when
-// nothing comes for the idle time, and must be closed.
+// request asks the repository for what lies below its name. A refusal is a *StatusError or a *BusyError. The answer's body ends
+// with errIdle when nothing comes for the idle time, and must be closed.
 func (r *repository) request(ctx context.Context, method, below string, header http.Header) (*http.Response, error) {
 	if err := r.open(); err != nil {
 		return nil, err
@@ -219,8 +216,7 @@ func (r *repository) send(ctx context.Context, method, below string, header http
 	return nil, statusError(r.host, resp)
 }
 
-// withoutQuery drops what may let others in: storage behind a registry is
-// reached by addresses that are signed in their query.
+// withoutQuery drops what may let others in: storage behind a registry is reached by addresses that are signed in their query.
 func withoutQuery(err error) error {
 	if e := new(url.Error); errors.As(err, &e) {
 		e.URL, _, _ = strings.Cut(e.URL, "?")

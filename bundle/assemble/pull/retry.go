@@ -15,8 +15,7 @@ import (
 	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
-// maxBusy bounds how long a registry that limits its clients is waited for, in
-// all, for one thing.
+// maxBusy bounds how long a registry that limits its clients is waited for, in all, for one thing.
 const maxBusy = 15 * time.Minute
 
 // tries counts how often one thing was tried.
@@ -56,7 +55,7 @@ func (g *gatherer) again(ctx context.Context, t *tries, what string, err error) 
 		return err
 	}
 	if told := new(BusyError); !errors.As(err, &told) || !told.known {
-		g.options.Progress.Retry(what, err)
+		g.options.Progress.Note("trying again: " + what + ": " + err.Error())
 	}
 	pause += rand.N(pause/4 + 1) // those that failed together do not come back together
 	g.queue.aside(func() { _ = wait.For(ctx, pause) })
@@ -78,7 +77,7 @@ func transient(err error) bool {
 		return status.Status >= 500 && status.Status != http.StatusNotImplemented ||
 			status.Status == http.StatusRequestTimeout || status.Status == http.StatusRequestedRangeNotSatisfiable
 	}
-	// Who asks is not cancelled: another request was, which both waited for to log in.
+	// Our own request was not cancelled, or we would not be here: another one was, whose login this one waited for.
 	return errors.Is(err, context.Canceled) || errors.Is(err, errIdle) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &busy) ||
 		errors.As(err, &wrong) || errors.As(err, &size) || retry.IsErrorRetryable(err)
 }

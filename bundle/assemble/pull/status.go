@@ -39,7 +39,7 @@ type BusyError struct {
 	Host string
 	Wait time.Duration // what it asks for; 0 when it does not say
 
-	known bool // it was asked to before, and nobody has asked it again
+	known bool // it asked for this before, and was left alone since
 }
 
 func (e *BusyError) Error() string {
@@ -65,7 +65,7 @@ func statusError(h *host, resp *http.Response) error {
 	return e
 }
 
-// tokenError makes what the server that gives tokens refuses the same kind.
+// tokenError turns a refusal by the server that gives tokens into an error of the same kind.
 func tokenError(err error) error {
 	refused := new(oras.ErrorResponse)
 	switch {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/distribution/reference"
 
-	"github.com/sealbuild/sealbuild/bundle/assemble/upstreamtest"
+	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
 // tokenServer gives tokens by handler, and makes u ask for the one that is

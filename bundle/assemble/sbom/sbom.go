@@ -1,7 +1,6 @@
-// Package sbom writes the bill of materials of a bundle: which container
-// images it holds, by digest, what they say of themselves, and which cluster
-// image needs them. What is inside the images is in the bills of materials
-// that their makers publish under the same digests.
+// Package sbom writes the bill of materials of a bundle: which container images it holds, by digest, what they say of themselves,
+// and which cluster image needs them. What is inside the images is in the bills of materials that their makers publish under the
+// same digests.
 //
 // The same images give the same bytes.
 package sbom

@@ -34,7 +34,7 @@ spec:
 	}
 	fsys := contextOf(text.String())
 	for b.Loop() {
-		r, err := Scan(context.Background(), fsys, Options{})
+		r, err := Scan(context.Background(), fsys, nil)
 		if err != nil || len(r.Images) != 210 {
 			b.Fatal(err, len(r.Images))
 		}

@@ -3,10 +3,14 @@ package scan
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
@@ -14,6 +18,7 @@ import (
 	chart "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
+	"k8s.io/client-go/kubernetes/scheme"
 )
 
 // chartRun is the work on one chart.
@@ -28,8 +33,7 @@ type chartRun struct {
 	rendered  map[string]bool // templates that rendered, by the engine's name
 }
 
-// inspect checks what Helm checks before it renders; false if there is
-// nothing to render.
+// inspect checks what Helm checks before it renders; false if there is nothing to render.
 func (r *chartRun) inspect() bool {
 	ch, err := loader.LoadFiles(r.files)
 	if err != nil {
@@ -48,12 +52,8 @@ func (r *chartRun) inspect() bool {
 		}
 	}
 	if want := ch.Metadata.KubeVersion; want != "" && !chartutil.IsCompatibleRange(want, r.caps.KubeVersion.String()) {
-		message := fmt.Sprintf("chart %s wants Kubernetes %s, the target is %s", ch.Name(), want, r.caps.KubeVersion.String())
-		if r.kubeVersionGiven {
-			r.fail(path.Join(r.file.path, "Chart.yaml"), 0, message)
-		} else {
-			r.warn(path.Join(r.file.path, "Chart.yaml"), 0, message)
-		}
+		r.warn(path.Join(r.file.path, "Chart.yaml"), 0,
+			fmt.Sprintf("chart %s wants Kubernetes %s, the target is %s", ch.Name(), want, r.caps.KubeVersion.String()))
 	}
 	var missing []string
 	for _, dep := range ch.Metadata.Dependencies {
@@ -87,9 +87,8 @@ func (r *chartRun) valuesInside() []valuesFile {
 	return out
 }
 
-// render renders with one set of values and looks through the outcome. What
-// went wrong comes back; what can still be rendered is rendered: a required
-// value that is missing becomes empty, a template that fails is left out.
+// render renders with one set of values and looks through the outcome. What went wrong comes back; what can still be rendered is
+// rendered: a required value that is missing becomes empty, a template that fails is left out.
 func (r *chartRun) render(set valueSet, demote string, again bool) []problem {
 	values, problems := r.valuesOf(set)
 	ch, top, err := r.prepare(values, false)
@@ -121,15 +120,13 @@ func (r *chartRun) render(set valueSet, demote string, again bool) []problem {
 	return append(problems, r.alsoMissing(lenient, problems)...)
 }
 
-// release is what charts are told that they are installed as. Some refuse the
-// namespace default.
+// release is what charts are told that they are installed as. Some refuse the namespace default.
 func release() common.ReleaseOptions {
 	return common.ReleaseOptions{Name: "release", Namespace: "release", Revision: 1, IsInstall: true}
 }
 
-// prepare loads the chart anew (rendering changes it) and computes what its
-// templates see. Schemas that name other documents on the network are not
-// checked: a scan does not dial.
+// prepare loads the chart anew (rendering changes it) and computes what its templates see. Schemas that name other documents on the
+// network are not checked: a scan does not dial.
 func (r *chartRun) prepare(values map[string]any, again bool) (*chart.Chart, common.Values, error) {
 	ch, err := loader.LoadFiles(r.files)
 	if err != nil {
@@ -146,7 +143,7 @@ func (r *chartRun) prepare(values map[string]any, again bool) (*chart.Chart, com
 	return ch, top, err
 }
 
-// dials: a schema of the chart refers to a document on the network.
+// dials tells whether a schema of the chart refers to a document on the network.
 func dials(ch *chart.Chart) bool {
 	if bytes.Contains(ch.Schema, []byte("$ref")) && bytes.Contains(bytes.ReplaceAll(ch.Schema, []byte(" "), nil), []byte(`"$ref":"http`)) {
 		return true
@@ -159,12 +156,7 @@ func (r *chartRun) look(ch *chart.Chart, templates map[string]*common.File, out 
 	for _, crd := range ch.CRDObjects() {
 		r.once(crd.Filename, string(crd.File.Data), how)
 	}
-	names := make([]string, 0, len(out))
-	for name := range out {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(out)) {
 		r.rendered[name] = true
 		if strings.HasSuffix(name, ".txt") || strings.TrimSpace(out[name]) == "" {
 			continue // NOTES.txt is prose
@@ -190,4 +182,124 @@ func (r *chartRun) once(name, content string, how rendered) {
 func (r *chartRun) contextPath(name string) string {
 	_, rest, _ := strings.Cut(name, "/")
 	return path.Join(r.file.path, rest)
+}
+
+// capabilities of a cluster of that version: what charts ask .Capabilities
+// for. Helm's library has an old version's unless told, and knows groups only.
+func capabilities(version string) (*common.Capabilities, error) {
+	kube, err := common.ParseKubeVersion(version)
+	if err != nil {
+		return nil, fmt.Errorf("kubernetes version %q: %w", version, err)
+	}
+	major, err := strconv.Atoi(kube.Major)
+	if err != nil {
+		return nil, fmt.Errorf("kubernetes version %q: %w", version, err)
+	}
+	minor, err := strconv.Atoi(kube.Minor)
+	if err != nil {
+		return nil, fmt.Errorf("kubernetes version %q: %w", version, err)
+	}
+	caps := common.DefaultCapabilities.Copy()
+	caps.KubeVersion, caps.APIVersions = *kube, served(major, minor)
+	return caps, nil
+}
+
+// served lists group/version and group/version/Kind of what that version
+// serves by default, from the life cycle that the API types declare.
+func served(major, minor int) common.VersionSet {
+	var out []string
+	for gvk, typ := range scheme.Scheme.AllKnownTypes() {
+		if gvk.Version == "__internal" || strings.Contains(gvk.Version, "alpha") ||
+			strings.HasSuffix(gvk.Kind, "List") || strings.HasSuffix(gvk.Kind, "Options") {
+			continue
+		}
+		object := reflect.New(typ).Interface()
+		if o, ok := object.(interface{ APILifecycleIntroduced() (int, int) }); ok {
+			if ma, mi := o.APILifecycleIntroduced(); before(major, minor, ma, mi) {
+				continue
+			}
+		}
+		if o, ok := object.(interface{ APILifecycleRemoved() (int, int) }); ok {
+			if ma, mi := o.APILifecycleRemoved(); ma > 0 && !before(major, minor, ma, mi) {
+				continue
+			}
+		}
+		out = append(out, gvk.GroupVersion().String(), gvk.GroupVersion().String()+"/"+gvk.Kind)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func before(major, minor, thanMajor, thanMinor int) bool {
+	return major < thanMajor || major == thanMajor && minor < thanMinor
+}
+
+// templateLines gives, for a line of a rendered template, the line of the template that most likely made it, 0 if none does. A
+// template's line is a pattern: its actions stand for any text. The most literal pattern wins; of equals, the one at the same place
+// in their order.
+func templateLines(source, out string) func(line int) int {
+	match := sync.OnceValue(func() *lineMatcher { return newLineMatcher(source) })
+	lines := sync.OnceValue(func() []string { return strings.Split(out, "\n") })
+	return func(line int) int {
+		if source == "" || line < 1 || line > len(lines()) {
+			return 0
+		}
+		return match().find(lines(), line-1)
+	}
+}
+
+type linePattern struct {
+	re      *regexp.Regexp
+	literal int // characters outside actions
+	line    int
+}
+
+type lineMatcher struct{ patterns []linePattern }
+
+func newLineMatcher(source string) *lineMatcher {
+	m := &lineMatcher{}
+	action := regexp.MustCompile(`\{\{.*?\}\}`)
+	for i, line := range strings.Split(source, "\n") {
+		line = strings.TrimSpace(line)
+		literals := action.Split(line, -1)
+		n := 0
+		for j, l := range literals {
+			n += len(strings.TrimSpace(l))
+			literals[j] = regexp.QuoteMeta(l)
+		}
+		if n < 3 || len(line) > 1000 {
+			continue
+		}
+		re, err := regexp.Compile(`^` + strings.Join(literals, `.*`) + `$`)
+		if err == nil {
+			m.patterns = append(m.patterns, linePattern{re: re, literal: n, line: i + 1})
+		}
+	}
+	return m
+}
+
+func (m *lineMatcher) find(lines []string, index int) int {
+	text := strings.TrimSpace(lines[index])
+	var best []linePattern
+	for _, p := range m.patterns {
+		if !p.re.MatchString(text) {
+			continue
+		}
+		if len(best) > 0 && p.literal > best[0].literal {
+			best = nil
+		}
+		if len(best) == 0 || p.literal == best[0].literal {
+			best = append(best, p)
+		}
+	}
+	if len(best) == 0 {
+		return 0
+	}
+	nth := 0
+	for _, earlier := range lines[:index] {
+		if best[0].re.MatchString(strings.TrimSpace(earlier)) {
+			nth++
+		}
+	}
+	return best[min(nth, len(best)-1)].line
 }

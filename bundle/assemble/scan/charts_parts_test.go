@@ -79,7 +79,7 @@ spec: {containers: [{image: "{{ .Values.a.b.c }}"}]}
 `
 
 func TestPartsThatAreOffAreSuspected(t *testing.T) {
-	wants(t, scanFS(t, contextOf(partsChart), Options{}), []string{
+	wants(t, scanFS(t, contextOf(partsChart)), []string{
 		"certain docker.io/library/plain:1 charts/app/templates/mode.yaml:4",
 		"suspected docker.io/library/other:9.9 charts/app/templates/mode.yaml:10",
 		"suspected reg.example.com/o/app-webhook:9.9 charts/app/values.yaml:4",
@@ -98,7 +98,7 @@ func TestWhatIsSwitchedOffBesideTheChartStaysOff(t *testing.T) {
 -- charts/app.values.yaml --
 metrics: {enabled: false}
 db: {enabled: false}
-`), Options{}))
+`)))
 	for _, ref := range []string{
 		"suspected reg.example.com/o/db:7 charts/app/charts/db/templates/p.yaml:5",
 		"suspected reg.example.com/o/metrics:m1 charts/app/templates/metrics.yaml:6",
@@ -110,7 +110,7 @@ db: {enabled: false}
 }
 
 func TestAnAuthorsOtherValuesAreSuspectedOnly(t *testing.T) {
-	wants(t, scanFS(t, contextOf(appChart+"-- charts/app/values-ha.yaml --\nsidecar: ha:1\n"), Options{}), []string{
+	wants(t, scanFS(t, contextOf(appChart+"-- charts/app/values-ha.yaml --\nsidecar: ha:1\n")), []string{
 		"certain docker.io/library/busybox:1 charts/app/templates/deploy.yaml:14",
 		"certain quay.io/o/app:9.9 charts/app/templates/deploy.yaml:12",
 		"suspected docker.io/library/debug:1 charts/app/templates/deploy.yaml:9",
@@ -123,7 +123,7 @@ func TestASchemaThatValuesBreakIsAnError(t *testing.T) {
 	wants(t, scanFS(t, contextOf(appChart+`
 -- charts/app/values.schema.json --
 {"$schema": "http://json-schema.org/draft-07/schema#", "required": ["password"]}
-`), Options{}), []string{
+`)), []string{
 		"certain docker.io/library/busybox:1 charts/app/templates/deploy.yaml:14",
 		"certain quay.io/o/app:9.9 charts/app/templates/deploy.yaml:12",
 		"suspected docker.io/library/debug:1 charts/app/templates/deploy.yaml:9",

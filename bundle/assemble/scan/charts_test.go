@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -81,7 +82,7 @@ spec: {containers: [{image: "wget:1"}]}
 `
 
 func TestChartsAreRenderedWithTheirValues(t *testing.T) {
-	wants(t, scanFS(t, contextOf(appChart), Options{}), []string{
+	wants(t, scanFS(t, contextOf(appChart)), []string{
 		"certain docker.io/library/busybox:1 charts/app/templates/deploy.yaml:14",
 		"certain quay.io/o/app:9.9 charts/app/templates/deploy.yaml:12",
 		"suspected docker.io/library/debug:1 charts/app/templates/deploy.yaml:9",
@@ -99,7 +100,7 @@ debug: true
 sidecar: other:4
 -- charts/other.values.yaml.tmpl --
 unused: {{ .Env.X }}
-`), Options{}), []string{
+`)), []string{
 		"certain docker.io/ex/tra:3 charts/app/templates/deploy.yaml:0",
 		"certain docker.io/library/debug:1 charts/app/templates/deploy.yaml:9",
 		"certain docker.io/library/other:4 charts/app/templates/deploy.yaml:14",
@@ -119,7 +120,7 @@ func TestPackedChartsAndChartsAtTheRootCount(t *testing.T) {
 		"tool.tar.gz":              {Data: []byte("not even gzip")},
 		"mychart/Chart.yaml":       {Data: []byte("apiVersion: v2\nname: m\nversion: 1.0.0\n")},
 		"mychart/templates/p.yaml": {Data: []byte("apiVersion: v1\nkind: Pod\nspec: {containers: [{image: m:1}]}\n")},
-	}, Options{}), []string{
+	}), []string{
 		"certain docker.io/library/s:1 charts/app-1.2.3.tgz/templates/deploy.yaml:14",
 		"certain docker.io/library/busybox:1 root.tgz/templates/deploy.yaml:14",
 		"certain docker.io/library/m:1 mychart/templates/p.yaml:3",
@@ -165,13 +166,13 @@ spec: {versions: [{schema: {openAPIV3Schema: {properties: {image: {type: string,
 -- charts/lib/Chart.yaml --
 {apiVersion: v2, name: lib, version: 1.0.0, type: library}
 `
-	wants(t, scanFS(t, contextOf(sub), Options{}), []string{
+	wants(t, scanFS(t, contextOf(sub)), []string{
 		"certain docker.io/from/parent:1 charts/app/charts/db/templates/p.yaml:5",
 		"suspected docker.io/library/off:1 charts/app/charts/cache/templates/p.yaml:3",
 		"suspected quay.io/crd/d:1 charts/app/crds/crd.yaml:3",
 	}, []string{"error charts/app/Chart.yaml:0 chart app: its charts/ directory lacks the dependencies gone"})
 	on := contextOf(sub + "-- charts/app.values.yaml --\ncache: {enabled: true}\n")
-	if got := show(scanFS(t, on, Options{})); !slices.Contains(got, "certain docker.io/library/off:1 charts/app/charts/cache/templates/p.yaml:3") {
+	if got := show(scanFS(t, on)); !slices.Contains(got, "certain docker.io/library/off:1 charts/app/charts/cache/templates/p.yaml:3") {
 		t.Error(got)
 	}
 }
@@ -193,20 +194,23 @@ spec:
   - image: new:1
   {{- end }}
 `
-	wants(t, scanFS(t, contextOf(text), Options{KubeVersion: "v1.31.4"}), []string{
+	labelled := func(version string) fs.FS {
+		return contextOf(text + "-- Kubefile --\nFROM scratch\nLABEL version=" + version + "\n")
+	}
+	wants(t, scanFS(t, labelled("v1.31.4")), []string{
 		"certain docker.io/library/k8s:31 charts/app/templates/p.yaml:5",
 		"certain docker.io/library/new:1 charts/app/templates/p.yaml:10",
 	}, nil)
-	wants(t, scanFS(t, contextOf(text), Options{KubeVersion: "v1.24.0"}), []string{
+	wants(t, scanFS(t, labelled("v1.24.0")), []string{
 		"certain docker.io/library/k8s:24 charts/app/templates/p.yaml:5",
 		"certain docker.io/library/new:1 charts/app/templates/p.yaml:10",
 		"certain docker.io/library/old:1 charts/app/templates/p.yaml:7",
-	}, []string{"error charts/app/Chart.yaml:0 chart app wants Kubernetes >=1.25.0-0, the target is v1.24.0"})
-	labelled := contextOf(text + "-- Kubefile --\nFROM scratch\nLABEL version=v1.30.1\n")
-	if got := show(scanFS(t, labelled, Options{})); !slices.Contains(got, "certain docker.io/library/k8s:30 charts/app/templates/p.yaml:5") {
-		t.Error(got)
-	}
-	wants(t, scanFS(t, contextOf(text), Options{KubeVersion: "nonsense"}), []string{
+	}, []string{"warning charts/app/Chart.yaml:0 chart app wants Kubernetes >=1.25.0-0, the target is v1.24.0"})
+	wants(t, scanFS(t, contextOf(text)), []string{
+		"certain docker.io/library/k8s:36 charts/app/templates/p.yaml:5",
+		"certain docker.io/library/new:1 charts/app/templates/p.yaml:10",
+	}, nil)
+	wants(t, scanFS(t, labelled("v1.30.99999999999999999999")), []string{
 		"certain docker.io/library/k8s:36 charts/app/templates/p.yaml:5",
 		"certain docker.io/library/new:1 charts/app/templates/p.yaml:10",
 	}, []string{"warning charts/app:0 kubernetes version"})
@@ -247,7 +251,7 @@ junk
 apiVersion: v1
 kind: Pod
 spec: {containers: [{image: "e:1"}]}
-`), Options{}), []string{
+`)), []string{
 		"certain docker.io/library/b:1 charts/bad/templates/b.yaml:4",
 		"certain docker.io/library/c:1 charts/bad/templates/c.yaml:3",
 		"certain docker.io/library/d:1 charts/broken/templates/b.yaml:3",
@@ -274,10 +278,10 @@ spec:
 -- charts/app.site.values.yaml --
 image: site:1
 `
-	wants(t, scanFS(t, contextOf(text), Options{}), []string{
+	wants(t, scanFS(t, contextOf(text)), []string{
 		"certain docker.io/library/site:1 charts/app/templates/a.yaml:5",
 	}, []string{"warning charts/app/templates/a.yaml:5 with some of the values beside the chart only: chart app does not render: give .image"})
-	wants(t, scanFS(t, contextOf(text+"-- charts/app.values.yaml --\na: [\n"), Options{}), []string{
+	wants(t, scanFS(t, contextOf(text+"-- charts/app.values.yaml --\na: [\n")), []string{
 		"certain docker.io/library/site:1 charts/app/templates/a.yaml:5",
 	}, []string{"error charts/app.values.yaml", "error charts/app/templates/a.yaml:5"})
 }

@@ -13,8 +13,7 @@ import (
 	"helm.sh/helm/v4/pkg/strvals"
 )
 
-// valueSet is what a chart is rendered with: files, the later over the
-// earlier, and then the options of a command.
+// valueSet is what a chart is rendered with: files, the later over the earlier, and then the options of a command.
 type valueSet struct {
 	files []valuesFile
 	sets  []helmSet
@@ -26,10 +25,9 @@ func (v valueSet) with(more ...valuesFile) valueSet {
 	return v
 }
 
-// renderAll renders with the chart's defaults and NAME.values.yaml, as each
-// command of the context installs it, with each extra file on top, and with
-// all of them. A rendering may fail where a value comes with another file: a
-// file is covered when one rendering with it works.
+// renderAll renders with the chart's defaults and NAME.values.yaml, as each command of the context installs it, with each extra
+// file on top, and with all of them. A rendering may fail where a value comes with another file: a file is covered when one
+// rendering with it works.
 func (r *chartRun) renderAll(beside chartValues, inside []valuesFile, uses []helmUse) {
 	var base valueSet
 	if beside.main != nil {
@@ -112,8 +110,7 @@ func (r *chartRun) valuesOf(set valueSet) (values map[string]any, problems []pro
 		}
 	}
 	for _, key := range set.later {
-		// A stand-in where there is no default: what requires a value is to go
-		// on, and an image that depends on it is told.
+		// A stand-in where there is no default: what requires a value is to go on, and an image that depends on it is told.
 		at := strings.Split(key, ".")
 		if given := (common.Values{}); !strings.ContainsAny(key, `[\\`+unresolved) {
 			if ch, err := loader.LoadFiles(r.files); err == nil {

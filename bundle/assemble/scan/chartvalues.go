@@ -1,6 +1,8 @@
 package scan
 
 import (
+	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -8,12 +10,13 @@ import (
 
 	"github.com/distribution/reference"
 	"go.yaml.in/yaml/v3"
+	"helm.sh/helm/v4/pkg/chart/common"
+	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
 	chart "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 )
 
-// lineStride separates the lines of the files that a tree of values is merged
-// from: node N of file F has the line F*lineStride+N.
+// lineStride separates the lines of the files that a tree of values is merged from: node N of file F has the line F*lineStride+N.
 const lineStride = 1 << 24
 
 // valueTree is the values of a chart with the file and line of each.
@@ -48,8 +51,7 @@ func (v *valueTree) place(line int) (string, int) {
 	return "", 0
 }
 
-// overlay gives base with over on top, as Helm merges tables: null takes a
-// key away.
+// overlay gives base with over on top, as Helm merges tables: null takes a key away.
 func overlay(base, over *yaml.Node, depth int) *yaml.Node {
 	base, over = resolve(base), resolve(over)
 	if base == nil || over == nil || depth > maxNesting || base.Kind != yaml.MappingNode || over.Kind != yaml.MappingNode {
@@ -60,8 +62,7 @@ func overlay(base, over *yaml.Node, depth int) *yaml.Node {
 	}
 	out := *base
 	out.Content = slices.Clone(base.Content)
-	for i := 0; i+1 < len(over.Content); i += 2 {
-		key, value := over.Content[i], over.Content[i+1]
+	for key, value := range pairs(over) {
 		at := -1
 		for j := 0; j+1 < len(out.Content); j += 2 {
 			if out.Content[j].Value == key.Value {
@@ -84,9 +85,9 @@ func overlay(base, over *yaml.Node, depth int) *yaml.Node {
 func without(m *yaml.Node, keys map[string]bool) *yaml.Node {
 	out := *m
 	out.Content = nil
-	for i := 0; i+1 < len(m.Content); i += 2 {
-		if !keys[m.Content[i].Value] {
-			out.Content = append(out.Content, m.Content[i], m.Content[i+1])
+	for key, value := range pairs(m) {
+		if !keys[key.Value] {
+			out.Content = append(out.Content, key, value)
 		}
 	}
 	return &out
@@ -236,4 +237,128 @@ func (k knownImages) has(f finding) bool {
 		}
 	}
 	return false
+}
+
+// unrendered searches the text of templates that no rendering managed, with
+// the values that stand in it as they are: what is found there is suspected.
+func (r *chartRun) unrendered(set valueSet) {
+	ch, err := loader.LoadFiles(r.files)
+	if err != nil {
+		return // inspect said so
+	}
+	values, _ := r.valuesOf(set)
+	tree, err := commonutil.CoalesceValues(ch, values)
+	if err != nil {
+		tree = common.Values{}
+	}
+	user, _ := r.valuesOf(set)
+	r.off = switchedOff(user, nil)
+	r.unrenderedOf(ch, tree, ch.ChartFullPath(), nil)
+}
+
+// unrenderedOf looks through one chart; prefix is the engine's name of it, at the path of its values.
+func (r *chartRun) unrenderedOf(ch *chart.Chart, values common.Values, prefix string, at []string) {
+	if slices.ContainsFunc(r.off, func(off []string) bool { return len(at) > 0 && slices.Equal(off, at) }) {
+		return
+	}
+	var env map[string]string
+	for _, t := range ch.Templates {
+		name := prefix + "/" + t.Name
+		if r.rendered[name] || isPartial(name) || strings.HasSuffix(name, ".txt") {
+			continue
+		}
+		if env == nil {
+			env = map[string]string{"Chart.AppVersion": ch.Metadata.AppVersion, "Chart.Version": ch.Metadata.Version, "Chart.Name": ch.Name()}
+			flatten(values, "Values", env, 0)
+		}
+		r.once(name, neutralize(string(t.Data), env), rendered{
+			lineOf: func(line int) int { return line }, demote: "of a template that does not render", quiet: true,
+		})
+	}
+	for _, sub := range ch.Dependencies() {
+		for _, name := range namesOf(ch, sub) {
+			inner, err := values.Table(name)
+			if err != nil {
+				inner = common.Values{}
+			}
+			r.unrenderedOf(sub, inner, prefix+"/charts/"+name, append(slices.Clone(at), name))
+		}
+	}
+}
+
+// namesOf gives the names that a subchart's values stand under.
+func namesOf(ch, sub *chart.Chart) []string {
+	var names []string
+	for _, dep := range ch.Metadata.Dependencies {
+		switch {
+		case dep == nil || dep.Name != sub.Name():
+		case dep.Alias != "":
+			names = append(names, dep.Alias)
+		default:
+			names = append(names, dep.Name)
+		}
+	}
+	if len(names) == 0 {
+		names = append(names, sub.Name())
+	}
+	return names
+}
+
+// flatten puts the plain values of a tree into env, by their dotted paths.
+func flatten(values map[string]any, prefix string, env map[string]string, depth int) {
+	if depth > maxNesting {
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		switch v := values[key].(type) {
+		case map[string]any:
+			flatten(v, prefix+"."+key, env, depth+1)
+		case string, bool, int, int64, float64:
+			env[prefix+"."+key] = fmt.Sprint(v)
+		}
+	}
+}
+
+// imageAnnotations hold, as YAML text, the list of images that a chart uses:
+// Artifact Hub's, and the one that chart repositories used before it.
+var imageAnnotations = []string{"artifacthub.io/images", "images", "helm.sh/images"} // read-only after start
+
+// annotated takes the images that Chart.yaml lists. A list outlives what it
+// was written for: its images are suspected, and those of subcharts too.
+func (r *chartRun) annotated(ch *chart.Chart, dir string, known knownImages) {
+	for _, f := range ch.Raw {
+		if f.Name == "Chart.yaml" {
+			r.annotationsIn(path.Join(dir, f.Name), f.Data, known)
+		}
+	}
+	for _, sub := range ch.Dependencies() {
+		r.annotated(sub, path.Join(dir, "charts", sub.Name()), known)
+	}
+}
+
+func (r *chartRun) annotationsIn(file string, content []byte, known knownImages) {
+	root, err := parseYAML(string(content))
+	if err != nil {
+		return // the loader said so
+	}
+	annotations := get(root, "annotations")
+	for _, key := range imageAnnotations {
+		list := get(annotations, key)
+		inner, err := parseYAML(text(list))
+		if err != nil {
+			continue
+		}
+		for _, item := range items(inner) {
+			image := resolve(item)
+			if image.Kind == yaml.MappingNode {
+				image = get(item, "image")
+			}
+			f := finding{text: text(image), certainty: Suspected, reason: "annotation " + key + " of the chart"}
+			if s, ok := shapeOf(f.text); !ok || !s.pinned() || known.has(f) {
+				continue
+			}
+			f.line = scalarLine(list, image.Line)
+			r.add(file, f)
+		}
+	}
 }

@@ -1,8 +1,12 @@
 package scan
 
 import (
+	"bufio"
 	"cmp"
+	"io"
+	"io/fs"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -64,20 +68,14 @@ func (c *collector) add(file string, f finding) {
 }
 
 func (c *collector) warn(file string, line int, message string) {
-	w := Warning{Place: Place{File: file, Line: line}, Message: message}
-	if !slices.Contains(c.warnings, w) {
-		c.warnings = append(c.warnings, w)
-	}
+	c.warnings = appendNew(c.warnings, []Warning{{Place{File: file, Line: line}, message}})
 }
 
 func (c *collector) fail(file string, line int, message string) {
-	e := Error{Place: Place{File: file, Line: line}, Message: message}
-	if !slices.Contains(c.errors, e) {
-		c.errors = append(c.errors, e)
-	}
+	c.errors = appendNew(c.errors, []Error{{Place{File: file, Line: line}, message}})
 }
 
-// saysTag: a tag or digest was written, not put in for none.
+// saysTag tells whether the reference was written with a tag or a digest, and none was put in.
 func (f *Found) saysTag() bool {
 	s, ok := shapeOf(f.Original)
 	return ok && s.pinned()
@@ -115,4 +113,135 @@ func (c *collector) result() *Result {
 	slices.SortStableFunc(r.Warnings, func(a, b Warning) int { return byPlace(a.Place, b.Place) })
 	slices.SortStableFunc(r.Errors, func(a, b Error) int { return byPlace(a.Place, b.Place) })
 	return r
+}
+
+// Union is what several scans found together: those of one context for several platforms, whose Kubefiles may copy other files and
+// set other values. What one is certain of is certain.
+func Union(all ...*Result) *Result {
+	if len(all) == 1 {
+		return all[0]
+	}
+	u := &Result{Images: []Found{}}
+	for _, r := range all {
+		for _, f := range r.Images {
+			i := slices.IndexFunc(u.Images, func(o Found) bool { return o.Ref == f.Ref })
+			switch {
+			case i < 0:
+				u.Images = append(u.Images, f)
+			case u.Images[i].Certainty == Suspected && f.Certainty == Certain:
+				f.Also = places(f, u.Images[i])
+				u.Images[i] = f
+			default:
+				u.Images[i].Also = places(u.Images[i], f)
+			}
+		}
+		u.Archives = appendNew(u.Archives, r.Archives)
+		u.Warnings = appendNew(u.Warnings, r.Warnings)
+		u.Errors = appendNew(u.Errors, r.Errors)
+	}
+	slices.SortFunc(u.Images, func(a, b Found) int { return cmp.Compare(a.Ref, b.Ref) })
+	return u
+}
+
+// places are the other places of an image, with those that it has elsewhere.
+func places(f, elsewhere Found) []Place {
+	all := slices.Clone(f.Also)
+	for _, p := range append([]Place{elsewhere.Place}, elsewhere.Also...) {
+		if p != f.Place && !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func appendNew[T comparable](all, more []T) []T {
+	for _, v := range more {
+		if !slices.Contains(all, v) {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// IgnoreFile is the file that lists references to leave out, at the context's root: one a
+// line, # comments, * and ? as wildcards (* matches / too).
+const IgnoreFile = ".sealignore"
+
+type ignorePattern struct {
+	text string
+	line int
+	re   *regexp.Regexp
+	hit  bool
+}
+
+// helmTests is the line of .sealignore that leaves out the images which only "helm test" runs.
+const helmTests = "@helm-tests"
+
+// ignoreList is a read .sealignore.
+type ignoreList struct {
+	patterns []*ignorePattern
+	tests    bool // leave out what is of Helm tests only
+}
+
+// readIgnore reads the context's list; a missing one is empty.
+func readIgnore(fsys fs.FS) *ignoreList {
+	f, err := fsys.Open(IgnoreFile)
+	if err != nil {
+		return &ignoreList{}
+	}
+	defer f.Close()
+	return parseIgnore(io.LimitReader(f, maxManifest))
+}
+
+func parseIgnore(r io.Reader) *ignoreList {
+	list := &ignoreList{}
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		text := listEntry(lines.Text(), n == 1)
+		if text == "" {
+			continue
+		}
+		if text == helmTests {
+			list.tests = true
+			continue
+		}
+		list.patterns = append(list.patterns, &ignorePattern{text: text, line: n, re: ignoreRegexp(text)})
+	}
+	return list
+}
+
+// ignoreRegexp matches the whole of what a pattern means.
+func ignoreRegexp(pattern string) *regexp.Regexp {
+	if !strings.ContainsAny(pattern, "*?") {
+		if full, err := Normalize(pattern); err == nil {
+			pattern = full
+		}
+	}
+	quoted := regexp.QuoteMeta(pattern)
+	quoted = strings.ReplaceAll(quoted, `\*`, `.*`)
+	quoted = strings.ReplaceAll(quoted, `\?`, `.`)
+	return regexp.MustCompile(`^` + quoted + `$`)
+}
+
+// match tells whether a reference is left out: its full form, the short form Docker shows, or the text as written.
+func (l *ignoreList) match(ref, original string) bool {
+	hit := false
+	short := strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/"), "library/")
+	for _, p := range l.patterns {
+		if p.re.MatchString(ref) || p.re.MatchString(short) || p.re.MatchString(original) {
+			p.hit, hit = true, true
+		}
+	}
+	return hit
+}
+
+// unused gives the patterns that matched nothing: most are misspelled.
+func (l *ignoreList) unused() []*ignorePattern {
+	var out []*ignorePattern
+	for _, p := range l.patterns {
+		if !p.hit {
+			out = append(out, p)
+		}
+	}
+	return out
 }

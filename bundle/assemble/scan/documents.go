@@ -2,6 +2,7 @@ package scan
 
 import (
 	"errors"
+	"iter"
 	"regexp"
 	"strconv"
 	"strings"
@@ -15,8 +16,7 @@ type document struct {
 	first int
 }
 
-// documents splits a stream itself, so that one bad document does not hide
-// the ones after it.
+// documents splits a stream itself, so that one bad document does not hide the ones after it.
 func documents(text string) []document {
 	var out []document
 	var lines []string
@@ -53,8 +53,7 @@ func documents(text string) []document {
 	return out
 }
 
-// parseYAML reads one document (JSON is YAML too). The node is nil for an
-// empty document.
+// parseYAML reads one document (JSON is YAML too). The node is nil for an empty document.
 func parseYAML(text string) (*yaml.Node, error) {
 	var node yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &node); err != nil {
@@ -102,8 +101,7 @@ func get(m *yaml.Node, key string) *yaml.Node {
 	return getDepth(m, key, 0, &sources)
 }
 
-// maxMerged is how many merged mappings one key is looked for in: lists of
-// lists of them multiply.
+// maxMerged is how many merged mappings one key is looked for in: lists of lists of them multiply.
 const maxMerged = 32
 
 func getDepth(m *yaml.Node, key string, depth int, sources *int) *yaml.Node {
@@ -112,29 +110,48 @@ func getDepth(m *yaml.Node, key string, depth int, sources *int) *yaml.Node {
 		return nil
 	}
 	*sources--
-	for i := 0; i+1 < len(m.Content); i += 2 {
-		if m.Content[i].Value == key {
-			return resolve(m.Content[i+1])
+	for k, v := range pairs(m) {
+		if k.Value == key {
+			return resolve(v)
 		}
 	}
-	for i := 0; i+1 < len(m.Content); i += 2 {
-		if m.Content[i].Tag == "!!merge" {
-			merged := resolve(m.Content[i+1])
-			if merged != nil && merged.Kind == yaml.SequenceNode {
-				for _, item := range merged.Content {
-					if *sources < 0 {
-						return nil
-					}
-					if v := getDepth(item, key, depth+1, sources); v != nil {
-						return v
-					}
-				}
-			} else if v := getDepth(merged, key, depth+1, sources); v != nil {
+	for k, merged := range pairs(m) {
+		if k.Tag != "!!merge" {
+			continue
+		}
+		list := items(merged)
+		if list == nil {
+			list = []*yaml.Node{merged}
+		}
+		for _, one := range list {
+			if v := getDepth(one, key, depth+1, sources); v != nil {
 				return v
 			}
 		}
 	}
 	return nil
+}
+
+// items gives the elements of a sequence; nil for anything else.
+func items(n *yaml.Node) []*yaml.Node {
+	if n = resolve(n); n == nil || n.Kind != yaml.SequenceNode {
+		return nil
+	}
+	return n.Content
+}
+
+// pairs gives the keys of a mapping and their values; nothing for anything else.
+func pairs(m *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
+	return func(yield func(key, value *yaml.Node) bool) {
+		if m = resolve(m); m == nil || m.Kind != yaml.MappingNode {
+			return
+		}
+		for i := 0; i+1 < len(m.Content); i += 2 {
+			if !yield(m.Content[i], m.Content[i+1]) {
+				return
+			}
+		}
+	}
 }
 
 // text gives a scalar's text; empty for anything else and for null.
@@ -146,9 +163,8 @@ func text(n *yaml.Node) string {
 	return n.Value
 }
 
-// scalarLine maps a line inside a scalar (1-based) to the line in the file.
-// Only a literal block keeps its lines; folded and quoted text starts where
-// the scalar does.
+// scalarLine maps a line inside a scalar (1-based) to the line in the file. Only a literal block keeps its lines; folded and quoted
+// text starts where the scalar does.
 func scalarLine(n *yaml.Node, inner int) int {
 	if n.Line == 0 {
 		return 0
@@ -160,4 +176,85 @@ func scalarLine(n *yaml.Node, inner int) int {
 		return n.Line + 1
 	}
 	return n.Line
+}
+
+// unresolved stands in text for a template's value that is not known here.
+// It is a private-use character: valid in YAML, never in a reference.
+const unresolved = "\ue000"
+
+// Read-only after start.
+var (
+	templateAction = regexp.MustCompile(`(?s)\{\{.*?\}\}`)
+	loneAction     = regexp.MustCompile(`^\s*` + unresolved + `+\s*$`)
+)
+
+// neutralize makes a Go template readable without rendering it, so that every branch of it is seen and every line keeps its number:
+// control actions go away, known values (.KEY and .Env.KEY of env, literals, defaults) are put in, others become the unresolved
+// mark.
+func neutralize(content string, env map[string]string) string {
+	if !strings.Contains(content, "{{") {
+		return content
+	}
+	out := templateAction.ReplaceAllStringFunc(content, func(a string) string {
+		return actionValue(strings.Trim(a, "{}"), env) + strings.Repeat("\n", strings.Count(a, "\n"))
+	})
+	lines := strings.Split(out, "\n")
+	for i, line := range lines {
+		// A line that was one action only stood for a block, not for a value.
+		if loneAction.MatchString(line) {
+			lines[i] = ""
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// actionValue is what one action prints.
+func actionValue(action string, env map[string]string) string {
+	action = strings.TrimSpace(strings.TrimSuffix(strings.TrimPrefix(action, "-"), "-"))
+	word, _, _ := strings.Cut(action, " ")
+	switch word {
+	case "if", "else", "end", "range", "with", "define", "block", "template", "break", "continue", "":
+		return ""
+	}
+	if strings.HasPrefix(action, "/*") || strings.HasPrefix(action, "$") && strings.Contains(action, "=") {
+		return ""
+	}
+	value, ok := "", false
+	for part := range strings.SplitSeq(action, "|") {
+		part = strings.TrimSpace(part)
+		switch {
+		case part == "quote" || part == "squote" || part == "trim" || part == "toString":
+		case strings.HasPrefix(part, "default "):
+			fields := strings.Fields(strings.TrimPrefix(part, "default "))
+			if len(fields) == 2 { // default LITERAL .KEY
+				value, ok = operand(fields[1], env)
+			}
+			if (!ok || value == "") && len(fields) > 0 {
+				value, ok = operand(fields[0], env)
+			}
+		default:
+			value, ok = operand(part, env)
+			if !ok && !strings.Contains(action, "default") {
+				return unresolved
+			}
+		}
+	}
+	if !ok {
+		return unresolved
+	}
+	return value
+}
+
+// operand gives the value of a literal or of a variable of env.
+func operand(word string, env map[string]string) (string, bool) {
+	if len(word) >= 2 && strings.ContainsAny(word[:1], "\"`") && word[len(word)-1] == word[0] {
+		return word[1 : len(word)-1], true
+	}
+	name, ok := strings.CutPrefix(word, ".")
+	if !ok {
+		return "", false
+	}
+	name = strings.TrimPrefix(name, "Env.")
+	value, ok := env[name]
+	return value, ok
 }

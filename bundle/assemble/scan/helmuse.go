@@ -11,8 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/kubefile"
 )
 
-// helmUse is one "helm install" or "helm upgrade" of the Kubefile or of a
-// script, with the options that change what is rendered.
+// helmUse is one "helm install" or "helm upgrade" of the Kubefile or of a script, with the options that change what is rendered.
 type helmUse struct {
 	Place
 	chart string   // as given, relative to the context
@@ -24,8 +23,7 @@ type helmUse struct {
 // helmSet is one of helmSets.
 type helmSet struct{ flag, text string }
 
-// helmSets are the options that set values, in the order in which Helm takes
-// them wherever they stand. Read-only after start.
+// helmSets are the options that set values, in the order in which Helm takes them wherever they stand. Read-only after start.
 var helmSets = []string{"--set-json", "--set", "--set-string", "--set-literal"}
 
 // helmBooleans are the options without a value. Read-only after start.
@@ -41,9 +39,6 @@ var helmBooleans = map[string]bool{
 
 // helmUses reads the commands of the Kubefile and of the context's scripts.
 func (s *scanner) helmUses(k *kubefile.File) {
-	if k == nil {
-		return
-	}
 	env := maps.Clone(s.env)
 	line := func(instruction string) int {
 		at := 0
@@ -210,8 +205,7 @@ func matchesChart(given string, c chartFile, chartName string) bool {
 	return base == c.name() || base == chartName || base == path.Base(c.path)
 }
 
-// fromContext makes a path of a command relative to the context: scripts go
-// to their own directory and back.
+// fromContext makes a path of a command relative to the context: scripts go to their own directory and back.
 func fromContext(given string) string {
 	given = path.Clean(given)
 	for strings.HasPrefix(given, "../") {
@@ -220,8 +214,7 @@ func fromContext(given string) string {
 	return strings.TrimPrefix(given, "/")
 }
 
-// valuesFileOf reads a file of -f: where it is said to lie, or where charts
-// and values lie.
+// valuesFileOf reads a file of -f: where it is said to lie, or where charts and values lie.
 func (s *scanner) valuesFileOf(use helmUse, given string) (valuesFile, bool) {
 	p := fromContext(given)
 	for _, candidate := range []string{p, path.Join("charts", p), path.Join("charts", path.Base(p)), path.Base(p), path.Join(path.Dir(use.File), p)} {

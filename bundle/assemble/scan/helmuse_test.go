@@ -101,7 +101,7 @@ CMD ["helm install a charts/app --set image"]
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			wants(t, scanFS(t, contextOf(optionChart+tc.text), Options{}), tc.images, tc.problems)
+			wants(t, scanFS(t, contextOf(optionChart+tc.text)), tc.images, tc.problems)
 		})
 	}
 }

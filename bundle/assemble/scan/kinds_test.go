@@ -59,7 +59,7 @@ sidecar.image=props/side:1
 url=https://quay.io/not/this:1
 -- manifests/binary --
 `+"\x00\x01"+` apiVersion
-`), Options{}), []string{
+`)), []string{
 		"certain docker.io/here/doc:1 manifests/install.sh:12",
 		"certain docker.io/library/json:1 manifests/a.json:1",
 		"certain docker.io/library/none:1 manifests/pod:3",
@@ -82,7 +82,7 @@ func TestChartsLieAnywhere(t *testing.T) {
 unused: 1
 -- app/notes.yaml --
 image: not/looked-at:1
-`), Options{}), []string{
+`)), []string{
 		"certain docker.io/library/a:1 deploy/helm/app/templates/p.yaml:3",
 		"certain docker.io/library/b:1 chart/templates/p.yaml:3",
 		"certain docker.io/library/c:1 manifests/charts/c/templates/p.yaml:3",
@@ -106,7 +106,7 @@ spec: {containers: [{image: "k:{{ .Capabilities.KubeVersion.Major }}.{{ .Capabil
 		"FROM registry.x/kubernetes-docker:v1.28.1-amd64\n":  "1.28",
 		"FROM labring/helm:v3.19.0\nLABEL version=v3.19.0\n": "1.36",
 	} {
-		wants(t, scanFS(t, contextOf(chart+"-- Kubefile --\n"+kubefile), Options{}), []string{
+		wants(t, scanFS(t, contextOf(chart+"-- Kubefile --\n"+kubefile)), []string{
 			"certain docker.io/library/k:" + want + " charts/app/templates/p.yaml:3",
 		}, nil)
 	}
@@ -127,7 +127,7 @@ spec:
   - image: "quay.io/own/app:{{ .Chart.AppVersion }}"
   - image: {{ .Values.missing.deep.image }}
   - image: plain:1
-`), Options{}), []string{
+`)), []string{
 		"suspected docker.io/library/plain:1 charts/app/templates/p.yaml:8",
 		"suspected quay.io/own/app:4 charts/app/templates/p.yaml:6",
 		"suspected quay.io/w/k:v2 charts/app/templates/p.yaml:5",
@@ -147,7 +147,7 @@ kind: Pod
 metadata: {annotations: {helm.sh/hook: "post-install,test"}}
 spec: {containers: [{image: "both:1"}, {image: "hook:1"}]}
 `
-	r := scanFS(t, contextOf(text), Options{})
+	r := scanFS(t, contextOf(text))
 	wants(t, r, []string{
 		"certain docker.io/library/both:1 manifests/p.yaml:9", "certain docker.io/library/hook:1 manifests/p.yaml:9",
 		"suspected docker.io/library/t:1 manifests/p.yaml:4",
@@ -157,7 +157,7 @@ spec: {containers: [{image: "both:1"}, {image: "hook:1"}]}
 			t.Errorf("%s: test is %v", f.Ref, f.Test)
 		}
 	}
-	wants(t, scanFS(t, contextOf(text+"-- .sealignore --\n@helm-tests\n"), Options{}), []string{
+	wants(t, scanFS(t, contextOf(text+"-- .sealignore --\n@helm-tests\n")), []string{
 		"certain docker.io/library/both:1 manifests/p.yaml:9", "certain docker.io/library/hook:1 manifests/p.yaml:9",
 	}, nil)
 }
@@ -169,7 +169,7 @@ func TestListsTakeWhatPeopleWrite(t *testing.T) {
 // nothing
 rancher/shell:
 name-only
-`), Options{}), []string{
+`)), []string{
 		"certain docker.io/library/name-only:latest images/shim/list:4", "certain quay.io/a/b:1 images/shim/list:1",
 		"suspected docker.io/rancher/shell:latest images/shim/list:3",
 	}, []string{"warning images/shim/list:3 the tag of rancher/shell is empty", "error images/shim/list:2 not an image reference"})

@@ -51,7 +51,7 @@ func TestWhatIsTooLargeIsAnError(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r, err := Dir(context.Background(), dir, Options{})
+	r, err := Dir(context.Background(), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// manifests reads manifests/: every file that may hold YAML or JSON. A chart
-// that lies there is left to charts.
+// manifests reads manifests/: every file that may hold YAML or JSON. A chart that lies there is left to charts.
 func (s *scanner) manifests(src sources) error {
 	for _, dir := range src.manifests {
 		err := s.walk(dir, func(file string) error {
@@ -21,7 +20,7 @@ func (s *scanner) manifests(src sources) error {
 				return nil
 			}
 			content, ok := s.read(file)
-			if !ok || !isText(content) {
+			if !ok || !utf8.Valid(content) || bytes.IndexByte(content, 0) >= 0 {
 				return nil
 			}
 			switch kind := path.Ext(strings.ToLower(file)); {
@@ -50,10 +49,6 @@ func mayBeManifest(file string) bool {
 	return true
 }
 
-func isText(content []byte) bool {
-	return utf8.Valid(content) && bytes.IndexByte(content, 0) < 0
-}
-
 // isManifest tells by name or by content.
 func isManifest(file string, content []byte) bool {
 	switch strings.ToLower(path.Ext(file)) {
@@ -63,8 +58,7 @@ func isManifest(file string, content []byte) bool {
 	return bytes.Contains(content, []byte("apiVersion"))
 }
 
-// configuration looks through a file that is no manifest: what reads like an
-// image in it is suspected.
+// configuration looks through a file that is no manifest: what reads like an image in it is suspected.
 func (s *scanner) configuration(file, content string) {
 	w := walker{
 		emit: func(f finding) { s.add(file, f) }, warn: func(int, string) {}, lineOf: func(line int) int { return line },
@@ -125,7 +119,7 @@ func (s *scanner) kubectl(words []string, at Place) {
 	}
 }
 
-// inChart: a directory of file, at or below dir, is a chart.
+// inChart tells whether file lies in a chart at or below dir.
 func (s *scanner) inChart(dir, file string) bool {
 	for d := path.Dir(file); d == dir || strings.HasPrefix(d, dir+"/"); d = path.Dir(d) {
 		if info, err := fs.Stat(s.fsys, path.Join(d, "Chart.yaml")); err == nil && info.Mode().IsRegular() {

@@ -45,7 +45,7 @@ func runManifests(t *testing.T, file string, cases map[string]manifestCase) {
 				at := strings.LastIndexByte(i, ' ')
 				images = append(images, i[:at]+" "+file+":"+i[at+1:])
 			}
-			wants(t, scanFS(t, fsys, Options{}), images, tc.problems)
+			wants(t, scanFS(t, fsys), images, tc.problems)
 		})
 	}
 }
@@ -232,7 +232,7 @@ images:
 `)
 	fsys["manifests/big.yaml"] = &fstest.MapFile{Data: make([]byte, maxManifest+1)}
 	fsys["manifests/binary.yaml"] = &fstest.MapFile{Data: []byte("image: c:1\x00")}
-	wants(t, scanFS(t, fsys, Options{}), []string{
+	wants(t, scanFS(t, fsys), []string{
 		"certain docker.io/library/a:1 manifests/no-extension:3",
 		"certain docker.io/library/b:1 manifests/sub/x.json:1",
 		"suspected quay.io/k/x:v1 manifests/kustomization.yaml:4",

@@ -15,7 +15,7 @@ func TestPlanIsTheKubefileAndTheImages(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/Kubefile", "FROM scratch\nLABEL sealos.io.type=patch\nENV A=b\nCOPY --chmod=755 . .\nCMD [\"x $(A)\"]\n")
 	write(t, dir+"/images/shim/l", "pause\n")
-	p, err := MakePlan(context.Background(), dir, "", Options{})
+	p, err := MakePlan(context.Background(), dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,19 +32,19 @@ func TestPlanIsTheKubefileAndTheImages(t *testing.T) {
 	if diff := cmp.Diff(want, string(out)); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := MakePlan(context.Background(), dir, "Kubefile", Options{}); err != nil {
+	if _, err := MakePlan(context.Background(), dir, "Kubefile"); err != nil {
 		t.Errorf("a name inside the context: %v", err)
 	}
 }
 
 func TestPlanRefusesABadKubefile(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := MakePlan(context.Background(), dir, "", Options{}); err == nil {
+	if _, err := MakePlan(context.Background(), dir, ""); err == nil {
 		t.Error("no Kubefile: no error")
 	}
 	for _, text := range []string{"FORM scratch\n", "FROM scratch\nLABEL sealos.io.type=x\n"} {
 		write(t, dir+"/Kubefile", text)
-		_, err := MakePlan(context.Background(), dir, "", Options{})
+		_, err := MakePlan(context.Background(), dir, "")
 		var e *kubefile.Error
 		if !errors.As(err, &e) {
 			t.Errorf("%q: %v", text, err)

@@ -7,8 +7,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// podSpec takes the images of a PodSpec, wherever the mapping is embedded:
-// every list of containers and every image volume.
+// podSpec takes the images of a PodSpec, wherever the mapping is embedded: every list of containers and every image volume.
 func (w *walker) podSpec(m *yaml.Node) {
 	if text(get(get(m, "nodeSelector"), "kubernetes.io/os")) == "windows" {
 		inner := *w
@@ -16,11 +15,7 @@ func (w *walker) podSpec(m *yaml.Node) {
 		w = &inner
 	}
 	for _, list := range []string{"containers", "initContainers", "ephemeralContainers"} {
-		items := get(m, list)
-		if items == nil || items.Kind != yaml.SequenceNode {
-			continue
-		}
-		for _, item := range items.Content {
+		for _, item := range items(get(m, list)) {
 			image := get(item, "image")
 			if image == nil || image.Kind != yaml.ScalarNode || w.seen[image] {
 				continue
@@ -29,11 +24,7 @@ func (w *walker) podSpec(m *yaml.Node) {
 			w.containerImage(image, list, text(get(item, "name")))
 		}
 	}
-	volumes := get(m, "volumes")
-	if volumes == nil || volumes.Kind != yaml.SequenceNode {
-		return
-	}
-	for _, volume := range volumes.Content {
+	for _, volume := range items(get(m, "volumes")) {
 		ref := get(get(volume, "image"), "reference")
 		if ref != nil && ref.Kind == yaml.ScalarNode && !w.seen[ref] {
 			w.seen[ref] = true
@@ -42,8 +33,7 @@ func (w *walker) podSpec(m *yaml.Node) {
 	}
 }
 
-// containerImage takes what a container names; what cannot be a reference is
-// worth a warning there.
+// containerImage takes what a container names; what cannot be a reference is worth a warning there.
 func (w *walker) containerImage(n *yaml.Node, list, name string) {
 	value := w.expanded(text(n))
 	switch {
@@ -63,8 +53,7 @@ func (w *walker) containerImage(n *yaml.Node, list, name string) {
 	w.report(value, n, Certain, "image of "+strings.TrimSuffix(list, "s")+" "+name)
 }
 
-// expanded gives a value with the variables that the Kubefile or the script
-// around it sets; others become the unresolved mark.
+// expanded gives a value with the variables that the Kubefile or the script around it sets; others become the unresolved mark.
 func (w *walker) expanded(value string) string {
 	if !strings.Contains(value, "$") || strings.ContainsAny(value, " \n") {
 		return value
@@ -86,11 +75,7 @@ func (w *walker) unresolved(n *yaml.Node, value string) {
 
 // kustomization takes what a kustomization.yaml puts in place of images.
 func (w *walker) kustomization(m *yaml.Node) {
-	images := get(m, "images")
-	if images == nil || images.Kind != yaml.SequenceNode {
-		return
-	}
-	for _, item := range images.Content {
+	for _, item := range items(get(m, "images")) {
 		name := text(get(item, "newName"))
 		if name == "" {
 			name = text(get(item, "name"))
@@ -98,6 +83,115 @@ func (w *walker) kustomization(m *yaml.Node) {
 		ref := joinRef("", name, text(get(item, "newTag")), text(get(item, "digest")))
 		if s, ok := shapeOf(ref); ok && s.pinned() {
 			w.report(ref, item, Suspected, "images of a kustomization")
+		}
+	}
+}
+
+// envVar takes an env entry {name, value}, in any object. A variable that is called an image and names one in full is what its
+// program will run; what else reads like an image is suspected.
+func (w *walker) envVar(m *yaml.Node) {
+	name, value := text(get(m, "name")), get(m, "value")
+	if name == "" || value == nil || value.Kind != yaml.ScalarNode || w.seen[value] {
+		return
+	}
+	w.seen[value] = true
+	plain := strings.TrimSpace(text(value))
+	_, r := roleOf(name)
+	if isImageVariable(name) && sureRef(plain) {
+		w.report(plain, value, Certain, "env "+name)
+		return
+	}
+	if s, ok := shapeOf(plain); ok && !s.pinned() && (r == imageRole && !isSetting(name) || r == repositoryRole && s.domain) {
+		w.report(plain, value, Suspected, "env "+name+", its tag is added at run time")
+		return
+	}
+	if r == repositoryRole {
+		for word := range strings.SplitSeq(plain, ",") {
+			if s, ok := shapeOf(word); ok && s.domain && !s.pinned() {
+				w.report(word, value, Suspected, "env "+name+", its tag is added at run time")
+			}
+		}
+	}
+	w.loose(value, "env "+name, strings.Contains(strings.ToLower(name), "image"))
+}
+
+// isImageVariable tells whether a variable is called an image: RELATED_IMAGE_X, IMAGE_X, X_IMAGE.
+func isImageVariable(name string) bool {
+	upper := strings.ToUpper(name)
+	return strings.HasPrefix(upper, "RELATED_IMAGE_") || strings.HasPrefix(upper, "IMAGE_") || isImageKey(name)
+}
+
+// envPieces puts together what variables beside each other say in pieces: X_IMAGE and X_TAG, X_REPOSITORY and X_VERSION.
+func (w *walker) envPieces(list *yaml.Node) {
+	var keys []string
+	var values []*yaml.Node
+	for _, item := range list.Content {
+		if value := get(item, "value"); value != nil && value.Kind == yaml.ScalarNode {
+			keys, values = append(keys, text(get(item, "name"))), append(values, value)
+		}
+	}
+	groups := piecesOf(keys, values)
+	for _, p := range groups {
+		at, name := p.name()
+		s, ok := shapeOf(name)
+		registry, tag := p.text(registryRole), p.text(tagRole)
+		if tag == "" {
+			tag = p.text(versionRole)
+		}
+		for _, other := range groups {
+			// A registry for all: REGISTRY, or APP_REGISTRY for APP_WORKER_IMAGE.
+			if registry == "" && !s.domain && (other.prefix == "" || strings.HasPrefix(p.prefix, other.prefix+" ")) {
+				registry = other.text(registryRole)
+			}
+			// A version of the same thing: ACME_DATABASE_IMAGE, DATABASE_VERSION.
+			if tag == "" && other.prefix != "" && strings.HasSuffix(p.prefix, " "+other.prefix) {
+				if tag = other.text(tagRole); tag == "" {
+					tag = other.text(versionRole)
+				}
+			}
+		}
+		if !ok || s.pinned() || w.seen[at] || tag == "" && p.text(digestRole) == "" && registry == "" {
+			continue
+		}
+		ref := joinRef(registry, name, tag, p.text(digestRole))
+		if _, ok := shapeOf(ref); ok {
+			for _, r := range []role{repositoryRole, imageRole} {
+				if p.parts[r] != nil {
+					w.seen[p.parts[r]] = true
+				}
+			}
+			w.report(ref, at, Suspected, "env variables "+strings.ToUpper(p.prefix)+" …")
+		}
+	}
+}
+
+// kubeadm takes the images that kubeadm makes of its configuration: those of
+// the control plane, and the DNS server and etcd where their tags are given.
+func (w *walker) kubeadm(m *yaml.Node) {
+	repository := text(get(m, "imageRepository"))
+	if repository == "" {
+		repository = "registry.k8s.io"
+	}
+	take := func(at *yaml.Node, repository, name, tag string) {
+		ref := joinRef(repository, name, tag, "")
+		if s, ok := shapeOf(ref); ok && s.pinned() {
+			w.report(ref, at, Suspected, "kubeadm's configuration")
+		}
+	}
+	if version := get(m, "kubernetesVersion"); kubernetesVersion.MatchString(text(version)) {
+		for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"} {
+			take(version, repository, name, text(version))
+		}
+	}
+	for name, part := range map[string]*yaml.Node{"coredns/coredns": get(m, "dns"), "etcd": get(get(m, "etcd"), "local")} {
+		own := text(get(part, "imageRepository"))
+		if own == "" {
+			own = repository
+		} else if name == "coredns/coredns" {
+			name = "coredns"
+		}
+		if tag := get(part, "imageTag"); text(tag) != "" {
+			take(tag, own, name, text(tag))
 		}
 	}
 }

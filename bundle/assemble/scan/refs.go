@@ -18,13 +18,11 @@ var (
 	versionNumber = regexp.MustCompile(`^v?[0-9]+([.][0-9]+)*([-+].*)?$`)
 )
 
-// maxRef is the longest text looked at as a reference, in bytes: the longest
-// name, tag and digest there may be.
+// maxRef is the longest text looked at as a reference, in bytes: the longest name, tag and digest there may be.
 const maxRef = 255 + 1 + 128 + 1 + 7 + 128
 
-// Normalize gives the full form of an image reference: the registry's domain
-// always there, library/ for Docker Hub's short names, :latest where neither
-// tag nor digest is given. A tag beside a digest is kept.
+// Normalize gives the full form of an image reference: the registry's domain always there, library/ for Docker Hub's short names,
+// :latest where neither tag nor digest is given. A tag beside a digest is kept.
 func Normalize(text string) (string, error) {
 	text = trimRef(text)
 	if len(text) > maxRef {
@@ -54,10 +52,10 @@ type shape struct {
 	digest bool
 }
 
-// explicit: nobody writes this by accident under a key named image.
+// explicit tells whether the reference says so much that nobody writes it by accident under a key named image.
 func (s shape) explicit() bool { return s.domain || s.tag || s.digest }
 
-// pinned: a version is given.
+// pinned tells whether the reference gives a version.
 func (s shape) pinned() bool { return s.tag || s.digest }
 
 // shapeOf reads text as a reference; ok is false for what is none, or is
@@ -97,8 +95,7 @@ func shapeOf(text string) (s shape, ok bool) {
 	return s, true
 }
 
-// isRegistry tells a registry's domain from a path component and from the
-// domains that Kubernetes uses as key prefixes.
+// isRegistry tells a registry's domain from a path component and from the domains that Kubernetes uses as key prefixes.
 func isRegistry(domain string) bool {
 	host, port, hasPort := strings.Cut(domain, ":")
 	if hasPort && !portNumber.MatchString(port) {
@@ -128,7 +125,7 @@ func isRegistry(domain string) bool {
 	return topLevel.MatchString(last)
 }
 
-// looksLikeFile: the name has a file's extension.
+// looksLikeFile tells whether a name has a file's extension.
 func looksLikeFile(name string) bool {
 	dot := strings.LastIndexByte(name, '.')
 	if dot < 0 {
@@ -143,7 +140,7 @@ func looksLikeFile(name string) bool {
 	return false
 }
 
-// notATag: what follows the colon makes the text a port or a taint.
+// notATag tells whether what follows the colon makes the text a port or a taint.
 func notATag(tag string, path bool) bool {
 	switch tag {
 	case "NoSchedule", "PreferNoSchedule", "NoExecute":
@@ -154,7 +151,7 @@ func notATag(tag string, path bool) bool {
 	return !path && barePort.MatchString(tag)
 }
 
-// isNoName: words and numbers that stand where an image could stand.
+// isNoName tells whether a name is one of the words and numbers that stand where an image could stand.
 func isNoName(name string) bool {
 	switch strings.ToLower(name) {
 	case "true", "false", "null", "none", "auto", "default", "latest", "always", "never", "ifnotpresent", "image", "string", "object":
@@ -163,8 +160,8 @@ func isNoName(name string) bool {
 	return versionNumber.MatchString(name)
 }
 
-// strict: text is a pinned reference with its registry, or carries a digest:
-// taken for an image wherever a value stands.
+// strict tells whether text is a pinned reference with its registry, or carries a digest. Such a text is taken for an image
+// wherever a value stands.
 func strict(text string) bool {
 	s, ok := shapeOf(text)
 	return ok && s.pinned() && (s.domain || s.digest)

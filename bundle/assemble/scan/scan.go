@@ -1,31 +1,28 @@
 // Package scan finds the container images that a build context needs, and
 // says where each was found. It pulls nothing and never uses the network.
 //
-// It looks at images/shim/* lists, images/skopeo/tar.txt and images/*.tar
-// archives, manifests/, and charts wherever they lie. Charts are rendered by
-// Helm's own engine, with the values files beside them and the literal Helm
-// options of the Kubefile's commands and of scripts; then once more with what
-// is off switched on, and their values and annotations are read.
+// It looks at images/shim/* lists, images/skopeo/tar.txt and images/*.tar archives, manifests/, and charts wherever they lie.
+// Charts are rendered by Helm's own engine, with the values files beside them and the literal Helm options of the Kubefile's
+// commands and of scripts; then once more with what is off switched on, and their values and annotations are read.
 //
-// What is found is certain where a field is defined to hold an image and names
-// one in full: a PodSpec (wherever it is embedded), a list, an image key or a
-// registry, repository and tag of a custom resource, a variable or a flag that
-// is called an image. Suspected is what only looks like an image (values of
-// ConfigMaps, loose strings), what is not complete (a tag that is added at run
-// time), and what is off: parts of charts, operands, tests. Comments, prose,
-// commands, file names, ports and versions are never taken for images.
+// What is found is certain where a field is defined to hold an image and names one in full: a PodSpec (wherever it is embedded), a
+// list, an image key or a registry, repository and tag of a custom resource, a variable or a flag that is called an image.
+// Suspected is what only looks like an image (values of ConfigMaps, loose strings), what is not complete (a tag that is added at
+// run time), and what is off: parts of charts, operands, tests. Comments, prose, commands, file names, ports and versions are never
+// taken for images.
 //
-// One bad file stops nothing: it becomes a warning or an error of the Result,
-// with its line, and the search goes on. A template that does not render is
-// left out, named with the value it lacks, and read as text.
+// One bad file stops nothing: it becomes a warning or an error of the Result, with its line, and the search goes on. A template
+// that does not render is left out, named with the value it lacks, and read as text.
 package scan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -42,17 +39,6 @@ const (
 	// Suspected: it reads like an image. It is worth pulling if it exists.
 	Suspected Certainty = "suspected"
 )
-
-// Options of a scan.
-type Options struct {
-	// KubeVersion is what charts are rendered for, as v1.36.3. Empty: the
-	// Kubefile's version label, else DefaultKubeVersion.
-	KubeVersion string
-	// Kubefile of the context, if there is one: its ENV gives templates their
-	// values, and its COPY instructions say which other directories become
-	// charts/, manifests/ and images/shim in the image.
-	Kubefile *kubefile.File
-}
 
 // DefaultKubeVersion is what charts are rendered for when nothing says.
 const DefaultKubeVersion = "v1.36.0"
@@ -88,8 +74,7 @@ type Warning struct {
 	Message string `json:"message"`
 }
 
-// Error is something that may have lost images: a chart that does not
-// render, an unreadable list.
+// Error is something that may have lost images: a chart that does not render, an unreadable list.
 type Error struct {
 	Place
 	Message string `json:"message"`
@@ -110,39 +95,32 @@ type Result struct {
 	Errors   []Error   `json:"errors,omitempty"`
 }
 
-// Dir scans a directory. Links that leave it are not followed.
-func Dir(ctx context.Context, dir string, o Options) (*Result, error) {
+// Dir scans a directory, as [Scan] does. Links that leave it are not followed.
+func Dir(ctx context.Context, dir string, k *kubefile.File) (*Result, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open build context: %w", err)
 	}
 	defer root.Close()
-	return Scan(ctx, root.FS(), o)
+	return Scan(ctx, root.FS(), k)
 }
 
-// Scan scans a build context. The error is about the context as a whole or
-// ctx; what is wrong with single files is in the Result.
-func Scan(ctx context.Context, fsys fs.FS, o Options) (*Result, error) {
+// Scan scans a build context. k is its Kubefile, nil if it has none: its ENV gives templates their values, its COPY instructions
+// say which other directories become charts/, manifests/ and images/shim in the image, and its version label says for which
+// Kubernetes charts are rendered. The error is about the context as a whole or ctx; what is wrong with single files is in the
+// Result.
+func Scan(ctx context.Context, fsys fs.FS, k *kubefile.File) (*Result, error) {
 	if _, err := fs.ReadDir(fsys, "."); err != nil {
 		return nil, fmt.Errorf("read build context: %w", err)
 	}
 	c := newCollector(readIgnore(fsys))
-	s := &scanner{ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}}
-	s.kubeVersion, s.kubeVersionGiven = o.KubeVersion, o.KubeVersion != ""
-	if o.Kubefile != nil {
-		s.env = o.Kubefile.Env()
-		if s.kubeVersion == "" {
-			s.kubeVersion = kubeVersionOf(o.Kubefile)
-		}
+	s := &scanner{ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}, kubeVersion: DefaultKubeVersion}
+	if k != nil {
+		s.env, s.kubeVersion = k.Env(), cmp.Or(kubeVersionOf(k), DefaultKubeVersion)
+		s.kubefileEnv(k)
+		s.helmUses(k)
 	}
-	if s.kubeVersion == "" {
-		s.kubeVersion = DefaultKubeVersion
-	}
-	if o.Kubefile != nil {
-		s.kubefileEnv(o.Kubefile)
-		s.helmUses(o.Kubefile)
-	}
-	places := s.places(o.Kubefile)
+	places := s.places(k)
 	for _, step := range []func(sources) error{s.lists, s.archives, s.manifests, s.charts} {
 		if err := step(places); err != nil {
 			return nil, err
@@ -174,10 +152,74 @@ func kubeVersionOf(k *kubefile.File) string {
 // scanner is one run over one context.
 type scanner struct {
 	*collector
-	ctx              context.Context
-	fsys             fs.FS
-	env              map[string]string // of the Kubefile, for templates
-	uses             []helmUse
-	kubeVersion      string
-	kubeVersionGiven bool // by the caller: a chart that refuses it is an error
+	ctx         context.Context
+	fsys        fs.FS
+	env         map[string]string // of the Kubefile, for templates
+	uses        []helmUse
+	kubeVersion string
+}
+
+// Plan is what a build of a context would do: the parsed Kubefile and every image found. Nothing is pulled to make it.
+type Plan struct {
+	Kubefile     string            `json:"kubefile"` // the file read
+	Instructions []PlanInstruction `json:"instructions"`
+	Type         kubefile.Type     `json:"type"`
+	Labels       map[string]string `json:"labels"`
+	Env          map[string]string `json:"env"`
+	Entrypoint   []string          `json:"entrypoint"`
+	Cmd          []string          `json:"cmd"`
+	*Result
+}
+
+// PlanInstruction is one instruction of the Kubefile, as written.
+type PlanInstruction struct {
+	Name  string   `json:"name"`
+	Args  []string `json:"args"`
+	Flags []string `json:"flags,omitempty"`
+	Line  int      `json:"line"`
+}
+
+// MakePlan parses the context's Kubefile and scans the context. name is the Kubefile's path, taken as it is and else inside dir;
+// empty means the first of kubefile.DefaultNames in dir. A mistake in the Kubefile is a *kubefile.Error.
+func MakePlan(ctx context.Context, dir, name string, args ...kubefile.Option) (*Plan, error) {
+	k, err := ParseKubefile(dir, name, args...)
+	if err != nil {
+		return nil, err
+	}
+	typ, err := k.Type()
+	if err != nil {
+		return nil, err
+	}
+	result, err := Dir(ctx, dir, k)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{ // no list is null in JSON
+		Kubefile: k.Name, Type: typ, Labels: k.Labels(), Env: k.Env(),
+		Entrypoint: append([]string{}, k.Entrypoint()...), Cmd: append([]string{}, k.Cmd()...), Result: result,
+	}
+	for _, in := range k.Instructions {
+		p.Instructions = append(p.Instructions, PlanInstruction{Name: in.Name, Args: append([]string{}, in.Args...), Flags: in.Flags, Line: in.Line})
+	}
+	return p, nil
+}
+
+// ParseKubefile reads the Kubefile that MakePlan would.
+func ParseKubefile(dir, name string, args ...kubefile.Option) (*kubefile.File, error) {
+	path := name
+	if name == "" {
+		found, err := kubefile.Find(os.DirFS(dir))
+		if err != nil {
+			return nil, fmt.Errorf("build context %s: %w", dir, err)
+		}
+		path = filepath.Join(dir, found)
+	} else if _, err := os.Stat(name); err != nil && !filepath.IsAbs(name) {
+		path = filepath.Join(dir, name)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open Kubefile: %w", err)
+	}
+	defer f.Close()
+	return kubefile.Parse(f, path, args...)
 }

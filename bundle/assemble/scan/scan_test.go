@@ -24,15 +24,16 @@ func contextOf(archive string) fstest.MapFS {
 	return fsys
 }
 
-func scanFS(t *testing.T, fsys fs.FS, o Options) *Result {
+func scanFS(t *testing.T, fsys fs.FS) *Result {
 	t.Helper()
-	if f, err := fsys.Open("Kubefile"); err == nil && o.Kubefile == nil {
+	var k *kubefile.File
+	if f, err := fsys.Open("Kubefile"); err == nil {
 		defer f.Close()
-		if o.Kubefile, err = kubefile.Parse(f, "Kubefile"); err != nil {
+		if k, err = kubefile.Parse(f, "Kubefile"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r, err := Scan(context.Background(), fsys, o)
+	r, err := Scan(context.Background(), fsys, k)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +94,7 @@ quay.io/a/b:1
 nginx:latest
 `)
 	fsys["images/shim/crlf"] = &fstest.MapFile{Data: []byte("\ufeff\"ghcr.io/c/d:2\"\r\n")}
-	wants(t, scanFS(t, fsys, Options{}), []string{
+	wants(t, scanFS(t, fsys), []string{
 		"certain docker.io/bitnami/redis:7@sha256:24454f830cdb571e2c4ad15481119c43b3cafd48dd869a9b2945d1036d1dc68d images/shim/DefaultImageList:5",
 		"certain docker.io/library/nginx:latest images/shim/DefaultImageList:4",
 		"certain ghcr.io/c/d:2 images/shim/crlf:1",
@@ -104,7 +105,7 @@ nginx:latest
 }
 
 func TestTwoRegistriesWithOnePathStayApart(t *testing.T) {
-	r := scanFS(t, contextOf("-- images/shim/l --\nquay.io/a/b:1\nghcr.io/a/b:1\na/b:1\n"), Options{})
+	r := scanFS(t, contextOf("-- images/shim/l --\nquay.io/a/b:1\nghcr.io/a/b:1\na/b:1\n"))
 	if len(r.Images) != 3 {
 		t.Error(show(r))
 	}
@@ -122,7 +123,7 @@ docker-archive:app.tar@UPPER
 -- images/skopeo/app.tar --
 -- files/other.tar --
 `)
-	r := scanFS(t, fsys, Options{})
+	r := scanFS(t, fsys)
 	want := []Archive{
 		{Path: "images/skopeo/app.tar", Transport: "docker-archive", Ref: "docker.io/repo/app:1", Place: Place{tarList, 2}},
 		{Path: "files/other.tar", Transport: "oci-archive", Ref: "quay.io/o/p:2", Place: Place{tarList, 3}},
@@ -148,7 +149,7 @@ quay.io/a/b/c:1
 registry.k8s.io/pause:3.10
 registry.k8s.io/pause:3.9
 `)
-	wants(t, scanFS(t, fsys, Options{}), []string{
+	wants(t, scanFS(t, fsys), []string{
 		"certain docker.io/library/nginx:1.28 images/shim/l:2",
 		"certain registry.k8s.io/pause:3.9 images/shim/l:5",
 	}, []string{".sealignore:5 nothing matches typo/typo"})
@@ -169,7 +170,7 @@ spec: {containers: [{name: a, image: "a:1"}]}
 b:1
 -- registry/manifests/x.yaml --
 image: c:1
-`), Options{}), []string{
+`)), []string{
 		"certain docker.io/library/a:1 deploy/a.yaml:3",
 		"certain docker.io/library/b:1 lists/l:1",
 	}, nil)
@@ -183,7 +184,7 @@ FROM scratch
 ARG V
 ENV criData=/var/lib/containerd \
     sandboxImage=registry.k8s.io/pause:$V registryPort=5000 other=pause:3.9
-`), Options{}), []string{"suspected registry.k8s.io/pause:3.10 Kubefile:4"}, nil)
+`)), []string{"suspected registry.k8s.io/pause:3.10 Kubefile:4"}, nil)
 }
 
 func TestTheSurestPlaceLeadsAndOthersAreKept(t *testing.T) {
@@ -196,7 +197,7 @@ data: {x: "quay.io/a/b:1"}
 apiVersion: v1
 kind: Pod
 spec: {containers: [{image: "quay.io/a/b:1"}]}
-`), Options{})
+`))
 	wants(t, r, []string{"certain quay.io/a/b:1 manifests/b.yaml:3"}, nil)
 	if diff := cmp.Diff([]Place{{"manifests/a.yaml", 3}}, r.Images[0].Also); diff != "" {
 		t.Error(diff)
@@ -206,7 +207,7 @@ spec: {containers: [{image: "quay.io/a/b:1"}]}
 func TestACancelledScanStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Scan(ctx, contextOf("-- manifests/a.yaml --\na: b\n"), Options{}); err == nil {
+	if _, err := Scan(ctx, contextOf("-- manifests/a.yaml --\na: b\n"), nil); err == nil {
 		t.Error("no error")
 	}
 }
@@ -217,7 +218,7 @@ func TestLinksOutOfTheContextAreNotFollowed(t *testing.T) {
 	write(t, dir+"/images/shim/own", "b:1\n")
 	link(t, outside+"/l", dir+"/images/shim/stolen")
 	link(t, "own", dir+"/images/shim/twin")
-	r, err := Dir(context.Background(), dir, Options{})
+	r, err := Dir(context.Background(), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,9 +48,8 @@ func shellLines(script string) []shellLine {
 	return out
 }
 
-// shellCommands takes a line apart into commands of words, with the values of
-// variables in place. What is known only when the line runs becomes the
-// unresolved mark.
+// shellCommands takes a line apart into commands of words, with the values of variables in place. What is known only when the line
+// runs becomes the unresolved mark.
 func shellCommands(line string, env map[string]string) [][]string {
 	s := &shellReader{env: env}
 	s.read(line, 0)

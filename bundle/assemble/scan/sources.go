@@ -25,8 +25,7 @@ type sources struct {
 	lists, manifests, charts []string
 }
 
-// places gives the conventional directories and those that the Kubefile's
-// COPY puts in their place (COPY deploy manifests).
+// places gives the conventional directories and those that the Kubefile's COPY puts in their place (COPY deploy manifests).
 func (s *scanner) places(k *kubefile.File) sources {
 	src := sources{lists: []string{"images/shim"}, manifests: []string{"manifests"}, charts: []string{"charts"}}
 	if k == nil {
@@ -80,8 +79,7 @@ func (src *sources) add(dest, from string) {
 	}
 }
 
-// walk calls fn for every regular file below dir, sorted; dir may be a file.
-// A missing dir is nothing; registry/ is never entered.
+// walk calls fn for every regular file below dir, sorted; dir may be a file. A missing dir is nothing; registry/ is never entered.
 func (s *scanner) walk(dir string, fn func(file string) error) error {
 	return s.walkDepth(dir, 0, fn)
 }
@@ -118,8 +116,7 @@ func (s *scanner) walkDepth(p string, depth int, fn func(file string) error) err
 	return nil
 }
 
-// read gives a file's content; false if it is missing, or too large or not to
-// be read (errors of the result).
+// read gives a file's content; false if it is missing, or too large or not to be read (errors of the result).
 func (s *scanner) read(file string) ([]byte, bool) {
 	f, err := s.fsys.Open(file)
 	if err != nil {

@@ -7,8 +7,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// isImageKey: the key's value is an image: image, imageName, sidecarImage,
-// init_container_image, image-ref.
+// isImageKey tells whether the value of a key is an image: image, imageName, sidecarImage, init_container_image, image-ref.
 func isImageKey(key string) bool {
 	switch k := flatKey(key); k {
 	case "imagename", "imageref", "imagereference", "imageuri", "imageurl", "img":
@@ -18,13 +17,13 @@ func isImageKey(key string) bool {
 	}
 }
 
-// isOtherImage: the key is about an image of another kind than a container's.
+// isOtherImage tells whether a key is about an image of another kind than a container's.
 func isOtherImage(key string) bool {
 	w := keyWords(key)
 	return len(w) > 1 && slices.Contains([]string{"os", "vm", "machine", "background", "cover", "boot", "iso"}, w[len(w)-2])
 }
 
-// isImageListKey: each element under the key is an image.
+// isImageListKey tells whether each element under a key is an image.
 func isImageListKey(key string) bool {
 	return strings.HasSuffix(flatKey(key), "images") || isImageKey(key)
 }
@@ -34,7 +33,7 @@ var punctuation = strings.NewReplacer("-", "", "_", "", ".", "")
 
 func flatKey(key string) string { return strings.ToLower(punctuation.Replace(key)) }
 
-// isArguments: the sequence is a command line.
+// isArguments tells whether the sequence under a key is a command line.
 func isArguments(key string) bool {
 	k := strings.ToLower(key)
 	return k == "command" || strings.HasSuffix(k, "args") || k == "entrypoint" || k == "cmd"
@@ -85,7 +84,7 @@ func (w *walker) imageKey(n *yaml.Node, key string, m mode) {
 	w.report(value, n, c, "value of "+key)
 }
 
-// isSetting: a key beside images that says how to pull them.
+// isSetting tells whether a key beside images says how to pull them.
 func isSetting(key string) bool {
 	w := keyWords(key)
 	switch last := w[max(0, len(w)-1):]; {
@@ -96,9 +95,8 @@ func isSetting(key string) bool {
 	}
 }
 
-// loose takes a value that may be an image: a pinned one when the name beside
-// it says image, else only one with its registry. Lists with commas and
-// KEY=VALUE are taken apart; text with blanks in it is prose or a command.
+// loose takes a value that may be an image: a pinned one when the name beside it says image, else only one with its registry. Lists
+// with commas and KEY=VALUE are taken apart; text with blanks in it is prose or a command.
 func (w *walker) loose(n *yaml.Node, what string, named bool) {
 	value := strings.TrimSpace(text(n))
 	if strings.ContainsAny(value, "\n{[") {
@@ -112,9 +110,8 @@ func (w *walker) loose(n *yaml.Node, what string, named bool) {
 	}
 }
 
-// looseRefs gives the references in one word, or in a list of them with commas.
-// A list may have blanks too where the name beside it says image and each of its
-// words gives a reference: anything else with blanks is prose or a command.
+// looseRefs gives the references in one word, or in a list of them with commas. A list may have blanks too where the name beside it
+// says image and each of its words gives a reference: anything else with blanks is prose or a command.
 func looseRefs(value string, named bool) []string {
 	if value == "" || len(value) > 64<<10 {
 		return nil
@@ -153,15 +150,14 @@ func looseRef(word string, named *bool) (ref string, ok bool) {
 	}
 }
 
-// sureRef: the text is one pinned reference with more than a bare name.
+// sureRef tells whether text is one pinned reference with more than a bare name.
 func sureRef(text string) bool {
 	s, ok := shapeOf(text)
 	return ok && s.pinned() && (s.domain || s.path)
 }
 
-// arguments takes images out of a command line: --flag=IMAGE, --flag IMAGE,
-// and, in arguments, bare ones with their registry. The bare words of a
-// command are programs and their operands; a word with blanks is a script.
+// arguments takes images out of a command line: --flag=IMAGE, --flag IMAGE, and, in arguments, bare ones with their registry. The
+// bare words of a command are programs and their operands; a word with blanks is a script.
 func (w *walker) arguments(n *yaml.Node, key string) {
 	after := "" // the flag whose value may be the next word
 	for _, item := range n.Content {

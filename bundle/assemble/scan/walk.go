@@ -30,8 +30,7 @@ type walker struct {
 	env    map[string]string              // for templates inside ConfigMaps
 	demote string                         // why everything is suspected only; empty: it is not
 	texts  int                            // how deep in scalars this document lies
-	// appVersion is the tag of the chart's own images where it is left out;
-	// empty: none. chartName tells which are its own.
+	// appVersion is the tag of the chart's own images where it is left out; empty: none. chartName tells which are its own.
 	appVersion, chartName string
 	quiet                 bool  // of text that says nothing about what will happen
 	test                  bool  // the object is for "helm test" only
@@ -150,7 +149,7 @@ func (w *walker) mapping(n *yaml.Node, key string, m mode, depth int) {
 	w.scope, w.demote = outer.scope, outer.demote
 }
 
-// isOff: the mapping says of itself that it is not enabled.
+// isOff tells whether a mapping says of itself that it is not enabled.
 func isOff(n *yaml.Node) bool {
 	for _, key := range []string{"enabled", "enable"} {
 		if v := get(n, key); v != nil && v.Tag == "!!bool" && v.Value == "false" {
@@ -161,15 +160,15 @@ func isOff(n *yaml.Node) bool {
 }
 
 func (w *walker) children(n *yaml.Node, key string, m mode, depth int) {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		k, v := n.Content[i].Value, n.Content[i+1]
+	for name, v := range pairs(n) {
+		k := name.Value
 		switch {
 		case w.seen[v]:
 		case k == "annotations":
 			w.annotations(v)
 		case k == "status" && depth < 2, k == "managedFields", k == "labels", k == "matchLabels", k == "description":
 			// Written by controllers, or never an image.
-		case n.Content[i].Tag == "!!merge":
+		case name.Tag == "!!merge":
 			w.node(v, "", m, depth+1)
 		case m != builtin && v.Kind == yaml.ScalarNode && strings.HasSuffix(flatKey(key), "images") && !isSetting(k):
 			w.imageKey(v, key+"."+k, m)
@@ -181,20 +180,15 @@ func (w *walker) children(n *yaml.Node, key string, m mode, depth int) {
 
 // annotations hold images only under keys that say so.
 func (w *walker) annotations(n *yaml.Node) {
-	n = resolve(n)
-	if n == nil || n.Kind != yaml.MappingNode {
-		return
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, v := n.Content[i].Value, n.Content[i+1]
+	for name, v := range pairs(n) {
+		key := name.Value
 		if s, ok := shapeOf(text(v)); ok && s.pinned() && isImageKey(key[strings.LastIndexByte(key, '/')+1:]) {
 			w.report(v.Value, v, Suspected, "annotation "+key)
 		}
 	}
 }
 
-// schemaDefaults searches a CustomResourceDefinition: its schema describes
-// images and names them only as defaults.
+// schemaDefaults searches a CustomResourceDefinition: its schema describes images and names them only as defaults.
 func (w *walker) schemaDefaults(n *yaml.Node, property string, depth int) {
 	n = resolve(n)
 	if n == nil || depth > maxNesting || w.budget <= 0 {
@@ -224,7 +218,7 @@ func (w *walker) schemaDefaults(n *yaml.Node, property string, depth int) {
 	}
 }
 
-// isHelmTest: the object is made by "helm test" only, never by an install.
+// isHelmTest tells whether an object is made by "helm test" only, never by an install.
 func isHelmTest(n *yaml.Node) bool {
 	hook := text(get(get(get(n, "metadata"), "annotations"), "helm.sh/hook"))
 	for h := range strings.SplitSeq(hook, ",") {

@@ -3,10 +3,8 @@ package store
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -50,8 +48,7 @@ func (s *Store) Has(d digest.Digest) (int64, bool) {
 	return 0, false
 }
 
-// OpenBlob opens a stored blob for reading; fs.ErrNotExist when it is not
-// there.
+// OpenBlob opens a stored blob for reading; fs.ErrNotExist when it is not there.
 func (s *Store) OpenBlob(d digest.Digest) (*os.File, error) {
 	if err := checkDigest(d); err != nil {
 		return nil, err
@@ -66,8 +63,7 @@ func (s *Store) OpenBlob(d digest.Digest) (*os.File, error) {
 	return f, nil
 }
 
-// ReadBlob returns a small blob whole, hashed again; more than limit bytes is
-// an error.
+// ReadBlob returns a small blob whole, hashed again; more than limit bytes is an error.
 func (s *Store) ReadBlob(d digest.Digest, limit int64) ([]byte, error) {
 	f, err := s.OpenBlob(d)
 	if err != nil {
@@ -87,9 +83,8 @@ func (s *Store) ReadBlob(d digest.Digest, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// Put stores what r delivers until EOF, hashing while it writes. size is the
-// announced number of bytes, or -1 when none was. Storing a blob that is there
-// already reads nothing.
+// Put stores what r delivers until EOF, hashing while it writes. size is the announced number of bytes, or -1 when none was.
+// Storing a blob that is there already reads nothing.
 func (s *Store) Put(ctx context.Context, d digest.Digest, size int64, r io.Reader) (err error) {
 	if err := checkDigest(d); err != nil {
 		return err
@@ -142,10 +137,8 @@ func (s *Store) PutBytes(data []byte) (digest.Digest, error) {
 	return d, s.commit(f, d)
 }
 
-// ImportLayout moves every blob of an OCI layout, which must lie on the
-// store's filesystem (see TempDir), into the store. The layout must come from
-// a library that wrote each blob under the digest it computed; names are
-// trusted, bytes are not copied.
+// ImportLayout moves every blob of an OCI layout, which must lie on the store's filesystem (see TempDir), into the store. The
+// layout must come from a library that wrote each blob under the digest it computed; names are trusted, bytes are not copied.
 func (s *Store) ImportLayout(ctx context.Context, layout string) error {
 	dir := filepath.Join(layout, "blobs", "sha256")
 	entries, err := os.ReadDir(dir)
@@ -174,9 +167,8 @@ func (s *Store) ImportLayout(ctx context.Context, layout string) error {
 	return nil
 }
 
-// commit makes a complete temporary file a blob of the store and closes it. A
-// blob that is there already stays. The disk is not waited for, as durable.Write
-// would: the mark says so, and Sync waits for all blobs at once.
+// commit makes a complete temporary file a blob of the store and closes it. A blob that is there already stays. The disk is not
+// waited for, as durable.Write would: the mark says so, and Sync waits for all blobs at once.
 func (s *Store) commit(f *os.File, d digest.Digest) error {
 	err := f.Chmod(0o644)
 	s.flushSoon(f, 0, 0)
@@ -234,7 +226,7 @@ func copyHashed(ctx context.Context, w io.Writer, r io.Reader) (digest.Digest, i
 	if err != nil {
 		return "", n, err
 	}
-	return sum(h), n, nil
+	return digest.NewDigest(digest.SHA256, h), n, nil
 }
 
 // copyContext copies until EOF or until ctx ends.
@@ -259,8 +251,4 @@ func copyContext(ctx context.Context, w io.Writer, r io.Reader) (int64, error) {
 			return total, err
 		}
 	}
-}
-
-func sum(h hash.Hash) digest.Digest {
-	return digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(h.Sum(nil)))
 }

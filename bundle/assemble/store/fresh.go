@@ -17,9 +17,8 @@ import (
 	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
-// boot names the time since this machine was started: files written within it
-// are as they were written. Where the kernel does not tell, every process has
-// a name of its own, and its blobs are hashed again by the next.
+// boot names the time since this machine was started: files written within it are as they were written. Where the kernel does not
+// tell, every process has a name of its own, and its blobs are hashed again by the next.
 func boot() string {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if name := strings.TrimSpace(string(id)); err == nil && len(name) == 36 && filepath.IsLocal(name) {
@@ -32,10 +31,8 @@ func boot() string {
 // long since, without being asked: waiting for that costs nothing then.
 const settled = 2 * time.Minute
 
-// Defer says that what comes need not be on the disk when Save and Close
-// return: there is a bundle that holds all of it. A power cut in the next half
-// minute may then take blobs of images that were saved. That is noticed, and
-// what is missing is fetched again.
+// Defer says that what comes need not be on the disk when Save and Close return: there is a bundle that holds all of it. A power
+// cut in the next half minute may then take blobs of images that were saved. That is noticed, and what is missing is fetched again.
 func (s *Store) Defer() { s.deferred = true }
 
 // durable tells whether Save and Close have to wait for the disk.
@@ -53,8 +50,8 @@ func (s *Store) mark(d digest.Digest) error {
 	return f.Close()
 }
 
-// renameNew renames a file unless there is one of the new name, whose content
-// is the same: a blob that is synced must not be replaced by one that is not.
+// renameNew renames a file unless there is one of the new name, whose content is the same: a synced blob must not be replaced by
+// one that may not be on the disk.
 func renameNew(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	switch {
@@ -68,8 +65,7 @@ func renameNew(from, to string) error {
 	return nil
 }
 
-// Sync waits until every blob is on the disk. Of a temporary store nothing has
-// to be.
+// Sync waits until every blob is on the disk. Of a temporary store nothing has to be.
 func (s *Store) Sync() error {
 	if s.base != nil {
 		return nil
@@ -109,7 +105,7 @@ func (s *Store) sync(age time.Duration) error {
 	return nil
 }
 
-// syncFile waits until a file is on the disk; one that is not there is.
+// syncFile waits until a file is on the disk. For a file that does not exist there is nothing to wait for.
 func syncFile(path string) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -121,9 +117,8 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// recover settles what is settled, and looks at what earlier boots marked:
-// blobs that still are what their name says are kept, and the others are gone.
-// Nobody else has the store open before it was done once since this boot.
+// recover settles what is settled, and looks at what earlier boots marked: blobs that still are what their name says are kept, and
+// the others are gone. Nobody else has the store open before it was done once since this boot.
 func (s *Store) recover() error {
 	guard, err := os.OpenFile(filepath.Join(s.root, "fresh", ".guard"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {

@@ -19,11 +19,9 @@ type Blob struct {
 	Manifest bool // a manifest or an index
 }
 
-// Walk lists every blob an image reaches, each once, children before parents.
-// Of an index it takes the given platforms, written by Platform, and one that
-// the store lacks is ErrIncomplete; without any it takes those that the store
-// holds, of which there must be one. A missing config or layer is
-// ErrIncomplete. With an error come the blobs that were found before it.
+// Walk lists every blob an image reaches, each once, children before parents. Of an index it takes the given platforms, written by
+// Platform, and one that the store lacks is ErrIncomplete; without any it takes those that the store holds, of which there must be
+// one. A missing config or layer is ErrIncomplete. With an error come the blobs that were found before it.
 func (s *Store) Walk(root v1.Descriptor, platforms ...string) (blobs []Blob, err error) {
 	err = ocigraph.Walk(root, ocigraph.Visitor{
 		Load: func(d v1.Descriptor) (ocigraph.Manifest, error) {

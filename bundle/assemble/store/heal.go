@@ -35,9 +35,8 @@ func (s *Store) Heal(d digest.Digest) (removed bool, err error) {
 	return true, nil
 }
 
-// LinkBlob gives a blob one more name, outside the store: as a hard link, or as
-// a copy where the name lies on another filesystem. The file must not be
-// written to.
+// LinkBlob gives a blob one more name, outside the store: as a hard link, or as a copy where the name lies on another filesystem.
+// The file must not be written to.
 func (s *Store) LinkBlob(d digest.Digest, path string) error {
 	f, err := s.OpenBlob(d)
 	if err != nil {

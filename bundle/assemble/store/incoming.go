@@ -15,13 +15,11 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 )
 
-// flushEvery is after how many bytes a blob's beginning is sent to the disk,
-// so that the disk works while the network does.
+// flushEvery is after how many bytes a blob's beginning is sent to the disk, so that the disk works while the network does.
 const flushEvery = 8 << 20
 
-// Incoming is a blob on its way into the store. It is hashed as it is written.
-// What came of it stays when the transfer is cut or the process is killed, and
-// the next Incoming of the same digest begins behind it.
+// Incoming is a blob on its way into the store. It is hashed as it is written. What came of it stays when the transfer is cut or
+// the process is killed, and the next Incoming of the same digest begins behind it.
 type Incoming struct {
 	store   *Store
 	digest  digest.Digest
@@ -34,9 +32,8 @@ type Incoming struct {
 	done    bool
 }
 
-// Incoming begins or goes on receiving a blob of size bytes. What is there of
-// it already is hashed first. Of several processes that receive one blob, one
-// has the kept file and the others begin anew.
+// Incoming begins or goes on receiving a blob of size bytes. What is there of it already is hashed first. Of several processes that
+// receive one blob, one has the kept file and the others begin anew.
 func (s *Store) Incoming(ctx context.Context, d digest.Digest, size int64) (*Incoming, error) {
 	if err := checkDigest(d); err != nil {
 		return nil, err
@@ -134,9 +131,8 @@ func (in *Incoming) Rewind() error {
 	return nil
 }
 
-// Commit makes it a blob of the store. One that is too short is a *SizeError,
-// and stays to be completed; one that is something else is a *DigestError, and
-// is forgotten.
+// Commit makes it a blob of the store. If bytes are missing the error is a *SizeError, and what came stays to be completed; if the
+// digest is another the error is a *DigestError, and what came is forgotten.
 func (in *Incoming) Commit() error {
 	if in.n != in.size {
 		return fmt.Errorf("store blob %s: %w", in.digest, &SizeError{Want: in.size, Got: in.n})

@@ -8,9 +8,8 @@ import (
 	"github.com/distribution/reference"
 )
 
-// Name checks a cluster image's name and gives it the tag latest when it has
-// neither tag nor digest. The name is kept as the operator wrote it; two names
-// are the same image when their Keys are equal.
+// Name checks a cluster image's name and gives it the tag latest when it has neither tag nor digest. The name is kept as the
+// operator wrote it; two names are the same image when their Keys are equal.
 func Name(given string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(given)
 	if err != nil {
@@ -25,8 +24,7 @@ func Name(given string) (string, error) {
 	return given, nil
 }
 
-// Key is the name in full, as docker writes it out: kubernetes:v1 and
-// docker.io/library/kubernetes:v1 have one key.
+// Key is the name in full, as docker writes it out: kubernetes:v1 and docker.io/library/kubernetes:v1 have one key.
 func Key(name string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {

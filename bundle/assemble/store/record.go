@@ -67,8 +67,7 @@ type Pinned struct {
 	Size         int64         `json:"size"` // bytes of every blob it reaches
 }
 
-// Save records an image, replacing one of the same key. Every blob it names
-// must be in the store already.
+// Save records an image, replacing one of the same key. Every blob it names must be in the store already.
 func (s *Store) Save(r Record) error {
 	name, err := Name(r.Name)
 	if err != nil {

@@ -11,12 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrBusy is the cause when blobs cannot be deleted because another sealbuild
-// is using the store.
+// ErrBusy is the cause when blobs cannot be deleted because another sealbuild is using the store.
 var ErrBusy = errors.New("another sealbuild is using the image store")
 
-// Remove deletes an image's record and the blobs that no other image reaches.
-// It returns the bytes freed.
+// Remove deletes an image's record and the blobs that no other image reaches. It returns the bytes freed.
 func (s *Store) Remove(name string) (int64, error) {
 	r, err := s.Load(name)
 	if err != nil {
@@ -94,8 +92,7 @@ func (s *Store) drop(candidates map[digest.Digest]bool) (int64, error) {
 	return freed, nil
 }
 
-// reach adds what a record reaches. An image with missing blobs counts as far
-// as it goes.
+// reach adds what a record reaches. An image with missing blobs counts as far as it goes.
 func (s *Store) reach(r Record, into map[digest.Digest]bool) {
 	roots := []v1.Descriptor{r.Manifest}
 	for _, p := range r.Images {

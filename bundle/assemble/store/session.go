@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,9 +19,8 @@ type session struct {
 	lock *os.File
 }
 
-// newSession sweeps dead sessions out of tmp and starts one. The sweep runs
-// under tmp's own lock, so that a session being started is never taken for a
-// dead one.
+// newSession sweeps dead sessions out of tmp and starts one. The sweep runs under tmp's own lock, so that a session being started
+// is never taken for a dead one.
 func newSession(tmp string) (*session, error) {
 	guard, err := os.OpenFile(filepath.Join(tmp, ".guard"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -85,9 +84,8 @@ func alive(path string) bool {
 	return flock(f, unix.LOCK_SH|unix.LOCK_NB) != nil
 }
 
-// removeTree removes dir. Mounts that a killed build left below it are
-// detached first, and if one will not go, nothing is removed: what is mounted
-// there is not ours.
+// removeTree removes dir. Mounts that a killed build left below it are detached first, and if one will not go, nothing is removed:
+// what is mounted there is not ours.
 func removeTree(dir string) error {
 	mounts, err := mountsBelow(dir)
 	if err != nil {
@@ -106,33 +104,20 @@ func removeTree(dir string) error {
 
 // mountsBelow lists mount points at or under dir, innermost first.
 func mountsBelow(dir string) ([]string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return nil, fmt.Errorf("list mounts: %w", err)
-	}
-	defer func() { _ = f.Close() }()
 	real, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, nil
-		}
 		return nil, fmt.Errorf("list mounts: %w", err)
 	}
-	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-	var found []string
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 5 {
-			continue
-		}
-		point := unescape.Replace(fields[4])
-		if point == real || strings.HasPrefix(point, real+"/") {
-			found = append(found, point)
-		}
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(real))
+	if err != nil {
+		return nil, fmt.Errorf("list mounts: %w", err)
 	}
-	// Later mounts lie on earlier ones.
-	slices.Reverse(found)
-	return found, lines.Err()
+	var found []string
+	for _, m := range slices.Backward(mounts) { // later mounts lie on earlier ones
+		found = append(found, m.Mountpoint)
+	}
+	return found, nil
 }

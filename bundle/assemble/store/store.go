@@ -1,6 +1,5 @@
-// Package store is the builder's local image store: one content-addressed
-// directory that is the cache of everything downloaded and the home of every
-// cluster image built.
+// Package store is the builder's local image store: one content-addressed directory that is the cache of everything downloaded and
+// the home of every cluster image built.
 //
 // On disk it is an OCI image layout, so other tools can read it:
 //
@@ -12,13 +11,11 @@
 //	tmp/                        directories of running sessions, one each
 //	lock                        held shared by users, exclusively by removal
 //
-// It promises that a blob found under its digest was hashed before it got
-// there, once, while it arrived. A power cut may take the bytes of what was
-// written last: such blobs are marked before they have a name, below the name
-// of the boot, and what an earlier boot marked is hashed again before it
-// counts. Sync takes the marks away when the blobs are on the disk, all with
-// one wait instead of one each. A killed run leaves nothing that counts as a
-// blob and is not one, and what it left in tmp/ is removed by the next Open.
+// It promises that a blob found under its digest was hashed before it got there, once, while it arrived. A power cut may take the
+// bytes of what was written last: such blobs are marked before they have a name, below the name of the boot, and what an earlier
+// boot marked is hashed again before it counts. Sync takes the marks away when the blobs are on the disk, all with one wait instead
+// of one each. A killed run leaves nothing that counts as a blob and is not one, and what it left in tmp/ is removed by the next
+// Open.
 package store
 
 import (
@@ -37,8 +34,7 @@ import (
 
 const layoutText = `{"imageLayoutVersion":"1.0.0"}`
 
-// Store is an open image store. It is safe for concurrent use, also by several
-// processes.
+// Store is an open image store. It is safe for concurrent use, also by several processes.
 type Store struct {
 	root string
 	base *Store // of a temporary store: where else to look
@@ -51,8 +47,7 @@ type Store struct {
 	hashed   sync.Map // digest to states, of blobs that came by Incoming
 }
 
-// DefaultRoot is where the store lies unless the operator says otherwise:
-// $SEALBUILD_ROOT, else /var/lib/sealbuild for root, else
+// DefaultRoot is where the store lies unless the operator says otherwise: $SEALBUILD_ROOT, else /var/lib/sealbuild for root, else
 // $XDG_DATA_HOME/sealbuild.
 func DefaultRoot() (string, error) {
 	if root := os.Getenv("SEALBUILD_ROOT"); root != "" {
@@ -71,8 +66,7 @@ func DefaultRoot() (string, error) {
 	return filepath.Join(home, ".local", "share", "sealbuild"), nil
 }
 
-// Open opens the store at root, making it when it is not there, and removes
-// what killed runs left behind.
+// Open opens the store at root, making it when it is not there, and removes what killed runs left behind.
 func Open(root string) (*Store, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
@@ -121,8 +115,7 @@ func (s *Store) TempDir(prefix string) (string, error) {
 	return dir, nil
 }
 
-// Close waits until what came is on the disk (but see Defer), removes the session's temporary files and
-// gives up the lock.
+// Close waits until what came is on the disk (but see Defer), removes the session's temporary files and gives up the lock.
 func (s *Store) Close() error {
 	if s.base != nil {
 		return errors.Join(s.run.close(), removeTree(s.root), s.lock.Close())
@@ -139,7 +132,7 @@ func (s *Store) blobPath(d digest.Digest) string {
 	return filepath.Join(s.root, "blobs", string(d.Algorithm()), d.Encoded())
 }
 
-// flock takes the lock and lets signals interrupt neither of them.
+// flock takes a lock on a file, and tries again when a signal interrupts it.
 func flock(f *os.File, how int) error {
 	for {
 		err := unix.Flock(int(f.Fd()), how)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -13,10 +14,9 @@ import (
 // temporaryPrefix begins the name of every temporary store's directory.
 const temporaryPrefix = ".sealbuild-store-"
 
-// Temporary makes a store in a new directory below dir. It sees everything
-// that s holds, and keeps what it gets itself only until Release or Close:
-// together with a bundle that is written beside it, it takes the disk once.
-// s must stay open. What killed runs left in dir is removed.
+// Temporary makes a store in a new directory below dir. It sees everything that s holds, and keeps what it gets itself only until
+// Release or Close: together with a bundle that is written beside it, it takes the disk once. s must stay open. What killed runs
+// left in dir is removed.
 func (s *Store) Temporary(dir string) (*Store, error) {
 	if err := sweepTemporary(dir); err != nil {
 		return nil, err
@@ -38,11 +38,12 @@ func (s *Store) Keeps() bool { return s.base == nil }
 
 // sweepTemporary removes temporary stores whose process is gone.
 func sweepTemporary(dir string) error {
-	old, err := filepath.Glob(filepath.Join(escapeGlob(dir), temporaryPrefix+"*"))
-	if err != nil {
-		return fmt.Errorf("look for temporary image stores: %w", err)
-	}
-	for _, root := range old {
+	entries, _ := os.ReadDir(dir) // what cannot be listed is not swept
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), temporaryPrefix) {
+			continue
+		}
+		root := filepath.Join(dir, e.Name())
 		lock, err := os.Open(filepath.Join(root, "lock"))
 		if err != nil {
 			continue // one that is being made, or nothing of ours
@@ -55,18 +56,6 @@ func sweepTemporary(dir string) error {
 		}
 	}
 	return nil
-}
-
-// escapeGlob takes the meaning from what Glob would read in a directory's name.
-func escapeGlob(dir string) string {
-	var b []byte
-	for _, c := range []byte(dir) {
-		if c == '*' || c == '?' || c == '[' || c == '\\' {
-			b = append(b, '\\')
-		}
-		b = append(b, c)
-	}
-	return string(b)
 }
 
 // Release gives up a blob that is not needed any more. Only a temporary store
