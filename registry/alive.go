@@ -44,11 +44,3 @@ func (w *waitedFor) Read(p []byte) (int, error) {
 	defer w.waits.Store(false)
 	return w.r.Read(p)
 }
-
-// Alive returns the store such that a session of it gives signs of life only while moves says that this machine does
-// something, or other hosts are waited for: so a disk that hangs shows. moves tells what was done since it was asked last.
-func (s *Store) Alive(moves func() bool) *Store {
-	c := *s
-	c.moves = moves
-	return &c
-}

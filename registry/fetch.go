@@ -45,7 +45,7 @@ type fetcher struct {
 func (rc *receiver) fetch(ctx context.Context, peers []relayInfo) error {
 	f := &fetcher{rc: rc, peers: peers}
 	for _, p := range peers {
-		c := p.client(rc.store.dial)
+		c := p.client(rc.store.Dial)
 		defer c.CloseIdleConnections()
 		f.clients = append(f.clients, c)
 	}

@@ -23,8 +23,8 @@ func FuzzReceive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		dir := memoryDir(t)
 		store := OpenStore(filepath.Join(dir, "root"))
-		store.listen = func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
-		store.dial = func(context.Context, string, string) (net.Conn, error) { return nil, errCut }
+		store.Listen = func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
+		store.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, errCut }
 		var answer bytes.Buffer
 		_, _ = store.Receive(context.Background(), bytes.NewReader(stream), &answer)
 		entries, err := os.ReadDir(dir)

@@ -24,7 +24,7 @@ func (s *Store) Receive(ctx context.Context, r io.Reader, w io.Writer) (Receipt,
 	from := &waitedFor{r: r}
 	rc := &receiver{store: s, r: newFrameReader(from), w: newFrameWriter(w)}
 	quiet := giveSigns(ctx, rc.w, func() bool {
-		moves := s.moves == nil || s.moves() // asked each time: it tells what was done since
+		moves := s.Moves == nil || s.Moves() // asked each time: it tells what was done since
 		return rc.others.Load() || moves && !from.waits.Load()
 	})
 	err := rc.run(ctx)

@@ -81,7 +81,7 @@ func (rc *receiver) newRelay() *relay {
 
 // open lets other hosts in.
 func (r *relay) open() error {
-	listen := r.store.listen
+	listen := r.store.Listen
 	if listen == nil {
 		listen = func() (net.Listener, error) { return net.Listen("tcp", ":0") }
 	}

@@ -183,14 +183,14 @@ func (n *simNet) host(t testing.TB, perSecond float64) *simHost {
 
 func newHostOn(t testing.TB, perSecond float64, listen func() (net.Listener, error), dial func(context.Context, string, string) (net.Conn, error)) *simHost {
 	h := &simHost{store: OpenStore(memoryDir(t)), up: &link{perSecond: perSecond}, down: &link{perSecond: perSecond}}
-	h.store.listen = func() (net.Listener, error) {
+	h.store.Listen = func() (net.Listener, error) {
 		if h.refuse {
 			return nil, errors.New("no relay here")
 		}
 		l, err := listen()
 		return simListener{l, h}, err
 	}
-	h.store.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+	h.store.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := dial(ctx, network, addr)
 		if err != nil {
 			return nil, err

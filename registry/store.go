@@ -21,25 +21,16 @@ import (
 type Store struct {
 	root string
 
-	// How relays are opened and reached; nil for the machine's network. Tests put slow links here.
-	listen func() (net.Listener, error)
-	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
-
-	moves func() bool // see Alive; nil: always
+	// Moves, if set, tells whether this machine did anything since it was asked last. A session gives signs of life only while it
+	// did, or other hosts are waited for: so a disk that hangs shows.
+	Moves func() bool
+	// Listen and Dial are how the hosts of a session reach each other; nil for the machine's network.
+	Listen func() (net.Listener, error)
+	Dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // OpenStore returns the store at root. Nothing is read or made before it is needed.
 func OpenStore(root string) *Store { return &Store{root: root} }
-
-// Apart returns the store of a machine without a network of its own: what it
-// receives comes from the sender alone.
-func (s *Store) Apart() *Store {
-	return &Store{
-		root: s.root, moves: s.moves,
-		listen: func() (net.Listener, error) { return nil, net.ErrClosed },
-		dial:   func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed },
-	}
-}
 
 // Root returns the directory given to OpenStore.
 func (s *Store) Root() string { return s.root }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -65,9 +66,10 @@ func (m machine) receiveRegistry(ctx context.Context, q receiveRequest, c *call)
 	}
 	store := registry.OpenStore(m.path(q.Root))
 	if m.sim != nil {
-		store = store.Apart()
+		store.Listen = func() (net.Listener, error) { return nil, net.ErrClosed }
+		store.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }
 	} else {
-		store = store.Alive(new(pulse).moves)
+		store.Moves = new(pulse).moves
 	}
 	_, err := store.Receive(ctx, &duplexReader{c.in, c.end}, c.out.w)
 	if err != nil {
