@@ -67,7 +67,7 @@ func TestHouseContextsComeFromTheCaller(t *testing.T) {
 	begins := regexp.MustCompile(`\bcontext\.(Background|TODO)\(\)`)
 	used := map[string]bool{}
 	for _, f := range sources(t, "*.go") {
-		if strings.HasSuffix(f, "_test.go") || strings.HasPrefix(f, "test/") || strings.Contains(f, "test/") || f == "installer/agent/simulate.go" {
+		if strings.HasSuffix(f, "_test.go") || strings.HasPrefix(f, "test/") || strings.Contains(f, "test/") {
 			continue
 		}
 		text, err := os.ReadFile(filepath.Join("..", f))
@@ -96,7 +96,7 @@ func TestHouseContextsComeFromTheCaller(t *testing.T) {
 // grow, and each is on its way to be parted.
 var biggest = map[string]int{
 	"bundle": 37, "bundle/assemble": 24, "bundle/assemble/scan": 36, "cmd/sealinstall": 28, "installer": 20, "installer/host": 26,
-	"installer/agent": 49, "installer/steps": 17, "registry": 44,
+	"installer/steps": 17, "registry": 44,
 }
 
 const mostFiles = 20

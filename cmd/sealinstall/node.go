@@ -3,8 +3,9 @@ package main
 import (
 	"os"
 
-	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/spf13/cobra"
+
+	"github.com/sealbuild/sealbuild/installer/agent/verbs"
 )
 
 // newNodeCommand is what an agent runs on a host. It is hidden: its input and
@@ -14,7 +15,7 @@ func newNodeCommand() *cobra.Command {
 		Use: "node VERB", Hidden: true, Args: oneArg,
 		Short: "Carry out a request of an installer on this host",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return agent.Main(cmd.Context(), args[0], os.Stdin, os.Stdout)
+			return verbs.Main(cmd.Context(), args[0], os.Stdin, os.Stdout)
 		},
 	}
 }
