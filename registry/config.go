@@ -69,7 +69,7 @@ func optionsOf(c *configuration.Configuration) (HandlerOptions, error) {
 	case c.HTTP.Net != "" && c.HTTP.Net != "tcp":
 		return o, fmt.Errorf("http.net %q: only tcp is served", c.HTTP.Net)
 	}
-	o.Root = "/var/lib/registry" // the registry's own default
+	o.Root = DefaultRoot
 	if root, ok := c.Storage.Parameters()["rootdirectory"]; ok {
 		o.Root = fmt.Sprint(root)
 	}

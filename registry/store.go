@@ -29,6 +29,9 @@ type Store struct {
 	Dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
+// DefaultRoot is where a registry keeps its store unless it is told otherwise, as distribution's does.
+const DefaultRoot = "/var/lib/registry"
+
 // OpenStore returns the store at root. Nothing is read or made before it is needed.
 func OpenStore(root string) *Store { return &Store{root: root} }
 
