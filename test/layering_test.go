@@ -41,6 +41,7 @@ var mayImport = []struct {
 	{ground, nil},
 	{"kubefile/...", nil},
 	{"bundle", nil},
+	{"bundle/bundletest", []string{"bundle"}},
 	{"bundle/assemble/...", []string{"kubefile/...", "bundle", "bundle/assemble/...", "registry/..."}},
 	{"registry/...", nil},
 	{"installer/host/...", nil},

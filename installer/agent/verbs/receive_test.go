@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
@@ -18,45 +17,27 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent/files/filestest"
 	"github.com/sealbuild/sealbuild/installer/agent/verbs"
 	"github.com/sealbuild/sealbuild/registry"
+	"github.com/sealbuild/sealbuild/registry/registrytest"
 )
 
-// blobs is a source in memory.
-type blobs map[digest.Digest][]byte
-
-func (b blobs) add(content []byte) v1.Descriptor {
-	d := digest.FromBytes(content)
-	b[d] = content
-	return v1.Descriptor{Digest: d, Size: int64(len(content))}
-}
-
-func (b blobs) Stat(d digest.Digest) (int64, bool) {
-	c, ok := b[d]
-	return int64(len(c)), ok
-}
-
-func (b blobs) OpenBlob(d digest.Digest) (io.ReadCloser, error) {
-	return io.NopCloser(bytes.NewReader(b[d])), nil
-}
-
-func (b blobs) BlobAt(d digest.Digest) (registry.BlobReader, error) {
-	return bytes.NewReader(b[d]), nil
-}
-
-func smallImage(t *testing.T) (registry.Catalog, blobs) {
+func smallImage(t *testing.T) (registry.Catalog, registry.Source) {
 	t.Helper()
-	src := blobs{}
+	src := registrytest.Blobs{}
+	add := func(content []byte) v1.Descriptor {
+		return v1.Descriptor{Digest: src.Add(content), Size: int64(len(content))}
+	}
 	m := v1.Manifest{MediaType: v1.MediaTypeImageManifest}
 	m.SchemaVersion = 2
-	m.Config = src.add([]byte("{}"))
+	m.Config = add([]byte("{}"))
 	m.Config.MediaType = v1.MediaTypeImageConfig
-	layer := src.add(bytes.Repeat([]byte("layer"), 1<<20))
+	layer := add(bytes.Repeat([]byte("layer"), 1<<20))
 	layer.MediaType = v1.MediaTypeImageLayer
 	m.Layers = []v1.Descriptor{layer}
 	text, err := json.Marshal(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	manifest := src.add(text)
+	manifest := add(text)
 	c, err := registry.BuildCatalog(t.Context(), []registry.Ref{{Name: "registry.k8s.io/pause:3.10", Digest: manifest.Digest}}, src)
 	if err != nil {
 		t.Fatal(err)
