@@ -6,16 +6,14 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/sealbuild/sealbuild/installer/host"
 )
 
 // Agent calls the stub on a host. It may be used by several goroutines at once.
 type Agent struct {
-	h        host.Host
-	path     string
-	patience time.Duration // with a call in which nothing moves; 0 means as usual
+	h    host.Host
+	path string
 }
 
 // NewAgent makes an agent of the stub at path on h.

@@ -84,7 +84,7 @@ func (a *Agent) watch(ctx *context.Context, verb string, req any) *host.Watch {
 		}
 	}
 	var w *host.Watch
-	*ctx, w = host.WatchTransfer(*ctx, a.patience, a.h.Name(), what)
+	*ctx, w = host.WatchTransfer(*ctx, host.Standstill, a.h.Name(), what)
 	return w
 }
 
