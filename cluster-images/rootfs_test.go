@@ -11,7 +11,7 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/facts"
 )
 
 const (
@@ -188,7 +188,7 @@ func TestUnitsNameProgramsWhereTheyAreInstalled(t *testing.T) {
 				t.Errorf("%s lets proxies through:\n%s", file, out)
 			}
 			// In the template itself: a path of ours that a value brings in is no mark.
-			if text, err := os.ReadFile("kubernetes/etc/" + file); err != nil || !strings.Contains(string(text), "# Installed by "+agent.UnitMark) {
+			if text, err := os.ReadFile("kubernetes/etc/" + file); err != nil || !strings.Contains(string(text), "# Installed by "+facts.UnitMark) {
 				t.Errorf("%s is not marked as ours (%v)", file, err)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/distribution/distribution/v3/configuration"
+	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
 // ServeConfig runs the registry that a distribution configuration file describes, until ctx ends: storage on the filesystem,
@@ -69,7 +70,7 @@ func optionsOf(c *configuration.Configuration) (HandlerOptions, error) {
 	case c.HTTP.Net != "" && c.HTTP.Net != "tcp":
 		return o, fmt.Errorf("http.net %q: only tcp is served", c.HTTP.Net)
 	}
-	o.Root = "/var/lib/registry" // the registry's own default
+	o.Root = disk.DefaultRoot
 	if root, ok := c.Storage.Parameters()["rootdirectory"]; ok {
 		o.Root = fmt.Sprint(root)
 	}

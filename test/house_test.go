@@ -67,7 +67,7 @@ func TestHouseContextsComeFromTheCaller(t *testing.T) {
 	begins := regexp.MustCompile(`\bcontext\.(Background|TODO)\(\)`)
 	used := map[string]bool{}
 	for _, f := range sources(t, "*.go") {
-		if strings.HasSuffix(f, "_test.go") || strings.HasPrefix(f, "test/") || strings.Contains(f, "test/") || f == "installer/agent/simulate.go" {
+		if strings.HasSuffix(f, "_test.go") || strings.HasPrefix(f, "test/") || strings.Contains(f, "test/") {
 			continue
 		}
 		text, err := os.ReadFile(filepath.Join("..", f))
@@ -95,7 +95,7 @@ func TestHouseContextsComeFromTheCaller(t *testing.T) {
 // biggest are the packages of today that hold more product files than a newcomer can keep in mind, with how many: none may
 // grow, and each is on its way to be parted.
 var biggest = map[string]int{
-	"installer/host": 26, "installer/agent": 49,
+	"installer/host": 26,
 }
 
 const mostFiles = 20

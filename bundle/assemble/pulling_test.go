@@ -1,7 +1,11 @@
 package assemble
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -185,5 +189,39 @@ func TestOnePlatformOfAPushedImageComesWithItsOwnImages(t *testing.T) {
 				t.Errorf("the first registry was asked for %v", counts)
 			}
 		})
+	}
+}
+
+func TestARefusedPushTellsWhatToDo(t *testing.T) {
+	upstream := upstreamtest.New(t)
+	b, _ := connected(t, upstream)
+	mustBuild(t, b, BuildRequest{Name: "x:1", Context: writeFiles(t, map[string][]byte{"Kubefile": []byte("FROM scratch\nCOPY f /\n"), "f": []byte("f")})})
+	const login = "log in with sealbuild login"
+	for body, c := range map[string]struct {
+		status int
+		login  bool
+	}{
+		`{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`:                              {http.StatusForbidden, true},
+		`{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`:                                           {http.StatusUnauthorized, true},
+		`{"errors":[{"code":"UNAUTHORIZED","message":"action: push"},{"code":"UNKNOWN"}]}`:                                   {http.StatusUnauthorized, true},
+		`{"errors":[{"code":"UNSUPPORTED","message":"permission denied: the registry is read-only, and access is denied"}]}`: {http.StatusMethodNotAllowed, false},
+		`no JSON: denied`: {http.StatusInternalServerError, false},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/v2/":
+			case r.Method == http.MethodHead:
+				w.WriteHeader(http.StatusNotFound)
+			default:
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(c.status)
+				io.WriteString(w, body)
+			}
+		}))
+		_, err := b.Push(t.Context(), "x:1", strings.TrimPrefix(s.URL, "http://")+"/team/x:1")
+		if err == nil || strings.Contains(err.Error(), login) != c.login {
+			t.Errorf("%s: %v", body, err)
+		}
+		s.Close()
 	}
 }

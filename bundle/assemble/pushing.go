@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,7 +19,6 @@ import (
 	"github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/signature"
 	"github.com/distribution/reference"
-	"github.com/docker/distribution/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -183,17 +183,16 @@ func (b *Builder) pushLayout(ctx context.Context, dir string, root v1.Descriptor
 	return nil
 }
 
+// mayNot finds the specification's codes UNAUTHORIZED and DENIED where containers/image tells them: their types are of a
+// module that is archived.
+var mayNot = regexp.MustCompile(`(?m)(^|: )(unauthorized|denied)(: |$)`)
+
 // pushRemedy is what the operator can do about a failed push.
 func pushRemedy(err error) string {
 	var authority x509.UnknownAuthorityError
 	var dial *net.OpError
-	var codes errcode.Errors // of the archived module: containers/image reports in its types
-	var code errcode.Error
 	switch {
-	case errors.As(err, &docker.ErrUnauthorizedForCredentials{}),
-		errors.As(err, &codes) && len(codes) > 0 && errors.As(codes[0], &code) &&
-			(code.Code == errcode.ErrorCodeUnauthorized || code.Code == errcode.ErrorCodeDenied),
-		errors.As(err, &code) && (code.Code == errcode.ErrorCodeUnauthorized || code.Code == errcode.ErrorCodeDenied):
+	case errors.As(err, &docker.ErrUnauthorizedForCredentials{}), mayNot.MatchString(err.Error()):
 		return " (log in with sealbuild login, as a user who may write there)"
 	case errors.As(err, &authority):
 		return " (put the registry's CA into /etc/containers/certs.d/HOST:PORT/ca.crt, or name its directory with --cert-dir)"

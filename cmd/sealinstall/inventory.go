@@ -56,7 +56,7 @@ what all of them have is left out.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&dir, "registry", "/var/lib/registry", "directory of the host's registry")
+	cmd.Flags().StringVar(&dir, "registry", disk.DefaultRoot, "directory of the host's registry")
 	cmd.Flags().StringVarP(&form, "output", "o", "text", "text (for sealbuild --have) or json")
 	return cmd
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/verbs"
 	"github.com/sealbuild/sealbuild/installer/etcd"
 )
 
@@ -18,7 +18,7 @@ func newNodeCommand() *cobra.Command {
 		Use: "node VERB", Hidden: true, Args: oneArg,
 		Short: "Carry out a request of an installer on this host",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return agent.Main(cmd.Context(), args[0], os.Stdin, os.Stdout)
+			return verbs.Main(cmd.Context(), args[0], os.Stdin, os.Stdout)
 		},
 	}
 }

@@ -20,15 +20,12 @@ import (
 	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
-// registryDir is where registries of clusters keep their data unless they are told otherwise.
-const registryDir = "/var/lib/registry"
-
 func newRegistrySyncCommand(o *runOptions) *cobra.Command {
 	var mode string
 	var p storesync.PushOptions
 	cmd := &cobra.Command{
 		Use: "sync [DIR]", Short: "Fill the registry in a directory of this machine with the bundle's images", Args: maxOneArg,
-		Long: `Fill the registry in a directory of this machine (default ` + registryDir + `) with the bundle's images. It may be served
+		Long: `Fill the registry in a directory of this machine (default ` + disk.DefaultRoot + `) with the bundle's images. It may be served
 meanwhile. What is there is not written again; a run that was stopped goes on where it was.`,
 		Example: "  ./sealinstall registry sync /srv/registry\n  ./sealinstall registry sync --dry-run",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -68,7 +65,7 @@ func newRegistryGCCommand(o *runOptions) *cobra.Command {
 	var c disk.CollectOptions
 	cmd := &cobra.Command{
 		Use: "gc [DIR]", Short: "Remove what no installed bundle names from the registry in a directory", Args: maxOneArg,
-		Long: `Remove everything from the registry in a directory of this machine (default ` + registryDir + `) but the images of this
+		Long: `Remove everything from the registry in a directory of this machine (default ` + disk.DefaultRoot + `) but the images of this
 bundle, if this program has one or --bundle names one, and those that --keep names: a bundle, or a text file with
 an image on each line, as NAME:TAG or NAME[:TAG] DIGEST. It needs no free space, and the registry may be served
 meanwhile: pulls that have begun get --grace to end, once for manifests and once for layers.`,
@@ -202,7 +199,7 @@ func readImageList(name string) (refs []catalog.Ref, err error) {
 
 func dirArg(args []string) string {
 	if len(args) == 0 {
-		return registryDir
+		return disk.DefaultRoot
 	}
 	return args[0]
 }

@@ -27,7 +27,7 @@ func newRegistryVerifyCommand(o *runOptions) *cobra.Command {
 	var ca, user string
 	cmd := &cobra.Command{
 		Use: "verify [DIR]", Short: "Read every blob of the registry in a directory, and repair what is damaged", Args: maxOneArg,
-		Long: `Read every blob of the registry in a directory of this machine (default ` + registryDir + `) and look for those that are named and
+		Long: `Read every blob of the registry in a directory of this machine (default ` + disk.DefaultRoot + `) and look for those that are named and
 not there. They are taken from this bundle, if this program has one or --bundle names one, and from the places that
 --from names: another registry's directory, or its URL. Without such a place nothing is changed.`,
 		Example: "  ./sealinstall registry verify\n  " + passwordVariable + "=… sealinstall registry verify --from https://10.0.0.3:5000 --ca /etc/registry/ca.crt --user admin",

@@ -1,5 +1,5 @@
-// Package agent is what runs on each machine of a cluster: typed verbs that the
-// stub carries out there, asked for by an [Agent] on the machine that installs.
+// Package agent asks for what is to be done on a host: an [Agent] calls typed verbs of the stub there. The rooms below it
+// are the other end, what the stub does: verbs takes a call, files, layers, programs and facts carry it out.
 //
 // One call is one process `<stub> node <verb>`: a JSON line on its stdin is the
 // request, JSON lines on its stdout are log lines and at last one answer. The
@@ -9,6 +9,7 @@
 package agent
 
 import (
+	"fmt"
 	"io/fs"
 
 	"github.com/opencontainers/go-digest"
@@ -87,121 +88,37 @@ type UnpackRequest struct {
 	Executable []string        `json:"executable,omitempty"`
 }
 
-// FactsRequest says what to look for beside what is always told.
-type FactsRequest struct {
-	Modules []string `json:"modules,omitempty"` // kernel modules
-	Tools   []string `json:"tools,omitempty"`   // programs in PATH
-	Paths   []string `json:"paths,omitempty"`   // paths whose file system is asked for; they need not exist
-	// Sockets are unix sockets, and Programs names of processes, that are asked for; Lock is the path of a lock.
-	Sockets  []string `json:"sockets,omitempty"`
-	Programs []string `json:"programs,omitempty"`
-	Lock     string   `json:"lock,omitempty"`
-	// Networks are CIDRs; the kernel is asked for a route to each.
-	Networks []string `json:"networks,omitempty"`
-	Sync     string   `json:"sync,omitempty"`  // directory where the time of a durable write is measured; empty measures nothing
-	Ports    []int    `json:"ports,omitempty"` // TCP ports whose listeners are asked for
-	Dirs     []string `json:"dirs,omitempty"`  // directories whose content is asked for; they need not exist
+// ClearRequest names directories of data that are the cluster's, in places that the site may have made something else of.
+type ClearRequest struct {
+	Paths   []string `json:"paths"`
+	Keep    []string `json:"keep,omitempty"`    // names in each of them that stay with all they hold
+	Volumes bool     `json:"volumes,omitempty"` // what is mounted for pods below kubelet's directory is unmounted
 }
 
-// Facts is what a host is like.
-type Facts struct {
-	Hostname        string           `json:"hostname"`                // as it is now, in whatever case
-	BootName        string           `json:"bootName,omitempty"`      // as it will be after a boot, as far as a file says it
-	TransientName   bool             `json:"transientName,omitempty"` // nothing makes sure that a boot keeps it
-	Arch            string           `json:"arch"`                    // as Go names it: amd64
-	Kernel          string           `json:"kernel"`
-	OS              string           `json:"os"`       // PRETTY_NAME of os-release
-	UnixNano        int64            `json:"unixNano"` // the host's clock when it answered
-	MemoryBytes     uint64           `json:"memoryBytes"`
-	CPUs            int              `json:"cpus"`
-	Mounts          []Mount          `json:"mounts"`
-	Disks           map[string]Mount `json:"disks,omitempty"`  // for each path asked for, the mount it lies on or would lie on
-	Filled          map[string]bool  `json:"filled,omitempty"` // the paths asked for that are there, and not an empty directory
-	Swap            bool             `json:"swap"`
-	CgroupVersion   int              `json:"cgroupVersion"` // 1, 2, or 0 if none is mounted
-	Controllers     []string         `json:"controllers"`
-	Modules         map[string]bool  `json:"modules,omitempty"` // loaded, built in or loadable
-	PortsInUse      []int            `json:"portsInUse"`        // TCP ports somebody listens on
-	Addresses       []string         `json:"addresses"`         // CIDRs of every interface
-	Routes          []string         `json:"routes"`            // destinations as CIDRs, without the default routes
-	DefaultRoute    bool             `json:"defaultRoute"`
-	NoRoute         []string         `json:"noRoute,omitempty"`       // of the networks asked for, those that no route covers
-	ServiceRoutes   []string         `json:"serviceRoutes,omitempty"` // networks that routes of ours lead to
-	Nameservers     []Nameserver     `json:"nameservers"`             // those pods can use: none on the loopback
-	ResolvFiles     []ResolvFile     `json:"resolvFiles,omitempty"`   // where they stand, the file that speaks for the host first
-	ResolvesOwnName bool             `json:"resolvesOwnName"`
-	Tools           map[string]bool  `json:"tools,omitempty"`
-	Runtimes        []string         `json:"runtimes"`                  // docker or containerd that is not ours, with what gave it away
-	Kubernetes      []string         `json:"kubernetes"`                // what an earlier cluster left or runs
-	KubernetesFiles []string         `json:"kubernetesFiles,omitempty"` // all below /etc/kubernetes that are no directories
-	KubeletDir      []string         `json:"kubeletDir,omitempty"`      // the names in /var/lib/kubelet
-	CNI             []string         `json:"cni,omitempty"`             // network configurations and links that pods had before
-	Root            bool             `json:"root"`
-	SELinux         string           `json:"selinux"`             // enforcing, permissive or disabled
-	AppArmor        bool             `json:"appArmor"`            // the kernel confines by it
-	Firewalls       []string         `json:"firewalls,omitempty"` // those that are on: firewalld, ufw, nftables or iptables
-	TimeService     string           `json:"timeService"`         // the program that sets the clock; empty if none runs
-	ClockSynced     bool             `json:"clockSynced"`         // the kernel says that something keeps its clock right
-	Lookup          Lookup           `json:"lookup"`
-	Hosts           []HostsEntry     `json:"hosts,omitempty"`        // our marked lines of /etc/hosts
-	Listeners       []Listener       `json:"listeners,omitempty"`    // who has the ports asked for
-	SyncMicros      int64            `json:"syncMicros,omitempty"`   // a durable write takes this long in the middle; 0: not measured
-	Sync99Micros    int64            `json:"sync99Micros,omitempty"` // and 99 of 100 not longer than this
-	NoFileTypes     []string         `json:"noFileTypes,omitempty"`  // paths asked for that lie on an XFS with ftype=0
-	Fapolicyd       string           `json:"fapolicyd,omitempty"`    // enforcing or permissive, where that daemon runs
-	Scanners        []string         `json:"scanners,omitempty"`     // antivirus that runs
-	Proxies         []Proxy          `json:"proxies,omitempty"`      // that systemd gives to services
-	MachineID       string           `json:"machineID"`
-	ProductUUID     string           `json:"productUUID"`
-	Sockets         map[string]bool  `json:"sockets,omitempty"`  // whether each that was asked for takes connections
-	Programs        map[string]bool  `json:"programs,omitempty"` // whether each that was asked for runs
-	LockedBy        string           `json:"lockedBy,omitempty"` // who holds the lock that was asked for; empty if nobody does
-	Dirs            map[string]Dir   `json:"dirs,omitempty"`     // those asked for
+// Whole is what the program wrote to its stdout, all of it: of what is read on, a piece is worth nothing.
+func (res ExecResult) Whole() ([]byte, error) {
+	if res.Truncated {
+		return nil, fmt.Errorf("it wrote more than the %d MiB that are kept: its beginning is lost", MaxCapture>>20)
+	}
+	return res.Stdout, nil
 }
 
-// Mount is a mounted file system. Total and Free are bytes; Free leaves out what the file system reserves.
-type Mount struct {
-	Path       string   `json:"path"`
-	Device     string   `json:"device"`
-	Type       string   `json:"type"`
-	Total      uint64   `json:"total"`
-	Free       uint64   `json:"free"`
-	Inodes     uint64   `json:"inodes,omitempty"` // 0 on file systems that make them as they need them
-	InodesFree uint64   `json:"inodesFree,omitempty"`
-	Options    []string `json:"options,omitempty"`
+// Endpoint is an address and a TCP port.
+type Endpoint struct {
+	IP   string `json:"ip"`
+	Port int    `json:"port"`
 }
 
-// Proxy is a variable that leads connections of services over a proxy, or past it. Value has no login.
-type Proxy struct {
-	Where string `json:"where"` // the file, or the command that shows it
-	Name  string `json:"name"`
-	Value string `json:"value"`
+// Unreached is an endpoint that could not be talked to, and why: "refused", "silent" (nothing comes back, as from a
+// firewall that drops), "no route", "another answers", or the system's words.
+type Unreached struct {
+	Endpoint
+	Why string `json:"why"`
 }
 
-// Listener is who listens on a TCP port. Process and Unit are empty where that cannot be told.
-type Listener struct {
-	Port    int    `json:"port"`
-	Process string `json:"process,omitempty"` // its name, of which the kernel keeps 15 bytes
-	Unit    string `json:"unit,omitempty"`    // of systemd; "kubepods" for a process of a pod
-}
-
-// Lookup is how the host's resolver asks its name servers.
-type Lookup struct {
-	TimeoutSeconds int `json:"timeoutSeconds"` // that it waits for one answer
-	Attempts       int `json:"attempts"`       // rounds through all servers
-}
-
-// ResolvFile is a file with name servers, which somebody on the host keeps up to date.
-type ResolvFile struct {
-	Path    string   `json:"path"`
-	Servers []string `json:"servers"`          // those pods can use
-	Others  bool     `json:"others,omitempty"` // it names some that only the host itself can use: on the loopback, or of one link
-	Rest    []string `json:"rest,omitempty"`   // its lines search, domain and options
-}
-
-// Nameserver is a line of resolv.conf, and whether that server answered a question within a second.
-type Nameserver struct {
-	Address string `json:"address"`
-	Answers bool   `json:"answers"`
-	Silent  bool   `json:"silent,omitempty"` // nothing came back in that second, not even a refusal: who asks it waits
+// TidyRequest names what is the cluster's in a directory that others use, too.
+type TidyRequest struct {
+	Dir string `json:"dir"`
+	// Known are names below Dir. The last part of each is a pattern of path.Match. A directory that matches goes with all it holds.
+	Known []string `json:"known"`
 }

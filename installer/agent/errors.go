@@ -72,6 +72,7 @@ type callError struct {
 }
 
 func (e *callError) Error() string { return e.ErrorAt("") }
+
 func (e *callError) Unwrap() error { return e.err }
 
 // ErrorAt is the text for a reader who has been told of host: without the name, if it is that host's.
@@ -85,3 +86,6 @@ func (e *callError) ErrorAt(host string) string {
 	}
 	return e.host + ": " + e.verb + ": " + cause
 }
+
+// ErrCut ends a verb to which nobody listens any more.
+var ErrCut = &Error{Code: CodeCut, Message: "the connection to the installer ended"}

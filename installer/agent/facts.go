@@ -1,210 +1,167 @@
 package agent
 
 import (
-	"context"
-	"fmt"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// facts looks at this host and changes nothing. What cannot be found out is left at its zero value: a
-// preflight must report the rest.
-func (m machine) facts(ctx context.Context, q FactsRequest, _ *answers) (any, error) {
-	started := time.Now()
-	f := Facts{Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Root: os.Geteuid() == 0}
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
-		return nil, fmt.Errorf("look at the host: %w", err)
-	}
-	f.Hostname, f.Kernel = unix.ByteSliceToString(uts.Nodename[:]), unix.ByteSliceToString(uts.Release[:])
-
-	f.BootName = m.bootName()
-	f.TransientName = !strings.EqualFold(f.BootName, f.Hostname)
-	// Nameservers that do not answer take their second while the rest is looked at.
-	f.ResolvFiles = m.resolvFiles()
-	dns := make(chan struct{})
-	go func() {
-		defer close(dns)
-		f.Nameservers = askAll(ctx, nameservers(f.ResolvFiles))
-	}()
-	f.ResolvesOwnName = m.resolves(ctx, f.Hostname)
-
-	f.OS = m.osName()
-	f.MemoryBytes = m.memory()
-	f.Swap = len(m.lines("/proc/swaps")) > 1
-	f.SELinux = m.selinux()
-	f.MachineID = m.line("/etc/machine-id")
-	f.ProductUUID = m.line("/sys/class/dmi/id/product_uuid")
-	f.Hosts = ourHosts(m.text(hostsPath))
-	m.mountFacts(&f, q.Paths)
-	f.Filled = m.filled(q.Paths)
-	m.networkFacts(&f)
-	routeFacts(&f, q.Networks)
-	f.Modules = map[string]bool{}
-	for _, name := range q.Modules {
-		f.Modules[name] = m.hasModule(ctx, name, f.Kernel)
-	}
-	f.Tools = map[string]bool{}
-	path := fullPath(os.Getenv("PATH"))
-	for _, name := range q.Tools {
-		_, err := findIn(name, path)
-		f.Tools[name] = err == nil
-	}
-	f.Runtimes = m.foreignRuntimes()
-	f.Kubernetes = m.kubernetesTraces()
-	m.kubernetesPlaces(&f)
-	m.siteFacts(ctx, &f)
-	m.lifeFacts(ctx, q, &f)
-	f.Listeners = m.listeners(q.Ports)
-	if q.Sync != "" && checkPath(q.Sync) == nil {
-		middle, p99 := m.syncTimes(q.Sync)
-		f.SyncMicros, f.Sync99Micros = middle.Microseconds(), p99.Microseconds()
-	}
-	f.Dirs = m.dirs(q.Dirs)
-	<-dns
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	// The middle of the call, as the caller compares with the middle of its own wait.
-	f.UnixNano = started.Add(time.Since(started) / 2).UnixNano()
-	return f, nil
+// FactsRequest says what to look for beside what is always told.
+type FactsRequest struct {
+	Modules []string `json:"modules,omitempty"` // kernel modules
+	Tools   []string `json:"tools,omitempty"`   // programs in PATH
+	Paths   []string `json:"paths,omitempty"`   // paths whose file system is asked for; they need not exist
+	// Sockets are unix sockets, and Programs names of processes, that are asked for; Lock is the path of a lock.
+	Sockets  []string `json:"sockets,omitempty"`
+	Programs []string `json:"programs,omitempty"`
+	Lock     string   `json:"lock,omitempty"`
+	// Networks are CIDRs; the kernel is asked for a route to each.
+	Networks []string `json:"networks,omitempty"`
+	Sync     string   `json:"sync,omitempty"`  // directory where the time of a durable write is measured; empty measures nothing
+	Ports    []int    `json:"ports,omitempty"` // TCP ports whose listeners are asked for
+	Dirs     []string `json:"dirs,omitempty"`  // directories whose content is asked for; they need not exist
 }
 
-// text reads a small file; empty if it cannot be.
-func (m machine) text(name string) string {
-	text, err := readRegular(m.path(name), maxHosts)
-	if err != nil {
-		return ""
-	}
-	return string(text)
+// Facts is what a host is like.
+type Facts struct {
+	Hostname        string           `json:"hostname"`                // as it is now, in whatever case
+	BootName        string           `json:"bootName,omitempty"`      // as it will be after a boot, as far as a file says it
+	TransientName   bool             `json:"transientName,omitempty"` // nothing makes sure that a boot keeps it
+	Arch            string           `json:"arch"`                    // as Go names it: amd64
+	Kernel          string           `json:"kernel"`
+	OS              string           `json:"os"`       // PRETTY_NAME of os-release
+	UnixNano        int64            `json:"unixNano"` // the host's clock when it answered
+	MemoryBytes     uint64           `json:"memoryBytes"`
+	CPUs            int              `json:"cpus"`
+	Mounts          []Mount          `json:"mounts"`
+	Disks           map[string]Mount `json:"disks,omitempty"`  // for each path asked for, the mount it lies on or would lie on
+	Filled          map[string]bool  `json:"filled,omitempty"` // the paths asked for that are there, and not an empty directory
+	Swap            bool             `json:"swap"`
+	CgroupVersion   int              `json:"cgroupVersion"` // 1, 2, or 0 if none is mounted
+	Controllers     []string         `json:"controllers"`
+	Modules         map[string]bool  `json:"modules,omitempty"` // loaded, built in or loadable
+	PortsInUse      []int            `json:"portsInUse"`        // TCP ports somebody listens on
+	Addresses       []string         `json:"addresses"`         // CIDRs of every interface
+	Routes          []string         `json:"routes"`            // destinations as CIDRs, without the default routes
+	DefaultRoute    bool             `json:"defaultRoute"`
+	NoRoute         []string         `json:"noRoute,omitempty"`       // of the networks asked for, those that no route covers
+	ServiceRoutes   []string         `json:"serviceRoutes,omitempty"` // networks that routes of ours lead to
+	Nameservers     []Nameserver     `json:"nameservers"`             // those pods can use: none on the loopback
+	ResolvFiles     []ResolvFile     `json:"resolvFiles,omitempty"`   // where they stand, the file that speaks for the host first
+	ResolvesOwnName bool             `json:"resolvesOwnName"`
+	Tools           map[string]bool  `json:"tools,omitempty"`
+	Runtimes        []string         `json:"runtimes"`                  // docker or containerd that is not ours, with what gave it away
+	Kubernetes      []string         `json:"kubernetes"`                // what an earlier cluster left or runs
+	KubernetesFiles []string         `json:"kubernetesFiles,omitempty"` // all below /etc/kubernetes that are no directories
+	KubeletDir      []string         `json:"kubeletDir,omitempty"`      // the names in /var/lib/kubelet
+	CNI             []string         `json:"cni,omitempty"`             // network configurations and links that pods had before
+	Root            bool             `json:"root"`
+	SELinux         string           `json:"selinux"`             // enforcing, permissive or disabled
+	AppArmor        bool             `json:"appArmor"`            // the kernel confines by it
+	Firewalls       []string         `json:"firewalls,omitempty"` // those that are on: firewalld, ufw, nftables or iptables
+	TimeService     string           `json:"timeService"`         // the program that sets the clock; empty if none runs
+	ClockSynced     bool             `json:"clockSynced"`         // the kernel says that something keeps its clock right
+	Lookup          Lookup           `json:"lookup"`
+	Hosts           []HostsEntry     `json:"hosts,omitempty"`        // our marked lines of /etc/hosts
+	Listeners       []Listener       `json:"listeners,omitempty"`    // who has the ports asked for
+	SyncMicros      int64            `json:"syncMicros,omitempty"`   // a durable write takes this long in the middle; 0: not measured
+	Sync99Micros    int64            `json:"sync99Micros,omitempty"` // and 99 of 100 not longer than this
+	NoFileTypes     []string         `json:"noFileTypes,omitempty"`  // paths asked for that lie on an XFS with ftype=0
+	Fapolicyd       string           `json:"fapolicyd,omitempty"`    // enforcing or permissive, where that daemon runs
+	Scanners        []string         `json:"scanners,omitempty"`     // antivirus that runs
+	Proxies         []Proxy          `json:"proxies,omitempty"`      // that systemd gives to services
+	MachineID       string           `json:"machineID"`
+	ProductUUID     string           `json:"productUUID"`
+	Sockets         map[string]bool  `json:"sockets,omitempty"`  // whether each that was asked for takes connections
+	Programs        map[string]bool  `json:"programs,omitempty"` // whether each that was asked for runs
+	LockedBy        string           `json:"lockedBy,omitempty"` // who holds the lock that was asked for; empty if nobody does
+	Dirs            map[string]Dir   `json:"dirs,omitempty"`     // those asked for
 }
 
-func (m machine) line(name string) string {
-	first, _, _ := strings.Cut(m.text(name), "\n")
-	return strings.TrimSpace(first)
+// Mount is a mounted file system. Total and Free are bytes; Free leaves out what the file system reserves.
+type Mount struct {
+	Path       string   `json:"path"`
+	Device     string   `json:"device"`
+	Type       string   `json:"type"`
+	Total      uint64   `json:"total"`
+	Free       uint64   `json:"free"`
+	Inodes     uint64   `json:"inodes,omitempty"` // 0 on file systems that make them as they need them
+	InodesFree uint64   `json:"inodesFree,omitempty"`
+	Options    []string `json:"options,omitempty"`
 }
 
-func (m machine) lines(name string) []string {
-	return strings.FieldsFunc(m.text(name), func(r rune) bool { return r == '\n' })
+// Proxy is a variable that leads connections of services over a proxy, or past it. Value has no login.
+type Proxy struct {
+	Where string `json:"where"` // the file, or the command that shows it
+	Name  string `json:"name"`
+	Value string `json:"value"`
 }
 
-func (m machine) exists(name string) bool {
-	_, err := os.Lstat(m.path(name))
-	return err == nil
+// Listener is who listens on a TCP port. Process and Unit are empty where that cannot be told.
+type Listener struct {
+	Port    int    `json:"port"`
+	Process string `json:"process,omitempty"` // its name, of which the kernel keeps 15 bytes
+	Unit    string `json:"unit,omitempty"`    // of systemd; "kubepods" for a process of a pod
 }
 
-func (m machine) osName() string {
-	for _, file := range []string{"/etc/os-release", "/usr/lib/os-release"} {
-		for _, l := range m.lines(file) {
-			if v, ok := strings.CutPrefix(l, "PRETTY_NAME="); ok {
-				return strings.Trim(v, `"'`)
+// Lookup is how the host's resolver asks its name servers.
+type Lookup struct {
+	TimeoutSeconds int `json:"timeoutSeconds"` // that it waits for one answer
+	Attempts       int `json:"attempts"`       // rounds through all servers
+}
+
+// ResolvFile is a file with name servers, which somebody on the host keeps up to date.
+type ResolvFile struct {
+	Path    string   `json:"path"`
+	Servers []string `json:"servers"`          // those pods can use
+	Others  bool     `json:"others,omitempty"` // it names some that only the host itself can use: on the loopback, or of one link
+	Rest    []string `json:"rest,omitempty"`   // its lines search, domain and options
+}
+
+// Nameserver is a line of resolv.conf, and whether that server answered a question within a second.
+type Nameserver struct {
+	Address string `json:"address"`
+	Answers bool   `json:"answers"`
+	Silent  bool   `json:"silent,omitempty"` // nothing came back in that second, not even a refusal: who asks it waits
+}
+
+// Dir is a directory as it is found, and what is in it.
+type Dir struct {
+	Exists bool `json:"exists"`
+	// NotDir tells that something else is there: a file, or a link that leads to no directory.
+	NotDir  bool     `json:"notDir,omitempty"`
+	Link    bool     `json:"link,omitempty"`    // the name itself is a link
+	Mount   bool     `json:"mount,omitempty"`   // a file system is mounted on it
+	Entries []string `json:"entries,omitempty"` // names of what it holds, sorted, the first maxDirEntries
+	Error   string   `json:"error,omitempty"`   // why it could not be looked at
+}
+
+// LostFound is what a new file system of the ext family has in it.
+const LostFound = "lost+found"
+
+// Empty tells whether nothing is in the directory, or there is none.
+func (d Dir) Empty() bool { return !d.NotDir && d.Error == "" && len(d.Entries) == 0 }
+
+// Fresh tells whether it is a mount point with nothing in it but what a new file system has.
+func (d Dir) Fresh() bool {
+	return d.Mount && !d.NotDir && d.Error == "" && slices.Equal(d.Entries, []string{LostFound})
+}
+
+// Holds lists what is in the directory beside what a new file system has.
+func (d Dir) Holds() []string {
+	return slices.DeleteFunc(slices.Clone(d.Entries), func(name string) bool { return d.Mount && name == LostFound })
+}
+
+// NoProxies are the lists that say what is reached without a proxy.
+func (f Facts) NoProxies() []string {
+	var out []string
+	for _, p := range f.Proxies {
+		if strings.EqualFold(p.Name, "no_proxy") {
+			for _, entry := range strings.FieldsFunc(p.Value, func(c rune) bool { return c == ',' || c == ' ' }) {
+				if !slices.Contains(out, entry) {
+					out = append(out, entry)
+				}
 			}
-		}
-	}
-	return ""
-}
-
-func (m machine) memory() uint64 {
-	for _, l := range m.lines("/proc/meminfo") {
-		if f := strings.Fields(l); len(f) >= 2 && f[0] == "MemTotal:" {
-			kib, _ := strconv.ParseUint(f[1], 10, 53)
-			return kib << 10
-		}
-	}
-	return 0
-}
-
-func (m machine) selinux() string {
-	switch m.line("/sys/fs/selinux/enforce") {
-	case "1":
-		return "enforcing"
-	case "0":
-		return "permissive"
-	}
-	return "disabled"
-}
-
-// mountFacts fills what the mount table tells: disks and control groups.
-func (m machine) mountFacts(f *Facts, paths []string) {
-	table, err := m.mountTable()
-	if err != nil {
-		return
-	}
-	f.Mounts = sized(slices.Clone(table))
-	f.Disks = map[string]Mount{}
-	for _, p := range paths {
-		if checkPath(p) != nil {
-			continue
-		}
-		if mount, ok := m.mountOf(p, f.Mounts); ok {
-			f.Disks[p] = mount
-		}
-	}
-	f.CgroupVersion, f.Controllers = m.cgroups(table)
-}
-
-// filled tells which paths have something in them.
-func (m machine) filled(paths []string) map[string]bool {
-	out := map[string]bool{}
-	for _, p := range paths {
-		if checkPath(p) != nil {
-			continue
-		}
-		info, err := os.Stat(m.path(p))
-		if err != nil {
-			continue
-		}
-		if !info.IsDir() {
-			out[p] = true
-			continue
-		}
-		if dir, err := os.Open(m.path(p)); err == nil {
-			_, err = dir.Readdirnames(1)
-			out[p] = err == nil
-			dir.Close()
 		}
 	}
 	return out
-}
-
-// cgroups gives the version in use, and its controllers. A host with both hierarchies (hybrid) uses version 1.
-func (m machine) cgroups(table []Mount) (version int, controllers []string) {
-	known := map[string]bool{}
-	for i, l := range m.lines("/proc/cgroups") {
-		if f := strings.Fields(l); i > 0 && len(f) == 4 && f[3] == "1" {
-			known[f[0]] = true
-		}
-	}
-	for _, t := range table {
-		switch {
-		case t.Type == "cgroup2" && t.Path == "/sys/fs/cgroup":
-			return 2, strings.Fields(m.text("/sys/fs/cgroup/cgroup.controllers"))
-		case t.Type == "cgroup":
-			version = 1
-			for _, o := range t.Options {
-				if known[o] && !slices.Contains(controllers, o) {
-					controllers = append(controllers, o)
-				}
-			}
-		case t.Type == "cgroup2" && version == 0:
-			version = 2
-		}
-	}
-	slices.Sort(controllers)
-	return version, controllers
-}
-
-func (m machine) glob(pattern string) []string {
-	found, _ := filepath.Glob(m.path(pattern))
-	for i, name := range found {
-		found[i] = strings.TrimPrefix(name, m.root)
-	}
-	return found
 }

@@ -3,14 +3,10 @@ package agent
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,6 +20,7 @@ import (
 type farStub func(ctx context.Context, in io.Reader, out io.Writer) error
 
 func (f farStub) Name() string { return "10.0.0.2" }
+
 func (f farStub) Close() error { return nil }
 
 func (f farStub) Run(ctx context.Context, c host.Cmd) error {
@@ -168,106 +165,4 @@ func TestCallThatStandsStillEndsAndOneThatMovesDoesNot(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestStubToWhichNothingComesEnds(t *testing.T) {
-	layer := archive(t, entry{Name: "a", Body: strings.Repeat("x", 4096)})
-	root := machineRoot(t)
-	line := func(verb string, req any) string {
-		body, _ := json.Marshal(req)
-		text, _ := json.Marshal(request{protocol, verb, body})
-		return string(text) + "\n"
-	}
-	for name, c := range map[string]struct {
-		verb, in string
-		told     bool
-	}{
-		"before the request": {verbUnpack, "", true},
-		"in a layer":         {verbUnpack, line(verbUnpack, UnpackRequest{Dir: "/data/a", Digest: digest.FromBytes(layer), Format: "tar"}) + "\x00\x00\x10\x00" + string(layer[:600]), true},
-		"in a registry":      {verbRegistry, line(verbRegistry, receiveRequest{Root: "/data/registry"}), false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r, w := io.Pipe()
-				go io.WriteString(w, c.in)
-				var out strings.Builder
-				began := time.Now()
-				err := (&Simulation{Root: root}).Serve(t.Context(), c.verb, r, &out)
-				if err == nil || !strings.Contains(err.Error(), "nothing came from the installer for 3m0s") {
-					t.Errorf("the error is %v", err)
-				}
-				if c.told && !strings.Contains(out.String(), "nothing came from the installer") {
-					t.Errorf("answer %q", out.String())
-				}
-				if took := time.Since(began); took != silence {
-					t.Errorf("it took %s", took)
-				}
-				w.Close()
-			})
-		})
-	}
-	synctest.Test(t, func(t *testing.T) { // a program may run for hours, and nothing comes meanwhile
-		r, w := io.Pipe()
-		go io.WriteString(w, line(verbScript, ScriptRequest{Line: "long"}))
-		sim := &Simulation{Root: root, Script: func(ctx context.Context, _ ScriptRequest, _ func(string) error) (int, error) {
-			select {
-			case <-ctx.Done():
-				return 1, context.Cause(ctx)
-			case <-time.After(5 * time.Hour):
-				return 0, nil
-			}
-		}}
-		if err := sim.Serve(t.Context(), verbScript, r, io.Discard); err != nil {
-			t.Error(err)
-		}
-		w.Close()
-	})
-}
-
-func TestSignsOfLifeAreGivenWhileSomethingIsDone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var moves, waits atomic.Bool
-		var out strings.Builder
-		a := &answers{w: &out}
-		stop := a.beatWhile(t.Context(), 10*time.Second, moves.Load, waits.Load)
-		for _, c := range []struct{ moves, waits bool }{{true, false}, {false, false}, {true, true}} {
-			moves.Store(c.moves)
-			waits.Store(c.waits)
-			a.mu.Lock()
-			out.Reset()
-			a.mu.Unlock()
-			time.Sleep(45 * time.Second)
-			synctest.Wait()
-			want := 0
-			if c.moves && !c.waits {
-				want = 4
-			}
-			a.mu.Lock()
-			if got := strings.Count(out.String(), `{"alive":true}`); got != want {
-				t.Errorf("%+v: %d signs, want %d", c, got, want)
-			}
-			a.mu.Unlock()
-		}
-		stop()
-	})
-}
-
-func TestMachineThatDoesNothingIsTold(t *testing.T) {
-	if _, err := os.Stat("/proc/diskstats"); err != nil {
-		t.Skip(err)
-	}
-	p := new(pulse)
-	p.moves()
-	for end := time.Now().Add(2 * cpuOfIdle); time.Now().Before(end); {
-		_ = fmt.Sprint(end)
-	}
-	for range 50 { // until this process has used that much
-		if p.moves() {
-			return
-		}
-		for i := range 1 << 20 {
-			_ = i * i
-		}
-	}
-	t.Error("a process that works is said to do nothing")
 }

@@ -1,4 +1,4 @@
-package agent
+package agent_test
 
 import (
 	"context"
@@ -7,18 +7,24 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/agenttest"
 )
 
+// patience is after what time something does not happen any more, however busy the machine is.
+const patience = 2 * time.Minute
+
 func TestALockIsHeldByOneUntilItIsReleased(t *testing.T) {
-	everyAgent(t, func(t *testing.T, a *Agent) {
+	agenttest.Everywhere(t, func(t *testing.T, a *agent.Agent) {
 		path := filepath.Join(t.TempDir(), "run", "lock")
 		first, err := a.Lock(t.Context(), path, "the first")
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, err = a.Lock(t.Context(), path, "the second")
-		var answered *Error
-		if !errors.As(err, &answered) || answered.Code != CodeLocked || answered.Message != "the first" {
+		var answered *agent.Error
+		if !errors.As(err, &answered) || answered.Code != agent.CodeLocked || answered.Message != "the first" {
 			t.Fatalf("the second gets %v", err)
 		}
 		first.Release()
@@ -34,7 +40,7 @@ func TestALockIsHeldByOneUntilItIsReleased(t *testing.T) {
 }
 
 func TestALockEndsWithItsInstaller(t *testing.T) {
-	everyAgent(t, func(t *testing.T, a *Agent) {
+	agenttest.Everywhere(t, func(t *testing.T, a *agent.Agent) {
 		path := filepath.Join(t.TempDir(), "lock")
 		ctx, die := context.WithCancel(t.Context())
 		if _, err := a.Lock(ctx, path, "one that dies"); err != nil {
@@ -46,18 +52,18 @@ func TestALockEndsWithItsInstaller(t *testing.T) {
 }
 
 func TestALockWhoseInstallerIsNotHeardOfIsGivenUp(t *testing.T) {
-	a := localAgent(t)
+	a := agenttest.Local(t)
 	path := filepath.Join(t.TempDir(), "lock")
 	// It is there and keeps the connection, but says nothing.
-	silent, err := a.lockFor(t.Context(), lockRequest{Path: path, Holder: "silent", PatienceMillis: 100}, time.Hour)
+	silent, err := a.LockWhile(t.Context(), agent.LockRequest{Path: path, Holder: "silent", PatienceMillis: 100}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
 	takeWhenFree(t, a, path)
 	select {
 	case err := <-silent.Lost():
-		var answered *Error
-		if !errors.As(err, &answered) || answered.Code != CodeCut {
+		var answered *agent.Error
+		if !errors.As(err, &answered) || answered.Code != agent.CodeCut {
 			t.Errorf("it is told %v", err)
 		}
 	case <-time.After(patience):
@@ -67,7 +73,7 @@ func TestALockWhoseInstallerIsNotHeardOfIsGivenUp(t *testing.T) {
 }
 
 // takeWhenFree takes a lock as soon as it is free, and gives it back.
-func takeWhenFree(t *testing.T, a *Agent, path string) {
+func takeWhenFree(t *testing.T, a *agent.Agent, path string) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; {
 		l, err := a.Lock(t.Context(), path, "the next")

@@ -1,4 +1,4 @@
-package agent
+package agent_test
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/agenttest"
 	"github.com/sealbuild/sealbuild/installer/host"
 )
 
@@ -32,21 +34,21 @@ func TestVerbsThatMayBeDoneTwiceAreWhenTheConnectionBreaks(t *testing.T) {
 	for name, c := range map[string]struct {
 		breaks, runs int
 		fails        bool
-		do           func(a *Agent) error
+		do           func(a *agent.Agent) error
 	}{
-		"files": {1, 2, false, func(a *Agent) error {
-			_, err := a.WriteFiles(t.Context(), []File{{Path: filepath.Join(t.TempDir(), "f"), Mode: 0o600, Content: []byte("x")}})
+		"files": {1, 2, false, func(a *agent.Agent) error {
+			_, err := a.WriteFiles(t.Context(), []agent.File{{Path: filepath.Join(t.TempDir(), "f"), Mode: 0o600, Content: []byte("x")}})
 			return err
 		}},
-		"broken twice": {2, 2, true, func(a *Agent) error { _, err := a.ReadFiles(t.Context(), []string{"/etc/hostname"}); return err }},
-		"a script":     {1, 1, true, func(a *Agent) error { return a.Script(t.Context(), ScriptRequest{Line: "true"}, nil) }},
-		"a program": {1, 1, true, func(a *Agent) error {
-			_, err := a.Exec(t.Context(), ExecRequest{Argv: []string{"true"}}, nil)
+		"broken twice": {2, 2, true, func(a *agent.Agent) error { _, err := a.ReadFiles(t.Context(), []string{"/etc/hostname"}); return err }},
+		"a script":     {1, 1, true, func(a *agent.Agent) error { return a.Script(t.Context(), agent.ScriptRequest{Line: "true"}, nil) }},
+		"a program": {1, 1, true, func(a *agent.Agent) error {
+			_, err := a.Exec(t.Context(), agent.ExecRequest{Argv: []string{"true"}}, nil)
 			return err
 		}},
 	} {
 		left, runs := c.breaks, 0
-		err := c.do(NewAgent(breaking{host.Local("here"), &left, &runs}, self(t)))
+		err := c.do(agent.NewAgent(breaking{host.Local("here"), &left, &runs}, agenttest.Stub(t)))
 		if runs != c.runs || (err != nil) != c.fails || c.fails && !errors.Is(err, host.ErrUnreachable) {
 			t.Errorf("%s: %d runs, %v", name, runs, err)
 		}

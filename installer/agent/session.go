@@ -33,12 +33,12 @@ func (a *Agent) open(ctx context.Context, verb string, req any, log io.Writer) (
 	if err != nil {
 		return nil, a.blame(verb, fmt.Errorf("encode request: %w", err))
 	}
-	line, err := json.Marshal(request{Protocol: protocol, Verb: verb, Request: body})
+	line, err := json.Marshal(Request{Protocol: Protocol, Verb: verb, Request: body})
 	if err != nil {
 		return nil, a.blame(verb, fmt.Errorf("encode request: %w", err))
 	}
-	if len(line) >= maxRequest {
-		return nil, a.blame(verb, fmt.Errorf("the request has %d bytes, %d are allowed", len(line), maxRequest))
+	if len(line) >= MaxRequest {
+		return nil, a.blame(verb, fmt.Errorf("the request has %d bytes, %d are allowed", len(line), MaxRequest))
 	}
 	callerCtx := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -69,44 +69,44 @@ func (a *Agent) open(ctx context.Context, verb string, req any, log io.Writer) (
 
 // watch lets a call end when nothing moves, unless its verb may be quiet.
 func (a *Agent) watch(ctx *context.Context, verb string, req any) *host.Watch {
-	if !quietVerb(verb) && verb != verbRegistry {
+	if !Quiet(verb) && verb != VerbRegistry {
 		return nil
 	}
 	what := "the request " + verb
 	switch q := req.(type) {
-	case receiveRequest:
+	case ReceiveRequest:
 		what = "images to the registry in " + q.Root
 	case UnpackRequest:
 		what = fmt.Sprintf("layer %.19s… for %s", q.Digest, q.Dir)
-	case writeRequest:
+	case WriteRequest:
 		if len(q.Files) > 0 {
 			what = fmt.Sprintf("%d files, %s the first", len(q.Files), q.Files[0].Path)
 		}
 	}
 	var w *host.Watch
-	*ctx, w = host.WatchTransfer(*ctx, a.patience, a.h.Name(), what)
+	*ctx, w = host.WatchTransfer(*ctx, host.Standstill, a.h.Name(), what)
 	return w
 }
 
 var errEnded = errors.New("the stub has ended")
 
 // next reads answers up to one that is no log line.
-func (s *session) next() (answer, error) {
+func (s *session) next() (Answer, error) {
 	for {
-		line, err := readLine(s.out, maxAnswer)
+		line, err := ReadLine(s.out, maxAnswer)
 		if err != nil {
-			return answer{}, err
+			return Answer{}, err
 		}
 		if len(line) == 0 || line[0] != '{' {
 			// Start-up files of a login may print something; the stub never does.
 			if s.noise += len(line) + 1; s.noise > maxNoise {
-				return answer{}, errors.New("the host prints other things than answers")
+				return Answer{}, errors.New("the host prints other things than answers")
 			}
 			continue
 		}
-		var a answer
-		if err := strict(line, &a); err != nil {
-			return answer{}, &Error{Code: CodeProtocol, Message: "answer not understood: " + err.Error(), Remedy: "the stub on the host is of another version: copy it there again"}
+		var a Answer
+		if err := DecodeStrict(line, &a); err != nil {
+			return Answer{}, &Error{Code: CodeProtocol, Message: "answer not understood: " + err.Error(), Remedy: "the stub on the host is of another version: copy it there again"}
 		}
 		if a.Alive {
 			continue
@@ -118,7 +118,7 @@ func (s *session) next() (answer, error) {
 			continue
 		}
 		if _, err := io.WriteString(s.log, *a.Log+"\n"); err != nil {
-			return answer{}, fmt.Errorf("write log: %w", err)
+			return Answer{}, fmt.Errorf("write log: %w", err)
 		}
 	}
 }
@@ -150,7 +150,7 @@ func (s *session) result(into any) error {
 	case into == nil:
 		return nil
 	}
-	if err := strict(a.Result, into); err != nil {
+	if err := DecodeStrict(a.Result, into); err != nil {
 		return &Error{Code: CodeProtocol, Message: "answer not understood: " + err.Error(), Remedy: "the stub on the host is of another version: copy it there again"}
 	}
 	return nil

@@ -3,7 +3,6 @@ package agent
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -16,13 +15,13 @@ import (
 // What is in use stays as it is; what a call that was killed left is removed.
 func (a *Agent) PrepareLayers(ctx context.Context, q Layers) (LayersPlace, error) {
 	var p LayersPlace
-	return p, a.call(ctx, verbPrepare, q, &p, nil)
+	return p, a.call(ctx, VerbPrepare, q, &p, nil)
 }
 
 // SwitchLayers puts the layers, which were unpacked beside, in the place of what lies in the directory, in one step. What
 // lay there is removed, but for what is excluded. Files that were written over the layers have to be written again.
 func (a *Agent) SwitchLayers(ctx context.Context, q Layers) error {
-	return a.call(ctx, verbSwitch, q, nil, nil)
+	return a.call(ctx, VerbSwitch, q, nil, nil)
 }
 
 // Unpack applies a layer to a directory on the host by the rules of OCI images: whiteouts, opaque
@@ -30,7 +29,7 @@ func (a *Agent) SwitchLayers(ctx context.Context, q Layers) error {
 // already. The digest of the decoded archive decides; a stream that breaks off, or has another, is an error, and
 // the next call does the layer again. When Unpack returns, the stream is no longer read.
 func (a *Agent) Unpack(ctx context.Context, r UnpackRequest, stream io.Reader) error {
-	s, err := a.open(ctx, verbUnpack, r, nil)
+	s, err := a.open(ctx, VerbUnpack, r, nil)
 	if err != nil {
 		return err
 	}
@@ -85,44 +84,11 @@ func (r watchedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-const chunkSize = 256 << 10
-
-// sendChunks sends a stream so that its end can be told from a connection's.
-func sendChunks(w io.Writer, r io.Reader) error {
-	buf := make([]byte, 4+chunkSize)
-	for {
-		n, err := fill(r, buf[4:])
-		if n > 0 {
-			binary.BigEndian.PutUint32(buf, uint32(n))
-			if _, err := w.Write(buf[:4+n]); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF {
-			_, err := w.Write(make([]byte, 4))
-			return err
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// fill is io.ReadFull that keeps the reader's own errors: io.ErrUnexpectedEOF from it means damage, not the end.
-func fill(r io.Reader, p []byte) (n int, err error) {
-	for n < len(p) && err == nil {
-		var m int
-		m, err = r.Read(p[n:])
-		n += m
-	}
-	return n, err
-}
-
 // RegistryReceive runs the receiving end of a registry session on the host, on the store in root, and fn as its sending
 // end here: what fn writes, the store reads, and the other way round. Both are closed when ctx ends.
 // Before anything else, a root without a registry is marked as made by this cluster, so that a reset may remove it.
 func (a *Agent) RegistryReceive(ctx context.Context, root string, fn func(w io.Writer, r io.Reader) error) error {
-	s, err := a.open(ctx, verbRegistry, receiveRequest{root}, nil)
+	s, err := a.open(ctx, VerbRegistry, ReceiveRequest{root}, nil)
 	if err != nil {
 		return err
 	}
@@ -139,7 +105,7 @@ func (a *Agent) RegistryReceive(ctx context.Context, root string, fn func(w io.W
 		if still := s.watch.Err(); still != nil {
 			return still
 		}
-		return a.blame(verbRegistry, err)
+		return a.blame(VerbRegistry, err)
 	}
 	s.cancel(nil)
 	return nil

@@ -1,4 +1,4 @@
-package agent
+package agent_test
 
 import (
 	"errors"
@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/agenttest"
 )
 
 // slowDisk gives one chunk of zeros at once, and takes its time for the next, as a disk does.
@@ -18,7 +21,7 @@ type slowDisk struct {
 func (d *slowDisk) Read(p []byte) (int, error) {
 	d.reading.Store(true)
 	defer d.reading.Store(false)
-	if d.n >= chunkSize {
+	if d.n >= 256<<10 {
 		time.Sleep(200 * time.Millisecond)
 	}
 	clear(p)
@@ -27,11 +30,11 @@ func (d *slowDisk) Read(p []byte) (int, error) {
 }
 
 func TestLayerThatIsRefusedIsTheCallersAgain(t *testing.T) {
-	everyAgent(t, func(t *testing.T, a *Agent) {
+	agenttest.Everywhere(t, func(t *testing.T, a *agent.Agent) {
 		layer := new(slowDisk)
 		// Zeros are no zstd stream: the host answers after the first of them. Over ssh the next are being read then.
-		err := a.Unpack(t.Context(), UnpackRequest{Dir: t.TempDir(), Digest: digest.FromString("a layer"), Format: "zstd"}, layer)
-		var refused *Error
+		err := a.Unpack(t.Context(), agent.UnpackRequest{Dir: t.TempDir(), Digest: digest.FromString("a layer"), Format: "zstd"}, layer)
+		var refused *agent.Error
 		if !errors.As(err, &refused) {
 			t.Fatalf("the error is %v, want one of the host's", err)
 		}

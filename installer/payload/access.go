@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
 // Access is how the cluster's registry is reached and where it keeps its data.
@@ -32,7 +33,7 @@ func (p *Payload) Access(c *installer.Cluster) Access {
 	env := p.clusterEnv(c)
 	a := Access{
 		User: cmp.Or(env["registryUsername"], "admin"), PushUser: PushUser,
-		Port: cmp.Or(env["registryPort"], "5000"), Domain: cmp.Or(env["registryDomain"], "sealos.hub"), Data: cmp.Or(env["registryData"], "/var/lib/registry"),
+		Port: cmp.Or(env["registryPort"], "5000"), Domain: cmp.Or(env["registryDomain"], "sealos.hub"), Data: cmp.Or(env["registryData"], disk.DefaultRoot),
 	}
 	if a.User == a.PushUser {
 		a.PushUser += "er"

@@ -18,6 +18,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/verbs"
 	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0) // a host of a test has no routes of its own to change
 	}
 	if len(os.Args) == 3 && os.Args[1] == "node" {
-		if err := agent.Main(context.Background(), os.Args[2], os.Stdin, os.Stdout); err != nil {
+		if err := verbs.Main(context.Background(), os.Args[2], os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/agenttest"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
@@ -26,7 +27,7 @@ import (
 // overheard is a simulated host that keeps every byte that is sent to it.
 type overheard struct {
 	name string
-	sim  *agent.Simulation
+	sim  *agenttest.Machine
 	mu   sync.Mutex
 	sent bytes.Buffer
 }
@@ -86,7 +87,7 @@ func simulate(t *testing.T, r *Run) map[string]*overheard {
 		if err := errors.Join(os.MkdirAll(filepath.Dir(mounts), 0o755), os.WriteFile(mounts, []byte("root / tmpfs rw 0 0\n"), 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		hosts[ip] = &overheard{name: ip, sim: &agent.Simulation{
+		hosts[ip] = &overheard{name: ip, sim: &agenttest.Machine{
 			Root: root,
 			Facts: func(agent.FactsRequest) agent.Facts {
 				return agent.Facts{Hostname: name, Modules: map[string]bool{"ip_vs": true}, Nameservers: []agent.Nameserver{{Address: "10.0.0.1", Answers: true}}}

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/agenttest"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
@@ -99,7 +99,7 @@ func TestSwitchOfImagesSurvivesEveryFault(t *testing.T) {
 			var list []*stepstest.Fault
 			for _, e := range w.Trace() {
 				switching := strings.HasSuffix(e.What, "/rootfs") || strings.HasSuffix(e.What, "/.layers/list") || strings.Contains(e.What, "/journal/")
-				if everyFault() || switching && e.Kind != string(agent.Staged) {
+				if everyFault() || switching && e.Kind != string(agenttest.Staged) {
 					list = append(list, &stepstest.Fault{Kind: stepstest.InstallerDies, At: e}, &stepstest.Fault{Kind: stepstest.AgentDies, At: e})
 				}
 			}
@@ -124,7 +124,7 @@ func TestImagesMarkTellsWhatLiesOnAHost(t *testing.T) {
 	}
 	var seen []string
 	for _, e := range w.Trace() {
-		if e.Host == w.Machines()[1].IP && (strings.HasSuffix(e.What, "/journal/"+journal.Images) || e.What == "/var/lib/sealos/data/default/rootfs") && e.Kind != string(agent.Staged) {
+		if e.Host == w.Machines()[1].IP && (strings.HasSuffix(e.What, "/journal/"+journal.Images) || e.What == "/var/lib/sealos/data/default/rootfs") && e.Kind != string(agenttest.Staged) {
 			seen = append(seen, e.Kind+" "+filepath.Base(e.What))
 		}
 	}
@@ -181,7 +181,7 @@ func TestFilesThatAreChangedNoMoreAreThoseOfTheImages(t *testing.T) {
 	// Cut off while it takes them back, it is done by the next run.
 	configs = nil
 	w.Arm(&stepstest.Fault{Kind: stepstest.AgentDies, At: stepstest.Event{
-		Host: w.Machines()[0].IP, Kind: string(agent.After), What: "/var/lib/sealos/data/default/rootfs/bin/tool", N: 1,
+		Host: w.Machines()[0].IP, Kind: string(agenttest.After), What: "/var/lib/sealos/data/default/rootfs/bin/tool", N: 1,
 	}})
 	if _, err := w.run(t.Context(), unpackedOnly()); err == nil {
 		t.Error("nobody was killed: this test sees less than it could")

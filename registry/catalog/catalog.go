@@ -71,13 +71,15 @@ type BlobReader interface {
 	Size() int64
 }
 
-// Source is where blobs come from. Its methods are called from several goroutines at once.
+// Source is where blobs come from. Its methods are called from several goroutines at once. What it gives out need not be checked:
+// whoever reads compares digests. registrytest.Source is the suite that every implementation passes.
 type Source interface {
-	// Stat returns a blob's size in bytes, and whether the source has it. It must be cheap: no reading, no hashing.
+	// Stat returns a blob's size in bytes, and whether the source has it. It must be cheap: no reading, no hashing. The size is 0
+	// where it is not known before the blob is opened.
 	Stat(d digest.Digest) (int64, bool)
-	// OpenBlob reads a blob from its beginning.
+	// OpenBlob reads a blob from its beginning. One that is not there is an error.
 	OpenBlob(d digest.Digest) (io.ReadCloser, error)
-	// BlobAt reads a blob at any offset.
+	// BlobAt reads a blob at any offset; errors.ErrUnsupported where blobs are read from the beginning only.
 	BlobAt(d digest.Digest) (BlobReader, error)
 }
 

@@ -6,6 +6,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// DefaultRoot is where a registry keeps its store unless it is told otherwise, as distribution's does.
+const DefaultRoot = "/var/lib/registry"
+
 // The distribution registry's layout, version 2, as slash-separated paths below a root.
 const (
 	LayoutRoot         = "docker/registry/v2"

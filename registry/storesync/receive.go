@@ -23,14 +23,6 @@ type ReceiveOptions struct {
 	Dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
-// Apart returns the options of a machine without a network of its own: what it receives comes from the sender alone.
-func Apart() ReceiveOptions {
-	return ReceiveOptions{
-		Listen: func() (net.Listener, error) { return nil, net.ErrClosed },
-		Dial:   func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed },
-	}
-}
-
 // Receive is the store's end of [Push]: it makes the store hold what the sender names. The store may be new, may be
 // served and may be filled by other sessions meanwhile.
 //

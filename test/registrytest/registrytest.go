@@ -22,7 +22,7 @@ import (
 	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
-// mapSource is a Source in memory that builds images.
+// Source is a source of blobs in memory that builds images.
 type Source map[digest.Digest][]byte
 
 func (m Source) Stat(d digest.Digest) (int64, bool) {

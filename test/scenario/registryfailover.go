@@ -8,12 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealbuild/sealbuild/registry/disk"
 	"github.com/sealbuild/sealbuild/test/testbed"
 )
 
 const (
 	// registryRoot is where masters keep the cluster's images.
-	registryRoot = "/var/lib/registry"
+	registryRoot = disk.DefaultRoot
 	// pullLimit is how long a pod may take from the cut of a master's power until
 	// its image has come and it has run: the time the API may be away, and as much
 	// again for kubelet to hear of the pod and containerd to turn to the next

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/agenttest"
 )
 
 // happen records an event of a call and lets the fault happen whose time has come.
@@ -16,7 +16,7 @@ func (c *call) happen(kind, what string) error {
 	defer s.mu.Unlock()
 	alive := c.ended
 	switch kind {
-	case string(agent.Before), string(agent.Removing), string(agent.Staged), string(agent.After):
+	case string(agenttest.Before), string(agenttest.Removing), string(agenttest.Staged), string(agenttest.After):
 		alive = c.killed // an agent that nobody listens to any more ends when it notices, not in the middle of a file
 	}
 	if err := alive(); err != nil {
@@ -30,7 +30,7 @@ func (c *call) happen(kind, what string) error {
 		f.fired = e
 		c.strike(f.Kind)
 	}
-	if m.full && kind == string(agent.Removing) {
+	if m.full && kind == string(agenttest.Removing) {
 		m.spare++
 	}
 	if m.full && (kind == "before" || kind == "step" || kind == "put") {

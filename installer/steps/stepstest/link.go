@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/agenttest"
 	"github.com/sealbuild/sealbuild/installer/host"
 )
 
@@ -235,9 +236,9 @@ func (c *call) agent(ctx context.Context, stub, verb string, cmd host.Cmd) error
 	if err := c.session.site.pause(ctx, verb); err != nil {
 		return err
 	}
-	sim := &agent.Simulation{
+	sim := &agenttest.Machine{
 		Root: string(c.tree), Facts: m.facts, Exec: c.exec, Script: c.script,
-		Change: func(name string, at agent.Moment) error { return c.happen(string(at), name) },
+		Change: func(name string, at agenttest.Moment) error { return c.happen(string(at), name) },
 	}
 	out := &holdBack{w: cmd.Stdout}
 	err := sim.Serve(ctx, verb, cmd.Stdin, out)

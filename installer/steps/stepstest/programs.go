@@ -15,6 +15,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
+	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
 // exec runs a program. A fault that stopped it is an error; what it refuses is its exit status.
@@ -333,7 +334,7 @@ func (m *Machine) effect(name string, q agent.ScriptRequest) error {
 			return err
 		}
 		if m.tree.has("/var/lib/registry/.sealos-registry") {
-			return m.tree.remove("/var/lib/registry")
+			return m.tree.remove(disk.DefaultRoot)
 		}
 	default:
 		m.done[name]++

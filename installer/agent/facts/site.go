@@ -1,0 +1,180 @@
+package facts
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/programs"
+)
+
+// siteFacts fills what the site's own administration decides: confinement, firewalls, the clock, the resolver.
+func (m machine) siteFacts(ctx context.Context, f *agent.Facts) {
+	f.AppArmor = m.Line("/sys/module/apparmor/parameters/enabled") == "Y"
+	processes := m.processes()
+	f.Firewalls = m.firewalls(ctx, processes)
+	f.TimeService = timeService(processes)
+	f.ClockSynced = clockSynced()
+	f.Lookup = lookupOf(m.Lines("/etc/resolv.conf"))
+	f.CNI = m.cniTraces()
+	f.Fapolicyd, f.Scanners = m.fapolicyd(processes), scanners(processes)
+	f.NoFileTypes = m.withoutFileTypes(f.Disks)
+	f.Proxies = m.proxies(ctx)
+}
+
+// running gives the id of a process by its name, of which the kernel keeps 15 bytes; empty if there is none.
+func (m machine) running(name string) string { return m.processes()[name] }
+
+// processes gives an id for each name of a process.
+func (m machine) processes() map[string]string {
+	all := map[string]string{}
+	for _, comm := range m.Glob("/proc/[0-9]*/comm") {
+		all[m.Line(comm)] = filepath.Base(filepath.Dir(comm))
+	}
+	return all
+}
+
+// timeServices are the programs that keep a clock right, as /proc names them.
+func timeServices() []string {
+	return []string{"chronyd", "ntpd", "systemd-timesyn", "ptp4l", "phc2sys"}
+}
+
+func timeService(processes map[string]string) string {
+	for _, name := range timeServices() {
+		if processes[name] != "" {
+			return strings.Replace(name, "timesyn", "timesyncd", 1)
+		}
+	}
+	return ""
+}
+
+// clockSynced asks the kernel without setting anything.
+func clockSynced() bool {
+	var t unix.Timex
+	state, err := unix.Adjtimex(&t)
+	const unsynced = 5 // TIME_ERROR
+	return err == nil && state != unsynced && t.Status&unix.STA_UNSYNC == 0
+}
+
+// lookupOf reads the options of resolv.conf, with the resolver's own defaults and bounds.
+func lookupOf(lines []string) agent.Lookup {
+	l := agent.Lookup{TimeoutSeconds: 5, Attempts: 2}
+	for _, line := range lines {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] != "options" {
+			continue
+		}
+		for _, o := range fields[1:] {
+			key, value, _ := strings.Cut(o, ":")
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 0 {
+				continue
+			}
+			switch key {
+			case "timeout":
+				l.TimeoutSeconds = min(n, 30)
+			case "attempts":
+				l.Attempts = min(n, 5)
+			}
+		}
+	}
+	return l
+}
+
+// firewalls gives those that are on. A filter of packets that nobody named is told when it drops what nothing allows.
+func (m machine) firewalls(ctx context.Context, processes map[string]string) []string {
+	var on []string
+	if processes["firewalld"] != "" {
+		on = append(on, "firewalld")
+	}
+	if slices.Contains(m.Lines("/etc/ufw/ufw.conf"), "ENABLED=yes") {
+		on = append(on, "ufw")
+	}
+	if len(on) > 0 {
+		return on
+	}
+	// Asked only where the kernel has the tables already: asking would load them, and a look changes nothing.
+	if m.hasLoaded("nf_tables") && m.dropsByNftables(ctx) {
+		on = append(on, "nftables")
+	}
+	if slices.Contains(m.Lines("/proc/net/ip_tables_names"), "filter") && m.dropsByIptables(ctx) {
+		on = append(on, "iptables")
+	}
+	return on
+}
+
+func (m machine) hasLoaded(module string) bool { return m.Exists("/sys/module/" + module) }
+
+// toolPatience is how long a program may take that is asked.
+const toolPatience = 2 * time.Second
+
+func ask(ctx context.Context, within time.Duration, program string, args ...string) ([]byte, bool) {
+	program, err := programs.Find(program)
+	if err != nil {
+		return nil, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, program, args...).Output()
+	if err != nil {
+		return nil, false
+	}
+	return out, true
+}
+
+func (m machine) dropsByNftables(ctx context.Context) bool {
+	chains, _ := m.ask(ctx, toolPatience, "nft", "-j", "list", "chains")
+	return nftablesDrop(chains)
+}
+
+// nftablesDrop reads `nft -j list chains`: a chain that sees what comes in, and drops it unless a rule says otherwise.
+func nftablesDrop(text []byte) bool {
+	var list struct {
+		Nftables []struct {
+			Chain struct {
+				Hook   string `json:"hook"`
+				Policy string `json:"policy"`
+			} `json:"chain"`
+		} `json:"nftables"`
+	}
+	if json.Unmarshal(text, &list) != nil {
+		return false
+	}
+	for _, entry := range list.Nftables {
+		if entry.Chain.Hook == "input" && entry.Chain.Policy == "drop" {
+			return true
+		}
+	}
+	return false
+}
+
+func (m machine) dropsByIptables(ctx context.Context) bool {
+	rules, _ := m.ask(ctx, toolPatience, "iptables-legacy", "-w", "1", "-S", "INPUT")
+	return slices.Contains(strings.Split(string(rules), "\n"), "-P INPUT DROP")
+}
+
+// link asks the kernel: what /sys shows may be of another network.
+func link(name string) bool {
+	_, err := net.InterfaceByName(name)
+	return err == nil
+}
+
+// cniTraces gives what networks of pods left: configurations that a runtime would take, and links with addresses of before.
+func (m machine) cniTraces() []string {
+	found := m.Glob("/etc/cni/net.d/*.conf*")
+	for _, link := range []string{"cni0", "flannel.1", "vxlan.calico", "cilium_host", "weave", "kube-ipvs0"} {
+		if m.link(link) {
+			found = append(found, "network link "+link)
+		}
+	}
+	return found
+}

@@ -1,0 +1,78 @@
+// Package files makes, reads and removes the files of a host for the verbs of the stub there: single files, the lines of
+// /etc/hosts, directories of data, and the versions of the stub itself.
+package files
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Machine is where the files of a host are. All names are as the host has them: absolute, without Root.
+type Machine struct {
+	Root string // empty but in tests
+	Disk Disk
+}
+
+// At is the machine whose files lie below a directory; empty is this host.
+func At(root string) Machine { return Machine{root, disk{}} }
+
+// Disk carries out changes of files. Beside that of a host there is one for tests, which looks on and ends a verb between any two.
+type Disk interface {
+	// Put makes a change by which a file or directory is there, or is another.
+	Put(name string, change func() error) error
+	// Staged comes in the middle of a Put that replaces a file: the new one is there under a temporary name.
+	Staged(name string) error
+	// Remove makes a change by which a file or directory goes.
+	Remove(name string, change func() error) error
+	// RemoveAll removes what has a path, Root included, with all it holds.
+	RemoveAll(path string) error
+}
+
+type disk struct{}
+
+func (disk) Put(_ string, change func() error) error    { return change() }
+func (disk) Staged(string) error                        { return nil }
+func (disk) Remove(_ string, change func() error) error { return change() }
+func (disk) RemoveAll(path string) error                { return os.RemoveAll(path) }
+
+// Path is where a file lies for this process.
+func (m Machine) Path(name string) string { return m.Root + name }
+
+// RemoveAll removes a file or directory with all it holds.
+func (m Machine) RemoveAll(name string) error { return m.Disk.RemoveAll(m.Path(name)) }
+
+// Text reads a small file; empty if it cannot be.
+func (m Machine) Text(name string) string {
+	text, err := ReadRegular(m.Path(name), maxHosts)
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+// Line reads the first line of a small file.
+func (m Machine) Line(name string) string {
+	first, _, _ := strings.Cut(m.Text(name), "\n")
+	return strings.TrimSpace(first)
+}
+
+// Lines reads the lines of a small file that are not empty.
+func (m Machine) Lines(name string) []string {
+	return strings.FieldsFunc(m.Text(name), func(r rune) bool { return r == '\n' })
+}
+
+// Exists tells whether something has a name, a link that leads nowhere included.
+func (m Machine) Exists(name string) bool {
+	_, err := os.Lstat(m.Path(name))
+	return err == nil
+}
+
+// Glob names what matches a pattern of path.Match.
+func (m Machine) Glob(pattern string) []string {
+	found, _ := filepath.Glob(m.Path(pattern))
+	for i, name := range found {
+		found[i] = strings.TrimPrefix(name, m.Root)
+	}
+	return found
+}

@@ -1,0 +1,296 @@
+package layers
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/files"
+)
+
+// Layers that extend what lies in a directory are unpacked upon it. Any other list is unpacked beside, and the two
+// directories are exchanged in one step. The directory's own list goes before that, and so the one beside is, by its
+// list, either the new one or nobody's: whoever comes after a process that was killed finishes or begins anew.
+
+// machine is a host with directories of layers.
+type machine struct{ files.Machine }
+
+// places are the directories of a list of layers, named as this machine has them, links resolved.
+type places struct {
+	dir    string // in use
+	next   string // where another list is unpacked
+	away   string // where the one in use lies for a moment, where two cannot be exchanged at once
+	inside bool   // a file system is mounted on dir: its content is exchanged, not itself
+}
+
+func (m machine) placesOf(dir string) (places, error) {
+	real, err := m.real(dir)
+	if err != nil {
+		return places{}, fmt.Errorf("layers of %s: %w", dir, err)
+	}
+	mounts, err := m.MountPoints()
+	if err != nil {
+		return places{}, fmt.Errorf("layers of %s: %w", dir, err)
+	}
+	p := places{dir: real, next: real + ".next", away: real + ".old"}
+	if slices.Contains(mounts, real) {
+		p.inside, p.next = true, path.Join(real, layersDir, nextInside)
+	}
+	return p, nil
+}
+
+// real resolves the links of a path, as far as it is there.
+func (m machine) real(name string) (string, error) {
+	resolved, err := filepath.EvalSymlinks(m.Path(name))
+	if errors.Is(err, fs.ErrNotExist) && name != "/" {
+		if info, lerr := os.Lstat(m.Path(name)); lerr == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return "", &agent.Error{Code: agent.CodeRefused, Message: name + " is a link to what is not there"}
+		}
+		dir, err := m.real(path.Dir(name))
+		return path.Join(dir, path.Base(name)), err
+	}
+	if err != nil {
+		return "", err
+	}
+	root, err := filepath.EvalSymlinks(m.Path("/"))
+	if err != nil {
+		return "", err
+	}
+	return path.Join("/", strings.TrimPrefix(resolved, root)), nil
+}
+
+// Prepare finds out where layers are to be unpacked, and how many of them lie there. It sweeps what was left by
+// one that was killed, and leaves what is in use as it is.
+func Prepare(on files.Machine, q agent.Layers) (agent.LayersPlace, error) {
+	m := machine{on}
+	if err := check(q); err != nil {
+		return agent.LayersPlace{}, err
+	}
+	p, err := m.placesOf(q.Dir)
+	if err != nil {
+		return agent.LayersPlace{}, err
+	}
+	if err := m.putBack(p, q); err != nil {
+		return agent.LayersPlace{}, err
+	}
+	q.Dir = p.dir
+	have, known, err := m.layersIn(p.dir)
+	if err != nil {
+		return agent.LayersPlace{}, err
+	}
+	fresh := false
+	switch {
+	case known:
+	case m.hasMarks(q):
+		have, known = layerList{settings: settingsOf(q), layers: q.Digests}, true
+		if err := m.writeList(p.dir, have); err != nil {
+			return agent.LayersPlace{}, err
+		}
+		for _, d := range q.Digests {
+			if _, err := m.RemoveFile(path.Join(p.dir, layersDir, d.String())); err != nil {
+				return agent.LayersPlace{}, err
+			}
+		}
+	default:
+		if fresh, err = m.isFresh(p.dir, q.Exclude); err != nil {
+			return agent.LayersPlace{}, err
+		}
+	}
+	if fresh || known && have.begins(q) {
+		m.sweepStages(p.dir)
+		return agent.LayersPlace{Have: len(have.layers)}, m.clear(p, q)
+	}
+	if err := m.unmounted(p); err != nil {
+		return agent.LayersPlace{}, err
+	}
+	have, known, err = m.layersIn(p.next)
+	if err != nil || known && have.begins(q) {
+		m.sweepStages(p.next)
+		return agent.LayersPlace{Beside: true, Have: len(have.layers)}, err
+	}
+	return agent.LayersPlace{Beside: true}, m.clear(p, q)
+}
+
+// Switch puts what was unpacked beside in the place of what is in use, and removes that.
+func Switch(on files.Machine, q agent.Layers) error {
+	m := machine{on}
+	if err := check(q); err != nil {
+		return err
+	}
+	p, err := m.placesOf(q.Dir)
+	if err != nil {
+		return err
+	}
+	if err := m.putBack(p, q); err != nil {
+		return err
+	}
+	have, _, err := m.layersIn(p.dir)
+	if err != nil {
+		return err
+	}
+	if have.is(q) { // done by a call whose answer was lost
+		return m.clear(p, q)
+	}
+	if have, _, err = m.layersIn(p.next); err != nil {
+		return err
+	}
+	if !have.is(q) {
+		return &agent.Error{Code: agent.CodeRefused, Message: "switch " + q.Dir + ": the layers are not all there"}
+	}
+	if err := m.unmounted(p); err != nil {
+		return err
+	}
+	if err := m.dropList(p.dir); err != nil {
+		return fmt.Errorf("switch %s: %w", q.Dir, err)
+	}
+	if p.inside {
+		err = m.exchangeInside(p, q, have)
+	} else {
+		err = m.exchange(p)
+	}
+	if err != nil {
+		return fmt.Errorf("switch %s: %w", q.Dir, err)
+	}
+	return m.clear(p, q)
+}
+
+// sweepStages removes from a directory what killed processes left that unpacked there.
+func (m machine) sweepStages(dir string) {
+	root, err := os.OpenRoot(m.Path(dir))
+	if err != nil {
+		return // it is not there, or whoever needs it will say why
+	}
+	defer root.Close()
+	sweepStages(root)
+}
+
+// exchange makes one directory the other in one step, where the file system can.
+func (m machine) exchange(p places) error {
+	err := m.Disk.Put(p.dir, func() error {
+		return unix.Renameat2(unix.AT_FDCWD, m.Path(p.next), unix.AT_FDCWD, m.Path(p.dir), unix.RENAME_EXCHANGE)
+	})
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
+		return errors.Join(err, durable.SyncDir(m.Path(path.Dir(p.dir))))
+	}
+	return m.exchangeInSteps(p)
+}
+
+// exchangeInSteps is for file systems that cannot exchange two directories, which is any NFS.
+func (m machine) exchangeInSteps(p places) error {
+	for _, step := range [][2]string{{p.dir, p.away}, {p.next, p.dir}, {p.away, p.next}} {
+		if err := m.Disk.Put(step[1], func() error { return os.Rename(m.Path(step[0]), m.Path(step[1])) }); err != nil {
+			return err
+		}
+	}
+	return durable.SyncDir(m.Path(path.Dir(p.dir)))
+}
+
+// putBack undoes an exchange in three steps that was cut off between them.
+func (m machine) putBack(p places, q agent.Layers) error {
+	if p.inside || !m.Exists(p.away) {
+		return nil
+	}
+	if m.Exists(p.dir) { // the new one is in its place
+		return m.discard(p.away, p, q)
+	}
+	if err := m.Disk.Put(p.dir, func() error { return durable.Rename(m.Path(p.away), m.Path(p.dir)) }); err != nil {
+		return fmt.Errorf("put %s back: %w", p.dir, err)
+	}
+	return nil
+}
+
+// exchangeInside replaces what a directory holds. Neither list is true meanwhile: cut off, all is done again.
+func (m machine) exchangeInside(p places, q agent.Layers, list layerList) error {
+	if err := m.dropList(p.next); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(m.Path(p.dir))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == layersDir || e.Name() == "lost+found" || slices.ContainsFunc(q.Exclude, func(x string) bool { return x == e.Name() }) {
+			continue
+		}
+		if err := m.RemoveAll(path.Join(p.dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	if entries, err = os.ReadDir(m.Path(p.next)); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == layersDir {
+			continue
+		}
+		to := path.Join(p.dir, e.Name())
+		if err := m.Disk.Put(to, func() error { return os.Rename(m.Path(path.Join(p.next, e.Name())), m.Path(to)) }); err != nil {
+			return err
+		}
+	}
+	if err := durable.SyncDir(m.Path(p.dir)); err != nil {
+		return err
+	}
+	return m.writeList(p.dir, list)
+}
+
+// clear removes what lies beside a directory that is as it should be.
+func (m machine) clear(p places, q agent.Layers) error {
+	if !m.Exists(p.next) {
+		return nil
+	}
+	return m.discard(p.next, p, q)
+}
+
+// discard removes a directory that was in use, or was to be. What is left out of layers was made by others: it moves to
+// the one in use.
+func (m machine) discard(old string, p places, q agent.Layers) error {
+	for _, e := range q.Exclude {
+		from, to := path.Join(old, e), path.Join(p.dir, e)
+		if !m.Exists(from) || m.Exists(to) {
+			continue
+		}
+		if err := files.MakeParents(m.Path(to)); err != nil {
+			return fmt.Errorf("keep %s: %w", to, err)
+		}
+		if err := m.Disk.Put(to, func() error { return os.Rename(m.Path(from), m.Path(to)) }); err != nil {
+			return fmt.Errorf("keep %s: %w", to, err)
+		}
+	}
+	if err := m.dropList(old); err != nil {
+		return fmt.Errorf("remove %s: %w", old, err)
+	}
+	if err := m.unmounted(places{dir: old}); err != nil {
+		return err
+	}
+	if err := m.RemoveAll(old); err != nil {
+		return fmt.Errorf("remove what was in use before: %w", err)
+	}
+	return nil
+}
+
+// unmounted refuses to replace or remove a directory in which somebody has mounted something.
+func (m machine) unmounted(p places) error {
+	mounts, err := m.MountPoints()
+	if err != nil {
+		return fmt.Errorf("look for mounts: %w", err)
+	}
+	for _, mount := range mounts {
+		if strings.HasPrefix(mount, p.dir+"/") {
+			return &agent.Error{
+				Code: agent.CodeRefused, Message: fmt.Sprintf("the files in %s are to be replaced, and a file system is mounted on %s", p.dir, mount),
+				Remedy: "look at what it holds, unmount it, and run the same command again",
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package programs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/installer/agent"
+)
+
+const (
+	// grace is what a command gets between SIGTERM and SIGKILL; the host that waits for us gives us a little more.
+	grace = 2 * time.Second
+	// idle is how long output is waited for after a command ended: what it left in the background may keep the pipe open.
+	idle     = 500 * time.Millisecond
+	lastWait = 5 * time.Second
+)
+
+// process is a command in a process group of its own, with one pipe for each of its outputs.
+type process struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+	err   error
+}
+
+// start runs a command that writes to the files given. The kernel kills it if this process is killed.
+func start(cmd *exec.Cmd) (*process, error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
+	p := &process{cmd: cmd, ended: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		// The death signal is that of the thread that made the child: it has to stay till the child has ended.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+			close(p.ended)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// wait waits for the end, or makes one when the context ends: of the whole group.
+func (p *process) wait(ctx context.Context) error {
+	select {
+	case <-p.ended:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-p.ended: // just before: it did all it had to
+		return nil
+	default:
+	}
+	group := -p.cmd.Process.Pid
+	unix.Kill(group, unix.SIGTERM)
+	select {
+	case <-p.ended:
+	case <-time.After(grace):
+	}
+	unix.Kill(group, unix.SIGKILL)
+	<-p.ended
+	return context.Cause(ctx)
+}
+
+// code is the exit status as a shell gives it.
+func (p *process) code() int {
+	var exit *exec.ExitError
+	if !errors.As(p.err, &exit) {
+		return 0
+	}
+	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return exit.ExitCode()
+}
+
+// readOutput hands what a command writes to take, until the pipe's end; or, once the command has
+// ended, until nothing comes any more.
+func readOutput(r *os.File, ended <-chan struct{}, take func([]byte) error) error {
+	defer r.Close()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-ended:
+			r.SetReadDeadline(time.Now().Add(idle)) // wakes a read that waits
+		case <-done:
+		}
+	}()
+	var last time.Time
+	buf := make([]byte, 32<<10)
+	for {
+		select {
+		case <-ended:
+			if last.IsZero() {
+				last = time.Now().Add(lastWait)
+			}
+			if time.Now().After(last) {
+				return nil
+			}
+			r.SetReadDeadline(time.Now().Add(idle))
+		default:
+		}
+		n, err := r.Read(buf)
+		if n > 0 {
+			if err := take(buf[:n]); err != nil {
+				return err
+			}
+		}
+		if err != nil { // the end, or nothing more came in time
+			return nil
+		}
+	}
+}
+
+// startError says why a program could not be run.
+func startError(argv []string, dir string, err error) error {
+	e := &agent.Error{Message: fmt.Sprintf("run %s: %v", argv[0], err)}
+	if errors.Is(err, exec.ErrNotFound) {
+		e.Code, e.Remedy = agent.CodeMissing, "install the package that has "+argv[0]
+	}
+	if dir != "" {
+		if _, bad := os.Stat(dir); bad != nil {
+			e.Message, e.Remedy = fmt.Sprintf("run %s in %s: %v", argv[0], dir, bad), ""
+		}
+	}
+	return e
+}

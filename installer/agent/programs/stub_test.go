@@ -1,0 +1,9 @@
+package programs_test
+
+import (
+	"testing"
+
+	"github.com/sealbuild/sealbuild/installer/agent/agenttest"
+)
+
+func TestMain(m *testing.M) { agenttest.Main(m) }

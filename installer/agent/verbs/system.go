@@ -1,0 +1,120 @@
+package verbs
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/facts"
+	"github.com/sealbuild/sealbuild/installer/agent/files"
+	"github.com/sealbuild/sealbuild/installer/agent/layers"
+	"github.com/sealbuild/sealbuild/installer/agent/programs"
+	"github.com/sealbuild/sealbuild/registry/storesync"
+)
+
+// System is what verbs need of a machine beside its files. Beside that of a host there is one for tests, which have many
+// machines in one process.
+type System interface {
+	// Look tells what the kernel, the programs and the network are like.
+	Look(ctx context.Context, q agent.FactsRequest) (agent.Facts, error)
+	// Exec and Script run a program, whose lines go to log as they come. What is to be made behind it is not theirs to make.
+	Exec(ctx context.Context, q agent.ExecRequest, log func(line string) error) (agent.ExecResult, error)
+	Script(ctx context.Context, q agent.ScriptRequest, log func(line string) error) (agent.ScriptResult, error)
+	// Listen says a word to whoever connects to a port, until it is closed.
+	Listen(ctx context.Context, ip string, port int, word string) (io.Closer, error)
+	// Reach gives why an endpoint did not say the word; empty when it did.
+	Reach(ctx context.Context, e agent.Endpoint, word string) (why string)
+	// Sync is how a session that fills the registry reaches other hosts, and shows life.
+	Sync() storesync.ReceiveOptions
+}
+
+// machine is what verbs work on.
+type machine struct {
+	files.Machine
+	System
+}
+
+// system is this host.
+type system struct{}
+
+func (system) Look(ctx context.Context, q agent.FactsRequest) (agent.Facts, error) {
+	return facts.Look(ctx, q)
+}
+
+func (system) Exec(ctx context.Context, q agent.ExecRequest, log func(line string) error) (agent.ExecResult, error) {
+	return programs.Exec(ctx, q, log)
+}
+
+func (system) Script(ctx context.Context, q agent.ScriptRequest, log func(line string) error) (agent.ScriptResult, error) {
+	return programs.Script(ctx, q, log)
+}
+
+func (system) Sync() storesync.ReceiveOptions {
+	return storesync.ReceiveOptions{Moves: new(pulse).moves}
+}
+
+func (m machine) look(ctx context.Context, q agent.FactsRequest) (agent.Facts, error) {
+	started := time.Now()
+	f, err := m.Look(ctx, q)
+	if err != nil {
+		return agent.Facts{}, err
+	}
+	facts.Left(m.Machine, q, &f)
+	// The middle of the call, as the caller compares with the middle of its own wait.
+	f.UnixNano = started.Add(time.Since(started) / 2).UnixNano()
+	return f, nil
+}
+
+func (m machine) script(ctx context.Context, q agent.ScriptRequest, log func(line string) error) (agent.ScriptResult, error) {
+	res, err := m.Script(ctx, q, log)
+	if err == nil && res.Code == 0 {
+		err = m.then(ctx, q.Then)
+	}
+	return res, err
+}
+
+func (m machine) exec(ctx context.Context, q agent.ExecMessage, log func(line string) error) (agent.ExecResult, error) {
+	if !q.Log {
+		log = noLog
+	}
+	res, err := m.Exec(ctx, q.ExecRequest, log)
+	if err == nil && res.Code == 0 {
+		err = m.then(ctx, q.Then)
+	}
+	return res, err
+}
+
+func noLog(string) error { return nil }
+
+// then makes files as asked once a program has done its work. Whether somebody still waits for the answer does not
+// matter any more: what was done must be on record.
+func (m machine) then(ctx context.Context, made []agent.File) error {
+	_, err := m.WriteFiles(context.WithoutCancel(ctx), agent.WriteRequest{Files: made})
+	return err
+}
+
+// command runs a program that ends soon.
+func (m machine) command(ctx context.Context, argv ...string) (agent.ExecResult, error) {
+	return m.Exec(ctx, agent.ExecRequest{Argv: argv, TimeoutSeconds: 60}, noLog)
+}
+
+func (m machine) systemctl(ctx context.Context, args ...string) (agent.ExecResult, error) {
+	return m.command(ctx, append([]string{"systemctl"}, args...)...)
+}
+
+func (m machine) clear(ctx context.Context, q agent.ClearRequest) (agent.ClearResult, error) {
+	return m.Clear(ctx, q, m.command)
+}
+
+func (m machine) prepareLayers(_ context.Context, q agent.Layers) (agent.LayersPlace, error) {
+	return layers.Prepare(m.Machine, q)
+}
+
+func (m machine) switchLayers(_ context.Context, q agent.Layers) error {
+	return layers.Switch(m.Machine, q)
+}
+
+func (m machine) unpack(ctx context.Context, q agent.UnpackRequest, c *call) (any, error) {
+	return struct{}{}, layers.Unpack(ctx, m.Machine, q, c.in, c.out.stream)
+}

@@ -1,0 +1,15 @@
+package payload
+
+import (
+	"testing"
+
+	"github.com/sealbuild/sealbuild/test/bundletest"
+	"github.com/sealbuild/sealbuild/test/sourcetest"
+)
+
+func TestBundleIsASource(t *testing.T) {
+	sourcetest.Source(t, func(t *testing.T, blobs sourcetest.Blobs) sourcetest.Kept {
+		b, damage := bundletest.Of(t, blobs)
+		return sourcetest.Kept{Source: Source(b), Damage: damage}
+	})
+}
