@@ -230,7 +230,7 @@ func TestTheTableTellsRightFromWrong(t *testing.T) {
 		{"registry/storesync", "registry/disk", true},
 		{"registry/disk", "registry/storesync", false},
 		{"registry/storesync", "registry", false},
-		
+
 		{"installer/agent", "installer/agent/files", false},
 		{"installer/agent/facts", "installer/agent/files", true},
 		{"installer/agent/files", "installer/agent/verbs", false},

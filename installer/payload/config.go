@@ -35,8 +35,10 @@ func UnusedConfigs(configs []installer.Config, files map[string]map[string]File)
 		switch {
 		case used:
 		case c.Match != "":
+			//lint:ignore ST1005 that is how the kind of document is spelled
 			errs = append(errs, fmt.Errorf("Config %q: spec.match: there is no cluster image %s", c.Name, c.Match))
 		default:
+			//lint:ignore ST1005 that is how the kind of document is spelled
 			errs = append(errs, fmt.Errorf("Config %q: no cluster image has %s; name the image that is to get it in spec.match", c.Name, configuredFile(c)))
 		}
 	}

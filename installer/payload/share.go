@@ -16,10 +16,10 @@ type Share struct {
 	*Payload
 	Cluster  *installer.Cluster
 	Host     installer.Host
-	Variant  []*Image // the images of the host's own architecture, where that is not the first master's
-	First    bool     // it is the first master, which has the applications
-	Access   Access   // to the registry of the cluster
-	Overlays Overlays // as they are rendered for the host; nil before that
+	Variant  []*Image    // the images of the host's own architecture, where that is not the first master's
+	First    func() bool // tells the first master, which has the applications: it may be another one by now
+	Access   Access      // to the registry of the cluster
+	Overlays Overlays    // as they are rendered for the host; nil before that
 }
 
 // Overlays are the files of images that are rendered for one host.
@@ -35,7 +35,10 @@ func (s Share) All() []*Image {
 
 // Here are the images that lie on the host: applications only on the first master.
 func (s Share) Here() []*Image {
-	return slices.DeleteFunc(slices.Clone(s.All()), func(i *Image) bool { return i.Type == installer.TypeApplication && !s.First })
+	if s.First() {
+		return slices.Clone(s.All())
+	}
+	return s.system()
 }
 
 // system are the rootfs and the patches of the host.

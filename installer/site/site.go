@@ -120,7 +120,7 @@ func (st *Site) Access() payload.Access {
 // Share is what a host has of the payload, as far as that is known now.
 func (st *Site) Share(t *fleet.Target) payload.Share {
 	return payload.Share{
-		Payload: st.Payload, Cluster: st.Cluster, Host: t.Host, Variant: t.Variant, First: t == st.Master0(), Access: st.Access(), Overlays: t.Overlays,
+		Payload: st.Payload, Cluster: st.Cluster, Host: t.Host, Variant: t.Variant, First: func() bool { return t == st.Master0() }, Access: st.Access(), Overlays: t.Overlays,
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/agent/verbs"
 	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -214,10 +213,6 @@ func setApart(t *testing.T) {
 	must("name lo", err)
 	lo.SetUint16(unix.IFF_UP)
 	must("set lo up", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo))
-}
-
-func target(ip string, master bool, f agent.Facts) *fleet.Target {
-	return &fleet.Target{Host: installer.Host{IP: netip.MustParseAddr(ip), Master: master}, Facts: f}
 }
 
 // inEngine runs one step as the engine does, which cleans up after one that failed.
