@@ -54,7 +54,7 @@ func TestMemoryDoesNotGrowWithTheBundle(t *testing.T) {
 		return
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestMemoryDoesNotGrowWithTheBundle$", "-test.v", "-test.count=1")
-	cmd.Env = append(os.Environ(), memEnv+"="+t.TempDir())
+	cmd.Env = append(os.Environ(), memEnv+"="+t.TempDir(), "GOGC=100")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("child: %v\n%s", err, out)

@@ -123,7 +123,7 @@ func TestSSHKeygenChecksTheFile(t *testing.T) {
 		for _, passphrase := range []string{"", "open sesame"} {
 			t.Run(kind+passphrase, func(t *testing.T) {
 				dir := t.TempDir()
-				run(t, dir, `ssh-keygen -q -t $KIND -N "$PASS" -C release -f key`, "KIND="+kind, "PASS="+passphrase)
+				run(t, dir, `ssh-keygen -q -a 1 -t $KIND -N "$PASS" -C release -f key`, "KIND="+kind, "PASS="+passphrase)
 				asked := 0
 				s, err := LoadSigner(filepath.Join(dir, "key"), func() ([]byte, error) { asked++; return []byte(passphrase), nil })
 				if err != nil {

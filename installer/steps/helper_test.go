@@ -169,6 +169,7 @@ func apart(t *testing.T) bool {
 	if os.Geteuid() != 0 {
 		t.Skip("namespaces with mounts need root")
 	}
+	t.Parallel() // mostly it waits, and nobody can see it
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), apartVariable+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWPID}

@@ -120,6 +120,7 @@ func TestASecondMasterThatVotesAndNeverJoinedIsTakenOutBeforeItIsWiped(t *testin
 }
 
 func TestNothingIsWipedOnAHostWhoseMemberCannotBeRemoved(t *testing.T) {
+	t.Parallel() // it waits
 	w := livingCluster(t, 2, 0)
 	second := w.Machines()[1]
 	w.cutJoin(t, stepstest.AgentDies, second.IP, "join: register node")
@@ -186,6 +187,7 @@ func TestAMemberOfNoHostOfTheCommandIsNamedBeforeKubeadmWaitsForIt(t *testing.T)
 }
 
 func TestAClusterWithoutAMajorityIsReset(t *testing.T) {
+	t.Parallel() // it waits
 	w := livingCluster(t, 2, 0)
 	w.mustInstall(t)
 	if err := w.Machines()[1].Write("/var/lib/etcd/member/id", "damaged"); err != nil {
@@ -202,6 +204,7 @@ func TestAClusterWithoutAMajorityIsReset(t *testing.T) {
 }
 
 func TestAJoinedMasterWhoseEtcdIsDownIsNamedBeforeAnotherJoins(t *testing.T) {
+	t.Parallel() // it waits
 	w := livingCluster(t, 4, 0)
 	second := w.Machines()[1]
 	w.take = 3

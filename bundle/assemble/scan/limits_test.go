@@ -45,7 +45,7 @@ func TestWhatIsTooLargeIsAnError(t *testing.T) {
 	}
 	for name, content := range map[string]string{
 		"large.yaml": "a: b\n" + strings.Repeat("# filler\n", maxManifest/9+1),
-		"many.yaml":  "a:\n" + strings.Repeat("- 1\n", maxNodes+1),
+		"many.yaml":  "a:\n" + strings.Repeat("- []\n", maxNodes+1),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, "manifests", name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)

@@ -145,8 +145,12 @@ func (m machine) dispatch(ctx context.Context, name string, stdin io.Reader, out
 	// A read of a process's stdin cannot be interrupted, one of this pipe can.
 	r, w := io.Pipe()
 	defer r.CloseWithError(agent.ErrCut)
+	buffer := 8 << 10 // a line
+	if name == agent.VerbUnpack || name == agent.VerbRegistry {
+		buffer = 256 << 10
+	}
 	go func() {
-		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{stdin}, make([]byte, 256<<10))
+		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{stdin}, make([]byte, buffer))
 		w.CloseWithError(err)
 	}()
 	stop := context.AfterFunc(ctx, func() { r.CloseWithError(agent.ErrCut) })
