@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Preflight of this image on one host. Changes nothing; names every problem at once.
+# Preflight of this image on one host. Changes nothing; names every problem at once. What holds for every image is not
+# asked here again: the installer has judged it (other runtimes, kubelets, control groups, SELinux, common commands).
 # shellcheck source=lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -11,32 +12,18 @@ problem() {
 
 [[ $EUID -eq 0 ]] || problem "these scripts must run as root"
 [[ -d /run/systemd/system ]] || problem "systemd does not run here; it is needed to keep kubelet and containerd running"
-for tool in awk cut grep losetup mktemp modprobe mount sed sha256sum stat sysctl systemctl tac timeout umount; do
+for tool in awk cut grep losetup mktemp modprobe sed sha256sum stat sysctl tac timeout umount; do
 	have "$tool" || problem "the command $tool is missing; install the package that brings it"
 done
 minor=${SEALOS_SYS_KUBE_VERSION:-v1.99}
 minor=${minor#v1.}
 minor=${minor%%.*}
 if [[ $minor =~ ^[0-9]+$ ]] && ((minor < 32)); then
-	for tool in conntrack ip iptables nsenter; do
+	for tool in conntrack ip nsenter; do
 		have "$tool" || problem "the command $tool is missing; kubeadm before 1.32 needs it"
 	done
-else
-	for tool in ip iptables; do
-		have "$tool" || warn "the command $tool is missing: host ports of pods need iptables, and ip takes links away when the cluster is removed"
-	done
-fi
-
-# A container runtime that something else installed would fight over the same sockets, cgroups and packet filter chains.
-if [[ ! -d $state_root/cri ]]; then
-	for name in containerd dockerd crio; do
-		if have "$name"; then
-			problem "$(command -v "$name") is already on this host and not from this image; remove it and its data first"
-		fi
-	done
-fi
-if [[ ! -d $state_root/kube ]]; then
-	systemctl is-active --quiet kubelet 2>/dev/null && problem "a kubelet that this image did not install runs here; reset that node first"
+elif ! have ip; then
+	warn "the command ip is missing: it takes links away when the cluster is removed"
 fi
 
 for pair in "criData=$criData" "registryData=$registryData" "registryConfig=$registryConfig"; do
@@ -47,7 +34,6 @@ for pair in "criData=$criData" "registryData=$registryData" "registryConfig=$reg
 done
 
 grep -qw overlay /proc/filesystems || modprobe -n overlay >/dev/null 2>&1 || problem "the kernel has no overlay filesystem, which containerd needs"
-grep -qw cgroup2 /proc/filesystems || [[ -d /sys/fs/cgroup/memory ]] || problem "the kernel has no memory cgroup"
 
 firewall_active() {
 	systemctl is-active --quiet firewalld 2>/dev/null && printf 'firewalld\n'
@@ -64,9 +50,6 @@ ask)
 *) problem "firewallMode is \"$firewallMode\"; it must be ask, keep or stop" ;;
 esac
 case $swapMode in off | keep) ;; *) problem "swapMode is \"$swapMode\"; it must be off or keep" ;; esac
-if have getenforce && [[ $(getenforce) == Enforcing ]]; then
-	warn "SELinux enforces; it is left as it is. Where pods fail with permission errors, install the policy package container-selinux or set SELinux permissive"
-fi
 
 ((problems == 0)) || exit 1
 say "nothing stands in the way"
