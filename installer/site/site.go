@@ -120,7 +120,8 @@ func (st *Site) Access() payload.Access {
 // Share is what a host has of the payload, as far as that is known now.
 func (st *Site) Share(t *fleet.Target) payload.Share {
 	return payload.Share{
-		Payload: st.Payload, Cluster: st.Cluster, Host: t.Host, Variant: t.Variant, First: func() bool { return t == st.Master0() }, Access: st.Access(), Overlays: t.Overlays,
+		Payload: st.Payload, Cluster: st.Cluster, Host: t.Host, Variant: t.Variant, Access: st.Access(), Overlays: t.Overlays,
+		First: func() bool { return t == st.Master0() },
 	}
 }
 
