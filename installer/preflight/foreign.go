@@ -26,7 +26,7 @@ func ForeignFiles(v Host, joined bool, known []string, told []Problem) []Problem
 			})
 		})
 		if len(files) > 0 {
-			out = append(out, Problem{Host: v.IP, Check: check, Message: fmt.Sprintf(format, installer.SomeOf(files)), Remedy: remedy})
+			out = append(out, Problem{Host: v.IP, Check: check, Message: fmt.Sprintf(format, installer.NameSome(files)), Remedy: remedy})
 		}
 	}
 	var pki, pods, others []string
