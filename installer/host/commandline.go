@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// loginLine wraps shell text for /bin/sh into a line that every login shell understands alike: sh and its kin, csh, fish
-// and others all know exec, a program and words in single quotes. What they read differently inside such quotes (the quote
-// itself, backslash, ! and newline), and what is not ASCII, travels as the octal escapes of printf: a backslash that a digit
-// follows is plain text to all of them.
+// loginLine wraps shell text for /bin/sh into a line that every login shell understands alike: sh and its kin, csh, fish and
+// others all know exec, a program and words in single quotes. Characters that they read differently inside such quotes (the
+// quote itself, backslash, ! and newline), and those outside ASCII, travel as the octal escapes of printf: all shells take a
+// backslash before a digit as plain text.
 func loginLine(script string) string {
 	var b strings.Builder
 	b.WriteString(`exec /bin/sh -c 'eval "$(printf %b "$1")"' sh '`)
@@ -25,8 +25,8 @@ func loginLine(script string) string {
 	return b.String()
 }
 
-// commandLine is what the login shell gets for a command: it tells its process group, and marks where its output begins.
-func commandLine(c Cmd, argv []string, m mark) string {
+// commandLine is the line that the login shell gets for a command. It prints its process group, and marks where its output begins.
+func commandLine(c Cmd, argv []string, m startMark) string {
 	var b strings.Builder
 	b.WriteString(m.sayErrs())
 	if c.Dir != "" {
@@ -68,8 +68,8 @@ func quote(b *strings.Builder, arg string) {
 	b.WriteByte('\'')
 }
 
-// special tells whether a character may mean something to a shell. '=' and '~' are among
-// them because of where they can stand (assignments before a command, home directories).
+// special tells whether a character may mean something to a shell. '=' and '~' may: in an assignment before a command, and at
+// the beginning of a path.
 func special(r rune) bool {
 	switch {
 	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,9 +29,8 @@ type sshHost struct {
 	root   *rootAccess
 }
 
-// DialSSH logs in to a host. All commands share that one connection, eight at a time; one that
-// was lost is made again for the next command. The error is an [*Error]: ErrUnreachable,
-// ErrAuth or ErrHostKey.
+// DialSSH logs in to a host. All commands share that one connection, eight at a time; one that was lost is made again for the
+// next command. The error is an [*Error]: ErrUnreachable, ErrAuth or ErrHostKey.
 func DialSSH(ctx context.Context, c SSHConfig) (Host, error) {
 	h := newSSHHost(c)
 	if _, err := h.connection(ctx); err != nil {
@@ -99,7 +99,7 @@ func (h *sshHost) connection(ctx context.Context) (*connection, error) {
 	return conn, nil
 }
 
-// session opens a channel for one command. Its release must be called when the command is over.
+// session opens a channel for one command. The caller must call release when the command is over.
 func (h *sshHost) session(ctx context.Context) (*ssh.Session, *connection, func(), error) {
 	select {
 	case h.slots <- struct{}{}:
@@ -118,17 +118,17 @@ func (h *sshHost) session(ctx context.Context) (*ssh.Session, *connection, func(
 		if err == nil {
 			return s, conn, release, nil
 		}
-		// A host set to fewer sessions than we run refuses some: they wait for others of ours to end. One that
-		// refuses the only one gets a second, in which it may notice the end of the one before.
-		var full *ssh.OpenChannelError
-		if !errors.As(err, &full) && !renewed && ctx.Err() == nil {
-			// The connection has ended, and only now is it seen. Nothing has run yet, so a new one does as well.
+		// A host that allows fewer sessions than we run refuses some: those wait until others of ours end. If it refuses the
+		// only one it may not have noticed the end of the one before, and is asked again for a second.
+		_, full := errors.AsType[*ssh.OpenChannelError](err)
+		if !full && !renewed && ctx.Err() == nil {
+			// The connection has ended unnoticed. Nothing has run yet, so a new connection will do.
 			renewed = true
 			conn.client.Close()
 			<-conn.lost
 			continue
 		}
-		if !errors.As(err, &full) || (len(h.slots) < 2 && pause >= 640*time.Millisecond) {
+		if !full || (len(h.slots) < 2 && pause >= 640*time.Millisecond) {
 			release()
 			return nil, nil, nil, h.unreachable(err)
 		}
@@ -171,7 +171,7 @@ func (h *sshHost) unreachable(err error) error {
 type HostKeyPolicy int
 
 const (
-	Strict    HostKeyPolicy = iota // the key must be in a known_hosts file, or certified by an authority in one
+	Strict    HostKeyPolicy = iota // the key must be in a known_hosts file, or certified by an authority there
 	AcceptNew                      // a host in none of the files is added; one with another key than is known is refused
 	Off                            // any key is taken; only for hosts that are made anew all the time
 )
@@ -216,7 +216,7 @@ type SSHConfig struct {
 	User     string // empty means root
 	Password string // answers the password and the keyboard-interactive method, and sudo where it asks
 	// KeyFiles are private keys, tried in order and before the password, each after the certificate that lies beside it
-	// (id_x-cert.pub). What does not exist or cannot be used is passed over, so that a list of customary names can be given.
+	// (id_x-cert.pub). Files that do not exist or cannot be used are passed over, so that a list of customary names can be given.
 	KeyFiles      []string
 	CertFiles     []string // further certificates, for keys of KeyFiles or of the agent
 	KeyPassphrase string   // for the keys that are encrypted
@@ -230,15 +230,7 @@ type SSHConfig struct {
 }
 
 func (c SSHConfig) withDefaults() SSHConfig {
-	if c.Name == "" {
-		c.Name = c.Address
-	}
-	if c.Port == 0 {
-		c.Port = defaultPort
-	}
-	if c.User == "" {
-		c.User = defaultUser
-	}
+	c.Name, c.Port, c.User = cmp.Or(c.Name, c.Address), cmp.Or(c.Port, defaultPort), cmp.Or(c.User, defaultUser)
 	if c.Timeout <= 0 {
 		c.Timeout = defaultTimeout
 	}

@@ -15,20 +15,20 @@ import (
 // MaxAuthTries (6) refusals, so behind a long list of keys the password would never be reached.
 const maxKeysFirst = 3
 
-// login is what a connection can prove itself with.
+// login is what there is to log in with: keys, certificates and a password.
 type login struct {
 	methods []ssh.AuthMethod
 	signers []ssh.Signer // certificates before keys, those of files before those of the agent
-	// offers are what can be tried and passed what is passed over and why, for the message when the host refuses.
+	// For the message when the host refuses: offers names what is tried, passed what is passed over and why.
 	offers, passed []string
-	locked         string   // a key that would have needed a passphrase
+	locked         string   // the file of a key that needs another passphrase, or one at all
 	takes          []string // the methods that the host allows
-	question       error    // the host asked what cannot be answered
-	stuck          error    // the ssh agent did not do what it was asked
+	question       error    // the host asked a question that cannot be answered
+	stuck          error    // why the ssh agent did not help
 	close          func()
 }
 
-// newLogin collects what there is. Nothing of it fails: what cannot be used is passed over, and noted.
+// newLogin collects what there is to log in with. It passes over what cannot be used, and notes it.
 func newLogin(ctx context.Context, c SSHConfig) *login {
 	l := &login{close: func() {}}
 	keys := l.fileKeys(c)
@@ -54,11 +54,11 @@ func (l *login) pass(what string, why any) {
 	l.passed = append(l.passed, fmt.Sprintf("%s (%v)", what, why))
 }
 
-// next is an ssh.ClientAuthCallback. It notes what the host takes, and goes on with the keys behind one that could not sign,
-// which would end the method.
+// next is an ssh.ClientAuthCallback. It notes the methods that the host allows. After a key that could not sign, which ends the
+// method, it goes on with the keys behind it.
 func (l *login) next(at *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 	l.takes = at.AllowedMethods
-	failed := slices.IndexFunc(l.signers, func(s ssh.Signer) bool { return unusable(s) })
+	failed := slices.IndexFunc(l.signers, unusable)
 	if failed < 0 {
 		return nil, nil
 	}
@@ -86,7 +86,7 @@ func (l *login) answer(password string) ssh.KeyboardInteractiveChallenge {
 	}
 }
 
-// refused tells, in one sentence, why the host did not let the user in, and what to do about it.
+// refused makes the error of a host that did not let the user in: one sentence and a remedy.
 func (l *login) refused(c SSHConfig, err error) *Error {
 	cause, remedy := l.verdict(c)
 	if l.stuck != nil && !strings.HasPrefix(cause, theAgent) {
@@ -141,7 +141,7 @@ func (l *login) verdict(c SSHConfig) (cause, remedy string) {
 	return cause, remedy
 }
 
-// refusal says in its own words what the library's error is about.
+// refusal is an error of the library with a text of our own.
 type refusal struct {
 	cause string
 	err   error
@@ -168,8 +168,7 @@ func (l *login) fileKeys(c SSHConfig) []ssh.Signer {
 			continue
 		}
 		signer, err := ssh.ParsePrivateKey(text)
-		var encrypted *ssh.PassphraseMissingError
-		if errors.As(err, &encrypted) {
+		if _, encrypted := errors.AsType[*ssh.PassphraseMissingError](err); encrypted {
 			if c.KeyPassphrase == "" {
 				l.locked = name
 				l.pass(name, "encrypted, and no passphrase was given")
@@ -192,10 +191,9 @@ func (l *login) fileKeys(c SSHConfig) []ssh.Signer {
 	return signers
 }
 
-// bareError leaves out what the message has already: operation and file.
+// bareError takes operation and file off an error: the message names the file already.
 func bareError(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err
 	}
 	return err
@@ -249,13 +247,13 @@ func withCertificate(cert *ssh.Certificate, keys []ssh.Signer) ssh.Signer {
 	return nil
 }
 
-// certSigner remembers the key that signs for a certificate.
+// certSigner is a certificate with the key that signs for it.
 type certSigner struct {
 	ssh.AlgorithmSigner
 	key ssh.Signer
 }
 
-// unusable tells of a signer that failed to sign.
+// unusable tells whether a signer has failed to sign.
 func unusable(s ssh.Signer) bool {
 	switch s := s.(type) {
 	case certSigner:
@@ -266,7 +264,7 @@ func unusable(s ssh.Signer) bool {
 	return false
 }
 
-// distinct leaves out what is there twice, in a file and in the agent: hosts count refusals.
+// distinct drops keys that are there twice, in a file and in the agent: hosts count refusals.
 func distinct(keys []ssh.Signer) []ssh.Signer {
 	seen := map[string]bool{}
 	var out []ssh.Signer
@@ -287,6 +285,6 @@ func Encrypted(file string) bool {
 		return false
 	}
 	_, err = ssh.ParsePrivateKey(text)
-	var encrypted *ssh.PassphraseMissingError
-	return errors.As(err, &encrypted)
+	_, encrypted := errors.AsType[*ssh.PassphraseMissingError](err)
+	return encrypted
 }
