@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	// grace is what a command gets between SIGTERM and SIGKILL; the host that waits for us gives us a little more.
+	// grace is the time between SIGTERM and SIGKILL. Package host waits a little longer for this process.
 	grace = 2 * time.Second
-	// idle is how long output is waited for after a command ended: what it left in the background may keep the pipe open.
+	// idle is how long to wait for more output after a command has ended: a program that it left in the background may keep the
+	// pipe open.
 	idle     = 500 * time.Millisecond
 	lastWait = 5 * time.Second
 )
@@ -52,7 +53,7 @@ func start(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// wait waits for the end, or makes one when the context ends: of the whole group.
+// wait waits for the end of the command. When the context ends it ends the whole process group.
 func (p *process) wait(ctx context.Context) error {
 	select {
 	case <-p.ended:
@@ -60,7 +61,7 @@ func (p *process) wait(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	select {
-	case <-p.ended: // just before: it did all it had to
+	case <-p.ended: // it ended just before, and did its work
 		return nil
 	default:
 	}
@@ -77,8 +78,8 @@ func (p *process) wait(ctx context.Context) error {
 
 // code is the exit status as a shell gives it.
 func (p *process) code() int {
-	var exit *exec.ExitError
-	if !errors.As(p.err, &exit) {
+	exit, ok := errors.AsType[*exec.ExitError](p.err)
+	if !ok {
 		return 0
 	}
 	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {

@@ -31,7 +31,7 @@ func Script(ctx context.Context, q agent.ScriptRequest, log func(line string) er
 	}
 	cmd := exec.Command(bash, "-c", q.Line)
 	cmd.Dir, cmd.Env = q.Dir, env
-	// One pipe for both: the order in which a script says things and complains is worth more than their kind.
+	// One pipe for both outputs: their order is worth more than which of the two a line is of.
 	cmd.Stdout, cmd.Stderr = w, w
 	p, err := start(cmd)
 	w.Close()
