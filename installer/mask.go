@@ -18,17 +18,15 @@ const masked = "******"
 
 // masks replaces secrets in texts. What is replaced, and where:
 //
-//   - A secret is found as it is and as others write it: with backslashes
-//     (JSON, Go, shells), percent signs (URLs), entities (HTML) or in base64,
-//     alone or behind something else, as in basic authentication; and where it is broken over two lines. It need not be valid UTF-8.
+//   - A secret is found as it is and as others write it: with backslashes (JSON, Go, shells), percent signs (URLs), entities
+//     (HTML) or in base64, alone or behind something else, as in basic authentication; and where it is broken over two lines. It
+//     need not be valid UTF-8.
 //   - A secret of 8 characters and more that is no plain word is replaced wherever it stands, also within a longer word.
-//   - A word (letters only, or digits only, fewer than 16) and any secret of 4 to 7 characters is replaced where it stands alone: not as a part of another
-//     word, of a path, of a name with dots or dashes, or before an @. Holes in
-//     chr**t and /****/.kube would tell everybody what was cut out, and the
-//     text could not be read any more.
-//   - A shorter one is replaced only where the text says that it is a secret
-//     (password=10, user:10@host): every other 10 is just a number, and a hole
-//     in "step 10 of 12" would give it away.
+//   - A word (letters only, or digits only, fewer than 16) and any secret of 4 to 7 characters is replaced where it stands alone:
+//     not as a part of another word, of a path, of a name with dots or dashes, or before an @. Holes in chr**t and /****/.kube
+//     would tell everybody what was cut out, and the text could not be read any more.
+//   - A shorter one is replaced only where the text says that it is a secret (password=10, user:10@host): every other 10 is just
+//     a number, and a hole in "step 10 of 12" would give it away.
 //   - Of a secret of several lines each line is a secret too, since output is passed on line by line.
 //
 // This does not find a weak secret between other letters. A reader cannot tell it from any other word there.
