@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -29,6 +30,42 @@ type process struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
 	err   error
+}
+
+// run runs a command to its end and gives its exit status. Its output goes to take as it comes: to one function for both
+// outputs, or to one each for stdout and stderr. An error of one of them, to which nobody listens any more, ends the command.
+// name and argv are for the errors of a command that does not start.
+func run(ctx context.Context, cmd *exec.Cmd, name string, argv []string, take ...func([]byte) error) (code int, err error) {
+	readers, writers := make([]*os.File, len(take)), make([]*os.File, len(take))
+	for i := range take {
+		if readers[i], writers[i], err = os.Pipe(); err != nil {
+			return 0, fmt.Errorf("run %s: %w", name, err)
+		}
+	}
+	cmd.Stdout, cmd.Stderr = writers[0], writers[len(take)-1]
+	p, err := start(cmd)
+	for _, w := range writers {
+		err = errors.Join(err, w.Close())
+	}
+	if err != nil {
+		for _, r := range readers {
+			r.Close()
+		}
+		return 0, startError(argv, cmd.Dir, err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var reading sync.WaitGroup
+	for i, r := range readers {
+		reading.Go(func() {
+			if readOutput(r, p.ended, take[i]) != nil {
+				cancel(agent.ErrCut)
+			}
+		})
+	}
+	err = p.wait(ctx)
+	reading.Wait()
+	return p.code(), err
 }
 
 // start runs a command that writes to the files given. The kernel kills it if this process is killed.
