@@ -21,7 +21,7 @@ const (
 	CodeDigest   = "digest"   // other bytes arrived than were announced
 	CodeTimeout  = "timeout"  // the program ran longer than it was allowed to
 	CodeMissing  = "missing"  // a program that is needed is not on the host
-	CodeLocked   = "locked"   // somebody else holds the lock; the message says who
+	CodeLocked   = "locked"   // another holds the lock; the message names the holder
 	CodeCut      = "cut"      // the connection ended before the verb did
 )
 
