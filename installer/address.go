@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// maxRange bounds an address range, so that a typing error such as
-// 10.0.0.1-10.200.0.1 is an error and not millions of hosts.
+// maxRange bounds an address range, so that a typing error such as 10.0.0.1-10.200.0.1 is an error and not millions of hosts.
 const maxRange = 4096
 
 // Address is where a host is reached: an IP and, when the operator gave one,
@@ -21,9 +20,8 @@ type Address struct {
 // Tunnel tells that a host is reached through a tunnel that ends on this machine: a loopback address with a port.
 func (a Address) Tunnel() bool { return a.IP.IsLoopback() && a.Port != 0 }
 
-// ParseAddresses reads the value of --masters or --nodes: addresses separated
-// by commas, each an IP, IP:PORT or an inclusive range IP-IP. The order is
-// kept; an address that occurs twice is an error.
+// ParseAddresses reads the value of --masters or --nodes: addresses separated by commas, each an IP, IP:PORT or an inclusive
+// range IP-IP. The order is kept; an address that occurs twice is an error.
 func ParseAddresses(list string) ([]Address, error) {
 	var out []Address
 	seen := map[netip.Addr]bool{}

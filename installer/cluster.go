@@ -1,14 +1,12 @@
-// Package installer holds what an installation is about: the cluster that is
-// wanted ([Cluster], read from flags or a Clusterfile and immutable once
-// validated), the cluster images that make it ([Image]), the environment their
-// scripts and templates see, and the engine that runs named steps and tells
-// the operator about them.
+// Package installer holds what an installation is about: the cluster that is wanted ([Cluster], read from flags or a
+// Clusterfile and immutable once validated), the cluster images that make it ([Image]), the environment their scripts and
+// templates see, and the engine that runs named steps and tells the operator about them.
 //
-// It touches no machine. Hosts are reached by package host, the verbs that run
-// on them are package node, and the pipeline itself is package steps.
+// It touches no machine: package host reaches hosts, package agent runs verbs on them, and the pipelines are package steps.
 package installer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,7 +18,6 @@ import (
 	"time"
 )
 
-// Defaults that users of the reference system know.
 // Types of cluster images (label sealos.io.type).
 const (
 	TypeRootfs      = "rootfs"
@@ -28,6 +25,7 @@ const (
 	TypeApplication = "application"
 )
 
+// Defaults and fixed names, as sealos has them.
 const (
 	DefaultName     = "default"
 	DefaultVIP      = "10.103.97.2"
@@ -50,37 +48,25 @@ type SSH struct {
 
 // or fills the empty fields of s from base.
 func (s SSH) or(base SSH) SSH {
-	if s.User == "" {
-		s.User = base.User
-	}
-	if s.Password == "" {
-		s.Password = base.Password
-	}
 	if s.KeyPassphrase == "" && (s.KeyFile == "" || s.KeyFile == base.KeyFile) {
 		s.KeyPassphrase = base.KeyPassphrase
 	}
-	if s.KeyFile == "" {
-		s.KeyFile = base.KeyFile
-	}
-	if s.Port == 0 {
-		s.Port = base.Port
-	}
-	if s.Jump == "" {
-		s.Jump = base.Jump
-	}
+	s.User, s.Password, s.KeyFile = cmp.Or(s.User, base.User), cmp.Or(s.Password, base.Password), cmp.Or(s.KeyFile, base.KeyFile)
+	s.Port, s.Jump = cmp.Or(s.Port, base.Port), cmp.Or(s.Jump, base.Jump)
 	return s
 }
 
-// Host is one machine of the cluster as it is wanted.
+// Host is one host of the cluster that is wanted.
 type Host struct {
 	IP     netip.Addr
 	Master bool
 	SSH    SSH // complete: every field resolved
 	Env    map[string]string
-	// Tunnel tells that the address is the near end of a tunnel on this machine, since a port was given with it: the host itself
-	// is elsewhere.
+	// Tunnel tells that the address is the end of a tunnel on this machine, since a port was given with it: the host itself is
+	// elsewhere.
 	Tunnel bool
-	// Away tells that the host is in the cluster and not worked on: a command that names others neither forgets nor contacts it.
+	// Away tells that the host is in the cluster and that this run does not work on it: the run keeps it in the record and does
+	// not contact it.
 	Away bool
 }
 
@@ -105,25 +91,33 @@ type Cluster struct {
 }
 
 // Masters returns the control-plane hosts, master0 first.
-func (c *Cluster) Masters() []Host { return c.filter(true) }
+func (c *Cluster) Masters() []Host { return c.filter(func(h Host) bool { return h.Master }) }
 
 // Nodes returns the worker hosts.
-func (c *Cluster) Nodes() []Host { return c.filter(false) }
+func (c *Cluster) Nodes() []Host { return c.filter(func(h Host) bool { return !h.Master }) }
 
-func (c *Cluster) filter(master bool) []Host {
+// MasterIPs returns the addresses of all masters, master0 first.
+func (c *Cluster) MasterIPs() []string { return addresses(c.Masters()) }
+
+// IPs returns the addresses of all hosts, masters first.
+func (c *Cluster) IPs() []string { return addresses(c.Hosts) }
+
+// Away returns the addresses of the hosts that are not worked on.
+func (c *Cluster) Away() []string { return addresses(c.filter(func(h Host) bool { return h.Away })) }
+
+func (c *Cluster) filter(keep func(Host) bool) []Host {
 	var out []Host
 	for _, h := range c.Hosts {
-		if h.Master == master {
+		if keep(h) {
 			out = append(out, h)
 		}
 	}
 	return out
 }
 
-// MasterIPs returns the addresses of all masters, master0 first.
-func (c *Cluster) MasterIPs() []string {
+func addresses(hosts []Host) []string {
 	var out []string
-	for _, h := range c.Masters() {
+	for _, h := range hosts {
 		out = append(out, h.IP.String())
 	}
 	return out
@@ -146,15 +140,7 @@ func (c *Cluster) Complete() error {
 	if c.Env == nil {
 		c.Env = map[string]string{}
 	}
-	slices.SortStableFunc(c.Hosts, func(a, b Host) int {
-		switch {
-		case a.Master == b.Master:
-			return 0
-		case a.Master:
-			return -1
-		}
-		return 1
-	})
+	c.Hosts = slices.Concat(c.Masters(), c.Nodes())
 	seen := map[netip.Addr]bool{}
 	for i := range c.Hosts {
 		h := &c.Hosts[i]
@@ -192,7 +178,7 @@ func (c *Cluster) Warnings() []string {
 	return out
 }
 
-// MergeEnv lays maps over each other; later ones win.
+// MergeEnv merges maps into a new one; later ones win.
 func MergeEnv(layers ...map[string]string) map[string]string {
 	out := map[string]string{}
 	for _, l := range layers {

@@ -62,7 +62,7 @@ type Status struct {
 	CommandConditions []Condition `yaml:"commandCondition,omitempty"`
 }
 
-// Mount tells which cluster image lies where.
+// Mount tells of a cluster image where it is unpacked, and what it says of itself.
 type Mount struct {
 	Name       string            `yaml:"name"`
 	Type       string            `yaml:"type"`
@@ -74,7 +74,7 @@ type Mount struct {
 	Entrypoint []string          `yaml:"entrypoint,omitempty"`
 }
 
-// Condition is one truth about the cluster.
+// Condition is one fact about the cluster, in the form that sealos has.
 type Condition struct {
 	Type              string   `yaml:"type"`
 	Status            string   `yaml:"status"`

@@ -36,11 +36,9 @@ type Config struct {
 	Data     string
 }
 
-// ParseClusterfile reads the documents of a Clusterfile in any order: at most
-// one Cluster, any number of Config and of kubeadm, kubelet and kube-proxy
-// documents. Everything wrong is reported with file, line and column (a
-// *FieldError), not the first thing only. The Cluster that comes back is not
-// yet completed; with no Cluster document it has no hosts. Each element of its
+// ParseClusterfile reads the documents of a Clusterfile in any order: at most one Cluster, any number of Config and of kubeadm,
+// kubelet and kube-proxy documents. Everything wrong is reported with file, line and column (a *FieldError), not the first
+// thing only. The Cluster that comes back is not yet completed; with no Cluster document it has no hosts. Each element of its
 // Kubeadm begins with as many line breaks as bring it to its line in the file.
 func ParseClusterfile(name string, data []byte) (*Cluster, error) {
 	if len(data) > MaxClusterfile {
@@ -128,7 +126,7 @@ func (p *parser) document(padded []byte) error {
 // kubeadmGroups are the API groups whose documents are handed to kubeadm.
 var kubeadmGroups = []string{"kubeadm.k8s.io", "kubelet.config.k8s.io", "kubeproxy.config.k8s.io"}
 
-// child is the value of a key, or the map itself at which it is missing.
+// child gives the value at a path of keys. Where a key is missing it gives an empty node at the place of the map that lacks it.
 func child(m *yaml.Node, path ...string) *yaml.Node {
 	for _, key := range path {
 		found := false
@@ -145,7 +143,7 @@ func child(m *yaml.Node, path ...string) *yaml.Node {
 	return m
 }
 
-// item is an element of a list, or the list itself.
+// item gives an element of a list, or the list itself where it has not so many.
 func item(list *yaml.Node, i int) *yaml.Node {
 	if i < len(list.Content) {
 		return list.Content[i]
@@ -177,7 +175,7 @@ func splitDocuments(data []byte) [][]byte {
 	for line := range bytes.SplitAfterSeq(data, []byte("\n")) {
 		if bytes.HasPrefix(line, []byte("---")) {
 			docs = append(docs, cur)
-			// The separator itself would end the padded document before it begins.
+			// Not the separator: it would end the padded document before it begins.
 			cur = []byte("\n")
 			continue
 		}
@@ -276,8 +274,7 @@ func (h hostDoc) hosts() ([]Host, error) {
 	return out, nil
 }
 
-// ParseEnv reads KEY=VALUE items. Keys that begin with SEALOS_SYS are the
-// installer's own and refused.
+// ParseEnv reads KEY=VALUE items. Keys that begin with SEALOS_SYS are the installer's own and refused.
 func ParseEnv(items []string) (map[string]string, error) {
 	env := map[string]string{}
 	var errs []error

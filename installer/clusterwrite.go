@@ -12,10 +12,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Clusterfile writes the cluster and, unless its phase is empty, the status. It
-// was made at the given time if nothing earlier is known; the zero time is left
-// out. Passwords, passphrases and secret variables are left out, the names of
-// the latter are not.
+// Clusterfile writes the cluster and, unless its phase is empty, the status. created is when the cluster was made, unless c
+// knows an earlier time; the zero time is not written. Passwords, passphrases and the values of secret variables are left out;
+// the names of those variables are written.
 func (c *Cluster) Clusterfile(created time.Time, status Status) ([]byte, error) {
 	var d clusterDoc
 	d.APIVersion, d.Kind = APIVersion, "Cluster"
@@ -40,15 +39,11 @@ func (c *Cluster) Clusterfile(created time.Time, status Status) ([]byte, error) 
 	d.Spec.Env = c.envList(c.Env)
 	d.Spec.Command = c.Command
 	for _, h := range c.Hosts {
-		role := "node"
-		if h.Master {
-			role = "master"
-		}
 		address := netip.AddrPortFrom(h.IP, uint16(h.SSH.Port)).String()
 		if h.IP.IsLoopback() && !h.Tunnel {
 			address = h.IP.String() // with a port it would be read as the end of a tunnel
 		}
-		hd := hostDoc{IPs: []string{address}, Roles: []string{role}, Env: c.envList(h.Env)}
+		hd := hostDoc{IPs: []string{address}, Roles: []string{role(h.Master)}, Env: c.envList(h.Env)}
 		if own, all := h.SSH.document(), c.SSH.document(); own.User != all.User || own.PK != all.PK || own.Jump != all.Jump {
 			own.Port = 0
 			hd.SSH = &own

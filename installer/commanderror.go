@@ -15,7 +15,7 @@ type CommandError struct {
 
 func (e *CommandError) Error() string { return e.ErrorAt("") }
 
-// ErrorAt is the text for a reader who has been told of host: without the name, if it is that host's.
+// ErrorAt is Error for a reader who knows which host is meant: the name is left out where it is that of host.
 func (e *CommandError) ErrorAt(host string) string {
 	s := fmt.Sprintf("%s: exit status %d", e.Command, e.Code)
 	if e.Host != host {
@@ -37,7 +37,7 @@ type GuestError struct {
 
 func (e *GuestError) Error() string { return e.ErrorAt("") }
 
-// ErrorAt is the text for a reader who has been told of host: without the name, if it is that host's.
+// ErrorAt is Error for a reader who knows which host is meant: the name is left out where it is that of host.
 func (e *GuestError) ErrorAt(host string) string {
 	s := fmt.Sprintf("the command %q of image %s failed: %s", e.Command, e.Image, TellAt(e.Err, e.Host))
 	if e.Host == host {
@@ -45,4 +45,5 @@ func (e *GuestError) ErrorAt(host string) string {
 	}
 	return e.Host + ": " + s
 }
+
 func (e *GuestError) Unwrap() error { return e.Err }

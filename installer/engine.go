@@ -11,8 +11,7 @@ import (
 type Step[E any] struct {
 	Name  string // one word, as it stands in output, errors and the log
 	Title string // what it does, for the operator
-	// Run has the shape of a method expression, (*Env).method, so that a list
-	// of steps reads as a list of names.
+	// Run has the shape of a method expression, (*Env).method, so that a list of steps reads as a list of names.
 	Run func(E, context.Context) (Result, error)
 }
 
@@ -47,10 +46,9 @@ type HostError struct {
 func (e *HostError) Error() string { return fmt.Sprintf("%s: %v", e.Host, e.Err) }
 func (e *HostError) Unwrap() error { return e.Err }
 
-// RunSteps runs the steps in order until one fails. It returns the time of
-// each step that ran, the failed one included. An environment that has
-// something to clean up after a failure has a method CleanUp, whatever step it
-// was and also if the context ended between two.
+// RunSteps runs the steps in order until one fails. It returns the time of each step that ran, the failed one included. An
+// environment that has something to clean up after a failure has a method CleanUp, whatever step it was and also if the context
+// ended between two.
 func RunSteps[E any](ctx context.Context, steps []Step[E], env E, rep *Reporter) ([]Timing, error) {
 	var timings []Timing
 	for i, s := range steps {
@@ -74,7 +72,7 @@ func RunSteps[E any](ctx context.Context, steps []Step[E], env E, rep *Reporter)
 	return timings, nil
 }
 
-// cleanedUp is the error of a step, with what went wrong in cleaning up after it.
+// cleanedUp cleans up after a step that failed, and joins what goes wrong meanwhile to the error of the step.
 func cleanedUp[E any](ctx context.Context, env E, err error) error {
 	if c, ok := any(env).(interface{ CleanUp(context.Context) error }); ok {
 		return errors.Join(err, c.CleanUp(ctx))

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -122,11 +123,7 @@ func (f *fields) fields(n *yaml.Node, t reflect.Type, where string) {
 		case key.Tag == "!!merge":
 			f.check(value, t, where)
 		case !ok:
-			names := make([]string, 0, len(known))
-			for name := range known {
-				names = append(names, name)
-			}
-			f.fail(key, "unknown field %q%s%s", key.Value, in(where), DidYouMean(key.Value, names))
+			f.fail(key, "unknown field %q%s%s", key.Value, in(where), DidYouMean(key.Value, slices.Collect(maps.Keys(known))))
 		case seen[key.Value]:
 			f.fail(key, "field %q%s is given twice", key.Value, in(where))
 		default:
@@ -145,8 +142,7 @@ func in(where string) string {
 
 // collect lists the YAML fields of a struct, those of inlined ones included.
 func collect(t reflect.Type, into map[string]reflect.Type) {
-	for i := range t.NumField() {
-		field := t.Field(i)
+	for field := range t.Fields() {
 		name, options, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 		if strings.Contains(options, "inline") {
 			collect(field.Type, into)
@@ -175,8 +171,7 @@ func DidYouMean(word string, known []string) string {
 	return ""
 }
 
-// distance is how many letters must be put in, taken out, changed or swapped
-// with their neighbour to make b of a.
+// distance is how many letters must be put in, taken out, changed or swapped with their neighbour to make b of a.
 func distance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
 		return max(len(a), len(b))

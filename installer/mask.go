@@ -18,25 +18,18 @@ const masked = "******"
 
 // masks replaces secrets in texts. What is replaced, and where:
 //
-//   - A secret is found as it is and as others write it: with backslashes
-//     (JSON, Go, shells), percent signs (URLs), entities (HTML) or in base64,
-//     alone or behind something else, as in basic authentication; and where it
-//     is broken over two lines. Its bytes need be no text.
-//   - One of 8 characters and more that is no plain word is replaced wherever
-//     it stands, also within a longer word.
-//   - A word (letters only, or digits only, fewer than 16) and what has 4 to 7
-//     characters is replaced where it stands alone: not as a part of another
-//     word, of a path, of a name with dots or dashes, or before an @. Holes in
-//     chr**t and /****/.kube would tell everybody what was cut out, and the
-//     text could not be read any more.
-//   - What is shorter is replaced only where the text says that it is a secret
-//     (password=10, user:10@host): every other 10 is just a number, and a hole
-//     in "step 10 of 12" would give it away.
-//   - Of a secret of several lines each line is one, since output is told by
-//     lines and cut at lines.
+//   - A secret is found as it is and as others write it: with backslashes (JSON, Go, shells), percent signs (URLs), entities
+//     (HTML) or in base64, alone or behind something else, as in basic authentication; and where it is broken over two lines. It
+//     need not be valid UTF-8.
+//   - A secret of 8 characters and more that is no plain word is replaced wherever it stands, also within a longer word.
+//   - A word (letters only, or digits only, fewer than 16) and any secret of 4 to 7 characters is replaced where it stands alone:
+//     not as a part of another word, of a path, of a name with dots or dashes, or before an @. Holes in chr**t and /****/.kube
+//     would tell everybody what was cut out, and the text could not be read any more.
+//   - A shorter one is replaced only where the text says that it is a secret (password=10, user:10@host): every other 10 is just
+//     a number, and a hole in "step 10 of 12" would give it away.
+//   - Of a secret of several lines each line is a secret too, since output is passed on line by line.
 //
-// What that leaves open is a weak secret that is glued to other letters. A
-// reader cannot tell it from any other word there.
+// This does not find a weak secret between other letters. A reader cannot tell it from any other word there.
 type masks struct {
 	mu    sync.Mutex
 	known map[string]bool
@@ -46,9 +39,9 @@ type masks struct {
 // maskTable is never changed once it is made.
 type maskTable struct {
 	all   []*pattern
-	first [256][]*pattern // by the byte with which a form of them may begin
-	names map[string]bool // what is called by these is secret, too
-	most  int             // bytes that the longest may take in a text, about
+	first [256][]*pattern // by the first byte that a form of a pattern may have
+	names map[string]bool // of variables whose values are secret though the names do not show it
+	most  int             // about how many bytes the longest pattern may take in a text
 }
 
 func newMasks() *masks {
@@ -86,7 +79,7 @@ func (m *masks) add(secret string) {
 	m.table.Store(&next)
 }
 
-// name tells a name of secrets that does not say it of itself.
+// name adds names of variables whose values are secret though the names do not show it.
 func (m *masks) name(names ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -131,7 +124,7 @@ func (m *masks) mask(text string) string {
 	return out.String()
 }
 
-// open tells whether text may end within a secret that the next line goes on with.
+// open tells whether text may end in the middle of a secret that the next line continues.
 func (m *masks) open(text string) bool {
 	t := m.table.Load()
 	for i := max(0, len(text)-t.most); i < len(text); i++ {
@@ -144,7 +137,7 @@ func (m *masks) open(text string) bool {
 	return false
 }
 
-// attr masks what a record of the log says, before it is encoded.
+// attr masks an attribute of the log before it is encoded.
 func (m *masks) attr(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
 		return a
@@ -195,13 +188,13 @@ func (m *masks) json(text []byte) []byte {
 	return append(out, text[done:]...)
 }
 
-// strength is how sure one can be that a text is the secret.
+// strength says where a secret is replaced: the weaker it is, the likelier the same text means something else.
 type strength int
 
 const (
-	anywhere strength = iota // a hole tells nothing
-	alone                    // a word: only as a whole
-	named                    // hardly more than a letter: only where it is called a secret
+	anywhere strength = iota // wherever it stands
+	alone                    // only where it stands as a word of its own
+	named                    // only where the text calls it a secret
 )
 
 func strengthOf(secret string) strength {
@@ -218,10 +211,10 @@ func strengthOf(secret string) strength {
 	return anywhere
 }
 
-// breakable is how many characters a secret has at least that is looked for over the end of a line.
+// breakable is the least length, in characters, of a secret that is also looked for broken over two lines.
 const breakable = 6
 
-// patternsOf lists the forms of a secret that are no mere escapes of it.
+// patternsOf gives the patterns of a secret: itself, and its forms in base64. Escapes of each are found as it is matched.
 func patternsOf(secret string) []*pattern {
 	n := utf8.RuneCountInString(secret)
 	own := &pattern{raw: secret, size: len(secret), units: unitsOf(secret), strength: strengthOf(secret), breaks: n >= breakable || strings.Contains(secret, "\n")}
@@ -247,7 +240,7 @@ func patternsOf(secret string) []*pattern {
 	return out
 }
 
-// HideNames tells names of variables that are secret though the names do not say so.
+// HideNames adds names of variables whose values are secret though the names do not show it.
 func (r *Reporter) HideNames(names ...string) { r.masks.name(names...) }
 
 // HideLogin masks a password and the form in which it stands in a header beside its user's name.

@@ -13,12 +13,12 @@ type pattern struct {
 	size     int // bytes of it
 	units    []unit
 	strength strength
-	breaks   bool // it is looked for over the end of a line
-	wide     bool // it is base64 of which both ends are not known: what it is part of goes, too
+	breaks   bool // it is also looked for broken over two lines
+	wide     bool // base64 whose ends are not known: all base64 around it is replaced, too
 }
 
-// unit is what a text must show next: a character, a run of backslashes, of
-// bytes that are no text, or of blanks with the end of a line among them.
+// unit is a piece of a pattern: a character, a run of backslashes, a run of bytes that are not UTF-8, or a run of blanks with
+// the end of a line among them.
 type unit struct {
 	raw  string
 	kind unitKind
@@ -76,8 +76,7 @@ func (p *pattern) begins() []byte {
 	return out
 }
 
-// find looks for a pattern at a place of a text, of which what comes before
-// done is dealt with, and says which part of the text goes.
+// find matches a pattern at a place of a text and gives the part of the text to replace. Before done all is replaced already.
 func (t *maskTable) find(p *pattern, s string, at, done int) (start, end int, ok bool) {
 	end, how := p.match(s, at)
 	if how != whole {
@@ -121,7 +120,7 @@ func (p *pattern) match(s string, i int) (end int, how matched) {
 	if strings.HasPrefix(s[i:], p.raw) {
 		return i + len(p.raw), whole
 	}
-	escaped := false // what comes next stands behind a backslash that counts for the secret's own
+	escaped := false // the unit before was a run of backslashes, of which the last may begin an escape
 	for k, u := range p.units {
 		if k > 0 && p.breaks && u.kind != newlineUnit {
 			i = skipBreak(s, i)
@@ -139,7 +138,7 @@ func (p *pattern) match(s string, i int) (end int, how matched) {
 	return i, whole
 }
 
-// skipBreak passes over the end of a line, and how the next one is indented.
+// skipBreak skips the end of a line and the indentation of the next one.
 func skipBreak(s string, i int) int {
 	rest := strings.TrimPrefix(s[i:], "\r")
 	if !strings.HasPrefix(rest, "\n") {
@@ -189,14 +188,13 @@ func (u unit) match(s string, escaped bool) int {
 	return character(s, u.raw, escaped)
 }
 
-// matchBroken compares with bytes that are no text. Who writes text puts the
-// character U+FFFD in place of each, or of all.
+// matchBroken matches bytes that are not UTF-8. Programs that write text put U+FFFD in place of each of them, or of the whole run.
 func (u unit) matchBroken(s string, escaped bool) int {
 	n := 0
 	for k := range len(u.raw) {
 		size := 0
 		switch {
-		case strings.HasPrefix(s[n:], "\uFFFD"): // which may begin with the very byte
+		case strings.HasPrefix(s[n:], "\uFFFD"): // its own first byte may be the one that is looked for
 			size = len("\uFFFD")
 		case strings.HasPrefix(s[n:], u.raw[k:k+1]):
 			size = 1
@@ -260,7 +258,7 @@ func character(s, c string, escaped bool) int {
 			if !strings.HasPrefix(s[n:], "%") {
 				return 0
 			}
-			n = len(s) - len(trimAll(s[n+1:], "25")) // more than one of a URL within a URL
+			n = len(s) - len(trimAll(s[n+1:], "25")) // a URL within a URL has %25 for each percent sign
 			if !hex(s[n:], 2, uint64(c[k])) && !(c == " " && hex(s[n:], 2, '+')) {
 				return 0
 			}
@@ -282,7 +280,7 @@ func character(s, c string, escaped bool) int {
 	return 0
 }
 
-// trimAll takes a prefix away as often as it is there.
+// trimAll removes a prefix as often as it is there.
 func trimAll(s, prefix string) string {
 	for strings.HasPrefix(s, prefix) {
 		s = s[len(prefix):]

@@ -6,14 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// What makes a short secret of a text the secret, and not a part of something else; see masks.
+// How a short secret in a text is told from a part of another word; see masks.
 
 func isWord(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) }
 
 // joins are the characters that make one name of two words.
 const joins = "/.-"
 
-// beginsAlone tells that nothing before a place of a text makes one word, path or name with what follows.
+// beginsAlone tells whether a word of its own begins at a place of a text: not in the middle of a word, a path or a name.
 func (p *pattern) beginsAlone(s string, start int) bool {
 	if p.strength == anywhere {
 		return true
@@ -34,7 +34,7 @@ func (p *pattern) beginsAlone(s string, start int) bool {
 	return true
 }
 
-// endsAlone is the same for what comes behind. A word before an @ is a user, unless another stands before it.
+// endsAlone tells the same of the end of a word. A word before an @ is the name of a user, unless a colon stands before it.
 func endsAlone(s string, start, end int) bool {
 	r, n := utf8.DecodeRuneInString(s[end:])
 	last, _ := utf8.DecodeLastRuneInString(s[:end])
@@ -54,7 +54,7 @@ func endsAlone(s string, start, end int) bool {
 	return true
 }
 
-// calledSecret tells that a text says of what stands there that it is a secret.
+// calledSecret tells whether the text calls what stands at a place a secret: password=10, user:10@host.
 func (t *maskTable) calledSecret(s string, start, end int) bool {
 	before := s[max(0, start-80):start]
 	if strings.HasPrefix(s[end:], "@") && strings.HasSuffix(before, ":") {

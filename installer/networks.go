@@ -25,12 +25,12 @@ type Networks struct {
 	Pods, Services []netip.Prefix
 }
 
-// CheckNetworks refuses what no cluster of ours can have: another family than IPv4, addresses that are no host's, and
-// hosts or a virtual address where the cluster has its own. All of a kind is told in one sentence.
+// CheckNetworks refuses what a cluster cannot have: other addresses than IPv4, addresses that no host can have, and hosts or a
+// virtual address within the cluster's own networks. The error is a *NetworkError.
 func (c *Cluster) CheckNetworks(n Networks) error {
 	var errs []error
 	if six := c.sixes(n); len(six) > 0 {
-		errs = append(errs, fmt.Errorf("IPv6 is not supported yet, alone or beside IPv4: give IPv4 addresses instead of %s", some(six)))
+		errs = append(errs, fmt.Errorf("IPv6 is not supported yet, alone or beside IPv4: give IPv4 addresses instead of %s", nameUpTo(4, six)))
 	}
 	for _, h := range c.Hosts {
 		ip := h.IP.Unmap()
@@ -50,27 +50,27 @@ func (c *Cluster) CheckNetworks(n Networks) error {
 			}
 		}
 	}
-	errs = append(errs, n.vipErrors()...)
+	errs = append(errs, n.vipError())
 	if err := errors.Join(errs...); err != nil {
 		return &NetworkError{err}
 	}
 	return nil
 }
 
-func (n Networks) vipErrors() []error {
+func (n Networks) vipError() error {
 	const another = "choose another with -e defaultVIP=ADDRESS"
 	if !n.VIP.Is4() {
 		return nil
 	}
 	if why := unfit(n.VIP); why != "" {
-		return []error{fmt.Errorf("the virtual address %s %s: %s", n.VIP, why, another)}
+		return fmt.Errorf("the virtual address %s %s: %s", n.VIP, why, another)
 	}
 	if n.VIP.IsLoopback() {
-		return []error{fmt.Errorf("the virtual address %s lies on the loopback, where every host has its own: %s", n.VIP, another)}
+		return fmt.Errorf("the virtual address %s lies on the loopback, where every host has its own: %s", n.VIP, another)
 	}
 	for _, own := range n.own() {
 		if own.Contains(n.VIP) {
-			return []error{fmt.Errorf("the virtual address %s lies in %s %s, which the cluster gives out itself: %s", n.VIP, own.name, own.Prefix, another)}
+			return fmt.Errorf("the virtual address %s lies in %s %s, which the cluster gives out itself: %s", n.VIP, own.name, own.Prefix, another)
 		}
 	}
 	return nil
@@ -93,7 +93,7 @@ func (n Networks) own() []ownNetwork {
 	return out
 }
 
-// sixes lists everything that is IPv6.
+// sixes lists all addresses and networks that are IPv6.
 func (c *Cluster) sixes(n Networks) []string {
 	var out []string
 	for _, h := range c.Hosts {
@@ -112,7 +112,7 @@ func (c *Cluster) sixes(n Networks) []string {
 	return out
 }
 
-// unfit says why an IPv4 address is no host's; empty if it may be one's.
+// unfit says why no host can have an IPv4 address; empty if a host can.
 func unfit(ip netip.Addr) string {
 	first := ip.As4()[0]
 	switch {
@@ -126,15 +126,6 @@ func unfit(ip netip.Addr) string {
 		return "is of a reserved range"
 	}
 	return ""
-}
-
-// some lists a few of many.
-func some(names []string) string {
-	const few = 4
-	if len(names) > few {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
-	}
-	return strings.Join(names, ", ")
 }
 
 // knownNetworks are those that the command line and the Clusterfile give, before any image is read.
@@ -175,14 +166,14 @@ func prefixes(list string) []netip.Prefix {
 	return out
 }
 
-// checkKnownNetworks is CheckNetworks of what is known before any image is read.
+// checkKnownNetworks checks what is known before any image is read.
 func (c *Cluster) checkKnownNetworks() error {
 	n, err := c.knownNetworks()
 	return errors.Join(err, c.CheckNetworks(n), c.checkOthers())
 }
 
-// checkOthers judges addresses of what is no host of the cluster, and is connected to nevertheless. A jump host may be
-// reached over IPv6: it takes no part in the cluster.
+// checkOthers checks the address of the registry and those of jump hosts, which are no hosts of the cluster. A jump host may be
+// reached over IPv6.
 func (c *Cluster) checkOthers() error {
 	var errs []error
 	if ip, err := netip.ParseAddr(c.Env["registryDomain"]); err == nil {

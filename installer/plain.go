@@ -2,8 +2,8 @@ package installer
 
 import "strings"
 
-// Plain is text without what would move the cursor, colour or ring a terminal: escape sequences and control characters of
-// other programs. Of a line that was written over, as a progress bar is, the last state stays. Newlines and tabs stay.
+// Plain removes from text what would move the cursor of a terminal, colour it or ring it: escape sequences and control
+// characters. Of a line that was written over, such as a progress bar, the last state stays. Newlines and tabs stay.
 func Plain(text string) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	if !strings.ContainsFunc(text, isControl) {
@@ -47,8 +47,7 @@ func isControl(r rune) bool {
 	return r < ' ' && r != '\n' && r != '\t' || r == del || r >= 0x80 && r < 0xa0
 }
 
-// escapeLength is how many bytes the escape sequence takes with which text begins; one that never ends is only its
-// first byte.
+// escapeLength is how many bytes the escape sequence takes with which text begins; one that never ends is only its first byte.
 func escapeLength(text string) int {
 	if len(text) < 2 {
 		return 1

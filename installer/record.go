@@ -10,11 +10,10 @@ import (
 // annotationBundle is the digest of the index of the bundle that a cluster was last made with.
 const annotationBundle = "sealbuild.io/bundle"
 
-// Finished tells whether a record is that of a cluster whose last run came to its end.
+// Finished tells whether the last run that is recorded of the cluster ended well.
 func (c *Cluster) Finished() bool { return c.Status.Phase == PhaseSuccess }
 
-// MadeWith is the digest of the bundle that the cluster was last made with, as
-// far as its record tells.
+// MadeWith is the digest of the bundle that the cluster was last made with; empty if the record has none.
 func (c *Cluster) MadeWith() string { return c.Annotations[annotationBundle] }
 
 // Note records the bundle that the cluster is made with.
@@ -33,16 +32,15 @@ func (s Status) KubeVersion() string {
 	return ""
 }
 
-// LeftOut is the type of the condition that tells that a cluster was taken apart but for some hosts.
+// LeftOut is the type of the condition of a cluster that a reset has taken apart except for some hosts.
 const LeftOut = "ResetLeftOut"
 
-// TakenApart tells that all that is left of the recorded cluster are hosts that a reset left out.
+// TakenApart tells whether a reset has taken the recorded cluster apart, and only hosts that it left out remain.
 func (s Status) TakenApart() bool {
 	return slices.ContainsFunc(s.Conditions, func(c Condition) bool { return c.Type == LeftOut })
 }
 
-// ForeignClusterError tells that the hosts named are none of the cluster that
-// is recorded under the name.
+// ForeignClusterError says that another cluster is recorded under the name: none of its masters was named.
 type ForeignClusterError struct {
 	Name     string
 	Recorded []string // its masters
@@ -53,11 +51,9 @@ func (e *ForeignClusterError) Error() string {
 		e.Name, strings.Join(e.Recorded, ", "))
 }
 
-// Extend lays a wish over the record of the cluster that it is about. Every
-// host that is in the cluster stays in it: those that the wish does not name
-// are [Host.Away]. What the wish leaves open about ssh is as recorded. A wish
-// that names no master of the cluster is about another one and gives a
-// *ForeignClusterError; one that changes what a host is for is refused.
+// Extend completes c, the cluster that is wanted, by its record. Every recorded host stays in the cluster: one that c does not
+// name is [Host.Away]. Settings for ssh that c leaves open are as recorded. If c names no recorded master it is another
+// cluster, which is a *ForeignClusterError. A master cannot become a worker or the other way round: that is an error, too.
 func (c *Cluster) Extend(recorded *Cluster) error {
 	named := map[netip.Addr]Host{}
 	for _, h := range c.Hosts {
@@ -96,8 +92,8 @@ func (c *Cluster) Extend(recorded *Cluster) error {
 	return nil
 }
 
-// chosen leaves out what may be mere defaults of the run that was recorded: the
-// operator's own ssh configuration comes before those.
+// chosen leaves out what may be a default of the recorded run and no choice: the operator's own ssh configuration comes before
+// defaults.
 func (s SSH) chosen() SSH {
 	if s.User == DefaultUser {
 		s.User = ""
@@ -108,7 +104,7 @@ func (s SSH) chosen() SSH {
 	return s
 }
 
-// adopt takes over what a record tells and no wish says.
+// adopt takes over from the record what c leaves open.
 func (c *Cluster) adopt(recorded *Cluster) {
 	c.Created, c.Status = recorded.Created, recorded.Status
 	if c.Labels == nil {
@@ -143,26 +139,6 @@ func (c *Cluster) Select(addresses []Address) error {
 		c.Hosts[i].Away = !slices.ContainsFunc(addresses, func(a Address) bool { return a.IP == c.Hosts[i].IP })
 	}
 	return nil
-}
-
-// IPs returns the addresses of all hosts, masters first.
-func (c *Cluster) IPs() []string {
-	var out []string
-	for _, h := range c.Hosts {
-		out = append(out, h.IP.String())
-	}
-	return out
-}
-
-// Away returns the addresses of the hosts that are not worked on.
-func (c *Cluster) Away() []string {
-	var out []string
-	for _, h := range c.Hosts {
-		if h.Away {
-			out = append(out, h.IP.String())
-		}
-	}
-	return out
 }
 
 func role(master bool) string {

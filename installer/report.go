@@ -12,9 +12,8 @@ import (
 	"time"
 )
 
-// Reporter tells the operator what happens, and writes everything to the log.
-// It is safe for use by several goroutines. Values given to [Reporter.Hide]
-// never reach either.
+// Reporter tells the operator what happens, and writes everything to the log. It is safe for use by several goroutines. Values
+// given to [Reporter.Hide] never reach either.
 type Reporter struct {
 	mu      sync.Mutex
 	out     io.Writer
@@ -96,13 +95,12 @@ func (r *Reporter) Warnf(format string, args ...any) {
 func (r *Reporter) printf(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// The terminal may be gone; the log and the exit status still tell.
+	// An error is passed over: the terminal may be gone, and there are still the log and the exit status.
 	_, _ = io.WriteString(r.out, r.masks.mask(fmt.Sprintf(format, args...)))
 }
 
-// Output returns a writer that logs a command's output line by line. A line
-// that may end within a secret waits for the next one. Close it to flush a last
-// line without its end.
+// Output returns a writer that logs a command's output line by line. A line that may end within a secret waits for the next
+// one. Close it to flush a last line without its end.
 func (r *Reporter) Output(host, step, command string) io.WriteCloser {
 	return &lineWriter{masks: r.masks, emit: func(line string) {
 		r.log.Debug("output", "host", host, "step", step, "command", command, "line", line)

@@ -12,12 +12,10 @@ import (
 	"unicode/utf8"
 )
 
-// What is secret in the environment of scripts and templates. Values of secret
-// variables are not recorded, not shown, and files that they are rendered into
-// are readable by root alone.
+// What is secret in the environment of scripts and templates. Values of secret variables are not recorded, not shown, and files
+// that they are rendered into are readable by root alone.
 
-// annotationSecrets names the variables of spec.env and of hosts whose values
-// are secret and therefore not in the file.
+// annotationSecrets names the variables of spec.env and of hosts whose values are secret and therefore not in the file.
 const annotationSecrets = "sealbuild.io/env-not-recorded"
 
 // Words that make a name the name of a secret. A strong one does so wherever it
@@ -31,9 +29,9 @@ var (
 		"jwt", "license", "login", "master", "my", "mysql", "pgp", "pg", "postgres", "priv", "private", "redis", "refresh", "registry", "root", "rsa", "service",
 		"session", "sign", "signing", "smtp", "sql", "ssh", "ssl", "tls", "user", "vault",
 	}
-	// What is said of a secret and is none: where it lies, how it is made.
+	// Last parts of names that speak about a secret: where it lies.
 	aboutSecrets = []string{"file", "path", "dir", "directory", "files", "paths", "mount"}
-	// The same beside a weak word, which may mean something else altogether.
+	// The same beside a weak word, which may mean something else.
 	notSecret = []string{
 		"alg", "algorithm", "bits", "cidr", "enabled", "endpoint", "expiry", "host", "id", "interface", "ip", "issuer", "length", "method", "mode", "name",
 		"network", "port", "rotation", "server", "size", "subnet", "ttl", "type", "url", "user", "username", "zone",
@@ -42,9 +40,8 @@ var (
 	switches = []string{"true", "false", "yes", "no", "on", "off", "none", "null", "auto", "enabled", "disabled", "default"}
 )
 
-// SecretName tells names of variables whose values are not written to disk or
-// shown in clear, by the parts they are made of: DB_PASS, apiKey and
-// mysql.root-password are, KEYBOARD and COMPASS are not.
+// SecretName tells whether a variable of this name is secret: its value is neither recorded nor shown. It judges the parts of
+// the name: DB_PASS, apiKey and mysql.root-password are secret, KEYBOARD and COMPASS are not.
 func SecretName(name string) bool {
 	strong, weak := secretWords(name)
 	return strong || weak
@@ -98,8 +95,8 @@ func partsOf(name string) []string {
 	return out
 }
 
-// SecretEnv tells variables that are secret by their names, or by their values:
-// a URL with a password. The working directory is none, nor is AUTH=true.
+// SecretEnv tells whether a variable is secret: by its name, or because its value is a URL with a password. The working
+// directory (PWD) is not secret, nor is AUTH=true.
 func SecretEnv(key, value string) bool {
 	if (key == "PWD" || key == "OLDPWD") && (value == "" || strings.HasPrefix(value, "/")) {
 		return false
@@ -115,7 +112,7 @@ func urlPassword(value string) string {
 	}
 	u, err := url.Parse(value)
 	if err != nil {
-		// What is no URL by the letter is one to who reads it.
+		// The parser does not take it for a URL, and a reader does.
 		_, rest, _ := strings.Cut(value, "://")
 		rest = rest[:strings.LastIndexByte(rest, '@')+1]
 		_, password, _ := strings.Cut(strings.TrimSuffix(rest, "@"), ":")
@@ -131,8 +128,7 @@ func (c *Cluster) SecretEnv(key, value string) bool {
 	return SecretEnv(key, value) || slices.Contains(c.SecretNames(), key)
 }
 
-// Secrets lists the values of an environment that must not be shown, and what
-// of them is secret by itself.
+// Secrets lists the values of an environment that must not be shown, and the passwords in those that are URLs.
 func (c *Cluster) Secrets(env map[string]string) []string {
 	var out []string
 	for k, v := range env {
@@ -160,10 +156,9 @@ func (c *Cluster) recordedSecrets() []string {
 	return strings.FieldsFunc(c.Annotations[annotationSecrets], func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 }
 
-// secretEnv lists the variables that are left out of a written Clusterfile: of
-// all hosts by name, of one host as ADDRESS/NAME. Those that an earlier run left
-// out stay in the list until they are given an empty value: they are as secret
-// as before when somebody gives them again.
+// secretEnv lists the variables that are left out of a written Clusterfile: of all hosts by name, of one host as ADDRESS/NAME.
+// Those that an earlier run left out stay in the list until they are given an empty value: they are as secret as before when
+// somebody gives them again.
 func (c *Cluster) secretEnv() []string {
 	out := c.recordedSecrets()
 	add := func(prefix string, env map[string]string) {
@@ -190,7 +185,7 @@ func (c *Cluster) secretEnv() []string {
 	return out
 }
 
-// forgottenSecrets are variables that an earlier run had and did not record, and this run has not.
+// forgottenSecrets names the secret variables that an earlier run had, and that this run was not given.
 func (c *Cluster) forgottenSecrets() []string {
 	var out []string
 	for _, name := range c.recordedSecrets() {
@@ -210,7 +205,7 @@ func (c *Cluster) forgottenSecrets() []string {
 // maxRegistryPassword is what bcrypt takes, in bytes.
 const maxRegistryPassword = 72
 
-// checkSecrets refuses what could not be kept as it is given.
+// checkSecrets refuses secrets that the registry or a Clusterfile could not keep as they are given.
 func (c *Cluster) checkSecrets() error {
 	var errs []error
 	for _, name := range c.Secret {
@@ -241,8 +236,8 @@ func (c *Cluster) checkSecrets() error {
 	return errors.Join(errs...)
 }
 
-// PublicEnv leaves out secrets, the image's public default password among
-// them: it is not used, and a reader of the file would believe it were.
+// PublicEnv leaves secrets out of env, also the default password that an image makes public: no cluster uses it, and a reader
+// of the file would believe the opposite.
 func (c *Cluster) PublicEnv(env map[string]string) map[string]string {
 	out := MergeEnv(env)
 	maps.DeleteFunc(out, c.SecretEnv)

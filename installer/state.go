@@ -23,18 +23,14 @@ type State struct {
 	lock *os.File
 }
 
-// OpenState makes the state directory (0700) and takes its lock, so that two
-// installers never work on one cluster from one machine. The lock is the
-// kernel's: it ends with the process that holds it, however that ends.
+// OpenState makes the state directory (0700) and takes its lock, so that two installers never work on one cluster from one
+// machine. The lock is the kernel's: it ends with the process that holds it, however that ends.
 func OpenState(cluster string) (*State, error) {
-	dir, err := StateDir(cluster)
+	s, err := ReadState(cluster)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state directory: %w", err)
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(s.Path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the lock: %w", err)
 	}
@@ -50,10 +46,11 @@ func OpenState(cluster string) (*State, error) {
 			return nil, errors.Join(fmt.Errorf("write the lock: %w", err), f.Close())
 		}
 	}
-	return &State{Dir: dir, lock: f}, nil
+	s.lock = f
+	return s, nil
 }
 
-// ReadState is [OpenState] without the lock, for who only looks: another installer may be at work meanwhile.
+// ReadState is [OpenState] without the lock, for commands that only look: another installer may be at work meanwhile.
 func ReadState(cluster string) (*State, error) {
 	dir, err := StateDir(cluster)
 	if err != nil {
@@ -112,7 +109,7 @@ func (s *State) Remove(name string) error {
 	return durable.SyncDir(filepath.Dir(s.Path(name)))
 }
 
-// Kept returns the secret of that name that is here; "" if there is none. However short it is, it is what was written.
+// Kept returns the secret that is kept under a name; "" if there is none.
 func (s *State) Kept(name string) (string, error) {
 	data, err := os.ReadFile(s.Path(name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -121,7 +118,7 @@ func (s *State) Kept(name string) (string, error) {
 	return strings.TrimSuffix(string(data), "\n"), nil
 }
 
-// Keep writes a secret, so that it is found again; nothing is written when it is here already.
+// Keep keeps a secret under a name. It writes nothing when that is kept already.
 func (s *State) Keep(name, secret string) error {
 	if here, err := s.Kept(name); err == nil && here == secret {
 		return nil
@@ -129,7 +126,7 @@ func (s *State) Keep(name, secret string) error {
 	return s.Write(name, 0o600, []byte(secret+"\n"))
 }
 
-// Secret returns the secret of that name, made of 32 random characters when it is asked for first.
+// Secret returns the secret of a name. The first call makes it, of 32 random characters, and keeps it.
 func (s *State) Secret(_ context.Context, name string) (string, error) {
 	if here, err := s.Kept(name); err != nil || here != "" {
 		return here, err

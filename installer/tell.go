@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// located is an error that names the host it happened on. ErrorAt is its text for a reader who has been told of host
-// already: without that name, if it is the same.
+// located is an error that names the host on which it happened. ErrorAt is Error for a reader who knows which host is meant:
+// the name is left out where it is that of host.
 type located interface {
 	error
 	ErrorAt(host string) string
 }
 
-// ErrorAt is [HostError.Error] without the host if that was named before.
+// ErrorAt is Error for a reader who knows which host is meant: the name is left out where it is that of host.
 func (e *HostError) ErrorAt(host string) string {
 	if e.Host == host {
 		return tell(e.Err, host)
@@ -23,9 +23,8 @@ func (e *HostError) ErrorAt(host string) string {
 	return e.Host + ": " + tell(e.Err, e.Host)
 }
 
-// Tell is the text of an error for the operator: each host is named once where several layers name it, what several
-// hosts say alike is told once, and an interruption is told once, whatever it broke off. Without characters that are
-// no text.
+// Tell is the text of an error for the operator. It names a host once where several layers name it, says once what several
+// hosts say alike, and mentions an interruption once, whatever it broke off. It holds no control characters.
 func Tell(err error) string {
 	if err == nil {
 		return ""
@@ -69,7 +68,7 @@ func tell(err error, host string) string {
 	return noEmptyEnd(err.Error())
 }
 
-// hostIn is the host that a layer has named by being of it.
+// hostIn gives the host that is named before the text below err: that of a *HostError, else host.
 func hostIn(err error, host string) string {
 	if e, ok := err.(*HostError); ok {
 		return e.Host
@@ -77,7 +76,7 @@ func hostIn(err error, host string) string {
 	return host
 }
 
-// tellAll tells errors that were joined: one line for those that differ in nothing but the host.
+// tellAll tells joined errors, those that differ only in their hosts in one line.
 func tellAll(parts []error, host string) string {
 	type group struct {
 		text  string
@@ -117,7 +116,7 @@ func tellAll(parts []error, host string) string {
 	return strings.Join(append([]string{ErrInterrupted.Error()}, lines...), "\n")
 }
 
-// flatten lists what errors.Join put together below an error that is nothing else.
+// flatten lists the errors that errors.Join put together, at any depth. Any other error is its own list.
 func flatten(err error) []error {
 	j, ok := err.(interface{ Unwrap() []error })
 	if !ok {
@@ -142,9 +141,10 @@ func noEmptyEnd(text string) string {
 	return text
 }
 
-// NameSome names a few and counts the rest.
-func NameSome(names []string) string {
-	const most = 8
+// NameSome lists names with commas: at most 8, and how many more there are.
+func NameSome(names []string) string { return nameUpTo(8, names) }
+
+func nameUpTo(most int, names []string) string {
 	if len(names) <= most {
 		return strings.Join(names, ", ")
 	}
@@ -184,13 +184,4 @@ func HostList(hosts []string) string {
 		text += fmt.Sprintf(" (%d hosts)", len(addresses))
 	}
 	return text
-}
-
-// SomeOf names the first of many.
-func SomeOf(files []string) string {
-	const most = 8
-	if len(files) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(files[:most], ", "), len(files)-most)
-	}
-	return strings.Join(files, ", ")
 }

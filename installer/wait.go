@@ -8,7 +8,7 @@ import (
 	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
-// Within bounds one thing that is done.
+// Within calls do with a context that ends after limit, with the cause that there was no answer for so long.
 func Within(ctx context.Context, limit time.Duration, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer for %s", limit.Round(time.Second)))
 	defer cancel()

@@ -10,28 +10,27 @@ import (
 	"github.com/sealbuild/sealbuild/installer/host"
 )
 
-// Agent calls the stub on a host. It may be used by several goroutines at once.
+// Agent runs the stub on a host, one process for each request. Several goroutines may use it at once.
 type Agent struct {
 	h    host.Host
 	path string
 }
 
-// NewAgent makes an agent of the stub at path on h.
+// NewAgent makes an agent that runs the stub at path on h.
 func NewAgent(h host.Host, path string) *Agent { return &Agent{h: h, path: path} }
 
-// Host is the machine the agent works on.
+// Host is the host that the agent works on.
 func (a *Agent) Host() host.Host { return a.h }
 
 // Facts looks at the host, and changes nothing.
 func (a *Agent) Facts(ctx context.Context, r FactsRequest) (Facts, error) {
-	var f Facts
-	return f, a.call(ctx, VerbFacts, r, &f, nil)
+	return ask[Facts](ctx, a, VerbFacts, r)
 }
 
 // maxBatch is how much content is written in one call, in bytes; on the wire it grows by a third.
 const maxBatch = 8 << 20
 
-// WriteFiles makes files as asked, in the order given, and tells which were not so before. Each is
+// WriteFiles makes files as asked, in the order given, and gives the paths of those that it changed. Each is
 // replaced in one step, and not at all when content and mode are right. Parents are made with mode
 // 0755. A symbolic link is followed; a file keeps its owner. One file holds at most 11 MiB: for more there is host.Host.Put.
 func (a *Agent) WriteFiles(ctx context.Context, files []File) (changed []string, err error) {
@@ -41,8 +40,8 @@ func (a *Agent) WriteFiles(ctx context.Context, files []File) (changed []string,
 			size += len(files[n].Content)
 			n++
 		}
-		var res WriteResult
-		if err := a.call(ctx, VerbWriteFiles, WriteRequest{files[:n]}, &res, nil); err != nil {
+		res, err := ask[WriteResult](ctx, a, VerbWriteFiles, WriteRequest{files[:n]})
+		if err != nil {
 			return changed, err
 		}
 		changed = append(changed, res.Changed...)
@@ -56,16 +55,14 @@ func (a *Agent) ReadFiles(ctx context.Context, paths []string) (map[string][]byt
 	if len(paths) == 0 {
 		return map[string][]byte{}, nil
 	}
-	var res ReadResult
-	err := a.call(ctx, VerbReadFiles, ReadRequest{paths}, &res, nil)
+	res, err := ask[ReadResult](ctx, a, VerbReadFiles, ReadRequest{paths})
 	return res.Files, err
 }
 
-// SetHosts makes the lines of /etc/hosts that are marked as ours those given; none removes them. All else in the file stays as it
-// is.
+// SetHosts replaces the lines of /etc/hosts that an earlier call wrote by the entries; no entries remove them. All else in the
+// file stays as it is.
 func (a *Agent) SetHosts(ctx context.Context, entries []HostsEntry) (changed bool, err error) {
-	var res HostsResult
-	err = a.call(ctx, VerbHosts, HostsRequest{entries}, &res, nil)
+	res, err := ask[HostsResult](ctx, a, VerbHosts, HostsRequest{entries})
 	return res.Changed, err
 }
 
@@ -107,55 +104,56 @@ func (a *Agent) CareStop(ctx context.Context, unit string) error {
 	return a.call(ctx, VerbCareStop, CareRequest{Unit: unit}, nil, nil)
 }
 
-// Clear removes directories with all they hold. What the site made of them stays what it was: a link leads where it led, a file
-// system stays mounted, and both are empty then. A file system that is mounted further below is not touched; those are named.
+// Clear removes directories with all they hold. One that the site has made a link or a mount point stays, empty. File systems
+// that are mounted further below are not touched; kept names them.
 func (a *Agent) Clear(ctx context.Context, q ClearRequest) (kept []string, err error) {
-	var res ClearResult
-	err = a.call(ctx, VerbClear, q, &res, nil)
+	res, err := ask[ClearResult](ctx, a, VerbClear, q)
 	return res.Kept, err
 }
 
-// Dirs looks at directories.
+// Dirs looks at directories, and gives what it finds by their names.
 func (a *Agent) Dirs(ctx context.Context, dirs ...string) (map[string]Dir, error) {
-	var res DirsResult
-	err := a.call(ctx, VerbDirs, DirsRequest{dirs}, &res, nil)
+	res, err := ask[DirsResult](ctx, a, VerbDirs, DirsRequest{dirs})
 	return res.Dirs, err
 }
 
-// UseInstaller makes the stub that this agent runs the one that has the given name on the host, in one step: units and
-// scripts run that. Versions that nothing uses are removed. It tells whether another one was in use.
+// UseInstaller gives the stub that this agent runs the name under which units and scripts run it, in one step, and removes
+// versions that nothing uses. changed tells that another version had the name.
 func (a *Agent) UseInstaller(ctx context.Context, name string) (changed bool, err error) {
-	var res InstallerResult
-	err = a.call(ctx, VerbInstaller, InstallerRequest{Name: name, Own: a.path, Use: true}, &res, nil)
+	res, err := ask[InstallerResult](ctx, a, VerbInstaller, InstallerRequest{Name: name, Own: a.path, Use: true})
 	return res.Changed, err
 }
 
-// LeaveInstaller removes the stub that this agent runs, unless it is the one that has the given name; other versions that
-// nothing uses go, too, and then directories that are empty. With idle the stub stays where another process runs it,
-// which busy tells. No call can be made afterwards.
+// LeaveInstaller removes the stub that this agent runs, unless that has the given name, other versions that nothing uses, and
+// then those of dirs that are empty. busy tells that another process runs the stub; with idle the stub stays then. The agent
+// cannot be used afterwards.
 func (a *Agent) LeaveInstaller(ctx context.Context, name string, idle bool, dirs ...string) (busy bool, err error) {
-	var res InstallerResult
-	err = a.call(ctx, VerbInstaller, InstallerRequest{Name: name, Own: a.path, Idle: idle, Dirs: dirs}, &res, nil)
+	res, err := ask[InstallerResult](ctx, a, VerbInstaller, InstallerRequest{Name: name, Own: a.path, Idle: idle, Dirs: dirs})
 	return res.Busy, err
 }
 
-// RemovePodCgroups removes the control groups that kubelet made for pods, as slices of systemd or by itself, once no process
-// is in them. Those that have one are another kubelet's, or of a pod that nothing could end: they stay, and are named.
+// RemovePodCgroups removes the control groups that kubelet made for pods, itself or as slices of systemd. If processes run in
+// any of them, of another kubelet or of a pod that nothing could end, all stay, and busy names the processes.
 func (a *Agent) RemovePodCgroups(ctx context.Context) (busy []string, err error) {
-	var res PodCgroupsResult
-	err = a.call(ctx, VerbPodCgroups, PodCgroupsRequest{}, &res, nil)
+	res, err := ask[PodCgroupsResult](ctx, a, VerbPodCgroups, PodCgroupsRequest{})
 	return res.Busy, err
 }
 
-// Tidy removes what is known of a directory, what a killed agent left where that lies, and the directories that are
-// empty then; links and mount points stay. It names what others have put there and what therefore is left.
+// Tidy removes from a directory what the request knows, what killed agents left beside that, and directories that are empty
+// then. Links and mount points stay. left names all other files that are there.
 func (a *Agent) Tidy(ctx context.Context, q TidyRequest) (left []string, err error) {
-	var res TidyResult
-	err = a.call(ctx, VerbTidy, q, &res, nil)
+	res, err := ask[TidyResult](ctx, a, VerbTidy, q)
 	return res.Left, err
 }
 
-// call makes a call without a stream. Verbs that may be carried out twice are, when the connection broke meanwhile.
+// ask makes a call without a stream whose result is an R.
+func ask[R any](ctx context.Context, a *Agent, verb string, request any) (R, error) {
+	var result R
+	err := a.call(ctx, verb, request, &result, nil)
+	return result, err
+}
+
+// call makes a call without a stream. If the connection breaks, it makes the call again where the verb may be carried out twice.
 func (a *Agent) call(ctx context.Context, verb string, req, result any, log io.Writer) error {
 	err := a.callOnce(ctx, verb, req, result, log)
 	if errors.Is(err, host.ErrUnreachable) && repeatable(verb) && ctx.Err() == nil {
@@ -172,15 +170,13 @@ func (a *Agent) callOnce(ctx context.Context, verb string, req, result any, log 
 	return s.close(s.result(result))
 }
 
-// blame gives an error of the node its host and verb.
+// blame adds host and verb to an error of a call.
 func (a *Agent) blame(verb string, err error) error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		e.Host, e.Verb = a.h.Name(), verb
 		return e
 	}
-	var exit *host.ExitError
-	if errors.As(err, &exit) && (exit.Code == 126 || exit.Code == 127) {
+	if exit, ok := errors.AsType[*host.ExitError](err); ok && (exit.Code == 126 || exit.Code == 127) {
 		return &Error{
 			Host: a.h.Name(), Verb: verb, Code: CodeProtocol, Message: strings.TrimSuffix(fmt.Sprintf("the stub %s cannot be run: %s", a.path, exit.Stderr), ": "),
 			Remedy: "copy it there again",

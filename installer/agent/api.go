@@ -1,11 +1,9 @@
-// Package agent asks for what is to be done on a host: an [Agent] calls typed verbs of the stub there. The rooms below it
-// are the other end, what the stub does: verbs takes a call, files, layers, programs and facts carry it out.
+// Package agent has work done on a host: an [Agent] runs the stub there with typed verbs. The rooms below it are the other end:
+// verbs takes a call; files, layers, programs and facts carry it out.
 //
-// One call is one process `<stub> node <verb>`: a JSON line on its stdin is the
-// request, JSON lines on its stdout are log lines and at last one answer. The
-// verbs that move bytes use stdin for them after the request. A verb changes
-// nothing that already is as asked, so every call can be made again; it ends
-// when its stdin closes, and takes what it started with it.
+// One call is one process `<stub> node <verb>`. The request is a JSON line on its stdin; JSON lines on its stdout are lines of
+// the log and at last one answer. Verbs that move bytes use stdin for them after the request. A verb does not change what is as
+// asked already, so every call can be made again. It ends when its stdin closes, and ends what it has started.
 package agent
 
 import (
@@ -20,9 +18,9 @@ type File struct {
 	Path    string      `json:"path"` // absolute
 	Mode    fs.FileMode `json:"mode,omitempty"`
 	Content []byte      `json:"content,omitempty"`
-	Remove  bool        `json:"remove,omitempty"` // the file must not be there; Mode and Content mean nothing
+	Remove  bool        `json:"remove,omitempty"` // the file must not be there; Mode and Content have no meaning
 	Link    string      `json:"link,omitempty"`   // it is a symbolic link to this absolute path, there or not; Mode and Content mean nothing
-	Own     bool        `json:"own,omitempty"`    // a symbolic link in its place is replaced; else what it leads to is written
+	Own     bool        `json:"own,omitempty"`    // replace a symbolic link in its place; else the file that it leads to is written
 }
 
 // HostsEntry is one line of /etc/hosts.
@@ -36,7 +34,7 @@ type ScriptRequest struct {
 	Dir  string            `json:"dir,omitempty"`
 	Line string            `json:"line"`
 	Env  map[string]string `json:"env,omitempty"`  // on top of the agent's own environment
-	Then []File            `json:"then,omitempty"` // made as asked once the script has ended with status 0: the record of it
+	Then []File            `json:"then,omitempty"` // files to make once the script has ended with status 0: the mark that it ran
 }
 
 // ExecRequest is a program to run.
@@ -47,8 +45,8 @@ type ExecRequest struct {
 	Stdin          []byte            `json:"stdin,omitempty"`
 	TimeoutSeconds int               `json:"timeoutSeconds,omitempty"` // 0 means none
 	Then           []File            `json:"then,omitempty"`           // as for a script
-	// Hide are directories that the program finds empty: what lies in them, or is mounted there, is out of its reach. It sees
-	// copies of the files of Show, which lie in them.
+	// Hide are directories that the program finds empty: it cannot reach what lies or is mounted there. Show are files in them
+	// of which it finds copies.
 	Hide []string `json:"hide,omitempty"`
 	Show []string `json:"show,omitempty"`
 }
@@ -72,8 +70,8 @@ type Layers struct {
 
 // LayersPlace is where layers are to be unpacked.
 type LayersPlace struct {
-	Beside bool `json:"beside,omitempty"` // not upon what lies in the directory: that is other than their beginning
-	Have   int  `json:"have"`             // so many lie there, the lowest
+	Beside bool `json:"beside,omitempty"` // into a directory beside: other layers lie in the directory itself
+	Have   int  `json:"have"`             // how many of the layers lie there, from the lowest on
 }
 
 // UnpackRequest is one layer to apply to a directory.
@@ -88,14 +86,14 @@ type UnpackRequest struct {
 	Executable []string        `json:"executable,omitempty"`
 }
 
-// ClearRequest names directories of data that are the cluster's, in places that the site may have made something else of.
+// ClearRequest names directories of the cluster's data. The site may have made links or mount points of them.
 type ClearRequest struct {
 	Paths   []string `json:"paths"`
 	Keep    []string `json:"keep,omitempty"`    // names in each of them that stay with all they hold
 	Volumes bool     `json:"volumes,omitempty"` // what is mounted for pods below kubelet's directory is unmounted
 }
 
-// Whole is what the program wrote to its stdout, all of it: of what is read on, a piece is worth nothing.
+// Whole gives the whole stdout of the program, for callers that cannot use a part. It is an error if the beginning is lost.
 func (res ExecResult) Whole() ([]byte, error) {
 	if res.Truncated {
 		return nil, fmt.Errorf("it wrote more than the %d MiB that are kept: its beginning is lost", MaxCapture>>20)
@@ -116,7 +114,7 @@ type Unreached struct {
 	Why string `json:"why"`
 }
 
-// TidyRequest names what is the cluster's in a directory that others use, too.
+// TidyRequest names the cluster's files in a directory that others use, too.
 type TidyRequest struct {
 	Dir string `json:"dir"`
 	// Known are names below Dir. The last part of each is a pattern of path.Match. A directory that matches goes with all it holds.

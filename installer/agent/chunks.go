@@ -7,10 +7,10 @@ import (
 	"io"
 )
 
-// chunkSize is what is sent at once.
+// chunkSize is how many bytes are sent at once.
 const chunkSize = 256 << 10
 
-// sendChunks sends a stream so that its end can be told from a connection's.
+// sendChunks sends a stream in chunks, so that its end differs from the end of a connection.
 func sendChunks(w io.Writer, r io.Reader) error {
 	buf := make([]byte, 4+chunkSize)
 	for {
@@ -31,7 +31,7 @@ func sendChunks(w io.Writer, r io.Reader) error {
 	}
 }
 
-// fill is io.ReadFull that keeps the reader's own errors: io.ErrUnexpectedEOF from it means damage, not the end.
+// fill is io.ReadFull, but gives the reader's own errors: io.ErrUnexpectedEOF from that means damage, not the end.
 func fill(r io.Reader, p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
 		var m int
@@ -44,8 +44,8 @@ func fill(r io.Reader, p []byte) (n int, err error) {
 // maxChunk bounds what one chunk of a stream announces.
 const maxChunk = 1 << 20
 
-// ReadChunks reads a stream cut into chunks, each after its length, up to one of length 0. So the end of the stream
-// is told from the end of the connection.
+// ReadChunks reads a stream in chunks, each after its length of 4 bytes (big endian), up to one of length 0. If the connection
+// ends before that, the error is [ErrCut].
 func ReadChunks(r *bufio.Reader) io.Reader { return &chunkReader{r: r} }
 
 type chunkReader struct {
@@ -80,10 +80,10 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// cut is what the end of a stream before its last chunk means; that the installer was silent for too long says more.
+// cut is the error of a stream that ends before its last chunk: err if that says that the installer was silent for too long,
+// else ErrCut.
 func cut(err error) error {
-	var e *Error
-	if errors.As(err, &e) && e.Code == CodeCut {
+	if e, ok := errors.AsType[*Error](err); ok && e.Code == CodeCut {
 		return err
 	}
 	return ErrCut

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Error is a verb that failed on a host.
+// Error is the error of a verb that failed on a host.
 type Error struct {
 	Host    string `json:"-"`
 	Verb    string `json:"-"`
@@ -16,18 +16,18 @@ type Error struct {
 
 // Codes of errors that callers tell apart.
 const (
-	CodeProtocol = "protocol" // the stub there is not the one that asks: copy it again
+	CodeProtocol = "protocol" // the stub there is of another version: copy it again
 	CodeRefused  = "refused"  // the verb will not do that, ever
-	CodeDigest   = "digest"   // bytes arrived that are not the ones announced
-	CodeTimeout  = "timeout"  // the program ran longer than it was given
+	CodeDigest   = "digest"   // other bytes arrived than were announced
+	CodeTimeout  = "timeout"  // the program ran longer than it was allowed to
 	CodeMissing  = "missing"  // a program that is needed is not on the host
-	CodeLocked   = "locked"   // somebody else holds the lock; the message says who
+	CodeLocked   = "locked"   // another holds the lock; the message names the holder
 	CodeCut      = "cut"      // the connection ended before the verb did
 )
 
 func (e *Error) Error() string { return e.ErrorAt("") }
 
-// ErrorAt is the text for a reader who has been told of host: without the name, if it is that host's.
+// ErrorAt is Error for a reader who knows which host is meant: the name is left out where it is that of host.
 func (e *Error) ErrorAt(host string) string {
 	s := e.Message
 	switch e.Host {
@@ -53,7 +53,7 @@ type ScriptError struct {
 
 func (e *ScriptError) Error() string { return e.ErrorAt("") }
 
-// ErrorAt is the text for a reader who has been told of host: without the name, if it is that host's.
+// ErrorAt is Error for a reader who knows which host is meant: the name is left out where it is that of host.
 func (e *ScriptError) ErrorAt(host string) string {
 	s := fmt.Sprintf("script %q: exit status %d", e.Line, e.Code)
 	if e.Host != host {
@@ -65,7 +65,7 @@ func (e *ScriptError) ErrorAt(host string) string {
 	return s
 }
 
-// callError is a call that came to no answer.
+// callError is a call that got no answer.
 type callError struct {
 	host, verb string
 	err        error
@@ -75,7 +75,6 @@ func (e *callError) Error() string { return e.ErrorAt("") }
 
 func (e *callError) Unwrap() error { return e.err }
 
-// ErrorAt is the text for a reader who has been told of host: without the name, if it is that host's.
 func (e *callError) ErrorAt(host string) string {
 	cause := e.err.Error()
 	if at, ok := e.err.(interface{ ErrorAt(host string) string }); ok {
@@ -87,5 +86,5 @@ func (e *callError) ErrorAt(host string) string {
 	return e.host + ": " + e.verb + ": " + cause
 }
 
-// ErrCut ends a verb to which nobody listens any more.
+// ErrCut is why a verb ends when the connection to the installer has ended.
 var ErrCut = &Error{Code: CodeCut, Message: "the connection to the installer ended"}

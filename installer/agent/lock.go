@@ -12,24 +12,22 @@ import (
 // lockBeat is how often the holder of a lock gives a sign of life.
 const lockBeat = 5 * time.Second
 
-// Lock is a lock that is held on a host.
+// Lock is a lock on a host that the installer holds.
 type Lock struct {
 	s    *session
 	stop context.CancelFunc
 	lost chan error
 }
 
-// Lock takes the lock on the file at path on the host, which is made and goes
-// away with the lock; holder says to others who holds it. One that is held
-// already is an *Error with CodeLocked, whose message is the holder. The lock
-// ends with Release, with this process, with ctx, or when the host does not hear
-// of us for half a minute.
+// Lock takes the lock on the file at path on the host. The file exists as long as the lock; it holds holder, for others to
+// read. If another holds the lock, the error is an *Error with CodeLocked, whose message is that holder. The lock ends with
+// Release, with this process, with ctx, or when the host hears nothing from the installer for half a minute.
 func (a *Agent) Lock(ctx context.Context, path, holder string) (*Lock, error) {
 	return a.LockAsking(ctx, ctx, path, holder)
 }
 
-// LockAsking is [Agent.Lock] for a lock that lasts as long as life, but is waited for only as long as asking lasts:
-// when that ends, so does the call, whatever the host does.
+// LockAsking is [Agent.Lock] with two contexts: the lock lasts as long as life, and the wait for it as long as asking. When
+// asking ends the call returns, whatever the host does.
 func (a *Agent) LockAsking(asking, life context.Context, path, holder string) (*Lock, error) {
 	return a.lockWithin(asking, life, LockRequest{Path: path, Holder: holder}, lockBeat)
 }
@@ -42,7 +40,7 @@ func (a *Agent) lockWithin(asking, life context.Context, q LockRequest, every ti
 		return nil, err
 	}
 	waiting := context.AfterFunc(asking, func() {
-		cancel(context.Cause(asking)) // the host is told to end it, and nobody waits for that
+		cancel(context.Cause(asking)) // the host is told to end the call; its answer is not waited for
 		s.outEnd.CloseWithError(context.Cause(asking))
 	})
 	_, err = s.wants()
@@ -72,7 +70,7 @@ func (a *Agent) lockWithin(asking, life context.Context, q LockRequest, every ti
 	return l, nil
 }
 
-// Lost gets the reason when the lock ends before its time; after Release it means nothing.
+// Lost receives the reason if the lock ends before Release. After Release it has no meaning.
 func (l *Lock) Lost() <-chan error { return l.lost }
 
 // Release gives the lock back, and waits until the host has done so.
@@ -81,7 +79,7 @@ func (l *Lock) Release() {
 	_ = l.s.in.Close()
 	select {
 	case <-l.s.ended:
-	case <-time.After(lockBeat): // the connection hangs; the host gives it up by itself
+	case <-time.After(lockBeat): // the connection hangs; the host gives the lock up by itself
 	}
 	l.s.cancel(nil)
 }

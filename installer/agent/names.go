@@ -25,8 +25,8 @@ const (
 	VerbDirs       = "dirs"
 )
 
-// repeatable tells of verbs that change nothing that already is as asked, all of themselves: what a script or a program
-// does nobody knows.
+// repeatable tells whether a verb may be carried out twice: it changes nothing that is as asked already. Of a script or a
+// program this is not known.
 func repeatable(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch:
@@ -35,7 +35,8 @@ func repeatable(verb string) bool {
 	return false
 }
 
-// Quiet tells of verbs that work without a word for as long as a disk takes; what a script or a program does has limits of its own.
+// Quiet tells whether a verb may work for long without output, as long as the disk takes. Signs of life are sent for it
+// meanwhile. Scripts and programs have limits of their own.
 func Quiet(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbWriteFiles, VerbReadFiles, VerbHosts, VerbPrepare, VerbUnpack, VerbSwitch,

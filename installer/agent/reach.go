@@ -2,11 +2,11 @@ package agent
 
 import "context"
 
-// Listening are ports that a host has open for a short time.
+// Listening is a call that keeps ports of a host open for a short time.
 type Listening struct{ s *session }
 
 // Listen opens TCP ports on the host and says a word to whoever connects, until Close, the end of ctx or two minutes.
-// Ports that somebody has already are left alone.
+// Ports that another program has are left alone; Close names them.
 func (a *Agent) Listen(ctx context.Context, ip string, ports []int, word string) (*Listening, error) {
 	s, err := a.open(ctx, VerbListen, ListenRequest{ip, ports, word}, nil)
 	if err != nil {
@@ -18,7 +18,7 @@ func (a *Agent) Listen(ctx context.Context, ip string, ports []int, word string)
 	return &Listening{s}, nil
 }
 
-// Close gives the ports back, and tells those that were never ours.
+// Close closes the ports, and gives those that another program had.
 func (l *Listening) Close() (busy []int, err error) {
 	l.s.in.Close()
 	var res ListenResult
@@ -26,9 +26,8 @@ func (l *Listening) Close() (busy []int, err error) {
 	return res.Busy, err
 }
 
-// Reach dials endpoints from the host, each for three seconds at most, and gives those that did not say the word.
+// Reach dials endpoints from the host, each for three seconds at most, and gives those that did not answer with the word.
 func (a *Agent) Reach(ctx context.Context, endpoints []Endpoint, word string) ([]Unreached, error) {
-	var res ReachResult
-	err := a.call(ctx, VerbReach, ReachRequest{endpoints, word}, &res, nil)
+	res, err := ask[ReachResult](ctx, a, VerbReach, ReachRequest{endpoints, word})
 	return res.Unreached, err
 }

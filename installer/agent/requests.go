@@ -1,7 +1,7 @@
 package agent
 
-// What travels between an [Agent] and the stub, one request and one result for each verb. Those that callers fill in, or read,
-// are beside the methods.
+// What travels between an [Agent] and its process on the host, one request and one result for each verb. Those that callers
+// fill in or read are in api.go and facts.go.
 
 // CareRequest names a unit, and what it runs.
 type CareRequest struct {
@@ -28,7 +28,7 @@ type DirsRequest struct {
 	Dirs []string `json:"dirs"`
 }
 
-// DirsResult is what they are like.
+// DirsResult describes them, by name.
 type DirsResult struct {
 	Dirs map[string]Dir `json:"dirs"`
 }
@@ -38,7 +38,7 @@ type WriteRequest struct {
 	Files []File `json:"files"`
 }
 
-// WriteResult names those that were not so before.
+// WriteResult names those that were changed.
 type WriteResult struct {
 	Changed []string `json:"changed"`
 }
@@ -53,28 +53,28 @@ type ReadResult struct {
 	Files map[string][]byte `json:"files"`
 }
 
-// HostsRequest are our lines of /etc/hosts.
+// HostsRequest has the installer's lines of /etc/hosts.
 type HostsRequest struct {
 	Entries []HostsEntry `json:"entries"`
 }
 
-// HostsResult tells whether they were others.
+// HostsResult tells whether the file was changed.
 type HostsResult struct {
 	Changed bool `json:"changed"`
 }
 
-// InstallerRequest is which version of this program is used, and which go.
+// InstallerRequest says which version of this program units use, and which are removed.
 type InstallerRequest struct {
 	Name string `json:"name"` // that units use; versions are <name>-<12 hex digits>
-	Own  string `json:"own"`  // the version that asks
-	// Use makes the own version the one in use; else it goes, unless it is that.
+	Own  string `json:"own"`  // the version of the caller
+	// Use gives the own version the name; else that version is removed, unless it has the name.
 	Use bool `json:"use,omitempty"`
-	// Idle: the own version goes only where no other process runs it.
+	// Idle keeps the own version where another process runs it.
 	Idle bool     `json:"idle,omitempty"`
-	Dirs []string `json:"dirs,omitempty"` // go when they are empty, in this order
+	Dirs []string `json:"dirs,omitempty"` // removed when they are empty, in this order
 }
 
-// InstallerResult is what came of it.
+// InstallerResult is the outcome.
 type InstallerResult struct {
 	Changed bool `json:"changed"` // another version is in use now
 	Busy    bool `json:"busy"`    // another process runs the own version
@@ -88,33 +88,33 @@ type LockRequest struct {
 	PatienceMillis int `json:"patienceMillis,omitempty"`
 }
 
-// PodCgroupsRequest asks for the control groups of pods to go.
+// PodCgroupsRequest asks to remove the control groups of pods.
 type PodCgroupsRequest struct{}
 
-// PodCgroupsResult names those that stay.
+// PodCgroupsResult names the processes for which they stay.
 type PodCgroupsResult struct {
 	Busy []string `json:"busy,omitempty"`
 }
 
-// ListenRequest are ports to open, and what is said to whoever connects.
+// ListenRequest names ports to open, and the word for those who connect.
 type ListenRequest struct {
 	IP    string `json:"ip"`
 	Ports []int  `json:"ports"`
 	Word  string `json:"word"`
 }
 
-// ListenResult names the ports that somebody has.
+// ListenResult names the ports that another program has.
 type ListenResult struct {
 	Busy []int `json:"busy,omitempty"`
 }
 
-// ReachRequest are endpoints to dial, and what they have to say.
+// ReachRequest names endpoints to dial, and the word that they must answer with.
 type ReachRequest struct {
 	Endpoints []Endpoint `json:"endpoints"`
 	Word      string     `json:"word"`
 }
 
-// ReachResult names those that did not.
+// ReachResult names those that did not answer with the word.
 type ReachResult struct {
 	Unreached []Unreached `json:"unreached,omitempty"`
 }
@@ -124,7 +124,7 @@ type ReceiveRequest struct {
 	Root string `json:"root"`
 }
 
-// RemoveRequest names what is to go.
+// RemoveRequest names what to remove.
 type RemoveRequest struct {
 	Paths []string `json:"paths"`
 }
@@ -135,7 +135,7 @@ type ScriptResult struct {
 	Tail []string `json:"tail,omitempty"`
 }
 
-// TidyResult names what others have put there.
+// TidyResult names the files of others that are there.
 type TidyResult struct {
 	Left []string `json:"left,omitempty"`
 }

@@ -11,13 +11,13 @@ import (
 	"github.com/sealbuild/sealbuild/installer/host"
 )
 
-// session is one running call, seen from the installer.
+// session is the installer's side of one call.
 type session struct {
 	agent  *Agent
 	ctx    context.Context // the caller's
 	verb   string
-	in     *io.PipeWriter // the stub's stdin; closing it ends the stub
-	out    *bufio.Reader  // the stub's stdout
+	in     *io.PipeWriter // stdin of the process on the host; closing it ends that
+	out    *bufio.Reader  // stdout of the process
 	outEnd *io.PipeReader
 	log    io.Writer
 	cancel context.CancelCauseFunc
@@ -27,7 +27,7 @@ type session struct {
 	noise  int
 }
 
-// open starts the stub and sends the request.
+// open starts the process on the host and sends the request.
 func (a *Agent) open(ctx context.Context, verb string, req any, log io.Writer) (*session, error) {
 	body, err := json.Marshal(req)
 	if err != nil {
@@ -61,13 +61,13 @@ func (a *Agent) open(ctx context.Context, verb string, req any, log io.Writer) (
 		inR.CloseWithError(errEnded)
 		outW.Close()
 	}()
-	// Aside: a stub that refuses answers before it has read all, and its answer has to be taken for it to end.
-	// If it ends first, what it said is more telling than that it took no input.
+	// In the background: a process that refuses answers before it has read all, and ends only when its answer is read. If it
+	// ends first, its answer says more than the error of this write.
 	go inW.Write(append(line, '\n'))
 	return s, nil
 }
 
-// watch lets a call end when nothing moves, unless its verb may be quiet.
+// watch ends a call in which nothing moves. Only verbs of which signs of life are expected are watched.
 func (a *Agent) watch(ctx *context.Context, verb string, req any) *host.Watch {
 	if !Quiet(verb) && verb != VerbRegistry {
 		return nil
@@ -90,7 +90,7 @@ func (a *Agent) watch(ctx *context.Context, verb string, req any) *host.Watch {
 
 var errEnded = errors.New("the stub has ended")
 
-// next reads answers up to one that is no log line.
+// next reads up to an answer that is no line of the log.
 func (s *session) next() (Answer, error) {
 	for {
 		line, err := ReadLine(s.out, maxAnswer)
@@ -98,7 +98,7 @@ func (s *session) next() (Answer, error) {
 			return Answer{}, err
 		}
 		if len(line) == 0 || line[0] != '{' {
-			// Start-up files of a login may print something; the stub never does.
+			// Start-up files of a login may print something; the process itself never does.
 			if s.noise += len(line) + 1; s.noise > maxNoise {
 				return Answer{}, errors.New("the host prints other things than answers")
 			}
@@ -159,12 +159,12 @@ func (s *session) result(into any) error {
 // close ends the call and gives its error: the answer if there was one, else how the process ended, else err.
 func (s *session) close(err error) error {
 	defer s.cancel(nil)
-	var answered *Error
+	_, answered := errors.AsType[*Error](err)
 	var end error
 	switch {
-	case err == nil, errors.As(err, &answered):
-		s.in.Close()                     // it has answered, and ends
-		go io.Copy(io.Discard, s.outEnd) // not out: whoever was given that may still read
+	case err == nil, answered:
+		s.in.Close()                     // the process has answered, and ends
+		go io.Copy(io.Discard, s.outEnd) // not s.out: another goroutine may still read that
 		<-s.ended
 		if err == nil {
 			return nil
@@ -189,7 +189,7 @@ func (s *session) close(err error) error {
 		return s.watch.Err() // all else is a consequence
 	}
 	if s.ctx.Err() != nil {
-		// What the stub says of its end is a consequence.
+		// What the process says of its end is a consequence.
 		err = context.Cause(s.ctx)
 	}
 	return s.agent.blame(s.verb, err)

@@ -11,23 +11,22 @@ import (
 	"github.com/sealbuild/sealbuild/installer/host"
 )
 
-// PrepareLayers tells where layers are to be unpacked and how many of them lie there: all, where nothing is to be done.
-// What is in use stays as it is; what a call that was killed left is removed.
+// PrepareLayers finds out where to unpack layers, and how many of them lie there already; if all do, nothing is to be done. It
+// removes what killed calls have left, and leaves alone what is in use.
 func (a *Agent) PrepareLayers(ctx context.Context, q Layers) (LayersPlace, error) {
-	var p LayersPlace
-	return p, a.call(ctx, VerbPrepare, q, &p, nil)
+	return ask[LayersPlace](ctx, a, VerbPrepare, q)
 }
 
-// SwitchLayers puts the layers, which were unpacked beside, in the place of what lies in the directory, in one step. What
-// lay there is removed, but for what is excluded. Files that were written over the layers have to be written again.
+// SwitchLayers replaces the content of the directory, in one step, by layers that were unpacked beside it. The old content is
+// removed, except for what is excluded. Files that the caller wrote over the layers have to be written again.
 func (a *Agent) SwitchLayers(ctx context.Context, q Layers) error {
 	return a.call(ctx, VerbSwitch, q, nil, nil)
 }
 
-// Unpack applies a layer to a directory on the host by the rules of OCI images: whiteouts, opaque
-// directories, links; nothing ever lands outside it. The stream is not read when the directory has the layer
-// already. The digest of the decoded archive decides; a stream that breaks off, or has another, is an error, and
-// the next call does the layer again. When Unpack returns, the stream is no longer read.
+// Unpack applies a layer to a directory on the host by the rules of OCI images: whiteouts, opaque directories, links; nothing
+// ever lands outside it. The stream is not read when the directory has the layer already. A stream that breaks off, or whose
+// decoded archive has another digest, is an error; the next call unpacks the layer again. When Unpack returns, the stream is no
+// longer read.
 func (a *Agent) Unpack(ctx context.Context, r UnpackRequest, stream io.Reader) error {
 	s, err := a.open(ctx, VerbUnpack, r, nil)
 	if err != nil {
@@ -41,7 +40,7 @@ func (a *Agent) Unpack(ctx context.Context, r UnpackRequest, stream io.Reader) e
 	if !want {
 		close(sent)
 	} else {
-		// Aside, as the stub may answer before it has read everything: the disk is full, say.
+		// In the background: the process may answer before it has read everything, for example when the disk is full.
 		go func() {
 			defer close(sent)
 			err := sendChunks(s.in, watchedReader{stream, s.watch})
@@ -54,21 +53,20 @@ func (a *Agent) Unpack(ctx context.Context, r UnpackRequest, stream io.Reader) e
 	}
 	err = s.result(nil)
 	select {
-	case sending := <-failed: // what the stub says of it is a consequence
+	case sending := <-failed: // the answer of the process is a consequence
 		err = sending
 	default:
 	}
 	err = s.close(err)
-	var still *host.StandstillError
-	if errors.As(err, &still) && still.Here {
-		return err // the stream gives nothing: whoever reads it cannot be waited for
+	if still, ok := errors.AsType[*host.StandstillError](err); ok && still.Here {
+		return err // the stream gives nothing, so its reader would be waited for for ever
 	}
-	// The pipe is closed now, so nothing holds the sender up; the caller may close the stream behind us.
+	// The pipe is closed, so the sender ends. The caller may close the stream once this returns.
 	<-sent
 	return err
 }
 
-// watchedReader tells a watch when what is to be sent is waited for.
+// watchedReader tells a watch when it waits for what is to be sent.
 type watchedReader struct {
 	r io.Reader
 	w *host.Watch
@@ -84,9 +82,9 @@ func (r watchedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// RegistryReceive runs the receiving end of a registry session on the host, on the store in root, and fn as its sending
-// end here: what fn writes, the store reads, and the other way round. Both are closed when ctx ends.
-// Before anything else, a root without a registry is marked as made by this cluster, so that a reset may remove it.
+// RegistryReceive fills the store in root on the host: the process there is the receiving end of a sync, fn is the sending end.
+// What fn writes, the other reads, and the other way round. Both ends are closed when ctx ends. A root that has no registry yet
+// is marked as made by this cluster first, so that a reset may remove it.
 func (a *Agent) RegistryReceive(ctx context.Context, root string, fn func(w io.Writer, r io.Reader) error) error {
 	s, err := a.open(ctx, VerbRegistry, ReceiveRequest{root}, nil)
 	if err != nil {
@@ -100,7 +98,7 @@ func (a *Agent) RegistryReceive(ctx context.Context, root string, fn func(w io.W
 		return s.close(err)
 	}
 	s.in.Close()
-	go io.Copy(io.Discard, s.outEnd) // not out: fn may have left a reader behind
+	go io.Copy(io.Discard, s.outEnd) // not s.out: a reader of fn may still run
 	if err := <-s.ended; err != nil {
 		if still := s.watch.Err(); still != nil {
 			return still
@@ -111,10 +109,10 @@ func (a *Agent) RegistryReceive(ctx context.Context, root string, fn func(w io.W
 	return nil
 }
 
-// lastMoment is how long fn may take to end once its call has.
+// lastMoment is how long fn may take to end after its call has ended.
 const lastMoment = 5 * time.Second
 
-// both runs fn on the streams of the call. One that does not end with the call, since what it reads here hangs, is left.
+// both runs fn on the streams of the call. It does not wait for an fn that hangs in a read of its own after the call has ended.
 func (s *session) both(fn func(w io.Writer, r io.Reader) error) error {
 	done := make(chan error, 1)
 	go func() { done <- fn(s.in, &sessionReader{s.out, s.outEnd}) }()
@@ -124,7 +122,7 @@ func (s *session) both(fn func(w io.Writer, r io.Reader) error) error {
 	case <-s.still:
 	}
 	if s.watch.Err() == nil {
-		return <-done // the call is over, which fn sees
+		return <-done // the call is over, so fn ends
 	}
 	select {
 	case err := <-done:
@@ -134,7 +132,7 @@ func (s *session) both(fn func(w io.Writer, r io.Reader) error) error {
 	}
 }
 
-// sessionReader can be closed, which ends a read that waits.
+// sessionReader can be closed to end a read that waits.
 type sessionReader struct {
 	*bufio.Reader
 	end io.Closer

@@ -8,8 +8,8 @@ import (
 	"io"
 )
 
-// Protocol is raised when a request or an answer changes its meaning. Both ends are the same
-// file as a rule; where they are not, the installer copies the stub again.
+// Protocol is raised when a request or an answer changes its meaning. Both ends are the same version as a rule; if not, the
+// installer copies the stub again.
 const Protocol = 2
 
 // MaxRequest bounds the request line in bytes.
@@ -59,7 +59,7 @@ func ReadLine(r *bufio.Reader, limit int) ([]byte, error) {
 	}
 }
 
-// DecodeStrict reads one JSON value. What it does not know is an error: a field left out silently would be work left undone.
+// DecodeStrict reads one JSON value. An unknown field is an error: to skip it would leave work undone.
 func DecodeStrict(text []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()

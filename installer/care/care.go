@@ -1,21 +1,17 @@
-// Package care keeps one virtual address of a cluster's API alive on a node:
-// connections to VIP:PORT reach a healthy API server, whichever masters are
-// up. It does what lvscare does for sealos, and two things more: real servers
-// that are no longer masters are removed, and the route that makes the virtual
-// address local is put back when somebody drops it.
+// Package care keeps one virtual address of a cluster's API alive on a node: connections to VIP:PORT reach a healthy API
+// server, whichever masters are up. It does what lvscare does for sealos, and more: it removes real servers that are no longer
+// masters, and restores the route that makes the virtual address local.
 //
-// Two balancers do the forwarding. ipvs programs the kernel. proxy forwards in
-// this process, for kernels without ip_vs. Mode auto takes ipvs where the
-// kernel answers and says so when it does not.
+// Two balancers do the forwarding. ipvs programs the kernel. proxy forwards in this process, for kernels without ip_vs. Mode
+// auto takes ipvs where the kernel answers and says so when it does not.
 //
 // Health is decided by GET https://SERVER/healthz. A server that fails once
 // gets no new connections (weight 0), one that fails twice is removed, one
-// that answers is back at once. When no server answers, all are kept: a
-// refused connection and a wrong verdict of ours look alike, and only trying
-// tells them apart.
+// that answers is back at once. When no server answers, all are kept: the check may be wrong, and then connections still work.
 package care
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,17 +70,12 @@ func (c *Config) complete() error {
 	if len(c.RealServers) == 0 {
 		return errors.New("no real server")
 	}
-	if c.Mode == "" {
-		c.Mode = ModeAuto
-	}
+	c.Mode, c.HealthPath = cmp.Or(c.Mode, ModeAuto), cmp.Or(c.HealthPath, DefaultHealthPath)
 	if c.Interval <= 0 {
 		c.Interval = DefaultInterval
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = DefaultTimeout
-	}
-	if c.HealthPath == "" {
-		c.HealthPath = DefaultHealthPath
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -92,9 +83,8 @@ func (c *Config) complete() error {
 	return nil
 }
 
-// Run keeps the virtual address alive until ctx ends. The kernel's rules and
-// the route stay when it returns, so that a restart of the process cuts no
-// connection; [Clean] removes them.
+// Run keeps the virtual address alive until ctx ends. The kernel's rules and the route stay when it returns, so that a restart
+// of the process cuts no connection; [Clean] removes them.
 func Run(ctx context.Context, c Config) error {
 	if err := c.complete(); err != nil {
 		return err
@@ -114,8 +104,7 @@ func Run(ctx context.Context, c Config) error {
 	return k.loop(ctx)
 }
 
-// Clean removes the virtual service and the route to its address, in whichever
-// mode they were made. Nothing there is no error.
+// Clean removes the virtual service and the route to its address, in whichever mode they were made. Nothing there is no error.
 func Clean(vip netip.AddrPort) error {
 	var errs []error
 	if ipvsAvailable() == nil {
@@ -165,7 +154,7 @@ func (k *keeper) loop(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		// Somebody may repair what is wrong now; giving up would make it worse.
+		// Only log it: the next round may succeed, and without the keeper nothing would repair it.
 		if err := errors.Join(k.route(k.config.VIP.Addr(), k.config.RealServers[0].Addr()), k.apply()); err != nil {
 			k.config.Log.Error("keep the virtual server", "vip", k.config.VIP, "error", err)
 		}
@@ -190,7 +179,7 @@ func (k *keeper) check(ctx context.Context) {
 	for range k.config.RealServers {
 		v := <-verdicts
 		if ctx.Err() != nil {
-			continue // stopped: the probes were cut off, the servers are not to blame
+			continue // the probes were cut off, so they say nothing about the servers
 		}
 		was := k.fails[v.addr]
 		if v.err == nil {

@@ -26,14 +26,13 @@ func Check(ctx context.Context, vip netip.AddrPort) error {
 	return nil
 }
 
-// httpProbe asks a server's health path. The server's certificate is not
-// checked: a node may have no CA yet, nothing secret is sent, and an impostor
-// who answers here still fails the TLS handshake of every real client.
+// httpProbe asks a server's health path. The server's certificate is not checked: a node may have no CA yet, nothing secret is
+// sent, and an impostor who answers here still fails the TLS handshake of every real client.
 func httpProbe(c Config) func(context.Context, netip.AddrPort) error {
 	client := &http.Client{Transport: &http.Transport{
 		Proxy:             nil,                                   // the environment's proxies are never for cluster hosts
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // see above
-		DisableKeepAlives: true,                                  // a kept connection would hide a server that takes no new ones
+		DisableKeepAlives: true,                                  // a kept connection would hide a server that accepts no new ones
 	}}
 	return func(ctx context.Context, addr netip.AddrPort) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr.String()+c.HealthPath, nil)

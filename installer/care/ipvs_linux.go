@@ -10,10 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ipvsAvailable asks the kernel whether it has ip_vs. Asking makes the kernel
-// load the module where it is allowed to. The family is asked for by name:
-// package ipvs itself takes an unknown family for number 0, to which the kernel
-// answers without an error and without doing anything.
+// ipvsAvailable asks the kernel whether it has ip_vs. Asking makes the kernel load the module where it is allowed to. The
+// family is asked for by name: package ipvs itself takes an unknown family for number 0, to which the kernel answers without an
+// error and without doing anything.
 func ipvsAvailable() error {
 	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
 		return fmt.Errorf("the kernel has no ip_vs: %w", err)
@@ -21,8 +20,7 @@ func ipvsAvailable() error {
 	return nil
 }
 
-// ipvsBalancer programs one virtual service of the kernel. Services and
-// servers of others are never touched.
+// ipvsBalancer programs one virtual service of the kernel. Services and servers of others are never touched.
 type ipvsBalancer struct {
 	handle  *ipvs.Handle
 	service *ipvs.Service

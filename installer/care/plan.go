@@ -21,11 +21,9 @@ type Change struct {
 	Server Server
 }
 
-// plan computes the changes that lead from current to the desired servers,
-// where fails counts each server's failed checks in a row: 0 = weight 1,
-// 1 = weight 0 (connections drain), 2 and more = removed. When every desired
-// server fails, all are treated as healthy. Servers that are not desired go.
-// Additions come first, so that a swap of servers never leaves none.
+// plan computes the changes that lead from current to the desired servers, where fails counts each server's failed checks in a
+// row: 0 = weight 1, 1 = weight 0 (connections drain), 2 and more = removed. When every desired server fails, all are treated
+// as healthy. Servers that are not desired go. Additions come first, so that a swap of servers never leaves none.
 func plan(current []Server, desired []netip.AddrPort, fails map[netip.AddrPort]int) []Change {
 	want := map[netip.AddrPort]int{}
 	allFail := !slices.ContainsFunc(desired, func(a netip.AddrPort) bool { return fails[a] == 0 })

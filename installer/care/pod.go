@@ -7,6 +7,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// Unit is the transient systemd service that keeps the virtual address alive on a worker, from before it joins until the
+// cluster's own pod does.
+const Unit = "sealos-care"
+
 // PodName is the name of the static pod and of its manifest file (with .yaml).
 const PodName = "kube-sealos-care"
 

@@ -21,8 +21,7 @@ import (
 // dialTimeout bounds the attempt to reach one server before the next is tried.
 const dialTimeout = 2 * time.Second
 
-// proxy forwards TCP connections in this process, round robin over the servers
-// with a weight.
+// proxy forwards TCP connections in this process, round robin over the servers with a weight.
 type proxy struct {
 	listener net.Listener
 	log      *slog.Logger
@@ -31,9 +30,8 @@ type proxy struct {
 	next     int
 }
 
-// newProxy listens on the virtual address until ctx ends. The port is shared
-// (SO_REUSEPORT): while a node joins, a first keeper serves it until the
-// cluster's own pod does, and neither has to wait for the other.
+// newProxy listens on the virtual address until ctx ends. The port is shared (SO_REUSEPORT): while a node joins, a first keeper
+// serves it until the cluster's own pod does, and neither has to wait for the other.
 func newProxy(ctx context.Context, vip netip.AddrPort, log *slog.Logger) (*proxy, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var serr error

@@ -11,17 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// vipRoute makes the virtual address local without giving it to an interface:
-// a route of type local, with the node's own address as the source of
-// connections. An address on an interface would become that source, and the
-// answers of a master would then be sent to an address that is not unique.
+// vipRoute makes the virtual address local without giving it to an interface: a route of type local, with the node's own
+// address as the source of connections. An address on an interface would become that source, and the answers of a master would
+// then be sent to an address that is not unique.
 func vipRoute(vip, source netip.Addr) (*netlink.Route, error) {
-	lo, err := netlink.LinkByName("lo")
+	lo, err := loopback()
 	if err != nil {
-		return nil, fmt.Errorf("find the loopback interface: %w", err)
+		return nil, err
 	}
 	r := &netlink.Route{
-		LinkIndex: lo.Attrs().Index,
+		LinkIndex: lo,
 		Dst:       &net.IPNet{IP: vip.AsSlice(), Mask: net.CIDRMask(32, 32)},
 		Type:      unix.RTN_LOCAL,
 		Table:     unix.RT_TABLE_LOCAL,
@@ -31,6 +30,15 @@ func vipRoute(vip, source netip.Addr) (*netlink.Route, error) {
 		r.Src = source.AsSlice()
 	}
 	return r, nil
+}
+
+// loopback is the index of the loopback interface.
+func loopback() (int, error) {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return 0, fmt.Errorf("find the loopback interface: %w", err)
+	}
+	return lo.Attrs().Index, nil
 }
 
 // ensureRoute makes vip local. The source is the address from which server is reached.

@@ -5,34 +5,36 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// RouteProtocol marks the routes that the installer made, as `ip route` shows them (proto 83): nobody else's are touched.
+// RouteProtocol is the protocol number of routes that the installer made, which `ip route` shows as proto 83. No other routes
+// are touched.
 const RouteProtocol = 83
 
 // A connection to a Service's address is begun only where some route covers that address, although kube-proxy rewrites
 // it before it leaves: without one the kernel refuses it at once, and a host without a default route never reaches the
 // API through its Service, which is where network plugins look for it.
 //
-// The route leads to the loopback, which is always up: it survives whatever happens to the host's links and addresses.
-// What kube-proxy rewrites is routed anew. What it does not, an address that is no Service's, goes nowhere: the kernel
-// drops it, or, of a pod, refuses it when it has gone round 64 times.
+// The route leads to the loopback, which is always up whatever happens to the host's links and addresses. Packets that
+// kube-proxy rewrites are routed anew. Others, to an address of no Service, go nowhere: the kernel drops them or, if they are
+// from a pod, refuses them after 64 rounds.
 func serviceRoute(prefix netip.Prefix) (*netlink.Route, error) {
-	lo, err := netlink.LinkByName("lo")
+	lo, err := loopback()
 	if err != nil {
-		return nil, fmt.Errorf("find the loopback interface: %w", err)
+		return nil, err
 	}
 	return &netlink.Route{
-		LinkIndex: lo.Attrs().Index, Dst: &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: net.CIDRMask(prefix.Bits(), 32)},
+		LinkIndex: lo, Dst: &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: net.CIDRMask(prefix.Bits(), 32)},
 		Type: unix.RTN_UNICAST, Table: unix.RT_TABLE_MAIN, Scope: netlink.SCOPE_LINK, Protocol: RouteProtocol,
 	}, nil
 }
 
-// Routed asks the kernel whether a connection to any address of a network would be begun: all its rules and tables count.
+// Routed tells whether the kernel has a route to both ends of a network. All its rules and tables count.
 func Routed(prefix netip.Prefix) bool {
 	for _, a := range []netip.Addr{prefix.Masked().Addr().Next(), last(prefix)} {
 		if _, err := netlink.RouteGet(a.AsSlice()); err != nil {
@@ -42,7 +44,7 @@ func Routed(prefix netip.Prefix) bool {
 	return true
 }
 
-// last is the last address of a network that is a host's.
+// last is the last address of a network that a host can have.
 func last(prefix netip.Prefix) netip.Addr {
 	b := prefix.Masked().Addr().As4()
 	for i := prefix.Bits(); i < 31; i++ {
@@ -51,8 +53,8 @@ func last(prefix netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-// EnsureServiceRoute puts a route to a network of Services where there is none. It tells whether there is one of ours,
-// and whether it was put there now.
+// EnsureServiceRoute makes a route to a network of Services if there is none. ours tells that the route is one of the
+// installer's, added that it was made now.
 func EnsureServiceRoute(prefix netip.Prefix) (ours, added bool, err error) {
 	if !prefix.IsValid() || !prefix.Addr().Is4() || prefix.Bits() == 0 || prefix.Bits() > 30 {
 		return false, false, fmt.Errorf("network of Services %s: expected IPv4/BITS", prefix)
@@ -61,10 +63,8 @@ func EnsureServiceRoute(prefix netip.Prefix) (ours, added bool, err error) {
 	if err != nil {
 		return false, false, err
 	}
-	for _, p := range have {
-		if p == prefix.Masked() {
-			return true, false, nil
-		}
+	if slices.Contains(have, prefix.Masked()) {
+		return true, false, nil
 	}
 	if Routed(prefix) {
 		return false, false, nil
@@ -79,7 +79,7 @@ func EnsureServiceRoute(prefix netip.Prefix) (ours, added bool, err error) {
 	return true, true, nil
 }
 
-// ServiceRoutes lists the networks that routes of ours lead to.
+// ServiceRoutes lists the networks of the routes that the installer made.
 func ServiceRoutes() ([]netip.Prefix, error) {
 	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: RouteProtocol}, netlink.RT_FILTER_PROTOCOL)
 	if err != nil {

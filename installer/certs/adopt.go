@@ -14,10 +14,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Import takes the authorities and the service account key of the directory
-// from over into dir, before LoadOrCreate. Its layout is that of
+// Import copies the authorities and the service account key from one directory into dir, before LoadOrCreate. Its layout is that of
 // /etc/kubernetes/pki: ca.crt and ca.key must be there, front-proxy-ca, etcd/ca,
-// registry-ca and sa.key may. What dir has already must be the same.
+// registry-ca and sa.key may. Those that dir has already must be the same.
 func Import(dir, from string) error {
 	p := &PKI{dir: dir}
 	pairs := map[string]*Pair{}
@@ -86,7 +85,7 @@ func clientOf(kubeconfig []byte) (certPEM, keyPEM []byte) {
 	for _, c := range k.Contexts {
 		for _, u := range k.Users {
 			if c.Name == k.CurrentContext && u.Name == c.Context.User {
-				cert, _ := base64.StdEncoding.DecodeString(u.User.Cert) // what cannot be read is none
+				cert, _ := base64.StdEncoding.DecodeString(u.User.Cert) // one that cannot be read counts as none
 				key, _ := base64.StdEncoding.DecodeString(u.User.Key)
 				return cert, key
 			}
@@ -95,7 +94,7 @@ func clientOf(kubeconfig []byte) (certPEM, keyPEM []byte) {
 	return nil, nil
 }
 
-// forget drops what is to be made anew from what the master and this machine have.
+// forget drops the files that are to be made anew, those of the master and those kept here.
 func (p *PKI) forget(dir string, in *MasterInput) error {
 	has := maps.Clone(in.Has)
 	for _, name := range in.Renew {

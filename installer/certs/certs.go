@@ -1,11 +1,8 @@
-// Package certs makes every certificate and kubeconfig of a cluster on the
-// machine that installs it: the CAs once, and for each master the leaves that
-// kubeadm would make, so that kubeadm finds them all in place and makes none.
+// Package certs makes every certificate and kubeconfig of a cluster on the machine that installs it: the CAs once, and for each
+// master the leaves that kubeadm would make, so that kubeadm finds them all in place and makes none.
 //
-// It promises that a second run gives the same files: what lies in the
-// directory is used again as long as it fits what is asked for. Keys are ECDSA
-// P-256, validity is 100 years unless asked otherwise, and validity begins a
-// day ago, since the clocks of a site need not agree.
+// A second run gives the same files: those in the directory are used again as long as they fit. Keys are ECDSA P-256, validity
+// is 100 years unless asked otherwise, and validity begins a day ago, since the clocks of a site need not agree.
 package certs
 
 import (
@@ -46,15 +43,10 @@ type profile struct {
 	addresses    []netip.Addr
 }
 
-var errNotCA = errors.New("it is not a certificate authority")
-
-// usable refuses a pair that cannot sign anything others accept.
+// usable gives an error for a pair that cannot sign certificates: it is no authority, or has expired.
 func (ca *Pair) usable() error {
-	if !ca.Cert.IsCA {
-		return errNotCA
-	}
-	if ca.Cert.KeyUsage != 0 && ca.Cert.KeyUsage&x509.KeyUsageCertSign == 0 {
-		return errNotCA
+	if !ca.Cert.IsCA || ca.Cert.KeyUsage != 0 && ca.Cert.KeyUsage&x509.KeyUsageCertSign == 0 {
+		return errors.New("it is not a certificate authority")
 	}
 	if time.Now().After(ca.Cert.NotAfter) {
 		return fmt.Errorf("it expired on %s; check the clock of this machine, or replace it and everything it signed",
@@ -176,14 +168,14 @@ func parseKey(keyPEM []byte) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// renewBefore is how long before its end a certificate is made anew: a year,
-// but for one of a short life a tenth of that, or every run would renew it.
+// renewBefore is how long before its end a certificate is renewed: a year, and for one of a short life a tenth of its life,
+// since every run would renew it otherwise.
 func renewBefore(c *x509.Certificate) time.Duration {
 	return min(365*24*time.Hour, c.NotAfter.Sub(c.NotBefore)/10)
 }
 
 // fits reports whether a certificate is signed by ca, is for at least what p
-// asks, and stays valid for long. One that ends with its CA cannot be better.
+// asks, and stays valid for long. One that ends with its CA is long enough.
 func (l *Pair) fits(ca *Pair, p profile) bool {
 	if l.Cert.CheckSignatureFrom(ca.Cert) != nil || l.Cert.Subject.CommonName != p.commonName {
 		return false

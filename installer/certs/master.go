@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
@@ -32,10 +33,9 @@ type MasterInput struct {
 	SuperAdmin     bool   // Kubernetes 1.29 and later: admin.conf is an ordinary administrator, super-admin.conf beyond RBAC
 	WithSuperAdmin bool   // write super-admin.conf: on the first master only, as kubeadm does
 
-	// Has are the files that the master has now, by the paths of File; what of
-	// them is right stays.
+	// Has are the files that the master has now, by the paths of File. Those that fit stay.
 	Has map[string][]byte
-	// Renew names what is made anew in any case: "apiserver", "admin.conf".
+	// Renew names the certificates that are made anew in any case: "apiserver", "admin.conf".
 	Renew []string
 }
 
@@ -57,7 +57,7 @@ func (in MasterInput) Names() []string {
 	return out
 }
 
-// Paths lists their files, as Has names them.
+// Paths lists the files of those certificates, as Has names them.
 func (in MasterInput) Paths() []string {
 	var out []string
 	for _, n := range in.Names() {
@@ -70,26 +70,18 @@ func (in MasterInput) Paths() []string {
 	return out
 }
 
-// has is the pair of that name on the master, nil if there is none that can be read.
+// has is the pair of that name on the master; nil if there is none, or it cannot be read.
 func (in MasterInput) has(name string) *Pair {
-	pair, err := parsePair(in.Has["pki/"+name+".crt"], in.Has["pki/"+name+".key"])
-	if err != nil {
-		return nil
-	}
+	pair, _ := parsePair(in.Has["pki/"+name+".crt"], in.Has["pki/"+name+".key"])
 	return pair
 }
 
 func (in MasterInput) hasKubeconfig(name string) *Pair {
-	certPEM, keyPEM := clientOf(in.Has[name+".conf"])
-	pair, err := parsePair(certPEM, keyPEM)
-	if err != nil {
-		return nil
-	}
+	pair, _ := parsePair(clientOf(in.Has[name+".conf"]))
 	return pair
 }
 
-// MasterFiles returns everything that kubeadm would make below /etc/kubernetes
-// on a master, keys 0600.
+// MasterFiles returns everything that kubeadm would make below /etc/kubernetes on a master, keys 0600.
 func (p *PKI) MasterFiles(in MasterInput) ([]File, error) {
 	dir := path.Join("hosts", in.IP.String())
 	if err := p.forget(dir, &in); err != nil {
@@ -128,10 +120,7 @@ type namedLeaf struct {
 }
 
 func (in MasterInput) leaves() []namedLeaf {
-	domain := in.DNSDomain
-	if domain == "" {
-		domain = "cluster.local"
-	}
+	domain := cmp.Or(in.DNSDomain, "cluster.local")
 	api := profile{commonName: "kube-apiserver", usages: serverAuth}
 	api.add(in.Hostname, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc."+domain, "localhost", in.IP.String(), "127.0.0.1")
 	for _, s := range in.ServiceSubnets {
@@ -152,7 +141,7 @@ func (in MasterInput) leaves() []namedLeaf {
 	}
 }
 
-// add puts names and addresses in their places, each once.
+// add adds names and addresses, each once.
 func (p *profile) add(names ...string) {
 	for _, n := range names {
 		if a, err := netip.ParseAddr(n); err == nil {
@@ -198,9 +187,8 @@ func (in MasterInput) kubeconfigs() []kubeconfigUser {
 	return users
 }
 
-// server is the API server a kubeconfig names. The controllers of a master ask
-// the API server beside them, as kubeadm has it: they must work when every
-// other master is gone, whatever the shared name means there at the time.
+// server is the API server a kubeconfig names. The controllers of a master ask the API server beside them, as kubeadm has it:
+// they must work when every other master is gone, and wherever the shared name leads then.
 func (in MasterInput) server(user string) string {
 	if strings.HasPrefix(user, "system:kube-") {
 		if _, port, err := net.SplitHostPort(in.Endpoint); err == nil {
@@ -212,10 +200,7 @@ func (in MasterInput) server(user string) string {
 
 func (p *PKI) kubeconfig(in MasterInput, user string, pair *Pair) []byte {
 	b64 := base64.StdEncoding.EncodeToString
-	name := in.ClusterName
-	if name == "" {
-		name = "kubernetes"
-	}
+	name := cmp.Or(in.ClusterName, "kubernetes")
 	return fmt.Appendf(nil, `apiVersion: v1
 kind: Config
 clusters:
@@ -248,9 +233,8 @@ func (p *PKI) RegistryAuthority() (certPEM, keyPEM []byte) {
 	return ca.CertPEM, ca.KeyPEM
 }
 
-// Registry returns the certificate and key, PEM, of the registry on a host that
-// is reached under the given names and addresses. hasCert and hasKey are those
-// that it has now, if any.
+// Registry returns the certificate and key, PEM, of the registry on a host that is reached under the given names and addresses.
+// hasCert and hasKey are those that it has now, if any.
 func (p *PKI) Registry(host string, hasCert, hasKey []byte, names ...string) (certPEM, keyPEM []byte, err error) {
 	prof, has := registryProfile(host, hasCert, hasKey, names)
 	pair, err := p.chosen(registryPair(host), registryCA, prof, has)
@@ -282,9 +266,6 @@ func registryPair(host string) string { return path.Join("hosts", host, "registr
 func registryProfile(host string, hasCert, hasKey []byte, names []string) (profile, *Pair) {
 	prof := profile{commonName: "sealos-registry", usages: serverAuth}
 	prof.add(append([]string{host, "127.0.0.1", "localhost"}, names...)...)
-	has, err := parsePair(hasCert, hasKey)
-	if err != nil {
-		has = nil
-	}
+	has, _ := parsePair(hasCert, hasKey) // nil if there is none
 	return prof, has
 }

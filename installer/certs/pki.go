@@ -25,8 +25,7 @@ const (
 	registryCA   = "registry-ca"
 )
 
-// PKI is the certificates of one cluster, kept in a directory of this machine
-// (0700, keys 0600).
+// PKI is the certificates of one cluster, kept in a directory of this machine (0700, keys 0600).
 type PKI struct {
 	dir         string
 	validity    time.Duration // of leaves
@@ -38,10 +37,9 @@ type PKI struct {
 // Validity is how long new certificates are valid; zero means DefaultValidity.
 type Validity struct{ Leaf, CA time.Duration }
 
-// LoadOrCreate opens the directory and makes the authorities it lacks. A CA
-// that is there is taken over, whoever made it; one that cannot be read, or
-// whose key is missing, is an error and never replaced, since everything
-// signed by it would become worthless.
+// LoadOrCreate opens the directory and makes the authorities it lacks. A CA that is there is taken over, whoever made it; one
+// that cannot be read, or whose key is missing, is an error and never replaced, since everything signed by it would become
+// worthless.
 func LoadOrCreate(dir string, v Validity) (*PKI, error) {
 	if v.Leaf <= 0 {
 		v.Leaf = DefaultValidity
@@ -51,7 +49,7 @@ func LoadOrCreate(dir string, v Validity) (*PKI, error) {
 	}
 	p := &PKI{dir: dir, validity: v.Leaf, authorities: map[string]*Pair{}}
 	for _, a := range authorities() {
-		pair, err := p.load(a.file)
+		pair, err := loadPair(dir, a.file)
 		if errors.Is(err, fs.ErrNotExist) {
 			if pair, err = newCA(a.commonName, v.CA); err == nil {
 				err = p.store(a.file, pair)
@@ -82,19 +80,13 @@ func authorities() []authority {
 // CA is the certificate that API servers prove themselves with, PEM.
 func (p *PKI) CA() []byte { return p.authorities[kubernetesCA].CertPEM }
 
-// load reads a pair of the directory. It is not there only when both files are missing.
-func (p *PKI) load(name string) (*Pair, error) {
-	return loadPair(p.dir, name)
-}
-
+// loadPair reads a certificate and its key. The error is fs.ErrNotExist only where the certificate is missing.
 func loadPair(dir, name string) (*Pair, error) {
 	cert, certErr := os.ReadFile(filepath.Join(dir, name+".crt"))
 	key, keyErr := os.ReadFile(filepath.Join(dir, name+".key"))
 	switch {
-	case errors.Is(certErr, fs.ErrNotExist):
-		// The key is written first, so one without a certificate is a run that was cut off.
-		return nil, certErr
 	case certErr != nil:
+		// The key is written first: a key without a certificate was left by a run that was cut off.
 		return nil, certErr
 	case errors.Is(keyErr, fs.ErrNotExist):
 		// Not fs.ErrNotExist: a certificate that is there must not be replaced.
@@ -159,13 +151,12 @@ func (p *PKI) loadServiceAccounts() error {
 	return p.write("sa.pub", p.saPublic)
 }
 
-// chosen returns the leaf that a host has when it still fits, else the one of
-// that name kept here when that fits, else a new one. What the host has comes
-// first: another machine may have made it, and one that is right is not
-// replaced. A new one is also for the names that the old one was for.
+// chosen returns the leaf that a host has when it still fits, else the one of that name kept here when that fits, else a new
+// one. That of the host comes first, since another machine may have made it: one that fits is not replaced. A new one has the
+// names of the old one, too.
 func (p *PKI) chosen(name, authority string, prof profile, has *Pair) (*Pair, error) {
 	ca := p.authorities[authority]
-	kept, err := p.load(name)
+	kept, err := loadPair(p.dir, name)
 	if has != nil && has.fits(ca, prof) {
 		if err == nil && bytes.Equal(kept.CertPEM, has.CertPEM) {
 			return has, nil

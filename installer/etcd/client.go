@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,7 +51,7 @@ func New(endpoint, certs string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("etcd's client certificate: %w", err)
 	}
-	// A proxy of the environment is none of etcd's business.
+	// It uses no proxy, whatever the environment says.
 	transport := &http.Transport{
 		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, Certificates: []tls.Certificate{pair}},
 		ForceAttemptHTTP2: true, DisableKeepAlives: true,
@@ -59,7 +60,7 @@ func New(endpoint, certs string) (*Client, error) {
 	return &Client{endpoint: endpoint, http: &http.Client{Transport: transport, CheckRedirect: stay}}, nil
 }
 
-// clientPair is the certificate that kubeadm makes for asking after etcd's health, or the API server's own.
+// clientPair reads the certificate that kubeadm makes for health checks of etcd or, where that is missing, the API server's.
 func clientPair(certs string) (tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(filepath.Join(certs, "healthcheck-client.crt"), filepath.Join(certs, "healthcheck-client.key"))
 	if err == nil {
@@ -73,13 +74,9 @@ func clientPair(certs string) (tls.Certificate, error) {
 	return pair, nil
 }
 
-// Cluster lists the members, as the member that is asked knows them, and asks each for its state. It needs no majority.
+// Cluster lists the members, as this member knows them, and asks each for its state. It needs no majority.
 func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
-	body, err := c.post(ctx, c.endpoint, "/v3/cluster/member/list", `{}`, requestTimeout)
-	if err != nil {
-		return Cluster{}, err
-	}
-	members, err := decodeMembers(body)
+	members, err := c.members(ctx, `{}`)
 	if err != nil {
 		return Cluster{}, err
 	}
@@ -90,10 +87,16 @@ func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 		wg.Go(func() { leaders[i] = c.state(ctx, &out.Members[i]) })
 	}
 	wg.Wait()
-	for _, l := range leaders {
-		out.Leader = out.Leader || l
-	}
+	out.Leader = slices.Contains(leaders, true)
 	return out, nil
+}
+
+func (c *Client) members(ctx context.Context, request string) ([]Member, error) {
+	body, err := c.post(ctx, c.endpoint, "/v3/cluster/member/list", request, requestTimeout)
+	if err != nil {
+		return nil, err
+	}
+	return decodeMembers(body)
 }
 
 // state asks a member for its state and tells whether it has a leader.
@@ -116,14 +119,10 @@ func (c *Client) state(ctx context.Context, m *Member) (leader bool) {
 	return false
 }
 
-// Remove takes the members of a host out. One that is not there is no error: it has been taken out before.
+// Remove removes the members of a host from the cluster. No such member is no error: an earlier call may have removed it.
 func (c *Client) Remove(ctx context.Context, ip string) error {
-	// With a majority behind it: a list that is behind might not have the member yet.
-	body, err := c.post(ctx, c.endpoint, "/v3/cluster/member/list", `{"linearizable":true}`, requestTimeout)
-	if err != nil {
-		return err
-	}
-	members, err := decodeMembers(body)
+	// Confirmed by a majority: the list of a member that is behind may lack the one to remove.
+	members, err := c.members(ctx, `{"linearizable":true}`)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 
 const maxMembers = 1000
 
-// number is a 64-bit number: JSON of protocol buffers has it as a string.
+// number is a 64-bit number, which the JSON of protocol buffers has as a string.
 type number string
 
 func (n *number) UnmarshalJSON(data []byte) error {
@@ -63,7 +63,7 @@ func decodeLeader(data []byte) (bool, error) {
 	return strings.Trim(string(answer.Leader), "0") != "", nil
 }
 
-// decodeRefusal is what etcd says when it refuses.
+// decodeRefusal gives the message of an answer with an error status, or the status if it has none.
 func decodeRefusal(status string, data []byte) string {
 	var answer struct {
 		Message string `json:"message"`

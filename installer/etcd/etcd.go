@@ -1,19 +1,21 @@
-// Package etcd asks a member of etcd who belongs to its cluster, and takes members out: over the JSON that every etcd
-// answers on its client port, since kubeadm removes a member only in the best of cases. It runs on a master.
+// Package etcd asks a member of etcd for the members of its cluster, and removes members. It uses the JSON gateway that every
+// etcd has on its client port, since kubeadm does not remove a member in every case. It runs on a master.
 package etcd
 
 import (
 	"net/netip"
 	"net/url"
+	"slices"
 )
 
-// Cluster is what one member knows of all.
+// Cluster is what one member knows of its cluster.
 type Cluster struct {
 	Members []Member `json:"members"`
-	Leader  bool     `json:"leader"` // there is one, so a majority of the voters lives
+	Leader  bool     `json:"leader"` // there is one, so a majority of the voters is up
 }
 
-// Member is one member. One that was added and never started has no name and no client addresses, but a peer address.
+// Member is a member of etcd's cluster. One that was added and never started has a peer address only, no name and no client
+// address.
 type Member struct {
 	ID         string   `json:"id"` // as etcd writes it in JSON: decimal
 	Name       string   `json:"name,omitempty"`
@@ -27,7 +29,7 @@ type Member struct {
 // Started tells whether the member was ever up.
 func (m Member) Started() bool { return m.Name != "" }
 
-// At tells whether the member is that of a host: by the address that the other members reach it at.
+// At tells whether the member is that of a host, by the addresses at which other members reach it.
 func (m Member) At(ip string) bool {
 	want, err := netip.ParseAddr(ip)
 	if err != nil {
@@ -74,10 +76,9 @@ func (c Cluster) Voters() (all, answer int) {
 
 // Of gives the member of a host.
 func (c Cluster) Of(ip string) (Member, bool) {
-	for _, m := range c.Members {
-		if m.At(ip) {
-			return m, true
-		}
+	i := slices.IndexFunc(c.Members, func(m Member) bool { return m.At(ip) })
+	if i < 0 {
+		return Member{}, false
 	}
-	return Member{}, false
+	return c.Members[i], true
 }

@@ -1,10 +1,8 @@
-// Package guest turns the ENTRYPOINT and CMD of a cluster image into the shell
-// lines that are run for it.
+// Package guest turns the ENTRYPOINT and CMD of a cluster image into the shell lines that are run for it.
 //
-// It promises the meaning Kubefiles rely on: every element of the two arrays is
-// one shell line, and references in it are replaced by the image's variables
-// the way Kubernetes replaces them in a container's command. It is pure: it
-// reads no environment and runs nothing.
+// It promises the meaning Kubefiles rely on: every element of the two arrays is one shell line, and references in it are
+// replaced by the image's variables the way Kubernetes replaces them in a container's command. It is pure: it reads no
+// environment and runs nothing.
 package guest
 
 import (
@@ -13,8 +11,7 @@ import (
 	"strings"
 )
 
-// MaxLine is the length in bytes a line may have: what Linux takes as one
-// argument of a program, with its terminating zero.
+// MaxLine is the length in bytes a line may have: what Linux takes as one argument of a program, with its terminating zero.
 const MaxLine = 128<<10 - 1
 
 // Errors of Expand; a caller tells them apart with errors.Is.
@@ -28,11 +25,9 @@ var (
 //	$(KEY) ${KEY} $KEY   the value; values are not expanded again
 //	$$                   one $, and what follows it is left alone
 //
-// Whatever does not name a key of env stays as it is, for the shell to see:
-// $(date), ${X:-default}, $?, $1, $UNSET. So does a $ after a backslash. The
-// value is put in as text, so quotes and blanks in it count for the shell;
-// since env is exported to the line as well, "$$KEY" in double quotes hands the
-// shell the variable itself.
+// Whatever does not name a key of env stays as it is, for the shell to see: $(date), ${X:-default}, $?, $1, $UNSET. So does a $
+// after a backslash. The value is put in as text, so quotes and blanks in it count for the shell; since env is exported to the
+// line as well, "$$KEY" in double quotes hands the shell the variable itself.
 //
 // The errors are ErrTooLong and ErrZero.
 func Expand(s string, env map[string]string) (string, error) {
@@ -54,8 +49,7 @@ func Expand(s string, env map[string]string) (string, error) {
 	return b.String(), nil
 }
 
-// next reads one piece off s, which is not empty: what stands for it, and how
-// many bytes of s it takes.
+// next reads one piece off s, which is not empty: what stands for it, and how many bytes of s it takes.
 func next(s string, env map[string]string) (string, int) {
 	if s[0] == '\\' && len(s) > 1 {
 		return s[:2], 2
@@ -89,8 +83,7 @@ func next(s string, env map[string]string) (string, int) {
 	return "$", 1
 }
 
-// bracketed is what stands between s[1] and the next closing bracket, and the
-// length up to and with that bracket.
+// bracketed is what stands between s[1] and the next closing bracket, and the length up to and with that bracket.
 func bracketed(s string, closing byte) (string, int) {
 	end := strings.IndexByte(s, closing)
 	if end < 0 {
@@ -103,11 +96,9 @@ func isName(c byte, digits bool) bool {
 	return c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || digits && '0' <= c && c <= '9'
 }
 
-// Lines are the shell lines of an image: the elements of entrypoint, then those
-// of cmd, each expanded. What Dockerfile's shell form puts before a command
-// (/bin/sh -c, or another shell named so) is not a line of its own, nor is an
-// element that is blank. An element Expand refuses is a line as it stands: it
-// cannot be run, and whoever tries says so.
+// Lines are the shell lines of an image: the elements of entrypoint, then those of cmd, each expanded. What Dockerfile's shell
+// form puts before a command (/bin/sh -c, or another shell named so) is not a line of its own, nor is an element that is blank.
+// An element Expand refuses is a line as it stands: it cannot be run, and whoever tries says so.
 func Lines(entrypoint, cmd []string, env map[string]string) []string {
 	var lines []string
 	for _, elements := range [][]string{entrypoint, cmd} {

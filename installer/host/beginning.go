@@ -11,48 +11,49 @@ import (
 	"sync"
 )
 
-// mark is the word that begins the output of one command. Its halves stand apart on the command line, so that a shell
-// that shows what it is told (set -x, set -v) does not print it.
-type mark struct{ first, second string }
+// startMark is a random word that a command prints before its own output, on stdout and on stderr. What start-up files of the
+// login shell print comes before it. Its halves stand apart on the command line, so that a shell that shows its commands (set
+// -x, set -v) does not print it.
+type startMark struct{ first, second string }
 
-func newMark() mark {
+func newMark() startMark {
 	var random [16]byte
 	rand.Read(random[:]) // never fails
 	text := hex.EncodeToString(random[:])
-	return mark{"sealinstall-" + text[:16], text[16:]}
+	return startMark{"sealinstall-" + text[:16], text[16:]}
 }
 
-// out is what stdout begins with, errs what stderr does; each is the start of a line.
-func (m mark) out() string  { return m.first + m.second + "-out" }
-func (m mark) errs() string { return m.first + m.second + "-err=" }
+// out is the mark on stdout, errs that on stderr, both at the start of a line.
+func (m startMark) out() string  { return m.first + m.second + "-out" }
+func (m startMark) errs() string { return m.first + m.second + "-err=" }
 
-// sayOut and sayErrs are shell text that prints them; stderr also tells the process group.
-func (m mark) sayOut() string { return `printf '%s%s-out\n' ` + m.first + " " + m.second + "; " }
+// sayOut and sayErrs are shell text that prints them; on stderr the process group follows the mark.
+func (m startMark) sayOut() string { return `printf '%s%s-out\n' ` + m.first + " " + m.second + "; " }
 
-func (m mark) sayErrs() string {
+func (m startMark) sayErrs() string {
 	return `printf '%s%s-err=%s\n' ` + m.first + " " + m.second + ` "$$" >&2; `
 }
 
-// behind makes a command print the mark on stdout itself, for one that another program (sudo) starts and may print before.
-func (m mark) behind(argv []string) []string {
+// behind makes a command print the mark on stdout itself. A command that sudo starts needs that: sudo may print before.
+func (m startMark) behind(argv []string) []string {
 	return append([]string{"/bin/sh", "-c", `printf '%s%s-out\n' "$1" "$2"; shift 2; exec "$@"`, "sh", m.first, m.second}, argv...)
 }
 
-// maxMarkValue bounds what stands behind a mark on its line, in bytes.
+// maxMarkValue bounds what follows a mark on its line, in bytes.
 const maxMarkValue = 32
 
-// beginning passes a stream on from its mark. What comes before, of the login shell's start-up files or of sudo, is
-// passed over, however much it is; its end is kept to be told.
+// beginning passes on what follows the mark in a stream. It drops what comes before, from start-up files of the login shell or
+// from sudo, and keeps the end of that for messages.
 type beginning struct {
 	w     io.Writer
 	mark  []byte
 	found chan struct{} // closed when the mark has come
 
 	mu   sync.Mutex
-	held []byte // what may be the beginning of the mark, or of the rest of its line
+	held []byte // bytes that may be the beginning of the mark, or of the rest of its line
 	inMark,
 	seen bool
-	value string // what stands behind the mark on its line
+	value string // what follows the mark on its line
 	noise tail
 }
 
@@ -115,7 +116,7 @@ func (b *beginning) before() string {
 	return strings.TrimSpace(b.noise.String() + string(held))
 }
 
-// group is the process group that was told, or 0 when ctx ends before. A group of 1 or less is nobody's command.
+// group waits for the mark and gives the process group that follows it; 0 when ctx ends before, or when it is none.
 func (b *beginning) group(ctx context.Context) int {
 	select {
 	case <-b.found:

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// configLine is a line of a file in the form of ssh_config that says something here.
+// configLine is a line of an ssh_config file that is neither empty nor a comment.
 type configLine struct {
 	file    string
 	number  int
@@ -23,10 +23,10 @@ type configLine struct {
 
 func (l configLine) place() string { return fmt.Sprintf("%s line %d", l.file, l.number) }
 
-// readKeywords are those that are read here, beside the ones that make blocks.
+// readKeywords are the keywords that have an effect here, beside Host, Match and Include.
 var readKeywords = [...]string{"hostname", "user", "port", "identityfile", "certificatefile", "proxyjump", "proxycommand"}
 
-// Includes are followed as deep as ssh does; of all files together there are not so many.
+// Includes are followed as deep as ssh follows them, and to so many files in all.
 const (
 	maxIncludeDepth = 16
 	maxConfigFiles  = 512
@@ -72,7 +72,7 @@ func (r *configReader) read(name string, depth int) ([]configLine, error) {
 	return lines, nil
 }
 
-// include reads the files that a line names: patterns, relative to ~/.ssh. What is not there is no error.
+// include reads the files that a line names: patterns, relative to ~/.ssh. A file that does not exist is no error.
 func (r *configReader) include(l configLine, depth int) ([][]configLine, error) {
 	var out [][]configLine
 	for _, pattern := range l.args {
@@ -103,7 +103,7 @@ func (r *configReader) include(l configLine, depth int) ([][]configLine, error) 
 	return out, nil
 }
 
-// cutKeyword parts a line: a keyword, then blanks or one =, then arguments.
+// cutKeyword splits a line into its keyword and, after blanks or one =, its arguments.
 func cutKeyword(line string) (keyword, rest string) {
 	end := strings.IndexAny(line, " \t=")
 	if end < 0 {
@@ -161,7 +161,8 @@ func configWords(text string) ([]string, error) {
 	return words, nil
 }
 
-// expandEnv puts values in place of ${NAME}; one that is not set stays, as the file that is then not found tells.
+// expandEnv replaces ${NAME} by its value. A variable that is not set stays as it is written: the message that the file is not
+// found then shows it.
 func expandEnv(text string) string {
 	return regexp.MustCompile(`\$\{\w+\}`).ReplaceAllStringFunc(text, func(v string) string {
 		if value, ok := os.LookupEnv(v[2 : len(v)-1]); ok {

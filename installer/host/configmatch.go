@@ -1,15 +1,16 @@
 package host
 
 import (
+	"cmp"
 	"fmt"
 	"os/user"
 	"slices"
 	"strings"
 )
 
-// selection is what of a configuration is said about one host: the lines of blocks that match, in order.
+// selection is what a configuration says about one host: the lines of the blocks that match, in order.
 type selection struct {
-	name, user string // the host as it was given, and who logs in, if that is settled
+	name, user string // the host as it was given, and the user who logs in, if that is settled
 	lines      []configLine
 	skipped    func(l configLine, why string)
 }
@@ -42,12 +43,12 @@ func (s *selection) walk(lines []configLine, outer bool) error {
 	return nil
 }
 
-// hostLineMatches tells whether a Host line is about a host: one of its patterns is, and none of those with ! is.
+// hostLineMatches tells whether a Host line is about a host: one of its patterns matches, and none of those with ! does.
 func hostLineMatches(patterns []string, name string) bool {
 	return patternsMatch(patterns, strings.ToLower(name), strings.ToLower)
 }
 
-// listMatches is the same for patterns with commas between them.
+// listMatches tells the same for a list of patterns with commas.
 func listMatches(list, text string, fold func(string) string) bool {
 	return patternsMatch(strings.Split(list, ","), fold(text), fold)
 }
@@ -66,7 +67,8 @@ func patternsMatch(patterns []string, text string, fold func(string) string) boo
 	return found
 }
 
-// match tells whether a Match line applies: all that it asks for is so. Where that cannot be known here, it never does.
+// match tells whether all criteria of a Match line hold. A line with a criterion that cannot be judged here is skipped, with a
+// warning.
 func (s *selection) match(l configLine) (bool, error) {
 	unknown := ""
 	if len(l.args) == 0 {
@@ -102,7 +104,7 @@ func (s *selection) match(l configLine) (bool, error) {
 		case !known:
 			unknown = "asks for " + word + ", which is not looked at here"
 		case got == negated:
-			return false, nil // whatever the rest would be
+			return false, nil // whatever the other criteria are
 		}
 	}
 	if unknown != "" {
@@ -111,7 +113,7 @@ func (s *selection) match(l configLine) (bool, error) {
 	return unknown == "", nil
 }
 
-// criterion tells whether one criterion with a value holds, and whether that can be known.
+// criterion tells whether one criterion with a value holds, and whether it can be judged here.
 func (s *selection) criterion(word, value string) (holds, known bool, err error) {
 	same := func(text string) string { return text }
 	switch word {
@@ -121,11 +123,7 @@ func (s *selection) criterion(word, value string) (holds, known bool, err error)
 			return false, false, err
 		}
 		if word == "host" {
-			name := s.name
-			if settings.HostName != "" {
-				name = settings.HostName
-			}
-			return listMatches(value, name, strings.ToLower), true, nil
+			return listMatches(value, cmp.Or(settings.HostName, s.name), strings.ToLower), true, nil
 		}
 		return listMatches(value, s.login(settings.User), same), true, nil
 	case "originalhost":
@@ -133,20 +131,12 @@ func (s *selection) criterion(word, value string) (holds, known bool, err error)
 	case "localuser":
 		me, err := user.Current()
 		if err != nil {
-			return false, false, nil // known by no name, which a warning tells
+			return false, false, nil // it cannot be judged: the caller warns
 		}
 		return listMatches(value, me.Username, same), true, nil
 	}
 	return false, false, nil
 }
 
-// login is who logs in when said is what the configuration has said so far.
-func (s *selection) login(said string) string {
-	switch {
-	case s.user != "":
-		return s.user
-	case said != "":
-		return said
-	}
-	return defaultUser
-}
+// login is the user who logs in; said is the user that the configuration names, as far as it is read.
+func (s *selection) login(said string) string { return cmp.Or(s.user, said, defaultUser) }

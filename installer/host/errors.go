@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -64,11 +65,7 @@ type ExitError struct {
 
 func (e *ExitError) Error() string {
 	var b strings.Builder
-	title := e.Title
-	if title == "" {
-		title = shortened(e.Argv)
-	}
-	fmt.Fprintf(&b, "%s: %s: ", e.Host, title)
+	fmt.Fprintf(&b, "%s: %s: ", e.Host, cmp.Or(e.Title, shortened(e.Argv)))
 	if e.Signal != "" {
 		fmt.Fprintf(&b, "ended by signal %s", e.Signal)
 	} else {
@@ -97,4 +94,17 @@ func shortened(argv []string) string {
 		out = append(out, Quote(arg))
 	}
 	return strings.Join(out, " ")
+}
+
+// ErrorAt is Error for a reader who knows which host is meant: the name is left out where it is that of host.
+func (e *Error) ErrorAt(host string) string { return without(e.Error(), e.Host, host) }
+
+// ErrorAt is Error for a reader who knows which host is meant: the name is left out where it is that of host.
+func (e *ExitError) ErrorAt(host string) string { return without(e.Error(), e.Host, host) }
+
+func without(text, own, told string) string {
+	if own != told {
+		return text
+	}
+	return strings.TrimPrefix(text, own+": ")
 }

@@ -1,13 +1,11 @@
-// Package host is the one seam to machines: it runs commands on them and puts
-// files there, on this machine ([Local]) or over ssh ([DialSSH]).
+// Package host is the only way to a host: it runs commands there and puts files there, over ssh ([DialSSH]) or on this machine
+// ([LocalSudo]).
 //
-// It promises that a command is an argument vector, never shell text made by
-// the caller; that no terminal is ever asked for, so stdout and stderr stay
-// apart; that the end of a context ends the command with everything it
-// started; that a login may have any shell that can run a program, and that what its
-// start-up files print reaches nobody; that a file appears under its name only when it is complete,
-// verified and on disk; and that nothing but the address given is ever dialled
-// (proxies in the environment are not used).
+// It promises that a command is an argument vector, never shell text made by the caller; that no terminal is ever asked for, so
+// stdout and stderr stay apart; that the end of a context ends the command with everything it started; that a login may have
+// any shell that can run a program, and that the output of its start-up files is dropped; that a file appears under its name
+// only when it is complete, verified and on disk; and that nothing but the address given is ever dialled (proxies in the
+// environment are not used).
 package host
 
 import (
@@ -19,8 +17,7 @@ import (
 // Cmd is one command to run.
 type Cmd struct {
 	Argv []string // program and arguments; the program is looked up in the host's PATH
-	// Title is what an error calls the command, for one whose arguments are no reading for an operator. Empty: its arguments,
-	// shortened.
+	// Title is what errors call the command, where an operator could not read its arguments. Empty means the arguments, shortened.
 	Title string
 	// Env adds KEY=VALUE pairs to the environment of the host's login. Over ssh they
 	// travel on a command line, which other users of that host can see: secrets go through Stdin.

@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hostKeys decides about the key of one host by a policy and files of known hosts.
+// hostKeys decides whether the key of one host is accepted, by a policy and by files of known hosts.
 type hostKeys struct {
 	policy HostKeyPolicy
 	file   string   // where keys are added
-	also   []string // what else is believed: the operator's own files
-	// accepted is set when a key was taken: what fails after that is not about the key.
+	also   []string // further files that are believed: the operator's own
+	// accepted is set when a key was accepted: a failure after that is not about the key.
 	accepted bool
 	err      error
 }
@@ -52,8 +52,8 @@ func (k *hostKeys) decide(address string, key ssh.PublicKey) error {
 	return err
 }
 
-// known reads the files anew each time: they are small, and other connections add to them. Of the operator's, one that
-// cannot be read is passed over, as ssh does.
+// known reads the files anew each time: they are small, and other connections add to them. A file of the operator that cannot
+// be read is passed over, as ssh does.
 func (k *hostKeys) known() ([]knownKey, error) {
 	known, err := readKnown(k.file)
 	if err != nil {
@@ -67,12 +67,12 @@ func (k *hostKeys) known() ([]knownKey, error) {
 	return known, nil
 }
 
-// hostKeyError is a host whose key is not taken, and what can be done about it.
+// hostKeyError says why the key of a host is not accepted, and what the operator can do.
 type hostKeyError struct{ cause, remedy string }
 
 func (e *hostKeyError) Error() string { return e.cause }
 
-// errUnknownHost tells of a host that nothing is known about.
+// errUnknownHost means that no file has a line about the host.
 var errUnknownHost = errors.New("unknown host")
 
 // judge gives the line that vouches for a host's key. The error is errUnknownHost where no line is about the host.
@@ -145,7 +145,7 @@ func judge(known []knownKey, address string, key ssh.PublicKey) (knownKey, error
 	return knownKey{}, errUnknownHost
 }
 
-// checkCert tells why a certificate of an authority that is believed does not hold for a host.
+// checkCert gives an error where a certificate is not valid for a host, although its authority is believed.
 func checkCert(cert *ssh.Certificate, name string) error {
 	if cert.CertType != ssh.HostCert {
 		return errors.New("it is not one of a host")
@@ -157,8 +157,8 @@ func checkCert(cert *ssh.Certificate, name string) error {
 	return nil
 }
 
-// algorithms are what kinds of keys the host is asked for, those first that can be compared: certificates where an
-// authority is believed, and no other certificates; then the kinds that are known of it. nil means the defaults.
+// algorithms lists the kinds of keys that the host is asked for, in order: certificates if an authority is believed for it, the
+// kinds of its known keys, and the rest. nil means the defaults.
 func (k *hostKeys) algorithms(address string) ([]string, error) {
 	if k.policy == Off {
 		return nil, nil
@@ -198,7 +198,7 @@ func (k *hostKeys) algorithms(address string) ([]string, error) {
 	return slices.Concat(certs, kinds, rest), nil
 }
 
-// prefers ranks a kind of certificate: those of the kinds that are known come first.
+// prefers ranks a kind of certificate: those for known kinds of keys come first.
 func prefers(kinds []string, cert string) int {
 	if slices.ContainsFunc(kinds, func(kind string) bool { return strings.HasPrefix(cert, kind+"-cert-") }) {
 		return 0
@@ -206,7 +206,7 @@ func prefers(kinds []string, cert string) int {
 	return 1
 }
 
-// add appends the host to the file unless another connection or process did so meanwhile.
+// add appends the host to the file unless another connection or process has done so.
 func (k *hostKeys) add(address string, key ssh.PublicKey) error {
 	if cert, ok := key.(*ssh.Certificate); ok {
 		key = cert.Key

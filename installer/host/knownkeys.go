@@ -22,7 +22,7 @@ import (
 // maxKnownHosts bounds a file in the form of known_hosts, in bytes.
 const maxKnownHosts = 16 << 20
 
-// knownKey is one line of a file in the form of known_hosts.
+// knownKey is one line of a known_hosts file.
 type knownKey struct {
 	file   string
 	line   int
@@ -36,7 +36,7 @@ const (
 	markRevoked   = "revoked"
 )
 
-// readKnown reads such a file; one that does not exist is empty. Lines that are not understood are passed over, as ssh does.
+// readKnown reads a known_hosts file; one that does not exist is empty. Lines that are not understood are passed over, as ssh does.
 func readKnown(file string) ([]knownKey, error) {
 	text, err := readBounded(file, maxKnownHosts)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -57,7 +57,7 @@ func readKnown(file string) ([]knownKey, error) {
 	return known, nil
 }
 
-// readBounded reads a regular file of at most so many bytes. What is none could be read for ever.
+// readBounded reads a regular file of at most so many bytes. Others are refused: a device or a pipe may never end.
 func readBounded(name string, most int64) ([]byte, error) {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -78,8 +78,8 @@ func readBounded(name string, most int64) ([]byte, error) {
 	return text, err
 }
 
-// names are those that a host is looked up by: with its port, unless that is 22, and without. A key that is known for the
-// host without a port is his on other ports too, but they may have another.
+// names gives the names under which a host is looked up: exact with its port, unless that is 22, and bare without. A key that
+// is known for the bare name is accepted on every port; another port may have another key as well.
 func names(address string) (exact, bare string) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -115,15 +115,15 @@ func hashMatches(hashed, name string) bool {
 	return hmac.Equal(mac.Sum(nil), want)
 }
 
-// everybody tells of a line that is about any host at all.
+// everybody tells whether a line is about all hosts.
 func (k knownKey) everybody() bool { return slices.Contains(k.hosts, "*") }
 
 func sameKey(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
 
-// sshPattern makes path.Match read a pattern as ssh does: with no other special characters, and none that * leaves out.
+// sshPattern makes path.Match read a pattern as ssh does: only * and ? are special, and * matches any character.
 var sshPattern = strings.NewReplacer(`\`, `\\`, "[", `\[`, "/", "\n")
 
-// matchPattern tells whether text is as a pattern of ssh says: * is any text, ? any one character.
+// matchPattern tells whether text matches a pattern of ssh, in which * is any text and ? any one character.
 func matchPattern(text, pattern string) bool {
 	ok, err := path.Match(sshPattern.Replace(pattern), strings.ReplaceAll(text, "/", "\n"))
 	return ok && err == nil

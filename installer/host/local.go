@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// outputDelay is how long output is waited for after a command has ended: something it left in the
-// background may hold the pipes open for ever.
+// outputDelay is how long to wait for output after a command has ended: a program that it left in the background may hold the
+// pipes open for ever.
 const outputDelay = 10 * time.Second
 
 type localHost struct {
@@ -30,7 +30,7 @@ type localHost struct {
 // Local is this machine, without ssh. Commands run as the user of this process.
 func Local(name string) Host { return LocalSudo(name, "") }
 
-// LocalSudo is [Local] with the password that sudo is told if it asks for one.
+// LocalSudo is [Local] with the password that sudo gets if it asks for one.
 func LocalSudo(name, password string) Host { return &localHost{name: name, password: password} }
 
 func (h *localHost) Name() string { return h.name }
@@ -60,7 +60,7 @@ func (h *localHost) Run(ctx context.Context, c Cmd) error {
 	if len(env) > 0 {
 		cmd.Env = append(cmd.Environ(), env...)
 	}
-	// A group of its own, so that its children can be ended with it, and Ctrl-C here is ours to handle.
+	// It has a process group of its own, so that its children can be ended with it, and Ctrl-C does not reach it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = outputDelay
 	streams := newStreams(c)
@@ -98,21 +98,9 @@ func (h *localHost) wait(ctx context.Context, c Cmd, cmd *exec.Cmd, st *streams,
 	ended := make(chan error, 1)
 	failed := st.pump(stdin)
 	go func() { ended <- cmd.Wait() }()
-	var cause error
-	select {
-	case err := <-ended:
-		return h.outcome(c, st, err)
-	case cause = <-failed:
-		if cause == nil {
-			select {
-			case err := <-ended:
-				return h.outcome(c, st, err)
-			case <-ctx.Done():
-				cause = context.Cause(ctx)
-			}
-		}
-	case <-ctx.Done():
-		cause = context.Cause(ctx)
+	over, cause := await(ctx, failed, ended)
+	if over {
+		return h.outcome(c, st, cause)
 	}
 	group := -cmd.Process.Pid
 	unix.Kill(group, unix.SIGTERM)
@@ -139,11 +127,11 @@ func (h *localHost) startError(c Cmd, err error) error {
 }
 
 func (h *localHost) outcome(c Cmd, st *streams, err error) error {
-	var exit *exec.ExitError
+	exit, ok := errors.AsType[*exec.ExitError](err)
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):
 		return nil
-	case errors.As(err, &exit):
+	case ok:
 		e := &ExitError{Host: h.name, Title: c.Title, Argv: c.Argv, Code: exit.ExitCode(), Stderr: st.tail.String()}
 		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 			e.Signal = strings.TrimPrefix(unix.SignalName(ws.Signal()), "SIG")

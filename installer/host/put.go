@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -10,19 +9,24 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
-// putScript receives a file. Its stdin is the content followed by 64 hex digits, its sha256: a
-// connection that is cut leaves a tail that cannot match, whatever was cut off.
-// Arguments: path, octal mode, the sha256 if it is known beforehand or "-".
-// It prints "same" and ends if the file is there already, else "send" before it reads. While it hashes and syncs, which
-// takes long where a disk is slow, it prints signs of life; while it takes bytes, that it takes them is the sign.
-// It sleeps a second at a time, so that what outlives it does so no longer.
+// putScript receives a file. Its stdin is the content followed by 64 hex digits, its sha256: a connection that is cut leaves a
+// tail that cannot match, whatever was cut off. Arguments: path, octal mode, the sha256 if it is known beforehand or "-". It
+// prints "same" and ends if the file is there already, else "send" before it reads. While it hashes and syncs, which takes long
+// on a slow disk, it prints signs of life; while it receives, the bytes that it takes are the sign. The loop that prints sleeps
+// one second at a time, so that it does not outlive the script for longer.
 const putScript = `set -u
 path=$1 mode=$2 want=$3
 dir=$(dirname -- "$path")
@@ -117,7 +121,7 @@ func octal(mode fs.FileMode) uint32 {
 	return bits
 }
 
-// digestOf reads what can be read twice, and leaves it where it was. Empty means it cannot.
+// digestOf gives the digest of what r still holds, if r can be read again; r is left where it was. Empty means that it cannot.
 func digestOf(r io.Reader) (digest.Digest, error) {
 	s, ok := r.(io.Seeker)
 	if !ok {
@@ -135,7 +139,7 @@ func digestOf(r io.Reader) (digest.Digest, error) {
 	return d, err
 }
 
-// trailed waits for the far side's word, then reads r and after it the digest of what was read.
+// trailed waits for the answer of the script, then reads r, and after that the digest of what was read.
 type trailed struct {
 	wait <-chan struct{}
 	word func() string
@@ -167,43 +171,115 @@ func (t *trailed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// firstWord is a writer that keeps the first line that is an answer. What a login's start-up files print before it is passed over.
+// firstWord is a writer that keeps the first line that is an answer of the script. It passes over what start-up files print.
 type firstWord struct {
+	line []byte // the line that is being written
+	word string // set before done is closed
 	done chan struct{}
-	in   *io.PipeWriter
-	word chan string
+	once sync.Once
 }
 
-func newFirstWord() *firstWord {
-	r, w := io.Pipe()
-	f := &firstWord{done: make(chan struct{}), in: w, word: make(chan string, 1)}
-	go func() {
-		defer io.Copy(io.Discard, r)
-		defer close(f.done)
-		sc := bufio.NewScanner(r)
-		for sc.Scan() {
-			if s := sc.Text(); s == "same" || s == "send" {
-				f.word <- s
-				return
-			}
+func newFirstWord() *firstWord { return &firstWord{done: make(chan struct{})} }
+
+func (f *firstWord) Write(p []byte) (int, error) {
+	for _, c := range p {
+		switch {
+		case c != '\n':
+			f.line = append(f.line, c)[:min(len(f.line)+1, 8)] // longer than any answer
+			continue
+		case string(f.line) == "same", string(f.line) == "send":
+			f.answer(string(f.line))
 		}
-	}()
-	return f
+		f.line = f.line[:0]
+	}
+	return len(p), nil
 }
 
-func (f *firstWord) Write(p []byte) (int, error) { return f.in.Write(p) }
+func (f *firstWord) answer(word string) {
+	f.once.Do(func() {
+		f.word = word
+		close(f.done)
+	})
+}
 
-// close ends the wait for an answer.
-func (f *firstWord) close() { f.in.Close() }
+// close ends the wait for an answer, if none has come.
+func (f *firstWord) close() { f.answer("") }
 
-// get gives the answer once done is closed; empty means there was none.
+// get waits for the answer; empty means that there is none.
 func (f *firstWord) get() string {
 	<-f.done
-	select {
-	case w := <-f.word:
-		f.word <- w
-		return w
-	default:
-		return ""
+	return f.word
+}
+
+// Put writes the file directly when this process is root, else through sudo as over ssh.
+func (h *localHost) Put(ctx context.Context, name string, mode fs.FileMode, r io.Reader) error {
+	if os.Geteuid() != 0 {
+		return putThrough(ctx, h, name, mode, r)
+	}
+	err := checkPut(name)
+	if err == nil {
+		err = putFile(ctx, name, mode, r)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: put %s: %w", h.name, name, err)
+	}
+	return nil
+}
+
+func putFile(ctx context.Context, name string, mode fs.FileMode, r io.Reader) error {
+	want, err := digestOf(r)
+	if err != nil {
+		return err
+	}
+	info, err := os.Lstat(name)
+	if err == nil && info.IsDir() {
+		return errors.New("is a directory")
+	}
+	if want != "" && err == nil && info.Mode().IsRegular() {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		have, err := digestOf(f)
+		if err != nil {
+			return err
+		}
+		if have == want {
+			return f.Chmod(mode)
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	temp, err := durable.Create(name, ".sealinstall-")
+	if err != nil {
+		return err
+	}
+	defer temp.Discard()
+	if _, err := io.Copy(temp, &contextReader{ctx, r}); err != nil {
+		return err
+	}
+	labelProgram(temp.File, mode)
+	return temp.Commit(mode)
+}
+
+// contextReader stops a copy when the context ends.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *contextReader) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.r.Read(p)
+}
+
+// labelProgram labels a file that may be run as chcon -t bin_t does: where SELinux is enforced, systemd starts no other.
+func labelProgram(f *os.File, mode fs.FileMode) {
+	if _, err := os.Stat("/sys/fs/selinux/enforce"); err == nil && mode&0o100 != 0 {
+		unix.Fsetxattr(int(f.Fd()), "security.selinux", []byte("system_u:object_r:bin_t:s0\x00"), 0)
 	}
 }

@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// rootAccess is how a host's login becomes root.
+// rootAccess is how the user who logs in runs commands as root.
 type rootAccess struct {
 	sudo     bool
 	tty      bool   // sudo runs only where there is a terminal (requiretty)
-	password string // sudo reads it from the input, before the command does; empty means it asks for none
+	password string // what sudo reads from the input before the command does; empty if it asks for none
 }
 
-// rootProbe tells by exit statuses, not by sudo's words, which depend on language and version. A password stands on its
-// input, or an empty line. -k keeps sudo from remembering, and from having remembered: what works here works each time.
+// rootProbe finds out how to be root by exit statuses: sudo's words depend on its language and version. Its input is one line,
+// the password or nothing. With -k sudo neither uses nor stores credentials, so what works here works each time.
 const rootProbe = `IFS= read -r password
 tty() { SHELL=/bin/sh script -qec "$1 <&3 >&4 2>&5" /dev/null 3<&0 4>&1 5>&2 </dev/null >/dev/null 2>&1; }
 if [ "$(id -u)" = 0 ]; then echo root
@@ -28,13 +28,12 @@ elif printf '%s\n' "$password" | sudo -S -k -p '' true >/dev/null; then echo pas
 elif command -v script >/dev/null 2>&1 && printf '%s\n' "$password" | tty "sudo -S -k -p '' true"; then echo password-tty
 else echo wrong; fi`
 
-// withTerminal runs its first argument, shell text, where there is a terminal that nothing is read from or written to:
-// the streams stay apart.
+// withTerminal runs its first argument, shell text, on a terminal that it does not read or write: the streams stay apart.
 const withTerminal = `exec 3<&0 4>&1 5>&2; SHELL=/bin/sh exec script -qec "$0" /dev/null </dev/null >/dev/null 2>&1`
 
 // command gives the argument vector and the input that run a command as root, in its directory and environment.
 // Its output begins with the mark.
-func (a *rootAccess) command(c Cmd, m mark) (argv []string, stdin io.Reader) {
+func (a *rootAccess) command(c Cmd, m startMark) (argv []string, stdin io.Reader) {
 	argv = m.behind(inPlace(c))
 	if !a.sudo {
 		return argv, c.Stdin
@@ -55,7 +54,8 @@ func (a *rootAccess) command(c Cmd, m mark) (argv []string, stdin io.Reader) {
 	return argv, stdin
 }
 
-// inPlace sets directory and environment behind sudo, which would drop the one and may not be allowed into the other.
+// inPlace makes a command that sets the directory and the environment itself. sudo drops variables, and may not be allowed into
+// the directory.
 func inPlace(c Cmd) []string {
 	var argv []string
 	if c.Dir != "" {
@@ -73,11 +73,11 @@ type runner interface {
 	Run(ctx context.Context, c Cmd) error
 }
 
-// probeRoot finds out how to be root; the password is what sudo is told if it asks.
+// probeRoot finds out how to be root; sudo gets the password if it asks for one.
 func probeRoot(ctx context.Context, h runner, user, password string) (*rootAccess, error) {
 	if password != "" {
-		// Where a start-up file of the login shell has put something in its place, this ends at once, and tells: that one's
-		// input is at its end.
+		// If a start-up file of the login shell runs another program in its place, that one must not get the password. It shows
+		// here: this command has no input, so the other program ends.
 		if err := h.Run(ctx, Cmd{Argv: []string{"true"}}); err != nil {
 			return nil, err
 		}
@@ -106,7 +106,7 @@ func probeRoot(ctx context.Context, h runner, user, password string) (*rootAcces
 	return nil, noRoot(h.Name(), user, answer, errs.String())
 }
 
-// noRoot tells why a login cannot be root, and what to do about it.
+// noRoot makes the error of a user who cannot be root.
 func noRoot(name, user, answer, stderr string) error {
 	e := &Error{Host: name, Kind: ErrSudo}
 	lines := strings.Split(strings.TrimSpace(stderr), "\n")
@@ -131,7 +131,7 @@ func noRoot(name, user, answer, stderr string) error {
 	return e
 }
 
-// asRoot gives what runs a command as root over ssh. How is found out once.
+// asRoot gives how commands run as root over ssh. It finds out once.
 func (h *sshHost) asRoot(ctx context.Context) (*rootAccess, error) {
 	h.mu.Lock()
 	access := h.root

@@ -14,8 +14,9 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// agentKeys gives the keys of an ssh agent. It never fails: an agent is a convenience. One that does not answer costs a third
-// of the time there is, and when it hangs as it signs, half of what is left then, so that a password has its turn.
+// agentKeys gives the keys of an ssh agent. It never fails, since there may be other ways to log in. An agent that does not
+// answer costs a third of the timeout; one that hangs as it signs costs half of what is left, so that time for a password
+// remains.
 func (l *login) agentKeys(ctx context.Context, c SSHConfig, others bool) []ssh.Signer {
 	patience := c.Timeout / 3
 	dialing, cancel := context.WithTimeout(ctx, patience)
@@ -54,15 +55,15 @@ func (l *login) agentKeys(ctx context.Context, c SSHConfig, others bool) []ssh.S
 	return keys
 }
 
-// agentError tells in short what is wrong with an agent.
+// agentError says in short what is wrong with an agent.
 func agentError(err error) error {
-	var op *net.OpError
+	op, isOp := errors.AsType[*net.OpError](err)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return errors.New("it does not answer")
 	case errors.Is(err, io.EOF):
 		return errors.New("it hung up")
-	case errors.As(err, &op):
+	case isOp:
 		return op.Err
 	}
 	return errors.New(plain(err.Error()))
@@ -71,9 +72,9 @@ func agentError(err error) error {
 // agentState is what the keys of an agent have in common: its connection, whose errors the library tells as text only.
 type agentState struct {
 	net.Conn
-	ctx   context.Context // that of the login: it is of no use to ask for longer
+	ctx   context.Context // the login's
 	alone bool            // there is nothing else to log in with
-	stuck func(error)     // told why a key could not sign
+	stuck func(error)     // called with the reason when a key could not sign
 
 	mu  sync.Mutex
 	err error // the connection's first
@@ -105,7 +106,7 @@ func (a *agentState) broken() error {
 	return a.err
 }
 
-// patience is until when a signature is waited for.
+// patience is the time until which to wait for a signature.
 func (a *agentState) patience() time.Time {
 	until, ok := a.ctx.Deadline()
 	if !ok {
@@ -113,7 +114,7 @@ func (a *agentState) patience() time.Time {
 	}
 	left := time.Until(until)
 	if a.alone {
-		return until.Add(-left / 10) // soon enough to say so
+		return until.Add(-left / 10) // leaves time for the message
 	}
 	return until.Add(-left / 2)
 }

@@ -2,7 +2,9 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -13,20 +15,20 @@ import (
 // MaxAuthTries (6) refusals, so behind a long list of keys the password would never be reached.
 const maxKeysFirst = 3
 
-// login is what a connection can prove itself with.
+// login is what there is to log in with: keys, certificates and a password.
 type login struct {
 	methods []ssh.AuthMethod
 	signers []ssh.Signer // certificates before keys, those of files before those of the agent
-	// offers are what can be tried and passed what is passed over and why, for the message when the host refuses.
+	// For the message when the host refuses: offers names what is tried, passed what is passed over and why.
 	offers, passed []string
-	locked         string   // a key that would have needed a passphrase
+	locked         string   // the file of a key that needs another passphrase, or one at all
 	takes          []string // the methods that the host allows
-	question       error    // the host asked what cannot be answered
-	stuck          error    // the ssh agent did not do what it was asked
+	question       error    // the host asked a question that cannot be answered
+	stuck          error    // why the ssh agent did not help
 	close          func()
 }
 
-// newLogin collects what there is. Nothing of it fails: what cannot be used is passed over, and noted.
+// newLogin collects what there is to log in with. It passes over what cannot be used, and notes it.
 func newLogin(ctx context.Context, c SSHConfig) *login {
 	l := &login{close: func() {}}
 	keys := l.fileKeys(c)
@@ -52,11 +54,11 @@ func (l *login) pass(what string, why any) {
 	l.passed = append(l.passed, fmt.Sprintf("%s (%v)", what, why))
 }
 
-// next is an ssh.ClientAuthCallback. It notes what the host takes, and goes on with the keys behind one that could not sign,
-// which would end the method.
+// next is an ssh.ClientAuthCallback. It notes the methods that the host allows. After a key that could not sign, which ends the
+// method, it goes on with the keys behind it.
 func (l *login) next(at *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 	l.takes = at.AllowedMethods
-	failed := slices.IndexFunc(l.signers, func(s ssh.Signer) bool { return unusable(s) })
+	failed := slices.IndexFunc(l.signers, unusable)
 	if failed < 0 {
 		return nil, nil
 	}
@@ -84,7 +86,7 @@ func (l *login) answer(password string) ssh.KeyboardInteractiveChallenge {
 	}
 }
 
-// refused tells, in one sentence, why the host did not let the user in, and what to do about it.
+// refused makes the error of a host that did not let the user in: one sentence and a remedy.
 func (l *login) refused(c SSHConfig, err error) *Error {
 	cause, remedy := l.verdict(c)
 	if l.stuck != nil && !strings.HasPrefix(cause, theAgent) {
@@ -139,7 +141,7 @@ func (l *login) verdict(c SSHConfig) (cause, remedy string) {
 	return cause, remedy
 }
 
-// refusal says in its own words what the library's error is about.
+// refusal is an error of the library with a text of our own.
 type refusal struct {
 	cause string
 	err   error
@@ -148,3 +150,141 @@ type refusal struct {
 func (r *refusal) Error() string { return r.cause }
 
 func (r *refusal) Unwrap() error { return r.err }
+
+// maxKeyFile bounds a file with a key or a certificate, in bytes.
+const maxKeyFile = 1 << 20
+
+// fileKeys reads private keys. One that cannot be read or used is passed over: there may be others, or a password.
+func (l *login) fileKeys(c SSHConfig) []ssh.Signer {
+	var signers []ssh.Signer
+	for _, name := range c.KeyFiles {
+		text, err := readBounded(name, maxKeyFile)
+		if errors.Is(err, fs.ErrNotExist) {
+			l.pass(name, "no such file")
+			continue
+		}
+		if err != nil {
+			l.pass(name, bareError(err))
+			continue
+		}
+		signer, err := ssh.ParsePrivateKey(text)
+		if _, encrypted := errors.AsType[*ssh.PassphraseMissingError](err); encrypted {
+			if c.KeyPassphrase == "" {
+				l.locked = name
+				l.pass(name, "encrypted, and no passphrase was given")
+				continue
+			}
+			signer, err = ssh.ParsePrivateKeyWithPassphrase(text, []byte(c.KeyPassphrase))
+			if err != nil {
+				l.locked = name
+				l.pass(name, "encrypted, and not with the passphrase that was given")
+				continue
+			}
+		}
+		if err != nil {
+			l.pass(name, "not a private key that can be read")
+			continue
+		}
+		l.offers = append(l.offers, "key "+name)
+		signers = append(signers, signer)
+	}
+	return signers
+}
+
+// bareError takes operation and file off an error: the message names the file already.
+func bareError(err error) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return path.Err
+	}
+	return err
+}
+
+// certified gives signers with the certificates that belong to keys: those beside key files, as ssh-keygen writes them, and
+// those that were named.
+func (l *login) certified(c SSHConfig, keys []ssh.Signer) []ssh.Signer {
+	var files []string
+	for _, name := range c.KeyFiles {
+		files = append(files, name+"-cert.pub")
+	}
+	named := len(files)
+	files = append(files, c.CertFiles...)
+	var signers []ssh.Signer
+	for i, name := range files {
+		text, err := readBounded(name, maxKeyFile)
+		if i < named && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			l.pass(name, bareError(err))
+			continue
+		}
+		key, _, _, _, err := ssh.ParseAuthorizedKey(text)
+		cert, ok := key.(*ssh.Certificate)
+		if err != nil || !ok || cert.CertType != ssh.UserCert {
+			l.pass(name, "not a certificate of a user")
+			continue
+		}
+		signer := withCertificate(cert, keys)
+		if signer == nil {
+			l.pass(name, "the key of this certificate is not there")
+			continue
+		}
+		l.offers = append([]string{fmt.Sprintf("certificate %s", name)}, l.offers...)
+		signers = append(signers, signer)
+	}
+	return signers
+}
+
+func withCertificate(cert *ssh.Certificate, keys []ssh.Signer) ssh.Signer {
+	for _, k := range keys {
+		if sameKey(cert.Key, k.PublicKey()) {
+			signer, err := ssh.NewCertSigner(cert, k)
+			if signs, ok := signer.(ssh.AlgorithmSigner); err == nil && ok {
+				return certSigner{signs, k}
+			}
+		}
+	}
+	return nil
+}
+
+// certSigner is a certificate with the key that signs for it.
+type certSigner struct {
+	ssh.AlgorithmSigner
+	key ssh.Signer
+}
+
+// unusable tells whether a signer has failed to sign.
+func unusable(s ssh.Signer) bool {
+	switch s := s.(type) {
+	case certSigner:
+		return unusable(s.key)
+	case *agentKey:
+		return s.failed()
+	}
+	return false
+}
+
+// distinct drops keys that are there twice, in a file and in the agent: hosts count refusals.
+func distinct(keys []ssh.Signer) []ssh.Signer {
+	seen := map[string]bool{}
+	var out []ssh.Signer
+	for _, k := range keys {
+		blob := string(k.PublicKey().Marshal())
+		if !seen[blob] {
+			out = append(out, k)
+		}
+		seen[blob] = true
+	}
+	return out
+}
+
+// Encrypted tells whether a file is a private key that needs a passphrase.
+func Encrypted(file string) bool {
+	text, err := readBounded(file, maxKeyFile)
+	if err != nil {
+		return false
+	}
+	_, err = ssh.ParsePrivateKey(text)
+	_, encrypted := errors.AsType[*ssh.PassphraseMissingError](err)
+	return encrypted
+}

@@ -10,17 +10,17 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Standstill is how long a transfer may go without any sign that it moves. A line that is slow moves; one on which
-// nothing moves for so long carries nothing any more, or ends at a host that takes nothing.
+// Standstill is how long a transfer may go without any sign that it moves. A slow line still moves. If nothing moves for so
+// long, the line is dead or the host takes nothing.
 const Standstill = time.Minute
 
-// StandstillError is a transfer that was ended since nothing moved.
+// StandstillError is a transfer that was ended because nothing moved.
 type StandstillError struct {
 	Host string
 	What string // that was being sent
 	Sent int64  // bytes of it that the host had taken
 	For  time.Duration
-	// Here tells that this machine gave nothing to send; else the host took nothing, or did not say that it works.
+	// Here tells that this machine gave nothing to send; else the host took nothing and gave no sign of life.
 	Here bool
 }
 
@@ -43,8 +43,8 @@ type Watch struct {
 	over  bool
 }
 
-// WatchTransfer gives a context that ends with a *StandstillError when the watch is told of nothing for patience; 0 means
-// [Standstill]. The watch has to be stopped.
+// WatchTransfer gives a context that ends with a *StandstillError when nobody calls Sent for as long as patience; 0 means
+// [Standstill]. The caller must stop the watch.
 func WatchTransfer(ctx context.Context, patience time.Duration, host, what string) (context.Context, *Watch) {
 	if patience <= 0 {
 		patience = Standstill
@@ -67,7 +67,7 @@ func (w *Watch) fire() {
 	w.cancel(&err)
 }
 
-// Sent tells that the host has taken so many bytes more, which may be none: it is a sign of life.
+// Sent tells the watch that the host has taken n more bytes; 0 is a mere sign of life.
 func (w *Watch) Sent(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -77,7 +77,7 @@ func (w *Watch) Sent(n int) {
 	}
 }
 
-// Reading tells that this machine begins, or has ended, to wait for what it is to send.
+// Reading tells the watch that this machine begins, or ends, to wait for what it is to send.
 func (w *Watch) Reading(begins bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -104,16 +104,16 @@ func (w *Watch) Stop() {
 	w.cancel(nil)
 }
 
-// Source is what is sent: that a piece is asked for tells that the one before was taken. Of a line that is slow a large
-// piece would take longer than the patience, so pieces become smaller there.
+// Source wraps what is sent. Each read tells the watch that the piece before was taken. On a slow line a large piece would take
+// longer than the patience, so pieces become smaller there.
 func (w *Watch) Source(r io.Reader) io.Reader { return &watchedSource{w: w, r: r} }
 
 type watchedSource struct {
 	w     *Watch
 	r     io.Reader
 	last  int       // bytes of the piece before
-	at    time.Time // when that was given
-	limit int       // of a piece in bytes; 0 is none
+	at    time.Time // when that piece was given
+	limit int       // of a piece in bytes; 0 means none
 }
 
 const (
@@ -142,7 +142,7 @@ func (s *watchedSource) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Signs passes on what the host writes, each of which is a sign of life.
+// Signs wraps what receives the host's output. Each write is a sign of life.
 func (w *Watch) Signs(to io.Writer) io.Writer { return &watchedSigns{w, to} }
 
 type watchedSigns struct {

@@ -49,7 +49,7 @@ func TestTransferThatStandsStillEndsAndOneThatMovesDoesNot(t *testing.T) {
 		}, takes: 101 * 50 * time.Second},
 		"a line that is too slow for large pieces": {far: func(_ context.Context, in io.Reader, out io.Writer) error {
 			io.WriteString(out, "send\n")
-			copyGrowing(slowLine(1<<10), in)
+			feed(slowLine(1<<10), in)
 			return nil
 		}, takes: 100*time.Second + 62500*time.Microsecond},
 		"a host that takes nothing more": {far: func(ctx context.Context, in io.Reader, out io.Writer) error {

@@ -1,22 +1,23 @@
 package host
 
 import (
+	"context"
 	"io"
 	"strings"
 	"sync"
 )
 
-// streams ties a command to its caller's readers and writers, and lets go of them when Run returns:
-// a command that could not be ended must not write to buffers its caller reads.
+// streams connects a command to its caller's readers and writers, and disconnects it when Run returns: a command that could not
+// be ended must not write to buffers that its caller reads.
 type streams struct {
 	stdin          io.Reader
 	stdout, stderr *gate
 	tail           *tail
-	out, errs      *beginning // in front of them, where the command's output has marks
+	out, errs      *beginning // before them, for a command that prints marks
 }
 
-// expect passes output on from the marks of a command.
-func (st *streams) expect(m mark) {
+// expect makes the streams pass on only what follows the marks of a command.
+func (st *streams) expect(m startMark) {
 	st.out, st.errs = newBeginning(st.stdout, m.out()), newBeginning(st.stderr, m.errs())
 }
 
@@ -52,36 +53,57 @@ func (st *streams) pump(w io.WriteCloser) <-chan error {
 		return result
 	}
 	go func() {
-		r := &readErrors{r: st.stdin}
-		copyGrowing(w, r)
-		if r.err == nil {
+		err := feed(w, st.stdin)
+		if err == nil {
 			w.Close()
 		}
 		// A failed input is not closed here: the command would take it for the end.
-		result <- r.err
+		result <- err
 	}()
 	return result
 }
 
-// A stream changes goroutines with every piece that is taken of it, so of a long one pieces are large. Most inputs are short, and
-// many commands run at once.
+// await waits for the end of a command that is fed: failed is what pump gives, ended the end of the command. over tells that
+// it ended by itself, with err; else err is why it has to be ended: the cause of ctx, or the error of the caller's reader.
+func await(ctx context.Context, failed, ended <-chan error) (over bool, err error) {
+	for {
+		select {
+		case err := <-ended:
+			return true, err
+		case err := <-failed:
+			if err != nil {
+				return false, err
+			}
+			failed = nil // all of the input was taken
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// A large piece saves changes of goroutines on a long stream. Most inputs are short, and many commands run at once: they have a
+// small buffer.
 const (
 	firstPiece = 32 << 10
 	largePiece = 256 << 10
 )
 
-// copyGrowing is io.Copy that takes larger pieces once a whole one was there.
-func copyGrowing(w io.Writer, r io.Reader) {
+// feed copies r to w, in larger pieces once r has filled a small one. The error is that of r: a w that takes no more is none.
+func feed(w io.Writer, r io.Reader) error {
 	buf := make([]byte, firstPiece)
 	for {
 		n, err := r.Read(buf)
+		end := err != nil
+		if err == io.EOF {
+			err = nil
+		}
 		if n > 0 {
 			if _, werr := w.Write(buf[:n]); werr != nil {
-				return
+				return err
 			}
 		}
-		if err != nil {
-			return
+		if end {
+			return err
 		}
 		if n == firstPiece && len(buf) == firstPiece {
 			buf = make([]byte, largePiece)
@@ -89,21 +111,7 @@ func copyGrowing(w io.Writer, r io.Reader) {
 	}
 }
 
-// readErrors tells a reader's errors from a writer's in an io.Copy.
-type readErrors struct {
-	r   io.Reader
-	err error
-}
-
-func (r *readErrors) Read(p []byte) (int, error) {
-	n, err := r.r.Read(p)
-	if err != nil && err != io.EOF {
-		r.err = err
-	}
-	return n, err
-}
-
-// gate is a writer that can be shut. nil discards.
+// gate is a writer that can be shut. Without w it discards.
 type gate struct {
 	mu   sync.Mutex
 	w    io.Writer
@@ -159,7 +167,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String gives whole lines where there are any, without the last newline.
+// String gives the text without its last newline, and without a first line that was cut.
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -22,7 +22,9 @@ func (p *pieces) Write(b []byte) (int, error) {
 func TestLongInputsComeInLargePieces(t *testing.T) {
 	long := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	var got pieces
-	copyGrowing(&got, bytes.NewReader(long))
+	if err := feed(&got, bytes.NewReader(long)); err != nil {
+		t.Fatal(err)
+	}
 	if !bytes.Equal(got.Bytes(), long) || got.n > 1+len(long)/largePiece {
 		t.Errorf("%d bytes of %d in %d pieces", got.Len(), len(long), got.n)
 	}
@@ -31,9 +33,8 @@ func TestLongInputsComeInLargePieces(t *testing.T) {
 func TestWhatCameBeforeAnErrorIsPassedOn(t *testing.T) {
 	failed := errors.New("the reader failed")
 	var got pieces
-	r := &readErrors{r: io.MultiReader(bytes.NewReader([]byte("before")), iotest.ErrReader(failed))}
-	copyGrowing(&got, r)
-	if got.String() != "before" || !errors.Is(r.err, failed) {
-		t.Errorf("%q, %v", got.String(), r.err)
+	err := feed(&got, io.MultiReader(bytes.NewReader([]byte("before")), iotest.ErrReader(failed)))
+	if got.String() != "before" || !errors.Is(err, failed) {
+		t.Errorf("%q, %v", got.String(), err)
 	}
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,22 +15,22 @@ import (
 	"github.com/kevinburke/ssh_config"
 )
 
-// maxUserConfig bounds a file in the form of ssh_config, in bytes.
+// maxUserConfig bounds an ssh_config file, in bytes.
 const maxUserConfig = 1 << 20
 
 // maxHops bounds a chain of jump hosts, each of which may name another.
 const maxHops = 8
 
-// UserConfig is what an operator wrote for ssh, in the form of ~/.ssh/config. nil holds nothing.
+// UserConfig is what an operator has configured for ssh, in the form of ~/.ssh/config. nil is an empty one.
 type UserConfig struct {
 	lines []configLine
 
 	mu       sync.Mutex
-	told     map[string]bool // places that a warning was made of
+	told     map[string]bool // places that have a warning
 	warnings []string
 }
 
-// Settings is what a UserConfig says about one host. Empty fields: nothing.
+// Settings is what a UserConfig says about one host. It leaves fields empty that it says nothing about.
 type Settings struct {
 	HostName  string // to dial in place of the name
 	User      string
@@ -46,7 +47,7 @@ func ReadUserConfig(file string) (*UserConfig, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		home = "/" // relative names are then below /.ssh, where nothing is
+		home = "/" // then relative names are below /.ssh, which does not exist
 	}
 	lines, err := (&configReader{home: home}).read(file, 0)
 	if err != nil {
@@ -55,7 +56,7 @@ func ReadUserConfig(file string) (*UserConfig, error) {
 	return &UserConfig{lines: lines, told: map[string]bool{}}, nil
 }
 
-// Warnings gives, once, what was met in the configuration and not followed.
+// Warnings gives the warnings that were not given before: settings of the configuration that are not followed.
 func (u *UserConfig) Warnings() []string {
 	if u == nil {
 		return nil
@@ -76,8 +77,8 @@ func (u *UserConfig) warn(l configLine, format string, args ...any) {
 	}
 }
 
-// For gives what is said about a host that a user logs in to; empty means that nobody has been named yet. Host is compared
-// with the name as it is given here, Match with the settings so far, as ssh does.
+// For gives what is said about a host. user is who logs in; empty means that the configuration decides. Host lines are compared
+// with the name as it is given here, Match lines with the settings so far, as ssh does.
 func (u *UserConfig) For(name, user string) (Settings, error) {
 	if u == nil {
 		return Settings{}, nil
@@ -105,7 +106,7 @@ func (u *UserConfig) say(name, user string) (Settings, error) {
 	return s.settings()
 }
 
-// settings reads the lines taken so far. They are in no block any more, so the first of a kind counts.
+// settings reads the lines that are selected so far. They are outside of blocks now; the first line of a kind counts.
 func (s *selection) settings() (Settings, error) {
 	var text strings.Builder
 	for _, l := range s.lines {
@@ -149,29 +150,20 @@ func (s *selection) blame(err error) error {
 	return fmt.Errorf("ssh configuration for %s: %w", s.name, err)
 }
 
-// expand does for a path what ssh does: the home directory, variables, and the tokens that are known here.
+// expand replaces in a path, as ssh does, ~, variables and tokens (those that are known here).
 func (s *selection) expand(path string, said Settings) string {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		home = ""
-	}
+	home, _ := os.UserHomeDir() // empty if there is none
 	if rest, ok := strings.CutPrefix(path, "~/"); ok {
 		path = filepath.Join(home, rest)
 	}
-	hostName, port := said.HostName, said.Port
-	if hostName == "" {
-		hostName = s.name
-	}
-	if port == 0 {
-		port = defaultPort
-	}
+	hostName, port := cmp.Or(said.HostName, s.name), cmp.Or(said.Port, defaultPort)
 	return expandEnv(strings.NewReplacer(
 		"%%", "%", "%d", home, "%h", hostName, "%n", s.name, "%r", s.login(said.User), "%u", os.Getenv("USER"), "%p", strconv.Itoa(port), "%i", strconv.Itoa(os.Getuid()),
 	).Replace(path))
 }
 
-// Jumps makes the chain of jump hosts that text names, through what the configuration says about each. What it does not
-// say, and the keys and passwords, are those of like. nil means that there is no jump. close has all of them to close.
+// Jumps makes the chain of jump hosts that text names, with the settings of each in the configuration. Other settings, keys and
+// passwords are those of like. via is the last host of the chain, nil if there is none; the caller closes all of them.
 func (u *UserConfig) Jumps(text string, like SSHConfig) (via *Jump, all []*Jump, err error) {
 	return u.jumps(text, like, maxHops)
 }
@@ -198,26 +190,16 @@ func (u *UserConfig) jumps(text string, like SSHConfig, left int) (via *Jump, al
 		c.Name, c.Address, c.Via = hop.Host, hop.Host, via
 		c.User, c.Port = hop.User, hop.Port
 		said.fill(&c)
-		if c.User == "" {
-			c.User = like.User
-		}
+		c.User = cmp.Or(c.User, like.User)
 		via = NewJump(c)
 		all = append(all, via)
 	}
 	return via, all, nil
 }
 
-// fill completes what is empty, and puts the keys named for the host before the others.
+// fill completes empty fields of c, and puts the keys that are named for the host before the others.
 func (s Settings) fill(c *SSHConfig) {
-	if s.HostName != "" {
-		c.Address = s.HostName
-	}
-	if c.User == "" {
-		c.User = s.User
-	}
-	if c.Port == 0 {
-		c.Port = s.Port
-	}
+	c.Address, c.User, c.Port = cmp.Or(s.HostName, c.Address), cmp.Or(c.User, s.User), cmp.Or(c.Port, s.Port)
 	c.KeyFiles = slices.Concat(s.KeyFiles, c.KeyFiles)
 	c.CertFiles = slices.Concat(s.CertFiles, c.CertFiles)
 }

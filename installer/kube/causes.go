@@ -12,17 +12,13 @@ import (
 // maxCauses bounds how many pods are asked why they do not run: of many, most have one cause.
 const maxCauses = 5
 
-// PodCauses finds out why pods do not run: what kubelet says of them, what their containers said last. One line for each
-// cause, however many pods have it.
+// PodCauses finds out why pods do not run, from the last output of their containers and from events of kubelet. It gives one
+// line for each cause, with the pods that have it.
 func (c *Client) PodCauses(ctx context.Context, sick []Pod) []string {
-	type cause struct {
-		text string
-		of   []string
-	}
-	var found []*cause
+	var found []saying
 	asked := map[string]int{}
 	for _, p := range sick {
-		// Pods of one owner differ in the end of their names; two of them tell whether they have one cause.
+		// Two pods of one owner are enough. They differ in the ends of their names.
 		kind := p.Namespace + "/" + ownerOf(p.Name)
 		if asked[kind]++; asked[kind] > 2 || len(found) >= maxCauses || ctx.Err() != nil {
 			continue
@@ -31,11 +27,7 @@ func (c *Client) PodCauses(ctx context.Context, sick []Pod) []string {
 		if text == "" {
 			continue
 		}
-		if i := slices.IndexFunc(found, func(c *cause) bool { return c.text == text }); i >= 0 {
-			found[i].of = append(found[i].of, p.Title())
-			continue
-		}
-		found = append(found, &cause{text, []string{p.Title()}})
+		found = said(found, text, p.Title())
 	}
 	var out []string
 	for _, c := range found {
@@ -44,7 +36,23 @@ func (c *Client) PodCauses(ctx context.Context, sick []Pod) []string {
 	return out
 }
 
-// ownerOf is the name of a pod without its last part, which tells it from its brothers.
+// saying is what is said of several pods, nodes or hosts alike.
+type saying struct {
+	text string
+	of   []string
+}
+
+// said adds that a text is said of a name.
+func said(all []saying, text, name string) []saying {
+	i := slices.IndexFunc(all, func(s saying) bool { return s.text == text })
+	if i < 0 {
+		return append(all, saying{text, []string{name}})
+	}
+	all[i].of = append(all[i].of, name)
+	return all
+}
+
+// ownerOf is the name of a pod without its last part, in which the pods of one owner differ.
 func ownerOf(pod string) string {
 	if i := strings.LastIndexByte(pod, '-'); i > 0 {
 		return pod[:i]
@@ -72,7 +80,7 @@ func (c *Client) podCause(ctx context.Context, p Pod) string {
 	return p.why()
 }
 
-// lastLine is the last line of a container: of the one before, if it is started again and again.
+// lastLine is the last line of a container's output; if it was restarted, of the run before.
 func (c *Client) lastLine(ctx context.Context, p Pod, k containerState) string {
 	for _, previous := range []bool{true, false} {
 		args := []string{"logs", "--namespace", p.Namespace, p.Name, "--container", k.name, "--tail=20", "--limit-bytes=65536"}
@@ -93,7 +101,7 @@ func (c *Client) lastLine(ctx context.Context, p Pod, k containerState) string {
 	return ""
 }
 
-// eventsTemplate tells of events when and what.
+// eventsTemplate prints time, reason and message of each event.
 const eventsTemplate = `{{range .items}}event {{with .lastTimestamp}}{{printf "%q" .}}{{else}}{{with .eventTime}}{{printf "%q" .}}{{else}}""{{end}}{{end}}` +
 	` {{with .reason}}{{printf "%q" .}}{{else}}""{{end}} {{with .message}}{{printf "%q" .}}{{else}}""{{end}}
 {{end}}`
@@ -115,7 +123,7 @@ func (c *Client) lastEvent(ctx context.Context, p Pod) string {
 	return short(installer.Plain(text))
 }
 
-// short bounds a line that others wrote: its end says what went wrong.
+// short bounds the length of a line of other programs. It keeps the end, which says what went wrong.
 func short(line string) string {
 	const most = 400
 	line = strings.Join(strings.Fields(line), " ")

@@ -1,6 +1,6 @@
-// Package kube asks a cluster how it is, through whichever control plane answers: its nodes, its workloads and their pods,
-// what it lacks, and why. What it is asked for is small whatever the cluster's size: a template that the host runs picks the
-// few words that matter.
+// Package kube asks a cluster for its state, through whichever control plane answers: nodes, workloads and their pods, what it
+// lacks, and why. Answers are small whatever the size of the cluster: kubectl runs with a template that prints only a few words
+// of each object.
 package kube
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// ErrNoControlPlane is why the cluster cannot be asked at all.
+// ErrNoControlPlane means that there is no control plane to ask.
 var ErrNoControlPlane = errors.New("no master that is reached is in the cluster")
 
 // askLimit is how long one master may take to answer one question.
@@ -28,28 +28,28 @@ const askLimit = 30 * time.Second
 type ControlPlane struct {
 	IP      netip.Addr
 	Agent   *agent.Agent
-	Runtime string // where its container runtime answers, as crictl takes it; empty for crictl's own default
+	Runtime string // socket of its container runtime, as crictl takes it; empty means crictl's default
 }
 
-// Host is one that is to be in the cluster.
+// Host is a host that is to be in the cluster.
 type Host struct {
 	IP     netip.Addr
-	Node   string // the name of its node; empty where the host was not looked at
+	Node   string // name of its node; empty if the host was not looked at
 	Master bool
 }
 
 // Client asks the cluster. The control plane that answered last is asked first.
 type Client struct {
-	// ControlPlanes are those that can be asked now.
+	// ControlPlanes gives the control planes that can be asked now.
 	ControlPlanes func() []ControlPlane
 	AdminConf     string // the administrator's kubeconfig on each of them
-	CacheDir      string // of kubectl, where reset removes it, and not in root's home
+	CacheDir      string // of kubectl: a place that reset removes, unlike root's home
 
 	mu   sync.Mutex
 	last netip.Addr
 }
 
-// inOrder are the control planes, the likeliest first.
+// inOrder gives the control planes, the one that answered last first.
 func (c *Client) inOrder() []ControlPlane {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,7 +82,7 @@ func (c *Client) Ask(ctx context.Context, question func(context.Context, Control
 	for i, p := range planes {
 		limit := askLimit
 		if end, ok := ctx.Deadline(); ok && i < len(planes)-1 {
-			limit = min(limit, time.Until(end)/2) // one that hangs must leave the others some time
+			limit = min(limit, time.Until(end)/2) // so that one that hangs leaves time for the others
 		}
 		err := installer.Within(ctx, limit, func(ctx context.Context) error { return question(ctx, p) })
 		if err == nil {
@@ -126,7 +126,7 @@ func (c *Client) KubectlOn(ctx context.Context, p ControlPlane, args ...string) 
 	return out, nil
 }
 
-// shortKubectl is the question without what says how the answer is to look.
+// shortKubectl is a command of kubectl for messages, without the format of its output.
 func shortKubectl(args []string) string {
 	words := []string{"kubectl"}
 	for i := 0; i < len(args); i++ {
@@ -139,7 +139,7 @@ func shortKubectl(args []string) string {
 	return strings.Join(words, " ")
 }
 
-// query asks for objects by a template that prints records: a word, then values as Go quotes them.
+// query asks for objects with a template that prints lines of one word and values, quoted as Go does.
 func (c *Client) query(ctx context.Context, template string, args ...string) ([]answerLine, error) {
 	raw, err := c.Kubectl(ctx, slices.Concat([]string{"get"}, args, []string{"-o", "go-template=" + template})...)
 	if err != nil {

@@ -11,11 +11,11 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 )
 
-// Lacks is what a cluster still waits for.
+// Lacks is what a cluster still lacks.
 type Lacks struct {
 	Lines    []string // in words, one for each thing
-	Sick     []Pod    // pods of the cluster itself that are not ready; the lines tell of them
-	Apps     []string // applications that are not ready: the cluster does not wait for them
+	Sick     []Pod    // pods of the cluster itself that are not ready; Lines has them, too
+	Apps     []string // applications that are not ready: the cluster works without
 	Pressure []string // hosts short of something, though Ready
 	Nodes    []Node
 }
@@ -34,7 +34,7 @@ func (c *Client) Lacks(ctx context.Context, hosts []Host) (Lacks, error) {
 			w.Pressure = append(w.Pressure, fmt.Sprintf("node %s has %s", n.Title(), strings.Join(n.Pressure, ", ")))
 		}
 	}
-	silent := map[string]bool{} // nothing is known of what runs there, and the node is told of itself
+	silent := map[string]bool{} // nodes of which nothing is known: they have a line of their own
 	for _, n := range w.Nodes {
 		silent[n.Name] = n.Ready == "Unknown"
 	}
@@ -72,7 +72,7 @@ func (c *Client) Lacks(ctx context.Context, hosts []Host) (Lacks, error) {
 	return w, nil
 }
 
-// lacking finds the pods that a workload lacks. One on a host that is skipped is nothing to wait for.
+// lacking finds the pods that a workload lacks. Those on nodes that are skipped do not count.
 func (c *Client) lacking(ctx context.Context, load workload, skip func(node string) bool) (lines []string, sick []Pod, err error) {
 	short := fmt.Sprintf("%s: %d of %d pods are ready", load.title(), load.ready, load.desired)
 	if load.unseen {
@@ -102,8 +102,8 @@ func (c *Client) lacking(ctx context.Context, load workload, skip func(node stri
 	return lines, sick, nil
 }
 
-// isForeign tells whether a node is none of the hosts: a master that lost its power, say, and was left out of the
-// command for that reason. What ran there is nothing to wait for.
+// isForeign tells whether a node is none of the hosts: for example a master without power that the command leaves out. Pods
+// there are not waited for.
 func isForeign(node string, hosts []Host) bool {
 	return node != "" && !slices.ContainsFunc(hosts, func(h Host) bool { return h.Node == node })
 }
@@ -111,12 +111,12 @@ func isForeign(node string, hosts []Host) bool {
 // ErrNotReady is returned when the cluster did not come up in time.
 var ErrNotReady = errors.New("the cluster is not ready")
 
-// NotReadyError is what a cluster lacked when it was not waited for any longer.
+// NotReadyError says what a cluster lacked when the waiting for it ended.
 type NotReadyError struct {
 	Waited  time.Duration
-	Cause   error    // why the waiting ended before its time; nil if it was the time
+	Cause   error    // why the waiting ended early; nil if its time was over
 	Waiting []string // what is missing
-	Causes  []string // what holds it up, as far as it was found
+	Causes  []string // why it is missing, as far as that was found
 }
 
 func (e *NotReadyError) Error() string {
@@ -146,5 +146,5 @@ func (e *NotReadyError) Unwrap() []error {
 	return []error{ErrNotReady, e.Cause}
 }
 
-// maxWaiting bounds what is told of a cluster that lacks much.
+// maxWaiting is how many lines are told of what a cluster lacks.
 const maxWaiting = 20

@@ -12,13 +12,13 @@ import (
 // Node is what the API tells of a node.
 type Node struct {
 	Name, IP string
-	Ready    string // True, False or Unknown: nothing has been heard of its kubelet
+	Ready    string // True, False, or Unknown if its kubelet is silent
 	Message  string // why it is not Ready
 	Pressure []string
-	Version  string // of its kubelet; empty when it has not told
+	Version  string // of its kubelet; empty if that has not told it
 }
 
-// nodesTemplate tells of each node what [Node] holds.
+// nodesTemplate prints the fields of [Node].
 const nodesTemplate = `{{range .items}}node {{printf "%q" .metadata.name}}
 {{with .status.nodeInfo}}{{with .kubeletVersion}}runs {{printf "%q" .}}
 {{end}}{{end}}{{range .status.addresses}}{{if eq .type "InternalIP"}}at {{printf "%q" .address}}
@@ -58,7 +58,7 @@ func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 	return nodes, nil
 }
 
-// NodeOf finds the node of a host: by its name or, of one that was not looked at, by its address.
+// NodeOf finds the node of a host, by its name or, if the host was not looked at, by its address.
 func NodeOf(nodes []Node, h Host) (Node, bool) {
 	i := slices.IndexFunc(nodes, func(n Node) bool {
 		if h.Node == "" {
@@ -91,7 +91,7 @@ func (n Node) Title() string {
 	return n.Name + " (" + n.IP + ")"
 }
 
-// nodesWaiting tells of nodes that are not Ready or not there, those that say the same together.
+// nodesWaiting has lines for nodes that are not there or not Ready.
 func nodesWaiting(nodes []Node, hosts []Host) []string {
 	var out []string
 	var unready []Node
@@ -109,25 +109,20 @@ func nodesWaiting(nodes []Node, hosts []Host) []string {
 	return append(out, NotReady(unready)...)
 }
 
-// NotReady tells of nodes that are not Ready, of those that say the same in one line.
+// NotReady has a line for nodes that are not Ready, one for all that give the same reason.
 func NotReady(nodes []Node) []string {
-	byMessage := map[string][]string{}
-	var order []string
+	var all []saying
 	for _, n := range nodes {
-		if byMessage[n.Message] == nil {
-			order = append(order, n.Message)
-		}
-		byMessage[n.Message] = append(byMessage[n.Message], n.Title())
+		all = said(all, n.Message, n.Title())
 	}
 	var out []string
-	for _, message := range order {
-		names := byMessage[message]
-		text := "node " + names[0] + " is not Ready"
-		if len(names) > 1 {
-			text = "nodes " + installer.NameSome(names) + " are not Ready"
+	for _, s := range all {
+		text := "node " + s.of[0] + " is not Ready"
+		if len(s.of) > 1 {
+			text = "nodes " + installer.NameSome(s.of) + " are not Ready"
 		}
-		if message != "" {
-			text += ": " + message
+		if s.text != "" {
+			text += ": " + s.text
 		}
 		out = append(out, text)
 	}

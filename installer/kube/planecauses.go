@@ -13,45 +13,40 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// ControlPlaneCauses asks the runtimes of control planes for containers of theirs that have ended, and for their last line:
-// where the API does not answer, nobody else can tell. One line for each cause, with the hosts that have it.
+// ControlPlaneCauses asks the container runtimes of the control planes whether etcd or the API server has ended, and for its
+// last line. Where the API does not answer nothing else can tell. It gives one line for each cause, with the hosts that have
+// it.
 func (c *Client) ControlPlaneCauses(ctx context.Context, jobs int) []string {
 	planes := c.inOrder()
-	said := make([]string, len(planes))
+	last := make([]string, len(planes))
 	var group errgroup.Group
 	group.SetLimit(max(1, jobs))
 	for i, p := range planes {
 		group.Go(func() error {
 			for _, name := range []string{"etcd", "kube-apiserver"} {
 				if line := endedContainer(ctx, p, name); line != "" {
-					said[i] = "container " + name + " has ended and says: " + line
+					last[i] = "container " + name + " has ended and says: " + line
 					break
 				}
 			}
-			return nil // a control plane that cannot be asked is told as one
+			return nil // other messages say that a host cannot be asked
 		})
 	}
 	_ = group.Wait()
-	hosts := map[string][]string{}
-	var order []string
+	var all []saying
 	for i, p := range planes {
-		what := said[i]
-		if what == "" {
-			continue
+		if last[i] != "" {
+			all = said(all, last[i], p.IP.String())
 		}
-		if hosts[what] == nil {
-			order = append(order, what)
-		}
-		hosts[what] = append(hosts[what], p.IP.String())
 	}
 	var out []string
-	for _, what := range order {
-		out = append(out, installer.HostList(hosts[what])+": "+what)
+	for _, s := range all {
+		out = append(out, installer.HostList(s.of)+": "+s.text)
 	}
 	return out
 }
 
-// endedContainer gives the last line of the newest container of a name, if that has ended.
+// endedContainer gives the last line of the newest container of a name, if that container has ended.
 func endedContainer(ctx context.Context, p ControlPlane, name string) string {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -72,11 +67,11 @@ func endedContainer(ctx context.Context, p ControlPlane, name string) string {
 	if err != nil || logs.Code != 0 {
 		return ""
 	}
-	// What the container wrote to its stderr comes there.
+	// crictl passes on the container's stderr on its own.
 	return short(installer.Tail(installer.Plain(string(logs.Stdout)+"\n"+string(logs.Stderr)), 1))
 }
 
-// Crictl is a command to the container runtime of a control plane.
+// Crictl gives the command line of crictl for a control plane.
 func (p ControlPlane) Crictl(args ...string) []string {
 	argv := []string{"crictl"}
 	if p.Runtime != "" {

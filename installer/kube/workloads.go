@@ -10,8 +10,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/care"
 )
 
-// workload is a DaemonSet, Deployment or StatefulSet: what is to run, and how much of it does. Pods come and go, and
-// leave their remains; an owner that has all the pods it wants is well.
+// workload is a DaemonSet, Deployment or StatefulSet. It is judged by how many of its pods are ready, since single pods come
+// and go.
 type workload struct {
 	kind, namespace, name string
 	desired, ready        int
@@ -20,7 +20,7 @@ type workload struct {
 	selector              map[string]string
 }
 
-// workloadsTemplate tells what [workload] holds.
+// workloadsTemplate prints the fields of [workload].
 const workloadsTemplate = `{{range .items}}` +
 	`work {{printf "%q %q %q" .kind .metadata.namespace .metadata.name}}` +
 	` {{with .spec.template.spec.priorityClassName}}{{printf "%q" .}}{{else}}""{{end}}` +
@@ -44,7 +44,7 @@ func (c *Client) workloads(ctx context.Context) ([]workload, error) {
 				kind: rec.value(0), namespace: rec.value(1), name: rec.value(2), desired: rec.number(4), ready: rec.number(5),
 				unseen: rec.number(7) < rec.number(6), selector: map[string]string{},
 			}
-			// Kubernetes' own word for what a cluster does not work without; networks of pods have it.
+			// These priority classes are Kubernetes' own for what a cluster needs; pod networks have them.
 			w.vital = w.namespace == "kube-system" || strings.HasPrefix(rec.value(3), "system-")
 			out = append(out, w)
 		case rec.kind == "label" && len(out) > 0:
@@ -67,7 +67,7 @@ func (w workload) labels() string {
 	return strings.Join(out, ",")
 }
 
-// Pod is a pod, as far as it is told of.
+// Pod is a pod with what is asked about it.
 type Pod struct {
 	Namespace, Name, Node, phase string
 	ready, going                 bool // going: it is being deleted
@@ -81,7 +81,7 @@ type containerState struct {
 	restarts              int
 }
 
-// podsTemplate tells of pods. Ready ones take one line each.
+// podsTemplate prints pods. One that is ready takes one line.
 const podsTemplate = `{{range .items}}{{$ready := "False"}}{{range .status.conditions}}{{if eq .type "Ready"}}{{$ready = .status}}{{end}}{{end}}` +
 	`pod {{printf "%q %q" .metadata.namespace .metadata.name}} {{with .spec.nodeName}}{{printf "%q" .}}{{else}}""{{end}} {{printf "%q %q" .status.phase $ready}}` +
 	` {{if .metadata.deletionTimestamp}}"going"{{else}}""{{end}}
@@ -130,10 +130,10 @@ func readPods(records []answerLine) []Pod {
 // Title names a pod as kubectl users do: NAMESPACE/NAME.
 func (p Pod) Title() string { return p.Namespace + "/" + p.Name }
 
-// remains tells of a pod that nobody waits for: it has ended, was evicted, or is being deleted.
+// remains tells whether a pod is over: it has ended, was evicted, or is being deleted.
 func (p Pod) remains() bool { return p.phase == "Succeeded" || p.phase == "Failed" || p.going }
 
-// why is what the API tells of the reason, without asking further.
+// why is the reason that the API gives with the pod.
 func (p Pod) why() string {
 	for _, c := range p.containers {
 		if c.reason != "" && c.reason != "PodInitializing" && c.reason != "ContainerCreating" {
@@ -151,13 +151,13 @@ func (p Pod) why() string {
 	return p.phase
 }
 
-// staticPods lists what kubelet runs from its own manifests: the control plane and the keeper of the virtual address.
+// staticPods lists the pods that kubelet runs from manifests on its host: the control plane and care.
 func (c *Client) staticPods(ctx context.Context) ([]Pod, error) {
 	return c.Pods(ctx, "--namespace", "kube-system", "--selector", "tier=control-plane")
 }
 
-// missingPods tells of the static pods that every host of its kind must have: those that are not there, and gives those
-// that are and are not ready. skip are hosts of which nothing can be known.
+// missingPods compares the static pods with those that every master and every worker must have: missing has a line for each
+// that is not there, sick the pods that are not ready. It leaves out nodes that skip tells.
 func missingPods(pods []Pod, hosts []Host, skip func(node string) bool) (missing []string, sick []Pod) {
 	have, etcd := map[string]Pod{}, false
 	for _, p := range pods {

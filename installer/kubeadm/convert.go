@@ -9,8 +9,7 @@ import (
 	"strings"
 )
 
-// argumentLists are the paths, per kind, that hold arguments: lists of
-// {name, value} in v1beta4, maps before.
+// argumentLists gives the paths, per kind, of command-line arguments: lists of {name, value} in v1beta4, maps before.
 func argumentLists(kind string) [][]string {
 	switch kind {
 	case kindCluster:
@@ -26,7 +25,7 @@ func argumentLists(kind string) [][]string {
 	return nil
 }
 
-// onlyV1beta4 are the paths, per kind, that v1beta3 has no room for.
+// onlyV1beta4 gives the paths, per kind, that v1beta3 lacks.
 func onlyV1beta4(kind string) [][]string {
 	switch kind {
 	case kindCluster:
@@ -48,9 +47,8 @@ func onlyV1beta4(kind string) [][]string {
 
 const ecdsaGate = "PublicKeysECDSA"
 
-// canonical turns one document into documents with the fields of v1beta4 and
-// without apiVersion and kind. It is several, because the time that v1beta3
-// gave the control plane in ClusterConfiguration belongs to the commands now.
+// canonical turns one document into documents with the fields of v1beta4 and without apiVersion and kind. They may be several:
+// the time for the control plane, which v1beta3 has in ClusterConfiguration, belongs to the commands in v1beta4.
 func canonical(source, kind string, doc object) (layer, error) {
 	version, _ := doc["apiVersion"].(string)
 	doc = clone(doc).(object)
@@ -94,23 +92,22 @@ func upgradeCluster(doc object, result layer) {
 	if gate, ok := cut(doc, "featureGates", ecdsaGate); ok && gate == true {
 		put(doc, "ECDSA-P256", "encryptionAlgorithm")
 	}
-	// v1beta2 named the only DNS server and the only image layout there still are.
+	// v1beta2 had choices where there is one now.
 	cut(doc, "dns", "type")
 	cut(doc, "useHyperKubeImage")
 }
 
-// downgrade turns canonical documents into those of v1beta3, in place. What
-// the defaults set and v1beta3 lacks was left out by the defaults already, so
-// what is found here was asked for.
+// downgrade turns canonical documents into those of v1beta3, in place. A field that v1beta3 lacks is an error: the image or the
+// user asked for it.
 func downgrade(docs layer) error {
 	switch textAt(docs[kindCluster], "encryptionAlgorithm") {
 	case "ECDSA-P256":
 		cut(docs[kindCluster], "encryptionAlgorithm")
 		put(docs[kindCluster], true, "featureGates", ecdsaGate)
-	case "RSA-2048": // what v1beta3 does unasked
+	case "RSA-2048": // the default of v1beta3
 		cut(docs[kindCluster], "encryptionAlgorithm")
 	}
-	// Certificates are made by the installer, so nothing is lost.
+	// The installer makes the certificates, so nothing is lost.
 	cut(docs[kindCluster], "certificateValidityPeriod")
 	cut(docs[kindCluster], "caCertificateValidityPeriod")
 	if timeout, ok := cut(docs[kindInit], "timeouts", "controlPlaneComponentHealthCheck"); ok && docs[kindCluster] != nil {
@@ -174,7 +171,7 @@ func argumentsToList(value any) (any, error) {
 	return nil, fmt.Errorf("it is neither a map nor a list of name and value: %w", ErrInvalid)
 }
 
-// checkNames refuses what cannot be merged by name.
+// checkNames refuses a value that cannot be merged by name: no list, or an entry without a name.
 func checkNames(value any) (any, error) {
 	list, ok := value.([]any)
 	if !ok && value != nil {
@@ -188,7 +185,7 @@ func checkNames(value any) (any, error) {
 	return value, nil
 }
 
-// argumentText keeps nil, which removes an argument.
+// argumentText gives the value of an argument as a string; nil, which removes an argument, stays nil.
 func argumentText(name string, value any) (any, error) {
 	switch value := value.(type) {
 	case nil, string:

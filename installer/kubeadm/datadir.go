@@ -1,7 +1,7 @@
 package kubeadm
 
-// EtcdDataDir is where the documents, the later ones over the earlier, want etcd's data; empty where they say nothing.
-// What is wrong with them is told when they are rendered.
+// EtcdDataDir gives the directory of etcd's data that the documents ask for, the later over the earlier; empty if they name
+// none. Documents with errors are skipped: rendering reports them.
 func EtcdDataDir(docs ...[]byte) string {
 	dir := ""
 	for _, doc := range docs {

@@ -10,15 +10,13 @@ import (
 )
 
 const (
-	// AuditPolicyPath is where the installer puts the audit policy that the
-	// API server is told to read.
+	// AuditPolicyPath is where the installer puts the audit policy that the API server is told to read.
 	AuditPolicyPath = "/etc/kubernetes/audit-policy.yml"
 	// DefaultEtcdDataDir is where kubeadm itself puts etcd's data.
 	DefaultEtcdDataDir = "/var/lib/etcd"
 	// AuditLogDir holds the audit log on every master.
 	AuditLogDir = "/var/log/kubernetes"
-	// century is 100 years, the validity of every certificate: a site without
-	// network has nobody who renews them.
+	// century is 100 years, the validity of every certificate: on a site without network nobody renews them.
 	century      = "876000h0m0s"
 	apiPort      = 6443
 	podSubnet    = "100.64.0.0/10"
@@ -64,9 +62,8 @@ func (c checked) defaultRegistration() object {
 	return registration
 }
 
-// pullPolicy keeps kubeadm from pulling where kubelet asks another service for
-// images than the container runtime, which kubeadm would ask: sealos's
-// image-cri-shim, say, without which the runtime does not find the registry.
+// pullPolicy keeps kubeadm from pulling images where kubelet has a service of its own for that, such as image-cri-shim of
+// sealos. kubeadm would ask the container runtime, which does not find the registry without that service.
 func (c checked) pullPolicy() string {
 	if c.ImageSocket != "" && socketURL(c.ImageSocket) != socketURL(c.CRISocket) {
 		return "Never"

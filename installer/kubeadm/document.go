@@ -49,12 +49,10 @@ func kinds() []string {
 	return []string{kindInit, kindCluster, kindJoin, kindKubelet, kindKubeProxy}
 }
 
-// object is a decoded document or part of one: maps, slices, strings, bools,
-// json.Number and nil.
+// object is a decoded document or part of one: maps, slices, strings, bools, json.Number and nil.
 type object = map[string]any
 
-// layer holds at most one document of each kind, in the canonical form: fields
-// of v1beta4, without apiVersion and kind.
+// layer holds at most one document of each kind, in the canonical form: fields of v1beta4, without apiVersion and kind.
 type layer map[string]object
 
 // parseLayer reads YAML streams into one layer; of two documents of a kind the
@@ -91,9 +89,8 @@ func parseLayer(source string, streams [][]byte) (layer, error) {
 	return result, nil
 }
 
-// splitStream cuts a YAML stream at its document markers. A line that starts
-// with three dashes is a marker wherever it stands: YAML forbids it inside any
-// scalar.
+// splitStream cuts a YAML stream at its document markers. A line that starts with three dashes is a marker wherever it stands:
+// YAML forbids it inside any scalar.
 func splitStream(stream []byte) []string {
 	var docs []string
 	var current strings.Builder
@@ -115,8 +112,7 @@ func splitStream(stream []byte) []string {
 	return slices.DeleteFunc(docs, func(doc string) bool { return strings.TrimSpace(doc) == "" })
 }
 
-// parseDocument decodes one document as kubeadm would. A document of comments
-// alone gives nil.
+// parseDocument decodes one document as kubeadm would. A document of comments alone gives nil.
 func parseDocument(source, text string) (kind string, doc object, err error) {
 	fail := func(err error, remedy string) (string, object, error) {
 		return "", nil, &ConfigError{Source: source, Kind: kind, Err: err, Remedy: remedy}

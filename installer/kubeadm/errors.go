@@ -17,8 +17,7 @@ var (
 	ErrInvalid = errors.New("invalid value")
 )
 
-// ConfigError says which document, kind and field is wrong, and what to do.
-// Empty parts are left out of the message.
+// ConfigError says which document, kind and field is wrong, and what to do. Empty parts are left out of the message.
 type ConfigError struct {
 	Source string // "image document 1", "user document 2"
 	Kind   string

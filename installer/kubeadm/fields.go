@@ -9,15 +9,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// CheckFields finds fields of documents that kubeadm, kubelet or kube-proxy
-// would pass over with a warning at most, which is how a typing error becomes a
-// wrong cluster. Each is reported as source:line:column. hint says what may
-// have been meant; it is given the unknown word and the known ones. Documents
-// of other kinds or versions are left to Render.
+// CheckFields finds fields of documents that kubeadm, kubelet or kube-proxy would pass over with a warning at most, which is
+// how a typing error becomes a wrong cluster. Each is reported as source:line:column. hint says what may have been meant; it is
+// given the unknown word and the known ones. Documents of other kinds or versions are left to Render.
 func CheckFields(source string, stream []byte, hint func(word string, known []string) string) error {
 	var errs []error
 	for n, doc := range documents(stream) {
-		kind, version := valueOf(doc, "kind"), valueOf(doc, "apiVersion")
+		kind, version := scalar(doc, "kind"), scalar(doc, "apiVersion")
 		names, ok := fieldNames[kind][version]
 		if !ok || n >= maxDocuments {
 			continue
@@ -29,7 +27,7 @@ func CheckFields(source string, stream []byte, hint func(word string, known []st
 	return errors.Join(errs...)
 }
 
-// documents are the maps of a stream; one that is no YAML is left to Render.
+// documents gives the maps of a stream, up to the first error in its YAML: Render reports that.
 func documents(stream []byte) []*yaml.Node {
 	var out []*yaml.Node
 	for dec := yaml.NewDecoder(strings.NewReader(string(stream))); ; {
@@ -43,20 +41,11 @@ func documents(stream []byte) []*yaml.Node {
 	}
 }
 
-func valueOf(m *yaml.Node, key string) string {
-	for i := 0; i+1 < len(m.Content); i += 2 {
-		if m.Content[i].Value == key {
-			return m.Content[i+1].Value
-		}
-	}
-	return ""
-}
-
 type fieldCheck struct {
 	source, kind string
 	hint         func(string, []string) string
 	known        []string // dotted paths
-	strict       bool     // else only what resembles a known field is refused
+	strict       bool     // refuse every unknown field, not only one that resembles a known one
 	errs         []error
 }
 

@@ -9,16 +9,15 @@ import (
 	"strings"
 )
 
-// impose sets what no layer may decide, because it belongs to this host, to
-// this moment, or to the path on which hosts reach the API server.
+// impose sets what no layer may decide: what belongs to this host or to this run, and how hosts reach the API server.
 func (c checked) impose(docs layer) {
 	c.imposeCluster(docs[kindCluster])
 	c.imposeRegistration(docs[kindInit])
 	c.imposeRegistration(docs[kindJoin])
-	c.imposeInit(docs[kindInit])
+	put(docs[kindInit], c.nodeIP.String(), "localAPIEndpoint", "advertiseAddress")
 	c.imposeJoin(docs[kindJoin], docs[kindInit])
 	if textAt(docs[kindKubeProxy], "mode") == "ipvs" {
-		// kube-proxy clears away virtual servers that it does not know.
+		// kube-proxy removes virtual servers that it does not know.
 		excluded := listAt(docs[kindKubeProxy], "ipvs", "excludeCIDRs")
 		put(docs[kindKubeProxy], toList(union([]string{hostPrefix(c.vip)}, excluded)), "ipvs", "excludeCIDRs")
 	}
@@ -29,15 +28,14 @@ func (c checked) imposeCluster(cluster object) {
 	if c.ImageRepository != "" && textAt(cluster, "imageRepository") == "" {
 		cluster["imageRepository"] = c.ImageRepository
 		if textAt(cluster, "dns", "imageRepository") == "" {
-			// Only of its own registry kubeadm knows that the image of CoreDNS lies one level deeper.
+			// kubeadm knows of no other registry than its own that the image of CoreDNS lies one level deeper.
 			put(cluster, c.ImageRepository+"/coredns", "dns", "imageRepository")
 		}
 	}
 	put(cluster, toList(union(c.requiredSANs(cluster), listAt(cluster, "apiServer", "certSANs"))), "apiServer", "certSANs")
 }
 
-// requiredSANs are the names under which clients of this cluster reach its API
-// server.
+// requiredSANs are the names under which clients of this cluster reach its API server.
 func (c checked) requiredSANs(cluster object) []string {
 	sans := []string{"127.0.0.1", c.endpoint.host}
 	if host, _, err := net.SplitHostPort(textAt(cluster, "controlPlaneEndpoint")); err == nil {
@@ -50,8 +48,8 @@ func (c checked) requiredSANs(cluster object) []string {
 	return union(sans, c.CertSANs)
 }
 
-// imposeRegistration gives the node its own name, whatever a document shared
-// by all hosts says. Names of nodes are lower case, host names need not be.
+// imposeRegistration sets the name of the node, over documents that all hosts share. Names of nodes are lower case, host names
+// need not be.
 func (c checked) imposeRegistration(command object) {
 	put(command, strings.ToLower(c.Node.Hostname), "nodeRegistration", "name")
 	if len(c.IgnorePreflight) > 0 {
@@ -60,8 +58,8 @@ func (c checked) imposeRegistration(command object) {
 	}
 }
 
-// forgetResolvConf takes out of an image's documents which file kubelet gives to pods as resolv.conf: an image cannot
-// know what the hosts have.
+// forgetResolvConf removes from an image's documents the file that kubelet gives to pods as resolv.conf: an image cannot know
+// which the hosts have.
 func (c checked) forgetResolvConf(image layer) {
 	if c.ResolvConf == "" {
 		return
@@ -76,14 +74,9 @@ func (c checked) forgetResolvConf(image layer) {
 	}
 }
 
-func (c checked) imposeInit(command object) {
-	put(command, c.nodeIP.String(), "localAPIEndpoint", "advertiseAddress")
-}
-
-// DiscoveryFile is the kubeconfig with which a host joins: where the API is, the
-// CA (PEM) it proves itself with, and a bootstrap token. kubeadm's other way, to
-// find the CA by the token, waits until the control plane has signed the token:
-// it asks once, nearly always too early, and then again after five seconds.
+// DiscoveryFile gives the kubeconfig with which a host joins: the address of the API, its CA (PEM) and a bootstrap token.
+// kubeadm could also find the CA by the token, once the control plane has signed that: it asks once, nearly always too early,
+// and again only after five seconds.
 func DiscoveryFile(in Input, ca []byte, token string) ([]byte, error) {
 	in.Discovery = cmp.Or(in.Discovery, "given below")
 	c, err := check(in)
@@ -110,8 +103,7 @@ users:
 `, base64.StdEncoding.EncodeToString(ca), c.joinEndpoint(), token), nil
 }
 
-// imposeJoin writes the discovery that was made for this join; what a document
-// says about it is from another day, except for how long to try.
+// imposeJoin sets the discovery of this join. That of a document belongs to an earlier one, except for how long to try.
 func (c checked) imposeJoin(join, initial object) {
 	join["discovery"] = object{"file": object{"kubeConfigPath": c.Discovery}}
 	if c.Kind != JoinMaster {

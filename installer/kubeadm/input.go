@@ -139,9 +139,8 @@ func splitEndpoint(endpoint string) (host string, port int, err error) {
 	return host, port, nil
 }
 
-// joinEndpoint is where a joining host finds the API: a master goes to the
-// first master, because the VIP balances only for nodes; a node goes through
-// the VIP, so that joining proves the path it will live on.
+// joinEndpoint is where a joining host finds the API: a master goes to the first master, because the VIP balances only for
+// nodes; a node goes through the VIP, so that joining proves the path it will live on.
 func (c checked) joinEndpoint() string {
 	host := c.vip
 	if c.Kind == JoinMaster {

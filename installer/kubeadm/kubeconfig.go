@@ -10,8 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// KubeconfigEntries are the names under which a cluster stands in a kubeconfig
-// of somebody, and the context that was the current one before.
+// KubeconfigEntries are the names of a cluster's entries in the kubeconfig of a user, and the context that was current before.
 type KubeconfigEntries struct {
 	Cluster  string `json:"cluster"`
 	User     string `json:"user"`
@@ -22,11 +21,9 @@ type KubeconfigEntries struct {
 // maxKubeconfig bounds a kubeconfig, in bytes. kubectl itself has no limit.
 const maxKubeconfig = 8 << 20
 
-// MergeKubeconfig adds the one cluster of admin, a kubeconfig that kubeadm or
-// this installer has made, to a kubeconfig of somebody, and makes it the
-// current one. All else in the file stays, comments and unknown fields too. Where
-// the file has one of the names already, which is another cluster's, ours get
-// names made with the name of the cluster. An empty file is no error.
+// MergeKubeconfig adds the one cluster of admin, a kubeconfig that kubeadm or this installer has made, to the kubeconfig of a
+// user, and makes it the current one. All else in the file stays, comments and unknown fields too. If the file has one of the
+// names for another cluster, the new entries get names with the name of the cluster in them. An empty file is no error.
 func MergeKubeconfig(file, admin []byte, cluster string) (merged []byte, e KubeconfigEntries, err error) {
 	ours, err := parseKubeconfig(admin)
 	if err != nil {
@@ -63,8 +60,8 @@ func MergeKubeconfig(file, admin []byte, cluster string) (merged []byte, e Kubec
 	return merged, e, err
 }
 
-// RenewKubeconfig gives the entries of a cluster the server and the keys of
-// admin, wherever the file has them by now. has is false where it has not.
+// RenewKubeconfig sets server and keys of a cluster's entries to those of admin. has is false if the file has no such entries;
+// the file is returned as it is then.
 func RenewKubeconfig(file, admin []byte, e KubeconfigEntries) (renewed []byte, has bool, err error) {
 	theirs, err := parseKubeconfig(file)
 	if err != nil {
@@ -81,7 +78,7 @@ func RenewKubeconfig(file, admin []byte, e KubeconfigEntries) (renewed []byte, h
 	for _, l := range entryLists() {
 		entry := theirs.entry(l.key, l.name(e))
 		if l.key == contexts {
-			continue // its namespace is the user's
+			continue // the user may have set a namespace there
 		}
 		if entry == nil {
 			return file, false, nil
@@ -101,10 +98,9 @@ func RenewKubeconfig(file, admin []byte, e KubeconfigEntries) (renewed []byte, h
 	return renewed, true, err
 }
 
-// UnmergeKubeconfig takes the entries of a cluster out of a kubeconfig that its
-// owner may have changed since they were put there. What was the current context
-// before is it again, unless the owner has chosen another one. empty tells that
-// nothing is left that anybody could have written there.
+// UnmergeKubeconfig removes the entries of a cluster from a kubeconfig, which its user may have changed since. The context that
+// was current before is current again, unless the user has chosen another. empty tells that nothing of a user is left in the
+// file.
 func UnmergeKubeconfig(file []byte, e KubeconfigEntries) (rest []byte, empty bool, err error) {
 	k, err := parseKubeconfig(file)
 	if err != nil {
@@ -112,7 +108,7 @@ func UnmergeKubeconfig(file []byte, e KubeconfigEntries) (rest []byte, empty boo
 	}
 	gone := map[string]bool{e.Context: true}
 	if k.entry(contexts, e.Context) == nil {
-		// Renamed: what speaks of nothing but our cluster and our user is ours.
+		// The user has renamed it: a context with our cluster and our user is ours.
 		for _, c := range k.lists[contexts].Content {
 			inner := valueNode(c, "context")
 			if scalar(inner, "cluster") == e.Cluster && scalar(inner, "user") == e.User {
@@ -150,8 +146,7 @@ const (
 	currentContext = "current-context"
 )
 
-// entryList is one of the lists of a kubeconfig: where it is, where its entries have what they are about, and which of the names
-// is theirs.
+// entryList describes one list of a kubeconfig: its key, the key of the content of its entries, and which of the names they have.
 type entryList struct {
 	key, body string
 	name      func(KubeconfigEntries) string
@@ -165,7 +160,7 @@ func entryLists() []entryList {
 	}
 }
 
-// renamed gives the names that are taken where somebody else has these.
+// renamed gives other names, with the name of the cluster and, from the second try on, a number.
 func (e KubeconfigEntries) renamed(cluster string, n int) KubeconfigEntries {
 	if n > 1 {
 		cluster = fmt.Sprintf("%s-%d", cluster, n)
@@ -174,7 +169,7 @@ func (e KubeconfigEntries) renamed(cluster string, n int) KubeconfigEntries {
 	return KubeconfigEntries{Cluster: cluster, User: name, Context: name}
 }
 
-// kubeconfig is a kubeconfig as it is written, so that what is not changed stays as it is.
+// kubeconfig is a kubeconfig as YAML nodes, so that all that is not changed stays as it is written.
 type kubeconfig struct {
 	doc, root *yaml.Node
 	lists     map[string]*yaml.Node
@@ -233,7 +228,7 @@ func (k kubeconfig) list(l entryList) (*yaml.Node, error) {
 		return nil, fmt.Errorf("its %s are no list", l.key)
 	}
 	if len(list.Content) == 0 {
-		list.Style = 0 // one that is written [] would hold what is added in one line
+		list.Style = 0 // else a list that is written [] would stay on one line
 	}
 	for _, entry := range list.Content {
 		if scalar(entry, "name") == "" {
@@ -243,7 +238,7 @@ func (k kubeconfig) list(l entryList) (*yaml.Node, error) {
 	return list, nil
 }
 
-// only gives the names of a kubeconfig that has one cluster.
+// only gives the names of the entries of a kubeconfig that must have exactly one cluster, user and context.
 func (k kubeconfig) only() (KubeconfigEntries, error) {
 	var e KubeconfigEntries
 	for _, l := range entryLists() {
@@ -255,7 +250,7 @@ func (k kubeconfig) only() (KubeconfigEntries, error) {
 	return KubeconfigEntries{Cluster: name("clusters"), User: name("users"), Context: name(contexts)}, nil
 }
 
-// names tells whether a kubeconfig has one of the names.
+// names tells whether the kubeconfig has an entry of one of the names.
 func (k kubeconfig) names(e KubeconfigEntries) bool {
 	return slices.ContainsFunc(entryLists(), func(l entryList) bool { return k.entry(l.key, l.name(e)) != nil })
 }
@@ -269,7 +264,7 @@ func (k kubeconfig) entry(list, name string) *yaml.Node {
 	return nil
 }
 
-// bare tells that beside its lists the file has only what every kubeconfig has.
+// bare tells whether the file has nothing beside its lists but what every kubeconfig has.
 func (k kubeconfig) bare() bool {
 	for i := 0; i+1 < len(k.root.Content); i += 2 {
 		switch key, value := k.root.Content[i].Value, k.root.Content[i+1]; key {
@@ -295,7 +290,7 @@ func (k kubeconfig) bytes() ([]byte, error) {
 	return buf.Bytes(), enc.Close()
 }
 
-// spellNull writes out what was left empty: the encoder would make an empty text of it.
+// spellNull writes null where a value was left empty: the encoder would make an empty text of it.
 func spellNull(n *yaml.Node) {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" && n.Value == "" {
 		n.Value = "null"
@@ -309,7 +304,7 @@ func hasAlias(n *yaml.Node) bool {
 	return n.Kind == yaml.AliasNode || n.Anchor != "" || slices.ContainsFunc(n.Content, hasAlias)
 }
 
-// valueNode is what a map has under a key, nil for nothing.
+// valueNode gives the value of a key in a map, nil if there is none.
 func valueNode(m *yaml.Node, key string) *yaml.Node {
 	if m == nil || m.Kind != yaml.MappingNode {
 		return nil
@@ -329,7 +324,7 @@ func scalar(m *yaml.Node, key string) string {
 	return ""
 }
 
-// setScalar gives a key of a map another text.
+// setScalar sets the value of a key in a map to a text.
 func setScalar(m *yaml.Node, key, value string) {
 	if m == nil || m.Kind != yaml.MappingNode {
 		return

@@ -2,8 +2,7 @@ package kubeadm
 
 import "slices"
 
-// namedLists are the paths, per kind, of lists whose entries have a name that
-// tells them apart.
+// namedLists are the paths, per kind, of lists whose entries have a name that tells them apart.
 func namedLists(kind string) [][]string {
 	paths := argumentLists(kind)
 	if kind == kindCluster {
@@ -16,8 +15,7 @@ func namedLists(kind string) [][]string {
 }
 
 // merge lays the document over of a kind upon base and returns the result;
-// neither is changed. Nulls of over stay in the result where base had nothing,
-// so that they still act when the result is laid upon another layer.
+// neither is changed. Nulls of over stay in the result, so that they still act when the result is laid upon another layer.
 func merge(kind string, base, over object) object {
 	merged := mergeMaps(base, over, nil, namedLists(kind))
 	if kind == kindCluster {
@@ -26,9 +24,8 @@ func merge(kind string, base, over object) object {
 	return merged
 }
 
-// patchKey is the directive of Kubernetes' own strategic merge patches: in a map
-// or in an entry of a list merged by name, "delete" removes it and "replace"
-// takes it as it is, with nothing of the lower layers.
+// patchKey is the directive of Kubernetes' own strategic merge patches: in a map or in an entry of a list merged by name,
+// "delete" removes it and "replace" takes it as it is, with nothing of the lower layers.
 const patchKey = "$patch"
 
 func mergeMaps(base, over object, path []string, named [][]string) object {
@@ -64,10 +61,9 @@ func mergeMaps(base, over object, path []string, named [][]string) object {
 	return result
 }
 
-// mergeNamed replaces entries in their place and adds what is new at the end,
-// in over's order. A name that over holds several times (an argument may be
-// repeated) replaces all of base's, and stands together. An entry that removes
-// replaces too; settle drops it when no layer is left for it to act on.
+// mergeNamed replaces entries in their place and adds what is new at the end, in over's order. A name that over holds several
+// times (an argument may be repeated) replaces all of base's, and stands together. An entry that removes replaces too; settle
+// drops it when no layer is left for it to act on.
 func mergeNamed(base, over []any) []any {
 	if i := slices.IndexFunc(over, isReplace); i >= 0 {
 		// The directive stays, so that it still acts on the layer below base.
@@ -106,13 +102,13 @@ func entryName(entry any) string {
 	return name
 }
 
-// isReplace tells the entry that says that nothing of the lower layers stays.
+// isReplace tells whether an entry is the directive that drops the lists of lower layers.
 func isReplace(entry any) bool {
 	fields, _ := entry.(object)
 	return fields[patchKey] == "replace" && entryName(entry) == ""
 }
 
-// removes tells whether an entry has nothing but a name, or says that it goes.
+// removes tells whether an entry removes another: it has nothing but a name, or is a directive.
 func removes(entry any) bool {
 	fields, ok := entry.(object)
 	if !ok || entryName(entry) == "" {
@@ -129,7 +125,7 @@ func removes(entry any) bool {
 	return true
 }
 
-// settle ends the merging: removing entries, directives and nulls have acted and go.
+// settle removes what has acted once all layers are merged: entries that remove, directives and nulls.
 func settle(kind string, doc object) object {
 	for _, path := range namedLists(kind) {
 		value, _ := get(doc, path...)
@@ -140,8 +136,7 @@ func settle(kind string, doc object) object {
 	return prune(doc).(object)
 }
 
-// keepOneEtcd drops the kind of etcd that the upper layer did not choose:
-// kubeadm takes a local or an external one, never both.
+// keepOneEtcd drops the kind of etcd that the upper layer did not choose: kubeadm takes a local or an external one, never both.
 func keepOneEtcd(merged, over object) {
 	_, local := get(over, "etcd", "local")
 	_, external := get(over, "etcd", "external")

@@ -8,8 +8,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Documents is the result of rendering: what kubeadm reads, and what the
-// installer must know of it.
+// Documents is the result of rendering: what kubeadm reads, and what the installer must know of it.
 type Documents struct {
 	list     []document
 	settings Settings
@@ -20,8 +19,7 @@ type document struct {
 	fields           object
 }
 
-// Render merges the layers and returns the documents for one host. Errors are
-// *ConfigError, possibly several joined.
+// Render merges the layers and returns the documents for one host. Errors are *ConfigError, possibly several joined.
 func Render(in Input) (Documents, error) {
 	c, err := check(in)
 	if err != nil {
@@ -44,8 +42,7 @@ func Render(in Input) (Documents, error) {
 	return result, err
 }
 
-// write gives the documents of the wanted kinds the form that the version of
-// Kubernetes takes.
+// write gives the documents of the wanted kinds, in the form that the version of Kubernetes takes.
 func (c checked) write(docs layer, wanted []string) (Documents, error) {
 	selected := layer{}
 	for _, kind := range wanted {
@@ -99,12 +96,10 @@ func (c checked) layersOver(base layer) (layer, error) {
 	return docs, nil
 }
 
-// Settings is what the documents decided that other parts of the installer
-// depend on.
+// Settings is what the documents decided that other parts of the installer depend on.
 func (d Documents) Settings() Settings { return d.settings }
 
-// YAML is the stream for `kubeadm --config`. It may hold a token: write it to a
-// file that only root can read.
+// YAML is the stream for `kubeadm --config`. It may hold a token: write it to a file that only root can read.
 func (d Documents) YAML() ([]byte, error) {
 	var out bytes.Buffer
 	for i, doc := range d.list {

@@ -1,6 +1,7 @@
 package kubeadm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -8,8 +9,7 @@ import (
 	"time"
 )
 
-// Settings is what the merged documents say about the cluster as a whole. It
-// is the same for every kind of Input.
+// Settings is what the merged documents say about the cluster as a whole. It is the same for every kind of Input.
 type Settings struct {
 	ClusterName          string
 	ControlPlaneEndpoint string // HOST:PORT
@@ -33,15 +33,15 @@ func (c checked) settingsOf(docs layer) (Settings, error) {
 	cluster := docs[kindCluster]
 	_, external := get(cluster, "etcd", "external")
 	settings := Settings{
-		ClusterName:          textOr("kubernetes", cluster, "clusterName"),
+		ClusterName:          cmp.Or(textAt(cluster, "clusterName"), "kubernetes"),
 		ControlPlaneEndpoint: textAt(cluster, "controlPlaneEndpoint"),
-		DNSDomain:            textOr("cluster.local", cluster, "networking", "dnsDomain"),
+		DNSDomain:            cmp.Or(textAt(cluster, "networking", "dnsDomain"), "cluster.local"),
 		CertSANs:             listAt(cluster, "apiServer", "certSANs"),
 		EtcdServerSANs:       listAt(cluster, "etcd", "local", "serverCertSANs"),
 		EtcdPeerSANs:         listAt(cluster, "etcd", "local", "peerCertSANs"),
 		ExternalEtcd:         external,
-		EtcdDataDir:          textOr(DefaultEtcdDataDir, cluster, "etcd", "local", "dataDir"),
-		CertificatesDir:      textOr("/etc/kubernetes/pki", cluster, "certificatesDir"),
+		EtcdDataDir:          cmp.Or(textAt(cluster, "etcd", "local", "dataDir"), DefaultEtcdDataDir),
+		CertificatesDir:      cmp.Or(textAt(cluster, "certificatesDir"), "/etc/kubernetes/pki"),
 		ImageRepository:      textAt(cluster, "imageRepository"),
 		KubeProxyMode:        textAt(docs[kindKubeProxy], "mode"),
 	}
@@ -75,13 +75,6 @@ func duration(cluster object, name string) (time.Duration, error) {
 		return 0, &ConfigError{Kind: kindCluster, Field: name, Err: fmt.Errorf("%q: %w: %w", text, ErrInvalid, err), Remedy: "write hours: 8760h0m0s is a year"}
 	}
 	return d, nil
-}
-
-func textOr(fallback string, doc object, path ...string) string {
-	if text := textAt(doc, path...); text != "" {
-		return text
-	}
-	return fallback
 }
 
 // subnets reads one network per address family, separated by commas.

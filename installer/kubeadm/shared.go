@@ -23,10 +23,8 @@ rules:
 - level: Metadata
 `
 
-// Shared renders the documents of a whole cluster, for an operator to look at
-// and to change: the layers merged, without what belongs to one host or is
-// found out while installing. Given back as UserDocs of an Input they change
-// nothing.
+// Shared renders the documents of a whole cluster, for an operator to look at and to change: the layers merged, without what
+// belongs to one host or is found out while installing. Given back as UserDocs of an Input they change nothing.
 func Shared(in Input) ([]byte, error) {
 	in.Kind, in.CRISocket, in.ImageSocket, in.ResolvConf, in.SingleNode = Init, "", "", "", false
 	c, err := check(in)
@@ -60,9 +58,8 @@ func Shared(in Input) ([]byte, error) {
 	return result.YAML()
 }
 
-// WithCertificates returns docs with a further document, where one is needed,
-// that makes the API server's certificates valid for all of sans beside those
-// that docs ask for, and valid for so long. No sans and zero ask for nothing.
+// WithCertificates returns docs with a further document, where one is needed, that makes the API server's certificates valid
+// for all of sans beside those that docs ask for, and valid for so long. No sans and zero ask for nothing.
 func WithCertificates(docs [][]byte, sans []string, validity time.Duration) ([][]byte, error) {
 	user, err := parseLayer("user", docs)
 	if err != nil {

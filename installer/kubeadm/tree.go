@@ -48,8 +48,7 @@ func listAt(doc object, path ...string) []string {
 	return list
 }
 
-// put sets the value at a path, making maps on the way. What is in the way and
-// not a map is replaced.
+// put sets the value at a path, making maps on the way. What is in the way and not a map is replaced.
 func put(doc object, value any, path ...string) {
 	for _, key := range path[:len(path)-1] {
 		child, ok := doc[key].(object)
@@ -94,8 +93,7 @@ func rewrite(doc object, path []string, change func(any) (any, error)) error {
 	return nil
 }
 
-// prune removes nulls from maps, which have done their work once the last
-// layer is merged.
+// prune removes nulls and directives from maps, once the last layer is merged.
 func prune(value any) any {
 	switch value := value.(type) {
 	case object:

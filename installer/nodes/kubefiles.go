@@ -92,7 +92,7 @@ func (n *Nodes) Tidy(ctx context.Context, t *fleet.Target, last bool) error {
 		return fmt.Errorf("take the cluster's files out of %s: %w", installer.KubeDir, err)
 	}
 	if last && len(mounted) > 0 {
-		n.Report.Warnf("%s: file systems of the site are mounted in %s; they stay as they are: %s", t.IP, kubeletDir, installer.SomeOf(mounted))
+		n.Report.Warnf("%s: file systems of the site are mounted in %s; they stay as they are: %s", t.IP, kubeletDir, installer.NameSome(mounted))
 	}
 	if last && len(left) > 0 {
 		n.Report.Warnf("%s: these are not the cluster's and stay: %s", t.IP, strings.Join(left, ", "))

@@ -12,7 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// Places are the directories of a host where an installation needs room, or to write or run programs.
+// Places are the directories of a host in which an installation needs room, writes, or runs programs.
 type Places struct{ Data, Bin, CRI, Registry, Etcd, Kubelet, Log, CNI, Etc string }
 
 // All are those directories.
@@ -20,10 +20,10 @@ func (p Places) All() []string {
 	return []string{p.Data, p.Bin, p.CRI, p.Registry, p.Etcd, p.Kubelet, p.Log, p.CNI, p.Etc}
 }
 
-// Program is one that is among those of every cluster.
+// Program is a program that every cluster has.
 func (p Places) Program() string { return path.Join(p.Bin, "kubelet") }
 
-// Needs is what an installation takes on a host.
+// Needs is the room that an installation needs on a host.
 type Needs struct {
 	Places Places
 	Least  map[string]int64 // bytes by directory, however pods are spread
@@ -33,9 +33,7 @@ type Needs struct {
 // mountProblems judges every mount by what is needed on it.
 func mountProblems(v Host) []Problem {
 	out := diskProblems(v)
-	add := func(check, remedy, format string, args ...any) {
-		out = append(out, Problem{Host: v.IP, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy})
-	}
+	add := v.adder(&out)
 	p := v.Needs.Places
 	full := map[string]bool{}
 	for _, dir := range slices.Compact(slices.Sorted(slices.Values(p.All()))) {
@@ -44,15 +42,15 @@ func mountProblems(v Host) []Problem {
 			continue
 		}
 		if slices.Contains(m.Options, "ro") {
-			add("read-only", "mount it writable: mount -o remount,rw "+m.Path+hint(dir, p), "%s lies on %s, which is mounted read-only", dir, m.Path)
+			add(false, "read-only", "mount it writable: mount -o remount,rw "+m.Path+hint(dir, p), "%s lies on %s, which is mounted read-only", dir, m.Path)
 		}
 		if runs := dir == p.Data || dir == p.Bin || dir == p.CNI; runs && slices.Contains(m.Options, "noexec") {
-			add("noexec", "mount -o remount,exec "+m.Path+", and take noexec out of /etc/fstab"+hint(dir, p), "programs are run from %s, but %s is mounted noexec", dir, m.Path)
+			add(false, "noexec", "mount -o remount,exec "+m.Path+", and take noexec out of /etc/fstab"+hint(dir, p), "programs are run from %s, but %s is mounted noexec", dir, m.Path)
 		}
 		least := max(minInodes, v.Settings.threshold("nodefs.inodesFree", m.Inodes))
 		if m.Inodes > 0 && m.InodesFree < least && !full[m.Path] && !v.Begun {
 			full[m.Path] = true
-			add("inodes", "remove files, or make the file system anew with more inodes (mkfs -i 8192), or use xfs", "%s has %d of %d inodes free, %d are needed for the files of images", m.Path, m.InodesFree, m.Inodes, least)
+			add(false, "inodes", "remove files, or make the file system anew with more inodes (mkfs -i 8192), or use xfs", "%s has %d of %d inodes free, %d are needed for the files of images", m.Path, m.InodesFree, m.Inodes, least)
 		}
 	}
 	return out
@@ -106,7 +104,7 @@ func diskProblems(v Host) []Problem {
 	return out
 }
 
-// Spare is what kubelet wants to stay free on a mount of its own or of its images.
+// Spare is how many bytes kubelet keeps free on a mount with its own files or its images.
 func (v Host) Spare(at string, total uint64) int64 {
 	var n uint64
 	if v.Facts.Disks[v.Needs.Places.Kubelet].Path == at {
@@ -118,7 +116,7 @@ func (v Host) Spare(at string, total uint64) int64 {
 	return int64(n)
 }
 
-// sum adds up what is needed on one mount, and tells of what.
+// sum adds up what is needed on one mount, and lists the parts.
 func (v Host) sum(need map[string]int64, at string) (total int64, parts []string) {
 	for _, dir := range slices.Sorted(maps.Keys(need)) {
 		if v.Facts.Disks[dir].Path == at && need[dir] > 0 {

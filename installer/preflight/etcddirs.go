@@ -9,8 +9,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
-// EtcdDirs judges the directory that etcd's data go to, on a host where kubeadm has not begun: nothing that lies there is
-// this cluster's.
+// EtcdDirs judges the directory of etcd's data, on a host where kubeadm has not begun: nothing there belongs to this cluster.
 func EtcdDirs(host string, dirs map[string]agent.Dir, dir string) []Problem {
 	var out []Problem
 	for _, name := range slices.Compact([]string{kubeadm.DefaultEtcdDataDir, dir}) {
@@ -25,7 +24,7 @@ func EtcdDirs(host string, dirs map[string]agent.Dir, dir string) []Problem {
 	return out
 }
 
-// OccupiedDir says what is in the way of etcd's data in a directory; empty if nothing is.
+// OccupiedDir says why etcd's data cannot go into a directory, and the remedy; both are empty if they can.
 func OccupiedDir(name string, d agent.Dir) (message, remedy string) {
 	held := d.Holds()
 	switch {

@@ -13,9 +13,9 @@ const (
 	manifestDir = installer.KubeDir + "/manifests"
 )
 
-// ForeignFiles refuses a host on which somebody's files lie where the cluster's would: authorities and keys most of all, since
-// who overwrites those destroys what they have signed. Files that nothing writes over may stay. known are the files that
-// this installer, kubeadm and kubelet write, below the directory; told are problems that are told already, so that no file is
+// ForeignFiles finds files of others below /etc/kubernetes where the cluster's own would lie, above all authorities and keys:
+// to overwrite those would destroy what they have signed. Files that nothing overwrites may stay. known are the files below the
+// directory that this installer, kubeadm and kubelet write; told are problems that are reported already, so that no file is
 // named twice.
 func ForeignFiles(v Host, joined bool, known []string, told []Problem) []Problem {
 	var out []Problem
@@ -26,7 +26,7 @@ func ForeignFiles(v Host, joined bool, known []string, told []Problem) []Problem
 			})
 		})
 		if len(files) > 0 {
-			out = append(out, Problem{Host: v.IP, Check: check, Message: fmt.Sprintf(format, installer.SomeOf(files)), Remedy: remedy})
+			out = append(out, Problem{Host: v.IP, Check: check, Message: fmt.Sprintf(format, installer.NameSome(files)), Remedy: remedy})
 		}
 	}
 	var pki, pods, others []string

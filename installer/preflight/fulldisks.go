@@ -7,8 +7,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// FullDisks tells of the disks of a host of the cluster that have no room left, or less than kubelet wants before it
-// throws pods out.
+// FullDisks finds the disks of a host in the cluster that are full, or have so little room that kubelet evicts pods.
 func FullDisks(v Host) []Problem {
 	p := v.Needs.Places
 	holds := map[string][]string{}

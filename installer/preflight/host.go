@@ -21,10 +21,10 @@ const (
 	minInodes     = 50_000
 )
 
-// Modules are those that containers or their network need; ip_vs is a matter of speed only.
+// Modules are the kernel modules that containers or their network need. ip_vs is not among them: the cluster works without.
 func Modules() []string { return []string{"overlay", "br_netfilter", "nf_conntrack"} }
 
-// Tools are those that the images' scripts, kubelet and kubeadm call.
+// Tools are the programs that the images' scripts, kubelet and kubeadm call.
 func Tools() []string { return []string{"bash", "tar", "systemctl", "iptables", "mount"} }
 
 // Ports lists the ports that must be free on a host.
@@ -40,7 +40,7 @@ func Ports(master bool, registryPort int) []int {
 type Host struct {
 	IP           string
 	Master       bool
-	Begun        bool // this cluster was begun there before: its own ports, files and runtime are no problem
+	Begun        bool // an earlier run began this cluster there: its own ports, files and runtime are no problem
 	Facts        agent.Facts
 	Skew         time.Duration // against the middle of all hosts
 	Alone        bool          // there is no other host to compare with
@@ -49,16 +49,14 @@ type Host struct {
 	Needs        Needs
 	Settings     Settings
 	Direct       []string // what containerd and kubelet must reach without a proxy
-	Services     []string // what others should
+	Services     []string // what other services should reach without one
 	Shielded     bool     // the images' units take no proxy
 }
 
 // Judge judges the facts of one host.
 func Judge(v Host) []Problem {
 	var out []Problem
-	add := func(warning bool, check, remedy, format string, args ...any) {
-		out = append(out, Problem{Host: v.IP, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
-	}
+	add := v.adder(&out)
 	f := v.Facts
 	if f.Arch != v.Arch {
 		add(false, "architecture", "use a bundle built with --platform linux/"+f.Arch, "the host is %s, the bundle is for %s", f.Arch, v.Arch)
@@ -93,6 +91,13 @@ func Judge(v Host) []Problem {
 }
 
 type adder func(warning bool, check, remedy, format string, args ...any)
+
+// adder gives a function that adds problems of the host to out.
+func (v Host) adder(out *[]Problem) adder {
+	return func(warning bool, check, remedy, format string, args ...any) {
+		*out = append(*out, Problem{Host: v.IP, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
+	}
+}
 
 func machineProblems(v Host, add adder) {
 	f := v.Facts
@@ -152,7 +157,7 @@ func nameProblems(v Host, add adder) {
 		"name server %s never answers: a lookup of a foreign name waits up to %d s %s, on the host and in pods", strings.Join(silent, ", "), cost, rounds)
 }
 
-// The kubelet that no longer starts on version 1 unless told to, and the first that warns.
+// The minor versions of the first kubelet that refuses version 1 of control groups, and of the first that warns.
 const (
 	cgroupV1Refused = 35
 	cgroupV1Old     = 31
@@ -176,12 +181,10 @@ func cgroupProblems(v Host, add adder) {
 	}
 }
 
-// occupied gives what others have on a host that this cluster has not been begun on.
+// occupied finds what others have on a host where this cluster was not begun.
 func occupied(v Host) []Problem {
 	var out []Problem
-	add := func(warning bool, check, remedy, format string, args ...any) {
-		out = append(out, Problem{Host: v.IP, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
-	}
+	add := v.adder(&out)
 	for _, rt := range v.Facts.Runtimes {
 		add(false, "runtime", "remove it (and its data) first; the bundle brings its own", "a container runtime is there already: %s", rt)
 	}
@@ -198,7 +201,7 @@ func occupied(v Host) []Problem {
 	return out
 }
 
-// maxNodeName is that of the label kubernetes.io/hostname, which every node has.
+// maxNodeName is the longest value of a label: every node has its name in kubernetes.io/hostname.
 const maxNodeName = 63
 
 // hostNameProblems judges the name that becomes that of the node, in lower case: names with capitals are the rule at

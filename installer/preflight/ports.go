@@ -8,8 +8,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/care"
 )
 
-// portProblems tells the ports that a cluster needs and somebody else has. On a host where this cluster was begun, its
-// own programs have them; a port that is another than at the last run is judged there as at the first.
+// portProblems finds ports that a cluster needs and another program has. On a host where this cluster was begun, its own
+// programs may have them.
 func portProblems(v Host, add adder) {
 	for _, p := range Ports(v.Master, v.RegistryPort) {
 		if !slices.Contains(v.Facts.PortsInUse, p) {
@@ -44,8 +44,8 @@ func by(l agent.Listener) string {
 	return fmt.Sprintf(" by %s (%s)", l.Process, l.Unit)
 }
 
-// isOurs tells whether who listens is a part of a cluster: a pod, or a unit that images install. Without a unit its
-// name must do.
+// isOurs tells whether a listener belongs to a cluster: it is a pod, or a unit that images install. Without a unit its name
+// decides.
 func isOurs(l agent.Listener, registry bool) bool {
 	switch {
 	case registry:

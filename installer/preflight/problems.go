@@ -17,8 +17,8 @@ type Problem struct {
 	Check   string `json:"check"`          // one of [Checks], or connect, lock, configuration, first-master, cluster, certificates, record, etcd
 	Message string `json:"message"`
 	Remedy  string `json:"remedy"`
-	Warning bool   `json:"warning,omitempty"` // told, but nothing waits for it
-	Ignored bool   `json:"ignored,omitempty"` // a warning only because the operator said so
+	Warning bool   `json:"warning,omitempty"` // it does not stop a run
+	Ignored bool   `json:"ignored,omitempty"` // it is a warning only because the operator ignores the check
 }
 
 // Checks are the names of the checks that an operator may ignore. Without a connection, a configuration that can be
@@ -32,7 +32,7 @@ func Checks() []string {
 	}
 }
 
-// Settle makes warnings of the problems that are to be ignored, and parts serious ones from warnings.
+// Settle makes warnings of the problems whose checks are to be ignored, and separates warnings from the rest.
 func Settle(all []Problem, ignore []string) (serious, warnings []Problem) {
 	for _, p := range all {
 		if !p.Warning && slices.Contains(ignore, p.Check) {
@@ -73,7 +73,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// tell writes one line, and the hosts above it when they are too many to stand before it.
+// tell writes one line, with the hosts before it or, if they are many, in a line of their own.
 func tell(b *strings.Builder, hosts, check, message string) {
 	if len(hosts) > 15 {
 		fmt.Fprintf(b, "\n  %s", hosts)
@@ -82,10 +82,10 @@ func tell(b *strings.Builder, hosts, check, message string) {
 	fmt.Fprintf(b, "\n  %-15s %-12s %s", hosts, check, message)
 }
 
-// maxLines bounds what is told of one check with one remedy; the JSON form has all of it.
+// maxLines bounds the lines of one check with one remedy. The JSON form has all.
 const maxLines = 10
 
-// group is what has one remedy; line is what several hosts have alike.
+// group holds the problems with one remedy; line is a message with the hosts that have it.
 type group struct {
 	check, remedy string
 	ignored       bool
@@ -97,7 +97,7 @@ type line struct {
 	hosts   []string
 }
 
-// grouped puts problems together that read alike, in the order in which they first came.
+// grouped puts problems together that read alike, in their order.
 func grouped(problems []Problem) []group {
 	var groups []group
 	for _, p := range problems {
@@ -147,35 +147,30 @@ func Warnings(warnings []Problem) []string {
 // MendIt is the remedy where the message says what is wrong.
 const MendIt = "mend what it names, then run the same command again"
 
-// From takes joined host errors apart.
+// From makes problems of joined errors, one of each.
 func From(err error, check string) []Problem {
 	var out []Problem
 	for _, e := range Unjoin(err) {
 		p := Problem{Check: check, Message: installer.Tell(e), Remedy: MendIt}
-		var he *installer.HostError
-		if errors.As(e, &he) {
+		if he, ok := errors.AsType[*installer.HostError](e); ok {
 			p.Host, p.Message = he.Host, installer.TellAt(he.Err, he.Host)
 		}
-		var hostErr *host.Error
-		if errors.As(e, &hostErr) {
+		if hostErr, ok := errors.AsType[*host.Error](e); ok {
 			p.Message = strings.TrimSuffix(hostErr.Kind.Error()+": "+fmt.Sprint(hostErr.Err), ": <nil>")
 			if hostErr.Remedy != "" {
 				p.Remedy = hostErr.Remedy
 			}
 		}
-		var answered *agent.Error
-		if errors.As(e, &answered) {
+		if answered, ok := errors.AsType[*agent.Error](e); ok {
 			p.Message = answered.Verb + ": " + answered.Message
 			if answered.Remedy != "" {
 				p.Remedy = answered.Remedy
 			}
 		}
-		var script *agent.ScriptError
-		if errors.As(e, &script) {
+		if script, ok := errors.AsType[*agent.ScriptError](e); ok {
 			p.Message, p.Remedy = "the image's check script fails: "+said(script), MendIt
 		}
-		var own *Found
-		if errors.As(e, &own) {
+		if own, ok := errors.AsType[*Found](e); ok {
 			p.Check, p.Message, p.Remedy = own.Check, own.Message, own.Remedy
 		}
 		out = append(out, p)
@@ -191,12 +186,12 @@ func said(e *agent.ScriptError) string {
 	return installer.Plain(strings.Join(e.Tail, " / "))
 }
 
-// Found is a problem that is found while a host is reached.
+// Found is an error that becomes a problem as it is: it is found while a host is reached.
 type Found struct{ Check, Message, Remedy string }
 
 func (e *Found) Error() string { return e.Message + " (" + e.Remedy + ")" }
 
-// Unjoin lists the errors that errors.Join put together.
+// Unjoin lists the errors that errors.Join put together, at any depth.
 func Unjoin(err error) []error {
 	if err == nil {
 		return nil

@@ -12,21 +12,21 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Settings is what the checks must know of the configuration that kubeadm and kubelet will get.
+// Settings is what the checks need of the configuration for kubeadm and kubelet.
 type Settings struct {
 	Minor          int // of the Kubernetes version: 36 of v1.36.3
 	Pods, Services []netip.Prefix
 	FailCgroupV1   bool
 	Evict          map[string]string // signal to threshold
 	ignored        []string          // ignorePreflightErrors
-	EtcdDir        string            // of etcd's data; empty if that is none of ours
+	EtcdDir        string            // of etcd's data; empty if the operator brings an etcd
 }
 
 func (k Settings) ignores(check string) bool {
 	return slices.ContainsFunc(k.ignored, func(s string) bool { return strings.EqualFold(s, check) || strings.EqualFold(s, "all") })
 }
 
-// threshold gives how much of a total must stay free for kubelet not to evict pods.
+// threshold gives how much of a total must stay free, so that kubelet does not evict pods.
 func (k Settings) threshold(signal string, total uint64) uint64 {
 	text := k.Evict[signal]
 	if percent, ok := strings.CutSuffix(text, "%"); ok {

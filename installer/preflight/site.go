@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// How long a durable write may take on a master, of 100 the one before the last. etcd's documentation advises 10 ms.
-// Where each write takes a tenth of a second, or some half a second, leaders are deposed while they write.
+// How long a durable write may take on a master, at the 99th percentile. etcd's documentation advises 10 ms. Where each write
+// takes 100 ms, or some 500 ms, leaders lose their office while they write.
 const (
 	slowSync       = 10 * time.Millisecond
 	hopelessSync   = 500 * time.Millisecond
 	hopelessMiddle = 100 * time.Millisecond
 )
 
-// siteProblems judges what a site's administration puts on its machines and images know nothing of.
+// siteProblems judges what the administration of a site has set up on its hosts.
 func siteProblems(v Host, add adder) {
 	f, p := v.Facts, v.Needs.Places
 	if slices.Contains(f.NoFileTypes, p.CRI) {
@@ -53,8 +53,8 @@ func syncProblems(v Host, add adder) {
 	add(true, "disk-speed", remedy, "%s: it answers slowly while others write there", took)
 }
 
-// proxyProblems tells proxies that services get from systemd. Units that take them back, as those of our own images do,
-// are not touched by them.
+// proxyProblems finds proxies that systemd gives to services. They do no harm to units that unset them, as those of our own
+// images do.
 func proxyProblems(v Host, add adder) {
 	var where []string
 	for _, p := range v.Facts.Proxies {
@@ -90,7 +90,7 @@ func passes(list []string, target string) bool {
 			return true
 		}
 		if host, _, ok := strings.Cut(entry, ":"); ok {
-			entry = host // with one port only: better than nothing, and nearly always the registry's
+			entry = host // it is for one port only, nearly always the registry's
 		}
 		if e, ok := parseNetwork(entry); ok {
 			return isNetwork && e.Bits() <= network.Bits() && e.Contains(network.Addr())

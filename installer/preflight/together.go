@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// JudgeTogether judges what only shows when hosts are seen together, or beside the networks of the cluster.
+// JudgeTogether compares hosts with each other, and with the networks of the cluster.
 func JudgeTogether(hosts []Host, vip string, kube Settings) []Problem {
 	var out []Problem
 	names := map[string][]string{}
@@ -36,7 +36,7 @@ func JudgeTogether(hosts []Host, vip string, kube Settings) []Problem {
 // nodeName is the name of the host's node: its host name in lower case, as kubelet has it.
 func (v Host) nodeName() string { return strings.ToLower(v.Facts.Hostname) }
 
-// clones tells hosts that are copies of one disk: with one machine id, some networks give them one address.
+// clones finds hosts that are copies of one disk: some networks give hosts of one machine id one address.
 func clones(hosts []Host) []Problem {
 	ids := map[string][]string{}
 	for _, v := range hosts {
@@ -60,12 +60,10 @@ func clones(hosts []Host) []Problem {
 // addressProblems looks for addresses and routes of a host where the cluster will have its own.
 func addressProblems(v Host, vip string, kube Settings) []Problem {
 	var out []Problem
-	add := func(warning bool, check, remedy, format string, args ...any) {
-		out = append(out, Problem{Host: v.IP, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy, Warning: warning})
-	}
+	add := v.adder(&out)
 	virtual, err := netip.ParseAddr(vip)
 	if err != nil {
-		return nil // told as a problem of the configuration
+		return nil // reported as a problem of the configuration
 	}
 	var routes []netip.Prefix
 	for _, text := range v.Facts.Routes {
@@ -109,8 +107,8 @@ func addressProblems(v Host, vip string, kube Settings) []Problem {
 	return out
 }
 
-// onlyForServices tells of a route that leads to exactly the network of Services, on a host without a default route: it
-// was put there so that Services can be reached, as the documentation of some network plugins advises.
+// onlyForServices tells whether a route leads to exactly the network of Services, on a host without a default route. Some
+// network plugins advise that route, so that Services can be reached.
 func onlyForServices(v Host, name string, network, route netip.Prefix) bool {
 	return name == "serviceSubnet" && route.Masked() == network && !v.Facts.DefaultRoute
 }
@@ -130,7 +128,7 @@ func without(all []string, one string) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == one })
 }
 
-// firewallProblems warns of firewalls that are on: what hosts say to each other is tried, what pods say is not.
+// firewallProblems warns of firewalls that are on: connections between hosts are tried, the network of pods is not.
 func firewallProblems(v Host) []Problem {
 	if v.Begun || len(v.Facts.Firewalls) == 0 {
 		return nil

@@ -207,7 +207,7 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 			return err
 		}
 		if len(mounted) > 0 {
-			r.Report.Warnf("%s: file systems of the site are mounted in %s; they stay as they are: %s", t.IP, r.Dir(), installer.SomeOf(mounted))
+			r.Report.Warnf("%s: file systems of the site are mounted in %s; they stay as they are: %s", t.IP, r.Dir(), installer.NameSome(mounted))
 		}
 		changes.Add(1)
 		t.Journal.Forget()
@@ -235,7 +235,7 @@ func (r *Run) removeTraces(ctx context.Context, t *fleet.Target) error {
 			return fmt.Errorf("remove the logs of pods: %w", err)
 		}
 		if len(left) > 0 {
-			r.Report.Warnf("%s: these are not the cluster's and stay: %s", t.IP, installer.SomeOf(left))
+			r.Report.Warnf("%s: these are not the cluster's and stay: %s", t.IP, installer.NameSome(left))
 		}
 	}
 	busy, err := t.Agent.RemovePodCgroups(ctx)
@@ -243,7 +243,7 @@ func (r *Run) removeTraces(ctx context.Context, t *fleet.Target) error {
 		return fmt.Errorf("remove the control groups of pods: %w", err)
 	}
 	if len(busy) > 0 {
-		r.Report.Warnf("%s: processes that are none of the cluster's pods, or that nothing can end, run in control groups of kubelet; these stay until the next boot: %s", t.IP, installer.SomeOf(busy))
+		r.Report.Warnf("%s: processes that are none of the cluster's pods, or that nothing can end, run in control groups of kubelet; these stay until the next boot: %s", t.IP, installer.NameSome(busy))
 	}
 	return nil
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
-// Machine is a machine inside this process, for tests that need many of them: the verbs are the real ones and so are
-// the files, below Root; what a machine has beside files is asked of the functions. Exec and Script are called for every
-// program, those of systemd included. It has no network of its own: whoever is dialed answers, and a registry gets all from the
+// Machine is a machine inside this process, for tests that need many of them: the verbs are the real ones and so are the files,
+// below Root; what a machine has beside files is asked of the functions. Exec and Script are called for every program, those of
+// systemd included. It has no network of its own: every address that is dialled answers, and a registry gets all from the
 // sender alone.
 type Machine struct {
 	Root   string // absolute, without links
@@ -30,7 +30,7 @@ type Machine struct {
 	Change func(name string, at Moment) error
 }
 
-// Moment is how far a change of a file has come.
+// Moment is a stage of a change of a file.
 type Moment string
 
 // Moments of a change, in their order. Only files that are replaced are ever staged.
@@ -44,12 +44,12 @@ const (
 // Files are those of the machine.
 func (m *Machine) Files() files.Machine { return files.Machine{Root: m.Root, Disk: disk{m}} }
 
-// Serve is what the stub does when it is called on the machine.
+// Serve carries out a call on the machine.
 func (m *Machine) Serve(ctx context.Context, verb string, stdin io.Reader, stdout io.Writer) error {
 	return verbs.Serve(ctx, m.Files(), system{m}, verb, stdin, stdout)
 }
 
-// Agent calls a stub on the machine.
+// Agent makes an agent of the machine.
 func (m *Machine) Agent(stub string) *agent.Agent { return agent.NewAgent(link{m}, stub) }
 
 // link runs verbs in this process.
@@ -66,7 +66,7 @@ func (l link) Put(context.Context, string, fs.FileMode, io.Reader) error {
 	return errors.ErrUnsupported
 }
 
-// disk tells of every change, and can be stopped between any two files.
+// disk reports every change, and can end a verb between any two files.
 type disk struct{ m *Machine }
 
 func (d disk) tell(name string, at Moment) error {

@@ -17,17 +17,17 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent/programs"
 )
 
-// machine is a host that is looked at.
+// machine is the host that is looked at.
 type machine struct {
 	files.Machine
-	// ask runs a program that only reads, and tells whether it ended well within its time.
+	// ask runs a program that only reads, and tells whether it succeeded in time.
 	ask func(ctx context.Context, within time.Duration, program string, args ...string) ([]byte, bool)
 	// link tells whether there is a network link of that name.
 	link func(name string) bool
 }
 
-// Look tells what this host is like, but for what [Left] adds. What cannot be found out stays at its zero value: a preflight must
-// report the rest.
+// Look gives the facts of this host, except for those that [Left] adds. What cannot be found out keeps its zero value, so that
+// a preflight can report the rest.
 func Look(ctx context.Context, q agent.FactsRequest) (agent.Facts, error) {
 	m := machine{files.At(""), ask, link}
 	f := agent.Facts{Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Root: os.Geteuid() == 0}
@@ -39,7 +39,7 @@ func Look(ctx context.Context, q agent.FactsRequest) (agent.Facts, error) {
 
 	f.BootName = m.bootName()
 	f.TransientName = !strings.EqualFold(f.BootName, f.Hostname)
-	// Nameservers that do not answer take their second while the rest is looked at.
+	// In the background, since a name server that does not answer takes a second.
 	f.ResolvFiles = m.resolvFiles()
 	dns := make(chan struct{})
 	go func() {
@@ -81,7 +81,7 @@ func Look(ctx context.Context, q agent.FactsRequest) (agent.Facts, error) {
 	return f, nil
 }
 
-// Left adds what clusters, sites and installers have left in files of a machine.
+// Left adds to f what clusters, sites and installers have left in the files of a host.
 func Left(in files.Machine, q agent.FactsRequest, f *agent.Facts) {
 	m := machine{Machine: in}
 	f.Hosts = m.Hosts()
@@ -123,8 +123,7 @@ func (m machine) selinux() string {
 	return "disabled"
 }
 
-// bootName is the host name that systemd sets at a boot, before anybody on the network is asked for one; empty if there
-// is none. SUSE had a file of its own.
+// bootName is the host name that systemd reads from a file at boot; empty if there is none. SUSE had a file of its own.
 func (m machine) bootName() string {
 	for _, file := range []string{"/etc/hostname", "/etc/HOSTNAME"} {
 		for _, l := range m.Lines(file) {

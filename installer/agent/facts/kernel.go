@@ -44,7 +44,7 @@ func moduleName(file string) string {
 	return underscored(strings.TrimSpace(name))
 }
 
-// brings knows modules by what is there once they are.
+// brings tells whether the kernel has what a module adds to /proc.
 func (m machine) brings(name string) bool {
 	switch name {
 	case "br_netfilter":

@@ -18,7 +18,7 @@ import (
 // socketPatience is how long a service on this host may take to accept a connection.
 const socketPatience = 2 * time.Second
 
-// lifeFacts tells what runs of the things asked for.
+// lifeFacts finds out which of the sockets and programs asked for are alive.
 func (m machine) lifeFacts(ctx context.Context, q agent.FactsRequest, f *agent.Facts) {
 	f.Sockets, f.Programs = map[string]bool{}, map[string]bool{}
 	for _, name := range q.Sockets {
@@ -32,7 +32,7 @@ func (m machine) lifeFacts(ctx context.Context, q agent.FactsRequest, f *agent.F
 	}
 }
 
-// accepts tells whether somebody listens at a socket of this host.
+// accepts tells whether a unix socket of this host takes connections.
 func (m machine) accepts(ctx context.Context, name string) bool {
 	if files.CheckPath(name) != nil {
 		return false
@@ -46,9 +46,9 @@ func (m machine) accepts(ctx context.Context, name string) bool {
 	return true
 }
 
-// lockHolder gives who holds the lock at a path: what its file says, if the kernel knows of a lock on it. The file of
-// one that was killed stays for a while, and holds nothing. It takes no lock to find out: another installer that asks for
-// it at this moment must get it.
+// lockHolder gives the holder of the lock at a path: the text of its file, if the kernel has a lock on that. The file of a
+// holder that was killed may remain without a lock. It does not try to take the lock: another installer that does so at this
+// moment must get it.
 func (m machine) lockHolder(name string) string {
 	if name == "" || files.CheckPath(name) != nil {
 		return ""
@@ -57,7 +57,7 @@ func (m machine) lockHolder(name string) string {
 	if unix.Stat(m.Path(name), &s) != nil {
 		return ""
 	}
-	text, err := os.ReadFile("/proc/locks") // of the kernel, not of a simulated machine
+	text, err := os.ReadFile("/proc/locks") // of the kernel, also where a test has another root
 	if err != nil || !holdsLock(string(text), uint64(s.Dev), s.Ino) {
 		return ""
 	}
@@ -68,7 +68,8 @@ func (m machine) lockHolder(name string) string {
 	return holder
 }
 
-// holdsLock reads /proc/locks: "1: FLOCK  ADVISORY  WRITE 1234 00:1b:567 0 EOF"; waiting ones have an arrow.
+// holdsLock reads /proc/locks: "1: FLOCK  ADVISORY  WRITE 1234 00:1b:567 0 EOF"; lines of processes that wait for the lock have
+// an arrow.
 func holdsLock(table string, device, inode uint64) bool {
 	want := fmt.Sprintf("%02x:%02x:%s", unix.Major(device), unix.Minor(device), strconv.FormatUint(inode, 10))
 	for line := range strings.Lines(table) {

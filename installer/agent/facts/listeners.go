@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,11 +11,11 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// listeners gives who has ports. Only root sees all of it.
+// listeners gives the listeners of ports. Only root can see all of them.
 func (m machine) listeners(ports []int) []agent.Listener {
 	inodes := map[string]int{} // of a socket -> its port
 	for _, l := range append(m.Lines("/proc/net/tcp"), m.Lines("/proc/net/tcp6")...) {
-		if port, inode, ok := parseListener(l); ok && slices.Contains(ports, port) {
+		if port, inode, ok := parseListener(l); ok && inode != "" && inode != "0" && slices.Contains(ports, port) {
 			inodes[inode] = port
 		}
 	}
@@ -42,27 +43,25 @@ func (m machine) listeners(ports []int) []agent.Listener {
 			}
 		}
 	}
-	var out []agent.Listener
-	for _, l := range found {
-		out = append(out, l)
-	}
-	slices.SortFunc(out, func(a, b agent.Listener) int { return a.Port - b.Port })
-	return out
+	return slices.SortedFunc(maps.Values(found), func(a, b agent.Listener) int { return a.Port - b.Port })
 }
 
-// parseListener reads a line of /proc/net/tcp: the port of a socket that listens, and its inode.
+// parseListener reads a line of /proc/net/tcp: the port of a socket that listens, and its inode; "0" or empty if it has none.
 func parseListener(line string) (port int, inode string, ok bool) {
 	const stateListen = "0A"
 	f := strings.Fields(line)
-	if len(f) < 10 || f[3] != stateListen {
+	if len(f) < 4 || f[3] != stateListen {
 		return 0, "", false
+	}
+	if len(f) > 9 {
+		inode = f[9]
 	}
 	_, hex, _ := strings.Cut(f[1], ":")
 	n, err := strconv.ParseUint(hex, 16, 16)
-	return int(n), f[9], err == nil && f[9] != "0"
+	return int(n), inode, err == nil
 }
 
-// unitOf reads the unit of a process off its control groups.
+// unitOf gives the unit of a process from the lines of its control groups.
 func unitOf(groups []string) string {
 	unit := ""
 	for _, l := range groups {

@@ -60,8 +60,8 @@ func (m machine) cgroups(table []agent.Mount) (version int, controllers []string
 	return version, controllers
 }
 
-// sized are the mounts with blocks of their own, with their sizes. A network file system whose server is
-// away would hang: what has not answered within a second is told without a size.
+// sized gives the mounts that have blocks, with their sizes. A network file system whose server is away would hang: one that
+// does not answer within a second has no size.
 func sized(table []agent.Mount) []agent.Mount {
 	type measured struct {
 		i  int

@@ -57,7 +57,7 @@ func parseRoutes4(lines []string) []netip.Prefix {
 		if err1 != nil || err2 != nil || err3 != nil {
 			continue // the heading
 		}
-		const reject = 0x200 // unreachable, prohibited: nothing is reached over it
+		const reject = 0x200 // the route is "unreachable" or "prohibit"
 		if flags&reject != 0 {
 			continue
 		}
@@ -90,18 +90,12 @@ func parseRoutes6(lines []string) []netip.Prefix {
 	return out
 }
 
-// listening gives the TCP ports somebody listens on, on whatever address.
+// listening gives the TCP ports that have a listener, on any address.
 func (m machine) listening() []int {
-	const stateListen = "0A"
 	ports := []int{}
 	for _, l := range append(m.Lines("/proc/net/tcp"), m.Lines("/proc/net/tcp6")...) {
-		f := strings.Fields(l)
-		if len(f) < 4 || f[3] != stateListen {
-			continue
-		}
-		_, port, _ := strings.Cut(f[1], ":")
-		if n, err := strconv.ParseUint(port, 16, 16); err == nil {
-			ports = append(ports, int(n))
+		if port, _, ok := parseListener(l); ok {
+			ports = append(ports, port)
 		}
 	}
 	slices.Sort(ports)
@@ -123,8 +117,8 @@ func askAll(ctx context.Context, servers []string) []agent.Nameserver {
 	return out
 }
 
-// answersDNS tells whether a server answers a question, with whatever answer. localhost is a name that no server has
-// to ask others about.
+// answersDNS tells whether a name server answers a question, with any answer. It asks for localhost, for which no server has to
+// ask others.
 func answersDNS(ctx context.Context, address string) bool {
 	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
 	defer cancel()
@@ -171,7 +165,7 @@ func (m machine) resolves(ctx context.Context, name string) bool {
 	return err == nil && len(found) > 0
 }
 
-// routeFacts asks the kernel which of the networks a connection could be begun to.
+// routeFacts asks the kernel to which of the networks it has a route.
 func routeFacts(f *agent.Facts, networks []string) {
 	for _, text := range networks {
 		if p, err := netip.ParsePrefix(text); err == nil && p.Addr().Is4() && !care.Routed(p) {

@@ -10,7 +10,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent/programs"
 )
 
-// proxies gives what services of this host would get of proxies from systemd, with where it stands.
+// proxies gives the proxy variables that services of this host get from systemd, and where each is set.
 func (m machine) proxies(ctx context.Context) []agent.Proxy {
 	var out []agent.Proxy
 	add := func(where string, assignments []string) {
@@ -42,7 +42,7 @@ func (m machine) proxies(ctx context.Context) []agent.Proxy {
 	return out
 }
 
-// confFiles lists configuration of systemd, of all its directories.
+// confFiles lists files below all directories of systemd's configuration.
 func (m machine) confFiles(patterns ...string) []string {
 	var out []string
 	for _, dir := range []string{"/usr/lib/systemd", "/lib/systemd", "/usr/local/lib/systemd", "/run/systemd", "/etc/systemd"} {
@@ -58,7 +58,7 @@ func (m machine) confFiles(patterns ...string) []string {
 	return out
 }
 
-// unitSettings gives the words of a setting of systemd. An empty one takes back those before.
+// unitSettings gives the words of a setting in a file of systemd. An empty setting drops those before it.
 func unitSettings(lines []string, name string) []string {
 	var out []string
 	joined := ""

@@ -8,15 +8,15 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// Files in which a host has its name servers. Where /etc/resolv.conf names a resolver on the loopback, the servers that
-// this one asks stand in a file of its own.
+// Files that name the name servers of a host. If /etc/resolv.conf names a resolver on the loopback, the servers that this one
+// asks are in a file of its own.
 const (
 	etcResolv      = "/etc/resolv.conf"
 	resolvedResolv = "/run/systemd/resolve/resolv.conf"
 	managerResolv  = "/run/NetworkManager/no-stub-resolv.conf"
 )
 
-// resolvFiles reads those files that are there and say something of this host.
+// resolvFiles reads the files that apply to this host.
 func (m machine) resolvFiles() []agent.ResolvFile {
 	var out []agent.ResolvFile
 	add := func(name string) {
@@ -43,8 +43,8 @@ func (m machine) resolvFiles() []agent.ResolvFile {
 	return out
 }
 
-// parseResolv reads a file in the form of resolv.conf. A server on the loopback is in a pod the pod's own, and makes
-// CoreDNS forward to itself; one with a zone is of a link that pods do not have.
+// parseResolv reads a file in the form of resolv.conf. Pods cannot use a server on the loopback, which would be the pod itself
+// (CoreDNS would forward to itself), nor one with a zone, which is for a link that pods do not have.
 func parseResolv(name string, lines []string) agent.ResolvFile {
 	out := agent.ResolvFile{Path: name, Servers: []string{}}
 	for _, l := range lines {
@@ -70,7 +70,7 @@ func parseResolv(name string, lines []string) agent.ResolvFile {
 	return out
 }
 
-// nameservers are all that pods can use.
+// nameservers lists the name servers of all files that pods can use.
 func nameservers(files []agent.ResolvFile) []string {
 	out := []string{}
 	for _, f := range files {

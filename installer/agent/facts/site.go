@@ -17,7 +17,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent/programs"
 )
 
-// siteFacts fills what the site's own administration decides: confinement, firewalls, the clock, the resolver.
+// siteFacts fills in what the administration of the site decides: confinement, firewalls, the clock, the resolver.
 func (m machine) siteFacts(ctx context.Context, f *agent.Facts) {
 	f.AppArmor = m.Line("/sys/module/apparmor/parameters/enabled") == "Y"
 	processes := m.processes()
@@ -31,10 +31,10 @@ func (m machine) siteFacts(ctx context.Context, f *agent.Facts) {
 	f.Proxies = m.proxies(ctx)
 }
 
-// running gives the id of a process by its name, of which the kernel keeps 15 bytes; empty if there is none.
+// running gives the id of a process of a name, at most 15 bytes of it; empty if there is none.
 func (m machine) running(name string) string { return m.processes()[name] }
 
-// processes gives an id for each name of a process.
+// processes maps the names of all processes to an id. The kernel keeps 15 bytes of a name.
 func (m machine) processes() map[string]string {
 	all := map[string]string{}
 	for _, comm := range m.Glob("/proc/[0-9]*/comm") {
@@ -90,7 +90,7 @@ func lookupOf(lines []string) agent.Lookup {
 	return l
 }
 
-// firewalls gives those that are on. A filter of packets that nobody named is told when it drops what nothing allows.
+// firewalls gives the firewalls that are on: firewalld and ufw, or else a packet filter that drops by default.
 func (m machine) firewalls(ctx context.Context, processes map[string]string) []string {
 	var on []string
 	if processes["firewalld"] != "" {
@@ -102,7 +102,7 @@ func (m machine) firewalls(ctx context.Context, processes map[string]string) []s
 	if len(on) > 0 {
 		return on
 	}
-	// Asked only where the kernel has the tables already: asking would load them, and a look changes nothing.
+	// Only where the kernel has the tables already: nft would load them, and this must not change the host.
 	if m.hasLoaded("nf_tables") && m.dropsByNftables(ctx) {
 		on = append(on, "nftables")
 	}
@@ -114,7 +114,7 @@ func (m machine) firewalls(ctx context.Context, processes map[string]string) []s
 
 func (m machine) hasLoaded(module string) bool { return m.Exists("/sys/module/" + module) }
 
-// toolPatience is how long a program may take that is asked.
+// toolPatience is how long a program that is asked may take.
 const toolPatience = 2 * time.Second
 
 func ask(ctx context.Context, within time.Duration, program string, args ...string) ([]byte, bool) {
@@ -162,13 +162,13 @@ func (m machine) dropsByIptables(ctx context.Context) bool {
 	return slices.Contains(strings.Split(string(rules), "\n"), "-P INPUT DROP")
 }
 
-// link asks the kernel: what /sys shows may be of another network.
+// link asks the kernel: /sys may show the links of another network namespace.
 func link(name string) bool {
 	_, err := net.InterfaceByName(name)
 	return err == nil
 }
 
-// cniTraces gives what networks of pods left: configurations that a runtime would take, and links with addresses of before.
+// cniTraces gives what pod networks of earlier clusters left: configurations that a runtime would take, and links.
 func (m machine) cniTraces() []string {
 	found := m.Glob("/etc/cni/net.d/*.conf*")
 	for _, link := range []string{"cni0", "flannel.1", "vxlan.calico", "cilium_host", "weave", "kube-ipvs0"} {

@@ -10,11 +10,11 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent/programs"
 )
 
-// UnitMark is what a systemd unit file contains when our images' scripts installed it. Runtimes whose unit
-// has it are ours and not reported as foreign.
+// UnitMark is in the systemd unit files that the images' scripts install. A runtime whose unit has it belongs to the cluster
+// and is not reported.
 const UnitMark = "sealos"
 
-// runtimeKind is what gives a container runtime away.
+// runtimeKind is by what a container runtime is recognised.
 type runtimeKind struct {
 	name     string
 	unit     string
@@ -30,7 +30,7 @@ func runtimeKinds() []runtimeKind {
 	}
 }
 
-// foreignRuntimes gives container runtimes that were not installed by us, each with where it was seen.
+// foreignRuntimes gives the container runtimes that no image of ours installed, each with where it was seen.
 func (m machine) foreignRuntimes() []string {
 	found := []string{}
 	for _, k := range runtimeKinds() {
@@ -65,7 +65,7 @@ func (m machine) foreignRuntimes() []string {
 	return found
 }
 
-// unit gives the file of a unit that systemd would take, and whether it carries our mark.
+// unit gives the file of a unit that systemd would take, and whether it has [UnitMark].
 func (m machine) unit(name string) (file string, ours bool) {
 	for _, dir := range []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
 		file := filepath.Join(dir, name)
@@ -76,7 +76,7 @@ func (m machine) unit(name string) (file string, ours bool) {
 	return "", false
 }
 
-// kubernetesTraces gives what an earlier cluster left on this host, or runs there.
+// kubernetesTraces gives what an earlier cluster has left on this host, or runs there.
 func (m machine) kubernetesTraces() []string {
 	found := []string{}
 	for _, name := range []string{"/etc/kubernetes/admin.conf", "/etc/kubernetes/kubelet.conf"} {
@@ -91,7 +91,7 @@ func (m machine) kubernetesTraces() []string {
 	return found
 }
 
-// kubernetesPlaces tells what lies where Kubernetes will keep its own.
+// kubernetesPlaces lists what lies in the directories of Kubernetes.
 func (m machine) kubernetesPlaces(f *agent.Facts) {
 	f.KubernetesFiles = m.Below("/etc/kubernetes")
 	entries, _ := os.ReadDir(m.Path("/var/lib/kubelet")) // mostly it is not there

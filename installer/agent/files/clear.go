@@ -64,10 +64,10 @@ func (m Machine) Clear(ctx context.Context, q agent.ClearRequest, run Run) (agen
 	return res, nil
 }
 
-// place is a directory as it was named, with all links on the way resolved.
+// place is what lies under a name, with all links resolved.
 type place struct {
-	real  string // empty where nothing is there
-	stays bool   // it is a link
+	real  string // empty if nothing is there
+	stays bool   // the name is a link or a mount point, which is not removed
 	file  bool
 }
 
@@ -97,7 +97,7 @@ func (m Machine) find(p string) (place, error) {
 		}
 	}
 	if info, err := os.Stat(real); err == nil && !info.IsDir() {
-		at.file, at.real = true, p // of a link to a file the link
+		at.file, at.real = true, p // remove the name itself, not the file that it leads to
 	}
 	return at, nil
 }
@@ -140,8 +140,8 @@ func (c *clearing) dir(ctx context.Context, dir string, top bool) error {
 	return nil
 }
 
-// unmountVolumes unmounts what kubelet and its plugins have mounted below kubelet's directory: at least three names below it,
-// where no site mounts a disk. One that does not answer is detached.
+// unmountVolumes unmounts what kubelet and its plugins have mounted: at least three names below kubelet's directory, where no
+// site mounts a disk. A mount that does not answer is detached.
 func (m Machine) unmountVolumes(ctx context.Context, dir string, run Run) error {
 	mounts, err := m.MountPoints()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// Filled tells which paths have something in them.
+// Filled tells which paths are files, or directories that are not empty.
 func (m Machine) Filled(paths []string) map[string]bool {
 	out := map[string]bool{}
 	for _, p := range paths {
@@ -39,7 +39,7 @@ func (m Machine) Filled(paths []string) map[string]bool {
 // maxDirEntries bounds what is told of a directory.
 const maxDirEntries = 20
 
-// LookAtDirs tells what directories are like.
+// LookAtDirs describes directories.
 func (m Machine) LookAtDirs(_ context.Context, q agent.DirsRequest) (agent.DirsResult, error) {
 	for _, name := range q.Dirs {
 		if err := CheckPath(name); err != nil {
@@ -49,7 +49,7 @@ func (m Machine) LookAtDirs(_ context.Context, q agent.DirsRequest) (agent.DirsR
 	return agent.DirsResult{Dirs: m.Dirs(q.Dirs)}, nil
 }
 
-// Dirs tells what those directories are like whose names can be paths.
+// Dirs describes directories. It leaves out names that are no clean absolute paths.
 func (m Machine) Dirs(names []string) map[string]agent.Dir {
 	if len(names) == 0 {
 		return nil

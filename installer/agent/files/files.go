@@ -13,7 +13,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// DefaultMode is that of a file for which nobody asks for another.
+// DefaultMode is the mode of a file if the request has none.
 const DefaultMode = fs.FileMode(0o644)
 
 const maxReadTotal = 32 << 20 // bytes that are read at once
@@ -59,7 +59,7 @@ func (m Machine) writeFile(f agent.File) (bool, error) {
 	if mode == 0 {
 		mode = DefaultMode
 	}
-	// A link somebody made stays one: the file it leads to is written.
+	// A link of the site stays: the file that it leads to is written.
 	if real, err := filepath.EvalSymlinks(name); err == nil && !f.Own {
 		name = real
 	}
@@ -151,7 +151,7 @@ func (m Machine) linkFile(f agent.File) (bool, error) {
 		return false, fmt.Errorf("link %s: %w", f.Path, err)
 	}
 	return true, m.Disk.Put(f.Path, func() error {
-		// What a killed process left under that name goes away here, or when the file is written next.
+		// A killed process may have left it.
 		temp := filepath.Join(filepath.Dir(name), tempPrefix+filepath.Base(name)+".link")
 		if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("link %s: %w", f.Path, err)

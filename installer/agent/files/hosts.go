@@ -19,7 +19,7 @@ const (
 	maxHosts  = 8 << 20 // bytes; block lists reach some hundreds of thousands of lines
 )
 
-// SetHosts makes our lines in the hosts file those of the request.
+// SetHosts replaces the installer's lines in the hosts file by those of the request.
 func (m Machine) SetHosts(_ context.Context, q agent.HostsRequest) (agent.HostsResult, error) {
 	for _, e := range q.Entries {
 		if err := checkEntry(e); err != nil {
@@ -31,7 +31,7 @@ func (m Machine) SetHosts(_ context.Context, q agent.HostsRequest) (agent.HostsR
 		name = real
 	}
 	if len(q.Entries) == 0 {
-		durable.Sweep(filepath.Dir(name), tempPrefix+filepath.Base(name)+".") // nobody writes it again
+		durable.Sweep(filepath.Dir(name), tempPrefix+filepath.Base(name)+".") // the file is not written again
 	}
 	text, err := ReadRegular(name, maxHosts)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -61,15 +61,15 @@ func (m Machine) replaceHosts(name string, text []byte) error {
 		return err
 	}
 	err = m.Replace(hostsPath, name, info.Mode(), text, info)
-	// A container's hosts file is a mount of its own, which no rename can replace. It is written in
-	// place: a crash in that moment can leave it cut, which an atomic change is not possible to avoid there.
+	// A container's hosts file is a mount of its own, which no rename can replace. It is written in place: a crash in that
+	// moment can leave it cut.
 	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EXDEV) {
 		return writeInPlace(name, text)
 	}
 	return err
 }
 
-// writeInPlace writes before it cuts, so that a longer text never leaves the file empty.
+// writeInPlace writes before it truncates, so that the file is never empty.
 func writeInPlace(name string, text []byte) error {
 	f, err := os.OpenFile(name, os.O_WRONLY, 0)
 	if err != nil {

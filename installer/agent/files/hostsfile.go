@@ -13,7 +13,7 @@ import (
 const hostsMark = "# sealos"
 
 // editHosts replaces our lines by the entries. Every other byte stays, also where the file does not
-// end in a newline. Ours stay where they are, or come last; but before a line of somebody else that
+// end in a newline. Ours stay where they are, or come last; but they come before a line of another that
 // gives one of our names another address, because the first line that has a name decides.
 func editHosts(text string, entries []agent.HostsEntry) string {
 	// What is behind the last newline is a line of its own, and empty as a rule.

@@ -18,13 +18,13 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// Versions of this program lie beside each other on a host, each named after its digest: a run uses the one it brought.
-// Units and scripts use a name without a digest, which is another name of one of them, and changes in one step.
+// Versions of this program lie beside each other on a host, each named after its digest: a run uses the one that it brought.
+// Units and scripts use a name without a digest. It is a second name of one version, and changes in one step.
 
-// versionName is how a version's name goes on behind the name that units use.
+// versionName is what follows the name that units use in the name of a version.
 var versionName = regexp.MustCompile(`^-[0-9a-f]{12}$`)
 
-// Installer puts a version of this program into use, or leaves it, and sweeps those that nothing uses.
+// Installer gives a version of this program the name that units use, or removes it, and removes versions that nothing uses.
 func (m Machine) Installer(_ context.Context, q agent.InstallerRequest) (agent.InstallerResult, error) {
 	for _, p := range append([]string{q.Name, q.Own}, q.Dirs...) {
 		if err := CheckPath(p); err != nil {
@@ -59,7 +59,7 @@ func (m Machine) Installer(_ context.Context, q agent.InstallerRequest) (agent.I
 	return res, nil
 }
 
-// useInstaller gives a version a second name in the place of whatever has that: the file keeps what SELinux knows of it.
+// useInstaller gives a version a second name, which another may have: a hard link, so that the file keeps its SELinux label.
 func (m Machine) useInstaller(own, name string) error {
 	temp := path.Join(path.Dir(name), tempPrefix+"use")
 	if err := os.Remove(m.Path(temp)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -77,7 +77,7 @@ func (m Machine) useInstaller(own, name string) error {
 	return durable.Rename(m.Path(temp), m.Path(name))
 }
 
-// sameContent tells whether two names are of one file, or of files that are equal.
+// sameContent tells whether two names have one file, or files with the same content.
 func (m Machine) sameContent(own, name string) (bool, error) {
 	a, err := os.Lstat(m.Path(own))
 	if err != nil {
@@ -107,10 +107,11 @@ func (m Machine) sameContent(own, name string) (bool, error) {
 	return bytes.Equal(left, right), err
 }
 
-// tempAge is how long nothing was written to a transfer's temporary file that nobody writes any more.
+// tempAge is how old the last write to a transfer's temporary file must be for the file to count as abandoned.
 const tempAge = time.Minute
 
-// sweepInstallers removes versions that are not in use and that no process runs, and what transfers left that were cut off.
+// sweepInstallers removes versions that are not in use and that no process runs, and temporary files of transfers that were cut
+// off.
 func (m Machine) sweepInstallers(q agent.InstallerRequest, running map[string]bool) error {
 	dir := path.Dir(q.Name)
 	entries, err := os.ReadDir(m.Path(dir))
@@ -148,8 +149,8 @@ func (m Machine) sweepInstallers(q agent.InstallerRequest, running map[string]bo
 	return nil
 }
 
-// executables are the names of the files that processes other than this one run. Without their directories, as one of
-// those may be a link: a version's name is of no other file.
+// executables gives the names, without directories, of the files that other processes run. A directory may be a link, and no
+// other file has the name of a version.
 func (m Machine) executables() map[string]bool {
 	found := map[string]bool{}
 	links, _ := filepath.Glob(m.Path("/proc/[0-9]*/exe"))

@@ -1,4 +1,4 @@
-// Package files makes, reads and removes the files of a host for the verbs of the stub there: single files, the lines of
+// Package files makes, reads and removes the files of a host for the verbs: single files, the lines of
 // /etc/hosts, directories of data, and the versions of the stub itself.
 package files
 
@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Machine is where the files of a host are. All names are as the host has them: absolute, without Root.
+// Machine is the files of a host. All names are as the host has them: absolute, without Root.
 type Machine struct {
 	Root string // empty but in tests
 	Disk Disk
@@ -17,15 +17,15 @@ type Machine struct {
 // At is the machine whose files lie below a directory; empty is this host.
 func At(root string) Machine { return Machine{root, disk{}} }
 
-// Disk carries out changes of files. Beside that of a host there is one for tests, which looks on and ends a verb between any two.
+// Disk carries out changes of files. Tests have one of their own, which sees every change and can end a verb between any two.
 type Disk interface {
-	// Put makes a change by which a file or directory is there, or is another.
+	// Put carries out a change that makes or replaces a file or directory.
 	Put(name string, change func() error) error
-	// Staged comes in the middle of a Put that replaces a file: the new one is there under a temporary name.
+	// Staged is called in a Put that replaces a file, when the new file is there under a temporary name.
 	Staged(name string) error
-	// Remove makes a change by which a file or directory goes.
+	// Remove carries out a change that removes a file or directory.
 	Remove(name string, change func() error) error
-	// RemoveAll removes what has a path, Root included, with all it holds.
+	// RemoveAll removes a path, Root included, with all it holds.
 	RemoveAll(path string) error
 }
 
@@ -36,13 +36,13 @@ func (disk) Staged(string) error                        { return nil }
 func (disk) Remove(_ string, change func() error) error { return change() }
 func (disk) RemoveAll(path string) error                { return os.RemoveAll(path) }
 
-// Path is where a file lies for this process.
+// Path is the path of a file for this process.
 func (m Machine) Path(name string) string { return m.Root + name }
 
 // RemoveAll removes a file or directory with all it holds.
 func (m Machine) RemoveAll(name string) error { return m.Disk.RemoveAll(m.Path(name)) }
 
-// Text reads a small file; empty if it cannot be.
+// Text reads a small file; empty if that fails.
 func (m Machine) Text(name string) string {
 	text, err := ReadRegular(m.Path(name), maxHosts)
 	if err != nil {
@@ -62,7 +62,7 @@ func (m Machine) Lines(name string) []string {
 	return strings.FieldsFunc(m.Text(name), func(r rune) bool { return r == '\n' })
 }
 
-// Exists tells whether something has a name, a link that leads nowhere included.
+// Exists tells whether a name exists; a dangling link does.
 func (m Machine) Exists(name string) bool {
 	_, err := os.Lstat(m.Path(name))
 	return err == nil

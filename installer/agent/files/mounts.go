@@ -3,7 +3,6 @@ package files
 import (
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
@@ -40,21 +39,5 @@ func (m Machine) MountPoints() ([]string, error) {
 	return out, err
 }
 
-// unescape undoes the octal escapes (\040 for a space) of the kernel.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if v, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(v))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
+// unescape undoes the octal escapes of the kernel in its table of mounts.
+var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`, `\043`, "#").Replace

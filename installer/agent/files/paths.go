@@ -16,7 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// CheckPath takes clean absolute paths only, so that every later comparison means something.
+// CheckPath refuses paths that are not clean and absolute, so that paths can be compared as text.
 func CheckPath(name string) error {
 	if !path.IsAbs(name) || path.Clean(name) != name || strings.ContainsRune(name, 0) {
 		return &agent.Error{Code: agent.CodeRefused, Message: fmt.Sprintf("path %q: want a clean absolute path", name)}
@@ -24,17 +24,19 @@ func CheckPath(name string) error {
 	return nil
 }
 
-// tempPrefix begins the names of files that become others'; those that the agent itself arrives in have it, too.
+// tempPrefix begins the names of temporary files, also of those in which a stub arrives.
 const tempPrefix = ".sealinstall-"
 
-// Replace is atomicWrite of the file that this machine calls by the first name.
+// Replace writes a file with atomicWrite; own is its name on the host, name that of the file to write, which differs where own
+// is a link.
 func (m Machine) Replace(own, name string, mode os.FileMode, content []byte, like os.FileInfo) error {
 	return m.Disk.Put(own, func() error {
 		return atomicWrite(name, mode, content, like, func() error { return m.Disk.Staged(own) })
 	})
 }
 
-// atomicWrite puts content under name in one step; staged, which may be nil, is called before it.
+// atomicWrite puts content under name in one step, with the owner of like unless that is nil. staged, which may be nil, is
+// called before that step.
 func atomicWrite(name string, mode os.FileMode, content []byte, like os.FileInfo, staged func() error) error {
 	temp, err := durable.Create(name, tempPrefix)
 	if err != nil {
@@ -51,7 +53,7 @@ func atomicWrite(name string, mode os.FileMode, content []byte, like os.FileInfo
 	return temp.Commit(mode)
 }
 
-// keepOwner gives a file that replaces another its owner and its SELinux label, as far as that is allowed here.
+// keepOwner gives a file the owner and the SELinux label of the one that it replaces, as far as that is allowed.
 func keepOwner(f *os.File, name string, like os.FileInfo) {
 	if st, ok := like.Sys().(*syscall.Stat_t); ok {
 		f.Chown(int(st.Uid), int(st.Gid))
@@ -95,5 +97,5 @@ func ReadRegular(name string, limit int64) ([]byte, error) {
 	return text, err
 }
 
-// IsNotDir tells that something above the path is a file: the path cannot exist.
+// IsNotDir tells whether an error is that something above the path is a file, so that the path cannot exist.
 func IsNotDir(err error) bool { return errors.Is(err, unix.ENOTDIR) }

@@ -17,10 +17,10 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// maxLeft bounds how many names a tidied directory is said to keep.
+// maxLeft bounds how many names are told of what a directory holds.
 const maxLeft = 1000
 
-// Tidy removes what is known of a directory, and what is empty then.
+// Tidy removes what the request knows of a directory, and directories that are empty then.
 func (m Machine) Tidy(ctx context.Context, q agent.TidyRequest) (agent.TidyResult, error) {
 	if err := errors.Join(CheckPath(q.Dir), guardName(q.Dir)); err != nil {
 		return agent.TidyResult{}, err
@@ -51,7 +51,7 @@ func (m Machine) Tidy(ctx context.Context, q agent.TidyRequest) (agent.TidyResul
 	return agent.TidyResult{Left: m.Below(q.Dir)}, nil
 }
 
-// removeMatching removes what the last part of a name matches.
+// removeMatching removes what matches the last part of a name, which is a pattern.
 func (m Machine) removeMatching(name string) error {
 	dir, pattern := path.Split(name)
 	entries, err := os.ReadDir(m.Path(dir))
@@ -94,14 +94,14 @@ func (m Machine) removeEmpty(dir string) error {
 	})
 }
 
-// Below lists what is below a directory and is none itself, sorted. A link to the directory is followed, others are not.
+// Below lists what is below a directory, except for directories, sorted. It follows a link to the directory, and no others.
 func (m Machine) Below(dir string) []string {
 	real, err := filepath.EvalSymlinks(m.Path(dir))
 	if err != nil {
 		return nil
 	}
 	var out []string
-	// What cannot be read is left out: this is for telling.
+	// What cannot be read is left out: the list is for messages.
 	_ = filepath.WalkDir(real, func(name string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			out = append(out, dir+strings.TrimPrefix(name, real))

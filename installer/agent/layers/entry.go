@@ -27,7 +27,7 @@ func (l *layer) directory(name string, h *tar.Header) error {
 			return err
 		}
 	}
-	// By its handle: the name could be made a link meanwhile.
+	// By its handle, since the name could become a link meanwhile.
 	d, err := l.root.Open(name)
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func (l *layer) file(name string, h *tar.Header, content io.Reader) error {
 	return l.move(temp, name)
 }
 
-// dress sets owner, mode and attributes, in the order in which none undoes another.
+// dress sets owner, mode and attributes, in an order in which none resets another.
 func dress(f *os.File, h *tar.Header) error {
 	if os.Geteuid() == 0 {
 		if err := f.Chown(h.Uid, h.Gid); err != nil {
@@ -88,7 +88,7 @@ func dress(f *os.File, h *tar.Header) error {
 	return nil
 }
 
-// hardLink makes another name of a file. What was left out cannot be linked to.
+// hardLink makes another name of a file. A file that was left out cannot have one.
 func (l *layer) hardLink(name string, h *tar.Header) error {
 	target, err := inside(h.Linkname)
 	if err != nil {
@@ -111,7 +111,7 @@ func (l *layer) hardLink(name string, h *tar.Header) error {
 	return ignoreMissing(l.root.Remove(temp))
 }
 
-// symlink makes a link. Where it leads is not looked at: it is following it that is guarded.
+// symlink makes a link. Its target is not checked: links are checked as they are followed.
 func (l *layer) symlink(name string, h *tar.Header) error {
 	temp := l.stage.name()
 	if err := l.root.Symlink(h.Linkname, temp); err != nil {
@@ -157,7 +157,7 @@ func (l *layer) special(name string, h *tar.Header) error {
 	return l.move(temp, name)
 }
 
-// move puts what the stage holds in its place. Only a directory has to go first.
+// move renames a file of the stage to its place. A directory there is removed first.
 func (l *layer) move(temp, name string) error {
 	if info, err := l.root.Lstat(name); err == nil && info.IsDir() {
 		if err := l.root.RemoveAll(name); err != nil {

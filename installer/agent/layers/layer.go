@@ -20,8 +20,8 @@ import (
 const maxEntries = 4 << 20
 
 const (
-	whiteout = ".wh."         // before the name of what a layer takes away
-	opaque   = ".wh..wh..opq" // in a directory: what lower layers put there is gone
+	whiteout = ".wh."         // begins the name of what a layer removes
+	opaque   = ".wh..wh..opq" // in a directory: removes what lower layers put there
 )
 
 // layer applies one archive to a directory by the rules of OCI image layers.
@@ -33,9 +33,9 @@ type layer struct {
 	stage      *stage
 	exclude    []string
 	executable []string
-	own        map[string]bool // what this layer put there: its whiteouts are about lower layers only
+	own        map[string]bool // what this layer has made: its whiteouts do not apply to that
 	dirs       []dirTime
-	disk       files.Disk // makes each entry, as a file of dir
+	disk       files.Disk // carries out the change of each entry, named below dir
 	dir        string
 }
 
@@ -107,7 +107,7 @@ func (l *layer) entry(name string, h *tar.Header, content io.Reader) error {
 	case base == opaque:
 		return l.clear(path.Dir(name))
 	case strings.HasPrefix(base, whiteout+whiteout):
-		return nil // bookkeeping of the file system the layer was made on
+		return nil // from the file system that the layer was made on
 	case strings.HasPrefix(base, whiteout):
 		return l.takeAway(path.Join(path.Dir(name), strings.TrimPrefix(base, whiteout)))
 	}
@@ -146,7 +146,7 @@ func (l *layer) parents(name string) error {
 	return l.root.MkdirAll(dir, 0o755)
 }
 
-// takeAway removes what lower layers put under a name, and leaves what this one did.
+// takeAway removes what lower layers put under a name, and leaves what this one put there.
 func (l *layer) takeAway(name string) error {
 	if name == "." || name == ".." || path.Base(name) == ".." {
 		return errors.New("it is a whiteout of nothing")
@@ -161,7 +161,7 @@ func (l *layer) takeAway(name string) error {
 	return l.clear(name)
 }
 
-// clear empties a directory of what lower layers put there.
+// clear removes from a directory what lower layers put there.
 func (l *layer) clear(dir string) error {
 	info, err := l.root.Lstat(dir)
 	if err != nil || !info.IsDir() {

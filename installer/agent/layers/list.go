@@ -16,14 +16,14 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent/files"
 )
 
-// layersDir is where a directory keeps which layers it has, and what is being unpacked into it.
+// layersDir is the place in a directory for the list of its layers, and for what is being unpacked.
 const layersDir = ".layers"
 
-// listName is the one file that tells what lies in a directory: the layers in their order, what was left out of them,
-// and which was begun and not finished. A directory without it holds nobody knows what.
+// listName is the file that says what lies in a directory: the layers in their order, what was left out of them, and which is
+// begun and not finished. Of a directory without it nothing is known.
 const listName = "list"
 
-// nextInside is where layers are unpacked beside those of a directory that cannot be exchanged for another.
+// nextInside is the place for other layers in a directory that cannot be exchanged for another.
 const nextInside = "next"
 
 // layerList is what a list file says.
@@ -61,7 +61,7 @@ func check(q agent.Layers) error {
 	return nil
 }
 
-// settingsOf are the lines of a list that say how layers were unpacked.
+// settingsOf gives the lines of a list that say how layers are unpacked.
 func settingsOf(q agent.Layers) string {
 	var b strings.Builder
 	for _, e := range slices.Sorted(slices.Values(q.Exclude)) {
@@ -85,7 +85,7 @@ func (l layerList) text() []byte {
 	return []byte(b.String())
 }
 
-// parseList reads a list file. One that says anything else is none.
+// parseList reads a list file; ok is false if it is none.
 func parseList(text []byte) (layerList, bool) {
 	var l layerList
 	for line := range strings.Lines(string(text)) {
@@ -106,7 +106,7 @@ func parseList(text []byte) (layerList, bool) {
 	return l, len(l.layers)+len(l.unpacking) > 0
 }
 
-// begins tells whether what lies in a directory is the beginning of what is wanted there.
+// begins tells whether the layers that lie in a directory are the beginning of those that are wanted.
 func (l layerList) begins(q agent.Layers) bool {
 	n := len(l.layers)
 	if l.settings != settingsOf(q) || n > len(q.Digests) || !slices.Equal(l.layers, q.Digests[:n]) {
@@ -115,12 +115,12 @@ func (l layerList) begins(q agent.Layers) bool {
 	return l.unpacking == "" || n < len(q.Digests) && q.Digests[n] == l.unpacking
 }
 
-// is tells whether exactly that lies in a directory.
+// is tells whether exactly the layers that are wanted lie in a directory.
 func (l layerList) is(q agent.Layers) bool {
 	return l.begins(q) && len(l.layers) == len(q.Digests)
 }
 
-// layersIn reads the list of a directory, named as this machine has it. known is false where there is none.
+// layersIn reads the list of a directory. known is false if there is none.
 func (m machine) layersIn(dir string) (l layerList, known bool, err error) {
 	text, err := files.ReadRegular(m.Path(path.Join(dir, layersDir, listName)), maxList)
 	if errors.Is(err, fs.ErrNotExist) || files.IsNotDir(err) {
@@ -144,14 +144,14 @@ func (m machine) writeList(dir string, l layerList) error {
 	return nil
 }
 
-// dropList takes back what a directory says of itself, before what it says is true no more.
+// dropList removes the list of a directory, before it becomes untrue.
 func (m machine) dropList(dir string) error {
 	_, err := m.RemoveFile(path.Join(dir, layersDir, listName))
 	return err
 }
 
-// isFresh tells that no layer was ever unpacked into a directory: it is not there, or holds nothing but what a file
-// system brings and what is left out of layers.
+// isFresh tells whether no layer was ever unpacked into a directory: it does not exist, or holds only lost+found and what is
+// left out of layers.
 func (m machine) isFresh(dir string, exclude []string) (bool, error) {
 	entries, err := os.ReadDir(m.Path(dir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -164,7 +164,7 @@ func (m machine) isFresh(dir string, exclude []string) (bool, error) {
 		switch name := e.Name(); {
 		case name == "lost+found", slices.Contains(exclude, name):
 		case name == layersDir:
-			// Marks of single layers are of an earlier version of this program.
+			// Earlier versions of this program had a file for each layer.
 			marks, err := filepath.Glob(m.Path(path.Join(dir, layersDir, "*:*")))
 			if err != nil || len(marks) > 0 {
 				return false, err
@@ -176,8 +176,8 @@ func (m machine) isFresh(dir string, exclude []string) (bool, error) {
 	return true, nil
 }
 
-// hasMarks tells that a directory holds exactly these layers by the marks of earlier versions of this program: a file for
-// each layer, which says upon what it lies. They do not tell of a layer that was begun, but its stage does.
+// hasMarks tells whether a directory holds exactly these layers by the files of earlier versions of this program: one for each
+// layer, which says upon which others it lies. A layer that was begun has none, but a stage.
 func (m machine) hasMarks(q agent.Layers) bool {
 	entries, err := os.ReadDir(m.Path(path.Join(q.Dir, layersDir)))
 	if err != nil {

@@ -17,19 +17,20 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent/files"
 )
 
-// Layers that extend what lies in a directory are unpacked upon it. Any other list is unpacked beside, and the two
-// directories are exchanged in one step. The directory's own list goes before that, and so the one beside is, by its
-// list, either the new one or nobody's: whoever comes after a process that was killed finishes or begins anew.
+// Layers that extend those in a directory are unpacked upon them. Other layers are unpacked into a directory beside, and the
+// two directories are exchanged in one step. Before that the list of the directory in use is removed: so the directory beside
+// has the list of the new layers or, after the exchange, none. The call after one that was killed goes on or begins anew by
+// that.
 
 // machine is a host with directories of layers.
 type machine struct{ files.Machine }
 
-// places are the directories of a list of layers, named as this machine has them, links resolved.
+// places are the directories that hold layers, with links resolved.
 type places struct {
 	dir    string // in use
-	next   string // where another list is unpacked
-	away   string // where the one in use lies for a moment, where two cannot be exchanged at once
-	inside bool   // a file system is mounted on dir: its content is exchanged, not itself
+	next   string // where other layers are unpacked
+	away   string // where the one in use lies for a moment, if two cannot be exchanged in one step
+	inside bool   // a file system is mounted on dir, so its content is exchanged
 }
 
 func (m machine) placesOf(dir string) (places, error) {
@@ -48,7 +49,7 @@ func (m machine) placesOf(dir string) (places, error) {
 	return p, nil
 }
 
-// real resolves the links of a path, as far as it is there.
+// real resolves the links of a path, as far as that exists.
 func (m machine) real(name string) (string, error) {
 	resolved, err := filepath.EvalSymlinks(m.Path(name))
 	if errors.Is(err, fs.ErrNotExist) && name != "/" {
@@ -68,8 +69,8 @@ func (m machine) real(name string) (string, error) {
 	return path.Join("/", strings.TrimPrefix(resolved, root)), nil
 }
 
-// Prepare finds out where layers are to be unpacked, and how many of them lie there. It sweeps what was left by
-// one that was killed, and leaves what is in use as it is.
+// Prepare finds out where to unpack layers, and how many of them lie there. It removes what killed processes left, and leaves
+// alone what is in use.
 func Prepare(on files.Machine, q agent.Layers) (agent.LayersPlace, error) {
 	m := machine{on}
 	if err := check(q); err != nil {
@@ -120,7 +121,7 @@ func Prepare(on files.Machine, q agent.Layers) (agent.LayersPlace, error) {
 	return agent.LayersPlace{Beside: true}, m.clear(p, q)
 }
 
-// Switch puts what was unpacked beside in the place of what is in use, and removes that.
+// Switch replaces the directory in use by the one beside, and removes the old one.
 func Switch(on files.Machine, q agent.Layers) error {
 	m := machine{on}
 	if err := check(q); err != nil {
@@ -163,17 +164,17 @@ func Switch(on files.Machine, q agent.Layers) error {
 	return m.clear(p, q)
 }
 
-// sweepStages removes from a directory what killed processes left that unpacked there.
+// sweepStages removes the stages that killed processes left in a directory.
 func (m machine) sweepStages(dir string) {
 	root, err := os.OpenRoot(m.Path(dir))
 	if err != nil {
-		return // it is not there, or whoever needs it will say why
+		return // it does not exist, or a later step reports the error
 	}
 	defer root.Close()
 	sweepStages(root)
 }
 
-// exchange makes one directory the other in one step, where the file system can.
+// exchange exchanges the two directories, in one step if the file system can.
 func (m machine) exchange(p places) error {
 	err := m.Disk.Put(p.dir, func() error {
 		return unix.Renameat2(unix.AT_FDCWD, m.Path(p.next), unix.AT_FDCWD, m.Path(p.dir), unix.RENAME_EXCHANGE)
@@ -184,7 +185,7 @@ func (m machine) exchange(p places) error {
 	return m.exchangeInSteps(p)
 }
 
-// exchangeInSteps is for file systems that cannot exchange two directories, which is any NFS.
+// exchangeInSteps is for file systems that cannot exchange two directories, such as NFS.
 func (m machine) exchangeInSteps(p places) error {
 	for _, step := range [][2]string{{p.dir, p.away}, {p.next, p.dir}, {p.away, p.next}} {
 		if err := m.Disk.Put(step[1], func() error { return os.Rename(m.Path(step[0]), m.Path(step[1])) }); err != nil {
@@ -208,7 +209,7 @@ func (m machine) putBack(p places, q agent.Layers) error {
 	return nil
 }
 
-// exchangeInside replaces what a directory holds. Neither list is true meanwhile: cut off, all is done again.
+// exchangeInside replaces the content of a directory. Meanwhile there is no list: if it is cut off, all is done again.
 func (m machine) exchangeInside(p places, q agent.Layers, list layerList) error {
 	if err := m.dropList(p.next); err != nil {
 		return err
@@ -243,7 +244,7 @@ func (m machine) exchangeInside(p places, q agent.Layers, list layerList) error 
 	return m.writeList(p.dir, list)
 }
 
-// clear removes what lies beside a directory that is as it should be.
+// clear removes the directory beside one that is as it should be.
 func (m machine) clear(p places, q agent.Layers) error {
 	if !m.Exists(p.next) {
 		return nil
@@ -251,8 +252,8 @@ func (m machine) clear(p places, q agent.Layers) error {
 	return m.discard(p.next, p, q)
 }
 
-// discard removes a directory that was in use, or was to be. What is left out of layers was made by others: it moves to
-// the one in use.
+// discard removes a directory of layers that is not in use. What is left out of layers was made by others: it is moved to the
+// one in use.
 func (m machine) discard(old string, p places, q agent.Layers) error {
 	for _, e := range q.Exclude {
 		from, to := path.Join(old, e), path.Join(p.dir, e)
@@ -278,7 +279,7 @@ func (m machine) discard(old string, p places, q agent.Layers) error {
 	return nil
 }
 
-// unmounted refuses to replace or remove a directory in which somebody has mounted something.
+// unmounted refuses to replace or remove a directory below which a file system is mounted.
 func (m machine) unmounted(p places) error {
 	mounts, err := m.MountPoints()
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 const stagePrefix = "stage-"
 
 // stage is a directory inside the one that is unpacked into, where files are made before they are renamed to their
-// places. It is locked while its process lives, so that what a killed one left is known and removed by the next.
+// places. Its process holds a lock on it, so that the next process can tell and remove the stage of a killed one.
 type stage struct {
 	root *os.Root
 	dir  string
@@ -60,7 +60,7 @@ func lockDir(root *os.Root, dir string) (*os.File, error) {
 	return f, nil
 }
 
-// sweepStages removes what killed processes left. What cannot be removed is left for the next time.
+// sweepStages removes stages that nobody has locked. One that cannot be removed is left for the next call.
 func sweepStages(root *os.Root) {
 	entries, _ := fs.ReadDir(root.FS(), layersDir)
 	for _, e := range entries {

@@ -20,8 +20,8 @@ import (
 // maxWindow is the largest zstd window taken: what `zstd --long` makes by default.
 const maxWindow = 128 << 20
 
-// Unpack applies a layer to a directory, or to what lies beside it. It tells wants first whether it reads the chunks of the stream:
-// a layer that lies there upon the same others is not read again.
+// Unpack applies a layer to a directory, or to the one beside it. First it tells wants whether it reads the stream: it does not
+// if the layer lies there already, upon the same others.
 func Unpack(ctx context.Context, on files.Machine, q agent.UnpackRequest, stream *bufio.Reader, wants func(bool) error) error {
 	m := machine{on}
 	list := layersOf(q)
@@ -57,7 +57,7 @@ func Unpack(ctx context.Context, on files.Machine, q agent.UnpackRequest, stream
 		return fmt.Errorf("unpack into %s: %w", dir, err)
 	}
 	defer stage.close()
-	// An end of the context (a signal) shows between two chunks; the chunks end when the installer does.
+	// The end of the context (a signal) ends it between two chunks. The chunks end with the installer.
 	in := &contextReader{ctx, agent.ReadChunks(stream)}
 	if err := m.apply(q, dir, in, root, stage); err != nil {
 		if errors.Is(err, agent.ErrCut) {
@@ -65,19 +65,19 @@ func Unpack(ctx context.Context, on files.Machine, q agent.UnpackRequest, stream
 		}
 		return fmt.Errorf("unpack %s into %s: %w", q.Digest, dir, err)
 	}
-	// Everything else is on disk before the list says so.
+	// All files must be on disk before the list says that the layer is there.
 	if err := syncFileSystem(root); err != nil {
 		return fmt.Errorf("sync %s: %w", dir, err)
 	}
 	return m.writeList(dir, layerList{settings: settingsOf(list), layers: list.Digests})
 }
 
-// layersOf is what lies in the directory afterwards.
+// layersOf gives the layers that lie in the directory afterwards.
 func layersOf(q agent.UnpackRequest) agent.Layers {
 	return agent.Layers{Dir: q.Dir, Digests: append(slices.Clone(q.Upon), q.Digest), Exclude: q.Exclude, Executable: q.Executable}
 }
 
-// beginLayer writes that a layer is begun upon the others, before anything of it is. done tells that it lies there.
+// beginLayer writes into the list that a layer is begun, before any file of it is made. done tells that it lies there already.
 func (m machine) beginLayer(dir string, q agent.UnpackRequest) (done bool, err error) {
 	list := layersOf(q)
 	have, known, err := m.layersIn(dir)
@@ -107,7 +107,7 @@ func (m machine) beginLayer(dir string, q agent.UnpackRequest) (done bool, err e
 	return false, m.writeList(dir, have)
 }
 
-// apply reads the whole stream: also what follows the archive's end is part of the digest.
+// apply reads the whole stream: what follows the end of the archive is part of the digest, too.
 func (m machine) apply(q agent.UnpackRequest, dir string, in io.Reader, root *os.Root, stage *stage) error {
 	tar, closeTar, err := decode(q.Format, in)
 	if err != nil {

@@ -3,6 +3,7 @@
 package programs
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"os/user"
@@ -14,10 +15,10 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// SystemPath is what must be in PATH: a login over ssh often comes without the sbin directories.
+// SystemPath lists the directories that PATH must have: that of a login over ssh often lacks the sbin directories.
 const SystemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Unwanted tells of variables that commands never inherit. Proxies would lead traffic of the cluster out of it,
+// Unwanted tells whether commands must not inherit a variable. Proxies would lead traffic of the cluster out of it,
 // and kubeadm writes them into its static pods; BASH_ENV and ENV would run a file before each script.
 func Unwanted(name string) bool {
 	switch strings.ToLower(name) {
@@ -27,7 +28,7 @@ func Unwanted(name string) bool {
 	return false
 }
 
-// childEnv is the environment of a command: this process's without surprises, then extra.
+// childEnv is the environment of a command: that of this process without unwanted variables, then extra.
 func childEnv(inherited []string, extra map[string]string) []string {
 	env := map[string]string{}
 	for _, kv := range inherited {
@@ -41,9 +42,7 @@ func childEnv(inherited []string, extra map[string]string) []string {
 	if u, err := user.LookupId(strconv.Itoa(os.Geteuid())); err == nil && u.HomeDir != "" {
 		env["HOME"] = u.HomeDir
 	}
-	for k, v := range extra {
-		env[k] = v
-	}
+	maps.Copy(env, extra)
 	out := make([]string, 0, len(env))
 	for k, v := range env {
 		out = append(out, k+"="+v)
@@ -65,7 +64,7 @@ func fullPath(path string) string {
 	return strings.Join(parts, ":")
 }
 
-// checkEnv refuses what cannot be an environment.
+// checkEnv refuses names and values that an environment cannot have.
 func checkEnv(env map[string]string) error {
 	for k, v := range env {
 		if k == "" || strings.ContainsAny(k, "=\x00") || strings.ContainsRune(v, 0) {
@@ -87,7 +86,7 @@ func envValue(env []string, key string) string {
 // Find looks for a program where commands are looked for.
 func Find(name string) (string, error) { return findIn(name, fullPath(os.Getenv("PATH"))) }
 
-// findIn looks for an executable file in a PATH that need not be this process's.
+// findIn looks for an executable file in the directories of a PATH.
 func findIn(name, path string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, nil

@@ -21,12 +21,11 @@ func Exec(ctx context.Context, q agent.ExecRequest, log func(line string) error)
 	if err := checkEnv(q.Env); err != nil {
 		return agent.ExecResult{}, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	if q.TimeoutSeconds > 0 {
 		late := &agent.Error{Code: agent.CodeTimeout, Message: fmt.Sprintf("run %s: still running after %d s", host.Quote(q.Argv...), q.TimeoutSeconds)}
-		timer := time.AfterFunc(time.Duration(q.TimeoutSeconds)*time.Second, func() { cancel(late) })
-		defer timer.Stop()
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(q.TimeoutSeconds)*time.Second, late)
+		defer cancel()
 	}
 	env := childEnv(os.Environ(), q.Env)
 	argv := hiding(q)
@@ -40,41 +39,15 @@ func Exec(ctx context.Context, q agent.ExecRequest, log func(line string) error)
 	if len(q.Stdin) > 0 {
 		cmd.Stdin = bytes.NewReader(q.Stdin)
 	}
-	var captures [2]*capture
-	var readers, writers [2]*os.File
-	for i := range captures {
-		if readers[i], writers[i], err = os.Pipe(); err != nil {
-			return agent.ExecResult{}, fmt.Errorf("run %s: %w", q.Argv[0], err)
-		}
-		captures[i] = &capture{log: &lines{send: log}}
-	}
-	cmd.Stdout, cmd.Stderr = writers[0], writers[1]
-	p, err := start(cmd)
-	err = errors.Join(err, writers[0].Close(), writers[1].Close())
-	if err != nil {
-		readers[0].Close()
-		readers[1].Close()
-		return agent.ExecResult{}, startError(q.Argv, q.Dir, err)
-	}
-	read := make(chan struct{}, len(captures))
-	for i := range captures {
-		go func() {
-			if readOutput(readers[i], p.ended, captures[i].write) != nil {
-				cancel(agent.ErrCut)
-			}
-			read <- struct{}{}
-		}()
-	}
-	err = p.wait(ctx)
-	<-read
-	<-read
+	out, errs := &capture{log: &lines{send: log}}, &capture{log: &lines{send: log}}
+	code, err := run(ctx, cmd, q.Argv[0], q.Argv, out.write, errs.write)
 	if err != nil {
 		return agent.ExecResult{}, err
 	}
-	captures[0].trim()
-	captures[1].trim()
-	res := agent.ExecResult{Code: p.code(), Stdout: captures[0].kept, Stderr: captures[1].kept, Truncated: captures[0].cut || captures[1].cut}
-	return res, errors.Join(captures[0].log.flush(), captures[1].log.flush())
+	out.trim()
+	errs.trim()
+	res := agent.ExecResult{Code: code, Stdout: out.kept, Stderr: errs.kept, Truncated: out.cut || errs.cut}
+	return res, errors.Join(out.log.flush(), errs.log.flush())
 }
 
 // capture keeps the last bytes of an output and passes its lines on.

@@ -2,10 +2,9 @@ package programs
 
 import "github.com/sealbuild/sealbuild/installer/agent"
 
-// hideScript runs a program that finds directories empty, though they are not: in a mount namespace of its own it sees another
-// file system in their places. What is mounted below them is away there, too: a program that wants to unmount it finds nothing.
-// The arguments are the directories, the files in them that it sees nevertheless, and the program, each list but the last ended
-// by --.
+// hideScript runs a program in a mount namespace in which directories are empty: another file system is mounted over each. What
+// was mounted below them is not there either, so that the program cannot unmount it. The arguments are the directories, the
+// files in them of which the program finds copies, and the program; -- ends the first two lists.
 const hideScript = `set -e
 umask 077
 dirs=() files=()
@@ -35,7 +34,7 @@ done
 exec "$@"
 `
 
-// hiding is the program of a request with what it needs to find directories empty.
+// hiding is the command line of a request, with what hides its directories.
 func hiding(q agent.ExecRequest) []string {
 	if len(q.Hide) == 0 {
 		return q.Argv

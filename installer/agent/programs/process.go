@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -16,9 +17,10 @@ import (
 )
 
 const (
-	// grace is what a command gets between SIGTERM and SIGKILL; the host that waits for us gives us a little more.
+	// grace is the time between SIGTERM and SIGKILL. Package host waits a little longer for this process.
 	grace = 2 * time.Second
-	// idle is how long output is waited for after a command ended: what it left in the background may keep the pipe open.
+	// idle is how long to wait for more output after a command has ended: a program that it left in the background may keep the
+	// pipe open.
 	idle     = 500 * time.Millisecond
 	lastWait = 5 * time.Second
 )
@@ -28,6 +30,42 @@ type process struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
 	err   error
+}
+
+// run runs a command to its end and gives its exit status. Its output goes to take as it comes: to one function for both
+// outputs, or to one each for stdout and stderr. An error of one of them, to which nobody listens any more, ends the command.
+// name and argv are for the errors of a command that does not start.
+func run(ctx context.Context, cmd *exec.Cmd, name string, argv []string, take ...func([]byte) error) (code int, err error) {
+	readers, writers := make([]*os.File, len(take)), make([]*os.File, len(take))
+	for i := range take {
+		if readers[i], writers[i], err = os.Pipe(); err != nil {
+			return 0, fmt.Errorf("run %s: %w", name, err)
+		}
+	}
+	cmd.Stdout, cmd.Stderr = writers[0], writers[len(take)-1]
+	p, err := start(cmd)
+	for _, w := range writers {
+		err = errors.Join(err, w.Close())
+	}
+	if err != nil {
+		for _, r := range readers {
+			r.Close()
+		}
+		return 0, startError(argv, cmd.Dir, err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var reading sync.WaitGroup
+	for i, r := range readers {
+		reading.Go(func() {
+			if readOutput(r, p.ended, take[i]) != nil {
+				cancel(agent.ErrCut)
+			}
+		})
+	}
+	err = p.wait(ctx)
+	reading.Wait()
+	return p.code(), err
 }
 
 // start runs a command that writes to the files given. The kernel kills it if this process is killed.
@@ -52,7 +90,7 @@ func start(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// wait waits for the end, or makes one when the context ends: of the whole group.
+// wait waits for the end of the command. When the context ends it ends the whole process group.
 func (p *process) wait(ctx context.Context) error {
 	select {
 	case <-p.ended:
@@ -60,7 +98,7 @@ func (p *process) wait(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	select {
-	case <-p.ended: // just before: it did all it had to
+	case <-p.ended: // it ended just before, and did its work
 		return nil
 	default:
 	}
@@ -77,8 +115,8 @@ func (p *process) wait(ctx context.Context) error {
 
 // code is the exit status as a shell gives it.
 func (p *process) code() int {
-	var exit *exec.ExitError
-	if !errors.As(p.err, &exit) {
+	exit, ok := errors.AsType[*exec.ExitError](p.err)
+	if !ok {
 		return 0
 	}
 	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {

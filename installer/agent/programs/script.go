@@ -2,7 +2,6 @@ package programs
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -25,39 +24,18 @@ func Script(ctx context.Context, q agent.ScriptRequest, log func(line string) er
 	if err != nil {
 		return agent.ScriptResult{}, startError([]string{"bash"}, "", err)
 	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return agent.ScriptResult{}, fmt.Errorf("run script: %w", err)
-	}
 	cmd := exec.Command(bash, "-c", q.Line)
 	cmd.Dir, cmd.Env = q.Dir, env
-	// One pipe for both: the order in which a script says things and complains is worth more than their kind.
-	cmd.Stdout, cmd.Stderr = w, w
-	p, err := start(cmd)
-	w.Close()
-	if err != nil {
-		r.Close()
-		return agent.ScriptResult{}, startError([]string{"bash"}, q.Dir, err)
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	out := &lines{send: log}
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		if err := readOutput(r, p.ended, out.write); err != nil {
-			cancel(agent.ErrCut) // nobody listens
-		}
-	}()
-	err = p.wait(ctx)
-	<-read
+	// One pipe for both outputs: their order is worth more than which of the two a line is of.
+	code, err := run(ctx, cmd, "script", []string{"bash"}, out.write)
 	if err != nil {
 		return agent.ScriptResult{}, err
 	}
 	if err := out.flush(); err != nil {
 		return agent.ScriptResult{}, err
 	}
-	return agent.ScriptResult{Code: p.code(), Tail: out.tail}, nil
+	return agent.ScriptResult{Code: code, Tail: out.tail}, nil
 }
 
 // lines cuts a stream into lines, passes them on and keeps the last ones.

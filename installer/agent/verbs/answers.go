@@ -66,11 +66,11 @@ func (a *answers) result(v any) error {
 
 // fail turns any error into the one that travels.
 func (a *answers) fail(err error) error {
-	var e *agent.Error
-	if !errors.As(err, &e) {
+	e, ok := errors.AsType[*agent.Error](err)
+	if !ok {
 		e = &agent.Error{Message: err.Error()}
 	} else if whole := err.Error(); whole != e.Error() {
-		// What was wrapped around it says where it happened.
+		// The text around it says where it happened.
 		e = &agent.Error{Code: e.Code, Message: whole}
 	}
 	return a.send(agent.Answer{Error: e})

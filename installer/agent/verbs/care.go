@@ -20,7 +20,7 @@ func unitName(q agent.CareRequest) (string, error) {
 	return name + ".service", nil
 }
 
-// description marks a unit with what it runs, so that the same one is not started again.
+// description has a digest of the command line, so that a unit that runs it already is not started again.
 func description(q agent.CareRequest) string {
 	return fmt.Sprintf("sealinstall care %x", sha256.Sum256([]byte(host.Quote(q.Argv...))))[:40]
 }

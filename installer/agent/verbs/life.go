@@ -13,16 +13,16 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// A call that moves bytes is watched from both ends. The installer ends one in which nothing moves (see
-// [host.WatchTransfer]): bytes that the stub takes, its answers, and the signs of life it gives while it works, on a disk
-// that is slow, say. A stub to which nothing comes for silence ends itself: the installer is gone, or its line is.
+// Both ends watch a call that moves bytes. The installer ends one in which nothing moves (see [host.WatchTransfer]): no bytes
+// that this process takes, no answers, and no signs of life, which it gives while it works. This process ends itself when
+// nothing comes for as long as silence: the installer is gone, or its line is dead.
 const (
 	lifeBeat = 10 * time.Second
-	silence  = 3 * time.Minute // several times what the installer waits: the end that knows more is to tell
+	silence  = 3 * time.Minute // several times as long as the installer waits, whose message says more
 )
 
-// beatWhile gives signs of life while a verb works, until the function it returns is called. A machine on which nothing
-// moves, since its disk hangs, gives none. waiting tells that it is the installer who is waited for.
+// beatWhile gives signs of life while a verb works, until stop is called. It gives none while moves says that nothing moves, as
+// on a disk that hangs, or while waiting says that the verb waits for the installer.
 func (a *answers) beatWhile(ctx context.Context, every time.Duration, moves func() bool, waiting func() bool) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -40,13 +40,13 @@ func (a *answers) beatWhile(ctx context.Context, every time.Duration, moves func
 	}
 }
 
-// awaited is the input of a verb that reads on: whoever sends it may not be silent for longer than patience, if that is set.
+// awaited is the input of a verb that reads after its request. If patience is set, a sender that is silent for longer is an error.
 type awaited struct {
 	r        io.Reader
 	end      io.Closer // ends a read that waits
 	patience time.Duration
-	reading  atomic.Bool // nothing is there yet
-	silent   atomic.Bool // for too long
+	reading  atomic.Bool // a read waits
+	silent   atomic.Bool // the sender was, for too long
 }
 
 func (a *awaited) Read(p []byte) (int, error) {
@@ -66,16 +66,16 @@ func (a *awaited) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// pulse tells whether a machine does anything: this process, or its disks.
+// pulse tells whether this process or the disks of the host do anything.
 type pulse struct {
 	cpu   time.Duration
 	disks string
 }
 
-// cpuOfIdle is more than a process uses between two looks that does nothing but look.
+// cpuOfIdle is more time than an idle process uses between two calls of moves.
 const cpuOfIdle = 20 * time.Millisecond
 
-// moves tells whether anything was done since it was asked last.
+// moves tells whether anything was done since its last call.
 func (p *pulse) moves() bool {
 	var usage unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_SELF, &usage) != nil {

@@ -15,11 +15,9 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent/files"
 )
 
-// A lock of a host is held by a call that does not end: the kernel's lock on a
-// file of this process, which ends with the process. The installer sends a sign
-// of life every few seconds; without one for lockPatience the call ends itself, so
-// that an installer that lost its power or its network holds nobody up for
-// longer, and no lock is ever stale.
+// A call that does not end holds the lock of a host: the kernel's lock on a file, which ends with this process. The installer
+// sends a sign of life every few seconds. Without one for lockPatience the call ends itself, so that an installer without power
+// or network does not block others for longer, and no lock is ever stale.
 const lockPatience = 30 * time.Second
 
 const maxHolder = 4 << 10 // bytes
@@ -37,7 +35,7 @@ func (m machine) lock(ctx context.Context, q agent.LockRequest, c *call) (any, e
 		return nil, err
 	}
 	defer func() {
-		// Removed while it is held: who waits for this file finds it gone, and takes the next.
+		// The file is removed while the lock is held: a process that waits for the file finds it gone, and makes a new one.
 		_ = os.Remove(f.Name())
 		_ = f.Close()
 	}()
@@ -57,7 +55,7 @@ func (m machine) lock(ctx context.Context, q agent.LockRequest, c *call) (any, e
 	return struct{}{}, aliveFor(ctx, c, patience)
 }
 
-// aliveFor returns nil when the installer ends the call, and an error when it is not heard of.
+// aliveFor returns nil when the installer ends the call, and an error when the installer gives no sign of life.
 func aliveFor(ctx context.Context, c *call, patience time.Duration) error {
 	beat := make(chan error)
 	go func() {
@@ -93,7 +91,7 @@ func aliveFor(ctx context.Context, c *call, patience time.Duration) error {
 	}
 }
 
-// acquire opens and locks a file. Between the two somebody may have removed it.
+// acquire opens and locks a file. It begins anew if the file was removed between the two.
 func acquire(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("lock: %w", err)

@@ -1,4 +1,4 @@
-// Package verbs is the stub's side of a call: it reads a request, carries it out with what the rooms beside it know, and answers.
+// Package verbs is the agent's side of a call, on the host: it reads a request, has the rooms beside it carry it out, and answers.
 package verbs
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent/files"
 )
 
-// call is one request on the node.
+// call is one request on the host.
 type call struct {
 	in  *bufio.Reader // what follows the request line
 	end io.Closer     // ends a read of in that waits
@@ -29,8 +29,8 @@ type call struct {
 // verb reads its request from a line, and gives its result, or an error.
 type verb func(ctx context.Context, line []byte, c *call) (any, error)
 
-// logged is a verb without a stream, which tells what it does line by line: its request line is all the input it gets, so that the
-// end of the input means that nobody waits for the result any more.
+// logged makes a verb that logs lines as it works. It has no input after its request: the end of the input means that nobody
+// waits for the result any more, and ends the verb.
 func logged[Q, R any](name string, do func(ctx context.Context, q Q, log func(line string) error) (R, error)) verb {
 	return func(ctx context.Context, line []byte, c *call) (any, error) {
 		var q Q
@@ -47,17 +47,17 @@ func logged[Q, R any](name string, do func(ctx context.Context, q Q, log func(li
 	}
 }
 
-// plain is a verb that says nothing but its result.
+// plain makes a verb that logs nothing.
 func plain[Q, R any](name string, do func(ctx context.Context, q Q) (R, error)) verb {
 	return logged(name, func(ctx context.Context, q Q, _ func(string) error) (R, error) { return do(ctx, q) })
 }
 
-// mute is a verb that has no result.
+// mute makes a verb that logs nothing and has no result.
 func mute[Q any](name string, do func(ctx context.Context, q Q) error) verb {
 	return plain(name, func(ctx context.Context, q Q) (struct{}, error) { return struct{}{}, do(ctx, q) })
 }
 
-// streaming is a verb that reads on after its request.
+// streaming makes a verb that reads more input after its request.
 func streaming[Q any](name string, do func(ctx context.Context, q Q, c *call) (any, error)) verb {
 	return func(ctx context.Context, line []byte, c *call) (any, error) {
 		var q Q
@@ -94,20 +94,15 @@ func (m machine) verbs() map[string]verb {
 	}
 }
 
-// names are those of all verbs, sorted.
-func names() []string {
-	return slices.Sorted(maps.Keys(machine{}.verbs()))
-}
-
-// Main is the node's side of one call: it reads a request for verb from stdin, carries it out and
-// writes the answer to stdout. It returns an error when the verb failed, also if that was answered;
-// the process should then exit with status 1 and may print it on stderr. SIGTERM, SIGINT, SIGHUP and
-// the end of stdin stop the verb with everything it started.
+// Main is the host's side of one call: it reads a request for the verb of that name from stdin, carries it out and writes the
+// answer to stdout. It returns the error of a verb that failed, also when the answer has it; the process should then exit with
+// status 1 and may print it on stderr. SIGTERM, SIGINT, SIGHUP and the end of stdin end the verb with everything it has
+// started.
 func Main(ctx context.Context, name string, stdin io.Reader, stdout io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	defer stop()
-	// A write to a connection that is gone must be an error and not the end of this process:
-	// its children would be left behind. Being caught, not ignored, children get the default again.
+	// A write to a connection that is gone must be an error and not the end of this process, which would leave its children
+	// behind. The signal is caught, not ignored, so that children have its default.
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, unix.SIGPIPE)
 	defer signal.Stop(broken)
@@ -117,18 +112,18 @@ func Main(ctx context.Context, name string, stdin io.Reader, stdout io.Writer) e
 	return Serve(ctx, files.At(""), system{}, name, stdin, stdout)
 }
 
-// growPipe gives a pipe the most that anybody may have, so that both its ends run longer at a time: it may have to carry gigabytes.
-// What is no pipe stays as it is.
+// growPipe gives a pipe the largest buffer that any user may have: it may have to carry gigabytes. A file that is no pipe stays
+// as it is.
 func growPipe(f *os.File) { _, _ = unix.FcntlInt(f.Fd(), unix.F_SETPIPE_SZ, 1<<20) }
 
-// Serve is [Main] for a machine of which its files and the rest are given. Signals are none of its business.
+// Serve is [Main] for a host whose files and system are given. It does not handle signals.
 func Serve(ctx context.Context, on files.Machine, with System, name string, stdin io.Reader, stdout io.Writer) error {
 	out := &answers{w: stdout}
 	result, err := machine{on, with}.dispatch(ctx, name, stdin, out)
-	switch {
-	case errors.Is(err, errAnsweredInBand):
-		return errors.Unwrap(err)
-	case err != nil:
+	if answered, ok := errors.AsType[*inBand](err); ok {
+		return answered.error
+	}
+	if err != nil {
 		return errors.Join(err, out.fail(err))
 	}
 	if result == nil {
@@ -140,7 +135,7 @@ func Serve(ctx context.Context, on files.Machine, with System, name string, stdi
 func (m machine) dispatch(ctx context.Context, name string, stdin io.Reader, out *answers) (any, error) {
 	do, ok := m.verbs()[name]
 	if !ok {
-		return nil, skew(fmt.Errorf("no verb %q; there are: %s", name, strings.Join(names(), ", ")))
+		return nil, skew(fmt.Errorf("no verb %q; there are: %s", name, strings.Join(slices.Sorted(maps.Keys(m.verbs())), ", ")))
 	}
 	// A read of a process's stdin cannot be interrupted, one of this pipe can.
 	r, w := io.Pipe()
@@ -162,10 +157,10 @@ func (m machine) dispatch(ctx context.Context, name string, stdin io.Reader, out
 		return nil, &agent.Error{Code: agent.CodeProtocol, Message: "read request: " + err.Error()}
 	}
 	if name != agent.VerbUnpack && name != agent.VerbRegistry {
-		from.patience = 0 // nothing is to come: the input's end is the call's
+		from.patience = 0 // no more input comes; its end is the end of the call
 	}
 	if agent.Quiet(name) {
-		// What a plain verb reads is the end of the call, which is nothing to wait for.
+		// Other verbs read only to notice the end of the call.
 		waiting := func() bool { return name == agent.VerbUnpack && from.reading.Load() }
 		defer out.beatWhile(ctx, lifeBeat, new(pulse).moves, waiting)()
 	}

@@ -44,7 +44,7 @@ func (m machine) podCgroups(ctx context.Context, _ agent.PodCgroupsRequest) (age
 	return res, nil
 }
 
-// podTrees finds the groups at the root, where kubelet has them: of each controller where those have trees of their own.
+// podTrees finds kubelet's control groups for pods, at the root of the tree or, in version 1, of the tree of each controller.
 func (m machine) podTrees() []string {
 	roots := []string{cgroupRoot}
 	if !m.Exists(cgroupRoot + "/cgroup.controllers") {
@@ -69,7 +69,7 @@ func (m machine) podTrees() []string {
 
 func (m machine) groupsBelow(tree string) []string {
 	var out []string
-	// A group that goes away meanwhile is one less to remove.
+	// Errors are passed over: a group may go away meanwhile.
 	_ = filepath.WalkDir(m.Path(tree), func(name string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
 			out = append(out, strings.TrimPrefix(name, m.Root))
@@ -89,13 +89,13 @@ func (m machine) processesIn(tree string) []string {
 
 func (m machine) removeCgroups(tree string) {
 	for _, group := range slices.Backward(m.groupsBelow(tree)) {
-		_ = unix.Rmdir(m.Path(group)) // the kernel takes away the files in it; one that has got a process stays
+		_ = unix.Rmdir(m.Path(group)) // the kernel removes the files in it; a group with a process stays
 	}
 }
 
 var podSlice = regexp.MustCompile(`^kubepods(-[A-Za-z0-9_]+)*\.slice$`)
 
-// stopPodSlices stops the slices that systemd keeps though nothing runs in them, children first.
+// stopPodSlices stops the slices of pods in systemd, children first.
 func (m machine) stopPodSlices(ctx context.Context) error {
 	if !m.Exists("/run/systemd/system") {
 		return nil // systemd does not run here

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -46,11 +45,11 @@ func (m machine) listen(ctx context.Context, q agent.ListenRequest, c *call) (an
 	}
 	stop := context.AfterFunc(ctx, func() { c.end.Close() })
 	defer stop()
-	io.Copy(io.Discard, c.in) // until nobody needs the ports any more
+	io.Copy(io.Discard, c.in) // until the installer ends the call
 	return res, nil
 }
 
-// greeter says a word to whoever connects, until it is closed.
+// greeter sends a word over every connection, until it is closed.
 type greeter struct {
 	net.Listener
 	done sync.WaitGroup
@@ -69,12 +68,12 @@ func (g *greeter) greet(word string) {
 			return
 		}
 		conn.SetDeadline(time.Now().Add(dialPatience))
-		io.WriteString(conn, word) // who went away again is told by the one who dials
+		io.WriteString(conn, word) // the dialling end reports errors
 		conn.Close()
 	}
 }
 
-// Listen takes the address the others dial; behind a translation of addresses the host does not have it.
+// Listen listens on the address that others dial or, if the host does not have it (address translation), on all of its own.
 func (system) Listen(ctx context.Context, ip string, port int, word string) (io.Closer, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
@@ -145,7 +144,7 @@ func whyNot(err error) string {
 		return "refused"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		return "silent"
-	case slices.ContainsFunc([]error{syscall.EHOSTUNREACH, syscall.ENETUNREACH}, func(e error) bool { return errors.Is(err, e) }):
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "no route"
 	}
 	return err.Error()

@@ -15,18 +15,10 @@ import (
 	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
-// inBand marks an error that must not be answered by a line: stdout belongs to another protocol by then.
-type inBand struct{ err error }
+// inBand is an error that must not be answered by a line: stdout belongs to another protocol by then.
+type inBand struct{ error }
 
-var errAnsweredInBand = errors.New("answered in band")
-
-func (e *inBand) Error() string { return e.err.Error() }
-
-func (e *inBand) Unwrap() error { return e.err }
-
-func (e *inBand) Is(target error) bool { return target == errAnsweredInBand }
-
-// registryMark lies in the root of a registry that this cluster made; the scripts of the rootfs image remove no other.
+// registryMark is a file in the root of a registry that this cluster made; the scripts of the rootfs image remove no other.
 const (
 	registryMark = ".sealos-registry"
 	registryTree = "docker/registry/v2"
@@ -34,8 +26,8 @@ const (
 	markBefore   = "The directory itself was there before.\n"
 )
 
-// claimRegistry marks root as made by this cluster, unless a registry's tree is there already: filled, one's own tree
-// looks like anybody's, so it has to be told before the first blob.
+// claimRegistry marks root as made by this cluster, unless a registry is there already. It has to come before the first blob:
+// afterwards nothing tells whose registry it is.
 func (m machine) claimRegistry(root string) error {
 	mark := m.Path(filepath.Join(root, registryMark))
 	for _, name := range []string{m.Path(filepath.Join(root, registryTree)), mark} {
@@ -45,7 +37,7 @@ func (m machine) claimRegistry(root string) error {
 	}
 	text := markText
 	if entries, err := os.ReadDir(m.Path(root)); err == nil && len(entries) == 0 {
-		text += markBefore // one that holds something stays anyway
+		text += markBefore // a reset keeps a directory that holds something anyway
 	}
 	if err := files.MakeParents(mark); err != nil {
 		return err
@@ -53,7 +45,7 @@ func (m machine) claimRegistry(root string) error {
 	return m.Replace(filepath.Join(root, registryMark), mark, files.DefaultMode, []byte(text), nil)
 }
 
-// receiveRegistry gives stdin and stdout to the registry's own protocol.
+// receiveRegistry hands stdin and stdout to the protocol of the sync.
 func (m machine) receiveRegistry(ctx context.Context, q agent.ReceiveRequest, c *call) (any, error) {
 	if err := files.CheckPath(q.Root); err != nil {
 		return nil, err
@@ -64,15 +56,14 @@ func (m machine) receiveRegistry(ctx context.Context, q agent.ReceiveRequest, c 
 	if err := c.out.stream(true); err != nil {
 		return nil, err
 	}
-	_, err := storesync.Receive(ctx, disk.Open(m.Path(q.Root)), &duplexReader{c.in, c.end}, c.out.w, m.Sync())
+	// The store closes its input to end a read that waits.
+	in := struct {
+		io.Reader
+		io.Closer
+	}{c.in, c.end}
+	_, err := storesync.Receive(ctx, disk.Open(m.Path(q.Root)), in, c.out.w, m.Sync())
 	if err != nil {
 		return nil, &inBand{fmt.Errorf("fill registry: %w", err)}
 	}
 	return nil, nil
-}
-
-// duplexReader lets the registry end a read that waits, when its context ends.
-type duplexReader struct {
-	io.Reader
-	io.Closer
 }

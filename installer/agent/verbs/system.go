@@ -13,19 +13,18 @@ import (
 	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
-// System is what verbs need of a machine beside its files. Beside that of a host there is one for tests, which have many
-// machines in one process.
+// System is what verbs need of a host beside its files. Tests have one of their own, for many machines in one process.
 type System interface {
 	// Look tells what the kernel, the programs and the network are like.
 	Look(ctx context.Context, q agent.FactsRequest) (agent.Facts, error)
-	// Exec and Script run a program, whose lines go to log as they come. What is to be made behind it is not theirs to make.
+	// Exec and Script run a program, and pass its lines to log as they come. They do not make the files of Then.
 	Exec(ctx context.Context, q agent.ExecRequest, log func(line string) error) (agent.ExecResult, error)
 	Script(ctx context.Context, q agent.ScriptRequest, log func(line string) error) (agent.ScriptResult, error)
-	// Listen says a word to whoever connects to a port, until it is closed.
+	// Listen sends a word over every connection to a port, until it is closed.
 	Listen(ctx context.Context, ip string, port int, word string) (io.Closer, error)
-	// Reach gives why an endpoint did not say the word; empty when it did.
+	// Reach dials an endpoint and says why it did not answer with the word; empty if it did.
 	Reach(ctx context.Context, e agent.Endpoint, word string) (why string)
-	// Sync is how a session that fills the registry reaches other hosts, and shows life.
+	// Sync gives the options of a sync: how it reaches other hosts and shows signs of life.
 	Sync() storesync.ReceiveOptions
 }
 
@@ -61,7 +60,7 @@ func (m machine) look(ctx context.Context, q agent.FactsRequest) (agent.Facts, e
 		return agent.Facts{}, err
 	}
 	facts.Left(m.Machine, q, &f)
-	// The middle of the call, as the caller compares with the middle of its own wait.
+	// The time at the middle of the call: the caller compares it with the middle of its wait.
 	f.UnixNano = started.Add(time.Since(started) / 2).UnixNano()
 	return f, nil
 }
@@ -87,8 +86,7 @@ func (m machine) exec(ctx context.Context, q agent.ExecMessage, log func(line st
 
 func noLog(string) error { return nil }
 
-// then makes files as asked once a program has done its work. Whether somebody still waits for the answer does not
-// matter any more: what was done must be on record.
+// then makes files once a program has succeeded, also if the installer is gone: the mark of what was done must be there.
 func (m machine) then(ctx context.Context, made []agent.File) error {
 	_, err := m.WriteFiles(context.WithoutCancel(ctx), agent.WriteRequest{Files: made})
 	return err
