@@ -139,7 +139,7 @@ func (h *Health) NoMajority(in []*fleet.Target, total int, away []string, cause 
 // findGone notes the hosts that have joined, but whose nodes somebody has deleted.
 func (h *Health) findGone() {
 	for _, t := range h.Targets {
-		if t.Looked && t.Joined() {
+		if t.InCluster() {
 			_, there := kube.NodeOf(h.Known, site.KubeHost(t))
 			t.Gone = !there
 		}

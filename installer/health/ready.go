@@ -25,7 +25,7 @@ func (h *Health) WaitAPI(ctx context.Context) error {
 			return err
 		})
 		if err != nil {
-			return &installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("its API server is not ready: %w", err)}
+			return t.Failed(fmt.Errorf("its API server is not ready: %w", err))
 		}
 	}
 	return nil

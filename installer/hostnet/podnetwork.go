@@ -9,7 +9,6 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
-	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
 // podNetworkDirs are where networks of pods keep configurations, plugins and state.
@@ -64,7 +63,7 @@ func (n Net) RemovePodNetwork(ctx context.Context, t *fleet.Target) error {
 // begin where the pods' addresses have routes already. One by another way than
 // the cluster's hosts may be somebody else's, and is only told.
 func (n Net) removePodRoutes(ctx context.Context, t *fleet.Target) error {
-	docs, err := kubeadm.Render(n.KubeadmInput(kubeadm.Init, t))
+	docs, err := n.InitDocuments(t)
 	if err != nil {
 		return err
 	}

@@ -104,7 +104,7 @@ func (l *Ledger) nowFor(ctx context.Context, c *installer.Cluster) error {
 // recordOnHosts reads the newest record that a master which is in the cluster has.
 func (l *Ledger) recordOnHosts(ctx context.Context) (found *installer.Cluster, on *fleet.Target, err error) {
 	for _, t := range l.Masters() {
-		if !t.Looked || !t.Joined() {
+		if !t.InCluster() {
 			continue
 		}
 		name := RecordOnMaster(l.Cluster.Name)
@@ -141,7 +141,7 @@ func (l *Ledger) ForeignAuthorities(ctx context.Context) ([]preflight.Problem, e
 	name := path.Join(installer.KubeDir, "pki", "ca.crt")
 	var joined []*fleet.Target
 	for _, t := range slices.Concat(l.Masters(), l.Workers()) {
-		if t.Looked && t.Joined() {
+		if t.InCluster() {
 			joined = append(joined, t)
 		}
 	}
@@ -181,7 +181,7 @@ func (l *Ledger) ForeignAuthorities(ctx context.Context) ([]preflight.Problem, e
 func (l *Ledger) otherVersions() []preflight.Problem {
 	var out []preflight.Problem
 	for _, t := range l.Targets {
-		if !t.Looked || !t.Joined() {
+		if !t.InCluster() {
 			continue
 		}
 		here, brings := t.Journal.Of(journal.Images), l.Share(t).Description()
@@ -206,7 +206,7 @@ func (l *Ledger) RunningVersions() []preflight.Problem {
 	brings := l.Payload.Rootfs().KubeVersion()
 	var out []preflight.Problem
 	for _, t := range l.Targets {
-		if n, there := kube.NodeOf(l.Known, site.KubeHost(t)); there && t.Looked && t.Joined() && brings != "" && n.Version != "" && n.Version != brings {
+		if n, there := kube.NodeOf(l.Known, site.KubeHost(t)); there && t.InCluster() && brings != "" && n.Version != "" && n.Version != brings {
 			out = append(out, versionProblem(t.IP.String(), "kubelet "+n.Version+" there", "Kubernetes "+brings))
 		}
 	}

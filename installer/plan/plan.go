@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
@@ -79,12 +78,7 @@ func Of(ctx context.Context, on *site.Site, recorded func() error) (Plan, error)
 	p := Plan{
 		Cluster: on.Cluster.Name, Kubernetes: on.Payload.Rootfs().KubeVersion(), VIP: on.Payload.VIP(on.Cluster),
 		Bundle:   on.Payload.Bundle.IndexDigest().String(),
-		Warnings: on.Cluster.Warnings(),
-	}
-	for _, i := range on.Payload.Bundle.Images() {
-		if i.Kind == bundle.KindImage {
-			p.Containers++
-		}
+		Warnings: on.Cluster.Warnings(), Containers: len(payload.ContainerImages(on.Payload.Bundle)),
 	}
 	for _, i := range on.Payload.Images {
 		p.Images = append(p.Images, Image{i.Name, i.Type, i.Digest.String(), layerBytes(i), i.Dir})
@@ -151,7 +145,7 @@ func renderAll(on *site.Site) error {
 	for _, t := range Unlike(on) {
 		for _, i := range on.Share(t).Here() {
 			if _, err := i.Overlay(on.Cluster.Configs, on.Share(t).Env(i)); err != nil {
-				errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
+				errs = append(errs, t.Failed(err))
 			}
 		}
 	}

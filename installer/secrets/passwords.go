@@ -165,7 +165,7 @@ func (s *Secrets) passwordsInForce(ctx context.Context) (map[string][]string, er
 		}
 		found, err := t.Agent.ReadFiles(ctx, []string{s.masterPasswordFile(), s.masterPushPasswordFile()})
 		if err != nil {
-			return nil, &installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("read the registry's passwords: %w", err)}
+			return nil, t.Failed(fmt.Errorf("read the registry's passwords: %w", err))
 		}
 		for file, content := range map[string][]byte{PasswordFile: found[s.masterPasswordFile()], PushPasswordFile: found[s.masterPushPasswordFile()]} {
 			if password := strings.TrimSuffix(string(content), "\n"); password != "" {

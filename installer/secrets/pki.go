@@ -18,7 +18,6 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/fleet"
-	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/site"
 )
@@ -37,7 +36,7 @@ func (s *Secrets) PreparePKI() error {
 	if s.PKI != nil {
 		return nil
 	}
-	docs, err := kubeadm.Render(s.KubeadmInput(kubeadm.Init, s.Master0()))
+	docs, err := s.InitDocuments(s.Master0())
 	if err != nil {
 		return err
 	}
@@ -66,7 +65,7 @@ func AdoptedFiles() []string {
 // none here they are taken over; others here mean that this state belongs to
 // another cluster, and writing it over a live one would destroy it.
 func (s *Secrets) Adopt(ctx context.Context) error {
-	i := slices.IndexFunc(s.Masters(), func(t *fleet.Target) bool { return t.Looked && t.Joined() })
+	i := slices.IndexFunc(s.Masters(), func(t *fleet.Target) bool { return t.InCluster() })
 	if i < 0 {
 		return nil
 	}
@@ -131,7 +130,7 @@ func (s *Secrets) MasterFiles(ctx context.Context, t *fleet.Target) ([]agent.Fil
 // MasterInput is what the certificates of a master depend on, what it has of
 // them included: another machine may have made those.
 func (s *Secrets) MasterInput(ctx context.Context, t *fleet.Target) (certs.MasterInput, error) {
-	docs, err := kubeadm.Render(s.KubeadmInput(kubeadm.Init, t))
+	docs, err := s.InitDocuments(t)
 	if err != nil {
 		return certs.MasterInput{}, err
 	}

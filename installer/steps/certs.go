@@ -52,7 +52,7 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 	}
 	for _, t := range r.Masters() {
 		if !t.Joined() {
-			return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("it is no master of cluster %s", r.Cluster.Name)}
+			return installer.Result{}, t.Failed(fmt.Errorf("it is no master of cluster %s", r.Cluster.Name))
 		}
 	}
 	problems, err := r.Ledger.Compare(ctx)
@@ -78,7 +78,7 @@ func (r *Run) renewCerts(ctx context.Context, renew []string) (installer.Result,
 			changes += n
 		}
 		if err != nil {
-			return installer.Result{Changes: changes}, &installer.HostError{Host: t.IP.String(), Err: err}
+			return installer.Result{Changes: changes}, t.Failed(err)
 		}
 	}
 	return installer.Result{Changes: changes}, nil
@@ -162,7 +162,7 @@ func (r *Run) readCerts(ctx context.Context) ([]HostCertificates, error) {
 	for _, t := range r.Masters() {
 		found, err := r.secrets.CertificatesOn(ctx, t)
 		if err != nil {
-			return nil, &installer.HostError{Host: t.IP.String(), Err: err}
+			return nil, t.Failed(err)
 		}
 		out = append(out, HostCertificates{t.IP.String(), found})
 	}

@@ -28,10 +28,10 @@ func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
 		return r.nodes.Prepare(ctx, t, r.KubeadmInput(kubeadm.Init, t), files)
 	}, "init", "--skip-token-print", "--skip-certificate-key-print")
 	if err != nil {
-		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
+		return installer.Result{}, t.Failed(err)
 	}
 	if err := r.nodes.AdminKubeconfig(ctx, t); err != nil {
-		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
+		return installer.Result{}, t.Failed(err)
 	}
 	return installer.Result{Changes: 1}, nil
 }

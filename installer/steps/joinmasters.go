@@ -18,7 +18,7 @@ func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
 			continue
 		}
 		if err := r.joinMaster(ctx, t); err != nil {
-			return installer.Result{Changes: changes}, &installer.HostError{Host: t.IP.String(), Err: err}
+			return installer.Result{Changes: changes}, t.Failed(err)
 		}
 		changes++
 	}

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
 // verifyInBackground hashes every byte of the bundle while hosts are looked at.
@@ -38,11 +38,6 @@ func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
 	if err := r.registry.FindExpected(ctx, r.Copy); err != nil {
 		return installer.Result{}, err
 	}
-	containers := 0
-	for _, i := range r.Payload.Bundle.Images() {
-		if i.Kind == bundle.KindImage {
-			containers++
-		}
-	}
-	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.Payload.Images), containers, r.Payload.Bundle.IndexDigest())}, nil
+	b := r.Payload.Bundle
+	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.Payload.Images), len(payload.ContainerImages(b)), b.IndexDigest())}, nil
 }

@@ -115,7 +115,7 @@ func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 	masters := r.Masters()
 	for i := len(masters) - 1; i >= 0; i-- {
 		if err := reset(ctx, masters[i]); err != nil {
-			return installer.Result{}, &installer.HostError{Host: masters[i].IP.String(), Err: err}
+			return installer.Result{}, masters[i].Failed(err)
 		}
 	}
 	return installer.Result{Changes: changes}, nil

@@ -111,7 +111,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 			r.Occupied()
 		}
 		_ = installer.Within(ctx, certsForStatus, func(ctx context.Context) error {
-			if t.Looked && t.Joined() {
+			if t.InCluster() {
 				s.Problems = append(s.Problems, preflight.FullDisks(preflight.Host{
 					IP: t.IP.String(), Master: t.Master, Facts: t.Facts, Needs: preflight.Needs{Places: r.PlacesOf(t)}, Settings: kubeletOf(ctx, t),
 				})...)
@@ -127,7 +127,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 func (r *Run) hostStatus(t *fleet.Target) HostStatus {
 	return HostStatus{
 		Address: t.IP.String(), Hostname: t.Facts.Hostname, Role: t.Role(), Reached: t.Looked,
-		Begun: t.Looked && t.Begun(), Joined: t.Looked && t.Joined(), Stopped: t.Stopped(),
+		Begun: t.Looked && t.Begun(), Joined: t.InCluster(), Stopped: t.Stopped(),
 	}
 }
 
@@ -205,7 +205,7 @@ const kubeletConfig = "/var/lib/kubelet/config.yaml"
 
 // kubeletOf reads that, as far as it can be.
 func kubeletOf(ctx context.Context, t *fleet.Target) preflight.Settings {
-	if !t.Looked || !t.Joined() {
+	if !t.InCluster() {
 		return preflight.Settings{}
 	}
 	found, err := t.Agent.ReadFiles(ctx, []string{kubeletConfig})
