@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/wait"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -112,10 +113,8 @@ func (f *Fleet) lockPatiently(waiting, held context.Context, t *Target, holder, 
 		if time.Since(began) > patience {
 			return nil, err
 		}
-		select {
-		case <-waiting.Done():
-			return nil, context.Cause(waiting)
-		case <-time.After(200 * time.Millisecond):
+		if err := wait.For(waiting, 200*time.Millisecond); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -194,10 +193,8 @@ func (f *Fleet) keepLock(ctx context.Context, t *Target, l *agent.Lock, holder s
 				f.locks.mu.Unlock()
 				return
 			}
-			select {
-			case <-ctx.Done():
+			if wait.For(ctx, time.Second) != nil {
 				return
-			case <-time.After(time.Second):
 			}
 		}
 		f.locks.mu.Lock()

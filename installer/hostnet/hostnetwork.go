@@ -1,39 +1,31 @@
-// Package hostnet is what the network of a host needs for a cluster: the names in
-// /etc/hosts, name servers for pods, a route to Services, the keeper of the virtual
-// address; and what is taken away of pods' networks afterwards.
+// Package hostnet is what the network of a host needs for a cluster: the names in /etc/hosts, name servers for pods, a
+// route to Services, and care, which keeps the virtual address alive. A reset uses it to remove the pods' network.
 package hostnet
 
 import (
 	"context"
-	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// Net is what the network of a host needs for a cluster: names, name servers of pods, a route to Services.
+// Net makes the network of the hosts fit for a cluster.
 type Net struct{ *site.Site }
 
-// Settle gives hosts what the site's network lacks for a cluster. It is looked at on every run: a host that was
-// moved to another network is put right by the next.
-func (n Net) Settle(ctx context.Context, changes *atomic.Int64) error {
+// Settle gives hosts what the site's network lacks for a cluster, and returns the number of changes. Every run does so: a
+// host that was moved to another network works again after the next one.
+func (n Net) Settle(ctx context.Context) (int, error) {
 	networks, err := n.ServedNetworks()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	asked := n.NetworksToAsk()
-	return n.Each(ctx, n.Targets, func(ctx context.Context, t *fleet.Target) error {
-		changed, err := n.settleResolver(ctx, t)
-		if changed {
-			changes.Add(1)
-		}
+	return n.Count(ctx, n.Targets, func(ctx context.Context, t *fleet.Target) (int, error) {
+		changes, err := n.settleResolver(ctx, t)
 		if err != nil {
-			return err
+			return changes, err
 		}
-		changed, err = n.settleServiceRoute(ctx, t, networks, asked)
-		if changed {
-			changes.Add(1)
-		}
-		return err
+		routes, err := n.settleServiceRoute(ctx, t, networks, asked)
+		return changes + routes, err
 	})
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// DirectTargets are what containerd and kubelet of a host connect to.
+// DirectTargets are the addresses and names that containerd and kubelet of a host connect to.
 func (n Net) DirectTargets() []string {
 	return append(n.Cluster.MasterIPs(), n.Access().Domain, installer.APIServerDomain)
 }
 
-// ServiceTargets are what else a host may connect to in the cluster.
+// ServiceTargets are the other addresses and networks of the cluster that a host may connect to.
 func (n Net) ServiceTargets(kube preflight.Settings) []string {
 	out := []string{n.Payload.VIP(n.Cluster)}
 	for _, p := range kube.Services {
@@ -24,7 +24,7 @@ func (n Net) ServiceTargets(kube preflight.Settings) []string {
 	return out
 }
 
-// Shielded tells whether the units of the images take back the proxies that systemd gives to services.
+// Shielded tells whether the units of the images unset the proxies that systemd gives to services.
 func (n Net) Shielded(t *fleet.Target) bool {
 	for _, unit := range []string{"containerd.service", "kubelet.service"} {
 		text, ok := n.Share(t).SystemFile(path.Join("etc", unit))

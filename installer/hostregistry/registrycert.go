@@ -11,10 +11,11 @@ import (
 	"github.com/sealbuild/sealbuild/installer/journal"
 )
 
-// RegistryCert is what the certificate of a master's registry is called where it is renewed.
+// RegistryCert is what operators call the certificate of a master's registry, to have it renewed.
 const RegistryCert = "registry"
 
-// shown stands for what the registry of a host shows its clients: a certificate, unless it speaks plain HTTP, and whom it lets in.
+// shown stands for what the registry of a host shows its clients: its certificate, unless it speaks plain HTTP, and its
+// accounts.
 func (g *Registry) shown(t *fleet.Target, cert []byte) string {
 	if g.PlainRegistry(t) {
 		return journal.Inputs(g.Accounts(t))
@@ -22,7 +23,7 @@ func (g *Registry) shown(t *fleet.Target, cert []byte) string {
 	return journal.Inputs(g.Accounts(t), cert)
 }
 
-// renews tells whether the registry's certificate is among those to be made anew on a master.
+// renews tells whether the certificate of a master's registry is among those that renew names.
 func (g *Registry) renews(t *fleet.Target, renew []string) (bool, error) {
 	named := slices.Contains(renew, RegistryCert)
 	if g.PlainRegistry(t) {
@@ -34,8 +35,8 @@ func (g *Registry) renews(t *fleet.Target, renew []string) (bool, error) {
 	return named || slices.Contains(renew, "all"), nil
 }
 
-// Renew makes the certificate of a master's registry anew if that is
-// asked for, and has the image's script put it in place. Our registry reads it again by itself.
+// Renew makes the certificate of a master's registry anew if renew names it, and has the image's script put it in place.
+// Our registry then reads it again by itself. It returns the number of files that were written.
 func (g *Registry) Renew(ctx context.Context, t *fleet.Target, renew []string) (int, error) {
 	if wanted, err := g.renews(t, renew); err != nil || !wanted {
 		return 0, err

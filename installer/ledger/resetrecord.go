@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// ResetHosts names the hosts of a reset, as its file does.
+// ResetHosts are the addresses of the hosts of this run, a line each, as [ResetFile] holds them.
 func (l *Ledger) ResetHosts() string {
 	var b strings.Builder
 	for _, t := range l.Targets {
@@ -17,7 +17,7 @@ func (l *Ledger) ResetHosts() string {
 	return b.String()
 }
 
-// ResetBegun tells whether a reset of exactly these hosts was begun from here.
+// ResetBegun tells whether a reset of exactly these hosts was begun from this machine.
 func (l *Ledger) ResetBegun() (bool, error) {
 	hosts, err := os.ReadFile(l.State.Path(ResetFile))
 	if errors.Is(err, fs.ErrNotExist) {

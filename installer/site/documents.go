@@ -15,6 +15,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/installer/sealos"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -25,11 +26,7 @@ func (st *Site) MasterTaints(t *fleet.Target) ([]string, error) {
 	if t == st.Master0() {
 		kind = kubeadm.Init
 	}
-	docs, err := kubeadm.Render(st.KubeadmInput(kind, t))
-	if err != nil {
-		return nil, err
-	}
-	text, err := docs.YAML()
+	text, err := KubeadmYAML(st.KubeadmInput(kind, t))
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +106,17 @@ func (st *Site) kubeadmInputFor(kind kubeadm.Kind, t *fleet.Target, share payloa
 		CRISocket:   socket, ImageSocket: env["SEALOS_SYS_IMAGE_ENDPOINT"], Discovery: st.DiscoveryFile(),
 		ImageDocs: share.Documents(kubeadmFile), UserDocs: st.Cluster.Kubeadm, ResolvConf: st.ResolvConf(),
 		SingleNode: len(st.Cluster.Hosts) == 1, IPVS: ipvs, EtcdDataDir: st.defaultDataDir(), IgnorePreflight: st.ignoredChecks(t),
-		ImageRepository: strings.TrimSuffix(st.HeldPrefix(t), "/"),
+		ImageRepository: strings.TrimSuffix(sealos.HeldPrefix(st.Share(t)), "/"),
 	}
+}
+
+// KubeadmYAML renders the documents for kubeadm as it reads them.
+func KubeadmYAML(in kubeadm.Input) ([]byte, error) {
+	docs, err := kubeadm.Render(in)
+	if err != nil {
+		return nil, err
+	}
+	return docs.YAML()
 }
 
 // DiscoveryFile is the kubeconfig with which a host joins, on the host.

@@ -44,9 +44,6 @@ func New(c *installer.Cluster, b *bundle.Reader, o fleet.Options) *Site {
 // PlainRegistry tells whether the registry that the images bring for a host speaks plain HTTP.
 func (st *Site) PlainRegistry(t *fleet.Target) bool { return sealos.PlainRegistry(st.Share(t)) }
 
-// HeldPrefix is what the container runtime of a host puts before the names of images, see [sealos.HeldPrefix].
-func (st *Site) HeldPrefix(t *fleet.Target) string { return sealos.HeldPrefix(st.Share(t)) }
-
 // CareImage gives the name of the care image as the runtime of a host holds it. The error says that the bundle has none.
 //
 // It is our image, whatever the label `image` of the rootfs names. The lvscare of sealos does not work where the kernel has
@@ -55,7 +52,7 @@ func (st *Site) HeldPrefix(t *fleet.Target) string { return sealos.HeldPrefix(st
 func (st *Site) CareImage(t *fleet.Target) (string, error) {
 	for _, i := range payload.ContainerImages(st.Payload.Bundle) {
 		if strings.HasPrefix(i.Name, "sealbuild.io/care:") {
-			return st.HeldPrefix(t) + i.Name, nil
+			return sealos.HeldPrefix(st.Share(t)) + i.Name, nil
 		}
 	}
 	return "", fmt.Errorf("the bundle has no sealbuild.io/care image: build it again with this sealbuild")
@@ -120,7 +117,8 @@ func (st *Site) Access() payload.Access {
 // Share is what a host has of the payload, as far as that is known now.
 func (st *Site) Share(t *fleet.Target) payload.Share {
 	return payload.Share{
-		Payload: st.Payload, Cluster: st.Cluster, Host: t.Host, Variant: t.Variant, First: func() bool { return t == st.Master0() }, Access: st.Access(), Overlays: t.Overlays,
+		Payload: st.Payload, Cluster: st.Cluster, Host: t.Host, Variant: t.Variant, Access: st.Access(), Overlays: t.Overlays,
+		First: func() bool { return t == st.Master0() },
 	}
 }
 
@@ -129,6 +127,3 @@ func (st *Site) Share(t *fleet.Target) payload.Share {
 func (st *Site) RunRootfsScript(ctx context.Context, t *fleet.Target, step string, i *payload.Image, line string, marks ...agent.File) error {
 	return st.RunScript(ctx, t, step, path.Join(st.RootfsDir(), "scripts"), line, st.Share(t).Env(i), marks...)
 }
-
-// RegistryHosts are the hosts that serve the registry: every master.
-func (st *Site) RegistryHosts() []*fleet.Target { return st.Masters() }

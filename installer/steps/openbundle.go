@@ -9,7 +9,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
-// verifyInBackground hashes every byte of the bundle while hosts are looked at.
+// verifyInBackground verifies every byte of the bundle while hosts are looked at.
 func (r *Run) verifyInBackground(ctx context.Context) {
 	r.verified = make(chan error, 1)
 	go func() {
@@ -24,8 +24,8 @@ func (r *Run) verifyInBackground(ctx context.Context) {
 	}()
 }
 
-// openBundle waits until every byte is verified. Before that, hosts have got
-// nothing but the stub, and that is taken away again.
+// openBundle waits until every byte of the bundle is verified. Until then hosts have got nothing but the stub, which is
+// taken away again if the bundle is damaged.
 func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
 	select {
 	case <-ctx.Done():

@@ -16,7 +16,6 @@ import (
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/ledger"
 	"github.com/sealbuild/sealbuild/installer/preflight"
-	"github.com/sealbuild/sealbuild/installer/secrets"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -282,7 +281,7 @@ func TestAResetThatLeavesAHostOutForgetsNothing(t *testing.T) {
 	if !c.Status.TakenApart() || !strings.Contains(text, "not reset: "+w.leaveOut[0]) || len(c.Hosts) != 4 {
 		t.Errorf("recorded:\n%s", text)
 	}
-	for _, secret := range []string{"pki/ca.key", secrets.PasswordFile} {
+	for _, secret := range []string{"pki/ca.key", "registry-password"} {
 		if _, err := os.Stat(filepath.Join(w.dir, secret)); err != nil {
 			t.Errorf("forgotten: %v", err)
 		}
@@ -345,7 +344,7 @@ func TestSecretsOfARefusedRunAreNotAnotherSites(t *testing.T) {
 		t.Errorf("the same site lost its secrets: %v", err)
 	}
 	again(hostAt("127.0.0.77", 0, true))
-	for _, name := range []string{"pki/ca.key", secrets.PasswordFile} {
+	for _, name := range []string{"pki/ca.key", "registry-password"} {
 		if _, err := os.Stat(r.State.Path(name)); err == nil {
 			t.Errorf("another site shares %s", name)
 		}

@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer/certs"
-	"github.com/sealbuild/sealbuild/installer/secrets"
 	"github.com/sealbuild/sealbuild/registry"
 )
 
@@ -180,7 +179,7 @@ func TestARegistryOfBeforeLearnsOfTheSecondAccount(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{secrets.PushPasswordFile, "registry_htpasswd"} {
+	for _, name := range []string{"registry-push-password", "registry_htpasswd"} {
 		if err := os.Remove(filepath.Join(w.dir, name)); err != nil {
 			t.Fatal(err)
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 )
 
-// render makes each image's overlay for each host it goes to.
+// render renders the files of each image for each host that it goes to.
 func (r *Run) render(ctx context.Context) (installer.Result, error) {
 	if err := errors.Join(r.UnusedConfigs(), r.secrets.PreparePKI()); err != nil {
 		return installer.Result{}, err

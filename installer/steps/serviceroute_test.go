@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
-	"github.com/sealbuild/sealbuild/installer/hostnet"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
@@ -41,7 +40,7 @@ func TestHostsWithoutARouteToServicesGetOne(t *testing.T) {
 				t.Errorf("the cluster:\n%s", strings.Join(bad, "\n"))
 			}
 			for i, want := range []bool{true, false, true} {
-				if _, err := os.Stat(filepath.Join(machines[i].Root(), hostnet.RouteUnitPath)); (err == nil) != want {
+				if _, err := os.Stat(filepath.Join(machines[i].Root(), "etc/systemd/system/sealos-service-route.service")); (err == nil) != want {
 					t.Errorf("host %d: the unit: %v", i, err)
 				}
 			}
@@ -113,7 +112,7 @@ func TestNobodyGetsARouteWithIPVS(t *testing.T) {
 	if !errors.Is(err, kube.ErrNotReady) {
 		t.Errorf("%v", err)
 	}
-	if _, err := os.Stat(filepath.Join(w.Machines()[1].Root(), hostnet.RouteUnitPath)); err == nil {
+	if _, err := os.Stat(filepath.Join(w.Machines()[1].Root(), "etc/systemd/system/sealos-service-route.service")); err == nil {
 		t.Error("the host got a route that it does not need")
 	}
 }

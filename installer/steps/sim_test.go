@@ -22,9 +22,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/nodes"
 	"github.com/sealbuild/sealbuild/installer/payload"
-	"github.com/sealbuild/sealbuild/installer/secrets"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -108,7 +106,7 @@ func newWorld(t testing.TB, dir string, file []byte, masters, workers int) *worl
 		t.Fatal(err)
 	}
 	// The second machine's administrator has a kubeconfig of his own.
-	kubeconfig := filepath.Join(site.Machines()[1].Root(), nodes.UserKubeconfig)
+	kubeconfig := filepath.Join(site.Machines()[1].Root(), userKubeconfig)
 	if err := errors.Join(os.MkdirAll(filepath.Dir(kubeconfig), 0o755), os.WriteFile(kubeconfig, []byte(ownKubeconfig), 0o600)); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +122,7 @@ func newWorld(t testing.TB, dir string, file []byte, masters, workers int) *worl
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		secrets.PasswordFile: password + "\n", secrets.PushPasswordFile: password + "\n",
+		"registry-password": password + "\n", "registry-push-password": password + "\n",
 		"registry_htpasswd": "# pull-only: admin\nadmin:" + string(hash) + "\n" + payload.PushUser + ":" + string(hash) + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
