@@ -30,7 +30,7 @@ func TestAPlanOfThousandsOfMastersRendersEachKindOfHostOnce(t *testing.T) {
 	}
 	closeRun(t, r)
 
-	// What one host's own settings lack is found all the same.
+	// A setting that one host lacks is found all the same.
 	images[0].Files["etc/more.tmpl"] = "{{ .only }}\n"
 	for i := range hosts[:len(hosts)-1] {
 		hosts[i].Env = map[string]string{"only": "there"}

@@ -32,7 +32,7 @@ func putOn(t *testing.T, m *stepstest.Machine, names ...string) {
 	}
 }
 
-// changed compares what lies on hosts with what lay there before.
+// changed lists what differs on hosts from what was there before.
 func changed(t *testing.T, w *world, before []map[string]string) []string {
 	t.Helper()
 	var out []string
@@ -71,7 +71,7 @@ func TestAuthoritiesAndKeysOfAFreshHostAreNeverWrittenOver(t *testing.T) {
 	want := map[string]string{
 		master.IP + " foreign": "certificates or keys of somebody else are there: /etc/kubernetes/pki/ca.crt, /etc/kubernetes/pki/etcd/ca.key\nthe cluster would write over /etc/kubernetes/audit-policy.yml\n",
 		node.IP + " foreign":   "certificates or keys of somebody else are there: /etc/kubernetes/pki/own/webhook.crt\n",
-		// These are told already, and no file is named twice.
+		// Warnings name these files already, and none twice.
 		node.IP + " kubernetes": "traces of another cluster: /etc/kubernetes/kubelet.conf\ntraces of another cluster: /etc/kubernetes/manifests/own.yaml\n",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

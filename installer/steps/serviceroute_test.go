@@ -69,7 +69,7 @@ func TestHostsWithoutARouteToServicesGetOne(t *testing.T) {
 			}
 			for i, tree := range w.trees(t) {
 				if diff := differences(before[i], tree); len(diff) > 0 {
-					// systemd's own directory, which is there on a machine that is none of these.
+					// systemd's own directory, which a machine that is not simulated has.
 					for _, d := range diff {
 						if !strings.HasPrefix(d, "left over /etc/systemd/") || !strings.HasSuffix(d, "/") {
 							t.Errorf("host %d after the reset: %s", i, d)
@@ -107,7 +107,7 @@ func TestNobodyGetsARouteWithIPVS(t *testing.T) {
 	w := newWorld(t, memoryDir(t), withProxyMode(t, "ipvs"), 1, 1)
 	w.timeout = 2e9
 	w.Machines()[1].NoDefaultRoute = true
-	// The simulated network plugin knows no ipvs, so that the node is not Ready; the route is what is asked about.
+	// The simulated network plugin knows no ipvs, so the node is not Ready. Only the route matters here.
 	_, err := w.run(t.Context(), Install())
 	if !errors.Is(err, kube.ErrNotReady) {
 		t.Errorf("%v", err)

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// node is the name of the machine's node: kubelet takes the host name in lower case, and no other.
+// node is the name of the machine's Node: kubelet takes the host name in lower case, and no other.
 func (m *Machine) node() string { return strings.ToLower(m.Name) }
 
 var nodeNameForm = regexp.MustCompile(`(?m)^nodeRegistration:\n(?:  .*\n)*?  name: (\S+)$`)
 
-// checkNodeName refuses what kubeadm refuses, and what would make its kubelet wait for a node that never comes.
+// checkNodeName refuses a name that kubeadm refuses, and one for which its kubelet would wait in vain.
 func (m *Machine) checkNodeName(config string) error {
 	found := nodeNameForm.FindStringSubmatch(config)
 	switch {

@@ -10,7 +10,7 @@ const (
 	routeWanted = "/etc/systemd/system/multi-user.target.wants/sealos-service-route.service"
 )
 
-// serviceRoute makes a route where there is none, and says so; it says nothing where the machine has its own.
+// serviceRoute makes a route if the machine has none, and prints it. It prints nothing if the machine has its own.
 func (c *call) serviceRoute(network string) (out string, err error) {
 	return out, c.step("service route", func(_ *Site, m *Machine) error {
 		switch {
@@ -25,7 +25,7 @@ func (c *call) serviceRoute(network string) (out string, err error) {
 	})
 }
 
-// reachesServices tells whether a network plugin finds the API: it connects to a Service's address.
+// reachesServices tells whether a network plugin reaches the API: it connects to the address of a Service.
 func (m *Machine) reachesServices() bool { return !m.NoDefaultRoute || len(m.serviceRoutes) > 0 }
 
 var routeCommand = regexp.MustCompile(`(?m)^ExecStart=\S+ care --service-route (\S+)$`)
