@@ -49,9 +49,8 @@ func (f *Fleet) archOfMaster(ctx context.Context, t *Target) (arch string, reach
 		return "", false, nil
 	}
 	arch, err = f.askArch(ctx, link)
-	var unfit *preflight.Found
-	var unusable *host.Error
-	if errors.As(err, &unfit) || errors.As(err, &unusable) {
+	_, unfit := errors.AsType[*preflight.Found](err)
+	if _, unusable := errors.AsType[*host.Error](err); unfit || unusable {
 		err = nil
 	}
 	return arch, true, errors.Join(err, link.Close())

@@ -76,8 +76,8 @@ func (f *Fleet) Held(ctx context.Context) context.Context {
 	return ctx
 }
 
-// How long a lock that another one holds is asked for: a connection that ended
-// is noticed at once on most hosts, and after half a minute on all of them.
+// How long a lock is asked for that another installer holds. Most hosts notice at once that a connection has ended, all
+// of them after half a minute.
 const (
 	lockMoment  = 500 * time.Millisecond
 	lockOfADead = 40 * time.Second
@@ -85,8 +85,7 @@ const (
 
 // heldBy gives the holder of a lock, if err says that the lock is taken.
 func heldBy(err error) (holder string, taken bool) {
-	var answered *agent.Error
-	if errors.As(err, &answered) && answered.Code == agent.CodeLocked {
+	if answered, ok := errors.AsType[*agent.Error](err); ok && answered.Code == agent.CodeLocked {
 		return answered.Message, true
 	}
 	return "", false
@@ -144,8 +143,7 @@ func isDead(holder, here string) bool {
 
 func lockProblem(t *Target, cluster string, err error) preflight.Problem {
 	p := preflight.Problem{Host: t.IP.String(), Check: "lock", Message: installer.TellAt(err, t.IP.String()), Remedy: "see the cause"}
-	var answered *agent.Error
-	if errors.As(err, &answered) && answered.Code == agent.CodeTimeout {
+	if answered, ok := errors.AsType[*agent.Error](err); ok && answered.Code == agent.CodeTimeout {
 		p.Message, p.Remedy = answered.Message, answered.Remedy
 	}
 	if by, taken := heldBy(err); taken {

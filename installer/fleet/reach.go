@@ -60,8 +60,15 @@ func (f *Fleet) TryPorts(ctx context.Context, registryPort int) []preflight.Prob
 	return out
 }
 
-// unreached are the addresses of the hosts that could not reach a port, by host, port and reason.
-type unreached map[*Target]map[int]map[string][]string
+// missed is a port of a host that was not reached, and the reason.
+type missed struct {
+	to   *Target
+	port int
+	why  string
+}
+
+// unreached are the addresses of the hosts that could not reach a port.
+type unreached map[missed][]string
 
 // reachPatience bounds the dials of one host. Many of them go on at once, and each takes three seconds at most.
 const reachPatience = 30 * time.Second
@@ -95,13 +102,13 @@ func (f *Fleet) tryPortsOf(ctx context.Context, seen, batch []*Target, registryP
 		// A host that allows too few sessions at once would wait for its own listener.
 		ctx, cancel := context.WithTimeoutCause(ctx, reachPatience, fmt.Errorf("no answer within %s (does its sshd allow fewer than 4 sessions at once, MaxSessions?)", reachPatience))
 		defer cancel()
-		missed, err := from.Agent.Reach(ctx, ends, word)
+		found, err := from.Agent.Reach(ctx, ends, word)
 		if err != nil {
 			return fmt.Errorf("dial the other hosts: %w", err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		for _, m := range missed {
+		for _, m := range found {
 			failed.add(of[m.IP], m.Port, m.Why, from.IP.String())
 		}
 		return nil
@@ -109,9 +116,8 @@ func (f *Fleet) tryPortsOf(ctx context.Context, seen, batch []*Target, registryP
 	for t, l := range listening {
 		busy, closeErr := l.Close()
 		err = errors.Join(err, t.Failed(closeErr))
-		for _, p := range busy {
-			delete(failed[t], p) // another program has it: the preflight judges that
-		}
+		// Where another program has the port, the preflight judges that.
+		maps.DeleteFunc(failed, func(m missed, _ []string) bool { return m.to == t && slices.Contains(busy, m.port) })
 	}
 	out := failed.problems(batch)
 	for _, p := range preflight.From(err, "reach") {
@@ -137,13 +143,8 @@ func endpoints(from *Target, to []*Target, open map[*Target][]int, registryPort 
 }
 
 func (u unreached) add(to *Target, port int, why, from string) {
-	if u[to] == nil {
-		u[to] = map[int]map[string][]string{}
-	}
-	if u[to][port] == nil {
-		u[to][port] = map[string][]string{}
-	}
-	u[to][port][why] = append(u[to][port][why], from)
+	m := missed{to, port, why}
+	u[m] = append(u[m], from)
 }
 
 // problems gives a problem for each host and each cause, with the ports that share it.
@@ -151,11 +152,14 @@ func (u unreached) problems(order []*Target) []preflight.Problem {
 	var out []preflight.Problem
 	for _, t := range order {
 		portsOf := map[string][]int{} // by cause
-		for _, port := range slices.Sorted(maps.Keys(u[t])) {
-			for _, why := range slices.Sorted(maps.Keys(u[t][port])) {
-				cause := "from " + installer.HostList(u[t][port][why]) + ": " + explained(why)
-				portsOf[cause] = append(portsOf[cause], port)
+		for m, from := range u {
+			if m.to == t {
+				cause := "from " + installer.HostList(from) + ": " + explained(m.why)
+				portsOf[cause] = append(portsOf[cause], m.port)
 			}
+		}
+		for _, ports := range portsOf {
+			slices.Sort(ports)
 		}
 		for _, cause := range slices.SortedFunc(maps.Keys(portsOf), func(a, b string) int {
 			return cmp.Or(cmp.Compare(portsOf[a][0], portsOf[b][0]), cmp.Compare(a, b))

@@ -22,9 +22,7 @@ func (h *Health) AskAgain(ctx context.Context) error {
 		return nil
 	}
 	if err := installer.Insist(ctx, min(answerPatience, h.Timeout), h.askNodes); err != nil {
-		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalCause)
-		defer cancel()
-		for _, c := range h.Causes(cctx, kube.Lacks{}) {
+		for _, c := range h.CausesWithin(context.WithoutCancel(ctx), finalCause, kube.Lacks{}) {
 			err = fmt.Errorf("%w\n  cause: %s", err, c)
 		}
 		return fmt.Errorf("the cluster does not answer, though what was stopped has been started again: %w", err)
@@ -44,13 +42,13 @@ func (h *Health) askNodes(ctx context.Context) (err error) {
 // just booted get the time that they need; ends says that other problems end the run anyway, and then nothing is waited
 // for.
 func (h *Health) Answers(ctx context.Context, ends bool) []preflight.Problem {
-	in := h.ControlPlanes()
-	if len(in) == 0 {
+	masters := h.ControlPlanes()
+	if len(masters) == 0 {
 		return nil
 	}
 	total, away := h.KnownMasters()
-	dead := fleet.Only(in, func(t *fleet.Target) bool { return t.Stopped() != "" })
-	up := len(in) - len(dead)
+	dead := fleet.Only(masters, func(t *fleet.Target) bool { return t.Stopped() != "" })
+	up := len(masters) - len(dead)
 	err := installer.Within(ctx, askOnce, h.askNodes)
 	if err != nil && !ends && up > total/2 {
 		patience := min(answerPatience, h.Timeout)
@@ -63,28 +61,25 @@ func (h *Health) Answers(ctx context.Context, ends bool) []preflight.Problem {
 		return nil
 	case ctx.Err() != nil:
 		return nil // the run has ended, and says so itself
-	case len(in) > total/2 && up <= total/2:
+	case len(masters) > total/2 && up <= total/2:
 		for _, t := range dead {
 			h.Report.Infof("%s: %s; it is started again before the cluster is asked", t.IP, t.Stopped())
 		}
 		return nil
 	}
-	p := h.NoMajority(in, total, away, err)
-	if expired := h.expired(ctx, in); expired != "" {
+	p := h.NoMajority(masters, total, away, err)
+	if expired := h.expired(ctx, masters); expired != "" {
 		p.Message, p.Remedy = expired+"; therefore "+p.Message, "sealinstall cert --renew all"
 	}
-	_ = installer.Within(ctx, finalCause, func(ctx context.Context) error {
-		if causes := h.Causes(ctx, kube.Lacks{}); len(causes) > 0 {
-			p.Message += "; " + strings.Join(causes, "; ")
-		}
-		return nil
-	})
+	for _, c := range h.CausesWithin(ctx, finalCause, kube.Lacks{}) {
+		p.Message += "; " + c
+	}
 	return []preflight.Problem{p}
 }
 
 // expired names a certificate of a master that has ended, by that master's own clock. It is empty if none has.
-func (h *Health) expired(ctx context.Context, in []*fleet.Target) string {
-	for _, t := range in {
+func (h *Health) expired(ctx context.Context, masters []*fleet.Target) string {
+	for _, t := range masters {
 		var found []certs.Info
 		err := installer.Within(ctx, certsPatience, func(ctx context.Context) (err error) {
 			found, err = h.Secrets.CertificatesOn(ctx, t)
@@ -115,18 +110,18 @@ func (h *Health) KnownMasters() (total int, away []string) {
 	return total, away
 }
 
-// NoMajority is the problem of a cluster that does not answer. in are its masters that are reached; total and away are as
+// NoMajority is the problem of a cluster that does not answer. masters are those of it that are reached; total and away are as
 // [Health.KnownMasters] gives them.
-func (h *Health) NoMajority(in []*fleet.Target, total int, away []string, cause error) preflight.Problem {
+func (h *Health) NoMajority(masters []*fleet.Target, total int, away []string, cause error) preflight.Problem {
 	p := preflight.Problem{Check: "cluster"}
-	if len(in) <= total/2 {
-		p.Message = fmt.Sprintf("etcd has no majority: %d of %d masters are reached, and %d are needed; not reached, or not named: %s", len(in), total, total/2+1, installer.HostList(away))
+	if len(masters) <= total/2 {
+		p.Message = fmt.Sprintf("etcd has no majority: %d of %d masters are reached, and %d are needed; not reached, or not named: %s", len(masters), total, total/2+1, installer.HostList(away))
 		p.Remedy = "give these masters their power or network back, or name them; masters whose disks are lost cannot be replaced before a majority answers"
 		return p
 	}
 	// All of them say much the same.
 	first := strings.Join(strings.Fields(installer.Tell(preflight.Unjoin(cause)[0])), " ")
-	p.Message = fmt.Sprintf("the cluster does not answer, or etcd has no majority: %d of %d masters are reached, none answers: %s", len(in), total, first)
+	p.Message = fmt.Sprintf("the cluster does not answer, or etcd has no majority: %d of %d masters are reached, none answers: %s", len(masters), total, first)
 	p.Remedy = "look at kubelet (journalctl -u kubelet) and at etcd (crictl ps -a, crictl logs) on these masters"
 	return p
 }

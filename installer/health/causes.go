@@ -29,6 +29,15 @@ func (h *Health) Causes(ctx context.Context, w kube.Lacks) []string {
 	return append(out, h.Kube.PodCauses(ctx, w.Sick)...)
 }
 
+// CausesWithin is [Health.Causes] with as much time as a limit says.
+func (h *Health) CausesWithin(ctx context.Context, limit time.Duration, w kube.Lacks) (causes []string) {
+	_ = installer.Within(ctx, limit, func(ctx context.Context) error {
+		causes = h.Causes(ctx, w)
+		return nil
+	})
+	return causes
+}
+
 // hostCauses says on which hosts the runtime or kubelet does not run, with hosts of the same cause in one line. It asks
 // only hosts whose Nodes are not Ready.
 func (h *Health) hostCauses(ctx context.Context, w kube.Lacks) []string {

@@ -11,9 +11,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kube"
 )
 
-// How often a cluster that is waited for is asked, and told of.
+// How often the cluster is asked while it is waited for, and how often the wait is reported.
 const (
-	// How often the cluster is asked while it is waited for, and how often the wait is reported.
 	readyPoll   = 500 * time.Millisecond
 	reportEvery = 30 * time.Second
 	finalCause  = 10 * time.Second // to find the cause once the time is over
@@ -55,9 +54,7 @@ func (h *Health) WaitReady(run context.Context) error {
 		if e.Cause != nil {
 			return e
 		}
-		fctx, done := context.WithTimeout(context.WithoutCancel(ctx), finalCause)
-		defer done()
-		if c := h.Causes(fctx, last); len(c) > 0 {
+		if c := h.CausesWithin(context.WithoutCancel(ctx), finalCause, last); len(c) > 0 {
 			e.Causes = c
 		}
 		return e

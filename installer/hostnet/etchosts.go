@@ -24,9 +24,8 @@ func (n Net) APIAddress(t *fleet.Target) string {
 }
 
 // SetHosts writes the installer's lines of /etc/hosts: the names of all hosts, the registry, and api as the address of the
-// API server. So no DNS is needed: a kubelet that cannot resolve its own name waits ten seconds for each pod. It tells
-// whether the file changed.
-func (n Net) SetHosts(ctx context.Context, t *fleet.Target, api string) (bool, error) {
+// API server. So no DNS is needed: a kubelet that cannot resolve its own name waits ten seconds for each pod. It counts the change.
+func (n Net) SetHosts(ctx context.Context, t *fleet.Target, api string) (changes int, err error) {
 	var entries []agent.HostsEntry
 	for _, h := range n.Cluster.Hosts {
 		if names := n.hostnames(h.IP); len(names) > 0 {
@@ -38,7 +37,11 @@ func (n Net) SetHosts(ctx context.Context, t *fleet.Target, api string) (bool, e
 		agent.HostsEntry{IP: n.Share(t).RegistryHosts()[0], Names: []string{n.Access().Domain}},
 		agent.HostsEntry{IP: api, Names: []string{installer.APIServerDomain}},
 	)
-	return t.Agent.SetHosts(ctx, entries)
+	changed, err := t.Agent.SetHosts(ctx, entries)
+	if changed {
+		changes = 1
+	}
+	return changes, err
 }
 
 // hostnames are the names of a host of the cluster. For one that is left out of this run they are read from the installer's

@@ -12,9 +12,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
-// The unit that puts the route back at every boot, and what makes systemd start it.
+// The unit that makes the route again at every boot, and the link by which systemd starts it.
 const (
-	// The unit that makes the route again at every boot, and the link by which systemd starts it.
 	routeUnit     = "sealos-service-route.service"
 	routeUnitPath = "/etc/systemd/system/" + routeUnit
 	routeWanted   = "/etc/systemd/system/multi-user.target.wants/" + routeUnit

@@ -12,9 +12,9 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sealbuild/sealbuild/bundle"
@@ -88,44 +88,44 @@ func (g *Registry) FindExpected(ctx context.Context, all bool) error {
 // Start runs the image's init-registry script, unless it has run before with the same inputs, and waits until the registry
 // answers with the cluster's certificate and password. shown, as [Registry.Files] gives it, stands for these two: the
 // script puts new ones where the registry reads them.
-func (g *Registry) Start(ctx context.Context, t *fleet.Target, shown string, changes *atomic.Int64) error {
+func (g *Registry) Start(ctx context.Context, t *fleet.Target, shown string) (changes int, err error) {
 	img, line := g.Share(t).Script("init-registry")
 	if line == "" {
-		return errNoRegistry
+		return 0, errNoRegistry
 	}
-	in := journal.Inputs(line, g.Share(t).Env(img), g.Share(t).Digests(), t.Overlays[img])
-	if t.Journal.Is(journal.Registry, in) && t.Journal.Is(journal.RegistryShown, shown) {
+	inputs := journal.Inputs(line, g.Share(t).Env(img), g.Share(t).Digests(), t.Overlays[img])
+	if t.Journal.Is(journal.Registry, inputs) && t.Journal.Is(journal.RegistryShown, shown) {
 		err := g.wait(ctx, t, registryMoment)
 		if err == nil || ctx.Err() != nil {
-			return err
+			return 0, err
 		}
 		// A run has started it before, and somebody has stopped it since.
 		g.Report.Infof("%s: its registry does not answer; it is started again", t.IP)
 	}
-	return g.run(ctx, t, in, shown, changes)
+	return g.run(ctx, t, inputs, shown)
 }
 
 // run runs the init-registry script, and sets both marks once the registry shows what it has to.
-func (g *Registry) run(ctx context.Context, t *fleet.Target, in, shown string, changes *atomic.Int64) error {
+func (g *Registry) run(ctx context.Context, t *fleet.Target, inputs, shown string) (changes int, err error) {
 	img, line := g.Share(t).Script("init-registry")
 	if line == "" {
-		return errNoRegistry
+		return 0, errNoRegistry
 	}
 	// Once the script has begun, what the marks say is no longer true.
 	if err := t.Journal.Drop(ctx, journal.Registry, journal.RegistryShown); err != nil {
-		return err
+		return 0, err
 	}
-	_, err := t.Journal.Under(ctx, journal.Registry, in, func(*journal.Work) error {
+	_, err = t.Journal.Under(ctx, journal.Registry, inputs, func(*journal.Work) error {
 		if err := g.RunRootfsScript(ctx, t, "bootstrap", img, line); err != nil {
 			return err
 		}
-		changes.Add(1)
+		changes = 1
 		if err := g.wait(ctx, t, registryPatience); err != nil {
 			return err
 		}
 		return t.Journal.Set(ctx, journal.RegistryShown, shown)
 	})
-	return err
+	return changes, err
 }
 
 // wait waits until the registry of a host answers with the cluster's certificate and lets the account that pulls in.
@@ -178,19 +178,19 @@ func (g *Registry) htpasswd(t *fleet.Target) ([]byte, error) {
 
 // Files puts the registry's CA on every host, and certificate, key and accounts on every master, where the image's scripts
 // expect them. It returns what the registry of each master has to show then, see [Registry.Start].
-func (g *Registry) Files(ctx context.Context, changes *atomic.Int64) (map[*fleet.Target]string, error) {
+func (g *Registry) Files(ctx context.Context) (shown map[*fleet.Target]string, changes int, err error) {
 	account, err := g.htpasswd(g.Master0())
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var mu sync.Mutex
-	shown := map[*fleet.Target]string{}
-	err = g.Each(ctx, g.Targets, func(ctx context.Context, t *fleet.Target) error {
+	shown = map[*fleet.Target]string{}
+	changes, err = g.Count(ctx, g.Targets, func(ctx context.Context, t *fleet.Target) (int, error) {
 		files := []agent.File{{Path: g.Etc("registry_ca.crt"), Mode: 0o644, Content: g.Secrets.PKI.RegistryCA()}}
 		if t.Master {
 			own, input, err := g.hostFiles(ctx, t, account)
 			if err != nil {
-				return err
+				return 0, err
 			}
 			mu.Lock()
 			shown[t] = input
@@ -198,16 +198,15 @@ func (g *Registry) Files(ctx context.Context, changes *atomic.Int64) (map[*fleet
 			files = append(files, own...)
 		}
 		changed, err := t.Agent.WriteFiles(ctx, files)
-		changes.Add(int64(len(changed)))
 		if err != nil {
-			return fmt.Errorf("write the registry's certificates: %w", err)
+			return len(changed), fmt.Errorf("write the registry's certificates: %w", err)
 		}
-		return nil
+		return len(changed), nil
 	})
 	if err == nil {
 		err = g.Secrets.PasswordIsInForce()
 	}
-	return shown, err
+	return shown, changes, err
 }
 
 // Etc is the path at which the image's scripts expect a file of the registry.
@@ -234,4 +233,52 @@ func (g *Registry) hostFiles(ctx context.Context, t *fleet.Target, account []byt
 		agent.File{Path: keyPath, Mode: 0o600, Content: key},
 		agent.File{Path: accountPath, Mode: 0o600, Content: account},
 	), g.shown(t, cert), nil
+}
+
+// RegistryCert is what operators call the certificate of a master's registry, to have it renewed.
+const RegistryCert = "registry"
+
+// shown stands for what the registry of a host shows its clients: its certificate, unless it speaks plain HTTP, and its
+// accounts.
+func (g *Registry) shown(t *fleet.Target, cert []byte) string {
+	if g.PlainRegistry(t) {
+		return journal.Inputs(g.Accounts(t))
+	}
+	return journal.Inputs(g.Accounts(t), cert)
+}
+
+// renews tells whether the certificate of a master's registry is among those that renew names.
+func (g *Registry) renews(t *fleet.Target, renew []string) (bool, error) {
+	named := slices.Contains(renew, RegistryCert)
+	if g.PlainRegistry(t) {
+		if named {
+			return false, fmt.Errorf("the registry of this cluster image speaks plain HTTP: it has no certificate")
+		}
+		return false, nil
+	}
+	return named || slices.Contains(renew, "all"), nil
+}
+
+// Renew makes the certificate of a master's registry anew if renew names it, and has the image's script put it in place.
+// Our registry then reads it again by itself. It returns the number of files that were written.
+func (g *Registry) Renew(ctx context.Context, t *fleet.Target, renew []string) (int, error) {
+	if wanted, err := g.renews(t, renew); err != nil || !wanted {
+		return 0, err
+	}
+	certPath, keyPath := g.Etc("registry_tls.crt"), g.Etc("registry_tls.key")
+	has, err := t.Agent.ReadFiles(ctx, []string{certPath, keyPath})
+	if err != nil {
+		return 0, fmt.Errorf("read the registry's certificate: %w", err)
+	}
+	cert, key, err := g.Secrets.PKI.RenewRegistry(t.IP.String(), has[certPath], has[keyPath], g.Access().Domain, t.NodeName())
+	if err != nil {
+		return 0, err
+	}
+	changed, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: certPath, Mode: 0o644, Content: cert}, {Path: keyPath, Mode: 0o600, Content: key}})
+	if err != nil {
+		return len(changed), fmt.Errorf("write the registry's certificate: %w", err)
+	}
+	// Nothing else that the script depends on has changed: its mark says afterwards what it said before.
+	_, err = g.run(ctx, t, t.Journal.Of(journal.Registry), g.shown(t, cert))
+	return len(changed), err
 }

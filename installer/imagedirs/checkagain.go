@@ -29,11 +29,10 @@ func (d Dirs) CheckAgain(ctx context.Context, t *fleet.Target) error {
 	inputs := journal.Inputs(line, d.Share(t).Rendered(d.RootfsDir()), d.Share(t).Digests())
 	_, err := t.Journal.Under(ctx, journal.Checked, inputs, func(*journal.Work) error {
 		err := d.RunRootfsScript(ctx, t, "bootstrap", img, line)
-		var script *agent.ScriptError
-		switch {
-		case err == nil:
+		if err == nil {
 			return d.noteFindings(ctx, t)
-		case errors.As(err, &script) && t.WorkedBefore:
+		}
+		if _, ended := errors.AsType[*agent.ScriptError](err); ended && t.WorkedBefore {
 			return d.repeatFindings(ctx, t, err)
 		}
 		return err

@@ -23,7 +23,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// Files of the state directory that tell what was made.
+// Files of the state directory.
 const (
 	// ClusterfileName is the record: the cluster as the last run left it, or as the run at work is to make it.
 	ClusterfileName = "Clusterfile"
@@ -173,29 +173,19 @@ func (l *Ledger) Clusterfile(s installer.Status) ([]byte, error) {
 
 // Status is what the record says of a run; runErr is why the run failed, nil if it did not.
 func (l *Ledger) Status(runErr error) installer.Status {
-	now := time.Now().UTC().Format(time.RFC3339)
 	message := "every node is Ready"
 	if away := l.Cluster.Away(); len(away) > 0 {
 		message = "the nodes of this run are Ready; not looked at: " + strings.Join(away, ", ")
 	}
-	s := installer.Status{
-		Phase:      installer.PhaseSuccess,
-		Conditions: []installer.Condition{{Type: "ApplyClusterSuccess", Status: "True", Reason: "Ready", Message: message, LastHeartbeatTime: now}},
-	}
+	s := installer.Status{Phase: installer.PhaseSuccess, Conditions: condition("ApplyClusterSuccess", "Ready", message)}
 	if runErr != nil {
-		s.Phase = installer.PhaseFailed
 		reason := "Failed"
-		var step *installer.StepError
-		if errors.As(runErr, &step) {
+		if step, ok := errors.AsType[*installer.StepError](runErr); ok {
 			reason = step.Step
 		}
-		s.Conditions = []installer.Condition{{Type: "ApplyClusterError", Status: "True", Reason: reason, Message: l.Report.Mask(installer.Tell(runErr)), LastHeartbeatTime: now}}
-		var g *installer.GuestError
-		if errors.As(runErr, &g) {
-			s.CommandConditions = []installer.Condition{{
-				Type: "ApplyCommandError", Status: "True", Reason: "Failed", Message: l.Report.Mask(g.Error()), Images: []string{g.Image},
-				LastHeartbeatTime: now,
-			}}
+		s = installer.Status{Phase: installer.PhaseFailed, Conditions: condition("ApplyClusterError", reason, l.Report.Mask(installer.Tell(runErr)))}
+		if g, ok := errors.AsType[*installer.GuestError](runErr); ok {
+			s.CommandConditions = condition("ApplyCommandError", "Failed", l.Report.Mask(g.Error()), g.Image)
 		}
 	}
 	kept := l.KeptImages()
@@ -211,6 +201,13 @@ func (l *Ledger) Status(runErr error) installer.Status {
 		})
 	}
 	return s
+}
+
+// condition is the one condition of a status, as of now.
+func condition(kind, reason, message string, images ...string) []installer.Condition {
+	return []installer.Condition{{
+		Type: kind, Status: "True", Reason: reason, Message: message, Images: images, LastHeartbeatTime: time.Now().UTC().Format(time.RFC3339),
+	}}
 }
 
 // mastersFile names the masters that the secrets of the state directory were made for, until there is a record.
@@ -251,10 +248,7 @@ func (l *Ledger) Forget() error {
 	if away := l.Cluster.Away(); len(away) > 0 {
 		s := l.Cluster.Status
 		s.Phase = installer.PhaseFailed
-		s.Conditions = []installer.Condition{{
-			Type: installer.LeftOut, Status: "True", Reason: "LeftOut", LastHeartbeatTime: time.Now().UTC().Format(time.RFC3339),
-			Message: "the cluster was taken apart; not reset: " + strings.Join(away, ", "),
-		}}
+		s.Conditions = condition(installer.LeftOut, "LeftOut", "the cluster was taken apart; not reset: "+strings.Join(away, ", "))
 		data, err := l.Cluster.Clusterfile(l.created, s)
 		if err != nil {
 			return err
@@ -285,3 +279,21 @@ func (l *Ledger) putAside(stamp string) error {
 // ResetFile is the file of the state that names the hosts of a reset that was begun. A reset that is cut off after its last
 // host, and run again, finds by it that the hosts are done.
 const ResetFile = "reset"
+
+// ResetHosts are the addresses of the hosts of this run, a line each, as [ResetFile] holds them.
+func (l *Ledger) ResetHosts() string {
+	var b strings.Builder
+	for _, t := range l.Targets {
+		fmt.Fprintln(&b, t.IP)
+	}
+	return b.String()
+}
+
+// ResetBegun tells whether a reset of exactly these hosts was begun from this machine.
+func (l *Ledger) ResetBegun() (bool, error) {
+	hosts, err := os.ReadFile(l.State.Path(ResetFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && string(hosts) == l.ResetHosts(), err
+}

@@ -15,11 +15,9 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
-// userKubeconfig is where kubectl looks for root. The path of another login is
-// that user's own business. What was in it before lies beside it.
+// userKubeconfig is where kubectl looks for a kubeconfig when root runs it. Other users make their own. What was in the
+// file before is kept beside it.
 const (
-	// userKubeconfig is where kubectl looks for a kubeconfig when root runs it. Other users make their own. What was in the
-	// file before is kept beside it.
 	userKubeconfig   = "/root/.kube/config"
 	beforeKubeconfig = "/root/.kube/config.before-sealos"
 )

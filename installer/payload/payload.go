@@ -172,8 +172,8 @@ func (p *Payload) RootfsDir() string { return p.Rootfs().Dir }
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
-// DirName is an image's name as part of a path. app:v1 and app-v1 are two
-// images, so a few digits of the name's digest tell them apart.
+// DirName is the name of an image as part of a path. app:v1 and app-v1 are two images, so a few digits of the name's
+// digest tell them apart.
 func DirName(image string) string {
 	plain := notInNames.ReplaceAllString(image, "-")
 	if plain == image {

@@ -48,10 +48,10 @@ type Host struct {
 	Port     int    `json:"port"`
 	Registry bool   `json:"registry"` // it serves the images
 	Bytes    int64  `json:"bytesToMove"`
-	// Disk space in bytes, by directory: needed wherever pods run, and if all pods run on this host.
+	// Disk space needed in bytes, by directory: in any case, and if all pods run on this host.
 	DiskLeast map[string]int64  `json:"diskLeast"`
 	DiskMost  map[string]int64  `json:"diskMost"`
-	Env       map[string]string `json:"env,omitempty"` // its own
+	Env       map[string]string `json:"env,omitempty"` // the host's own
 }
 
 // Kubeadm is the documents for the hosts of one kind.

@@ -44,8 +44,8 @@ var tlsLine = regexp.MustCompile(`(?m)^\s+tls:\s*$`)
 // LacksFiles tells whether a check script failed because it looks for a file of the rootfs that is too large to be sent
 // before the preflight has passed. Such a script runs again once the whole rootfs is on the host.
 func LacksFiles(err error) bool {
-	var script *agent.ScriptError
-	if !errors.As(err, &script) {
+	script, ok := errors.AsType[*agent.ScriptError](err)
+	if !ok {
 		return false
 	}
 	tail := strings.Join(script.Tail, "\n")

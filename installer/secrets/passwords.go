@@ -12,8 +12,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/sealos"
 )
 
-// The files of the state that hold the passwords of the registry's two accounts.
-// Masters have them too, so that any machine can go on when this one is gone.
+// The files of the state that hold the passwords of the registry's two accounts. Masters have them, too, so that any
+// machine can go on if this one is lost.
 const (
 	passwordFile     = "registry-password"      // of the account that pulls: registryUsername
 	pushPasswordFile = "registry-push-password" // of the account that pushes and deletes

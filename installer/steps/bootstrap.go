@@ -3,7 +3,6 @@ package steps
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
@@ -14,36 +13,31 @@ import (
 
 // bootstrap makes hosts ready for kubeadm: names, the registry on every master, then the container runtime and kubelet everywhere.
 func (r *Run) bootstrap(ctx context.Context) (installer.Result, error) {
-	var changes atomic.Int64
-	err := r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
-		changed, err := r.net.SetHosts(ctx, t, r.net.APIAddress(t))
-		if changed {
-			changes.Add(1)
-		}
-		return err
+	named, err := r.Count(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) (int, error) {
+		return r.net.SetHosts(ctx, t, r.net.APIAddress(t))
 	})
 	if err != nil {
 		return installer.Result{}, fmt.Errorf("write /etc/hosts: %w", err)
 	}
 	settled, err := r.net.Settle(ctx)
-	changes.Add(int64(settled))
 	if err != nil {
 		return installer.Result{}, err
 	}
-	shown, err := r.registry.Files(ctx, &changes)
+	shown, written, err := r.registry.Files(ctx)
 	if err != nil {
 		return installer.Result{}, err
 	}
 	if err := r.Each(ctx, r.Targets, r.dirs.CheckAgain); err != nil {
 		return installer.Result{}, err
 	}
-	if err := r.Each(ctx, r.Masters(), func(ctx context.Context, t *fleet.Target) error {
-		return r.registry.Start(ctx, t, shown[t], &changes)
-	}); err != nil {
+	started, err := r.Count(ctx, r.Masters(), func(ctx context.Context, t *fleet.Target) (int, error) {
+		return r.registry.Start(ctx, t, shown[t])
+	})
+	if err != nil {
 		return installer.Result{}, err
 	}
 	ran, err := r.Count(ctx, r.Targets, r.initHost)
-	return installer.Result{Changes: int(changes.Load()) + ran}, err
+	return installer.Result{Changes: named + settled + written + started + ran}, err
 }
 
 // initHost runs the scripts init-cri, init and auth of the images on a host, and counts those that have succeeded.

@@ -105,8 +105,7 @@ func (r *Run) runGuest(ctx context.Context, t *fleet.Target, i *payload.Image, c
 // runCommand runs one command of an image. The error shows the end of its output.
 func (r *Run) runCommand(ctx context.Context, t *fleet.Target, req agent.ScriptRequest) error {
 	err := r.RunLine(ctx, t, "guest", req.Line, req)
-	var script *agent.ScriptError
-	if errors.As(err, &script) {
+	if script, ok := errors.AsType[*agent.ScriptError](err); ok {
 		if len(script.Tail) == 0 {
 			return fmt.Errorf("exit status %d, and it printed nothing", script.Code)
 		}

@@ -149,8 +149,8 @@ func (r *Run) firstToEnd(ctx context.Context, t *fleet.Target, h *HostStatus) er
 
 // askCluster adds what the cluster itself says.
 func (r *Run) askCluster(ctx context.Context, s *Status) {
-	in := r.ControlPlanes()
-	if len(in) == 0 {
+	masters := r.ControlPlanes()
+	if len(masters) == 0 {
 		s.Waiting = append(s.Waiting, kube.ErrNoControlPlane.Error())
 		return
 	}
@@ -166,11 +166,8 @@ func (r *Run) askCluster(ctx context.Context, s *Status) {
 	})
 	if err != nil {
 		total, away := r.health.KnownMasters()
-		s.Problems = append(s.Problems, r.health.NoMajority(in, total, away, err))
-		_ = installer.Within(ctx, causeForStatus, func(ctx context.Context) error {
-			s.Causes = r.health.Causes(ctx, kube.Lacks{})
-			return nil
-		})
+		s.Problems = append(s.Problems, r.health.NoMajority(masters, total, away, err))
+		s.Causes = r.health.CausesWithin(ctx, causeForStatus, kube.Lacks{})
 		return
 	}
 	for i, t := range r.Targets {
@@ -192,10 +189,7 @@ func (r *Run) askCluster(ctx context.Context, s *Status) {
 		s.Warnings = append(s.Warnings, "application: "+app)
 	}
 	if len(s.Waiting) > 0 {
-		_ = installer.Within(ctx, causeForStatus, func(ctx context.Context) error {
-			s.Causes = r.health.Causes(ctx, w)
-			return nil
-		})
+		s.Causes = r.health.CausesWithin(ctx, causeForStatus, w)
 	}
 }
 

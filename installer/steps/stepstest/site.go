@@ -39,7 +39,7 @@ type Site struct {
 	violations []string
 }
 
-// locked locks the site. The function that it returns unlocks it.
+// locked locks the site. The function that it returns unlocks it again.
 func (s *Site) locked() (unlock func()) {
 	s.mu.Lock()
 	return s.mu.Unlock
