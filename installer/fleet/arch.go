@@ -8,19 +8,16 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// machines are the architectures as uname -m and as images name them.
+// machines are the names of architectures in images, by those that uname -m prints.
 var machines = map[string]string{"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x", "riscv64": "riscv64"}
 
-// SettleArch asks, where the bundle is for several architectures, the first
-// master that is reached for its own: the cluster is described by its images of
-// that one. Every other host gets those of its own, see [Fleet.settleHost]. A
-// master that cannot be asked, or that the bundle is not for, is reported when
-// all hosts are reached.
+// SettleArch settles of which architecture the images are that describe the cluster, where the bundle is for several: that
+// of the first master that can be reached. Every other host gets the images of its own, see [Fleet.settleHost]. A master
+// that cannot be asked, or whose architecture the bundle lacks, is a problem when all hosts are reached.
 func (f *Fleet) SettleArch(ctx context.Context) error {
 	platforms := f.Payload.Bundle.Platforms()
 	if f.Payload.Arch != "" || len(platforms) < 2 {
@@ -29,7 +26,7 @@ func (f *Fleet) SettleArch(ctx context.Context) error {
 	for _, t := range f.Masters() {
 		arch, reached, err := f.archOfMaster(ctx, t)
 		if err != nil {
-			return &installer.HostError{Host: t.IP.String(), Err: err}
+			return t.Failed(err)
 		}
 		if reached {
 			f.Payload.Arch = arch
@@ -42,6 +39,8 @@ func (f *Fleet) SettleArch(ctx context.Context) error {
 	return nil
 }
 
+// archOfMaster asks a master for its architecture. A host that is not reached, or that the bundle is not for, is no error
+// here.
 func (f *Fleet) archOfMaster(ctx context.Context, t *Target) (arch string, reached bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
 	defer cancel()
@@ -50,15 +49,14 @@ func (f *Fleet) archOfMaster(ctx context.Context, t *Target) (arch string, reach
 		return "", false, nil
 	}
 	arch, err = f.askArch(ctx, link)
-	var unfit *preflight.Found
-	var unusable *host.Error
-	if errors.As(err, &unfit) || errors.As(err, &unusable) {
+	_, unfit := errors.AsType[*preflight.Found](err)
+	if _, unusable := errors.AsType[*host.Error](err); unfit || unusable {
 		err = nil
 	}
 	return arch, true, errors.Join(err, link.Close())
 }
 
-// askArch asks a host for its architecture, which the bundle must be for.
+// askArch asks a host for its architecture. It is an error if the bundle is not for that.
 func (f *Fleet) askArch(ctx context.Context, link host.Host) (string, error) {
 	var out bytes.Buffer
 	if err := link.Run(ctx, host.Cmd{Argv: []string{"uname", "-m"}, Stdout: &out}); err != nil {
@@ -75,8 +73,8 @@ func (f *Fleet) askArch(ctx context.Context, link host.Host) (string, error) {
 	return arch, nil
 }
 
-// settleHost asks a host for its architecture, before anything is brought there, and gives it the images of that, where the
-// bundle is for several.
+// settleHost asks a host for its architecture before anything is brought to it. Where the bundle is for several, it gives
+// the host the images of its own.
 func (f *Fleet) settleHost(ctx context.Context, t *Target) (err error) {
 	arch, err := f.askArch(ctx, t.Link)
 	if err != nil || len(f.Payload.Bundle.Platforms()) < 2 {

@@ -17,7 +17,7 @@ import (
 // ConnectTimeout bounds reaching one host.
 const ConnectTimeout = 15 * time.Second
 
-// Reach opens the connections to all hosts, as many at once as said.
+// Reach opens the connections to all hosts, to at most jobs of them at once.
 func (f *Fleet) Reach(ctx context.Context, jobs int) []preflight.Problem {
 	return preflight.From(Each(ctx, f.Targets, jobs, func(ctx context.Context, t *Target) error {
 		err := f.Connect(ctx, t)
@@ -26,8 +26,8 @@ func (f *Fleet) Reach(ctx context.Context, jobs int) []preflight.Problem {
 	}), "connect")
 }
 
-// Connect opens the one connection to a host and brings the stub there. How
-// long the stub takes depends on the line, so only the run's timeout bounds it.
+// Connect opens the connection to a host and brings the stub there. How long the stub takes depends on the line, so only
+// the run's timeout bounds it.
 func (f *Fleet) Connect(ctx context.Context, t *Target) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, f.Timeout, fmt.Errorf("the host took longer than %s (--timeout)", f.Timeout))
 	defer cancel()
@@ -42,8 +42,8 @@ func (f *Fleet) Connect(ctx context.Context, t *Target) error {
 	return f.bringStub(ctx, t)
 }
 
-// dialHost opens the connection to a host: none to this machine itself. Behind a jump host an address of this machine's
-// is another's.
+// dialHost opens the connection to a host: without ssh if it is this machine. Behind a jump host, an address of this
+// machine may be another machine's, so there it always uses ssh.
 func (f *Fleet) dialHost(ctx context.Context, t *Target) (host.Host, error) {
 	said, err := f.UserConfig.For(t.IP.String(), t.SSH.User)
 	if err != nil {
@@ -72,14 +72,14 @@ func (f *Fleet) dialHost(ctx context.Context, t *Target) (host.Host, error) {
 	return host.DialSSH(ctx, c)
 }
 
-// jumps are the jump hosts of a run: those that several hosts lie behind are connected to once.
+// jumps are the connections to jump hosts. The hosts behind one share its connection.
 type jumps struct {
 	mu    sync.Mutex
 	known map[string]*host.Jump
 	all   []*host.Jump
 }
 
-// through gives the last of the jump hosts that text names; nil for none.
+// through gives the last of the jump hosts that text names; nil if it names none.
 func (j *jumps) through(config *host.UserConfig, text string, like host.SSHConfig) (*host.Jump, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

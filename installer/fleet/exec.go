@@ -3,7 +3,6 @@ package fleet
 import (
 	"context"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -11,25 +10,37 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// RunScript runs one script of an image on a host and logs its output. The host itself records its success.
-func (f *Fleet) RunScript(ctx context.Context, t *Target, step, dir, line string, env map[string]string, record ...agent.File) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, f.Timeout, fmt.Errorf("no end after %s (--timeout)", f.Timeout))
-	defer cancel()
-	log := f.Report.Output(t.IP.String(), step, line)
-	defer closeLog(log)
-	return t.Agent.Script(ctx, agent.ScriptRequest{Dir: dir, Line: "bash " + line, Env: env, Then: record}, log)
+// Bounded gives a context for one script or command: it ends after the run's timeout.
+func (f *Fleet) Bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, f.Timeout, fmt.Errorf("no end after %s (--timeout)", f.Timeout))
 }
 
-// Exec runs a command on a host with the run's timeout; a status other than 0 is an error.
+// RunScript runs a script of an image in a directory of a host, within the run's timeout, and logs its output. When the script
+// has succeeded, the agent writes the files marks.
+func (f *Fleet) RunScript(ctx context.Context, t *Target, step, dir, line string, env map[string]string, marks ...agent.File) error {
+	return f.RunLine(ctx, t, step, line, agent.ScriptRequest{Dir: dir, Line: "bash " + line, Env: env, Then: marks})
+}
+
+// RunLine runs a shell line on a host, within the run's timeout, and logs its output under a title.
+func (f *Fleet) RunLine(ctx context.Context, t *Target, step, title string, req agent.ScriptRequest) error {
+	ctx, cancel := f.Bounded(ctx)
+	defer cancel()
+	log := f.Report.Output(t.IP.String(), step, title)
+	defer func() { _ = log.Close() }() // it only writes a last line that has no end
+	return t.Agent.Script(ctx, req, log)
+}
+
+// Exec runs a command on a host, within the run's timeout, and logs its output. An exit status other than 0 is an
+// *installer.CommandError.
 func (f *Fleet) Exec(ctx context.Context, t *Target, step string, argv ...string) (agent.ExecResult, error) {
 	return f.ExecWith(ctx, t, step, agent.ExecRequest{Argv: argv})
 }
 
-// ExecWith is Exec for a request that says more than a command.
+// ExecWith is [Fleet.Exec] for a request that says more than a command.
 func (f *Fleet) ExecWith(ctx context.Context, t *Target, step string, req agent.ExecRequest) (agent.ExecResult, error) {
 	command := strings.Join(req.Argv, " ")
 	log := f.Report.Output(t.IP.String(), step, command)
-	defer closeLog(log)
+	defer func() { _ = log.Close() }()
 	req.TimeoutSeconds = int(f.Timeout / time.Second)
 	res, err := t.Agent.Exec(ctx, req, log)
 	if err != nil {
@@ -42,5 +53,3 @@ func (f *Fleet) ExecWith(ctx context.Context, t *Target, step string, req agent.
 	}
 	return res, nil
 }
-
-func closeLog(c io.Closer) { _ = c.Close() } // it only flushes a last line

@@ -1,6 +1,5 @@
-// Package fleet is the hosts of a run: how they are reached, what each of them
-// is asked, the lock that keeps two installers apart, the installer that is
-// brought to them, and how work is done on many at once.
+// Package fleet is the hosts of a run: how they are reached, what each of them is asked, the lock that keeps two installers
+// apart, the stub that is brought to them, and how work is done on many at once.
 package fleet
 
 import (
@@ -8,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
@@ -15,7 +15,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
-// Options is how the hosts of a run are worked with. Everything in it is only read.
+// Options say how the hosts of a run are worked with. The run only reads them.
 type Options struct {
 	Cluster    string // name
 	Payload    *payload.Payload
@@ -29,7 +29,7 @@ type Options struct {
 	Timeout     time.Duration // of each script and each command
 }
 
-// Fleet are the hosts of a run, in the order of the cluster.
+// Fleet is the hosts of a run, in the order of the cluster.
 type Fleet struct {
 	Options
 	Targets []*Target
@@ -42,7 +42,7 @@ type Fleet struct {
 	jumps   jumps
 }
 
-// New takes in the hosts of a cluster that are not away. It touches none.
+// New gives the fleet of the hosts of a cluster that are not away. It contacts none.
 func New(o Options, hosts []installer.Host) *Fleet {
 	f := &Fleet{Options: o, created: time.Now()}
 	f.Dial = f.dialHost
@@ -54,7 +54,7 @@ func New(o Options, hosts []installer.Host) *Fleet {
 	return f
 }
 
-// Close gives back the cluster's lock and ends the connections to all hosts.
+// Close gives the locks of the cluster back, and ends the connections to all hosts.
 func (f *Fleet) Close() error {
 	f.Unlock()
 	var errs []error
@@ -66,67 +66,69 @@ func (f *Fleet) Close() error {
 	return errors.Join(append(errs, f.jumps.close())...)
 }
 
-// Each runs fn on all targets, at most jobs at once, and keeps every host's error.
+// Each runs fn on all targets, on at most jobs of them at once, and joins the errors of all hosts. After the context has
+// ended it begins no more; the hosts left over get the cause as their error.
 func Each(ctx context.Context, targets []*Target, jobs int, fn func(context.Context, *Target) error) error {
-	if jobs < 1 {
-		jobs = 1
-	}
-	slots := make(chan struct{}, jobs)
+	slots := make(chan struct{}, max(1, jobs))
 	errs := make([]error, len(targets))
 	var wg sync.WaitGroup
 	for i, t := range targets {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			if err := ctx.Err(); err != nil {
-				errs[i] = &installer.HostError{Host: t.IP.String(), Err: context.Cause(ctx)}
-				return
+			err := context.Cause(ctx)
+			if err == nil {
+				err = fn(ctx, t)
 			}
-			if err := fn(ctx, t); err != nil {
-				errs[i] = &installer.HostError{Host: t.IP.String(), Err: err}
-			}
+			errs[i] = t.Failed(err)
 		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
 
-// Masters are the hosts with an API server.
-func (f *Fleet) Masters() []*Target { return f.filter(true) }
+// Masters are the hosts of the run with an API server.
+func (f *Fleet) Masters() []*Target { return Only(f.Targets, func(t *Target) bool { return t.Master }) }
 
-// Workers are the others.
-func (f *Fleet) Workers() []*Target { return f.filter(false) }
+// Workers are the hosts of the run without one.
+func (f *Fleet) Workers() []*Target {
+	return Only(f.Targets, func(t *Target) bool { return !t.Master })
+}
 
-// Master0 is the master that speaks for the cluster: the first that is in it, and before there is one, the first.
+// Master0 is the master that represents the cluster: the first one that is in it, or the first host while there is none.
 func (f *Fleet) Master0() *Target {
-	for _, t := range f.Targets {
-		if t.Master && t.Looked && t.Joined() {
-			return t
-		}
+	if i := slices.IndexFunc(f.Targets, func(t *Target) bool { return t.Master && t.InCluster() }); i >= 0 {
+		return f.Targets[i]
 	}
 	return f.Targets[0]
 }
 
-// OtherMasters are those of this run but master0.
+// OtherMasters are the masters of the run without master0.
 func (f *Fleet) OtherMasters() []*Target {
 	first := f.Master0()
-	return slices.DeleteFunc(f.Masters(), func(t *Target) bool { return t == first })
+	return Only(f.Targets, func(t *Target) bool { return t.Master && t != first })
 }
 
-func (f *Fleet) filter(master bool) []*Target {
-	var out []*Target
-	for _, t := range f.Targets {
-		if t.Master == master {
-			out = append(out, t)
-		}
-	}
-	return out
+// Only gives those of some targets for which is holds, in their order.
+func Only(targets []*Target, is func(*Target) bool) []*Target {
+	return slices.DeleteFunc(slices.Clone(targets), func(t *Target) bool { return !is(t) })
 }
 
-// Each runs fn on the given targets with the run's own concurrency.
+// Each is [Each] with as many hosts at once as the run works on. It does nothing once a lock is lost.
 func (f *Fleet) Each(ctx context.Context, targets []*Target, fn func(context.Context, *Target) error) error {
 	if err := f.Lost(); err != nil {
 		return err
 	}
 	return Each(ctx, targets, f.Jobs, fn)
+}
+
+// Count runs fn on targets as [Fleet.Each] does, and adds up how many changes it made, those of hosts where it failed included.
+func (f *Fleet) Count(ctx context.Context, targets []*Target, fn func(context.Context, *Target) (changes int, err error)) (int, error) {
+	var all atomic.Int64
+	err := f.Each(ctx, targets, func(ctx context.Context, t *Target) error {
+		n, err := fn(ctx, t)
+		all.Add(int64(n))
+		return err
+	})
+	return int(all.Load()), err
 }

@@ -25,10 +25,9 @@ func localAddresses() []netip.Addr {
 	return out
 }
 
-// OwnAddress is the address of this machine that a cluster of it alone uses: the
-// one from which it would send to elsewhere, by its default route. The kernel
-// lists bridges of virtual machines and containers first on some hosts; where
-// there is no default route, those are passed over.
+// OwnAddress is the address that a cluster of this machine alone uses: the one from which the machine sends by its default
+// route. Without a default route it is the first global IPv4 address of a link that is not a bridge of virtual machines or
+// containers, which the kernel may list first.
 func OwnAddress() (netip.Addr, bool) {
 	if a, ok := sourceOfDefaultRoute(); ok {
 		return a, true
@@ -59,8 +58,8 @@ func OwnAddress() (netip.Addr, bool) {
 	return last, last.IsValid()
 }
 
-// sourceOfDefaultRoute asks the kernel which address it would send from. A UDP
-// socket that is connected and not written to sends nothing.
+// sourceOfDefaultRoute asks the kernel which address it would send from. A UDP socket that is connected and not written to
+// sends nothing.
 func sourceOfDefaultRoute() (netip.Addr, bool) {
 	conn, err := net.Dial("udp4", "192.0.2.1:9") // an address for documentation, which only the default route leads to
 	if err != nil {
@@ -71,7 +70,7 @@ func sourceOfDefaultRoute() (netip.Addr, bool) {
 	return local.Addr(), err == nil && local.Addr().IsGlobalUnicast()
 }
 
-// isVirtual tells bridges and links that this machine itself made, by their customary names.
+// isVirtual tells, by its customary name, whether a link is one that this machine made for virtual machines or containers.
 func isVirtual(link string) bool {
 	for _, prefix := range []string{"virbr", "docker", "br-", "cni", "flannel", "veth", "podman", "lxc", "lxd", "cali", "tunl", "vmnet", "vboxnet"} {
 		if strings.HasPrefix(link, prefix) {
@@ -81,8 +80,7 @@ func isVirtual(link string) bool {
 	return false
 }
 
-// keyFiles lists the private keys that are tried: the one asked for, or those
-// that ssh itself would try.
+// keyFiles lists the private keys to try: the one that was asked for, or those that ssh itself would try.
 func keyFiles(s installer.SSH) []string {
 	if s.KeyFile != "" {
 		return []string{s.KeyFile}

@@ -10,57 +10,56 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/wait"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// The lock of a cluster lies on its masters, so that installers on different
-// machines see each other; the one of the state directory tells sooner, but on
-// one machine only. It is gone after a reboot, and held by nobody but a process
-// that lives: see [node.Agent.Lock].
+// The lock of a cluster lies on its masters, so that installers on different machines see each other. The lock of the state
+// directory is tried first, but keeps apart only runs on one machine. A lock on a host is gone after a reboot, and only a process
+// that lives can hold it: see [agent.Agent.LockAsking].
 
-// LockPath is on a file system that does not outlive the host's uptime.
+// LockPath is the file of the lock on a host. Its file system is emptied when the host boots.
 func (f *Fleet) LockPath() string { return "/run/sealos-" + f.Cluster + ".lock" }
 
-// locks are those that a run holds.
+// locks are the locks that a run holds.
 type locks struct {
 	mu     sync.Mutex
 	held   map[*Target]*agent.Lock
-	lost   error // why the run must not go on
-	closed bool  // they have been given back: a lock that ends now is not lost
+	lost   error // why the run must not go on; nil while it may
+	closed bool  // the locks have been given back: one that ends now is not lost
 	cancel context.CancelFunc
-	stop   context.CancelCauseFunc // ends the steps; nil when nobody asked
-	keep   sync.WaitGroup          // of those that take a lost lock again
+	stop   context.CancelCauseFunc // ends the steps; nil before [Fleet.Held]
+	keep   sync.WaitGroup          // the goroutines that run keepLock
 }
 
-// LockMasters takes the locks of all masters that are reached, always in the
-// same order: of two installers that have one master in common one gets all of
-// its locks, or none. held tells that another installer is at work; else a
-// problem is that a lock cannot be had at all.
+// LockMasters takes the locks of all masters that are reached, in the order of their addresses: of two installers that have
+// a master in common, one gets all of its locks, or none. held is true if another installer has a lock; then no lock is
+// held here. Otherwise the problems say why a lock cannot be had at all.
 func (f *Fleet) LockMasters(ctx context.Context) (problems []preflight.Problem, held bool) {
 	name, err := os.Hostname()
 	if err != nil {
 		name = "a machine without a name"
 	}
 	holder := fmt.Sprintf("process %d on %s since %s", os.Getpid(), name, f.created.UTC().Format("2006-01-02T15:04:05.000Z"))
-	masters := slices.DeleteFunc(slices.Clone(f.Masters()), func(t *Target) bool { return !t.Connected })
+	masters := Only(f.Masters(), func(t *Target) bool { return t.Connected })
 	slices.SortFunc(masters, func(a, b *Target) int { return a.IP.Compare(b.IP) })
-	// Until Close: what records the outcome of a run that was interrupted is under the lock, too.
+	// The locks last until Close: the outcome of a run that was interrupted is recorded under them, too.
 	waiting, done := context.WithTimeoutCause(ctx, f.Timeout, fmt.Errorf("the lock was not to be had in %s (--timeout)", f.Timeout))
 	defer done()
 	ctx, f.locks.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	f.locks.held = map[*Target]*agent.Lock{}
 	for _, t := range masters {
 		l, err := f.lockPatiently(waiting, ctx, t, holder, name)
-		var answered *agent.Error
-		if errors.As(err, &answered) && answered.Code == agent.CodeLocked && answered.Message == holder {
-			continue // one machine under two addresses, which the check tells
+		by, taken := heldBy(err)
+		if taken && by == holder {
+			continue // one machine under two addresses: the check reports it
 		}
 		if err != nil {
 			f.Unlock()
-			f.held = errors.As(err, &answered) && answered.Code == agent.CodeLocked
-			return []preflight.Problem{lockProblem(t, f.Cluster, err)}, f.held
+			f.held = taken
+			return []preflight.Problem{lockProblem(t, f.Cluster, err)}, taken
 		}
 		f.locks.mu.Lock()
 		f.locks.held[t] = l
@@ -70,46 +69,51 @@ func (f *Fleet) LockMasters(ctx context.Context) (problems []preflight.Problem, 
 	return nil, false
 }
 
-// Held gives a context for the steps that ends when the lock of the cluster is
-// lost to another installer: what is under way must not go on beside it.
+// Held gives a context for the steps. It ends when another installer takes a lock that this run has lost: two must not work
+// on one cluster.
 func (f *Fleet) Held(ctx context.Context) context.Context {
 	ctx, f.locks.stop = context.WithCancelCause(ctx)
 	return ctx
 }
 
-// How long a lock that another one holds is asked for: a connection that ended
-// is noticed at once on most hosts, and after half a minute on all of them.
+// How long a lock is asked for that another installer holds. Most hosts notice at once that a connection has ended, all
+// of them after half a minute.
 const (
 	lockMoment  = 500 * time.Millisecond
 	lockOfADead = 40 * time.Second
 )
 
-// lockPatiently waits for a lock whose holder has just ended: the one that was
-// killed before the same command was run again. It waits no longer than waiting
-// lasts, and the lock it gets lasts as long as held.
+// heldBy gives the holder of a lock, if err says that the lock is taken.
+func heldBy(err error) (holder string, taken bool) {
+	if answered, ok := errors.AsType[*agent.Error](err); ok && answered.Code == agent.CodeLocked {
+		return answered.Message, true
+	}
+	return "", false
+}
+
+// lockPatiently takes a lock, and waits for one whose holder has just ended, such as a run that was killed before the same
+// command was started again. It waits no longer than the context waiting lasts. The lock lasts as long as the context held.
 func (f *Fleet) lockPatiently(waiting, held context.Context, t *Target, holder, here string) (*agent.Lock, error) {
-	began, told := time.Now(), false
+	began, reported := time.Now(), false
 	for {
 		l, err := f.askForLock(waiting, held, t, holder)
-		var answered *agent.Error
-		if !errors.As(err, &answered) || answered.Code != agent.CodeLocked || answered.Message == holder {
+		by, taken := heldBy(err)
+		if !taken || by == holder {
 			return l, err
 		}
 		patience := lockMoment
-		if isDead(answered.Message, here) {
+		if isDead(by, here) {
 			patience = lockOfADead
-			if !told {
-				f.Report.Infof("%s: waiting until the host notices that %s has ended", t.IP, answered.Message)
+			if !reported {
+				f.Report.Infof("%s: waiting until the host notices that %s has ended", t.IP, by)
 			}
-			told = true
+			reported = true
 		}
 		if time.Since(began) > patience {
 			return nil, err
 		}
-		select {
-		case <-waiting.Done():
-			return nil, context.Cause(waiting)
-		case <-time.After(200 * time.Millisecond):
+		if err := wait.For(waiting, 200*time.Millisecond); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -117,7 +121,7 @@ func (f *Fleet) lockPatiently(waiting, held context.Context, t *Target, holder, 
 // lockAnswer is how long a host may take to say whether the lock is free: it has nothing to wait for.
 const lockAnswer = 20 * time.Second
 
-// askForLock asks once, and no longer than waiting lasts. A host whose agent does not answer is not waited for.
+// askForLock asks for a lock once, for no longer than the context waiting lasts, and for [lockAnswer] at most.
 func (f *Fleet) askForLock(waiting, held context.Context, t *Target, holder string) (*agent.Lock, error) {
 	waiting, done := context.WithTimeoutCause(waiting, lockAnswer, &agent.Error{
 		Code: agent.CodeTimeout, Message: fmt.Sprintf("the installer's agent on the host hangs: no answer for %s", lockAnswer),
@@ -127,7 +131,7 @@ func (f *Fleet) askForLock(waiting, held context.Context, t *Target, holder stri
 	return t.Agent.LockAsking(waiting, held, f.LockPath(), holder)
 }
 
-// isDead tells that a holder is a process of this machine that is no more.
+// isDead tells whether the holder of a lock is a process of this machine that has ended.
 func isDead(holder, here string) bool {
 	var pid int
 	var on string
@@ -139,26 +143,25 @@ func isDead(holder, here string) bool {
 
 func lockProblem(t *Target, cluster string, err error) preflight.Problem {
 	p := preflight.Problem{Host: t.IP.String(), Check: "lock", Message: installer.TellAt(err, t.IP.String()), Remedy: "see the cause"}
-	var answered *agent.Error
-	if errors.As(err, &answered) && answered.Code == agent.CodeTimeout {
+	if answered, ok := errors.AsType[*agent.Error](err); ok && answered.Code == agent.CodeTimeout {
 		p.Message, p.Remedy = answered.Message, answered.Remedy
 	}
-	if errors.As(err, &answered) && answered.Code == agent.CodeLocked {
-		p.Message = fmt.Sprintf("cluster %s is being worked on by another sealinstall (%s)", cluster, answered.Message)
+	if by, taken := heldBy(err); taken {
+		p.Message = fmt.Sprintf("cluster %s is being worked on by another sealinstall (%s)", cluster, by)
 		p.Remedy = "wait for it or stop it; the lock of one that died ends by itself within half a minute"
 	}
 	return p
 }
 
-// ErrLockLost is in the error of a run that was ended because another installer has the lock of the cluster by now.
+// ErrLockLost is in the error of a run that ended because another installer has the lock of the cluster by now.
 var ErrLockLost = errors.New("the lock of the cluster was lost")
 
-// relockPatience is how long a lock that was lost is asked for again: longer
-// than the host holds the old one for a connection that is gone.
+// relockPatience is how long the run asks for a lock again that it lost: longer than the host keeps the old lock after its
+// connection broke.
 const relockPatience = time.Minute
 
-// keepLock takes a lock again that was lost with its connection. If somebody
-// else has it by then, the run ends: two must not work on one cluster.
+// keepLock waits until the lock of a host is lost with its connection, and takes it again. If another installer has it by
+// then, the run ends.
 func (f *Fleet) keepLock(ctx context.Context, t *Target, l *agent.Lock, holder string) {
 	for {
 		select {
@@ -177,9 +180,8 @@ func (f *Fleet) keepLock(ctx context.Context, t *Target, l *agent.Lock, holder s
 			if l, err = f.askForLock(ctx, ctx, t, holder); err == nil {
 				break
 			}
-			var answered *agent.Error
-			other := errors.As(err, &answered) && answered.Code == agent.CodeLocked && answered.Message != holder
-			if other || time.Now().After(end) {
+			by, taken := heldBy(err)
+			if taken && by != holder || time.Now().After(end) {
 				p := lockProblem(t, f.Cluster, err)
 				f.locks.mu.Lock()
 				f.locks.lost = fmt.Errorf("%s: %w: %s (%s)", p.Host, ErrLockLost, p.Message, p.Remedy)
@@ -189,10 +191,8 @@ func (f *Fleet) keepLock(ctx context.Context, t *Target, l *agent.Lock, holder s
 				f.locks.mu.Unlock()
 				return
 			}
-			select {
-			case <-ctx.Done():
+			if wait.For(ctx, time.Second) != nil {
 				return
-			case <-time.After(time.Second):
 			}
 		}
 		f.locks.mu.Lock()
@@ -207,10 +207,11 @@ func (f *Fleet) keepLock(ctx context.Context, t *Target, l *agent.Lock, holder s
 	}
 }
 
-// Occupied notes that another installer has the lock of the cluster: what it may have brought to hosts stays there.
+// Occupied notes that another installer has the lock of the cluster. What that one may have brought to hosts,
+// [Fleet.Withdraw] leaves there.
 func (f *Fleet) Occupied() { f.held = true }
 
-// Lost is why no more work may begin, if so.
+// Lost gives the error for which no more work may begin; nil while it may.
 func (f *Fleet) Lost() error {
 	f.locks.mu.Lock()
 	defer f.locks.mu.Unlock()
@@ -226,11 +227,11 @@ func (f *Fleet) Unlock() {
 	held := f.locks.held
 	f.locks.held, f.locks.closed = nil, true
 	f.locks.mu.Unlock()
-	var all sync.WaitGroup // a host that hangs is waited for a while, and not once more for each
+	var all sync.WaitGroup // at once: several hosts that hang cost the time of one
 	for _, l := range held {
 		all.Go(l.Release)
 	}
 	all.Wait()
 	f.locks.cancel()
-	f.locks.keep.Wait() // one may have taken its lock just now
+	f.locks.keep.Wait() // keepLock may have taken a lock just now, and gives it back
 }

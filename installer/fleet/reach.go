@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,7 +17,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// dialsTo lists the ports on a host that another one dials while the cluster is made and lives.
+// dialsTo lists the ports of a host that another host dials while the cluster is made and lives.
 func dialsTo(from, to *Target, registryPort int) []int {
 	switch {
 	case from == to:
@@ -33,7 +32,7 @@ func dialsTo(from, to *Target, registryPort int) []int {
 	return nil
 }
 
-// listens lists the free ports that are tried on a host: all that anybody dials.
+// listens lists the ports to try on a host: those that any other host dials, without those in use. They are sorted.
 func listens(to *Target, all []*Target, registryPort int) []int {
 	var ports []int
 	for _, from := range all {
@@ -47,36 +46,35 @@ func listens(to *Target, all []*Target, registryPort int) []int {
 	return ports
 }
 
-// TryPorts tries every connection between hosts that the cluster needs, by opening the ports for a short time on hosts
-// where the cluster was not begun yet.
+// TryPorts tries every connection between hosts that the cluster needs. For this it opens the ports for a short time on
+// hosts where the cluster was not begun yet. What it finds are warnings where the trial itself failed.
 func (f *Fleet) TryPorts(ctx context.Context, registryPort int) []preflight.Problem {
-	var seen, fresh []*Target
-	for _, t := range f.Targets {
-		if !t.Looked {
-			continue
-		}
-		seen = append(seen, t)
-		if !t.Begun() {
-			fresh = append(fresh, t)
-		}
-	}
+	seen := Only(f.Targets, func(t *Target) bool { return t.Looked })
+	fresh := Only(seen, func(t *Target) bool { return !t.Begun() })
 	var out []preflight.Problem
 	for batch := range slices.Chunk(fresh, max(1, f.Jobs)) {
 		if len(seen) > 1 && ctx.Err() == nil {
-			out = append(out, f.reachSome(ctx, seen, batch, registryPort)...)
+			out = append(out, f.tryPortsOf(ctx, seen, batch, registryPort)...)
 		}
 	}
 	return out
 }
 
-// unreached is who could not reach one port of a host, by reason.
-type unreached map[*Target]map[int]map[string][]string
+// missed is a port of a host that was not reached, and the reason.
+type missed struct {
+	to   *Target
+	port int
+	why  string
+}
 
-// reachPatience bounds the dials of one host, each of which takes three seconds at most and many of which go on at once.
+// unreached are the addresses of the hosts that could not reach a port.
+type unreached map[missed][]string
+
+// reachPatience bounds the dials of one host. Many of them go on at once, and each takes three seconds at most.
 const reachPatience = 30 * time.Second
 
-// reachSome tries the ports of some hosts, all at once.
-func (f *Fleet) reachSome(ctx context.Context, seen, batch []*Target, registryPort int) []preflight.Problem {
+// tryPortsOf tries the ports of some hosts, all at once.
+func (f *Fleet) tryPortsOf(ctx context.Context, seen, batch []*Target, registryPort int) []preflight.Problem {
 	word := rand.Text()
 	var mu sync.Mutex
 	open := map[*Target][]int{}
@@ -104,25 +102,22 @@ func (f *Fleet) reachSome(ctx context.Context, seen, batch []*Target, registryPo
 		// A host that allows too few sessions at once would wait for its own listener.
 		ctx, cancel := context.WithTimeoutCause(ctx, reachPatience, fmt.Errorf("no answer within %s (does its sshd allow fewer than 4 sessions at once, MaxSessions?)", reachPatience))
 		defer cancel()
-		missed, err := from.Agent.Reach(ctx, ends, word)
+		found, err := from.Agent.Reach(ctx, ends, word)
 		if err != nil {
 			return fmt.Errorf("dial the other hosts: %w", err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		for _, m := range missed {
+		for _, m := range found {
 			failed.add(of[m.IP], m.Port, m.Why, from.IP.String())
 		}
 		return nil
 	}))
 	for t, l := range listening {
 		busy, closeErr := l.Close()
-		if closeErr != nil {
-			err = errors.Join(err, &installer.HostError{Host: t.IP.String(), Err: closeErr})
-		}
-		for _, p := range busy {
-			delete(failed[t], p) // another had it: that is told, or no matter
-		}
+		err = errors.Join(err, t.Failed(closeErr))
+		// Where another program has the port, the preflight judges that.
+		maps.DeleteFunc(failed, func(m missed, _ []string) bool { return m.to == t && slices.Contains(busy, m.port) })
 	}
 	out := failed.problems(batch)
 	for _, p := range preflight.From(err, "reach") {
@@ -132,7 +127,7 @@ func (f *Fleet) reachSome(ctx context.Context, seen, batch []*Target, registryPo
 	return out
 }
 
-// endpoints lists what a host dials, and whose addresses these are.
+// endpoints lists what a host dials among the ports that are open, and the hosts by the addresses that it dials.
 func endpoints(from *Target, to []*Target, open map[*Target][]int, registryPort int) ([]agent.Endpoint, map[string]*Target) {
 	var ends []agent.Endpoint
 	of := map[string]*Target{}
@@ -148,39 +143,37 @@ func endpoints(from *Target, to []*Target, open map[*Target][]int, registryPort 
 }
 
 func (u unreached) add(to *Target, port int, why, from string) {
-	if u[to] == nil {
-		u[to] = map[int]map[string][]string{}
-	}
-	if u[to][port] == nil {
-		u[to][port] = map[string][]string{}
-	}
-	u[to][port][why] = append(u[to][port][why], from)
+	m := missed{to, port, why}
+	u[m] = append(u[m], from)
 }
 
-// problems tells for each host which of its ports whom does not let in: those with the same story once.
+// problems gives a problem for each host and each cause, with the ports that share it.
 func (u unreached) problems(order []*Target) []preflight.Problem {
 	var out []preflight.Problem
 	for _, t := range order {
-		stories := map[string][]int{}
-		for _, port := range slices.Sorted(maps.Keys(u[t])) {
-			for _, why := range slices.Sorted(maps.Keys(u[t][port])) {
-				story := "from " + installer.HostList(u[t][port][why]) + ": " + explained(why)
-				stories[story] = append(stories[story], port)
+		portsOf := map[string][]int{} // by cause
+		for m, from := range u {
+			if m.to == t {
+				cause := "from " + installer.HostList(from) + ": " + explained(m.why)
+				portsOf[cause] = append(portsOf[cause], m.port)
 			}
 		}
-		inOrder := slices.SortedFunc(maps.Keys(stories), func(a, b string) int {
-			return cmp.Or(cmp.Compare(stories[a][0], stories[b][0]), cmp.Compare(a, b))
-		})
-		for _, story := range inOrder {
-			ports := stories[story]
+		for _, ports := range portsOf {
+			slices.Sort(ports)
+		}
+		for _, cause := range slices.SortedFunc(maps.Keys(portsOf), func(a, b string) int {
+			return cmp.Or(cmp.Compare(portsOf[a][0], portsOf[b][0]), cmp.Compare(a, b))
+		}) {
+			ports := portsOf[cause]
 			out = append(out, preflight.Problem{
-				Host: t.IP.String(), Check: "reach", Message: fmt.Sprintf("TCP %s cannot be reached %s", joinPorts(ports, ", "), story), Remedy: openPorts(t, ports),
+				Host: t.IP.String(), Check: "reach", Message: fmt.Sprintf("TCP %s cannot be reached %s", joinPorts(ports, ", "), cause), Remedy: openPorts(t, ports),
 			})
 		}
 	}
 	return out
 }
 
+// explained says in words what the agent reports of a dial that failed.
 func explained(why string) string {
 	switch why {
 	case "silent":
@@ -193,7 +186,7 @@ func explained(why string) string {
 	return why
 }
 
-// openPorts is how the firewall that was seen on a host lets ports in.
+// openPorts is the remedy for ports that a host does not let in: the command of the firewall that was seen on it.
 func openPorts(t *Target, ports []int) string {
 	switch {
 	case slices.Contains(t.Facts.Firewalls, "firewalld"):
@@ -209,9 +202,5 @@ func openPorts(t *Target, ports []int) string {
 }
 
 func joinPorts(ports []int, separator string) string {
-	var out []string
-	for _, p := range ports {
-		out = append(out, strconv.Itoa(p))
-	}
-	return strings.Join(out, separator)
+	return strings.ReplaceAll(strings.Trim(fmt.Sprint(ports), "[]"), " ", separator)
 }

@@ -15,37 +15,36 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// What runs on hosts is brought by each run under a name of its own version, and used by that run under that name. Units
-// and scripts know installer.StubPath only, which a run makes its own version once it has begun to change hosts. A run that goes no
-// further leaves what is in use as it is, and nothing of its own.
+// Each run brings its stub to the hosts under a name that tells its version, and calls it by that name. Units and scripts use
+// installer.StubPath. Once a run begins to change hosts, it puts its own version there. A run that is refused before leaves the
+// version in use as it is, and takes its own away.
 
-// bringStub brings a host the installer of this run, unless it is there.
+// bringStub brings this run's stub to a host, unless it is there.
 func (f *Fleet) bringStub(ctx context.Context, t *Target) error {
 	stub, err := f.Payload.Stub(t.Arch)
 	if err != nil {
 		return err
 	}
-	exists := t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-e", stub.Path}, Root: true}) == nil
-	if !exists {
+	t.putStub = t.Link.Run(ctx, host.Cmd{Argv: []string{"test", "-e", stub.Path}, Root: true}) != nil
+	if t.putStub {
 		if err := runsNothing(ctx, t); err != nil {
 			return err
 		}
 	}
 	t.Stub, t.Agent = stub.Path, agent.NewAgent(t.Link, stub.Path)
 	t.Journal.Open(f.Cluster, t.Agent)
-	t.putStub = !exists // even if it fails: then its directories may be there
 	if err := t.Link.Put(ctx, stub.Path, 0o755, bytes.NewReader(stub.Data)); err != nil {
 		return fmt.Errorf("bring the installer to %s: %w", stub.Path, err)
 	}
 	return nil
 }
 
-// findMount tells what the first directory that exists of $0 and those above it lies on, and how that is mounted.
+// findMount finds the file system of $0, or of the first directory above it that exists, and its mount options.
 const findMount = `dir=$0; while [ ! -d "$dir" ]; do dir=$(dirname -- "$dir"); done
 exec findmnt --noheadings --output TARGET,OPTIONS --target "$dir"`
 
-// runsNothing finds out whether programs can be run where the stub will lie, before it is brought. A host that cannot
-// tell is left to show.
+// runsNothing refuses a host on which no program can be run where the stub will lie, before the stub is brought. If the
+// host cannot be asked, it is not refused.
 func runsNothing(ctx context.Context, t *Target) error {
 	var out strings.Builder
 	if t.Link.Run(ctx, host.Cmd{Argv: []string{"/bin/sh", "-c", findMount, path.Dir(installer.StubPath)}, Stdout: &out}) != nil {
@@ -61,8 +60,8 @@ func runsNothing(ctx context.Context, t *Target) error {
 	}
 }
 
-// UseStubs makes the installer of this run the one that units and scripts of every host use, and tells on how many another
-// one was in use.
+// UseStubs makes this run's stub the one that units and scripts use on every host. It gives the number of hosts where they
+// used another one before.
 func (f *Fleet) UseStubs(ctx context.Context) (int, error) {
 	var changes atomic.Int64
 	err := f.Each(ctx, f.Targets, func(ctx context.Context, t *Target) error {
@@ -76,38 +75,32 @@ func (f *Fleet) UseStubs(ctx context.Context) (int, error) {
 	return int(changes.Load()), err
 }
 
-// Withdraw removes what this run brought to hosts and what is not used there, with what runs left that were killed. Called
-// again it does nothing. Where another installer is at work, which may have brought the same, it is asked first whether it did.
+// Withdraw removes from hosts what this run brought and nothing uses, and what killed runs left. Called again it does
+// nothing. Where another installer is at work, which may have brought the same version, the agent is asked first whether
+// that one uses it.
 func (f *Fleet) Withdraw(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ConnectTimeout)
 	defer cancel()
-	left := slices.DeleteFunc(slices.Clone(f.Targets), func(t *Target) bool {
-		return t.Link == nil || t.Stub == "" || t.stubUsed || t.left || f.held && !t.putStub
+	left := Only(f.Targets, func(t *Target) bool {
+		return t.Link != nil && t.Stub != "" && !t.stubUsed && !t.left && (t.putStub || !f.held)
 	})
 	if !f.held {
 		return Each(ctx, left, f.Jobs, f.withdrawFrom)
 	}
-	// It holds the locks of masters by processes of its own version.
-	var masters, nodes []*Target
-	for _, t := range left {
-		if t.Master {
-			masters = append(masters, t)
-		} else {
-			nodes = append(nodes, t)
-		}
-	}
+	// The other installer holds the locks by processes of its version on the masters, so these tell whether it uses this one.
+	masters := Only(left, func(t *Target) bool { return t.Master })
 	if len(masters) < len(f.Masters()) {
-		return nil // on one the version was there before: it may be the other's
+		return nil // this version was on a master before: it may be the other installer's
 	}
 	err := Each(ctx, masters, f.Jobs, f.withdrawFrom)
 	if err != nil || slices.ContainsFunc(masters, func(t *Target) bool { return t.Stub != "" }) {
 		return err
 	}
-	return Each(ctx, nodes, f.Jobs, f.withdrawFrom)
+	return Each(ctx, Only(left, func(t *Target) bool { return !t.Master }), f.Jobs, f.withdrawFrom)
 }
 
 func (f *Fleet) withdrawFrom(ctx context.Context, t *Target) error {
-	t.left = true // a host that does not answer now is not asked again: the next run does it
+	t.left = true // a host that does not answer now is not asked again: the next run takes the stub away
 	var dirs []string
 	if !t.Begun() {
 		dirs = []string{path.Dir(installer.StubPath), installer.Dir(f.Cluster, "journal"), installer.Dir(f.Cluster), installer.DataRoot + "/data", installer.DataRoot}
@@ -124,12 +117,12 @@ func (f *Fleet) withdrawFrom(ctx context.Context, t *Target) error {
 		failed = err
 	}
 	if !t.putStub && failed != nil && !t.Begun() {
-		return fmt.Errorf("take the installer away: %w", failed) // a reset is not over while something of it lies there
+		return fmt.Errorf("take the installer away: %w", failed) // a reset is not over while a stub lies there
 	}
 	if !t.putStub {
-		return nil // it was there before, and the next run that can look decides
+		return nil // it was there before this run: the next run that reaches the host decides
 	}
-	// It was not brought in full, or does not run there. rmdir keeps what is not empty, which is not ours to remove.
+	// The stub was not brought in full, or does not run there. rmdir keeps directories that hold files of others.
 	script := "rm -f " + host.Quote(t.Stub) + "; true"
 	if len(dirs) > 0 {
 		script = "rm -f " + host.Quote(t.Stub) + "; rmdir " + host.Quote(dirs...) + " 2>/dev/null; true"

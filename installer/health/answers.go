@@ -15,19 +15,14 @@ import (
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// AskAgain asks a cluster that could not be asked while hosts were looked at, since something had to be started first.
+// AskAgain asks the cluster for its Nodes, if it could not be asked while hosts were looked at, since this run had to start
+// something first.
 func (h *Health) AskAgain(ctx context.Context) error {
 	if h.Known != nil || len(h.ControlPlanes()) == 0 {
 		return nil
 	}
-	err := installer.Insist(ctx, min(answerPatience, h.Timeout), func(ctx context.Context) (err error) {
-		h.Known, err = h.Kube.Nodes(ctx)
-		return err
-	})
-	if err != nil {
-		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalCause)
-		defer cancel()
-		for _, c := range h.Causes(cctx, kube.Lacks{}) {
+	if err := installer.Insist(ctx, min(answerPatience, h.Timeout), h.askNodes); err != nil {
+		for _, c := range h.CausesWithin(context.WithoutCancel(ctx), finalCause, kube.Lacks{}) {
 			err = fmt.Errorf("%w\n  cause: %s", err, c)
 		}
 		return fmt.Errorf("the cluster does not answer, though what was stopped has been started again: %w", err)
@@ -36,31 +31,29 @@ func (h *Health) AskAgain(ctx context.Context) error {
 	return nil
 }
 
-// Answers asks a cluster for its nodes before anything is changed. A cluster whose etcd has no majority can be
-// changed by nobody: that is a problem, unless it is this run that will start what is missing. Masters that have just
-// booted get the time they need, but not in a run that other problems end.
+// askNodes asks the cluster for its Nodes.
+func (h *Health) askNodes(ctx context.Context) (err error) {
+	h.Known, err = h.Kube.Nodes(ctx)
+	return err
+}
+
+// Answers asks the cluster for its Nodes before anything is changed, and writes [site.Site.Known]. A cluster whose etcd has
+// no majority can be changed by no run. That is a problem, unless this run will start what does not run. Masters that have
+// just booted get the time that they need; ends says that other problems end the run anyway, and then nothing is waited
+// for.
 func (h *Health) Answers(ctx context.Context, ends bool) []preflight.Problem {
-	in := h.ControlPlanes()
-	if len(in) == 0 {
+	masters := h.ControlPlanes()
+	if len(masters) == 0 {
 		return nil
 	}
 	total, away := h.KnownMasters()
-	dead := 0
-	for _, t := range in {
-		if t.Stopped() != "" {
-			dead++
-		}
-	}
-	hopeless := len(in) <= total/2
-	ask := func(ctx context.Context) (err error) {
-		h.Known, err = h.Kube.Nodes(ctx)
-		return err
-	}
-	err := installer.Within(ctx, askOnce, ask)
-	if err != nil && !ends && len(in)-dead > total/2 {
+	dead := fleet.Only(masters, func(t *fleet.Target) bool { return t.Stopped() != "" })
+	up := len(masters) - len(dead)
+	err := installer.Within(ctx, askOnce, h.askNodes)
+	if err != nil && !ends && up > total/2 {
 		patience := min(answerPatience, h.Timeout)
 		h.Report.Infof("the cluster does not answer; it gets up to %s, as masters need that have just booted", patience)
-		err = installer.Insist(ctx, patience, ask)
+		err = installer.Insist(ctx, patience, h.askNodes)
 	}
 	switch {
 	case err == nil:
@@ -68,30 +61,25 @@ func (h *Health) Answers(ctx context.Context, ends bool) []preflight.Problem {
 		return nil
 	case ctx.Err() != nil:
 		return nil // the run has ended, and says so itself
-	case !hopeless && dead > 0 && len(in)-dead <= total/2:
-		for _, t := range in {
-			if what := t.Stopped(); what != "" {
-				h.Report.Infof("%s: %s; it is started again before the cluster is asked", t.IP, what)
-			}
+	case len(masters) > total/2 && up <= total/2:
+		for _, t := range dead {
+			h.Report.Infof("%s: %s; it is started again before the cluster is asked", t.IP, t.Stopped())
 		}
 		return nil
 	}
-	p := h.NoMajority(in, total, away, err)
-	if expired := h.expired(ctx, in); expired != "" {
+	p := h.NoMajority(masters, total, away, err)
+	if expired := h.expired(ctx, masters); expired != "" {
 		p.Message, p.Remedy = expired+"; therefore "+p.Message, "sealinstall cert --renew all"
 	}
-	_ = installer.Within(ctx, finalCause, func(ctx context.Context) error {
-		if causes := h.Causes(ctx, kube.Lacks{}); len(causes) > 0 {
-			p.Message += "; " + strings.Join(causes, "; ")
-		}
-		return nil
-	})
+	for _, c := range h.CausesWithin(ctx, finalCause, kube.Lacks{}) {
+		p.Message += "; " + c
+	}
 	return []preflight.Problem{p}
 }
 
-// expired names a certificate of a master that has run out, by that master's own clock.
-func (h *Health) expired(ctx context.Context, in []*fleet.Target) string {
-	for _, t := range in {
+// expired names a certificate of a master that has ended, by that master's own clock. It is empty if none has.
+func (h *Health) expired(ctx context.Context, masters []*fleet.Target) string {
+	for _, t := range masters {
 		var found []certs.Info
 		err := installer.Within(ctx, certsPatience, func(ctx context.Context) (err error) {
 			found, err = h.Secrets.CertificatesOn(ctx, t)
@@ -106,7 +94,8 @@ func (h *Health) expired(ctx context.Context, in []*fleet.Target) string {
 	return ""
 }
 
-// KnownMasters counts the masters that may be members of etcd: not those that were seen to be none. away are not reached.
+// KnownMasters counts the masters that may be members of etcd: all but those that were looked at and have not joined. away
+// are the addresses of those that were not looked at.
 func (h *Health) KnownMasters() (total int, away []string) {
 	for _, master := range h.Cluster.Masters() {
 		i := slices.IndexFunc(h.Targets, func(t *fleet.Target) bool { return t.IP == master.IP })
@@ -121,35 +110,34 @@ func (h *Health) KnownMasters() (total int, away []string) {
 	return total, away
 }
 
-// NoMajority says what is missing of a cluster that does not answer.
-func (h *Health) NoMajority(in []*fleet.Target, total int, away []string, cause error) preflight.Problem {
+// NoMajority is the problem of a cluster that does not answer. masters are those of it that are reached; total and away are as
+// [Health.KnownMasters] gives them.
+func (h *Health) NoMajority(masters []*fleet.Target, total int, away []string, cause error) preflight.Problem {
 	p := preflight.Problem{Check: "cluster"}
-	if len(in) <= total/2 {
-		p.Message = fmt.Sprintf("etcd has no majority: %d of %d masters are reached, and %d are needed; not reached, or not named: %s", len(in), total, total/2+1, installer.HostList(away))
+	if len(masters) <= total/2 {
+		p.Message = fmt.Sprintf("etcd has no majority: %d of %d masters are reached, and %d are needed; not reached, or not named: %s", len(masters), total, total/2+1, installer.HostList(away))
 		p.Remedy = "give these masters their power or network back, or name them; masters whose disks are lost cannot be replaced before a majority answers"
 		return p
 	}
-	// What one of them says is like what all say.
+	// All of them say much the same.
 	first := strings.Join(strings.Fields(installer.Tell(preflight.Unjoin(cause)[0])), " ")
-	p.Message = fmt.Sprintf("the cluster does not answer, or etcd has no majority: %d of %d masters are reached, none answers: %s", len(in), total, first)
+	p.Message = fmt.Sprintf("the cluster does not answer, or etcd has no majority: %d of %d masters are reached, none answers: %s", len(masters), total, first)
 	p.Remedy = "look at kubelet (journalctl -u kubelet) and at etcd (crictl ps -a, crictl logs) on these masters"
 	return p
 }
 
-// findGone notes the hosts that have joined, but whose nodes somebody has deleted.
+// findGone notes the hosts that have joined but whose Nodes somebody has deleted.
 func (h *Health) findGone() {
 	for _, t := range h.Targets {
-		if t.Looked && t.Joined() {
+		if t.InCluster() {
 			_, there := kube.NodeOf(h.Known, site.KubeHost(t))
 			t.Gone = !there
 		}
 	}
 }
 
-// How long a cluster may take to answer before anything is changed: masters that have just booted need most of a
-// minute. One that cannot answer is asked once.
 const (
-	answerPatience = 90 * time.Second
-	askOnce        = 12 * time.Second
-	certsPatience  = 3 * time.Second // to read the certificates of a master
+	answerPatience = 90 * time.Second // for a cluster to answer: masters that have just booted need most of a minute
+	askOnce        = 12 * time.Second // for one that is asked once only
+	certsPatience  = 3 * time.Second  // to read the certificates of a master
 )

@@ -1,9 +1,9 @@
-// Package health is how a cluster is: whether it answers, what it still lacks, and
-// what holds it up.
+// Package health is how a cluster is: whether it answers, what it still lacks, and what keeps it from being ready.
 package health
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
@@ -13,13 +13,14 @@ import (
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// Health is how the cluster of a run is: whether it answers, what it lacks, and why.
+// Health tells how the cluster of a run is: whether it answers, what it lacks, and why.
 type Health struct {
 	*site.Site
 	Secrets *secrets.Secrets
 }
 
-// Causes finds out why a cluster is not ready: what runs on the hosts and, as far as the cluster answers, why its pods do not.
+// Causes finds out why a cluster is not ready: what does not run on the hosts and, as far as the cluster answers, what its
+// pods wait for.
 func (h *Health) Causes(ctx context.Context, w kube.Lacks) []string {
 	out := h.hostCauses(ctx, w)
 	if len(w.Nodes) == 0 {
@@ -28,43 +29,39 @@ func (h *Health) Causes(ctx context.Context, w kube.Lacks) []string {
 	return append(out, h.Kube.PodCauses(ctx, w.Sick)...)
 }
 
-// hostCauses tells of the hosts on which the runtime or kubelet do not run, those alike together. Only hosts that
-// something is missing of are asked.
+// CausesWithin is [Health.Causes] with as much time as a limit says.
+func (h *Health) CausesWithin(ctx context.Context, limit time.Duration, w kube.Lacks) (causes []string) {
+	_ = installer.Within(ctx, limit, func(ctx context.Context) error {
+		causes = h.Causes(ctx, w)
+		return nil
+	})
+	return causes
+}
+
+// hostCauses says on which hosts the runtime or kubelet does not run, with hosts of the same cause in one line. It asks
+// only hosts whose Nodes are not Ready.
 func (h *Health) hostCauses(ctx context.Context, w kube.Lacks) []string {
 	well := map[string]bool{}
 	for _, n := range w.Nodes {
 		well[n.Name] = n.Ready == "True"
 	}
-	var ask []*fleet.Target
-	for _, t := range h.Targets {
-		if t.Looked && !well[t.NodeName()] {
-			ask = append(ask, t)
-		}
-	}
-	states := make(map[string]chan string, len(ask))
-	for _, t := range ask {
-		states[t.IP.String()] = make(chan string, 1)
-	}
-	// Nobody waits for the errors: a host that cannot be asked is told as one.
-	_ = fleet.Each(ctx, ask, max(1, h.Jobs), func(ctx context.Context, t *fleet.Target) error {
-		states[t.IP.String()] <- h.lifeOf(ctx, t)
+	ask := fleet.Only(h.Targets, func(t *fleet.Target) bool { return t.Looked && !well[t.NodeName()] })
+	causes := make([]string, len(ask))
+	// That a host cannot be asked is a cause, too. The only error is the end of ctx.
+	_ = fleet.Each(ctx, ask, h.Jobs, func(ctx context.Context, t *fleet.Target) error {
+		causes[slices.Index(ask, t)] = h.lifeOf(ctx, t)
 		return nil
 	})
-	hosts := map[string][]string{}
+	hosts := map[string][]string{} // by cause
 	var order []string
-	for _, t := range ask {
-		var what string
-		select {
-		case what = <-states[t.IP.String()]:
-		default:
-		}
+	for i, what := range causes {
 		if what == "" {
 			continue
 		}
 		if hosts[what] == nil {
 			order = append(order, what)
 		}
-		hosts[what] = append(hosts[what], t.IP.String())
+		hosts[what] = append(hosts[what], ask[i].IP.String())
 	}
 	var out []string
 	for _, what := range order {
@@ -73,7 +70,7 @@ func (h *Health) hostCauses(ctx context.Context, w kube.Lacks) []string {
 	return out
 }
 
-// lifeOf asks a host what of it runs, and says what does not.
+// lifeOf asks a host what runs on it, and says what does not.
 func (h *Health) lifeOf(ctx context.Context, t *fleet.Target) string {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

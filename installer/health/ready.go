@@ -16,8 +16,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
-// WaitAPI waits until the API server of every master says that it is ready,
-// etcd behind it included: an image's command that meets an election fails.
+// WaitAPI waits until the API server of every master says that it is ready, with the etcd behind it. A command of an image
+// that runs during an election would fail.
 func (h *Health) WaitAPI(ctx context.Context) error {
 	for _, t := range h.Masters() {
 		err := installer.Insist(ctx, h.Timeout, func(ctx context.Context) error {
@@ -25,7 +25,7 @@ func (h *Health) WaitAPI(ctx context.Context) error {
 			return err
 		})
 		if err != nil {
-			return &installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("its API server is not ready: %w", err)}
+			return t.Failed(fmt.Errorf("its API server is not ready: %w", err))
 		}
 	}
 	return nil
@@ -34,12 +34,10 @@ func (h *Health) WaitAPI(ctx context.Context) error {
 // proxyPatience is how long kube-proxy may take to write its rules on a host.
 const proxyPatience = 30 * time.Second
 
-// WaitServices waits until kube-proxy has written its rules on every host. A pod
-// of an application that asks a Service before meets no translation: the packet
-// takes the default route out of the site, and the connection stays wrong until
-// the pod gives it up, half a minute later. A cluster without kube-proxy gets its
-// Services from an application. It tells once of hosts where it waited in vain,
-// those with one cause together; they are not waited for again.
+// WaitServices waits until kube-proxy has written its rules on every host. Before that, a packet from a pod to a Service is
+// not translated: it takes the default route out of the site, and the connection does not work until the pod gives it up,
+// half a minute later. In a cluster without kube-proxy it does nothing: an application brings Services there. Hosts where
+// it waited in vain get one warning for each cause; it notes them in vain, and does not wait for them again.
 func (h *Health) WaitServices(ctx context.Context, vain map[*fleet.Target]bool) error {
 	found, err := h.Kube.Kubectl(ctx, "get", "daemonset", "-n", "kube-system", "kube-proxy", "--ignore-not-found", "-o", "name")
 	if err != nil || len(bytes.TrimSpace(found)) == 0 {
@@ -72,7 +70,7 @@ func (h *Health) WaitServices(ctx context.Context, vain map[*fleet.Target]bool) 
 	return err
 }
 
-// askProxy asks kube-proxy on its own host: bash speaks TCP itself.
+// askProxy asks kube-proxy on its own host. bash speaks TCP by itself, so no other program is needed.
 const askProxy = `exec 3<>/dev/tcp/127.0.0.1/10256; printf 'GET /livez HTTP/1.0\r\n\r\n' >&3; cat <&3`
 
 var (
@@ -80,8 +78,8 @@ var (
 	notFound     = regexp.MustCompile(`^HTTP/[0-9.]+ 404 `)
 )
 
-// proxyWrote reads kube-proxy's answer: when it last wrote its rules, year 1 for
-// never. One older than 1.28 does not tell.
+// proxyWrote reads the answer of kube-proxy, which says when it last wrote its rules: year 1 if never. kube-proxy before
+// 1.28 does not say, and is believed.
 func proxyWrote(answer []byte) error {
 	m := proxyUpdated.FindSubmatch(answer)
 	switch {

@@ -6,25 +6,27 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/wait"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/kube"
 )
 
-// How often a cluster that is waited for is asked, and told of.
+// How often the cluster is asked while it is waited for, and how often the wait is reported.
 const (
-	readyPoll  = 500 * time.Millisecond
-	tellAfter  = 30 * time.Second
-	finalCause = 10 * time.Second // for finding the cause when the time is over
+	readyPoll   = 500 * time.Millisecond
+	reportEvery = 30 * time.Second
+	finalCause  = 10 * time.Second // to find the cause once the time is over
 )
 
-// WaitReady polls until nothing is unready or the timeout passes. When it gives up it says what holds the cluster up.
-func (h *Health) WaitReady(outer context.Context) error {
+// WaitReady waits until every node is Ready and the pods of kube-system run. If that is not so within the run's timeout,
+// the error is a *kube.NotReadyError with the causes.
+func (h *Health) WaitReady(run context.Context) error {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(outer, h.Timeout)
+	ctx, cancel := context.WithTimeout(run, h.Timeout)
 	defer cancel()
 	var last kube.Lacks
 	var causes []string
-	told := began
+	reported := began
 	for {
 		found, err := h.Lacks(ctx)
 		switch {
@@ -36,30 +38,26 @@ func (h *Health) WaitReady(outer context.Context) error {
 		case ctx.Err() == nil || len(last.Lines) == 0:
 			last = kube.Lacks{Lines: []string{"the API does not answer: " + installer.Tell(err)}}
 		}
-		if len(last.Lines) > 0 && time.Since(told) >= tellAfter && ctx.Err() == nil {
-			told = time.Now()
+		if len(last.Lines) > 0 && time.Since(reported) >= reportEvery && ctx.Err() == nil {
+			reported = time.Now()
 			found := h.Causes(ctx, last)
 			if ctx.Err() != nil {
-				continue // an answer that the end of the waiting broke off tells less than the one before
+				continue // the end of the wait broke the answer off: the causes before say more
 			}
 			causes = found
 			h.Report.Infof("still waiting after %s: %s", time.Since(began).Round(time.Second), firstOf(append(causes, last.Lines...)))
 		}
-		select {
-		case <-ctx.Done():
-			e := &kube.NotReadyError{Waited: time.Since(began), Waiting: last.Lines, Causes: causes}
-			if outer.Err() != nil {
-				e.Cause = context.Cause(outer)
-				return e
-			}
-			fctx, done := context.WithTimeout(context.WithoutCancel(ctx), finalCause)
-			defer done()
-			if c := h.Causes(fctx, last); len(c) > 0 {
-				e.Causes = c
-			}
-			return e
-		case <-time.After(readyPoll):
+		if wait.For(ctx, readyPoll) == nil {
+			continue
 		}
+		e := &kube.NotReadyError{Waited: time.Since(began), Waiting: last.Lines, Causes: causes, Cause: context.Cause(run)}
+		if e.Cause != nil {
+			return e
+		}
+		if c := h.CausesWithin(context.WithoutCancel(ctx), finalCause, last); len(c) > 0 {
+			e.Causes = c
+		}
+		return e
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 	"github.com/sealbuild/sealbuild/installer/journal"
 )
 
-// APIAddress is what apiserver.cluster.local means on a host. On a master it is
-// the host itself once the control plane runs there; before, and on master0
-// always, another answer would make the host wait for itself.
+// APIAddress is the address of apiserver.cluster.local on a host: the virtual address on a worker, and the host itself on a
+// master whose control plane runs. On a master before that it is master0; on master0 it is always the host itself, since
+// with another address kubeadm would wait for a control plane that waits for it.
 func (n Net) APIAddress(t *fleet.Target) string {
 	switch {
 	case !t.Master:
@@ -23,10 +23,9 @@ func (n Net) APIAddress(t *fleet.Target) string {
 	return n.Master0().IP.String()
 }
 
-// SetHosts writes our lines of /etc/hosts: every host's name, so that no DNS is
-// needed (a kubelet that cannot resolve its own name waits ten seconds for each
-// pod), the registry and the API server.
-func (n Net) SetHosts(ctx context.Context, t *fleet.Target, api string) (bool, error) {
+// SetHosts writes the installer's lines of /etc/hosts: the names of all hosts, the registry, and api as the address of the
+// API server. So no DNS is needed: a kubelet that cannot resolve its own name waits ten seconds for each pod. It counts the change.
+func (n Net) SetHosts(ctx context.Context, t *fleet.Target, api string) (changes int, err error) {
 	var entries []agent.HostsEntry
 	for _, h := range n.Cluster.Hosts {
 		if names := n.hostnames(h.IP); len(names) > 0 {
@@ -38,11 +37,15 @@ func (n Net) SetHosts(ctx context.Context, t *fleet.Target, api string) (bool, e
 		agent.HostsEntry{IP: n.Share(t).RegistryHosts()[0], Names: []string{n.Access().Domain}},
 		agent.HostsEntry{IP: api, Names: []string{installer.APIServerDomain}},
 	)
-	return t.Agent.SetHosts(ctx, entries)
+	changed, err := t.Agent.SetHosts(ctx, entries)
+	if changed {
+		changes = 1
+	}
+	return changes, err
 }
 
-// hostnames are those of a host of the cluster. Those of one that is left out of
-// this run stand in our lines on those that are not; none when nobody knows them.
+// hostnames are the names of a host of the cluster. For one that is left out of this run they are read from the installer's
+// lines on the other hosts. There are none if no host has them.
 func (n Net) hostnames(ip netip.Addr) []string {
 	for _, t := range n.Targets {
 		if t.IP == ip {

@@ -9,19 +9,17 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
-	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
-// podNetworkDirs are where networks of pods keep configurations, plugins and state.
+// podNetworkDirs are the directories in which networks of pods keep configurations, plugins and state.
 func podNetworkDirs() []string {
 	return []string{"/etc/cni", "/opt/cni", "/var/lib/cni", "/run/flannel"}
 }
 
-// RemovePodNetwork takes away what the network of pods left on a host. Scripts
-// of our own images do so; those of images made for sealos leave it to the
-// installer. The next cluster's runtime would take the old configuration before
-// there is a new one, and a link with other addresses keeps pods from starting.
-// What is older than this cluster stays.
+// RemovePodNetwork removes what the network of pods left on a host, of images made for sealos: they leave that to the
+// installer, while scripts of our own images do it themselves. The runtime of the next cluster would take the old
+// configuration before there is a new one, and a link with other addresses keeps pods from starting. Files older than this
+// cluster stay.
 func (n Net) RemovePodNetwork(ctx context.Context, t *fleet.Target) error {
 	if !n.PlainRegistry(t) {
 		return nil
@@ -59,12 +57,11 @@ func (n Net) RemovePodNetwork(ctx context.Context, t *fleet.Target) error {
 	return nil
 }
 
-// removePodRoutes removes the routes to other hosts' pods that lie on the
-// host's own link, as flannel's host-gw has them: the preflight lets no cluster
-// begin where the pods' addresses have routes already. One by another way than
-// the cluster's hosts may be somebody else's, and is only told.
+// removePodRoutes removes the routes to pods of other hosts that go by the host's own link, as flannel's host-gw makes
+// them. The preflight begins no cluster where the pods' addresses have routes already. A route by another gateway than the
+// cluster's hosts may not be the cluster's: it gets a warning, and stays.
 func (n Net) removePodRoutes(ctx context.Context, t *fleet.Target) error {
-	docs, err := kubeadm.Render(n.KubeadmInput(kubeadm.Init, t))
+	docs, err := n.InitDocuments(t)
 	if err != nil {
 		return err
 	}

@@ -12,15 +12,16 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
-// The unit that puts the route back at every boot, and what makes systemd start it.
+// The unit that makes the route again at every boot, and the link by which systemd starts it.
 const (
 	routeUnit     = "sealos-service-route.service"
-	RouteUnitPath = "/etc/systemd/system/" + routeUnit
+	routeUnitPath = "/etc/systemd/system/" + routeUnit
 	routeWanted   = "/etc/systemd/system/multi-user.target.wants/" + routeUnit
 )
 
-// settleServiceRoute sees to it that a host has a route to Services: one that it needs none from us for is left alone.
-func (n Net) settleServiceRoute(ctx context.Context, t *fleet.Target, networks []netip.Prefix, asked []string) (bool, error) {
+// settleServiceRoute gives a host routes to Services, unless it has others that cover them. It counts one change if it
+// wrote any. asked are the networks to which the facts of the host say whether it has a route.
+func (n Net) settleServiceRoute(ctx context.Context, t *fleet.Target, networks []netip.Prefix, asked []string) (changes int, err error) {
 	var ours []string
 	for _, p := range networks {
 		text := p.String()
@@ -33,26 +34,27 @@ func (n Net) settleServiceRoute(ctx context.Context, t *fleet.Target, networks [
 			err = &installer.CommandError{Host: t.IP.String(), Command: strings.Join(argv[1:], " "), Code: res.Code, Tail: installer.Tail(string(res.Stderr), 5)}
 		}
 		if err != nil {
-			return false, fmt.Errorf("make a route to Services: %w", err)
+			return 0, fmt.Errorf("make a route to Services: %w", err)
 		}
 		if strings.TrimSpace(string(res.Stdout)) != "" {
 			ours = append(ours, text)
 		}
 	}
 	if len(ours) == 0 {
-		return false, nil
+		return 0, nil
 	}
 	changed, err := t.Agent.WriteFiles(ctx, []agent.File{
-		{Path: RouteUnitPath, Mode: 0o644, Content: routeUnitFile(ours)},
-		{Path: routeWanted, Link: RouteUnitPath},
+		{Path: routeUnitPath, Mode: 0o644, Content: routeUnitFile(ours)},
+		{Path: routeWanted, Link: routeUnitPath},
 	})
 	if err != nil {
-		return false, fmt.Errorf("write %s: %w", routeUnit, err)
+		return 0, fmt.Errorf("write %s: %w", routeUnit, err)
 	}
-	if len(changed) > 0 {
-		n.Report.Infof("%s: no route of the host covers the addresses of Services; it has one of the installer's now, also after a boot (%s)", t.IP, routeUnit)
+	if len(changed) == 0 {
+		return 0, nil
 	}
-	return len(changed) > 0, nil
+	n.Report.Infof("%s: no route of the host covers the addresses of Services; it has one of the installer's now, also after a boot (%s)", t.IP, routeUnit)
+	return 1, nil
 }
 
 func routeUnitFile(networks []string) []byte {
@@ -67,25 +69,25 @@ func routeUnitFile(networks []string) []byte {
 	return []byte(b.String())
 }
 
-// RemoveServiceRoute takes route and unit away again.
+// RemoveServiceRoute removes route and unit.
 func (n Net) RemoveServiceRoute(ctx context.Context, t *fleet.Target) error {
-	found, err := t.Agent.ReadFiles(ctx, []string{RouteUnitPath})
+	found, err := t.Agent.ReadFiles(ctx, []string{routeUnitPath})
 	if err != nil {
 		return err
 	}
-	_, unit := found[RouteUnitPath]
+	_, unit := found[routeUnitPath]
 	if !unit && len(t.Facts.ServiceRoutes) == 0 {
 		return nil
 	}
-	// systemd may know the unit from a boot, or may not. Stopping it does nothing but make systemd forget it.
+	// systemd may know the unit from a boot. Stopping it makes systemd forget it, and does nothing else.
 	if _, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"systemctl", "stop", routeUnit}, TimeoutSeconds: 30}, nil); err != nil {
 		return err
 	}
 	if _, err := n.Exec(ctx, t, "remove", t.Stub, "care", "--clean", "--service-route", "all"); err != nil {
 		return fmt.Errorf("remove the route to Services: %w", err)
 	}
-	// The unit last: as long as it is there, a reset that is cut off knows that there is a route to remove.
-	if _, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: routeWanted, Remove: true}, {Path: RouteUnitPath, Remove: true}}); err != nil {
+	// The unit goes last: while it is there, a reset that was cut off knows that there is a route to remove.
+	if _, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: routeWanted, Remove: true}, {Path: routeUnitPath, Remove: true}}); err != nil {
 		return err
 	}
 	_, err = t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"systemctl", "daemon-reload"}, TimeoutSeconds: 30}, nil)

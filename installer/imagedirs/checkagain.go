@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -13,27 +13,26 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/sealos"
 )
 
-// CheckAgain runs the check script of an image made for sealos once more, now in
-// the rootfs: some of these change files there for the scripts that follow. On a
-// host that works already it may find the cluster's own ports taken, and stop
-// before it comes to that: what it changed when it came to its end, which is on
-// record, is then done again without it.
+// CheckAgain runs the check script of an image made for sealos once more, now in the rootfs: some of these scripts change
+// files there for the scripts that follow. On a host that is in use the script may find the cluster's own ports taken, and
+// stop before it changes anything. Then the changes that it made when it came to its end, which the journal holds, are made
+// again without it.
 func (d Dirs) CheckAgain(ctx context.Context, t *fleet.Target) error {
 	img, line := d.Share(t).Script("check")
-	in := journal.Inputs(line, d.Share(t).Rendered(d.RootfsDir()), d.Share(t).Digests())
 	if line == "" || !d.PlainRegistry(t) {
 		return nil
 	}
-	_, err := t.Journal.Under(ctx, journal.Checked, in, func(*journal.Work) error {
-		err := d.RunScript(ctx, t, "bootstrap", path.Join(d.RootfsDir(), "scripts"), line, d.Share(t).Env(img))
-		var script *agent.ScriptError
-		switch {
-		case err == nil:
+	inputs := journal.Inputs(line, d.Share(t).Rendered(d.RootfsDir()), d.Share(t).Digests())
+	_, err := t.Journal.Under(ctx, journal.Checked, inputs, func(*journal.Work) error {
+		err := d.RunRootfsScript(ctx, t, "bootstrap", img, line)
+		if err == nil {
 			return d.noteFindings(ctx, t)
-		case errors.As(err, &script) && t.WorkedBefore:
+		}
+		if _, ended := errors.AsType[*agent.ScriptError](err); ended && t.WorkedBefore {
 			return d.repeatFindings(ctx, t, err)
 		}
 		return err
@@ -41,24 +40,26 @@ func (d Dirs) CheckAgain(ctx context.Context, t *fleet.Target) error {
 	return err
 }
 
-// checkable are the files of a host's rootfs that its check script may change, as they were rendered.
+// checkable are the files of a host's rootfs that its check script may change, by path, with their content before that.
 func (d Dirs) checkable(t *fleet.Target) map[string]string {
 	out := map[string]string{}
-	for _, i := range d.Share(t).All() {
-		if i.Dir != d.RootfsDir() {
-			continue
-		}
-		for name, f := range i.Files {
-			if strings.HasPrefix(name, "etc/") && len(f.Content) <= sealos.MaxFound {
-				out[name] = string(f.Content)
-			}
-		}
-	}
-	for name, f := range d.Share(t).Rendered(d.RootfsDir()) {
+	for name, f := range d.rootfsFiles(t) {
 		if strings.HasPrefix(name, "etc/") && len(f.Content) <= sealos.MaxFound {
 			out[name] = string(f.Content)
 		}
 	}
+	return out
+}
+
+// rootfsFiles are the small files of a host's rootfs, by path, as they were unpacked and rendered.
+func (d Dirs) rootfsFiles(t *fleet.Target) map[string]payload.File {
+	out := map[string]payload.File{}
+	for _, i := range d.Share(t).All() {
+		if i.Dir == d.RootfsDir() {
+			maps.Copy(out, i.Files)
+		}
+	}
+	maps.Copy(out, d.Share(t).Rendered(d.RootfsDir()))
 	return out
 }
 
@@ -88,7 +89,8 @@ func (d Dirs) noteFindings(ctx context.Context, t *fleet.Target) error {
 	return t.Journal.Set(ctx, journal.Findings, string(record))
 }
 
-// repeatFindings does again what a check script did that now stops before its end, since the host is in use: by us.
+// repeatFindings makes the changes of a check script again that now stops before its end since the host is in use.
+// complaint is the error of the script.
 func (d Dirs) repeatFindings(ctx context.Context, t *fleet.Target, complaint error) error {
 	record := t.Journal.Of(journal.Findings)
 	if record == "" {
@@ -117,23 +119,11 @@ func (d Dirs) repeatFindings(ctx context.Context, t *fleet.Target, complaint err
 		texts[f.Path] = text
 	}
 	for name, text := range texts {
-		files = append(files, agent.File{Path: path.Join(d.RootfsDir(), name), Mode: d.modeOf(t, name), Content: []byte(text)})
+		files = append(files, agent.File{Path: path.Join(d.RootfsDir(), name), Mode: d.rootfsFiles(t)[name].Mode, Content: []byte(text)})
 	}
 	if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
 		return fmt.Errorf("do again what the check script did: %w", err)
 	}
 	d.Report.Infof("%s: the image's check script stops because the host is in use, by this cluster; what it changed when the host was fresh is done again", t.IP)
 	return nil
-}
-
-func (d Dirs) modeOf(t *fleet.Target, name string) (mode fs.FileMode) {
-	for _, i := range d.Share(t).All() {
-		if f, ok := i.Files[name]; ok && i.Dir == d.RootfsDir() {
-			mode = f.Mode
-		}
-	}
-	if f, ok := d.Share(t).Rendered(d.RootfsDir())[name]; ok {
-		mode = f.Mode
-	}
-	return mode
 }

@@ -1,6 +1,5 @@
-// Package imagedirs is the directories of hosts that cluster images are unpacked
-// into: their layers, the rendered files that lie over them, and what check scripts
-// changed there.
+// Package imagedirs is the directories of hosts that cluster images are unpacked into: their layers, the rendered files
+// that lie over them, and what check scripts changed there.
 package imagedirs
 
 import (
@@ -17,11 +16,11 @@ import (
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// Dirs are the directories that images are unpacked into.
+// Dirs fills the directories of hosts that images are unpacked into.
 type Dirs struct{ *site.Site }
 
-// marksUpon are the marks of a host that speak of what was done with the files of a directory of images. They go when
-// that directory is changed. replaced tells that all its files are, those that scripts and commands made among them.
+// marksUpon are the marks of work that was done with the files of a directory of images. They are taken back when the
+// directory is changed. replaced says that all its files are exchanged, with those that scripts and commands made there.
 func (d Dirs) marksUpon(t *fleet.Target, dir string, replaced bool) []string {
 	var out []string
 	if dir == d.RootfsDir() {
@@ -31,7 +30,7 @@ func (d Dirs) marksUpon(t *fleet.Target, dir string, replaced bool) []string {
 		if i.Dir != dir || !replaced {
 			continue
 		}
-		// Of an application the commands that ran last count, whose mark tells of what; one that was cut off begins anew.
+		// The mark of an application's commands stays: it says with which inputs they ran. Commands that were cut off begin anew.
 		if i.Type != installer.TypeApplication || strings.Contains(t.Journal.Of(journal.Guest(i.DirName())), "/") {
 			out = append(out, journal.Guest(i.DirName()))
 		}
@@ -39,8 +38,8 @@ func (d Dirs) marksUpon(t *fleet.Target, dir string, replaced bool) []string {
 	return out
 }
 
-// Fill brings a host the layers of a directory that it lacks. What speaks of the files there is taken back before they
-// change.
+// Fill brings a host the layers of a directory that it lacks, and takes the marks of work with the old files back before.
+// sent is in bytes.
 func (d Dirs) Fill(ctx context.Context, t *fleet.Target, dir string) (changes int, sent int64, err error) {
 	layers, executable := d.Share(t).Layers(dir)
 	want := agent.Layers{Dir: dir, Exclude: []string{"registry"}, Executable: executable}
@@ -83,7 +82,7 @@ func (d Dirs) Fill(ctx context.Context, t *fleet.Target, dir string) (changes in
 	return changes, sent, err
 }
 
-// sendLayer unpacks one layer on a host, upon those before it, and returns how many bytes were sent.
+// sendLayer unpacks layer n on a host, upon those before it. sent is in bytes.
 func (d Dirs) sendLayer(ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, n int, beside bool) (sent int64, err error) {
 	stream, format, err := d.Payload.Open(layers[n])
 	if err != nil {

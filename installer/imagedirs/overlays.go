@@ -13,30 +13,32 @@ import (
 	"github.com/sealbuild/sealbuild/installer/journal"
 )
 
-// journal.Overlaid names the files that lie over the images of a host, one a line: rendered templates and what Config
-// documents changed. One that is asked for no more has to become what the images have.
+// The mark journal.Overlaid names the files that lie over the images of a host, one a line: rendered templates, and files that
+// Config documents changed. A file that is not wanted any more becomes again what the images have.
 
-// underOverlays runs write, which lays files over the images of a host, between two records of which these are, and hands
-// it what becomes of those that lie there from an earlier run and are not asked for any more.
+// underOverlays runs write, which lays files over the images of a host. Before that it records both the files that lie
+// there and those that will; after it, only the latter. stale are the files of earlier runs that are not wanted any more,
+// as the images have them.
 func (d Dirs) underOverlays(ctx context.Context, t *fleet.Target, write func(stale []agent.File) error) error {
 	now := d.Share(t).Overlaid()
 	before := strings.FieldsFunc(t.Journal.Of(journal.Overlaid), func(c rune) bool { return c == '\n' })
-	gone := slices.DeleteFunc(slices.Clone(before), func(name string) bool { return slices.Contains(now, name) })
-	stale, err := d.withoutOverlay(ctx, t, gone)
+	unwanted := slices.DeleteFunc(slices.Clone(before), func(name string) bool { return slices.Contains(now, name) })
+	stale, err := d.withoutOverlay(ctx, t, unwanted)
 	if err != nil {
 		return err
 	}
 	both := slices.Compact(slices.Sorted(slices.Values(slices.Concat(now, before))))
-	if err := d.tellOverlaid(ctx, t, both); err != nil {
+	if err := d.recordOverlaid(ctx, t, both); err != nil {
 		return err
 	}
 	if err := write(stale); err != nil {
 		return err
 	}
-	return d.tellOverlaid(ctx, t, now)
+	return d.recordOverlaid(ctx, t, now)
 }
 
-func (d Dirs) tellOverlaid(ctx context.Context, t *fleet.Target, names []string) error {
+// recordOverlaid records which files lie over the images of a host.
+func (d Dirs) recordOverlaid(ctx context.Context, t *fleet.Target, names []string) error {
 	text := strings.Join(names, "\n")
 	switch {
 	case t.Journal.Is(journal.Overlaid, text):
@@ -47,7 +49,7 @@ func (d Dirs) tellOverlaid(ctx context.Context, t *fleet.Target, names []string)
 	return t.Journal.Set(ctx, journal.Overlaid, text)
 }
 
-// withoutOverlay are files as the images of a host have them: those that no image has are to go.
+// withoutOverlay gives files as the images of a host have them: those that no image has are to be removed.
 func (d Dirs) withoutOverlay(ctx context.Context, t *fleet.Target, names []string) ([]agent.File, error) {
 	var out []agent.File
 	for _, dir := range d.Share(t).Dirs() {
@@ -89,12 +91,11 @@ func (d Dirs) withoutOverlay(ctx context.Context, t *fleet.Target, names []strin
 	return out, nil
 }
 
-// WriteOverlays lays the rendered files over the images of a host. Scripts of
-// images made for sealos change such files in place; there what was written once
-// is written again only when it is to be another, and then they change it again.
+// WriteOverlays lays the rendered files over the images of a host. Scripts of images made for sealos change such files in
+// place. There a file is written again only when it is to be another one; then the scripts run again, too.
 func (d Dirs) WriteOverlays(ctx context.Context, t *fleet.Target) (changes int, err error) {
-	in := journal.Inputs(d.Share(t).Rendered(d.RootfsDir()), d.Share(t).Digests())
-	kept := d.PlainRegistry(t) && t.Journal.Is(journal.Rendered, in)
+	inputs := journal.Inputs(d.Share(t).Rendered(d.RootfsDir()), d.Share(t).Digests())
+	kept := d.PlainRegistry(t) && t.Journal.Is(journal.Rendered, inputs)
 	err = d.underOverlays(ctx, t, func(files []agent.File) error {
 		for _, dir := range d.Share(t).Dirs() {
 			if kept && dir == d.RootfsDir() {
@@ -122,7 +123,7 @@ func (d Dirs) WriteOverlays(ctx context.Context, t *fleet.Target) (changes int, 
 		if err := t.Journal.Drop(ctx, journal.Checked); err != nil {
 			return err
 		}
-		_, err := t.Journal.Under(ctx, journal.Rendered, in, write)
+		_, err := t.Journal.Under(ctx, journal.Rendered, inputs, write)
 		return err
 	})
 	return changes, err

@@ -1,7 +1,5 @@
-// Package journal is what a host has on record of the work that was done there
-// for a cluster: a file for each mark, on the host itself and not on the control
-// machine, so that a host that was set up anew has lost its marks together with
-// the work they stand for.
+// Package journal is the marks of a host: a file for each piece of work that was done there for a cluster. They lie on the
+// host itself and not on the control machine: a host that was set up anew has lost its marks together with the work.
 package journal
 
 import (
@@ -19,27 +17,27 @@ import (
 
 // The marks of a host.
 const (
-	Begun         = "begun"          // written before anything else is changed on the host
-	Images        = "images"         // which rootfs and patches lie there; absent while they are being exchanged
-	Overlaid      = "overlaid"       // the files that lie over the images, one a line
-	Rendered      = "rendered"       // those of an image made for sealos were written with these inputs
-	Preflight     = "preflight"      // the image's check script was passed with these inputs
-	Checked       = "check"          // that of an image made for sealos has run once more, in the rootfs
-	Findings      = "check-found"    // what it changed, as JSON
-	Registry      = "init-registry"  // that script has run
+	Begun         = "begun"          // set before anything else is changed on the host; what it says: nodes.BegunWith
+	Images        = "images"         // the rootfs and patches there, a line each: DIGEST VERSION NAME; absent while they are exchanged
+	Overlaid      = "overlaid"       // the paths of the files that lie over the images, one a line
+	Rendered      = "rendered"       // the rendered files of images made for sealos were written
+	Preflight     = "preflight"      // the image's check script passed
+	Checked       = "check"          // the check script of an image made for sealos has run once more, in the rootfs
+	Findings      = "check-found"    // what that script changed, as JSON
+	Registry      = "init-registry"  // the init-registry script has run
 	RegistryShown = "registry-shown" // the certificate and the accounts that it has put in place
-	Init          = "init"           // the scripts of the container runtime and kubelet have run
-	EtcdData      = "etcd"           // the directory of etcd's data is the cluster's, and what of its path was made
-	KubeadmBegun  = "kubeadm-begun"  // written before kubeadm runs, so that one that was killed is recognised
+	Init          = "init"           // the scripts that set up the container runtime and kubelet have run
+	EtcdData      = "etcd"           // etcd's data directory is the cluster's; holds a site.DataDir
+	KubeadmBegun  = "kubeadm-begun"  // set before kubeadm runs, so that the next run recognises one that was killed
 	KubeadmDone   = "kubeadm-done"   // the host is in the cluster
-	Kubeconfig    = "kubeconfig"     // root's
+	Kubeconfig    = "kubeconfig"     // root's kubeconfig is settled
 	Cleaned       = "cleaned"        // a reset has run the clean scripts
 )
 
-// Guest is the mark of the commands of an image, by the name of its directory.
+// Guest is the name of the mark of an image's commands. image is the name of the image's directory.
 func Guest(image string) string { return "guest-" + image }
 
-// Marks are all marks but those of commands.
+// Marks are the names of all marks but those of commands.
 func Marks() []string {
 	return []string{
 		Begun, Images, Overlaid, Checked, Findings, Preflight, Rendered,
@@ -47,18 +45,20 @@ func Marks() []string {
 	}
 }
 
-// Journal is that of one host. Only the goroutine that works on a host writes to it; everybody may read.
+// Journal is the journal of one host, of which nothing is known before [Journal.Read]. Only the goroutine that works on the
+// host writes to it; any goroutine may read it.
 type Journal struct {
 	cluster string
 	agent   *agent.Agent
 	mu      sync.RWMutex
-	marks   map[string]string // mark -> digest of the inputs it was made with
+	marks   map[string]string // what each mark says: most often the digest of its inputs
 }
 
-// Open binds the journal of a cluster to the agent of its host. Nothing is read.
+// Open names the cluster, and the agent of the host. It reads nothing.
 func (j *Journal) Open(cluster string, a *agent.Agent) { j.cluster, j.agent = cluster, a }
 
-// Read reads marks, and the files also names, which it returns by their paths.
+// Read reads marks, in place of those that are known, and other files of the host. It returns all files that exist, by
+// path.
 func (j *Journal) Read(ctx context.Context, marks []string, also ...string) (map[string][]byte, error) {
 	paths := also
 	for _, m := range marks {
@@ -79,27 +79,27 @@ func (j *Journal) Read(ctx context.Context, marks []string, also ...string) (map
 	return found, nil
 }
 
-// Of is what a mark says; empty where there is none.
+// Of gives what a mark says; it is empty if the mark is not set.
 func (j *Journal) Of(mark string) string {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	return j.marks[mark]
 }
 
-// Has tells whether there is a mark.
+// Has tells whether a mark is set.
 func (j *Journal) Has(mark string) bool { return j.Of(mark) != "" }
 
-// Is tells whether the work of a mark was done with these inputs.
+// Is tells whether a mark says inputs.
 func (j *Journal) Is(mark, inputs string) bool { return j.Of(mark) == inputs }
 
-// Empty tells that this cluster was never begun on the host.
+// Empty tells whether no mark is set: then this cluster was never begun on the host.
 func (j *Journal) Empty() bool {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	return len(j.marks) == 0
 }
 
-// Note notes a mark that the host has set by itself.
+// Note takes note of a mark that the host has set itself. It writes nothing.
 func (j *Journal) Note(mark, inputs string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -109,22 +109,23 @@ func (j *Journal) Note(mark, inputs string) {
 	j.marks[mark] = inputs
 }
 
-// Forget is for a host that has nothing on record any more.
+// Forget forgets all marks, after they were removed from the host.
 func (j *Journal) Forget() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.marks = nil
 }
 
-// Path is where a mark lies on the host.
+// Path is the file of a mark on the host.
 func (j *Journal) Path(mark string) string { return installer.Dir(j.cluster, "journal", mark) }
 
-// File is a mark as a file: what a program does not do twice is best marked by the agent that saw it end.
+// File is a mark as a file, for requests in which the agent sets the mark itself once it has seen the work end. That is
+// best for programs that must not run twice.
 func (j *Journal) File(mark, inputs string) agent.File {
 	return agent.File{Path: j.Path(mark), Mode: 0o600, Content: []byte(inputs + "\n")}
 }
 
-// Set sets a mark.
+// Set sets a mark on the host.
 func (j *Journal) Set(ctx context.Context, mark, inputs string) error {
 	if _, err := j.agent.WriteFiles(ctx, []agent.File{j.File(mark, inputs)}); err != nil {
 		return fmt.Errorf("record %s: %w", mark, err)
@@ -133,7 +134,8 @@ func (j *Journal) Set(ctx context.Context, mark, inputs string) error {
 	return nil
 }
 
-// Drop takes marks back, so that what they stand for is done again.
+// Drop takes marks back that are set, so that their work is done again. For a mark that is not set it asks nothing of the
+// host.
 func (j *Journal) Drop(ctx context.Context, marks ...string) error {
 	for _, mark := range marks {
 		if !j.Has(mark) {
@@ -149,21 +151,23 @@ func (j *Journal) Drop(ctx context.Context, marks ...string) error {
 	return nil
 }
 
-// Work is work that is under way under a mark.
+// Work is work that is under way, see [Journal.Under].
 type Work struct {
-	file  agent.File
-	given bool
+	file   agent.File
+	byHost bool
 }
 
-// ByHost gives the mark to the host, which sets it when it sees the work end; else it is set when the work returns.
+// ByHost gives the mark of the work as a file, for a request in which the agent sets it. Without ByHost, [Journal.Under]
+// sets the mark when the work has ended.
 func (w *Work) ByHost() agent.File {
-	w.given = true
+	w.byHost = true
 	return w.file
 }
 
-// Under does the work that a mark stands for, unless that was done with the same inputs. A mark of other inputs is taken
-// back first: work that fails half way leaves none, so that what was asked for before is done again, too. A mark that
-// says how far the work came with these inputs (inputs, a slash, and more) stays. did tells that the work was begun.
+// Under does the work of a mark, unless the mark says that it was done with the same inputs. If the mark says other inputs,
+// it is taken back before the work begins: if that fails half way, no mark is left, and work with the earlier inputs is
+// done again, too. Only a mark that says how far work with these inputs has come stays: inputs, a slash, and more. did
+// tells whether the work began.
 func (j *Journal) Under(ctx context.Context, mark, inputs string, work func(w *Work) error) (did bool, err error) {
 	have := j.Of(mark)
 	if have == inputs {
@@ -178,20 +182,19 @@ func (j *Journal) Under(ctx context.Context, mark, inputs string, work func(w *W
 	if err := work(w); err != nil {
 		return true, err
 	}
-	if !w.given {
+	if !w.byHost {
 		return true, j.Set(ctx, mark, inputs)
 	}
 	j.Note(mark, inputs)
 	return true, nil
 }
 
-// Inputs is the digest of what a mark depends on.
+// Inputs is a digest of values, as a mark says it. The values must be such that JSON can hold them; others panic.
 func Inputs(values ...any) string {
 	h := sha256.New()
 	enc := json.NewEncoder(h)
 	for _, v := range values {
 		if err := enc.Encode(v); err != nil {
-			// Only programming errors get here: channels, functions, NaN.
 			panic(fmt.Sprintf("journal: inputs of a mark: %v", err))
 		}
 	}

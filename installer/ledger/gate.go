@@ -20,12 +20,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// journal.Images tells which rootfs and patches lie on a host: a line each, DIGEST VERSION NAME. It is not there while they
-// are being exchanged for others.
-
-// Compare holds what is wanted against the cluster as it is recorded on its
-// masters and as it is on its hosts. Every command does so before it changes
-// anything. The problems it gives cannot be ignored.
+// Compare holds what is wanted against the record that the masters have, and against what is on the hosts. Every command
+// does so before it changes anything. The problems cannot be ignored.
 func (l *Ledger) Compare(ctx context.Context) ([]preflight.Problem, error) {
 	if err := l.MeetRecord(ctx); err != nil {
 		return nil, err
@@ -37,8 +33,8 @@ func (l *Ledger) Compare(ctx context.Context) ([]preflight.Problem, error) {
 	return slices.Concat(foreign, l.otherVersions()), nil
 }
 
-// MeetRecord takes over the record that lies on a master, where it knows more
-// than this machine: hosts that another machine added, or the whole cluster.
+// MeetRecord takes over the record of a master where it knows more than this machine: hosts that another machine has added,
+// or the whole cluster.
 func (l *Ledger) MeetRecord(ctx context.Context) error {
 	found, on, err := l.recordOnHosts(ctx)
 	if err != nil || found == nil {
@@ -68,7 +64,8 @@ func (l *Ledger) MeetRecord(ctx context.Context) error {
 	return nil
 }
 
-// inRecordedOrder puts hosts in the order of a record, whose other hosts are away; those that it does not know come last.
+// inRecordedOrder puts hosts in the order of a record. Other hosts of the record are added as away; hosts that the record
+// lacks come last.
 func inRecordedOrder(hosts, recorded []installer.Host) []installer.Host {
 	var out []installer.Host
 	for _, r := range recorded {
@@ -86,7 +83,7 @@ func inRecordedOrder(hosts, recorded []installer.Host) []installer.Host {
 	return out
 }
 
-// nowFor makes the run one for another cluster document with the same hosts to work on.
+// nowFor makes c the cluster of the run. The hosts to work on stay the same.
 func (l *Ledger) nowFor(ctx context.Context, c *installer.Cluster) error {
 	for _, h := range c.Hosts {
 		i := slices.IndexFunc(l.Targets, func(t *fleet.Target) bool { return t.IP == h.IP })
@@ -101,13 +98,11 @@ func (l *Ledger) nowFor(ctx context.Context, c *installer.Cluster) error {
 	return l.Read(ctx)
 }
 
-// recordOnHosts reads the newest record that a master which is in the cluster has.
+// recordOnHosts reads the newest record of the masters that are in the cluster, and tells on which it lies; nil if none has
+// one.
 func (l *Ledger) recordOnHosts(ctx context.Context) (found *installer.Cluster, on *fleet.Target, err error) {
-	for _, t := range l.Masters() {
-		if !t.Looked || !t.Joined() {
-			continue
-		}
-		name := RecordOnMaster(l.Cluster.Name)
+	name := RecordOnMaster(l.Cluster.Name)
+	for _, t := range l.ControlPlanes() {
 		files, err := t.Agent.ReadFiles(ctx, []string{name})
 		if err != nil {
 			return nil, nil, fmt.Errorf("read the record of the cluster: %w", err)
@@ -127,6 +122,7 @@ func (l *Ledger) recordOnHosts(ctx context.Context) (found *installer.Cluster, o
 	return found, on, nil
 }
 
+// wroteAt is when a record was written.
 func wroteAt(c *installer.Cluster) (last time.Time) {
 	for _, condition := range c.Status.Conditions {
 		if t, err := time.Parse(time.RFC3339, condition.LastHeartbeatTime); err == nil && t.After(last) {
@@ -139,12 +135,7 @@ func wroteAt(c *installer.Cluster) (last time.Time) {
 // ForeignAuthorities finds hosts that are in another cluster of the same name.
 func (l *Ledger) ForeignAuthorities(ctx context.Context) ([]preflight.Problem, error) {
 	name := path.Join(installer.KubeDir, "pki", "ca.crt")
-	var joined []*fleet.Target
-	for _, t := range slices.Concat(l.Masters(), l.Workers()) {
-		if t.Looked && t.Joined() {
-			joined = append(joined, t)
-		}
-	}
+	joined := fleet.Only(slices.Concat(l.Masters(), l.Workers()), (*fleet.Target).InCluster)
 	has := make([][]byte, len(joined))
 	err := l.Each(ctx, joined, func(ctx context.Context, t *fleet.Target) error {
 		found, err := t.Agent.ReadFiles(ctx, []string{name})
@@ -162,7 +153,7 @@ func (l *Ledger) ForeignAuthorities(ctx context.Context) ([]preflight.Problem, e
 	var out []preflight.Problem
 	for i, t := range joined {
 		switch {
-		case len(has[i]) == 0: // lost; it is put back
+		case len(has[i]) == 0: // the file was lost; this run puts it back
 		case own == nil:
 			own, from = has[i], t.IP.String()
 		case !bytes.Equal(own, has[i]):
@@ -176,37 +167,30 @@ func (l *Ledger) ForeignAuthorities(ctx context.Context) ([]preflight.Problem, e
 	return out, nil
 }
 
-// otherVersions finds hosts of the cluster on which another rootfs runs than the
-// bundle brings: another version of Kubernetes, or another build.
+// otherVersions finds hosts of the cluster whose rootfs or patches are others than the bundle brings: of another version of
+// Kubernetes, or of another build.
 func (l *Ledger) otherVersions() []preflight.Problem {
 	var out []preflight.Problem
-	for _, t := range l.Targets {
-		if !t.Looked || !t.Joined() {
-			continue
-		}
+	rootfs, recorded := l.Payload.Rootfs().KubeVersion(), l.Cluster.Status.KubeVersion()
+	for _, t := range fleet.Only(l.Targets, (*fleet.Target).InCluster) {
 		here, brings := t.Journal.Of(journal.Images), l.Share(t).Description()
-		if here == "" {
-			// Of an installer that did not write the mark: its record names the version.
-			if v := l.Cluster.Status.KubeVersion(); v != "" && v != l.Payload.Rootfs().KubeVersion() {
-				out = append(out, versionProblem(t.IP.String(), "Kubernetes "+v, l.Payload.Rootfs().KubeVersion()))
-			}
-			continue
+		switch {
+		case here != "" && here != brings:
+			out = append(out, versionProblem(t.IP.String(), imagesInWords(here), imagesInWords(brings)))
+		case here == "" && recorded != "" && recorded != rootfs: // an installer that did not write the mark made the cluster
+			out = append(out, versionProblem(t.IP.String(), "Kubernetes "+recorded, rootfs))
 		}
-		if here == brings {
-			continue
-		}
-		out = append(out, versionProblem(t.IP.String(), tellImages(here), tellImages(brings)))
 	}
 	return out
 }
 
-// RunningVersions finds hosts whose kubelet is of another version than the bundle
-// brings, whatever the marks say: somebody has changed it by hand.
+// RunningVersions finds hosts whose kubelet has another version than the bundle brings, even if the marks do not say so:
+// somebody has changed it by hand.
 func (l *Ledger) RunningVersions() []preflight.Problem {
 	brings := l.Payload.Rootfs().KubeVersion()
 	var out []preflight.Problem
 	for _, t := range l.Targets {
-		if n, there := kube.NodeOf(l.Known, site.KubeHost(t)); there && t.Looked && t.Joined() && brings != "" && n.Version != "" && n.Version != brings {
+		if n, there := kube.NodeOf(l.Known, site.KubeHost(t)); there && t.InCluster() && brings != "" && n.Version != "" && n.Version != brings {
 			out = append(out, versionProblem(t.IP.String(), "kubelet "+n.Version+" there", "Kubernetes "+brings))
 		}
 	}
@@ -221,8 +205,8 @@ func versionProblem(host, runs, brings string) preflight.Problem {
 	}
 }
 
-// tellImages makes words of the mark.
-func tellImages(mark string) string {
+// imagesInWords says in words what the mark journal.Images says.
+func imagesInWords(mark string) string {
 	var out []string
 	for line := range strings.Lines(mark) {
 		f := strings.Fields(line)
@@ -238,7 +222,7 @@ func tellImages(mark string) string {
 	return strings.Join(out, " with ")
 }
 
-// RecordedVersion is the same for a run that asks no host: what the record says.
+// RecordedVersion is an error if the record says another version of Kubernetes than the bundle brings. It asks no host.
 func (l *Ledger) RecordedVersion() error {
 	v := l.Cluster.Status.KubeVersion()
 	if v == "" || v == l.Payload.Rootfs().KubeVersion() {

@@ -1,5 +1,5 @@
-// Package ledger is what is recorded of a cluster, on this machine and on its
-// masters, and holds what is wanted against it before anything is changed.
+// Package ledger is what is recorded of a cluster, on this machine and on its masters. It holds what is wanted against that
+// before anything is changed.
 package ledger
 
 import (
@@ -23,24 +23,24 @@ import (
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// Files of the state directory that tell what was made.
+// Files of the state directory.
 const (
-	// ClusterfileName is the cluster as the last run left it, or tries to make it.
+	// ClusterfileName is the record: the cluster as the last run left it, or as the run at work is to make it.
 	ClusterfileName = "Clusterfile"
-	// LastClusterfileName is, while that is not finished, the cluster as the last run that was made it.
+	// LastClusterfileName is, while a run is at work, the record of the last run that ended well.
 	LastClusterfileName = "Clusterfile.last"
 )
 
-// Ledger is what is recorded of a cluster, on this machine and on its masters, and holds what is wanted against it.
+// Ledger writes and reads the record of a cluster.
 type Ledger struct {
 	*site.Site
 	State *installer.State
-	// Again makes the cluster anew on the ground of a record that only a master has; nil where that makes no difference.
+	// Again makes the cluster anew from a record that only a master has; nil where that makes no difference.
 	Again func(recorded *installer.Cluster) (*installer.Cluster, error)
 
 	created  time.Time
 	Begun    bool   // the record says that this run is at work
-	finished []byte // the record before that, if it was of a finished cluster
+	finished []byte // the record before that, if it was of a finished cluster; else nil
 }
 
 // New is the ledger of a run that begins now.
@@ -48,22 +48,21 @@ func New(on *site.Site, state *installer.State, again func(*installer.Cluster) (
 	return &Ledger{Site: on, State: state, Again: again, created: time.Now()}
 }
 
-// RecordOnMaster is the record of a cluster on each of its masters.
+// RecordOnMaster is the path of a cluster's record on each of its masters.
 func RecordOnMaster(cluster string) string {
 	return path.Join(installer.DataRoot, "data", cluster, ClusterfileName)
 }
 
-// Begin says in the record that work is going on, before the first host
-// is changed. A reset after a power cut then knows the hosts, and nobody who
-// looks takes a cluster for finished that is being changed.
+// Begin records that a run is at work, before it changes the first host. So a reset after a power cut knows the hosts, and
+// nobody takes a cluster for finished that is being changed.
 func (l *Ledger) Begin() error {
-	old, err := l.readRecord()
+	old, of, err := l.readRecord()
 	if err != nil {
 		return err
 	}
-	if old.text != nil && old.cluster.Finished() {
-		l.finished = old.text
-		if err := l.State.Write(LastClusterfileName, 0o600, old.text); err != nil {
+	if of != nil && of.Finished() {
+		l.finished = old
+		if err := l.State.Write(LastClusterfileName, 0o600, old); err != nil {
 			return err
 		}
 	}
@@ -73,41 +72,31 @@ func (l *Ledger) Begin() error {
 	if err != nil {
 		return err
 	}
-	if err := l.State.Write(ClusterfileName, 0o600, data); err != nil {
-		return err
-	}
-	l.Begun = true
-	return nil
+	err = l.State.Write(ClusterfileName, 0o600, data)
+	l.Begun = err == nil
+	return err
 }
 
-// recordedFile is a record as it stands in the state directory; text is nil when there is none.
-type recordedFile struct {
-	text    []byte
-	cluster *installer.Cluster
-}
-
-func (l *Ledger) readRecord() (recordedFile, error) {
+// readRecord reads the record in the state directory, and what it describes; both are nil if there is none.
+func (l *Ledger) readRecord() (text []byte, of *installer.Cluster, err error) {
 	name := l.State.Path(ClusterfileName)
-	text, err := os.ReadFile(name)
+	text, err = os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return recordedFile{}, nil
+		return nil, nil, nil
+	}
+	if err == nil {
+		of, err = installer.ParseClusterfile(name, text)
 	}
 	if err != nil {
-		return recordedFile{}, fmt.Errorf("read the record of the cluster: %w", err)
+		return nil, nil, fmt.Errorf("read the record of the cluster: %w", err)
 	}
-	c, err := installer.ParseClusterfile(name, text)
-	if err != nil {
-		return recordedFile{}, fmt.Errorf("read the record of the cluster: %w", err)
-	}
-	return recordedFile{text, c}, nil
+	return text, of, nil
 }
 
-// Record writes the Clusterfile with a status that tells the truth about a run:
-// runErr is why it failed, nil when it did not. What happened decides: a run
-// that failed after it had begun to change hosts is recorded as failed, also on
-// a cluster that was finished before; one that was refused before that leaves
-// every file as it is. A finished cluster's file stays, byte for byte, when
-// there is nothing new to say.
+// Record writes the record at the end of a run; runErr says why the run failed, changes how much it changed. A run that
+// failed after it had begun to change hosts is recorded as failed, even on a cluster that was finished before. A run that
+// was refused before changes no file. The record of a finished cluster stays as it is, byte for byte, if there is nothing
+// new to say.
 func (l *Ledger) Record(ctx context.Context, runErr error, changes int) error {
 	if runErr != nil && !l.Begun {
 		return nil // no host was changed, so what is recorded is still true
@@ -117,7 +106,7 @@ func (l *Ledger) Record(ctx context.Context, runErr error, changes int) error {
 		return err
 	}
 	if runErr != nil {
-		// Hosts may be out of reach; what is here tells enough to go on.
+		// Hosts may be out of reach; the record on this machine is enough to go on.
 		return l.State.Write(ClusterfileName, 0o600, data)
 	}
 	if old := l.finished; old != nil && changes == 0 && bytes.Equal(timeless(old), timeless(data)) {
@@ -126,15 +115,15 @@ func (l *Ledger) Record(ctx context.Context, runErr error, changes int) error {
 	if err := l.recordOnMasters(ctx, data); err != nil {
 		return err
 	}
-	// Last: once success stands here, the next run takes the masters' files for written.
+	// This machine comes last: once success is recorded here, the next run takes the masters' files for written.
 	if err := l.State.Write(ClusterfileName, 0o600, data); err != nil {
 		return err
 	}
 	return l.State.Remove(LastClusterfileName)
 }
 
-// RecordSettings writes the settings of a cluster whose state is as it was: a
-// run that changes certificates looks at no node and claims nothing of any.
+// RecordSettings writes the settings of a cluster and leaves its state as it was: a run that changes certificates looks at
+// no Node, and says nothing of any.
 func (l *Ledger) RecordSettings(ctx context.Context) error {
 	if l.Cluster.Status.Phase == "" {
 		return nil // nothing is recorded that could be changed
@@ -158,7 +147,7 @@ func (l *Ledger) recordOnMasters(ctx context.Context, data []byte) error {
 	})
 }
 
-// timeless is a record without the moment in which it was written.
+// timeless is a record without the times at which it was written.
 func timeless(record []byte) []byte {
 	var out []byte
 	for line := range bytes.Lines(record) {
@@ -169,8 +158,8 @@ func timeless(record []byte) []byte {
 	return out
 }
 
-// Clusterfile is the record: the cluster as it is wanted, with every cluster
-// image that it has, those of earlier bundles included.
+// Clusterfile is the record: the cluster that is wanted, with all cluster images that it has, those of earlier bundles
+// included.
 func (l *Ledger) Clusterfile(s installer.Status) ([]byte, error) {
 	made := *l.Cluster
 	made.Images = slices.Clone(l.KeptImages())
@@ -178,36 +167,25 @@ func (l *Ledger) Clusterfile(s installer.Status) ([]byte, error) {
 		made.Images = append(made.Images, i.Name)
 	}
 	made.Note(l.Payload.Bundle.IndexDigest().String())
-	// Not masked as a whole: it is read again, and "root" may be a password. Its
-	// parts leave out secrets themselves.
+	// The text is not masked as a whole: it is read again, and "root" may be a password. Its parts leave out secrets themselves.
 	return made.Clusterfile(l.created, s)
 }
 
-// Status is what the record says of a run that ended with runErr.
+// Status is what the record says of a run; runErr is why the run failed, nil if it did not.
 func (l *Ledger) Status(runErr error) installer.Status {
-	now := time.Now().UTC().Format(time.RFC3339)
 	message := "every node is Ready"
 	if away := l.Cluster.Away(); len(away) > 0 {
 		message = "the nodes of this run are Ready; not looked at: " + strings.Join(away, ", ")
 	}
-	s := installer.Status{
-		Phase:      installer.PhaseSuccess,
-		Conditions: []installer.Condition{{Type: "ApplyClusterSuccess", Status: "True", Reason: "Ready", Message: message, LastHeartbeatTime: now}},
-	}
+	s := installer.Status{Phase: installer.PhaseSuccess, Conditions: condition("ApplyClusterSuccess", "Ready", message)}
 	if runErr != nil {
-		s.Phase = installer.PhaseFailed
 		reason := "Failed"
-		var step *installer.StepError
-		if errors.As(runErr, &step) {
+		if step, ok := errors.AsType[*installer.StepError](runErr); ok {
 			reason = step.Step
 		}
-		s.Conditions = []installer.Condition{{Type: "ApplyClusterError", Status: "True", Reason: reason, Message: l.Report.Mask(installer.Tell(runErr)), LastHeartbeatTime: now}}
-		var g *installer.GuestError
-		if errors.As(runErr, &g) {
-			s.CommandConditions = []installer.Condition{{
-				Type: "ApplyCommandError", Status: "True", Reason: "Failed", Message: l.Report.Mask(g.Error()), Images: []string{g.Image},
-				LastHeartbeatTime: now,
-			}}
+		s = installer.Status{Phase: installer.PhaseFailed, Conditions: condition("ApplyClusterError", reason, l.Report.Mask(installer.Tell(runErr)))}
+		if g, ok := errors.AsType[*installer.GuestError](runErr); ok {
+			s.CommandConditions = condition("ApplyCommandError", "Failed", l.Report.Mask(g.Error()), g.Image)
 		}
 	}
 	kept := l.KeptImages()
@@ -225,23 +203,28 @@ func (l *Ledger) Status(runErr error) installer.Status {
 	return s
 }
 
-// mastersFile names, until there is a record, the masters that the secrets of the state directory were made for.
+// condition is the one condition of a status, as of now.
+func condition(kind, reason, message string, images ...string) []installer.Condition {
+	return []installer.Condition{{
+		Type: kind, Status: "True", Reason: reason, Message: message, Images: images, LastHeartbeatTime: time.Now().UTC().Format(time.RFC3339),
+	}}
+}
+
+// mastersFile names the masters that the secrets of the state directory were made for, until there is a record.
 const mastersFile = "masters"
 
-// OwnState makes sure that the secrets in the state directory are of no other
-// cluster than this one. Those of a cluster that was taken apart but for hosts
-// that are gone are removed, and so are those of a run for other masters that
-// was refused before it changed any.
+// OwnState makes sure that the secrets in the state directory are this cluster's. It removes those of a cluster that was
+// reset without some hosts, and those of a run for other masters that was refused before it changed any.
 func (l *Ledger) OwnState() error {
-	old, err := l.readRecord()
+	_, old, err := l.readRecord()
 	if err != nil {
 		return err
 	}
-	if old.text != nil && !old.cluster.Status.TakenApart() {
+	if old != nil && !old.Status.TakenApart() {
 		return nil
 	}
-	stamp := l.created.UTC().Format("20060102T150405Z")
-	if old.text != nil {
+	stamp := l.created.UTC().Format(stampForm)
+	if old != nil {
 		l.Report.Infof("cluster %s was taken apart before, without hosts that were left out; what was recorded of it is now %s.%s, and this one gets an authority of its own", l.Cluster.Name, ClusterfileName, stamp)
 		return l.putAside(stamp)
 	}
@@ -259,17 +242,13 @@ func (l *Ledger) OwnState() error {
 	return l.State.Write(mastersFile, 0o600, []byte(strings.Join(masters, "\n")+"\n"))
 }
 
-// Forget moves the state of a cluster that is no more out of the way. Logs
-// stay. A cluster of which hosts were left out stays recorded, with its
-// secrets, until those are reset, too.
+// Forget puts the record of a cluster aside that was reset, and removes its secrets. Logs stay. If hosts were left out, the
+// cluster stays recorded, with its secrets, until they are reset, too.
 func (l *Ledger) Forget() error {
 	if away := l.Cluster.Away(); len(away) > 0 {
 		s := l.Cluster.Status
 		s.Phase = installer.PhaseFailed
-		s.Conditions = []installer.Condition{{
-			Type: installer.LeftOut, Status: "True", Reason: "LeftOut", LastHeartbeatTime: time.Now().UTC().Format(time.RFC3339),
-			Message: "the cluster was taken apart; not reset: " + strings.Join(away, ", "),
-		}}
+		s.Conditions = condition(installer.LeftOut, "LeftOut", "the cluster was taken apart; not reset: "+strings.Join(away, ", "))
 		data, err := l.Cluster.Clusterfile(l.created, s)
 		if err != nil {
 			return err
@@ -277,10 +256,13 @@ func (l *Ledger) Forget() error {
 		l.Report.Infof("%s: not reset; the cluster stays recorded in %s: when it can be reached again, run reset once more", installer.HostList(away), l.State.Dir)
 		return errors.Join(l.State.Write(ClusterfileName, 0o600, data), l.State.Remove(LastClusterfileName))
 	}
-	return l.putAside(time.Now().UTC().Format("20060102T150405Z"))
+	return l.putAside(time.Now().UTC().Format(stampForm))
 }
 
-// putAside renames the record, so that it can be read, and removes the secrets.
+// stampForm is the form of the time in the names of records that were put aside.
+const stampForm = "20060102T150405Z"
+
+// putAside renames the record, so that it can still be read, and removes the secrets.
 func (l *Ledger) putAside(stamp string) error {
 	var errs []error
 	for _, name := range []string{ClusterfileName, LastClusterfileName} {
@@ -294,6 +276,24 @@ func (l *Ledger) putAside(stamp string) error {
 	return errors.Join(errs...)
 }
 
-// ResetFile is the file of the state that names the hosts of a reset that was
-// begun: one that is cut off after its last host must find that it was that one.
+// ResetFile is the file of the state that names the hosts of a reset that was begun. A reset that is cut off after its last
+// host, and run again, finds by it that the hosts are done.
 const ResetFile = "reset"
+
+// ResetHosts are the addresses of the hosts of this run, a line each, as [ResetFile] holds them.
+func (l *Ledger) ResetHosts() string {
+	var b strings.Builder
+	for _, t := range l.Targets {
+		fmt.Fprintln(&b, t.IP)
+	}
+	return b.String()
+}
+
+// ResetBegun tells whether a reset of exactly these hosts was begun from this machine.
+func (l *Ledger) ResetBegun() (bool, error) {
+	hosts, err := os.ReadFile(l.State.Path(ResetFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && string(hosts) == l.ResetHosts(), err
+}

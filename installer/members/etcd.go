@@ -1,6 +1,5 @@
-// Package members is how members of etcd come and go, with the data that lie on
-// their hosts. kubeadm finds its member by the host's Node, and wipes data without
-// it; so this is done here, and before kubeadm.
+// Package members is how members of etcd come and go, with the data on their hosts. kubeadm finds the member of a host by
+// its Node, and wipes the data even if there is no Node. So members are taken out here, before kubeadm runs.
 package members
 
 import (
@@ -8,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -20,18 +18,18 @@ import (
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// Members are the members of etcd, one on each master of a cluster that has not an etcd of the operator's own.
+// Members are the members of etcd: one on each master, unless the operator has an etcd of their own.
 type Members struct{ *site.Site }
 
-// maxEtcdPatience is how long etcd may take to answer: a machine that boots needs up to a minute until kubelet, the
-// runtime and etcd are up, and etcd then waits for an election.
+// maxEtcdPatience is how long etcd may take to answer. On a host that boots, kubelet, the runtime and etcd need up to a
+// minute to start, and etcd then waits for an election.
 const maxEtcdPatience = 3 * time.Minute
 
 func (e Members) patience() time.Duration { return min(maxEtcdPatience, e.Timeout) }
 
-// beside are the masters of the cluster whose etcd may be asked about that of t.
+// beside are the other masters of the cluster. They can be asked about the member of t.
 func (e Members) beside(t *fleet.Target) []*fleet.Target {
-	return slices.DeleteFunc(e.Masters(), func(m *fleet.Target) bool { return m == t || !m.Joined() })
+	return fleet.Only(e.Masters(), func(m *fleet.Target) bool { return m != t && m.Joined() })
 }
 
 // ask runs the stub's client of etcd on a master.
@@ -56,7 +54,7 @@ func (e Members) ask(ctx context.Context, t *fleet.Target, args ...string) (etcd
 	return c, nil
 }
 
-// askAny asks the etcd of masters, in turn, until one does as asked.
+// askAny asks the etcd of one master after the other, until one does what args say.
 func (e Members) askAny(ctx context.Context, masters []*fleet.Target, args ...string) (c etcd.Cluster, err error) {
 	var errs []error
 	for _, m := range masters {
@@ -68,16 +66,16 @@ func (e Members) askAny(ctx context.Context, masters []*fleet.Target, args ...st
 	return c, errors.Join(errs...)
 }
 
-// Leave takes the member of a master out of etcd, asked for at the others, before anything is removed on that
-// master. kubeadm does it only where it finds the host's Node, and goes on to wipe the data if not: with two members,
-// the other one then has no majority for ever.
+// Leave takes the member of a master out of etcd, before anything is removed on that master. It asks the other masters for
+// it. kubeadm takes a member out only where it finds the Node of the host, and wipes the data anyway: of two members, the
+// other one then has no majority for ever.
 func (e Members) Leave(ctx context.Context, t *fleet.Target, step string) error {
 	others := e.beside(t)
 	if !t.Master || len(others) == 0 {
-		return nil // the last one takes its etcd with it
+		return nil // the last member goes with its host
 	}
 	if _, external, err := e.EtcdSettings(t); err == nil && external {
-		return nil // documents that cannot be read any more are no reason to leave a member behind
+		return nil // where the documents cannot be read any more, the member is taken out all the same
 	}
 	started := false
 	err := installer.Insist(ctx, e.patience(), func(ctx context.Context) error {
@@ -85,8 +83,7 @@ func (e Members) Leave(ctx context.Context, t *fleet.Target, step string) error 
 		if err == nil || started {
 			return err
 		}
-		// Maybe its vote is needed for that.
-		started = true
+		started = true // the others may need its vote to take it out
 		return errors.Join(err, e.start(ctx, t, step))
 	})
 	if err == nil {
@@ -95,7 +92,7 @@ func (e Members) Leave(ctx context.Context, t *fleet.Target, step string) error 
 	return fmt.Errorf("take its member out of etcd: %w\n  Nothing on the host was removed. %s", err, e.remedy(ctx, t, others))
 }
 
-// start starts what runs etcd on a host, if its manifest is there.
+// start starts kubelet, and so etcd, on a host that has a manifest of etcd.
 func (e Members) start(ctx context.Context, t *fleet.Target, step string) error {
 	if t.EtcdManifest == "" {
 		return nil
@@ -104,49 +101,34 @@ func (e Members) start(ctx context.Context, t *fleet.Target, step string) error 
 	return err
 }
 
-// remedy says what keeps etcd from dropping a member, as far as its members tell.
+// remedy says what keeps etcd from changing its members, as far as these tell, and what to do.
 func (e Members) remedy(ctx context.Context, t *fleet.Target, others []*fleet.Target) string {
 	c, err := e.askAny(ctx, others, "members")
 	if err != nil {
-		return fmt.Sprintf("No etcd answers on %s: look at `crictl ps -a --name etcd` and `journalctl -u kubelet` there, then run the same command again.", names(others))
+		var asked []string
+		for _, t := range others {
+			asked = append(asked, t.IP.String())
+		}
+		return fmt.Sprintf("No etcd answers on %s: look at `crictl ps -a --name etcd` and `journalctl -u kubelet` there, then run the same command again.", strings.Join(asked, ", "))
+	}
+	var members, silent []string
+	for _, m := range c.Members {
+		members = append(members, m.Host())
+		if !m.Learner && !m.Answers {
+			silent = append(silent, m.Host()+" ("+m.Error+")")
+		}
 	}
 	all, answer := c.Voters()
 	if !c.Leader || answer <= all/2 {
-		return fmt.Sprintf("etcd has no majority: %d of its %d voting members answer, not %s. Start these, then run the same command again.", answer, all, silent(c))
+		return fmt.Sprintf("etcd has no majority: %d of its %d voting members answer, not %s. Start these, then run the same command again.", answer, all, strings.Join(silent, ", "))
 	}
-	return "The members are " + memberList(c) + ". Mend what the cause names, then run the same command again."
+	return "The members are " + strings.Join(members, ", ") + ". Mend what the cause names, then run the same command again."
 }
 
-func names(targets []*fleet.Target) string {
-	var out []string
-	for _, t := range targets {
-		out = append(out, t.IP.String())
-	}
-	return strings.Join(out, ", ")
-}
-
-func silent(c etcd.Cluster) string {
-	var out []string
-	for _, m := range c.Members {
-		if !m.Learner && !m.Answers {
-			out = append(out, m.Host()+" ("+m.Error+")")
-		}
-	}
-	return strings.Join(out, ", ")
-}
-
-func memberList(c etcd.Cluster) string {
-	var out []string
-	for _, m := range c.Members {
-		out = append(out, m.Host())
-	}
-	return strings.Join(out, ", ")
-}
-
-// LeaveForReset takes a master out of etcd before it is reset. Where etcd has no majority any more, or cannot lose one
-// more member, nothing is saved by waiting: all of the cluster is to go.
+// LeaveForReset takes the member of a master out of etcd before the master is reset. If etcd has no majority any more, or
+// would lose it with this member, the master is reset all the same: the whole cluster is to go.
 func (e Members) LeaveForReset(ctx context.Context, t *fleet.Target) error {
-	// An installation that follows instead of the rest of this reset must not take it for a part of the cluster.
+	// If an installation follows instead of the rest of this reset, it must not take the host for one of the cluster.
 	if err := t.Journal.Drop(ctx, journal.KubeadmDone); err != nil {
 		return err
 	}
@@ -164,9 +146,9 @@ func (e Members) LeaveForReset(ctx context.Context, t *fleet.Target) error {
 	return nil
 }
 
-// isLost tells whether etcd has no majority without the member of t, or none at all: then nothing is saved by keeping
-// it. waits tells that this may pass, as members of hosts that are reached do not answer: they may have been switched on
-// just now.
+// isLost tells whether etcd has no majority, or would have none without the member of t: then keeping that member saves
+// nothing. waits is true if this may pass: members do not answer whose hosts are reached, and these may have been switched
+// on just now.
 func (e Members) isLost(ctx context.Context, t *fleet.Target) (lost, waits bool) {
 	beside := e.beside(t)
 	if !t.Master || len(beside) == 0 {

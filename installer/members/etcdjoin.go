@@ -12,9 +12,9 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
-// Prepare makes sure, before kubeadm joins a master, that etcd takes a member in: what an earlier life of the host
-// left in the cluster goes, what else would block is named. Without it kubeadm waits until its time is over, and says
-// nothing of the cause.
+// Prepare makes sure, before kubeadm joins a master, that etcd can take in a member. It removes what an earlier life of the
+// host left in the cluster, and gives an error for anything else in the way. Without it kubeadm waits until its time is
+// over, and does not say for what.
 func (e Members) Prepare(ctx context.Context, t *fleet.Target) error {
 	if !t.Master {
 		return nil
@@ -31,8 +31,8 @@ func (e Members) Prepare(ctx context.Context, t *fleet.Target) error {
 	return e.claim(ctx, t, dir)
 }
 
-// dropStale removes the member and the Node that a master has in the cluster though it is about to join: it lost its disk,
-// or its join was cut off. Others that do not answer are told.
+// dropStale removes the member and the Node that a master has in the cluster although it is about to join: its disk was
+// lost, or an earlier join was cut off. It is an error if members of other hosts do not answer.
 func (e Members) dropStale(ctx context.Context, t *fleet.Target, others []*fleet.Target) error {
 	var c etcd.Cluster
 	err := installer.Insist(ctx, e.patience(), func(ctx context.Context) (err error) {
@@ -44,7 +44,7 @@ func (e Members) dropStale(ctx context.Context, t *fleet.Target, others []*fleet
 		}
 		for _, m := range c.Members {
 			if host := e.masterAt(m); !m.Answers && host != nil && host.Joined() {
-				return fmt.Errorf("the member of %s does not answer: %s", host.IP, m.Error) // it may have been switched on just now
+				return fmt.Errorf("the member of %s does not answer: %s", host.IP, m.Error) // its host may have been switched on just now
 			}
 		}
 		return nil
@@ -61,7 +61,7 @@ func (e Members) dropStale(ctx context.Context, t *fleet.Target, others []*fleet
 			drop = append(drop, t.IP.String())
 		case m.Answers:
 		case host != nil && !host.Joined() && m.Learner && !m.Started():
-			drop = append(drop, host.IP.String()) // it comes to nothing until its host joins anew
+			drop = append(drop, host.IP.String()) // it never started, and will not until its host joins anew
 		case !m.Started() || host == nil:
 			return staleMember(m, others[0])
 		}
@@ -78,7 +78,7 @@ func (e Members) dropStale(ctx context.Context, t *fleet.Target, others []*fleet
 	return e.DropNode(ctx, t)
 }
 
-// masterAt gives the master of the cluster that a member is of; nil for none.
+// masterAt gives the master of the run that a member belongs to; nil if there is none.
 func (e Members) masterAt(of etcd.Member) *fleet.Target {
 	i := slices.IndexFunc(e.Targets, func(t *fleet.Target) bool { return t.Master && of.At(t.IP.String()) })
 	if i < 0 {
@@ -87,7 +87,7 @@ func (e Members) masterAt(of etcd.Member) *fleet.Target {
 	return e.Targets[i]
 }
 
-// staleMember names a member that keeps etcd from taking in another.
+// staleMember is the error for a member that keeps etcd from taking in another one.
 func staleMember(m etcd.Member, at *fleet.Target) error {
 	state := "does not answer (" + m.Error + ")"
 	if !m.Started() {
@@ -103,8 +103,8 @@ type nodeAddress struct {
 	Address string `json:"address"`
 }
 
-// DropNode deletes the Node that a host has in the cluster from an earlier life. One of that name at another address is
-// somebody else's.
+// DropNode deletes the Node that a host has in the cluster from an earlier life. A Node of that name with another address
+// belongs to another host, and stays.
 func (e Members) DropNode(ctx context.Context, t *fleet.Target) error {
 	err := installer.Insist(ctx, e.APIPatience(), func(ctx context.Context) error {
 		raw, err := e.Kube.Kubectl(ctx, "get", "node", t.NodeName(), "-o", "json", "--ignore-not-found")
@@ -121,7 +121,7 @@ func (e Members) DropNode(ctx context.Context, t *fleet.Target) error {
 		}
 		others := slices.ContainsFunc(n.Status.Addresses, func(a nodeAddress) bool { return a.Type == "InternalIP" })
 		if others && !slices.Contains(n.Status.Addresses, nodeAddress{"InternalIP", t.IP.String()}) {
-			return nil // kubeadm refuses it if it is alive
+			return nil // if that one lives, kubeadm refuses to join the host
 		}
 		_, err = e.Kube.Kubectl(ctx, "delete", "node", t.NodeName(), "--ignore-not-found", "--wait=false")
 		return err

@@ -13,7 +13,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// claim records that etcd's data directory of a master is the cluster's, and looks before whether it can be.
+// claim sets the mark that etcd's data directory on a master is the cluster's. It is an error if the directory holds
+// anything.
 func (e Members) claim(ctx context.Context, t *fleet.Target, dir string) error {
 	found, err := t.Agent.Dirs(ctx, upTo("/", dir)...)
 	if err != nil {
@@ -35,8 +36,8 @@ func (e Members) claim(ctx context.Context, t *fleet.Target, dir string) error {
 	return t.Journal.Set(ctx, journal.EtcdData, site.DataDir{Path: dir, Made: made}.String())
 }
 
-// ClearData removes etcd's data of this cluster from a host whose member is no more. What else was put into the directory
-// stays, and so does a directory that was there before.
+// ClearData removes the etcd data of this cluster from a host whose member is out of etcd. Other files in the directory
+// stay, and so does the directory if it was there before.
 func (e Members) ClearData(ctx context.Context, t *fleet.Target, step string) error {
 	d, ours := site.EtcdData(t)
 	if !ours {
@@ -61,7 +62,7 @@ func (e Members) ClearData(ctx context.Context, t *fleet.Target, step string) er
 	return t.Journal.Drop(ctx, journal.EtcdData)
 }
 
-// upTo lists a directory and those above it, the topmost being top or just below it if that is the root.
+// upTo lists a directory and those above it, up to top; if top is /, the last one is just below it.
 func upTo(top, dir string) []string {
 	out := []string{dir}
 	for dir != top && path.Dir(dir) != "/" {

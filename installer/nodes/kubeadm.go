@@ -1,5 +1,5 @@
-// Package nodes makes hosts nodes of a cluster by kubeadm, brings nodes back that
-// somebody deleted, and takes hosts out again, with their kubeconfigs.
+// Package nodes makes hosts nodes of a cluster by kubeadm, brings Nodes back that somebody deleted, and takes hosts out
+// again, with their kubeconfigs.
 package nodes
 
 import (
@@ -19,26 +19,22 @@ import (
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// Nodes makes hosts nodes of the cluster, brings nodes back, and takes hosts out of it.
+// Nodes makes hosts nodes of the cluster, brings Nodes back, and takes hosts out of it.
 type Nodes struct {
 	*site.Site
 	Secrets *secrets.Secrets
 	Members members.Members
 }
 
-// Discovery is the file itself, for a token made for the purpose.
+// Discovery is the discovery file with which a host joins, with a token in it.
 func (n *Nodes) Discovery(in kubeadm.Input, token string) (agent.File, error) {
 	data, err := kubeadm.DiscoveryFile(in, n.Secrets.PKI.CA(), token)
 	return agent.File{Path: n.DiscoveryFile(), Mode: 0o600, Content: data}, err
 }
 
-// Prepare writes the files that kubeadm finds on a host.
+// Prepare writes the files that kubeadm finds on a host, and others with them. It returns the path of the documents.
 func (n *Nodes) Prepare(ctx context.Context, t *fleet.Target, in kubeadm.Input, extra []agent.File) (config string, err error) {
-	docs, err := kubeadm.Render(in)
-	if err != nil {
-		return "", err
-	}
-	data, err := docs.YAML()
+	data, err := site.KubeadmYAML(in)
 	if err != nil {
 		return "", err
 	}
@@ -53,9 +49,8 @@ func (n *Nodes) Prepare(ctx context.Context, t *fleet.Target, in kubeadm.Input, 
 	return config, nil
 }
 
-// Run runs init or join once and only once per host. Before it begins it
-// says so on the host; where an earlier run said so and did not come to an end,
-// the host is first taken back to where it was.
+// Run runs kubeadm init or join (argv) on a host, exactly once. prepare writes the documents and returns their path. A mark
+// says on the host that kubeadm begins, another one that it has ended. A host with the first mark is reset before.
 func (n *Nodes) Run(ctx context.Context, t *fleet.Target, step string, prepare func(context.Context) (string, error), argv ...string) error {
 	if t.Journal.Has(journal.KubeadmBegun) {
 		if err := n.undo(ctx, t, step); err != nil {
@@ -83,8 +78,7 @@ func (n *Nodes) Run(ctx context.Context, t *fleet.Target, step string, prepare f
 	return err
 }
 
-// undo takes a host back to where it was before a kubeadm that was interrupted: out of etcd first, while that has
-// its majority, and nothing is removed before.
+// undo resets a host on which kubeadm was interrupted. Its member leaves etcd first; if that fails, nothing is removed.
 func (n *Nodes) undo(ctx context.Context, t *fleet.Target, step string) error {
 	n.Report.Infof("%s: an earlier kubeadm was interrupted here; it is undone first", t.IP)
 	if err := n.Members.Leave(ctx, t, step); err != nil {
@@ -94,13 +88,14 @@ func (n *Nodes) undo(ctx context.Context, t *fleet.Target, step string) error {
 		if t == n.Master0() {
 			return nil
 		}
-		// For most of a minute the cluster takes the node for Ready, and kubeadm does not join a second one of its name.
+		// For most of a minute the cluster takes the Node for Ready, and kubeadm joins no second one of that name.
 		return n.Members.DropNode(ctx, t)
 	})
 }
 
-// Reset removes from a host what kubeadm made. Its member is out of etcd by then: kubeadm's own phase for that
-// empties etcd's directory on every host, whoever's the files are, also if it could not remove the member.
+// Reset removes from a host what kubeadm made, and then runs also. The member of the host has left etcd before: the phase
+// of kubeadm that takes it out empties etcd's directory on every host, even if the files are not the cluster's, or the
+// member could not be removed.
 func (n *Nodes) Reset(ctx context.Context, t *fleet.Target, step string, also func() error) error {
 	argv := []string{"kubeadm", "reset", "--force", "--skip-phases=remove-etcd-member"}
 	if socket := n.Share(t).RootfsEnv()["SEALOS_SYS_CRI_ENDPOINT"]; socket != "" {
@@ -112,7 +107,7 @@ func (n *Nodes) Reset(ctx context.Context, t *fleet.Target, step string, also fu
 			return err
 		}
 	}
-	// From here on the host is no part of the cluster; from the end on nothing is left to undo.
+	// From here on the host is not in the cluster; once KubeadmBegun is gone, too, nothing is left to undo.
 	if err := t.Journal.Drop(ctx, journal.KubeadmDone); err != nil {
 		return err
 	}
@@ -132,21 +127,9 @@ func (n *Nodes) Reset(ctx context.Context, t *fleet.Target, step string, also fu
 	return t.Journal.Drop(ctx, journal.KubeadmBegun)
 }
 
-// Token makes what a host needs to join: a token that lives two hours.
+// Token makes a token with which hosts join; it lives two hours.
 func (n *Nodes) Token(ctx context.Context) (token string, err error) {
-	err = installer.Insist(ctx, n.APIPatience(), func(ctx context.Context) (err error) {
-		token, err = n.kubeadmToken(ctx)
-		return err
-	})
-	if err != nil {
-		return "", fmt.Errorf("make a token for joining: %w", err)
-	}
-	n.Report.Hide(token)
-	return token, nil
-}
-
-func (n *Nodes) kubeadmToken(ctx context.Context) (token string, err error) {
-	err = n.Kube.Ask(ctx, func(ctx context.Context, p kube.ControlPlane) error {
+	create := func(ctx context.Context, p kube.ControlPlane) error {
 		res, err := p.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"kubeadm", "--kubeconfig", installer.AdminConf, "token", "create", "--ttl", "2h"}, TimeoutSeconds: 30}, nil)
 		if err != nil {
 			return err
@@ -159,6 +142,11 @@ func (n *Nodes) kubeadmToken(ctx context.Context) (token string, err error) {
 			return errors.New("kubeadm token create printed nothing")
 		}
 		return err
-	})
-	return token, err
+	}
+	err = installer.Insist(ctx, n.APIPatience(), func(ctx context.Context) error { return n.Kube.Ask(ctx, create) })
+	if err != nil {
+		return "", fmt.Errorf("make a token for joining: %w", err)
+	}
+	n.Report.Hide(token)
+	return token, nil
 }

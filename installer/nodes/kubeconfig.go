@@ -15,50 +15,51 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
-// userKubeconfig is where kubectl looks for root. The path of another login is
-// that user's own business. What was in it before lies beside it.
+// userKubeconfig is where kubectl looks for a kubeconfig when root runs it. Other users make their own. What was in the
+// file before is kept beside it.
 const (
-	UserKubeconfig   = "/root/.kube/config"
+	userKubeconfig   = "/root/.kube/config"
 	beforeKubeconfig = "/root/.kube/config.before-sealos"
 )
 
-// kubeconfigRecord is what a reset has to know to take the cluster out of root's
-// kubeconfig. It is written before that is.
+// kubeconfigRecord is what a reset has to know to take the cluster out of root's kubeconfig. It is written before the
+// kubeconfig.
 type kubeconfigRecord struct {
 	kubeadm.KubeconfigEntries
 	Made   bool   `json:"made,omitempty"` // there was no file
 	Digest string `json:"digest"`         // of the file as it was written
 }
 
-// kubeconfigLeft is the mark of a host where nothing was written.
+// kubeconfigLeft is what the mark says on a host where the kubeconfig was not written.
 const kubeconfigLeft = "left as it is"
 
 func (n *Nodes) kubeconfigRecordPath() string { return n.Dir("journal", "kubeconfig-entries") }
 
-// AdminKubeconfig gives root on a master a kubeconfig: a new one where there is
-// none, else the cluster beside what the user has, whose old file is kept beside it.
+// AdminKubeconfig gives root on a master a kubeconfig. If root has one, the cluster is added to it, and the old file is
+// kept beside it.
 func (n *Nodes) AdminKubeconfig(ctx context.Context, t *fleet.Target) error {
-	found, err := t.Agent.ReadFiles(ctx, []string{UserKubeconfig, installer.AdminConf, n.kubeconfigRecordPath()})
+	found, err := t.Agent.ReadFiles(ctx, []string{userKubeconfig, installer.AdminConf, n.kubeconfigRecordPath()})
 	if err != nil {
 		return fmt.Errorf("read kubeconfigs: %w", err)
 	}
 	admin := found[installer.AdminConf]
-	user, exists := found[UserKubeconfig]
+	user, exists := found[userKubeconfig]
 	content, files, err := n.newKubeconfig(t, user, exists, admin, found[n.kubeconfigRecordPath()])
 	if err != nil {
-		// The cluster works, and its own file is there: that somebody's file is none does not undo it.
-		n.Report.Warnf("%s: %s is left as it is: %v (kubectl --kubeconfig %s works)", t.IP, UserKubeconfig, err, installer.AdminConf)
+		// That root's own file cannot be read is no reason to fail: the cluster works.
+		n.Report.Warnf("%s: %s is left as it is: %v (kubectl --kubeconfig %s works)", t.IP, userKubeconfig, err, installer.AdminConf)
 	}
 	if len(files) == 0 {
 		return t.Journal.Set(ctx, journal.Kubeconfig, kubeconfigLeft)
 	}
 	if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
-		return fmt.Errorf("write %s: %w", UserKubeconfig, err)
+		return fmt.Errorf("write %s: %w", userKubeconfig, err)
 	}
 	return t.Journal.Set(ctx, journal.Kubeconfig, journal.Inputs(content))
 }
 
-// newKubeconfig is what root's kubeconfig is to be, and the files to write for it, in their order.
+// newKubeconfig is what root's kubeconfig is to be, and the files to write for that, in their order; none if the old one
+// stays.
 func (n *Nodes) newKubeconfig(t *fleet.Target, user []byte, exists bool, admin, recorded []byte) (content []byte, files []agent.File, err error) {
 	var rec kubeconfigRecord
 	if recorded != nil && json.Unmarshal(recorded, &rec) == nil {
@@ -73,7 +74,7 @@ func (n *Nodes) newKubeconfig(t *fleet.Target, user []byte, exists bool, admin, 
 			return renewed, n.kubeconfigFiles(rec, renewed), nil
 		}
 	} else if bytes.Contains(user, []byte(base64.StdEncoding.EncodeToString(n.Secrets.PKI.CA()))) {
-		return user, nil, nil // somebody has put it there
+		return user, nil, nil // somebody has put the cluster there
 	}
 	content, names, err := kubeadm.MergeKubeconfig(user, admin, n.Cluster.Name)
 	if err != nil {
@@ -86,7 +87,7 @@ func (n *Nodes) newKubeconfig(t *fleet.Target, user []byte, exists bool, admin, 
 	} else {
 		before = []agent.File{{Path: beforeKubeconfig, Mode: 0o600, Content: user}}
 		n.Report.Infof("%s: merged into %s, with cluster %q, user %q and context %q; the old file is %s beside it",
-			t.IP, UserKubeconfig, names.Cluster, names.User, names.Context, path.Base(beforeKubeconfig))
+			t.IP, userKubeconfig, names.Cluster, names.User, names.Context, path.Base(beforeKubeconfig))
 	}
 	rec.Digest = journal.Inputs(content)
 	return content, append(before, n.kubeconfigFiles(rec, content)...), nil
@@ -95,23 +96,22 @@ func (n *Nodes) newKubeconfig(t *fleet.Target, user []byte, exists bool, admin, 
 func (n *Nodes) kubeconfigFiles(rec kubeconfigRecord, content []byte) []agent.File {
 	data, err := json.Marshal(rec)
 	if err != nil {
-		panic(fmt.Sprintf("steps: record of a kubeconfig: %v", err)) // strings can be encoded
+		panic(fmt.Sprintf("nodes: record of a kubeconfig: %v", err)) // strings can be encoded
 	}
 	return []agent.File{
 		{Path: n.kubeconfigRecordPath(), Mode: 0o600, Content: append(data, '\n')},
-		{Path: UserKubeconfig, Mode: 0o600, Content: content},
+		{Path: userKubeconfig, Mode: 0o600, Content: content},
 	}
 }
 
-// RemoveKubeconfig takes the cluster out of root's kubeconfig. What its owner has
-// written there, before or since, stays.
+// RemoveKubeconfig takes the cluster out of root's kubeconfig. What others have written there, before or since, stays.
 func (n *Nodes) RemoveKubeconfig(ctx context.Context, t *fleet.Target) error {
-	found, err := t.Agent.ReadFiles(ctx, []string{UserKubeconfig, beforeKubeconfig, n.kubeconfigRecordPath()})
+	found, err := t.Agent.ReadFiles(ctx, []string{userKubeconfig, beforeKubeconfig, n.kubeconfigRecordPath()})
 	if err != nil {
 		return err
 	}
-	user, exists := found[UserKubeconfig]
-	file := agent.File{Path: UserKubeconfig, Mode: 0o600, Content: user}
+	user, exists := found[userKubeconfig]
+	file := agent.File{Path: userKubeconfig, Mode: 0o600, Content: user}
 	old, kept := found[beforeKubeconfig]
 	var rec kubeconfigRecord
 	if recorded := found[n.kubeconfigRecordPath()]; recorded == nil || json.Unmarshal(recorded, &rec) != nil {
@@ -122,27 +122,25 @@ func (n *Nodes) RemoveKubeconfig(ctx context.Context, t *fleet.Target) error {
 	}
 	untouched := exists && journal.Inputs(user) == rec.Digest
 	switch {
-	case !exists:
-		file.Remove = true
-	case untouched && rec.Made:
+	case !exists, untouched && rec.Made:
 		file.Remove = true
 	case untouched && kept:
 		file.Content = old
 	default:
 		rest, empty, err := kubeadm.UnmergeKubeconfig(user, rec.KubeconfigEntries)
 		if err != nil {
-			n.Report.Warnf("%s: cluster %s, user %s and context %s stay in %s: %v", t.IP, rec.Cluster, rec.User, rec.Context, UserKubeconfig, err)
+			n.Report.Warnf("%s: cluster %s, user %s and context %s stay in %s: %v", t.IP, rec.Cluster, rec.User, rec.Context, userKubeconfig, err)
 			return nil
 		}
 		file.Content, file.Remove = rest, empty && rec.Made
 	}
 	if _, err := t.Agent.WriteFiles(ctx, []agent.File{file, {Path: beforeKubeconfig, Remove: true}}); err != nil {
-		return fmt.Errorf("take the cluster out of %s: %w", UserKubeconfig, err)
+		return fmt.Errorf("take the cluster out of %s: %w", userKubeconfig, err)
 	}
-	if _, err := t.Agent.Tidy(ctx, agent.TidyRequest{Dir: path.Dir(UserKubeconfig)}); err != nil {
+	if _, err := t.Agent.Tidy(ctx, agent.TidyRequest{Dir: path.Dir(userKubeconfig)}); err != nil {
 		return err
 	}
-	// After all that it speaks of: taking the cluster out once more changes nothing.
+	// The record goes last: taking the cluster out once more changes nothing.
 	_, err = t.Agent.WriteFiles(ctx, []agent.File{{Path: n.kubeconfigRecordPath(), Remove: true}})
 	return err
 }

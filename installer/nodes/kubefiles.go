@@ -18,17 +18,16 @@ import (
 	"github.com/sealbuild/sealbuild/installer/secrets"
 )
 
-// Places that kubeadm and kubelet share with whoever administers a host.
+// Directories of kubeadm and kubelet in which those who administer a host put files, too.
 const (
-	kubePKI       = installer.KubeDir + "/pki"
 	kubeManifests = installer.KubeDir + "/manifests"
 	kubeletDir    = "/var/lib/kubelet"
-	// kubeletCert is what kubelet.conf names, and with it kubeadm asks the cluster what this host is.
+	// kubeletCert is the certificate that kubelet.conf names. With it kubeadm asks the cluster what this host is.
 	kubeletCert = kubeletDir + "/pki/kubelet-client-current.pem"
 )
 
-// KnownKube lists what this installer, kubeadm and kubelet write below /etc/kubernetes, as [node.TidyRequest] has it.
-// All else there is somebody else's.
+// KnownKube lists the files that this installer, kubeadm and kubelet write below /etc/kubernetes, as [agent.TidyRequest]
+// takes them. All other files there are not the cluster's.
 func KnownKube() []string {
 	known := certs.MasterInput{SuperAdmin: true, WithSuperAdmin: true}.Paths()
 	for _, name := range secrets.AdoptedFiles() {
@@ -40,31 +39,31 @@ func KnownKube() []string {
 	return append(known, "kubelet.conf", "bootstrap-kubelet.conf", path.Base(kubeadm.AuditPolicyPath), "tmp/kubeadm-*")
 }
 
-// sparing lets kubeadm reset do its work without the directories that it would empty, whoever has put something there: static
-// pods, certificates, and kubelet's data with the disks that the site mounts in it. [Run.tidyKubernetes] removes from them what
-// is ours.
+// sparing hides from kubeadm reset the directories that it would empty, even of files that are not the cluster's: static
+// pods, certificates, and kubelet's data with the disks that the site mounts there. [Nodes.Tidy] removes what is the
+// cluster's.
 func (n *Nodes) sparing(q agent.ExecRequest) agent.ExecRequest {
 	q.Argv = append(slices.Clone(q.Argv), "--cert-dir", n.Dir("none"))
 	q.Hide = []string{kubeManifests, kubeletDir}
-	// By these it finds the member of etcd, and the cluster that it belongs to.
+	// By these kubeadm finds the member of etcd, and the cluster that it belongs to.
 	q.Show = []string{kubeManifests + "/etcd.yaml", kubeletCert}
 	return q
 }
 
-// BegunWith is the mark of a host where a cluster begins. It names what was in kubelet's directory before: profiles and
-// credentials that the site has put there for it.
+// BegunWith is what the mark journal.Begun says: the name of the cluster and, in a second line as JSON, what was in
+// kubelet's directory before: profiles and credentials that the site has put there for kubelet.
 func BegunWith(cluster string, kubelet []string) string {
 	if len(kubelet) == 0 {
 		return cluster
 	}
 	names, err := json.Marshal(kubelet)
 	if err != nil {
-		panic(fmt.Sprintf("steps: mark of a host: %v", err)) // strings can be encoded
+		panic(fmt.Sprintf("nodes: mark of a host: %v", err)) // strings can be encoded
 	}
 	return cluster + "\n" + string(names)
 }
 
-// ofTheSite is what stays in kubelet's directory.
+// ofTheSite are the entries of kubelet's directory that were there before the cluster, and stay.
 func ofTheSite(t *fleet.Target) ([]string, error) {
 	_, names, ok := strings.Cut(t.Journal.Of(journal.Begun), "\n")
 	if !ok {
@@ -77,7 +76,8 @@ func ofTheSite(t *fleet.Target) ([]string, error) {
 	return kept, nil
 }
 
-// Tidy removes what kubeadm and kubelet have left of the cluster. What others have put there stays, and is told at last.
+// Tidy removes what kubeadm and kubelet have left of the cluster. What others have put there stays; if last is set, a
+// warning says so.
 func (n *Nodes) Tidy(ctx context.Context, t *fleet.Target, last bool) error {
 	keep, err := ofTheSite(t)
 	if err != nil {

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/wait"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
@@ -14,45 +14,43 @@ import (
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// A mark says what was done, not what is: somebody may have stopped a runtime, emptied its data, or deleted a node
-// since. What can be seen is looked at, and started again.
+// A mark says what was done, not what is: somebody may have stopped a runtime, emptied its data, or deleted a Node since. So a run
+// looks at what can be seen, and starts again what does not run.
 
-// startPatience is how long services of a host that has just booted may take to come up by themselves.
+// startPatience is how long services of a host that has just booted may take to start by themselves.
 const startPatience = 10 * time.Second
 
-// Asleep says what of a host should run by what was done there, and does not; empty if all does. It asks again for a
-// while before it says so.
+// Asleep says what does not run on a host although its marks say that it should; it is empty if all runs. It asks for up to
+// [startPatience] before it says so.
 func (n *Nodes) Asleep(ctx context.Context, t *fleet.Target) (string, error) {
 	if !t.Journal.Has(journal.Init) && !t.Joined() {
 		return "", nil
 	}
-	judge := func() string {
+	stopped := func() string {
 		f := t.Facts
 		if !t.Joined() {
-			f.Programs = nil // kubelet has nothing to run with yet
+			f.Programs = nil // kubelet has no configuration to run with yet
 		}
 		return fleet.StoppedIn(f)
 	}
-	for end := time.Now().Add(startPatience); judge() != ""; {
+	for end := time.Now().Add(startPatience); stopped() != ""; {
 		f, err := t.Agent.Facts(ctx, n.LifeRequest(t))
 		if err != nil {
 			return "", err
 		}
 		t.Facts.Sockets, t.Facts.Programs = f.Sockets, f.Programs
-		what := judge()
+		what := stopped()
 		if what == "" || time.Now().After(end) {
 			return what, nil
 		}
-		select {
-		case <-ctx.Done():
-			return "", context.Cause(ctx)
-		case <-time.After(time.Second):
+		if err := wait.For(ctx, time.Second); err != nil {
+			return "", err
 		}
 	}
 	return "", nil
 }
 
-// Wake lets a host's kubelet begin anew, once what it needs runs.
+// Wake restarts the kubelet of a host, once what kubelet needs runs.
 func (n *Nodes) Wake(ctx context.Context, t *fleet.Target, step string) error {
 	if _, err := n.Exec(ctx, t, step, "systemctl", "restart", "kubelet"); err != nil {
 		return fmt.Errorf("start kubelet again: %w", err)
@@ -62,30 +60,28 @@ func (n *Nodes) Wake(ctx context.Context, t *fleet.Target, step string) error {
 	return err
 }
 
-// registerPatience is how long kubelet may take to register its node.
+// registerPatience is how long kubelet may take to register its Node.
 const registerPatience = time.Minute
 
-// RegisterAgain brings back the nodes of hosts that are in the cluster, but whose nodes somebody has deleted: kubelet
-// registers its node when it starts, and never after.
+// RegisterAgain brings back the Nodes of hosts that are in the cluster but whose Nodes somebody has deleted, and returns
+// how many. Kubelet registers its Node only when it starts.
 func (n *Nodes) RegisterAgain(ctx context.Context, targets []*fleet.Target, step string) (int, error) {
-	var changes atomic.Int64
-	gone := slices.DeleteFunc(slices.Clone(targets), func(t *fleet.Target) bool { return !t.Gone })
-	err := n.Each(ctx, gone, func(ctx context.Context, t *fleet.Target) error {
+	gone := fleet.Only(targets, func(t *fleet.Target) bool { return t.Gone })
+	return n.Count(ctx, gone, func(ctx context.Context, t *fleet.Target) (int, error) {
 		n.Report.Infof("%s: node %s was deleted from the cluster; kubelet registers it again, without the labels that others gave it", t.IP, t.NodeName())
 		if err := n.waitForgotten(ctx, t); err != nil {
-			return err
+			return 0, err
 		}
 		if slices.Contains(t.Facts.CNI, "network link cni0") {
-			// A new node gets other addresses for its pods, and this bridge would keep the old one's.
+			// The new Node gets other addresses for its pods, and this bridge would keep the old ones.
 			if _, err := n.Exec(ctx, t, step, "ip", "link", "delete", "cni0"); err != nil {
 				n.Report.Warnf("%s: the bridge of its pods stays, which may keep new ones from starting: %s", t.IP, installer.TellAt(err, t.IP.String()))
 			}
 		}
 		if err := n.Wake(ctx, t, step); err != nil {
-			return err
+			return 0, err
 		}
-		patience := min(registerPatience, n.Timeout)
-		err := installer.Insist(ctx, patience, func(ctx context.Context) error {
+		err := installer.Insist(ctx, min(registerPatience, n.Timeout), func(ctx context.Context) error {
 			nodes, err := n.Kube.Nodes(ctx)
 			if err != nil {
 				return err
@@ -96,25 +92,23 @@ func (n *Nodes) RegisterAgain(ctx context.Context, targets []*fleet.Target, step
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("kubelet did not register its node again: %w (look at `journalctl -u kubelet` on the host)", err)
+			return 0, fmt.Errorf("kubelet did not register its node again: %w (look at `journalctl -u kubelet` on the host)", err)
 		}
 		if t.Master {
 			if err := n.markControlPlane(ctx, t); err != nil {
-				return err
+				return 0, err
 			}
 		}
 		t.Gone = false
-		changes.Add(1)
-		return nil
+		return 1, nil
 	})
-	return int(changes.Load()), err
 }
 
-// forgetPatience is how long a cluster may take to remove the pods of a node that was deleted; most of a minute is usual.
+// forgetPatience is how long a cluster may take to remove the pods of a Node that was deleted. Most of a minute is usual.
 const forgetPatience = 2 * time.Minute
 
-// waitForgotten waits until the cluster has removed the pods of a node that was deleted. They have addresses that are
-// no longer the node's, and those that were still there would stay so.
+// waitForgotten waits until the cluster has removed the pods of a Node that was deleted. Their addresses are no longer the
+// Node's; pods that are still there when the Node comes back keep them.
 func (n *Nodes) waitForgotten(ctx context.Context, t *fleet.Target) error {
 	err := installer.Insist(ctx, min(forgetPatience, n.Timeout), func(ctx context.Context) error {
 		pods, err := n.Kube.Pods(ctx, "--all-namespaces", "--field-selector", "spec.nodeName="+t.NodeName())
@@ -130,7 +124,7 @@ func (n *Nodes) waitForgotten(ctx context.Context, t *fleet.Target) error {
 	return err
 }
 
-// markControlPlane gives a master's node what kubeadm gives it.
+// markControlPlane gives the Node of a master the labels and taints that kubeadm gives to it.
 func (n *Nodes) markControlPlane(ctx context.Context, t *fleet.Target) error {
 	taints, err := n.MasterTaints(t)
 	if err != nil {

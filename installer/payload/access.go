@@ -7,18 +7,15 @@ import (
 	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
-// Access is how the cluster's registry is reached and where it keeps its data.
+// Access says how the cluster's registry is reached, and where it keeps its data.
 //
-// There are two accounts. The one that images know from their environment
-// (registryUsername, registryPassword) is what every host has in its files: it
-// can only pull, since a host that falls into somebody's hands must not be able
-// to change what the others run. To push and delete takes another, whose
-// password lies on masters alone. So what hosts have need not change when a
-// cluster of before learns of the second account: the masters' registries know
-// the first as one that pulls, from the next run on.
+// The registry knows two accounts. Every host has the first in its files; images know it from their environment
+// (registryUsername, registryPassword). It can only pull: somebody who takes over a host must not be able to change what
+// other hosts run. The second account can push and delete, and its password lies on masters alone. In a cluster that was
+// made before there was the second, hosts keep what they have: with the next run the registries of the masters take the
+// first account for one that only pulls.
 //
-// Registry programs that images made for sealos bring know no such difference:
-// they have the first account only, and it may do everything.
+// Registry programs that come with images made for sealos know the first account alone, and let it do everything.
 type Access struct {
 	User, Password         string
 	PushUser, PushPassword string
@@ -28,7 +25,7 @@ type Access struct {
 // PushUser is the name of the account that pushes and deletes.
 const PushUser = "push"
 
-// Access reads from the environment what it says of the registry. The passwords are settled elsewhere.
+// Access reads from the environment what it says of the registry. The passwords are left empty.
 func (p *Payload) Access(c *installer.Cluster) Access {
 	env := p.clusterEnv(c)
 	a := Access{

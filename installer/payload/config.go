@@ -15,14 +15,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// fileOf is the path of the file that the Config is about, relative to the image's root.
+// configuredFile is the path of the file that a Config document changes, relative to the root of the image.
 func configuredFile(c installer.Config) string {
 	return strings.TrimPrefix(path.Clean("/"+c.Path), "/")
 }
 
-// UnusedConfigs tells of Config documents that change nothing, because no image
-// has their file and none is named to make it, or because the image named is
-// not there. files holds the files of each image, by image name.
+// UnusedConfigs is an error for each Config document that changes nothing: no image has its file and spec.match names no
+// image to make it in, or there is no image of that name. files holds the files of each image, by its name.
 func UnusedConfigs(configs []installer.Config, files map[string]map[string]File) error {
 	var errs []error
 	for _, c := range configs {
@@ -30,7 +29,7 @@ func UnusedConfigs(configs []installer.Config, files map[string]map[string]File)
 		for name, has := range files {
 			_, plain := has[configuredFile(c)]
 			_, template := has[configuredFile(c)+".tmpl"]
-			used = used || (c.Match == "" || SameImage(c.Match, name)) && (plain || template || c.Match != "")
+			used = used || (c.Match == "" || sameImage(c.Match, name)) && (plain || template || c.Match != "")
 		}
 		switch {
 		case used:
@@ -45,6 +44,7 @@ func UnusedConfigs(configs []installer.Config, files map[string]map[string]File)
 	return errors.Join(errs...)
 }
 
+// apply gives the content of a file after a Config document was applied to the old one.
 func apply(c installer.Config, old []byte) ([]byte, error) {
 	data := []byte(c.Data)
 	switch c.Strategy {
@@ -68,7 +68,7 @@ func join(a, b []byte) []byte {
 	return append(bytes.Clone(a), b...)
 }
 
-// mergeJSON keeps a JSON file JSON: what reads it may read nothing else.
+// mergeJSON merges into a JSON file and leaves it JSON: the programs that read it may read nothing else.
 func mergeJSON(old, data []byte) ([]byte, error) {
 	var base, over map[string]any
 	dec := json.NewDecoder(bytes.NewReader(old))
@@ -84,8 +84,8 @@ func mergeJSON(old, data []byte) ([]byte, error) {
 	return append(out, '\n'), err
 }
 
-// mergeYAML merges maps key by key and replaces everything else; null removes.
-// What it does not touch keeps its order, its comments and its spelling.
+// mergeYAML merges maps key by key, and replaces all other values; null removes. What it does not change keeps its order,
+// its comments and its spelling.
 func mergeYAML(old, data []byte) ([]byte, error) {
 	base, err := oneMap(old)
 	if err != nil {
@@ -105,7 +105,7 @@ func mergeYAML(old, data []byte) ([]byte, error) {
 	return buf.Bytes(), enc.Close()
 }
 
-// oneMap reads a stream of one document that is a map; an empty one is an empty map.
+// oneMap reads YAML that is one map; empty YAML is an empty map. Anything else is an error.
 func oneMap(data []byte) (*yaml.Node, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, more yaml.Node

@@ -28,14 +28,14 @@ const (
 	maxFiles      = 200_000
 )
 
-// Blobs is where cluster images are read from: the opened bundle.
+// Blobs is what cluster images are read from: the bundle.
 type Blobs interface {
 	ReadBlob(d digest.Digest, limit int64) ([]byte, error)
 	OpenBlob(d digest.Digest) (io.ReadCloser, error)
 }
 
-// Layer is one layer of a cluster image: the blob as it is held, and the
-// digest of the tar inside it.
+// Layer is a layer of a cluster image: Digest and Size (in bytes) are those of the blob in the bundle, DiffID is the digest
+// of the tar inside.
 type Layer struct {
 	Digest    digest.Digest
 	DiffID    digest.Digest
@@ -43,10 +43,10 @@ type Layer struct {
 	MediaType string
 }
 
-// Gzip reports whether the layer's blob is compressed with gzip.
+// Gzip tells whether the blob of the layer is compressed with gzip.
 func (l Layer) Gzip() bool { return strings.HasSuffix(l.MediaType, "gzip") }
 
-// Zstd reports whether the layer's blob itself is compressed with zstd.
+// Zstd tells whether the blob of the layer is compressed with zstd.
 func (l Layer) Zstd() bool { return strings.HasSuffix(l.MediaType, "zstd") }
 
 // Image is a cluster image: what its OCI configuration says, and its small files.
@@ -65,9 +65,9 @@ type Image struct {
 	Files      map[string]File              // its small files, see [Image.ReadFiles]
 }
 
-// LoadImage reads manifest and configuration of the cluster image d. When d is
-// an index, the entry for linux and the given architecture is taken.
-func LoadImage(blobs Blobs, name string, d digest.Digest, arch string) (*Image, error) {
+// loadImage reads manifest and configuration of a cluster image. If d is the digest of an index, it takes the entry for
+// linux and the given architecture.
+func loadImage(blobs Blobs, name string, d digest.Digest, arch string) (*Image, error) {
 	load := func(d ocispec.Descriptor) (ocigraph.Manifest, error) {
 		m, err := ocigraph.Read(blobs, d.Digest)
 		if err != nil {
@@ -112,7 +112,7 @@ func LoadImage(blobs Blobs, name string, d digest.Digest, arch string) (*Image, 
 	return img, nil
 }
 
-// label is one of the labels that sealos reads under two names.
+// label gives a label that sealos reads under two names.
 func (i *Image) label(name string) string {
 	if v := i.Labels["sealos.io."+name]; v != "" {
 		return v
@@ -140,9 +140,9 @@ func (i *Image) typeOf() (string, error) {
 	return "", fmt.Errorf("cluster image %s: label sealos.io.type=%q: expected rootfs, patch or application", i.Name, t)
 }
 
-// SameImage tells whether a name that an operator gave means the image of that
-// full name: it is the name, or its end from a slash on, and latest need not be said.
-func SameImage(asked, name string) bool {
+// sameImage tells whether a name that an operator gave means the image with a full name. It is the full name, or what
+// follows a slash in it; the tag latest may be left out.
+func sameImage(asked, name string) bool {
 	if asked == name {
 		return true
 	}
@@ -152,9 +152,9 @@ func SameImage(asked, name string) bool {
 	return strings.HasSuffix(name, "/"+asked)
 }
 
-// ResolveImages gives the full names of the images that an operator asked for,
-// in that order, each once. A name that means none or several of have is an error.
-func ResolveImages(asked, have []string) ([]string, error) {
+// resolveImages gives the full names of the images that an operator asked for, in that order, each once. A name that fits
+// none of have, or several, is an error.
+func resolveImages(asked, have []string) ([]string, error) {
 	var out []string
 	var errs []error
 	for _, a := range asked {
@@ -164,7 +164,7 @@ func ResolveImages(asked, have []string) ([]string, error) {
 				found = []string{name}
 				break
 			}
-			if SameImage(a, name) {
+			if sameImage(a, name) {
 				found = append(found, name)
 			}
 		}
@@ -185,12 +185,11 @@ func ResolveImages(asked, have []string) ([]string, error) {
 // KubeVersion is the Kubernetes version of a rootfs image, with its leading v.
 func (i *Image) KubeVersion() string { return i.Labels["version"] }
 
-// ErrTooManyFiles is returned for a cluster image whose small files exceed what is held in memory.
-var ErrTooManyFiles = errors.New("more than 256 MiB or 200000 files below etc, scripts, manifests, charts, opt and statics")
+// errTooManyFiles is the error for a cluster image whose small files are more than fit into memory.
+var errTooManyFiles = errors.New("more than 256 MiB or 200000 files below etc, scripts, manifests, charts, opt and statics")
 
-// Executable are the directories whose files may all be run, whatever their
-// modes say; "." is all. Images made for sealos count on it, since that makes
-// every file so.
+// Executable lists the directories whose files may all be run, whatever their modes say; "." stands for all. Images made
+// for sealos rely on that: sealos makes every file executable.
 func (i *Image) Executable() []string {
 	if i.Type == installer.TypeApplication {
 		return []string{"."}
@@ -204,11 +203,9 @@ type File struct {
 	Content []byte
 }
 
-// ReadFiles reads the image's files of up to 1 MiB that lie below etc, scripts,
-// manifests, charts and statics or at its root, those of up to 8 MiB below opt,
-// and of any place those named in also: what templates, Config documents and
-// preflight scripts need, and nothing of its large binaries. Keys are slash
-// paths relative to the image's root. The layers' digests are verified on the way.
+// ReadFiles reads the small files of the image, which templates, Config documents and preflight scripts need: those of up
+// to 1 MiB at its root and below etc, scripts, manifests, charts and statics, and those of up to 8 MiB below opt or named
+// in also. Keys are slash paths relative to the root of the image. The digests of the layers are verified on the way.
 func (i *Image) ReadFiles(ctx context.Context, blobs Blobs, also ...string) (map[string]File, error) {
 	files := map[string]File{}
 	for _, l := range i.Layers {
@@ -270,7 +267,7 @@ func readLayer(ctx context.Context, blobs Blobs, l Layer, files map[string]File,
 			return err
 		}
 		if total += len(data); total > maxSmallFiles || len(files) > maxFiles {
-			return ErrTooManyFiles
+			return errTooManyFiles
 		}
 		mode := fs.FileMode(h.Mode).Perm()
 		if slices.ContainsFunc(run, func(dir string) bool { return dir == "." || strings.HasPrefix(name, dir+"/") }) {
@@ -280,7 +277,7 @@ func readLayer(ctx context.Context, blobs Blobs, l Layer, files map[string]File,
 	}
 }
 
-// whiteout applies an OCI whiteout entry to the files of the layers below.
+// whiteout applies an OCI whiteout entry to the files of the layers below. It tells whether name is one.
 func whiteout(name string, files map[string]File) bool {
 	dir, base := path.Split(name)
 	gone, ok := strings.CutPrefix(base, ".wh.")
@@ -299,7 +296,7 @@ func whiteout(name string, files map[string]File) bool {
 	return true
 }
 
-// limitOf is the largest size in bytes at which a file is read; -1 = not at all.
+// limitOf is the largest size in bytes at which a file is read; -1 if it is not read at all.
 func limitOf(name string) int64 {
 	top, _, below := strings.Cut(name, "/")
 	switch {

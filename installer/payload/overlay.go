@@ -13,19 +13,17 @@ import (
 	"github.com/sealbuild/sealbuild/installer/templates"
 )
 
-// ConfigFile is where an image carries Config documents of its own.
-const ConfigFile = "config.yml"
+// configFile is the file of an image that holds its own Config documents.
+const configFile = "config.yml"
 
-// Overlay is what is laid over the unpacked files of one cluster image on one
-// host: rendered templates and files changed by Config documents.
+// Overlay is what is laid over the unpacked files of one cluster image on one host, by path: rendered templates, and files
+// that Config documents changed.
 type Overlay map[string]File
 
-// Overlay applies the image's own and then the cluster's Config documents to
-// its files, renders every *.tmpl below etc, scripts, manifests and charts with
-// env, and returns the files that came to be. Files of the image that stay as
-// they are are not in it. A Config that names what a template becomes, and not
-// the template, is applied to what it became. Files that a secret is rendered
-// into are readable by root alone.
+// Overlay applies the image's own Config documents and then the cluster's to its files, and renders every *.tmpl below etc,
+// scripts, manifests and charts with env. It returns the files that are made or changed by that. A Config document whose
+// file is made from a template is applied to the rendered file. Files that hold a secret after rendering are readable by
+// root alone. It reports all errors, not only the first.
 func (i *Image) Overlay(configs []installer.Config, env map[string]string) (Overlay, error) {
 	own, err := i.ownConfigs()
 	if err != nil {
@@ -54,7 +52,7 @@ func (i *Image) Overlay(configs []installer.Config, env map[string]string) (Over
 		_, exists := current[configuredFile(c)]
 		_, template := current[configuredFile(c)+".tmpl"]
 		switch {
-		case c.Match != "" && !SameImage(c.Match, i.Name):
+		case c.Match != "" && !sameImage(c.Match, i.Name):
 		case !exists && template && isTemplate(configuredFile(c)+".tmpl"):
 			late = append(late, c)
 		case exists || c.Match != "": // else it is meant for another image
@@ -82,7 +80,7 @@ func (i *Image) Overlay(configs []installer.Config, env map[string]string) (Over
 	return changed, errors.Join(errs...)
 }
 
-// otherSecrets is the environment with other values of its secrets; nil if it has none.
+// otherSecrets is the environment with other values for its secrets; nil if it has none.
 func (i *Image) otherSecrets(env map[string]string) map[string]string {
 	secret := i.Secret
 	if secret == nil {
@@ -100,8 +98,8 @@ func (i *Image) otherSecrets(env map[string]string) map[string]string {
 	return others
 }
 
-// modeFor narrows the mode of a file that a secret was rendered into, however
-// it is written there: with another secret the template becomes something else.
+// modeFor takes the file of a template from all but root if its rendered text depends on a secret: with other secrets it
+// would be another text.
 func modeFor(template File, name string, rendered []byte, others map[string]string) fs.FileMode {
 	if others == nil {
 		return template.Mode
@@ -121,11 +119,11 @@ func isTemplate(name string) bool {
 }
 
 func (i *Image) ownConfigs() ([]installer.Config, error) {
-	f, ok := i.Files[ConfigFile]
+	f, ok := i.Files[configFile]
 	if !ok {
 		return nil, nil
 	}
-	c, err := installer.ParseClusterfile(ConfigFile, f.Content)
+	c, err := installer.ParseClusterfile(configFile, f.Content)
 	if err != nil {
 		return nil, fmt.Errorf("cluster image %s: %w", i.Name, err)
 	}

@@ -158,14 +158,14 @@ func TestTemplatesMayProvideForMissingKeys(t *testing.T) {
 
 func TestImagesAreFoundByTheEndOfTheirNames(t *testing.T) {
 	have := []string{"docker.io/site/kubernetes:v1", "localhost/app:v1", "quay.io/app:v1", "localhost/tool:latest"}
-	got, err := ResolveImages([]string{"tool", "kubernetes:v1", "localhost/app:v1", "docker.io/site/kubernetes:v1"}, have)
+	got, err := resolveImages([]string{"tool", "kubernetes:v1", "localhost/app:v1", "docker.io/site/kubernetes:v1"}, have)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff([]string{"localhost/tool:latest", "docker.io/site/kubernetes:v1", "localhost/app:v1"}, got); d != "" {
 		t.Error(d)
 	}
-	_, err = ResolveImages([]string{"app:v1", "kubernetes:v2", "netes:v1"}, have)
+	_, err = resolveImages([]string{"app:v1", "kubernetes:v2", "netes:v1"}, have)
 	for _, want := range []string{"app:v1, which may be any of localhost/app:v1, quay.io/app:v1", "kubernetes:v2, which the bundle does not hold", "netes:v1, which the bundle"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v lacks %q", err, want)

@@ -1,6 +1,5 @@
-// Package payload is what a bundle brings for a cluster: its cluster images in
-// order, their scripts, environments and small files, the installers for the
-// hosts, and the container images. It reads the bundle and asks no host.
+// Package payload is what a bundle brings for a cluster: its cluster images in order, their scripts, environments and small
+// files, the stubs for the hosts, and the container images. It reads the bundle and asks no host.
 //
 // [Payload] is what holds for the whole cluster, [Share] what one host has of it.
 package payload
@@ -34,11 +33,11 @@ type Payload struct {
 	stubs    map[string]Stub     // by architecture
 }
 
-// New is the payload of a bundle of which nothing is read yet.
+// New is the payload of a bundle. It reads nothing yet.
 func New(b *bundle.Reader) *Payload { return &Payload{Bundle: b} }
 
-// Load reads the images that c asks for, and their small files. It is the first
-// time that layers are decoded, so their digests are checked here.
+// Load reads the images that c asks for, and their small files. Layers are decoded here for the first time, so their
+// digests are verified here.
 func (p *Payload) Load(ctx context.Context, c *installer.Cluster) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -51,7 +50,7 @@ func (p *Payload) Load(ctx context.Context, c *installer.Cluster) error {
 	return p.readFiles(ctx, images)
 }
 
-// For gives the images for hosts of an architecture, in the order that they have for every one.
+// For gives the images for hosts of an architecture, in the same order as [Payload.Images].
 func (p *Payload) For(ctx context.Context, arch string) ([]*Image, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -69,7 +68,7 @@ func (p *Payload) For(ctx context.Context, arch string) ([]*Image, error) {
 	return images, nil
 }
 
-// Read lists every image that has been read, for whichever architecture.
+// Read lists the images of all architectures that were read.
 func (p *Payload) Read() []*Image {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,7 +79,7 @@ func (p *Payload) Read() []*Image {
 	return out
 }
 
-// read reads what the images for an architecture say about themselves.
+// read reads what the images of an architecture say about themselves.
 func (p *Payload) read(arch string) ([]*Image, error) {
 	wanted, err := p.wanted()
 	if err != nil {
@@ -91,7 +90,7 @@ func (p *Payload) read(arch string) ([]*Image, error) {
 		if arch != "" && !slices.Contains(b.Platforms, "linux/"+arch) {
 			return nil, fmt.Errorf("cluster image %s is in the bundle for %s, not for linux/%s: build it for that platform, too", b.Name, strings.Join(b.Platforms, ", "), arch)
 		}
-		i, err := LoadImage(p.Bundle, b.Name, b.Digest, archOf(b, arch))
+		i, err := loadImage(p.Bundle, b.Name, b.Digest, archOf(b, arch))
 		if err != nil {
 			return nil, err
 		}
@@ -116,8 +115,8 @@ func (p *Payload) read(arch string) ([]*Image, error) {
 	return all, nil
 }
 
-// wanted are the cluster images asked for, in the order in which they are
-// asked for; all of the bundle when nothing is said.
+// wanted are the cluster images to install, in the order in which the operator asked for them; all of the bundle if the
+// operator asked for none.
 func (p *Payload) wanted() ([]bundle.Image, error) {
 	var have []string
 	byName := map[string]bundle.Image{}
@@ -134,12 +133,12 @@ func (p *Payload) wanted() ([]bundle.Image, error) {
 	}
 	// What an earlier bundle brought is in the cluster already.
 	asked = slices.DeleteFunc(slices.Clone(asked), func(a string) bool {
-		same := func(name string) bool { return SameImage(a, name) }
+		same := func(name string) bool { return sameImage(a, name) }
 		return !slices.ContainsFunc(have, same) && slices.ContainsFunc(p.cluster.Kept, same)
 	})
 	if len(asked) > 0 {
 		var err error
-		if names, err = ResolveImages(asked, have); err != nil {
+		if names, err = resolveImages(asked, have); err != nil {
 			return nil, err
 		}
 	}
@@ -168,13 +167,13 @@ func (p *Payload) readFiles(ctx context.Context, images []*Image) error {
 // Rootfs is the image that Kubernetes itself is in.
 func (p *Payload) Rootfs() *Image { return p.Images[0] }
 
-// RootfsDir is where rootfs and patches lie on hosts.
+// RootfsDir is the directory of rootfs and patches on hosts.
 func (p *Payload) RootfsDir() string { return p.Rootfs().Dir }
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
-// DirName is an image's name as part of a path. app:v1 and app-v1 are two
-// images, so a few digits of the name's digest tell them apart.
+// DirName is the name of an image as part of a path. app:v1 and app-v1 are two images, so a few digits of the name's
+// digest tell them apart.
 func DirName(image string) string {
 	plain := notInNames.ReplaceAllString(image, "-")
 	if plain == image {
@@ -186,7 +185,7 @@ func DirName(image string) string {
 // DirName is the image's name as part of a path.
 func (i *Image) DirName() string { return DirName(i.Name) }
 
-// VIP is the virtual address: from the environment, the rootfs's label, or the default.
+// VIP is the virtual address: that of the environment, of the rootfs's label, or the default.
 func (p *Payload) VIP(c *installer.Cluster) string {
 	env := p.clusterEnv(c)
 	if v := env["defaultVIP"]; v != "" {
@@ -198,13 +197,13 @@ func (p *Payload) VIP(c *installer.Cluster) string {
 	return installer.DefaultVIP
 }
 
-// clusterEnv is the environment that all hosts have: of the rootfs, under what c says.
+// clusterEnv is the environment that all hosts have: that of the rootfs, changed by what c says.
 func (p *Payload) clusterEnv(c *installer.Cluster) map[string]string {
 	return installer.MergeEnv(p.Rootfs().Env, c.Env)
 }
 
-// Open gives a layer in the form in which it crosses the wire at no
-// cost: the bundle's own zstd frames for a plain tar, else the blob itself.
+// Open gives a layer as it is compressed in the bundle, and the name of the compression, gzip or zstd. So a layer is sent
+// without compressing it anew.
 func (p *Payload) Open(l Layer) (io.Reader, string, error) {
 	switch {
 	case l.Gzip():

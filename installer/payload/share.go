@@ -11,21 +11,22 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 )
 
-// Share is what one host has of a payload, in the cluster that is wanted. It is made for each question out of what is known then.
+// Share is what one host has of a payload, in the cluster that is wanted. It is made anew for each question, from what is
+// known then.
 type Share struct {
 	*Payload
 	Cluster  *installer.Cluster
 	Host     installer.Host
-	Variant  []*Image    // the images of the host's own architecture, where that is not the first master's
-	First    func() bool // tells the first master, which has the applications: it may be another one by now
+	Variant  []*Image    // the images of the host's architecture; nil where the first master has the same
+	First    func() bool // tells whether the host is the first master now: that one has the applications
 	Access   Access      // to the registry of the cluster
-	Overlays Overlays    // as they are rendered for the host; nil before that
+	Overlays Overlays    // the files rendered for the host; nil before that
 }
 
-// Overlays are the files of images that are rendered for one host.
+// Overlays are the files that are rendered for one host, by image.
 type Overlays map[*Image]Overlay
 
-// All are the images of the cluster as the host has them: of its architecture, in the same order everywhere.
+// All are the images of the cluster in the host's architecture. Their order is the same on every host.
 func (s Share) All() []*Image {
 	if s.Variant != nil {
 		return s.Variant
@@ -33,7 +34,7 @@ func (s Share) All() []*Image {
 	return s.Images
 }
 
-// Here are the images that lie on the host: applications only on the first master.
+// Here are the images that lie on the host: applications lie on the first master only.
 func (s Share) Here() []*Image {
 	if s.First() {
 		return slices.Clone(s.All())
@@ -41,14 +42,13 @@ func (s Share) Here() []*Image {
 	return s.system()
 }
 
-// system are the rootfs and the patches of the host.
+// system are the rootfs and the patches for the host.
 func (s Share) system() []*Image {
 	return slices.DeleteFunc(slices.Clone(s.All()), func(i *Image) bool { return i.Type == installer.TypeApplication })
 }
 
-// RegistryHosts lists the registry hosts as the host should ask them: itself
-// first; the others begin at a place that differs from host to host, so that
-// not every node asks the first master.
+// RegistryHosts lists the addresses of the registries in the order in which the host asks them. A master asks its own
+// first. The first one of the others differs from host to host, so that not all ask the first master.
 func (s Share) RegistryHosts() []string {
 	ips := s.Cluster.MasterIPs()
 	i := slices.Index(ips, s.Host.IP.String())
@@ -89,23 +89,21 @@ func (s Share) Env(i *Image) map[string]string {
 // RootfsEnv is the environment of the rootfs on the host.
 func (s Share) RootfsEnv() map[string]string { return s.Env(s.All()[0]) }
 
-// RuntimeSocket is where the container runtime of the host answers.
+// RuntimeSocket is the path of the socket of the host's container runtime.
 func (s Share) RuntimeSocket() string {
 	socket := installer.MergeEnv(s.Rootfs().Env, s.Cluster.Env, s.Host.Env)["SEALOS_SYS_CRI_ENDPOINT"]
 	return strings.TrimPrefix(cmp.Or(socket, "/run/containerd/containerd.sock"), "unix://")
 }
 
-// scriptsByFile are the scripts that run where an image has their file, label
-// or not. init-cri and clean-cri are not among them: images made for sealos
-// have the files and call them from init and clean, with arguments.
+// scriptsByFile are the scripts that run where an image has their file, with a label or without. init-cri and clean-cri are
+// not among them: images made for sealos have these files, too, but call them from init and clean, with arguments.
 var scriptsByFile = []string{"check", "init", "clean", "init-registry", "clean-registry"}
 
-// Scripts are the labels that name a script.
+// Scripts are the labels that name scripts.
 func Scripts() []string { return append(slices.Clone(scriptsByFile), "init-cri", "clean-cri", "auth") }
 
-// Script finds the image that provides a script of the rootfs and its shell
-// text on the host: the label, or <key>.sh where the image has that file. Later
-// images win.
+// Script finds the image that provides a script on the host, and the shell text that runs it: what the label says, or
+// KEY.sh where the image has that file. The last image that has it counts. line is empty if none has.
 func (s Share) Script(key string) (img *Image, line string) {
 	for _, i := range s.system() {
 		label, has := i.Labels[key]
@@ -121,7 +119,7 @@ func (s Share) Script(key string) (img *Image, line string) {
 	return img, line
 }
 
-// Render renders the templates of the host, and tells of every one that cannot be.
+// Render renders the templates of the host. It gives an error for each image where that fails.
 func (s Share) Render() (out Overlays, failed []error) {
 	out = Overlays{}
 	for _, i := range s.Here() {
@@ -135,9 +133,8 @@ func (s Share) Render() (out Overlays, failed []error) {
 	return out, failed
 }
 
-// Rendered are the files laid over the images of one directory of the host. A
-// file that several images have, as a template, plain or by a Config, is that
-// of the last.
+// Rendered are the files that lie over the images of one directory of the host. Where several images have a file, as a
+// template, plain or by a Config document, the last one counts.
 func (s Share) Rendered(dir string) Overlay {
 	out := Overlay{}
 	for _, i := range s.Here() {
@@ -164,7 +161,7 @@ func (s Share) Overlaid() []string {
 	return out
 }
 
-// SystemFiles are the small files of the rootfs directory as they will be on the host.
+// SystemFiles are the small files of the rootfs and the patches as they will be on the host, by path.
 func (s Share) SystemFiles() (map[string]File, error) {
 	out := map[string]File{}
 	for _, i := range s.system() {
@@ -178,34 +175,32 @@ func (s Share) SystemFiles() (map[string]File, error) {
 	return out, nil
 }
 
-// SystemFile is a file of the rootfs directory as it is on the host, or the template it is made of.
+// SystemFile is a file of the rootfs and the patches as it is on the host, or its template before that is rendered.
 func (s Share) SystemFile(name string) (text []byte, ok bool) {
-	for _, i := range s.system() {
-		for _, files := range []map[string]File{i.Files, s.Overlays[i]} {
-			for _, n := range []string{name + ".tmpl", name} {
-				if f, has := files[n]; has {
-					text, ok = f.Content, true
-				}
-			}
-		}
+	all := s.Documents(name+".tmpl", name)
+	if len(all) == 0 {
+		return nil, false
 	}
-	return text, ok
+	return all[len(all)-1], true
 }
 
-// Documents are what each image of the host has under a name, rendered or plain, lowest first.
-func (s Share) Documents(name string) [][]byte {
+// Documents are the contents of the files of given names in the rootfs and each patch, the rootfs first; of each image first
+// the plain ones, then the rendered ones.
+func (s Share) Documents(names ...string) [][]byte {
 	var out [][]byte
 	for _, i := range s.system() {
 		for _, files := range []map[string]File{i.Files, s.Overlays[i]} {
-			if f, ok := files[name]; ok {
-				out = append(out, f.Content)
+			for _, name := range names {
+				if f, ok := files[name]; ok {
+					out = append(out, f.Content)
+				}
 			}
 		}
 	}
 	return out
 }
 
-// Digests identifies the rootfs and the patches of the host.
+// Digests are the digests of the rootfs and the patches for the host.
 func (s Share) Digests() []string {
 	var out []string
 	for _, i := range s.system() {
@@ -214,7 +209,7 @@ func (s Share) Digests() []string {
 	return out
 }
 
-// Description tells which rootfs and patches the host is to have: a line each, DIGEST VERSION NAME.
+// Description describes the rootfs and the patches that the host is to have: a line each, DIGEST VERSION NAME.
 func (s Share) Description() string {
 	var lines []string
 	for _, i := range s.system() {
@@ -223,7 +218,7 @@ func (s Share) Description() string {
 	return strings.Join(lines, "\n")
 }
 
-// Dirs are the directories of images on the host, in the order of the images.
+// Dirs are the directories of images on the host, each once, in the order of the images.
 func (s Share) Dirs() []string {
 	var out []string
 	for _, i := range s.Here() {
@@ -234,7 +229,8 @@ func (s Share) Dirs() []string {
 	return out
 }
 
-// Layers are those of a directory of images on the host, lowest first, and the directories of it whose files may all be run.
+// Layers are the layers of a directory of images on the host, lowest first, and the directories in it whose files may all
+// be run.
 func (s Share) Layers(dir string) (layers []Layer, executable []string) {
 	for _, i := range s.Here() {
 		if i.Dir == dir {

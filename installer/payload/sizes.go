@@ -16,26 +16,29 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 )
 
-// guessedRatio is unpacked to packed of a layer that does not tell.
+// guessedRatio is how much larger a layer is taken to be unpacked if it does not say.
 const guessedRatio = 3
 
-// Sizes is what the bundle's content takes on disks, in bytes. What images share counts once.
+// Sizes are what the bundle's content takes on disks, in bytes. What images share counts once.
 type Sizes struct {
 	Stub     int64
 	Rootfs   int64 // unpacked, with patches
 	Apps     int64 // unpacked
 	Registry int64 // every blob of the container images
-	System   int64 // a runtime's share of the images that every node runs: packed and unpacked
-	Control  int64 // the same of the control plane's, beside those
-	Images   int64 // the same of all images
+	System   int64 // what the images that every host runs take in a container runtime: packed and unpacked
+	Control  int64 // what those of the control plane take there, without System
+	Images   int64 // what all container images take there
 }
 
-// Measure adds up the bundle. A layer tells its unpacked size itself, in its last bytes, or is guessed.
+// Measure adds up the sizes of the bundle's content. What a layer takes unpacked is read from the layer, or guessed.
 func (p *Payload) Measure(ctx context.Context) (Sizes, error) {
-	s := Sizes{Stub: stubSize(p.Bundle)}
+	var s Sizes
+	if stub := p.Bundle.Stub(); stub != nil {
+		s.Stub = stub.Size()
+	}
 	of := [][]*Image{p.Images}
 	if platforms := p.Bundle.Platforms(); len(platforms) > 1 {
-		// Nobody was asked for its architecture yet: the largest counts for every host.
+		// No host was asked for its architecture yet: the largest counts for each.
 		of = nil
 		for _, platform := range platforms {
 			images, err := p.read(strings.TrimPrefix(platform, "linux/"))
@@ -66,12 +69,9 @@ func (p *Payload) Measure(ctx context.Context) (Sizes, error) {
 	for _, b := range catalog.Blobs() {
 		s.Registry += b.Size
 	}
-	var system, control, all []bundle.Image
-	for _, i := range p.Bundle.Images() {
-		if i.Kind != bundle.KindImage {
-			continue
-		}
-		all = append(all, i)
+	all := ContainerImages(p.Bundle)
+	var system, control []bundle.Image
+	for _, i := range all {
 		switch imageBase(i.Name) {
 		case "pause", "kube-proxy", "care", "lvscare":
 			system = append(system, i)
@@ -85,18 +85,10 @@ func (p *Payload) Measure(ctx context.Context) (Sizes, error) {
 	return s, nil
 }
 
-func stubSize(b *bundle.Reader) int64 {
-	if stub := b.Stub(); stub != nil {
-		return stub.Size()
-	}
-	return 0
-}
-
-// imageBase is the last word of an image's name: pause of registry.k8s.io/pause:3.10.
+// imageBase is the last part of an image's name: pause of registry.k8s.io/pause:3.10.
 func imageBase(name string) string {
 	name, _, _ = strings.Cut(name, "@")
-	name = path.Base(name)
-	name, _, _ = strings.Cut(name, ":")
+	name, _, _ = strings.Cut(path.Base(name), ":")
 	return name
 }
 
@@ -115,7 +107,8 @@ func (p *Payload) runtimeSize(images []bundle.Image) int64 {
 	return total
 }
 
-// layersOf lists the layers of an image for the bundle's architecture. What cannot be read is found when the bundle is verified.
+// layersOf lists the layers of an image in the architecture of the first master. It leaves out what cannot be read: that is
+// found when the bundle is verified.
 func (p *Payload) layersOf(d digest.Digest) (layers []v1.Descriptor) {
 	_ = ocigraph.Walk(v1.Descriptor{Digest: d}, ocigraph.Visitor{
 		Load: func(d v1.Descriptor) (ocigraph.Manifest, error) {
@@ -135,8 +128,8 @@ func (p *Payload) layersOf(d digest.Digest) (layers []v1.Descriptor) {
 	return layers
 }
 
-// unpackedSize is what a layer holds: a plain tar its own size, a gzip what its last four bytes tell (modulo 4 GiB, and
-// of its last member only), a zstd what its first frame's header tells if it does.
+// unpackedSize is the size in bytes of what a layer holds. A plain tar has its own size. A gzip says it in its last four
+// bytes, modulo 4 GiB and for its last member only. A zstd may say it in the header of its first frame.
 func unpackedSize(b *bundle.Reader, d digest.Digest, size int64, mediaType string) int64 {
 	var tail [4]byte
 	var head [zstd.HeaderMaxSize]byte
@@ -159,7 +152,8 @@ func unpackedSize(b *bundle.Reader, d digest.Digest, size int64, mediaType strin
 	return guessedRatio * size
 }
 
-// gzipSize completes a size that is known modulo 4 GiB only. Smaller than what is packed it can only be of a last member.
+// gzipSize completes a size that is known modulo 4 GiB. One smaller than the packed size can only be that of a last member;
+// then the size is guessed.
 func gzipSize(packed int64, told uint32) int64 {
 	n := int64(told)
 	if packed >= 1<<30 {

@@ -3,13 +3,14 @@ package payload
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/registry/catalog"
 )
 
-// Source lets the registry read blobs out of a bundle, in place.
+// Source lets the registry's code read blobs from a bundle, in place.
 func Source(b *bundle.Reader) catalog.Source { return bundleSource{b} }
 
 type bundleSource struct{ *bundle.Reader }
@@ -18,20 +19,23 @@ func (s bundleSource) Stat(d digest.Digest) (int64, bool) {
 	if info, ok := s.Reader.Stat(d); ok {
 		return info.Size, true
 	}
-	return s.Expects(d) // the site has it, or the push says so
+	return s.Expects(d) // the site should have it: a push tells where it does not
 }
 
 func (s bundleSource) BlobAt(d digest.Digest) (catalog.BlobReader, error) {
 	return s.Reader.BlobAt(d)
 }
 
-// Catalog lists every container image of the bundle as the registry holds it.
+// ContainerImages are the container images of a bundle.
+func ContainerImages(b *bundle.Reader) []bundle.Image {
+	return slices.DeleteFunc(slices.Clone(b.Images()), func(i bundle.Image) bool { return i.Kind != bundle.KindImage })
+}
+
+// Catalog lists every container image of the bundle as a registry holds it.
 func Catalog(ctx context.Context, b *bundle.Reader) (catalog.Catalog, error) {
 	var refs []catalog.Ref
-	for _, i := range b.Images() {
-		if i.Kind == bundle.KindImage {
-			refs = append(refs, catalog.Ref{Name: i.Name, Digest: i.Digest})
-		}
+	for _, i := range ContainerImages(b) {
+		refs = append(refs, catalog.Ref{Name: i.Name, Digest: i.Digest})
 	}
 	images, err := catalog.Build(ctx, refs, Source(b))
 	if err != nil {

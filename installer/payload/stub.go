@@ -12,15 +12,14 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 )
 
-// Stub is the installer for the hosts of an architecture.
+// Stub is the stub for the hosts of one architecture.
 type Stub struct {
 	Data []byte
 	Path string // on hosts: versions lie beside each other
 }
 
-// Stub gives the installer for hosts of an architecture. It is read once, compared
-// with what the index says, and given out from memory: what runs as root on every
-// host must be what was checked, whatever becomes of the file meanwhile.
+// Stub gives the stub for the hosts of an architecture. It is read once, compared with the digest in the index, and kept in
+// memory: what runs as root on every host is what was verified, even if the file changes meanwhile.
 func (p *Payload) Stub(arch string) (Stub, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -62,8 +61,7 @@ func (p *Payload) readStub(arch string) ([]byte, error) {
 	return data, nil
 }
 
-// archOf is which image of an index is meant: that of arch, or of the only
-// architecture it has.
+// archOf is the architecture of which an image is taken: arch if the image is for that, or the first one that it is for.
 func archOf(b bundle.Image, arch string) string {
 	if arch != "" && slices.Contains(b.Platforms, "linux/"+arch) {
 		return arch

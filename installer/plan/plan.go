@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
@@ -17,8 +16,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// Plan is what a run would do, as far as it is known without asking a host:
-// what is on the hosts already is not sent again, so that less may be done.
+// Plan is what a run would do, as far as that is known without asking a host. The run may do less: what is on the hosts
+// already is not sent again.
 type Plan struct {
 	Cluster    string    `json:"cluster"`
 	Kubernetes string    `json:"kubernetes"`
@@ -41,7 +40,7 @@ type Image struct {
 	Dir    string `json:"dir"`
 }
 
-// Host is a host and what goes there, in bytes.
+// Host is a host and what is sent there.
 type Host struct {
 	Address  string `json:"address"`
 	Role     string `json:"role"` // master or node
@@ -49,22 +48,21 @@ type Host struct {
 	Port     int    `json:"port"`
 	Registry bool   `json:"registry"` // it serves the images
 	Bytes    int64  `json:"bytesToMove"`
-	// Disk is needed by directory: whatever pods run there, and when all do.
+	// Disk space needed in bytes, by directory: in any case, and if all pods run on this host.
 	DiskLeast map[string]int64  `json:"diskLeast"`
 	DiskMost  map[string]int64  `json:"diskMost"`
-	Env       map[string]string `json:"env,omitempty"` // its own
+	Env       map[string]string `json:"env,omitempty"` // the host's own
 }
 
-// Kubeadm are the documents for a host of one kind.
+// Kubeadm is the documents for the hosts of one kind.
 type Kubeadm struct {
 	Kind      string `json:"kind"` // init, join-master or join-node
 	Host      string `json:"host"` // the first of its kind
 	Documents string `json:"documents"`
 }
 
-// Of computes what a run on a site would do. recorded refuses a cluster that is recorded to run something else.
-// It contacts no host and writes nothing.
-// Templates are rendered and documents merged, so what would fail there fails here.
+// Of computes what a run on a site would do. It contacts no host and writes nothing, but renders templates and documents,
+// so that what would fail there fails here. recorded gives an error for a cluster that is recorded to run something else.
 func Of(ctx context.Context, on *site.Site, recorded func() error) (Plan, error) {
 	if err := prepare(ctx, on); err != nil {
 		return Plan{}, err
@@ -79,12 +77,7 @@ func Of(ctx context.Context, on *site.Site, recorded func() error) (Plan, error)
 	p := Plan{
 		Cluster: on.Cluster.Name, Kubernetes: on.Payload.Rootfs().KubeVersion(), VIP: on.Payload.VIP(on.Cluster),
 		Bundle:   on.Payload.Bundle.IndexDigest().String(),
-		Warnings: on.Cluster.Warnings(),
-	}
-	for _, i := range on.Payload.Bundle.Images() {
-		if i.Kind == bundle.KindImage {
-			p.Containers++
-		}
+		Warnings: on.Cluster.Warnings(), Containers: len(payload.ContainerImages(on.Payload.Bundle)),
 	}
 	for _, i := range on.Payload.Images {
 		p.Images = append(p.Images, Image{i.Name, i.Type, i.Digest.String(), layerBytes(i), i.Dir})
@@ -108,8 +101,7 @@ func Of(ctx context.Context, on *site.Site, recorded func() error) (Plan, error)
 	return p, errors.Join(err, renderAll(on))
 }
 
-// prepare reads the images and gives values to what only hosts can tell or
-// what only an installation makes.
+// prepare reads the images, and makes up what only hosts can tell or an installation makes.
 func prepare(ctx context.Context, on *site.Site) error {
 	if err := on.Read(ctx); err != nil {
 		return err
@@ -122,7 +114,7 @@ func prepare(ctx context.Context, on *site.Site) error {
 	return nil
 }
 
-// Documents renders those that kubeadm would get, for the first host of each kind.
+// Documents renders the documents for kubeadm, for the first host of each kind.
 func Documents(on *site.Site) ([]Kubeadm, error) {
 	var out []Kubeadm
 	for _, k := range []struct {
@@ -132,11 +124,7 @@ func Documents(on *site.Site) ([]Kubeadm, error) {
 		if len(k.hosts) == 0 {
 			continue
 		}
-		docs, err := kubeadm.Render(on.KubeadmInput(k.kind, k.hosts[0]))
-		if err != nil {
-			return nil, err
-		}
-		text, err := docs.YAML()
+		text, err := site.KubeadmYAML(on.KubeadmInput(k.kind, k.hosts[0]))
 		if err != nil {
 			return nil, err
 		}
@@ -145,23 +133,22 @@ func Documents(on *site.Site) ([]Kubeadm, error) {
 	return out, nil
 }
 
-// renderAll renders what would be rendered, for the errors only.
+// renderAll renders all templates, for the errors alone.
 func renderAll(on *site.Site) error {
 	errs := []error{on.UnusedConfigs()}
-	for _, t := range Unlike(on) {
+	for _, t := range unlike(on) {
 		for _, i := range on.Share(t).Here() {
 			if _, err := i.Overlay(on.Cluster.Configs, on.Share(t).Env(i)); err != nil {
-				errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
+				errs = append(errs, t.Failed(err))
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// Unlike gives one host of each kind: what templates make of hosts of one role
-// with the same settings differs in addresses only, and of thousands of hosts
-// each would be told all the others.
-func Unlike(on *site.Site) []*fleet.Target {
+// unlike gives one host of each kind. The templates of hosts of one role with the same settings differ in addresses only,
+// and to render them for each of thousands of hosts, with the addresses of all, would take too long.
+func unlike(on *site.Site) []*fleet.Target {
 	var out []*fleet.Target
 	seen := map[string]bool{}
 	for _, t := range on.Targets {
@@ -174,8 +161,8 @@ func Unlike(on *site.Site) []*fleet.Target {
 	return out
 }
 
-// Example is a complete Clusterfile of the cluster: what is asked for, and
-// everything that could be. It contacts no host and writes nothing.
+// Example is a complete Clusterfile of the cluster: what the flags say, and every setting that could be changed. It
+// contacts no host and writes nothing.
 func Example(ctx context.Context, on *site.Site) ([]byte, error) {
 	if err := prepare(ctx, on); err != nil {
 		return nil, err
@@ -206,7 +193,7 @@ func Example(ctx context.Context, on *site.Site) ([]byte, error) {
 	return append(out, text...), nil
 }
 
-// oneLine keeps a comment one.
+// oneLine replaces the control characters of a text, so that it stays in one line.
 func oneLine(s string) string {
 	out := []rune(s)
 	for i, c := range out {
@@ -217,7 +204,7 @@ func oneLine(s string) string {
 	return string(out)
 }
 
-// layerBytes is what the layers of an image take on the wire.
+// layerBytes is the size of an image's layers as they are sent, in bytes.
 func layerBytes(i *payload.Image) int64 {
 	var n int64
 	for _, l := range i.Layers {

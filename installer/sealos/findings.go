@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Finding is what a check script changed in a file of the rootfs, because of what it found out about the host: a line,
-// or the whole file where lines came or went.
+// Finding is what a check script changed in a file of the rootfs because of what it found out about the host: a line, or
+// the whole file if lines came or went.
 type Finding struct {
 	Path  string `json:"path"` // in the rootfs
 	Old   string `json:"old"`
@@ -15,10 +15,10 @@ type Finding struct {
 	Whole bool   `json:"whole,omitempty"`
 }
 
-// MaxFound bounds the files that are looked at for findings, in bytes each.
+// MaxFound bounds the size in bytes of files in which changes are looked for.
 const MaxFound = 64 << 10
 
-// Findings compares a file before and after.
+// Findings compares a file before a script and after it.
 func Findings(name, before, after string) []Finding {
 	if before == after {
 		return nil
@@ -37,7 +37,8 @@ func Findings(name, before, after string) []Finding {
 	return out
 }
 
-// Again makes the change once more, in a file that may have been rendered anew with other settings meanwhile.
+// Again makes the change once more, in the text of a file that may have been rendered with other settings since. It is an
+// error if the text has nothing that it could change.
 func (f Finding) Again(text string) (string, error) {
 	if f.Whole {
 		switch text {

@@ -1,8 +1,6 @@
-// Package sealos is what differs for cluster images that were made for sealos:
-// they bring a registry program of their own, which speaks plain HTTP and knows
-// a name only as it stands in its tree, an image-cri-shim that asks it for names
-// without their registry's domain, and check scripts that change files for the
-// scripts that follow.
+// Package sealos is what differs for cluster images that were made for sealos. They bring a registry program of their own,
+// which speaks plain HTTP and knows an image only by the name in its tree. They bring an image-cri-shim that asks it for
+// names without the domain of their registry. And they bring check scripts that change files for the scripts that follow.
 package sealos
 
 import (
@@ -23,9 +21,8 @@ import (
 // registryConfigFile describes the registry in the format of the distribution registry.
 const registryConfigFile = "etc/registry_config.yml"
 
-// PlainRegistry tells that the registry that the images bring on a host speaks
-// plain HTTP: its configuration has no http.tls. Before templates are rendered,
-// the template is asked.
+// PlainRegistry tells whether the registry that the images bring for a host speaks plain HTTP: its configuration has no
+// http.tls. Before templates are rendered, the template is searched for that.
 func PlainRegistry(s payload.Share) bool {
 	text, ok := s.SystemFile(registryConfigFile)
 	if !ok {
@@ -44,21 +41,19 @@ func PlainRegistry(s payload.Share) bool {
 // tlsLine finds http.tls in a template that is no YAML yet.
 var tlsLine = regexp.MustCompile(`(?m)^\s+tls:\s*$`)
 
-// LacksFiles tells that a check script failed because it looks for something of
-// the rootfs that is too large to be sent before the preflight is passed. It is
-// run again where everything is.
+// LacksFiles tells whether a check script failed because it looks for a file of the rootfs that is too large to be sent
+// before the preflight has passed. Such a script runs again once the whole rootfs is on the host.
 func LacksFiles(err error) bool {
-	var script *agent.ScriptError
-	if !errors.As(err, &script) {
+	script, ok := errors.AsType[*agent.ScriptError](err)
+	if !ok {
 		return false
 	}
 	tail := strings.Join(script.Tail, "\n")
 	return script.Code == 126 || script.Code == 127 || strings.Contains(tail, "No such file or directory") || strings.Contains(tail, "command not found")
 }
 
-// ShortNames adds every repository without its registry's domain as well:
-// pause beside registry.k8s.io/pause. Of two images that then have one name and
-// tag the first by its full name counts, and the other is told.
+// ShortNames adds every repository once more without the domain of its registry: pause beside registry.k8s.io/pause. If two
+// images have the same name and tag then, the one whose full name comes first counts, and warn tells of the other.
 func ShortNames(c catalog.Catalog, warn func(format string, args ...any)) catalog.Catalog {
 	short := map[string]catalog.Repository{}
 	for _, full := range c.Repositories {
@@ -90,7 +85,7 @@ func ShortNames(c catalog.Catalog, warn func(format string, args ...any)) catalo
 	return out
 }
 
-// union adds blobs that are not there yet, in order.
+// union is a with those blobs of b that are not in it.
 func union(a, b []catalog.Blob) []catalog.Blob {
 	out := slices.Clone(a)
 	for _, blob := range b {
@@ -101,9 +96,8 @@ func union(a, b []catalog.Blob) []catalog.Blob {
 	return out
 }
 
-// FixedPassword tells that the images have their registry's password written
-// into their files, so that another one would lock their own clients out: no
-// template and no script of theirs asks for it.
+// FixedPassword tells whether the images have their registry's password written into their files, and no template or script
+// that asks for it. Another password would then lock their own clients out.
 func FixedPassword(images []*payload.Image, password string) bool {
 	if password == "" {
 		return false
@@ -124,17 +118,14 @@ func FixedPassword(images []*payload.Image, password string) bool {
 	return written
 }
 
-// HeldPrefix is what the container runtime of a host puts before the names of
-// images that it has pulled: "" where it keeps the names that are asked for.
+// HeldPrefix is what the container runtime of a host puts before the names of images that it has pulled; it is empty where
+// the runtime keeps the names that it was asked for.
 //
-// In images made for sealos kubelet asks an image-cri-shim, which asks the
-// registry whether it has an image, and gives the runtime the registry's name
-// for it. So that name is the one that the runtime holds. Asked for the other
-// while the registry is down, the shim remembers for half an hour that there is
-// no image of that name, and a pod whose container ended does not come back
-// though its image lies on the host. What a node cannot do without, the keeper
-// of the virtual address and the control plane, is therefore named as it is held:
-// that name passes the shim unchanged, whatever it remembers.
+// In images made for sealos kubelet asks an image-cri-shim. That asks the registry whether it has an image, and gives the
+// runtime the name in the registry, which is the name that the runtime keeps. If kubelet asks for another name while the
+// registry is down, the shim remembers for half an hour that there is no image of that name: a pod whose container ended
+// does not come back, though its image lies on the host. The images that a host cannot do without, care and the control
+// plane, are therefore named as the runtime keeps them: the shim passes such a name on unchanged, whatever it remembers.
 func HeldPrefix(s payload.Share) string {
 	env := s.RootfsEnv()
 	plain := func(socket string) string { return strings.TrimPrefix(strings.TrimPrefix(socket, "unix://"), "/var") }

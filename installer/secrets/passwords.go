@@ -12,41 +12,40 @@ import (
 	"github.com/sealbuild/sealbuild/installer/sealos"
 )
 
-// The files of the state that hold the passwords of the registry's two accounts.
-// Masters have them too, so that any machine can go on when this one is gone.
+// The files of the state that hold the passwords of the registry's two accounts. Masters have them, too, so that any
+// machine can go on if this one is lost.
 const (
-	PasswordFile     = "registry-password"      // of who pulls: registryUsername
-	PushPasswordFile = "registry-push-password" // of who pushes and deletes
-	// passwordGiven is there when the operator has given the password. Until the masters have it, it says asked: a run
-	// that is cut off in between has not changed its mind.
+	passwordFile     = "registry-password"      // of the account that pulls: registryUsername
+	pushPasswordFile = "registry-push-password" // of the account that pushes and deletes
+	// passwordGiven exists once the operator has given the password. Until the masters have that, it says asked: a run that
+	// goes on after one that was cut off uses the same password.
 	passwordGiven = "registry-password-given"
 )
 
-// StateFiles are the files and directories of the state that hold secrets, or what was made of them.
+// StateFiles are the files and directories of the state that hold secrets, or what was made from them.
 func StateFiles() []string {
-	return []string{"pki", PasswordFile, PushPasswordFile, passwordGiven, "registry_htpasswd"}
+	return []string{"pki", passwordFile, pushPasswordFile, passwordGiven, "registry_htpasswd"}
 }
 
-// asked is what passwordGiven says until the masters have the password, inForce what it says then.
+// passwordGiven says asked until the masters have the password, and inForce after that.
 const asked, inForce = "asked", "in force"
 
 // defaultPasswords are registry passwords that everybody knows from public images.
 var defaultPasswords = []string{"", "passw0rd"}
 
-// AdoptAndSettle brings together what this machine knows about the cluster and
-// what its masters know, and settles the secrets.
+// AdoptAndSettle takes over from the masters what this machine lacks of the cluster's secrets, and settles them.
 func (s *Secrets) AdoptAndSettle(ctx context.Context) error {
-	if err := s.Adopt(ctx); err != nil {
+	if err := s.adopt(ctx); err != nil {
 		return err
 	}
 	return s.Settle(ctx)
 }
 
-func (s *Secrets) masterPasswordFile() string { return s.Dir("etc", PasswordFile) }
+func (s *Secrets) masterPasswordFile() string { return s.Dir("etc", passwordFile) }
 
-func (s *Secrets) masterPushPasswordFile() string { return s.Dir("etc", PushPasswordFile) }
+func (s *Secrets) masterPushPasswordFile() string { return s.Dir("etc", pushPasswordFile) }
 
-// PasswordFiles are the registry's passwords as masters keep them.
+// PasswordFiles are the registry's passwords as files of a master.
 func (s *Secrets) PasswordFiles(t *fleet.Target) []agent.File {
 	files := []agent.File{{Path: s.masterPasswordFile(), Mode: 0o600, Content: []byte(s.Passwords.Pull + "\n")}}
 	if !s.PlainRegistry(t) {
@@ -55,10 +54,10 @@ func (s *Secrets) PasswordFiles(t *fleet.Target) []agent.File {
 	return files
 }
 
-// HideGiven masks what the operator gave, before anything can repeat it.
+// HideGiven hides the secrets that the operator gave from output and log, before anything can repeat them.
 func (s *Secrets) HideGiven() {
 	if s.Report == nil {
-		return // nobody is told anything
+		return // then nothing is reported
 	}
 	s.Report.HideNames(s.Cluster.SecretNames()...)
 	hide := func(login installer.SSH, env map[string]string) {
@@ -74,8 +73,7 @@ func (s *Secrets) HideGiven() {
 	}
 }
 
-// Settle settles the registry's credentials, and hides every secret of the
-// images from output and log.
+// Settle settles the registry's passwords, and hides every secret of the images from output and log.
 func (s *Secrets) Settle(ctx context.Context) error {
 	env := installer.MergeEnv(s.Payload.Rootfs().Env, s.Cluster.Env)
 	if err := s.settlePasswords(ctx, env["registryPassword"]); err != nil {
@@ -93,11 +91,9 @@ func (s *Secrets) Settle(ctx context.Context) error {
 	return nil
 }
 
-// settlePasswords finds the passwords of the registry. One that the operator
-// gives is taken as it is, and kept, so that later runs without it do not change
-// it. Else it is the one in force, whichever machine set it; else one that the
-// images have written into their files; and only where there is none a new one is
-// made.
+// settlePasswords settles the passwords of the registry. password is what the environment says. If the operator gave it, it
+// is taken, and kept for later runs that do not give one. Otherwise the password in force counts, whichever machine has set
+// it; then one that the images have written into their files. Only if there is none, a new one is made.
 func (s *Secrets) settlePasswords(ctx context.Context, password string) error {
 	_, byUser := s.Cluster.Env["registryPassword"]
 	if byUser && slices.Contains(defaultPasswords, password) {
@@ -118,26 +114,26 @@ func (s *Secrets) settlePasswords(ctx context.Context, password string) error {
 		if err := s.State.Keep(passwordGiven, asked); err != nil {
 			return err
 		}
-	case fixed && given == "" && len(masters[PasswordFile]) == 0:
+	case fixed && given == "" && len(masters[passwordFile]) == 0:
 		s.Passwords.Pull = password
 	default:
-		if s.Passwords.Pull, err = s.keptPassword(ctx, PasswordFile, masters[PasswordFile], given == asked); err != nil {
+		if s.Passwords.Pull, err = s.keptPassword(ctx, passwordFile, masters[passwordFile], given == asked); err != nil {
 			return err
 		}
 	}
 	if fixed && s.Passwords.Pull == password {
 		s.Report.Warnf("the cluster image has the registry's password written into its files, so it stays what everybody knows; set registryPassword only together with those files")
-	} else if err := s.State.Keep(PasswordFile, s.Passwords.Pull); err != nil {
+	} else if err := s.State.Keep(passwordFile, s.Passwords.Pull); err != nil {
 		return err
 	}
-	if s.Passwords.Push, err = s.keptPassword(ctx, PushPasswordFile, masters[PushPasswordFile], false); err != nil {
+	if s.Passwords.Push, err = s.keptPassword(ctx, pushPasswordFile, masters[pushPasswordFile], false); err != nil {
 		return err
 	}
-	return s.State.Keep(PushPasswordFile, s.Passwords.Push)
+	return s.State.Keep(pushPasswordFile, s.Passwords.Push)
 }
 
-// keptPassword is the one of this machine if any master has it or none has one;
-// else another machine has changed it since, and the masters' counts.
+// keptPassword gives this machine's password if a master has the same or none has any, or if the operator has just asked
+// for it. Otherwise another machine has changed it since, and that of the masters counts.
 func (s *Secrets) keptPassword(ctx context.Context, file string, masters []string, asked bool) (string, error) {
 	here, err := s.State.Kept(file)
 	if err != nil {
@@ -156,7 +152,7 @@ func (s *Secrets) keptPassword(ctx context.Context, file string, masters []strin
 	return masters[0], nil
 }
 
-// passwordsInForce reads what the masters that this cluster was begun on keep, by the names of the files.
+// passwordsInForce reads the passwords that the masters keep on which this cluster was begun, by the names of their files.
 func (s *Secrets) passwordsInForce(ctx context.Context) (map[string][]string, error) {
 	out := map[string][]string{}
 	for _, t := range s.Masters() {
@@ -165,9 +161,9 @@ func (s *Secrets) passwordsInForce(ctx context.Context) (map[string][]string, er
 		}
 		found, err := t.Agent.ReadFiles(ctx, []string{s.masterPasswordFile(), s.masterPushPasswordFile()})
 		if err != nil {
-			return nil, &installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("read the registry's passwords: %w", err)}
+			return nil, t.Failed(fmt.Errorf("read the registry's passwords: %w", err))
 		}
-		for file, content := range map[string][]byte{PasswordFile: found[s.masterPasswordFile()], PushPasswordFile: found[s.masterPushPasswordFile()]} {
+		for file, content := range map[string][]byte{passwordFile: found[s.masterPasswordFile()], pushPasswordFile: found[s.masterPushPasswordFile()]} {
 			if password := strings.TrimSuffix(string(content), "\n"); password != "" {
 				out[file] = append(out[file], password)
 			}
@@ -176,7 +172,7 @@ func (s *Secrets) passwordsInForce(ctx context.Context) (map[string][]string, er
 	return out, nil
 }
 
-// PasswordIsInForce notes that the masters have the password that the operator asked for.
+// PasswordIsInForce notes that the masters have the password that the operator gave.
 func (s *Secrets) PasswordIsInForce() error {
 	if given, err := s.State.Kept(passwordGiven); err != nil || given == "" {
 		return err

@@ -1,5 +1,5 @@
-// Package secrets settles the authorities, the certificates and the passwords of a
-// cluster: what this machine has of them, and what its masters have.
+// Package secrets settles the authorities, the certificates and the passwords of a cluster, from what this machine has of
+// them and what the masters have.
 package secrets
 
 import (
@@ -18,7 +18,6 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/fleet"
-	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/site"
 )
@@ -27,17 +26,17 @@ import (
 type Secrets struct {
 	*site.Site
 	State *installer.State
-	CADir string // authorities to take over, in the layout of /etc/kubernetes/pki; empty = made here
+	CADir string // authorities to take over, in the layout of /etc/kubernetes/pki; empty: they are made here
 
-	PKI *certs.PKI
+	PKI *certs.PKI // nil before PreparePKI
 }
 
-// PreparePKI opens the cluster's certificates on this machine.
+// PreparePKI opens the cluster's authorities on this machine, and makes those that are missing.
 func (s *Secrets) PreparePKI() error {
 	if s.PKI != nil {
 		return nil
 	}
-	docs, err := kubeadm.Render(s.KubeadmInput(kubeadm.Init, s.Master0()))
+	docs, err := s.InitDocuments(s.Master0())
 	if err != nil {
 		return err
 	}
@@ -47,30 +46,25 @@ func (s *Secrets) PreparePKI() error {
 		}
 	}
 	settings := docs.Settings()
-	pki, err := certs.LoadOrCreate(s.State.Path("pki"), certs.Validity{Leaf: settings.CertificateValidity, CA: settings.CAValidity})
-	if err != nil {
-		return err
-	}
-	s.PKI = pki
-	return nil
+	s.PKI, err = certs.LoadOrCreate(s.State.Path("pki"), certs.Validity{Leaf: settings.CertificateValidity, CA: settings.CAValidity})
+	return err
 }
 
-// AdoptedFiles are the files below /etc/kubernetes/pki of a master that this machine
-// must have too, to work on a cluster that another machine has made.
+// AdoptedFiles are the files below /etc/kubernetes/pki of a master that this machine needs to work on a cluster that
+// another machine has made.
 func AdoptedFiles() []string {
 	return []string{"ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "etcd/ca.crt", "etcd/ca.key", "sa.key", "sa.pub", "registry-ca.crt", "registry-ca.key"}
 }
 
-// Adopt makes any machine with access to the masters able to go on: where
-// a master is in the cluster, its authorities are those of the cluster. With
-// none here they are taken over; others here mean that this state belongs to
-// another cluster, and writing it over a live one would destroy it.
-func (s *Secrets) Adopt(ctx context.Context) error {
-	i := slices.IndexFunc(s.Masters(), func(t *fleet.Target) bool { return t.Looked && t.Joined() })
-	if i < 0 {
+// adopt takes the authorities over from a master that is in the cluster, if this machine has none: so any machine that
+// reaches the masters can go on. It is an error if this machine has others: its state then belongs to another cluster, and
+// writing that over a cluster that runs would destroy it.
+func (s *Secrets) adopt(ctx context.Context) error {
+	joined := s.ControlPlanes()
+	if len(joined) == 0 {
 		return nil
 	}
-	t := s.Masters()[i]
+	t := joined[0]
 	remote := func(name string) string { return path.Join(installer.KubeDir, "pki", name) }
 	paths := []string{s.masterPasswordFile()}
 	for _, name := range AdoptedFiles() {
@@ -91,11 +85,11 @@ func (s *Secrets) Adopt(ctx context.Context) error {
 	}
 	s.Report.Infof("cluster %s was made from another machine; its certificates are taken over from %s", s.Cluster.Name, t.IP)
 	if password := found[s.masterPasswordFile()]; len(password) > 0 {
-		if err := s.State.Write(PasswordFile, 0o600, password); err != nil {
+		if err := s.State.Write(passwordFile, 0o600, password); err != nil {
 			return err
 		}
 	}
-	// The first file is the one whose presence is asked for above, so it comes last.
+	// ca.crt comes last: where it is there, the next run takes all of them for adopted.
 	for _, name := range slices.Backward(AdoptedFiles()) {
 		if content, ok := found[remote(name)]; ok {
 			if err := s.State.Write(path.Join("pki", name), 0o600, content); err != nil {
@@ -106,7 +100,7 @@ func (s *Secrets) Adopt(ctx context.Context) error {
 	return nil
 }
 
-// MasterFiles are the certificates and kubeconfigs of one master.
+// MasterFiles are the certificates, kubeconfigs and passwords of a master. [Secrets.PreparePKI] comes first.
 func (s *Secrets) MasterFiles(ctx context.Context, t *fleet.Target) ([]agent.File, error) {
 	in, err := s.MasterInput(ctx, t)
 	if err != nil {
@@ -121,17 +115,21 @@ func (s *Secrets) MasterFiles(ctx context.Context, t *fleet.Target) ([]agent.Fil
 		{Path: path.Join(installer.KubeDir, "pki/registry-ca.crt"), Mode: 0o644, Content: ca},
 		{Path: path.Join(installer.KubeDir, "pki/registry-ca.key"), Mode: 0o600, Content: caKey},
 	}
-	files = append(files, s.PasswordFiles(t)...)
+	return slices.Concat(files, s.PasswordFiles(t), OnMaster(made)), nil
+}
+
+// OnMaster gives certificates and kubeconfigs as files of a master.
+func OnMaster(made []certs.File) []agent.File {
+	var files []agent.File
 	for _, f := range made {
 		files = append(files, agent.File{Path: path.Join(installer.KubeDir, f.Path), Mode: f.Mode, Content: f.Content})
 	}
-	return files, nil
+	return files
 }
 
-// MasterInput is what the certificates of a master depend on, what it has of
-// them included: another machine may have made those.
+// MasterInput is what the certificates of a master depend on, with those that it has: another machine may have made them.
 func (s *Secrets) MasterInput(ctx context.Context, t *fleet.Target) (certs.MasterInput, error) {
-	docs, err := kubeadm.Render(s.KubeadmInput(kubeadm.Init, t))
+	docs, err := s.InitDocuments(t)
 	if err != nil {
 		return certs.MasterInput{}, err
 	}
@@ -147,38 +145,36 @@ func (s *Secrets) MasterInput(ctx context.Context, t *fleet.Target) (certs.Maste
 	if !t.Joined() {
 		return in, nil
 	}
-	var paths []string
-	for _, p := range in.Paths() {
-		paths = append(paths, path.Join(installer.KubeDir, p))
-	}
-	found, err := t.Agent.ReadFiles(ctx, paths)
-	if err != nil {
+	if in.Has, err = readKubeFiles(ctx, t, in.Paths()); err != nil {
 		return in, fmt.Errorf("read the certificates that it has: %w", err)
-	}
-	in.Has = map[string][]byte{}
-	for p, content := range found {
-		in.Has[strings.TrimPrefix(p, installer.KubeDir+"/")] = content
 	}
 	return in, nil
 }
 
-// CertificatesOn reads the certificates of a master, sorted by their paths.
-func (s *Secrets) CertificatesOn(ctx context.Context, t *fleet.Target) ([]certs.Info, error) {
-	// Whatever the names in them are to be, the files are these.
-	in := certs.MasterInput{SuperAdmin: true, WithSuperAdmin: true}
+// readKubeFiles reads files below /etc/kubernetes of a host, and gives those that exist by their names below that.
+func readKubeFiles(ctx context.Context, t *fleet.Target, names []string) (map[string][]byte, error) {
 	var paths []string
-	for _, p := range append(in.Paths(), "pki/ca.crt", "pki/front-proxy-ca.crt", "pki/etcd/ca.crt", "pki/registry-ca.crt") {
-		if !strings.HasSuffix(p, ".key") {
-			paths = append(paths, path.Join(installer.KubeDir, p))
-		}
+	for _, name := range names {
+		paths = append(paths, path.Join(installer.KubeDir, name))
 	}
 	found, err := t.Agent.ReadFiles(ctx, paths)
+	files := map[string][]byte{}
+	for p, content := range found {
+		files[strings.TrimPrefix(p, installer.KubeDir+"/")] = content
+	}
+	return files, err
+}
+
+// CertificatesOn reads the certificates of a master, sorted by path.
+func (s *Secrets) CertificatesOn(ctx context.Context, t *fleet.Target) ([]certs.Info, error) {
+	names := append(certs.MasterInput{SuperAdmin: true, WithSuperAdmin: true}.Paths(), "pki/ca.crt", "pki/front-proxy-ca.crt", "pki/etcd/ca.crt", "pki/registry-ca.crt")
+	found, err := readKubeFiles(ctx, t, slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, ".key") }))
 	if err != nil {
 		return nil, err
 	}
 	var out []certs.Info
-	for p, content := range found {
-		if info, ok := certs.Describe(strings.TrimPrefix(p, installer.KubeDir+"/"), content); ok {
+	for name, content := range found {
+		if info, ok := certs.Describe(name, content); ok {
 			out = append(out, info)
 		}
 	}
@@ -191,8 +187,8 @@ func (s *Secrets) CertificatesOn(ctx context.Context, t *fleet.Target) ([]certs.
 	return out, nil
 }
 
-// registryCertOn reads the certificate that the registry of a master shows: the
-// one that the image's script has put in place.
+// registryCertOn reads the certificate that the registry of a master shows, where the image's script has put it. It gives
+// at most one.
 func (s *Secrets) registryCertOn(ctx context.Context, t *fleet.Target) ([]certs.Info, error) {
 	if s.PlainRegistry(t) {
 		return nil, nil

@@ -2,7 +2,6 @@ package site
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
@@ -10,15 +9,15 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kube"
 )
 
-// KubectlCache is where kubectl keeps what it has learnt of the API.
+// KubectlCache is the directory on a master where kubectl keeps what it has learnt of the API.
 func (st *Site) KubectlCache() string { return st.Dir("cache", "kubectl") }
 
-// ControlPlanes are the masters of which the cluster can be asked.
+// ControlPlanes are the masters that can be asked about the cluster.
 func (st *Site) ControlPlanes() []*fleet.Target {
-	return slices.DeleteFunc(st.Masters(), func(t *fleet.Target) bool { return !t.Looked || !t.Joined() })
+	return fleet.Only(st.Masters(), (*fleet.Target).InCluster)
 }
 
-// askable are the same, as the client of the cluster takes them.
+// askable are the same masters for the client of the cluster.
 func (st *Site) askable() []kube.ControlPlane {
 	var out []kube.ControlPlane
 	for _, t := range st.ControlPlanes() {
@@ -27,12 +26,12 @@ func (st *Site) askable() []kube.ControlPlane {
 	return out
 }
 
-// ControlPlane is a master as the client of the cluster takes it.
+// ControlPlane describes a master to the client of the cluster.
 func (st *Site) ControlPlane(t *fleet.Target) kube.ControlPlane {
 	return kube.ControlPlane{IP: t.IP, Agent: t.Agent, Runtime: st.Share(t).RootfsEnv()["SEALOS_SYS_CRI_ENDPOINT"]}
 }
 
-// KubeHosts are the hosts of the run as the client of the cluster takes them.
+// KubeHosts describes the hosts of the run to the client of the cluster.
 func (st *Site) KubeHosts() []kube.Host {
 	var out []kube.Host
 	for _, t := range st.Targets {
@@ -41,24 +40,24 @@ func (st *Site) KubeHosts() []kube.Host {
 	return out
 }
 
-// Lacks asks what the cluster of this run's hosts still waits for.
+// Lacks asks the cluster what it still waits for on the hosts of this run.
 func (st *Site) Lacks(ctx context.Context) (kube.Lacks, error) {
 	return st.Kube.Lacks(ctx, st.KubeHosts())
 }
 
-// LifeRequest asks for what must run on a host of a cluster.
+// LifeRequest is the request for facts about what must run on a host of the cluster.
 func (st *Site) LifeRequest(t *fleet.Target) agent.FactsRequest {
 	return agent.FactsRequest{Sockets: []string{st.Share(t).RuntimeSocket()}, Programs: []string{"kubelet"}}
 }
 
-// APIPatience is how long the API may refuse in this run.
+// APIPatience is how long this run lets the API refuse.
 func (st *Site) APIPatience() time.Duration { return min(maxAPIPatience, st.Timeout) }
 
-// KubeHost is a host as the client of the cluster takes it.
+// KubeHost describes a host to the client of the cluster.
 func KubeHost(t *fleet.Target) kube.Host {
 	return kube.Host{IP: t.IP, Node: t.NodeName(), Master: t.Master}
 }
 
-// maxAPIPatience is how long the API may refuse while etcd takes in a member or
-// elects a leader; on slow disks that takes many seconds.
+// maxAPIPatience bounds how long the API may refuse while etcd takes in a member or elects a leader. On slow disks that
+// takes many seconds.
 const maxAPIPatience = time.Minute

@@ -11,33 +11,33 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// PlacesOf reads them from the environment, before any host has been seen.
+// PlacesOf gives the directories of a host that fill up, by its environment. The host need not have been looked at.
 func (st *Site) PlacesOf(t *fleet.Target) preflight.Places {
 	env := installer.MergeEnv(st.Payload.Rootfs().Env, st.Cluster.Env, t.Env)
 	return preflight.Places{
 		Data: installer.DataRoot, Bin: cmp.Or(env["BIN_DIR"], "/usr/bin"), CRI: cmp.Or(env["criData"], "/var/lib/containerd"),
 		Registry: st.Access().Data,
-		Etcd:     cmp.Or(st.AskedDataDir(), kubeadm.DefaultEtcdDataDir), Kubelet: "/var/lib/kubelet", Log: "/var/log", CNI: "/opt/cni/bin", Etc: "/etc",
+		Etcd:     cmp.Or(st.askedDataDir(), kubeadm.DefaultEtcdDataDir), Kubelet: "/var/lib/kubelet", Log: "/var/log", CNI: "/opt/cni/bin", Etc: "/etc",
 	}
 }
 
-// NeedOf computes the disk space a host needs. A host where the cluster was begun holds some of it already: only what
-// is not where it is to be now is asked for, such as images whose directory was moved. Images are pulled where pods run:
-// each host gets at least its share, at most all.
+// NeedOf computes the disk space that a host needs, in bytes by directory. Images are pulled where pods run, so each host
+// gets at least its share of them, and at most all. A host where the cluster was begun needs space only for what it does
+// not have, such as images whose directory was moved.
 func (st *Site) NeedOf(t *fleet.Target, s payload.Sizes) preflight.Needs {
 	n := st.needAtFirst(t, s)
 	if !t.Begun() {
 		return n
 	}
 	p := n.Places
-	moved := map[string]bool{p.CRI: !t.Facts.Filled[p.CRI], p.Registry: t.Master && !t.Facts.Filled[p.Registry], p.Bin: !t.Facts.Filled[p.Program()]}
+	missing := map[string]bool{p.CRI: !t.Facts.Filled[p.CRI], p.Registry: t.Master && !t.Facts.Filled[p.Registry], p.Bin: !t.Facts.Filled[p.Program()]}
 	for _, need := range []map[string]int64{n.Least, n.Most} {
-		maps.DeleteFunc(need, func(dir string, _ int64) bool { return !moved[dir] })
+		maps.DeleteFunc(need, func(dir string, _ int64) bool { return !missing[dir] })
 	}
 	return n
 }
 
-// needAtFirst is what a host needs on which nothing lies yet.
+// needAtFirst is what a host needs that has nothing yet.
 func (st *Site) needAtFirst(t *fleet.Target, s payload.Sizes) preflight.Needs {
 	n := preflight.Needs{Places: st.PlacesOf(t)}
 	p := n.Places

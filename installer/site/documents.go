@@ -1,10 +1,12 @@
 package site
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,24 +15,22 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/installer/sealos"
 	"go.yaml.in/yaml/v3"
 )
 
-// MasterTaints are the taints that kubeadm gives to a master, as kubectl takes them: its own, or those of the configuration.
+// MasterTaints are the taints that kubeadm gives to a master, as kubectl takes them (KEY=VALUE:EFFECT): kubeadm's own, or
+// those of the documents.
 func (st *Site) MasterTaints(t *fleet.Target) ([]string, error) {
 	kind := kubeadm.JoinMaster
 	if t == st.Master0() {
 		kind = kubeadm.Init
 	}
-	docs, err := kubeadm.Render(st.KubeadmInput(kind, t))
+	text, err := KubeadmYAML(st.KubeadmInput(kind, t))
 	if err != nil {
 		return nil, err
 	}
-	text, err := docs.YAML()
-	if err != nil {
-		return nil, err
-	}
-	for dec := yaml.NewDecoder(strings.NewReader(string(text))); ; {
+	for dec := yaml.NewDecoder(bytes.NewReader(text)); ; {
 		var d struct {
 			Kind             string `yaml:"kind"`
 			NodeRegistration struct {
@@ -57,16 +57,15 @@ func (st *Site) MasterTaints(t *fleet.Target) ([]string, error) {
 	}
 }
 
-// SettingsFor renders the configuration of a host, templates and all, and reads back what matters here. Templates that
-// cannot be rendered are told by the step that renders them all.
+// SettingsFor renders the templates and the documents of a host, and gives what the preflight judges by. If a template
+// cannot be rendered the settings are empty: the step that renders all templates reports that.
 func (st *Site) SettingsFor(t *fleet.Target) (preflight.Settings, error) {
-	rendered, failed := st.Share(t).Render()
-	if len(failed) > 0 {
+	share := st.Share(t)
+	var failed []error
+	if share.Overlays, failed = share.Render(); len(failed) > 0 {
 		return preflight.Settings{}, nil
 	}
-	share := st.Share(t)
-	share.Overlays = rendered
-	docs, err := kubeadm.Render(st.KubeadmInputFor(kubeadm.Init, t, share))
+	docs, err := kubeadm.Render(st.kubeadmInputFor(kubeadm.Init, t, share))
 	if err != nil {
 		return preflight.Settings{}, err
 	}
@@ -83,15 +82,17 @@ func (st *Site) SettingsFor(t *fleet.Target) (preflight.Settings, error) {
 
 // KubeadmInput is what the documents of a host depend on.
 func (st *Site) KubeadmInput(kind kubeadm.Kind, t *fleet.Target) kubeadm.Input {
-	return st.KubeadmInputFor(kind, t, st.Share(t))
+	return st.kubeadmInputFor(kind, t, st.Share(t))
 }
 
-// KubeadmInputFor is the same for a host whose templates were rendered, and not kept.
-func (st *Site) KubeadmInputFor(kind kubeadm.Kind, t *fleet.Target, share payload.Share) kubeadm.Input {
-	ipvs := true
-	for _, h := range st.Targets {
-		ipvs = ipvs && h.Facts.Modules["ip_vs"]
-	}
+// InitDocuments are the documents that kubeadm gets if it begins the cluster with a host.
+func (st *Site) InitDocuments(t *fleet.Target) (kubeadm.Documents, error) {
+	return kubeadm.Render(st.KubeadmInput(kubeadm.Init, t))
+}
+
+// kubeadmInputFor is the same with a share whose templates may have been rendered for this question only.
+func (st *Site) kubeadmInputFor(kind kubeadm.Kind, t *fleet.Target, share payload.Share) kubeadm.Input {
+	ipvs := !slices.ContainsFunc(st.Targets, func(h *fleet.Target) bool { return !h.Facts.Modules["ip_vs"] })
 	env := share.RootfsEnv()
 	socket := env["SEALOS_SYS_CRI_ENDPOINT"]
 	if socket != "" && !strings.Contains(socket, "://") {
@@ -105,15 +106,24 @@ func (st *Site) KubeadmInputFor(kind kubeadm.Kind, t *fleet.Target, share payloa
 		CRISocket:   socket, ImageSocket: env["SEALOS_SYS_IMAGE_ENDPOINT"], Discovery: st.DiscoveryFile(),
 		ImageDocs: share.Documents(kubeadmFile), UserDocs: st.Cluster.Kubeadm, ResolvConf: st.ResolvConf(),
 		SingleNode: len(st.Cluster.Hosts) == 1, IPVS: ipvs, EtcdDataDir: st.defaultDataDir(), IgnorePreflight: st.ignoredChecks(t),
-		ImageRepository: strings.TrimSuffix(st.HeldPrefix(t), "/"),
+		ImageRepository: strings.TrimSuffix(sealos.HeldPrefix(st.Share(t)), "/"),
 	}
 }
 
-// DiscoveryFile is the kubeconfig with which a host joins.
+// KubeadmYAML renders the documents for kubeadm as it reads them.
+func KubeadmYAML(in kubeadm.Input) ([]byte, error) {
+	docs, err := kubeadm.Render(in)
+	if err != nil {
+		return nil, err
+	}
+	return docs.YAML()
+}
+
+// DiscoveryFile is the kubeconfig with which a host joins, on the host.
 func (st *Site) DiscoveryFile() string { return st.Dir("etc", "discovery.conf") }
 
-// AuditPolicy is what the API server is told to read: the images' or, since it
-// does not start without one, that of the installer.
+// AuditPolicy is the audit policy of the API server on a host: that of the last image that has one, or the installer's.
+// Without any the API server does not start.
 func (st *Site) AuditPolicy(t *fleet.Target) []byte {
 	policies := append([][]byte{[]byte(kubeadm.DefaultAuditPolicy)}, st.Share(t).Documents("statics/audit-policy.yml")...)
 	return policies[len(policies)-1]
@@ -121,13 +131,14 @@ func (st *Site) AuditPolicy(t *fleet.Target) []byte {
 
 // ResolvConf is the file that every kubelet of the cluster gives to its pods as resolv.conf, CoreDNS among them.
 //
-// It has one name on all hosts because kubelet's configuration is one: kubeadm copies it from the cluster to whoever
-// joins, and left alone writes systemd-resolved's file into it when the first master has that service, whether or not
-// that file names a server, and whether or not another host has it at all. What lies under the name is each host's own
-// matter: a link to the file that the site's own tools keep, so that servers that change later (DHCP) change for pods
-// too, kubelet reading it for each pod; or, where none of those would do for a pod, a file of ours. An argument of
-// kubelet per host would say the same, but could only be changed with kubelet's restart; a patch of kubeadm's is
-// forgotten by the next `kubeadm upgrade`.
+// It has the same name on all hosts since all kubelets have the same configuration, which kubeadm copies from the cluster
+// to each host that joins. If nothing is said there, kubeadm writes systemd-resolved's file into it when the first master
+// has that service: even if that file names no server, or other hosts do not have it.
+//
+// What lies under the name differs from host to host. It is a link to the file that the site's own tools keep, so that name
+// servers that change later (DHCP) change for pods, too: kubelet reads the file for each pod. Where no such file serves a
+// pod, it is a file of ours. An argument of kubelet for each host would say the same, but changes only with a restart of
+// kubelet; and the next `kubeadm upgrade` forgets a patch of kubeadm's.
 func (st *Site) ResolvConf() string { return st.Dir("etc", "resolv.conf") }
 
 // kubeadmFile is where an image may carry kubeadm documents of its own.

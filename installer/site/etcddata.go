@@ -14,36 +14,35 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
-// journal.EtcdData says that etcd's data directory of a master is the cluster's: it was absent or empty when kubeadm was about to
-// begin. It holds the directory, and what of its path was made then. Without it, or a manifest that names the directory,
-// nothing in there is touched.
+// The mark journal.EtcdData says that etcd's data directory on a master is the cluster's: it was absent or empty when kubeadm was
+// about to begin. The mark holds a [DataDir]. Without it, or a manifest that names the directory, nothing in there is touched.
 
-// EtcdManifest is the static pod of etcd on a master.
-const EtcdManifest = installer.KubeDir + "/manifests/etcd.yaml"
+// etcdManifest is the static pod of etcd on a master.
+const etcdManifest = installer.KubeDir + "/manifests/etcd.yaml"
 
 // DataDir is a directory for etcd's data on a host.
 type DataDir struct {
 	Path string
-	Made string // the topmost directory on its path that was not there before; empty if all was
+	Made string // the topmost directory of Path that was not there before; empty if all of them were
 }
 
 func (d DataDir) String() string { return d.Path + "\n" + d.Made }
 
-// EtcdData is where a host's etcd has its data, if they are the cluster's.
+// EtcdData is where etcd has its data on a host; ours is false if nothing says that they are the cluster's.
 func EtcdData(t *fleet.Target) (DataDir, bool) {
 	dir, made, _ := strings.Cut(t.Journal.Of(journal.EtcdData), "\n")
 	if path.IsAbs(dir) {
 		return DataDir{path.Clean(dir), made}, true
 	}
-	// A cluster made before there was the mark.
+	// An installer that did not write the mark made the cluster.
 	if t.BegunKubeadm() && t.EtcdManifest != "" {
 		return DataDir{t.EtcdManifest, t.EtcdManifest}, true
 	}
 	return DataDir{}, false
 }
 
-// ManifestDataDir reads out of etcd's manifest where its data are; empty if it does not say.
-func ManifestDataDir(manifest []byte) string {
+// manifestDataDir reads from the manifest of etcd where its data are; it is empty if the manifest does not say.
+func manifestDataDir(manifest []byte) string {
 	var pod struct {
 		Spec struct {
 			Volumes []struct {
@@ -65,8 +64,9 @@ func ManifestDataDir(manifest []byte) string {
 	return ""
 }
 
-// AskedDataDir is where the documents want etcd's data; empty where they say nothing. It is known before any host is.
-func (st *Site) AskedDataDir() string {
+// askedDataDir is where the documents want etcd's data; it is empty if they say nothing. It is known before any host is
+// reached.
+func (st *Site) askedDataDir() string {
 	docs := [][]byte{}
 	for _, i := range st.Payload.Images {
 		if f, ok := i.Files[kubeadmFile]; ok {
@@ -79,18 +79,18 @@ func (st *Site) AskedDataDir() string {
 	return ""
 }
 
-// knownDataDir is where the cluster that is there has etcd's data; empty if there is none.
+// knownDataDir is where the cluster that exists has etcd's data; it is empty if there is no cluster.
 func (st *Site) knownDataDir() string {
 	for _, t := range st.Masters() {
-		if d, ok := EtcdData(t); ok && t.Joined() {
+		if d, ours := EtcdData(t); ours && t.Joined() {
 			return d.Path
 		}
 	}
 	return ""
 }
 
-// defaultDataDir is where etcd's data go unless a document says otherwise: one level below a mount point that a master
-// brings, since kubeadm refuses a directory with lost+found in it.
+// defaultDataDir is where etcd's data go unless a document says otherwise. If a master has a mount point there, it is one
+// level below: kubeadm refuses a directory with lost+found in it.
 func (st *Site) defaultDataDir() string {
 	for _, t := range st.Masters() {
 		if d := t.Facts.Dirs[kubeadm.DefaultEtcdDataDir]; d.Mount && slices.Contains(d.Entries, "lost+found") {
@@ -100,9 +100,10 @@ func (st *Site) defaultDataDir() string {
 	return kubeadm.DefaultEtcdDataDir
 }
 
-// EtcdSettings gives where etcd's data are on a host of the cluster, and whether it is an etcd of the operator's own.
+// EtcdSettings gives where etcd's data are on a host of the cluster, and whether the operator has an etcd of their own
+// (external).
 func (st *Site) EtcdSettings(t *fleet.Target) (dir string, external bool, err error) {
-	docs, err := kubeadm.Render(st.KubeadmInput(kubeadm.Init, t))
+	docs, err := st.InitDocuments(t)
 	if err != nil {
 		return "", false, err
 	}
@@ -118,24 +119,21 @@ func (st *Site) etcdSettingsIn(docs kubeadm.Documents) (dir string, external boo
 	return cmp.Or(st.knownDataDir(), path.Clean(s.EtcdDataDir)), false
 }
 
-// ignoredChecks are the checks of kubeadm that are wrong on a host: it takes lost+found for data.
+// ignoredChecks are the checks of kubeadm that would wrongly refuse a host: kubeadm takes lost+found for data.
 func (st *Site) ignoredChecks(t *fleet.Target) []string {
 	if !t.Master {
 		return nil
 	}
-	dir := cmp.Or(st.knownDataDir(), st.AskedDataDir(), st.defaultDataDir())
+	dir := cmp.Or(st.knownDataDir(), st.askedDataDir(), st.defaultDataDir())
 	if !t.Facts.Dirs[dir].Fresh() {
 		return nil
 	}
 	return []string{"DirAvailable-" + strings.ReplaceAll(dir, "/", "-")}
 }
 
-// DirsToLookAt are the directories of a host whose content matters before anything is done.
-func (st *Site) DirsToLookAt() []string {
-	dirs := []string{kubeadm.DefaultEtcdDataDir, path.Join(kubeadm.DefaultEtcdDataDir, "data"), cmp.Or(st.AskedDataDir(), kubeadm.DefaultEtcdDataDir)}
+// dirsToLookAt are the directories of a host whose content is judged before anything is changed.
+func (st *Site) dirsToLookAt() []string {
+	dirs := []string{kubeadm.DefaultEtcdDataDir, path.Join(kubeadm.DefaultEtcdDataDir, "data"), cmp.Or(st.askedDataDir(), kubeadm.DefaultEtcdDataDir)}
 	slices.Sort(dirs)
 	return slices.Compact(dirs)
 }
-
-// EtcdFiles are what is read of a host to know its etcd.
-func EtcdFiles() []string { return []string{EtcdManifest} }

@@ -14,7 +14,24 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// WarnOfScripts tells of labels that are not run.
+// Load begins every pipeline: it settles the architecture, and reads the images and their small files. It asks a host only
+// if the bundle is for several architectures.
+func (st *Site) Load(ctx context.Context) error {
+	if err := st.SettleArch(ctx); err != nil {
+		return err
+	}
+	return st.Read(ctx)
+}
+
+// Read reads the images and their small files, and judges the addresses that they ask for.
+func (st *Site) Read(ctx context.Context) error {
+	if err := st.Payload.Load(ctx, st.Cluster); err != nil {
+		return err
+	}
+	return st.checkNetworks()
+}
+
+// WarnOfScripts warns of labels that name scripts and are not run.
 func (st *Site) WarnOfScripts() {
 	for _, i := range st.Payload.Images {
 		for _, key := range payload.Scripts() {
@@ -25,25 +42,26 @@ func (st *Site) WarnOfScripts() {
 	}
 }
 
-// Open reaches all hosts and reads their facts.
+// Open connects to all hosts, takes the lock, and reads facts and journals. It leaves those that cannot be read out, with a
+// problem each.
 func (st *Site) Open(ctx context.Context) []preflight.Problem {
 	problems := st.Reach(ctx, st.Jobs)
-	// Before anything is read that another installer may be changing.
+	// The lock comes before anything is read that another installer may be changing.
 	locked, held := st.LockMasters(ctx)
 	if held {
 		return append(problems, locked...)
 	}
 	unseen := st.LookAtHosts(ctx)
 	if len(unseen) > 0 {
-		locked = nil // whatever keeps a host from being looked at kept it from being locked
+		locked = nil // what kept the host from being locked kept it from being looked at, too
 	}
 	return slices.Concat(problems, locked, unseen)
 }
 
-// LookAtHosts reads facts and marks of all hosts that are reached.
+// LookAtHosts reads facts and journals of all hosts that are reached.
 func (st *Site) LookAtHosts(ctx context.Context) []preflight.Problem {
-	asked := st.NetworksToAsk() // before hosts tell what the documents depend on
-	reached := slices.DeleteFunc(slices.Clone(st.Targets), func(t *fleet.Target) bool { return !t.Connected })
+	asked := st.NetworksToAsk() // before facts of hosts change what the documents say
+	reached := fleet.Only(st.Targets, func(t *fleet.Target) bool { return t.Connected })
 	return preflight.From(st.Each(ctx, reached, func(ctx context.Context, t *fleet.Target) error {
 		ctx, cancel := context.WithTimeoutCause(ctx, st.Timeout, fmt.Errorf("the host took longer than %s (--timeout); does its sshd allow several sessions on a connection (MaxSessions)?", st.Timeout))
 		defer cancel()
@@ -51,14 +69,14 @@ func (st *Site) LookAtHosts(ctx context.Context) []preflight.Problem {
 	}), "connect")
 }
 
-// look reads facts and marks.
+// look reads the journal and the facts of a host. networks are those to which it is asked for a route.
 func (st *Site) look(ctx context.Context, t *fleet.Target, networks []string) error {
 	if err := st.readMarks(ctx, t); err != nil {
 		return err
 	}
 	measured := ""
 	if t.Master && !t.Begun() {
-		measured = st.PlacesOf(t).Etcd // on a disk that nobody uses for this yet
+		measured = st.PlacesOf(t).Etcd // how fast its disk syncs is measured only while no etcd uses it
 	}
 	sent := time.Now()
 	life := st.LifeRequest(t)
@@ -68,29 +86,30 @@ func (st *Site) look(ctx context.Context, t *fleet.Target, networks []string) er
 		Paths:   append(st.PlacesOf(t).All(), st.PlacesOf(t).Program()), Networks: networks,
 		Sync: measured, Ports: preflight.Ports(t.Master, st.RegistryPort()),
 		Sockets: life.Sockets, Programs: life.Programs, Lock: st.LockPath(),
-		Dirs: st.DirsToLookAt(),
+		Dirs: st.dirsToLookAt(),
 	})
 	if err != nil {
 		return fmt.Errorf("read facts: %w", err)
 	}
-	// Half the round trip is the best guess of when the host read its clock.
+	// The host is taken to have read its clock in the middle between question and answer.
 	t.Skew = time.Unix(0, f.UnixNano).Sub(sent.Add(time.Since(sent) / 2))
 	t.Facts = f
 	t.Looked = true
 	return nil
 }
 
+// readMarks reads the journal of a host, and where the manifest of its etcd has the data.
 func (st *Site) readMarks(ctx context.Context, t *fleet.Target) error {
-	found, err := t.Journal.Read(ctx, st.Marks(), EtcdFiles()...)
+	found, err := t.Journal.Read(ctx, st.Marks(), etcdManifest)
 	if err != nil {
 		return err
 	}
-	t.EtcdManifest = ManifestDataDir(found[EtcdManifest])
+	t.EtcdManifest = manifestDataDir(found[etcdManifest])
 	t.WorkedBefore = t.Journal.Has(journal.Init) || t.Journal.Has(journal.Registry) || t.Journal.Has(journal.KubeadmBegun)
 	return nil
 }
 
-// Marks are all marks that a host may have with the images of the payload.
+// Marks are the names of all marks that a host may have with the images of the payload.
 func (st *Site) Marks() []string {
 	marks := journal.Marks()
 	for _, i := range st.Payload.Images {

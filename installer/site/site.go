@@ -1,16 +1,18 @@
-// Package site is the hosts of a run and the cluster that is wanted on them: what
-// follows from both, how the hosts are opened, and whom to ask about the cluster.
-// It changes no host but by the installer and the lock that it brings.
+// Package site is the hosts of a run and the cluster that is wanted on them: what follows from both, how the hosts are
+// opened, and whom to ask about the cluster. It brings the stub and the lock to hosts, and changes nothing else there.
 package site
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/payload"
@@ -18,20 +20,20 @@ import (
 	"github.com/sealbuild/sealbuild/registry"
 )
 
-// Site is the hosts of a run, and the cluster that is wanted on them. What follows from both stands here: the environment of
-// scripts, the documents for kubeadm, the networks, the disk space, and whom to ask about the cluster. It changes no host.
+// Site is the hosts of a run, and the cluster that is wanted on them. Its methods give what follows from both: the
+// environment of scripts, the documents for kubeadm, the networks, the disk space, and whom to ask about the cluster.
 type Site struct {
 	*fleet.Fleet
-	Cluster   *installer.Cluster // another one once the record of the hosts was compared with
+	Cluster   *installer.Cluster // replaced when the record of the masters is compared with it
 	Passwords Passwords          // of the registry, once they are settled
 	Kube      *kube.Client
-	Known     []kube.Node // what the cluster said of its nodes while hosts were looked at; nil if it did not answer
+	Known     []kube.Node // the Nodes when the run began, written by health; nil if the cluster did not answer
 }
 
-// Passwords are those of the registry's two accounts.
+// Passwords are the passwords of the registry's two accounts.
 type Passwords struct{ Pull, Push string }
 
-// New takes in the hosts of a cluster. It touches none.
+// New gives the site of a cluster and a bundle. It contacts no host.
 func New(c *installer.Cluster, b *bundle.Reader, o fleet.Options) *Site {
 	o.Cluster, o.Payload = c.Name, payload.New(b)
 	st := &Site{Fleet: fleet.New(o, c.Hosts), Cluster: c}
@@ -39,49 +41,44 @@ func New(c *installer.Cluster, b *bundle.Reader, o fleet.Options) *Site {
 	return st
 }
 
-// PlainRegistry tells that the registry that the images bring on a host speaks plain HTTP.
+// PlainRegistry tells whether the registry that the images bring for a host speaks plain HTTP.
 func (st *Site) PlainRegistry(t *fleet.Target) bool { return sealos.PlainRegistry(st.Share(t)) }
 
-// HeldPrefix is what the container runtime of a host puts before the names of images.
-func (st *Site) HeldPrefix(t *fleet.Target) string { return sealos.HeldPrefix(st.Share(t)) }
-
-// CareImage finds the image of the care pod in the bundle, by the name that the
-// runtime of a host holds. There it bears its full name, which no other image has.
+// CareImage gives the name of the care image as the runtime of a host holds it. The error says that the bundle has none.
 //
-// It is ours whatever image the label `image` of the rootfs names: lvscare does
-// not serve where the kernel has no ip_vs, keeps masters that are gone, does not
-// put a route back that somebody took away, and would find the address kept by
-// the unit that served while the node joined, which takes its route along.
+// It is our image, whatever the label `image` of the rootfs names. The lvscare of sealos does not work where the kernel has
+// no ip_vs, keeps masters that are gone, and does not put back a route that somebody removed. It would also find the
+// virtual address held by the unit that served while the host joined, and lose the route when that unit ends.
 func (st *Site) CareImage(t *fleet.Target) (string, error) {
-	for _, i := range st.Payload.Bundle.Images() {
-		if i.Kind == bundle.KindImage && strings.HasPrefix(i.Name, "sealbuild.io/care:") {
-			return st.HeldPrefix(t) + i.Name, nil
+	for _, i := range payload.ContainerImages(st.Payload.Bundle) {
+		if strings.HasPrefix(i.Name, "sealbuild.io/care:") {
+			return sealos.HeldPrefix(st.Share(t)) + i.Name, nil
 		}
 	}
 	return "", fmt.Errorf("the bundle has no sealbuild.io/care image: build it again with this sealbuild")
 }
 
-// Dir is a place of the cluster on its hosts.
+// Dir is a path below the directory of the cluster on its hosts.
 func (st *Site) Dir(elem ...string) string {
 	return installer.Dir(st.Cluster.Name, elem...)
 }
 
-// RootfsDir is where rootfs and patches lie on hosts.
+// RootfsDir is the directory of rootfs and patches on hosts.
 func (st *Site) RootfsDir() string { return st.Dir("rootfs") }
 
-// UnusedConfigs refuses Config documents that would change nothing.
+// UnusedConfigs is an error for Config documents that would change nothing.
 func (st *Site) UnusedConfigs() error {
 	files := map[string]map[string]payload.File{}
 	for _, i := range st.Payload.Images {
 		files[i.Name] = i.Files
 	}
 	for _, name := range st.KeptImages() {
-		files[name] = nil // its documents were applied when it came
+		files[name] = nil // its Config documents were applied when it was installed
 	}
 	return payload.UnusedConfigs(st.Cluster.Configs, files)
 }
 
-// Accounts are those that the registry of a host knows.
+// Accounts are the accounts of the registry on a host.
 func (st *Site) Accounts(t *fleet.Target) []registry.Account {
 	a := st.Access()
 	if st.PlainRegistry(t) {
@@ -90,27 +87,27 @@ func (st *Site) Accounts(t *fleet.Target) []registry.Account {
 	return []registry.Account{{User: a.User, Password: a.Password, PullOnly: true}, {User: a.PushUser, Password: a.PushPassword}}
 }
 
-// KeptImages are the cluster's images that this run is not about.
+// KeptImages are the cluster images that the cluster has and this run does not bring.
 func (st *Site) KeptImages() []string {
 	return slices.DeleteFunc(slices.Clone(st.Cluster.Kept), func(name string) bool {
 		return slices.ContainsFunc(st.Payload.Images, func(i *payload.Image) bool { return i.Name == name })
 	})
 }
 
-// VirtualServer is the virtual address of the control planes, and the API servers behind it.
+// VirtualServer gives the virtual address of the control planes, and the API servers behind it.
 func (st *Site) VirtualServer() (netip.AddrPort, []netip.AddrPort, error) {
 	ip, err := netip.ParseAddr(st.Payload.VIP(st.Cluster))
 	if err != nil {
 		return netip.AddrPort{}, nil, fmt.Errorf("virtual address %q: %w (set it with -e defaultVIP=ADDRESS)", st.Payload.VIP(st.Cluster), err)
 	}
 	var servers []netip.AddrPort
-	for _, m := range st.Cluster.Masters() { // one that is left out of this run is drained by the keeper while it is dead
+	for _, m := range st.Cluster.Masters() { // those left out of this run, too: care sends nothing to one that is dead
 		servers = append(servers, netip.AddrPortFrom(m.IP, installer.APIServerPort))
 	}
 	return netip.AddrPortFrom(ip, installer.APIServerPort), servers, nil
 }
 
-// Access is how the registry of the cluster is reached, as far as its passwords are settled.
+// Access says how the registry of the cluster is reached, with the passwords as far as they are settled.
 func (st *Site) Access() payload.Access {
 	a := st.Payload.Access(st.Cluster)
 	a.Password, a.PushPassword = st.Passwords.Pull, st.Passwords.Push
@@ -125,5 +122,8 @@ func (st *Site) Share(t *fleet.Target) payload.Share {
 	}
 }
 
-// RegistryHosts are the hosts that serve the registry: every master.
-func (st *Site) RegistryHosts() []*fleet.Target { return st.Masters() }
+// RunRootfsScript runs a script of the rootfs or a patch on a host, in the rootfs there. i is the image that names it, line its
+// shell text. When it has succeeded, the agent writes the files marks.
+func (st *Site) RunRootfsScript(ctx context.Context, t *fleet.Target, step string, i *payload.Image, line string, marks ...agent.File) error {
+	return st.RunScript(ctx, t, step, path.Join(st.RootfsDir(), "scripts"), line, st.Share(t).Env(i), marks...)
+}

@@ -22,10 +22,10 @@ import (
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// machineOf is what uname -m says on an architecture.
+// machineOf is what uname -m prints on an architecture.
 var machineOf = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
 
-// ofArch is a rootfs for one architecture, whose files, ENV, labels and CMD tell it.
+// ofArch is a rootfs for one architecture. Its files, ENV, labels and CMD name that.
 func ofArch(arch string) stepstest.Image {
 	return stepstest.Image{
 		Name: "root:1", Type: "rootfs", Arch: arch,
@@ -37,8 +37,8 @@ func ofArch(arch string) stepstest.Image {
 	}
 }
 
-// twoArchitectures is a run with a bundle for this machine's architecture and another, on hosts of the given ones.
-// fakes are the hosts by their address.
+// twoArchitectures is a run with a bundle for this machine's architecture and another one, on hosts of the given ones.
+// fakes are the hosts by address.
 func twoArchitectures(t *testing.T, archs ...string) (r *Run, fakes map[string]*hosttest.Fake) {
 	t.Helper()
 	first, other := "amd64", "arm64" // the first is this machine's own
@@ -73,7 +73,7 @@ func twoArchitectures(t *testing.T, archs ...string) (r *Run, fakes map[string]*
 	return r, fakes
 }
 
-// versionOf is where an installer lies on a host.
+// versionOf is the path of a stub on a host.
 func versionOf(content string) string {
 	return installer.StubPath + "-" + digest.FromString(content).Encoded()[:12]
 }

@@ -9,24 +9,22 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/hostregistry"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/installer/secrets"
 )
 
-// HostCertificates are the certificates that a master has.
+// HostCertificates are the certificates of one master.
 type HostCertificates struct {
 	Host         string       `json:"host"`
 	Certificates []certs.Info `json:"certificates"`
 }
 
-// Certificates reads the certificates of the masters and, when change is set,
-// first makes those that do not fit what is asked for, and those that renew
-// names: "all", or names as [certs.MasterInput.Names] gives them. What was read
-// is handed to show.
+// Certificates reads the certificates of the masters, and gives them to show. If change is set, it first makes those anew that do
+// not fit what is wanted, and those that renew names: "all", or names as [certs.MasterInput.Names] gives them.
 func Certificates(change bool, renew []string, show func([]HostCertificates)) []Step {
 	list := []Step{{Name: "connect", Title: "reach every host", Run: (*Run).connectForCerts}}
 	if change {
@@ -47,22 +45,26 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 	if err := r.Load(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	if problems := r.Open(ctx); len(problems) > 0 {
-		return installer.Result{}, &preflight.Error{Problems: problems}
+	if err := refused(r.Open(ctx), nil); err != nil {
+		return installer.Result{}, err
 	}
 	for _, t := range r.Masters() {
 		if !t.Joined() {
-			return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: fmt.Errorf("it is no master of cluster %s", r.Cluster.Name)}
+			return installer.Result{}, t.Failed(fmt.Errorf("it is no master of cluster %s", r.Cluster.Name))
 		}
 	}
-	problems, err := r.Ledger.Compare(ctx)
-	if err == nil && len(problems) > 0 {
-		err = &preflight.Error{Problems: problems}
-	}
-	if err != nil {
+	if err := refused(r.Ledger.Compare(ctx)); err != nil {
 		return installer.Result{}, err
 	}
 	return installer.Result{}, r.secrets.AdoptAndSettle(ctx)
+}
+
+// refused is the error for problems, if there are any, or the one that kept them from being found.
+func refused(problems []preflight.Problem, err error) error {
+	if err == nil && len(problems) > 0 {
+		return &preflight.Error{Problems: problems}
+	}
+	return err
 }
 
 func (r *Run) renewCerts(ctx context.Context, renew []string) (installer.Result, error) {
@@ -78,15 +80,14 @@ func (r *Run) renewCerts(ctx context.Context, renew []string) (installer.Result,
 			changes += n
 		}
 		if err != nil {
-			return installer.Result{Changes: changes}, &installer.HostError{Host: t.IP.String(), Err: err}
+			return installer.Result{Changes: changes}, t.Failed(err)
 		}
 	}
 	return installer.Result{Changes: changes}, nil
 }
 
-// renewOn makes the certificates of one master. API server and etcd read theirs
-// again by themselves; the controllers are started again, and the master has to
-// be ready before the next one is touched.
+// renewOn makes the certificates of one master anew, and counts the files that it wrote. API server and etcd read theirs again by
+// themselves. The controllers are restarted, and it waits until the API servers are ready before the next master is changed.
 func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int, error) {
 	in, err := r.secrets.MasterInput(ctx, t)
 	if err != nil {
@@ -100,7 +101,7 @@ func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int
 		case name == hostregistry.RegistryCert:
 		case slices.Contains(known, name):
 			in.Renew = append(in.Renew, name)
-		case name != "super-admin.conf": // on the first master only
+		case name != "super-admin.conf": // which exists on the first master only
 			return 0, fmt.Errorf("there is no certificate %q%s", name, installer.DidYouMean(name, append(known, "all", hostregistry.RegistryCert)))
 		}
 	}
@@ -108,19 +109,15 @@ func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int
 	if err != nil {
 		return 0, err
 	}
-	var files []agent.File
-	for _, f := range made {
-		files = append(files, agent.File{Path: path.Join(installer.KubeDir, f.Path), Mode: f.Mode, Content: f.Content})
-	}
 	for _, f := range made {
 		if has, ok := in.Has[f.Path]; f.Path == path.Base(installer.AdminConf) && ok && !bytes.Equal(has, f.Content) {
-			// Root's kubeconfig is made of it: cut off before that, the next run does it.
+			// Root's kubeconfig is made from this file. If this run is cut off before that, the next one makes it.
 			if err := t.Journal.Drop(ctx, journal.Kubeconfig); err != nil {
 				return 0, err
 			}
 		}
 	}
-	changed, err := t.Agent.WriteFiles(ctx, files)
+	changed, err := t.Agent.WriteFiles(ctx, secrets.OnMaster(made))
 	if err != nil || len(changed) == 0 && t.Journal.Has(journal.Kubeconfig) {
 		return len(changed), err
 	}
@@ -139,13 +136,13 @@ func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int
 	return len(changed), r.health.WaitAPI(ctx)
 }
 
-// restartStaticPod stops the container of a static pod, which kubelet starts again.
+// restartStaticPod stops the container of a static pod. Kubelet starts it again.
 func (r *Run) restartStaticPod(ctx context.Context, t *fleet.Target, name string) error {
 	res, err := r.Exec(ctx, t, "renew", r.ControlPlane(t).Crictl("ps", "--quiet", "--name", "^"+name+"$")...)
-	if err != nil {
-		return fmt.Errorf("find the container of %s: %w", name, err)
+	var ids []byte
+	if err == nil {
+		ids, err = res.Whole()
 	}
-	ids, err := res.Whole()
 	if err != nil {
 		return fmt.Errorf("find the container of %s: %w", name, err)
 	}
@@ -162,7 +159,7 @@ func (r *Run) readCerts(ctx context.Context) ([]HostCertificates, error) {
 	for _, t := range r.Masters() {
 		found, err := r.secrets.CertificatesOn(ctx, t)
 		if err != nil {
-			return nil, &installer.HostError{Host: t.IP.String(), Err: err}
+			return nil, t.Failed(err)
 		}
 		out = append(out, HostCertificates{t.IP.String(), found})
 	}

@@ -1,12 +1,12 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path"
 	"slices"
-	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
@@ -18,9 +18,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/sealos"
 )
 
-// check reaches every host, reads its facts and reports every problem of every
-// host at once. What it brings to a host, its own stub, it takes away again
-// when the run goes no further.
+// check reaches every host, reads its facts and reports every problem of every host at once. If the run goes no further,
+// the stub is taken away from the hosts again.
 func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	if err := r.Load(ctx); err != nil {
 		return installer.Result{}, err
@@ -37,7 +36,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, err
 	}
-	if len(differ) > 0 { // then nothing else that is said of these hosts is about this cluster
+	if len(differ) > 0 { // the hosts are of another cluster: no other check says anything about this one
 		return installer.Result{}, &preflight.Error{Problems: append(problems, differ...)}
 	}
 	if err = r.Ledger.OwnState(); err == nil {
@@ -46,7 +45,9 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, err
 	}
-	r.tellAway()
+	if away := r.Cluster.Away(); len(away) > 0 {
+		r.Report.Infof("%s: in cluster %s and not named: left as they are, and not looked at", installer.HostList(away), r.Cluster.Name)
+	}
 	problems = append(problems, r.health.Answers(ctx, len(problems) > 0)...)
 	problems = append(problems, r.Ledger.RunningVersions()...)
 	problems = append(problems, r.judge(sizes.Sizes)...)
@@ -65,20 +66,13 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, nil
 }
 
-// tellAway names the hosts of the cluster that this run leaves alone.
-func (r *Run) tellAway() {
-	if away := r.Cluster.Away(); len(away) > 0 {
-		r.Report.Infof("%s: in cluster %s and not named: left as they are, and not looked at", installer.HostList(away), r.Cluster.Name)
-	}
-}
-
-// measured is what the bundle takes on disks, or why that cannot be told.
+// measured are the sizes of the bundle's content, or the error that kept them from being found.
 type measured struct {
 	payload.Sizes
 	err error
 }
 
-// measureInBackground adds up the bundle while hosts are being reached.
+// measureInBackground measures the bundle while hosts are being reached.
 func (r *Run) measureInBackground(ctx context.Context) <-chan measured {
 	out := make(chan measured, 1)
 	go func() {
@@ -88,21 +82,13 @@ func (r *Run) measureInBackground(ctx context.Context) <-chan measured {
 	return out
 }
 
-// judge turns facts into problems.
+// judge finds the problems that the facts of hosts show.
 func (r *Run) judge(s payload.Sizes) []preflight.Problem {
-	var seen []*fleet.Target
-	skews := []time.Duration{}
-	for _, t := range r.Targets {
-		if t.Looked {
-			seen = append(seen, t)
-			skews = append(skews, t.Skew)
-		}
-	}
+	seen := fleet.Only(r.Targets, func(t *fleet.Target) bool { return t.Looked })
 	if len(seen) == 0 {
 		return nil
 	}
-	slices.Sort(skews)
-	middle := skews[len(skews)/2]
+	middle := slices.SortedFunc(slices.Values(seen), func(a, b *fleet.Target) int { return cmp.Compare(a.Skew, b.Skew) })[len(seen)/2].Skew
 	problems := preflight.OwnClock(middle)
 	kube, err := r.SettingsFor(seen[0])
 	if err != nil {
@@ -130,29 +116,24 @@ func (r *Run) judge(s payload.Sizes) []preflight.Problem {
 	return append(problems, r.secondCluster(seen)...)
 }
 
-// secondCluster refuses to begin with a master that is in no cluster when others are in one.
+// secondCluster refuses a first master that is in no cluster, if other hosts are in one.
 func (r *Run) secondCluster(seen []*fleet.Target) []preflight.Problem {
 	m := r.Master0()
-	if !m.Looked || m.Joined() {
+	i := slices.IndexFunc(seen, (*fleet.Target).Joined)
+	if !m.Looked || m.Joined() || i < 0 {
 		return nil
 	}
-	for _, t := range seen {
-		if t.Joined() {
-			return []preflight.Problem{{
-				Host: m.IP.String(), Check: "first-master",
-				Message: fmt.Sprintf("it is not in the cluster, but %s is: it would start a second cluster", t.IP),
-				Remedy:  "name a master first that is in the cluster",
-			}}
-		}
-	}
-	return nil
+	return []preflight.Problem{{
+		Host: m.IP.String(), Check: "first-master",
+		Message: fmt.Sprintf("it is not in the cluster, but %s is: it would start a second cluster", seen[i].IP),
+		Remedy:  "name a master first that is in the cluster",
+	}}
 }
 
-// checkScripts runs the check script of the rootfs and patch images on every
-// host that has no other problem, from a directory that is removed afterwards: nothing of the
-// image is on the host yet. On a host where the cluster was begun it runs again when what it judges by was changed: a
-// setting, or the script. Those of images made for sealos would find their own ports taken there; what is left of
-// them is done by checkAgain.
+// checkScripts runs the check script of the rootfs and patches on every host that has no other problem. Nothing of the
+// images is on the host yet, so the script runs in a directory of its own, which is removed afterwards. On a host where the
+// cluster was begun it runs again if its inputs have changed: a setting, or the script. A script of images made for sealos
+// does not: it would find the cluster's own ports taken. [imagedirs.Dirs.CheckAgain] does what is left of it.
 func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []preflight.Problem {
 	err := r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) (err error) {
 		hopeless := slices.ContainsFunc(known, func(p preflight.Problem) bool {
@@ -166,8 +147,9 @@ func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []pre
 		if err != nil {
 			return err
 		}
-		in := journal.Inputs(line, r.Share(t).Env(img), small)
-		if t.Journal.Is(journal.Preflight, in) {
+		env := r.Share(t).Env(img)
+		inputs := journal.Inputs(line, env, small)
+		if t.Journal.Is(journal.Preflight, inputs) {
 			return nil
 		}
 		dir := r.Dir("check")
@@ -183,22 +165,21 @@ func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []pre
 		if _, err := t.Agent.WriteFiles(ctx, files); err != nil {
 			return err
 		}
-		env := r.Share(t).Env(img)
-		env["SEALOS_SYS_SEALINSTALL"] = t.Stub // nothing is in use there before the first change
+		env["SEALOS_SYS_SEALINSTALL"] = t.Stub // installer.StubPath is not there before the first change
 		err = r.RunScript(ctx, t, "check", path.Join(dir, "scripts"), line, env)
 		if err != nil && r.PlainRegistry(t) && sealos.LacksFiles(err) {
 			r.Report.Infof("%s: the image's check script needs files that are not on the host yet; it runs again once they are", t.IP)
 			return nil
 		}
 		if err == nil {
-			t.Checked = in
+			t.Checked = inputs
 		}
 		return err
 	})
 	return preflight.From(err, "check.sh")
 }
 
-// recordChecks notes on every host with what its check script was passed, once the run goes on.
+// recordChecks sets the marks of check scripts that have passed, once the run begins to change hosts.
 func (r *Run) recordChecks(ctx context.Context) error {
 	return r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
 		if t.Checked == "" {
@@ -209,15 +190,10 @@ func (r *Run) recordChecks(ctx context.Context) error {
 }
 
 // archOn is the architecture that a host must have.
-func (r *Run) archOn(t *fleet.Target) string {
-	if t.Arch != "" {
-		return t.Arch
-	}
-	return r.Payload.ArchOfFirst()
-}
+func (r *Run) archOn(t *fleet.Target) string { return cmp.Or(t.Arch, r.Payload.ArchOfFirst()) }
 
-// tunnelled finds hosts that are named by the near end of a tunnel: as a host's
-// address in the cluster it would lead every other host to itself.
+// tunnelled finds hosts that are named by the near end of a tunnel. Other hosts that use that address would reach
+// themselves.
 func tunnelled(seen []*fleet.Target) []preflight.Problem {
 	var out []preflight.Problem
 	for _, t := range seen {

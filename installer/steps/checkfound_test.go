@@ -21,7 +21,7 @@ func TestWhatACheckScriptFoundOutOutlivesItsComplaints(t *testing.T) {
 	}
 	images := stepstest.Sealos("#!/bin/sh\nexec " + self + " plain-registry \"$@\"\n")
 	script := images[0].Files["scripts/check.sh"]
-	// As the scripts of real images: a host that is in use is refused before anything is found out about it.
+	// Like scripts of real images: it refuses a host that is in use before it finds anything out.
 	script = strings.Replace(script, "command -v apparmor_parser >/dev/null || sed", `[ -e "$BIN_DIR/ran" ] && fail "port 10250 is taken"`+"\nsed", 1)
 	images[0].Files["scripts/check.sh"] = script
 	file := makeBundle(t, images)
@@ -60,7 +60,7 @@ func TestWhatACheckScriptFoundOutOutlivesItsComplaints(t *testing.T) {
 		t.Errorf("what the check script found out flipped back:\n%s", text)
 	}
 	closeRun(t, r)
-	// A setting that takes the line away, so that nobody knows what it would be.
+	// A setting that takes the line away, so that the change cannot be made again.
 	env["disableApparmor"] = "perhaps"
 	r, err = install()
 	var failed *installer.HostError

@@ -13,7 +13,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// Every check that is reported can be named, but for those without which nothing can be installed.
+// Operators can ignore every check by its name, but for those without which nothing can be installed.
 func TestEveryCheckHasAName(t *testing.T) {
 	sources, err := filepath.Glob("../*/*.go")
 	if err != nil {

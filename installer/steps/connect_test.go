@@ -19,7 +19,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// checkProblems runs the check of a run and gives what stands in the way, of some checks.
+// checkProblems runs the check of a run, and gives the problems that some checks found.
 func checkProblems(t *testing.T, r *Run, checks ...string) []string {
 	t.Helper()
 	r.IgnoreChecks = nil
@@ -108,7 +108,7 @@ func TestHostsBehindAJumpHostShareItsConnection(t *testing.T) {
 	}
 }
 
-// newTargetHere is this machine, where no ssh answers on port 1.
+// newTargetHere is this machine as a host. No ssh server listens on its port 1.
 func newTargetHere(t *testing.T) *fleet.Target {
 	t.Helper()
 	own, ok := fleet.OwnAddress()

@@ -14,9 +14,8 @@ import (
 	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
-// distributeRegistry sends every registry host the blobs it lacks. The hosts
-// pass them on to each other while they arrive, so that this machine's line
-// carries each blob once.
+// distributeRegistry sends the registry of every master the blobs that it lacks. The masters pass blobs on to each other
+// while these arrive, so that the line of this machine carries each blob once.
 func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) {
 	catalog, err := payload.Catalog(ctx, r.Payload.Bundle)
 	if err != nil {
@@ -25,7 +24,7 @@ func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) 
 	if r.PlainRegistry(r.Master0()) {
 		catalog = sealos.ShortNames(catalog, r.Report.Warnf)
 	}
-	hosts := r.RegistryHosts()
+	hosts := r.Masters()
 	var fanout *storesync.Fanout
 	if len(hosts) > 1 {
 		fanout = new(storesync.Fanout)

@@ -14,11 +14,9 @@ import (
 	"github.com/sealbuild/sealbuild/installer/nodes"
 )
 
-// distributeRootfs streams the layers of the rootfs and patches to every host
-// and those of the applications to master0, and lays the rendered files over
-// them. Layers travel as they are compressed in the bundle.
+// distributeRootfs unpacks the layers of the rootfs and patches on every host, and those of the applications on master0.
+// Then it lays the rendered files over them. Layers are sent as they are compressed in the bundle.
 func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
-	var changes, sent atomic.Int64
 	if err := r.begin(ctx); err != nil {
 		return installer.Result{}, err
 	}
@@ -29,37 +27,30 @@ func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, fmt.Errorf("put this run's installer into use: %w", err)
 	}
-	changes.Add(int64(switched))
-	err = r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
+	var sent atomic.Int64 // bytes
+	changes, err := r.Count(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) (changes int, err error) {
 		for _, dir := range r.Share(t).Dirs() {
 			changed, n, err := r.dirs.Fill(ctx, t, dir)
 			if err != nil {
-				return fmt.Errorf("unpack images into %s: %w", dir, err)
+				return changes, fmt.Errorf("unpack images into %s: %w", dir, err)
 			}
-			changes.Add(int64(changed))
+			changes += changed
 			sent.Add(n)
 		}
 		changed, err := r.dirs.WriteOverlays(ctx, t)
-		changes.Add(int64(changed))
-		return err
+		return changes + changed, err
 	})
-	return installer.Result{Changes: int(changes.Load()), Note: humanize.IBytes(uint64(sent.Load())) + " sent"}, err
+	return installer.Result{Changes: switched + changes, Note: humanize.IBytes(uint64(sent.Load())) + " sent"}, err
 }
 
-// begin notes on every host that this cluster is being made there, before
-// anything else is changed: what is found there later is ours to finish, or to
-// take away. The Clusterfile says from now on that work is going on.
+// begin sets a mark on every host that this cluster is made there, before anything else is changed: what a later run finds
+// there is its to finish, or to remove. From now on the record says that a run is at work.
 func (r *Run) begin(ctx context.Context) error {
-	var fresh []*fleet.Target
-	for _, t := range r.Targets {
-		if !t.Journal.Has(journal.Begun) {
-			fresh = append(fresh, t)
-		}
-	}
+	fresh := fleet.Only(r.Targets, func(t *fleet.Target) bool { return !t.Journal.Has(journal.Begun) })
 	if err := r.Ledger.Begin(); err != nil {
 		return err
 	}
-	// What a reset that was cut off has cleaned is not clean any more, and what a run that was killed has checked from goes.
+	// A host that a reset, cut off later, has cleaned is not clean any more. The check script's directory of a killed run goes.
 	err := r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
 		return errors.Join(t.Journal.Drop(ctx, journal.Cleaned), t.Agent.Remove(ctx, []string{r.Dir("check")}))
 	})

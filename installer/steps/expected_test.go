@@ -10,7 +10,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// lean is the usual cluster, without what a site has that installed it before.
+// lean is the usual cluster, without what a site has where it was installed before.
 func lean() []stepstest.Image {
 	images := stepstest.Cluster()
 	i := slices.IndexFunc(images, func(i stepstest.Image) bool { return i.Name == "registry.k8s.io/pause:3.10.2" })

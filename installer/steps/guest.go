@@ -7,7 +7,6 @@ import (
 	"maps"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
@@ -17,54 +16,53 @@ import (
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
-// guest runs ENTRYPOINT and CMD of each image in order: those of the rootfs and
-// patches on all hosts, those of applications on master0. The first command
-// that fails ends the step.
+// guest runs ENTRYPOINT and CMD of each image in order: those of the rootfs and patches on all hosts, those of applications
+// on master0. The first command that fails ends the step.
 func (r *Run) guest(ctx context.Context) (installer.Result, error) {
-	var changes atomic.Int64
-	vain := map[*fleet.Target]bool{} // hosts whose Services were waited for in vain
+	changes := 0
+	vain := map[*fleet.Target]bool{} // hosts where Services were waited for in vain
 	for n, i := range r.Payload.Images {
 		targets := []*fleet.Target{r.Master0()}
 		if i.Type != installer.TypeApplication {
 			targets = r.Targets
 		}
-		// Once for all hosts, and only if one of them has something to run.
+		// The cluster is waited for once for all hosts, and only if one of them has a command to run.
 		ready := sync.OnceValue(func() error {
-			ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
+			ctx, cancel := r.Bounded(ctx)
 			defer cancel()
 			return errors.Join(r.health.WaitAPI(ctx), r.health.WaitServices(ctx, vain))
 		})
-		err := r.Each(ctx, targets, func(ctx context.Context, t *fleet.Target) error {
+		ran, err := r.Count(ctx, targets, func(ctx context.Context, t *fleet.Target) (int, error) {
 			i := r.Share(t).All()[n]
 			cmd := i.Cmd
 			if len(r.Cluster.Command) > 0 && n == len(r.Payload.Images)-1 {
 				cmd = r.Cluster.Command
 			}
 			if len(i.Entrypoint)+len(cmd) == 0 {
-				return nil
+				return 0, nil
 			}
-			done, err := r.runGuest(ctx, t, i, cmd, ready)
-			changes.Add(int64(done))
-			return err
+			return r.runGuest(ctx, t, i, cmd, ready)
 		})
+		changes += ran
 		if err != nil {
-			return installer.Result{Changes: int(changes.Load())}, err
+			return installer.Result{Changes: changes}, err
 		}
 	}
-	return installer.Result{Changes: int(changes.Load())}, nil
+	return installer.Result{Changes: changes}, nil
 }
 
-// ownEnv leaves out what the installer itself adds: a further master is no
-// reason to run an application's commands again. Where a command or a template
-// uses such a value, the text it gives counts.
+// ownEnv leaves out what the installer itself adds: that there is one more master is no reason to run an application's
+// commands again. If a command or a template uses such a value, its text is among the inputs anyway.
 func ownEnv(env map[string]string) map[string]string {
-	out := installer.MergeEnv(env)
+	out := maps.Clone(env)
 	maps.DeleteFunc(out, func(k, _ string) bool {
 		return strings.HasPrefix(k, "SEALOS_SYS_") || strings.HasPrefix(k, "registry")
 	})
 	return out
 }
 
+// runGuest runs the commands of an image on a host that have not ended there with the same inputs, and returns how many.
+// ready waits for the cluster before the first one.
 func (r *Run) runGuest(ctx context.Context, t *fleet.Target, i *payload.Image, cmd []string, ready func() error) (int, error) {
 	env := r.Share(t).Env(i)
 	if env["KUBECONFIG"] == "" && t.Master {
@@ -74,25 +72,26 @@ func (r *Run) runGuest(ctx context.Context, t *fleet.Target, i *payload.Image, c
 		env["KUBECACHEDIR"] = r.KubectlCache()
 	}
 	lines := guest.Lines(i.Entrypoint, cmd, env)
-	in := journal.Inputs(i.Bundled, lines, ownEnv(env), t.Overlays[i])
-	done := guestDone(t.Journal.Of(journal.Guest(i.DirName())), in, len(lines))
+	name := journal.Guest(i.DirName())
+	inputs := journal.Inputs(i.Bundled, lines, ownEnv(env), t.Overlays[i])
+	done := guestDone(t.Journal.Of(name), inputs, len(lines))
 	if done == len(lines) {
-		return 0, r.tellMasters(ctx, i, in)
+		return 0, r.markMasters(ctx, i, inputs)
 	}
 	if err := ready(); err != nil {
 		return 0, err
 	}
-	if err := r.untellMasters(ctx, t, i); err != nil {
+	if err := r.unmarkMasters(ctx, t, i); err != nil {
 		return 0, err
 	}
-	_, err := t.Journal.Under(ctx, journal.Guest(i.DirName()), in, func(w *journal.Work) error {
-		for n, line := range lines[done:] {
-			record := t.Journal.File(journal.Guest(i.DirName()), guestProgress(in, done+n+1, len(lines)))
-			if done+n+1 == len(lines) {
-				record = w.ByHost()
+	_, err := t.Journal.Under(ctx, name, inputs, func(w *journal.Work) error {
+		for n := done; n < len(lines); n++ {
+			mark := t.Journal.File(name, guestProgress(inputs, n+1, len(lines)))
+			if n+1 == len(lines) {
+				mark = w.ByHost()
 			}
-			if err := r.runLine(ctx, t, i, line, env, record); err != nil {
-				return &installer.GuestError{Image: i.Name, Host: t.IP.String(), Command: line, Err: err}
+			if err := r.runCommand(ctx, t, agent.ScriptRequest{Dir: i.Dir, Line: lines[n], Env: env, Then: []agent.File{mark}}); err != nil {
+				return &installer.GuestError{Image: i.Name, Host: t.IP.String(), Command: lines[n], Err: err}
 			}
 		}
 		return nil
@@ -100,18 +99,13 @@ func (r *Run) runGuest(ctx context.Context, t *fleet.Target, i *payload.Image, c
 	if err != nil {
 		return 0, err
 	}
-	return len(lines) - done, r.tellMasters(ctx, i, in)
+	return len(lines) - done, r.markMasters(ctx, i, inputs)
 }
 
-// runLine runs one command of an image, for as long as one command may take.
-func (r *Run) runLine(ctx context.Context, t *fleet.Target, i *payload.Image, line string, env map[string]string, record agent.File) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("no end after %s (--timeout)", r.Timeout))
-	defer cancel()
-	log := r.Report.Output(t.IP.String(), "guest", line)
-	defer func() { _ = log.Close() }()
-	err := t.Agent.Script(ctx, agent.ScriptRequest{Dir: i.Dir, Line: line, Env: env, Then: []agent.File{record}}, log)
-	var script *agent.ScriptError
-	if errors.As(err, &script) {
+// runCommand runs one command of an image. The error shows the end of its output.
+func (r *Run) runCommand(ctx context.Context, t *fleet.Target, req agent.ScriptRequest) error {
+	err := r.RunLine(ctx, t, "guest", req.Line, req)
+	if script, ok := errors.AsType[*agent.ScriptError](err); ok {
 		if len(script.Tail) == 0 {
 			return fmt.Errorf("exit status %d, and it printed nothing", script.Code)
 		}
@@ -120,42 +114,41 @@ func (r *Run) runLine(ctx context.Context, t *fleet.Target, i *payload.Image, li
 	return err
 }
 
-// guestProgress is the mark of an image of whose commands so many have ended.
-func guestProgress(in string, done, all int) string {
+// guestProgress is what the mark of an image says once done of all its commands have ended.
+func guestProgress(inputs string, done, all int) string {
 	if done == all {
-		return in
+		return inputs
 	}
-	return fmt.Sprintf("%s/%d", in, done)
+	return fmt.Sprintf("%s/%d", inputs, done)
 }
 
-// guestDone reads how many commands a mark speaks of; none if their inputs were others.
-func guestDone(mark, in string, all int) int {
+// guestDone is how many commands have ended by what a mark says; 0 if they had other inputs.
+func guestDone(mark, inputs string, all int) int {
 	for done := all; done > 0; done-- {
-		if mark == guestProgress(in, done, all) {
+		if mark == guestProgress(inputs, done, all) {
 			return done
 		}
 	}
 	return 0
 }
 
-// tellMasters lets every master know that the commands of an application ran, as
-// they did for the whole cluster: should the first one be gone, another must not
-// run them again.
-func (r *Run) tellMasters(ctx context.Context, i *payload.Image, in string) error {
+// markMasters sets the mark of an application's commands on every master. They ran for the whole cluster: if the first
+// master is lost, another one must not run them again.
+func (r *Run) markMasters(ctx context.Context, i *payload.Image, inputs string) error {
 	if i.Type != installer.TypeApplication {
 		return nil
 	}
 	return r.Each(ctx, r.Masters(), func(ctx context.Context, t *fleet.Target) error {
-		if t.Journal.Is(journal.Guest(i.DirName()), in) {
+		if t.Journal.Is(journal.Guest(i.DirName()), inputs) {
 			return nil
 		}
-		return t.Journal.Set(ctx, journal.Guest(i.DirName()), in)
+		return t.Journal.Set(ctx, journal.Guest(i.DirName()), inputs)
 	})
 }
 
-// untellMasters takes back, before the commands of an application run, what masters were told of earlier ones with other
-// inputs: where these fail half way, no master may take the earlier ones for what holds.
-func (r *Run) untellMasters(ctx context.Context, at *fleet.Target, i *payload.Image) error {
+// unmarkMasters takes back the marks of an application's commands on all masters but one, before they run there with other
+// inputs: if these fail half way, no master must say that the earlier ones hold.
+func (r *Run) unmarkMasters(ctx context.Context, at *fleet.Target, i *payload.Image) error {
 	if i.Type != installer.TypeApplication {
 		return nil
 	}

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -34,7 +33,7 @@ func TestImagesThatANodeCannotDoWithoutAreNamedAsTheRuntimeHoldsThem(t *testing.
 		if got, err := r.CareImage(r.Targets[1]); err != nil || got != c.care {
 			t.Errorf("%s: care is %q, %v", name, got, err)
 		}
-		docs, err := kubeadm.Render(r.KubeadmInput(kubeadm.Init, r.Master0()))
+		docs, err := r.InitDocuments(r.Master0())
 		if err != nil {
 			t.Fatal(err)
 		}

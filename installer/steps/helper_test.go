@@ -25,7 +25,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// TestMain lets the test binary be what runs on hosts: stub is a script that starts it.
+// TestMain makes the test binary what runs on hosts, too: the stub of tests is a script that starts it.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "care" {
 		os.Exit(0) // a host of a test has no routes of its own to change
@@ -58,7 +58,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serviceRoute stands for the command `care` with that flag.
+// serviceRoute stands for the command `care` with the flag of that name.
 func serviceRoute(args []string) error {
 	if args[0] == "--clean" {
 		return care.RemoveServiceRoutes()
@@ -92,8 +92,7 @@ func makeBundle(t *testing.T, images []stepstest.Image) []byte {
 	return buf.Bytes()
 }
 
-// newRun is a run on hosts of 127.0.0.0/8; the first is master0. What is told
-// the operator goes to out.
+// newRun is a run on hosts of 127.0.0.0/8; the first one is master0. What is reported goes to out.
 func newRun(t *testing.T, file []byte, out io.Writer, hosts ...installer.Host) *Run {
 	t.Helper()
 	b, err := bundle.Open(bytes.NewReader(file), int64(len(file)))
@@ -113,7 +112,7 @@ func newRun(t *testing.T, file []byte, out io.Writer, hosts ...installer.Host) *
 	}
 	r := New(c, b, Options{
 		State: state,
-		// What this machine is like is none of a test's business, but what the check script says.
+		// Problems of this machine do not count in tests; those that the check script finds do.
 		IgnoreChecks: slices.DeleteFunc(preflight.Checks(), func(name string) bool { return name == "check.sh" }),
 	}, fleet.Options{
 		Report: installer.NewReporter(out, t.Output(), false), Jobs: 4, HostKey: host.AcceptNew, KnownHosts: state.Path("known_hosts"), Timeout: time.Minute,
@@ -141,7 +140,7 @@ func hostAt(ip string, port int, master bool) installer.Host {
 	return installer.Host{IP: netip.MustParseAddr(ip), Master: master, SSH: installer.SSH{Port: port}}
 }
 
-// loaded is a run that has read its images and secrets, and looked at no host.
+// loaded is a run that has read its images and settled its secrets, and has looked at no host.
 func loaded(t *testing.T, images []stepstest.Image, hosts ...installer.Host) *Run {
 	t.Helper()
 	r := newRun(t, makeBundle(t, images), t.Output(), hosts...)
@@ -154,12 +153,11 @@ func loaded(t *testing.T, images []stepstest.Image, hosts ...installer.Host) *Ru
 	return r
 }
 
-// apartVariable tells a test that it is the process that runs apart.
+// apartVariable tells the test binary that it is the process that runs apart.
 const apartVariable = "STEPS_TEST_APART"
 
-// apart runs the test again as a process with mounts, processes, a
-// network and a host name of its own, with nothing in /var/lib, and tells whether this is it: the
-// real steps then change nothing of this machine.
+// apart runs the test again in a process with mounts, processes, a network and a host name of its own, and with nothing in
+// /var/lib: there the real steps change nothing of this machine. It tells whether this is that process.
 func apart(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(apartVariable) != "" {
@@ -169,7 +167,7 @@ func apart(t *testing.T) bool {
 	if os.Geteuid() != 0 {
 		t.Skip("namespaces with mounts need root")
 	}
-	t.Parallel() // mostly it waits, and nobody can see it
+	t.Parallel() // it waits most of the time, and is apart from other tests
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), apartVariable+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWPID}
@@ -193,7 +191,7 @@ func setApart(t *testing.T) {
 		}
 	}
 	must("make mounts private", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-	// A kubelet of another test on this machine is none of this host.
+	// A kubelet of another test on this machine is not one of this host.
 	must("mount /proc", unix.Mount("proc", "/proc", "proc", 0, ""))
 	must("empty /var/lib", unix.Mount("tmpfs", "/var/lib", "tmpfs", 0, "size=16g"))
 	// The lock of a cluster lies there.
@@ -216,7 +214,7 @@ func setApart(t *testing.T) {
 	must("set lo up", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo))
 }
 
-// inEngine runs one step as the engine does, which cleans up after one that failed.
+// inEngine runs one step as the engine does, which cleans up after a step that failed.
 func inEngine(ctx context.Context, r *Run, step func(*Run, context.Context) (installer.Result, error)) error {
 	_, err := installer.RunSteps(ctx, []Step{{Name: "only", Run: step}}, r, r.Report)
 	return err

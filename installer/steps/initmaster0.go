@@ -2,7 +2,6 @@ package steps
 
 import (
 	"context"
-	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -10,8 +9,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
-// initMaster0 starts the control plane on the first master, with certificates
-// made on this machine.
+// initMaster0 starts the control plane on the first master, with certificates made on this machine.
 func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
 	t := r.Master0()
 	if err := r.health.AskAgain(ctx); err != nil {
@@ -27,37 +25,33 @@ func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
 		}
 		return r.nodes.Prepare(ctx, t, r.KubeadmInput(kubeadm.Init, t), files)
 	}, "init", "--skip-token-print", "--skip-certificate-key-print")
-	if err != nil {
-		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
+	if err == nil {
+		err = r.nodes.AdminKubeconfig(ctx, t)
 	}
-	if err := r.nodes.AdminKubeconfig(ctx, t); err != nil {
-		return installer.Result{}, &installer.HostError{Host: t.IP.String(), Err: err}
+	if err != nil {
+		return installer.Result{}, t.Failed(err)
 	}
 	return installer.Result{Changes: 1}, nil
 }
 
-// keepMaster puts certificates and kubeconfigs back on masters that have
-// joined, should somebody have lost them, and finishes what a run left that was
-// killed right after kubeadm; nothing is written when all is there. Nodes that
-// somebody deleted come back.
+// keepMaster puts certificates and kubeconfigs back that masters of the cluster have lost, and brings back Nodes that
+// somebody deleted. It finishes what is left to do on a master if a run was killed right after kubeadm. It writes nothing
+// if all is there.
 func (r *Run) keepMaster(ctx context.Context, targets []*fleet.Target, step string) (installer.Result, error) {
-	var changes atomic.Int64
 	again, err := r.nodes.RegisterAgain(ctx, targets, step)
-	if changes.Add(int64(again)); err != nil {
+	if err != nil {
 		return installer.Result{Changes: again}, err
 	}
-	err = r.Each(ctx, targets, func(ctx context.Context, t *fleet.Target) error {
+	changes, err := r.Count(ctx, targets, func(ctx context.Context, t *fleet.Target) (int, error) {
 		files, err := r.secrets.MasterFiles(ctx, t)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		changed, err := t.Agent.WriteFiles(ctx, files)
-		changes.Add(int64(len(changed)))
 		if err != nil || t.Journal.Has(journal.Kubeconfig) || !t.Joined() {
-			return err
+			return len(changed), err
 		}
-		changes.Add(1)
-		return r.settleMaster(ctx, t)
+		return len(changed) + 1, r.settleMaster(ctx, t)
 	})
-	return installer.Result{Changes: int(changes.Load())}, err
+	return installer.Result{Changes: again + changes}, err
 }

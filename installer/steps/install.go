@@ -1,11 +1,9 @@
-// Package steps is the pipeline: one file per step, in the order of the list
-// that [Install] returns. A step reads what the operator wants (the cluster),
-// what was found (facts and marks of each host) and what the bundle holds, and
-// changes hosts through their agents only.
+// Package steps is the pipelines: one file for each step, in the order of the list that [Install] returns. A step reads
+// what the operator wants (the cluster), what was found (facts and marks of each host) and what the bundle holds, and
+// changes hosts through their agents alone.
 //
-// Every step can be run again. What is done is recognised on the host it was
-// done on: by the files themselves where they tell, by a mark where they do
-// not (see [Target.marked]).
+// Every step can be run again. What is done already is seen on the host itself: by the files where these tell, by a mark
+// where they do not (see [journal.Journal.Under]).
 package steps
 
 import "github.com/sealbuild/sealbuild/installer"
@@ -31,7 +29,7 @@ func Install() []Step {
 	}
 }
 
-// Reset gives back clean hosts.
+// Reset takes a cluster apart, and leaves clean hosts.
 func Reset() []Step {
 	return []Step{
 		{Name: "connect", Title: "reach every host", Run: (*Run).connectForReset},

@@ -9,8 +9,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
-// joinMasters joins the other masters one after the other: each brings a member
-// into etcd, which takes one change at a time.
+// joinMasters joins the other masters one after the other: each of them brings a member into etcd, which takes one change
+// at a time.
 func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
 	changes := 0
 	for _, t := range r.OtherMasters() {
@@ -18,7 +18,7 @@ func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
 			continue
 		}
 		if err := r.joinMaster(ctx, t); err != nil {
-			return installer.Result{Changes: changes}, &installer.HostError{Host: t.IP.String(), Err: err}
+			return installer.Result{Changes: changes}, t.Failed(err)
 		}
 		changes++
 	}
@@ -50,9 +50,9 @@ func (r *Run) joinMaster(ctx context.Context, t *fleet.Target) error {
 	return r.settleMaster(ctx, t)
 }
 
-// settleMaster does what is left to do on a master once kubeadm has joined it. That it is the first by now tells nothing of how
-// it came in: it may be the first by its address, and have come back with an empty disk. The mark of the kubeconfig, which comes
-// last, stands for all of it.
+// settleMaster does what is left to do on a master once kubeadm has ended there. It does all of it for the first master,
+// too: that one may have come back with an empty disk, and joined. The mark of the kubeconfig, which is set last, stands
+// for all of it.
 func (r *Run) settleMaster(ctx context.Context, t *fleet.Target) error {
 	// From now on its own API server is the nearest.
 	if _, err := r.net.SetHosts(ctx, t, t.IP.String()); err != nil {

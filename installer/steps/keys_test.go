@@ -65,7 +65,7 @@ func (h *overheard) Put(_ context.Context, name string, mode fs.FileMode, r io.R
 	return os.WriteFile(name, content, mode)
 }
 
-// allReady is what the API tells of the nodes of a run's hosts.
+// allReady is what the API says of the Nodes of a run's hosts.
 func allReady(r *Run) string {
 	var b strings.Builder
 	for _, t := range r.Targets {
@@ -75,7 +75,7 @@ func allReady(r *Run) string {
 	return b.String()
 }
 
-// simulate makes hosts of the run's targets, with nothing on them.
+// simulate makes empty simulated hosts of the run's targets.
 func simulate(t *testing.T, r *Run) map[string]*overheard {
 	t.Helper()
 	hosts := map[string]*overheard{}
@@ -133,7 +133,7 @@ func installOn(t *testing.T, r *Run, hosts map[string]*overheard) int {
 	return installer.Changes(timings)
 }
 
-// tree is every file below a directory with its content.
+// tree gives every file below a directory, with its content.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -164,7 +164,7 @@ func TestAClusterTakenOverFromAnotherMachineStaysAsItIs(t *testing.T) {
 	for ip, h := range hosts {
 		before[ip] = tree(t, h.sim.Root)
 	}
-	// Another machine: it knows nothing of the cluster but its hosts.
+	// Another control machine: it knows the hosts of the cluster and nothing else.
 	t.Setenv("SEALOS_RUNTIME_ROOT", t.TempDir())
 	second := newRun(t, file, t.Output(), made...)
 	if changes := installOn(t, second, hosts); changes != 0 {

@@ -21,7 +21,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// noisy is what start-up files print that nobody has read again.
+// noisy is what the start-up files of a forgotten login print.
 const noisy = `echo '{"result": {}}'; echo same; echo x86_64; head -c 200000 /dev/zero | tr '\0' x; printf 'no newline'; printf 'no newline' >&2`
 
 func TestArchitectureIsHeardThroughNoise(t *testing.T) {

@@ -33,7 +33,7 @@ func TestMarkGoesBeforeItsWorkAndComesWhenItHasEnded(t *testing.T) {
 	failed := errors.New("failed")
 	for _, step := range []struct {
 		what, in  string
-		meanwhile string // what the host says while the work is done; "-" where it is not to be done
+		meanwhile string // the mark on the host during the work; "-" where no work is to be done
 		err       error
 		part      string // that the work records before it ends
 		after     string

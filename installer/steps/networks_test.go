@@ -40,7 +40,7 @@ func TestAddressesAreJudgedByWhatTheImagesBringBeforeAHostIsContacted(t *testing
 			if c.own != "" {
 				r.Cluster.Env = map[string]string{"registryPort": c.own}
 			}
-			// Every pipeline begins with its images; nothing is listening where the host would be.
+			// Every pipeline begins with its images. No server listens at the address of the host.
 			for _, pipeline := range [][]Step{Install(), Reset()} {
 				_, err := installer.RunSteps(t.Context(), pipeline[:1], r, r.Report)
 				var refused *installer.NetworkError

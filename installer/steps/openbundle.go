@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
-// verifyInBackground hashes every byte of the bundle while hosts are looked at.
+// verifyInBackground verifies every byte of the bundle while hosts are looked at.
 func (r *Run) verifyInBackground(ctx context.Context) {
 	r.verified = make(chan error, 1)
 	go func() {
@@ -24,8 +24,8 @@ func (r *Run) verifyInBackground(ctx context.Context) {
 	}()
 }
 
-// openBundle waits until every byte is verified. Before that, hosts have got
-// nothing but the stub, and that is taken away again.
+// openBundle waits until every byte of the bundle is verified. Until then hosts have got nothing but the stub, which is
+// taken away again if the bundle is damaged.
 func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
 	select {
 	case <-ctx.Done():
@@ -38,11 +38,6 @@ func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
 	if err := r.registry.FindExpected(ctx, r.Copy); err != nil {
 		return installer.Result{}, err
 	}
-	containers := 0
-	for _, i := range r.Payload.Bundle.Images() {
-		if i.Kind == bundle.KindImage {
-			containers++
-		}
-	}
-	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.Payload.Images), containers, r.Payload.Bundle.IndexDigest())}, nil
+	b := r.Payload.Bundle
+	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.Payload.Images), len(payload.ContainerImages(b)), b.IndexDigest())}, nil
 }

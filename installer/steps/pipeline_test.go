@@ -25,15 +25,15 @@ import (
 // The tests of this file run the real steps over a real ssh connection, with
 // the test binary as what runs on the host. See apart.
 
-// sshHost starts an ssh server at an address that this machine does not take for its own.
-// Its start-up files print what looks like answers, and no newline at the end.
+// sshHost starts an ssh server at an address that this machine does not take for its own. Its start-up files print text
+// that looks like answers and has no newline at its end.
 func sshHost(t *testing.T, ip, password string, master bool) installer.Host {
 	t.Helper()
 	s := hosttest.StartServer(t, hosttest.ServerConfig{Listen: ip + ":0", Password: password, StartUp: noisy})
 	return hostAt(ip, s.Port, master)
 }
 
-// mustCheck runs the check step. A machine that no cluster could be installed on skips the test.
+// mustCheck runs the check step. It skips the test if no cluster could be installed on this machine.
 func mustCheck(t *testing.T, r *Run) {
 	t.Helper()
 	err := inEngine(t.Context(), r, (*Run).check)
@@ -46,7 +46,7 @@ func mustCheck(t *testing.T, r *Run) {
 	}
 }
 
-// left lists what there is below /var/lib, which was empty.
+// left lists what is below /var/lib, which was empty before.
 func left(t *testing.T) []string {
 	t.Helper()
 	var out []string

@@ -2,5 +2,5 @@
 
 package steps
 
-// raceDetector tells tests that would measure it, or take minutes under it.
+// raceDetector is true for tests that would measure the race detector, or take minutes under it.
 const raceDetector = true

@@ -16,11 +16,10 @@ import (
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/ledger"
 	"github.com/sealbuild/sealbuild/installer/preflight"
-	"github.com/sealbuild/sealbuild/installer/secrets"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// finishedWorld is a simulated site with a cluster that is finished.
+// finishedWorld is a simulated site with a finished cluster.
 func finishedWorld(t *testing.T, masters, nodes int) *world {
 	t.Helper()
 	w := newWorld(t, memoryDir(t), simBundle(t), masters, nodes)
@@ -41,13 +40,13 @@ func bundleWith(t *testing.T, change func([]stepstest.Image) []stepstest.Image) 
 	return buf.Bytes()
 }
 
-// record is what this machine has recorded.
+// record is the record on this machine.
 func (w *world) record(t *testing.T) (string, *installer.Cluster) {
 	t.Helper()
 	return readRecordAt(t, filepath.Join(w.dir, ledger.ClusterfileName))
 }
 
-// recordOn is what a machine of the site has recorded.
+// recordOn is the record on a machine of the site.
 func (w *world) recordOn(t *testing.T, machine int) (string, *installer.Cluster) {
 	t.Helper()
 	return readRecordAt(t, filepath.Join(w.Machines()[machine].Root(), ledger.RecordOnMaster("default")))
@@ -173,7 +172,7 @@ func TestAKubeletThatSomebodyElseHasChangedIsNoticed(t *testing.T) {
 
 func TestFewerHostsShrinkNeitherTheRecordNorTheCluster(t *testing.T) {
 	w := finishedWorld(t, 3, 2)
-	// Another machine, which has no record of its own, is told of one master and one node.
+	// Another control machine, which has no record, is given one master and one worker.
 	elsewhere := *w
 	elsewhere.dir = t.TempDir()
 	all := w.hosts()
@@ -282,12 +281,12 @@ func TestAResetThatLeavesAHostOutForgetsNothing(t *testing.T) {
 	if !c.Status.TakenApart() || !strings.Contains(text, "not reset: "+w.leaveOut[0]) || len(c.Hosts) != 4 {
 		t.Errorf("recorded:\n%s", text)
 	}
-	for _, secret := range []string{"pki/ca.key", secrets.PasswordFile} {
+	for _, secret := range []string{"pki/ca.key", "registry-password"} {
 		if _, err := os.Stat(filepath.Join(w.dir, secret)); err != nil {
 			t.Errorf("forgotten: %v", err)
 		}
 	}
-	// When the host is back, a reset of the whole takes it, and then all is forgotten.
+	// When the host is back, a reset of the whole cluster resets it, too; then no record is left.
 	w.wish, w.leaveOut = nil, nil
 	if _, err := w.run(t.Context(), Reset()); err != nil {
 		t.Fatal(err)
@@ -345,7 +344,7 @@ func TestSecretsOfARefusedRunAreNotAnotherSites(t *testing.T) {
 		t.Errorf("the same site lost its secrets: %v", err)
 	}
 	again(hostAt("127.0.0.77", 0, true))
-	for _, name := range []string{"pki/ca.key", secrets.PasswordFile} {
+	for _, name := range []string{"pki/ca.key", "registry-password"} {
 		if _, err := os.Stat(r.State.Path(name)); err == nil {
 			t.Errorf("another site shares %s", name)
 		}

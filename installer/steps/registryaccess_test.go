@@ -13,11 +13,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer/certs"
-	"github.com/sealbuild/sealbuild/installer/secrets"
 	"github.com/sealbuild/sealbuild/registry"
 )
 
-// from is the same site, worked on from another machine that knows nothing of it.
+// from is the same site, seen from another control machine, which knows nothing of it.
 func (w *world) from(t *testing.T) *world {
 	t.Helper()
 	other := *w
@@ -51,7 +50,7 @@ const (
 	rootfsEtc      = "/var/lib/sealos/data/default/rootfs/etc/"
 )
 
-// expire puts certificates that have ended in place of those of a master's registry, and of what this machine keeps.
+// expire replaces the certificates of a master's registry, and those that this machine keeps, by some that have ended.
 func (w *world) expire(t *testing.T, host int) {
 	t.Helper()
 	pki, err := certs.LoadOrCreate(filepath.Join(w.dir, "pki"), certs.Validity{Leaf: time.Nanosecond})
@@ -161,7 +160,7 @@ func TestEveryHostKnowsTheAccountThatPullsAndMastersAloneTheOther(t *testing.T) 
 func TestARegistryOfBeforeLearnsOfTheSecondAccount(t *testing.T) {
 	w := newWorld(t, memoryDir(t), simBundle(t), 2, 1)
 	w.mustRun(t, Install())
-	// As it was: one account, which may do everything, and no password of another.
+	// As it was before: one account, which may do everything, and no second password.
 	const password = "a-password-of-this-cluster"
 	old, err := registry.Accounts(registry.Account{User: "admin", Password: password})
 	if err != nil {
@@ -180,7 +179,7 @@ func TestARegistryOfBeforeLearnsOfTheSecondAccount(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{secrets.PushPasswordFile, "registry_htpasswd"} {
+	for _, name := range []string{"registry-push-password", "registry_htpasswd"} {
 		if err := os.Remove(filepath.Join(w.dir, name)); err != nil {
 			t.Fatal(err)
 		}

@@ -6,10 +6,9 @@ import (
 	"fmt"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
-// render makes each image's overlay for each host it goes to.
+// render renders the files of each image for each host that it goes to.
 func (r *Run) render(ctx context.Context) (installer.Result, error) {
 	if err := errors.Join(r.UnusedConfigs(), r.secrets.PreparePKI()); err != nil {
 		return installer.Result{}, err
@@ -20,14 +19,14 @@ func (r *Run) render(ctx context.Context) (installer.Result, error) {
 		var failed []error
 		t.Overlays, failed = r.Share(t).Render()
 		for _, err := range failed {
-			errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
+			errs = append(errs, t.Failed(err))
 		}
 		for _, o := range t.Overlays {
 			rendered += len(o)
 		}
 		// What kubeadm would refuse is found before a host is changed.
-		if _, err := kubeadm.Render(r.KubeadmInput(kubeadm.Init, t)); err != nil {
-			errs = append(errs, &installer.HostError{Host: t.IP.String(), Err: err})
+		if _, err := r.InitDocuments(t); err != nil {
+			errs = append(errs, t.Failed(err))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
@@ -17,27 +16,22 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// connectForReset reaches every host. Nothing is judged: hosts that a failed
-// installation left behind are what a reset is for.
+// connectForReset reaches every host. It judges none: a reset is for hosts that a failed installation left behind, too.
 func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 	if err := r.Load(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	if problems := r.Open(ctx); len(problems) > 0 {
-		return installer.Result{}, &preflight.Error{Problems: problems}
+	if err := refused(r.Open(ctx), nil); err != nil {
+		return installer.Result{}, err
 	}
-	// Another bundle than the one it was made with takes a cluster apart, too.
+	// Versions are not compared: another bundle than the one that made the cluster can reset it, too.
 	if err := r.Ledger.MeetRecord(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	if missing := r.notNamed(); len(missing) > 0 {
-		return installer.Result{}, &preflight.Error{Problems: missing}
+	if err := refused(r.notNamed(), nil); err != nil {
+		return installer.Result{}, err
 	}
-	foreign, err := r.Ledger.ForeignAuthorities(ctx)
-	if err == nil && len(foreign) > 0 {
-		err = &preflight.Error{Problems: foreign}
-	}
-	if err != nil {
+	if err := refused(r.Ledger.ForeignAuthorities(ctx)); err != nil {
 		return installer.Result{}, err
 	}
 	if err := r.secrets.Settle(ctx); err != nil {
@@ -52,8 +46,7 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 		switch {
 		case t.Begun():
 			ours++
-		case begun: // the host is done
-		default:
+		case !begun: // else this reset has cleaned the host before
 			r.Report.Warnf("%s: cluster %s was never begun there; the host is left as it is", t.IP, r.Cluster.Name)
 		}
 	}
@@ -66,7 +59,7 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, r.State.Write(ledger.ResetFile, 0o600, []byte(r.Ledger.ResetHosts()))
 }
 
-// notNamed are hosts that a master's record has and this command does not know of.
+// notNamed gives a problem for each host that is in the record of a master and not among the hosts of this reset.
 func (r *Run) notNamed() []preflight.Problem {
 	var out []preflight.Problem
 	for _, ip := range r.Cluster.Away() {
@@ -80,10 +73,9 @@ func (r *Run) notNamed() []preflight.Problem {
 	return out
 }
 
-// resetKubernetes runs kubeadm reset on nodes, then on masters from the last
-// to the first, so that etcd shrinks in an orderly way.
+// resetKubernetes takes hosts out of the cluster: workers at once, then masters from the last to the first, so that etcd
+// shrinks by one member at a time.
 func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
-	changes := 0
 	reset := func(ctx context.Context, t *fleet.Target) error {
 		if !t.Journal.Has(journal.KubeadmBegun) {
 			return nil
@@ -104,50 +96,37 @@ func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 		_, err = r.Exec(ctx, t, "reset-kubernetes", t.Stub, "care", "--clean", "--vs", vip.String())
 		return err
 	}
-	for _, t := range r.Targets {
-		if t.Journal.Has(journal.KubeadmBegun) {
-			changes++
-		}
-	}
+	begun := fleet.Only(r.Targets, func(t *fleet.Target) bool { return t.Journal.Has(journal.KubeadmBegun) })
 	if err := r.Each(ctx, r.Workers(), reset); err != nil {
 		return installer.Result{}, err
 	}
-	masters := r.Masters()
-	for i := len(masters) - 1; i >= 0; i-- {
-		if err := reset(ctx, masters[i]); err != nil {
-			return installer.Result{}, &installer.HostError{Host: masters[i].IP.String(), Err: err}
+	for _, t := range slices.Backward(r.Masters()) {
+		if err := reset(ctx, t); err != nil {
+			return installer.Result{}, t.Failed(err)
 		}
 	}
-	return installer.Result{Changes: changes}, nil
+	return installer.Result{Changes: len(begun)}, nil
 }
 
-// cleanScripts undoes what the init scripts did, in the opposite order.
+// cleanScripts runs the clean scripts of the images on every host where the cluster was begun.
 func (r *Run) cleanScripts(ctx context.Context) (installer.Result, error) {
-	changes := 0
-	for _, t := range r.Targets {
-		if t.Begun() {
-			changes++
-		}
-	}
-	err := r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
-		if !t.Begun() {
-			return nil
-		}
+	begun := fleet.Only(r.Targets, (*fleet.Target).Begun)
+	err := r.Each(ctx, begun, func(ctx context.Context, t *fleet.Target) error {
 		if t.Journal.Has(journal.Cleaned) {
-			return nil // by a reset that was cut off; it may have removed the scripts by now
+			return nil // a reset that was cut off has run them, and may have removed them
 		}
-		// An installation that follows instead of the rest of this reset has to do again what is undone here.
+		// If an installation follows instead of the rest of this reset, it has to do again what is undone here.
 		undone := slices.DeleteFunc(r.Marks(), func(m string) bool { return slices.Contains([]string{journal.Begun, journal.Kubeconfig}, m) })
 		if err := t.Journal.Drop(ctx, undone...); err != nil {
 			return err
 		}
 		return r.runCleanScripts(ctx, t)
 	})
-	return installer.Result{Changes: changes}, err
+	return installer.Result{Changes: len(begun)}, err
 }
 
 func (r *Run) runCleanScripts(ctx context.Context, t *fleet.Target) error {
-	// Where the installation was cut off before the scripts came, they have nothing to undo.
+	// If the installation was cut off before the scripts came, they have nothing to undo.
 	there, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"test", "-d", path.Join(r.RootfsDir(), "scripts")}, TimeoutSeconds: 10}, nil)
 	if err != nil || there.Code != 0 {
 		return err
@@ -161,7 +140,7 @@ func (r *Run) runCleanScripts(ctx context.Context, t *fleet.Target) error {
 		if line == "" {
 			continue
 		}
-		if err := r.RunScript(ctx, t, "clean", path.Join(r.RootfsDir(), "scripts"), line, r.Share(t).Env(img)); err != nil {
+		if err := r.RunRootfsScript(ctx, t, "clean", img, line); err != nil {
 			return err
 		}
 	}
@@ -173,11 +152,8 @@ func (r *Run) runCleanScripts(ctx context.Context, t *fleet.Target) error {
 
 // removeFiles removes what the installer itself put on the hosts.
 func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
-	var changes atomic.Int64
-	err := r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
-		if !t.Begun() {
-			return nil
-		}
+	begun := fleet.Only(r.Targets, (*fleet.Target).Begun)
+	err := r.Each(ctx, begun, func(ctx context.Context, t *fleet.Target) error {
 		if _, err := t.Agent.SetHosts(ctx, nil); err != nil {
 			return err
 		}
@@ -190,16 +166,16 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 		if err := r.removeTraces(ctx, t); err != nil {
 			return err
 		}
-		// The journal goes last: as long as it is there, a reset that is cut off can be run again. The stub, which
-		// carries this out, is brought anew by every run.
-		remove := []string{}
+		var remove []string
 		for _, i := range r.Share(t).Here() {
-			// Before what it speaks of, should an installation follow instead of the rest of this reset.
+			// The list of layers goes before the layers, in case an installation follows instead of the rest of this reset.
 			remove = append(remove, path.Join(i.Dir, ".layers"))
 		}
 		if _, err := t.Agent.Tidy(ctx, agent.TidyRequest{Dir: path.Dir(installer.StubPath)}); err != nil { // transfers that were cut off
 			return err
 		}
+		// The journal goes last, with the directory of the cluster: while it is there, a reset that was cut off can be run again.
+		// Every run brings the stub anew, so that it can go, too.
 		mounted, err := t.Agent.Clear(ctx, agent.ClearRequest{Paths: append(
 			remove, r.RootfsDir(), r.Dir("applications"), r.Dir("etc"), r.Dir("cache"), r.Dir("check"), r.Dir(ledger.ClusterfileName), installer.StubPath, r.Dir(),
 		)})
@@ -209,17 +185,16 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 		if len(mounted) > 0 {
 			r.Report.Warnf("%s: file systems of the site are mounted in %s; they stay as they are: %s", t.IP, r.Dir(), installer.NameSome(mounted))
 		}
-		changes.Add(1)
 		t.Journal.Forget()
 		return nil
 	})
 	if err != nil {
 		return installer.Result{}, err
 	}
-	return installer.Result{Changes: int(changes.Load())}, r.Withdraw(ctx)
+	return installer.Result{Changes: len(begun)}, r.Withdraw(ctx)
 }
 
-// removeTraces removes what kubeadm, kubelet and pods have left in places that belong to no image's scripts.
+// removeTraces removes what kubeadm, kubelet and pods have left in places that no script of an image cleans.
 func (r *Run) removeTraces(ctx context.Context, t *fleet.Target) error {
 	if err := r.nodes.Tidy(ctx, t, true); err != nil {
 		return err

@@ -14,8 +14,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// halfDone is a host on which an installation ended before Kubernetes began:
-// with its files there, or with the first mark alone.
+// halfDone is a host on which an installation ended before Kubernetes began: with its files, or with the first mark alone.
 func halfDone(t *testing.T, file []byte, master installer.Host, files bool) {
 	t.Helper()
 	r := newRun(t, file, t.Output(), master)
@@ -104,7 +103,7 @@ func TestCutOffInstallationGoesOnAndIsNoProblemOfItsHost(t *testing.T) {
 	master := sshHost(t, "127.0.0.2", "right", true)
 	t.Setenv("SEALOS_RUNTIME_ROOT", t.TempDir())
 	halfDone(t, file, master, true)
-	// What an earlier run may have started by now.
+	// Units that an earlier run may have started.
 	if err := os.MkdirAll("/etc/kubernetes/manifests", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +118,7 @@ func TestCutOffInstallationGoesOnAndIsNoProblemOfItsHost(t *testing.T) {
 	if !strings.Contains(text, "phase: "+installer.PhaseInProcess) || len(c.Hosts) != 1 {
 		t.Errorf("recorded:\n%s", text)
 	}
-	// Damage found later must not take away what is the cluster's.
+	// If damage is found later, what is the cluster's must stay.
 	if err := r.Withdraw(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -14,10 +14,12 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sealbuild/sealbuild/installer/hostnet"
-	"github.com/sealbuild/sealbuild/installer/nodes"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
+
+// userKubeconfig is root's kubeconfig on a master.
+const userKubeconfig = "/root/.kube/config"
 
 // putOn makes files of an operator on a machine: each holds its own name.
 func putOn(t *testing.T, m *stepstest.Machine, names ...string) {
@@ -30,7 +32,7 @@ func putOn(t *testing.T, m *stepstest.Machine, names ...string) {
 	}
 }
 
-// changed compares what lies on hosts with what lay there before.
+// changed lists what differs on hosts from what was there before.
 func changed(t *testing.T, w *world, before []map[string]string) []string {
 	t.Helper()
 	var out []string
@@ -69,7 +71,7 @@ func TestAuthoritiesAndKeysOfAFreshHostAreNeverWrittenOver(t *testing.T) {
 	want := map[string]string{
 		master.IP + " foreign": "certificates or keys of somebody else are there: /etc/kubernetes/pki/ca.crt, /etc/kubernetes/pki/etcd/ca.key\nthe cluster would write over /etc/kubernetes/audit-policy.yml\n",
 		node.IP + " foreign":   "certificates or keys of somebody else are there: /etc/kubernetes/pki/own/webhook.crt\n",
-		// These are told already, and no file is named twice.
+		// Warnings name these files already, and none twice.
 		node.IP + " kubernetes": "traces of another cluster: /etc/kubernetes/kubelet.conf\ntraces of another cluster: /etc/kubernetes/manifests/own.yaml\n",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -172,7 +174,7 @@ func TestStaticPodOfSomebodyElseIsToldBeforeKubeadmRefusesIt(t *testing.T) {
 
 func kubeconfigOf(t *testing.T, m *stepstest.Machine) map[string]any {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(m.Root(), nodes.UserKubeconfig))
+	data, err := os.ReadFile(filepath.Join(m.Root(), userKubeconfig))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +200,7 @@ func TestKubeconfigOfAnotherClusterStaysAndItsChangesToo(t *testing.T) {
 	if !strings.Contains(told.String(), `"kubernetes-admin@default"`) {
 		t.Errorf("nobody was told under which name the cluster stands:\n%s", told.String())
 	}
-	file := filepath.Join(second.Root(), nodes.UserKubeconfig)
+	file := filepath.Join(second.Root(), userKubeconfig)
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -223,18 +225,18 @@ func TestKubeconfigOfAnotherClusterStaysAndItsChangesToo(t *testing.T) {
 
 func TestKubeconfigThatIsNoneIsLeftAloneAndHoldsNobodyUp(t *testing.T) {
 	w := newWorld(t, memoryDir(t), simBundle(t), 1, 1)
-	putOn(t, w.Machines()[0], nodes.UserKubeconfig)
+	putOn(t, w.Machines()[0], userKubeconfig)
 	var told bytes.Buffer
 	w.told = &told
 	for _, pipeline := range [][]Step{Install(), Reset()} {
 		if _, err := w.run(t.Context(), pipeline); err != nil {
 			t.Fatal(err)
 		}
-		if data, err := os.ReadFile(filepath.Join(w.Machines()[0].Root(), nodes.UserKubeconfig)); err != nil || string(data) != nodes.UserKubeconfig {
+		if data, err := os.ReadFile(filepath.Join(w.Machines()[0].Root(), userKubeconfig)); err != nil || string(data) != userKubeconfig {
 			t.Errorf("%q, %v", data, err)
 		}
 	}
-	if !strings.Contains(told.String(), nodes.UserKubeconfig+" is left as it is") {
+	if !strings.Contains(told.String(), userKubeconfig+" is left as it is") {
 		t.Errorf("nobody was told:\n%s", told.String())
 	}
 }

@@ -18,20 +18,20 @@ import (
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// Options is what a run works with. Everything in it is only read.
+// Options are the settings of a run. The run only reads them.
 type Options struct {
 	State *installer.State
 	CADir string // authorities to take over, in the layout of /etc/kubernetes/pki; empty = made here
 	Copy  bool   // send every blob to the registry hosts, known or not
-	// IgnoreChecks are names out of [Checks] whose problems are told and do not stop the run.
+	// IgnoreChecks are names out of [preflight.Checks]: their problems are warnings, and do not stop the run.
 	IgnoreChecks []string
 	// LeaveOut are addresses of hosts that a reset goes on without.
 	LeaveOut []string
-	// Again makes the cluster anew on the ground of a record that only a master has; nil where that makes no difference.
+	// Again makes the cluster anew from a record that only a master has; nil where that makes no difference.
 	Again func(recorded *installer.Cluster) (*installer.Cluster, error)
 }
 
-// Run is one run of a pipeline: the options, the hosts, and what steps hand on to later ones.
+// Run is one run of a pipeline: its options, its hosts, and the rooms that the steps work in.
 type Run struct {
 	Options
 	*site.Site
@@ -44,35 +44,35 @@ type Run struct {
 	dirs     imagedirs.Dirs
 	Ledger   *ledger.Ledger
 
-	verified chan error // check begins to verify the bundle, open-bundle waits for it
+	verified chan error // check begins to verify the bundle, open-bundle reads the outcome
 }
 
-// New prepares a run on the hosts of the cluster. It touches none.
+// New prepares a run on the hosts of a cluster. It contacts none.
 func New(c *installer.Cluster, b *bundle.Reader, o Options, f fleet.Options) *Run {
 	on := site.New(c, b, f)
-	keeper := &secrets.Secrets{Site: on, State: o.State, CADir: o.CADir}
+	kept := &secrets.Secrets{Site: on, State: o.State, CADir: o.CADir}
+	kept.HideGiven()
 	members := members.Members{Site: on}
-	r := &Run{
-		Options: o, Site: on, secrets: keeper, members: members,
-		registry: &hostregistry.Registry{Site: on, Secrets: keeper, State: o.State},
-		nodes:    &nodes.Nodes{Site: on, Secrets: keeper, Members: members},
-		health:   &health.Health{Site: on, Secrets: keeper},
+	return &Run{
+		Options: o, Site: on, secrets: kept, members: members,
+		registry: &hostregistry.Registry{Site: on, Secrets: kept, State: o.State},
+		nodes:    &nodes.Nodes{Site: on, Secrets: kept, Members: members},
+		health:   &health.Health{Site: on, Secrets: kept},
 		net:      hostnet.Net{Site: on}, dirs: imagedirs.Dirs{Site: on}, Ledger: ledger.New(on, o.State, o.Again),
 	}
-	keeper.HideGiven()
-	return r
 }
 
-// Close takes away what hosts do not need of this run, gives back the cluster's
-// lock and ends the connections to all hosts.
+// Close takes away from hosts what this run brought and nothing uses, gives back the cluster's lock, and ends the
+// connections to all hosts.
 func (r *Run) Close() error {
 	return errors.Join(r.Withdraw(context.Background()), r.Fleet.Close()) // for seconds at most
 }
 
-// CleanUp is what the engine calls when a step has failed: of a run that has not begun to change hosts, nothing stays there.
+// CleanUp is called by the engine when a step has failed. If the run has not begun to change hosts, it takes the stub away
+// from them.
 func (r *Run) CleanUp(ctx context.Context) error {
 	if r.Ledger.Begun {
-		return nil // those hosts are this run's now, and the next one goes on with them
+		return nil // the next run goes on with these hosts
 	}
 	return r.Withdraw(ctx)
 }

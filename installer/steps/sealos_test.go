@@ -29,8 +29,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// plainRegistry is the registry program of an image made for sealos: the
-// distribution registry as it is, which knows a name only as it stands in its tree.
+// plainRegistry is the registry program of an image made for sealos: the distribution registry as it is. It knows an image
+// only by the name in its tree.
 func plainRegistry(configFile string) error {
 	f, err := os.Open(configFile)
 	if err != nil {
@@ -81,7 +81,7 @@ func freePort(t *testing.T) string {
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
-// until is the pipeline up to and without a step, without the check.
+// until is the pipeline up to a step, without that and without the check.
 func until(name string) []Step {
 	var out []Step
 	for _, s := range Install() {

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
-	"github.com/sealbuild/sealbuild/installer/hostnet"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
@@ -41,7 +40,7 @@ func TestHostsWithoutARouteToServicesGetOne(t *testing.T) {
 				t.Errorf("the cluster:\n%s", strings.Join(bad, "\n"))
 			}
 			for i, want := range []bool{true, false, true} {
-				if _, err := os.Stat(filepath.Join(machines[i].Root(), hostnet.RouteUnitPath)); (err == nil) != want {
+				if _, err := os.Stat(filepath.Join(machines[i].Root(), "etc/systemd/system/sealos-service-route.service")); (err == nil) != want {
 					t.Errorf("host %d: the unit: %v", i, err)
 				}
 			}
@@ -70,7 +69,7 @@ func TestHostsWithoutARouteToServicesGetOne(t *testing.T) {
 			}
 			for i, tree := range w.trees(t) {
 				if diff := differences(before[i], tree); len(diff) > 0 {
-					// systemd's own directory, which is there on a machine that is none of these.
+					// systemd's own directory, which a machine that is not simulated has.
 					for _, d := range diff {
 						if !strings.HasPrefix(d, "left over /etc/systemd/") || !strings.HasSuffix(d, "/") {
 							t.Errorf("host %d after the reset: %s", i, d)
@@ -108,12 +107,12 @@ func TestNobodyGetsARouteWithIPVS(t *testing.T) {
 	w := newWorld(t, memoryDir(t), withProxyMode(t, "ipvs"), 1, 1)
 	w.timeout = 2e9
 	w.Machines()[1].NoDefaultRoute = true
-	// The simulated network plugin knows no ipvs, so that the node is not Ready; the route is what is asked about.
+	// The simulated network plugin knows no ipvs, so the node is not Ready. Only the route matters here.
 	_, err := w.run(t.Context(), Install())
 	if !errors.Is(err, kube.ErrNotReady) {
 		t.Errorf("%v", err)
 	}
-	if _, err := os.Stat(filepath.Join(w.Machines()[1].Root(), hostnet.RouteUnitPath)); err == nil {
+	if _, err := os.Stat(filepath.Join(w.Machines()[1].Root(), "etc/systemd/system/sealos-service-route.service")); err == nil {
 		t.Error("the host got a route that it does not need")
 	}
 }

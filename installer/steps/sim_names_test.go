@@ -11,7 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// capitals gives machines names as some sites have them.
+// capitals gives machines host names with capital letters, as some sites have them.
 func (w *world) capitals() {
 	for i, m := range w.Machines() {
 		m.Name = strings.ToUpper("srv-k8s-") + string(rune('1'+i))

@@ -50,7 +50,7 @@ func TestASettingThatChangedIsCheckedLikeAFirstOne(t *testing.T) {
 			}
 		}
 	}
-	// What was asked for before is as good as before.
+	// The settings of before still work.
 	w.env = nil
 	w.Arm(nil)
 	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {

@@ -22,19 +22,17 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
-	"github.com/sealbuild/sealbuild/installer/nodes"
 	"github.com/sealbuild/sealbuild/installer/payload"
-	"github.com/sealbuild/sealbuild/installer/secrets"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// world is a site and the machine that installs it.
+// world is a site, and the control machine that installs it.
 type world struct {
 	*stepstest.Site
 	dir     string // of the control machine's state
 	bundle  []byte
 	masters int
-	take    int              // machines the command names, the first ones; 0: all
+	take    int              // how many machines the command names, from the first on; 0: all
 	named   []installer.Host // in place of what take says
 	docs    [][]byte         // for kubeadm, of the operator
 	jobs    int
@@ -43,10 +41,10 @@ type world struct {
 
 	wish     func() *installer.Cluster // in place of all hosts, as a record gives them
 	leaveOut []string
-	told     io.Writer // what an operator is told; nil = nobody listens
+	told     io.Writer // what is reported to the operator; nil: it is dropped
 }
 
-// ownKubeconfig is what an administrator has who looks after another cluster of kubeadm's: with the same names.
+// ownKubeconfig is the kubeconfig of an administrator who has another cluster of kubeadm's, with the same names in it.
 const ownKubeconfig = `apiVersion: v1
 kind: Config
 clusters:
@@ -58,7 +56,7 @@ users:
   - {name: kubernetes-admin, user: {client-certificate-data: dGhlaXJz, client-key-data: dGhlaXJz}}
 `
 
-// memoryDir is a directory of the test in memory where there is one: thousands of small files are synced in it.
+// memoryDir is a directory of the test, in memory if possible: thousands of small files are synced in it.
 func memoryDir(t testing.TB) string {
 	t.Helper()
 	parent := "/dev/shm"
@@ -100,7 +98,7 @@ func bundleOf(t testing.TB, images []stepstest.Image) []byte {
 	return buf.Bytes()
 }
 
-// newWorld makes hosts below dir. The registry's password is there already, hashed as cheaply as can be.
+// newWorld makes hosts below dir. The state has the registry's password already, hashed as cheaply as possible.
 func newWorld(t testing.TB, dir string, file []byte, masters, workers int) *world {
 	t.Helper()
 	site, err := stepstest.NewSite(filepath.Join(dir, "hosts"), masters+workers)
@@ -108,12 +106,12 @@ func newWorld(t testing.TB, dir string, file []byte, masters, workers int) *worl
 		t.Fatal(err)
 	}
 	// The second machine's administrator has a kubeconfig of his own.
-	kubeconfig := filepath.Join(site.Machines()[1].Root(), nodes.UserKubeconfig)
+	kubeconfig := filepath.Join(site.Machines()[1].Root(), userKubeconfig)
 	if err := errors.Join(os.MkdirAll(filepath.Dir(kubeconfig), 0o755), os.WriteFile(kubeconfig, []byte(ownKubeconfig), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	w := &world{Site: site, dir: filepath.Join(dir, "state"), bundle: file, masters: masters, jobs: 4, timeout: 4 * time.Second}
-	// A boot of 20 to 60 s to three minutes of patience.
+	// In proportion: a boot of 20 to 60 s, and three minutes of patience.
 	site.Boot = w.timeout / 5
 	if err := os.MkdirAll(w.dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -124,7 +122,7 @@ func newWorld(t testing.TB, dir string, file []byte, masters, workers int) *worl
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		secrets.PasswordFile: password + "\n", secrets.PushPasswordFile: password + "\n",
+		"registry-password": password + "\n", "registry-push-password": password + "\n",
 		"registry_htpasswd": "# pull-only: admin\nadmin:" + string(hash) + "\n" + payload.PushUser + ":" + string(hash) + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
@@ -134,7 +132,7 @@ func newWorld(t testing.TB, dir string, file []byte, masters, workers int) *worl
 	return w
 }
 
-// clone is the world as it is now, below another directory.
+// clone is a world as this one is now, below another directory.
 func (w *world) clone(t testing.TB, dir string) *world {
 	t.Helper()
 	site, err := w.Clone(filepath.Join(dir, "hosts"))
@@ -161,7 +159,7 @@ func (w *world) hosts() []installer.Host {
 	return out
 }
 
-// run is the command once, as cmd/sealinstall does it, up to its death if a fault of the site brings that.
+// run runs a command once, as cmd/sealinstall does, until it dies if a fault of the site kills it.
 func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -177,12 +175,12 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 	if err := c.Complete(); err != nil {
 		return 0, err
 	}
-	// Without its lock, which is a file of one process: see TestTwoInstallersAtOnce.
+	// Without the lock of the state, which is a file of one process: see TestTwoInstallersAtOnce.
 	r := New(c, b, Options{State: &installer.State{Dir: w.dir}, LeaveOut: w.leaveOut}, fleet.Options{
 		Report: installer.NewReporter(cmp.Or[io.Writer](w.told, io.Discard), io.Discard, false), Jobs: w.jobs, Timeout: w.timeout,
 	})
 	r.Dial = func(ctx context.Context, t *fleet.Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }
-	defer r.Close() // the locks of a dead one are gone already
+	defer r.Close() // the locks of one that died are gone already
 	timings, err := installer.RunSteps(ctx, pipeline, r, r.Report)
 	changes = installer.Changes(timings)
 	if session.Dead() {
@@ -202,7 +200,7 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 
 var errDead = errors.New("the installer was killed")
 
-// trees is what lies on each host.
+// trees lists what is on each host.
 func (w *world) trees(t testing.TB) []map[string]string {
 	t.Helper()
 	var out []map[string]string
@@ -216,7 +214,7 @@ func (w *world) trees(t testing.TB) []map[string]string {
 	return out
 }
 
-// differences compares what lies on hosts: names and modes everywhere, content where it is the same in every world.
+// differences compares what is on hosts: names and modes of all files, content where it is the same in every world.
 func differences(want, got map[string]string) []string {
 	var out []string
 	for name, w := range want {
@@ -245,7 +243,7 @@ func sameEverywhere(name string) bool {
 	return strings.HasPrefix(name, "/var/lib/registry/") || strings.HasPrefix(name, "/var/lib/sealos/bin/") || strings.Contains(name, "/rootfs/") || strings.Contains(name, "/applications/") || strings.HasPrefix(name, "/etc/hosts") || strings.HasPrefix(name, "/root/.kube/config.before")
 }
 
-// repeated lists what was done again on a host that had completed it.
+// repeated lists what was done again on a host although it was complete.
 func (w *world) repeated() []string {
 	var out []string
 	for _, m := range w.Machines() {

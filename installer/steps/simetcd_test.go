@@ -19,7 +19,7 @@ const (
 	keptValue = "what the site put into the cluster"
 )
 
-// livingCluster is a world in which the first master alone is a cluster that holds something; the others are to join it.
+// livingCluster is a world in which the first master alone is a cluster with data. The others are to join it.
 func livingCluster(t *testing.T, masters, nodes int) *world {
 	t.Helper()
 	w := newWorld(t, memoryDir(t), simBundle(t), masters, nodes)
@@ -66,9 +66,9 @@ func joinKills(t *testing.T) (*killTest, []stepstest.Event) {
 	return k, w.Trace()
 }
 
-// TestAMastersJoinCutAnywhereKeepsEtcd ends a master's join at each step of kubeadm, by the death of what runs on the host and
-// by a power cut; with SIM_FAULTS=all at every event from the first mark of the join to its last, in
-// every way.
+// TestAMastersJoinCutAnywhereKeepsEtcd ends a master's join at each step of kubeadm, by the death of what runs on the host
+// and by a power cut. With SIM_FAULTS=all it does so at every event from the first mark of the join to its last, in every
+// way.
 func TestAMastersJoinCutAnywhereKeepsEtcd(t *testing.T) {
 	k, events := joinKills(t)
 	masters := []string{k.begin.Machines()[1].IP, k.begin.Machines()[2].IP}
@@ -115,7 +115,7 @@ func (w *world) cutJoin(t *testing.T, kind stepstest.FaultKind, ip, step string)
 func TestASecondMasterThatVotesAndNeverJoinedIsTakenOutBeforeItIsWiped(t *testing.T) {
 	w := livingCluster(t, 2, 0)
 	w.cutJoin(t, stepstest.PowerCut, w.Machines()[1].IP, "join: register node")
-	w.Repair() // it has the second vote: until its etcd is up again, nothing can be changed
+	w.Repair() // it has the second vote: until its etcd runs again, nothing can be changed
 	w.mustInstall(t)
 }
 
@@ -234,7 +234,7 @@ func TestTheNodeOfAnotherMachineWithTheSameNameIsNotDeleted(t *testing.T) {
 	third.Name = w.Machines()[1].Name
 	w.take = 0
 	w.named = append(hosts[:1:1], w.hosts()[2])
-	for range 2 { // the second time what the first has begun is undone
+	for range 2 { // the second run undoes what the first has begun
 		if _, err := w.run(t.Context(), Install()); err == nil || !strings.Contains(err.Error(), "already exists in the cluster") {
 			t.Errorf("the command = %v", err)
 		}

@@ -70,7 +70,7 @@ func TestResetKeepsWhatWasPutBesideEtcdsData(t *testing.T) {
 	const file = "/var/lib/etcd/snapshot.db"
 	w := livingCluster(t, 2, 1)
 	w.mustInstall(t)
-	for _, m := range w.Machines() { // on the node nobody's etcd was ever
+	for _, m := range w.Machines() { // the worker never had an etcd
 		if err := m.Write(file, "an operator's"); err != nil {
 			t.Fatal(err)
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// faults is what is tried: how many of each kind happened, and what each of them led to.
+// faults counts the faults that happened, by kind, and what each of them led to.
 type faults struct {
 	mu     sync.Mutex
 	struck map[stepstest.FaultKind]int
@@ -29,13 +29,13 @@ type killTest struct {
 	begin    *world // never run
 	pipeline []Step
 	made     []map[string]string // what lies on the hosts afterwards
-	then     []Step              // what goes on after the fault; mostly the same
-	again    bool                // a further run changes nothing
+	then     []Step              // the pipeline after the fault; most often the same
+	again    bool                // whether a further run must change nothing
 	sound    func(w *world) []string
-	second   []byte // the bundle of what goes on, where it is another
+	second   []byte // the bundle after the fault, where it is another
 }
 
-// try lets one fault happen and tells what the next runs make of it.
+// try lets one fault happen, and checks what the next runs make of it.
 func (k *killTest) try(t *testing.T, dir string, f *stepstest.Fault) (fired stepstest.Event, problems []string) {
 	w := k.begin.clone(t, dir)
 	defer os.RemoveAll(dir)
@@ -55,7 +55,7 @@ func (k *killTest) try(t *testing.T, dir string, f *stepstest.Fault) (fired step
 		}
 	}
 	w.Repair()
-	// The event may not have been reached yet by what is armed; nothing more happens from here on.
+	// The fault may not have happened yet; from here on none does.
 	w.Arm(nil)
 	if k.second != nil {
 		w.bundle = k.second
@@ -72,7 +72,7 @@ func (k *killTest) try(t *testing.T, dir string, f *stepstest.Fault) (fired step
 	}
 	for i, tree := range w.trees(t) {
 		for _, d := range differences(k.made[i], tree) {
-			// What it writes no more, a pipeline does not sweep either.
+			// A pipeline does not sweep where it does not write any more.
 			if k.pipeline[0].Name == k.then[0].Name || !strings.Contains(d, "left over") || !strings.Contains(d, ".sealinstall-") {
 				add("host %d: %s", i+1, d)
 			}
@@ -86,15 +86,14 @@ func (k *killTest) try(t *testing.T, dir string, f *stepstest.Fault) (fired step
 	return fired, problems
 }
 
-// unrecorded tells whether a fault took the agent, its host or the last room on its disk in the moment between the end of a
-// program and the record of it on the same host. What was done then is done again, after it was undone: no order of writing can
-// prevent that.
+// unrecorded tells whether a fault took the agent, its host or the last room on its disk between the end of a program and
+// the mark for it. Such work is undone and done again: no order of writing can prevent that.
 func unrecorded(kind stepstest.FaultKind, e stepstest.Event) bool {
 	if !slices.Contains([]stepstest.FaultKind{stepstest.AgentDies, stepstest.PowerCut, stepstest.DiskFull}, kind) {
 		return false
 	}
 	if e.Kind == "after" {
-		// kubeadm's files hold a token, so they are removed before the record, not behind it.
+		// kubeadm's files hold a token, so they are removed before the mark is set.
 		return strings.Contains(e.What, "/etc/kubeadm.yaml") || strings.Contains(e.What, "/etc/discovery.conf")
 	}
 	for _, name := range []string{"/etc/kubeadm.yaml", "/etc/discovery.conf", "/journal/kubeadm-done", "/journal/guest-"} {
@@ -220,12 +219,12 @@ func TestInstallationFollowsAResetThatWasCutOff(t *testing.T) {
 
 func everyFault() bool { return os.Getenv("SIM_FAULTS") == "all" }
 
-// randomFaults chooses faults: few as a rule, many when all are asked for.
+// randomFaults chooses faults: few as a rule, many if all are asked for.
 func randomFaults(t *testing.T, events []stepstest.Event, few, many int) []*stepstest.Fault {
 	t.Helper()
 	seed, err := strconv.ParseUint(os.Getenv("SIM_SEED"), 10, 64)
 	if err != nil {
-		seed = 2026 // one that was tried in full: what fails here was not there before
+		seed = 2026 // all faults of this seed were tried: what fails now is new
 	}
 	t.Logf("SIM_SEED=%d", seed)
 	source := rand.New(rand.NewPCG(seed, 0))
@@ -238,7 +237,7 @@ func randomFaults(t *testing.T, events []stepstest.Event, few, many int) []*step
 	for range n {
 		f := &stepstest.Fault{Kind: kinds[source.IntN(len(kinds))], At: events[source.IntN(len(events))]}
 		if f.Kind == stepstest.DiskFull {
-			// Nothing is written at most events: the next one at which something is.
+			// At most events nothing is written: take the next one at which something is.
 			f.Number, f.At = source.IntN(len(events)), stepstest.Event{}
 		}
 		list = append(list, f)

@@ -15,10 +15,10 @@ import (
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// unpackedOnly is the pipeline up to where the images lie on the hosts.
+// unpackedOnly is the pipeline up to the images in the directories of hosts.
 func unpackedOnly() []Step { return Install()[:4] }
 
-// otherImages are the images of simBundle built anew: files are dropped, others come, others change.
+// otherImages are the images of simBundle built anew: some files are dropped, others come, others change.
 func otherImages() []stepstest.Image {
 	images := simImages()
 	root := maps.Clone(images[0].Files)
@@ -29,7 +29,7 @@ func otherImages() []stepstest.Image {
 	return images
 }
 
-// treeAfter is what lies on hosts after fresh ones got the images of a bundle.
+// treeAfter is what is on fresh hosts once they have the images of a bundle.
 func treeAfter(t *testing.T, pipeline []Step, bundles ...[]byte) (*world, []map[string]string) {
 	t.Helper()
 	w := newWorld(t, memoryDir(t), nil, 1, 1)
@@ -116,7 +116,7 @@ func TestImagesMarkTellsWhatLiesOnAHost(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(before), "sha256:") || !strings.HasSuffix(string(before), " v1.36.3 localhost/kubernetes:v1.36.3\n") {
 		t.Errorf("%q, %v", before, err)
 	}
-	// Nothing says what lies there from before the switch until it has ended.
+	// From before the switch to its end no mark says what lies there.
 	w.bundle = bundleOf(t, otherImages())
 	w.Arm(nil)
 	if _, err := w.run(t.Context(), unpackedOnly()); err != nil {
@@ -137,7 +137,7 @@ func TestImagesMarkTellsWhatLiesOnAHost(t *testing.T) {
 	}
 }
 
-// TestOriginalCommandWorksAgainAfterOneWithOtherInputsFailed is what an operator does who mistyped a setting.
+// TestOriginalCommandWorksAgainAfterOneWithOtherInputsFailed does what an operator does who mistyped a setting.
 func TestOriginalCommandWorksAgainAfterOneWithOtherInputsFailed(t *testing.T) {
 	w, made := treeAfter(t, Install(), simBundle(t))
 	w.env = map[string]string{"registryPort": "22"}
@@ -161,7 +161,8 @@ func TestOriginalCommandWorksAgainAfterOneWithOtherInputsFailed(t *testing.T) {
 	}
 }
 
-// TestFilesThatAreChangedNoMoreAreThoseOfTheImages runs with Config documents and a template's file, and then without.
+// TestFilesThatAreChangedNoMoreAreThoseOfTheImages runs with Config documents and a file for a template, and then without
+// them.
 func TestFilesThatAreChangedNoMoreAreThoseOfTheImages(t *testing.T) {
 	a := simBundle(t)
 	_, plain := treeAfter(t, unpackedOnly(), a)
@@ -178,7 +179,7 @@ func TestFilesThatAreChangedNoMoreAreThoseOfTheImages(t *testing.T) {
 	if diff := differences(plain[0], w.trees(t)[0]); len(diff) == 0 {
 		t.Fatal("nothing is changed: this test sees nothing")
 	}
-	// Cut off while it takes them back, it is done by the next run.
+	// If the run is cut off while it takes them back, the next run does it.
 	configs = nil
 	w.Arm(&stepstest.Fault{Kind: stepstest.AgentDies, At: stepstest.Event{
 		Host: w.Machines()[0].IP, Kind: string(agenttest.After), What: "/var/lib/sealos/data/default/rootfs/bin/tool", N: 1,
@@ -197,7 +198,7 @@ func TestFilesThatAreChangedNoMoreAreThoseOfTheImages(t *testing.T) {
 	}
 }
 
-// TestHostsWorkAgainAfterASwitchOfImages goes on to where scripts have started registry and runtime: what they need in the
+// TestHostsWorkAgainAfterASwitchOfImages runs until scripts have started registry and runtime: what these need in the
 // directory of the images has to be there again.
 func TestHostsWorkAgainAfterASwitchOfImages(t *testing.T) {
 	a, b := simBundle(t), bundleOf(t, otherImages())
@@ -231,7 +232,7 @@ func TestHostsWorkAgainAfterASwitchOfImages(t *testing.T) {
 	}
 }
 
-// TestWhatACheckScriptChangedIsChangedAgainAfterASwitch does so with the real scripts of an image made for sealos.
+// TestWhatACheckScriptChangedIsChangedAgainAfterASwitch switches with the real scripts of an image made for sealos.
 func TestWhatACheckScriptChangedIsChangedAgainAfterASwitch(t *testing.T) {
 	if !apart(t) {
 		return

@@ -19,8 +19,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// siteLatency is how long things take on hosts: a part of what they take on the testbed, where kubeadm needs 8 s to begin,
-// 26 s for a further master and 2 s for a node, and a script about 4 s.
+// siteLatency is how long things take on hosts: a fraction of what they take on the testbed, where kubeadm needs 8 s to
+// begin, 26 s for a further master and 2 s for a worker, and a script about 4 s.
 func siteLatency(part float64) func(what string) time.Duration {
 	return func(what string) time.Duration {
 		seconds := 0.05 // a call: an ssh channel and the start of the stub
@@ -38,8 +38,8 @@ func siteLatency(part float64) func(what string) time.Duration {
 	}
 }
 
-// orchestrate installs a cluster of three masters and otherwise nodes, and gives how long that took and the most memory
-// that this process had at a time: the simulated hosts with all they do are a part of it.
+// orchestrate installs a cluster of three masters and else workers. It gives how long that took, and the most memory that
+// this process had, the simulated hosts included.
 func orchestrate(t testing.TB, hosts int, latency func(what string) time.Duration) (took time.Duration, peak uint64) {
 	t.Helper()
 	dir := memoryDir(t)
@@ -74,7 +74,7 @@ func orchestrate(t testing.TB, hosts int, latency func(what string) time.Duratio
 	return took, peak
 }
 
-// crowd counts what is asked of hosts, and holds the calls of some scripts until as many as are wanted are under way at once.
+// crowd counts what hosts are asked, and holds calls of some scripts until as many as are wanted run at once.
 type crowd struct {
 	calls atomic.Int64
 	held  atomic.Int64
@@ -90,7 +90,7 @@ func (c *crowd) latency(what string) time.Duration {
 		}
 		select {
 		case <-c.here:
-		case <-time.After(2 * time.Minute): // nobody else comes: the steps fail, or the test counts too few
+		case <-time.After(2 * time.Minute): // no other call comes: the steps fail, or the test counts too few
 		}
 	}
 	return 0
@@ -99,7 +99,7 @@ func (c *crowd) latency(what string) time.Duration {
 // A host more costs its own calls and no others, hosts are worked on side by side, and all of it fits into little memory. The
 // memory is that of 200 hosts too, as everything runs in this process; how long it takes is what the benchmark measures.
 func TestTwoHundredHostsAreOrchestratedInLittleMemory(t *testing.T) {
-	defer debug.SetGCPercent(debug.SetGCPercent(100)) // as a run has it, whatever the tests have
+	defer debug.SetGCPercent(debug.SetGCPercent(100)) // the setting of a run, not that of the tests
 	few, many := &crowd{want: 20, here: make(chan struct{})}, &crowd{want: 50, here: make(chan struct{})}
 	orchestrate(t, 20, few.latency)
 	_, peak := orchestrate(t, 200, many.latency)
@@ -153,7 +153,7 @@ func TestSecondInstallerOnSimulatedHostsIsRefusedAndTheFirstGoesOn(t *testing.T)
 	case err := <-first:
 		t.Fatalf("the first ended early: %v", err)
 	}
-	// From another machine, which knows nothing of the cluster.
+	// From another control machine, which knows nothing of the cluster.
 	second := &world{Site: w.Site, dir: filepath.Join(dir, "second"), bundle: w.bundle, masters: 3, jobs: 4, timeout: time.Second}
 	if err := os.Mkdir(second.dir, 0o700); err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// looker is a run on the site that is not begun yet, for what looks at a cluster. What the operator is told goes to out.
+// looker is a run on the site that has not begun yet, to look at a cluster. What is reported goes to out.
 func (w *world) looker(t testing.TB, ctx context.Context, out io.Writer, hosts ...installer.Host) *Run {
 	t.Helper()
 	session := w.Start(func(error) {})
@@ -42,7 +42,7 @@ func (w *world) looker(t testing.TB, ctx context.Context, out io.Writer, hosts .
 	return r
 }
 
-// status asks the site how it is.
+// status asks the site for its status.
 func (w *world) status(t testing.TB, hosts ...installer.Host) Status {
 	t.Helper()
 	var s Status
@@ -229,7 +229,7 @@ func TestStatusTellsOfAFullDisk(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(config), 0o755), os.WriteFile(config, []byte("kind: KubeletConfiguration\nevictionHard: {imagefs.available: 10%}\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	w.Machines()[3].Leave("/var/lib/etcd", 0) // of no interest on a node
+	w.Machines()[3].Leave("/var/lib/etcd", 0) // which does not matter on a worker
 	s := w.status(t)
 	mustSay(t, s, false, "10.77.0.2: /var/lib/etcd, which holds etcd, is full: 0 B of 1.0 TiB are free",
 		"10.77.0.4: /var/lib/containerd, which holds containers and images, has 1.0 GiB of 1.0 TiB free, less than the 102 GiB below which kubelet evicts pods")
@@ -269,7 +269,7 @@ func TestARunWithoutAMajorityChangesNothing(t *testing.T) {
 		w.Machines()[2].PowerOff()
 		before := w.trees(t)
 		isCluster := func(p preflight.Problem) bool { return p.Check == "cluster" && p.Remedy != "" }
-		// Those that are dead are left out of the command.
+		// The command leaves out the masters that are dead.
 		_, err := w.only(t, 1, 3)
 		var pre *preflight.Error
 		if !errors.As(err, &pre) || !slices.ContainsFunc(pre.Problems, isCluster) {
@@ -301,7 +301,7 @@ func TestMastersThatHaveJustBootedAreWaitedFor(t *testing.T) {
 			m.PowerOff()
 		}
 		w.Repair()
-		w.Silence(45 * time.Second) // until etcd answers
+		w.Silence(45 * time.Second) // etcd does not answer before
 		if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
 			t.Errorf("%d changes, %v", changes, err)
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// unwell is a workload of the cluster itself with one pod that does not come up, and kubelet's word for why.
+// unwell is a workload of the cluster itself with one pod that does not start, and kubelet's reason for that.
 func unwell(w *world) {
 	w.Add("workloads", map[string]any{
 		"kind": "Deployment", "metadata": map[string]any{"namespace": "kube-system", "name": "coredns", "generation": 1},
@@ -37,7 +37,7 @@ func unwell(w *world) {
 	}
 }
 
-// lookedAt is a run that has looked at its hosts, and takes a lock.
+// lookedAt is a run that has looked at its hosts. It takes the lock.
 func lookedAt(t *testing.T, w *world, out io.Writer) *Run {
 	t.Helper()
 	r := w.looker(t, t.Context(), out)
@@ -100,7 +100,7 @@ func TestWaitingThatTakesTooLongNamesTheCause(t *testing.T) {
 	})
 }
 
-// hangs lets what is asked of the site never be answered.
+// hangs keeps a call to the site from ever being answered.
 func hangs(w *world, what string) {
 	w.Latency = func(asked string) time.Duration {
 		if asked == what {
@@ -156,7 +156,7 @@ func TestHostsWithoutServicesAreWarnedOfOnce(t *testing.T) {
 		w := newWorld(t, memoryDir(t), simBundle(t), 1, 2)
 		w.timeout = 10 * time.Minute
 		w.NoProxy()
-		w.jobs = 1 // hosts that wait for another one wait for a mutex, which time cannot pass
+		w.jobs = 1 // hosts that wait for each other wait for a mutex, during which the clock of the test stands still
 		var told strings.Builder
 		r := w.looker(t, t.Context(), &told)
 		if _, err := installer.RunSteps(t.Context(), Install(), r, r.Report); err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// Status is the truth about a cluster: what its hosts say now.
+// Status is the truth about a cluster: what its hosts and itself say now.
 type Status struct {
 	Cluster    string              `json:"cluster"`
 	Kubernetes string              `json:"kubernetes"` // of the cluster by its record; without one, of the bundle
@@ -24,8 +24,8 @@ type Status struct {
 	LockedBy   string              `json:"lockedBy,omitempty"` // the installer that works on the cluster now
 	Waiting    []string            `json:"waiting,omitempty"`  // what the cluster still waits for
 	Causes     []string            `json:"causes,omitempty"`   // what holds it up, as far as that was found
-	Warnings   []string            `json:"warnings,omitempty"` // what does not make it unready: applications, nodes that were not asked
-	Problems   []preflight.Problem `json:"problems,omitempty"` // hosts that cannot be asked, an etcd without a majority, full disks
+	Warnings   []string            `json:"warnings,omitempty"` // what does not keep it from being Ready: applications, hosts that were not asked
+	Problems   []preflight.Problem `json:"problems,omitempty"` // such as hosts that cannot be asked, an etcd without a majority, full disks
 }
 
 // HostStatus is what is true of one host.
@@ -41,19 +41,18 @@ type HostStatus struct {
 	FirstCert string    `json:"firstCertificate,omitempty"` // the one that ends first
 }
 
-// How long asking may take, hosts that are dead included: an answer that takes longer is none.
+// How long asking may take; an answer that takes longer is not waited for.
 const (
 	reachForStatus = 5 * time.Second // to log in to a host
-	lookForStatus  = 8 * time.Second // to look at all that are reached
+	lookForStatus  = 8 * time.Second // to look at all hosts that are reached
 	certsForStatus = 3 * time.Second // to read the certificates of a master
 	askForStatus   = 8 * time.Second // to ask the cluster, whichever control plane answers
 	causeForStatus = 4 * time.Second // to find what holds it up
 	maxReached     = 100             // hosts at once
 )
 
-// AskStatus asks every host. A host out of reach is part of the answer, not an
-// error. It takes no lock and changes nothing: who works on the cluster meanwhile
-// is a part of the answer, too.
+// AskStatus asks every host, and gives the answer to show. A host that is not reached is part of the answer, not an error.
+// It takes no lock and changes nothing; that an installer is at work is part of the answer, too.
 func AskStatus(show func(Status)) []Step {
 	return []Step{{Name: "status", Title: "ask every host", Run: func(r *Run, ctx context.Context) (installer.Result, error) {
 		s, err := r.askStatus(ctx)
@@ -66,7 +65,7 @@ func AskStatus(show func(Status)) []Step {
 
 func (r *Run) askStatus(ctx context.Context) (Status, error) {
 	dial := r.Dial
-	// A host that is dead must not hold up what the others can tell.
+	// A host that is dead must not delay the answers of the others.
 	r.Dial = func(ctx context.Context, t *fleet.Target) (link host.Host, err error) {
 		err = installer.Within(ctx, reachForStatus, func(ctx context.Context) error {
 			link, err = dial(ctx, t)
@@ -78,7 +77,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	s := Status{Cluster: r.Cluster.Name, Kubernetes: r.Payload.Rootfs().KubeVersion()}
-	// Waiting for those that are dead costs nothing but time.
+	// Many at once: to wait for hosts that are dead costs nothing but time.
 	s.Problems = r.Reach(ctx, max(r.Jobs, min(len(r.Targets), maxReached)))
 	_ = installer.Within(ctx, lookForStatus, func(ctx context.Context) error {
 		s.Problems = append(s.Problems, r.LookAtHosts(ctx)...)
@@ -111,7 +110,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 			r.Occupied()
 		}
 		_ = installer.Within(ctx, certsForStatus, func(ctx context.Context) error {
-			if t.Looked && t.Joined() {
+			if t.InCluster() {
 				s.Problems = append(s.Problems, preflight.FullDisks(preflight.Host{
 					IP: t.IP.String(), Master: t.Master, Facts: t.Facts, Needs: preflight.Needs{Places: r.PlacesOf(t)}, Settings: kubeletOf(ctx, t),
 				})...)
@@ -127,7 +126,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 func (r *Run) hostStatus(t *fleet.Target) HostStatus {
 	return HostStatus{
 		Address: t.IP.String(), Hostname: t.Facts.Hostname, Role: t.Role(), Reached: t.Looked,
-		Begun: t.Looked && t.Begun(), Joined: t.Looked && t.Joined(), Stopped: t.Stopped(),
+		Begun: t.Looked && t.Begun(), Joined: t.InCluster(), Stopped: t.Stopped(),
 	}
 }
 
@@ -148,10 +147,10 @@ func (r *Run) firstToEnd(ctx context.Context, t *fleet.Target, h *HostStatus) er
 	return nil
 }
 
-// askCluster adds what the cluster itself tells.
+// askCluster adds what the cluster itself says.
 func (r *Run) askCluster(ctx context.Context, s *Status) {
-	in := r.ControlPlanes()
-	if len(in) == 0 {
+	masters := r.ControlPlanes()
+	if len(masters) == 0 {
 		s.Waiting = append(s.Waiting, kube.ErrNoControlPlane.Error())
 		return
 	}
@@ -167,11 +166,8 @@ func (r *Run) askCluster(ctx context.Context, s *Status) {
 	})
 	if err != nil {
 		total, away := r.health.KnownMasters()
-		s.Problems = append(s.Problems, r.health.NoMajority(in, total, away, err))
-		_ = installer.Within(ctx, causeForStatus, func(ctx context.Context) error {
-			s.Causes = r.health.Causes(ctx, kube.Lacks{})
-			return nil
-		})
+		s.Problems = append(s.Problems, r.health.NoMajority(masters, total, away, err))
+		s.Causes = r.health.CausesWithin(ctx, causeForStatus, kube.Lacks{})
 		return
 	}
 	for i, t := range r.Targets {
@@ -193,24 +189,22 @@ func (r *Run) askCluster(ctx context.Context, s *Status) {
 		s.Warnings = append(s.Warnings, "application: "+app)
 	}
 	if len(s.Waiting) > 0 {
-		_ = installer.Within(ctx, causeForStatus, func(ctx context.Context) error {
-			s.Causes = r.health.Causes(ctx, w)
-			return nil
-		})
+		s.Causes = r.health.CausesWithin(ctx, causeForStatus, w)
 	}
 }
 
-// kubeletConfig is what a host's kubelet runs with, whatever it was told to be since.
+// kubeletConfig is the configuration with which the kubelet of a host runs.
 const kubeletConfig = "/var/lib/kubelet/config.yaml"
 
-// kubeletOf reads that, as far as it can be.
+// kubeletOf reads the settings of a host's kubelet; they are empty if they cannot be read. Then only a disk without any
+// room counts as full.
 func kubeletOf(ctx context.Context, t *fleet.Target) preflight.Settings {
-	if !t.Looked || !t.Joined() {
+	if !t.InCluster() {
 		return preflight.Settings{}
 	}
 	found, err := t.Agent.ReadFiles(ctx, []string{kubeletConfig})
 	if err != nil {
-		return preflight.Settings{} // then only a disk without any room is full
+		return preflight.Settings{}
 	}
 	k, err := preflight.ReadSettings(found[kubeletConfig])
 	if err != nil {
@@ -219,7 +213,7 @@ func kubeletOf(ctx context.Context, t *fleet.Target) preflight.Settings {
 	return k
 }
 
-// withoutSecrets is what status tells, which repeats what programs say.
+// withoutSecrets masks the secrets in what programs have said.
 func (r *Run) withoutSecrets(s Status) Status {
 	s.Waiting, s.Problems = slices.Clone(s.Waiting), slices.Clone(s.Problems)
 	for i := range s.Waiting {

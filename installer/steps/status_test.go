@@ -83,7 +83,7 @@ func TestAPIServerNameLeadsWhereOneAnswers(t *testing.T) {
 	}
 }
 
-// recorded is the Clusterfile of a run's state, and what it says when read again.
+// recorded is the record of a run, and the cluster that is read from it.
 func recorded(t *testing.T, r *Run) (string, *installer.Cluster) {
 	t.Helper()
 	data, err := os.ReadFile(r.State.Path(ledger.ClusterfileName))

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Whoever looks for a step of the installation opens the file that bears its name.
+// To find a step of the installation, one opens the file with its name.
 func TestEveryStepHasAFileOfItsName(t *testing.T) {
 	for _, s := range slices.Concat(Install(), Reset()[1:2]) {
 		name := strings.ReplaceAll(s.Name, "-", "")

@@ -22,7 +22,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// versions lists what lies in the directory of installers on a machine of the site, with the content of each.
+// versions lists the stubs on a machine of the site, with the content of each.
 func versions(t *testing.T, m *stepstest.Machine) map[string]string {
 	t.Helper()
 	dir := filepath.Join(m.Root(), filepath.Dir(installer.StubPath))
@@ -41,7 +41,7 @@ func versions(t *testing.T, m *stepstest.Machine) map[string]string {
 	return found
 }
 
-// withStub is a bundle whose installer is another one.
+// withStub is a bundle with another stub.
 func withStub(t *testing.T, stub string, images []stepstest.Image) []byte {
 	t.Helper()
 	var buf strings.Builder
@@ -73,7 +73,7 @@ func TestRunsThatChangeNothingReplaceNoInstaller(t *testing.T) {
 		t.Run("on fresh hosts: "+what, func(t *testing.T) {
 			w := w.clone(t, memoryDir(t))
 			w.bundle = run.bundle
-			_, _ = w.run(t.Context(), run.pipeline) // whether it is refused is not what is asked here
+			_, _ = w.run(t.Context(), run.pipeline) // it may be refused
 			for i, tree := range w.trees(t) {
 				if diff := differences(before[i], tree); len(diff) > 0 {
 					t.Errorf("host %d:\n%s", i+1, strings.Join(diff, "\n"))
@@ -170,8 +170,8 @@ func TestHostOfAnotherArchitectureGetsNothing(t *testing.T) {
 	}
 }
 
-// TestProgramThatUnitsRunIsSwitchedInOneStep does with real files what simulated hosts cannot show: at no moment the name
-// is missing, and a version that a process runs stays.
+// TestProgramThatUnitsRunIsSwitchedInOneStep shows with real files what simulated hosts cannot: at no moment the name is
+// missing, and a version that a process runs stays.
 func TestProgramThatUnitsRunIsSwitchedInOneStep(t *testing.T) {
 	if !apart(t) {
 		return

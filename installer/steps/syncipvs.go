@@ -3,7 +3,6 @@ package steps
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
@@ -12,7 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/hostnet"
 )
 
-// syncIPVS writes the care pod with exactly the masters of now on every node.
+// syncIPVS writes the static pod of care on every worker, with exactly the masters of now.
 func (r *Run) syncIPVS(ctx context.Context) (installer.Result, error) {
 	vip, servers, err := r.VirtualServer()
 	if err != nil {
@@ -21,22 +20,20 @@ func (r *Run) syncIPVS(ctx context.Context) (installer.Result, error) {
 	if _, err := r.CareImage(r.Master0()); err != nil {
 		return installer.Result{}, err
 	}
-	var changes atomic.Int64
-	err = r.Each(ctx, r.Workers(), func(ctx context.Context, t *fleet.Target) error {
+	changes, err := r.Count(ctx, r.Workers(), func(ctx context.Context, t *fleet.Target) (int, error) {
 		image, err := r.CareImage(t)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		pod, err := care.StaticPod(image, vip, servers, care.ModeAuto)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if err := r.net.PullCare(ctx, t, image, pod); err != nil {
-			return err
+			return 0, err
 		}
 		changed, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: hostnet.CareManifest, Mode: 0o600, Content: pod}})
-		changes.Add(int64(len(changed)))
-		return err
+		return len(changed), err
 	})
-	return installer.Result{Changes: int(changes.Load()), Note: fmt.Sprintf("%d masters behind %s", len(servers), vip)}, err
+	return installer.Result{Changes: changes, Note: fmt.Sprintf("%d masters behind %s", len(servers), vip)}, err
 }

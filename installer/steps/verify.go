@@ -9,8 +9,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
-// verify waits until every node is Ready and the pods of kube-system run, ends
-// what was only needed for joining, and writes the Clusterfile to every master.
+// verify waits until every node is Ready and the pods of kube-system run, and ends the unit that served the virtual address
+// for joining.
 func (r *Run) verify(ctx context.Context) (installer.Result, error) {
 	if err := r.health.WaitReady(ctx); err != nil {
 		return installer.Result{}, err

@@ -1,3 +1,5 @@
+// Package templates renders the templates of cluster images and Clusterfiles, and holds the values of --set and --values.
+// It is pure.
 package templates
 
 import (
@@ -16,11 +18,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// RenderTemplate renders a *.tmpl file of a cluster image. Data: every key of
-// env at top level, the same as .Env and as .Values. A key that env lacks is an
-// error that names file, line and key, since "<no value>" in a configuration
-// file is found out at the worst time; where the template itself provides for
-// the lack ({{ if .x }}, {{ .x | default "y" }}) it is the empty text.
+// Render renders a *.tmpl file of a cluster image. Its data are the keys of env, at top level and as .Env and .Values. A
+// key that env lacks is an error that names file, line and key, since "<no value>" in a configuration file shows up at the
+// worst time. Where the template itself provides for the lack ({{ if .x }}, {{ .x | default "y" }}) the key is the empty
+// text.
 func Render(name string, content []byte, env map[string]string) ([]byte, error) {
 	t, err := template.New(name).Option("missingkey=error").Funcs(templateFuncs()).Parse(string(content))
 	if err != nil {
@@ -44,7 +45,7 @@ func Render(name string, content []byte, env map[string]string) ([]byte, error) 
 	return buf.Bytes(), nil
 }
 
-// optional tells of the keys whose lack a template provides for.
+// optional calls tell with each key whose lack the template provides for.
 func optional(n parse.Node, tell func(key string)) {
 	switch n := n.(type) {
 	case *parse.ListNode:
@@ -57,13 +58,13 @@ func optional(n parse.Node, tell func(key string)) {
 		optional(n.Pipe, tell)
 	case *parse.IfNode:
 		keysOf(n.Pipe, tell)
-		optional(n.List, tell)
-		optional(n.ElseList, tell)
+		optional(&n.BranchNode, tell)
 	case *parse.WithNode:
 		keysOf(n.Pipe, tell)
-		optional(n.List, tell)
-		optional(n.ElseList, tell)
+		optional(&n.BranchNode, tell)
 	case *parse.RangeNode:
+		optional(&n.BranchNode, tell)
+	case *parse.BranchNode:
 		optional(n.Pipe, tell)
 		optional(n.List, tell)
 		optional(n.ElseList, tell)
@@ -80,10 +81,10 @@ func optional(n parse.Node, tell func(key string)) {
 	}
 }
 
-// forgiving are the functions that say what an empty value means.
+// forgiving are the functions that give an empty value a meaning.
 var forgiving = []string{"default", "coalesce", "empty", "ternary", "or", "and", "not"}
 
-// keysOf tells of every key that a condition or an argument names: .x, .Env.x, .Values.x.
+// keysOf calls tell with every key that a condition or an argument names: .x, .Env.x, .Values.x.
 func keysOf(n parse.Node, tell func(key string)) {
 	switch n := n.(type) {
 	case *parse.PipeNode:

@@ -12,14 +12,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Values are what a Clusterfile that is a template is rendered with, as .Values.
+// Values are the data, as .Values, of a Clusterfile that is a template.
 type Values map[string]any
 
 // maxIndex bounds the index of a list in --set.
 const maxIndex = 1024
 
-// AddFile lays a YAML file over the values: maps merge, all else replaces, and
-// null removes.
+// AddFile lays a YAML file over the values, see [Merge].
 func (v Values) AddFile(name string, data []byte) error {
 	var over map[string]any
 	if err := yaml.Unmarshal(data, &over); err != nil {
@@ -29,6 +28,7 @@ func (v Values) AddFile(name string, data []byte) error {
 	return nil
 }
 
+// Merge lays over upon base: maps are merged, null removes a key, and all else replaces.
 func Merge(base, over map[string]any) {
 	for k, o := range over {
 		om, isMap := o.(map[string]any)
@@ -48,10 +48,9 @@ func Merge(base, over map[string]any) {
 	}
 }
 
-// Set reads an argument of --set: a.b=1,list[0]=x,names={a,b}. A backslash
-// takes a comma, a dot or another special character for itself. true, false,
-// null and whole numbers are what they say; all else is text, and so is what
-// stands in double quotes.
+// Set reads an argument of --set: a.b=1,list[0]=x,names={a,b}. After a backslash, a comma, a dot or another special
+// character has no meaning. true, false, null and whole numbers are what they say. All else is text, and so is what stands
+// in double quotes.
 func (v Values) Set(argument string) error {
 	for _, pair := range cutUnescaped(argument, ',') {
 		key, value, ok := cutOnce(pair, '=')
@@ -69,7 +68,7 @@ func (v Values) Set(argument string) error {
 	return nil
 }
 
-// cutUnescaped splits at a separator that is not escaped and not within braces or quotes.
+// cutUnescaped splits at a separator, but not where that is escaped or stands within braces or quotes.
 func cutUnescaped(s string, sep byte) []string {
 	var out []string
 	start, braces, quoted := 0, 0, false
@@ -166,7 +165,7 @@ func parseValue(s string) any {
 	return unescape(s)
 }
 
-// place puts a value at a path below at, and returns what now is there.
+// place puts a value at a path below at. It returns what is there then.
 func place(at any, path []any, value any) (any, error) {
 	if len(path) == 0 {
 		return value, nil
@@ -205,8 +204,7 @@ func place(at any, path []any, value any) (any, error) {
 	return at, nil
 }
 
-// RenderClusterfile renders a Clusterfile that is a template. A value that is
-// missing is an error that names its place.
+// RenderClusterfile renders a Clusterfile that is a template. For a value that is missing, the error names the place.
 func RenderClusterfile(name string, data []byte, values Values) ([]byte, error) {
 	t, err := template.New(name).Option("missingkey=error").Funcs(templateFuncs()).Parse(string(data))
 	if err != nil {
@@ -219,7 +217,7 @@ func RenderClusterfile(name string, data []byte, values Values) ([]byte, error) 
 	return buf.Bytes(), nil
 }
 
-// limitWriter refuses what goes beyond a number of bytes.
+// limitWriter refuses to hold more than limit bytes.
 type limitWriter struct {
 	buf   *bytes.Buffer
 	limit int

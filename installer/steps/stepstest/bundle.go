@@ -1,5 +1,4 @@
-// Package stepstest makes small bundles that are real ones, for tests of what
-// installs from them.
+// Package stepstest simulates a site for tests of the steps, and makes small real bundles for it.
 package stepstest
 
 import (
@@ -22,7 +21,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 )
 
-// Image is an image of one layer.
+// Image is an image of one layer, for a bundle.
 type Image struct {
 	Name   string
 	Type   string // rootfs, patch or application; empty for a container image
@@ -34,8 +33,8 @@ type Image struct {
 	Others []Image           // the same image for other architectures; it is an index then
 }
 
-// Cluster is what every installable bundle has: a rootfs, an application, the
-// image of care and one more container image.
+// Cluster are the images of a small bundle that can be installed: a rootfs, an application, the care image and one more
+// container image.
 func Cluster() []Image {
 	return []Image{
 		{
@@ -63,12 +62,12 @@ func Cluster() []Image {
 	}
 }
 
-// Write makes a bundle for this machine's platform behind a stub.
+// Write writes a bundle of images for this machine's platform, behind a stub.
 func Write(w io.Writer, stub []byte, images []Image) error {
 	return WriteWith(w, bundle.WriterOptions{Stub: bytes.NewReader(stub)}, images)
 }
 
-// WriteWith makes a bundle for this machine's platform with more options.
+// WriteWith is [Write] with more options.
 func WriteWith(w io.Writer, o bundle.WriterOptions, images []Image) error {
 	o.StubPlatform, o.Concurrency = "linux/"+runtime.GOARCH, 1
 	bw, err := bundle.NewWriter(w, o)
@@ -134,7 +133,7 @@ func add(w *bundle.Writer, i Image) error {
 	})
 }
 
-// addOne adds the blobs of an image of one platform. size is of all of them, in bytes.
+// addOne adds the blobs of an image of one platform. size is that of all of them, in bytes.
 func addOne(w *bundle.Writer, i Image) (root v1.Descriptor, size int64, err error) {
 	layer, err := layerOf(i.Files)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/etcd"
 )
 
-// member is one of etcd's.
+// member is a member of etcd.
 type member struct {
 	id      int
 	voter   bool // else a learner
@@ -28,7 +28,7 @@ var (
 	hostPath    = regexp.MustCompile(`(?m)^\s+path: (\S+)$`)
 )
 
-// dataDir is where etcd's data are on a machine, as the manifest says, or kubeadm's default.
+// dataDir is the directory of etcd's data on a machine: the one in the manifest, or kubeadm's default.
 func (m *Machine) dataDir() string {
 	if found := hostPath.FindStringSubmatch(m.tree.text(manifest("etcd"))); found != nil {
 		return found[1]
@@ -36,7 +36,7 @@ func (m *Machine) dataDir() string {
 	return etcdDir
 }
 
-// runs tells whether a machine's member of etcd runs: one that is up with the data it had.
+// runs tells whether a machine's member of etcd runs, with the data that it had.
 func (s *Site) runs(m *Machine) bool {
 	if m == nil || s.kube == nil || !m.kubelet() || m.ended["etcd"] != "" || !m.tree.has(manifest("etcd")) {
 		return false
@@ -45,7 +45,7 @@ func (s *Site) runs(m *Machine) bool {
 	return ok && is.started && m.tree.text(path.Join(m.dataDir(), "member/id")) == s.kube.name(is)
 }
 
-// name tells apart the members of all clusters.
+// name is different for all members of all clusters.
 func (k *kube) name(is member) string { return fmt.Sprintf("%d of %.40s\n", is.id, k.ca) }
 
 // quorum tells whether a majority of the voters runs.
@@ -76,7 +76,7 @@ func (s *Site) lost() bool {
 	return true
 }
 
-// startEtcd is what etcd does once its manifest is there: a member that was up before does not begin again without its data.
+// startEtcd does what etcd does once its manifest is there. A member that ran before does not begin again without its data.
 func (s *Site) startEtcd(m *Machine) error {
 	is, ok := s.kube.members[m.IP]
 	file := path.Join(m.dataDir(), "member/id")
@@ -171,8 +171,7 @@ func (s *Site) etcdCluster() etcd.Cluster {
 
 // Put puts a value into etcd.
 func (s *Site) Put(key, value string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	if s.kube == nil || !s.quorum() {
 		return errors.New("etcd has no majority")
 	}
@@ -182,8 +181,7 @@ func (s *Site) Put(key, value string) error {
 
 // Get reads a value out of etcd.
 func (s *Site) Get(key string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	if s.kube == nil || !s.quorum() {
 		return ""
 	}

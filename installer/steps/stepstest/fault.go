@@ -9,11 +9,10 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent/agenttest"
 )
 
-// happen records an event of a call and lets the fault happen whose time has come.
+// happen records an event of a call. If it is the time of the fault, that happens here.
 func (c *call) happen(kind, what string) error {
 	s, m := c.session.site, c.machine
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	alive := c.ended
 	switch kind {
 	case string(agenttest.Before), string(agenttest.Removing), string(agenttest.Staged), string(agenttest.After):
@@ -83,8 +82,8 @@ func (c *call) strike(kind FaultKind) {
 	}
 }
 
-// crash kills what runs on a machine. Its files are as they are at this moment: what dying code in this process still
-// does, it does to the tree that was left behind.
+// crash kills what runs on a machine. Its files are then as they are now: code in this process that still runs changes only
+// the tree that was left behind.
 func (m *Machine) crash() {
 	old := m.tree
 	m.tree = m.site.newTree()

@@ -3,6 +3,7 @@ package stepstest
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -61,14 +62,14 @@ func staticPods() []string {
 
 func manifest(pod string) string { return manifests + "/" + pod + ".yaml" }
 
-// serves tells whether the API answers on a machine: its server runs there, and the etcd beside it has a majority, without
-// which it neither writes nor reads.
+// serves tells whether the API answers on a machine: its server runs there, and the etcd beside it has a majority. Without
+// that it neither writes nor reads.
 func (s *Site) serves(m *Machine) bool {
 	return m != nil && s.kube != nil && !time.Now().Before(s.kube.silent) && m.kubelet() && m.tree.has(manifest("kube-apiserver")) &&
 		s.kube.members[m.IP].voter && s.runs(m) && s.quorum()
 }
 
-// reaches tells whether the API answers on a machine under the name that kubeconfigs have.
+// reaches tells whether the API answers on a machine by the name in kubeconfigs.
 func (s *Site) reaches(m *Machine) bool {
 	at := m.tree.lookup("apiserver.cluster.local")
 	if other := s.machine(at); other != nil {
@@ -79,7 +80,7 @@ func (s *Site) reaches(m *Machine) bool {
 	return at != "" && (unit || kept) && slices.ContainsFunc(s.machines, s.serves)
 }
 
-// lookup reads the hosts file.
+// lookup reads the address of a name from the hosts file.
 func (t tree) lookup(name string) string {
 	for line := range strings.Lines(t.text("/etc/hosts")) {
 		line, _, _ = strings.Cut(line, "#")
@@ -90,13 +91,13 @@ func (t tree) lookup(name string) string {
 	return ""
 }
 
-// kubelet tells whether kubelet runs on a machine. Nothing does until the machine is up again.
+// kubelet tells whether kubelet runs on a machine. Nothing runs before the machine is up again.
 func (m *Machine) kubelet() bool {
 	return m.up() && m.runtime && !m.stopped && (m.tree.has(kubeletConf) || m.tree.has(bootstrapConf))
 }
 
-// register lets a kubelet that was started, by a boot or by hand, make its Node where that is missing: without the label
-// and taint of a control plane, which are kubeadm's. One that goes on running does not.
+// register lets each kubelet that was started, by a boot or by hand, make its Node if that is missing. The Node has no
+// label and taint of a control plane: kubeadm sets these. A kubelet that goes on running makes none.
 func (s *Site) register() {
 	for _, m := range s.machines {
 		if !m.fresh || !m.kubelet() || !m.tree.has(kubeletConf) || s.kube == nil || !s.reaches(m) {
@@ -118,7 +119,7 @@ func (s *Site) ready(m *Machine) bool {
 	return s.kube.nodes[m.node()].ip == m.IP && s.nodeReady(m.node())
 }
 
-// nodeReady tells whether a Node is Ready, whosever it is.
+// nodeReady tells whether the Node of a name is Ready.
 func (s *Site) nodeReady(name string) bool {
 	n, ok := s.kube.nodes[name]
 	m := s.machine(n.ip)
@@ -134,10 +135,9 @@ func truth(b bool) string {
 	return "False"
 }
 
-// Unsound tells what is wrong with the cluster, if it is to be one of all machines, the first of which are masters.
+// Unsound says what is wrong with the cluster. It should be one of all machines, the first of which are masters.
 func (s *Site) Unsound(masters int) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	out := slices.Clone(s.violations)
 	wrong := func(ok bool, format string, args ...any) {
 		if !ok {
@@ -175,10 +175,9 @@ func (s *Site) Unsound(masters int) []string {
 	return out
 }
 
-// Gone tells what is left of a cluster that was reset.
+// Gone says what is left of a cluster after its reset.
 func (s *Site) Gone() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	out := slices.Clone(s.violations)
 	for _, m := range s.machines {
 		if len(m.serviceRoutes) > 0 {
@@ -189,4 +188,40 @@ func (s *Site) Gone() []string {
 		}
 	}
 	return out
+}
+
+const (
+	routeUnit   = "/etc/systemd/system/sealos-service-route.service"
+	routeWanted = "/etc/systemd/system/multi-user.target.wants/sealos-service-route.service"
+)
+
+// serviceRoute makes a route if the machine has none, and prints it. It prints nothing if the machine has its own.
+func (c *call) serviceRoute(network string) (out string, err error) {
+	return out, c.step("service route", func(_ *Site, m *Machine) error {
+		switch {
+		case !m.NoDefaultRoute:
+		case slices.Contains(m.serviceRoutes, network):
+			out = "there " + network + "\n"
+		default:
+			m.serviceRoutes = append(slices.Clone(m.serviceRoutes), network)
+			out = "added " + network + "\n"
+		}
+		return nil
+	})
+}
+
+// reachesServices tells whether a network plugin reaches the API: it connects to the address of a Service.
+func (m *Machine) reachesServices() bool { return !m.NoDefaultRoute || len(m.serviceRoutes) > 0 }
+
+var routeCommand = regexp.MustCompile(`(?m)^ExecStart=\S+ care --service-route (\S+)$`)
+
+// boot does what the machine's units do when it starts. The site is locked.
+func (m *Machine) boot() {
+	m.serviceRoutes = nil
+	if !m.tree.has(routeWanted) {
+		return
+	}
+	for _, found := range routeCommand.FindAllStringSubmatch(m.tree.text(routeUnit), -1) {
+		m.serviceRoutes = append(m.serviceRoutes, found[1])
+	}
 }

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// kubeadm does in a few steps what the real one (1.36) does in many, and refuses what that refuses: a host that is already
-// a part of a cluster, a directory for etcd that holds something, a token or an authority that is not the cluster's, a
-// node that is there and Ready, members of etcd that do not answer, a second member that etcd has to learn about at once.
-// What the real one waits for in vain, this one refuses at once.
+// kubeadm does in a few steps what the real one (1.36) does in many. It refuses what the real one refuses: a host that is
+// already in a cluster, a directory for etcd that holds something, a token or an authority that is not the cluster's, a
+// Node that is there and Ready, members of etcd that do not answer, a second member for etcd to learn about at once. What
+// the real one waits for in vain, this one refuses at once.
 func (c *call) kubeadm(ctx context.Context, args []string) (string, error) {
 	switch {
 	case args[0] != "reset" && c.machine.settle(ctx) != nil:
@@ -29,21 +29,20 @@ func (c *call) kubeadm(ctx context.Context, args []string) (string, error) {
 	return "", fmt.Errorf("not simulated: kubeadm %v", args)
 }
 
-// step does one step of a program; the site is locked meanwhile.
+// step does one step of a program, with the site locked.
 func (c *call) step(what string, do func(s *Site, m *Machine) error) error {
 	if err := c.happen("step", what); err != nil {
 		return err
 	}
 	s := c.session.site
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	if err := c.ended(); err != nil {
 		return err
 	}
 	return do(s, c.machine)
 }
 
-// preflight gives etcd's data directory, where that is a matter of the configuration.
+// preflight gives etcd's data directory, if the configuration says one.
 func (c *call) preflight(config string) (dataDir string, err error) {
 	return dataDir, c.step("preflight", func(s *Site, m *Machine) error {
 		for _, name := range []string{kubeletConf, bootstrapConf, manifest("kube-apiserver"), manifest("etcd")} {
@@ -124,7 +123,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 	)
 }
 
-// steps does steps in turn: their names, each followed by what it does.
+// steps does steps in turn. list holds the name of each, followed by the function that does it.
 func (c *call) steps(list ...any) error {
 	for i := 0; i < len(list); i += 2 {
 		if err := c.step(list[i].(string), list[i+1].(func(*Site, *Machine) error)); err != nil {
@@ -158,7 +157,7 @@ func (m *Machine) etcdManifest(dataDir string) error {
 		m.tree.mkdir(dataDir, []string{"0700"}))
 }
 
-// leaveTraces is what kubelet has of its own and of pods in many places.
+// leaveTraces leaves the files and units that kubelet and pods leave in many places.
 func (m *Machine) leaveTraces() error {
 	for _, unit := range []string{"kubepods.slice", "kubepods-besteffort.slice"} {
 		m.units[unit] = unit
@@ -245,7 +244,7 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 	})...)
 }
 
-// prepareMaster is what comes before kubelet is started.
+// prepareMaster are the steps before kubelet is started.
 func prepareMaster() []any {
 	return []any{
 		"join: certificates", func(s *Site, m *Machine) error {
@@ -273,7 +272,7 @@ func prepareMaster() []any {
 	}
 }
 
-// joinEtcd is how etcd takes in a member: as a learner, which starts, catches up and gets a vote.
+// joinEtcd are the steps by which etcd takes in a member: a learner, which starts, catches up and gets a vote.
 func joinEtcd(dataDir string) []any {
 	return []any{
 		"join: etcd learner", func(s *Site, m *Machine) error {
@@ -306,10 +305,10 @@ func joinEtcd(dataDir string) []any {
 	}
 }
 
-// kubeadmReset removes the member only if it finds the cluster's configuration, for which the machine's Node is needed;
-// else it warns. In any case it empties etcd's data directory, on every machine, whoever's the files are, unless it is
-// told to skip that phase. It empties directories as they are: what others have put there goes, too. What is hidden from
-// it stays.
+// kubeadmReset removes the member only if it finds the cluster's configuration, for which it needs the machine's Node;
+// otherwise it warns. In any case it empties etcd's data directory, on every machine, even if the files are not the
+// cluster's, unless it is told to skip that phase. It empties directories with all that others have put there. What is
+// hidden from it stays.
 func (c *call) kubeadmReset(args []string) error {
 	certs := "/etc/kubernetes/pki"
 	if i := slices.Index(args, "--cert-dir"); i >= 0 {
@@ -364,4 +363,23 @@ func (c *call) kubeadmToken(kubeconfig string) (string, error) {
 		return nil
 	})
 	return token + "\n", err
+}
+
+// node is the name of the machine's Node: kubelet takes the host name in lower case, and no other.
+func (m *Machine) node() string { return strings.ToLower(m.Name) }
+
+var nodeNameForm = regexp.MustCompile(`(?m)^nodeRegistration:\n(?:  .*\n)*?  name: (\S+)$`)
+
+// checkNodeName refuses a name that kubeadm refuses, and one for which its kubelet would wait in vain.
+func (m *Machine) checkNodeName(config string) error {
+	found := nodeNameForm.FindStringSubmatch(config)
+	switch {
+	case found == nil:
+		return nil
+	case found[1] != strings.ToLower(found[1]) || len(found[1]) > 63:
+		return fmt.Errorf("nodeRegistration.name: Invalid value: %q: a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'", found[1])
+	case found[1] != m.node():
+		return fmt.Errorf("nodes %q not found: kubelet registered %s", found[1], m.node())
+	}
+	return nil
 }

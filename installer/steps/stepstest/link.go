@@ -28,15 +28,14 @@ type Session struct {
 	dead   bool
 }
 
-// Start begins a session. cancel is called when the installer is made to die.
+// Start begins a session. The site calls cancel when the installer is made to die.
 func (s *Site) Start(cancel context.CancelCauseFunc) *Session {
 	return &Session{site: s, cancel: cancel}
 }
 
 // Dead tells whether a fault has killed the installer.
 func (s *Session) Dead() bool {
-	s.site.mu.Lock()
-	defer s.site.mu.Unlock()
+	defer s.site.locked()()
 	return s.dead
 }
 
@@ -48,10 +47,7 @@ func (s *Session) Dial(_ context.Context, ip string) (host.Host, error) {
 	}
 	l := &link{session: s, machine: m}
 	_, err := l.begin()
-	if err != nil {
-		return nil, err
-	}
-	return l, nil
+	return l, err
 }
 
 // link is a connection to a machine.
@@ -75,13 +71,12 @@ func (l *link) Name() string { return l.machine.IP }
 func (l *link) Close() error { return nil }
 
 func (l *link) begin() (*call, error) {
-	l.session.site.mu.Lock()
-	defer l.session.site.mu.Unlock()
+	defer l.session.site.locked()()
 	c := &call{link: l, tree: l.machine.tree, life: l.machine.life, cancel: func() {}}
 	return c, c.ended()
 }
 
-// ended says why a call cannot go on. The site is locked.
+// ended gives the error for which a call cannot go on. The site is locked.
 func (c *call) ended() error {
 	switch {
 	case c.session.dead:
@@ -92,7 +87,7 @@ func (c *call) ended() error {
 	return c.killed()
 }
 
-// killed says why the agent is no more. The site is locked.
+// killed gives the error for which the agent does not run any more. The site is locked.
 func (c *call) killed() error {
 	m := c.machine
 	switch {
@@ -105,8 +100,7 @@ func (c *call) killed() error {
 }
 
 func (c *call) fate() error {
-	c.session.site.mu.Lock()
-	defer c.session.site.mu.Unlock()
+	defer c.session.site.locked()()
 	return c.ended()
 }
 
@@ -129,10 +123,7 @@ func (l *link) Put(ctx context.Context, name string, mode fs.FileMode, r io.Read
 		return err
 	}
 	file := c.tree.path(name)
-	if err := os.MkdirAll(path.Dir(file), 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(file, data, mode); err != nil {
+	if err := errors.Join(os.MkdirAll(path.Dir(file), 0o755), os.WriteFile(file, data, mode)); err != nil {
 		return err
 	}
 	return c.happen("answer", "put "+name)
@@ -170,7 +161,7 @@ func (l *link) Run(ctx context.Context, cmd host.Cmd) error {
 	return &host.ExitError{Host: l.machine.IP, Argv: argv, Code: 127, Stderr: "not simulated: " + argv[0]}
 }
 
-// machineName is what uname -m says on this machine, as far as simulated ones are like it.
+// machineName is what uname -m prints on this machine, if a simulated one can be like it.
 func machineName() string {
 	if name, ok := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]; ok {
 		return name
@@ -178,44 +169,37 @@ func machineName() string {
 	return runtime.GOARCH
 }
 
-// shell knows what it takes to remove files.
+// shell knows the commands that remove files.
 func (t tree) shell(script string) error {
 	for part := range strings.SplitSeq(script, ";") {
 		words := strings.Fields(strings.ReplaceAll(part, "'", ""))
 		for _, w := range words[1:] {
-			if !path.IsAbs(w) {
+			remove, ok := map[string]func(string) error{"rm": unix.Unlink, "rmdir": unix.Rmdir}[words[0]] // os.Remove does both
+			switch {
+			case !path.IsAbs(w):
 				continue
-			}
-			switch words[0] {
-			case "rm", "rmdir":
-				names, err := filepath.Glob(t.path(w)) // it knows * only, as nothing else is asked of it
-				if err != nil {
-					return err
-				}
-				remove := unix.Unlink
-				if words[0] == "rmdir" {
-					remove = unix.Rmdir // which leaves a link alone, as os.Remove does not
-				}
-				for _, name := range names {
-					_ = remove(name) // as rm -f and 2>/dev/null have it
-				}
-			default:
+			case !ok:
 				return fmt.Errorf("not simulated: %s", part)
+			}
+			names, err := filepath.Glob(t.path(w))
+			if err != nil {
+				return err
+			}
+			for _, name := range names {
+				_ = remove(name) // rm -f and 2>/dev/null ignore errors, too
 			}
 		}
 	}
 	return nil
 }
 
-// underWay lets a fault find the call while it runs; what it returns ends that.
+// underWay lets a fault find the call while it runs. The function that it returns ends that.
 func (c *call) underWay() (end func()) {
 	s := c.session.site
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	s.calls[c] = true
 	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+		defer s.locked()()
 		delete(s.calls, c)
 	}
 }
@@ -279,7 +263,7 @@ func (h *holdBack) flush() error {
 	return err
 }
 
-// facts is what a machine that is fit for a cluster is like.
+// facts are those of a machine that is fit for a cluster.
 func (m *Machine) facts(q agent.FactsRequest) agent.Facts {
 	f := agent.Facts{
 		Hostname: m.Name, Arch: runtime.GOARCH, Kernel: "6.12.0", OS: "Simulated 1", MemoryBytes: 8 << 30, CPUs: 4,
@@ -294,8 +278,7 @@ func (m *Machine) facts(q agent.FactsRequest) agent.Facts {
 	for _, name := range q.Tools {
 		f.Tools[name] = true
 	}
-	m.site.mu.Lock()
-	defer m.site.mu.Unlock()
+	defer m.site.locked()()
 	for _, name := range q.Paths {
 		f.Disks[name] = agent.Mount{Path: "/", Device: "root", Type: "tmpfs", Total: 1 << 40, Free: 1 << 40}
 		if free, ok := m.free[name]; ok {

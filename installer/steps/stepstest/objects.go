@@ -14,87 +14,76 @@ import (
 
 func (s *Site) kubeletRuns(m *Machine) bool { return m.kubelet() && m.tree.has(kubeletConf) }
 
-// StopKubelet stops kubelet by hand; what is on record of the machine stays.
+// StopKubelet stops kubelet by hand. The marks of the machine stay.
 func (m *Machine) StopKubelet() {
-	m.site.mu.Lock()
-	defer m.site.mu.Unlock()
+	defer m.site.locked()()
 	m.stopped = true
 }
 
 // LoseRuntime stops the container runtime and takes its data away.
 func (m *Machine) LoseRuntime() {
-	m.site.mu.Lock()
-	defer m.site.mu.Unlock()
+	defer m.site.locked()()
 	m.runtime = false
 }
 
 // LoseRegistry stops the registry.
 func (m *Machine) LoseRegistry() {
-	m.site.mu.Lock()
-	defer m.site.mu.Unlock()
+	defer m.site.locked()()
 	m.registry = false
 }
 
 // PowerOff takes the power from a machine, until Repair.
 func (m *Machine) PowerOff() {
-	m.site.mu.Lock()
-	defer m.site.mu.Unlock()
+	defer m.site.locked()()
 	m.crash()
 	m.off = true
 	clear(m.units)
 }
 
-// Leave gives the disk of a path so much room, in bytes.
+// Leave leaves so much room, in bytes, on the disk of a path.
 func (m *Machine) Leave(path string, free int64) {
-	m.site.mu.Lock()
-	defer m.site.mu.Unlock()
+	defer m.site.locked()()
 	if m.free == nil {
 		m.free = map[string]int64{}
 	}
 	m.free[path] = free
 }
 
-// DeleteNode is kubectl delete node, by hand. Kubelet does not register a node that it has registered.
+// DeleteNode is kubectl delete node, by hand. Kubelet registers no Node that it has registered before.
 func (s *Site) DeleteNode(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	delete(s.kube.nodes, name)
 }
 
-// Add makes an object of a kind (pods, events, workloads) that nobody looks after.
+// Add makes an object of a kind (pods, events, workloads) that nothing changes.
 func (s *Site) Add(kind string, o map[string]any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	if s.kube.objects == nil {
 		s.kube.objects = map[string][]object{}
 	}
 	s.kube.objects[kind] = append(s.kube.objects[kind], o)
 }
 
-// NoProxy lets no kube-proxy ever answer.
+// NoProxy keeps every kube-proxy from answering.
 func (s *Site) NoProxy() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	s.noProxy = true
 }
 
 func (s *Site) proxyless() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	return s.noProxy
 }
 
 // Silence keeps every API server from answering for a while, as after a boot.
 func (s *Site) Silence(d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	s.kube.silent = time.Now().Add(d)
 }
 
-// Crowd lets the cluster have so many further nodes, Ready and with all that real ones have.
+// Crowd gives the cluster n further Nodes, Ready and with all that real ones hold.
 func (s *Site) Crowd(n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	s.kube.crowd = n
 }
 
@@ -154,7 +143,7 @@ func (s *Site) nodeList() []object {
 	return items
 }
 
-// podList is static pods by the manifests of each machine, kube-proxy, and what was added.
+// podList lists the static pods by the manifests of each machine, kube-proxy, and the pods that were added.
 func (s *Site) podList() []object {
 	items := []object{}
 	for _, m := range s.machines {
@@ -178,7 +167,7 @@ func (s *Site) podList() []object {
 	return append(items, s.kube.objects["pods"]...)
 }
 
-// workloadList is kube-proxy's DaemonSet, and what was added.
+// workloadList lists kube-proxy's DaemonSet, and the workloads that were added.
 func (s *Site) workloadList() []object {
 	nodes, up := s.kube.crowd, s.kube.crowd
 	for _, m := range s.machines {
@@ -199,7 +188,7 @@ func (s *Site) workloadList() []object {
 	}}, s.kube.objects["workloads"]...)
 }
 
-// list gives objects of a kind, as the flags choose and print them.
+// list gives the objects of a kind, as the flags select and print them.
 func (s *Site) list(kind string, flags map[string]string) (string, error) {
 	var items []object
 	switch kind {
@@ -264,7 +253,7 @@ func chosen(o object, flags map[string]string) bool {
 	return true
 }
 
-// logs are what was added for a pod.
+// logs gives the logs that were added for a pod.
 func (s *Site) logs(pod string) (string, error) {
 	for _, o := range s.kube.objects["logs"] {
 		if o["pod"] == pod {
@@ -274,10 +263,9 @@ func (s *Site) logs(pod string) (string, error) {
 	return "", fmt.Errorf("error from server (NotFound): pods %q not found", pod)
 }
 
-// EndContainer lets a container of the control plane end on a machine, with its last words; nothing starts it again.
+// EndContainer lets a container of the control plane end on a machine, with its last words. Nothing starts it again.
 func (m *Machine) EndContainer(name, words string) {
-	m.site.mu.Lock()
-	defer m.site.mu.Unlock()
+	defer m.site.locked()()
 	if m.ended == nil {
 		m.ended = map[string]string{}
 	}
@@ -287,8 +275,7 @@ func (m *Machine) EndContainer(name, words string) {
 // crictl knows containers that have ended.
 func (c *call) crictl(args []string) (string, error) {
 	s, m := c.session.site, c.machine
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	if !m.runtime {
 		return "", errors.New("connect: no such file or directory")
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
-// exec runs a program. A fault that stopped it is an error; what it refuses is its exit status.
+// exec runs a program. A fault that stopped it is an error; what the program refuses is its exit status.
 func (c *call) exec(ctx context.Context, q agent.ExecRequest) (agent.ExecResult, error) {
 	out, err := c.program(ctx, q)
 	if fate := c.fate(); fate != nil {
@@ -89,7 +89,7 @@ func (c *call) program(ctx context.Context, q agent.ExecRequest) (string, error)
 	return "", fmt.Errorf("not simulated: %v", argv)
 }
 
-// api tells why a machine gets no answer from the API server at an address.
+// api gives the error for which a machine gets no answer from the API server at an address.
 func (s *Site) api(m *Machine, kubeconfig, at string) error {
 	switch {
 	case !m.tree.has(kubeconfig):
@@ -136,8 +136,7 @@ func (c *call) kubectl(args []string, env map[string]string) (out string, err er
 	}
 	if words[0] == "get" || words[0] == "logs" {
 		s := c.session.site
-		s.mu.Lock()
-		defer s.mu.Unlock()
+		defer s.locked()()
 		return out, do(s, c.machine)
 	}
 	return out, c.step("kubectl "+strings.Join(words, " "), do)
@@ -180,7 +179,7 @@ func (s *Site) ask(words []string, flags map[string]string) (string, error) {
 	return "", fmt.Errorf("not simulated: kubectl %v", words)
 }
 
-// systemd knows transient units, by name with their descriptions.
+// systemd knows transient units, by name, with their descriptions.
 func (c *call) systemd(argv []string) (out string, err error) {
 	return out, c.step(strings.Join(argv[:2], " "), func(_ *Site, m *Machine) error {
 		unit := argv[len(argv)-1]
@@ -225,7 +224,7 @@ func (c *call) systemd(argv []string) (out string, err error) {
 	})
 }
 
-// stub runs what the stub is beside an agent.
+// stub runs the commands of the stub that are not the agent's.
 func (c *call) stub(args []string) (out string, err error) {
 	if args[0] == "etcd" {
 		what := strings.Join(args, " ")
@@ -235,8 +234,7 @@ func (c *call) stub(args []string) (out string, err error) {
 		})
 	}
 	s, m := c.session.site, c.machine
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	switch {
 	case args[0] == "registry":
 		if !m.registry {
@@ -258,8 +256,8 @@ func (c *call) stub(args []string) (out string, err error) {
 	return "", fmt.Errorf("not simulated: sealinstall %v", args)
 }
 
-// ping asks the registry as its clients do. It shows the certificate that its script has put in place, and lets in whom
-// that knows.
+// ping asks the registry as its clients do. The registry shows the certificate that its script has put in place, and lets
+// in the accounts there.
 func (m *Machine) ping(args []string) error {
 	const etc = "/var/lib/sealos/data/default/rootfs/etc/"
 	if slices.Contains(args, "--certificate") && m.tree.text(etc+"registry_tls.crt") != m.tree.text("/etc/registry/tls.crt") {
@@ -295,7 +293,7 @@ func (c *call) script(ctx context.Context, q agent.ScriptRequest, log func(strin
 	return 0, log("done")
 }
 
-// effect is what a script leaves.
+// effect does what a script does.
 func (m *Machine) effect(name string, q agent.ScriptRequest) error {
 	etc := path.Join(path.Dir(q.Dir), "etc")
 	mark := path.Join(q.Dir, "../../journal", strings.TrimSuffix(name, ".sh"))

@@ -2,14 +2,12 @@ package stepstest
 
 import v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-// Sealos is a bundle of cluster images as they are made for sealos, small and in
-// our own words: the labels chain scripts and hand them arguments, no file has
-// its executable bit, the registry is a program of the image that speaks plain
-// HTTP, and its clients (image-cri-shim, containerd) know names without domain.
-// registryProgram is the content of that program; it is called as
-// `registry serve CONFIG`, and has to run until it is killed.
+// Sealos are the images of a bundle as they are made for sealos, small and in our own words. Labels chain scripts and give
+// them arguments. No file has its executable bit. The registry is a program of the image that speaks plain HTTP, and its
+// clients (image-cri-shim, containerd) know names without domain. registryProgram is the content of that program. It is
+// called as `registry serve CONFIG`, and has to run until it is killed.
 //
-// Where systemd runs, the registry is a service; else it is started as it is.
+// Where systemd runs, the registry is a service; otherwise the script starts it itself.
 func Sealos(registryProgram string) []Image {
 	return []Image{
 		{

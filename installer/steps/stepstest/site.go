@@ -14,9 +14,9 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
-// Site is simulated machines and what runs on them. Their files are real ones, each machine's in a directory of its
-// own; the agent's verbs are the real ones; systemd, kubeadm, kubectl and the scripts of images are small models that
-// refuse what the real ones refuse. All of its methods may be called from several goroutines at once.
+// Site is simulated machines and what runs on them. Their files are real ones, in a directory for each machine; the agent's
+// verbs are the real ones. systemd, kubeadm, kubectl and the scripts of images are small models that refuse what the real
+// ones refuse. Several goroutines may call its methods at once.
 type Site struct {
 	Kubelet string // version of every kubelet; empty: it does not tell
 	// Latency, if set, is how long a call or a program takes. It is set before anything runs.
@@ -37,6 +37,12 @@ type Site struct {
 	fault      *Fault
 	calls      map[*call]bool // under way
 	violations []string
+}
+
+// locked locks the site. The function that it returns unlocks it again.
+func (s *Site) locked() (unlock func()) {
+	s.mu.Lock()
+	return s.mu.Unlock
 }
 
 // Machine is one simulated host.
@@ -67,7 +73,7 @@ type Machine struct {
 	done          map[string]int    // completed actions that are not to be done twice
 }
 
-// Event is something that happens, and at which something else can go wrong.
+// Event is something that happens, and at which a fault can happen.
 type Event struct {
 	Host string
 	Kind string // call, answer, put, step (of a program), or the moment of a change of a file
@@ -89,7 +95,7 @@ const (
 	DiskFull      FaultKind = "disk full"      // nothing is written on the host any more until Relieve
 )
 
-// Fault is one thing that goes wrong once: at the event given, or, if that is zero, at the event of that number.
+// Fault is something that goes wrong once: at the event At or, if that is zero, at the event with the number Number.
 type Fault struct {
 	Kind   FaultKind
 	At     Event
@@ -98,7 +104,7 @@ type Fault struct {
 	fired Event
 }
 
-// NewSite makes machines below dir: names host-1 and so on, addresses from 10.77.0.1 on.
+// NewSite makes machines below dir: their names are host-1 and so on, their addresses begin with 10.77.0.1.
 func NewSite(dir string, machines int) (*Site, error) {
 	s := &Site{dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}}
 	for i := range machines {
@@ -132,10 +138,9 @@ func (m *Machine) newDisk() error {
 	return nil
 }
 
-// Replace gives a machine an empty disk: what ran on it runs no more, and nothing on it knows what it was.
+// Replace gives a machine an empty disk. What ran on it does not run any more, and no file says what it was.
 func (m *Machine) Replace() error {
-	m.site.mu.Lock()
-	defer m.site.mu.Unlock()
+	defer m.site.locked()()
 	m.life++
 	m.registry, m.runtime, m.stopped, m.fresh, m.proxyAPI = false, false, false, false, ""
 	clear(m.units)
@@ -143,10 +148,9 @@ func (m *Machine) Replace() error {
 	return m.newDisk()
 }
 
-// Mount makes a directory of a machine a mount point of a new file system.
+// Mount makes a directory of a machine the mount point of a new file system.
 func (m *Machine) Mount(dir string) error {
-	m.site.mu.Lock()
-	defer m.site.mu.Unlock()
+	defer m.site.locked()()
 	return errors.Join(
 		m.tree.put("/proc/self/mounts", m.tree.text("/proc/self/mounts")+"/dev/sdb "+dir+" ext4 rw 0 0\n"),
 		os.MkdirAll(m.tree.path(dir+"/lost+found"), 0o700),
@@ -155,29 +159,25 @@ func (m *Machine) Mount(dir string) error {
 
 // Write writes a file of a machine.
 func (m *Machine) Write(name, text string) error {
-	m.site.mu.Lock()
-	defer m.site.mu.Unlock()
+	defer m.site.locked()()
 	return m.tree.put(name, text)
 }
 
-// Text reads a file of a machine; empty if it is not there.
+// Text reads a file of a machine; it is empty if there is none.
 func (m *Machine) Text(name string) string {
-	m.site.mu.Lock()
-	defer m.site.mu.Unlock()
+	defer m.site.locked()()
 	return m.tree.text(name)
 }
 
 // Has tells whether a file or directory is there.
 func (m *Machine) Has(name string) bool {
-	m.site.mu.Lock()
-	defer m.site.mu.Unlock()
+	defer m.site.locked()()
 	return m.tree.has(name)
 }
 
-// Clone makes a site that is as this one is now, below dir.
+// Clone makes a site, below dir, that is as this one is now.
 func (s *Site) Clone(dir string) (*Site, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	c := &Site{Latency: s.Latency, Boot: s.Boot, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
 	for _, m := range s.machines {
 		n := *m
@@ -207,34 +207,30 @@ func (s *Site) machine(ip string) *Machine {
 	return s.machines[i]
 }
 
-// Arm lets a fault happen once. What was recorded before is forgotten, and counting begins anew.
+// Arm lets a fault happen once. Earlier events are forgotten, and counting begins anew.
 func (s *Site) Arm(f *Fault) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	s.fault, s.trace, s.seen = f, nil, map[Event]int{}
 }
 
-// Fired is the event at which the fault that was armed happened.
+// Fired gives the event at which the fault happened that was armed.
 func (s *Site) Fired() (Event, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	if s.fault == nil {
 		return Event{}, false
 	}
 	return s.fault.fired, s.fault.fired != Event{}
 }
 
-// Trace lists what happened since Arm.
+// Trace lists the events since Arm.
 func (s *Site) Trace() []Event {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	return slices.Clone(s.trace)
 }
 
-// Violations tells what must never happen and did.
+// Violations lists what has happened although it must never happen.
 func (s *Site) Violations() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	return slices.Clone(s.violations)
 }
 
@@ -242,10 +238,9 @@ func (s *Site) violated(format string, args ...any) {
 	s.violations = append(s.violations, fmt.Sprintf(format, args...))
 }
 
-// Repair gives every machine its power and its room back.
+// Repair gives every machine its power and the room on its disks back.
 func (s *Site) Repair() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.locked()()
 	for _, m := range s.machines {
 		if m.off {
 			m.boots, m.stopped, m.fresh = time.Now().Add(s.Boot), false, true
@@ -254,10 +249,10 @@ func (s *Site) Repair() {
 	}
 }
 
-// up tells whether a machine is on, and what is started at boot has come up.
+// up tells whether a machine is on, and has started what it starts at boot.
 func (m *Machine) up() bool { return !m.off && !time.Now().Before(m.boots) }
 
-// Up waits until every machine that was switched on has come up.
+// Up waits until every machine that was switched on is up.
 func (s *Site) Up(ctx context.Context) error {
 	for _, m := range s.machines {
 		if err := m.settle(ctx); err != nil {
@@ -267,7 +262,7 @@ func (s *Site) Up(ctx context.Context) error {
 	return nil
 }
 
-// settle waits until a machine that was switched on has come up.
+// settle waits until a machine that was switched on is up.
 func (m *Machine) settle(ctx context.Context) error {
 	m.site.mu.Lock()
 	left := time.Until(m.boots)
@@ -280,21 +275,19 @@ func (m *Machine) settle(ctx context.Context) error {
 	}
 }
 
-// Done counts the completed actions of a machine that are not to be done twice.
+// Done counts how often a machine has completed each action that must not be done twice.
 func (m *Machine) Done() map[string]int {
-	m.site.mu.Lock()
-	defer m.site.mu.Unlock()
+	defer m.site.locked()()
 	return maps.Clone(m.done)
 }
 
-// Root is the directory where the machine's files are now.
+// Root is the directory of the machine's files now.
 func (m *Machine) Root() string {
-	m.site.mu.Lock()
-	defer m.site.mu.Unlock()
+	defer m.site.locked()()
 	return string(m.tree)
 }
 
-// errStopped ends whatever a fault has stopped.
+// errStopped ends what a fault has stopped.
 var errStopped = errors.New("stopped by a fault of the simulation")
 
 // pause lets time pass.

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// tree is the directory of a machine's files, until the machine crashes and goes on with a copy.
+// tree is the directory of a machine's files. When the machine crashes, it goes on with a copy.
 type tree string
 
 func (t tree) path(name string) string { return filepath.Join(string(t), name) }
@@ -89,7 +89,7 @@ func copyEntry(to, from string, d fs.DirEntry) error {
 	return errors.Join(os.WriteFile(to, data, info.Mode().Perm()), os.Chmod(to, info.Mode().Perm()))
 }
 
-// Tree lists what is below a directory: each name with its kind, mode and the beginning of its content's digest.
+// Tree lists what is below a directory: each name with its kind, its mode and the beginning of its content's digest.
 func Tree(dir string) (map[string]string, error) {
 	tree := map[string]string{}
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
