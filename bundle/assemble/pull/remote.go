@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -217,12 +218,24 @@ func (r *repository) send(ctx context.Context, method, below string, header http
 }
 
 // withoutQuery drops what may let others in: storage behind a registry is reached by addresses that are signed in their query.
+// The error itself stays as it is: a login that failed is the same value for every request that waited for it.
 func withoutQuery(err error) error {
-	if e := new(url.Error); errors.As(err, &e) {
-		e.URL, _, _ = strings.Cut(e.URL, "?")
+	e, ok := errors.AsType[*url.Error](err)
+	if !ok || !strings.Contains(e.URL, "?") {
+		return err
 	}
-	return err
+	bare, _, _ := strings.Cut(e.URL, "?")
+	return &retold{err, strings.NewReplacer(strconv.Quote(e.URL), strconv.Quote(bare), e.URL, bare).Replace(err.Error())}
 }
+
+// retold is an error with another text.
+type retold struct {
+	error
+	text string
+}
+
+func (e *retold) Error() string { return e.text }
+func (e *retold) Unwrap() error { return e.error }
 
 // errIdle ends a transfer that delivers nothing.
 var errIdle = errors.New("the registry sent nothing")
