@@ -183,8 +183,8 @@ func (b *Builder) pushLayout(ctx context.Context, dir string, root v1.Descriptor
 	return nil
 }
 
-// mayNot finds the specification's codes UNAUTHORIZED and DENIED where containers/image tells them, by their names or by the texts that
-// go with them: their types are of a module that is archived.
+// mayNot finds the specification's codes UNAUTHORIZED and DENIED where containers/image tells them, by their names or by the
+// texts that go with them: their types are of a module that is archived.
 var mayNot = regexp.MustCompile(`(?m)(^|: )(unauthorized|denied|authentication required|requested access to the resource is denied)(: |$)`)
 
 // pushRemedy is what the operator can do about a failed push.
