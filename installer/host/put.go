@@ -25,14 +25,15 @@ import (
 // putScript receives a file. Its stdin is the content followed by 64 hex digits, its sha256: a connection that is cut leaves a
 // tail that cannot match, whatever was cut off. Arguments: path, octal mode, the sha256 if it is known beforehand or "-". It
 // prints "same" and ends if the file is there already, else "send" before it reads. While it hashes and syncs, which takes long
-// on a slow disk, it prints signs of life; while it receives, the bytes that it takes are the sign. The loop that prints sleeps
-// one second at a time, so that it does not outlive the script for longer.
+// on a slow disk, it prints signs of life; while it receives, the bytes that it takes are the sign. The loop that prints is
+// ended by SIGKILL: a shell that has just forked may swallow SIGTERM while it takes back the traps of its parent, and a loop that
+// outlives the script holds the session open for ever. It sleeps one second at a time, so that its sleep does not outlive it for longer.
 const putScript = `set -u
 path=$1 mode=$2 want=$3
 dir=$(dirname -- "$path")
 life=
 busy() { (n=0; while sleep 1 >/dev/null 2>&1; do n=$((n + 1)); [ $((n % 10)) -ne 0 ] || echo .; done) & life=$!; }
-calm() { [ -z "$life" ] || kill "$life" 2>/dev/null; life=; }
+calm() { [ -z "$life" ] || { kill -s KILL "$life"; wait "$life"; } 2>/dev/null; life=; }
 trap calm EXIT
 sum() { s=$(sha256sum < "$1") && printf %s "${s%% *}"; }
 if [ -d "$path" ] && [ ! -L "$path" ]; then echo "$path is a directory" >&2; exit 21; fi
