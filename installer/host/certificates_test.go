@@ -57,6 +57,7 @@ func certifiedHost(t *testing.T, kind, authority string, options ...string) *hos
 }
 
 func TestHostCertificatesAreBelievedAsSSHDoes(t *testing.T) {
+	t.Parallel()
 	authority, foreign := newKeyPair(t, "ed25519", ""), newKeyPair(t, "ed25519", "")
 	line := func(file string, marker, pattern string) string {
 		return marker + " " + pattern + " " + strings.TrimSpace(string(ssh.MarshalAuthorizedKey(publicKey(t, file)))) + "\n"

@@ -116,6 +116,7 @@ func TestExitStatusAndLastLinesAreTold(t *testing.T) {
 }
 
 func TestEndOfContextKillsTheCommandAndItsChildren(t *testing.T) {
+	t.Parallel()
 	everyHost(t, func(t *testing.T, h host.Host) {
 		pids := filepath.Join(t.TempDir(), "pids")
 		ctx, cancel := context.WithCancelCause(t.Context())

@@ -117,6 +117,7 @@ func TestPasswordAndQuestionsOfARealSSHD(t *testing.T) {
 }
 
 func TestRealSudoMakesRootWhateverItAsksFor(t *testing.T) {
+	t.Parallel()
 	for name, sudoers := range map[string][]string{
 		"NoPassword":         {"ops ALL=(ALL) NOPASSWD: ALL"},
 		"NoPasswordTerminal": {"Defaults requiretty", "ops ALL=(ALL) NOPASSWD: ALL"},
@@ -125,6 +126,7 @@ func TestRealSudoMakesRootWhateverItAsksFor(t *testing.T) {
 		"PasswordRemembered": {"Defaults timestamp_type=global, timestamp_timeout=-1", "ops ALL=(ALL) ALL"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			wantSudo(t)
 			if !apart(t) {
 				return

@@ -20,6 +20,7 @@ import (
 )
 
 func TestPutWritesContentModeAndParents(t *testing.T) {
+	t.Parallel()
 	everyHost(t, func(t *testing.T, h host.Host) {
 		dir := t.TempDir()
 		for i, c := range []struct {
@@ -92,6 +93,7 @@ func TestPutOfTheSameFileSendsNothingAndMendsTheMode(t *testing.T) {
 }
 
 func TestPutThatFailsLeavesTheOldFile(t *testing.T) {
+	t.Parallel()
 	everyHost(t, func(t *testing.T, h host.Host) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "file")
@@ -152,6 +154,7 @@ func TestConnectionCutInPutLeavesNoFile(t *testing.T) {
 }
 
 func TestHundredMegabytesArriveWhole(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("100 MB")
 	}

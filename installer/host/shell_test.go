@@ -62,6 +62,7 @@ const (
 )
 
 func TestEveryLoginShellRunsCommandsAsTheyAre(t *testing.T) {
+	t.Parallel()
 	for name, startUp := range map[string]map[string]string{
 		"sh":      nil,
 		"dash":    nil,
@@ -73,6 +74,7 @@ func TestEveryLoginShellRunsCommandsAsTheyAre(t *testing.T) {
 		"fish":    {".config/fish/config.fish": "echo '{\"welcome\": 1}'; echo same; string repeat -n 3000000 x; echo -n 'no newline'; echo -n 'no newline' >&2\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if !apart(t) {
 				return
 			}
@@ -113,6 +115,7 @@ func TestEveryLoginShellRunsCommandsAsTheyAre(t *testing.T) {
 }
 
 func TestLoginThatRunsNoCommandsIsNamed(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		shell        string
 		startUp      string
@@ -132,6 +135,7 @@ func TestLoginThatRunsNoCommandsIsNamed(t *testing.T) {
 		"LoudThenEnds": {"bash", "head -c 3000000 /dev/zero | tr '\\0' 'x'; exit 0\n", "ends or replaces the shell", "~/.bashrc"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if !apart(t) {
 				return
 			}
@@ -162,8 +166,10 @@ func TestLoginThatRunsNoCommandsIsNamed(t *testing.T) {
 
 // What is put in the shell's place may wait for input that never comes, or for ever.
 func TestStartUpFileThatWaitsIsNamedInTime(t *testing.T) {
+	t.Parallel()
 	for name, startUp := range map[string]string{"sleeps": "exec sleep 60", "reads": "read -r answer"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := hosttest.StartServer(t, hosttest.ServerConfig{StartUp: startUp})
 			h := dial(t, host.SSHConfig{Address: "127.0.0.1", Port: s.Port, HostKey: host.Off, Timeout: time.Second})
 			var seen readCount

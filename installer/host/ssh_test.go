@@ -149,6 +149,7 @@ func TestHostThatIsNotThereIsUnreachable(t *testing.T) {
 }
 
 func TestSessionsShareOneConnectionAndAreBounded(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ most, allowed int }{"usual": {8, 0}, "host allows fewer": {2, 2}} {
 		t.Run(name, func(t *testing.T) {
 			s := hosttest.StartServer(t, hosttest.ServerConfig{MaxSessions: c.allowed})
@@ -170,6 +171,7 @@ func TestSessionsShareOneConnectionAndAreBounded(t *testing.T) {
 }
 
 func TestFiftyCommandsOnARealSSHD(t *testing.T) {
+	t.Parallel()
 	s := hosttest.StartSSHD(t, "127.0.0.1", "MaxSessions 3")
 	h := dial(t, host.SSHConfig{Address: s.Address, Port: s.Port, KeyFiles: []string{s.KeyFile}, HostKey: host.Off})
 	var all sync.WaitGroup

@@ -19,6 +19,7 @@ import (
 )
 
 func TestCertificatesOfUsersAreShownToARealSSHD(t *testing.T) {
+	t.Parallel()
 	authority := newKeyPair(t, "ed25519", "")
 	s := hosttest.StartSSHD(t, "127.0.0.2", "TrustedUserCAKeys "+authority+".pub", "AuthorizedKeysFile none", "PasswordAuthentication no")
 	for _, kind := range []string{"ed25519", "ecdsa", "rsa"} {
