@@ -15,6 +15,7 @@ func TestWhatACheckScriptFoundOutOutlivesItsComplaints(t *testing.T) {
 	if !apart(t) {
 		return
 	}
+	runtimeAnswers(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

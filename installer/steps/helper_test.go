@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -212,6 +213,19 @@ func setApart(t *testing.T) {
 	must("name lo", err)
 	lo.SetUint16(unix.IFF_UP)
 	must("set lo up", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo))
+}
+
+// runtimeAnswers listens where containerd does, on a host that is apart. A host whose runtime is silent is waited for.
+func runtimeAnswers(t *testing.T) {
+	t.Helper()
+	if err := os.MkdirAll("/run/containerd", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := new(net.ListenConfig).Listen(t.Context(), "unix", "/run/containerd/containerd.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
 }
 
 // inEngine runs one step as the engine does, which cleans up after a step that failed.

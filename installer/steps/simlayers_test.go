@@ -237,6 +237,7 @@ func TestWhatACheckScriptChangedIsChangedAgainAfterASwitch(t *testing.T) {
 	if !apart(t) {
 		return
 	}
+	runtimeAnswers(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -382,18 +382,3 @@ func TestFiveThousandNodesAreAskedFor(t *testing.T) {
 		t.Errorf("a run: %d changes, %v", changes, err)
 	}
 }
-
-func TestAnAnswerThatWasCutIsNotTakenForWhole(t *testing.T) {
-	w := installed(t, 1, 1)
-	w.Crowd(5000)
-	r := w.looker(t, t.Context(), io.Discard)
-	if err := r.Read(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if p := r.Open(t.Context()); len(p) > 0 {
-		t.Fatal(p)
-	}
-	if _, err := r.Kube.Kubectl(t.Context(), "get", "nodes", "-o", "json"); err == nil || !strings.Contains(err.Error(), "8 MiB") {
-		t.Errorf("error: %v", err)
-	}
-}
