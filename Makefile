@@ -56,12 +56,12 @@ test: deps
 # A program with the race detector waits a second at its end; those that buildah and the tests start are many, and short.
 # Heaps of tests are small, so that collecting them at every doubling is a quarter of what they cost.
 # The detector makes some tests so slow that they take a sample under it; those run whole without it.
-UNRACED := MemoryDoesNotGrow|EveryFlippedByte|EveryTruncation|EveryBlobComesBack|EveryFault$$|FollowsAReset|CutAnywhereKeepsEtcd|FiveThousand|LittleMemory|AnswerThatWasCut
+UNRACED := MemoryDoesNotGrow|EveryFlippedByte|EveryTruncation|EveryBlobComesBack|EveryFault$$|FollowsAReset|CutAnywhereKeepsEtcd|FiveThousand|LittleMemory|AnswerThatWasCut|CostsNoAllocation|WrittenOnceAndReadBack|ManyLargeFiles
 .PHONY: unit
 unit:
 	GOGC=400 GORACE=atexit_sleep_ms=0 $(GO) test -tags "$(TAGS)" $(UNITFLAGS) $(TESTFLAGS) $(UNIT)
 	if [[ "$(TESTFLAGS)" == *-race* && "$(UNIT)" == ./... ]]; then \
-		GOGC=400 $(GO) test -tags "$(TAGS)" -vet=off -p 4 -timeout 30m -run '$(UNRACED)' ./bundle ./installer/steps; fi
+		GOGC=400 $(GO) test -tags "$(TAGS)" -vet=off -p 4 -timeout 30m -run '$(UNRACED)' ./bundle ./installer/steps ./installer/agent/...; fi
 
 ## lint: go vet, staticcheck, gofumpt, shellcheck, govulncheck
 .PHONY: lint

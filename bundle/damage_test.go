@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/sealbuild/sealbuild/test/detector"
 )
 
 func TestEveryFlippedByteIsNoticed(t *testing.T) {
@@ -22,7 +23,7 @@ func TestEveryFlippedByteIsNoticed(t *testing.T) {
 
 func flipEveryByte(t *testing.T, file []byte) {
 	step := 1
-	if testing.Short() || raceDetector { // every byte is flipped without the detector (make unit)
+	if testing.Short() || detector.On { // every byte is flipped without the detector (make unit)
 		step = 41
 	}
 	for i := 0; i < len(file); i += step {
@@ -59,7 +60,7 @@ func TestEveryTruncationIsTold(t *testing.T) {
 	} {
 		file, s := make()
 		step := 1
-		if raceDetector { // at every byte without the detector (make unit)
+		if detector.On { // at every byte without the detector (make unit)
 			step = 17
 		}
 		for n := 0; n < len(file); n += step {

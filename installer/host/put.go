@@ -26,8 +26,8 @@ import (
 // tail that cannot match, whatever was cut off. Arguments: path, octal mode, the sha256 if it is known beforehand or "-". It
 // prints "same" and ends if the file is there already, else "send" before it reads. While it hashes and syncs, which takes long
 // on a slow disk, it prints signs of life; while it receives, the bytes that it takes are the sign. The loop that prints is
-// ended by SIGKILL: a shell that has just forked may swallow SIGTERM while it takes back the traps of its parent, and a loop that
-// outlives the script holds the session open for ever. It sleeps one second at a time, so that its sleep does not outlive it for longer.
+// ended by SIGKILL: a shell that has just forked may swallow SIGTERM while it takes back the traps of its parent, and a loop
+// that outlives the script holds the session open for ever. It sleeps one second at a time, so that its sleep soon ends, too.
 const putScript = `set -u
 path=$1 mode=$2 want=$3
 dir=$(dirname -- "$path")

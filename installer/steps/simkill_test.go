@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
+	"github.com/sealbuild/sealbuild/test/detector"
 )
 
 // faults counts the faults that happened, by kind, and what each of them led to.
@@ -107,7 +108,7 @@ func unrecorded(kind stepstest.FaultKind, e stepstest.Event) bool {
 // all tries faults, as many at once as there are processors.
 func (k *killTest) all(t *testing.T, list []*stepstest.Fault) {
 	t.Helper()
-	if raceDetector {
+	if detector.On {
 		// All of them run without it (make unit); with it they take ten times as long, and go through the same code.
 		few := list[:0:0]
 		for i := 0; i < len(list); i += 11 {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/test/detector"
 )
 
 // siteLatency is how long things take on hosts: a fraction of what they take on the testbed, where kubeadm needs 8 s to
@@ -102,7 +103,7 @@ func TestTwoHundredHostsAreOrchestratedInLittleMemory(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(100)) // the setting of a run, not that of the tests
 	few, many := &crowd{want: 20, here: make(chan struct{})}, &crowd{want: 50, here: make(chan struct{})}
 	all := 200
-	if raceDetector { // all of them without the detector (make unit)
+	if detector.On { // all of them without the detector (make unit)
 		all = 60
 	}
 	orchestrate(t, 20, few.latency)
@@ -124,7 +125,7 @@ func TestTwoHundredHostsAreOrchestratedInLittleMemory(t *testing.T) {
 }
 
 func TestAnAnswerThatWasCutIsNotTakenForWhole(t *testing.T) {
-	if raceDetector {
+	if detector.On {
 		t.Skip("8 MiB of JSON are taken without the detector (make unit)")
 	}
 	w := installed(t, 1, 1)

@@ -19,6 +19,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/test/detector"
 )
 
 // looker is a run on the site that has not begun yet, to look at a cluster. What is reported goes to out.
@@ -367,7 +368,7 @@ func TestWhatWasStoppedIsStartedAgain(t *testing.T) {
 
 func TestFiveThousandNodesAreAskedFor(t *testing.T) {
 	crowd := 5000
-	if raceDetector {
+	if detector.On {
 		crowd = 500 // the simulation makes lists of all of them, and make unit runs this whole without the detector, too
 	}
 	w := installed(t, 1, 1)

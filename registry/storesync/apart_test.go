@@ -40,6 +40,7 @@ func TestCollectAndSessionsKeepApart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(5 * time.Millisecond) // the session asks for it now and then
 	}
 	if err := w.w.Flush(); err != nil {
 		t.Fatal(err)

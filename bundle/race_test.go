@@ -1,6 +1,0 @@
-//go:build race
-
-package bundle
-
-// raceDetector tells tests that would measure it, or take minutes under it.
-const raceDetector = true

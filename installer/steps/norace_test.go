@@ -1,5 +1,0 @@
-//go:build !race
-
-package steps
-
-const raceDetector = false
