@@ -59,9 +59,11 @@ test: deps
 UNRACED := MemoryDoesNotGrow|EveryFlippedByte|EveryTruncation|EveryBlobComesBack|EveryFault$$|FollowsAReset|CutAnywhereKeepsEtcd|FiveThousand|LittleMemory|AnswerThatWasCut|CostsNoAllocation|WrittenOnceAndReadBack|ManyLargeFiles
 .PHONY: unit
 unit:
-	GOGC=400 GORACE=atexit_sleep_ms=0 $(GO) test -tags "$(TAGS)" $(UNITFLAGS) $(TESTFLAGS) $(UNIT)
+	@export GOGC=400; whole=; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	if [[ "$(TESTFLAGS)" == *-race* && "$(UNIT)" == ./... ]]; then \
-		GOGC=400 $(GO) test -tags "$(TAGS)" -vet=off -p 4 -timeout 30m -run '$(UNRACED)' ./bundle ./installer/steps ./installer/agent/...; fi
+		$(GO) test -tags "$(TAGS)" -vet=off -p 1 -timeout 30m -run '$(UNRACED)' ./bundle ./installer/steps ./installer/agent/... >"$$log" 2>&1 & whole=$$!; fi; \
+	failed=0; GORACE=atexit_sleep_ms=0 $(GO) test -tags "$(TAGS)" $(UNITFLAGS) $(TESTFLAGS) $(UNIT) || failed=$$?; \
+	if [[ -n $$whole ]]; then echo 'without the race detector:'; wait "$$whole" || failed=$$?; cat "$$log"; fi; exit "$$failed"
 
 ## lint: go vet, staticcheck, gofumpt, shellcheck, govulncheck
 .PHONY: lint

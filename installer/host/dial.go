@@ -157,12 +157,11 @@ func (j *Jump) dial(ctx context.Context, address string) (net.Conn, error) {
 		if err == nil {
 			return through, nil
 		}
-		select {
-		case <-conn.lost:
-			if again && ctx.Err() == nil {
-				continue
-			}
-		default:
+		if _, refused := errors.AsType[*ssh.OpenChannelError](err); !refused && again && ctx.Err() == nil {
+			// The connection has ended, perhaps unnoticed so far.
+			conn.client.Close()
+			<-conn.lost
+			continue
 		}
 		return nil, fmt.Errorf("through %s: %w", j.h.Name(), err)
 	}
