@@ -18,8 +18,9 @@ GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags "$(TAGS)" -l
 UNIT ?= ./...
 # Four packages at once, also on two processors: tests wait for servers and shells, too.
 TESTFLAGS ?= -race -p 4 -timeout 30m
-# What only computes shares nothing with anybody, and is many times slower under the detector: hashes, compression, patterns, noise.
-COMPUTING := compress/... crypto/internal/fips140/... crypto/sha256 github.com/klauspost/compress/... golang.org/x/crypto/blowfish math/rand/v2 regexp/...
+# What only computes shares nothing with anybody, and is many times slower under the detector: hashes, compression, schemas, patterns, noise.
+COMPUTING := compress/... crypto/internal/fips140/... crypto/sha256 github.com/klauspost/compress/... \
+	github.com/santhosh-tekuri/jsonschema/... github.com/titanous/rocacheck golang.org/x/crypto/blowfish math/big math/rand/v2 regexp/...
 # lint vets.
 UNITFLAGS = -vet=off $(if $(findstring -race,$(TESTFLAGS)),$(COMPUTING:%=-gcflags=%=-race=false))
 # What `make test` installs on real hosts; empty installs nothing.
