@@ -29,13 +29,17 @@ type signer struct {
 // maxTrustFile bounds a file of keys, in bytes.
 const maxTrustFile = 1 << 20
 
-// LoadTrust reads files of keys as ParseTrust does. A folder stands for the files in it, hidden ones left out.
+// LoadTrust reads files of keys as ParseTrust does. A folder stands for the files in it, hidden ones left out; one without such
+// a file is an error, as a file without a key is: who names keys wants signatures.
 func LoadTrust(names ...string) (*Trust, error) {
 	t := new(Trust)
 	for _, name := range names {
 		files, err := trustFiles(name)
 		if err != nil {
 			return nil, fmt.Errorf("read trusted keys: %w", err)
+		}
+		if len(files) == 0 {
+			return nil, fmt.Errorf("%s: no file of keys lies in it; expected public keys (ssh-ed25519 AAAA…) or an allowed_signers file, not hidden and in no folder of its own", name)
 		}
 		for _, file := range files {
 			data, err := readTrustFile(file)
@@ -103,9 +107,6 @@ func ParseTrust(name string, data []byte) (*Trust, error) {
 	}
 	return t, nil
 }
-
-// Empty tells that there is no key.
-func (t *Trust) Empty() bool { return len(t.signers) == 0 }
 
 // parseSigner reads a line. The key is nil when it is for other namespaces.
 func parseSigner(line string) (signer, error) {

@@ -2,6 +2,7 @@ package assemble
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -121,6 +122,13 @@ func (b *Builder) gather(ctx context.Context, looks []look) (gathered, error) {
 		platforms = append(platforms, l.platform)
 	}
 	wanted := wantedBy(looks, local)
+	var unserved []error
+	for _, w := range wanted {
+		unserved = append(unserved, servable(w.Ref, w.Places...))
+	}
+	if err := errors.Join(unserved...); err != nil {
+		return gathered{}, err
+	}
 	for _, w := range wanted {
 		for _, p := range w.Platforms {
 			g.wanted[w.Ref] = append(g.wanted[w.Ref], store.Platform(p))
@@ -140,6 +148,19 @@ func (b *Builder) gather(ctx context.Context, looks []look) (gathered, error) {
 	}
 	g.claims = append(g.claims, claims(pulled.Images, platforms, 0)...)
 	return g, nil
+}
+
+// servable refuses a reference that no host could pull at the site: registries there keep what has a digest of sha256.
+func servable(ref string, places ...store.Found) error {
+	_, pin, pinned := strings.Cut(ref, "@")
+	if !pinned || strings.HasPrefix(pin, "sha256:") {
+		return nil
+	}
+	where := ""
+	if len(places) > 0 {
+		where = at(scan.Place{File: places[0].File, Line: places[0].Line})
+	}
+	return fmt.Errorf("%s%s: no host can pull it from the site's registry, which keeps images by sha256: pin it by its digest of sha256", where, ref)
 }
 
 // wantedBy lists what is to be pulled for which platforms. local holds, by

@@ -90,6 +90,38 @@ func TestWhatTheContextDoesNotShowIsSearchedInTheImage(t *testing.T) {
 	}
 }
 
+// TestWhatLiesElsewhereInTheImageIsFound has a form of COPY for each image, with nothing in it that the context could not show.
+func TestWhatLiesElsewhereInTheImageIsFound(t *testing.T) {
+	names := []string{"slash", "dot", "listed", "json", "argument", "workdir", "below", "renamed"}
+	u := filled(t, names...)
+	b, _ := connected(t, u)
+	files := map[string][]byte{
+		"Kubefile": []byte("FROM scratch\nARG WHERE=k8s\nCOPY deploy/ /\nCOPY app .\nCOPY lists images\nCOPY [\"of json\", \"/manifests/json/\"]\n" +
+			"COPY --chmod=0644 $WHERE/argument.yaml other/manifests/../../manifests/argument.yaml\nCOPY k8s/renamed.txt manifests/renamed.yaml\n" +
+			"WORKDIR /manifests\nCOPY k8s/workdir.yaml .\nWORKDIR sub\nCOPY k8s/below.yaml ./\n"),
+		"lists/shim/list": []byte(u.Ref("listed:v1") + "\n"),
+	}
+	for file, name := range map[string]string{
+		"deploy/manifests/a.yaml": "slash", "app/manifests/b.yaml": "dot", "of json/c.yaml": "json", "k8s/argument.yaml": "argument",
+		"k8s/renamed.txt": "renamed", "k8s/workdir.yaml": "workdir", "k8s/below.yaml": "below",
+	} {
+		files[file] = []byte(podOf(u.Ref(name + ":v1")))
+	}
+	request := BuildRequest{Name: "elsewhere:1", Context: writeFiles(t, files)}
+	rec := mustBuild(t, b, request)
+	var want []string
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		want = append(want, u.Ref(name+":v1"))
+	}
+	if diff := cmp.Diff(want, refs(rec.Images)); diff != "" {
+		t.Errorf("images (-want +got):\n%s", diff)
+	}
+	u.Counts()
+	if diff := cmp.Diff(rec.Images, mustBuild(t, b, request).Images); diff != "" || u.Counts()["GET blob"] != 0 {
+		t.Errorf("a second build gathers others, or downloads (-first +second):\n%s", diff)
+	}
+}
+
 func podOf(image string) string {
 	return "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: \"" + image + "\"}]}\n"
 }

@@ -54,7 +54,7 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	if err != nil {
 		return store.Record{}, err
 	}
-	built, err := b.hidden(ctx, r, parts)
+	built, err := b.hidden(ctx, r, parts, looks)
 	if err != nil {
 		return store.Record{}, err
 	}

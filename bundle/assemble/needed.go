@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,7 +27,7 @@ import (
 )
 
 // neededRevision is raised when the same layers give another answer.
-const neededRevision = 2
+const neededRevision = 3
 
 // inside is what the layers of an image hold that makes a cluster pull images.
 type inside struct {
@@ -42,6 +43,7 @@ type searched struct {
 	platform v1.Platform
 	from     int    // the first layer that counts
 	ignore   []byte // .sealignore, where the image has none of its own
+	preview  *look  // what was found in the context, and need not be found again
 }
 
 // ofEach is an image that is to be searched for every platform.
@@ -77,6 +79,7 @@ func (b *Builder) needed(ctx context.Context, images []searched, ignoreErrors bo
 		if err != nil {
 			return gathered{}, err
 		}
+		in.Found = beyond(in.Found, s.preview)
 		wrong := &scan.Result{Errors: in.Found.Errors}
 		if len(in.Tags) > 0 {
 			told = append(told, wrong)
@@ -109,14 +112,12 @@ func (b *Builder) inside(ctx context.Context, s searched, dir string) (inside, e
 	key := fmt.Sprint(s.image.Digest, s.from, digest.FromBytes(s.ignore))
 	cache := b.cacheFile("inside", key)
 	in, ok := b.insideBefore(cache)
-	if !ok {
+	if !ok || len(beyond(in.Found, s.preview).Archives) > 0 { // archives are read out of the extracted files
 		var err error
 		if in, err = b.lookInside(ctx, s, dir); err != nil {
 			return inside{}, err
 		}
-		if len(in.Found.Archives) == 0 { // archives are read out of the extracted files
-			b.remember(cache, in)
-		}
+		b.remember(cache, in)
 	}
 	for i := range in.Found.Images {
 		in.Found.Images[i].File = s.name + ":" + in.Found.Images[i].File
@@ -127,13 +128,37 @@ func (b *Builder) inside(ctx context.Context, s searched, dir string) (inside, e
 	return in, nil
 }
 
+// beyond is what was found in an image and not in its context. An archive of the context is that of the image if they lie in the
+// same place.
+func beyond(found *scan.Result, preview *look) *scan.Result {
+	if preview == nil {
+		return found
+	}
+	shown := preview.found
+	rest := *found
+	rest.Images = slices.DeleteFunc(slices.Clone(found.Images), func(f scan.Found) bool {
+		return slices.ContainsFunc(shown.Images, func(s scan.Found) bool {
+			return s.Ref == f.Ref && (s.Certainty == scan.Certain || f.Certainty == scan.Suspected)
+		})
+	})
+	rest.Archives = slices.DeleteFunc(slices.Clone(found.Archives), func(a scan.Archive) bool {
+		return slices.ContainsFunc(shown.Archives, func(s scan.Archive) bool { return s.Path == a.Path && s.Ref == a.Ref })
+	})
+	rest.Errors = slices.DeleteFunc(slices.Clone(found.Errors), func(e scan.Error) bool {
+		return slices.ContainsFunc(shown.Errors, func(s scan.Error) bool {
+			return s.Message == e.Message && s.Line == e.Line && path.Base(s.File) == path.Base(e.File)
+		})
+	})
+	return &rest
+}
+
 func (b *Builder) lookInside(ctx context.Context, s searched, dir string) (inside, error) {
 	config, err := b.config(s.image, s.platform)
 	if err != nil {
 		return inside{}, err
 	}
 	b.report().Phase("look into "+s.name, 0)
-	tags, err := b.extract(ctx, s.image, s.from, dir)
+	tags, err := b.extract(ctx, s.image, s.from, dir, s.preview)
 	if err != nil {
 		return inside{}, err
 	}
@@ -250,31 +275,29 @@ func (b *Builder) pinStored(d digest.Digest, w pull.Wanted) (store.Pinned, error
 	return pull.Pin(b.Store, w, v1.Descriptor{MediaType: manifest.GuessMIMEType(raw), Digest: d, Size: int64(len(raw))})
 }
 
-// hidden gathers what the built images need that the context does not show: charts, manifests and lists that a RUN has made, or
-// that came from another stage or image. Layers of the base were searched with it.
-func (b *Builder) hidden(ctx context.Context, r BuildRequest, parts []building) (gathered, error) {
+// hidden searches the built images, since those are what the site gets, and gathers what they need beyond what the contexts have
+// shown: charts, manifests and lists that a RUN has made, that came from another stage or image, or that lie somewhere else in
+// the context than in the image. Layers of the base were searched with it.
+func (b *Builder) hidden(ctx context.Context, r BuildRequest, parts []building, looks []look) (gathered, error) {
 	ignore, err := os.ReadFile(filepath.Join(r.Context, scan.IgnoreFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return gathered{}, fmt.Errorf("look for images in %s: %w", r.Context, err)
 	}
 	var images []searched
-	for _, part := range parts {
+	for i, part := range parts {
 		final := part.src.file.Final()
-		shown := true
-		for _, stage := range final {
-			shown = shown && !stage.Hidden
-		}
-		if shown {
-			continue
+		preview := looks[i]
+		if slices.ContainsFunc(final, func(s kubefile.Stage) bool { return s.Hidden }) {
+			// A file of the image may be another than that of the context.
+			found := *preview.found
+			found.Archives = nil
+			preview.found = &found
 		}
 		below, err := b.layersBelow(part, final[0].Base)
 		if err != nil {
 			return gathered{}, err
 		}
-		images = append(images, searched{name: r.Name, image: part.built, platform: part.platform, from: below, ignore: ignore})
-	}
-	if len(images) == 0 {
-		return gathered{}, nil
+		images = append(images, searched{name: r.Name, image: part.built, platform: part.platform, from: below, ignore: ignore, preview: &preview})
 	}
 	return b.needed(ctx, images, r.IgnoreScanErrors)
 }

@@ -78,6 +78,9 @@ func (b *Builder) settle(all []claim) ([]store.Pinned, error) {
 		for n < len(all) && all[n].Ref == all[0].Ref {
 			n++
 		}
+		if err := servable(all[0].Ref, all[0].Found); err != nil {
+			return nil, err
+		}
 		p, err := b.settleOne(all[:n])
 		if err != nil {
 			return nil, err

@@ -14,6 +14,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"github.com/sealbuild/sealbuild/registry/catalog"
@@ -55,6 +56,20 @@ func imageNamed(t *testing.T, rec store.Record, ref string) store.Pinned {
 
 // TestEachPlatformKeepsItsRegistry bundles what sealos makes for two
 // platforms: two registry directories in which one name means two images.
+func TestAPinThatNoHostCanPullIsRefused(t *testing.T) {
+	b, _ := newBuilder(t)
+	pin := "registry.example/app:v1@sha512:" + strings.Repeat("0", 128)
+	place := scan.Place{File: "manifests/app.yaml", Line: 7}
+	looks := []look{{found: &scan.Result{Images: []scan.Found{{Ref: pin, Certainty: scan.Certain, Place: place}}}}}
+	_, early := b.gather(t.Context(), looks)
+	_, late := b.settle([]claim{{Pinned: store.Pinned{Found: store.Found{Ref: pin, File: place.File, Line: place.Line}}}})
+	for _, err := range []error{early, late} {
+		if err == nil || !strings.Contains(err.Error(), "manifests/app.yaml:7: "+pin+": no host can pull it") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 func TestEachPlatformKeepsItsRegistry(t *testing.T) {
 	u := upstreamtest.New(t)
 	files := map[string]string{"images/shim/DefaultImageList": "registry.k8s.io/pause:3.9\n"}

@@ -70,17 +70,18 @@ func (o *runOptions) trust() (t *bundle.Trust, from string, err error) {
 		return t, "the keys of --verify-key", err
 	}
 	dir := os.Getenv(trustDirVariable)
+	silent := false
 	if dir == "" {
+		// Only this directory says nothing when it is not there or empty. One with files says something, also if it cannot be read.
 		dir = trustDir
+		entries, err := os.ReadDir(dir)
+		silent = errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0
 	}
-	// Only a directory that is not there says nothing. One whose files cannot be read says something that is not known.
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+	if !silent {
 		if t, err = bundle.LoadTrust(dir); err != nil {
-			return nil, "", err
+			return nil, "", fmt.Errorf("whose signature the bundle needs is not known: %w", err)
 		}
-		if !t.Empty() {
-			return t, "the keys in " + dir, nil
-		}
+		return t, "the keys in " + dir, nil
 	}
 	if o.bundle == "" {
 		return nil, "", nil

@@ -121,8 +121,8 @@ func readManifest(ctx context.Context, l location, d digest.Digest) ([]byte, str
 	if err != nil {
 		want, err = digest.Parse(resp.Header.Get("Docker-Content-Digest"))
 	}
-	if err == nil && want.Algorithm() == digest.SHA256 {
-		if got := digest.FromBytes(raw); got != want {
+	if err == nil {
+		if got := want.Algorithm().FromBytes(raw); got != want {
 			return nil, "", fmt.Errorf("manifest from %s: %w", l.host.name, &store.DigestError{Want: want, Got: got, Size: int64(len(raw))})
 		}
 	}

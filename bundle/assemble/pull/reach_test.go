@@ -14,6 +14,7 @@ import (
 
 	"github.com/containers/image/v5/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
@@ -289,6 +290,33 @@ func TestManifestsWithoutTheirMediaType(t *testing.T) {
 		r := gatherAll(t, s, wanted(u.Ref("app:v1")), options(u))
 		if got := r.Images[0].MediaType; got != v1.MediaTypeImageManifest {
 			t.Errorf("sent as %q: media type is %q", mediaType, got)
+		}
+	}
+}
+
+func TestAPinOfAnyAlgorithmIsVerified(t *testing.T) {
+	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA384, digest.SHA512} {
+		u, s := upstreamtest.New(t), newStore(t)
+		right := manifestOf(t, u, "app", u.PushImage(t, "app", "v1", amd64, upstreamtest.Layer("right", 1000)))
+		other := manifestOf(t, u, "app", u.PushImage(t, "app", "v2", amd64, upstreamtest.Layer("other", 1000)))
+		sent := other
+		u.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.Contains(r.URL.Path, "/manifests/") {
+				return false
+			}
+			w.Header().Set("Content-Type", v1.MediaTypeImageManifest)
+			_, _ = w.Write(sent)
+			return true
+		})
+		ref := u.Ref("app@" + algorithm.FromBytes(right).String())
+		o := options(u)
+		o.Attempts = 1
+		if _, err := Gather(t.Context(), s, wanted(ref), o); err == nil || !strings.Contains(err.Error(), algorithm.FromBytes(other).String()) {
+			t.Errorf("another manifest under a pin of %s: %v", algorithm, err)
+		}
+		sent = right
+		if r := gatherAll(t, s, wanted(ref), o); r.Images[0].Digest != digest.FromBytes(right) {
+			t.Errorf("%s: got %s", algorithm, r.Images[0].Digest)
 		}
 	}
 }
