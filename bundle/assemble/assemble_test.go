@@ -119,6 +119,7 @@ func TestCopyOfAMissingRegistryIsDropped(t *testing.T) {
 		{"generated", "FROM scratch\nCOPY registry registry\n", []string{"registry/docker/registry/v2/x"}, []build.Edit{{First: 2, Last: 2}}, []string{"registry"}},
 		{"generated, all copied", "FROM scratch\nCOPY . .\n", []string{"registry/docker/registry/v2/x"}, nil, []string{"registry"}},
 		{"the user's own", "FROM scratch\nCOPY registry registry\n", []string{"registry/config.yml"}, nil, nil},
+		{"a file", "FROM scratch\nCOPY registry registry\n", []string{"registry"}, nil, nil},
 		{"of another stage", "FROM scratch AS a\nFROM scratch\nCOPY --from=a registry registry\n", nil, nil, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

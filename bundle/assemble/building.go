@@ -33,7 +33,7 @@ func (b *Builder) buildPart(ctx context.Context, p *building, r BuildRequest) er
 	defer func() { _ = os.RemoveAll(scratch) }()
 	edits, exclude := p.src.registryEdits()
 	if len(exclude) > 0 {
-		b.report().Note("registry/ of the context is left out of the image: its content is gathered anew and held once, in the bundle")
+		b.report().Note("registry/ of the context is left out of the image: what it holds is held once, in the bundle")
 	}
 	req := build.Request{
 		Context:  p.src.dir,

@@ -62,12 +62,15 @@ func openContext(dir, name string, opts ...kubefile.Option) (*buildContext, erro
 	return c, nil
 }
 
-// registryEdits deals with registry/, which other builders generate into the context before they build. Here the gathered images go
-// into the bundle, so an instruction that copies a registry/ which does not exist is dropped, and a registry/ that holds a
-// registry's files is left out of the image.
+// registryEdits deals with registry/, which other builders generate into the context before they build. Here images go into the
+// bundle, so an instruction that copies a registry/ which does not exist is dropped, and a registry/ that holds a registry's files
+// is left out of the image: contextImages takes what it holds.
 func (c *buildContext) registryEdits() (edits []build.Edit, exclude []string) {
 	dir := filepath.Join(c.dir, "registry")
-	if fi, err := os.Stat(dir); err == nil && fi.IsDir() {
+	if fi, err := os.Stat(dir); err == nil {
+		if !fi.IsDir() {
+			return nil, nil // a file, whatever it is
+		}
 		if _, err := os.Stat(filepath.Join(dir, "docker", "registry", "v2")); err != nil {
 			return nil, nil // the user's own files
 		}
@@ -79,7 +82,7 @@ func (c *buildContext) registryEdits() (edits []build.Edit, exclude []string) {
 			continue
 		}
 		sources, target := in.Args[:len(in.Args)-1], in.Args[len(in.Args)-1]
-		kept := slices.DeleteFunc(slices.Clone(sources), isRegistry)
+		kept := slices.DeleteFunc(slices.Clone(sources), c.isRegistry)
 		if len(kept) == len(sources) {
 			continue
 		}
@@ -92,10 +95,14 @@ func (c *buildContext) registryEdits() (edits []build.Edit, exclude []string) {
 	return edits, exclude
 }
 
-// isRegistry tells whether a COPY source is the generated registry directory.
-func isRegistry(source string) bool {
+// isRegistry tells whether a COPY source is the generated registry directory, and nothing else.
+func (c *buildContext) isRegistry(source string) bool {
 	p := strings.TrimPrefix(path.Clean("/"+source), "/")
-	return p == "registry" || strings.HasPrefix(p, "registry/")
+	if p == "registry" || strings.HasPrefix(p, "registry/") {
+		return true
+	}
+	matches, err := filepath.Glob(filepath.Join(c.dir, filepath.FromSlash(p)))
+	return err == nil && len(matches) == 1 && matches[0] == filepath.Join(c.dir, "registry")
 }
 
 // copyLine writes an instruction again, with other arguments.

@@ -1,7 +1,12 @@
 package assemble
 
 import (
+	"archive/tar"
+	"bytes"
 	"errors"
+	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -119,6 +124,61 @@ func TestWhatLiesElsewhereInTheImageIsFound(t *testing.T) {
 	u.Counts()
 	if diff := cmp.Diff(rec.Images, mustBuild(t, b, request).Images); diff != "" || u.Counts()["GET blob"] != 0 {
 		t.Errorf("a second build gathers others, or downloads (-first +second):\n%s", diff)
+	}
+}
+
+// TestRegistryOfTheContextIsTaken as it is out of an image, whether something names its images or not. No registry is asked for them.
+func TestRegistryOfTheContextIsTaken(t *testing.T) {
+	for copied, want := range map[string][]string{
+		"COPY . .":                               {"docker.io/library/named:v1", "docker.io/library/unnamed:v1"},
+		"COPY registry registry":                 {"docker.io/library/named:v1", "docker.io/library/unnamed:v1"},
+		"COPY reg* /\nCOPY manifests /manifests": {"docker.io/library/named:v1", "docker.io/library/unnamed:v1"},
+	} {
+		u := upstreamtest.New(t)
+		b, _ := connected(t, u)
+		tree := sealosLayer(t, here(), nil, map[string]string{"named:v1": "named", "unnamed:v1": "unnamed"})
+		dir := writeFiles(t, map[string][]byte{
+			"Kubefile": []byte("FROM scratch\n" + copied + "\n"), "manifests/pod.yaml": []byte(podOf("named:v1")),
+		})
+		unpackLayer(t, tree, dir)
+		rec := mustBuild(t, b, BuildRequest{Name: "own:1", Context: dir})
+		if diff := cmp.Diff(want, refs(rec.Images)); diff != "" {
+			t.Errorf("%s: images (-want +got):\n%s", copied, diff)
+		}
+		if got := imageNamed(t, rec, want[0]); copied == "COPY . ." && got.File != "manifests/pod.yaml" {
+			t.Errorf("%s was found at %q", got.Ref, got.File)
+		}
+		if n := u.Counts(); len(n) > 0 {
+			t.Errorf("%s: a registry was asked: %v", copied, n)
+		}
+	}
+}
+
+// unpackLayer writes the files of a layer.
+func unpackLayer(t *testing.T, layer []byte, dir string) {
+	t.Helper()
+	plain, err := unpacked(bytes.NewReader(layer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	tr := tar.NewReader(plain)
+	for {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(dir, h.Name)
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		data, err := io.ReadAll(tr)
+		if err := errors.Join(err, os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, data, 0o644)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -50,10 +50,15 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	if err != nil {
 		return store.Record{}, err
 	}
-	gathered, err := b.buildAndGather(ctx, r, parts, looks)
+	own, rest, err := b.contextImages(ctx, parts, looks)
 	if err != nil {
 		return store.Record{}, err
 	}
+	gathered, err := b.buildAndGather(ctx, r, parts, rest)
+	if err != nil {
+		return store.Record{}, err
+	}
+	gathered.claims = append(gathered.claims, own...)
 	built, err := b.hidden(ctx, r, parts, looks)
 	if err != nil {
 		return store.Record{}, err
