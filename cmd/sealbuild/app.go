@@ -36,10 +36,15 @@ type app struct {
 // command builds the tree of verbs.
 func (a *app) command() *cobra.Command {
 	root := a.buildCommand()
-	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SilenceErrors, root.SilenceUsage, root.SuggestionsMinimumDistance = true, true, 2
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if word := c.Flags().Arg(0); !c.HasParent() && word != "" {
+			if habit := meant(c, word, c.Flags().NArg() == 1); habit != nil {
+				return habit
+			}
+		}
 		return usagef("%w (see %s --help)", err, c.CommandPath())
 	})
 	root.PersistentPreRun = func(*cobra.Command, []string) { a.prepare() }
@@ -47,7 +52,9 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.root, "root", "", "image store (default $SEALBUILD_ROOT, /var/lib/sealbuild, or $XDG_DATA_HOME/sealbuild when not root)")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "tell more of what the libraries do")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "errors and warnings only")
-	root.AddCommand(a.bundleCommand(), a.planCommand(), a.imagesCommand(), a.rmiCommand(), a.tagCommand(),
+	build := a.buildCommand() // as other builders have it
+	build.Use, build.Short = "build -t NAME:TAG [flags] CONTEXT", "The same as sealbuild without a command"
+	root.AddCommand(build, a.bundleCommand(), a.planCommand(), a.imagesCommand(), a.rmiCommand(), a.tagCommand(),
 		a.pullCommand(), a.pushCommand(), a.loginCommand(), a.logoutCommand(),
 		a.inspectCommand(), a.verifyCommand(), a.diffCommand(), a.versionCommand())
 	return root

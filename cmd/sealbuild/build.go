@@ -54,6 +54,11 @@ func (a *app) buildCommand() *cobra.Command {
 			if len(given) == 0 && c.Flags().NFlag() == 0 {
 				return nil // help
 			}
+			if len(given) > 0 {
+				if err := meant(c, given[0], len(given) == 1); err != nil {
+					return err
+				}
+			}
 			return args(1, 1, "one CONTEXT directory")(c, given)
 		},
 		RunE: func(c *cobra.Command, given []string) error {
@@ -76,6 +81,9 @@ func (a *app) buildCommand() *cobra.Command {
 }
 
 func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
+	if err := onlyFiles(o.output, o.file); err != nil {
+		return err
+	}
 	if o.name == "" {
 		if _, err := os.Stat(context); errors.Is(err, os.ErrNotExist) {
 			return usagef("%q is neither a command nor a directory (see sealbuild --help)", context)

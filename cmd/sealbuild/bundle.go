@@ -19,6 +19,9 @@ order, which is the order in which they are installed.`,
   sealbuild bundle shop:1.3 --sign ~/.ssh/id_ed25519 --split 4095MiB --base site.run -o update.run`,
 		Args: args(1, -1, "one or more IMAGE names"),
 		RunE: func(c *cobra.Command, images []string) error {
+			if err := onlyFiles(output, ""); err != nil {
+				return err
+			}
 			request, err := flags.request(c.Context())
 			if err != nil {
 				return err

@@ -24,8 +24,9 @@ func (a *app) planCommand() *cobra.Command {
 		Use:   "plan CONTEXT",
 		Short: "Show what a build would do; nothing is built or pulled",
 		Long: `Show the parsed Kubefile and every image found in CONTEXT, with the file and line
-it was found at. A suspected reference only looks like an image: a build takes
-it when it exists. Exit status 1 when something may hide images from the search.`,
+it was found at; a build also searches the image, where files may lie elsewhere.
+A suspected reference only looks like an image: a build takes it when it exists.
+Exit status 1 when something may hide images from the search.`,
 		Example: "  sealbuild plan ./app\n  sealbuild plan ./app -o json",
 		Args:    args(1, 1, "one CONTEXT directory"),
 		RunE: func(c *cobra.Command, given []string) error {
