@@ -97,18 +97,18 @@ func TestWhatTheContextDoesNotShowIsSearchedInTheImage(t *testing.T) {
 
 // TestWhatLiesElsewhereInTheImageIsFound has a form of COPY for each image, with nothing in it that the context could not show.
 func TestWhatLiesElsewhereInTheImageIsFound(t *testing.T) {
-	names := []string{"slash", "dot", "listed", "json", "argument", "workdir", "below", "renamed"}
+	names := []string{"slash", "dot", "listed", "json", "argument", "workdir", "below", "renamed", "applied"}
 	u := filled(t, names...)
 	b, _ := connected(t, u)
 	files := map[string][]byte{
 		"Kubefile": []byte("FROM scratch\nARG WHERE=k8s\nCOPY deploy/ /\nCOPY app .\nCOPY lists images\nCOPY [\"of json\", \"/manifests/json/\"]\n" +
 			"COPY --chmod=0644 $WHERE/argument.yaml other/manifests/../../manifests/argument.yaml\nCOPY k8s/renamed.txt manifests/renamed.yaml\n" +
-			"WORKDIR /manifests\nCOPY k8s/workdir.yaml .\nWORKDIR sub\nCOPY k8s/below.yaml ./\n"),
+			"COPY k8s/applied.yaml /other/app.yaml\nCMD [\"kubectl apply -f other/app.yaml\"]\nWORKDIR /manifests\nCOPY k8s/workdir.yaml .\nWORKDIR sub\nCOPY k8s/below.yaml ./\n"),
 		"lists/shim/list": []byte(u.Ref("listed:v1") + "\n"),
 	}
 	for file, name := range map[string]string{
 		"deploy/manifests/a.yaml": "slash", "app/manifests/b.yaml": "dot", "of json/c.yaml": "json", "k8s/argument.yaml": "argument",
-		"k8s/renamed.txt": "renamed", "k8s/workdir.yaml": "workdir", "k8s/below.yaml": "below",
+		"k8s/renamed.txt": "renamed", "k8s/workdir.yaml": "workdir", "k8s/below.yaml": "below", "k8s/applied.yaml": "applied",
 	} {
 		files[file] = []byte(podOf(u.Ref(name + ":v1")))
 	}
@@ -127,7 +127,7 @@ func TestWhatLiesElsewhereInTheImageIsFound(t *testing.T) {
 	}
 }
 
-// TestRegistryOfTheContextIsTaken as it is out of an image, whether something names its images or not. No registry is asked for them.
+// TestRegistryOfTheContextIsTaken as it is out of an image, whether something names its images or not. No registry is asked.
 func TestRegistryOfTheContextIsTaken(t *testing.T) {
 	for copied, want := range map[string][]string{
 		"COPY . .":                               {"docker.io/library/named:v1", "docker.io/library/unnamed:v1"},
@@ -180,6 +180,24 @@ func unpackLayer(t *testing.T, layer []byte, dir string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestWhatACommandNamesAndTheImageLacksIsFatal(t *testing.T) {
+	b, _ := connected(t, nil)
+	files := map[string][]byte{
+		"Kubefile":               []byte("FROM scratch\nCOPY charts/here charts/here\nCMD [\"helm upgrade -i here charts/here\", \"helm upgrade -i gone charts/gone\"]\n"),
+		"charts/here/Chart.yaml": []byte("{apiVersion: v2, name: here, version: 1.2.3}\n"),
+		"charts/gone/Chart.yaml": []byte("{apiVersion: v2, name: gone, version: 1.2.3}\n"),
+	}
+	request := BuildRequest{Name: "lacks:1", Context: writeFiles(t, files)}
+	for range 2 { // the second finds what the first remembers
+		hiding := new(ScanError)
+		if _, err := b.Build(t.Context(), request); !errors.As(err, &hiding) || len(hiding.Errors) != 1 || !strings.Contains(err.Error(), "charts/gone is not in the image") {
+			t.Fatalf("%v", err)
+		}
+	}
+	request.IgnoreScanErrors = true
+	mustBuild(t, b, request)
 }
 
 func podOf(image string) string {

@@ -50,7 +50,7 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	if err != nil {
 		return store.Record{}, err
 	}
-	own, rest, err := b.contextImages(ctx, parts, looks)
+	own, rest, err := contextImages(ctx, b, parts, looks)
 	if err != nil {
 		return store.Record{}, err
 	}

@@ -109,7 +109,7 @@ func (b *Builder) needed(ctx context.Context, images []searched, ignoreErrors bo
 
 // inside reads an image's layers, or takes what was found in them before.
 func (b *Builder) inside(ctx context.Context, s searched, dir string) (inside, error) {
-	key := fmt.Sprint(s.image.Digest, s.from, digest.FromBytes(s.ignore))
+	key := fmt.Sprint(s.image.Digest, s.from, s.preview != nil, digest.FromBytes(s.ignore))
 	cache := b.cacheFile("inside", key)
 	in, ok := b.insideBefore(cache)
 	if !ok || len(beyond(in.Found, s.preview).Archives) > 0 { // archives are read out of the extracted files
@@ -146,7 +146,7 @@ func beyond(found *scan.Result, preview *look) *scan.Result {
 	})
 	rest.Errors = slices.DeleteFunc(slices.Clone(found.Errors), func(e scan.Error) bool {
 		return slices.ContainsFunc(shown.Errors, func(s scan.Error) bool {
-			return s.Message == e.Message && s.Line == e.Line && path.Base(s.File) == path.Base(e.File)
+			return s.Message == e.Message && (e.Line == 0 || s.Line == e.Line && path.Base(s.File) == path.Base(e.File))
 		})
 	})
 	return &rest
@@ -169,7 +169,11 @@ func (b *Builder) lookInside(ctx context.Context, s searched, dir string) (insid
 			}
 		}
 	}
-	found, err := scan.Dir(ctx, dir, kubefile.Of(s.name, configOf(config)))
+	look := scan.Dir
+	if s.preview != nil && s.from == 0 { // all of it is of this build
+		look = scan.Image
+	}
+	found, err := look(ctx, dir, kubefile.Of(s.name, configOf(config)))
 	if err != nil {
 		return inside{}, fmt.Errorf("look for images in %s: %w", s.name, err)
 	}

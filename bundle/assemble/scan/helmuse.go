@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"io/fs"
 	"maps"
 	"path"
@@ -18,6 +19,8 @@ type helmUse struct {
 	files []string // of -f, as given
 	sets  []helmSet
 	later []string // keys of options that are known at run time only
+
+	repository string // of --repo
 }
 
 // helmSet is one of helmSets.
@@ -50,10 +53,10 @@ func (s *scanner) helmUses(k *kubefile.File) {
 		return at
 	}
 	for _, command := range k.Entrypoint() {
-		s.helmLine(command, env, Place{File: filepath.Base(k.Name), Line: line("ENTRYPOINT")})
+		s.helmLine(command, env, Place{File: filepath.Base(k.Name), Line: line("ENTRYPOINT")}, true)
 	}
 	for _, command := range k.Cmd() {
-		s.helmLine(command, env, Place{File: filepath.Base(k.Name), Line: line("CMD")})
+		s.helmLine(command, env, Place{File: filepath.Base(k.Name), Line: line("CMD")}, true)
 	}
 	for _, dir := range []string{".", "scripts", "manifests", "opt", "bin"} {
 		entries, err := fs.ReadDir(s.fsys, dir)
@@ -63,13 +66,14 @@ func (s *scanner) helmUses(k *kubefile.File) {
 		for _, e := range entries {
 			// init.sh fetches charts on the connected machine.
 			if path.Ext(e.Name()) == ".sh" && e.Type().IsRegular() && path.Join(dir, e.Name()) != "init.sh" {
-				s.helmScript(path.Join(dir, e.Name()))
+				called := slices.ContainsFunc(slices.Concat(k.Entrypoint(), k.Cmd()), func(command string) bool { return strings.Contains(command, e.Name()) })
+				s.helmScript(path.Join(dir, e.Name()), called)
 			}
 		}
 	}
 }
 
-func (s *scanner) helmScript(file string) {
+func (s *scanner) helmScript(file string, runs bool) {
 	text, ok := s.read(file)
 	if !ok {
 		return
@@ -77,23 +81,22 @@ func (s *scanner) helmScript(file string) {
 	env := maps.Clone(s.env)
 	for _, l := range shellLines(string(text)) {
 		if !assign(l.text, env) {
-			s.helmLine(l.text, env, Place{File: file, Line: l.line})
+			s.helmLine(l.text, env, Place{File: file, Line: l.line}, runs)
 		}
 	}
 }
 
-func (s *scanner) helmLine(line string, env map[string]string, at Place) {
-	if !strings.Contains(line, "helm") {
+// helmLine looks at the commands of a line. runs tells that they are run at the site for sure.
+func (s *scanner) helmLine(line string, env map[string]string, at Place, runs bool) {
+	if !runs && !strings.Contains(line, "helm") && !strings.Contains(line, "kubectl") {
 		return
 	}
 	for _, words := range shellCommands(line, env) {
-		if i := slices.IndexFunc(words, func(w string) bool { return path.Base(w) == "helm" }); i >= 0 {
-			s.helmCommand(words[i+1:], at)
-		}
+		s.command(words, at, runs)
 	}
 }
 
-func (s *scanner) helmCommand(words []string, at Place) {
+func (s *scanner) helmCommand(words []string, at Place, runs bool) {
 	use := helmUse{Place: at}
 	var operands []string
 	for i := 0; i < len(words); i++ {
@@ -120,6 +123,13 @@ func (s *scanner) helmCommand(words []string, at Place) {
 		return
 	}
 	use.chart = operands[len(operands)-1]
+	switch {
+	case len(operands) < 2 || strings.Contains(use.chart, unresolved):
+	case use.repository != "" || remote(use.chart):
+		s.outOfReach(at, runs, "helm would fetch "+shown(cmp.Or(use.repository, use.chart))+", which no site can: put the chart into charts/, and install it from there")
+	case operands[0] != "template" && (strings.HasPrefix(use.chart, ".") || strings.Contains(use.chart, "/") || strings.HasSuffix(use.chart, ".tgz")):
+		s.named = append(s.named, named{Place: at, path: use.chart, chart: true, runs: runs})
+	}
 	slices.SortStableFunc(use.sets, func(a, b helmSet) int { return slices.Index(helmSets, a.flag) - slices.Index(helmSets, b.flag) })
 	if len(use.later) > 0 {
 		s.warn(use.File, use.Line, "Helm options known at run time only, charts are rendered without them: "+shown(strings.Join(use.later, ", ")))
@@ -153,6 +163,10 @@ func (s *scanner) helmOption(use *helmUse, flag, value string) {
 		if kept != "" && !strings.Contains(kept, unresolved) {
 			use.sets = append(use.sets, helmSet{flag, kept})
 		}
+	case "--repo":
+		use.repository = value
+	case "--post-renderer":
+		s.warn(use.File, use.Line, "what the post-renderer "+shown(value)+" puts in is not searched: list its images in images/shim/")
 	case "--set-file":
 		s.warn(use.File, use.Line, "the Helm option --set-file "+shown(value)+" is not followed: charts are rendered without it")
 	}

@@ -171,7 +171,7 @@ func FuzzHelmCommands(f *testing.F) {
 	f.Add(`helm install "$NAME" ./c --set-json='x={"a": 1}' --set y=${Y:-z}`, "Y")
 	f.Fuzz(func(t *testing.T, line, value string) {
 		s := &scanner{collector: newCollector(&ignoreList{})}
-		s.helmLine(line, map[string]string{"NAME": value, "Y": value, "V": "$V"}, Place{File: "x"})
+		s.helmLine(line, map[string]string{"NAME": value, "Y": value, "V": "$V"}, Place{File: "x"}, false)
 		for _, use := range s.uses {
 			for _, set := range use.sets {
 				_ = set.into(map[string]any{})

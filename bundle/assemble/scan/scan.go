@@ -97,12 +97,21 @@ type Result struct {
 
 // Dir scans a directory, as [Scan] does. Links that leave it are not followed.
 func Dir(ctx context.Context, dir string, k *kubefile.File) (*Result, error) {
+	return inDir(ctx, dir, k, false)
+}
+
+// Image scans a directory that holds all files of an image. What its commands name and it does not hold is an error.
+func Image(ctx context.Context, dir string, k *kubefile.File) (*Result, error) {
+	return inDir(ctx, dir, k, true)
+}
+
+func inDir(ctx context.Context, dir string, k *kubefile.File, whole bool) (*Result, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open build context: %w", err)
 	}
 	defer root.Close()
-	return Scan(ctx, root.FS(), k)
+	return scan(ctx, root.FS(), k, whole)
 }
 
 // Scan scans a build context. k is its Kubefile, nil if it has none: its ENV gives templates their values, its COPY instructions
@@ -110,17 +119,22 @@ func Dir(ctx context.Context, dir string, k *kubefile.File) (*Result, error) {
 // Kubernetes charts are rendered. The error is about the context as a whole or ctx; what is wrong with single files is in the
 // Result.
 func Scan(ctx context.Context, fsys fs.FS, k *kubefile.File) (*Result, error) {
+	return scan(ctx, fsys, k, false)
+}
+
+func scan(ctx context.Context, fsys fs.FS, k *kubefile.File, whole bool) (*Result, error) {
 	if _, err := fs.ReadDir(fsys, "."); err != nil {
 		return nil, fmt.Errorf("read build context: %w", err)
 	}
 	c := newCollector(readIgnore(fsys))
-	s := &scanner{ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}, kubeVersion: DefaultKubeVersion}
+	s := &scanner{ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}, kubeVersion: DefaultKubeVersion, whole: whole}
 	if k != nil {
 		s.env, s.kubeVersion = k.Env(), cmp.Or(kubeVersionOf(k), DefaultKubeVersion)
 		s.kubefileEnv(k)
 		s.helmUses(k)
 	}
 	places := s.places(k)
+	s.follow(&places)
 	for _, step := range []func(sources) error{s.lists, s.archives, s.manifests, s.charts} {
 		if err := step(places); err != nil {
 			return nil, err
@@ -156,6 +170,9 @@ type scanner struct {
 	fsys        fs.FS
 	env         map[string]string // of the Kubefile, for templates
 	uses        []helmUse
+	named       []named
+	others      [][]string // commands of the Kubefile that are none of helm or kubectl
+	whole       bool       // all files of the image are there
 	kubeVersion string
 }
 

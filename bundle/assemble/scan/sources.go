@@ -137,3 +137,128 @@ func (s *scanner) read(file string) ([]byte, bool) {
 	}
 	return text, true
 }
+
+// Below: what the commands of an image reach for, besides charts that lie in it. Files of kubectl are searched; what no site can
+// fetch is an error, since nobody knows which images it names.
+
+// named is a file or directory that a command names.
+type named struct {
+	Place
+	path  string
+	chart bool // of helm, else of kubectl
+	runs  bool // at the site for sure: the command, or the script that it stands in, is in the Kubefile
+}
+
+// command looks at one command of a Kubefile or script. It notes what it names.
+func (s *scanner) command(words []string, at Place, runs bool) {
+	for i, w := range words {
+		switch path.Base(w) {
+		case "helm":
+			s.helmCommand(words[i+1:], at, runs)
+			return
+		case "kubectl":
+			s.kubectlCommand(words[i+1:], at, runs)
+			return
+		case "helmfile":
+			if i == 0 {
+				s.outOfReach(at, runs, "the charts of a helmfile are not searched: install each with helm upgrade --install, from charts/")
+			}
+			return
+		}
+	}
+	if runs {
+		s.others = append(s.others, words)
+	}
+}
+
+// kubectlFiles are the options of kubectl that name files; directories of kustomize are among them. Read-only after start.
+var kubectlFiles = []string{"-f", "--filename", "-k", "--kustomize"}
+
+func (s *scanner) kubectlCommand(words []string, at Place, runs bool) {
+	verb := slices.IndexFunc(words, func(w string) bool { return slices.Contains([]string{"apply", "create", "replace"}, w) })
+	if verb < 0 {
+		return
+	}
+	for i := verb + 1; i < len(words); i++ {
+		flag, value, joined := strings.Cut(words[i], "=")
+		if !joined && len(flag) > 2 && (flag[:2] == "-f" || flag[:2] == "-k") {
+			flag, value, joined = flag[:2], flag[2:], true
+		}
+		if !slices.Contains(kubectlFiles, flag) {
+			continue
+		}
+		if !joined {
+			if i++; i >= len(words) {
+				return
+			}
+			value = words[i]
+		}
+		for file := range strings.SplitSeq(value, ",") {
+			switch {
+			case file == "-" || strings.Contains(file, unresolved):
+			case remote(file):
+				s.outOfReach(at, runs, "kubectl would fetch "+file+", which no site can: put it into manifests/")
+			default:
+				s.named = append(s.named, named{Place: at, path: file, runs: runs})
+			}
+		}
+	}
+}
+
+// remote tells whether a file or chart is fetched from somewhere else.
+func remote(name string) bool {
+	return strings.Contains(name, "://") || strings.HasPrefix(name, "github.com/") || strings.HasPrefix(name, "git@")
+}
+
+// outOfReach tells of what cannot be had at a site. A script that nothing calls may be for another place.
+func (s *scanner) outOfReach(at Place, runs bool, message string) {
+	if runs {
+		s.fail(at.File, at.Line, message)
+	} else {
+		s.warn(at.File, at.Line, message)
+	}
+}
+
+// follow adds the files that kubectl names to the manifests, where they lie. One that a command of a whole image names and that is
+// not in it is an error: nobody knows which images it would name.
+func (s *scanner) follow(src *sources) {
+	for _, n := range s.named {
+		found := false
+		for _, p := range []string{fromContext(n.path), path.Join(path.Dir(n.File), fromContext(n.path))} {
+			if n.chart {
+				found = found || s.exists(p) || s.exists(path.Join("charts", path.Base(p)))
+				continue
+			}
+			if _, err := fs.Stat(s.fsys, p); err == nil && !found {
+				found = true
+				if within := func(dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }; !slices.ContainsFunc(src.manifests, within) {
+					src.manifests = append(src.manifests, p)
+				}
+			}
+			found = found || s.exists(p)
+		}
+		if !found && s.whole && n.runs && !s.mayBeMade(n.path) {
+			s.fail(n.File, n.Line, n.path+" is not in the image, and so not searched: copy it into the image, or name it as it lies there")
+		}
+	}
+}
+
+// exists tells whether a path, which may be a pattern, is in the image, or will be once templates are rendered.
+func (s *scanner) exists(p string) bool {
+	for _, name := range []string{p, p + ".tmpl"} {
+		if matches, err := fs.Glob(s.fsys, name); err != nil || len(matches) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// mayBeMade tells whether another command of the Kubefile may make a file: it names it, or its directory, or runs a script.
+func (s *scanner) mayBeMade(file string) bool {
+	top, _, _ := strings.Cut(fromContext(file), "/")
+	return slices.ContainsFunc(s.others, func(words []string) bool {
+		return slices.ContainsFunc(words, func(w string) bool {
+			return strings.Contains(w, unresolved) || strings.Contains(w, top) || strings.HasSuffix(w, ".sh") || strings.Contains(w, ".tar") || strings.HasSuffix(w, ".tgz")
+		})
+	})
+}
