@@ -45,10 +45,12 @@ func TestFilesOfKubectlAreSearchedWhereTheyLie(t *testing.T) {
 	}
 	fsys := contextOf("-- Kubefile --\nFROM scratch\nCMD [\"kubectl apply -f deploy/app.yaml,deploy/more -k kustom\", \"bash opt/up.sh\"]\n" +
 		"-- deploy/app.yaml --\n" + pod("quay.io/o/app:1") + "-- deploy/more/x/y.yaml --\n" + pod("quay.io/o/more:1") + "-- deploy/other.yaml --\n" + pod("quay.io/o/no:1") +
-		"-- kustom/base.yaml --\n" + pod("quay.io/o/kustom:1") + "-- opt/up.sh --\nkubectl create -f beside.yaml\n-- opt/beside.yaml --\n" + pod("quay.io/o/beside:1"))
+		"-- kustom/base.yaml --\n" + pod("quay.io/o/kustom:1") + "-- opt/up.sh --\nkubectl create -f beside.yaml\ncd ../went\nkubectl apply -f there.yaml\n" +
+		"-- opt/beside.yaml --\n" + pod("quay.io/o/beside:1") + "-- went/there.yaml --\n" + pod("quay.io/o/went:1"))
 	want := []string{
 		"certain quay.io/o/app:1 deploy/app.yaml:3", "certain quay.io/o/beside:1 opt/beside.yaml:3",
 		"certain quay.io/o/kustom:1 kustom/base.yaml:3", "certain quay.io/o/more:1 deploy/more/x/y.yaml:3",
+		"certain quay.io/o/went:1 went/there.yaml:3",
 	}
 	if diff := cmp.Diff(want, show(scanFS(t, fsys))); diff != "" {
 		t.Error(diff)
@@ -67,6 +69,9 @@ func TestWhatAWholeImageDoesNotHoldIsAnError(t *testing.T) {
 		"kubectl apply -f deploy/rendered.yaml":                            nil,
 		"tar xf all.tar && kubectl apply -f out/made.yaml":                 nil,
 		"cp -r opt/out out && kubectl apply -f out/made.yaml":              nil,
+		"cd deploy && kubectl apply -f there.yaml":                         nil,
+		"sh -c 'cd deploy; kubectl apply -f missing.yaml'":                 missing("missing.yaml"),
+		"cd $(dirname x) && kubectl apply -f missing.yaml":                 nil,
 		"bash opt/make.sh && helm upgrade -i x charts/made":                nil,
 		"helm upgrade -i x repository/chart --set a=b && kubectl get pods": missing("repository/chart"),
 	} {
@@ -86,6 +91,13 @@ func TestWhatAWholeImageDoesNotHoldIsAnError(t *testing.T) {
 		if got := problems(scanFS(t, fsys)); got != nil {
 			t.Errorf("%s, in a context: %v", command, got)
 		}
+	}
+}
+
+func TestAShellThatNamesItselfEnds(t *testing.T) {
+	fsys := contextOf("-- Kubefile --\nFROM scratch\nCMD [\"bash opt/up.sh\"]\n-- opt/up.sh --\nV='sh -c \"$V\"; kubectl apply -f https://e.example/x'\nsh -c \"$V\"\n")
+	if got := problems(scanFS(t, fsys)); len(got) != 1 {
+		t.Errorf("%q", got)
 	}
 }
 

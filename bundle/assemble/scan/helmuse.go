@@ -88,11 +88,11 @@ func (s *scanner) helmScript(file string, runs bool) {
 
 // helmLine looks at the commands of a line. runs tells that they are run at the site for sure.
 func (s *scanner) helmLine(line string, env map[string]string, at Place, runs bool) {
-	if !runs && !strings.Contains(line, "helm") && !strings.Contains(line, "kubectl") {
+	if !runs && !strings.Contains(line, "helm") && !strings.Contains(line, "kubectl") && !strings.Contains(line, "cd ") {
 		return
 	}
 	for _, words := range shellCommands(line, env) {
-		s.command(words, at, runs)
+		s.command(words, env, at, runs)
 	}
 }
 

@@ -171,6 +171,8 @@ type scanner struct {
 	env         map[string]string // of the Kubefile, for templates
 	uses        []helmUse
 	named       []named
+	shells      int        // of -c that the command being looked at stands in
+	dirs        []string   // that commands go to
 	others      [][]string // commands of the Kubefile that are none of helm or kubectl
 	whole       bool       // all files of the image are there
 	kubeVersion string

@@ -149,8 +149,24 @@ type named struct {
 	runs  bool // at the site for sure: the command, or the script that it stands in, is in the Kubefile
 }
 
+// maxShells bounds shells in shells: a variable may hold a command that names it.
+const maxShells = 4
+
 // command looks at one command of a Kubefile or script. It notes what it names.
-func (s *scanner) command(words []string, at Place, runs bool) {
+func (s *scanner) command(words []string, env map[string]string, at Place, runs bool) {
+	switch path.Base(words[0]) {
+	case "cd", "pushd":
+		if len(words) > 1 && !strings.Contains(words[1], unresolved) {
+			s.dirs = append(s.dirs, fromContext(words[1]))
+		}
+	case "sh", "bash":
+		if len(words) > 2 && strings.HasPrefix(words[1], "-") && strings.HasSuffix(words[1], "c") && s.shells < maxShells {
+			s.shells++
+			s.helmLine(words[2], env, at, runs)
+			s.shells--
+			return
+		}
+	}
 	for i, w := range words {
 		switch path.Base(w) {
 		case "helm":
@@ -224,7 +240,8 @@ func (s *scanner) outOfReach(at Place, runs bool, message string) {
 func (s *scanner) follow(src *sources) {
 	for _, n := range s.named {
 		found := false
-		for _, p := range []string{fromContext(n.path), path.Join(path.Dir(n.File), fromContext(n.path))} {
+		for _, dir := range append([]string{".", path.Dir(n.File)}, s.dirs...) {
+			p := path.Join(dir, fromContext(n.path))
 			if n.chart {
 				found = found || s.exists(p) || s.exists(path.Join("charts", path.Base(p)))
 				continue
