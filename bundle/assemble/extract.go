@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
@@ -36,13 +35,11 @@ type extraction struct {
 	ctx   context.Context
 	root  *os.Root
 	tags  map[string]digest.Digest
-	same  map[string]string // files that lie in the context, too, by their names in the image
 }
 
 // extract writes the files of an image, from a layer on, that may name container images to dir, puts the blobs of its registry/
-// into the store, and returns the images of registry/, by repository:tag and repository@digest. Archives that the preview shows, if
-// there is one, are linked from the context instead.
-func (b *Builder) extract(ctx context.Context, image v1.Descriptor, from int, dir string, preview *look) (map[string]digest.Digest, error) {
+// into the store, and returns the images of registry/, by repository:tag and repository@digest.
+func (b *Builder) extract(ctx context.Context, image v1.Descriptor, from int, dir string) (map[string]digest.Digest, error) {
 	m, err := ocigraph.Read(b.Store, image.Digest)
 	if err != nil {
 		return nil, err
@@ -52,12 +49,7 @@ func (b *Builder) extract(ctx context.Context, image v1.Descriptor, from int, di
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	x := &extraction{store: b.Store, ctx: ctx, root: root, tags: map[string]digest.Digest{}, same: map[string]string{}}
-	if preview != nil {
-		for _, a := range preview.found.Archives {
-			x.same[a.Path] = filepath.Join(preview.dir, filepath.FromSlash(a.Path))
-		}
-	}
+	x := &extraction{store: b.Store, ctx: ctx, root: root, tags: map[string]digest.Digest{}}
 	for _, l := range m.Layers[min(from, len(m.Layers)):] {
 		if err := x.layer(l); err != nil {
 			return nil, fmt.Errorf("read layer %s: %w", l.Digest, err)
@@ -146,12 +138,6 @@ func (x *extraction) entry(name string, h *tar.Header, r io.Reader) error {
 			return nil // its other name was not taken either
 		}
 		return err
-	}
-	if same, ok := x.same[name]; ok {
-		info, err := os.Stat(same)
-		if err == nil && info.Size() == h.Size && os.Link(same, filepath.Join(x.root.Name(), filepath.FromSlash(name))) == nil {
-			return nil
-		}
 	}
 	out, err := x.root.Create(name)
 	if err != nil {

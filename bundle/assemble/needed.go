@@ -112,12 +112,14 @@ func (b *Builder) inside(ctx context.Context, s searched, dir string) (inside, e
 	key := fmt.Sprint(s.image.Digest, s.from, s.preview != nil, digest.FromBytes(s.ignore))
 	cache := b.cacheFile("inside", key)
 	in, ok := b.insideBefore(cache)
-	if !ok || len(beyond(in.Found, s.preview).Archives) > 0 { // archives are read out of the extracted files
+	if !ok {
 		var err error
 		if in, err = b.lookInside(ctx, s, dir); err != nil {
 			return inside{}, err
 		}
-		b.remember(cache, in)
+		if len(in.Found.Archives) == 0 { // archives are read out of the extracted files
+			b.remember(cache, in)
+		}
 	}
 	for i := range in.Found.Images {
 		in.Found.Images[i].File = s.name + ":" + in.Found.Images[i].File
@@ -128,8 +130,7 @@ func (b *Builder) inside(ctx context.Context, s searched, dir string) (inside, e
 	return in, nil
 }
 
-// beyond is what was found in an image and not in its context. An archive of the context is that of the image if they lie in the
-// same place.
+// beyond is what was found in an image and not in its context. Archives stay: one in the same place may be another.
 func beyond(found *scan.Result, preview *look) *scan.Result {
 	if preview == nil {
 		return found
@@ -140,9 +141,6 @@ func beyond(found *scan.Result, preview *look) *scan.Result {
 		return slices.ContainsFunc(shown.Images, func(s scan.Found) bool {
 			return s.Ref == f.Ref && (s.Certainty == scan.Certain || f.Certainty == scan.Suspected)
 		})
-	})
-	rest.Archives = slices.DeleteFunc(slices.Clone(found.Archives), func(a scan.Archive) bool {
-		return slices.ContainsFunc(shown.Archives, func(s scan.Archive) bool { return s.Path == a.Path && s.Ref == a.Ref })
 	})
 	rest.Errors = slices.DeleteFunc(slices.Clone(found.Errors), func(e scan.Error) bool {
 		return slices.ContainsFunc(shown.Errors, func(s scan.Error) bool {
@@ -158,7 +156,7 @@ func (b *Builder) lookInside(ctx context.Context, s searched, dir string) (insid
 		return inside{}, err
 	}
 	b.report().Phase("look into "+s.name, 0)
-	tags, err := b.extract(ctx, s.image, s.from, dir, s.preview)
+	tags, err := b.extract(ctx, s.image, s.from, dir)
 	if err != nil {
 		return inside{}, err
 	}
@@ -289,19 +287,11 @@ func (b *Builder) hidden(ctx context.Context, r BuildRequest, parts []building, 
 	}
 	var images []searched
 	for i, part := range parts {
-		final := part.src.file.Final()
-		preview := looks[i]
-		if slices.ContainsFunc(final, func(s kubefile.Stage) bool { return s.Hidden }) {
-			// A file of the image may be another than that of the context.
-			found := *preview.found
-			found.Archives = nil
-			preview.found = &found
-		}
-		below, err := b.layersBelow(part, final[0].Base)
+		below, err := b.layersBelow(part, part.src.file.Final()[0].Base)
 		if err != nil {
 			return gathered{}, err
 		}
-		images = append(images, searched{name: r.Name, image: part.built, platform: part.platform, from: below, ignore: ignore, preview: &preview})
+		images = append(images, searched{name: r.Name, image: part.built, platform: part.platform, from: below, ignore: ignore, preview: &looks[i]})
 	}
 	return b.needed(ctx, images, r.IgnoreScanErrors)
 }

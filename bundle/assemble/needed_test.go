@@ -140,7 +140,7 @@ func TestBasesByDigestAndBesideTheStages(t *testing.T) {
 			b, _ := connected(t, u)
 			rec := mustBuild(t, b, BuildRequest{Name: "x:1", Context: writeFiles(t, map[string][]byte{"Kubefile": []byte(kubefile), "f": []byte("f")})})
 			dir := t.TempDir()
-			if _, err := b.extract(t.Context(), rec.Manifest, 0, dir, nil); err != nil {
+			if _, err := b.extract(t.Context(), rec.Manifest, 0, dir); err != nil {
 				t.Fatal(err)
 			}
 			for _, file := range []string{"tool", "f"} {

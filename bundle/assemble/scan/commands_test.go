@@ -72,6 +72,7 @@ func TestWhatAWholeImageDoesNotHoldIsAnError(t *testing.T) {
 		"cd deploy && kubectl apply -f there.yaml":                         nil,
 		"sh -c 'cd deploy; kubectl apply -f missing.yaml'":                 missing("missing.yaml"),
 		"cd $(dirname x) && kubectl apply -f missing.yaml":                 nil,
+		"cp -r opt/helm charts/made && helm upgrade -i x charts/made":      nil,
 		"bash opt/make.sh && helm upgrade -i x charts/made":                nil,
 		"helm upgrade -i x repository/chart --set a=b && kubectl get pods": missing("repository/chart"),
 	} {

@@ -155,6 +155,9 @@ const maxShells = 4
 // command looks at one command of a Kubefile or script. It notes what it names.
 func (s *scanner) command(words []string, env map[string]string, at Place, runs bool) {
 	switch path.Base(words[0]) {
+	case "cp", "mv", "ln": // of helm and kubectl themselves, too
+		s.others = append(s.others, words)
+		return
 	case "cd", "pushd":
 		if len(words) > 1 && !strings.Contains(words[1], unresolved) {
 			s.dirs = append(s.dirs, fromContext(words[1]))
