@@ -69,9 +69,6 @@ type Stage struct {
 	First, Last int
 	// Copies are the files of the context that COPY and ADD put into it.
 	Copies []Copy
-	// Hidden tells that it may hold files which nobody sees in the context: made by RUN, of another stage or image, fetched,
-	// unpacked by ADD, or written out in the file.
-	Hidden bool
 }
 
 // Copy is what one COPY or ADD takes out of the context, variables expanded.

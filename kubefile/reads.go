@@ -45,7 +45,6 @@ func (f *File) readPath(path string) {
 // read notes what one instruction of a stage reads.
 func (f *File) read(lex *shell.Lex, in Instruction, sc *scope) error {
 	stage := &f.Stages[len(f.Stages)-1]
-	stage.Hidden = stage.Hidden || in.Name == "RUN" || in.Name == "ADD" || len(in.Heredocs) > 0
 	switch in.Name {
 	case "RUN":
 		for _, flag := range in.Flags {
@@ -60,7 +59,6 @@ func (f *File) read(lex *shell.Lex, in Instruction, sc *scope) error {
 			if from, ok := strings.CutPrefix(flag, "--from="); ok {
 				name, _, err := lex.ProcessWord(from, sc)
 				f.readImage(name, len(f.Stages)-1)
-				stage.Hidden = true
 				return err
 			}
 		}

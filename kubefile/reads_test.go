@@ -54,11 +54,11 @@ func TestFinalStagesAreWhatTheImageIsMadeOf(t *testing.T) {
 				{Base: "below", Copies: []Copy{{[]string{"b"}, "/"}}},
 			},
 		},
-		"from another":   {"FROM tools AS tools\nFROM scratch\nCOPY --from=tools /c charts\n", []Stage{{Base: "scratch", Hidden: true}}},
-		"run":            {"FROM base\nRUN helm pull x\n", []Stage{{Base: "base", Hidden: true}}},
-		"written in it":  {"FROM scratch\nCOPY <<list images/shim/\nx:1\nlist\n", []Stage{{Base: "scratch", Hidden: true}}},
-		"unpacked":       {"FROM scratch\nADD a.tgz /\n", []Stage{{Base: "scratch", Hidden: true, Copies: []Copy{{[]string{"a.tgz"}, "/"}}}}},
-		"brought by url": {"FROM scratch\nADD https://example.com/a.yaml manifests/\n", []Stage{{Base: "scratch", Hidden: true}}},
+		"from another":   {"FROM tools AS tools\nFROM scratch\nCOPY --from=tools /c charts\n", []Stage{{Base: "scratch"}}},
+		"run":            {"FROM base\nRUN helm pull x\n", []Stage{{Base: "base"}}},
+		"written in it":  {"FROM scratch\nCOPY <<list images/shim/\nx:1\nlist\n", []Stage{{Base: "scratch"}}},
+		"unpacked":       {"FROM scratch\nADD a.tgz /\n", []Stage{{Base: "scratch", Copies: []Copy{{[]string{"a.tgz"}, "/"}}}}},
+		"brought by url": {"FROM scratch\nADD https://example.com/a.yaml manifests/\n", []Stage{{Base: "scratch"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := parse(t, tc.text, WithPlatform("linux", "arm64", ""))

@@ -182,6 +182,23 @@ func unpackLayer(t *testing.T, layer []byte, dir string) {
 	}
 }
 
+// TestAnArchiveInTheSamePlaceIsAnother: the context's own lies where that of the image will lie.
+func TestAnArchiveInTheSamePlaceIsAnother(t *testing.T) {
+	b, _ := connected(t, nil)
+	archive := func(name string) []byte {
+		return dockerArchive(t, "example.com/"+name+":v1", "amd64", string(layerTar(t, name)))
+	}
+	request := BuildRequest{Name: "archives:1", Platforms: []v1.Platform{amd64}, Context: writeFiles(t, map[string][]byte{
+		"Kubefile": []byte("FROM scratch\nCOPY app/ /\n"), "images/a.tar": archive("aside"), "app/images/a.tar": archive("inside"),
+	})}
+	for range 2 {
+		rec := mustBuild(t, b, request)
+		if got := refs(rec.Images); !slices.Contains(got, "example.com/inside:v1") {
+			t.Errorf("images: %v", got)
+		}
+	}
+}
+
 func TestWhatACommandNamesAndTheImageLacksIsFatal(t *testing.T) {
 	b, _ := connected(t, nil)
 	files := map[string][]byte{
