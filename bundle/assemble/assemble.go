@@ -14,6 +14,8 @@ import (
 
 	"github.com/containers/image/v5/types"
 
+	"github.com/sealbuild/sealbuild/bundle/assemble/report"
+	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
@@ -24,20 +26,12 @@ type Builder struct {
 	Jobs   int                  // downloads at a time; 0 is pull.DefaultJobs
 	Epoch  time.Time            // every time stamp in images and bundles
 	Log    io.Writer            // output of the build itself
-	Report Reporter             // nil for silence
+	Report report.Reporter      // nil for silence
 }
 
-// Reporter is told what goes on. Its methods are called by several goroutines.
-type Reporter interface {
-	Phase(name string, total int64) // a phase begins; total bytes, 0 when not known yet
-	Expect(bytes int64)             // the phase has more bytes to do
-	Advance(bytes int64)            // so many are done; negative when some start over
-	Note(text string)               // something the operator should read
-}
-
-func (b *Builder) report() Reporter {
+func (b *Builder) report() report.Reporter {
 	if b.Report == nil {
-		return silent{}
+		return report.Silent{}
 	}
 	return b.Report
 }
@@ -49,9 +43,6 @@ func (b *Builder) log() io.Writer {
 	return b.Log
 }
 
-type silent struct{}
-
-func (silent) Phase(string, int64) {}
-func (silent) Expect(int64)        {}
-func (silent) Advance(int64)       {}
-func (silent) Note(string)         {}
+func (b *Builder) resolver() resolve.Resolver {
+	return resolve.Resolver{Store: b.Store, System: b.System, Jobs: b.Jobs, Report: b.report()}
+}

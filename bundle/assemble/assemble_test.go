@@ -1,36 +1,32 @@
 package assemble
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"debug/elf"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/build"
+	"github.com/sealbuild/sealbuild/bundle/assemble/report"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
-	"github.com/sealbuild/sealbuild/ground/ocigraph"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 )
 
 var amd64 = v1.Platform{OS: "linux", Architecture: "amd64"}
 
 // notes keeps what the operator would read.
 type notes struct {
-	silent
+	report.Silent
 	text []string
 }
 
@@ -73,34 +69,9 @@ func writeFiles(t *testing.T, files map[string][]byte) string {
 	return dir
 }
 
-// addImage stores an image with one layer.
-func addImage(t *testing.T, s *store.Store, layer string) v1.Descriptor {
-	t.Helper()
-	return addImageFor(t, s, "amd64", layer)
-}
-
-func addImageFor(t *testing.T, s *store.Store, arch, layer string) v1.Descriptor {
-	t.Helper()
-	put := func(mediaType string, data []byte) v1.Descriptor {
-		d, err := s.PutBytes(data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v1.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}
-	}
-	m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
-	m.Config = put(v1.MediaTypeImageConfig, []byte(`{"architecture":"`+arch+`","os":"linux","l":"`+layer+`"}`))
-	m.Layers = []v1.Descriptor{put(v1.MediaTypeImageLayer, []byte(layer))}
-	raw, err := json.Marshal(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return put(m.MediaType, raw)
-}
-
 func record(t *testing.T, s *store.Store, name, clusterType string, images ...store.Pinned) {
 	t.Helper()
-	if err := s.Save(store.Record{Name: name, Manifest: addImage(t, s, name), Platform: "linux/amd64", ClusterType: clusterType, Images: images}); err != nil {
+	if err := s.Save(store.Record{Name: name, Manifest: storetest.AddImage(t, s, name), Platform: "linux/amd64", ClusterType: clusterType, Images: images}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -142,128 +113,10 @@ func TestCopyOfAMissingRegistryIsDropped(t *testing.T) {
 	}
 }
 
-func TestStubMustFitThePlatform(t *testing.T) {
-	dir := writeFiles(t, map[string][]byte{
-		"amd64": executable(elf.EM_X86_64), "arm64": executable(elf.EM_AARCH64), "script": []byte("#!/bin/sh\n"),
-	})
-	if s, err := findStub(filepath.Join(dir, "amd64"), amd64); err != nil || len(s.data) == 0 {
-		t.Errorf("right platform: %v", err)
-	}
-	for name, want := range map[string]string{"arm64": "not for amd64", "script": "not a Linux executable", "missing": "no such file", ".": "not a regular file"} {
-		if _, err := findStub(filepath.Join(dir, name), amd64); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: error is %v, want %q", name, err, want)
-		}
-	}
-	var missing *StubError
-	if _, err := findStub("", v1.Platform{OS: "linux", Architecture: "arm64"}); !errors.As(err, &missing) || len(missing.Tried) != 4 {
-		t.Errorf("error is %v, want the four places that were looked at", err)
-	}
-}
-
-func TestBundleAsStubGivesItsStub(t *testing.T) {
-	stub := executable(elf.EM_X86_64)
-	var file bytes.Buffer
-	w, err := bundle.NewWriter(&file, bundle.WriterOptions{Stub: bytes.NewReader(stub), StubPlatform: "linux/amd64"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	dir := writeFiles(t, map[string][]byte{"sealinstall": file.Bytes()})
-	got, err := findStub(filepath.Join(dir, "sealinstall"), amd64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got.data, stub) {
-		t.Errorf("stub has %d bytes, want the %d before the payload", len(got.data), len(stub))
-	}
-}
-
-func TestCareImageOfSeveralPlatformsIsAnIndex(t *testing.T) {
-	b, _ := newBuilder(t)
-	arm := v1.Platform{OS: "linux", Architecture: "arm64"}
-	stubs := []installer{{data: executable(elf.EM_X86_64)}, {data: executable(elf.EM_AARCH64)}}
-	pinned, err := b.careImage(stubs, []v1.Platform{amd64, arm})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"linux/amd64", "linux/arm64"}, pinned.Platforms); diff != "" {
-		t.Errorf("platforms (-want +got):\n%s", diff)
-	}
-	for _, p := range []v1.Platform{amd64, arm} {
-		config, err := b.config(v1.Descriptor{Digest: pinned.Digest}, p)
-		if err != nil || config.Architecture != p.Architecture {
-			t.Errorf("config for %s is for %s: %v", p.Architecture, config.Architecture, err)
-		}
-	}
-}
-
-func TestCareImageHoldsTheInstallerAlone(t *testing.T) {
-	b, _ := newBuilder(t)
-	stub := installer{data: executable(elf.EM_X86_64)}
-	pinned, err := b.careImage([]installer{stub}, []v1.Platform{amd64})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := "sealbuild.io/care:" + digest.FromBytes(stub.data).Encoded()[:12]; pinned.Ref != want {
-		t.Errorf("reference is %s, want %s", pinned.Ref, want)
-	}
-	again, _ := newBuilder(t)
-	if p, err := again.careImage([]installer{stub}, []v1.Platform{amd64}); err != nil || p.Digest != pinned.Digest {
-		t.Errorf("a second time it is %s (%v), want %s", p.Digest, err, pinned.Digest)
-	}
-	config, err := b.config(v1.Descriptor{Digest: pinned.Digest}, amd64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"/usr/bin/sealinstall", "care"}, config.Config.Entrypoint); diff != "" {
-		t.Errorf("entrypoint (-want +got):\n%s", diff)
-	}
-	raw, err := b.Store.ReadBlob(pinned.Digest, ocigraph.MaxManifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var m v1.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		t.Fatal(err)
-	}
-	f, err := b.Store.OpenBlob(m.Layers[0].Digest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := digest.FromBytes(plain); got != config.RootFS.DiffIDs[0] {
-		t.Errorf("layer is %s, the config says %s", got, config.RootFS.DiffIDs[0])
-	}
-	var names []string
-	for entries := tar.NewReader(bytes.NewReader(plain)); ; {
-		h, err := entries.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		names = append(names, h.Name)
-	}
-	if diff := cmp.Diff([]string{"usr/", "usr/bin/", "usr/bin/sealinstall"}, names); diff != "" {
-		t.Errorf("files (-want +got):\n%s", diff)
-	}
-}
-
 func TestBundleOrderAndConflicts(t *testing.T) {
 	b, n := newBuilder(t)
 	pin := func(ref, layer string) store.Pinned {
-		d := addImage(t, b.Store, layer)
+		d := storetest.AddImage(t, b.Store, layer)
 		return store.Pinned{Found: store.Found{Ref: ref}, Digest: d.Digest, MediaType: d.MediaType, ManifestSize: d.Size, Platforms: []string{"linux/amd64"}}
 	}
 	record(t, b.Store, "app:v1", "application", pin("z.io/z:1", "z"), pin("a.io/a:1", "a old"))
@@ -316,11 +169,11 @@ func TestFailedBundleLeavesTheOldFile(t *testing.T) {
 }
 
 func TestPlatformText(t *testing.T) {
-	if p, err := ParsePlatform("linux/arm64"); err != nil || p.Architecture != "arm64" || p.Variant != "" {
+	if p, err := store.ParsePlatform("linux/arm64"); err != nil || p.Architecture != "arm64" || p.Variant != "" {
 		t.Errorf("linux/arm64 is %v (%v)", p, err)
 	}
 	for _, bad := range []string{"linux/amd64,linux/arm64", "windows/amd64", "amd64", "linux/", "a/b/c/d"} {
-		if p, err := ParsePlatform(bad); err == nil {
+		if p, err := store.ParsePlatform(bad); err == nil {
 			t.Errorf("%q was read as %v", bad, p)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
@@ -38,7 +39,7 @@ func TestStageOfTheBuildsOwnPlatformIsTakenWhereTheKubefileSaysSo(t *testing.T) 
 			})})
 			for _, p := range platforms {
 				built := store.Pinned{Digest: rec.Manifest.Digest, MediaType: rec.Manifest.MediaType}
-				if layer := contentOf(t, b, built, p); !strings.Contains(layer, "on "+runtime.GOARCH) {
+				if layer := storetest.FirstLayer(t, b.Store, built, p); !strings.Contains(layer, "on "+runtime.GOARCH) {
 					t.Errorf("the image for %s was made of tools for another machine than this one", p.Architecture)
 				}
 			}
@@ -55,7 +56,7 @@ func TestStageOfTheBuildsOwnPlatformMayLieInTheStoreOnly(t *testing.T) {
 		"Kubefile": []byte("FROM --platform=$BUILDPLATFORM tools:1 AS tools\nFROM scratch\nCOPY --from=tools /made-on /made-on\n"),
 	})})
 	built := store.Pinned{Digest: rec.Manifest.Digest, MediaType: rec.Manifest.MediaType}
-	if layer := contentOf(t, b, built, other); !strings.Contains(layer, "on "+runtime.GOARCH) {
+	if layer := storetest.FirstLayer(t, b.Store, built, other); !strings.Contains(layer, "on "+runtime.GOARCH) {
 		t.Error("the file of this machine's tools is not there")
 	}
 }

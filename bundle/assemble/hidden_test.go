@@ -11,9 +11,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/gzip"
+
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
@@ -157,7 +160,7 @@ func TestRegistryOfTheContextIsTaken(t *testing.T) {
 // unpackLayer writes the files of a layer.
 func unpackLayer(t *testing.T, layer []byte, dir string) {
 	t.Helper()
-	plain, err := unpacked(bytes.NewReader(layer))
+	plain, err := gzip.NewReader(bytes.NewReader(layer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +211,7 @@ func TestWhatACommandNamesAndTheImageLacksIsFatal(t *testing.T) {
 	}
 	request := BuildRequest{Name: "lacks:1", Context: writeFiles(t, files)}
 	for range 2 { // the second finds what the first remembers
-		hiding := new(ScanError)
+		hiding := new(search.Error)
 		if _, err := b.Build(t.Context(), request); !errors.As(err, &hiding) || len(hiding.Errors) != 1 || !strings.Contains(err.Error(), "charts/gone is not in the image") {
 			t.Fatalf("%v", err)
 		}
@@ -264,7 +267,7 @@ func TestWhatHidesImagesInsideAnImageIsFatal(t *testing.T) {
 					}
 					continue
 				}
-				hiding := new(ScanError)
+				hiding := new(search.Error)
 				if !errors.As(err, &hiding) {
 					t.Fatalf("recorded %v with error %v", refs(rec.Images), err)
 				}

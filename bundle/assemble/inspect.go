@@ -87,7 +87,7 @@ func addBlobs(t *bundle.BlobTotals, blobs []store.Blob, seen map[digest.Digest]b
 		t.Count++
 		t.Size += b.Size
 		t.StoredSize += b.Size
-		if compressed(b) {
+		if b.Compressed() {
 			t.AsIs++
 			t.AsIsSize += b.Size
 		}

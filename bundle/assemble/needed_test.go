@@ -16,7 +16,8 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/report"
+	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
@@ -40,7 +41,7 @@ func sealosLayer(t *testing.T, p v1.Platform, files, inside map[string]string) [
 	}
 	blob := func(data []byte) v1.Descriptor {
 		d := digest.FromBytes(data)
-		tree[registryTree+"blobs/sha256/"+d.Encoded()[:2]+"/"+d.Encoded()+"/data"] = data
+		tree[search.RegistryTree+"blobs/sha256/"+d.Encoded()[:2]+"/"+d.Encoded()+"/data"] = data
 		return v1.Descriptor{Digest: d, Size: int64(len(data))}
 	}
 	for name, layer := range inside {
@@ -57,7 +58,7 @@ func sealosLayer(t *testing.T, p v1.Platform, files, inside map[string]string) [
 		d := blob(raw)
 		d.MediaType = v1.MediaTypeImageManifest
 		repository, tag, _ := strings.Cut(name, ":")
-		dir := registryTree + "repositories/" + repository + "/_manifests/"
+		dir := search.RegistryTree + "repositories/" + repository + "/_manifests/"
 		tree[dir+"tags/"+tag+"/current/link"] = []byte(d.Digest)
 		tree[dir+"revisions/sha256/"+d.Digest.Encoded()+"/link"] = []byte(d.Digest)
 	}
@@ -140,7 +141,7 @@ func TestBasesByDigestAndBesideTheStages(t *testing.T) {
 			b, _ := connected(t, u)
 			rec := mustBuild(t, b, BuildRequest{Name: "x:1", Context: writeFiles(t, map[string][]byte{"Kubefile": []byte(kubefile), "f": []byte("f")})})
 			dir := t.TempDir()
-			if _, err := b.extract(t.Context(), rec.Manifest, 0, dir); err != nil {
+			if _, err := search.Layers(t.Context(), report.Silent{}, b.Store, search.Image{Manifest: rec.Manifest, Platform: here()}, dir); err != nil {
 				t.Fatal(err)
 			}
 			for _, file := range []string{"tool", "f"} {
@@ -153,47 +154,4 @@ func TestBasesByDigestAndBesideTheStages(t *testing.T) {
 			}
 		})
 	}
-}
-
-// FuzzLayer reads layers of images that anybody made: whatever is in them,
-// nothing is written outside the directory.
-func FuzzLayer(f *testing.F) {
-	f.Add(layerOf(f, map[string][]byte{"images/shim/list": []byte("a:1\n"), registryTree + "repositories/a/_manifests/tags/1/current/link": []byte("sha256:x")}))
-	f.Add(layerOf(f, map[string][]byte{"../../out": []byte("x"), "a/.wh..wh..opq": nil, "a/.wh.b": nil, ".wh.registry": nil}))
-	var links bytes.Buffer
-	w := tar.NewWriter(&links)
-	for _, h := range []tar.Header{
-		{Typeflag: tar.TypeSymlink, Name: "up", Linkname: "../.."},
-		{Typeflag: tar.TypeReg, Name: "up/out"},
-		{Typeflag: tar.TypeLink, Name: "passwd", Linkname: "/etc/passwd"},
-		{Typeflag: tar.TypeDir, Name: "up"},
-	} {
-		if err := w.WriteHeader(&h); err != nil {
-			f.Fatal(err)
-		}
-	}
-	f.Add(links.Bytes())
-	s, err := store.Open(f.TempDir())
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { _ = s.Close() })
-	f.Fuzz(func(t *testing.T, layer []byte) {
-		outer := t.TempDir()
-		dir := filepath.Join(outer, "in")
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		root, err := os.OpenRoot(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer root.Close()
-		x := &extraction{store: s, ctx: t.Context(), root: root, tags: map[string]digest.Digest{}}
-		_ = x.read(bytes.NewReader(layer))
-		entries, err := os.ReadDir(outer)
-		if err != nil || len(entries) != 1 {
-			t.Errorf("beside the directory: %v %v", entries, err)
-		}
-	})
 }

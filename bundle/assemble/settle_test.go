@@ -3,7 +3,6 @@ package assemble
 import (
 	"archive/tar"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,34 +13,13 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
-	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
+	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
-	"github.com/sealbuild/sealbuild/ground/ocigraph"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
+	"github.com/sealbuild/sealbuild/bundle/assemble/write"
 	"github.com/sealbuild/sealbuild/registry/catalog"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
-
-// contentOf is the first layer of the image that a host of a platform gets.
-func contentOf(t *testing.T, b *Builder, p store.Pinned, platform v1.Platform) string {
-	t.Helper()
-	one, err := b.ofPlatform(v1.Descriptor{Digest: p.Digest, MediaType: p.MediaType}, platform)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := b.Store.ReadBlob(one.Digest, ocigraph.MaxManifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var m ocigraph.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		t.Fatal(err)
-	}
-	layer, err := b.Store.ReadBlob(m.Layers[0].Digest, ocigraph.MaxManifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(layer)
-}
 
 func imageNamed(t *testing.T, rec store.Record, ref string) store.Pinned {
 	t.Helper()
@@ -52,22 +30,6 @@ func imageNamed(t *testing.T, rec store.Record, ref string) store.Pinned {
 	}
 	t.Fatalf("%s is not among %v", ref, refs(rec.Images))
 	return store.Pinned{}
-}
-
-// TestEachPlatformKeepsItsRegistry bundles what sealos makes for two
-// platforms: two registry directories in which one name means two images.
-func TestAPinThatNoHostCanPullIsRefused(t *testing.T) {
-	b, _ := newBuilder(t)
-	pin := "registry.example/app:v1@sha512:" + strings.Repeat("0", 128)
-	place := scan.Place{File: "manifests/app.yaml", Line: 7}
-	looks := []look{{found: &scan.Result{Images: []scan.Found{{Ref: pin, Certainty: scan.Certain, Place: place}}}}}
-	_, early := b.gather(t.Context(), looks)
-	_, late := b.settle([]claim{{Pinned: store.Pinned{Found: store.Found{Ref: pin, File: place.File, Line: place.Line}}}})
-	for _, err := range []error{early, late} {
-		if err == nil || !strings.Contains(err.Error(), "manifests/app.yaml:7: "+pin+": no host can pull it") {
-			t.Errorf("%v", err)
-		}
-	}
 }
 
 func TestEachPlatformKeepsItsRegistry(t *testing.T) {
@@ -88,7 +50,7 @@ func TestEachPlatformKeepsItsRegistry(t *testing.T) {
 		t.Errorf("platforms of %s (-want +got):\n%s", pause.Ref, diff)
 	}
 	for _, p := range both {
-		if got, want := contentOf(t, b, pause, p), "pause "+p.Architecture; got != want {
+		if got, want := storetest.FirstLayer(t, b.Store, pause, p), "pause "+p.Architecture; got != want {
 			t.Errorf("a host of %s gets %q, want %q", p.Architecture, got, want)
 		}
 	}
@@ -101,7 +63,7 @@ func TestEachPlatformKeepsItsRegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	images, err := catalog.Build(t.Context(), []catalog.Ref{{Name: pause.Ref, Digest: pause.Digest}}, inBundle{f.Reader})
+	images, err := catalog.Build(t.Context(), []catalog.Ref{{Name: pause.Ref, Digest: pause.Digest}}, write.Served(f.Reader))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +75,7 @@ func TestEachPlatformKeepsItsRegistry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := imageNamed(t, one, pause.Ref); contentOf(t, b, p, amd64) != "pause amd64" || p.MediaType != v1.MediaTypeImageManifest {
+	if p := imageNamed(t, one, pause.Ref); storetest.FirstLayer(t, b.Store, p, amd64) != "pause amd64" || p.MediaType != v1.MediaTypeImageManifest {
 		t.Errorf("of one platform %s is %s, %s", p.Ref, p.MediaType, p.Digest)
 	}
 }
@@ -132,7 +94,7 @@ func TestBaseOfEachPlatformHasItsOwnName(t *testing.T) {
 	})
 	pause := imageNamed(t, rec, "docker.io/library/pause:3.9")
 	for _, p := range []v1.Platform{amd64, arm64} {
-		if got, want := contentOf(t, b, pause, p), "pause "+p.Architecture; got != want {
+		if got, want := storetest.FirstLayer(t, b.Store, pause, p), "pause "+p.Architecture; got != want {
 			t.Errorf("a host of %s gets %q, want %q", p.Architecture, got, want)
 		}
 	}
@@ -182,11 +144,11 @@ func TestArchivesOfPlatformsShareAName(t *testing.T) {
 	if diff := cmp.Diff([]string{"linux/amd64", "linux/arm64"}, app.Platforms); diff != "" {
 		t.Errorf("platforms (-want +got):\n%s", diff)
 	}
-	if got := contentOf(t, b, app, arm64); got != layer("arm64 other") {
+	if got := storetest.FirstLayer(t, b.Store, app, arm64); got != layer("arm64 other") {
 		t.Error("a host of arm64 gets another image")
 	}
 	_, _, err = build(t, "amd64")
-	conflict := new(ConflictError)
+	conflict := new(resolve.ConflictError)
 	if !errors.As(err, &conflict) || conflict.Ref != ref || conflict.Platform != "linux/amd64" || !strings.Contains(err.Error(), "tar.txt:2") {
 		t.Errorf("one platform, two images: error is %v", err)
 	}
@@ -204,50 +166,4 @@ func layerTar(t *testing.T, text string) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
-}
-
-func TestLaterClusterImageDecidesForItsPlatforms(t *testing.T) {
-	b, _ := newBuilder(t)
-	image := func(arch, text string) store.Pinned {
-		root := addImageFor(t, b.Store, arch, text)
-		return store.Pinned{
-			Found: store.Found{Ref: "example.com/app:v1"}, Digest: root.Digest, MediaType: root.MediaType, Platforms: []string{"linux/" + arch},
-		}
-	}
-	both := []v1.Platform{amd64, arm64}
-	index, err := b.settle(append(claims([]store.Pinned{image("amd64", "old amd64")}, both, 0), claims([]store.Pinned{image("arm64", "old arm64")}, both, 0)...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, tc := range map[string]struct {
-		later store.Pinned
-		want  []string // what amd64 and arm64 get
-	}{
-		"one of them":            {image("arm64", "new arm64"), []string{"old amd64", "new arm64"}},
-		"the same":               {index[0], []string{"old amd64", "old arm64"}},
-		"one that neither is of": {image("s390x", "foreign"), nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			settled, err := b.settle(append(claims(index, both, 2), claims([]store.Pinned{tc.later}, both, 1)...))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(settled) != 1 {
-				t.Fatalf("%d images, want one", len(settled))
-			}
-			if tc.want == nil {
-				if settled[0].Digest != tc.later.Digest {
-					t.Errorf("got %s, want the later, %s", settled[0].Digest, tc.later.Digest)
-				}
-				return
-			}
-			var got []string
-			for _, p := range both {
-				got = append(got, contentOf(t, b, settled[0], p))
-			}
-			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("hosts get (-want +got):\n%s", diff)
-			}
-		})
-	}
 }

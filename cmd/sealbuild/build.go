@@ -14,6 +14,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble"
 	"github.com/sealbuild/sealbuild/bundle/assemble/build"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/write"
 )
 
 const buildHelp = `Build a cluster image from the Kubefile in CONTEXT, gather every container
@@ -102,7 +103,7 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 		return err
 	}
 	if o.output != "none" {
-		if err := assemble.CheckOutput(o.output); err != nil {
+		if err := write.CheckOutput(o.output); err != nil {
 			return err
 		}
 	}
@@ -180,7 +181,7 @@ func (o *buildOptions) request(context string) (assemble.BuildRequest, error) {
 			}
 		}
 	}
-	if r.Platforms, err = assemble.ParsePlatforms(o.platform); err != nil {
+	if r.Platforms, err = store.ParsePlatforms(o.platform); err != nil {
 		return r, &usageError{err}
 	}
 	return r, nil

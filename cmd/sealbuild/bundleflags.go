@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble"
+	"github.com/sealbuild/sealbuild/bundle/assemble/write"
 )
 
 // passphraseVariable is the environment variable that the passphrase of a signing key is read from.
@@ -135,5 +136,5 @@ func baseInventory(ctx context.Context, name string) (v bundle.Inventory, err er
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return assemble.BaseInventory(ctx, f.Reader)
+	return write.BaseInventory(ctx, f.Reader)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/write"
 )
 
 func (a *app) inspectCommand() *cobra.Command {
@@ -39,8 +40,8 @@ signature: see bundle/FORMAT.md.`,
 				asked bool
 				read  func(*bundle.Reader) ([]byte, error)
 			}{
-				{lock, func(r *bundle.Reader) ([]byte, error) { return r.Document(assemble.LockName) }},
-				{sbom, func(r *bundle.Reader) ([]byte, error) { return r.Document(assemble.SBOMName) }},
+				{lock, func(r *bundle.Reader) ([]byte, error) { return r.Document(write.LockName) }},
+				{sbom, func(r *bundle.Reader) ([]byte, error) { return r.Document(write.SBOMName) }},
 				{signature, (*bundle.Reader).Signature},
 			} {
 				if one.asked {

@@ -28,7 +28,7 @@ What is in the store already is not downloaded again.`,
   sealbuild bundle docker.io/labring/kubernetes:v1.29.9 -o site.run`,
 		Args: args(1, -1, "one or more IMAGE names"),
 		RunE: func(c *cobra.Command, names []string) error {
-			platforms, err := assemble.ParsePlatforms(platform)
+			platforms, err := store.ParsePlatforms(platform)
 			if err != nil {
 				return &usageError{err}
 			}

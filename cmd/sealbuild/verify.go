@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealbuild/sealbuild/bundle"
-	"github.com/sealbuild/sealbuild/bundle/assemble"
+	"github.com/sealbuild/sealbuild/bundle/assemble/write"
 )
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -43,7 +43,7 @@ Every damaged entry is printed with its range of bytes; the exit status is then
 				signed = ", signed by " + who
 			}
 			a.progress.Phase("verify "+name, f.Size())
-			damage, err := assemble.VerifyBundle(c.Context(), f.Reader, a.progress)
+			damage, err := write.Verify(c.Context(), f.Reader, a.progress)
 			if err != nil {
 				return fmt.Errorf("verify %s: %w", name, err)
 			}

@@ -66,7 +66,7 @@ func LoadArchive(ctx context.Context, st *store.Store, a Archive, o Options) (st
 	if err := st.ImportLayout(ctx, target); err != nil {
 		return store.Pinned{}, err
 	}
-	return Pin(st, a.Wanted, root)
+	return store.Pin(st, a.Wanted.found(), root)
 }
 
 func archiveReference(a Archive) (types.ImageReference, error) {

@@ -173,7 +173,7 @@ func (g *gatherer) complete(img *image) (store.Pinned, error) {
 			return store.Pinned{}, err
 		}
 	}
-	return Pin(g.store, img.wanted, img.root, img.platforms...)
+	return store.Pin(g.store, img.wanted.found(), img.root, img.platforms...)
 }
 
 // fail records a failure, as an error or as something merely absent.

@@ -31,6 +31,16 @@ type Wanted struct {
 	Platforms []v1.Platform // of an index, which to take; none means those of the Options
 }
 
+// found is the first place that names it.
+func (w Wanted) found() store.Found {
+	if len(w.Places) == 0 {
+		return store.Found{Ref: w.Ref}
+	}
+	f := w.Places[0]
+	f.Ref = w.Ref
+	return f
+}
+
 // Options says how to gather.
 type Options struct {
 	Platforms []v1.Platform // of an index, which to take, where a Wanted does not say; at least one

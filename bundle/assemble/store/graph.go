@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -81,15 +82,6 @@ func (s *Store) children(index ocigraph.Node, platforms []string) (wanted []v1.D
 	return wanted, nil
 }
 
-// Platform writes a platform as docker does: linux/arm64/v8.
-func Platform(p v1.Platform) string {
-	s := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		s += "/" + p.Variant
-	}
-	return s
-}
-
 // Size adds up blobs.
 func Size(blobs []Blob) int64 {
 	var n int64
@@ -97,4 +89,9 @@ func Size(blobs []Blob) int64 {
 		n += b.Size
 	}
 	return n
+}
+
+// Compressed tells by its media type that a blob gains nothing from being compressed once more.
+func (b Blob) Compressed() bool {
+	return strings.HasSuffix(b.MediaType, "gzip") || strings.HasSuffix(b.MediaType, "+zstd")
 }

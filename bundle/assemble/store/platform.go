@@ -1,14 +1,13 @@
-package assemble
+package store
 
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
 // ParsePlatform reads linux/arm64 or linux/arm/v7; empty is linux on this machine's architecture.
@@ -53,11 +52,33 @@ func ParsePlatforms(text string) ([]v1.Platform, error) {
 	return all, nil
 }
 
-// formatPlatforms writes a list as ParsePlatforms reads it.
-func formatPlatforms(all []v1.Platform) string {
+// FormatPlatforms writes a list as ParsePlatforms reads it.
+func FormatPlatforms(all []v1.Platform) string {
 	var names []string
 	for _, p := range all {
-		names = append(names, store.Platform(p))
+		names = append(names, Platform(p))
 	}
 	return strings.Join(names, ",")
+}
+
+// Platform writes a platform as docker does: linux/arm64/v8.
+func Platform(p v1.Platform) string {
+	s := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		s += "/" + p.Variant
+	}
+	return s
+}
+
+// SameFamily tells whether one of have is want with another variant.
+func SameFamily(have []string, want string) bool {
+	return slices.ContainsFunc(have, func(h string) bool {
+		return strings.HasPrefix(h, want+"/") || strings.HasPrefix(want, h+"/")
+	})
+}
+
+// PlatformOf reads what Platform wrote.
+func PlatformOf(text string) *v1.Platform {
+	parts := append(strings.SplitN(text, "/", 3), "", "")
+	return &v1.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}
 }

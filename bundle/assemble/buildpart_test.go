@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/build"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/write"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
@@ -141,7 +142,7 @@ func TestEveryPlatformGetsItsOwnImage(t *testing.T) {
 		t.Errorf("recorded %s as %s", rec.Platform, rec.Manifest.MediaType)
 	}
 	for _, p := range []v1.Platform{amd64, arm} {
-		config, err := b.config(rec.Manifest, p)
+		config, err := b.Store.Config(rec.Manifest, p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +181,7 @@ func TestBundleOfTwoPlatformsHoldsBothOfEverything(t *testing.T) {
 	})
 	w := bundleForBoth(t, b, rec.Name)
 	for _, p := range platforms {
-		one, err := b.ofPlatform(rec.Manifest, p)
+		one, err := b.Store.OfPlatform(rec.Manifest, p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +203,7 @@ func TestBundleOfTwoPlatformsHoldsBothOfEverything(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("the bundle lacks %v", want)
 	}
-	if len(w.Images) != 3 || !strings.HasPrefix(w.Images[2].Name, careRepository) {
+	if len(w.Images) != 3 || !strings.HasPrefix(w.Images[2].Name, write.CareRepository) {
 		t.Errorf("images are %v", w.Images)
 	}
 }

@@ -1,4 +1,4 @@
-package assemble
+package write
 
 import (
 	"context"
@@ -9,11 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/bundle/assemble/report"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/ground/durable"
 )
@@ -58,14 +59,51 @@ func CheckOutput(output string) error {
 	return nil
 }
 
-// writeFiles writes the bundle under another name, checks it, and renames it. It is no durable.Write: a bundle may be
-// several files, which are read back between their sync and their names, and get those in one go.
-func (b *Builder) writeFiles(ctx context.Context, r BundleRequest, p prepared) (w Written, err error) {
+// Contents is all that goes into a bundle.
+type Contents struct {
+	Stubs     []Installer // the first is the one that starts
+	Images    []bundle.Image
+	Blobs     []Blob // of all images, each once
+	Documents []Document
+}
+
+// Size is how many bytes of blobs are to be written.
+func (c Contents) Size() int64 {
+	var n int64
+	for _, b := range c.Blobs {
+		if !b.Expected {
+			n += b.Size
+		}
+	}
+	return n
+}
+
+// Request says where a bundle is written, and how.
+type Request struct {
+	Output    string         // file to write
+	PartSize  int64          // bytes of each file; 0 for one file
+	Verify    bool           // read the finished file back from the disk
+	Signer    *bundle.Signer // nil: not signed
+	TrustKeys []string       // lines of keys that the installer demands of other payloads it opens
+	ModTime   time.Time
+}
+
+// writer is one bundle being written.
+type writer struct {
+	Request
+	store *store.Store
+	tell  report.Reporter
+}
+
+// Bundle writes a bundle under another name, checks it, and renames it: it returns the files, the first one first. It is no
+// durable.Write: a bundle may be several files, which are read back between their sync and their names, and get those in one go.
+func Bundle(ctx context.Context, tell report.Reporter, st *store.Store, c Contents, r Request) (names []string, sum bundle.Summary, err error) {
+	w := writer{Request: r, store: st, tell: tell}
 	dir, base := filepath.Split(r.Output)
 	tmp := filepath.Join(dir, "."+base+".new-"+rand.Text()[:10])
 	out, err := createFiles(tmp, r.PartSize)
 	if err != nil {
-		return Written{}, fmt.Errorf("write bundle: %w", err)
+		return nil, sum, fmt.Errorf("write bundle: %w", err)
 	}
 	defer func() {
 		names := []string{}
@@ -79,9 +117,9 @@ func (b *Builder) writeFiles(ctx context.Context, r BundleRequest, p prepared) (
 			}
 		}
 	}()
-	b.report().Phase("write "+r.Output, p.total)
-	if w.Summary, err = b.write(ctx, &flushing{files: out}, r, p); err != nil {
-		return Written{}, fmt.Errorf("write bundle %s: %w", r.Output, b.healed(ctx, err))
+	tell.Phase("write "+r.Output, c.Size())
+	if sum, err = w.write(ctx, &flushing{files: out}, c); err != nil {
+		return nil, sum, fmt.Errorf("write bundle %s: %w", r.Output, w.healed(ctx, err))
 	}
 	for n, f := range out.Files() {
 		mode := os.FileMode(0o644)
@@ -89,23 +127,16 @@ func (b *Builder) writeFiles(ctx context.Context, r BundleRequest, p prepared) (
 			mode = 0o755
 		}
 		if err := errors.Join(f.Chmod(mode), f.Sync()); err != nil {
-			return Written{}, fmt.Errorf("write bundle %s: %w", r.Output, err)
+			return nil, sum, fmt.Errorf("write bundle %s: %w", r.Output, err)
 		}
 	}
-	if err := b.check(ctx, out, tmp, w.Summary, r); err != nil {
-		return Written{}, err
+	if err := w.check(ctx, out, tmp, sum); err != nil {
+		return nil, sum, err
 	}
-	if w.Parts, err = giveNames(tmp, r.Output, len(out.Files())); err != nil {
-		return Written{}, fmt.Errorf("write bundle %s: %w", r.Output, err)
+	if names, err = giveNames(tmp, r.Output, len(out.Files())); err != nil {
+		return nil, sum, fmt.Errorf("write bundle %s: %w", r.Output, err)
 	}
-	w.Path, w.Images = r.Output, p.images
-	for _, part := range p.parts {
-		if part.expected {
-			w.Left++
-			w.Saved += part.Size
-		}
-	}
-	return w, nil
+	return names, sum, nil
 }
 
 // giveNames renames the parts, the first one last: it is what people start. Of
@@ -133,9 +164,9 @@ func giveNames(tmp, output string, n int) ([]string, error) {
 	return names, durable.SyncDir(filepath.Dir(output))
 }
 
-func (b *Builder) write(ctx context.Context, out io.Writer, r BundleRequest, p prepared) (bundle.Summary, error) {
-	o := bundle.WriterOptions{ModTime: b.Epoch, PartSize: r.PartSize, TrustKeys: r.TrustKeys}
-	for n, i := range p.stubs {
+func (w writer) write(ctx context.Context, out io.Writer, c Contents) (bundle.Summary, error) {
+	o := bundle.WriterOptions{ModTime: w.ModTime, PartSize: w.PartSize, TrustKeys: w.TrustKeys}
+	for n, i := range c.Stubs {
 		s, done, err := i.stub()
 		if err != nil {
 			return bundle.Summary{}, err
@@ -147,93 +178,88 @@ func (b *Builder) write(ctx context.Context, out io.Writer, r BundleRequest, p p
 			o.Stubs = append(o.Stubs, s)
 		}
 	}
-	if r.Signer != nil {
-		o.Sign = r.Signer.Sign
+	if w.Signer != nil {
+		o.Sign = w.Signer.Sign
 	}
-	w, err := bundle.NewWriter(out, o)
+	to, err := bundle.NewWriter(out, o)
 	if err != nil {
 		return bundle.Summary{}, err
 	}
-	if got := w.StubDigest(); got != p.stubs[0].digest {
-		return bundle.Summary{}, fmt.Errorf("installer %s changed while the bundle was written: %s, then %s", p.stubs[0].path, p.stubs[0].digest, got)
+	if got := to.StubDigest(); got != c.Stubs[0].digest {
+		return bundle.Summary{}, fmt.Errorf("installer %s changed while the bundle was written: %s, then %s", c.Stubs[0].path, c.Stubs[0].digest, got)
 	}
-	for _, part := range p.parts {
-		if part.expected {
-			err = w.Expect(part.Digest, part.Size)
+	for _, part := range c.Blobs {
+		if part.Expected {
+			err = to.Expect(part.Digest, part.Size)
 		} else {
-			err = b.addBlob(ctx, w, part.Blob)
+			err = w.addBlob(ctx, to, part.Blob)
 		}
 		if err != nil {
 			return bundle.Summary{}, err
 		}
 	}
-	for _, d := range p.documents {
-		if err := w.AddDocument(d.name, d.content); err != nil {
+	for _, d := range c.Documents {
+		if err := to.AddDocument(d.Name, d.Content); err != nil {
 			return bundle.Summary{}, err
 		}
 	}
-	for _, i := range p.images {
-		if err := w.AddImage(i); err != nil {
+	for _, i := range c.Images {
+		if err := to.AddImage(i); err != nil {
 			return bundle.Summary{}, err
 		}
 	}
-	return w.Close()
+	return to.Close()
 }
 
-func (b *Builder) addBlob(ctx context.Context, w *bundle.Writer, part store.Blob) error {
-	size, ok := b.Store.Has(part.Digest)
+func (w writer) addBlob(ctx context.Context, to *bundle.Writer, part store.Blob) error {
+	size, ok := w.store.Has(part.Digest)
 	if !ok {
 		return fmt.Errorf("blob %s: %w", part.Digest, store.ErrIncomplete)
 	}
-	f, err := b.Store.OpenBlob(part.Digest)
+	f, err := w.store.OpenBlob(part.Digest)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	if states, ok := b.Store.Hashed(part.Digest); ok && compressed(part) {
-		err = w.AddVerified(ctx, part.Digest, size, states, advancing{f, b.report()})
+	if states, ok := w.store.Hashed(part.Digest); ok && part.Compressed() {
+		err = to.AddVerified(ctx, part.Digest, size, states, advancing{f, w.tell})
 	} else {
-		err = w.AddBlob(ctx, part.Digest, size, !compressed(part), advancing{f, b.report()})
+		err = to.AddBlob(ctx, part.Digest, size, !part.Compressed(), advancing{f, w.tell})
 	}
 	if err != nil {
 		return err
 	}
-	return b.Store.Release(part.Digest)
+	return w.store.Release(part.Digest)
 }
 
 // healed adds what to do when a blob was not what the store said it was.
-func (b *Builder) healed(ctx context.Context, err error) error {
+func (w writer) healed(ctx context.Context, err error) error {
 	var blob *bundle.BlobError
 	if !errors.As(err, &blob) || ctx.Err() != nil {
 		return err
 	}
-	if removed, _ := b.Store.Heal(blob.Digest); removed {
+	if removed, _ := w.store.Heal(blob.Digest); removed {
 		return fmt.Errorf("%w (what the image store held under this digest was damaged, and is removed: build again)", err)
 	}
 	return err
 }
 
-// compressed tells by its media type that a blob gains nothing from being compressed once more.
-func compressed(part store.Blob) bool {
-	return strings.HasSuffix(part.MediaType, "gzip") || strings.HasSuffix(part.MediaType, "+zstd")
-}
-
 // advancing reports what is read.
 type advancing struct {
-	r      io.Reader
-	report Reporter
+	r    io.Reader
+	tell report.Reporter
 }
 
 func (a advancing) Read(p []byte) (int, error) {
 	n, err := a.r.Read(p)
-	a.report.Advance(int64(n))
+	a.tell.Advance(int64(n))
 	return n, err
 }
 
 // check opens the finished files as a reader will: trailer, index, signature, and that every image resolves down to its last blob.
 // The content was hashed on its way to write, so reading it again proves something only when it comes from the disk: with Verify
 // the pages in memory are given up first.
-func (b *Builder) check(ctx context.Context, out files, name string, s bundle.Summary, r BundleRequest) error {
+func (w writer) check(ctx context.Context, out files, name string, s bundle.Summary) error {
 	opened, err := bundle.OpenFile(name)
 	if err != nil {
 		return fmt.Errorf("open the bundle just written: %w", err)
@@ -242,7 +268,7 @@ func (b *Builder) check(ctx context.Context, out files, name string, s bundle.Su
 	if opened.IndexDigest() != s.IndexDigest {
 		return fmt.Errorf("open the bundle just written: index is %s where %s was written", opened.IndexDigest(), s.IndexDigest)
 	}
-	if r.Signer != nil {
+	if w.Signer != nil {
 		if _, err := opened.SignedBy(); err != nil {
 			return fmt.Errorf("open the bundle just written: %w", err)
 		}
@@ -250,16 +276,16 @@ func (b *Builder) check(ctx context.Context, out files, name string, s bundle.Su
 	if err := Simulate(ctx, opened.Reader); err != nil {
 		return fmt.Errorf("try the bundle just written: %w", err)
 	}
-	if !r.Verify {
+	if !w.Verify {
 		return nil
 	}
 	for _, f := range out.Files() {
 		if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
-			b.report().Note("the bundle is read back from memory, not from the disk: " + err.Error())
+			w.tell.Note("the bundle is read back from memory, not from the disk: " + err.Error())
 		}
 	}
-	b.report().Phase("verify "+r.Output, s.Size)
-	damage, err := VerifyBundle(ctx, opened.Reader, b.report())
+	w.tell.Phase("verify "+w.Output, s.Size)
+	damage, err := Verify(ctx, opened.Reader, w.tell)
 	if err != nil {
 		return fmt.Errorf("verify the bundle just written: %w", err)
 	}
@@ -269,11 +295,11 @@ func (b *Builder) check(ctx context.Context, out files, name string, s bundle.Su
 	return nil
 }
 
-// VerifyBundle reads every byte of a bundle and lists the damaged entries.
-func VerifyBundle(ctx context.Context, r *bundle.Reader, report Reporter) ([]bundle.Damage, error) {
+// Verify reads every byte of a bundle and lists the damaged entries.
+func Verify(ctx context.Context, r *bundle.Reader, tell report.Reporter) ([]bundle.Damage, error) {
 	var last int64
 	return r.Verify(ctx, func(done, _ int64) {
-		report.Advance(done - last)
+		tell.Advance(done - last)
 		last = done
 	})
 }

@@ -12,6 +12,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
+	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
@@ -32,25 +33,25 @@ func (b *Builder) Pull(ctx context.Context, r PullRequest) (store.Record, error)
 		return store.Record{}, err
 	}
 	if len(r.Platforms) == 0 {
-		if r.Platforms, err = ParsePlatforms(""); err != nil {
+		if r.Platforms, err = store.ParsePlatforms(""); err != nil {
 			return store.Record{}, err
 		}
 	}
 	b.report().Phase("pull "+name, 0)
-	root, from, err := b.fetchFrom(ctx, name, r.Platforms)
+	root, from, err := b.resolver().Fetch(ctx, name, r.Platforms)
 	if err != nil {
 		return store.Record{}, err
 	}
 	if len(r.Platforms) == 1 {
 		// Of an index, one platform's image is what was asked for.
-		if root, err = b.ofPlatform(root, r.Platforms[0]); err != nil {
+		if root, err = b.Store.OfPlatform(root, r.Platforms[0]); err != nil {
 			return store.Record{}, err
 		}
 	}
 	rec := store.Record{
 		Name:     name,
 		Manifest: root,
-		Platform: formatPlatforms(r.Platforms),
+		Platform: store.FormatPlatforms(r.Platforms),
 		Created:  time.Now().UTC().Format(time.RFC3339),
 		Inputs:   []store.Input{{Kind: "registry", Name: from, Value: root.Digest.String()}},
 	}
@@ -70,7 +71,7 @@ func (b *Builder) brought(ctx context.Context, name, from string, root v1.Descri
 		return nil, err
 	}
 	if len(images) == 1 {
-		root = images[0].image
+		root = images[0].Manifest
 	}
 	if attached, err := b.attached(ctx, from, root, platforms); attached != nil || err != nil {
 		return attached, err
@@ -79,12 +80,12 @@ func (b *Builder) brought(ctx context.Context, name, from string, root v1.Descri
 	if err != nil {
 		return nil, err
 	}
-	settled, err := b.settle(needed.claims)
+	settled, err := resolve.Settle(b.Store, needed.Claims)
 	if err != nil {
 		return nil, err
 	}
-	b.noteForeign(settled, needed)
-	return &attachment{Images: settled, Unresolved: needed.unresolved}, nil
+	b.resolver().NoteForeign(settled, needed)
+	return &attachment{Images: settled, Unresolved: needed.Unresolved}, nil
 }
 
 // attachment is what is pushed beside a cluster image: the list of the
@@ -119,7 +120,7 @@ func (b *Builder) attached(ctx context.Context, from string, root v1.Descriptor,
 	if err != nil {
 		return nil, err
 	}
-	got, err := pull.Gather(ctx, b.Store, []pull.Wanted{{Ref: ref, Suspected: true}}, b.pullOptions(platforms[:1]))
+	got, err := pull.Gather(ctx, b.Store, []pull.Wanted{{Ref: ref, Suspected: true}}, b.resolver().Options(platforms[:1]))
 	if err != nil {
 		return nil, err
 	}
@@ -155,11 +156,11 @@ func (b *Builder) attached(ctx context.Context, from string, root v1.Descriptor,
 	if a.Platforms == "" { // pushed before lists said it: all of it is taken
 		return &a, nil
 	}
-	of, err := ParsePlatforms(a.Platforms)
+	of, err := store.ParsePlatforms(a.Platforms)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", ref, err)
 	}
-	if a.Images, err = b.imagesFor(a.Images, of, platforms); err != nil {
+	if a.Images, err = resolve.For(b.Store, a.Images, of, platforms); err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	return &a, nil

@@ -1,13 +1,11 @@
-package assemble
+package write
 
 import (
 	"archive/tar"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -15,20 +13,19 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
-// careRepository is where the image of `sealinstall care` lies in every bundle that can make a cluster.
-const careRepository = "sealbuild.io/care"
+// CareRepository is where the image of `sealinstall care` lies in every bundle that can make a cluster.
+const CareRepository = "sealbuild.io/care"
 
-// careImage makes the image that every node runs to keep its IPVS rules: the installer and nothing else, of several platforms an
-// index. It depends on the installers' bytes alone, so that the same ones always give the same image.
-func (b *Builder) careImage(stubs []installer, platforms []v1.Platform) (store.Pinned, error) {
+// Care makes the image that every node runs to keep its IPVS rules: the Installer and nothing else, of several platforms an
+// index. It depends on the Installers' bytes alone, so that the same ones always give the same image.
+func Care(st *store.Store, stubs []Installer, platforms []v1.Platform) (store.Pinned, error) {
 	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
 	name := digest.SHA256.Digester()
 	for i, stub := range stubs {
-		manifest, err := b.carePart(stub, platforms[i])
+		manifest, err := carePart(st, stub, platforms[i])
 		if err != nil {
 			return store.Pinned{}, err
 		}
@@ -41,23 +38,23 @@ func (b *Builder) careImage(stubs []installer, platforms []v1.Platform) (store.P
 	var of []string
 	if len(stubs) > 1 {
 		var err error
-		if root, err = b.putJSON(v1.MediaTypeImageIndex, index); err != nil {
+		if root, err = st.PutJSON(v1.MediaTypeImageIndex, index); err != nil {
 			return store.Pinned{}, err
 		}
 		for _, p := range platforms {
 			of = append(of, store.Platform(p))
 		}
 	}
-	ref := careRepository + ":" + name.Digest().Encoded()[:12]
-	return pull.Pin(b.Store, pull.Wanted{Ref: ref}, root, of...)
+	ref := CareRepository + ":" + name.Digest().Encoded()[:12]
+	return store.Pin(st, store.Found{Ref: ref}, root, of...)
 }
 
 // carePart makes the image of one platform, unless the store has it.
-func (b *Builder) carePart(stub installer, platform v1.Platform) (v1.Descriptor, error) {
-	cache := b.cacheFile("care", store.Platform(platform)+" "+digest.FromBytes(stub.data).String())
+func carePart(st *store.Store, stub Installer, platform v1.Platform) (v1.Descriptor, error) {
+	memo := st.Memo("care", store.Platform(platform)+" "+digest.FromBytes(stub.data).String())
 	var made v1.Descriptor
-	if raw, err := os.ReadFile(cache); err == nil && json.Unmarshal(raw, &made) == nil {
-		if _, err := b.Store.Walk(made); err == nil {
+	if memo.Read(&made) {
+		if _, err := st.Walk(made); err == nil {
 			return made, nil
 		}
 	}
@@ -65,12 +62,12 @@ func (b *Builder) carePart(stub installer, platform v1.Platform) (v1.Descriptor,
 	if err != nil {
 		return v1.Descriptor{}, fmt.Errorf("make the care image: %w", err)
 	}
-	layerDigest, err := b.Store.PutBytes(layer)
+	layerDigest, err := st.PutBytes(layer)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
 	epoch := time.Unix(0, 0).UTC()
-	config, err := b.putJSON(v1.MediaTypeImageConfig, v1.Image{
+	config, err := st.PutJSON(v1.MediaTypeImageConfig, v1.Image{
 		Created:  &epoch,
 		Platform: platform,
 		Config: v1.ImageConfig{
@@ -83,29 +80,16 @@ func (b *Builder) carePart(stub installer, platform v1.Platform) (v1.Descriptor,
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	made, err = b.putJSON(v1.MediaTypeImageManifest, v1.Manifest{
+	made, err = st.PutJSON(v1.MediaTypeImageManifest, v1.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: v1.MediaTypeImageManifest,
 		Config:    config,
 		Layers:    []v1.Descriptor{{MediaType: v1.MediaTypeImageLayerGzip, Digest: layerDigest, Size: int64(len(layer))}},
 	})
 	if err == nil {
-		b.remember(cache, made)
+		memo.Write(made)
 	}
 	return made, err
-}
-
-// putJSON stores a document and describes it.
-func (b *Builder) putJSON(mediaType string, v any) (v1.Descriptor, error) {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return v1.Descriptor{}, fmt.Errorf("write %s: %w", mediaType, err)
-	}
-	d, err := b.Store.PutBytes(data)
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	return v1.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}, nil
 }
 
 // careLayer is the layer as gzip, which every runtime and registry takes, and the digest of its tar archive.

@@ -11,9 +11,10 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/write"
 	"github.com/sealbuild/sealbuild/kubefile"
-	"github.com/sealbuild/sealbuild/registry/catalog"
 )
 
 // BundleRequest says which stored images make a bundle.
@@ -41,57 +42,60 @@ type Written struct {
 // Bundle writes stored cluster images, and every container image they need, into one file or several parts. They are written beside
 // their destination, opened and checked, and then given their names; until then an older file of that name stays as it was.
 func (b *Builder) Bundle(ctx context.Context, r BundleRequest) (Written, error) {
-	if err := CheckOutput(r.Output); err != nil {
+	if err := write.CheckOutput(r.Output); err != nil {
 		return Written{}, err
 	}
-	p, err := b.prepareBundle(r)
+	c, err := b.prepareBundle(r)
 	if err != nil {
 		return Written{}, err
 	}
-	return b.writeFiles(ctx, r, p)
+	w := Written{Path: r.Output, Images: c.Images}
+	w.Parts, w.Summary, err = write.Bundle(ctx, b.report(), b.Store, c, write.Request{
+		Output: r.Output, PartSize: r.PartSize, Verify: r.Verify, Signer: r.Signer, TrustKeys: r.TrustKeys, ModTime: b.Epoch,
+	})
+	if err != nil {
+		return Written{}, err
+	}
+	for _, blob := range c.Blobs {
+		if blob.Expected {
+			w.Left++
+			w.Saved += blob.Size
+		}
+	}
+	return w, nil
 }
 
-// prepared is all that goes into a bundle.
-type prepared struct {
-	stubs     []installer
-	images    []bundle.Image
-	parts     []part
-	total     int64 // bytes of the blobs to write
-	documents []document
-}
-
-func (b *Builder) prepareBundle(r BundleRequest) (p prepared, err error) {
+func (b *Builder) prepareBundle(r BundleRequest) (c write.Contents, err error) {
 	records, err := b.load(r.Images)
 	if err != nil {
-		return p, err
+		return c, err
 	}
-	platforms, err := ParsePlatforms(records[0].Platform)
+	platforms, err := store.ParsePlatforms(records[0].Platform)
 	if err != nil {
-		return p, err
+		return c, err
 	}
 	for n, platform := range platforms {
 		given := r.Stub
 		if n > 0 {
 			given = "" // it is for the first
 		}
-		stub, err := findStub(given, platform)
+		stub, err := write.FindStub(given, platform)
 		if err != nil {
-			return p, err
+			return c, err
 		}
-		stub.platform = store.Platform(platform)
-		p.stubs = append(p.stubs, stub)
+		c.Stubs = append(c.Stubs, stub)
 	}
-	if p.images, err = b.contents(records, p.stubs, platforms); err != nil {
-		return p, err
+	if c.Images, err = b.contents(records, c.Stubs, platforms); err != nil {
+		return c, err
 	}
-	for n := range p.stubs { // tens of MiB each
-		p.stubs[n].data = nil
+	for n := range c.Stubs {
+		c.Stubs[n].Forget()
 	}
-	if p.parts, p.total, err = b.parts(p.images, r.Have); err != nil {
-		return p, err
+	if c.Blobs, err = write.Blobs(b.Store, c.Images, r.Have); err != nil {
+		return c, err
 	}
-	p.documents, err = b.documents(records, p.images)
-	return p, err
+	c.Documents, err = write.Documents(b.Store, b.Epoch, records, c.Images)
+	return c, err
 }
 
 // load finds the records and puts the rootfs first.
@@ -146,31 +150,31 @@ func rank(r store.Record) int {
 
 // contents lists the images of the bundle: cluster images in order, then container images by name. Where cluster images were built
 // when a tag meant another image, the last of them decides, for the platforms that it has.
-func (b *Builder) contents(records []store.Record, stubs []installer, platforms []v1.Platform) ([]bundle.Image, error) {
+func (b *Builder) contents(records []store.Record, stubs []write.Installer, platforms []v1.Platform) ([]bundle.Image, error) {
 	var cluster []bundle.Image
-	var all []claim
-	resolved := map[string]claim{}
+	var all []resolve.Claim
+	resolved := map[string]resolve.Claim{}
 	for n, r := range records {
 		cluster = append(cluster, bundle.Image{
 			Name: r.Name, Digest: r.Manifest.Digest, MediaType: r.Manifest.MediaType, ManifestSize: r.Manifest.Size,
 			Platforms: strings.Split(r.Platform, ","), Size: r.Size, Kind: bundle.KindCluster, ClusterType: r.ClusterType,
 		})
-		for _, c := range claims(r.Images, platforms, len(records)-n) {
+		for _, c := range resolve.Claims(r.Images, platforms, len(records)-n) {
 			all = append(all, c)
 			was, ok := resolved[c.Ref]
-			if ok && was.Digest != c.Digest && slices.ContainsFunc(c.of, func(p string) bool { return slices.Contains(was.of, p) }) {
+			if ok && was.Digest != c.Digest && slices.ContainsFunc(c.Of, func(p string) bool { return slices.Contains(was.Of, p) }) {
 				b.report().Note(fmt.Sprintf("%s was resolved to %s and, for %s, to %s: the latter is taken; build the older image again to agree",
 					c.Ref, was.Digest, r.Name, c.Digest))
 			}
 			resolved[c.Ref] = c
 		}
 	}
-	pinned, err := b.settle(all)
+	pinned, err := resolve.Settle(b.Store, all)
 	if err != nil {
 		return nil, err
 	}
 	if rank(records[0]) == 0 {
-		care, err := b.careImage(stubs, platforms)
+		care, err := write.Care(b.Store, stubs, platforms)
 		if err != nil {
 			return nil, err
 		}
@@ -184,62 +188,4 @@ func (b *Builder) contents(records []store.Record, stubs []installer, platforms 
 		})
 	}
 	return cluster, nil
-}
-
-// BaseInventory is what a site has in its registry once a bundle was installed
-// there: the blobs of its container images, those it expected included.
-func BaseInventory(ctx context.Context, r *bundle.Reader) (bundle.Inventory, error) {
-	var refs []catalog.Ref
-	for _, i := range r.Images() {
-		if i.Kind == bundle.KindImage {
-			refs = append(refs, catalog.Ref{Name: i.Name, Digest: i.Digest})
-		}
-	}
-	images, err := catalog.Build(ctx, refs, inBundle{r})
-	if err != nil {
-		return nil, fmt.Errorf("list the images of the base: %w", err)
-	}
-	have := bundle.Inventory{}
-	for _, b := range images.Blobs() {
-		have[b.Digest] = b.Size
-	}
-	return have, nil
-}
-
-// part is a blob of the bundle to be, or one that is left out of it.
-type part struct {
-	store.Blob
-	expected bool
-}
-
-// parts lists the blobs of all images, each once, and the bytes to write. Blobs that the site has are left out, but only such as
-// its registry will be asked for: manifests stay, since they name what is missing, and so do the blobs of cluster images, which the
-// installer reads itself.
-func (b *Builder) parts(images []bundle.Image, have bundle.Inventory) ([]part, int64, error) {
-	var all []part
-	at := map[string]int{}
-	var total int64
-	for _, i := range images {
-		blobs, err := b.Store.Walk(v1.Descriptor{Digest: i.Digest, MediaType: i.MediaType}, i.Platforms...)
-		if err != nil {
-			return nil, 0, fmt.Errorf("image %s: %w (build it again)", i.Name, err)
-		}
-		for _, blob := range blobs {
-			size, known := have[blob.Digest]
-			expected := known && size == blob.Size && i.Kind == bundle.KindImage && !blob.Manifest
-			if n, ok := at[blob.Digest.String()]; ok {
-				if all[n].expected && !expected {
-					all[n].expected = false
-					total += blob.Size
-				}
-				continue
-			}
-			at[blob.Digest.String()] = len(all)
-			all = append(all, part{blob, expected})
-			if !expected {
-				total += blob.Size
-			}
-		}
-	}
-	return all, total, nil
 }

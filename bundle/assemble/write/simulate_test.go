@@ -1,4 +1,4 @@
-package assemble
+package write
 
 import (
 	"bytes"
@@ -12,8 +12,8 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
-	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
@@ -66,35 +66,11 @@ func named(name string, d v1.Descriptor, platforms ...string) bundle.Image {
 	return bundle.Image{Name: name, Digest: d.Digest, MediaType: d.MediaType, ManifestSize: d.Size, Platforms: platforms, Kind: bundle.KindImage}
 }
 
-// sparse stores an index of three platforms, of which the last is not there.
-func sparse(t *testing.T, s *store.Store) v1.Descriptor {
-	t.Helper()
-	index := v1.Index{MediaType: v1.MediaTypeImageIndex}
-	index.SchemaVersion = 2
-	for _, arch := range []string{"amd64", "arm64", "s390x"} {
-		d := v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: digest.FromString(arch), Size: 500}
-		if arch != "s390x" {
-			d = addImage(t, s, arch)
-		}
-		d.Platform = &v1.Platform{OS: "linux", Architecture: arch}
-		index.Manifests = append(index.Manifests, d)
-	}
-	raw, err := json.Marshal(index)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := s.PutBytes(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v1.Descriptor{MediaType: v1.MediaTypeImageIndex, Digest: d, Size: int64(len(raw))}
-}
-
 func TestEveryImageCanBePulledByTheNameANodeUses(t *testing.T) {
-	b, _ := newBuilder(t)
-	one, two := addImage(t, b.Store, "one"), addImage(t, b.Store, "two")
-	index := sparse(t, b.Store)
-	r := bundleOf(t, b.Store, []bundle.Image{
+	st := storetest.New(t)
+	one, two := storetest.AddImage(t, st, "one"), storetest.AddImage(t, st, "two")
+	index := storetest.AddSparseIndex(t, st)
+	r := bundleOf(t, st, []bundle.Image{
 		named("registry.k8s.io/pause:3.10", one, "linux/amd64"),
 		named("localhost:5000/pause:3.10", two, "linux/amd64"), // the same path and tag
 		named("docker.io/library/nginx:1", one, "linux/amd64"),
@@ -109,11 +85,11 @@ func TestEveryImageCanBePulledByTheNameANodeUses(t *testing.T) {
 }
 
 func TestSimulationNamesEveryReferenceThatFails(t *testing.T) {
-	b, _ := newBuilder(t)
-	good, layer, config := addImage(t, b.Store, "good"), addImage(t, b.Store, "layer"), addImage(t, b.Store, "config")
-	index := sparse(t, b.Store)
+	st := storetest.New(t)
+	good, layer, config := storetest.AddImage(t, st, "good"), storetest.AddImage(t, st, "layer"), storetest.AddImage(t, st, "config")
+	index := storetest.AddSparseIndex(t, st)
 	without := func(d v1.Descriptor, pick func(ocigraph.Manifest) digest.Digest) digest.Digest {
-		raw, err := b.Store.ReadBlob(d.Digest, ocigraph.MaxManifest)
+		raw, err := st.ReadBlob(d.Digest, ocigraph.MaxManifest)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +100,7 @@ func TestSimulationNamesEveryReferenceThatFails(t *testing.T) {
 		return pick(m)
 	}
 	wrong := named("example.com/platform:v1", index, "linux/amd64")
-	r := bundleOf(t, b.Store, []bundle.Image{
+	r := bundleOf(t, st, []bundle.Image{
 		named("example.com/good:v1", good, "linux/amd64"),
 		named("example.com/layer:v1", layer, "linux/amd64"),
 		named("example.com/config:v1", config, "linux/amd64"),
@@ -148,21 +124,5 @@ func TestSimulationNamesEveryReferenceThatFails(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "is missing") {
 		t.Errorf("the error does not say what is missing:\n%v", err)
-	}
-}
-
-func TestSizesCountTheMeantPlatformsOnly(t *testing.T) {
-	b, _ := newBuilder(t)
-	index := sparse(t, b.Store) // two platforms are in the store
-	p, err := pull.Pin(b.Store, pull.Wanted{Ref: "example.com/app:v1"}, index, "linux/amd64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	total, err := b.uniqueSize([]store.Pinned{p})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if total != p.Size {
-		t.Errorf("unique size is %d, want %d", total, p.Size)
 	}
 }

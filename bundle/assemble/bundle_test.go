@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
@@ -38,7 +39,7 @@ func TestEachPlatformsRegistryDirectoryIsItsNodes(t *testing.T) {
 		t.Errorf("platforms of pause (-want +got):\n%s", diff)
 	}
 	for _, p := range []v1.Platform{amd64, arm64} {
-		one, err := b.ofPlatform(v1.Descriptor{Digest: pause.Digest, MediaType: pause.MediaType}, p)
+		one, err := b.Store.OfPlatform(v1.Descriptor{Digest: pause.Digest, MediaType: pause.MediaType}, p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +100,7 @@ func TestUnreadableChartOfAPulledImageIsFatalUnlessItsImagesLieInIt(t *testing.T
 	}
 	for range 2 { // what is remembered about an image says the same
 		_, err := b.Pull(t.Context(), PullRequest{Ref: u.Ref("none:v1")})
-		var scan *ScanError
+		var scan *search.Error
 		if !errors.As(err, &scan) || !strings.Contains(err.Error(), "must be set") || !strings.Contains(err.Error(), "--ignore-scan-errors") {
 			t.Errorf("the error is %v, want one that names the chart and the way on", err)
 		}

@@ -1,4 +1,4 @@
-package assemble
+package resolve
 
 import (
 	"cmp"
@@ -10,33 +10,32 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // claim says which image a reference means on the hosts of some platforms.
-type claim struct {
+type Claim struct {
 	store.Pinned
-	of    []string // platforms of the cluster image
-	level int      // the lowest one decides
+	Of    []string // platforms of the cluster image
+	Level int      // the lowest one decides
 }
 
 // claims makes a claim for each image, for those platforms that the image itself names. An image that names none of them counts for
 // all: there is no other.
-func claims(images []store.Pinned, platforms []v1.Platform, level int) []claim {
-	var all []claim
+func Claims(images []store.Pinned, platforms []v1.Platform, level int) []Claim {
+	var all []Claim
 	for _, p := range images {
-		c := claim{Pinned: p, level: level}
+		c := Claim{Pinned: p, Level: level}
 		for _, platform := range platforms {
 			want := store.Platform(platform)
-			if slices.Contains(p.Platforms, want) || sameFamily(p.Platforms, want) {
-				c.of = append(c.of, want)
+			if slices.Contains(p.Platforms, want) || store.SameFamily(p.Platforms, want) {
+				c.Of = append(c.Of, want)
 			}
 		}
-		if len(c.of) == 0 {
+		if len(c.Of) == 0 {
 			for _, platform := range platforms {
-				c.of = append(c.of, store.Platform(platform))
+				c.Of = append(c.Of, store.Platform(platform))
 			}
 		}
 		all = append(all, c)
@@ -66,12 +65,12 @@ func origin(p store.Pinned) string {
 	return text
 }
 
-// settle gives every reference one image, in which hosts of every platform find theirs. Where the claims of platforms differ it is
+// Settle gives every reference one image, in which hosts of every platform find theirs. Where the claims of platforms differ it is
 // an index made of them, as a registry would hold it: a node asks by a name that says no platform. Claims of one level that differ
 // for one platform are a *ConflictError.
-func (b *Builder) settle(all []claim) ([]store.Pinned, error) {
+func Settle(st *store.Store, all []Claim) ([]store.Pinned, error) {
 	all = slices.Clone(all)
-	slices.SortStableFunc(all, func(x, y claim) int { return cmp.Or(cmp.Compare(x.Ref, y.Ref), x.level-y.level) })
+	slices.SortStableFunc(all, func(x, y Claim) int { return cmp.Or(cmp.Compare(x.Ref, y.Ref), x.Level-y.Level) })
 	var images []store.Pinned
 	for len(all) > 0 {
 		n := 1
@@ -81,7 +80,7 @@ func (b *Builder) settle(all []claim) ([]store.Pinned, error) {
 		if err := servable(all[0].Ref, all[0].Found); err != nil {
 			return nil, err
 		}
-		p, err := b.settleOne(all[:n])
+		p, err := settleOne(st, all[:n])
 		if err != nil {
 			return nil, err
 		}
@@ -92,14 +91,14 @@ func (b *Builder) settle(all []claim) ([]store.Pinned, error) {
 }
 
 // settleOne does it for the claims of one reference, which are sorted.
-func (b *Builder) settleOne(all []claim) (store.Pinned, error) {
-	decided := map[string]claim{} // by platform
-	var used []claim
+func settleOne(st *store.Store, all []Claim) (store.Pinned, error) {
+	decided := map[string]Claim{} // by platform
+	var used []Claim
 	for _, c := range all {
 		use := false
-		for _, platform := range c.of {
+		for _, platform := range c.Of {
 			before, ok := decided[platform]
-			if ok && before.level == c.level && before.Digest != c.Digest {
+			if ok && before.Level == c.Level && before.Digest != c.Digest {
 				return store.Pinned{}, &ConflictError{c.Ref, platform, before.Pinned, c.Pinned}
 			}
 			if !ok {
@@ -113,8 +112,8 @@ func (b *Builder) settleOne(all []claim) (store.Pinned, error) {
 		}
 	}
 	first := used[0].Pinned
-	if slices.ContainsFunc(used, func(c claim) bool { return c.Digest != first.Digest }) {
-		return b.indexOf(first, decided)
+	if slices.ContainsFunc(used, func(c Claim) bool { return c.Digest != first.Digest }) {
+		return indexOf(st, first, decided)
 	}
 	var platforms []string
 	for _, c := range used {
@@ -125,14 +124,14 @@ func (b *Builder) settleOne(all []claim) (store.Pinned, error) {
 	if slices.Equal(platforms, first.Platforms) {
 		return first, nil
 	}
-	return b.pinAgain(first, v1.Descriptor{MediaType: first.MediaType, Digest: first.Digest}, platforms)
+	return pinAgain(st, first, v1.Descriptor{MediaType: first.MediaType, Digest: first.Digest}, platforms)
 }
 
 // meant are those of an image's platforms that the claim is about.
-func (c claim) meant() []string {
+func (c Claim) meant() []string {
 	var some []string
 	for _, have := range c.Platforms {
-		if slices.Contains(c.of, have) || sameFamily(c.of, have) {
+		if slices.Contains(c.Of, have) || store.SameFamily(c.Of, have) {
 			some = append(some, have)
 		}
 	}
@@ -143,12 +142,12 @@ func (c claim) meant() []string {
 }
 
 // indexOf makes the index that holds every platform's image.
-func (b *Builder) indexOf(first store.Pinned, decided map[string]claim) (store.Pinned, error) {
+func indexOf(st *store.Store, first store.Pinned, decided map[string]Claim) (store.Pinned, error) {
 	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
 	var platforms []string
 	for _, platform := range slices.Sorted(maps.Keys(decided)) {
 		c := decided[platform]
-		child, err := b.childFor(c.Pinned, platform)
+		child, err := childFor(st, c.Pinned, platform)
 		if err != nil {
 			return store.Pinned{}, err
 		}
@@ -165,16 +164,16 @@ func (b *Builder) indexOf(first store.Pinned, decided map[string]claim) (store.P
 		index.Manifests = append(index.Manifests, *child)
 		platforms = append(platforms, store.Platform(*child.Platform))
 	}
-	root, err := b.putJSON(v1.MediaTypeImageIndex, index)
+	root, err := st.PutJSON(v1.MediaTypeImageIndex, index)
 	if err != nil {
 		return store.Pinned{}, err
 	}
-	return b.pinAgain(first, root, platforms)
+	return pinAgain(st, first, root, platforms)
 }
 
 // pinAgain keeps where an image was found.
-func (b *Builder) pinAgain(p store.Pinned, root v1.Descriptor, platforms []string) (store.Pinned, error) {
-	pinned, err := pull.Pin(b.Store, pull.Wanted{Ref: p.Ref, Places: []store.Found{p.Found}}, root, platforms...)
+func pinAgain(st *store.Store, p store.Pinned, root v1.Descriptor, platforms []string) (store.Pinned, error) {
+	pinned, err := store.Pin(st, p.Found, root, platforms...)
 	if err != nil {
 		return store.Pinned{}, fmt.Errorf("image %s: %w", p.Ref, err)
 	}
@@ -182,20 +181,20 @@ func (b *Builder) pinAgain(p store.Pinned, root v1.Descriptor, platforms []strin
 }
 
 // childFor is what an index says of an image's manifest for a platform; nil when the image is not for it.
-func (b *Builder) childFor(p store.Pinned, platform string) (*v1.Descriptor, error) {
-	m, err := ocigraph.Read(b.Store, p.Digest)
+func childFor(st *store.Store, p store.Pinned, platform string) (*v1.Descriptor, error) {
+	m, err := ocigraph.Read(st, p.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", p.Ref, err)
 	}
 	if m.Config != nil {
-		if len(p.Platforms) != 1 || p.Platforms[0] != platform && !sameFamily(p.Platforms, platform) {
+		if len(p.Platforms) != 1 || p.Platforms[0] != platform && !store.SameFamily(p.Platforms, platform) {
 			return nil, nil
 		}
-		return &v1.Descriptor{MediaType: p.MediaType, Digest: p.Digest, Size: m.Size, Platform: platformOf(p.Platforms[0])}, nil
+		return &v1.Descriptor{MediaType: p.MediaType, Digest: p.Digest, Size: m.Size, Platform: store.PlatformOf(p.Platforms[0])}, nil
 	}
 	var loose *v1.Descriptor
 	for _, child := range m.Manifests {
-		if _, ok := b.Store.Has(child.Digest); child.Platform == nil || !ok {
+		if _, ok := st.Has(child.Digest); child.Platform == nil || !ok {
 			continue
 		}
 		have := store.Platform(*child.Platform)
@@ -203,15 +202,23 @@ func (b *Builder) childFor(p store.Pinned, platform string) (*v1.Descriptor, err
 		if have == platform {
 			return found, nil
 		}
-		if loose == nil && sameFamily([]string{have}, platform) {
+		if loose == nil && store.SameFamily([]string{have}, platform) {
 			loose = found
 		}
 	}
 	return loose, nil
 }
 
-// platformOf reads what store.Platform wrote.
-func platformOf(text string) *v1.Platform {
-	parts := append(strings.SplitN(text, "/", 3), "", "")
-	return &v1.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}
+// For returns those images that hosts of some of the platforms get, of an index their part of it.
+func For(st *store.Store, images []store.Pinned, all, some []v1.Platform) ([]store.Pinned, error) {
+	var kept []Claim
+	for _, c := range Claims(images, all, 0) {
+		c.Of = slices.DeleteFunc(c.Of, func(name string) bool {
+			return !slices.ContainsFunc(some, func(p v1.Platform) bool { return store.Platform(p) == name })
+		})
+		if len(c.Of) > 0 {
+			kept = append(kept, c)
+		}
+	}
+	return Settle(st, kept)
 }

@@ -1,4 +1,4 @@
-package assemble
+package write
 
 import (
 	"debug/elf"
@@ -26,8 +26,8 @@ func (e *StubError) Error() string {
 	return fmt.Sprintf("no sealinstall for %s; give one with --stub FILE. Looked at:\n  %s", e.Platform, strings.Join(e.Tried, "\n  "))
 }
 
-// installer is the executable that goes in front of a bundle.
-type installer struct {
+// Installer is the executable that goes in front of a bundle.
+type Installer struct {
 	platform string
 	path     string // it is the first size bytes of this file
 	size     int64
@@ -35,12 +35,15 @@ type installer struct {
 	data     []byte // nil once it need not be in memory any more
 }
 
-func newInstaller(path string, data []byte) installer {
-	return installer{path: path, size: int64(len(data)), digest: digest.FromBytes(data), data: data}
+func newInstaller(path string, platform v1.Platform, data []byte) Installer {
+	return Installer{platform: store.Platform(platform), path: path, size: int64(len(data)), digest: digest.FromBytes(data), data: data}
 }
 
+// Forget gives up the bytes, tens of MiB: the bundle is written from the file.
+func (i *Installer) Forget() { i.data = nil }
+
 // stub opens the installer for a bundle's writer; close ends that.
-func (i installer) stub() (s bundle.Stub, close func() error, err error) {
+func (i Installer) stub() (s bundle.Stub, close func() error, err error) {
 	f, err := os.Open(i.path)
 	if err != nil {
 		return s, nil, fmt.Errorf("open the installer: %w", err)
@@ -48,18 +51,18 @@ func (i installer) stub() (s bundle.Stub, close func() error, err error) {
 	return bundle.Stub{Platform: i.platform, Digest: i.digest, Size: i.size, Content: io.NewSectionReader(f, 0, i.size)}, f.Close, nil
 }
 
-// findStub reads the installer of a platform: the file given, or the first that fits of those shipped with the running sealbuild.
-func findStub(given string, platform v1.Platform) (installer, error) {
+// FindStub reads the installer of a platform: the file given, or the first that fits of those shipped with the running sealbuild.
+func FindStub(given string, platform v1.Platform) (Installer, error) {
 	if given != "" {
 		data, err := readStub(given, platform)
 		if err != nil {
-			return installer{}, fmt.Errorf("installer %s: %w", given, err)
+			return Installer{}, fmt.Errorf("installer %s: %w", given, err)
 		}
-		return newInstaller(given, data), nil
+		return newInstaller(given, platform, data), nil
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return installer{}, fmt.Errorf("find the installer: %w (give it with --stub FILE)", err)
+		return Installer{}, fmt.Errorf("find the installer: %w (give it with --stub FILE)", err)
 	}
 	if real, err := filepath.EvalSymlinks(self); err == nil {
 		self = real
@@ -68,14 +71,14 @@ func findStub(given string, platform v1.Platform) (installer, error) {
 	for _, path := range stubPlaces(filepath.Dir(self), platform) {
 		data, err := readStub(path, platform)
 		if err == nil {
-			return newInstaller(path, data), nil
+			return newInstaller(path, platform, data), nil
 		}
 		if pe, ok := errors.AsType[*os.PathError](err); ok {
 			err = pe.Err
 		}
 		missing.Tried = append(missing.Tried, fmt.Sprintf("%s: %v", path, err))
 	}
-	return installer{}, missing
+	return Installer{}, missing
 }
 
 // stubPlaces lists where installers are shipped: beside sealbuild, and in the libexec directory of an installed package.

@@ -12,6 +12,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
@@ -61,7 +62,7 @@ func TestImageMadeBySealosIsBundledAsItIs(t *testing.T) {
 
 func TestDamagedRegistryDirectoryIsAnError(t *testing.T) {
 	u := upstreamtest.New(t)
-	name := registryTree + "blobs/sha256/aa/aa00000000000000000000000000000000000000000000000000000000000000/data"
+	name := search.RegistryTree + "blobs/sha256/aa/aa00000000000000000000000000000000000000000000000000000000000000/data"
 	u.PushImage(t, "bad", "v1", here(), layerOf(t, map[string][]byte{name: []byte("other")}))
 	b, _ := connected(t, u)
 	_, err := b.Pull(t.Context(), PullRequest{Ref: u.Ref("bad:v1")})

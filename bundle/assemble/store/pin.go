@@ -1,4 +1,4 @@
-package pull
+package store
 
 import (
 	"encoding/json"
@@ -9,61 +9,56 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
-// Pin describes an image that is complete in the store. Of an index the given
+// Pin describes an image that is complete in the store, as found there. Of an index the given
 // platforms are meant, or without any those that the store holds.
-func Pin(st *store.Store, w Wanted, root v1.Descriptor, of ...string) (store.Pinned, error) {
-	blobs, err := st.Walk(root, of...)
+func Pin(s *Store, named Found, root v1.Descriptor, of ...string) (Pinned, error) {
+	blobs, err := s.Walk(root, of...)
 	if err != nil {
-		return store.Pinned{}, err
+		return Pinned{}, err
 	}
-	raw, err := st.ReadBlob(root.Digest, ocigraph.MaxManifest)
+	raw, err := s.ReadBlob(root.Digest, ocigraph.MaxManifest)
 	if err != nil {
-		return store.Pinned{}, err
+		return Pinned{}, err
 	}
-	p := store.Pinned{
-		Found:        store.Found{Ref: w.Ref},
+	p := Pinned{
+		Found:        named,
 		Digest:       root.Digest,
 		MediaType:    root.MediaType,
 		ManifestSize: int64(len(raw)),
-		Size:         store.Size(blobs),
-	}
-	if len(w.Places) > 0 {
-		p.Found = w.Places[0]
-		p.Ref = w.Ref
+		Size:         Size(blobs),
 	}
 	if p.MediaType == "" {
 		p.MediaType = manifest.GuessMIMEType(raw)
 	}
-	if p.Platforms, err = platforms(st, root.Digest, raw, of); err != nil {
-		return store.Pinned{}, fmt.Errorf("image %s: %w", w.Ref, err)
+	if p.Platforms, err = platformsOf(s, root.Digest, raw, of); err != nil {
+		return Pinned{}, fmt.Errorf("image %s: %w", p.Ref, err)
 	}
 	return p, nil
 }
 
-// platforms lists what of a manifest or index is meant.
-func platforms(st *store.Store, d digest.Digest, raw []byte, of []string) ([]string, error) {
+// platformsOf lists what of a manifest or index is meant.
+func platformsOf(s *Store, d digest.Digest, raw []byte, of []string) ([]string, error) {
 	m, err := ocigraph.Parse(d, raw)
 	if err != nil {
 		return nil, err
 	}
 	if m.Config != nil {
-		p, err := configPlatform(st, *m.Config)
+		p, err := configPlatform(s, *m.Config)
 		if err != nil {
 			return nil, err
 		}
-		return []string{store.Platform(p)}, nil
+		return []string{Platform(p)}, nil
 	}
 	if len(of) > 0 {
 		return slices.Compact(slices.Sorted(slices.Values(of))), nil
 	}
 	var all []string
 	for _, d := range m.Manifests {
-		if _, ok := st.Has(d.Digest); ok && d.Platform != nil {
-			all = append(all, store.Platform(*d.Platform))
+		if _, ok := s.Has(d.Digest); ok && d.Platform != nil {
+			all = append(all, Platform(*d.Platform))
 		}
 	}
 	slices.Sort(all)
@@ -71,8 +66,8 @@ func platforms(st *store.Store, d digest.Digest, raw []byte, of []string) ([]str
 }
 
 // configPlatform reads the platform out of an image's config.
-func configPlatform(st *store.Store, d v1.Descriptor) (v1.Platform, error) {
-	raw, err := st.ReadBlob(d.Digest, ocigraph.MaxManifest)
+func configPlatform(s *Store, d v1.Descriptor) (v1.Platform, error) {
+	raw, err := s.ReadBlob(d.Digest, ocigraph.MaxManifest)
 	if err != nil {
 		return v1.Platform{}, err
 	}

@@ -1,8 +1,9 @@
-package assemble
+package write
 
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -60,13 +61,14 @@ type LockedPlace struct {
 	Certainty string `json:"certainty,omitempty"`
 }
 
-type document struct {
-	name    string
-	content []byte
+// Document is a file of the bundle beside its images.
+type Document struct {
+	Name    string
+	Content []byte
 }
 
-// documents makes the lock and the bill of materials.
-func (b *Builder) documents(records []store.Record, images []bundle.Image) ([]document, error) {
+// Documents makes the lock and the bill of materials.
+func Documents(st *store.Store, epoch time.Time, records []store.Record, images []bundle.Image) ([]Document, error) {
 	lock := makeLock(records, images)
 	text, err := json.MarshalIndent(lock, "", "  ")
 	if err != nil {
@@ -74,17 +76,19 @@ func (b *Builder) documents(records []store.Record, images []bundle.Image) ([]do
 	}
 	var components []sbom.Image
 	for _, i := range lock.Images {
-		c := sbom.Image{Name: i.Name, Digest: i.Digest, MediaType: i.MediaType, Platforms: i.Platforms, Kind: string(i.Kind), Type: i.Type, Labels: b.labels(i)}
+		c := sbom.Image{
+			Name: i.Name, Digest: i.Digest, MediaType: i.MediaType, Platforms: i.Platforms, Kind: string(i.Kind), Type: i.Type, Labels: labels(st, i),
+		}
 		for _, s := range i.Sources {
 			c.NeededBy = append(c.NeededBy, s.Image)
 		}
 		components = append(components, c)
 	}
-	bill, err := sbom.CycloneDX(components, b.Epoch)
+	bill, err := sbom.CycloneDX(components, epoch)
 	if err != nil {
 		return nil, fmt.Errorf("write the bill of materials: %w", err)
 	}
-	return []document{{LockName, append(text, '\n')}, {SBOMName, bill}}, nil
+	return []Document{{LockName, append(text, '\n')}, {SBOMName, bill}}, nil
 }
 
 func makeLock(records []store.Record, images []bundle.Image) Lock {
@@ -123,8 +127,8 @@ func place(r store.Record, f store.Found) LockedPlace {
 
 // labels are what an image says of itself, of its first platform. An image that
 // says nothing that can be read has none: the digest tells what it is.
-func (b *Builder) labels(i LockedImage) map[string]string {
-	load := func(d v1.Descriptor) (ocigraph.Manifest, error) { return ocigraph.Read(b.Store, d.Digest) }
+func labels(st *store.Store, i LockedImage) map[string]string {
+	load := func(d v1.Descriptor) (ocigraph.Manifest, error) { return ocigraph.Read(st, d.Digest) }
 	one, err := ocigraph.Find(v1.Descriptor{Digest: i.Digest}, load, func(n ocigraph.Node) (v1.Descriptor, error) {
 		chosen := n.Manifest.Manifests[0]
 		for _, child := range n.Manifest.Manifests {
@@ -137,7 +141,7 @@ func (b *Builder) labels(i LockedImage) map[string]string {
 	if err != nil || one.Manifest.Config == nil {
 		return nil
 	}
-	config, err := ocigraph.ReadConfig(b.Store, one.Manifest.Config.Digest)
+	config, err := ocigraph.ReadConfig(st, one.Manifest.Config.Digest)
 	if err != nil {
 		return nil
 	}

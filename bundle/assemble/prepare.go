@@ -7,21 +7,93 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containers/image/v5/pkg/shortnames"
-	"github.com/containers/image/v5/types"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
+	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
+	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/kubefile"
 )
+
+// prepare parses the Kubefile for every platform and fetches what it is built
+// on. A mistake in it is found before anything is fetched.
+func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []base, error) {
+	var parts []building
+	var wanted []wantedBase
+	for _, p := range r.Platforms {
+		src, err := openContext(r.Context, r.Kubefile, kubefileOptions(r, p)...)
+		if err != nil {
+			return nil, nil, err
+		}
+		parts = append(parts, building{platform: p, src: src})
+		lowest := src.file.Final()[0].Base
+		for _, name := range src.file.Reads().Images {
+			i := slices.IndexFunc(wanted, func(w wantedBase) bool { return w.name == name })
+			if i < 0 {
+				i = len(wanted)
+				wanted = append(wanted, wantedBase{name: name})
+			}
+			of, err := namedPlatform(src.file, name, p)
+			if err != nil {
+				return nil, nil, err
+			}
+			wanted[i].of = append(wanted[i].of, basePlatform{part: p, platform: of})
+			wanted[i].below = wanted[i].below || name == lowest
+		}
+	}
+	if len(wanted) == 0 {
+		return parts, nil, nil
+	}
+	bases, err := b.bases(ctx, wanted, r.IgnoreScanErrors)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range parts {
+		part := &parts[i]
+		for _, base := range bases {
+			for _, of := range base.of {
+				if store.Platform(of.part) == store.Platform(part.platform) {
+					part.preload = append(part.preload, preloaded{base, of.platform})
+				}
+			}
+		}
+		options := append(kubefileOptions(r, part.platform), kubefile.WithBase(b.inherited(part.preload)))
+		if part.src, err = openContext(r.Context, r.Kubefile, options...); err != nil {
+			return nil, nil, err
+		}
+	}
+	return parts, bases, nil
+}
+
+// namedPlatform is the platform of an image that a Kubefile names: what --platform says, which is mostly that of the machine the
+// build runs on, else that of the image to be built.
+func namedPlatform(f *kubefile.File, name string, built v1.Platform) (v1.Platform, error) {
+	for _, stage := range f.Stages {
+		if stage.Base != name {
+			continue
+		}
+		if stage.Platform == "" {
+			break
+		}
+		p, err := store.ParsePlatform(stage.Platform)
+		if err != nil {
+			return v1.Platform{}, fmt.Errorf("FROM --platform=%s %s: %w", stage.Platform, name, err)
+		}
+		return p, nil
+	}
+	return built, nil
+}
+
+func kubefileOptions(r BuildRequest, p v1.Platform) []kubefile.Option {
+	return []kubefile.Option{kubefile.WithBuildArgs(r.Args), kubefile.WithPlatform(p.OS, p.Architecture, p.Variant)}
+}
 
 // base is an image that a Kubefile names after FROM or --from.
 type base struct {
 	name   string // as it is written there
 	root   v1.Descriptor
 	of     []basePlatform
-	claims []claim // what it needs, if it is a cluster image
+	claims []resolve.Claim // what it needs, if it is a cluster image
 }
 
 // basePlatform tells for which platform's image a base is needed, and for which platform the base is: FROM --platform may name
@@ -65,7 +137,7 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 			if missing := lacks(rec.Platform, platforms); missing != "" {
 				return nil, fmt.Errorf("base image %s of the store is for %s, not for %s: build or pull it for that platform, too", w.name, rec.Platform, missing)
 			}
-			one.root, one.claims = rec.Manifest, claims(rec.Images, platforms, 0)
+			one.root, one.claims = rec.Manifest, resolve.Claims(rec.Images, platforms, 0)
 			all = append(all, one)
 			continue
 		}
@@ -73,7 +145,7 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 			return nil, err
 		}
 		var from string
-		if one.root, from, err = b.fetchFrom(ctx, w.name, platforms); err != nil {
+		if one.root, from, err = b.resolver().Fetch(ctx, w.name, platforms); err != nil {
 			return nil, fmt.Errorf("base image %s: %w", w.name, err)
 		}
 		all = append(all, one)
@@ -81,14 +153,14 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 			continue
 		}
 		brought, err := b.brought(ctx, w.name, from, one.root, platforms, ignoreErrors)
-		if scan := new(ScanError); errors.As(err, &scan) {
+		if scan := new(search.Error); errors.As(err, &scan) {
 			hiding = append(hiding, fmt.Errorf("base image %s: %w", w.name, err))
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("base image %s: %w", w.name, err)
 		}
-		all[len(all)-1].claims = claims(brought.Images, platforms, 0)
+		all[len(all)-1].claims = resolve.Claims(brought.Images, platforms, 0)
 	}
 	return all, errors.Join(hiding...)
 }
@@ -97,7 +169,7 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 func lacks(have string, want []v1.Platform) string {
 	list := strings.Split(have, ",")
 	for _, p := range want {
-		if name := store.Platform(p); !slices.Contains(list, name) && !sameFamily(list, name) {
+		if name := store.Platform(p); !slices.Contains(list, name) && !store.SameFamily(list, name) {
 			return name
 		}
 	}
@@ -111,11 +183,11 @@ func (b *Builder) inherited(bases []preloaded) func(string) (kubefile.Config, bo
 		if i < 0 {
 			return kubefile.Config{}, false
 		}
-		config, err := b.config(bases[i].root, bases[i].platform)
+		config, err := b.Store.Config(bases[i].root, bases[i].platform)
 		if err != nil {
 			return kubefile.Config{}, false // the build says what is wrong
 		}
-		return configOf(config), true
+		return search.Config(config), true
 	}
 }
 
@@ -126,62 +198,4 @@ func (b *Builder) Stored(name string, platform v1.Platform) (kubefile.Config, bo
 		return kubefile.Config{}, false
 	}
 	return b.inherited([]preloaded{{base{name: name, root: rec.Manifest}, platform}})(name)
-}
-
-// configOf is an image's config as a Kubefile sees it.
-func configOf(image v1.Image) kubefile.Config {
-	c := kubefile.Config{Labels: image.Config.Labels, Env: map[string]string{}}
-	for _, kv := range image.Config.Env {
-		k, v, _ := strings.Cut(kv, "=")
-		c.Env[k] = v
-	}
-	c.Cmd, c.Entrypoint = shellLines(image.Config.Cmd), shellLines(image.Config.Entrypoint)
-	return c
-}
-
-// shellLines drops the shell that builders put before the shell form.
-func shellLines(command []string) []string {
-	if len(command) == 3 && command[0] == "/bin/sh" && command[1] == "-c" {
-		return command[2:]
-	}
-	return command
-}
-
-// fetchFrom takes an image out of a registry into the store, of an index the
-// given platforms, and returns the full reference that it was found under.
-func (b *Builder) fetchFrom(ctx context.Context, name string, platforms []v1.Platform) (v1.Descriptor, string, error) {
-	var failures []error
-	for _, ref := range candidates(b.System, name) {
-		got, err := pull.Gather(ctx, b.Store, []pull.Wanted{{Ref: ref}}, b.pullOptions(platforms))
-		if ctx.Err() != nil {
-			return v1.Descriptor{}, "", ctx.Err()
-		}
-		if err == nil && len(got.Images) == 1 {
-			p := got.Images[0]
-			return v1.Descriptor{MediaType: p.MediaType, Digest: p.Digest, Size: p.ManifestSize}, ref, nil
-		}
-		failures = append(failures, err)
-	}
-	return v1.Descriptor{}, "", errors.Join(failures...)
-}
-
-func (b *Builder) pullOptions(platforms []v1.Platform) pull.Options {
-	return pull.Options{Platforms: platforms, Jobs: b.Jobs, System: b.System, Progress: b.report()}
-}
-
-// candidates are the full references that a name may mean: registries.conf
-// says so for short names, and without it they are Docker Hub's.
-func candidates(sys *types.SystemContext, name string) []string {
-	if !shortnames.IsShortName(name) {
-		return []string{name}
-	}
-	resolved, err := shortnames.Resolve(sys, name)
-	if err != nil || len(resolved.PullCandidates) == 0 {
-		return []string{name}
-	}
-	var all []string
-	for _, c := range resolved.PullCandidates {
-		all = append(all, c.Value.String())
-	}
-	return all
 }

@@ -1,4 +1,4 @@
-package assemble
+package write
 
 import (
 	"bytes"
@@ -90,6 +90,9 @@ func (e *SimulationError) orNil() error {
 	}
 	return e
 }
+
+// Served is a bundle as a registry reads it.
+func Served(r *bundle.Reader) catalog.Source { return inBundle{r} }
 
 // inBundle is a bundle as the registry reads it.
 type inBundle struct{ *bundle.Reader }

@@ -23,6 +23,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
@@ -48,7 +49,7 @@ func (b *Builder) Push(ctx context.Context, name, destination string) (Pushed, e
 		return Pushed{}, fmt.Errorf("image name %q: %w", destination, err)
 	}
 	ref := reference.TagNameOnly(named).String()
-	platforms, err := ParsePlatforms(rec.Platform)
+	platforms, err := store.ParsePlatforms(rec.Platform)
 	if err != nil {
 		return Pushed{}, fmt.Errorf("image %s: %w", rec.Name, err)
 	}
@@ -77,7 +78,7 @@ func (b *Builder) pushAttachments(ctx context.Context, dir string, rec store.Rec
 	parts := map[digest.Digest][]v1.Platform{rec.Manifest.Digest: platforms}
 	if len(platforms) > 1 {
 		for _, p := range platforms {
-			one, err := b.ofPlatform(rec.Manifest, p)
+			one, err := b.Store.OfPlatform(rec.Manifest, p)
 			if err != nil {
 				return err
 			}
@@ -85,7 +86,7 @@ func (b *Builder) pushAttachments(ctx context.Context, dir string, rec store.Rec
 		}
 	}
 	for n, image := range slices.Sorted(maps.Keys(parts)) {
-		images, err := b.imagesFor(rec.Images, platforms, parts[image])
+		images, err := resolve.For(b.Store, rec.Images, platforms, parts[image])
 		if err != nil {
 			return err
 		}
@@ -104,28 +105,14 @@ func (b *Builder) pushAttachments(ctx context.Context, dir string, rec store.Rec
 	return nil
 }
 
-// imagesFor are those images that hosts of some of the platforms get, of an index their part of it.
-func (b *Builder) imagesFor(images []store.Pinned, all, some []v1.Platform) ([]store.Pinned, error) {
-	var kept []claim
-	for _, c := range claims(images, all, 0) {
-		c.of = slices.DeleteFunc(c.of, func(name string) bool {
-			return !slices.ContainsFunc(some, func(p v1.Platform) bool { return store.Platform(p) == name })
-		})
-		if len(c.of) > 0 {
-			kept = append(kept, c)
-		}
-	}
-	return b.settle(kept)
-}
-
 // attach makes the artifact that carries container images of a record: every blob of them, manifests included, is one of its
 // layers, so that a registry keeps them without asking for platforms that nobody wanted.
 func (b *Builder) attach(rec store.Record, images []store.Pinned, platforms []v1.Platform) (v1.Descriptor, error) {
-	list, err := b.putJSON(attachmentList, attachment{Platforms: formatPlatforms(platforms), Images: images, Unresolved: rec.Unresolved})
+	list, err := b.Store.PutJSON(attachmentList, attachment{Platforms: store.FormatPlatforms(platforms), Images: images, Unresolved: rec.Unresolved})
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	empty, err := b.putJSON(v1.MediaTypeEmptyJSON, struct{}{})
+	empty, err := b.Store.PutJSON(v1.MediaTypeEmptyJSON, struct{}{})
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
@@ -146,12 +133,12 @@ func (b *Builder) attach(rec store.Record, images []store.Pinned, platforms []v1
 			}
 		}
 	}
-	return b.putJSON(v1.MediaTypeImageManifest, m)
+	return b.Store.PutJSON(v1.MediaTypeImageManifest, m)
 }
 
 // pushLayout copies an image of the store, and nothing is changed on the way.
 func (b *Builder) pushLayout(ctx context.Context, dir string, root v1.Descriptor, platforms []v1.Platform, to string) error {
-	if err := b.layout(dir, root, platforms...); err != nil {
+	if err := b.Store.ExportLayout(dir, root, platforms...); err != nil {
 		return fmt.Errorf("push %s: %w", to, err)
 	}
 	source, err := layout.NewReference(dir, "")

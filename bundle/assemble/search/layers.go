@@ -1,4 +1,4 @@
-package assemble
+package search
 
 import (
 	"archive/tar"
@@ -26,9 +26,6 @@ import (
 // are larger, and name no images.
 const maxExtracted = 16 << 20
 
-// registryTree is where images made by sealos keep the container images.
-const registryTree = "registry/docker/registry/v2/"
-
 // extraction is one image being read, layer by layer.
 type extraction struct {
 	store *store.Store
@@ -39,8 +36,8 @@ type extraction struct {
 
 // extract writes the files of an image, from a layer on, that may name container images to dir, puts the blobs of its registry/
 // into the store, and returns the images of registry/, by repository:tag and repository@digest.
-func (b *Builder) extract(ctx context.Context, image v1.Descriptor, from int, dir string) (map[string]digest.Digest, error) {
-	m, err := ocigraph.Read(b.Store, image.Digest)
+func extract(ctx context.Context, st *store.Store, image v1.Descriptor, from int, dir string) (map[string]digest.Digest, error) {
+	m, err := ocigraph.Read(st, image.Digest)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +46,7 @@ func (b *Builder) extract(ctx context.Context, image v1.Descriptor, from int, di
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	x := &extraction{store: b.Store, ctx: ctx, root: root, tags: map[string]digest.Digest{}}
+	x := &extraction{store: st, ctx: ctx, root: root, tags: map[string]digest.Digest{}}
 	for _, l := range m.Layers[min(from, len(m.Layers)):] {
 		if err := x.layer(l); err != nil {
 			return nil, fmt.Errorf("read layer %s: %w", l.Digest, err)
@@ -114,7 +111,7 @@ func (x *extraction) entry(name string, h *tar.Header, r io.Reader) error {
 	if hidden, ok := strings.CutPrefix(file, ".wh."); ok {
 		return x.hide(strings.TrimSuffix(dir, "/"), hidden)
 	}
-	if below, ok := strings.CutPrefix(name, registryTree); ok {
+	if below, ok := strings.CutPrefix(name, RegistryTree); ok {
 		if h.Typeflag != tar.TypeReg {
 			return nil
 		}
@@ -170,7 +167,7 @@ func (x *extraction) hide(dir, name string) error {
 	}
 	for key := range x.tags {
 		repository, _, _ := strings.Cut(strings.ReplaceAll(key, "@", ":"), ":")
-		full := registryTree + "repositories/" + repository
+		full := RegistryTree + "repositories/" + repository
 		if gone == "" || strings.HasPrefix(full+"/", gone+"/") {
 			delete(x.tags, key)
 		}
@@ -183,32 +180,4 @@ func (x *extraction) hide(dir, name string) error {
 		return err
 	}
 	return x.root.RemoveAll(gone)
-}
-
-// registry takes a file of a registry's directory: a blob, or what names a manifest.
-func (x *extraction) registry(name string, size int64, r io.Reader) error {
-	parts := strings.Split(name, "/")
-	n := len(parts)
-	switch {
-	case n == 5 && parts[0] == "blobs" && parts[4] == "data":
-		return x.store.Put(x.ctx, digest.NewDigestFromEncoded(digest.Algorithm(parts[1]), parts[3]), size, r)
-	case n >= 7 && parts[0] == "repositories" && parts[n-1] == "link" && parts[n-2] == "current" && parts[n-4] == "tags" && parts[n-5] == "_manifests":
-		return x.link(strings.Join(parts[1:n-5], "/")+":"+parts[n-3], r)
-	case n >= 7 && parts[0] == "repositories" && parts[n-1] == "link" && parts[n-4] == "revisions" && parts[n-5] == "_manifests":
-		return x.link(strings.Join(parts[1:n-5], "/")+"@"+parts[n-3]+":"+parts[n-2], r)
-	}
-	return nil
-}
-
-func (x *extraction) link(key string, r io.Reader) error {
-	text, err := io.ReadAll(io.LimitReader(r, 200))
-	if err != nil {
-		return err
-	}
-	d := digest.Digest(strings.TrimSpace(string(text)))
-	if err := d.Validate(); err != nil {
-		return fmt.Errorf("names %q: %w", text, err)
-	}
-	x.tags[key] = d
-	return nil
 }

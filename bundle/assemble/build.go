@@ -1,0 +1,155 @@
+package assemble
+
+import (
+	"context"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
+	"github.com/sealbuild/sealbuild/bundle/assemble/search"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+)
+
+// BuildRequest says which cluster image to make.
+type BuildRequest struct {
+	Name      string            // of the image: kubernetes:v1.36.3
+	Context   string            // the build context, a directory
+	Kubefile  string            // empty: the first default name in the context
+	Args      map[string]string // --build-arg
+	Labels    []string          // --label key=value
+	Env       []string          // --env key=value
+	Exclude   []string          // paths of the context to leave out, in .dockerignore syntax
+	Platforms []v1.Platform     // empty: this machine's; several make an index
+
+	NoCache          bool // run every instruction, though nothing changed
+	IgnoreScanErrors bool // report what may hide images and go on
+}
+
+// Build makes a cluster image and gathers what it needs. Images are looked for before anything is built, and once more in what was
+// built, which is what the site gets; the cluster image is recorded only when every one of them came.
+func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, error) {
+	name, err := store.Name(r.Name)
+	if err != nil {
+		return store.Record{}, err
+	}
+	if len(r.Platforms) == 0 {
+		if r.Platforms, err = store.ParsePlatforms(""); err != nil {
+			return store.Record{}, err
+		}
+	}
+	parts, bases, err := b.prepare(ctx, r)
+	if err != nil {
+		return store.Record{}, err
+	}
+	preview, err := search.Context(ctx, b.report(), r.Context, contexts(parts), r.IgnoreScanErrors)
+	if err != nil {
+		return store.Record{}, err
+	}
+	own, rest, err := b.contextImages(ctx, parts, preview)
+	if err != nil {
+		return store.Record{}, err
+	}
+	gathered, err := b.buildAndGather(ctx, r, parts, rest)
+	if err != nil {
+		return store.Record{}, err
+	}
+	gathered.Claims = append(gathered.Claims, own...)
+	beyond, err := b.neededByBuilt(ctx, r, parts, preview)
+	if err != nil {
+		return store.Record{}, err
+	}
+	gathered.Add(beyond, 1)
+	for i, base := range bases { // the image's own choice of a digest wins
+		for _, c := range base.claims {
+			c.Level = inheritedLevel + i
+			gathered.Claims = append(gathered.Claims, c)
+		}
+	}
+	images, err := resolve.Settle(b.Store, gathered.Claims)
+	if err != nil {
+		return store.Record{}, err
+	}
+	b.resolver().NoteForeign(images, gathered)
+	root, err := b.join(parts)
+	if err != nil {
+		return store.Record{}, err
+	}
+	return b.record(store.Record{
+		Name: name, Manifest: root, Platform: store.FormatPlatforms(r.Platforms), Created: time.Now().UTC().Format(time.RFC3339),
+		Inputs: inputs(parts, bases), Images: images, Unresolved: gathered.Unresolved,
+	}, r.Platforms)
+}
+
+// inheritedLevel is above the levels of what an image needs itself, so that those decide.
+const inheritedLevel = 10
+
+// building is the image of one platform.
+type building struct {
+	platform v1.Platform
+	src      *buildContext // parsed for the platform
+	preload  []preloaded
+	key      digest.Digest // names the inputs; empty when they cannot be known
+	built    v1.Descriptor
+}
+
+// inputs are what an image was made from.
+func inputs(parts []building, bases []base) []store.Input {
+	all := []store.Input{{Kind: "kubefile", Name: parts[0].src.rel, Value: digest.FromBytes(parts[0].src.text).String()}}
+	for _, part := range parts {
+		if part.key != "" {
+			all = append(all, store.Input{Kind: inputBuild, Name: store.Platform(part.platform), Value: part.key.String()})
+		}
+	}
+	for _, base := range bases {
+		all = append(all, store.Input{Kind: "base", Name: base.name, Value: base.root.Digest.String()})
+	}
+	return all
+}
+
+func contexts(parts []building) []search.Part {
+	var all []search.Part
+	for _, p := range parts {
+		all = append(all, search.Part{Platform: p.platform, File: p.src.file})
+	}
+	return all
+}
+
+// buildAndGather does both at once: one keeps the disk busy, the other the
+// network. The first to fail ends the other; what was downloaded is kept.
+func (b *Builder) buildAndGather(ctx context.Context, r BuildRequest, parts []building, looks []search.Look) (resolve.Gathered, error) {
+	b.report().Phase("build "+r.Name+" and gather images", 0)
+	var images resolve.Gathered
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error {
+		for i := range parts {
+			if err := b.buildPart(ctx, &parts[i], r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	both.Go(func() (err error) {
+		images, err = b.resolver().Gather(ctx, looks)
+		return err
+	})
+	err := both.Wait()
+	return images, err
+}
+
+// join makes one image of the platforms' images: the image itself when there is one, else an index.
+func (b *Builder) join(parts []building) (v1.Descriptor, error) {
+	if len(parts) == 1 {
+		return parts[0].built, nil
+	}
+	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
+	for _, p := range parts {
+		d := p.built
+		d.Platform = &p.platform
+		index.Manifests = append(index.Manifests, d)
+	}
+	return b.Store.PutJSON(v1.MediaTypeImageIndex, index)
+}

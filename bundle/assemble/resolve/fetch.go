@@ -1,0 +1,62 @@
+// Package resolve says which image a reference means on hosts of every platform: it gathers what a search has found into the store,
+// out of archives and registries, and settles where references and platforms disagree.
+package resolve
+
+import (
+	"context"
+	"errors"
+
+	"github.com/containers/image/v5/pkg/shortnames"
+	"github.com/containers/image/v5/types"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
+	"github.com/sealbuild/sealbuild/bundle/assemble/report"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+)
+
+// Resolver is what resolving needs. Report may not be nil.
+type Resolver struct {
+	Store  *store.Store
+	System *types.SystemContext // registries.conf, auth file, TLS
+	Jobs   int                  // downloads at a time; 0 is pull.DefaultJobs
+	Report report.Reporter
+}
+
+// Fetch takes an image out of a registry into the store, of an index the
+// given platforms, and returns the full reference that it was found under.
+func (r Resolver) Fetch(ctx context.Context, name string, platforms []v1.Platform) (v1.Descriptor, string, error) {
+	var failures []error
+	for _, ref := range candidates(r.System, name) {
+		got, err := pull.Gather(ctx, r.Store, []pull.Wanted{{Ref: ref}}, r.Options(platforms))
+		if ctx.Err() != nil {
+			return v1.Descriptor{}, "", ctx.Err()
+		}
+		if err == nil && len(got.Images) == 1 {
+			p := got.Images[0]
+			return v1.Descriptor{MediaType: p.MediaType, Digest: p.Digest, Size: p.ManifestSize}, ref, nil
+		}
+		failures = append(failures, err)
+	}
+	return v1.Descriptor{}, "", errors.Join(failures...)
+}
+
+func (r Resolver) Options(platforms []v1.Platform) pull.Options {
+	return pull.Options{Platforms: platforms, Jobs: r.Jobs, System: r.System, Progress: r.Report}
+}
+
+// candidates are the full references that a name may mean: registries.conf
+// says so for short names, and without it they are Docker Hub's.
+func candidates(sys *types.SystemContext, name string) []string {
+	if !shortnames.IsShortName(name) {
+		return []string{name}
+	}
+	resolved, err := shortnames.Resolve(sys, name)
+	if err != nil || len(resolved.PullCandidates) == 0 {
+		return []string{name}
+	}
+	var all []string
+	for _, c := range resolved.PullCandidates {
+		all = append(all, c.Value.String())
+	}
+	return all
+}

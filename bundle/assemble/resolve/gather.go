@@ -1,0 +1,216 @@
+package resolve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
+	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
+	"github.com/sealbuild/sealbuild/bundle/assemble/search"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+)
+
+// Gathered is what references became.
+type Gathered struct {
+	Claims     []Claim
+	wanted     map[string][]string // platforms of a reference
+	Unresolved []store.Found       // suspected, and not to be had
+}
+
+// Add joins what was gathered for one image. level is that of more.
+func (g *Gathered) Add(more Gathered, level int) {
+	for _, c := range more.Claims {
+		c.Level += level
+		g.Claims = append(g.Claims, c)
+	}
+	for _, f := range more.Unresolved {
+		if !slices.ContainsFunc(g.Unresolved, func(o store.Found) bool { return o.Ref == f.Ref }) {
+			g.Unresolved = append(g.Unresolved, f)
+		}
+	}
+	if g.wanted == nil {
+		g.wanted = map[string][]string{}
+	}
+	for ref, platforms := range more.wanted {
+		g.wanted[ref] = append(g.wanted[ref], platforms...)
+		slices.Sort(g.wanted[ref])
+		g.wanted[ref] = slices.Compact(g.wanted[ref])
+	}
+}
+
+// Gather fetches what the scans found, each for its platform: archives of the context first, which need no network, then everything
+// else from the registries.
+func (r Resolver) Gather(ctx context.Context, looks []search.Look) (Gathered, error) {
+	g := Gathered{wanted: map[string][]string{}}
+	local, err := r.archives(ctx, looks, &g)
+	if err != nil {
+		return Gathered{}, err
+	}
+	var platforms []v1.Platform
+	for _, l := range looks {
+		platforms = append(platforms, l.Platform)
+	}
+	wanted := wantedBy(looks, local)
+	var unserved []error
+	for _, w := range wanted {
+		unserved = append(unserved, servable(w.Ref, w.Places...))
+	}
+	if err := errors.Join(unserved...); err != nil {
+		return Gathered{}, err
+	}
+	for _, w := range wanted {
+		for _, p := range w.Platforms {
+			g.wanted[w.Ref] = append(g.wanted[w.Ref], store.Platform(p))
+		}
+	}
+	pulled, err := pull.Gather(ctx, r.Store, wanted, r.Options(platforms))
+	for _, f := range pulled.Absent {
+		r.Report.Note("suspected, and not to be had: " + f.String())
+		missing := store.Found{Ref: f.Ref, Certainty: string(scan.Suspected)}
+		if len(f.Places) > 0 {
+			missing = f.Places[0]
+		}
+		g.Unresolved = append(g.Unresolved, missing)
+	}
+	if err != nil {
+		return Gathered{}, err
+	}
+	g.Claims = append(g.Claims, Claims(pulled.Images, platforms, 0)...)
+	return g, nil
+}
+
+// servable refuses a reference that no host could pull at the site: registries there keep what has a digest of sha256.
+func servable(ref string, places ...store.Found) error {
+	_, pin, pinned := strings.Cut(ref, "@")
+	if !pinned || strings.HasPrefix(pin, "sha256:") {
+		return nil
+	}
+	where := ""
+	if len(places) > 0 {
+		where = search.At(scan.Place{File: places[0].File, Line: places[0].Line})
+	}
+	return fmt.Errorf("%s%s: no host can pull it from the site's registry, which keeps images by sha256: pin it by its digest of sha256", where, ref)
+}
+
+// wantedBy lists what is to be pulled for which platforms. local holds, by
+// platform, what need not be: the context itself says what it is.
+func wantedBy(looks []search.Look, local map[string]map[string]bool) []pull.Wanted {
+	var results []*scan.Result
+	for _, l := range looks {
+		results = append(results, l.Found)
+	}
+	var wanted []pull.Wanted
+	for _, f := range scan.Union(results...).Images {
+		w := pull.Wanted{Ref: f.Ref, Suspected: f.Certainty == scan.Suspected}
+		for _, p := range append([]scan.Place{f.Place}, f.Also...) {
+			w.Places = append(w.Places, store.Found{Ref: f.Ref, File: p.File, Line: p.Line, Certainty: string(f.Certainty)})
+		}
+		for _, l := range looks {
+			named := slices.ContainsFunc(l.Found.Images, func(o scan.Found) bool { return o.Ref == f.Ref })
+			if named && !local[store.Platform(l.Platform)][f.Ref] {
+				w.Platforms = append(w.Platforms, l.Platform)
+			}
+		}
+		if len(w.Platforms) > 0 {
+			wanted = append(wanted, w)
+		}
+	}
+	return wanted
+}
+
+// NoteForeign tells of images that hosts of a platform cannot run.
+func (r Resolver) NoteForeign(images []store.Pinned, g Gathered) {
+	for _, p := range images {
+		for _, want := range g.wanted[p.Ref] {
+			if !slices.Contains(p.Platforms, want) && len(p.Platforms) > 0 && !store.SameFamily(p.Platforms, want) {
+				r.Report.Note(fmt.Sprintf("%s%s is for %s only, the cluster image for %s", search.At(scan.Place{File: p.File, Line: p.Line}),
+					p.Ref, strings.Join(p.Platforms, ", "), want))
+			}
+		}
+	}
+}
+
+// archives loads the image archives that the looks found, each once, and
+// returns by platform the references that need not be pulled because of them.
+func (r Resolver) archives(ctx context.Context, looks []search.Look, g *Gathered) (map[string]map[string]bool, error) {
+	type file struct {
+		dir string
+		scan.Archive
+	}
+	var files []file
+	of := map[file][]v1.Platform{}
+	for _, l := range looks {
+		for _, a := range l.Found.Archives {
+			f := file{l.Dir, a}
+			if !slices.Contains(files, f) {
+				files = append(files, f)
+			}
+			of[f] = append(of[f], l.Platform)
+		}
+	}
+	local := map[string]map[string]bool{}
+	for _, f := range files {
+		loaded, err := r.archive(ctx, f.dir, f.Archive, of[f])
+		if err != nil {
+			return nil, fmt.Errorf("%simage archive: %w", search.At(f.Place), err)
+		}
+		for _, platform := range of[f] {
+			name := store.Platform(platform)
+			if local[name] == nil {
+				local[name] = map[string]bool{}
+			}
+			for _, c := range loaded {
+				if !local[name][c.Ref] {
+					g.wanted[c.Ref] = append(g.wanted[c.Ref], name)
+				}
+				local[name][c.Ref] = true
+			}
+		}
+		g.Claims = append(g.Claims, loaded...)
+	}
+	return local, nil
+}
+
+// archive loads the images of one archive, for every platform it has.
+func (r Resolver) archive(ctx context.Context, dir string, a scan.Archive, platforms []v1.Platform) ([]Claim, error) {
+	file := pull.Archive{Transport: a.Transport, Path: filepath.Join(dir, filepath.FromSlash(a.Path))}
+	places := []store.Found{{File: a.File, Line: a.Line, Certainty: string(scan.Certain)}}
+	var all []pull.Archive
+	if a.Ref != "" {
+		file.Wanted = pull.Wanted{Ref: a.Ref, Places: places}
+		all = append(all, file)
+	} else {
+		names, err := pull.ListArchive(file, r.System)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range names {
+			one := file
+			one.Source = n.Source
+			one.Wanted = pull.Wanted{Ref: n.Ref, Places: places}
+			all = append(all, one)
+		}
+	}
+	var loaded []Claim
+	for _, one := range all {
+		for i := range platforms {
+			if i > 0 && one.Transport == "docker-archive" {
+				break // holds one image under a name
+			}
+			p, err := pull.LoadArchive(ctx, r.Store, one, r.Options(platforms[i:i+1]))
+			if err != nil {
+				return nil, err
+			}
+			known := slices.ContainsFunc(loaded, func(c Claim) bool { return c.Ref == p.Ref && c.Digest == p.Digest })
+			if !known {
+				loaded = append(loaded, Claims([]store.Pinned{p}, platforms, 0)...)
+			}
+		}
+	}
+	return loaded, nil
+}

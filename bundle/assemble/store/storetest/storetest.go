@@ -1,0 +1,97 @@
+// Package storetest makes images in a store for tests.
+package storetest
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
+)
+
+// New opens a store that the test's end removes.
+func New(t testing.TB) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// AddImage stores an image for linux/amd64 with one layer of that content.
+func AddImage(t testing.TB, s *store.Store, layer string) v1.Descriptor {
+	t.Helper()
+	return AddImageFor(t, s, "amd64", layer)
+}
+
+// AddImageFor is AddImage for another architecture.
+func AddImageFor(t testing.TB, s *store.Store, arch, layer string) v1.Descriptor {
+	t.Helper()
+	put := func(mediaType string, data []byte) v1.Descriptor {
+		d, err := s.PutBytes(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v1.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}
+	}
+	m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
+	m.Config = put(v1.MediaTypeImageConfig, []byte(`{"architecture":"`+arch+`","os":"linux","l":"`+layer+`"}`))
+	m.Layers = []v1.Descriptor{put(v1.MediaTypeImageLayer, []byte(layer))}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return put(m.MediaType, raw)
+}
+
+// AddSparseIndex stores an index of three platforms, of which the last is not there.
+func AddSparseIndex(t testing.TB, s *store.Store) v1.Descriptor {
+	t.Helper()
+	index := v1.Index{MediaType: v1.MediaTypeImageIndex}
+	index.SchemaVersion = 2
+	for _, arch := range []string{"amd64", "arm64", "s390x"} {
+		d := v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: digest.FromString(arch), Size: 500}
+		if arch != "s390x" {
+			d = AddImage(t, s, arch)
+		}
+		d.Platform = &v1.Platform{OS: "linux", Architecture: arch}
+		index.Manifests = append(index.Manifests, d)
+	}
+	raw, err := json.Marshal(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.PutBytes(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v1.Descriptor{MediaType: v1.MediaTypeImageIndex, Digest: d, Size: int64(len(raw))}
+}
+
+// FirstLayer is the first layer of the image that a host of a platform gets.
+func FirstLayer(t testing.TB, st *store.Store, p store.Pinned, platform v1.Platform) string {
+	t.Helper()
+	one, err := st.OfPlatform(v1.Descriptor{Digest: p.Digest, MediaType: p.MediaType}, platform)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := st.ReadBlob(one.Digest, ocigraph.MaxManifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m ocigraph.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		t.Fatal(err)
+	}
+	layer, err := st.ReadBlob(m.Layers[0].Digest, ocigraph.MaxManifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(layer)
+}
