@@ -9,7 +9,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
@@ -74,8 +73,8 @@ func FuzzLayer(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer root.Close()
-		x := &extraction{store: s, ctx: t.Context(), root: root, tags: map[string]digest.Digest{}}
-		_ = x.read(bytes.NewReader(layer))
+		x := newExtraction(t.Context(), s, root)
+		_ = x.read(bytes.NewReader(layer), int64(len(layer)))
 		entries, err := os.ReadDir(outer)
 		if err != nil || len(entries) != 1 {
 			t.Errorf("beside the directory: %v %v", entries, err)

@@ -33,7 +33,7 @@ func RegistryDir(ctx context.Context, st *store.Store, dir string) (map[string]d
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	x := &extraction{store: st, ctx: ctx, tags: map[string]digest.Digest{}}
+	x := newExtraction(ctx, st, nil)
 	err = fs.WalkDir(root.FS(), path.Clean(RegistryTree), func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return errors.Join(err, ctx.Err())
@@ -52,7 +52,22 @@ func RegistryDir(ctx context.Context, st *store.Store, dir string) (map[string]d
 		}
 		return nil
 	})
-	return x.tags, err
+	return x.tags(), err
+}
+
+// link is a file of registry/ that names a manifest: its key is repository:tag or repository@digest.
+type link struct {
+	key    string
+	digest digest.Digest
+}
+
+// tags are what the links name, by their keys.
+func (x *extraction) tags() map[string]digest.Digest {
+	all := map[string]digest.Digest{}
+	for _, l := range x.links {
+		all[l.key] = l.digest
+	}
+	return all
 }
 
 // registry takes a file of a registry's directory: a blob, or what names a manifest.
@@ -63,14 +78,14 @@ func (x *extraction) registry(name string, size int64, r io.Reader) error {
 	case n == 5 && parts[0] == "blobs" && parts[4] == "data":
 		return x.store.Put(x.ctx, digest.NewDigestFromEncoded(digest.Algorithm(parts[1]), parts[3]), size, r)
 	case n >= 7 && parts[0] == "repositories" && parts[n-1] == "link" && parts[n-2] == "current" && parts[n-4] == "tags" && parts[n-5] == "_manifests":
-		return x.link(strings.Join(parts[1:n-5], "/")+":"+parts[n-3], r)
+		return x.link(name, strings.Join(parts[1:n-5], "/")+":"+parts[n-3], r)
 	case n >= 7 && parts[0] == "repositories" && parts[n-1] == "link" && parts[n-4] == "revisions" && parts[n-5] == "_manifests":
-		return x.link(strings.Join(parts[1:n-5], "/")+"@"+parts[n-3]+":"+parts[n-2], r)
+		return x.link(name, strings.Join(parts[1:n-5], "/")+"@"+parts[n-3]+":"+parts[n-2], r)
 	}
 	return nil
 }
 
-func (x *extraction) link(key string, r io.Reader) error {
+func (x *extraction) link(name, key string, r io.Reader) error {
 	text, err := io.ReadAll(io.LimitReader(r, 200))
 	if err != nil {
 		return err
@@ -79,7 +94,7 @@ func (x *extraction) link(key string, r io.Reader) error {
 	if err := d.Validate(); err != nil {
 		return fmt.Errorf("names %q: %w", text, err)
 	}
-	x.tags[key] = d
+	x.links[RegistryTree+name] = link{key, d}
 	return nil
 }
 
