@@ -82,3 +82,18 @@ func PlatformOf(text string) *v1.Platform {
 	parts := append(strings.SplitN(text, "/", 3), "", "")
 	return &v1.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}
 }
+
+// Choose is the manifest of an index that containerd takes on a host: the best match, of equal ones the first.
+func Choose(host v1.Platform, index []v1.Descriptor) (v1.Descriptor, bool) {
+	matches := platforms.Only(host)
+	var best *v1.Descriptor
+	for i, d := range index {
+		if d.Platform != nil && matches.Match(*d.Platform) && (best == nil || matches.Less(*d.Platform, *best.Platform)) {
+			best = &index[i]
+		}
+	}
+	if best == nil {
+		return v1.Descriptor{}, false
+	}
+	return *best, true
+}

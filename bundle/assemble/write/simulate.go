@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -69,7 +70,7 @@ func Simulate(ctx context.Context, r *bundle.Reader) error {
 	if err != nil {
 		return fmt.Errorf("serve the bundle: %w", err)
 	}
-	node := &simulatedNode{registry: h, seen: map[string]bool{}}
+	node := &simulatedNode{registry: h, seen: map[string]bool{}, is: nodes(r)}
 	for _, i := range r.Images() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -106,9 +107,26 @@ func (s inBundle) Stat(d digest.Digest) (int64, bool) {
 
 func (s inBundle) BlobAt(d digest.Digest) (catalog.BlobReader, error) { return s.Reader.BlobAt(d) }
 
-// simulatedNode asks as containerd does.
+// nodes are the platforms of the hosts that the bundle is for: those of its cluster images.
+func nodes(r *bundle.Reader) []v1.Platform {
+	var all []string
+	for _, i := range r.Images() {
+		if i.Kind == bundle.KindCluster {
+			all = append(all, i.Platforms...)
+		}
+	}
+	slices.Sort(all)
+	var is []v1.Platform
+	for _, name := range slices.Compact(all) {
+		is = append(is, *store.PlatformOf(name))
+	}
+	return is
+}
+
+// simulatedNode asks as containerd does, on a host of each platform.
 type simulatedNode struct {
 	registry http.Handler
+	is       []v1.Platform
 	seen     map[string]bool // blobs of a repository that were asked for
 }
 
@@ -123,29 +141,30 @@ func (n *simulatedNode) pull(ctx context.Context, i bundle.Image) error {
 		return err
 	}
 	t := target{reference.Path(named), reference.Domain(named)}
-	what := i.Digest.String()
-	if tagged, ok := reference.TagNameOnly(named).(reference.Tagged); ok {
-		if _, pinned := named.(reference.Digested); !pinned {
-			what = tagged.Tag()
-		}
+	what, root := i.Digest.String(), i.Digest
+	if pinned, ok := named.(reference.Digested); ok { // a tag beside it counts for nothing
+		what, root = pinned.Digest().String(), pinned.Digest()
+	} else if tagged, ok := reference.TagNameOnly(named).(reference.Tagged); ok {
+		what = tagged.Tag()
 	}
 	head, err := n.ask(ctx, http.MethodHead, t, "manifests", what)
 	if err != nil {
 		return err
 	}
-	if got := head.header.Get("Docker-Content-Digest"); got != i.Digest.String() {
-		return fmt.Errorf("the name resolves to %s, not to %s", got, i.Digest)
+	if got := head.header.Get("Docker-Content-Digest"); got != root.String() {
+		return fmt.Errorf("the name resolves to %s, not to %s", got, root)
 	}
-	return n.manifest(ctx, t, i.Digest, i.Platforms)
+	return n.manifest(ctx, t, root, i.Platforms)
 }
 
-// manifest gets a manifest, and of an index those of the wanted platforms: it asks for what a node asks for, which is no walk.
-func (n *simulatedNode) manifest(ctx context.Context, t target, d digest.Digest, platforms []string) error {
+// manifest gets a manifest, and of an index those of the wanted platforms and those that the nodes choose: it asks for what a node
+// asks for, which is no walk.
+func (n *simulatedNode) manifest(ctx context.Context, t target, d digest.Digest, want []string) error {
 	got, err := n.ask(ctx, http.MethodGet, t, "manifests", d.String())
 	if err != nil {
 		return err
 	}
-	if sum := digest.FromBytes(got.body.Bytes()); sum != d {
+	if sum := d.Algorithm().FromBytes(got.body.Bytes()); sum != d {
 		return fmt.Errorf("manifest %s arrives as %s", d, sum)
 	}
 	m, err := ocigraph.Parse(d, got.body.Bytes())
@@ -157,16 +176,30 @@ func (n *simulatedNode) manifest(ctx context.Context, t target, d digest.Digest,
 			return err
 		}
 	}
-	if len(m.Manifests) == 0 {
-		return nil
-	}
-	for _, want := range platforms {
-		at := slices.IndexFunc(m.Manifests, func(c v1.Descriptor) bool { return c.Platform != nil && store.Platform(*c.Platform) == want })
-		if at < 0 {
-			return fmt.Errorf("index %s names nothing for %s", d, want)
+	chosen := map[digest.Digest]string{}
+	for _, name := range want {
+		at := slices.IndexFunc(m.Manifests, func(c v1.Descriptor) bool { return c.Platform != nil && store.Platform(*c.Platform) == name })
+		if at < 0 && len(m.Manifests) > 0 {
+			return fmt.Errorf("index %s names nothing for %s", d, name)
 		}
-		if err := n.manifest(ctx, t, m.Manifests[at].Digest, nil); err != nil {
-			return fmt.Errorf("%s: %w", want, err)
+		if at >= 0 {
+			chosen[m.Manifests[at].Digest] = name
+		}
+	}
+	for _, host := range n.is {
+		name := store.Platform(host)
+		if len(m.Manifests) == 0 || !slices.Contains(want, name) && !store.SameFamily(want, name) {
+			continue // hosts of that platform are not meant to pull it
+		}
+		child, ok := store.Choose(host, m.Manifests)
+		if !ok {
+			return fmt.Errorf("index %s has nothing that containerd takes on a host of %s", d, name)
+		}
+		chosen[child.Digest] = "a host of " + name
+	}
+	for _, child := range slices.Sorted(maps.Keys(chosen)) {
+		if err := n.manifest(ctx, t, child, nil); err != nil {
+			return fmt.Errorf("%s: %w", chosen[child], err)
 		}
 	}
 	return nil

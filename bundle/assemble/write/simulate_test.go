@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
@@ -81,6 +82,53 @@ func TestEveryImageCanBePulledByTheNameANodeUses(t *testing.T) {
 	})
 	if err := Simulate(t.Context(), r); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestSimulationAsksWhatContainerdWillAsk(t *testing.T) {
+	st := storetest.New(t)
+	one, two := storetest.AddImage(t, st, "one"), storetest.AddImage(t, st, "two")
+	index := func(children ...v1.Descriptor) v1.Descriptor {
+		d, err := st.PutJSON(v1.MediaTypeImageIndex, v1.Index{
+			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: children,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	as := func(d v1.Descriptor, arch, variant string) v1.Descriptor {
+		d.Platform = &v1.Platform{OS: "linux", Architecture: arch, Variant: variant}
+		return d
+	}
+	// Of these two, a host of linux/arm64 takes the first, and the bundle holds the second.
+	variants := index(as(one, "arm64", "v8"), as(two, "arm64", "v9"))
+	cluster := named("site:v1", two, "linux/arm64")
+	cluster.Kind = bundle.KindCluster
+	for name, tc := range map[string]struct {
+		images  []bundle.Image
+		without []digest.Digest
+		want    string
+	}{
+		"the digest in the name": {
+			[]bundle.Image{named("quay.io/team/app:v1@"+one.Digest.String(), two, "linux/amd64")}, nil, "manifests/" + one.Digest.String(),
+		},
+		"what a host of the bundle's platform takes": {
+			[]bundle.Image{cluster, named("quay.io/team/app:v1", variants, "linux/arm64/v9")}, []digest.Digest{one.Digest}, "a host of linux/arm64",
+		},
+		"one registry, however it is spelt": {
+			[]bundle.Image{named("quay.io/team/app:v1", one, "linux/amd64"), named("QUAY.IO/team/app:v1", two, "linux/amd64")}, nil, "team/app:v1",
+		},
+		"Docker Hub, however it is spelt": {
+			[]bundle.Image{named("docker.io/team/app:v1", one, "linux/amd64"), named("registry-1.docker.io/team/app:v1", two, "linux/amd64")}, nil, "team/app:v1",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := Simulate(t.Context(), bundleOf(t, st, tc.images, tc.without...))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error is %v, want one that says %q", err, tc.want)
+			}
+		})
 	}
 }
 
