@@ -98,17 +98,18 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 	if err != nil {
 		return err
 	}
-	request, err := o.bundle.request(c.Context())
-	if err != nil {
-		return err
-	}
 	if o.output != "none" {
 		if err := write.CheckOutput(o.output); err != nil {
 			return err
 		}
 	}
-	// Files of other owners than this user's can only be made in a user namespace; root needs none.
+	// Files of other owners than this user's can only be made in a user namespace; root needs none. The program starts once more
+	// there, so nothing is read before that could be read only once: a passphrase on a pipe, or typed.
 	if err := build.EnterUserNamespace(); err != nil {
+		return err
+	}
+	request, err := o.bundle.request(c.Context())
+	if err != nil {
 		return err
 	}
 	kept, err := a.openStore()
@@ -204,7 +205,11 @@ func outputInside(context, output string) []string {
 	}
 	base := filepath.ToSlash(rel)
 	beside := path.Dir(base)
-	return []string{base, base + ".[0-9][0-9][0-9]", path.Join(beside, "."+path.Base(base)+".new-*"), path.Join(beside, ".sealbuild-store-*")}
+	all := []string{base, base + ".[0-9][0-9][0-9]", path.Join(beside, ".sealbuild-store-*")}
+	for _, state := range write.States {
+		all = append(all, path.Join(beside, "."+path.Base(base)+state+"*"))
+	}
+	return all
 }
 
 // write makes a bundle and says where it is.

@@ -57,7 +57,11 @@ func EnterUserNamespace() error {
 	if err != nil && !errors.As(err, &status) {
 		return fmt.Errorf("enter user namespace: %w", err)
 	}
-	os.Exit(max(c.ProcessState.ExitCode(), 0))
+	if ended, ok := c.ProcessState.Sys().(syscall.WaitStatus); ok && ended.Signaled() {
+		fmt.Fprintf(os.Stderr, "Error: the build was ended by a signal: %s (by the kernel, if memory ran out: see dmesg)\n", ended.Signal())
+		os.Exit(128 + int(ended.Signal())) // as a shell says it
+	}
+	os.Exit(c.ProcessState.ExitCode())
 	return nil
 }
 

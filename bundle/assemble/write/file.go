@@ -1,6 +1,7 @@
 package write
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +16,6 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/report"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
-	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 // files are what a bundle is written to.
@@ -32,11 +31,26 @@ type oneFile struct{ *os.File }
 func (f oneFile) Files() []*os.File { return []*os.File{f.File} }
 
 func createFiles(name string, partSize int64) (files, error) {
+	var out files
+	var err error
 	if partSize > 0 {
-		return bundle.CreateParts(name, partSize)
+		out, err = bundle.CreateParts(name, partSize)
+	} else {
+		var f *os.File
+		f, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+		out = oneFile{f}
 	}
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-	return oneFile{f}, err
+	if err != nil {
+		return nil, err
+	}
+	// The lock tells another sealbuild that somebody writes it.
+	var st unix.Stat_t
+	fd := int(out.Files()[0].Fd())
+	if err := errors.Join(unix.Flock(fd, unix.LOCK_EX), unix.Fstat(fd, &st)); err != nil || st.Nlink == 0 {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", name, cmp.Or(err, errors.New("another sealbuild took it for a leftover: start again"))),
+			out.Close(), os.Remove(name))
+	}
+	return out, nil
 }
 
 // CheckOutput refuses a place where no bundle can be written: it takes the place of a file, never of a device or a directory.
@@ -99,8 +113,11 @@ type writer struct {
 // durable.Write: a bundle may be several files, which are read back between their sync and their names, and get those in one go.
 func Bundle(ctx context.Context, tell report.Reporter, st *store.Store, c Contents, r Request) (names []string, sum bundle.Summary, err error) {
 	w := writer{Request: r, store: st, tell: tell}
-	dir, base := filepath.Split(r.Output)
-	tmp := filepath.Join(dir, "."+base+".new-"+rand.Text()[:10])
+	if err := sweep(r.Output); err != nil {
+		return nil, sum, fmt.Errorf("write bundle %s: %w", r.Output, err)
+	}
+	id := rand.Text()[:idLength]
+	tmp := beside(r.Output, written) + id
 	out, err := createFiles(tmp, r.PartSize)
 	if err != nil {
 		return nil, sum, fmt.Errorf("write bundle: %w", err)
@@ -133,35 +150,10 @@ func Bundle(ctx context.Context, tell report.Reporter, st *store.Store, c Conten
 	if err := w.check(ctx, out, tmp, sum); err != nil {
 		return nil, sum, err
 	}
-	if names, err = giveNames(tmp, r.Output, len(out.Files())); err != nil {
-		return nil, sum, fmt.Errorf("write bundle %s: %w", r.Output, err)
+	if names, err = giveNames(r.Output, id, len(out.Files())); err != nil {
+		return nil, sum, fmt.Errorf("write bundle %s: %w (what was there before is as it was)", r.Output, err)
 	}
 	return names, sum, nil
-}
-
-// giveNames renames the parts, the first one last: it is what people start. Of
-// a bundle that is replaced, parts that are too many go.
-func giveNames(tmp, output string, n int) ([]string, error) {
-	var old []string
-	if f, err := bundle.OpenFile(output); err == nil {
-		old = f.Parts()
-		_ = f.Close()
-	}
-	names := make([]string, n)
-	for i := n; i >= 1; i-- {
-		names[i-1] = bundle.PartName(output, i)
-		if err := os.Rename(bundle.PartName(tmp, i), names[i-1]); err != nil {
-			return nil, err
-		}
-	}
-	for _, name := range old {
-		if !slices.Contains(names, name) {
-			if err := os.Remove(name); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return names, durable.SyncDir(filepath.Dir(output))
 }
 
 func (w writer) write(ctx context.Context, out io.Writer, c Contents) (bundle.Summary, error) {
