@@ -74,7 +74,10 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 		return store.Record{}, err
 	}
 	b.resolver().NoteForeign(images, gathered)
-	root, err := b.join(parts)
+	if err := b.bind(parts, images, r.Platforms); err != nil {
+		return store.Record{}, err
+	}
+	root, err := b.join(parts, images)
 	if err != nil {
 		return store.Record{}, err
 	}
@@ -141,11 +144,18 @@ func (b *Builder) buildAndGather(ctx context.Context, r BuildRequest, parts []bu
 }
 
 // join makes one image of the platforms' images: the image itself when there is one, else an index.
-func (b *Builder) join(parts []building) (v1.Descriptor, error) {
+func (b *Builder) join(parts []building, images []store.Pinned) (v1.Descriptor, error) {
 	if len(parts) == 1 {
 		return parts[0].built, nil
 	}
-	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
+	all, err := needs(images)
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	index := v1.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex,
+		Annotations: map[string]string{needsAnnotation: all.String()},
+	}
 	for _, p := range parts {
 		d := p.built
 		d.Platform = &p.platform

@@ -20,7 +20,6 @@ import (
 	"github.com/containers/image/v5/signature"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
@@ -90,7 +89,7 @@ func (b *Builder) pushAttachments(ctx context.Context, dir string, rec store.Rec
 		if err != nil {
 			return err
 		}
-		artifact, err := b.attach(rec, images, parts[image])
+		artifact, err := b.attach(rec, image, images, parts[image])
 		if err != nil {
 			return err
 		}
@@ -103,37 +102,6 @@ func (b *Builder) pushAttachments(ctx context.Context, dir string, rec store.Rec
 		}
 	}
 	return nil
-}
-
-// attach makes the artifact that carries container images of a record: every blob of them, manifests included, is one of its
-// layers, so that a registry keeps them without asking for platforms that nobody wanted.
-func (b *Builder) attach(rec store.Record, images []store.Pinned, platforms []v1.Platform) (v1.Descriptor, error) {
-	list, err := b.Store.PutJSON(attachmentList, attachment{Platforms: store.FormatPlatforms(platforms), Images: images, Unresolved: rec.Unresolved})
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	empty, err := b.Store.PutJSON(v1.MediaTypeEmptyJSON, struct{}{})
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	m := v1.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest, ArtifactType: attachmentType,
-		Config: empty, Layers: []v1.Descriptor{list},
-	}
-	seen := map[digest.Digest]bool{}
-	for _, p := range images {
-		blobs, err := b.Store.Walk(v1.Descriptor{Digest: p.Digest, MediaType: p.MediaType}, indexPlatforms(p)...)
-		if err != nil {
-			return v1.Descriptor{}, fmt.Errorf("image %s: %w (build or pull %s again)", p.Ref, err, rec.Name)
-		}
-		for _, blob := range blobs {
-			if !seen[blob.Digest] {
-				seen[blob.Digest] = true
-				m.Layers = append(m.Layers, v1.Descriptor{MediaType: "application/octet-stream", Digest: blob.Digest, Size: blob.Size})
-			}
-		}
-	}
-	return b.Store.PutJSON(v1.MediaTypeImageManifest, m)
 }
 
 // pushLayout copies an image of the store, and nothing is changed on the way.

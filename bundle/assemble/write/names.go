@@ -38,8 +38,8 @@ func beside(output, state string) string {
 	return filepath.Join(dir, "."+base+state)
 }
 
-// giveNames renames the n files of a written bundle to those of the output, the first one last: it is what people start. Of a bundle
-// that is replaced, parts that are too many go. After an error everything is as it was.
+// giveNames renames the n files of a written bundle to those of the output, the first one last: it is what people start. Of a
+// bundle that is replaced, parts that are too many go. After an error everything is as it was.
 func giveNames(output, id string, n int) ([]string, error) {
 	first := beside(output, written) + id
 	if n == 1 {

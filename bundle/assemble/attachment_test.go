@@ -1,0 +1,183 @@
+package assemble
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/test/upstreamtest"
+)
+
+// pushed builds an image that needs what the list names, and pushes it.
+func pushed(t *testing.T, b *Builder, to, list string) store.Record {
+	t.Helper()
+	rec := mustBuild(t, b, BuildRequest{Name: "x:1", Context: writeFiles(t, map[string][]byte{
+		"Kubefile": []byte("FROM scratch\nCOPY f /\n"), "f": []byte("f"), "images/shim/list": []byte(list),
+	})})
+	if _, err := b.Push(t.Context(), rec.Name, to); err != nil {
+		t.Fatal(err)
+	}
+	return rec
+}
+
+// forge writes a list beside an image, as anybody may who can write to its repository.
+func forge(t *testing.T, b *Builder, beside string, image digest.Digest, images []store.Pinned) {
+	t.Helper()
+	list, err := b.attach(store.Record{}, image, images, []v1.Platform{here()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := attachmentRef(beside, image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.pushLayout(t.Context(), filepath.Join(t.TempDir(), "forged"), list, []v1.Platform{here()}, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAListThatAnotherWroteBesideAnImageIsRefused(t *testing.T) {
+	u := upstreamtest.New(t)
+	u.PushImage(t, "app/good", "v1", here(), upstreamtest.Layer("good", 1000))
+	u.PushImage(t, "app/evil", "v1", here(), upstreamtest.Layer("evil", 1000))
+	b, _ := connected(t, u)
+	rec := pushed(t, b, u.Ref("team/x:1"), u.Ref("app/good:v1")+"\n")
+	evil := pushed(t, b, u.Ref("team/y:1"), u.Ref("app/evil:v1")+"\n")
+	evil.Images[0].Ref = rec.Images[0].Ref // the good name for the evil image
+	forge(t, b, u.Ref("team/x:1"), rec.Manifest.Digest, evil.Images)
+	for name, fetch := range map[string]func(*Builder) error{
+		"pull": func(b *Builder) error {
+			_, err := b.Pull(t.Context(), PullRequest{Ref: u.Ref("team/x:1")})
+			return err
+		},
+		"FROM by digest": func(b *Builder) error {
+			_, err := b.Build(t.Context(), BuildRequest{Name: "z:1", Context: writeFiles(t, map[string][]byte{
+				"Kubefile": []byte("FROM " + u.Ref("team/x@"+rec.Manifest.Digest.String()) + "\nLABEL a=b\n"),
+			})})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			other, _ := connected(t, u)
+			if err := fetch(other); err == nil || !strings.Contains(err.Error(), "somebody wrote another one beside the image") {
+				t.Errorf("error is %v", err)
+			}
+		})
+	}
+}
+
+func TestAListOfAnotherImageIsRefused(t *testing.T) {
+	u := upstreamtest.New(t)
+	u.PushImage(t, "app/good", "v1", here(), upstreamtest.Layer("good", 1000))
+	stranger := u.PushImage(t, "team/stranger", "v1", here(), layerOf(t, map[string][]byte{"f": []byte("f")}))
+	b, _ := connected(t, u)
+	rec := pushed(t, b, u.Ref("team/x:1"), u.Ref("app/good:v1")+"\n")
+	list, err := b.attach(rec, rec.Manifest.Digest, rec.Images, []v1.Platform{here()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := attachmentRef(u.Ref("team/stranger:v1"), stranger.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.pushLayout(t.Context(), filepath.Join(t.TempDir(), "forged"), list, []v1.Platform{here()}, at); err != nil {
+		t.Fatal(err)
+	}
+	other, _ := connected(t, u)
+	if _, err := other.Pull(t.Context(), PullRequest{Ref: u.Ref("team/stranger:v1")}); err == nil || !strings.Contains(err.Error(), "is the list of "+rec.Manifest.Digest.String()) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// An image of another builder says nothing of what it needs: who names it by its digest trusts no list beside it.
+func TestADigestIsNotLedElsewhereByATag(t *testing.T) {
+	u := upstreamtest.New(t)
+	u.PushImage(t, "app/good", "v1", here(), upstreamtest.Layer("good", 1000))
+	evil := u.PushImage(t, "app/evil", "v1", here(), upstreamtest.Layer("evil", 1000))
+	image := u.PushImage(t, "team/stranger", "v1", here(), layerOf(t, map[string][]byte{"images/shim/list": []byte(u.Ref("app/good:v1") + "\n")}))
+	b, _ := connected(t, u)
+	rec := pushed(t, b, u.Ref("team/y:1"), u.Ref("app/evil:v1")+"\n")
+	rec.Images[0].Ref = u.Ref("app/good:v1")
+	if _, err := b.Pull(t.Context(), PullRequest{Ref: u.Ref("team/stranger:v1")}); err != nil {
+		t.Fatal(err)
+	}
+	forge(t, b, u.Ref("team/stranger:v1"), image.Digest, rec.Images)
+	for ref, want := range map[string]bool{"team/stranger@" + image.Digest.String(): false, "team/stranger:v1": true} {
+		other, _ := connected(t, u)
+		built := mustBuild(t, other, BuildRequest{Name: "z:1", Context: writeFiles(t, map[string][]byte{
+			"Kubefile": []byte("FROM " + u.Ref(ref) + "\nLABEL a=b\n"),
+		})})
+		if got := imageNamed(t, built, u.Ref("app/good:v1")).Digest == evil.Digest; got != want {
+			t.Errorf("%s: the list counts: %v, want %v", ref, got, want)
+		}
+	}
+}
+
+func TestWhatAListBringsObeysThePolicy(t *testing.T) {
+	u := upstreamtest.New(t)
+	u.PushImage(t, "app/good", "v1", here(), upstreamtest.Layer("good", 1000))
+	b, _ := connected(t, u)
+	pushed(t, b, u.Ref("team/x:1"), u.Ref("app/good:v1")+"\n")
+	for scope, refused := range map[string]bool{"/app/good": true, "/app/other": false} {
+		other, _ := connected(t, u)
+		policy := filepath.Join(t.TempDir(), "policy.json")
+		text := `{"default":[{"type":"insecureAcceptAnything"}],"transports":{"docker":{"` + u.Host + scope + `":[{"type":"reject"}]}}}`
+		if err := os.WriteFile(policy, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		other.System.SignaturePolicyPath = policy
+		u.Counts()
+		_, err := other.Pull(t.Context(), PullRequest{Ref: u.Ref("team/x:1")})
+		if got := err != nil && strings.Contains(err.Error(), "brings "+u.Ref("app/good:v1")); got != refused || !refused && err != nil {
+			t.Errorf("%s: error is %v", scope, err)
+		}
+	}
+}
+
+func TestWhatAListBringsIsShown(t *testing.T) {
+	u := upstreamtest.New(t)
+	u.PushImage(t, "app/good", "v1", here(), upstreamtest.Layer("good", 1000))
+	b, _ := connected(t, u)
+	rec := pushed(t, b, u.Ref("team/x:1"), u.Ref("app/good:v1")+"\n")
+	other, _ := connected(t, u)
+	if _, err := other.Pull(t.Context(), PullRequest{Ref: u.Ref("team/x:1")}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"with " + u.Ref("team/x:1") + " comes " + rec.Images[0].Ref + ", " + rec.Images[0].Digest.String()}
+	if diff := cmp.Diff(want, other.Report.(*notes).text); diff != "" {
+		t.Errorf("notes (-want +got):\n%s", diff)
+	}
+}
+
+// What an image needs is in its digest, and builders that build upon it make no lie of that.
+func TestAnImageSaysWhatItNeeds(t *testing.T) {
+	u := upstreamtest.New(t)
+	u.PushImage(t, "app/good", "v1", here(), upstreamtest.Layer("good", 1000))
+	u.PushImage(t, "app/other", "v1", here(), upstreamtest.Layer("other", 1000))
+	b, _ := connected(t, u)
+	one := pushed(t, b, u.Ref("team/x:1"), u.Ref("app/good:v1")+"\n")
+	two := pushed(t, b, u.Ref("team/x:2"), u.Ref("app/other:v1")+"\n")
+	if one.Manifest.Digest == two.Manifest.Digest {
+		t.Error("images that need different images have one digest")
+	}
+	upon := mustBuild(t, b, BuildRequest{Name: "upon:1", Context: writeFiles(t, map[string][]byte{
+		"Kubefile": []byte("FROM " + u.Ref("team/x:1") + "\nCOPY g /\n"), "g": []byte("g"),
+	})})
+	if _, err := b.Push(t.Context(), upon.Name, u.Ref("team/upon:1")); err != nil {
+		t.Fatal(err)
+	}
+	other, _ := connected(t, u)
+	pulled, err := other.Pull(t.Context(), PullRequest{Ref: u.Ref("team/upon:1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(refs(upon.Images), refs(pulled.Images)); diff != "" {
+		t.Errorf("images (-built +pulled):\n%s", diff)
+	}
+}
