@@ -21,6 +21,7 @@ type helmUse struct {
 	later []string // keys of options that are known at run time only
 
 	repository string // of --repo
+	renderer   string // of --post-renderer
 }
 
 // helmSet is one of helmSets.
@@ -131,6 +132,10 @@ func (s *scanner) helmCommand(words []string, at Place, runs bool) {
 		s.named = append(s.named, named{Place: at, path: use.chart, chart: true, runs: runs})
 	}
 	slices.SortStableFunc(use.sets, func(a, b helmSet) int { return slices.Index(helmSets, a.flag) - slices.Index(helmSets, b.flag) })
+	if use.renderer != "" {
+		s.outOfReach(at, runs, "what the post-renderer "+shown(use.renderer)+" adds is not searched: "+
+			"list its images in a file below images/shim/, and go on with --ignore-scan-errors")
+	}
 	if len(use.later) > 0 {
 		s.warn(use.File, use.Line, "Helm options known at run time only, charts are rendered without them: "+shown(strings.Join(use.later, ", ")))
 	}
@@ -166,7 +171,7 @@ func (s *scanner) helmOption(use *helmUse, flag, value string) {
 	case "--repo":
 		use.repository = value
 	case "--post-renderer":
-		s.warn(use.File, use.Line, "what the post-renderer "+shown(value)+" puts in is not searched: list its images in images/shim/")
+		use.renderer = value
 	case "--set-file":
 		s.warn(use.File, use.Line, "the Helm option --set-file "+shown(value)+" is not followed: charts are rendered without it")
 	}
