@@ -16,9 +16,11 @@
 package scan
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -26,6 +28,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
 
 	"github.com/sealbuild/sealbuild/kubefile"
 )
@@ -127,11 +131,11 @@ func scan(ctx context.Context, fsys fs.FS, k *kubefile.File, whole bool) (*Resul
 		return nil, fmt.Errorf("read build context: %w", err)
 	}
 	c := newCollector(readIgnore(fsys))
-	s := &scanner{ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}, kubeVersion: DefaultKubeVersion, whole: whole}
+	s := &scanner{ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}, scripts: map[string]bool{}, kubeVersion: DefaultKubeVersion, whole: whole}
 	if k != nil {
 		s.env, s.kubeVersion = k.Env(), cmp.Or(kubeVersionOf(k), DefaultKubeVersion)
 		s.kubefileEnv(k)
-		s.helmUses(k)
+		s.commandsOf(k)
 	}
 	places := s.places(k)
 	s.follow(&places)
@@ -171,10 +175,11 @@ type scanner struct {
 	env         map[string]string // of the Kubefile, for templates
 	uses        []helmUse
 	named       []named
-	shells      int        // of -c that the command being looked at stands in
-	dirs        []string   // that commands go to
-	others      [][]string // commands of the Kubefile that are none of helm or kubectl
-	whole       bool       // all files of the image are there
+	scripts     map[string]bool // that were read
+	commands    int             // of scripts, each as often as it was met
+	dirs        []string        // that commands go to
+	others      [][]string      // commands of the Kubefile that are none of helm or kubectl
+	whole       bool            // all files of the image are there
 	kubeVersion string
 }
 
@@ -242,3 +247,128 @@ func ParseKubefile(dir, name string, args ...kubefile.Option) (*kubefile.File, e
 	defer f.Close()
 	return kubefile.Parse(f, path, args...)
 }
+
+// find gives the text file that a command means: where it is said to lie, in a directory that commands go to, or where scripts are
+// kept.
+func (s *scanner) find(name, from string) (file, text string, ok bool) {
+	p := fromContext(knownPath(name))
+	var places []string
+	for _, dir := range append([]string{".", path.Dir(from)}, s.dirs...) {
+		places = append(places, path.Join(dir, p))
+	}
+	for _, dir := range scriptDirs {
+		places = append(places, path.Join(dir, path.Base(p)))
+	}
+	for _, place := range places {
+		for _, file := range []string{place, place + ".tmpl"} {
+			if text, ok := s.textOf(file); ok {
+				return file, text, true
+			}
+		}
+	}
+	return "", "", false
+}
+
+// textOf gives a script's text. A program is none, and what is too long an error.
+func (s *scanner) textOf(file string) (string, bool) {
+	info, err := fs.Stat(s.fsys, file)
+	if err != nil || !info.Mode().IsRegular() {
+		return "", false
+	}
+	f, err := s.fsys.Open(file)
+	if err != nil {
+		s.fail(file, 0, "not read: "+err.Error())
+		return "", false
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxScript+1))
+	switch {
+	case err != nil:
+		s.fail(file, 0, "not read: "+err.Error())
+		return "", false
+	case bytes.IndexByte(text, 0) >= 0:
+		return "", false
+	case len(text) > maxScript:
+		s.fail(file, 0, fmt.Sprintf("larger than %d KiB: its commands are not searched for images", maxScript>>10))
+		return "", false
+	}
+	if strings.HasSuffix(file, ".tmpl") {
+		return neutralize(string(text), s.env), true
+	}
+	return string(text), true
+}
+
+// scriptDirs is where scripts are looked for that nothing says the place of. Read-only after start.
+var scriptDirs = []string{".", "scripts", "manifests", "opt", "bin"}
+
+// Read-only after start.
+var (
+	installs = regexp.MustCompile(`\b(helm|kubectl|helmfile)\b`)
+	quoted   = regexp.MustCompile(`[rfbu]?(?:"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)')|[A-Za-z_][A-Za-z0-9_.]*\s*[=(]?|\S`)
+	filled   = regexp.MustCompile(`%[sdv]|#?\$?\{[A-Za-z0-9_.:! ]*\}`)
+)
+
+// foreign looks through a script in another language: helm and kubectl count with the words that stand in quotes beside them, or
+// as a line of a shell in quotes. Values that the language puts in are not known.
+func (s *scanner) foreign(file, text string) {
+	lines := strings.Split(text, "\n")
+	told := false
+	for i := 0; i < len(lines); i++ {
+		first, line := i, lines[i]
+		if !installs.MatchString(line) && !(strings.HasSuffix(strings.TrimSpace(line), "[") || strings.HasSuffix(strings.TrimSpace(line), "(")) {
+			continue
+		}
+		open := func() bool {
+			return strings.Count(line, "(")+strings.Count(line, "[") > strings.Count(line, ")")+strings.Count(line, "]")
+		}
+		for i+1 < len(lines) && i-first < maxStatement && (strings.HasSuffix(line, `\`) || open()) {
+			i++
+			line = strings.TrimSuffix(line, `\`) + " " + lines[i]
+		}
+		if comment := strings.TrimSpace(line); !installs.MatchString(line) || strings.HasPrefix(comment, "#") || strings.HasPrefix(comment, "//") {
+			continue
+		}
+		if !told {
+			s.warn(file, first+1, "no script of a shell: of what it has helm and kubectl do, only what stands in quotes beside them is seen")
+			told = true
+		}
+		sh := &shell{scanner: s, at: Place{File: file, Line: first + 1}, vars: ofImage(s.env), most: new(int), funcs: map[string]*function{}}
+		if err := sh.interpret(filled.ReplaceAllString(line, unresolved), true); err == nil {
+			continue
+		}
+		if words := sh.quoted(line); len(words) > 0 {
+			sh.command(command{Place: sh.at, words: words, source: line}, false)
+		}
+	}
+}
+
+// maxStatement is how many lines a statement of another language goes on for.
+const maxStatement = 50
+
+// quoted gives the words of a list of texts, as exec takes them, from helm or kubectl on. A text of several words is read as a line
+// of a shell.
+func (sh *shell) quoted(line string) []string {
+	var words []string
+	joined, skip := false, false
+	for _, m := range quoted.FindAllStringSubmatch(line, -1) {
+		value := filled.ReplaceAllString(m[1]+m[2], unresolved)
+		isText := strings.HasSuffix(m[0], `"`) || strings.HasSuffix(m[0], "'")
+		switch {
+		case isText && len(words) == 0 && strings.ContainsAny(value, " \t") && installs.MatchString(value):
+			_ = sh.interpret(value, true)
+		case isText && joined && len(words) > 0:
+			words[len(words)-1] += value
+		case isText && (len(words) > 0 || installs.MatchString(value)):
+			words = append(words, value)
+		case isText || skip || len(m[0]) == 1 && !isName(m[0]) || strings.ContainsAny(m[0], "=("):
+		case joined && len(words) > 0:
+			words[len(words)-1] += unresolved
+		case len(words) > 0:
+			words = append(words, unresolved)
+		}
+		joined, skip = m[0] == "+", strings.HasSuffix(m[0], "=")
+	}
+	return words
+}
+
+func isName(s string) bool { return syntax.ValidName(s) }
