@@ -33,24 +33,24 @@ func (e *ScanError) Error() string {
 
 // scan looks for images in a context as it is for every platform: what the
 // Kubefile copies and sets may depend on it. It reports what is worth a look.
-func (b *Builder) scan(ctx context.Context, parts []building, ignoreErrors bool) ([]look, error) {
+func (b *Builder) scan(ctx context.Context, parts []building, r BuildRequest) ([]look, error) {
 	dir := parts[0].src.dir
 	b.report().Phase("scan "+dir, 0)
 	var looks []look
 	var results []*scan.Result
 	for _, part := range parts {
-		r, err := scan.Dir(ctx, dir, part.src.file)
+		found, err := scan.Dir(ctx, dir, part.src.file, r.Env...)
 		if err != nil {
 			return nil, fmt.Errorf("look for images in %s: %w", dir, err)
 		}
-		looks = append(looks, look{dir: dir, found: r, platform: part.platform})
-		results = append(results, r)
+		looks = append(looks, look{dir: dir, found: found, platform: part.platform})
+		results = append(results, found)
 	}
 	all := scan.Union(results...)
 	for _, w := range all.Warnings {
 		b.report().Note(at(w.Place) + w.Message)
 	}
-	return looks, b.scanned(dir, all.Errors, ignoreErrors)
+	return looks, b.scanned(dir, all.Errors, r.IgnoreScanErrors)
 }
 
 // scanned fails when something may have hidden images.

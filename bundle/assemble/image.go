@@ -46,7 +46,7 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	if err != nil {
 		return store.Record{}, err
 	}
-	looks, err := b.scan(ctx, parts, r.IgnoreScanErrors)
+	looks, err := b.scan(ctx, parts, r)
 	if err != nil {
 		return store.Record{}, err
 	}

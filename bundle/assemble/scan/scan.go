@@ -99,23 +99,24 @@ type Result struct {
 	Errors   []Error   `json:"errors,omitempty"`
 }
 
-// Dir scans a directory, as [Scan] does. Links that leave it are not followed.
-func Dir(ctx context.Context, dir string, k *kubefile.File) (*Result, error) {
-	return inDir(ctx, dir, k, false)
+// Dir scans a directory, as [Scan] does. env is KEY=VALUE that the image's environment gets beside what the Kubefile says. Links
+// that leave the directory are not followed.
+func Dir(ctx context.Context, dir string, k *kubefile.File, env ...string) (*Result, error) {
+	return inDir(ctx, dir, k, false, env...)
 }
 
 // Image scans a directory that holds all files of an image. What its commands name and it does not hold is an error.
-func Image(ctx context.Context, dir string, k *kubefile.File) (*Result, error) {
-	return inDir(ctx, dir, k, true)
+func Image(ctx context.Context, dir string, k *kubefile.File, env ...string) (*Result, error) {
+	return inDir(ctx, dir, k, true, env...)
 }
 
-func inDir(ctx context.Context, dir string, k *kubefile.File, whole bool) (*Result, error) {
+func inDir(ctx context.Context, dir string, k *kubefile.File, whole bool, env ...string) (*Result, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open build context: %w", err)
 	}
 	defer root.Close()
-	return scan(ctx, root.FS(), k, whole)
+	return scan(ctx, root.FS(), k, whole, env...)
 }
 
 // Scan scans a build context. k is its Kubefile, nil if it has none: its ENV gives templates their values, its COPY instructions
@@ -126,7 +127,7 @@ func Scan(ctx context.Context, fsys fs.FS, k *kubefile.File) (*Result, error) {
 	return scan(ctx, fsys, k, false)
 }
 
-func scan(ctx context.Context, fsys fs.FS, k *kubefile.File, whole bool) (*Result, error) {
+func scan(ctx context.Context, fsys fs.FS, k *kubefile.File, whole bool, env ...string) (*Result, error) {
 	if _, err := fs.ReadDir(fsys, "."); err != nil {
 		return nil, fmt.Errorf("read build context: %w", err)
 	}
@@ -134,6 +135,10 @@ func scan(ctx context.Context, fsys fs.FS, k *kubefile.File, whole bool) (*Resul
 	s := &scanner{ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}, scripts: map[string]bool{}, kubeVersion: DefaultKubeVersion, whole: whole}
 	if k != nil {
 		s.env, s.kubeVersion = k.Env(), cmp.Or(kubeVersionOf(k), DefaultKubeVersion)
+		for _, kv := range env {
+			name, value, _ := strings.Cut(kv, "=")
+			s.env[name] = value
+		}
 		s.kubefileEnv(k)
 		s.commandsOf(k)
 	}
@@ -204,8 +209,8 @@ type PlanInstruction struct {
 }
 
 // MakePlan parses the context's Kubefile and scans the context. name is the Kubefile's path, taken as it is and else inside dir;
-// empty means the first of kubefile.DefaultNames in dir. A mistake in the Kubefile is a *kubefile.Error.
-func MakePlan(ctx context.Context, dir, name string, args ...kubefile.Option) (*Plan, error) {
+// empty means the first of kubefile.DefaultNames in dir. env is as Dir has it. A mistake in the Kubefile is a *kubefile.Error.
+func MakePlan(ctx context.Context, dir, name string, env []string, args ...kubefile.Option) (*Plan, error) {
 	k, err := ParseKubefile(dir, name, args...)
 	if err != nil {
 		return nil, err
@@ -214,7 +219,7 @@ func MakePlan(ctx context.Context, dir, name string, args ...kubefile.Option) (*
 	if err != nil {
 		return nil, err
 	}
-	result, err := Dir(ctx, dir, k)
+	result, err := Dir(ctx, dir, k, env...)
 	if err != nil {
 		return nil, err
 	}
