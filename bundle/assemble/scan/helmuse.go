@@ -16,8 +16,9 @@ import (
 // helmUse is one "helm install" or "helm upgrade" of the Kubefile or of a script, with the options that change what is rendered.
 type helmUse struct {
 	Place
-	chart string   // as given, relative to the context
-	files []string // of -f, as given
+	chart string       // as given, relative to the context
+	files []string     // of -f, as given
+	made  []valuesFile // those of them that a here-document is written to
 	sets  []helmSet
 	later []string // keys of options that are known at run time only
 
@@ -209,6 +210,9 @@ func (s *scanner) helmOption(use *helmUse, c command, flag, value string) {
 				continue
 			}
 			use.files = append(use.files, file)
+			if text, ok := s.made[fromContext(file)]; ok {
+				use.made = append(use.made, valuesFile{path: file, text: []byte(text)})
+			}
 		}
 	case "--set", "--set-string", "--set-json", "--set-literal":
 		parts := []string{value}
@@ -353,6 +357,9 @@ func fromContext(given string) string {
 
 // valuesFileOf reads a file of -f: where it is said to lie, or where charts and values lie.
 func (s *scanner) valuesFileOf(use helmUse, given string) (valuesFile, bool) {
+	if i := slices.IndexFunc(use.made, func(v valuesFile) bool { return v.path == given }); i >= 0 {
+		return use.made[i], true
+	}
 	p := fromContext(given)
 	for _, candidate := range []string{p, path.Join("charts", p), path.Join("charts", path.Base(p)), path.Base(p), path.Join(path.Dir(use.File), p)} {
 		for _, file := range []string{candidate, candidate + ".tmpl"} {

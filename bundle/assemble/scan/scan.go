@@ -132,7 +132,10 @@ func scan(ctx context.Context, fsys fs.FS, k *kubefile.File, whole bool, env ...
 		return nil, fmt.Errorf("read build context: %w", err)
 	}
 	c := newCollector(readIgnore(fsys))
-	s := &scanner{ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}, scripts: map[string]bool{}, kubeVersion: DefaultKubeVersion, whole: whole}
+	s := &scanner{
+		ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}, scripts: map[string]bool{}, made: map[string]string{},
+		kubeVersion: DefaultKubeVersion, whole: whole,
+	}
 	if k != nil {
 		s.env, s.kubeVersion = k.Env(), cmp.Or(kubeVersionOf(k), DefaultKubeVersion)
 		for _, kv := range env {
@@ -180,11 +183,12 @@ type scanner struct {
 	env         map[string]string // of the Kubefile, for templates
 	uses        []helmUse
 	named       []named
-	scripts     map[string]bool // that were read
-	commands    int             // of scripts, each as often as it was met
-	dirs        []string        // that commands go to
-	others      [][]string      // commands of the Kubefile that are none of helm or kubectl
-	whole       bool            // all files of the image are there
+	scripts     map[string]bool   // that were read
+	commands    int               // of scripts, each as often as it was met
+	made        map[string]string // files that scripts write a here-document to
+	dirs        []string          // that commands go to
+	others      [][]string        // commands of the Kubefile that are none of helm or kubectl
+	whole       bool              // all files of the image are there
 	kubeVersion string
 }
 

@@ -31,19 +31,20 @@ const (
 // what it is given. What only running could tell is the unresolved mark.
 type shell struct {
 	*scanner
-	at    Place // of the commands; Line 0: where they stand in File
-	runs  bool  // at the site for sure: the command, or what calls the script, is in the Kubefile
-	kept  bool  // in manifests/: what it holds counts without a call
-	text  string
-	vars  variables
-	funcs map[string]*function
-	cwd   string   // where cd went, in the image
-	input string   // the here-document of the command
-	line  *command // of the Kubefile, before its variables were put in
-	depth int
-	pass  int      // which of the values go on that branches give a variable
-	most  *int     // the most that there are of one
-	lacks []string // names without a value that the words of the command need
+	at     Place // of the commands; Line 0: where they stand in File
+	runs   bool  // at the site for sure: the command, or what calls the script, is in the Kubefile
+	kept   bool  // in manifests/: what it holds counts without a call
+	text   string
+	vars   variables
+	funcs  map[string]*function
+	cwd    string   // where cd went, in the image
+	input  string   // the here-document of the command
+	output string   // the file that it is written to
+	line   *command // of the Kubefile, before its variables were put in
+	depth  int
+	pass   int      // which of the values go on that branches give a variable
+	most   *int     // the most that there are of one
+	lacks  []string // names without a value that the words of the command need
 }
 
 // function is one that a script declares.
@@ -135,16 +136,19 @@ func (sh *shell) statements(list []*syntax.Stmt) {
 }
 
 func (sh *shell) statement(st *syntax.Stmt) {
-	if sh.scanner == nil {
-		return // the text is no script
+	if sh.scanner == nil || sh.commands > maxCommands { // the text is no script, or one of too many commands
+		return
 	}
 	for _, r := range st.Redirs {
 		sh.redirect(r)
 	}
 	switch c := st.Cmd.(type) {
 	case *syntax.CallExpr:
+		if sh.input != "" && sh.output != "" {
+			sh.made[fromContext(sh.output)] = sh.input
+		}
 		sh.call(c)
-		sh.input = ""
+		sh.input, sh.output = "", ""
 	case *syntax.DeclClause:
 		for _, a := range c.Args {
 			sh.assign(a, c.Variant.Value == "export" || len(c.Args) > 0 && c.Args[0].Value != nil && c.Args[0].Value.Lit() == "-x")
@@ -269,10 +273,8 @@ func (sh *shell) loop(c *syntax.ForClause) {
 func (sh *shell) redirect(r *syntax.Redirect) {
 	switch r.Op {
 	case syntax.RdrOut, syntax.AppOut, syntax.ClbOut, syntax.RdrAll, syntax.AppAll:
-		sh.others = append(sh.others, []string{sh.literal(r.Word)})
-	case syntax.WordHdoc:
-		at := sh.place(r.Word.Pos()).Line
-		sh.embedded(sh.literal(r.Word), func(int) int { return at })
+		sh.output = sh.literal(r.Word)
+		sh.others = append(sh.others, []string{sh.output})
 	case syntax.Hdoc, syntax.DashHdoc:
 		if r.Hdoc == nil || len(r.Hdoc.Parts) == 0 {
 			return
@@ -281,7 +283,7 @@ func (sh *shell) redirect(r *syntax.Redirect) {
 		if r.Op == syntax.DashHdoc {
 			text = indented.ReplaceAllString(text, "")
 		}
-		if r.Word.Lit() != "" { // not quoted
+		if r.Word.Lit() == sh.literal(r.Word) { // not quoted
 			value, err := expand.Document(&expand.Config{Env: sh.vars}, sh.known(r.Hdoc))
 			if err == nil && strings.Count(value, "\n") == strings.Count(text, "\n") { // else lines would lose their numbers
 				text = value

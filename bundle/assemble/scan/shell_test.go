@@ -11,7 +11,7 @@ import (
 
 // runLine reads a text as a command of an image with nothing in it, and as a script of another language.
 func runLine(line string, env map[string]string) *scanner {
-	s := &scanner{collector: newCollector(&ignoreList{}), fsys: fstest.MapFS{}, env: env, scripts: map[string]bool{}}
+	s := &scanner{collector: newCollector(&ignoreList{}), fsys: fstest.MapFS{}, env: env, scripts: map[string]bool{}, made: map[string]string{}}
 	c := substituted(line, env)
 	sh := &shell{scanner: s, at: Place{File: "x", Line: 1}, vars: ofImage(env), line: &c}
 	_ = sh.interpret(c.words[0], true)
@@ -41,6 +41,7 @@ func TestAScriptIsReadAsAShellRunsIt(t *testing.T) {
 		"sh -c 'x a; y b'; bash -ec \"x $V\"; eval x $V '$V'":                            {"x|a", "y|b", "x|v", "x|v|v"},
 		"export A=1; B=2; sh -c 'x $A $B $1' n c":                                        {"x|1|…|c"},
 		"bash -s <<E\nx $V\nE\nsh <<'E'\ny $V\nE":                                        {"x|v", "y|v"},
+		"A=1; sh <<E\nx $A\nE\nsh <<\\E\ny $A\nE":                                        {"x|1", "y|…"},
 		"cat <<E\nx a\nE\nx b":                                                           {"cat", "x|b"},
 		"sudo -u root -E A=1 x a; timeout -k 5 60 x b; exec env -i A=2 x c; nohup x d &": {"x|a", "x|b", "x|c", "x|d"},
 		"retry() { \"$@\"; }; retry x a":                                                 {"x|a", "retry|x|a"},
@@ -48,7 +49,7 @@ func TestAScriptIsReadAsAShellRunsIt(t *testing.T) {
 		"x ~/a ~nobody/b":     {"x|…/a|…/b"},
 		"f() { f; f; }; f; x": {"x"},
 	} {
-		s := &scanner{collector: newCollector(&ignoreList{}), fsys: fstest.MapFS{}, scripts: map[string]bool{}}
+		s := &scanner{collector: newCollector(&ignoreList{}), fsys: fstest.MapFS{}, scripts: map[string]bool{}, made: map[string]string{}}
 		sh := &shell{scanner: s, at: Place{File: "x"}, runs: true, vars: ofImage(map[string]string{"V": "v"})}
 		if err := sh.interpret(script, true); err != nil {
 			t.Errorf("%s: %v", script, err)
@@ -144,6 +145,25 @@ EOF
 		"certain docker.io/library/quoted:1 opt/install:14", "certain docker.io/library/text:1 opt/install:19",
 		"certain reg.example/a:2 opt/install:7", "certain reg.example/b:2 opt/install:7",
 		"suspected docker.io/library/uncalled:1 scripts/other.sh:4", "suspected quay.io/k/run:2 opt/install:20", "suspected quay.io/k/set:1 opt/install:21",
+	}, nil)
+}
+
+func TestValuesThatAScriptWritesCount(t *testing.T) {
+	wants(t, scanFS(t, contextOf(optionChart+`
+-- Kubefile --
+FROM scratch
+CMD ["bash up.sh"]
+-- up.sh --
+if [ "$(uname -m)" = x86_64 ]; then SIDE=side:1; else SIDE=side:2; fi
+cat > /tmp/values.yaml <<EOF
+image: {tag: written}
+agent: {enabled: true}
+side: $SIDE
+EOF
+helm upgrade -i app charts/app -f /tmp/values.yaml
+`)), []string{
+		"certain quay.io/o/app:written charts/app/templates/p.yaml:5", "certain quay.io/o/agent:1 charts/app/templates/p.yaml:7",
+		"certain docker.io/library/side:1 charts/app/templates/p.yaml:13", "certain docker.io/library/side:2 charts/app/templates/p.yaml:13",
 	}, nil)
 }
 
