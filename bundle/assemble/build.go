@@ -45,7 +45,7 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	if err != nil {
 		return store.Record{}, err
 	}
-	preview, err := search.Context(ctx, b.report(), r.Context, contexts(parts), r.IgnoreScanErrors)
+	preview, err := search.Context(ctx, b.report(), r.Context, contexts(parts, r.Env), r.IgnoreScanErrors)
 	if err != nil {
 		return store.Record{}, err
 	}
@@ -113,10 +113,10 @@ func inputs(parts []building, bases []base) []store.Input {
 	return all
 }
 
-func contexts(parts []building) []search.Part {
+func contexts(parts []building, env []string) []search.Part {
 	var all []search.Part
 	for _, p := range parts {
-		all = append(all, search.Part{Platform: p.platform, File: p.src.file})
+		all = append(all, search.Part{Platform: p.platform, File: p.src.file, Env: env})
 	}
 	return all
 }

@@ -59,6 +59,7 @@ func (s *scanner) charts(src sources) error {
 		dir := path.Dir(c.path)
 		names[dir] = append(names[dir], c.name())
 	}
+	s.unknownCharts(found)
 	for _, c := range found {
 		if err := s.ctx.Err(); err != nil {
 			return err
@@ -66,6 +67,22 @@ func (s *scanner) charts(src sources) error {
 		s.chart(c, names[path.Dir(c.path)], len(found) == 1)
 	}
 	return nil
+}
+
+// unknownCharts tells of commands that install a chart whose name is known at run time only. There is no doubt where one fits.
+func (s *scanner) unknownCharts(found []chartFile) {
+	for _, use := range s.uses {
+		fits := 0
+		for _, c := range found {
+			if matchesChart(use.chart, c, c.name()) {
+				fits++
+			}
+		}
+		if use.lacks != "" && fits != 1 && len(found) != 1 {
+			s.outOfReach(use.Place, use.runs && (s.whole || len(found) > 0), use.lacks+", which says what chart is installed: its options are not "+
+				"looked at; name the chart as it lies in the image, or "+listThem)
+		}
+	}
 }
 
 // findCharts walks down to charts and not into them. Packed ones count where charts are kept.

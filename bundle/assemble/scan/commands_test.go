@@ -39,6 +39,23 @@ func TestWhatNoSiteCanFetchIsAnError(t *testing.T) {
 	}
 }
 
+func TestAPostRendererIsAnErrorWhereAChartIsRendered(t *testing.T) {
+	const message = " adds is not searched: list its images in a file below images/shim/, and go on with --ignore-scan-errors"
+	for command, want := range map[string][]string{
+		"helm upgrade -i x charts/x --post-renderer ./kustomize.sh": {"error Kubefile:2 what the post-renderer ./kustomize.sh" + message},
+		"helm install x charts/x --post-renderer=sidecars --post-renderer-args a --wait": {
+			"error Kubefile:2 what the post-renderer sidecars" + message,
+		},
+		"helm template x charts/x --post-renderer sidecars | kubectl apply -f -": {"error Kubefile:2 what the post-renderer sidecars" + message},
+		"helm list --post-renderer sidecars":                                     nil,
+	} {
+		fsys := contextOf("-- Kubefile --\nFROM scratch\nCMD [\"" + command + "\"]\n")
+		if diff := cmp.Diff(want, problems(scanFS(t, fsys))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", command, diff)
+		}
+	}
+}
+
 func TestFilesOfKubectlAreSearchedWhereTheyLie(t *testing.T) {
 	pod := func(image string) string {
 		return "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: " + image + "}]}\n"

@@ -43,7 +43,9 @@ ENV HELM_OPTS=${HELM_OPTS:-" \
   --set-string image.tag=2 \
 "}
 CMD ["cp -a opt/helm /usr/bin/", "helm upgrade -i $(NAME) $(CHARTS) -n $(NAMESPACE) --create-namespace $(HELM_OPTS)"]
-`, images: []string{"certain quay.io/o/agent:1" + at + "7", "certain quay.io/o/app:2" + at + "5"}},
+`, images: []string{"certain quay.io/o/agent:1" + at + "7", "certain quay.io/o/app:2" + at + "5"}, problems: []string{
+			"Kubefile:7 --set-string image.tag=2 follows from HELM_OPTS of the image's ENV",
+		}},
 		"shell form with several commands": {text: `
 -- Kubefile --
 FROM scratch

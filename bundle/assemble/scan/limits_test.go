@@ -10,12 +10,12 @@ import (
 )
 
 func TestVariablesDoNotGrowWithoutEnd(t *testing.T) {
-	env := map[string]string{"X": "0123456789"}
-	for range 40 {
-		assign("X=$X$X", env)
+	sh := &shell{scanner: &scanner{}, vars: ofImage(map[string]string{"X": "0123456789"}), most: new(int)}
+	if err := sh.interpret(strings.Repeat("X=$X$X; A+=($X); Y+=$X\n", 40), true); err != nil {
+		t.Fatal(err)
 	}
-	if len(env["X"]) > maxValue {
-		t.Errorf("the value has %d bytes", len(env["X"]))
+	if x, y, a := len(sh.vars["X"].Str), len(sh.vars["Y"].Str), len(sh.vars["A"].List); x > maxValue || y > maxValue || a > maxWords {
+		t.Errorf("the values have %d and %d bytes, the list %d words", x, y, a)
 	}
 }
 

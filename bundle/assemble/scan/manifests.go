@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path"
-	"regexp"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -65,58 +62,6 @@ func (s *scanner) configuration(file, content string) {
 		env: s.env, demote: "of a configuration file", texts: 1,
 	}
 	w.text(content)
-}
-
-// script takes the manifests that a script has in here-documents, and the
-// images that it has kubectl run. Its other commands run on the host.
-func (s *scanner) script(file, content string) {
-	env := maps.Clone(s.env)
-	var document []string
-	end, first := "", 0
-	for n, line := range strings.Split(content, "\n") {
-		if end != "" {
-			if strings.TrimSpace(line) != end {
-				document = append(document, line)
-				continue
-			}
-			if text := strings.Join(document, "\n"); strings.Contains(text, "apiVersion") {
-				s.manifest(file, text, rendered{lineOf: func(line int) int { return first + line }, env: env})
-			}
-			end, document = "", nil
-			continue
-		}
-		if m := hereDocument.FindStringSubmatch(line); m != nil && !strings.HasPrefix(strings.TrimSpace(line), "#") {
-			end, first = m[1], n+1
-		}
-	}
-	env = maps.Clone(s.env)
-	for _, l := range shellLines(content) {
-		if assign(l.text, env) || !strings.Contains(l.text, "kubectl") {
-			continue
-		}
-		for _, words := range shellCommands(l.text, env) {
-			s.kubectl(words, Place{File: file, Line: l.line})
-		}
-	}
-}
-
-// hereDocument finds what ends a here-document. Read-only after start.
-var hereDocument = regexp.MustCompile(`<<-?\s*["'\\]?([A-Za-z_][A-Za-z0-9_]*)`)
-
-// kubectl takes --image of kubectl run, create and debug.
-func (s *scanner) kubectl(words []string, at Place) {
-	if len(words) < 2 || path.Base(words[0]) != "kubectl" || !slices.ContainsFunc(words, func(w string) bool { return w == "run" || w == "create" || w == "debug" }) {
-		return
-	}
-	for i, w := range words {
-		value, ok := strings.CutPrefix(w, "--image=")
-		if w == "--image" && i+1 < len(words) {
-			value, ok = words[i+1], true
-		}
-		if _, is := shapeOf(value); ok && is {
-			s.add(at.File, finding{text: value, line: at.Line, certainty: Suspected, reason: "kubectl --image"})
-		}
-	}
 }
 
 // inChart tells whether file lies in a chart at or below dir.

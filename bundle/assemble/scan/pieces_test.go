@@ -170,8 +170,7 @@ func FuzzHelmCommands(f *testing.F) {
 	f.Add("helm upgrade -i app charts/app --set a=b,c={d,e} -f x.yaml && echo $(date)", "V")
 	f.Add(`helm install "$NAME" ./c --set-json='x={"a": 1}' --set y=${Y:-z}`, "Y")
 	f.Fuzz(func(t *testing.T, line, value string) {
-		s := &scanner{collector: newCollector(&ignoreList{})}
-		s.helmLine(line, map[string]string{"NAME": value, "Y": value, "V": "$V"}, Place{File: "x"}, false)
+		s := runLine(line, map[string]string{"NAME": value, "Y": value, "V": "$V"})
 		for _, use := range s.uses {
 			for _, set := range use.sets {
 				_ = set.into(map[string]any{})

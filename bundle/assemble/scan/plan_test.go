@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,7 +16,7 @@ func TestPlanIsTheKubefileAndTheImages(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/Kubefile", "FROM scratch\nLABEL sealos.io.type=patch\nENV A=b\nCOPY --chmod=755 . .\nCMD [\"x $(A)\"]\n")
 	write(t, dir+"/images/shim/l", "pause\n")
-	p, err := MakePlan(context.Background(), dir, "")
+	p, err := MakePlan(context.Background(), dir, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,19 +33,36 @@ func TestPlanIsTheKubefileAndTheImages(t *testing.T) {
 	if diff := cmp.Diff(want, string(out)); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := MakePlan(context.Background(), dir, "Kubefile"); err != nil {
+	if _, err := MakePlan(context.Background(), dir, "Kubefile", nil); err != nil {
 		t.Errorf("a name inside the context: %v", err)
+	}
+}
+
+func TestFlagsReachTheSearchAsTheyReachTheImage(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/Kubefile", "FROM scratch\nARG SET\nENV SET=$SET OWN=own\nCMD [\"kubectl run x --image=r.io/o/$SET:$GIVEN\", \"kubectl run y --image=r.io/o/$OWN\"]\n")
+	p, err := MakePlan(context.Background(), dir, "", []string{"GIVEN=2", "OWN=given:1"}, kubefile.WithBuildArgs(map[string]string{"SET": "arg"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"suspected r.io/o/arg:2 Kubefile:4", "suspected r.io/o/given:1 Kubefile:4"}, show(p.Result)); diff != "" {
+		t.Error(diff)
+	}
+	for _, problem := range problems(p.Result) {
+		if strings.HasPrefix(problem, "error") {
+			t.Error(problem)
+		}
 	}
 }
 
 func TestPlanRefusesABadKubefile(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := MakePlan(context.Background(), dir, ""); err == nil {
+	if _, err := MakePlan(context.Background(), dir, "", nil); err == nil {
 		t.Error("no Kubefile: no error")
 	}
 	for _, text := range []string{"FORM scratch\n", "FROM scratch\nLABEL sealos.io.type=x\n"} {
 		write(t, dir+"/Kubefile", text)
-		_, err := MakePlan(context.Background(), dir, "")
+		_, err := MakePlan(context.Background(), dir, "", nil)
 		var e *kubefile.Error
 		if !errors.As(err, &e) {
 			t.Errorf("%q: %v", text, err)

@@ -58,9 +58,7 @@ func (w *walker) expanded(value string) string {
 	if !strings.Contains(value, "$") || strings.ContainsAny(value, " \n") {
 		return value
 	}
-	s := &shellReader{env: w.env}
-	s.quoted(value, 0)
-	return s.word.String()
+	return expandedText(value, w.env)
 }
 
 // unresolved warns of a reference that a template makes on the site.

@@ -16,9 +16,11 @@
 package scan
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -26,6 +28,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
 
 	"github.com/sealbuild/sealbuild/kubefile"
 )
@@ -95,23 +99,24 @@ type Result struct {
 	Errors   []Error   `json:"errors,omitempty"`
 }
 
-// Dir scans a directory, as [Scan] does. Links that leave it are not followed.
-func Dir(ctx context.Context, dir string, k *kubefile.File) (*Result, error) {
-	return inDir(ctx, dir, k, false)
+// Dir scans a directory, as [Scan] does. env is KEY=VALUE that the image's environment gets beside what the Kubefile says. Links
+// that leave the directory are not followed.
+func Dir(ctx context.Context, dir string, k *kubefile.File, env ...string) (*Result, error) {
+	return inDir(ctx, dir, k, false, env...)
 }
 
 // Image scans a directory that holds all files of an image. What its commands name and it does not hold is an error.
-func Image(ctx context.Context, dir string, k *kubefile.File) (*Result, error) {
-	return inDir(ctx, dir, k, true)
+func Image(ctx context.Context, dir string, k *kubefile.File, env ...string) (*Result, error) {
+	return inDir(ctx, dir, k, true, env...)
 }
 
-func inDir(ctx context.Context, dir string, k *kubefile.File, whole bool) (*Result, error) {
+func inDir(ctx context.Context, dir string, k *kubefile.File, whole bool, env ...string) (*Result, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open build context: %w", err)
 	}
 	defer root.Close()
-	return scan(ctx, root.FS(), k, whole)
+	return scan(ctx, root.FS(), k, whole, env...)
 }
 
 // Scan scans a build context. k is its Kubefile, nil if it has none: its ENV gives templates their values, its COPY instructions
@@ -122,16 +127,23 @@ func Scan(ctx context.Context, fsys fs.FS, k *kubefile.File) (*Result, error) {
 	return scan(ctx, fsys, k, false)
 }
 
-func scan(ctx context.Context, fsys fs.FS, k *kubefile.File, whole bool) (*Result, error) {
+func scan(ctx context.Context, fsys fs.FS, k *kubefile.File, whole bool, env ...string) (*Result, error) {
 	if _, err := fs.ReadDir(fsys, "."); err != nil {
 		return nil, fmt.Errorf("read build context: %w", err)
 	}
 	c := newCollector(readIgnore(fsys))
-	s := &scanner{ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}, kubeVersion: DefaultKubeVersion, whole: whole}
+	s := &scanner{
+		ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}, scripts: map[string]bool{}, made: map[string]string{},
+		kubeVersion: DefaultKubeVersion, whole: whole,
+	}
 	if k != nil {
 		s.env, s.kubeVersion = k.Env(), cmp.Or(kubeVersionOf(k), DefaultKubeVersion)
+		for _, kv := range env {
+			name, value, _ := strings.Cut(kv, "=")
+			s.env[name] = value
+		}
 		s.kubefileEnv(k)
-		s.helmUses(k)
+		s.commandsOf(k)
 	}
 	places := s.places(k)
 	s.follow(&places)
@@ -171,10 +183,12 @@ type scanner struct {
 	env         map[string]string // of the Kubefile, for templates
 	uses        []helmUse
 	named       []named
-	shells      int        // of -c that the command being looked at stands in
-	dirs        []string   // that commands go to
-	others      [][]string // commands of the Kubefile that are none of helm or kubectl
-	whole       bool       // all files of the image are there
+	scripts     map[string]bool   // that were read
+	commands    int               // of scripts, each as often as it was met
+	made        map[string]string // files that scripts write a here-document to
+	dirs        []string          // that commands go to
+	others      [][]string        // commands of the Kubefile that are none of helm or kubectl
+	whole       bool              // all files of the image are there
 	kubeVersion string
 }
 
@@ -199,8 +213,8 @@ type PlanInstruction struct {
 }
 
 // MakePlan parses the context's Kubefile and scans the context. name is the Kubefile's path, taken as it is and else inside dir;
-// empty means the first of kubefile.DefaultNames in dir. A mistake in the Kubefile is a *kubefile.Error.
-func MakePlan(ctx context.Context, dir, name string, args ...kubefile.Option) (*Plan, error) {
+// empty means the first of kubefile.DefaultNames in dir. env is as Dir has it. A mistake in the Kubefile is a *kubefile.Error.
+func MakePlan(ctx context.Context, dir, name string, env []string, args ...kubefile.Option) (*Plan, error) {
 	k, err := ParseKubefile(dir, name, args...)
 	if err != nil {
 		return nil, err
@@ -209,7 +223,7 @@ func MakePlan(ctx context.Context, dir, name string, args ...kubefile.Option) (*
 	if err != nil {
 		return nil, err
 	}
-	result, err := Dir(ctx, dir, k)
+	result, err := Dir(ctx, dir, k, env...)
 	if err != nil {
 		return nil, err
 	}
@@ -242,3 +256,128 @@ func ParseKubefile(dir, name string, args ...kubefile.Option) (*kubefile.File, e
 	defer f.Close()
 	return kubefile.Parse(f, path, args...)
 }
+
+// find gives the text file that a command means: where it is said to lie, in a directory that commands go to, or where scripts are
+// kept.
+func (s *scanner) find(name, from string) (file, text string, ok bool) {
+	p := fromContext(knownPath(name))
+	var places []string
+	for _, dir := range append([]string{".", path.Dir(from)}, s.dirs...) {
+		places = append(places, path.Join(dir, p))
+	}
+	for _, dir := range scriptDirs {
+		places = append(places, path.Join(dir, path.Base(p)))
+	}
+	for _, place := range places {
+		for _, file := range []string{place, place + ".tmpl"} {
+			if text, ok := s.textOf(file); ok {
+				return file, text, true
+			}
+		}
+	}
+	return "", "", false
+}
+
+// textOf gives a script's text. A program is none, and what is too long an error.
+func (s *scanner) textOf(file string) (string, bool) {
+	info, err := fs.Stat(s.fsys, file)
+	if err != nil || !info.Mode().IsRegular() {
+		return "", false
+	}
+	f, err := s.fsys.Open(file)
+	if err != nil {
+		s.fail(file, 0, "not read: "+err.Error())
+		return "", false
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxScript+1))
+	switch {
+	case err != nil:
+		s.fail(file, 0, "not read: "+err.Error())
+		return "", false
+	case bytes.IndexByte(text, 0) >= 0:
+		return "", false
+	case len(text) > maxScript:
+		s.fail(file, 0, fmt.Sprintf("larger than %d KiB: its commands are not searched for images", maxScript>>10))
+		return "", false
+	}
+	if strings.HasSuffix(file, ".tmpl") {
+		return neutralize(string(text), s.env), true
+	}
+	return string(text), true
+}
+
+// scriptDirs is where scripts are looked for that nothing says the place of. Read-only after start.
+var scriptDirs = []string{".", "scripts", "manifests", "opt", "bin"}
+
+// Read-only after start.
+var (
+	installs = regexp.MustCompile(`\b(helm|kubectl|helmfile)\b`)
+	quoted   = regexp.MustCompile(`[rfbu]?(?:"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)')|[A-Za-z_][A-Za-z0-9_.]*\s*[=(]?|\S`)
+	filled   = regexp.MustCompile(`%[sdv]|#?\$?\{[A-Za-z0-9_.:! ]*\}`)
+)
+
+// foreign looks through a script in another language: helm and kubectl count with the words that stand in quotes beside them, or
+// as a line of a shell in quotes. Values that the language puts in are not known.
+func (s *scanner) foreign(file, text string) {
+	lines := strings.Split(text, "\n")
+	told := false
+	for i := 0; i < len(lines); i++ {
+		first, line := i, lines[i]
+		if !installs.MatchString(line) && !(strings.HasSuffix(strings.TrimSpace(line), "[") || strings.HasSuffix(strings.TrimSpace(line), "(")) {
+			continue
+		}
+		open := func() bool {
+			return strings.Count(line, "(")+strings.Count(line, "[") > strings.Count(line, ")")+strings.Count(line, "]")
+		}
+		for i+1 < len(lines) && i-first < maxStatement && (strings.HasSuffix(line, `\`) || open()) {
+			i++
+			line = strings.TrimSuffix(line, `\`) + " " + lines[i]
+		}
+		if comment := strings.TrimSpace(line); !installs.MatchString(line) || strings.HasPrefix(comment, "#") || strings.HasPrefix(comment, "//") {
+			continue
+		}
+		if !told {
+			s.warn(file, first+1, "no script of a shell: of what it has helm and kubectl do, only what stands in quotes beside them is seen")
+			told = true
+		}
+		sh := &shell{scanner: s, at: Place{File: file, Line: first + 1}, vars: ofImage(s.env), most: new(int), funcs: map[string]*function{}}
+		if err := sh.interpret(filled.ReplaceAllString(line, unresolved), true); err == nil {
+			continue
+		}
+		if words := sh.quoted(line); len(words) > 0 {
+			sh.command(command{Place: sh.at, words: words, source: line}, false)
+		}
+	}
+}
+
+// maxStatement is how many lines a statement of another language goes on for.
+const maxStatement = 50
+
+// quoted gives the words of a list of texts, as exec takes them, from helm or kubectl on. A text of several words is read as a line
+// of a shell.
+func (sh *shell) quoted(line string) []string {
+	var words []string
+	joined, skip := false, false
+	for _, m := range quoted.FindAllStringSubmatch(line, -1) {
+		value := filled.ReplaceAllString(m[1]+m[2], unresolved)
+		isText := strings.HasSuffix(m[0], `"`) || strings.HasSuffix(m[0], "'")
+		switch {
+		case isText && len(words) == 0 && strings.ContainsAny(value, " \t") && installs.MatchString(value):
+			_ = sh.interpret(value, true)
+		case isText && joined && len(words) > 0:
+			words[len(words)-1] += value
+		case isText && (len(words) > 0 || installs.MatchString(value)):
+			words = append(words, value)
+		case isText || skip || len(m[0]) == 1 && !isName(m[0]) || strings.ContainsAny(m[0], "=("):
+		case joined && len(words) > 0:
+			words[len(words)-1] += unresolved
+		case len(words) > 0:
+			words = append(words, unresolved)
+		}
+		joined, skip = m[0] == "+", strings.HasSuffix(m[0], "=")
+	}
+	return words
+}
+
+func isName(s string) bool { return syntax.ValidName(s) }

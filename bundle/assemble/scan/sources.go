@@ -7,8 +7,11 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
 
 	"github.com/sealbuild/sealbuild/kubefile"
 )
@@ -138,89 +141,158 @@ func (s *scanner) read(file string) ([]byte, bool) {
 	return text, true
 }
 
-// Below: what the commands of an image reach for, besides charts that lie in it. Files of kubectl are searched; what no site can
-// fetch is an error, since nobody knows which images it names.
+// Below: what the commands of an image run and reach for, besides charts that lie in it. Scripts are read and files of kubectl
+// searched, wherever they lie; what no site can fetch is an error, since nobody knows which images it names.
 
-// named is a file or directory that a command names.
-type named struct {
+// command is a simple command with its words as the shell would hand them over.
+type command struct {
 	Place
-	path  string
-	chart bool // of helm, else of kubectl
-	runs  bool // at the site for sure: the command, or the script that it stands in, is in the Kubefile
+	words  []string
+	runs   bool     // at the site for sure: the command, or what calls its script, is in the Kubefile
+	source string   // as it is written
+	lacks  []string // variables without a value in it
+	site   []string // variables of the image in it: a site may give them other values
 }
 
-// maxShells bounds shells in shells: a variable may hold a command that names it.
-const maxShells = 4
+// wrappers run the command behind them: their options that take a value. Read-only after start.
+var wrappers = map[string]string{
+	"exec": "-a", "command": "", "builtin": "", "nohup": "", "env": "-u -C --unset --chdir", "sudo": "-u -g -h -p -C -r -t -D -R -T --user --group",
+	"doas": "-u -C", "timeout": "-k -s --kill-after --signal", "time": "-f -o", "nice": "-n", "ionice": "-c -n", "setsid": "", "stdbuf": "-i -o -e",
+	"busybox": "",
+}
 
-// command looks at one command of a Kubefile or script. It notes what it names.
-func (s *scanner) command(words []string, env map[string]string, at Place, runs bool) {
-	switch path.Base(words[0]) {
+// Read-only after start.
+var (
+	shellName   = regexp.MustCompile(`^(ba|da|a|k|mk|z)?sh$`)
+	interpreter = regexp.MustCompile(`^(python|perl|ruby|node|php|lua|pwsh)[0-9.]*$`)
+	hashBang    = regexp.MustCompile(`^#!\s*(?:\S*/)?([^/\s]+)(?:\s+(?:-S\s+)?(\S+))?`)
+)
+
+// command looks at one command: what it changes of the shell, what it runs, and what it names.
+func (sh *shell) command(c command, wrapped bool) {
+	name, args := path.Base(c.words[0]), c.words[1:]
+	valued, wraps := wrappers[name]
+	switch {
+	case wraps:
+		sh.wrapper(c, name, args, strings.Fields(valued))
+		return
+	case shellName.MatchString(name):
+		sh.shell(c, args)
+		return
+	}
+	switch name {
 	case "cp", "mv", "ln": // of helm and kubectl themselves, too
-		s.others = append(s.others, words)
+		sh.others = append(sh.others, c.words)
 		return
 	case "cd", "pushd":
-		if len(words) > 1 && !strings.Contains(words[1], unresolved) {
-			s.dirs = append(s.dirs, fromContext(words[1]))
+		if len(args) > 0 {
+			sh.goes(args[len(args)-1])
 		}
-	case "sh", "bash":
-		if len(words) > 2 && strings.HasPrefix(words[1], "-") && strings.HasSuffix(words[1], "c") && s.shells < maxShells {
-			s.shells++
-			s.helmLine(words[2], env, at, runs)
-			s.shells--
-			return
+		return
+	case "source", ".":
+		if len(args) > 0 {
+			sh.calls(c, args[0], args[1:], name)
 		}
+		return
+	case "eval":
+		if f, err := parseShell(strings.Join(args, " ")); err == nil && sh.depth < maxShells {
+			one := *sh
+			one.at, one.text = c.Place, strings.Join(args, " ")
+			one.depth++
+			one.statements(f.Stmts)
+			sh.vars = one.vars
+		}
+		return
 	}
-	for i, w := range words {
+	if sh.vars.builtin(name, args) {
+		return
+	}
+	if fn := sh.funcs[c.words[0]]; fn != nil && !wrapped {
+		sh.function(fn, args)
+	}
+	for i, w := range c.words {
 		switch path.Base(w) {
 		case "helm":
-			s.helmCommand(words[i+1:], at, runs)
+			sh.helmCommand(c, c.words[i+1:])
 			return
 		case "kubectl":
-			s.kubectlCommand(words[i+1:], at, runs)
+			sh.kubectlCommand(c, c.words[i+1:])
 			return
 		case "helmfile":
 			if i == 0 {
-				s.outOfReach(at, runs, "the charts of a helmfile are not searched: install each with helm upgrade --install, from charts/")
+				sh.outOfReach(c.Place, c.runs, "the charts of a helmfile are not searched: install each with helm upgrade --install, from charts/")
 			}
 			return
 		}
 	}
-	if runs {
-		s.others = append(s.others, words)
+	if c.runs {
+		sh.others = append(sh.others, c.words)
+	}
+	switch {
+	case interpreter.MatchString(name):
+		if i := slices.IndexFunc(args, func(a string) bool { return !strings.HasPrefix(a, "-") }); i >= 0 {
+			sh.calls(c, args[i], nil, name)
+		}
+	case strings.Contains(c.words[0], "/"):
+		sh.calls(c, c.words[0], args, "")
 	}
 }
 
-// kubectlFiles are the options of kubectl that name files; directories of kustomize are among them. Read-only after start.
-var kubectlFiles = []string{"-f", "--filename", "-k", "--kustomize"}
-
-func (s *scanner) kubectlCommand(words []string, at Place, runs bool) {
-	verb := slices.IndexFunc(words, func(w string) bool { return slices.Contains([]string{"apply", "create", "replace"}, w) })
-	if verb < 0 {
+// calls reads the file that a command runs, if the image has it, whatever it is called. by is sh, source, the name of another
+// interpreter, or empty: then the file says itself what runs it.
+func (sh *shell) calls(c command, name string, args []string, by string) {
+	file, text, ok := sh.find(name, sh.at.File)
+	if !ok || sh.depth >= maxShells {
+		sh.others = append(sh.others, c.words)
 		return
 	}
-	for i := verb + 1; i < len(words); i++ {
-		flag, value, joined := strings.Cut(words[i], "=")
-		if !joined && len(flag) > 2 && (flag[:2] == "-f" || flag[:2] == "-k") {
-			flag, value, joined = flag[:2], flag[2:], true
+	sh.scripts[file] = true
+	if m := hashBang.FindStringSubmatch(text); by == "" && m != nil {
+		if by = m[1]; by == "env" {
+			by = m[2]
 		}
-		if !slices.Contains(kubectlFiles, flag) {
-			continue
-		}
-		if !joined {
-			if i++; i >= len(words) {
-				return
-			}
-			value = words[i]
-		}
-		for file := range strings.SplitSeq(value, ",") {
-			switch {
-			case file == "-" || strings.Contains(file, unresolved):
-			case remote(file):
-				s.outOfReach(at, runs, "kubectl would fetch "+file+", which no site can: put it into manifests/")
-			default:
-				s.named = append(s.named, named{Place: at, path: file, runs: runs})
-			}
-		}
+	}
+	if by != "" && by != "source" && by != "." && !shellName.MatchString(by) {
+		sh.foreign(file, text)
+		return
+	}
+	one := *sh
+	one.at, one.line = Place{File: file}, nil
+	one.depth++
+	sources := by == "source" || by == "."
+	if !sources {
+		one.vars, one.funcs = sh.vars.exported(args), map[string]*function{}
+	}
+	if err := one.interpret(text, !sources); err != nil {
+		sh.unread(Place{File: file}, c.runs, text, err)
+	} else if sources {
+		sh.vars = one.vars
+	}
+}
+
+// goes notes the directory that commands go to.
+func (sh *shell) goes(dir string) {
+	known := knownPath(dir)
+	if strings.HasPrefix(known, "*") {
+		sh.others = append(sh.others, []string{dir})
+		return
+	}
+	if sh.cwd = path.Join(sh.cwd, known); path.IsAbs(known) || len(sh.cwd) > maxRef {
+		sh.cwd = known
+	}
+	sh.dirs = appendNew(sh.dirs, []string{fromContext(sh.cwd), fromContext(known)})
+}
+
+// unread tells of a text that is no shell script, after looking for what can be seen of it all the same.
+func (s *scanner) unread(at Place, runs bool, text string, err error) {
+	file := at.Line == 0
+	var parse syntax.ParseError
+	if errors.As(err, &parse) && file {
+		at.Line, err = int(parse.Pos.Line()), errors.New(parse.Text)
+	}
+	s.outOfReach(at, runs && installs.MatchString(text), "not read as a shell script ("+err.Error()+"): what its commands name is not searched; "+listThem)
+	if file {
+		s.foreign(at.File, text)
 	}
 }
 
@@ -238,47 +310,73 @@ func (s *scanner) outOfReach(at Place, runs bool, message string) {
 	}
 }
 
+// named is a file or directory that a command names.
+type named struct {
+	Place
+	path  string
+	chart bool // of helm, else of kubectl
+	runs  bool // as in command
+}
+
 // follow adds the files that kubectl names to the manifests, where they lie. One that a command of a whole image names and that is
 // not in it is an error: nobody knows which images it would name.
 func (s *scanner) follow(src *sources) {
 	for _, n := range s.named {
 		found := false
+		given := fromContext(knownPath(n.path))
 		for _, dir := range append([]string{".", path.Dir(n.File)}, s.dirs...) {
-			p := path.Join(dir, fromContext(n.path))
+			p := path.Join(dir, given)
 			if n.chart {
 				found = found || s.exists(p) || s.exists(path.Join("charts", path.Base(p)))
 				continue
 			}
-			if _, err := fs.Stat(s.fsys, p); err == nil && !found {
-				found = true
-				if within := func(dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }; !slices.ContainsFunc(src.manifests, within) {
-					src.manifests = append(src.manifests, p)
+			if !found && given != "*" {
+				for _, m := range s.matches(p) {
+					found = true
+					if within := func(dir string) bool { return m == dir || strings.HasPrefix(m, dir+"/") }; !slices.ContainsFunc(src.manifests, within) {
+						src.manifests = append(src.manifests, m)
+					}
 				}
 			}
-			found = found || s.exists(p)
 		}
-		if !found && s.whole && n.runs && !s.mayBeMade(n.path) {
-			s.fail(n.File, n.Line, n.path+" is not in the image, and so not searched: copy it into the image, or name it as it lies there")
+		switch {
+		case found:
+		case s.whole && n.runs && !s.mayBeMade(n.path):
+			s.fail(n.File, n.Line, shown(n.path)+" is not in the image, and so not searched: copy it into the image, or name it as it lies there")
+		case !n.chart && strings.Contains(n.path, unresolved):
+			s.warn(n.File, n.Line, "the file "+shown(n.path)+" of kubectl is known at run time only: put it into manifests/, where all is searched")
 		}
 	}
+}
+
+// knownPath is a path without the directory that is known at run time only. What else is not known may be anything.
+func knownPath(p string) string {
+	if i := strings.LastIndex(p, unresolved+"/"); i == 0 || i > 0 && !strings.Contains(p[:i], "/") {
+		p = p[i+len(unresolved)+1:]
+	}
+	return strings.ReplaceAll(p, unresolved, "*")
+}
+
+// matches are the files of a path, which may be a pattern: that of the shell, or one of a template that is rendered at the site.
+func (s *scanner) matches(p string) []string {
+	for _, name := range []string{p, p + ".tmpl"} {
+		if matches, err := fs.Glob(s.fsys, name); err == nil && len(matches) > 0 {
+			return matches
+		}
+	}
+	return nil
 }
 
 // exists tells whether a path, which may be a pattern, is in the image, or will be once templates are rendered.
-func (s *scanner) exists(p string) bool {
-	for _, name := range []string{p, p + ".tmpl"} {
-		if matches, err := fs.Glob(s.fsys, name); err != nil || len(matches) > 0 {
-			return true
-		}
-	}
-	return false
-}
+func (s *scanner) exists(p string) bool { return len(s.matches(p)) > 0 }
 
 // mayBeMade tells whether another command of the Kubefile may make a file: it names it, or its directory, or runs a script.
 func (s *scanner) mayBeMade(file string) bool {
-	top, _, _ := strings.Cut(fromContext(file), "/")
+	top, _, _ := strings.Cut(fromContext(knownPath(file)), "/")
 	return slices.ContainsFunc(s.others, func(words []string) bool {
 		return slices.ContainsFunc(words, func(w string) bool {
-			return strings.Contains(w, unresolved) || strings.Contains(w, top) || strings.HasSuffix(w, ".sh") || strings.Contains(w, ".tar") || strings.HasSuffix(w, ".tgz")
+			return strings.Contains(w, unresolved) || strings.Contains(w, top) || strings.HasSuffix(w, ".sh") || strings.Contains(w, ".tar") ||
+				strings.HasSuffix(w, ".tgz")
 		})
 	})
 }

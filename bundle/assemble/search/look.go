@@ -22,6 +22,7 @@ type Look struct {
 type Part struct {
 	Platform v1.Platform
 	File     *kubefile.File
+	Env      []string // that the build sets beside the Kubefile, as KEY=VALUE
 }
 
 // Context looks for images in a build context, for every platform, to tell early what the built image will need. A problem that may
@@ -31,7 +32,7 @@ func Context(ctx context.Context, tell report.Reporter, dir string, parts []Part
 	var looks []Look
 	var results []*scan.Result
 	for _, part := range parts {
-		r, err := scan.Dir(ctx, dir, part.File)
+		r, err := scan.Dir(ctx, dir, part.File, part.Env...)
 		if err != nil {
 			return nil, fmt.Errorf("look for images in %s: %w", dir, err)
 		}
