@@ -181,3 +181,46 @@ func TestAnImageSaysWhatItNeeds(t *testing.T) {
 		t.Errorf("images (-built +pulled):\n%s", diff)
 	}
 }
+
+// What was pulled for some of its platforms can be pushed: to a registry that wants every image of an index, as an index of those.
+func TestAnImageThatWasPulledForSomePlatformsIsPushed(t *testing.T) {
+	u, site := upstreamtest.New(t), upstreamtest.New(t)
+	var children []v1.Descriptor
+	for _, arch := range []string{"amd64", "arm64", "s390x"} {
+		p := v1.Platform{OS: "linux", Architecture: arch}
+		u.PushImage(t, "app/x", arch, p, upstreamtest.Layer(arch, 1000))
+		layer := layerOf(t, map[string][]byte{"images/shim/list": []byte(u.Ref("app/x:"+arch) + "\n")})
+		children = append(children, u.PushImage(t, "team/x", "", p, layer))
+	}
+	index := u.PushIndex(t, "team/x", "v1", children...)
+	b, _ := connected(t, u)
+	both := []v1.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}}
+	pulled, err := b.Pull(t.Context(), PullRequest{Ref: u.Ref("team/x:v1"), Platforms: both})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := b.Push(t.Context(), u.Ref("team/x:v1"), site.Ref("team/x:v1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Digest == index {
+		t.Errorf("pushed %s, an index of images that are not there", p.Digest)
+	}
+	for name, platforms := range map[string][]v1.Platform{"both": both, "one": both[1:]} {
+		other, _ := connected(t, site)
+		again, err := other.Pull(t.Context(), PullRequest{Ref: site.Ref("team/x:v1"), Platforms: platforms})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := pulled.Images
+		if name == "one" {
+			want = pulled.Images[1:]
+		}
+		if diff := cmp.Diff(want, again.Images); diff != "" {
+			t.Errorf("%s: images (-pulled +pulled again):\n%s", name, diff)
+		}
+		if name == "one" && again.Manifest.Digest != children[1].Digest {
+			t.Errorf("the image for linux/arm64 is %s, want %s", again.Manifest.Digest, children[1].Digest)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package assemble
 import (
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -24,12 +25,13 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Pushed is what Push wrote.
 type Pushed struct {
 	Ref    string        // where the image is now
-	Digest digest.Digest // as it is in the store
+	Digest digest.Digest // as it is there
 	Images int           // container images that went with it
 }
 
@@ -57,6 +59,9 @@ func (b *Builder) Push(ctx context.Context, name, destination string) (Pushed, e
 		return Pushed{}, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	if rec.Manifest, err = b.present(rec, platforms); err != nil {
+		return Pushed{}, fmt.Errorf("image %s: %w", rec.Name, err)
+	}
 	// The images go first: an image that has its name has everything.
 	if len(rec.Images) > 0 {
 		b.report().Phase(fmt.Sprintf("push %d container images of %s", len(rec.Images), ref), 0)
@@ -69,6 +74,44 @@ func (b *Builder) Push(ctx context.Context, name, destination string) (Pushed, e
 		return Pushed{}, err
 	}
 	return Pushed{Ref: ref, Digest: rec.Manifest.Digest, Images: len(rec.Images)}, nil
+}
+
+// present is what of an image the store has: the image itself, or of an index that was pulled for some of its platforms an index of
+// those. A registry takes no index whose images it lacks.
+func (b *Builder) present(rec store.Record, platforms []v1.Platform) (v1.Descriptor, error) {
+	raw, err := b.Store.ReadBlob(rec.Manifest.Digest, ocigraph.MaxManifest)
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	var index v1.Index
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return v1.Descriptor{}, fmt.Errorf("read manifest %s: %w", rec.Manifest.Digest, err)
+	}
+	there := slices.DeleteFunc(slices.Clone(index.Manifests), func(d v1.Descriptor) bool {
+		_, ok := b.Store.Has(d.Digest)
+		return !ok
+	})
+	if len(there) == len(index.Manifests) {
+		return rec.Manifest, nil
+	}
+	index.Manifests = there
+	all, err := needs(rec.Images)
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	if index.Annotations == nil {
+		index.Annotations = map[string]string{}
+	}
+	index.Annotations[needsAnnotation] = all.String()
+	if index.MediaType == "" {
+		index.MediaType = rec.Manifest.MediaType
+	}
+	d, err := b.Store.PutJSON(index.MediaType, index)
+	if err == nil {
+		b.report().Note(fmt.Sprintf("%s was pulled for %s alone, so what is pushed is an index of that, %s, and not %s",
+			rec.Name, store.FormatPlatforms(platforms), d.Digest, rec.Manifest.Digest))
+	}
+	return d, err
 }
 
 // pushAttachments writes what an image needs, and of an index also what each
