@@ -74,16 +74,8 @@ func (b *Builder) prepareBundle(r BundleRequest) (c write.Contents, err error) {
 	if err != nil {
 		return c, err
 	}
-	for n, platform := range platforms {
-		given := r.Stub
-		if n > 0 {
-			given = "" // it is for the first
-		}
-		stub, err := write.FindStub(given, platform)
-		if err != nil {
-			return c, err
-		}
-		c.Stubs = append(c.Stubs, stub)
+	if c.Stubs, err = write.FindStubs(r.Stub, platforms); err != nil {
+		return c, err
 	}
 	if c.Images, err = b.contents(records, c.Stubs, platforms); err != nil {
 		return c, err
@@ -96,6 +88,21 @@ func (b *Builder) prepareBundle(r BundleRequest) (c write.Contents, err error) {
 	}
 	c.Documents, err = write.Documents(b.Store, b.Epoch, records, c.Images)
 	return c, err
+}
+
+// CheckWith finds, before an image is built for some platforms, what would keep it from a bundle with others of the store.
+func (b *Builder) CheckWith(with []string, platforms []v1.Platform) error {
+	want := store.FormatPlatforms(platforms)
+	for _, name := range with {
+		rec, err := b.Store.Load(name)
+		if err != nil {
+			return fmt.Errorf("--with %s: %w (sealbuild images lists what is there)", name, err)
+		}
+		if rec.Platform != want {
+			return fmt.Errorf("--with %s: it is for %s, and the image is built for %s: build both for the same platforms (--platform)", name, rec.Platform, want)
+		}
+	}
+	return nil
 }
 
 // load finds the records and puts the rootfs first.

@@ -23,6 +23,8 @@ type app struct {
 	out, err io.Writer
 
 	root      string
+	output    string   // of the bundle, once it is known
+	full      []string // what libraries said of a full disk
 	jobs      int
 	verbose   bool
 	quiet     bool
@@ -72,7 +74,7 @@ func (a *app) registryFlags(c *cobra.Command) {
 // prepare makes the libraries speak with the program's voice.
 func (a *app) prepare() {
 	logrus.SetOutput(a.err)
-	logrus.SetFormatter(plainFormatter{})
+	logrus.SetFormatter(plainFormatter{&a.full})
 	logrus.SetLevel(logrus.WarnLevel)
 	if a.verbose {
 		logrus.SetLevel(logrus.DebugLevel)
@@ -90,11 +92,17 @@ func (a *app) finish() {
 	}
 }
 
-// plainFormatter prints a library's log entry as one line.
-type plainFormatter struct{}
+// plainFormatter prints a library's log entry as one line. What it says of a full disk is kept: if that ends the program, the last
+// line says it.
+type plainFormatter struct{ full *[]string }
 
-func (plainFormatter) Format(e *logrus.Entry) ([]byte, error) {
-	return fmt.Appendf(nil, "%s: %s\n", e.Level, e.Message), nil
+func (f plainFormatter) Format(e *logrus.Entry) ([]byte, error) {
+	line := fmt.Sprintf("%s: %s\n", e.Level, e.Message)
+	if saysFull(line) {
+		*f.full = append(*f.full, line) // logrus formats one entry at a time
+		return nil, nil
+	}
+	return []byte(line), nil
 }
 
 // openStore opens the image store; the caller closes it.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -99,6 +98,7 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 		return err
 	}
 	if o.output != "none" {
+		a.output = o.output
 		if err := write.CheckOutput(o.output); err != nil {
 			return err
 		}
@@ -133,10 +133,13 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 	if err != nil {
 		return err
 	}
-	// What is to come first is checked first: a build takes minutes.
-	for _, name := range o.with {
-		if _, err := s.Load(name); err != nil {
-			return fmt.Errorf("--with %s: %w (sealbuild images lists what is there)", name, err)
+	// What comes last is checked first: a build takes minutes.
+	if err := b.CheckWith(o.with, r.Platforms); err != nil {
+		return err
+	}
+	if o.output != "none" {
+		if _, err := write.FindStubs(request.Stub, r.Platforms); err != nil {
+			return err
 		}
 	}
 	if err := keepTemporaryFiles(s); err != nil {

@@ -26,7 +26,7 @@ order, which is the order in which they are installed.`,
 			if err != nil {
 				return err
 			}
-			request.Images, request.Output = images, output
+			request.Images, request.Output, a.output = images, output, output
 			return a.withBuilder(func(b *assemble.Builder) error { return a.write(c, b, request) })
 		},
 	}

@@ -7,9 +7,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
+	"github.com/dustin/go-humanize"
 	"github.com/sealbuild/sealbuild/bundle/assemble/build"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"golang.org/x/sys/unix"
 )
 
 // Exit statuses, as documented in the help.
@@ -33,6 +38,11 @@ func run(args []string) int {
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
 	a.finish()
+	if err == nil {
+		for _, line := range a.full {
+			fmt.Fprint(a.err, line)
+		}
+	}
 	var usage *usageError
 	switch {
 	case err == nil:
@@ -43,10 +53,54 @@ func run(args []string) int {
 	case errors.As(err, &usage):
 		fmt.Fprintf(a.err, "sealbuild: %v\n", err)
 		return exitUsage
+	case diskFull(err):
+		at := ""
+		if e, ok := errors.AsType[*os.PathError](err); ok {
+			at = " at " + e.Path
+		}
+		fmt.Fprintf(a.err, "sealbuild: a disk is full (no space left on device, or no inodes)%s: %s\n", at, a.room())
+		return exitFailed
 	default:
 		fmt.Fprintf(a.err, "sealbuild: %v\n", err)
 		return exitFailed
 	}
+}
+
+// diskFull tells whether that is the cause. Programs and libraries that a build runs say it in words only.
+func diskFull(err error) bool {
+	text := err.Error()
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || saysFull(text)
+}
+
+func saysFull(text string) bool {
+	return strings.Contains(text, unix.ENOSPC.Error()) || strings.Contains(text, unix.EDQUOT.Error())
+}
+
+// room lists the places that the program writes to, with what is free there, and how another one is named.
+func (a *app) room() string {
+	root := a.root
+	if root == "" {
+		root, _ = store.DefaultRoot()
+	}
+	places := []string{fmt.Sprintf("image store and temporary files %s, %s (--root names another, TMPDIR one for temporary files alone)", root, freeIn(root))}
+	if tmp := os.TempDir(); !strings.HasPrefix(tmp, root+"/") {
+		places = []string{
+			fmt.Sprintf("image store %s, %s (--root names another)", root, freeIn(root)),
+			fmt.Sprintf("temporary files %s, %s (TMPDIR names another)", tmp, freeIn(tmp)),
+		}
+	}
+	if a.output != "" {
+		places = append(places, fmt.Sprintf("output %s, %s (-o)", a.output, freeIn(filepath.Dir(a.output))))
+	}
+	return strings.Join(places, "; ") + "; sealbuild rmi --prune frees what no image of the store needs"
+}
+
+func freeIn(dir string) string {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return "unknown"
+	}
+	return fmt.Sprintf("%s of %s and %d inodes free now", humanize.IBytes(st.Bavail*uint64(st.Bsize)), humanize.IBytes(st.Blocks*uint64(st.Bsize)), st.Ffree)
 }
 
 // usageError is a command line that cannot be meant.

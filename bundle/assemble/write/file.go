@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dustin/go-humanize"
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/report"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
@@ -102,6 +103,28 @@ type Request struct {
 	ModTime   time.Time
 }
 
+// roomFor refuses to begin what cannot end. How far blobs can be compressed is known of those alone that are.
+func roomFor(c Contents, output string) error {
+	var least int64
+	for _, i := range c.Stubs {
+		least += i.size
+	}
+	for _, b := range c.Blobs {
+		if !b.Expected && b.Compressed() {
+			least += b.Size
+		}
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(output), &st); err != nil {
+		return err
+	}
+	if free := int64(st.Bavail) * st.Bsize; least > free {
+		return fmt.Errorf("it takes %s or more, and %s are free in %s (an older bundle stays until the new one is whole)",
+			humanize.IBytes(uint64(least)), humanize.IBytes(uint64(free)), filepath.Dir(output))
+	}
+	return nil
+}
+
 // writer is one bundle being written.
 type writer struct {
 	Request
@@ -114,6 +137,9 @@ type writer struct {
 func Bundle(ctx context.Context, tell report.Reporter, st *store.Store, c Contents, r Request) (names []string, sum bundle.Summary, err error) {
 	w := writer{Request: r, store: st, tell: tell}
 	if err := sweep(r.Output); err != nil {
+		return nil, sum, fmt.Errorf("write bundle %s: %w", r.Output, err)
+	}
+	if err := roomFor(c, r.Output); err != nil {
 		return nil, sum, fmt.Errorf("write bundle %s: %w", r.Output, err)
 	}
 	id := rand.Text()[:idLength]

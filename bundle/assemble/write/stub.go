@@ -51,6 +51,20 @@ func (i Installer) stub() (s bundle.Stub, close func() error, err error) {
 	return bundle.Stub{Platform: i.platform, Digest: i.digest, Size: i.size, Content: io.NewSectionReader(f, 0, i.size)}, f.Close, nil
 }
 
+// FindStubs finds the installer of each platform. What is given is for the first.
+func FindStubs(given string, platforms []v1.Platform) ([]Installer, error) {
+	var all []Installer
+	for _, platform := range platforms {
+		stub, err := FindStub(given, platform)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, stub)
+		given = ""
+	}
+	return all, nil
+}
+
 // FindStub reads the installer of a platform: the file given, or the first that fits of those shipped with the running sealbuild.
 func FindStub(given string, platform v1.Platform) (Installer, error) {
 	if given != "" {
