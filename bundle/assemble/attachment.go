@@ -98,6 +98,7 @@ type attachment struct {
 	Platforms  string         `json:"platforms"` // of the cluster image, as a record has them
 	Images     []store.Pinned `json:"images"`
 	Unresolved []store.Found  `json:"unresolved,omitempty"`
+	Charts     *store.Charts  `json:"charts,omitempty"`
 }
 
 const (
@@ -213,7 +214,9 @@ func indexPlatforms(p store.Pinned) []string {
 // attach makes the artifact that carries container images of a record: every blob of them, manifests included, is one of its
 // layers, so that a registry keeps them without asking for platforms that nobody wanted.
 func (b *Builder) attach(rec store.Record, image digest.Digest, images []store.Pinned, platforms []v1.Platform) (v1.Descriptor, error) {
-	list, err := b.Store.PutJSON(attachmentList, attachment{Platforms: store.FormatPlatforms(platforms), Images: images, Unresolved: rec.Unresolved})
+	list, err := b.Store.PutJSON(attachmentList, attachment{
+		Platforms: store.FormatPlatforms(platforms), Images: images, Unresolved: rec.Unresolved, Charts: rec.Charts,
+	})
 	if err != nil {
 		return v1.Descriptor{}, err
 	}

@@ -24,6 +24,7 @@ type BuildRequest struct {
 	Env       []string          // --env key=value
 	Exclude   []string          // paths of the context to leave out, in .dockerignore syntax
 	Platforms []v1.Platform     // empty: this machine's; several make an index
+	Kube      string            // the Kubernetes version of the site, where something says it that is not in the Kubefile
 
 	NoCache          bool // run every instruction, though nothing changed
 	IgnoreScanErrors bool // report what may hide images and go on
@@ -45,7 +46,7 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	if err != nil {
 		return store.Record{}, err
 	}
-	preview, err := search.Context(ctx, b.report(), r.Context, contexts(parts, r.Env), r.IgnoreScanErrors)
+	preview, err := search.Context(ctx, b.report(), r.Context, contexts(parts, r), r.IgnoreScanErrors)
 	if err != nil {
 		return store.Record{}, err
 	}
@@ -63,11 +64,13 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 		return store.Record{}, err
 	}
 	gathered.Add(beyond, 1)
+	charts := beyond.Charts
 	for i, base := range bases { // the image's own choice of a digest wins
 		for _, c := range base.claims {
 			c.Level = inheritedLevel + i
 			gathered.Claims = append(gathered.Claims, c)
 		}
+		charts = charts.And(base.charts)
 	}
 	images, err := resolve.Settle(b.Store, gathered.Claims)
 	if err != nil {
@@ -83,7 +86,7 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	}
 	return b.record(store.Record{
 		Name: name, Manifest: root, Platform: store.FormatPlatforms(r.Platforms), Created: time.Now().UTC().Format(time.RFC3339),
-		Inputs: inputs(parts, bases), Images: images, Unresolved: gathered.Unresolved,
+		Inputs: inputs(parts, bases), Images: images, Unresolved: gathered.Unresolved, Charts: charts,
 	}, r.Platforms)
 }
 
@@ -113,10 +116,10 @@ func inputs(parts []building, bases []base) []store.Input {
 	return all
 }
 
-func contexts(parts []building, env []string) []search.Part {
+func contexts(parts []building, r BuildRequest) []search.Part {
 	var all []search.Part
 	for _, p := range parts {
-		all = append(all, search.Part{Platform: p.platform, File: p.src.file, Env: env})
+		all = append(all, search.Part{Platform: p.platform, File: p.src.file, Env: r.Env, Kube: r.Kube})
 	}
 	return all
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
+	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/bundle/assemble/write"
 	"github.com/sealbuild/sealbuild/kubefile"
@@ -45,7 +46,7 @@ func (b *Builder) Bundle(ctx context.Context, r BundleRequest) (Written, error) 
 	if err := write.CheckOutput(r.Output); err != nil {
 		return Written{}, err
 	}
-	c, err := b.prepareBundle(r)
+	c, err := b.prepareBundle(ctx, r)
 	if err != nil {
 		return Written{}, err
 	}
@@ -65,13 +66,16 @@ func (b *Builder) Bundle(ctx context.Context, r BundleRequest) (Written, error) 
 	return w, nil
 }
 
-func (b *Builder) prepareBundle(r BundleRequest) (c write.Contents, err error) {
+func (b *Builder) prepareBundle(ctx context.Context, r BundleRequest) (c write.Contents, err error) {
 	records, err := b.load(r.Images)
 	if err != nil {
 		return c, err
 	}
 	platforms, err := store.ParsePlatforms(records[0].Platform)
 	if err != nil {
+		return c, err
+	}
+	if err := b.renderAgain(ctx, records, platforms); err != nil {
 		return c, err
 	}
 	if c.Stubs, err = write.FindStubs(r.Stub, platforms); err != nil {
@@ -90,19 +94,66 @@ func (b *Builder) prepareBundle(r BundleRequest) (c write.Contents, err error) {
 	return c, err
 }
 
-// CheckWith finds, before an image is built for some platforms, what would keep it from a bundle with others of the store.
-func (b *Builder) CheckWith(with []string, platforms []v1.Platform) error {
+// renderAgain gathers what the charts of images need with the Kubernetes of the bundle's rootfs, and have not needed with the one
+// that they were rendered for when they were built.
+func (b *Builder) renderAgain(ctx context.Context, records []store.Record, platforms []v1.Platform) error {
+	site := scan.KubeVersion(records[0].Version)
+	if rank(records[0]) != 0 || site == "" {
+		return nil
+	}
+	site = "v" + strings.TrimPrefix(site, "v")
+	for i := range records {
+		rec := &records[i]
+		was := scan.DefaultKubeVersion // as it was for records of before
+		if c := rec.Charts; c != nil {
+			was = cmp.Or(c.KubeVersion, was)
+			if !c.Depends || c.KubeVersion == site {
+				continue
+			}
+		}
+		images, err := b.ofEach(rec.Name, rec.Manifest, platforms)
+		if err != nil {
+			return fmt.Errorf("image %s: %w", rec.Name, err)
+		}
+		for n := range images {
+			images[n].Was, images[n].Kube = was, site
+		}
+		more, err := b.needed(ctx, images, false)
+		if err != nil {
+			return fmt.Errorf("the charts of %s were rendered for Kubernetes %s, and this bundle brings %s, for which they need more: %w "+
+				"(or build it for that version: --with %s)", rec.Name, was, site, err, records[0].Name)
+		}
+		settled, err := resolve.Settle(b.Store, more.Claims)
+		if err != nil {
+			return fmt.Errorf("image %s: %w", rec.Name, err)
+		}
+		for _, p := range settled {
+			if !slices.ContainsFunc(rec.Images, func(o store.Pinned) bool { return o.Ref == p.Ref }) {
+				b.report().Note(fmt.Sprintf("%s needs %s on Kubernetes %s", rec.Name, p.Ref, site))
+				rec.Images = append(rec.Images, p)
+			}
+		}
+	}
+	return nil
+}
+
+// CheckWith finds, before an image is built for some platforms, what would keep it from a bundle with others of the store. It
+// returns the Kubernetes version of a rootfs among those.
+func (b *Builder) CheckWith(with []string, platforms []v1.Platform) (kube string, err error) {
 	want := store.FormatPlatforms(platforms)
 	for _, name := range with {
 		rec, err := b.Store.Load(name)
 		if err != nil {
-			return fmt.Errorf("--with %s: %w (sealbuild images lists what is there)", name, err)
+			return "", fmt.Errorf("--with %s: %w (sealbuild images lists what is there)", name, err)
 		}
 		if rec.Platform != want {
-			return fmt.Errorf("--with %s: it is for %s, and the image is built for %s: build both for the same platforms (--platform)", name, rec.Platform, want)
+			return "", fmt.Errorf("--with %s: it is for %s, and the image is built for %s: build both for the same platforms (--platform)", name, rec.Platform, want)
+		}
+		if rank(rec) == 0 {
+			kube = scan.KubeVersion(rec.Version)
 		}
 	}
-	return nil
+	return kube, nil
 }
 
 // load finds the records and puts the rootfs first.

@@ -37,6 +37,7 @@ func (b *Builder) ofEach(name string, root v1.Descriptor, platforms []v1.Platfor
 func (b *Builder) needed(ctx context.Context, images []search.Image, ignoreErrors bool) (resolve.Gathered, error) {
 	var looks []search.Look
 	var own []resolve.Claim
+	charts := &store.Charts{}
 	var fatal, told []*scan.Result
 	for _, image := range images {
 		dir, err := b.Store.TempDir("inside")
@@ -54,6 +55,7 @@ func (b *Builder) needed(ctx context.Context, images []search.Image, ignoreError
 			fatal = append(fatal, &scan.Result{Errors: in.Errors})
 		}
 		looks = append(looks, in.Look)
+		charts = charts.And(in.Charts)
 		for _, p := range in.Own {
 			own = append(own, resolve.Claim{Pinned: p, Of: []string{store.Platform(image.Platform)}, Level: 1})
 		}
@@ -66,7 +68,7 @@ func (b *Builder) needed(ctx context.Context, images []search.Image, ignoreError
 		return resolve.Gathered{}, err
 	}
 	g, err := b.resolver().Gather(ctx, looks)
-	g.Claims = append(g.Claims, own...)
+	g.Claims, g.Charts = append(g.Claims, own...), charts
 	return g, err
 }
 
@@ -84,7 +86,9 @@ func (b *Builder) neededByBuilt(ctx context.Context, r BuildRequest, parts []bui
 		if err != nil {
 			return resolve.Gathered{}, err
 		}
-		images = append(images, search.Image{Name: r.Name, Manifest: part.built, Platform: part.platform, From: below, Ignore: ignore, Preview: &looks[i]})
+		images = append(images, search.Image{
+			Name: r.Name, Manifest: part.built, Platform: part.platform, From: below, Ignore: ignore, Preview: &looks[i], Kube: r.Kube,
+		})
 	}
 	return b.needed(ctx, images, r.IgnoreScanErrors)
 }

@@ -40,7 +40,7 @@ func PlanOldPackage(ctx context.Context, dir string) (*scan.Plan, error) {
 	if v := oldVersion(os.DirFS(dir)); v != "" {
 		labels["version"] = v
 	}
-	result, err := scan.Dir(ctx, dir, kubefile.Of(dir, kubefile.Config{Labels: labels}))
+	result, err := scan.Dir(ctx, dir, kubefile.Of(dir, kubefile.Config{Labels: labels}), scan.Options{})
 	if err != nil {
 		return nil, err
 	}

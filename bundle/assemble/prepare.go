@@ -94,6 +94,7 @@ type base struct {
 	root   v1.Descriptor
 	of     []basePlatform
 	claims []resolve.Claim // what it needs, if it is a cluster image
+	charts *store.Charts   // of those that come with it
 }
 
 // basePlatform tells for which platform's image a base is needed, and for which platform the base is: FROM --platform may name
@@ -131,13 +132,13 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 	var all []base
 	var hiding []error
 	for _, w := range wanted {
-		one, platforms := base{name: w.name, of: w.of}, w.platforms()
+		one, platforms := base{name: w.name, of: w.of, charts: &store.Charts{}}, w.platforms()
 		rec, err := b.Store.Load(w.name)
 		if err == nil {
 			if missing := lacks(rec.Platform, platforms); missing != "" {
 				return nil, fmt.Errorf("base image %s of the store is for %s, not for %s: build or pull it for that platform, too", w.name, rec.Platform, missing)
 			}
-			one.root, one.claims = rec.Manifest, resolve.Claims(rec.Images, platforms, 0)
+			one.root, one.claims, one.charts = rec.Manifest, resolve.Claims(rec.Images, platforms, 0), rec.Charts
 			all = append(all, one)
 			continue
 		}
@@ -160,7 +161,7 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 		if err != nil {
 			return nil, fmt.Errorf("base image %s: %w", w.name, err)
 		}
-		all[len(all)-1].claims = resolve.Claims(brought.Images, platforms, 0)
+		all[len(all)-1].claims, all[len(all)-1].charts = resolve.Claims(brought.Images, platforms, 0), brought.Charts
 	}
 	return all, errors.Join(hiding...)
 }

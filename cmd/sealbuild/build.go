@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle/assemble"
 	"github.com/sealbuild/sealbuild/bundle/assemble/build"
+	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/bundle/assemble/write"
 )
@@ -134,9 +136,11 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 		return err
 	}
 	// What comes last is checked first: a build takes minutes.
-	if err := b.CheckWith(o.with, r.Platforms); err != nil {
+	version, err := b.CheckWith(o.with, r.Platforms)
+	if err != nil {
 		return err
 	}
+	r.Kube = cmp.Or(version, r.Kube)
 	if o.output != "none" {
 		if _, err := write.FindStubs(request.Stub, r.Platforms); err != nil {
 			return err
@@ -183,6 +187,11 @@ func (o *buildOptions) request(context string) (assemble.BuildRequest, error) {
 			if k, _, ok := strings.Cut(v, "="); !ok || k == "" {
 				return r, usagef("%s %q: expected KEY=VALUE", flag, v)
 			}
+		}
+	}
+	for _, l := range o.labels {
+		if v, ok := strings.CutPrefix(l, "version="); ok {
+			r.Kube = scan.KubeVersion(v)
 		}
 	}
 	if r.Platforms, err = store.ParsePlatforms(o.platform); err != nil {

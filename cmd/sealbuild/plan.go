@@ -71,7 +71,7 @@ func (a *app) plan(c *cobra.Command, o buildOptions, context string) (*scan.Plan
 	var p *scan.Plan
 	var found []*scan.Result
 	for _, platform := range r.Platforms {
-		one, err := scan.MakePlan(c.Context(), context, o.file, r.Env, kubefile.WithBuildArgs(r.Args),
+		one, err := scan.MakePlan(c.Context(), context, o.file, scan.Options{Env: r.Env, Kube: r.Kube}, kubefile.WithBuildArgs(r.Args),
 			kubefile.WithPlatform(platform.OS, platform.Architecture, platform.Variant), kubefile.WithBase(a.storedBase(platform)))
 		if err != nil {
 			return nil, fmt.Errorf("plan: %w", err)

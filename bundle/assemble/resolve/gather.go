@@ -20,6 +20,7 @@ type Gathered struct {
 	Claims     []Claim
 	wanted     map[string][]string // platforms of a reference
 	Unresolved []store.Found       // suspected, and not to be had
+	Charts     *store.Charts       // for which Kubernetes charts were rendered
 }
 
 // Add joins what was gathered for one image. level is that of more.

@@ -51,6 +51,7 @@ func (r *chartRun) inspect() bool {
 			return false
 		}
 	}
+	r.noteChart(r.caps.KubeVersion.String(), asksForVersion(ch))
 	if want := ch.Metadata.KubeVersion; want != "" && !chartutil.IsCompatibleRange(want, r.caps.KubeVersion.String()) {
 		r.warn(path.Join(r.file.path, "Chart.yaml"), 0,
 			fmt.Sprintf("chart %s wants Kubernetes %s, the target is %s", ch.Name(), want, r.caps.KubeVersion.String()))
@@ -66,6 +67,12 @@ func (r *chartRun) inspect() bool {
 			ch.Name(), strings.Join(missing, ", ")))
 	}
 	return true
+}
+
+// asksForVersion tells whether a template of a chart, or of a chart in it, can know the Kubernetes version: it must say so by name.
+func asksForVersion(ch *chart.Chart) bool {
+	return slices.ContainsFunc(ch.Templates, func(f *common.File) bool { return bytes.Contains(f.Data, []byte("Capabilities")) }) ||
+		slices.ContainsFunc(ch.Dependencies(), asksForVersion)
 }
 
 // otherPlatform are values files for platforms that are not installed by us.

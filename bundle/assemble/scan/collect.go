@@ -31,6 +31,15 @@ type collector struct {
 	archived []Archive
 	warnings []Warning
 	errors   []Error
+	charts   *Charts
+}
+
+// noteChart notes that a chart is rendered.
+func (c *collector) noteChart(kubeVersion string, depends bool) {
+	if c.charts == nil {
+		c.charts = &Charts{KubeVersion: kubeVersion}
+	}
+	c.charts.Depends = c.charts.Depends || depends
 }
 
 func newCollector(ignore *ignoreList) *collector {
@@ -93,7 +102,7 @@ func (c *collector) result() *Result {
 	for _, p := range c.ignore.unused() {
 		c.warn(IgnoreFile, p.line, "nothing matches "+p.text)
 	}
-	r := &Result{Images: []Found{}, Archives: c.archived, Warnings: c.warnings, Errors: c.errors}
+	r := &Result{Images: []Found{}, Archives: c.archived, Warnings: c.warnings, Errors: c.errors, Charts: c.charts}
 	tagged := map[string]bool{} // repositories with a tag or digest of their own
 	for _, f := range c.found {
 		if f.saysTag() {
@@ -113,6 +122,14 @@ func (c *collector) result() *Result {
 	slices.SortStableFunc(r.Warnings, func(a, b Warning) int { return byPlace(a.Place, b.Place) })
 	slices.SortStableFunc(r.Errors, func(a, b Error) int { return byPlace(a.Place, b.Place) })
 	return r
+}
+
+// and joins what is known of the charts of two platforms.
+func (c *Charts) and(o *Charts) *Charts {
+	if c == nil || o == nil {
+		return cmp.Or(c, o)
+	}
+	return &Charts{KubeVersion: c.KubeVersion, Depends: c.Depends || o.Depends}
 }
 
 // Union is what several scans found together: those of one context for several platforms, whose Kubefiles may copy other files and
@@ -138,6 +155,7 @@ func Union(all ...*Result) *Result {
 		u.Archives = appendNew(u.Archives, r.Archives)
 		u.Warnings = appendNew(u.Warnings, r.Warnings)
 		u.Errors = appendNew(u.Errors, r.Errors)
+		u.Charts = u.Charts.and(r.Charts)
 	}
 	slices.SortFunc(u.Images, func(a, b Found) int { return cmp.Compare(a.Ref, b.Ref) })
 	return u

@@ -98,7 +98,7 @@ func TestWhatAWholeImageDoesNotHoldIsAnError(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := scan(t.Context(), fsys, k, true)
+		r, err := scan(t.Context(), fsys, k, Options{Whole: true})
 		if err != nil {
 			t.Fatal(err)
 		}

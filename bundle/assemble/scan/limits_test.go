@@ -51,7 +51,7 @@ func TestWhatIsTooLargeIsAnError(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r, err := Dir(context.Background(), dir, nil)
+	r, err := Dir(context.Background(), dir, nil, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ func TestPlanIsTheKubefileAndTheImages(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/Kubefile", "FROM scratch\nLABEL sealos.io.type=patch\nENV A=b\nCOPY --chmod=755 . .\nCMD [\"x $(A)\"]\n")
 	write(t, dir+"/images/shim/l", "pause\n")
-	p, err := MakePlan(context.Background(), dir, "", nil)
+	p, err := MakePlan(context.Background(), dir, "", Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestPlanIsTheKubefileAndTheImages(t *testing.T) {
 	if diff := cmp.Diff(want, string(out)); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := MakePlan(context.Background(), dir, "Kubefile", nil); err != nil {
+	if _, err := MakePlan(context.Background(), dir, "Kubefile", Options{}); err != nil {
 		t.Errorf("a name inside the context: %v", err)
 	}
 }
@@ -41,7 +41,7 @@ func TestPlanIsTheKubefileAndTheImages(t *testing.T) {
 func TestFlagsReachTheSearchAsTheyReachTheImage(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/Kubefile", "FROM scratch\nARG SET\nENV SET=$SET OWN=own\nCMD [\"kubectl run x --image=r.io/o/$SET:$GIVEN\", \"kubectl run y --image=r.io/o/$OWN\"]\n")
-	p, err := MakePlan(context.Background(), dir, "", []string{"GIVEN=2", "OWN=given:1"}, kubefile.WithBuildArgs(map[string]string{"SET": "arg"}))
+	p, err := MakePlan(context.Background(), dir, "", Options{Env: []string{"GIVEN=2", "OWN=given:1"}}, kubefile.WithBuildArgs(map[string]string{"SET": "arg"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,12 +57,12 @@ func TestFlagsReachTheSearchAsTheyReachTheImage(t *testing.T) {
 
 func TestPlanRefusesABadKubefile(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := MakePlan(context.Background(), dir, "", nil); err == nil {
+	if _, err := MakePlan(context.Background(), dir, "", Options{}); err == nil {
 		t.Error("no Kubefile: no error")
 	}
 	for _, text := range []string{"FORM scratch\n", "FROM scratch\nLABEL sealos.io.type=x\n"} {
 		write(t, dir+"/Kubefile", text)
-		_, err := MakePlan(context.Background(), dir, "", nil)
+		_, err := MakePlan(context.Background(), dir, "", Options{})
 		var e *kubefile.Error
 		if !errors.As(err, &e) {
 			t.Errorf("%q: %v", text, err)

@@ -97,26 +97,30 @@ type Result struct {
 	Archives []Archive `json:"archives,omitempty"`
 	Warnings []Warning `json:"warnings,omitempty"`
 	Errors   []Error   `json:"errors,omitempty"`
+	Charts   *Charts   `json:"charts,omitempty"` // nil: there are none
 }
 
-// Dir scans a directory, as [Scan] does. env is KEY=VALUE that the image's environment gets beside what the Kubefile says. Links
-// that leave the directory are not followed.
-func Dir(ctx context.Context, dir string, k *kubefile.File, env ...string) (*Result, error) {
-	return inDir(ctx, dir, k, false, env...)
+// Charts is for which Kubernetes charts were rendered.
+type Charts struct {
+	KubeVersion string `json:"kubeVersion"` // v1.36.0
+	Depends     bool   `json:"depends"`     // a template asks for the version, or for what it serves
 }
 
-// Image scans a directory that holds all files of an image. What its commands name and it does not hold is an error.
-func Image(ctx context.Context, dir string, k *kubefile.File, env ...string) (*Result, error) {
-	return inDir(ctx, dir, k, true, env...)
+// Options say how a directory is scanned.
+type Options struct {
+	Env   []string // KEY=VALUE that the image's environment gets beside what the Kubefile says
+	Kube  string   // the Kubernetes version of the site; empty: the one that the Kubefile names, else DefaultKubeVersion
+	Whole bool     // the directory holds all files of an image: what its commands name and it does not hold is an error
 }
 
-func inDir(ctx context.Context, dir string, k *kubefile.File, whole bool, env ...string) (*Result, error) {
+// Dir scans a directory, as [Scan] does. Links that leave the directory are not followed.
+func Dir(ctx context.Context, dir string, k *kubefile.File, o Options) (*Result, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open build context: %w", err)
 	}
 	defer root.Close()
-	return scan(ctx, root.FS(), k, whole, env...)
+	return scan(ctx, root.FS(), k, o)
 }
 
 // Scan scans a build context. k is its Kubefile, nil if it has none: its ENV gives templates their values, its COPY instructions
@@ -124,21 +128,21 @@ func inDir(ctx context.Context, dir string, k *kubefile.File, whole bool, env ..
 // Kubernetes charts are rendered. The error is about the context as a whole or ctx; what is wrong with single files is in the
 // Result.
 func Scan(ctx context.Context, fsys fs.FS, k *kubefile.File) (*Result, error) {
-	return scan(ctx, fsys, k, false)
+	return scan(ctx, fsys, k, Options{})
 }
 
-func scan(ctx context.Context, fsys fs.FS, k *kubefile.File, whole bool, env ...string) (*Result, error) {
+func scan(ctx context.Context, fsys fs.FS, k *kubefile.File, o Options) (*Result, error) {
 	if _, err := fs.ReadDir(fsys, "."); err != nil {
 		return nil, fmt.Errorf("read build context: %w", err)
 	}
 	c := newCollector(readIgnore(fsys))
 	s := &scanner{
 		ctx: ctx, fsys: fsys, collector: c, env: map[string]string{}, scripts: map[string]bool{}, made: map[string]string{},
-		kubeVersion: DefaultKubeVersion, whole: whole,
+		kubeVersion: cmp.Or(o.Kube, DefaultKubeVersion), whole: o.Whole,
 	}
 	if k != nil {
-		s.env, s.kubeVersion = k.Env(), cmp.Or(kubeVersionOf(k), DefaultKubeVersion)
-		for _, kv := range env {
+		s.env, s.kubeVersion = k.Env(), cmp.Or(o.Kube, kubeVersionOf(k), DefaultKubeVersion)
+		for _, kv := range o.Env {
 			name, value, _ := strings.Cut(kv, "=")
 			s.env[name] = value
 		}
@@ -159,10 +163,18 @@ func scan(ctx context.Context, fsys fs.FS, k *kubefile.File, whole bool, env ...
 // Kubernetes, and not an application. Read-only after start.
 var kubernetesVersion = regexp.MustCompile(`^v?1\.[1-9][0-9](\.[0-9]+)?([-+.].*)?$`)
 
+// KubeVersion is a version label if it is one of Kubernetes, and empty for that of an application.
+func KubeVersion(label string) string {
+	if kubernetesVersion.MatchString(label) {
+		return label
+	}
+	return ""
+}
+
 // kubeVersionOf is the Kubernetes version that a Kubefile names: the version
 // label of a rootfs, else the tag of the Kubernetes image it is built from.
 func kubeVersionOf(k *kubefile.File) string {
-	if v := k.Labels()["version"]; kubernetesVersion.MatchString(v) {
+	if v := KubeVersion(k.Labels()["version"]); v != "" {
 		return v
 	}
 	for _, stage := range slices.Backward(k.Stages) {
@@ -213,8 +225,8 @@ type PlanInstruction struct {
 }
 
 // MakePlan parses the context's Kubefile and scans the context. name is the Kubefile's path, taken as it is and else inside dir;
-// empty means the first of kubefile.DefaultNames in dir. env is as Dir has it. A mistake in the Kubefile is a *kubefile.Error.
-func MakePlan(ctx context.Context, dir, name string, env []string, args ...kubefile.Option) (*Plan, error) {
+// empty means the first of kubefile.DefaultNames in dir. A mistake in the Kubefile is a *kubefile.Error.
+func MakePlan(ctx context.Context, dir, name string, o Options, args ...kubefile.Option) (*Plan, error) {
 	k, err := ParseKubefile(dir, name, args...)
 	if err != nil {
 		return nil, err
@@ -223,7 +235,7 @@ func MakePlan(ctx context.Context, dir, name string, env []string, args ...kubef
 	if err != nil {
 		return nil, err
 	}
-	result, err := Dir(ctx, dir, k, env...)
+	result, err := Dir(ctx, dir, k, o)
 	if err != nil {
 		return nil, err
 	}

@@ -218,7 +218,7 @@ func TestLinksOutOfTheContextAreNotFollowed(t *testing.T) {
 	write(t, dir+"/images/shim/own", "b:1\n")
 	link(t, outside+"/l", dir+"/images/shim/stolen")
 	link(t, "own", dir+"/images/shim/twin")
-	r, err := Dir(context.Background(), dir, nil)
+	r, err := Dir(context.Background(), dir, nil, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,8 @@ type Image struct {
 	From     int    // the first layer that counts
 	Ignore   []byte // .sealignore, where the image has none of its own
 	Preview  *Look  // what was found in the context, and need not be found again
+	Kube     string // the Kubernetes version of the site; empty: the one that the image names
+	Was      string // an earlier one: what charts need for that need not be found again
 }
 
 // Inside is what the layers of an image hold that makes a cluster pull images.
@@ -36,6 +38,7 @@ type Inside struct {
 	Own      []store.Pinned // those that lie in its registry/, and are in the store now
 	Registry bool           // it brings a registry/
 	Look     Look           // what is to be had from elsewhere
+	Charts   *store.Charts  // for which Kubernetes its charts were rendered
 	Errors   []scan.Error   // what may hide images
 }
 
@@ -45,13 +48,26 @@ func Layers(ctx context.Context, tell report.Reporter, st *store.Store, image Im
 	if err != nil {
 		return Inside{}, err
 	}
+	if image.Was != "" {
+		before := image
+		before.Kube, before.Was = image.Was, ""
+		was, err := found(ctx, tell, st, before, dir)
+		if err != nil {
+			return Inside{}, err
+		}
+		image.Preview = &Look{Found: was.Found}
+	}
 	result := beyond(known.Found, image.Preview)
 	own, rest, err := Own(tell, st, result, known.Tags)
 	if err != nil {
 		return Inside{}, err
 	}
+	var charts store.Charts
+	if c := result.Charts; c != nil {
+		charts = store.Charts{KubeVersion: c.KubeVersion, Depends: c.Depends}
+	}
 	return Inside{
-		Own: own, Registry: len(known.Tags) > 0, Errors: result.Errors,
+		Own: own, Registry: len(known.Tags) > 0, Errors: result.Errors, Charts: &charts,
 		Look: Look{Dir: dir, Found: rest, Platform: image.Platform},
 	}, nil
 }
@@ -64,7 +80,7 @@ type known struct {
 
 // found reads an image's layers, or takes what this very program found in them before.
 func found(ctx context.Context, tell report.Reporter, st *store.Store, image Image, dir string) (known, error) {
-	memo := st.Memo("inside", fmt.Sprint(program(), image.Manifest.Digest, image.From, image.Preview != nil, digest.FromBytes(image.Ignore)))
+	memo := st.Memo("inside", fmt.Sprint(program(), image.Manifest.Digest, image.From, image.Preview != nil, digest.FromBytes(image.Ignore), image.Kube))
 	k, ok := foundBefore(st, memo)
 	if !ok {
 		var err error
@@ -132,11 +148,9 @@ func read(ctx context.Context, tell report.Reporter, st *store.Store, image Imag
 			}
 		}
 	}
-	look := scan.Dir
-	if image.Preview != nil && image.From == 0 { // all of it is of this build
-		look = scan.Image
-	}
-	result, err := look(ctx, dir, kubefile.Of(image.Name, Config(config)))
+	result, err := scan.Dir(ctx, dir, kubefile.Of(image.Name, Config(config)), scan.Options{
+		Kube: image.Kube, Whole: image.Preview != nil && image.From == 0, // all of it is of this build
+	})
 	if err != nil {
 		return known{}, fmt.Errorf("look for images in %s: %w", image.Name, err)
 	}

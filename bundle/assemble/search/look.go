@@ -23,6 +23,7 @@ type Part struct {
 	Platform v1.Platform
 	File     *kubefile.File
 	Env      []string // that the build sets beside the Kubefile, as KEY=VALUE
+	Kube     string   // the Kubernetes version of the site, where something says it that is not in the Kubefile
 }
 
 // Context looks for images in a build context, for every platform, to tell early what the built image will need. A problem that may
@@ -32,7 +33,7 @@ func Context(ctx context.Context, tell report.Reporter, dir string, parts []Part
 	var looks []Look
 	var results []*scan.Result
 	for _, part := range parts {
-		r, err := scan.Dir(ctx, dir, part.File, part.Env...)
+		r, err := scan.Dir(ctx, dir, part.File, scan.Options{Env: part.Env, Kube: part.Kube})
 		if err != nil {
 			return nil, fmt.Errorf("look for images in %s: %w", dir, err)
 		}

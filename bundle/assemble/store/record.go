@@ -40,6 +40,31 @@ type Record struct {
 	Size         int64             `json:"size"`                 // bytes of the cluster image's own blobs
 	NeededUnique int64             `json:"imagesSize"`           // bytes of all blobs of Images, each counted once
 	Unresolved   []Found           `json:"unresolved,omitempty"` // suspected references that did not exist
+	Charts       *Charts           `json:"charts,omitempty"`     // nil: nothing is known of them
+}
+
+// Charts is for which Kubernetes the charts of an image were rendered when it was searched.
+type Charts struct {
+	KubeVersion string `json:"kubeVersion,omitempty"` // v1.36.0
+	Depends     bool   `json:"depends,omitempty"`     // another version may make them need other images
+}
+
+// And joins what is known of two images: of two versions none is left, so that any one is another. Nil knows nothing of charts, and
+// the zero value knows that there are none.
+func (c *Charts) And(o *Charts) *Charts {
+	switch {
+	case c == nil || o == nil:
+		return nil
+	case *c == Charts{}:
+		return o
+	case *o == Charts{}:
+		return c
+	}
+	both := &Charts{KubeVersion: c.KubeVersion, Depends: c.Depends || o.Depends}
+	if c.KubeVersion != o.KubeVersion {
+		both.KubeVersion = ""
+	}
+	return both
 }
 
 // Input is one thing a build read.
