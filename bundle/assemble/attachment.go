@@ -99,6 +99,7 @@ type attachment struct {
 	Images     []store.Pinned `json:"images"`
 	Unresolved []store.Found  `json:"unresolved,omitempty"`
 	Charts     *store.Charts  `json:"charts,omitempty"`
+	Registry   bool           `json:"registry,omitempty"`
 }
 
 const (
@@ -215,7 +216,7 @@ func indexPlatforms(p store.Pinned) []string {
 // layers, so that a registry keeps them without asking for platforms that nobody wanted.
 func (b *Builder) attach(rec store.Record, image digest.Digest, images []store.Pinned, platforms []v1.Platform) (v1.Descriptor, error) {
 	list, err := b.Store.PutJSON(attachmentList, attachment{
-		Platforms: store.FormatPlatforms(platforms), Images: images, Unresolved: rec.Unresolved, Charts: rec.Charts,
+		Platforms: store.FormatPlatforms(platforms), Images: images, Unresolved: rec.Unresolved, Charts: rec.Charts, Registry: rec.Registry,
 	})
 	if err != nil {
 		return v1.Descriptor{}, err

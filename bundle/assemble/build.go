@@ -64,13 +64,13 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 		return store.Record{}, err
 	}
 	gathered.Add(beyond, 1)
-	charts := beyond.Charts
+	charts, registry := beyond.Charts, beyond.Registry
 	for i, base := range bases { // the image's own choice of a digest wins
 		for _, c := range base.claims {
 			c.Level = inheritedLevel + i
 			gathered.Claims = append(gathered.Claims, c)
 		}
-		charts = charts.And(base.charts)
+		charts, registry = charts.And(base.charts), registry || base.registry
 	}
 	images, err := resolve.Settle(b.Store, gathered.Claims)
 	if err != nil {
@@ -86,7 +86,7 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	}
 	return b.record(store.Record{
 		Name: name, Manifest: root, Platform: store.FormatPlatforms(r.Platforms), Created: time.Now().UTC().Format(time.RFC3339),
-		Inputs: inputs(parts, bases), Images: images, Unresolved: gathered.Unresolved, Charts: charts,
+		Inputs: inputs(parts, bases), Images: images, Unresolved: gathered.Unresolved, Charts: charts, Registry: registry,
 	}, r.Platforms)
 }
 

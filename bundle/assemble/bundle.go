@@ -13,6 +13,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
+	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/bundle/assemble/write"
 	"github.com/sealbuild/sealbuild/kubefile"
@@ -81,7 +82,7 @@ func (b *Builder) prepareBundle(ctx context.Context, r BundleRequest) (c write.C
 	if c.Stubs, err = write.FindStubs(r.Stub, platforms); err != nil {
 		return c, err
 	}
-	if c.Images, err = b.contents(records, c.Stubs, platforms); err != nil {
+	if c.Images, err = b.contents(ctx, records, c.Stubs, platforms); err != nil {
 		return c, err
 	}
 	for n := range c.Stubs {
@@ -206,16 +207,34 @@ func rank(r store.Record) int {
 	return 1
 }
 
+// slim is a cluster image as it goes into the bundle, and how many bytes it reaches.
+func (b *Builder) slim(ctx context.Context, r store.Record, platforms []v1.Platform) (v1.Descriptor, int64, error) {
+	if !r.Registry {
+		return r.Manifest, r.Size, nil
+	}
+	b.report().Phase("leave registry/ out of "+r.Name, 0)
+	root, err := write.Slim(ctx, b.Store, r.Manifest, platforms, search.RegistryTree)
+	if err != nil || root.Digest == r.Manifest.Digest {
+		return root, r.Size, err
+	}
+	blobs, err := b.Store.Walk(root, strings.Split(r.Platform, ",")...)
+	return root, store.Size(blobs), err
+}
+
 // contents lists the images of the bundle: cluster images in order, then container images by name. Where cluster images were built
 // when a tag meant another image, the last of them decides, for the platforms that it has.
-func (b *Builder) contents(records []store.Record, stubs []write.Installer, platforms []v1.Platform) ([]bundle.Image, error) {
+func (b *Builder) contents(ctx context.Context, records []store.Record, stubs []write.Installer, platforms []v1.Platform) ([]bundle.Image, error) {
 	var cluster []bundle.Image
 	var all []resolve.Claim
 	resolved := map[string]resolve.Claim{}
 	for n, r := range records {
+		root, size, err := b.slim(ctx, r, platforms)
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", r.Name, err)
+		}
 		cluster = append(cluster, bundle.Image{
-			Name: r.Name, Digest: r.Manifest.Digest, MediaType: r.Manifest.MediaType, ManifestSize: r.Manifest.Size,
-			Platforms: strings.Split(r.Platform, ","), Size: r.Size, Kind: bundle.KindCluster, ClusterType: r.ClusterType,
+			Name: r.Name, Digest: root.Digest, MediaType: root.MediaType, ManifestSize: root.Size,
+			Platforms: strings.Split(r.Platform, ","), Size: size, Kind: bundle.KindCluster, ClusterType: r.ClusterType,
 		})
 		for _, c := range resolve.Claims(r.Images, platforms, len(records)-n) {
 			all = append(all, c)

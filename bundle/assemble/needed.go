@@ -37,7 +37,7 @@ func (b *Builder) ofEach(name string, root v1.Descriptor, platforms []v1.Platfor
 func (b *Builder) needed(ctx context.Context, images []search.Image, ignoreErrors bool) (resolve.Gathered, error) {
 	var looks []search.Look
 	var own []resolve.Claim
-	charts := &store.Charts{}
+	charts, registry := &store.Charts{}, false
 	var fatal, told []*scan.Result
 	for _, image := range images {
 		dir, err := b.Store.TempDir("inside")
@@ -55,7 +55,7 @@ func (b *Builder) needed(ctx context.Context, images []search.Image, ignoreError
 			fatal = append(fatal, &scan.Result{Errors: in.Errors})
 		}
 		looks = append(looks, in.Look)
-		charts = charts.And(in.Charts)
+		charts, registry = charts.And(in.Charts), registry || in.Registry
 		for _, p := range in.Own {
 			own = append(own, resolve.Claim{Pinned: p, Of: []string{store.Platform(image.Platform)}, Level: 1})
 		}
@@ -68,7 +68,7 @@ func (b *Builder) needed(ctx context.Context, images []search.Image, ignoreError
 		return resolve.Gathered{}, err
 	}
 	g, err := b.resolver().Gather(ctx, looks)
-	g.Claims, g.Charts = append(g.Claims, own...), charts
+	g.Claims, g.Charts, g.Registry = append(g.Claims, own...), charts, registry
 	return g, err
 }
 

@@ -95,6 +95,8 @@ type base struct {
 	of     []basePlatform
 	claims []resolve.Claim // what it needs, if it is a cluster image
 	charts *store.Charts   // of those that come with it
+
+	registry bool // a layer of it holds container images
 }
 
 // basePlatform tells for which platform's image a base is needed, and for which platform the base is: FROM --platform may name
@@ -138,7 +140,7 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 			if missing := lacks(rec.Platform, platforms); missing != "" {
 				return nil, fmt.Errorf("base image %s of the store is for %s, not for %s: build or pull it for that platform, too", w.name, rec.Platform, missing)
 			}
-			one.root, one.claims, one.charts = rec.Manifest, resolve.Claims(rec.Images, platforms, 0), rec.Charts
+			one.root, one.claims, one.charts, one.registry = rec.Manifest, resolve.Claims(rec.Images, platforms, 0), rec.Charts, rec.Registry
 			all = append(all, one)
 			continue
 		}
@@ -161,7 +163,8 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 		if err != nil {
 			return nil, fmt.Errorf("base image %s: %w", w.name, err)
 		}
-		all[len(all)-1].claims, all[len(all)-1].charts = resolve.Claims(brought.Images, platforms, 0), brought.Charts
+		last := &all[len(all)-1]
+		last.claims, last.charts, last.registry = resolve.Claims(brought.Images, platforms, 0), brought.Charts, brought.Registry
 	}
 	return all, errors.Join(hiding...)
 }

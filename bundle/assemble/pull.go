@@ -52,7 +52,7 @@ func (b *Builder) Pull(ctx context.Context, r PullRequest) (store.Record, error)
 	if err != nil {
 		return store.Record{}, err
 	}
-	rec.Images, rec.Unresolved, rec.Charts = brought.Images, brought.Unresolved, brought.Charts
+	rec.Images, rec.Unresolved, rec.Charts, rec.Registry = brought.Images, brought.Unresolved, brought.Charts, brought.Registry
 	return b.record(rec, r.Platforms)
 }
 
@@ -78,5 +78,5 @@ func (b *Builder) brought(ctx context.Context, name, from string, root v1.Descri
 		return nil, err
 	}
 	b.resolver().NoteForeign(settled, needed)
-	return &attachment{Images: settled, Unresolved: needed.Unresolved, Charts: needed.Charts}, nil
+	return &attachment{Images: settled, Unresolved: needed.Unresolved, Charts: needed.Charts, Registry: needed.Registry}, nil
 }

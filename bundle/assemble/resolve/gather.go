@@ -21,6 +21,7 @@ type Gathered struct {
 	wanted     map[string][]string // platforms of a reference
 	Unresolved []store.Found       // suspected, and not to be had
 	Charts     *store.Charts       // for which Kubernetes charts were rendered
+	Registry   bool                // a layer holds container images
 }
 
 // Add joins what was gathered for one image. level is that of more.

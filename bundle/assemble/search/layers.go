@@ -12,12 +12,9 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/dustin/go-humanize"
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -83,7 +80,7 @@ func (x *extraction) layer(d v1.Descriptor) error {
 // read takes what is wanted of a layer that has so many bytes.
 func (x *extraction) read(layer io.Reader, size int64) error {
 	x.own, x.room = map[string]bool{}, freeBytes+maxGrowth*size
-	plain, err := unpacked(layer)
+	plain, err := store.Unpacked(layer)
 	if err != nil {
 		return err
 	}
@@ -104,36 +101,6 @@ func (x *extraction) read(layer io.Reader, size int64) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-}
-
-// How compressed files begin.
-var (
-	gzipped   = []byte{0x1f, 0x8b}
-	zstandard = []byte{0x28, 0xb5, 0x2f, 0xfd}
-	xz        = []byte{0xfd, '7', 'z', 'X', 'Z'}
-	bzipped   = []byte("BZh")
-)
-
-// packed tells by its first bytes that a file is compressed.
-func packed(head []byte) bool {
-	return slices.ContainsFunc([][]byte{gzipped, zstandard, xz, bzipped}, func(magic []byte) bool { return bytes.HasPrefix(head, magic) })
-}
-
-// unpacked reads a layer, whatever it is compressed with.
-func unpacked(f io.Reader) (io.ReadCloser, error) {
-	r := bufio.NewReaderSize(f, 1<<20)
-	head, _ := r.Peek(4)
-	switch {
-	case bytes.HasPrefix(head, gzipped):
-		return gzip.NewReader(r)
-	case bytes.HasPrefix(head, zstandard):
-		z, err := zstd.NewReader(r)
-		if err != nil {
-			return nil, err
-		}
-		return z.IOReadCloser(), nil
-	}
-	return io.NopCloser(r), nil
 }
 
 func (x *extraction) entry(name string, h *tar.Header, r io.Reader) error {
@@ -245,7 +212,7 @@ func wanted(name string, h *tar.Header, content *bufio.Reader) bool {
 	case "bin", "cri", "usr", "lib", "lib64", "sbin": // the homes of programs
 		return bytes.HasPrefix(head, []byte("#!"))
 	}
-	return h.Size <= maxPlain || packed(head) || len(head) == 262 && string(head[257:]) == "ustar"
+	return h.Size <= maxPlain || store.Packed(head) || len(head) == 262 && string(head[257:]) == "ustar"
 }
 
 // replace makes room for an entry: it takes the place of what lies there, but a directory leaves a directory as it is.

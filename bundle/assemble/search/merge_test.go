@@ -120,7 +120,7 @@ func TestScriptsAndDocumentsAreTakenWhereverTheyLie(t *testing.T) {
 		file("usr/local/bin/install", "#!/bin/sh\n"), file("usr/bin/kubectl", "\x7fELF"), file("usr/share/app/app.yaml", "kind: Pod"),
 		file("bin/run.sh", "#!/bin/bash\n"), file("lib/x.so", "\x7fELF"), file("opt/list", "a:1"), file("proc/x.yaml", "x"),
 		file("opt/large.yaml", strings.Repeat(" ", maxPlain+1)), file("opt/large", strings.Repeat(" ", maxPlain+1)),
-		file("images/deep/large.tar.zst", string(zstandard)+strings.Repeat(" ", maxPlain+1)),
+		file("images/deep/large.tar.zst", "\x28\xb5\x2f\xfd"+strings.Repeat(" ", maxPlain+1)),
 	))
 	if err != nil {
 		t.Fatal(err)

@@ -41,6 +41,7 @@ type Record struct {
 	NeededUnique int64             `json:"imagesSize"`           // bytes of all blobs of Images, each counted once
 	Unresolved   []Found           `json:"unresolved,omitempty"` // suspected references that did not exist
 	Charts       *Charts           `json:"charts,omitempty"`     // nil: nothing is known of them
+	Registry     bool              `json:"registry,omitempty"`   // a layer holds container images in registry/
 }
 
 // Charts is for which Kubernetes the charts of an image were rendered when it was searched.

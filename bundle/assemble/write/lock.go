@@ -36,6 +36,7 @@ type LockedImage struct {
 	Platforms []string      `json:"platforms"`
 	Size      int64         `json:"size"` // bytes of every blob it reaches
 	Kind      bundle.Kind   `json:"kind"`
+	Original  digest.Digest `json:"original,omitempty"` // of a cluster image whose layers are held without their registry/
 	Type      string        `json:"type,omitempty"` // of a cluster image
 	Bases     []LockedBase  `json:"bases,omitempty"`
 	Sources   []LockedPlace `json:"sources,omitempty"` // of a container image
@@ -99,6 +100,9 @@ func makeLock(records []store.Record, images []bundle.Image) Lock {
 		}
 		for _, r := range records {
 			if i.Kind == bundle.KindCluster && r.Name == i.Name {
+				if r.Manifest.Digest != i.Digest {
+					l.Original = r.Manifest.Digest
+				}
 				for _, in := range r.Inputs {
 					if in.Kind == "base" {
 						l.Bases = append(l.Bases, LockedBase{in.Name, in.Value})
