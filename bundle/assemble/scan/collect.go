@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -95,15 +96,21 @@ func (c *collector) result() *Result {
 	}
 	r := &Result{Images: []Found{}, Archives: c.archived, Warnings: c.warnings, Errors: c.errors}
 	tagged := map[string]bool{} // repositories with a tag or digest of their own
+	above := map[string]bool{}  // file and what stands in front of their names there
 	for _, f := range c.found {
-		if f.saysTag() {
-			tagged[repositoryOf(f.Ref)] = true
+		if !f.saysTag() {
+			continue
+		}
+		repository := repositoryOf(f.Ref)
+		tagged[repository] = true
+		for _, p := range append([]Place{f.Place}, f.Also...) {
+			above[p.File+"\x00"+path.Dir(repository)] = true
 		}
 	}
 	for _, ref := range slices.Sorted(maps.Keys(c.found)) {
 		f := c.found[ref]
-		if f.Certainty == Suspected && !f.saysTag() && tagged[repositoryOf(ref)] {
-			continue // the name alone of what is found in full elsewhere
+		if alone := repositoryOf(ref); f.Certainty == Suspected && !f.saysTag() && (tagged[alone] || above[f.File+"\x00"+alone]) {
+			continue // the name alone of what is found in full elsewhere, or what stands in front of names
 		}
 		r.Images = append(r.Images, *f)
 	}

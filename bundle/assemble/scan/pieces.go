@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"unicode"
@@ -120,7 +121,7 @@ func piecesOf(keys []string, values []*yaml.Node) []*pieces {
 	for i, key := range keys {
 		v := resolve(values[i])
 		prefix, r := roleOf(key)
-		if r == noRole || text(v) == "" {
+		if r == noRole || text(v) == "" || r == imageRole && isOtherImage(key) {
 			continue
 		}
 		p := groups[prefix]
@@ -137,28 +138,97 @@ func piecesOf(keys []string, values []*yaml.Node) []*pieces {
 
 // scope is what mappings further out say for the references inside.
 type scope struct {
-	registry string
+	registry string // what goes in front of names
+	unsure   bool   // the registry may be a word about something else
 	tag      string // of images whose own is left out; with the registry only
 	near     string // the tag in the mapping next to this one
+	variant  string // the tag beside the name of an image further out, whose other forms follow below
 }
 
 // scopeOf adds what a mapping says to the scope around it.
 func scopeOf(m *yaml.Node, around scope) scope {
 	out := around
-	out.near = ""
 	for _, m := range []*yaml.Node{get(m, "global"), m} {
-		if m == nil || m.Kind != yaml.MappingNode {
-			continue
+		registry, unsure := prefixOf(m)
+		if registry == "" {
+			registry = text(get(get(m, "registry"), "address"))
 		}
-		if registry := text(firstOf(m, "registry", "imageRegistry", "hub", "imageHub", "registryAddress")); registry != "" && !strings.ContainsAny(registry, " \n") {
-			out.registry, out.tag = registry, ""
-			out.tag = text(firstOf(m, "tag", "imageTag"))
-		} else if address := text(get(get(m, "registry"), "address")); address != "" {
-			out.registry, out.tag = address, ""
+		if registry != "" {
+			out.registry, out.unsure, out.tag = registry, unsure, text(firstOf(m, "tag", "imageTag", "image_tag"))
 		}
 	}
 	out.near = text(firstOf(m, "tag", "imageTag", "version"))
+	if tag := text(firstOf(m, "tag", "imageTag")); tag != "" && text(firstOf(m, "image", "repository", "name")) != "" {
+		out.variant = tag
+	}
 	return out
+}
+
+// prefixOf gives what a mapping puts in front of the names in it and below. The key says so (imageRegistry, hub, image_prefix), or it
+// may say so (repository, base) and the value is a registry. unsure: a word under repository may be one of git.
+func prefixOf(m *yaml.Node) (prefix string, unsure bool) {
+	own := firstOf(m, "tag", "imageTag", "image_tag", "digest", "version") != nil && get(m, "image") == nil // repository is an image
+	repository := ""
+	for k, v := range pairs(m) {
+		says, value := prefixKey(k.Value), strings.TrimSpace(text(v))
+		_, r := roleOf(k.Value)
+		if says == isPrefix {
+			if _, rest, ok := strings.Cut(value, "://"); ok {
+				value = rest
+			}
+		}
+		s, ok := shapeOf(joinRef(value, "name", "", ""))
+		switch {
+		case says == noPrefix || value == "" || !ok || s.pinned() || own && r == repositoryRole:
+		case says == isPrefix && r == repositoryRole, s.domain && says == mayBePrefix:
+			prefix = cmp.Or(prefix, strings.TrimSuffix(value, "/"))
+		case says == isPrefix:
+			prefix = strings.TrimSuffix(value, "/")
+		case r == repositoryRole:
+			repository = value
+		}
+	}
+	switch {
+	case repository == "":
+		return prefix, false
+	case prefix == "":
+		return repository, true
+	case strings.Contains(prefix, "/"):
+		return prefix, false
+	}
+	return prefix + "/" + repository, false
+}
+
+// prefixSays is what a key says of its value: whether names follow it.
+type prefixSays int
+
+const (
+	noPrefix prefixSays = iota
+	mayBePrefix
+	isPrefix
+)
+
+// prefixKey tells whether a key holds what goes in front of names: registry, imageHub, defaultImageRegistry, image_prefix. One that
+// says whose registry it is (proxyRegistry) belongs to a name beside it.
+func prefixKey(key string) prefixSays {
+	says, image := noPrefix, false
+	for _, word := range keyWords(key) {
+		switch word {
+		case "registry", "hub":
+			says = isPrefix
+		case "repository", "repo", "base", "prefix":
+			says = max(says, mayBePrefix)
+		case "image", "images", "container", "docker":
+			image = true
+		case "default", "global", "url", "address", "host", "server", "domain", "path":
+		default:
+			return noPrefix
+		}
+	}
+	if image && says == mayBePrefix {
+		return isPrefix
+	}
+	return says
 }
 
 // split puts together the references that a mapping holds in pieces.
@@ -175,12 +245,19 @@ func (w *walker) split(m *yaml.Node, key string, md mode) {
 	}
 	groups := piecesOf(keys, values)
 	named := isImageKey(key)
-	if name := get(m, "name"); named && text(name) != "" && (len(groups) == 0 || groups[0].prefix != "" || groups[0].parts[imageRole] == nil) {
+	if name := get(m, "name"); (named || w.scope.registry != "" && !w.scope.unsure && get(m, "tag") != nil) && text(name) != "" && (len(groups) == 0 || groups[0].prefix != "" || groups[0].parts[imageRole] == nil) {
 		groups = piecesOf(append(keys, "image"), append(values, name))
 	}
+	around := w.scope
 	for _, p := range groups {
+		w.scope = around
+		if p.prefix != "" {
+			w.scope = scopeOf(m, around) // registry beside agentImage and agentTag
+			w.scope.near, w.scope.variant = around.near, around.variant
+		}
 		w.compose(p, key, md, named && p.prefix == "")
 	}
+	w.scope = around
 }
 
 // compose takes one reference. named: the key of the mapping says image.
@@ -215,9 +292,14 @@ func (w *walker) compose(p *pieces, key string, md mode, named bool) {
 			tag, elsewhere = w.scope.near, true
 		case w.ownImage(name) && (named || p.parts[repositoryRole] != nil):
 			tag, guessed = w.appVersion, true
+		case w.scope.variant != "" && named && key != "":
+			tag, elsewhere = w.scope.variant, true
 		case w.scope.tag != "" && registry == w.scope.registry && named:
 			tag, elsewhere = w.scope.tag, true
 		}
+	}
+	if elsewhere && w.scope.unsure && registry == w.scope.registry {
+		w.report(joinRef("", name, tag, digest), at, Suspected, "name and tag under "+orThis(key))
 	}
 	ref := joinRef(registry, name, tag, digest)
 	s, ok := shapeOf(ref)
@@ -272,29 +354,6 @@ func (w *walker) ownImage(repository string) bool {
 		}
 	}
 	return strings.Contains(repository, w.chartName)
-}
-
-// joinRef makes REGISTRY/NAME:TAG@DIGEST of what is there. A name that has its registry already keeps it.
-func joinRef(registry, name, tag, digest string) string {
-	registry = strings.TrimSuffix(registry, "/")
-	if s, ok := shapeOf(name); registry != "" && (!ok || !s.domain) {
-		name = registry + "/" + strings.TrimPrefix(name, "/")
-	}
-	if s, ok := shapeOf(name); ok && s.pinned() {
-		return name
-	}
-	if tag != "" && !strings.HasPrefix(tag, "sha256:") {
-		name += ":" + strings.TrimPrefix(tag, ":")
-	} else if tag != "" && digest == "" {
-		digest = tag
-	}
-	if digest != "" && !strings.Contains(tag, "@") {
-		if !strings.Contains(digest, ":") {
-			digest = "sha256:" + digest
-		}
-		name += "@" + digest
-	}
-	return name
 }
 
 // firstOf gives the first of the keys that holds text.

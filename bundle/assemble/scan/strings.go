@@ -73,6 +73,13 @@ func (w *walker) imageKey(n *yaml.Node, key string, m mode) {
 		w.report(joinRef(w.scope.registry, value, w.scope.tag, ""), n, Suspected, "value of "+key+" with the registry and tag around it")
 		return
 	}
+	if ok && s.pinned() && !s.domain && w.scope.registry != "" {
+		// The name as it is may be meant, too.
+		w.seen[n] = true
+		w.report(joinRef(w.scope.registry, value, "", ""), n, Suspected, "value of "+key+" with the registry around it")
+		w.report(value, n, Suspected, "value of "+key)
+		return
+	}
 	if !ok || m == data && !s.explicit() && !s.path {
 		return // plain data: a bare word is the name of anything
 	}

@@ -170,7 +170,7 @@ func (w *walker) children(n *yaml.Node, key string, m mode, depth int) {
 			// Written by controllers, or never an image.
 		case name.Tag == "!!merge":
 			w.node(v, "", m, depth+1)
-		case m != builtin && v.Kind == yaml.ScalarNode && strings.HasSuffix(flatKey(key), "images") && !isSetting(k):
+		case m != builtin && v.Kind == yaml.ScalarNode && strings.HasSuffix(flatKey(key), "images") && !isSetting(k) && (prefixKey(k) == noPrefix || sureRef(text(v))):
 			w.imageKey(v, key+"."+k, m)
 		default:
 			w.node(v, k, m, depth+1)
