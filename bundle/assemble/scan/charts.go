@@ -2,7 +2,6 @@ package scan
 
 import (
 	"archive/tar"
-	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -92,7 +91,7 @@ func (s *scanner) findCharts(p string, depth int, packed bool, add func(chartFil
 		return nil
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
+		if strings.HasPrefix(e.Name(), ".") || !s.validName(p, e) {
 			continue
 		}
 		if err := s.findCharts(path.Join(p, e.Name()), depth+1, packed, add); err != nil {
@@ -125,6 +124,7 @@ func (s *scanner) otherCharts(dir string, depth int, add func(chartFile)) error 
 		name := path.Join(dir, e.Name())
 		switch {
 		case strings.HasPrefix(e.Name(), "."), name == "registry", name == "charts", dir == "." && s.isChart(".") && e.Name() == "templates":
+		case (isPacked(name) || e.IsDir()) && !s.validName(dir, e):
 		case isPacked(name):
 			if s.beginsAsChart(name) {
 				add(chartFile{path: name, packed: true})
@@ -186,8 +186,13 @@ func (s *scanner) chart(c chartFile, siblings []string, only bool) {
 	r.renderAll(s.valuesBeside(c, r.chartName, siblings), r.valuesInside(), s.usesOf(c, r.chartName, only))
 }
 
-// trimBOM takes off a byte order mark, which editors leave and YAML trips over.
-func trimBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
+// trimBOM takes off a byte order mark, which editors leave and YAML trips over. Text in another encoding becomes UTF-8.
+func trimBOM(content []byte) []byte {
+	if text, ok := plainText(content); ok {
+		return text
+	}
+	return content
+}
 
 // loadChart reads a chart's files, as Helm's own loader would: a directory's .helmignore counts, a packed chart's does not.
 func (s *scanner) loadChart(c chartFile) ([]*archive.BufferedFile, error) {
@@ -207,6 +212,9 @@ func (s *scanner) loadChart(c chartFile) ([]*archive.BufferedFile, error) {
 		files, err := archive.LoadArchiveFiles(f)
 		if err != nil {
 			return nil, fmt.Errorf("not a packed chart: %w", err)
+		}
+		for _, f := range files {
+			f.Data = trimBOM(f.Data)
 		}
 		return files, nil
 	}
@@ -247,6 +255,9 @@ func (l *chartLoader) dir(base, rel string, depth int) error {
 		return err
 	}
 	for _, e := range entries {
+		if !l.validName(path.Join(base, rel), e) {
+			continue
+		}
 		name := path.Join(rel, e.Name())
 		info, err := fs.Stat(l.fsys, path.Join(base, name))
 		if err != nil {

@@ -2,14 +2,19 @@ package scan
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // finding is a reference as a walker meets it; line is in the walker's file.
@@ -42,10 +47,10 @@ func newCollector(ignore *ignoreList) *collector {
 // the rules that find them say themselves when that is worth a warning.
 func (c *collector) add(file string, f finding) {
 	ref, err := Normalize(f.text)
-	if err != nil || c.ignore.match(ref, f.text) || f.test && c.ignore.tests {
+	if err != nil || c.ignore.match(ref, f.text) || c.ignore.file(file) || f.test && c.ignore.tests {
 		return
 	}
-	place := Place{File: file, Line: f.line}
+	place := Place{File: printable(file), Line: f.line}
 	old, ok := c.found[ref]
 	if !ok {
 		c.found[ref] = &Found{Ref: ref, Original: f.text, Certainty: f.certainty, Test: f.test, Place: place, Reason: f.reason}
@@ -69,11 +74,35 @@ func (c *collector) add(file string, f finding) {
 }
 
 func (c *collector) warn(file string, line int, message string) {
-	c.warnings = appendNew(c.warnings, []Warning{{Place{File: file, Line: line}, message}})
+	if c.ignore.file(file) {
+		return
+	}
+	c.warnings = appendNew(c.warnings, []Warning{{Place{File: printable(file), Line: line}, message}})
 }
 
 func (c *collector) fail(file string, line int, message string) {
-	c.errors = appendNew(c.errors, []Error{{Place{File: file, Line: line}, message}})
+	if c.ignore.file(file) {
+		return
+	}
+	c.errors = appendNew(c.errors, []Error{{Place{File: printable(file), Line: line}, message}})
+}
+
+// validName tells of a file or directory that cannot be opened by its name: none of Go's file systems takes other bytes than UTF-8.
+func (c *collector) validName(dir string, e fs.DirEntry) bool {
+	if utf8.ValidString(e.Name()) {
+		return true
+	}
+	c.fail(dir, 0, fmt.Sprintf("the name %q is not in UTF-8, and what it names is not searched for images: rename it", e.Name()))
+	return false
+}
+
+// printable is a file's name as it stands in messages and records: on one line, and in UTF-8.
+func printable(name string) string {
+	if utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl) {
+		return name
+	}
+	quoted := strconv.Quote(name)
+	return quoted[1 : len(quoted)-1]
 }
 
 // saysTag tells whether the reference was written with a tag or a digest, and none was put in.
@@ -170,7 +199,7 @@ func appendNew[T comparable](all, more []T) []T {
 	return all
 }
 
-// IgnoreFile is the file that lists references to leave out, at the context's root: one a
+// IgnoreFile is the file that lists references, files and directories to leave out, at the context's root: one a
 // line, # comments, * and ? as wildcards (* matches / too).
 const IgnoreFile = ".sealignore"
 
@@ -197,7 +226,11 @@ func readIgnore(fsys fs.FS) *ignoreList {
 		return &ignoreList{}
 	}
 	defer f.Close()
-	return parseIgnore(io.LimitReader(f, maxManifest))
+	content, err := io.ReadAll(io.LimitReader(f, maxManifest))
+	if err != nil {
+		return &ignoreList{}
+	}
+	return parseIgnore(bytes.NewReader(trimBOM(content)))
 }
 
 func parseIgnore(r io.Reader) *ignoreList {
@@ -236,6 +269,18 @@ func (l *ignoreList) match(ref, original string) bool {
 	short := strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/"), "library/")
 	for _, p := range l.patterns {
 		if p.re.MatchString(ref) || p.re.MatchString(short) || p.re.MatchString(original) {
+			p.hit, hit = true, true
+		}
+	}
+	return hit
+}
+
+// file tells whether a file, or a directory that it lies in, is left out.
+func (l *ignoreList) file(name string) bool {
+	hit := false
+	for _, p := range l.patterns {
+		dir := strings.TrimSuffix(p.text, "/")
+		if name == dir || strings.HasPrefix(name, dir+"/") || strings.ContainsAny(p.text, "*?") && p.re.MatchString(name) {
 			p.hit, hit = true, true
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // manifests reads manifests/: every file that may hold YAML or JSON. A chart that lies there is left to charts.
@@ -19,8 +18,14 @@ func (s *scanner) manifests(src sources) error {
 			if s.inChart(dir, file) || !mayBeManifest(file) {
 				return nil
 			}
-			content, ok := s.read(file)
-			if !ok || !utf8.Valid(content) || bytes.IndexByte(content, 0) >= 0 {
+			content, ok := s.readBytes(file)
+			if !ok {
+				return nil
+			}
+			if content, ok = plainText(content); !ok {
+				if isManifest(file, nil) {
+					s.fail(file, 0, noText)
+				}
 				return nil
 			}
 			switch kind := path.Ext(strings.ToLower(file)); {

@@ -236,5 +236,5 @@ images:
 		"certain docker.io/library/a:1 manifests/no-extension:3",
 		"certain docker.io/library/b:1 manifests/sub/x.json:1",
 		"suspected quay.io/k/x:v1 manifests/kustomization.yaml:4",
-	}, []string{"manifests/big.yaml:0 larger than 8 MiB"})
+	}, []string{"manifests/big.yaml:0 larger than 8 MiB", "manifests/binary.yaml:0 it holds no text"})
 }

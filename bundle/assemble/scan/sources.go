@@ -106,7 +106,7 @@ func (s *scanner) walkDepth(p string, depth int, fn func(file string) error) err
 		return nil
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
+		if strings.HasPrefix(e.Name(), ".") || !s.validName(p, e) {
 			continue
 		}
 		if err := s.walkDepth(path.Join(p, e.Name()), depth+1, fn); err != nil {
@@ -116,8 +116,8 @@ func (s *scanner) walkDepth(p string, depth int, fn func(file string) error) err
 	return nil
 }
 
-// read gives a file's content; false if it is missing, or too large or not to be read (errors of the result).
-func (s *scanner) read(file string) ([]byte, bool) {
+// readBytes gives a file's content; false if it is missing, or too large or not to be read (errors of the result).
+func (s *scanner) readBytes(file string) ([]byte, bool) {
 	f, err := s.fsys.Open(file)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
