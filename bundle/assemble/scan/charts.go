@@ -18,7 +18,7 @@ import (
 const (
 	// maxPacked is the largest packed chart read, in bytes.
 	maxPacked = 64 << 20
-	// maxChartNesting is how deep below charts/ a chart may lie.
+	// maxChartNesting is how deep charts may lie in each other.
 	maxChartNesting = 4
 )
 
@@ -50,7 +50,7 @@ func (s *scanner) charts(src sources) error {
 			return err
 		}
 	}
-	if err := s.otherCharts(".", 0, add); err != nil {
+	if err := s.otherCharts(".", add); err != nil {
 		return err
 	}
 	names := map[string][]string{} // directory -> names of its charts
@@ -77,8 +77,11 @@ func (s *scanner) findCharts(p string, depth int, packed bool, add func(chartFil
 		return nil // not there
 	}
 	if !info.IsDir() {
-		if packed && isPacked(p) {
+		switch {
+		case packed && isPacked(p):
 			add(chartFile{path: p, packed: true})
+		case packed && isArchive(p):
+			s.fail(p, 0, notPacked)
 		}
 		return nil
 	}
@@ -87,7 +90,11 @@ func (s *scanner) findCharts(p string, depth int, packed bool, add func(chartFil
 		return nil
 	}
 	entries, err := fs.ReadDir(s.fsys, p)
-	if err != nil || depth >= maxChartNesting {
+	if err != nil {
+		return nil
+	}
+	if depth > maxDepth {
+		s.fail(p, 0, tooDeep)
 		return nil
 	}
 	for _, e := range entries {
@@ -103,7 +110,7 @@ func (s *scanner) findCharts(p string, depth int, packed bool, add func(chartFil
 
 // otherCharts takes the charts that lie elsewhere in the context. Archives of other things lie there too: only those that begin as
 // a packed chart does are taken.
-func (s *scanner) otherCharts(dir string, depth int, add func(chartFile)) error {
+func (s *scanner) otherCharts(dir string, add func(chartFile)) error {
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
@@ -129,8 +136,8 @@ func (s *scanner) otherCharts(dir string, depth int, add func(chartFile)) error 
 			if s.beginsAsChart(name) {
 				add(chartFile{path: name, packed: true})
 			}
-		case e.IsDir() && depth < maxChartNesting:
-			if err := s.otherCharts(name, depth+1, add); err != nil {
+		case e.IsDir():
+			if err := s.otherCharts(name, add); err != nil {
 				return err
 			}
 		}

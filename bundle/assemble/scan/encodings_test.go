@@ -90,7 +90,7 @@ func TestANameOfOtherBytesThanUTF8IsAnErrorThatCanBeRead(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"manifests/caf\xe9.yaml": "image: a/b:1\n", "images/shim/\xff": "a/b:1\n", "manifests/\xff\xfe/x.yaml": "image: a/b:1\n",
-		"charts/\xe9t\xe9/Chart.yaml": "{apiVersion: v2, name: x, version: 1.0.0}\n", "charts/\xe9.tgz": "",
+		"charts/\xe9t\xe9/Chart.yaml": "{apiVersion: v2, name: x, version: 1.0.0}\n", "charts/\xe9.tgz": "", "images/\xe9.tar": "",
 		"charts/app/Chart.yaml": "{apiVersion: v2, name: app, version: 1.0.0}\n", "charts/app/templates/\xe9.yaml": "image: a/b:1\n",
 		"deploy/\xe9/Chart.yaml": "{apiVersion: v2, name: x, version: 1.0.0}\n", "etc/\xe9.conf": "image: a/b:1\n",
 		"manifests/two\nlines.yaml": "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: 'quay.io/a/b:1'}, {image: 'quay.io/a/b:x y'}]}\n",
@@ -108,7 +108,7 @@ func TestANameOfOtherBytesThanUTF8IsAnErrorThatCanBeRead(t *testing.T) {
 	const end = " is not in UTF-8, and what it names is not searched for images: rename it"
 	want := []string{
 		`charts: the name "\xe9.tgz"` + end, `charts: the name "\xe9t\xe9"` + end, `charts/app/templates: the name "\xe9.yaml"` + end,
-		`deploy: the name "\xe9"` + end, `images/shim: the name "\xff"` + end,
+		`deploy: the name "\xe9"` + end, `images: the name "\xe9.tar"` + end, `images/shim: the name "\xff"` + end,
 		`manifests: the name "caf\xe9.yaml"` + end, `manifests: the name "\xff\xfe"` + end,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

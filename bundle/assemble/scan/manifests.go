@@ -15,7 +15,15 @@ import (
 func (s *scanner) manifests(src sources) error {
 	for _, dir := range src.manifests {
 		err := s.walk(dir, func(file string) error {
-			if s.inChart(dir, file) || !mayBeManifest(file) {
+			switch {
+			case s.inChart(dir, file):
+				return nil
+			case isArchive(file):
+				if !s.beginsAsChart(file) {
+					s.fail(file, 0, packedManifests)
+				}
+				return nil
+			case !mayBeManifest(file):
 				return nil
 			}
 			content, ok := s.readBytes(file)
@@ -48,7 +56,7 @@ func (s *scanner) manifests(src sources) error {
 // mayBeManifest leaves out by name what surely holds no objects.
 func mayBeManifest(file string) bool {
 	switch strings.ToLower(path.Ext(file)) {
-	case ".md", ".txt", ".rst", ".py", ".go", ".tgz", ".gz", ".tar", ".zst", ".xz", ".zip", ".png", ".svg", ".jpg", ".crt", ".key", ".pem":
+	case ".md", ".txt", ".rst", ".py", ".go", ".png", ".svg", ".jpg", ".crt", ".key", ".pem":
 		return false
 	}
 	return true

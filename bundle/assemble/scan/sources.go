@@ -97,7 +97,10 @@ func (s *scanner) walkDepth(p string, depth int, fn func(file string) error) err
 		return nil
 	case info.Mode().IsRegular():
 		return fn(p)
-	case !info.IsDir() || p == "registry" || depth > maxDepth:
+	case !info.IsDir() || p == "registry":
+		return nil
+	case depth > maxDepth:
+		s.fail(p, 0, tooDeep)
 		return nil
 	}
 	entries, err := fs.ReadDir(s.fsys, p)
