@@ -105,6 +105,23 @@ func printable(name string) string {
 	return quoted[1 : len(quoted)-1]
 }
 
+// answers tells whether a list of images holds what a text may stand for that is not all known, or .sealignore the text itself.
+func (c *collector) answers(text string) bool {
+	if c.ignore.match("", text) || c.ignore.match("", strings.ReplaceAll(text, unresolved, "…")) {
+		return true
+	}
+	if !strings.Contains(text, unresolved) || !strings.ContainsFunc(strings.ReplaceAll(text, unresolved, ""), unicode.IsLetter) {
+		return false
+	}
+	like := ignoreRegexp(strings.ReplaceAll(text, unresolved, "*"))
+	for ref, f := range c.found {
+		if f.Reason == ofList && (like.MatchString(ref) || like.MatchString(short(ref))) {
+			return true
+		}
+	}
+	return false
+}
+
 // saysTag tells whether the reference was written with a tag or a digest, and none was put in.
 func (f *Found) saysTag() bool {
 	s, ok := shapeOf(f.Original)
@@ -263,12 +280,16 @@ func ignoreRegexp(pattern string) *regexp.Regexp {
 	return regexp.MustCompile(`^` + quoted + `$`)
 }
 
+// short is the form of a reference that Docker shows.
+func short(ref string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/"), "library/")
+}
+
 // match tells whether a reference is left out: its full form, the short form Docker shows, or the text as written.
 func (l *ignoreList) match(ref, original string) bool {
 	hit := false
-	short := strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/"), "library/")
 	for _, p := range l.patterns {
-		if p.re.MatchString(ref) || p.re.MatchString(short) || p.re.MatchString(original) {
+		if p.re.MatchString(ref) || p.re.MatchString(short(ref)) || p.re.MatchString(original) {
 			p.hit, hit = true, true
 		}
 	}

@@ -21,7 +21,7 @@ func (w *walker) configMap(m *yaml.Node) {
 		values := get(m, field)
 		if values != nil && (field != "data" || !secret) {
 			w.split(values, "", data)
-			w.scope = scopeOf(values, around)
+			w.scope = w.scopeOf(values, around)
 		}
 		for k, v := range pairs(values) {
 			key, v := k.Value, resolve(v)
@@ -177,7 +177,7 @@ func (w *walker) lines(content string) {
 		case value == "":
 		case strings.Contains(value, unresolved):
 			if isImageKey(key) {
-				w.unresolved(at, value)
+				w.unresolved(at, value, false)
 			}
 		case isImageKey(key):
 			s, ok := shapeOf(value)

@@ -93,7 +93,7 @@ func TestANameOfOtherBytesThanUTF8IsAnErrorThatCanBeRead(t *testing.T) {
 		"charts/\xe9t\xe9/Chart.yaml": "{apiVersion: v2, name: x, version: 1.0.0}\n", "charts/\xe9.tgz": "", "images/\xe9.tar": "",
 		"charts/app/Chart.yaml": "{apiVersion: v2, name: app, version: 1.0.0}\n", "charts/app/templates/\xe9.yaml": "image: a/b:1\n",
 		"deploy/\xe9/Chart.yaml": "{apiVersion: v2, name: x, version: 1.0.0}\n", "etc/\xe9.conf": "image: a/b:1\n",
-		"manifests/two\nlines.yaml": "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: 'quay.io/a/b:1'}, {image: 'quay.io/a/b:x y'}]}\n",
+		"manifests/two\nlines.yaml": "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: 'quay.io/a/b:1'}, {name: b, image: 'quay.io/a/b:x y'}]}\n",
 	} {
 		write(t, filepath.Join(dir, name), text)
 	}
@@ -110,6 +110,8 @@ func TestANameOfOtherBytesThanUTF8IsAnErrorThatCanBeRead(t *testing.T) {
 		`charts: the name "\xe9.tgz"` + end, `charts: the name "\xe9t\xe9"` + end, `charts/app/templates: the name "\xe9.yaml"` + end,
 		`deploy: the name "\xe9"` + end, `images: the name "\xe9.tar"` + end, `images/shim: the name "\xff"` + end,
 		`manifests: the name "caf\xe9.yaml"` + end, `manifests: the name "\xff\xfe"` + end,
+		`manifests/two\nlines.yaml:3: containers of container b: not an image reference "quay.io/a/b:x y": invalid reference format` +
+			`: name the image, or list it in images/shim and put this text into .sealignore`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("errors (-want +got):\n%s", diff)

@@ -32,6 +32,9 @@ func (s *scanner) lists(src sources) error {
 	return nil
 }
 
+// ofList is why an image of a list was taken.
+const ofList = "image list"
+
 // list takes one list. A line that is no reference is an error: the list says that an image is needed and which one cannot be told.
 func (s *scanner) list(file string, text []byte) {
 	for n, line := range bytes.Split(text, []byte{'\n'}) {
@@ -51,7 +54,7 @@ func (s *scanner) list(file string, text []byte) {
 			s.fail(file, n+1, err.Error())
 			continue
 		}
-		s.add(file, finding{text: entry, line: n + 1, certainty: Certain, reason: "image list"})
+		s.add(file, finding{text: entry, line: n + 1, certainty: Certain, reason: ofList})
 	}
 }
 

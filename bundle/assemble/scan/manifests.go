@@ -126,7 +126,9 @@ func (s *scanner) kubectl(words []string, at Place) {
 		if w == "--image" && i+1 < len(words) {
 			value, ok = words[i+1], true
 		}
-		if _, is := shapeOf(value); ok && is {
+		if ok && strings.Contains(value, unresolved) {
+			s.warn(at.File, at.Line, "the image "+shown(value)+" of kubectl is known at run time only: list it in images/shim")
+		} else if _, is := shapeOf(value); ok && is {
 			s.add(at.File, finding{text: value, line: at.Line, certainty: Suspected, reason: "kubectl --image"})
 		}
 	}
@@ -144,10 +146,11 @@ func (s *scanner) inChart(dir, file string) bool {
 
 // rendered says that a stream was made from a file and is not the file.
 type rendered struct {
-	lineOf func(line int) int // the line of the file that made a line
-	demote string             // as in walker
-	quiet  bool               // warnings say nothing about what will happen
-	env    map[string]string  // of the script around it; nil: the Kubefile's
+	lineOf  func(line int) int // the line of the file that made a line
+	demote  string             // as in walker
+	quiet   bool               // warnings say nothing about what will happen
+	patched bool               // values that are missing were left empty
+	env     map[string]string  // of the script around it; nil: the Kubefile's
 }
 
 // manifest looks through one stream of objects that is, or was made from, file.
@@ -168,6 +171,9 @@ func (s *scanner) manifest(file, content string, r rendered) {
 			lineOf: func(line int) int { return lineOf(doc.first - 1 + line) },
 			env:    s.env,
 			demote: r.demote,
+
+			answered: s.answers,
+			patched:  r.patched,
 		}
 		if r.env != nil {
 			w.env = r.env

@@ -123,7 +123,10 @@ spec: {nodeSelector: {kubernetes.io/os: windows}, containers: [{name: a, image: 
 apiVersion: v1
 kind: Pod
 spec: {containers: [{name: a, image: "Foo Bar"}, {name: b, image: auto}, {name: c, image: ""}]}
-`, problems: []string{"x.yaml:3 containers of container a: not an image", "x.yaml:3 image: auto"}},
+`, problems: []string{
+			"warning manifests/x.yaml:3 image: auto", "warning manifests/x.yaml:3 containers of container c: its image is empty",
+			"error manifests/x.yaml:3 containers of container a: not an image",
+		}},
 	})
 }
 

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -146,10 +147,10 @@ type scope struct {
 }
 
 // scopeOf adds what a mapping says to the scope around it.
-func scopeOf(m *yaml.Node, around scope) scope {
+func (w *walker) scopeOf(m *yaml.Node, around scope) scope {
 	out := around
 	for _, m := range []*yaml.Node{get(m, "global"), m} {
-		registry, unsure := prefixOf(m)
+		registry, unsure := w.prefixOf(m)
 		if registry == "" {
 			registry = text(get(get(m, "registry"), "address"))
 		}
@@ -166,11 +167,11 @@ func scopeOf(m *yaml.Node, around scope) scope {
 
 // prefixOf gives what a mapping puts in front of the names in it and below. The key says so (imageRegistry, hub, image_prefix), or it
 // may say so (repository, base) and the value is a registry. unsure: a word under repository may be one of git.
-func prefixOf(m *yaml.Node) (prefix string, unsure bool) {
+func (w *walker) prefixOf(m *yaml.Node) (prefix string, unsure bool) {
 	own := firstOf(m, "tag", "imageTag", "image_tag", "digest", "version") != nil && get(m, "image") == nil // repository is an image
 	repository := ""
 	for k, v := range pairs(m) {
-		says, value := prefixKey(k.Value), strings.TrimSpace(text(v))
+		says, value := prefixKey(k.Value), w.expanded(strings.TrimSpace(text(v)))
 		_, r := roleOf(k.Value)
 		if says == isPrefix {
 			if _, rest, ok := strings.Cut(value, "://"); ok {
@@ -179,6 +180,8 @@ func prefixOf(m *yaml.Node) (prefix string, unsure bool) {
 		}
 		s, ok := shapeOf(joinRef(value, "name", "", ""))
 		switch {
+		case strings.Contains(value, unresolved) && (says == isPrefix || says == mayBePrefix && ofRegistry.MatchString(value)):
+			prefix = value
 		case says == noPrefix || value == "" || !ok || s.pinned() || own && r == repositoryRole:
 		case says == isPrefix && r == repositoryRole, s.domain && says == mayBePrefix:
 			prefix = cmp.Or(prefix, strings.TrimSuffix(value, "/"))
@@ -198,6 +201,9 @@ func prefixOf(m *yaml.Node) (prefix string, unsure bool) {
 	}
 	return prefix + "/" + repository, false
 }
+
+// ofRegistry finds a variable with a path beside it that is no URL. Read-only after start.
+var ofRegistry = regexp.MustCompile(`^[^:@]+/[^:@]+$`)
 
 // prefixSays is what a key says of its value: whether names follow it.
 type prefixSays int
@@ -252,7 +258,7 @@ func (w *walker) split(m *yaml.Node, key string, md mode) {
 	for _, p := range groups {
 		w.scope = around
 		if p.prefix != "" {
-			w.scope = scopeOf(m, around) // registry beside agentImage and agentTag
+			w.scope = w.scopeOf(m, around) // registry beside agentImage and agentTag
 			w.scope.near, w.scope.variant = around.near, around.variant
 		}
 		w.compose(p, key, md, named && p.prefix == "")
@@ -266,14 +272,15 @@ func (w *walker) compose(p *pieces, key string, md mode, named bool) {
 	if name == "" || w.seen[at] {
 		return
 	}
-	registry, tag, digest := p.text(registryRole), p.text(tagRole), p.text(digestRole)
+	name = w.expanded(name)
+	registry, tag, digest := w.expanded(p.text(registryRole)), w.expanded(p.text(tagRole)), p.text(digestRole)
 	versionOnly := tag == "" && digest == ""
 	if versionOnly {
 		tag = p.text(versionRole)
 	}
 	if strings.Contains(name+registry+tag, unresolved) {
 		if (named || md == custom) && tag != "" {
-			w.unresolved(at, joinRef(registry, name, tag, digest))
+			w.unresolved(at, joinRef(registry, name, tag, digest), md == custom)
 		}
 		return
 	}
@@ -282,9 +289,15 @@ func (w *walker) compose(p *pieces, key string, md mode, named bool) {
 		return // one piece already: the key rules take it
 	}
 	named = named || p.parts[imageRole] != nil
-	elsewhere, guessed := false, false
+	below, elsewhere, guessed := false, false, false
 	if registry == "" && !whole.domain && w.scope.registry != "" && (named || p.parts[repositoryRole] != nil) {
-		registry, elsewhere = w.scope.registry, true
+		registry, below, elsewhere = w.scope.registry, true, true
+		if strings.Contains(registry, unresolved) {
+			if w.seen[at] = true; named || tag+digest != "" {
+				w.unresolved(at, joinRef(registry, name, tag, digest), md == custom)
+			}
+			return
+		}
 	}
 	if tag == "" && digest == "" && !whole.pinned() {
 		switch {
@@ -294,11 +307,11 @@ func (w *walker) compose(p *pieces, key string, md mode, named bool) {
 			tag, guessed = w.appVersion, true
 		case w.scope.variant != "" && named && key != "":
 			tag, elsewhere = w.scope.variant, true
-		case w.scope.tag != "" && registry == w.scope.registry && named:
+		case w.scope.tag != "" && below && named:
 			tag, elsewhere = w.scope.tag, true
 		}
 	}
-	if elsewhere && w.scope.unsure && registry == w.scope.registry {
+	if below && w.scope.unsure && tag+digest != "" {
 		w.report(joinRef("", name, tag, digest), at, Suspected, "name and tag under "+orThis(key))
 	}
 	ref := joinRef(registry, name, tag, digest)

@@ -145,7 +145,7 @@ spec:
   backup: {image: "docker.io/apecloud/xtrabackup:$(IMAGE_TAG)"}
   restore: {image: quay.io/o/restore}
 `, images: []string{"suspected docker.io/apecloud/xtrabackup:latest 4", "suspected quay.io/o/restore:latest 5"},
-			problems: []string{`x.yaml:4 the image "docker.io/apecloud/xtrabackup:…" depends on a value`, "x.yaml:5 the repository quay.io/o/restore"},
+			problems: []string{"warning manifests/x.yaml:5 the repository quay.io/o/restore", `error manifests/x.yaml:4 the image "docker.io/apecloud/xtrabackup:…" depends on a value`},
 		},
 		"what only looks like pieces": {text: `
 apiVersion: example.com/v1

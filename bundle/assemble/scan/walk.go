@@ -23,15 +23,18 @@ const (
 
 // walker looks through one document. Lines it emits are those of the file.
 type walker struct {
-	emit   func(finding)
-	warn   func(line int, message string)
-	fail   func(line int, message string) // of what may hide images; nil: it does not matter
-	lineOf func(line int) int             // from a line of the document to one of the file
-	env    map[string]string              // for templates inside ConfigMaps
-	demote string                         // why everything is suspected only; empty: it is not
-	texts  int                            // how deep in scalars this document lies
+	emit func(finding)
+	warn func(line int, message string)
+	fail func(line int, message string) // of what may hide images; nil: it does not matter
+	// answered tells whether somebody says which image a text stands for; nil: nobody does.
+	answered func(text string) bool
+	lineOf   func(line int) int // from a line of the document to one of the file
+	env      map[string]string  // for templates inside ConfigMaps
+	demote   string             // why everything is suspected only; empty: it is not
+	texts    int                // how deep in scalars this document lies
 	// appVersion is the tag of the chart's own images where it is left out; empty: none. chartName tells which are its own.
 	appVersion, chartName string
+	patched               bool  // what is empty may not be at the site
 	quiet                 bool  // of text that says nothing about what will happen
 	test                  bool  // the object is for "helm test" only
 	named                 bool  // what the text stands under says image
@@ -91,6 +94,9 @@ func (w *walker) node(n *yaml.Node, key string, m mode, depth int) {
 func (w *walker) sequence(n *yaml.Node, key string, m mode, depth int) {
 	if strings.HasSuffix(strings.ToLower(key), "env") {
 		w.envPieces(n)
+		around := w.env
+		w.env = w.envOf(n)
+		defer func() { w.env = around }()
 	}
 	if isArguments(key) {
 		w.arguments(n, key)
@@ -133,7 +139,7 @@ func (w *walker) mapping(n *yaml.Node, key string, m mode, depth int) {
 			return
 		}
 	}
-	w.podSpec(n)
+	w.podSpec(n, m)
 	w.envVar(n)
 	if m == builtin {
 		w.children(n, key, m, depth)
@@ -144,7 +150,7 @@ func (w *walker) mapping(n *yaml.Node, key string, m mode, depth int) {
 		w.demote = "of an operand that is off"
 	}
 	w.split(n, key, m)
-	w.scope = scopeOf(n, w.scope)
+	w.scope = w.scopeOf(n, w.scope)
 	w.children(n, key, m, depth)
 	w.scope, w.demote = outer.scope, outer.demote
 }
