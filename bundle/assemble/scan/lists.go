@@ -261,7 +261,7 @@ func namelessOfDocker(raw []byte) ([]unnamed, error) {
 			ids = append(ids, strings.TrimSuffix(path.Base(image.Config), ".json"))
 		}
 	}
-	return namelessOf(ids, len(images))
+	return namelessOf(ids, len(images)), nil
 }
 
 // namelessOfLayout reads the index.json of an OCI layout. A tag alone is no name.
@@ -277,16 +277,13 @@ func namelessOfLayout(raw []byte) ([]unnamed, error) {
 			ids = append(ids, string(image.Digest))
 		}
 	}
-	return namelessOf(ids, len(index.Manifests))
+	return namelessOf(ids, len(index.Manifests)), nil
 }
 
-func namelessOf(ids []string, images int) ([]unnamed, error) {
-	if images == 0 {
-		return nil, errors.New("it holds no image")
-	}
+func namelessOf(ids []string, images int) []unnamed {
 	var out []unnamed
 	for i, id := range ids {
 		out = append(out, unnamed{id: id, last: i == images-1})
 	}
-	return out, nil
+	return out
 }
