@@ -1,10 +1,10 @@
 package scan
 
 import (
-	"bytes"
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template/parse"
 
@@ -160,7 +160,7 @@ var holdsObject = regexp.MustCompile(`(?m)^\s*(- )?(kind|image): `)
 // no such condition. A condition that only chooses part of a line, or that
 // chooses between two images of one container, stays as it is.
 func forced(name string, source []byte, off [][]string) []byte {
-	if bytes.Contains(source, []byte("define")) || !holdsObject.Match(source) {
+	if !holdsObject.Match(source) {
 		return nil
 	}
 	tree := parse.New(name)
@@ -170,7 +170,7 @@ func forced(name string, source []byte, off [][]string) []byte {
 	if err != nil || tree == nil || tree.Root == nil {
 		return nil
 	}
-	f := forcing{}
+	f := forcing{defined: set, held: map[string][2]bool{}}
 	for _, path := range off {
 		// A subchart sees its values without its name in front.
 		for i := range min(2, len(path)) {
@@ -178,14 +178,28 @@ func forced(name string, source []byte, off [][]string) []byte {
 		}
 	}
 	f.list(tree.Root)
+	names := slices.Sorted(maps.Keys(set))
+	for _, defined := range names {
+		if set[defined] != tree {
+			f.list(set[defined].Root)
+		}
+	}
 	if !f.changed {
 		return nil
 	}
-	return []byte(tree.Root.String())
+	out := tree.Root.String()
+	for _, defined := range names {
+		if set[defined] != tree {
+			out += "{{define " + strconv.Quote(defined) + "}}" + set[defined].Root.String() + "{{end}}"
+		}
+	}
+	return []byte(out)
 }
 
 type forcing struct {
-	off     []string // values that the user switched off
+	off     []string               // values that the user switched off
+	defined map[string]*parse.Tree // templates that this one defines
+	held    map[string][2]bool     // what they hold, once it was looked for
 	changed bool
 }
 
@@ -212,8 +226,8 @@ func (f *forcing) list(list *parse.ListNode) {
 		case *parse.IfNode:
 			f.list(n.List)
 			f.list(n.ElseList)
-			object, image := holds(n.List)
-			elseObject, elseImage := holds(n.ElseList)
+			object, image := f.holds(n.List)
+			elseObject, elseImage := f.holds(n.ElseList)
 			if !object && !elseObject && (!image || elseImage) || f.stays(n.Pipe.String()) {
 				break
 			}
@@ -236,14 +250,30 @@ func (f *forcing) list(list *parse.ListNode) {
 	list.Nodes = out
 }
 
-// holds tells whether the text of a list begins an object or names an image.
-func holds(list *parse.ListNode) (object, image bool) {
+// includes finds what puts a defined template in. Read-only after start.
+var includes = regexp.MustCompile(`\b(?:include|template) ("(?:[^"\\]|\\.)*")`)
+
+// holds tells whether the text of a list begins an object or names an image, or that of a template of the same file which it includes.
+func (f *forcing) holds(list *parse.ListNode) (object, image bool) {
 	if list == nil {
 		return false, false
 	}
 	for _, n := range list.Nodes {
 		t, ok := n.(*parse.TextNode)
 		if !ok {
+			if n.Type() != parse.NodeAction && n.Type() != parse.NodeTemplate {
+				continue
+			}
+			for _, m := range includes.FindAllStringSubmatch(n.String(), -1) {
+				if name, err := strconv.Unquote(m[1]); err == nil && f.defined[name] != nil {
+					if _, known := f.held[name]; !known {
+						f.held[name] = [2]bool{} // of one that includes itself
+						o, i := f.holds(f.defined[name].Root)
+						f.held[name] = [2]bool{o, i}
+					}
+					object, image = object || f.held[name][0], image || f.held[name][1]
+				}
+			}
 			continue
 		}
 		for _, m := range holdsObject.FindAllSubmatchIndex(t.Text, -1) {

@@ -183,6 +183,7 @@ func FuzzHelmCommands(f *testing.F) {
 func FuzzForcedTemplates(f *testing.F) {
 	f.Add([]byte("{{- if .Values.a }}\nkind: Pod\n{{- else if .b }}\nkind: X\n{{- end }}\n"))
 	f.Add([]byte("{{ range .x }}{{ if . }}\n- image: {{ . }}\n{{ end }}{{ end }}"))
+	f.Add([]byte("{{ define \"a\" }}{{ if .x }}\nkind: Pod\n{{ include \"a\" . }}{{ end }}{{ end }}{{ if .y }}{{ template \"a\" . }}{{ end }}\nimage: "))
 	f.Fuzz(func(t *testing.T, source []byte) {
 		out := forced("x", source, [][]string{{"a"}})
 		if out != nil && forced("x", out, nil) != nil && len(out) > 10*len(source)+1000 {
