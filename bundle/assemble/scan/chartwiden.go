@@ -253,7 +253,7 @@ func (f *forcing) list(list *parse.ListNode) {
 // includes finds what puts a defined template in. Read-only after start.
 var includes = regexp.MustCompile(`\b(?:include|template) ("(?:[^"\\]|\\.)*")`)
 
-// holds tells whether the text of a list begins an object or names an image, or that of a template of the same file which it includes.
+// holds tells whether the text of a list begins an object or names an image, or that of a defined template which it includes.
 func (f *forcing) holds(list *parse.ListNode) (object, image bool) {
 	if list == nil {
 		return false, false

@@ -23,8 +23,8 @@ type document struct {
 // maxGuess is how much of a file is looked at to tell its encoding, in bytes.
 const maxGuess = 4 << 10
 
-// plainText gives a file's text as UTF-8, without a byte order mark: that of editors and shells of Windows is in UTF-16, or in their
-// code page, where images are ASCII. false: it is no text.
+// plainText gives a file's text as UTF-8, without a byte order mark: that of editors and shells of Windows is in UTF-16, or in
+// their code page, where images are ASCII. false: it is no text.
 func plainText(content []byte) ([]byte, bool) {
 	order, marked := unicode.LittleEndian, false
 	switch {

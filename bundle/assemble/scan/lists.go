@@ -75,8 +75,8 @@ func listEntry(line string, first bool) string {
 
 const tarList = "images/skopeo/tar.txt"
 
-// archives reads images/skopeo/tar.txt (lines TRANSPORT:PATH@REPO:TAG) and takes the other archives of images/, as those of the older
-// offline packages.
+// archives reads images/skopeo/tar.txt (lines TRANSPORT:PATH@REPO:TAG) and takes the other archives of images/, as those of the
+// older offline packages.
 func (s *scanner) archives(sources) error {
 	listed := map[string]bool{}
 	if text, ok := s.read(tarList); ok {

@@ -165,8 +165,8 @@ func (w *walker) scopeOf(m *yaml.Node, around scope) scope {
 	return out
 }
 
-// prefixOf gives what a mapping puts in front of the names in it and below. The key says so (imageRegistry, hub, image_prefix), or it
-// may say so (repository, base) and the value is a registry. unsure: a word under repository may be one of git.
+// prefixOf gives what a mapping puts in front of the names in it and below. The key says so (imageRegistry, hub), or it may say so
+// (repository, base) and the value is a registry. unsure: a word under repository may be one of git.
 func (w *walker) prefixOf(m *yaml.Node) (prefix string, unsure bool) {
 	own := firstOf(m, "tag", "imageTag", "image_tag", "digest", "version") != nil && get(m, "image") == nil // repository is an image
 	repository := ""
@@ -251,7 +251,9 @@ func (w *walker) split(m *yaml.Node, key string, md mode) {
 	}
 	groups := piecesOf(keys, values)
 	named := isImageKey(key)
-	if name := get(m, "name"); (named || w.scope.registry != "" && !w.scope.unsure && get(m, "tag") != nil) && text(name) != "" && (len(groups) == 0 || groups[0].prefix != "" || groups[0].parts[imageRole] == nil) {
+	none := len(groups) == 0 || groups[0].prefix != "" || groups[0].parts[imageRole] == nil
+	tagged := w.scope.registry != "" && !w.scope.unsure && get(m, "tag") != nil && firstOf(m, "repository", "repo") == nil // under a registry
+	if name := get(m, "name"); (named || tagged) && text(name) != "" && none {
 		groups = piecesOf(append(keys, "image"), append(values, name))
 	}
 	around := w.scope

@@ -76,6 +76,10 @@ image_registry: quay.io/acme
 image_tag: v7
 parts: {agent: {image: acme-agent}, csi: {image: csi, tag: v1}}
 `, images: []string{"suspected quay.io/acme/acme-agent:v7 3", "suspected quay.io/acme/csi:v1 3"}},
+		"a name beside a repository": {text: `
+registry: quay.io
+parts: [{name: first, repository: acme/agent, tag: v2}]
+`, images: []string{"suspected quay.io/acme/agent:v2 2"}},
 		"a prefix that names begin with": {text: `
 imagePrefix: quay.io/acme/prod-
 parts: {agent: {image: agent, tag: v2}}
