@@ -37,6 +37,7 @@ type collector struct {
 	archived []Archive
 	warnings []Warning
 	errors   []Error
+	doubts   []doubt
 }
 
 func newCollector(ignore *ignoreList) *collector {
@@ -105,21 +106,43 @@ func printable(name string) string {
 	return quoted[1 : len(quoted)-1]
 }
 
-// answers tells whether a list of images holds what a text may stand for that is not all known, or .sealignore the text itself.
-func (c *collector) answers(text string) bool {
-	if c.ignore.match("", text) || c.ignore.match("", strings.ReplaceAll(text, unresolved, "…")) {
-		return true
-	}
-	if !strings.Contains(text, unresolved) || !strings.ContainsFunc(strings.ReplaceAll(text, unresolved, ""), unicode.IsLetter) {
-		return false
-	}
-	like := ignoreRegexp(strings.ReplaceAll(text, unresolved, "*"))
-	for ref, f := range c.found {
-		if f.Reason == ofList && (like.MatchString(ref) || like.MatchString(short(ref))) {
-			return true
+// doubt is an error that is none where something else says which image is meant.
+type doubt struct {
+	Error
+	text, known string
+}
+
+func (c *collector) doubt(file string, line int, message, text, known string) {
+	c.doubts = append(c.doubts, doubt{Error{Place{File: file, Line: line}, message}, text, known})
+}
+
+// settle makes errors of the doubts that nothing answers. .sealignore answers one by the text, a list by an image which that may stand
+// for; another place that names the repository in full makes it a warning.
+func (c *collector) settle() {
+	for _, d := range c.doubts {
+		shown := strings.ReplaceAll(d.known, unresolved, "…")
+		if c.ignore.match("", d.text) || c.ignore.match("", shown) {
+			continue
+		}
+		repository, _, tagged := cutLast(d.known, ":")
+		tagged = tagged && !strings.Contains(repository, unresolved)
+		listed, elsewhere := false, false
+		if strings.Contains(d.known, unresolved) && strings.ContainsFunc(shown, unicode.IsLetter) {
+			like := ignoreRegexp(strings.ReplaceAll(d.known, unresolved, "*"))
+			for ref, f := range c.found {
+				if like.MatchString(ref) || like.MatchString(short(ref)) {
+					listed, elsewhere = listed || f.Reason == ofList, elsewhere || tagged && f.saysTag()
+				}
+			}
+		}
+		switch {
+		case listed:
+		case elsewhere:
+			c.warn(d.File, d.Line, d.Message+"; others of its repository are taken")
+		default:
+			c.fail(d.File, d.Line, d.Message)
 		}
 	}
-	return false
 }
 
 // saysTag tells whether the reference was written with a tag or a digest, and none was put in.
@@ -137,6 +160,7 @@ func repositoryOf(ref string) string {
 }
 
 func (c *collector) result() *Result {
+	c.settle()
 	for _, p := range c.ignore.unused() {
 		c.warn(IgnoreFile, p.line, "nothing matches "+p.text)
 	}

@@ -84,7 +84,7 @@ func (w *walker) embedded(n *yaml.Node, key string) {
 	}
 	inner := walker{
 		emit: w.emit, named: w.named, warn: func(int, string) {}, lineOf: outer, env: w.env, demote: demote, texts: w.texts + 1,
-		scope: scope{registry: w.scope.registry, unsure: w.scope.unsure, tag: w.scope.tag},
+		scope: scope{registry: w.scope.registry, unsure: w.scope.unsure, override: w.scope.override, tag: w.scope.tag},
 	}
 	inner.text(n.Value)
 }

@@ -172,8 +172,8 @@ func (s *scanner) manifest(file, content string, r rendered) {
 			env:    s.env,
 			demote: r.demote,
 
-			answered: s.answers,
-			patched:  r.patched,
+			doubt:   func(line int, message, text, known string) { s.doubt(file, line, message, text, known) },
+			patched: r.patched,
 		}
 		if r.env != nil {
 			w.env = r.env

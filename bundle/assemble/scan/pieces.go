@@ -140,7 +140,8 @@ func piecesOf(keys []string, values []*yaml.Node) []*pieces {
 // scope is what mappings further out say for the references inside.
 type scope struct {
 	registry string // what goes in front of names
-	unsure   bool   // the registry may be a word about something else
+	unsure   bool   // the registry may be a word about something else, or an image of its own
+	override bool   // it is a repository, which another one inside takes the place of
 	tag      string // of images whose own is left out; with the registry only
 	near     string // the tag in the mapping next to this one
 	variant  string // the tag beside the name of an image further out, whose other forms follow below
@@ -150,13 +151,18 @@ type scope struct {
 func (w *walker) scopeOf(m *yaml.Node, around scope) scope {
 	out := around
 	for _, m := range []*yaml.Node{get(m, "global"), m} {
-		registry, unsure := w.prefixOf(m)
-		if registry == "" {
-			registry = text(get(get(m, "registry"), "address"))
+		registry, repository := w.prefixOf(m)
+		registry = cmp.Or(registry, text(get(get(m, "registry"), "address")))
+		if registry == "" && repository == "" {
+			continue
 		}
-		if registry != "" {
-			out.registry, out.unsure, out.tag = registry, unsure, text(firstOf(m, "tag", "imageTag", "image_tag"))
+		s, _ := shapeOf(repository + "/name")
+		out.override = registry == ""
+		out.unsure = out.override && (!s.domain || strings.Count(repository, "/") > 1)
+		if out.registry = registry; repository != "" && !strings.Contains(registry, "/") {
+			out.registry = joinRef(registry, repository, "", "")
 		}
+		out.tag = text(firstOf(m, "tag", "imageTag", "image_tag"))
 	}
 	out.near = text(firstOf(m, "tag", "imageTag", "version"))
 	if tag := text(firstOf(m, "tag", "imageTag")); tag != "" && text(firstOf(m, "image", "repository", "name")) != "" {
@@ -165,11 +171,10 @@ func (w *walker) scopeOf(m *yaml.Node, around scope) scope {
 	return out
 }
 
-// prefixOf gives what a mapping puts in front of the names in it and below. The key says so (imageRegistry, hub), or it may say so
-// (repository, base) and the value is a registry. unsure: a word under repository may be one of git.
-func (w *walker) prefixOf(m *yaml.Node) (prefix string, unsure bool) {
-	own := firstOf(m, "tag", "imageTag", "image_tag", "digest", "version") != nil && get(m, "image") == nil // repository is an image
-	repository := ""
+// prefixOf gives what a mapping puts in front of the names in it and below: a registry, whose key says so (imageRegistry, hub) or whose
+// value does (base, prefix), and a repository, which may be one of git, or an image of its own.
+func (w *walker) prefixOf(m *yaml.Node) (registry, repository string) {
+	own := firstOf(m, "tag", "imageTag", "image_tag", "digest", "version") != nil && get(m, "image") == nil
 	for k, v := range pairs(m) {
 		says, value := prefixKey(k.Value), w.expanded(strings.TrimSpace(text(v)))
 		_, r := roleOf(k.Value)
@@ -178,28 +183,20 @@ func (w *walker) prefixOf(m *yaml.Node) (prefix string, unsure bool) {
 				value = rest
 			}
 		}
+		value = strings.TrimSuffix(value, "/")
 		s, ok := shapeOf(joinRef(value, "name", "", ""))
+		later := strings.Contains(value, unresolved) && (says == isPrefix || ofRegistry.MatchString(value))
 		switch {
-		case strings.Contains(value, unresolved) && (says == isPrefix || says == mayBePrefix && ofRegistry.MatchString(value)):
-			prefix = value
-		case says == noPrefix || value == "" || !ok || s.pinned() || own && r == repositoryRole:
-		case says == isPrefix && r == repositoryRole, s.domain && says == mayBePrefix:
-			prefix = cmp.Or(prefix, strings.TrimSuffix(value, "/"))
-		case says == isPrefix:
-			prefix = strings.TrimSuffix(value, "/")
+		case says == noPrefix || value == "" || !later && (!ok || s.pinned()) || own && r == repositoryRole:
 		case r == repositoryRole:
-			repository = value
+			repository = cmp.Or(repository, value)
+		case says == isPrefix:
+			registry = value
+		case s.domain || later:
+			registry = cmp.Or(registry, value)
 		}
 	}
-	switch {
-	case repository == "":
-		return prefix, false
-	case prefix == "":
-		return repository, true
-	case strings.Contains(prefix, "/"):
-		return prefix, false
-	}
-	return prefix + "/" + repository, false
+	return registry, repository
 }
 
 // ofRegistry finds a variable with a path beside it that is no URL. Read-only after start.
@@ -259,8 +256,8 @@ func (w *walker) split(m *yaml.Node, key string, md mode) {
 	around := w.scope
 	for _, p := range groups {
 		w.scope = around
-		if p.prefix != "" {
-			w.scope = w.scopeOf(m, around) // registry beside agentImage and agentTag
+		if beside := w.scopeOf(m, around); p.prefix != "" && !beside.override { // registry beside agentImage and agentTag
+			w.scope = beside
 			w.scope.near, w.scope.variant = around.near, around.variant
 		}
 		w.compose(p, key, md, named && p.prefix == "")
@@ -292,7 +289,7 @@ func (w *walker) compose(p *pieces, key string, md mode, named bool) {
 	}
 	named = named || p.parts[imageRole] != nil
 	below, elsewhere, guessed := false, false, false
-	if registry == "" && !whole.domain && w.scope.registry != "" && (named || p.parts[repositoryRole] != nil) {
+	if registry == "" && !whole.domain && w.scope.registry != "" && !(w.scope.override && p.text(repositoryRole) != "") && (named || p.parts[repositoryRole] != nil) {
 		registry, below, elsewhere = w.scope.registry, true, true
 		if strings.Contains(registry, unresolved) {
 			if w.seen[at] = true; named || tag+digest != "" {

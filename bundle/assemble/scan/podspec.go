@@ -52,7 +52,7 @@ func (w *walker) containerImage(n *yaml.Node, md mode, list, name string) {
 		return
 	}
 	if _, err := Normalize(value); err != nil {
-		w.doubt(n, value, fmt.Sprintf("%s of container %s: %v: name the image, or list it in images/shim and put this text into %s", list, name, err, IgnoreFile))
+		w.unnamed(n, value, fmt.Sprintf("%s of container %s: %v: name the image, or list it in images/shim and put this text into %s", list, name, err, IgnoreFile))
 		return
 	}
 	w.report(value, n, Certain, "image of "+strings.TrimSuffix(list, "s")+" "+name)
@@ -81,19 +81,18 @@ func (w *walker) unresolved(n *yaml.Node, value string, sure bool) {
 		message += " and put " + shown(text(n)) + " into " + IgnoreFile
 	}
 	if sure {
-		w.doubt(n, value, message)
+		w.unnamed(n, value, message)
 	} else {
 		w.warn(w.line(n), message)
 	}
 }
 
-// doubt tells of an image that is needed for sure and that nobody can name, unless a list or .sealignore answers.
-func (w *walker) doubt(n *yaml.Node, value, message string) {
-	switch {
-	case w.fail == nil || w.demote != "":
+// unnamed tells of an image that is needed for sure and that nobody can name.
+func (w *walker) unnamed(n *yaml.Node, value, message string) {
+	if w.fail == nil || w.demote != "" || w.doubt == nil {
 		w.warn(w.line(n), message)
-	case w.answered == nil || !w.answered(text(n)) && !w.answered(value):
-		w.fail(w.line(n), message)
+	} else {
+		w.doubt(w.line(n), message, text(n), value)
 	}
 }
 

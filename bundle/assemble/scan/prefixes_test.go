@@ -76,6 +76,12 @@ image_registry: quay.io/acme
 image_tag: v7
 parts: {agent: {image: acme-agent}, csi: {image: csi, tag: v1}}
 `, images: []string{"suspected quay.io/acme/acme-agent:v7 3", "suspected quay.io/acme/csi:v1 3"}},
+		"a repository in the place of another": {text: `
+versions:
+- repository: acme/stack
+  mirrors: [{imageTag: v1}, {imageTag: v2, repository: agent}]
+enterprise: {repository: acme/plain, enterpriseRepository: acme/full, enterpriseTag: v4}
+`, images: []string{"suspected docker.io/acme/full:v4 4"}},
 		"a name beside a repository": {text: `
 registry: quay.io
 parts: [{name: first, repository: acme/agent, tag: v2}]
@@ -111,6 +117,8 @@ func TestWhatOnlySoundsLikeARegistryMovesNoImage(t *testing.T) {
 		// Nobody knows whether it is Docker Hub's organisation or something else: both are candidates.
 		"repository: git": {"suspected docker.io/git/csi:v1 5", "suspected docker.io/library/csi:v1 5"},
 		"repo: acme":      {"suspected docker.io/acme/csi:v1 5", "suspected docker.io/library/csi:v1 5"},
+		// Or it is an image of its own, whose tag is added later.
+		"repository: quay.io/acme/app": {"suspected docker.io/library/csi:v1 5", "suspected quay.io/acme/app/csi:v1 5"},
 		// These are none.
 		"repository: https://charts.example.com": {"certain docker.io/library/csi:v1 5"},
 		"repository: github.com/acme/app":        {"certain docker.io/library/csi:v1 5"},

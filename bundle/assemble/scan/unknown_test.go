@@ -119,8 +119,31 @@ spec: {nodeSelector: {kubernetes.io/os: windows}, containers: [{name: a, image: 
 	})
 }
 
+func TestAnUnknownTagOfARepositoryThatIsNamedElsewhereIsAWarning(t *testing.T) {
+	wants(t, scanFS(t, contextOf(`
+-- manifests/a.yaml --
+apiVersion: example.com/v1
+kind: Backup
+spec: {image: "quay.io/o/db:$(TAG)", other: {image: "quay.io/o/tool:$(TAG)"}, image2: {image: "$(REG)/o/db:v1"}}
+-- manifests/b.yaml --
+apiVersion: v1
+kind: Pod
+spec: {containers: [{image: "quay.io/o/db:v1"}]}
+`)), []string{"certain quay.io/o/db:v1 manifests/b.yaml:3", "suspected quay.io/o/tool:latest manifests/a.yaml:3"}, []string{
+		`warning manifests/a.yaml:3 the image "quay.io/o/db:…" depends`, `error manifests/a.yaml:3 the image "quay.io/o/tool:…" depends`,
+		`error manifests/a.yaml:3 the image "…/o/db:v1" depends`,
+	})
+}
+
 func TestVariablesOfAContainerAreSetInTheOnesAfterThem(t *testing.T) {
 	runManifests(t, "manifests/x.yaml", map[string]manifestCase{
+		"of what makes containers": {text: `
+apiVersion: example.com/v1
+kind: ActionSet
+spec:
+  env: [{name: IMAGE, value: "quay.io/o/db:v1"}]
+  backup: {image: $(IMAGE)}
+`, images: []string{"certain quay.io/o/db:v1 4"}},
 		"env": {
 			text: `
 apiVersion: v1

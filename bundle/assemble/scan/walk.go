@@ -26,12 +26,12 @@ type walker struct {
 	emit func(finding)
 	warn func(line int, message string)
 	fail func(line int, message string) // of what may hide images; nil: it does not matter
-	// answered tells whether somebody says which image a text stands for; nil: nobody does.
-	answered func(text string) bool
-	lineOf   func(line int) int // from a line of the document to one of the file
-	env      map[string]string  // for templates inside ConfigMaps
-	demote   string             // why everything is suspected only; empty: it is not
-	texts    int                // how deep in scalars this document lies
+	// doubt takes an error that is none where something else names the image: text as it stands, and what is known of it.
+	doubt  func(line int, message, text, known string)
+	lineOf func(line int) int // from a line of the document to one of the file
+	env    map[string]string  // for templates inside ConfigMaps
+	demote string             // why everything is suspected only; empty: it is not
+	texts  int                // how deep in scalars this document lies
 	// appVersion is the tag of the chart's own images where it is left out; empty: none. chartName tells which are its own.
 	appVersion, chartName string
 	patched               bool  // what is empty may not be at the site
@@ -94,9 +94,6 @@ func (w *walker) node(n *yaml.Node, key string, m mode, depth int) {
 func (w *walker) sequence(n *yaml.Node, key string, m mode, depth int) {
 	if strings.HasSuffix(strings.ToLower(key), "env") {
 		w.envPieces(n)
-		around := w.env
-		w.env = w.envOf(n)
-		defer func() { w.env = around }()
 	}
 	if isArguments(key) {
 		w.arguments(n, key)
@@ -140,6 +137,11 @@ func (w *walker) mapping(n *yaml.Node, key string, m mode, depth int) {
 		}
 	}
 	w.podSpec(n, m)
+	if list := get(n, "env"); list != nil && list.Kind == yaml.SequenceNode { // of a container, or of what makes some
+		around := w.env
+		w.env = w.envOf(list)
+		defer func() { w.env = around }()
+	}
 	w.envVar(n)
 	if m == builtin {
 		w.children(n, key, m, depth)
