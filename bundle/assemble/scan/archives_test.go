@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"io"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -183,6 +184,26 @@ func TestChartsAreFoundAtAnyDepthAndPackedOtherwiseAreAnError(t *testing.T) {
 		"error charts/b.tar.zst:0 Helm reads packed charts as .tgz only", "error charts/c.zip:0 Helm reads", "error charts/x/a.tar:0 Helm reads",
 		"error manifests/all.tar.gz:0 an archive is not searched for images", "error manifests/x/y.yaml.gz:0 an archive is not",
 	})
+}
+
+func TestAChartThatACommandNamesIsFoundWhereverItLies(t *testing.T) {
+	files := []string{"app/Chart.yaml", "{apiVersion: v2, name: app, version: 1.0.0}\n", "app/templates/p.yaml", "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: 'a:1'}]}\n"}
+	for command, at := range map[string]string{
+		"helm install x .hidden/app":               ".hidden/app",
+		"helm upgrade -i x ./opt/app.chart":        "opt/app.chart",
+		"cd .hidden && helm upgrade -i x ./a.tar":  ".hidden/a.tar",
+		"helm upgrade -i x registry/app-1.0.0.tgz": "registry/app-1.0.0.tgz",
+	} {
+		fsys := fstest.MapFS{"Kubefile": {Data: []byte("FROM scratch\nCMD [\"" + command + "\"]\n")}}
+		if strings.HasSuffix(at, "/app") {
+			for pair := range slices.Chunk(files, 2) {
+				fsys[path.Dir(at)+"/"+pair[0]] = &fstest.MapFile{Data: []byte(pair[1])}
+			}
+		} else {
+			fsys[at] = &fstest.MapFile{Data: compressed(t, compression.Gzip, tarOf(t, files...))}
+		}
+		wants(t, scanFS(t, fsys), []string{"certain docker.io/library/a:1 " + at + "/templates/p.yaml:3"}, nil)
+	}
 }
 
 func TestWhatLiesTooDeepIsAnError(t *testing.T) {

@@ -53,6 +53,16 @@ func (s *scanner) charts(src sources) error {
 	if err := s.otherCharts(".", add); err != nil {
 		return err
 	}
+	for _, n := range s.named { // hidden, behind a link, or of another ending
+		for _, dir := range append([]string{".", path.Dir(n.File)}, s.dirs...) {
+			p := path.Join(dir, fromContext(n.path))
+			if n.chart && s.isChart(p) {
+				add(chartFile{path: p})
+			} else if n.chart && s.beginsAsChart(p) {
+				add(chartFile{path: p, packed: true})
+			}
+		}
+	}
 	names := map[string][]string{} // directory -> names of its charts
 	for _, c := range found {
 		dir := path.Dir(c.path)

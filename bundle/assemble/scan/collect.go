@@ -78,14 +78,14 @@ func (c *collector) warn(file string, line int, message string) {
 	if c.ignore.file(file) {
 		return
 	}
-	c.warnings = appendNew(c.warnings, []Warning{{Place{File: printable(file), Line: line}, message}})
+	c.warnings = appendNew(c.warnings, []Warning{{Place{File: printable(file), Line: line}, strings.ToValidUTF8(message, "?")}})
 }
 
 func (c *collector) fail(file string, line int, message string) {
 	if c.ignore.file(file) {
 		return
 	}
-	c.errors = appendNew(c.errors, []Error{{Place{File: printable(file), Line: line}, message}})
+	c.errors = appendNew(c.errors, []Error{{Place{File: printable(file), Line: line}, strings.ToValidUTF8(message, "?")}})
 }
 
 // validName tells of a file or directory that cannot be opened by its name: none of Go's file systems takes other bytes than UTF-8.
@@ -116,8 +116,8 @@ func (c *collector) doubt(file string, line int, message, text, known string) {
 	c.doubts = append(c.doubts, doubt{Error{Place{File: file, Line: line}, message}, text, known})
 }
 
-// settle makes errors of the doubts that nothing answers. .sealignore answers one by the text, a list by an image which that may stand
-// for; another place that names the repository in full makes it a warning.
+// settle makes errors of the doubts that nothing answers. .sealignore answers one by the text, a list by an image which that may
+// stand for; another place that names the repository in full makes it a warning.
 func (c *collector) settle() {
 	for _, d := range c.doubts {
 		shown := strings.ReplaceAll(d.known, unresolved, "…")

@@ -171,8 +171,8 @@ func (w *walker) scopeOf(m *yaml.Node, around scope) scope {
 	return out
 }
 
-// prefixOf gives what a mapping puts in front of the names in it and below: a registry, whose key says so (imageRegistry, hub) or whose
-// value does (base, prefix), and a repository, which may be one of git, or an image of its own.
+// prefixOf gives what a mapping puts in front of the names in it and below: a registry, whose key says so (imageRegistry, hub) or
+// whose value does (base, prefix), and a repository, which may be one of git, or an image of its own.
 func (w *walker) prefixOf(m *yaml.Node) (registry, repository string) {
 	own := firstOf(m, "tag", "imageTag", "image_tag", "digest", "version") != nil && get(m, "image") == nil
 	for k, v := range pairs(m) {
