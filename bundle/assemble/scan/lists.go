@@ -3,6 +3,7 @@ package scan
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,7 +86,7 @@ func (s *scanner) archives(sources) error {
 			if entry == "" {
 				continue
 			}
-			a, err := s.archiveEntry(entry)
+			a, err := archiveEntry(s.fsys, entry)
 			if err != nil {
 				s.fail(tarList, n+1, err.Error())
 				continue
@@ -106,7 +107,7 @@ func (s *scanner) archives(sources) error {
 }
 
 // archiveEntry reads one line of tar.txt. The path is relative to the list's directory or to the context, in that order.
-func (s *scanner) archiveEntry(entry string) (Archive, error) {
+func archiveEntry(fsys fs.FS, entry string) (Archive, error) {
 	const want = "expected docker-archive:PATH@REPOSITORY:TAG or oci-archive:PATH@REPOSITORY:TAG"
 	transport, rest, ok := strings.Cut(entry, ":")
 	if !ok || (transport != "docker-archive" && transport != "oci-archive") {
@@ -122,7 +123,7 @@ func (s *scanner) archiveEntry(entry string) (Archive, error) {
 	}
 	file = strings.TrimPrefix(path.Clean("/"+strings.TrimPrefix(file, "./")), "/")
 	for _, p := range []string{path.Join(path.Dir(tarList), file), file} {
-		if info, err := fs.Stat(s.fsys, p); err == nil && info.Mode().IsRegular() {
+		if info, err := fs.Stat(fsys, p); err == nil && info.Mode().IsRegular() {
 			return Archive{Path: p, Transport: transport, Ref: ref}, nil
 		}
 	}
@@ -152,14 +153,14 @@ func isArchive(file string) bool {
 // archive takes an image archive, wherever in images/ it lies and however it is compressed. What may be one and cannot be taken is
 // an error.
 func (s *scanner) archive(p string) {
-	if dir := s.unpacked(p); dir != "" {
+	if dir := unpacked(s.fsys, p); dir != "" {
 		s.fail(dir, 0, "an image that lies there as single files is not read: put it into an archive, tar -cf images/NAME.tar -C "+dir+" .")
 		return
 	}
 	if s.beginsAsChart(p) {
 		return
 	}
-	transport, unnamed, err := s.archiveKind(p)
+	transport, unnamed, err := archiveKind(s.ctx, s.fsys, p)
 	if err != nil {
 		if isArchive(p) {
 			s.fail(p, 0, "not taken as an image archive: "+err.Error()+" (save it as docker save or skopeo copy do; where it holds no image, put its path into "+IgnoreFile+")")
@@ -176,12 +177,12 @@ func (s *scanner) archive(p string) {
 }
 
 // unpacked gives the directory of an archive that was unpacked, which a file lies in; empty: it lies in none.
-func (s *scanner) unpacked(file string) string {
+func unpacked(fsys fs.FS, file string) string {
 	for dir := path.Dir(file); dir != "."; dir = path.Dir(dir) {
-		if _, err := fs.Stat(s.fsys, path.Join(dir, "oci-layout")); err == nil {
+		if _, err := fs.Stat(fsys, path.Join(dir, "oci-layout")); err == nil {
 			return dir
 		}
-		if text, err := fs.ReadFile(s.fsys, path.Join(dir, "manifest.json")); err == nil && bytes.Contains(bytes.ToLower(text), []byte(`"layers"`)) {
+		if text, err := fs.ReadFile(fsys, path.Join(dir, "manifest.json")); err == nil && bytes.Contains(bytes.ToLower(text), []byte(`"layers"`)) {
 			return dir
 		}
 	}
@@ -195,8 +196,8 @@ type unnamed struct {
 }
 
 // archiveKind tells what kind of image archive a file is, and which of its images have no name.
-func (s *scanner) archiveKind(p string) (transport string, nameless []unnamed, err error) {
-	f, err := s.fsys.Open(p)
+func archiveKind(ctx context.Context, fsys fs.FS, p string) (transport string, nameless []unnamed, err error) {
+	f, err := fsys.Open(p)
 	if err != nil {
 		return "", nil, err
 	}
@@ -215,7 +216,7 @@ func (s *scanner) archiveKind(p string) (transport string, nameless []unnamed, e
 	entries := tar.NewReader(r)
 	var index []byte
 	for range maxHeaders {
-		if err := s.ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil {
 			return "", nil, err
 		}
 		h, err := entries.Next()
