@@ -123,7 +123,7 @@ func (r *chartRun) render(set valueSet, demote string, again bool) []problem {
 			problems = append(problems, found)
 		}
 	})
-	r.look(ch, sourcesOf(ch), out, rendered{demote: demote})
+	r.look(ch, sourcesOf(ch), out, rendered{demote: demote, patched: true})
 	return append(problems, r.alsoMissing(lenient, problems)...)
 }
 

@@ -2,7 +2,6 @@ package scan
 
 import (
 	"archive/tar"
-	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -19,7 +18,7 @@ import (
 const (
 	// maxPacked is the largest packed chart read, in bytes.
 	maxPacked = 64 << 20
-	// maxChartNesting is how deep below charts/ a chart may lie.
+	// maxChartNesting is how deep charts may lie in each other.
 	maxChartNesting = 4
 )
 
@@ -51,8 +50,18 @@ func (s *scanner) charts(src sources) error {
 			return err
 		}
 	}
-	if err := s.otherCharts(".", 0, add); err != nil {
+	if err := s.otherCharts(".", add); err != nil {
 		return err
+	}
+	for _, n := range s.named { // hidden, behind a link, or of another ending
+		for _, dir := range append([]string{".", path.Dir(n.File)}, s.dirs...) {
+			p := path.Join(dir, fromContext(n.path))
+			if n.chart && s.isChart(p) {
+				add(chartFile{path: p})
+			} else if n.chart && s.beginsAsChart(p) {
+				add(chartFile{path: p, packed: true})
+			}
+		}
 	}
 	names := map[string][]string{} // directory -> names of its charts
 	for _, c := range found {
@@ -95,8 +104,11 @@ func (s *scanner) findCharts(p string, depth int, packed bool, add func(chartFil
 		return nil // not there
 	}
 	if !info.IsDir() {
-		if packed && isPacked(p) {
+		switch {
+		case packed && isPacked(p):
 			add(chartFile{path: p, packed: true})
+		case packed && isArchive(p):
+			s.fail(p, 0, notPacked)
 		}
 		return nil
 	}
@@ -105,11 +117,15 @@ func (s *scanner) findCharts(p string, depth int, packed bool, add func(chartFil
 		return nil
 	}
 	entries, err := fs.ReadDir(s.fsys, p)
-	if err != nil || depth >= maxChartNesting {
+	if err != nil {
+		return nil
+	}
+	if depth > maxDepth {
+		s.fail(p, 0, tooDeep)
 		return nil
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
+		if strings.HasPrefix(e.Name(), ".") || !s.validName(p, e) {
 			continue
 		}
 		if err := s.findCharts(path.Join(p, e.Name()), depth+1, packed, add); err != nil {
@@ -121,7 +137,7 @@ func (s *scanner) findCharts(p string, depth int, packed bool, add func(chartFil
 
 // otherCharts takes the charts that lie elsewhere in the context. Archives of other things lie there too: only those that begin as
 // a packed chart does are taken.
-func (s *scanner) otherCharts(dir string, depth int, add func(chartFile)) error {
+func (s *scanner) otherCharts(dir string, add func(chartFile)) error {
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
@@ -142,12 +158,13 @@ func (s *scanner) otherCharts(dir string, depth int, add func(chartFile)) error 
 		name := path.Join(dir, e.Name())
 		switch {
 		case strings.HasPrefix(e.Name(), "."), name == "registry", name == "charts", dir == "." && s.isChart(".") && e.Name() == "templates":
+		case (isPacked(name) || e.IsDir()) && !s.validName(dir, e):
 		case isPacked(name):
 			if s.beginsAsChart(name) {
 				add(chartFile{path: name, packed: true})
 			}
-		case e.IsDir() && depth < maxChartNesting:
-			if err := s.otherCharts(name, depth+1, add); err != nil {
+		case e.IsDir():
+			if err := s.otherCharts(name, add); err != nil {
 				return err
 			}
 		}
@@ -203,8 +220,13 @@ func (s *scanner) chart(c chartFile, siblings []string, only bool) {
 	r.renderAll(s.valuesBeside(c, r.chartName, siblings), r.valuesInside(), s.usesOf(c, r.chartName, only))
 }
 
-// trimBOM takes off a byte order mark, which editors leave and YAML trips over.
-func trimBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
+// trimBOM takes off a byte order mark, which editors leave and YAML trips over. Text in another encoding becomes UTF-8.
+func trimBOM(content []byte) []byte {
+	if text, ok := plainText(content); ok {
+		return text
+	}
+	return content
+}
 
 // loadChart reads a chart's files, as Helm's own loader would: a directory's .helmignore counts, a packed chart's does not.
 func (s *scanner) loadChart(c chartFile) ([]*archive.BufferedFile, error) {
@@ -224,6 +246,9 @@ func (s *scanner) loadChart(c chartFile) ([]*archive.BufferedFile, error) {
 		files, err := archive.LoadArchiveFiles(f)
 		if err != nil {
 			return nil, fmt.Errorf("not a packed chart: %w", err)
+		}
+		for _, f := range files {
+			f.Data = trimBOM(f.Data)
 		}
 		return files, nil
 	}
@@ -264,6 +289,9 @@ func (l *chartLoader) dir(base, rel string, depth int) error {
 		return err
 	}
 	for _, e := range entries {
+		if !l.validName(path.Join(base, rel), e) {
+			continue
+		}
 		name := path.Join(rel, e.Name())
 		info, err := fs.Stat(l.fsys, path.Join(base, name))
 		if err != nil {

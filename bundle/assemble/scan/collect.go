@@ -2,13 +2,19 @@ package scan
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // finding is a reference as a walker meets it; line is in the walker's file.
@@ -32,6 +38,7 @@ type collector struct {
 	warnings []Warning
 	errors   []Error
 	charts   *Charts
+	doubts   []doubt
 }
 
 // noteChart notes that a chart is rendered.
@@ -50,10 +57,10 @@ func newCollector(ignore *ignoreList) *collector {
 // the rules that find them say themselves when that is worth a warning.
 func (c *collector) add(file string, f finding) {
 	ref, err := Normalize(f.text)
-	if err != nil || c.ignore.match(ref, f.text) || f.test && c.ignore.tests {
+	if err != nil || c.ignore.match(ref, f.text) || c.ignore.file(file) || f.test && c.ignore.tests {
 		return
 	}
-	place := Place{File: file, Line: f.line}
+	place := Place{File: printable(file), Line: f.line}
 	old, ok := c.found[ref]
 	if !ok {
 		c.found[ref] = &Found{Ref: ref, Original: f.text, Certainty: f.certainty, Test: f.test, Place: place, Reason: f.reason}
@@ -77,11 +84,74 @@ func (c *collector) add(file string, f finding) {
 }
 
 func (c *collector) warn(file string, line int, message string) {
-	c.warnings = appendNew(c.warnings, []Warning{{Place{File: file, Line: line}, message}})
+	if c.ignore.file(file) {
+		return
+	}
+	c.warnings = appendNew(c.warnings, []Warning{{Place{File: printable(file), Line: line}, strings.ToValidUTF8(message, "?")}})
 }
 
 func (c *collector) fail(file string, line int, message string) {
-	c.errors = appendNew(c.errors, []Error{{Place{File: file, Line: line}, message}})
+	if c.ignore.file(file) {
+		return
+	}
+	c.errors = appendNew(c.errors, []Error{{Place{File: printable(file), Line: line}, strings.ToValidUTF8(message, "?")}})
+}
+
+// validName tells of a file or directory that cannot be opened by its name: none of Go's file systems takes other bytes than UTF-8.
+func (c *collector) validName(dir string, e fs.DirEntry) bool {
+	if utf8.ValidString(e.Name()) {
+		return true
+	}
+	c.fail(dir, 0, fmt.Sprintf("the name %q is not in UTF-8, and what it names is not searched for images: rename it", e.Name()))
+	return false
+}
+
+// printable is a file's name as it stands in messages and records: on one line, and in UTF-8.
+func printable(name string) string {
+	if utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl) {
+		return name
+	}
+	quoted := strconv.Quote(name)
+	return quoted[1 : len(quoted)-1]
+}
+
+// doubt is an error that is none where something else says which image is meant.
+type doubt struct {
+	Error
+	text, known string
+}
+
+func (c *collector) doubt(file string, line int, message, text, known string) {
+	c.doubts = append(c.doubts, doubt{Error{Place{File: file, Line: line}, message}, text, known})
+}
+
+// settle makes errors of the doubts that nothing answers. .sealignore answers one by the text, a list by an image which that may
+// stand for; another place that names the repository in full makes it a warning.
+func (c *collector) settle() {
+	for _, d := range c.doubts {
+		shown := strings.ReplaceAll(d.known, unresolved, "…")
+		if c.ignore.match("", d.text) || c.ignore.match("", shown) {
+			continue
+		}
+		repository, _, tagged := cutLast(d.known, ":")
+		tagged = tagged && !strings.Contains(repository, unresolved)
+		listed, elsewhere := false, false
+		if strings.Contains(d.known, unresolved) && strings.ContainsFunc(shown, unicode.IsLetter) {
+			like := ignoreRegexp(strings.ReplaceAll(d.known, unresolved, "*"))
+			for ref, f := range c.found {
+				if like.MatchString(ref) || like.MatchString(short(ref)) {
+					listed, elsewhere = listed || f.Reason == ofList, elsewhere || tagged && f.saysTag()
+				}
+			}
+		}
+		switch {
+		case listed:
+		case elsewhere:
+			c.warn(d.File, d.Line, d.Message+"; others of its repository are taken")
+		default:
+			c.fail(d.File, d.Line, d.Message)
+		}
+	}
 }
 
 // saysTag tells whether the reference was written with a tag or a digest, and none was put in.
@@ -99,20 +169,27 @@ func repositoryOf(ref string) string {
 }
 
 func (c *collector) result() *Result {
+	c.settle()
 	for _, p := range c.ignore.unused() {
 		c.warn(IgnoreFile, p.line, "nothing matches "+p.text)
 	}
 	r := &Result{Images: []Found{}, Archives: c.archived, Warnings: c.warnings, Errors: c.errors, Charts: c.charts}
 	tagged := map[string]bool{} // repositories with a tag or digest of their own
+	above := map[string]bool{}  // file and what stands in front of their names there
 	for _, f := range c.found {
-		if f.saysTag() {
-			tagged[repositoryOf(f.Ref)] = true
+		if !f.saysTag() {
+			continue
+		}
+		repository := repositoryOf(f.Ref)
+		tagged[repository] = true
+		for _, p := range append([]Place{f.Place}, f.Also...) {
+			above[p.File+"\x00"+path.Dir(repository)] = true
 		}
 	}
 	for _, ref := range slices.Sorted(maps.Keys(c.found)) {
 		f := c.found[ref]
-		if f.Certainty == Suspected && !f.saysTag() && tagged[repositoryOf(ref)] {
-			continue // the name alone of what is found in full elsewhere
+		if alone := repositoryOf(ref); f.Certainty == Suspected && !f.saysTag() && (tagged[alone] || above[f.File+"\x00"+alone]) {
+			continue // the name alone of what is found in full elsewhere, or what stands in front of names
 		}
 		r.Images = append(r.Images, *f)
 	}
@@ -181,7 +258,7 @@ func appendNew[T comparable](all, more []T) []T {
 	return all
 }
 
-// IgnoreFile is the file that lists references to leave out, at the context's root: one a
+// IgnoreFile is the file that lists references, files and directories to leave out, at the context's root: one a
 // line, # comments, * and ? as wildcards (* matches / too).
 const IgnoreFile = ".sealignore"
 
@@ -208,7 +285,11 @@ func readIgnore(fsys fs.FS) *ignoreList {
 		return &ignoreList{}
 	}
 	defer f.Close()
-	return parseIgnore(io.LimitReader(f, maxManifest))
+	content, err := io.ReadAll(io.LimitReader(f, maxManifest))
+	if err != nil {
+		return &ignoreList{}
+	}
+	return parseIgnore(bytes.NewReader(trimBOM(content)))
 }
 
 func parseIgnore(r io.Reader) *ignoreList {
@@ -241,12 +322,28 @@ func ignoreRegexp(pattern string) *regexp.Regexp {
 	return regexp.MustCompile(`^` + quoted + `$`)
 }
 
+// short is the form of a reference that Docker shows.
+func short(ref string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/"), "library/")
+}
+
 // match tells whether a reference is left out: its full form, the short form Docker shows, or the text as written.
 func (l *ignoreList) match(ref, original string) bool {
 	hit := false
-	short := strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/"), "library/")
 	for _, p := range l.patterns {
-		if p.re.MatchString(ref) || p.re.MatchString(short) || p.re.MatchString(original) {
+		if p.re.MatchString(ref) || p.re.MatchString(short(ref)) || p.re.MatchString(original) {
+			p.hit, hit = true, true
+		}
+	}
+	return hit
+}
+
+// file tells whether a file, or a directory that it lies in, is left out.
+func (l *ignoreList) file(name string) bool {
+	hit := false
+	for _, p := range l.patterns {
+		dir := strings.TrimSuffix(p.text, "/")
+		if name == dir || strings.HasPrefix(name, dir+"/") || strings.ContainsAny(p.text, "*?") && p.re.MatchString(name) {
 			p.hit, hit = true, true
 		}
 	}

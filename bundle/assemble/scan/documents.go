@@ -1,13 +1,17 @@
 package scan
 
 import (
+	"bytes"
 	"errors"
 	"iter"
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/unicode"
 )
 
 // document is one YAML document of a stream; first is its first line there.
@@ -15,6 +19,66 @@ type document struct {
 	text  string
 	first int
 }
+
+// maxGuess is how much of a file is looked at to tell its encoding, in bytes.
+const maxGuess = 4 << 10
+
+// plainText gives a file's text as UTF-8, without a byte order mark: that of editors and shells of Windows is in UTF-16, or in
+// their code page, where images are ASCII. false: it is no text.
+func plainText(content []byte) ([]byte, bool) {
+	order, marked := unicode.LittleEndian, false
+	switch {
+	case bytes.HasPrefix(content, []byte("\xff\xfe")):
+		marked = true
+	case bytes.HasPrefix(content, []byte("\xfe\xff")):
+		order, marked = unicode.BigEndian, true
+	case bytes.IndexByte(content, 0) >= 0:
+		// Without a mark, every other byte of ASCII is zero.
+		zeros, pairs := [2]int{}, len(content[:min(len(content), maxGuess)])/2
+		for i, c := range content[:2*pairs] {
+			if c == 0 {
+				zeros[i%2]++
+			}
+		}
+		if zeros[0] > zeros[1] {
+			order, zeros[0], zeros[1] = unicode.BigEndian, zeros[1], zeros[0]
+		}
+		if zeros[0] > 0 || zeros[1] < pairs/2 {
+			return nil, false
+		}
+		marked = true
+	}
+	if marked {
+		text, err := unicode.UTF16(order, unicode.UseBOM).NewDecoder().Bytes(content)
+		return text, err == nil && bytes.IndexByte(text, 0) < 0 && len(content)%2 == 0
+	}
+	content = bytes.TrimPrefix(content, []byte("\ufeff"))
+	if utf8.Valid(content) {
+		return content, true
+	}
+	for _, c := range content {
+		if c < ' ' && bytes.IndexByte([]byte("\t\n\r\f"), c) < 0 {
+			return nil, false
+		}
+	}
+	text, err := charmap.Windows1252.NewDecoder().Bytes(content)
+	return text, err == nil
+}
+
+// read gives the text of a file that holds text; false if it is missing, or is not to be read (an error of the result).
+func (s *scanner) read(file string) ([]byte, bool) {
+	content, ok := s.readBytes(file)
+	if !ok {
+		return nil, false
+	}
+	text, ok := plainText(content)
+	if !ok {
+		s.fail(file, 0, noText)
+	}
+	return text, ok
+}
+
+const noText = "it holds no text, and is not searched for images: save it as UTF-8, or put its path into .sealignore"
 
 // documents splits a stream itself, so that one bad document does not hide the ones after it.
 func documents(text string) []document {

@@ -15,10 +15,13 @@ import (
 func (w *walker) configMap(m *yaml.Node) {
 	w.annotations(get(get(m, "metadata"), "annotations"))
 	secret := text(get(m, "kind")) == "Secret"
+	around := w.scope
+	defer func() { w.scope = around }()
 	for _, field := range []string{"data", "stringData"} {
 		values := get(m, field)
 		if values != nil && (field != "data" || !secret) {
 			w.split(values, "", data)
+			w.scope = w.scopeOf(values, around)
 		}
 		for k, v := range pairs(values) {
 			key, v := k.Value, resolve(v)
@@ -79,7 +82,10 @@ func (w *walker) embedded(n *yaml.Node, key string) {
 	if demote == "" && isExample(key) {
 		demote = "of an example"
 	}
-	inner := walker{emit: w.emit, named: w.named, warn: func(int, string) {}, lineOf: outer, env: w.env, demote: demote, texts: w.texts + 1}
+	inner := walker{
+		emit: w.emit, named: w.named, warn: func(int, string) {}, lineOf: outer, env: w.env, demote: demote, texts: w.texts + 1,
+		scope: scope{registry: w.scope.registry, unsure: w.scope.unsure, override: w.scope.override, tag: w.scope.tag},
+	}
 	inner.text(n.Value)
 }
 
@@ -171,7 +177,7 @@ func (w *walker) lines(content string) {
 		case value == "":
 		case strings.Contains(value, unresolved):
 			if isImageKey(key) {
-				w.unresolved(at, value)
+				w.unresolved(at, value, false)
 			}
 		case isImageKey(key):
 			s, ok := shapeOf(value)

@@ -6,18 +6,31 @@ import (
 	"io/fs"
 	"path"
 	"strings"
-	"unicode/utf8"
 )
 
 // manifests reads manifests/: every file that may hold YAML or JSON. A chart that lies there is left to charts.
 func (s *scanner) manifests(src sources) error {
 	for _, dir := range src.manifests {
 		err := s.walk(dir, func(file string) error {
-			if s.inChart(dir, file) || !mayBeManifest(file) {
+			switch {
+			case s.inChart(dir, file):
+				return nil
+			case isArchive(file):
+				if !s.beginsAsChart(file) {
+					s.fail(file, 0, packedManifests)
+				}
+				return nil
+			case !mayBeManifest(file):
 				return nil
 			}
-			content, ok := s.read(file)
-			if !ok || !utf8.Valid(content) || bytes.IndexByte(content, 0) >= 0 {
+			content, ok := s.readBytes(file)
+			if !ok {
+				return nil
+			}
+			if content, ok = plainText(content); !ok {
+				if isManifest(file, nil) {
+					s.fail(file, 0, noText)
+				}
 				return nil
 			}
 			switch kind := path.Ext(strings.ToLower(file)); {
@@ -40,7 +53,7 @@ func (s *scanner) manifests(src sources) error {
 // mayBeManifest leaves out by name what surely holds no objects.
 func mayBeManifest(file string) bool {
 	switch strings.ToLower(path.Ext(file)) {
-	case ".md", ".txt", ".rst", ".py", ".go", ".tgz", ".gz", ".tar", ".zst", ".xz", ".zip", ".png", ".svg", ".jpg", ".crt", ".key", ".pem":
+	case ".md", ".txt", ".rst", ".py", ".go", ".png", ".svg", ".jpg", ".crt", ".key", ".pem":
 		return false
 	}
 	return true
@@ -76,10 +89,11 @@ func (s *scanner) inChart(dir, file string) bool {
 
 // rendered says that a stream was made from a file and is not the file.
 type rendered struct {
-	lineOf func(line int) int // the line of the file that made a line
-	demote string             // as in walker
-	quiet  bool               // warnings say nothing about what will happen
-	env    map[string]string  // of the script around it; nil: the Kubefile's
+	lineOf  func(line int) int // the line of the file that made a line
+	demote  string             // as in walker
+	quiet   bool               // warnings say nothing about what will happen
+	patched bool               // values that are missing were left empty
+	env     map[string]string  // of the script around it; nil: the Kubefile's
 }
 
 // manifest looks through one stream of objects that is, or was made from, file.
@@ -100,6 +114,9 @@ func (s *scanner) manifest(file, content string, r rendered) {
 			lineOf: func(line int) int { return lineOf(doc.first - 1 + line) },
 			env:    s.env,
 			demote: r.demote,
+
+			doubt:   func(line int, message, text, known string) { s.doubt(file, line, message, text, known) },
+			patched: r.patched,
 		}
 		if r.env != nil {
 			w.env = r.env

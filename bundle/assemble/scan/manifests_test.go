@@ -123,7 +123,10 @@ spec: {nodeSelector: {kubernetes.io/os: windows}, containers: [{name: a, image: 
 apiVersion: v1
 kind: Pod
 spec: {containers: [{name: a, image: "Foo Bar"}, {name: b, image: auto}, {name: c, image: ""}]}
-`, problems: []string{"x.yaml:3 containers of container a: not an image", "x.yaml:3 image: auto"}},
+`, problems: []string{
+			"warning manifests/x.yaml:3 image: auto", "warning manifests/x.yaml:3 containers of container c: its image is empty",
+			"error manifests/x.yaml:3 containers of container a: not an image",
+		}},
 	})
 }
 
@@ -236,5 +239,5 @@ images:
 		"certain docker.io/library/a:1 manifests/no-extension:3",
 		"certain docker.io/library/b:1 manifests/sub/x.json:1",
 		"suspected quay.io/k/x:v1 manifests/kustomization.yaml:4",
-	}, []string{"manifests/big.yaml:0 larger than 8 MiB"})
+	}, []string{"manifests/big.yaml:0 larger than 8 MiB", "manifests/binary.yaml:0 it holds no text"})
 }

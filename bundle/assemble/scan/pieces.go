@@ -1,6 +1,8 @@
 package scan
 
 import (
+	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -120,7 +122,7 @@ func piecesOf(keys []string, values []*yaml.Node) []*pieces {
 	for i, key := range keys {
 		v := resolve(values[i])
 		prefix, r := roleOf(key)
-		if r == noRole || text(v) == "" {
+		if r == noRole || text(v) == "" || r == imageRole && isOtherImage(key) {
 			continue
 		}
 		p := groups[prefix]
@@ -137,28 +139,99 @@ func piecesOf(keys []string, values []*yaml.Node) []*pieces {
 
 // scope is what mappings further out say for the references inside.
 type scope struct {
-	registry string
+	registry string // what goes in front of names
+	unsure   bool   // the registry may be a word about something else, or an image of its own
+	override bool   // it is a repository, which another one inside takes the place of
 	tag      string // of images whose own is left out; with the registry only
 	near     string // the tag in the mapping next to this one
+	variant  string // the tag beside the name of an image further out, whose other forms follow below
 }
 
 // scopeOf adds what a mapping says to the scope around it.
-func scopeOf(m *yaml.Node, around scope) scope {
+func (w *walker) scopeOf(m *yaml.Node, around scope) scope {
 	out := around
-	out.near = ""
 	for _, m := range []*yaml.Node{get(m, "global"), m} {
-		if m == nil || m.Kind != yaml.MappingNode {
+		registry, repository := w.prefixOf(m)
+		registry = cmp.Or(registry, text(get(get(m, "registry"), "address")))
+		if registry == "" && repository == "" {
 			continue
 		}
-		if registry := text(firstOf(m, "registry", "imageRegistry", "hub", "imageHub", "registryAddress")); registry != "" && !strings.ContainsAny(registry, " \n") {
-			out.registry, out.tag = registry, ""
-			out.tag = text(firstOf(m, "tag", "imageTag"))
-		} else if address := text(get(get(m, "registry"), "address")); address != "" {
-			out.registry, out.tag = address, ""
+		s, _ := shapeOf(repository + "/name")
+		out.override = registry == ""
+		out.unsure = out.override && (!s.domain || strings.Count(repository, "/") > 1)
+		if out.registry = registry; repository != "" && !strings.Contains(registry, "/") {
+			out.registry = joinRef(registry, repository, "", "")
 		}
+		out.tag = text(firstOf(m, "tag", "imageTag", "image_tag"))
 	}
 	out.near = text(firstOf(m, "tag", "imageTag", "version"))
+	if tag := text(firstOf(m, "tag", "imageTag")); tag != "" && text(firstOf(m, "image", "repository", "name")) != "" {
+		out.variant = tag
+	}
 	return out
+}
+
+// prefixOf gives what a mapping puts in front of the names in it and below: a registry, whose key says so (imageRegistry, hub) or
+// whose value does (base, prefix), and a repository, which may be one of git, or an image of its own.
+func (w *walker) prefixOf(m *yaml.Node) (registry, repository string) {
+	own := firstOf(m, "tag", "imageTag", "image_tag", "digest", "version") != nil && get(m, "image") == nil
+	for k, v := range pairs(m) {
+		says, value := prefixKey(k.Value), w.expanded(strings.TrimSpace(text(v)))
+		_, r := roleOf(k.Value)
+		if says == isPrefix {
+			if _, rest, ok := strings.Cut(value, "://"); ok {
+				value = rest
+			}
+		}
+		value = strings.TrimSuffix(value, "/")
+		s, ok := shapeOf(joinRef(value, "name", "", ""))
+		later := strings.Contains(value, unresolved) && (says == isPrefix || ofRegistry.MatchString(value))
+		switch {
+		case says == noPrefix || value == "" || !later && (!ok || s.pinned()) || own && r == repositoryRole:
+		case r == repositoryRole:
+			repository = cmp.Or(repository, value)
+		case says == isPrefix:
+			registry = value
+		case s.domain || later:
+			registry = cmp.Or(registry, value)
+		}
+	}
+	return registry, repository
+}
+
+// ofRegistry finds a variable with a path beside it that is no URL. Read-only after start.
+var ofRegistry = regexp.MustCompile(`^[^:@]+/[^:@]+$`)
+
+// prefixSays is what a key says of its value: whether names follow it.
+type prefixSays int
+
+const (
+	noPrefix prefixSays = iota
+	mayBePrefix
+	isPrefix
+)
+
+// prefixKey tells whether a key holds what goes in front of names: registry, imageHub, defaultImageRegistry, image_prefix. One that
+// says whose registry it is (proxyRegistry) belongs to a name beside it.
+func prefixKey(key string) prefixSays {
+	says, image := noPrefix, false
+	for _, word := range keyWords(key) {
+		switch word {
+		case "registry", "hub":
+			says = isPrefix
+		case "repository", "repo", "base", "prefix":
+			says = max(says, mayBePrefix)
+		case "image", "images", "container", "docker":
+			image = true
+		case "default", "global", "url", "address", "host", "server", "domain", "path":
+		default:
+			return noPrefix
+		}
+	}
+	if image && says == mayBePrefix {
+		return isPrefix
+	}
+	return says
 }
 
 // split puts together the references that a mapping holds in pieces.
@@ -175,12 +248,21 @@ func (w *walker) split(m *yaml.Node, key string, md mode) {
 	}
 	groups := piecesOf(keys, values)
 	named := isImageKey(key)
-	if name := get(m, "name"); named && text(name) != "" && (len(groups) == 0 || groups[0].prefix != "" || groups[0].parts[imageRole] == nil) {
+	none := len(groups) == 0 || groups[0].prefix != "" || groups[0].parts[imageRole] == nil
+	tagged := w.scope.registry != "" && !w.scope.unsure && get(m, "tag") != nil && firstOf(m, "repository", "repo") == nil // under a registry
+	if name := get(m, "name"); (named || tagged) && text(name) != "" && none {
 		groups = piecesOf(append(keys, "image"), append(values, name))
 	}
+	around := w.scope
 	for _, p := range groups {
+		w.scope = around
+		if beside := w.scopeOf(m, around); p.prefix != "" && !beside.override { // registry beside agentImage and agentTag
+			w.scope = beside
+			w.scope.near, w.scope.variant = around.near, around.variant
+		}
 		w.compose(p, key, md, named && p.prefix == "")
 	}
+	w.scope = around
 }
 
 // compose takes one reference. named: the key of the mapping says image.
@@ -189,14 +271,15 @@ func (w *walker) compose(p *pieces, key string, md mode, named bool) {
 	if name == "" || w.seen[at] {
 		return
 	}
-	registry, tag, digest := p.text(registryRole), p.text(tagRole), p.text(digestRole)
+	name = w.expanded(name)
+	registry, tag, digest := w.expanded(p.text(registryRole)), w.expanded(p.text(tagRole)), p.text(digestRole)
 	versionOnly := tag == "" && digest == ""
 	if versionOnly {
 		tag = p.text(versionRole)
 	}
 	if strings.Contains(name+registry+tag, unresolved) {
 		if (named || md == custom) && tag != "" {
-			w.unresolved(at, joinRef(registry, name, tag, digest))
+			w.unresolved(at, joinRef(registry, name, tag, digest), md == custom)
 		}
 		return
 	}
@@ -205,9 +288,15 @@ func (w *walker) compose(p *pieces, key string, md mode, named bool) {
 		return // one piece already: the key rules take it
 	}
 	named = named || p.parts[imageRole] != nil
-	elsewhere, guessed := false, false
-	if registry == "" && !whole.domain && w.scope.registry != "" && (named || p.parts[repositoryRole] != nil) {
-		registry, elsewhere = w.scope.registry, true
+	below, elsewhere, guessed := false, false, false
+	if registry == "" && !whole.domain && w.scope.registry != "" && !(w.scope.override && p.text(repositoryRole) != "") && (named || p.parts[repositoryRole] != nil) {
+		registry, below, elsewhere = w.scope.registry, true, true
+		if strings.Contains(registry, unresolved) {
+			if w.seen[at] = true; named || tag+digest != "" {
+				w.unresolved(at, joinRef(registry, name, tag, digest), md == custom)
+			}
+			return
+		}
 	}
 	if tag == "" && digest == "" && !whole.pinned() {
 		switch {
@@ -215,9 +304,14 @@ func (w *walker) compose(p *pieces, key string, md mode, named bool) {
 			tag, elsewhere = w.scope.near, true
 		case w.ownImage(name) && (named || p.parts[repositoryRole] != nil):
 			tag, guessed = w.appVersion, true
-		case w.scope.tag != "" && registry == w.scope.registry && named:
+		case w.scope.variant != "" && named && key != "":
+			tag, elsewhere = w.scope.variant, true
+		case w.scope.tag != "" && below && named:
 			tag, elsewhere = w.scope.tag, true
 		}
+	}
+	if below && w.scope.unsure && tag+digest != "" {
+		w.report(joinRef("", name, tag, digest), at, Suspected, "name and tag under "+orThis(key))
 	}
 	ref := joinRef(registry, name, tag, digest)
 	s, ok := shapeOf(ref)
@@ -272,29 +366,6 @@ func (w *walker) ownImage(repository string) bool {
 		}
 	}
 	return strings.Contains(repository, w.chartName)
-}
-
-// joinRef makes REGISTRY/NAME:TAG@DIGEST of what is there. A name that has its registry already keeps it.
-func joinRef(registry, name, tag, digest string) string {
-	registry = strings.TrimSuffix(registry, "/")
-	if s, ok := shapeOf(name); registry != "" && (!ok || !s.domain) {
-		name = registry + "/" + strings.TrimPrefix(name, "/")
-	}
-	if s, ok := shapeOf(name); ok && s.pinned() {
-		return name
-	}
-	if tag != "" && !strings.HasPrefix(tag, "sha256:") {
-		name += ":" + strings.TrimPrefix(tag, ":")
-	} else if tag != "" && digest == "" {
-		digest = tag
-	}
-	if digest != "" && !strings.Contains(tag, "@") {
-		if !strings.Contains(digest, ":") {
-			digest = "sha256:" + digest
-		}
-		name += "@" + digest
-	}
-	return name
 }
 
 // firstOf gives the first of the keys that holds text.

@@ -145,7 +145,7 @@ spec:
   backup: {image: "docker.io/apecloud/xtrabackup:$(IMAGE_TAG)"}
   restore: {image: quay.io/o/restore}
 `, images: []string{"suspected docker.io/apecloud/xtrabackup:latest 4", "suspected quay.io/o/restore:latest 5"},
-			problems: []string{`x.yaml:4 the image "docker.io/apecloud/xtrabackup:…" depends on a value`, "x.yaml:5 the repository quay.io/o/restore"},
+			problems: []string{"warning manifests/x.yaml:5 the repository quay.io/o/restore", `error manifests/x.yaml:4 the image "docker.io/apecloud/xtrabackup:…" depends on a value`},
 		},
 		"what only looks like pieces": {text: `
 apiVersion: example.com/v1
@@ -182,6 +182,7 @@ func FuzzHelmCommands(f *testing.F) {
 func FuzzForcedTemplates(f *testing.F) {
 	f.Add([]byte("{{- if .Values.a }}\nkind: Pod\n{{- else if .b }}\nkind: X\n{{- end }}\n"))
 	f.Add([]byte("{{ range .x }}{{ if . }}\n- image: {{ . }}\n{{ end }}{{ end }}"))
+	f.Add([]byte("{{ define \"a\" }}{{ if .x }}\nkind: Pod\n{{ include \"a\" . }}{{ end }}{{ end }}{{ if .y }}{{ template \"a\" . }}{{ end }}\nimage: "))
 	f.Fuzz(func(t *testing.T, source []byte) {
 		out := forced("x", source, [][]string{{"a"}})
 		if out != nil && forced("x", out, nil) != nil && len(out) > 10*len(source)+1000 {

@@ -2,13 +2,15 @@ package scan
 
 import (
 	"fmt"
+	"maps"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
 
 // podSpec takes the images of a PodSpec, wherever the mapping is embedded: every list of containers and every image volume.
-func (w *walker) podSpec(m *yaml.Node) {
+func (w *walker) podSpec(m *yaml.Node, md mode) {
 	if text(get(get(m, "nodeSelector"), "kubernetes.io/os")) == "windows" {
 		inner := *w
 		inner.demote = "for Windows nodes"
@@ -21,33 +23,36 @@ func (w *walker) podSpec(m *yaml.Node) {
 				continue
 			}
 			w.seen[image] = true
-			w.containerImage(image, list, text(get(item, "name")))
+			w.containerImage(image, md, list, text(get(item, "name")))
 		}
 	}
 	for _, volume := range items(get(m, "volumes")) {
 		ref := get(get(volume, "image"), "reference")
 		if ref != nil && ref.Kind == yaml.ScalarNode && !w.seen[ref] {
 			w.seen[ref] = true
-			w.containerImage(ref, "volumes", text(get(volume, "name")))
+			w.containerImage(ref, md, "volumes", text(get(volume, "name")))
 		}
 	}
 }
 
-// containerImage takes what a container names; what cannot be a reference is worth a warning there.
-func (w *walker) containerImage(n *yaml.Node, list, name string) {
+// containerImage takes what a container names; what cannot be a reference hides an image.
+func (w *walker) containerImage(n *yaml.Node, md mode, list, name string) {
 	value := w.expanded(text(n))
 	switch {
+	case value == "" && (md != builtin || w.patched):
+		return // a controller has an image of its own for it, or the missing value was told
 	case value == "":
-		return // filled in by an admission controller
+		w.warn(w.line(n), fmt.Sprintf("%s of container %s: its image is empty: where something fills it in on the site, list the image in images/shim", list, name))
+		return
 	case value == "auto":
 		w.warn(w.line(n), "image: auto is filled in on the site: list the image in images/shim")
 		return
 	case strings.Contains(value, unresolved):
-		w.unresolved(n, value)
+		w.unresolved(n, value, true)
 		return
 	}
 	if _, err := Normalize(value); err != nil {
-		w.warn(w.line(n), fmt.Sprintf("%s of container %s: %v", list, name, err))
+		w.unnamed(n, value, fmt.Sprintf("%s of container %s: %v: name the image, or list it in images/shim and put this text into %s", list, name, err, IgnoreFile))
 		return
 	}
 	w.report(value, n, Certain, "image of "+strings.TrimSuffix(list, "s")+" "+name)
@@ -55,20 +60,38 @@ func (w *walker) containerImage(n *yaml.Node, list, name string) {
 
 // expanded gives a value with the variables that the Kubefile or the script around it sets; others become the unresolved mark.
 func (w *walker) expanded(value string) string {
+	value = templateAction.ReplaceAllString(value, unresolved)
 	if !strings.Contains(value, "$") || strings.ContainsAny(value, " \n") {
 		return value
 	}
 	return expandedText(value, w.env)
 }
 
-// unresolved warns of a reference that a template makes on the site.
-func (w *walker) unresolved(n *yaml.Node, value string) {
+// unresolved tells of a reference that is made on the site. sure: the field is defined to hold an image.
+func (w *walker) unresolved(n *yaml.Node, value string, sure bool) {
 	repository, tag, ok := cutLast(value, ":")
 	if s, is := shapeOf(repository); ok && is && s.path && !w.quiet && strings.Contains(tag, unresolved) {
 		w.report(repository, n, Suspected, "image whose tag is added at run time")
 	}
-	w.warn(w.line(n), fmt.Sprintf("the image %q depends on a value that is not known: give it in the Kubefile's ENV or list the image in images/shim",
-		strings.ReplaceAll(value, unresolved, "…")))
+	known := strings.ReplaceAll(value, unresolved, "…")
+	message := fmt.Sprintf("the image %q depends on a value that is not known: give it in the Kubefile's ENV or list the image in images/shim", known)
+	if !strings.ContainsFunc(known, unicode.IsLetter) {
+		message += " and put " + shown(text(n)) + " into " + IgnoreFile
+	}
+	if sure {
+		w.unnamed(n, value, message)
+	} else {
+		w.warn(w.line(n), message)
+	}
+}
+
+// unnamed tells of an image that is needed for sure and that nobody can name.
+func (w *walker) unnamed(n *yaml.Node, value, message string) {
+	if w.fail == nil || w.demote != "" || w.doubt == nil {
+		w.warn(w.line(n), message)
+	} else {
+		w.doubt(w.line(n), message, text(n), value)
+	}
 }
 
 // kustomization takes what a kustomization.yaml puts in place of images.
@@ -93,8 +116,12 @@ func (w *walker) envVar(m *yaml.Node) {
 		return
 	}
 	w.seen[value] = true
-	plain := strings.TrimSpace(text(value))
+	plain := w.expanded(strings.TrimSpace(text(value)))
 	_, r := roleOf(name)
+	if strings.Contains(plain, unresolved) && (isImageKey(name) || strings.HasPrefix(name, "RELATED_IMAGE_")) {
+		w.unresolved(value, plain, true)
+		return
+	}
 	if isImageVariable(name) && sureRef(plain) {
 		w.report(plain, value, Certain, "env "+name)
 		return
@@ -110,6 +137,11 @@ func (w *walker) envVar(m *yaml.Node) {
 			}
 		}
 	}
+	if !strings.Contains(plain, unresolved) && plain != strings.TrimSpace(text(value)) {
+		resolved := *value
+		resolved.Value = plain
+		value = &resolved
+	}
 	w.loose(value, "env "+name, strings.Contains(strings.ToLower(name), "image"))
 }
 
@@ -117,6 +149,22 @@ func (w *walker) envVar(m *yaml.Node) {
 func isImageVariable(name string) bool {
 	upper := strings.ToUpper(name)
 	return strings.HasPrefix(upper, "RELATED_IMAGE_") || strings.HasPrefix(upper, "IMAGE_") || isImageKey(name)
+}
+
+// envOf gives the variables of a list as Kubernetes puts them into those after them, $(NAME), on top of those that are known.
+func (w *walker) envOf(list *yaml.Node) map[string]string {
+	around := w.env
+	defer func() { w.env = around }()
+	w.env = maps.Clone(around)
+	if w.env == nil {
+		w.env = map[string]string{}
+	}
+	for _, item := range list.Content {
+		if name, value := text(get(item, "name")), get(item, "value"); name != "" && value != nil && len(text(value)) < maxRef {
+			w.env[name] = w.expanded(text(value))
+		}
+	}
+	return w.env
 }
 
 // envPieces puts together what variables beside each other say in pieces: X_IMAGE and X_TAG, X_REPOSITORY and X_VERSION.

@@ -166,3 +166,29 @@ func strict(text string) bool {
 	s, ok := shapeOf(text)
 	return ok && s.pinned() && (s.domain || s.digest)
 }
+
+// joinRef makes REGISTRY/NAME:TAG@DIGEST of what is there. A name that has its registry already keeps it.
+func joinRef(registry, name, tag, digest string) string {
+	registry = strings.TrimSuffix(registry, "/")
+	if s, ok := shapeOf(name); registry != "" && (!ok || !s.domain) {
+		if !strings.HasSuffix(registry, "-") { // else the name goes on with it
+			registry += "/"
+		}
+		name = registry + strings.TrimPrefix(name, "/")
+	}
+	if s, ok := shapeOf(name); ok && s.pinned() {
+		return name
+	}
+	if tag != "" && !strings.HasPrefix(tag, "sha256:") {
+		name += ":" + strings.TrimPrefix(tag, ":")
+	} else if tag != "" && digest == "" {
+		digest = tag
+	}
+	if digest != "" && !strings.Contains(tag, "@") {
+		if !strings.Contains(digest, ":") {
+			digest = "sha256:" + digest
+		}
+		name += "@" + digest
+	}
+	return name
+}

@@ -1,7 +1,7 @@
 // Package scan finds the container images that a build context needs, and
 // says where each was found. It pulls nothing and never uses the network.
 //
-// It looks at images/shim/* lists, images/skopeo/tar.txt and images/*.tar archives, manifests/, and charts wherever they lie.
+// It looks at images/shim/* lists, images/skopeo/tar.txt and other archives in images/, manifests/, and charts wherever they lie.
 // Charts are rendered by Helm's own engine, with the values files beside them and the literal Helm options of the Kubefile's
 // commands and of scripts; then once more with what is off switched on, and their values and annotations are read.
 //

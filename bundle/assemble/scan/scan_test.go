@@ -155,6 +155,34 @@ registry.k8s.io/pause:3.9
 	}, []string{".sealignore:5 nothing matches typo/typo"})
 }
 
+func TestSealignoreLeavesOutFilesAndDirectories(t *testing.T) {
+	wants(t, scanFS(t, contextOf(`
+-- .sealignore --
+charts/off/
+manifests/old.yaml
+images/shim/*.bak
+manifests/none
+-- charts/off/templates/p.yaml --
+-- charts/off/Chart.yaml --
+name: is not enough
+-- charts/on/Chart.yaml --
+{apiVersion: v2, name: "on", version: 1.0.0}
+-- charts/on/templates/p.yaml --
+apiVersion: v1
+kind: Pod
+spec: {containers: [{image: "a:1"}]}
+-- manifests/old.yaml --
+apiVersion: v1
+kind: Pod
+spec: {containers: [{image: "b:1"}, {image: "Not One"}]}
+-- manifests/old.yaml.new --
+image: quay.io/c/c:1
+-- images/shim/x.bak --
+Not One
+`)), []string{"certain docker.io/library/a:1 charts/on/templates/p.yaml:3", "suspected quay.io/c/c:1 manifests/old.yaml.new:1"},
+		[]string{".sealignore:4 nothing matches manifests/none"})
+}
+
 func TestOtherDirectoriesCountWhereTheKubefileCopiesThem(t *testing.T) {
 	wants(t, scanFS(t, contextOf(`
 -- Kubefile --

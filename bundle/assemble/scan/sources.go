@@ -100,7 +100,10 @@ func (s *scanner) walkDepth(p string, depth int, fn func(file string) error) err
 		return nil
 	case info.Mode().IsRegular():
 		return fn(p)
-	case !info.IsDir() || p == "registry" || depth > maxDepth:
+	case !info.IsDir() || p == "registry":
+		return nil
+	case depth > maxDepth:
+		s.fail(p, 0, tooDeep)
 		return nil
 	}
 	entries, err := fs.ReadDir(s.fsys, p)
@@ -109,7 +112,7 @@ func (s *scanner) walkDepth(p string, depth int, fn func(file string) error) err
 		return nil
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
+		if strings.HasPrefix(e.Name(), ".") || !s.validName(p, e) {
 			continue
 		}
 		if err := s.walkDepth(path.Join(p, e.Name()), depth+1, fn); err != nil {
@@ -119,8 +122,8 @@ func (s *scanner) walkDepth(p string, depth int, fn func(file string) error) err
 	return nil
 }
 
-// read gives a file's content; false if it is missing, or too large or not to be read (errors of the result).
-func (s *scanner) read(file string) ([]byte, bool) {
+// readBytes gives a file's content; false if it is missing, or too large or not to be read (errors of the result).
+func (s *scanner) readBytes(file string) ([]byte, bool) {
 	f, err := s.fsys.Open(file)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {

@@ -64,13 +64,26 @@ func (w *walker) imageKey(n *yaml.Node, key string, m mode) {
 		return
 	}
 	if strings.Contains(value, unresolved) {
-		w.unresolved(n, value)
+		_, ok := shapeOf(strings.ReplaceAll(value, unresolved, "x"))
+		w.unresolved(n, value, ok && m == custom)
 		return
 	}
 	s, ok := shapeOf(value)
 	if ok && !s.explicit() && w.scope.registry != "" && w.scope.tag != "" {
 		w.seen[n] = true
 		w.report(joinRef(w.scope.registry, value, w.scope.tag, ""), n, Suspected, "value of "+key+" with the registry and tag around it")
+		return
+	}
+	if ok && s.pinned() && !s.domain && w.scope.registry != "" {
+		// The name as it is may be meant, too.
+		w.seen[n] = true
+		whole := joinRef(w.scope.registry, value, "", "")
+		if strings.Contains(whole, unresolved) {
+			w.unresolved(n, whole, m == custom)
+			return
+		}
+		w.report(whole, n, Suspected, "value of "+key+" with the registry around it")
+		w.report(value, n, Suspected, "value of "+key)
 		return
 	}
 	if !ok || m == data && !s.explicit() && !s.path {

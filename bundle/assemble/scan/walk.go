@@ -23,15 +23,18 @@ const (
 
 // walker looks through one document. Lines it emits are those of the file.
 type walker struct {
-	emit   func(finding)
-	warn   func(line int, message string)
-	fail   func(line int, message string) // of what may hide images; nil: it does not matter
-	lineOf func(line int) int             // from a line of the document to one of the file
-	env    map[string]string              // for templates inside ConfigMaps
-	demote string                         // why everything is suspected only; empty: it is not
-	texts  int                            // how deep in scalars this document lies
+	emit func(finding)
+	warn func(line int, message string)
+	fail func(line int, message string) // of what may hide images; nil: it does not matter
+	// doubt takes an error that is none where something else names the image: text as it stands, and what is known of it.
+	doubt  func(line int, message, text, known string)
+	lineOf func(line int) int // from a line of the document to one of the file
+	env    map[string]string  // for templates inside ConfigMaps
+	demote string             // why everything is suspected only; empty: it is not
+	texts  int                // how deep in scalars this document lies
 	// appVersion is the tag of the chart's own images where it is left out; empty: none. chartName tells which are its own.
 	appVersion, chartName string
+	patched               bool  // what is empty may not be at the site
 	quiet                 bool  // of text that says nothing about what will happen
 	test                  bool  // the object is for "helm test" only
 	named                 bool  // what the text stands under says image
@@ -133,7 +136,12 @@ func (w *walker) mapping(n *yaml.Node, key string, m mode, depth int) {
 			return
 		}
 	}
-	w.podSpec(n)
+	w.podSpec(n, m)
+	if list := get(n, "env"); list != nil && list.Kind == yaml.SequenceNode { // of a container, or of what makes some
+		around := w.env
+		w.env = w.envOf(list)
+		defer func() { w.env = around }()
+	}
 	w.envVar(n)
 	if m == builtin {
 		w.children(n, key, m, depth)
@@ -144,7 +152,7 @@ func (w *walker) mapping(n *yaml.Node, key string, m mode, depth int) {
 		w.demote = "of an operand that is off"
 	}
 	w.split(n, key, m)
-	w.scope = scopeOf(n, w.scope)
+	w.scope = w.scopeOf(n, w.scope)
 	w.children(n, key, m, depth)
 	w.scope, w.demote = outer.scope, outer.demote
 }
@@ -170,7 +178,7 @@ func (w *walker) children(n *yaml.Node, key string, m mode, depth int) {
 			// Written by controllers, or never an image.
 		case name.Tag == "!!merge":
 			w.node(v, "", m, depth+1)
-		case m != builtin && v.Kind == yaml.ScalarNode && strings.HasSuffix(flatKey(key), "images") && !isSetting(k):
+		case m != builtin && v.Kind == yaml.ScalarNode && strings.HasSuffix(flatKey(key), "images") && !isSetting(k) && (prefixKey(k) == noPrefix || sureRef(text(v))):
 			w.imageKey(v, key+"."+k, m)
 		default:
 			w.node(v, k, m, depth+1)

@@ -24,9 +24,10 @@ import (
 // originalAnnotation names the image that a slim one was made from.
 const originalAnnotation = "io.sealbuild.original"
 
-// Slim is a cluster image as it goes into a bundle. Images made by sealos carry the container images in a directory of a layer. In
-// a bundle those are blobs, which the site's registries get, so the layer is written without that directory: held once, and not sent
-// to every host to be dropped there. An image that has no such directory stays what it is. The same image gives the same slim one.
+// Slim is a cluster image as it goes into a bundle. Images made by sealos carry the container images in a directory of a layer.
+// In a bundle those are blobs, which the site's registries get, so the layer is written without that directory: held once, and not
+// sent to every host to be dropped there. An image that has no such directory stays what it is. The same image gives the same slim
+// one.
 func Slim(ctx context.Context, st *store.Store, root v1.Descriptor, platforms []v1.Platform, tree string) (v1.Descriptor, error) {
 	index := v1.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex,
