@@ -11,6 +11,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/bundle/assemble/sbom"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/kubefile"
 	"github.com/sealbuild/sealbuild/registry/catalog"
@@ -26,6 +27,7 @@ type BundleRequest struct {
 	TrustKeys []string         // lines of keys that the installer demands of other payloads it opens
 	PartSize  int64            // bytes of each file; 0 for one file
 	Have      bundle.Inventory // what the site has already, and is left out
+	Packages  sbom.When        // whether the bill of materials lists the packages inside images; empty: if there is what finds them
 }
 
 // Written is a finished bundle.
@@ -44,7 +46,7 @@ func (b *Builder) Bundle(ctx context.Context, r BundleRequest) (Written, error) 
 	if err := CheckOutput(r.Output); err != nil {
 		return Written{}, err
 	}
-	p, err := b.prepareBundle(r)
+	p, err := b.prepareBundle(ctx, r)
 	if err != nil {
 		return Written{}, err
 	}
@@ -60,7 +62,7 @@ type prepared struct {
 	documents []document
 }
 
-func (b *Builder) prepareBundle(r BundleRequest) (p prepared, err error) {
+func (b *Builder) prepareBundle(ctx context.Context, r BundleRequest) (p prepared, err error) {
 	records, err := b.load(r.Images)
 	if err != nil {
 		return p, err
@@ -90,7 +92,7 @@ func (b *Builder) prepareBundle(r BundleRequest) (p prepared, err error) {
 	if p.parts, p.total, err = b.parts(p.images, r.Have); err != nil {
 		return p, err
 	}
-	p.documents, err = b.documents(records, p.images)
+	p.documents, err = b.documents(ctx, records, p.stubs, p.images, r.Packages)
 	return p, err
 }
 

@@ -1,8 +1,12 @@
 package assemble
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -10,13 +14,13 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/sbom"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
-	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Names of the documents in a bundle.
 const (
 	LockName = "lock.json"
 	SBOMName = "sbom.cdx.json"
+	SPDXName = "sbom.spdx.json"
 )
 
 // Lock says which image was resolved to which digest, and where it was named.
@@ -65,26 +69,97 @@ type document struct {
 	content []byte
 }
 
-// documents makes the lock and the bill of materials.
-func (b *Builder) documents(records []store.Record, images []bundle.Image) ([]document, error) {
+// documents makes the lock and the bills of materials.
+func (b *Builder) documents(ctx context.Context, records []store.Record, stubs []installer, images []bundle.Image, when sbom.When) ([]document, error) {
 	lock := makeLock(records, images)
 	text, err := json.MarshalIndent(lock, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("write the lock: %w", err)
 	}
-	var components []sbom.Image
-	for _, i := range lock.Images {
-		c := sbom.Image{Name: i.Name, Digest: i.Digest, MediaType: i.MediaType, Platforms: i.Platforms, Kind: string(i.Kind), Type: i.Type, Labels: b.labels(i)}
-		for _, s := range i.Sources {
-			c.NeededBy = append(c.NeededBy, s.Image)
-		}
-		components = append(components, c)
+	bill, err := b.bill(ctx, lock, stubs, when)
+	if err != nil {
+		return nil, fmt.Errorf("list what is in the images: %w", err)
 	}
-	bill, err := sbom.CycloneDX(components, b.Epoch)
+	cyclonedx, err := bill.CycloneDX()
 	if err != nil {
 		return nil, fmt.Errorf("write the bill of materials: %w", err)
 	}
-	return []document{{LockName, append(text, '\n')}, {SBOMName, bill}}, nil
+	spdx, err := bill.SPDX()
+	if err != nil {
+		return nil, fmt.Errorf("write the bill of materials: %w", err)
+	}
+	return []document{{LockName, append(text, '\n')}, {SBOMName, cyclonedx}, {SPDXName, spdx}}, nil
+}
+
+// bill says what the bundle is made of, the packages in its images included.
+func (b *Builder) bill(ctx context.Context, lock Lock, stubs []installer, when sbom.When) (sbom.Bill, error) {
+	bill := sbom.Bill{Name: "bundle", Made: b.Epoch}
+	for _, i := range lock.Images {
+		if i.Kind == bundle.KindCluster {
+			bill.Name = i.Name // of the last
+		}
+		one := sbom.Image{Name: i.Name, Digest: i.Digest, MediaType: i.MediaType, Platforms: i.Platforms, Kind: string(i.Kind), Type: i.Type}
+		one.Parts = sbom.Parts(b.Store, v1.Descriptor{Digest: i.Digest, MediaType: i.MediaType}, i.Platforms)
+		if len(one.Parts) > 0 {
+			one.Labels = sbom.Labels(b.Store, one.Parts[0].Digest)
+		}
+		for _, base := range i.Bases {
+			one.Bases = append(one.Bases, sbom.Base{Name: base.Name, Digest: digest.Digest(base.Digest)})
+		}
+		if len(i.Bases) == 0 {
+			one.Bases = sbom.LabelledBase(one.Labels)
+		}
+		for _, s := range i.Sources {
+			one.NeededBy = append(one.NeededBy, s.Image)
+		}
+		bill.Images = append(bill.Images, one)
+	}
+	for _, s := range stubs {
+		bill.Installers = append(bill.Installers, sbom.Installer{Platform: s.platform, Digest: s.digest})
+	}
+	searcher, err := b.searcher(ctx, when)
+	if err != nil || searcher == nil {
+		return bill, err
+	}
+	b.report().Phase("list the packages in the images", 0)
+	return bill, bill.Search(ctx, searcher, func(image string, err error) error {
+		if when == sbom.Always {
+			return fmt.Errorf("image %s: %w", image, err)
+		}
+		b.report().Note(fmt.Sprintf("the bill of materials does not list the packages in %s: %v", image, err))
+		return nil
+	})
+}
+
+// searcher is nil where packages are not searched for.
+func (b *Builder) searcher(ctx context.Context, when sbom.When) (*sbom.Searcher, error) {
+	if when == sbom.Never {
+		return nil, nil
+	}
+	path, err := sbom.Find()
+	if missing := new(sbom.MissingError); when != sbom.Always && errors.As(err, &missing) {
+		b.report().Note("the bill of materials lists no packages inside the images: " + missing.Error())
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return sbom.NewSearcher(ctx, path, filepath.Join(b.Store.Root(), "cache"), layouts{b})
+}
+
+// layouts are the images of the store for whoever searches them.
+type layouts struct{ *Builder }
+
+func (l layouts) Layout(image v1.Descriptor) (string, func() error, error) {
+	dir, err := l.Store.TempDir("packages")
+	if err != nil {
+		return "", nil, err
+	}
+	remove := func() error { return os.RemoveAll(dir) }
+	if err := l.layout(dir, image, v1.Platform{}); err != nil {
+		return "", nil, errors.Join(err, remove())
+	}
+	return dir, remove, nil
 }
 
 func makeLock(records []store.Record, images []bundle.Image) Lock {
@@ -119,27 +194,4 @@ func makeLock(records []store.Record, images []bundle.Image) Lock {
 
 func place(r store.Record, f store.Found) LockedPlace {
 	return LockedPlace{Image: r.Name, File: f.File, Line: f.Line, Certainty: f.Certainty}
-}
-
-// labels are what an image says of itself, of its first platform. An image that
-// says nothing that can be read has none: the digest tells what it is.
-func (b *Builder) labels(i LockedImage) map[string]string {
-	load := func(d v1.Descriptor) (ocigraph.Manifest, error) { return ocigraph.Read(b.Store, d.Digest) }
-	one, err := ocigraph.Find(v1.Descriptor{Digest: i.Digest}, load, func(n ocigraph.Node) (v1.Descriptor, error) {
-		chosen := n.Manifest.Manifests[0]
-		for _, child := range n.Manifest.Manifests {
-			if child.Platform != nil && len(i.Platforms) > 0 && store.Platform(*child.Platform) == i.Platforms[0] {
-				chosen = child
-			}
-		}
-		return chosen, nil
-	})
-	if err != nil || one.Manifest.Config == nil {
-		return nil
-	}
-	config, err := ocigraph.ReadConfig(b.Store, one.Manifest.Config.Digest)
-	if err != nil {
-		return nil
-	}
-	return config.Config.Labels
 }
