@@ -117,7 +117,7 @@ func (b *Builder) bill(ctx context.Context, lock Lock, stubs []installer, when s
 	for _, s := range stubs {
 		bill.Installers = append(bill.Installers, sbom.Installer{Platform: s.platform, Digest: s.digest})
 	}
-	searcher, err := b.searcher(ctx, when)
+	searcher, err := newSearcher(ctx, b, when)
 	if err != nil || searcher == nil {
 		return bill, err
 	}
@@ -131,14 +131,14 @@ func (b *Builder) bill(ctx context.Context, lock Lock, stubs []installer, when s
 	})
 }
 
-// searcher is nil where packages are not searched for.
-func (b *Builder) searcher(ctx context.Context, when sbom.When) (*sbom.Searcher, error) {
+// newSearcher returns nil where packages are not searched for.
+func newSearcher(ctx context.Context, b *Builder, when sbom.When) (*sbom.Searcher, error) {
 	if when == sbom.Never {
 		return nil, nil
 	}
 	path, err := sbom.Find()
 	if missing := new(sbom.MissingError); when != sbom.Always && errors.As(err, &missing) {
-		b.report().Note("the bill of materials lists no packages inside the images: " + missing.Error())
+		b.report().Note("the bill of materials does not list the packages inside the images: " + missing.Error())
 		return nil, nil
 	}
 	if err != nil {

@@ -1,5 +1,5 @@
-// sealsbom lists the packages inside one image. sealbuild runs it for every image of a bundle, and writes what it says into the bill
-// of materials; nobody else needs it.
+// sealsbom lists the packages inside one image. sealbuild runs it for every image of a bundle, and writes what it says into the
+// bill of materials; nobody else needs it.
 //
 //	sealsbom DIRECTORY    an OCI layout that holds one image; the answer is JSON on standard output
 //	sealsbom --version    which searching it does: what it says of an image depends on this and on the image alone

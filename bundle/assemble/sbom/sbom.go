@@ -1,6 +1,6 @@
-// Package sbom writes bills of materials: which images a bundle holds, by digest, what they say of themselves, what they are built on,
-// which cluster image needs them, which packages lie inside, and the installers. There is one for the bundle, as CycloneDX 1.6 and
-// as SPDX 2.3, and one in both for each container image.
+// Package sbom writes bills of materials: which images a bundle holds, by digest, what they say of themselves, what they are built
+// on, which cluster image needs them, which packages lie inside, and the installers. There is one for the bundle, as CycloneDX 1.6
+// and as SPDX 2.3, and one in both for each container image.
 //
 // It promises that the same images give the same bytes, that both formats say the same, and that a licence which is written as an
 // expression of SPDX is one. What was not searched is said not to have been.

@@ -43,7 +43,7 @@ const (
 type MissingError struct{ Tried []string }
 
 func (e *MissingError) Error() string {
-	return fmt.Sprintf("no %s, which lists the packages inside images (make %s builds it); looked at %s", program, program, strings.Join(e.Tried, " and "))
+	return fmt.Sprintf("there is no %s (make %s builds it; --sbom-packages=never does without); looked at %s", program, program, strings.Join(e.Tried, " and "))
 }
 
 // Find finds sealsbom as installers are found: beside the running program, and in the libexec directory of an installed package.
