@@ -89,10 +89,10 @@ func (b *Builder) prepareBundle(ctx context.Context, r BundleRequest) (p prepare
 	for n := range p.stubs { // tens of MiB each
 		p.stubs[n].data = nil
 	}
-	if p.parts, p.total, err = b.parts(p.images, r.Have); err != nil {
+	if p.documents, err = b.documents(ctx, records, p.stubs, p.images, r.Packages); err != nil {
 		return p, err
 	}
-	p.documents, err = b.documents(ctx, records, p.stubs, p.images, r.Packages)
+	p.parts, p.total, err = b.parts(p.images, r.Have)
 	return p, err
 }
 
@@ -188,13 +188,22 @@ func (b *Builder) contents(records []store.Record, stubs []installer, platforms 
 	return cluster, nil
 }
 
+// registryRefs are what a registry holds of an image: it, and what refers to it.
+func registryRefs(i bundle.Image) []catalog.Ref {
+	refs := []catalog.Ref{{Name: i.Name, Digest: i.Digest}}
+	for _, r := range i.Referrers {
+		refs = append(refs, refs[0].Beside(r.Digest))
+	}
+	return refs
+}
+
 // BaseInventory is what a site has in its registry once a bundle was installed
 // there: the blobs of its container images, those it expected included.
 func BaseInventory(ctx context.Context, r *bundle.Reader) (bundle.Inventory, error) {
 	var refs []catalog.Ref
 	for _, i := range r.Images() {
 		if i.Kind == bundle.KindImage {
-			refs = append(refs, catalog.Ref{Name: i.Name, Digest: i.Digest})
+			refs = append(refs, registryRefs(i)...)
 		}
 	}
 	images, err := catalog.Build(ctx, refs, inBundle{r})
@@ -223,6 +232,10 @@ func (b *Builder) parts(images []bundle.Image, have bundle.Inventory) ([]part, i
 	var total int64
 	for _, i := range images {
 		blobs, err := b.Store.Walk(v1.Descriptor{Digest: i.Digest, MediaType: i.MediaType}, i.Platforms...)
+		for _, r := range i.Referrers {
+			below, wrong := b.Store.Walk(r)
+			blobs, err = append(blobs, below...), errors.Join(err, wrong)
+		}
 		if err != nil {
 			return nil, 0, fmt.Errorf("image %s: %w (build it again)", i.Name, err)
 		}

@@ -69,7 +69,7 @@ type document struct {
 	content []byte
 }
 
-// documents makes the lock and the bills of materials.
+// documents makes the lock and the bills of materials. Container images get theirs as referrers, too.
 func (b *Builder) documents(ctx context.Context, records []store.Record, stubs []installer, images []bundle.Image, when sbom.When) ([]document, error) {
 	lock := makeLock(records, images)
 	text, err := json.MarshalIndent(lock, "", "  ")
@@ -79,6 +79,15 @@ func (b *Builder) documents(ctx context.Context, records []store.Record, stubs [
 	bill, err := b.bill(ctx, lock, stubs, when)
 	if err != nil {
 		return nil, fmt.Errorf("list what is in the images: %w", err)
+	}
+	for n := range images {
+		bill.Images[n].Size = images[n].ManifestSize
+		if images[n].Kind != bundle.KindImage {
+			continue // no registry of a site serves it
+		}
+		if images[n].Referrers, err = bill.Attach(b.Store, images[n].Name); err != nil {
+			return nil, fmt.Errorf("attach the bill of materials of %s: %w", images[n].Name, err)
+		}
 	}
 	cyclonedx, err := bill.CycloneDX()
 	if err != nil {

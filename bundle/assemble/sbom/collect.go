@@ -93,12 +93,3 @@ func (b Bill) Search(ctx context.Context, s *Searcher, told func(image string, e
 	}
 	return nil
 }
-
-// OfImage is the bill of one image of the bundle, with the places of its packages.
-func (b Bill) OfImage(name string) Bill {
-	images := slices.DeleteFunc(slices.Clone(b.Images), func(i Image) bool { return i.Name != name })
-	for n := range images {
-		images[n].NeededBy = nil // those are not in this bill
-	}
-	return Bill{Name: name, Made: b.Made, Images: images, Places: true}
-}

@@ -28,6 +28,7 @@ type Image struct {
 	Name      string // full reference
 	Digest    digest.Digest
 	MediaType string
+	Size      int64 // of the manifest or index
 	Platforms []string
 	Kind      string // cluster or image
 	Type      string // of a cluster image: rootfs, patch, application
