@@ -89,13 +89,12 @@ func (b *Builder) documents(ctx context.Context, records []store.Record, stubs [
 			return nil, fmt.Errorf("attach the bill of materials of %s: %w", images[n].Name, err)
 		}
 	}
-	cyclonedx, err := bill.CycloneDX()
+	cyclonedx, spdx, short, err := bill.Within(bundle.MaxDocument)
 	if err != nil {
 		return nil, fmt.Errorf("write the bill of materials: %w", err)
 	}
-	spdx, err := bill.SPDX()
-	if err != nil {
-		return nil, fmt.Errorf("write the bill of materials: %w", err)
+	if short {
+		b.report().Note("the packages inside the images are too many for the bundle's bill of materials; those of container images have their own")
 	}
 	return []document{{LockName, append(text, '\n')}, {SBOMName, cyclonedx}, {SPDXName, spdx}}, nil
 }

@@ -73,10 +73,11 @@ type elements struct {
 	at        map[string]int
 	relations []relation
 	tools     []Tool
+	short     bool // without packages
 }
 
 func (b Bill) elements() (*elements, error) {
-	e := &elements{at: map[string]int{}}
+	e := &elements{at: map[string]int{}, short: b.Short}
 	for _, i := range b.Images {
 		if err := e.image(i); err != nil {
 			return nil, fmt.Errorf("image %s: %w", i.Name, err)
@@ -129,9 +130,9 @@ func (e *elements) image(i Image) error {
 	}
 	switch {
 	case len(i.Parts) == 0:
-		one.properties = append(one.properties, searched(Part{}))
+		one.properties = append(one.properties, e.searched(Part{}))
 	case len(i.Parts) == 1 && i.Parts[0].Digest == i.Digest:
-		one.properties = append(one.properties, searched(i.Parts[0]))
+		one.properties = append(one.properties, e.searched(i.Parts[0]))
 	}
 	e.add(one)
 	if i.Kind == "cluster" || len(i.NeededBy) == 0 {
@@ -150,7 +151,7 @@ func (e *elements) image(i Image) error {
 			e.add(element{
 				ref: ref, kind: ofImage, name: named.Name(), version: part.Digest.String(), digest: part.Digest,
 				purl:       packageURL(named, part.Digest, part.Platform),
-				properties: []property{{"sealbuild:kind", "part"}, {"sealbuild:platform", part.Platform}, searched(part)},
+				properties: []property{{"sealbuild:kind", "part"}, {"sealbuild:platform", part.Platform}, e.searched(part)},
 			})
 			e.relate(one.ref, contains, ref)
 		}
@@ -159,12 +160,16 @@ func (e *elements) image(i Image) error {
 	return nil
 }
 
-// searched tells whether packages are named because there are none, or because nobody has looked.
-func searched(p Part) property {
-	if p.Found == nil {
-		return property{"sealbuild:packages", "not searched"}
+// searched tells whether no packages are named because there are none, because nobody has looked, or because they are too many.
+func (e *elements) searched(p Part) property {
+	how := "searched"
+	switch {
+	case p.Found == nil:
+		how = "not searched"
+	case e.short:
+		how = "left out"
 	}
-	return property{"sealbuild:packages", "searched"}
+	return property{"sealbuild:packages", how}
 }
 
 // describe is an image without what hangs on it.
@@ -215,6 +220,9 @@ func (e *elements) found(in string, f *Found) {
 		ref := "distro:" + d.ID + "@" + d.Version
 		e.add(element{ref: ref, kind: ofDistro, name: d.ID, version: d.Version, description: d.Name})
 		e.relate(in, contains, ref)
+	}
+	if e.short {
+		return
 	}
 	for _, p := range f.Packages {
 		one := element{

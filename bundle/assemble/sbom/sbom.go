@@ -21,6 +21,22 @@ type Bill struct {
 	Images     []Image
 	Installers []Installer
 	Places     bool // tell where in the image a package lies
+	Short      bool // leave out the packages
+}
+
+// Within writes the bill in both formats, in at most so many bytes each: where it would have more, without packages, and says so.
+func (b Bill) Within(limit int) (cyclonedx, spdx []byte, short bool, err error) {
+	if cyclonedx, err = b.CycloneDX(); err != nil {
+		return nil, nil, false, err
+	}
+	if spdx, err = b.SPDX(); err != nil {
+		return nil, nil, false, err
+	}
+	if max(len(cyclonedx), len(spdx)) <= limit || b.Short {
+		return cyclonedx, spdx, b.Short, nil
+	}
+	b.Short = true
+	return b.Within(limit)
 }
 
 // Image is one image of the bundle.

@@ -265,6 +265,24 @@ func TestWhatWasNotSearchedIsSaidNotToBe(t *testing.T) {
 	}
 }
 
+func TestPackagesThatAreTooManyAreLeftOutAndThatIsSaid(t *testing.T) {
+	full, _, short, err := bill().Within(1 << 20)
+	if err != nil || short {
+		t.Fatalf("a small bill is short: %t, %v", short, err)
+	}
+	less, spdx, short, err := bill().Within(len(full) - 1)
+	if err != nil || !short {
+		t.Fatalf("a large bill is short: %t, %v", short, err)
+	}
+	for name, text := range map[string][]byte{"CycloneDX": less, "SPDX": spdx} {
+		if bytes.Contains(text, []byte("pkg:deb/debian/bash")) || !bytes.Contains(text, []byte("left out")) || !bytes.Contains(text, []byte("bookworm")) {
+			t.Errorf("%s is %s", name, text)
+		}
+	}
+	conform(t, schema(t, cyclonedxSchema), less)
+	conform(t, schema(t, spdxSchema), spdx)
+}
+
 func TestPlacesOfPackagesAreToldWhereWanted(t *testing.T) {
 	for _, wanted := range []bool{false, true} {
 		b := bill()
