@@ -45,7 +45,7 @@ sealsbom:
 ## sealsbom-test: its tests, and those of sealbuild that run it
 .PHONY: sealsbom-test
 sealsbom-test: sealsbom
-	cd cmd/sealsbom && $(GO) vet . && $(GO) test .
+	cd cmd/sealsbom && export CGO_ENABLED=0 && $(GO) vet -trimpath . && $(GO) test -trimpath .
 	$(GO) test -tags "$(TAGS)" -count=1 -run Sealsbom ./bundle/assemble/sbom
 
 ## build-all: the same, bin/sealsbom, and bin/sealinstall-linux-ARCH for every platform a bundle can carry
