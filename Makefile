@@ -36,9 +36,21 @@ build:
 	$(GOBUILD) -o bin/sealbuild ./cmd/sealbuild
 	$(GOBUILD) -o bin/sealinstall ./cmd/sealinstall
 
-## build-all: the same, and bin/sealinstall-linux-ARCH for every platform a bundle can carry
+## sealsbom: bin/sealsbom, which lists the packages inside images; a module of its own, minutes the first time
+.PHONY: sealsbom
+sealsbom:
+	mkdir -p bin
+	cd cmd/sealsbom && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -buildid=" -o ../../bin/sealsbom .
+
+## sealsbom-test: its tests, and those of sealbuild that run it
+.PHONY: sealsbom-test
+sealsbom-test: sealsbom
+	cd cmd/sealsbom && export CGO_ENABLED=0 && $(GO) vet -trimpath . && $(GO) test -trimpath .
+	$(GO) test -tags "$(TAGS)" -count=1 -run Sealsbom ./bundle/assemble/sbom
+
+## build-all: the same, bin/sealsbom, and bin/sealinstall-linux-ARCH for every platform a bundle can carry
 .PHONY: build-all
-build-all: build
+build-all: build sealsbom
 	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(GOBUILD) -o bin/sealinstall-linux-$$arch ./cmd/sealinstall; done
 
 ## deps: the Debian packages that testing needs; nothing when they are there

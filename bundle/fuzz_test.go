@@ -12,6 +12,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 func seedVectors(f *testing.F, add func([]byte)) {
@@ -102,6 +103,7 @@ func FuzzIndex(f *testing.F) {
 	good.index.Expected = []Expected{{digest.FromString("elsewhere"), 7}}
 	good.index.Stubs = []indexPlatform{{"linux/arm64", good.index.Entries[1].Digest}}
 	good.index.Trust = []string{testSigner(f, 1).PublicKey()}
+	good.index.Images[0].Referrers = []v1.Descriptor{{Digest: good.index.Images[0].Digest, Size: good.index.Images[0].ManifestSize}}
 	if plain, err = encodeIndex(good.index); err != nil {
 		f.Fatal(err)
 	}

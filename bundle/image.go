@@ -35,11 +35,14 @@ type Image struct {
 	ManifestSize int64 `json:"manifestSize"`
 	// Platforms that the bundle holds of it, as "linux/amd64".
 	Platforms []string `json:"platforms"`
-	// Size in bytes of every blob it reaches: manifests, configs, layers.
+	// Size in bytes of every blob it reaches: manifests, configs, layers. Referrers do not count.
 	Size int64 `json:"size"`
 	Kind Kind  `json:"kind"`
 	// ClusterType of a cluster image: rootfs, patch or application.
 	ClusterType string `json:"clusterType,omitempty"`
+	// Referrers are manifests that name the image, or the image of one of its platforms, as their subject: its bills of materials.
+	// Where the image is served, they are.
+	Referrers []v1.Descriptor `json:"referrers,omitempty"`
 }
 
 func (i Image) check() error {
@@ -55,6 +58,11 @@ func (i Image) check() error {
 	}
 	if err := checkDigest(i.Digest); err != nil {
 		return fmt.Errorf("image %s: %w", i.Name, err)
+	}
+	for _, r := range i.Referrers {
+		if err := checkDigest(r.Digest); err != nil {
+			return fmt.Errorf("image %s, referrer: %w", i.Name, err)
+		}
 	}
 	return nil
 }

@@ -205,6 +205,11 @@ func (ix *index) checkNames() error {
 		if size := ix.Entries[n].Size; size != i.ManifestSize {
 			return fmt.Errorf("image %s: its manifest has %d bytes, not %d", i.Name, size, i.ManifestSize)
 		}
+		for _, r := range i.Referrers {
+			if n, ok := blobs[r.Digest]; !ok || ix.Entries[n].Size != r.Size {
+				return fmt.Errorf("image %s: %w: its referrer %s of %d bytes", i.Name, ErrNoBlob, r.Digest, r.Size)
+			}
+		}
 	}
 	platforms := map[string]bool{ix.Stub.Platform: true}
 	for _, s := range ix.Stubs {

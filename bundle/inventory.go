@@ -93,11 +93,19 @@ func (e *MissingError) Error() string {
 	return b.String()
 }
 
-// Reach lists the blobs that an image is made of, each once, children before parents, those included that the site is expected to
-// have. What an index names for platforms that the bundle does not hold is left out.
+// Reach lists the blobs that an image and its referrers are made of, each once, children before parents, those included that the
+// site is expected to have. What an index names for platforms that the bundle does not hold is left out.
 func (r *Reader) Reach(image Image) ([]Expected, error) {
 	var all []Expected
-	err := ocigraph.Walk(v1.Descriptor{Digest: image.Digest}, ocigraph.Visitor{
+	seen := map[digest.Digest]bool{}
+	add := func(d digest.Digest, size int64) error {
+		if !seen[d] { // referrers share their config
+			all = append(all, Expected{d, size})
+		}
+		seen[d] = true
+		return nil
+	}
+	visitor := ocigraph.Visitor{
 		Load: func(d v1.Descriptor) (ocigraph.Manifest, error) { return ocigraph.Read(r, d.Digest) },
 		Children: func(n ocigraph.Node) ([]v1.Descriptor, error) {
 			return slices.DeleteFunc(n.Manifest.Manifests, func(child v1.Descriptor) bool {
@@ -105,17 +113,13 @@ func (r *Reader) Reach(image Image) ([]Expected, error) {
 				return !ok
 			}), nil
 		},
-		Leaf: func(_ ocigraph.Node, d v1.Descriptor) error {
-			all = append(all, Expected{d.Digest, d.Size})
-			return nil
-		},
-		Done: func(n ocigraph.Node) error {
-			all = append(all, Expected{n.Digest, n.Manifest.Size})
-			return nil
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("image %s: %w", image.Name, err)
+		Leaf: func(_ ocigraph.Node, d v1.Descriptor) error { return add(d.Digest, d.Size) },
+		Done: func(n ocigraph.Node) error { return add(n.Digest, n.Manifest.Size) },
+	}
+	for _, root := range append([]v1.Descriptor{{Digest: image.Digest}}, image.Referrers...) {
+		if err := ocigraph.Walk(root, visitor); err != nil {
+			return nil, fmt.Errorf("image %s: %w", image.Name, err)
+		}
 	}
 	return all, nil
 }

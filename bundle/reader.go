@@ -191,6 +191,7 @@ func (r *Reader) Images() []Image {
 	images := slices.Clone(r.index.Images)
 	for i := range images {
 		images[i].Platforms = slices.Clone(images[i].Platforms)
+		images[i].Referrers = slices.Clone(images[i].Referrers)
 	}
 	return images
 }

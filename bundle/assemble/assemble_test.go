@@ -18,6 +18,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/build"
 	"github.com/sealbuild/sealbuild/bundle/assemble/report"
+	"github.com/sealbuild/sealbuild/bundle/assemble/sbom"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 )
@@ -124,7 +125,7 @@ func TestBundleOrderAndConflicts(t *testing.T) {
 	record(t, b.Store, "k8s:v1", "rootfs", pin("m.io/m:1", "m"))
 	stub := filepath.Join(writeFiles(t, map[string][]byte{"stub": executable(elf.EM_X86_64)}), "stub")
 	out := filepath.Join(t.TempDir(), "site.run")
-	w, err := b.Bundle(context.Background(), BundleRequest{Images: []string{"app:v1", "other:v1", "k8s:v1", "app:v1"}, Output: out, Stub: stub})
+	w, err := b.Bundle(context.Background(), BundleRequest{Images: []string{"app:v1", "other:v1", "k8s:v1", "app:v1"}, Output: out, Stub: stub, Packages: sbom.Never})
 	if err != nil {
 		t.Fatal(err)
 	}

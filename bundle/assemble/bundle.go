@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
+	"github.com/sealbuild/sealbuild/bundle/assemble/sbom"
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
@@ -29,6 +30,7 @@ type BundleRequest struct {
 	TrustKeys []string         // lines of keys that the installer demands of other payloads it opens
 	PartSize  int64            // bytes of each file; 0 for one file
 	Have      bundle.Inventory // what the site has already, and is left out
+	Packages  sbom.When        // whether the bill of materials lists the packages inside images; empty: if there is what finds them
 }
 
 // Written is a finished bundle.
@@ -88,10 +90,10 @@ func (b *Builder) prepareBundle(ctx context.Context, r BundleRequest) (c write.C
 	for n := range c.Stubs {
 		c.Stubs[n].Forget()
 	}
-	if c.Blobs, err = write.Blobs(b.Store, c.Images, r.Have); err != nil {
+	if c.Documents, err = write.Documents(ctx, b.report(), b.Store, b.Epoch, records, c.Stubs, c.Images, r.Packages); err != nil {
 		return c, err
 	}
-	c.Documents, err = write.Documents(b.Store, b.Epoch, records, c.Images)
+	c.Blobs, err = write.Blobs(b.Store, c.Images, r.Have)
 	return c, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble"
+	"github.com/sealbuild/sealbuild/bundle/assemble/sbom"
 	"github.com/sealbuild/sealbuild/bundle/assemble/write"
 )
 
@@ -22,9 +24,9 @@ const passphraseVariable = "SEALBUILD_SIGN_PASSPHRASE"
 
 // bundleFlags are for the verbs that write a bundle.
 type bundleFlags struct {
-	stub, sign, passphraseFile, split string
-	trust, base, have                 []string
-	verify                            bool
+	stub, sign, passphraseFile, split, packages string
+	trust, base, have                           []string
+	verify                                      bool
 }
 
 func (o *bundleFlags) register(c *cobra.Command) {
@@ -35,13 +37,17 @@ func (o *bundleFlags) register(c *cobra.Command) {
 	f.StringVar(&o.passphraseFile, "sign-passphrase-file", "", "file with the key's passphrase (default $"+passphraseVariable+", then a prompt)")
 	f.StringArrayVar(&o.trust, "trust-key", nil, "public key file: the installer takes other payloads (--bundle) only when signed by it (repeatable)")
 	f.StringVar(&o.split, "split", "", "cut the bundle into files of this SIZE, as 4GiB; FAT32 takes 4095MiB")
+	f.StringVar(&o.packages, "sbom-packages", string(sbom.WhenThere), "list the packages inside the images in the bill of materials: always, never, or auto, if sealsbom is beside sealbuild")
 	f.StringArrayVar(&o.base, "base", nil, "leave out the images' blobs that this bundle, installed at the site, brought (repeatable)")
 	f.StringArrayVar(&o.have, "have", nil, "leave out the images' blobs in this inventory of the site; of several, what all of them have")
 }
 
 // request reads what the flags name. Keys are opened here: what is missing or asked for comes up before anything takes long.
 func (o *bundleFlags) request(ctx context.Context) (r assemble.BundleRequest, err error) {
-	r.Stub, r.Verify = o.stub, o.verify
+	r.Stub, r.Verify, r.Packages = o.stub, o.verify, sbom.When(o.packages)
+	if !slices.Contains([]sbom.When{sbom.WhenThere, sbom.Always, sbom.Never}, r.Packages) {
+		return r, usagef("--sbom-packages %q: expected auto, always or never", o.packages)
+	}
 	if o.split != "" {
 		size, err := humanize.ParseBytes(o.split)
 		if err != nil || size > 1<<60 {

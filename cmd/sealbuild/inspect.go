@@ -17,8 +17,8 @@ import (
 )
 
 func (a *app) inspectCommand() *cobra.Command {
-	var format string
-	var lock, sbom, signature bool
+	var format, sbom string
+	var lock, signature bool
 	c := &cobra.Command{
 		Use:   "inspect FILE|IMAGE",
 		Short: "Show what a bundle or a stored cluster image holds",
@@ -30,18 +30,23 @@ offset plus one, tail -c +N FILE | zstd -dc | tar t lists it. So can the
 signature: see bundle/FORMAT.md.`,
 		Example: `  sealbuild inspect ./sealinstall
   sealbuild inspect ./sealinstall --sbom > sbom.cdx.json
+  sealbuild inspect ./sealinstall --sbom=spdx > sbom.spdx.json
   sealbuild inspect kubernetes:v1.36.3 -o json`,
 		Args: args(1, 1, "one FILE or IMAGE"),
 		RunE: func(_ *cobra.Command, given []string) error {
 			if err := checkOutput(format); err != nil {
 				return err
 			}
+			document, ok := map[string]string{"": "", "cyclonedx": write.SBOMName, "spdx": write.SPDXName}[sbom]
+			if !ok {
+				return usagef("--sbom=%s: expected cyclonedx or spdx", sbom)
+			}
 			for _, one := range []struct {
 				asked bool
 				read  func(*bundle.Reader) ([]byte, error)
 			}{
 				{lock, func(r *bundle.Reader) ([]byte, error) { return r.Document(write.LockName) }},
-				{sbom, func(r *bundle.Reader) ([]byte, error) { return r.Document(write.SBOMName) }},
+				{document != "", func(r *bundle.Reader) ([]byte, error) { return r.Document(document) }},
 				{signature, (*bundle.Reader).Signature},
 			} {
 				if one.asked {
@@ -53,7 +58,8 @@ signature: see bundle/FORMAT.md.`,
 	}
 	outputFlag(c, &format)
 	c.Flags().BoolVar(&lock, "lock", false, "print the bundle's lock: image, digest, source line")
-	c.Flags().BoolVar(&sbom, "sbom", false, "print the bundle's bill of materials (CycloneDX)")
+	c.Flags().StringVar(&sbom, "sbom", "", "print the bundle's bill of materials, as cyclonedx or spdx")
+	c.Flags().Lookup("sbom").NoOptDefVal = "cyclonedx"
 	c.Flags().BoolVar(&signature, "signature", false, "print the bundle's signature as ssh-keygen -Y verify takes it")
 	c.MarkFlagsMutuallyExclusive("lock", "sbom", "signature", "output")
 	return c

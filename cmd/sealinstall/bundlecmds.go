@@ -103,21 +103,25 @@ type inspection struct {
 }
 
 func newInspectCommand(o *runOptions) *cobra.Command {
-	var form string
-	var lock, sbom, signature bool
+	var form, sbom string
+	var lock, signature bool
 	cmd := &cobra.Command{
 		Use: "inspect", Short: "Show what the bundle holds and where its bytes go", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkForm(form); err != nil {
 				return err
 			}
+			document, ok := map[string]string{"": "", "cyclonedx": "sbom.cdx.json", "spdx": "sbom.spdx.json"}[sbom]
+			if !ok {
+				return usageError{fmt.Errorf("--sbom=%s: expected cyclonedx or spdx", sbom)}
+			}
 			return o.withBundle(func(f *bundle.File) error {
 				out := cmd.OutOrStdout()
 				switch {
 				case lock:
 					return printBytes(out)(f.Document("lock.json"))
-				case sbom:
-					return printBytes(out)(f.Document("sbom.cdx.json"))
+				case document != "":
+					return printBytes(out)(f.Document(document))
 				case signature:
 					return printBytes(out)(f.Signature())
 				}
@@ -138,7 +142,8 @@ func newInspectCommand(o *runOptions) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&form, "output", "o", "text", "text or json")
 	cmd.Flags().BoolVar(&lock, "lock", false, "print the lock: image, digest, source line")
-	cmd.Flags().BoolVar(&sbom, "sbom", false, "print the bill of materials (CycloneDX)")
+	cmd.Flags().StringVar(&sbom, "sbom", "", "print the bill of materials, as cyclonedx or spdx")
+	cmd.Flags().Lookup("sbom").NoOptDefVal = "cyclonedx"
 	cmd.Flags().BoolVar(&signature, "signature", false, "print the signature as ssh-keygen -Y verify takes it")
 	cmd.MarkFlagsMutuallyExclusive("lock", "sbom", "signature", "output")
 	return cmd

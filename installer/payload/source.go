@@ -31,11 +31,15 @@ func ContainerImages(b *bundle.Reader) []bundle.Image {
 	return slices.DeleteFunc(slices.Clone(b.Images()), func(i bundle.Image) bool { return i.Kind != bundle.KindImage })
 }
 
-// Catalog lists every container image of the bundle as a registry holds it.
+// Catalog lists every container image of the bundle, and what refers to it, as a registry holds them.
 func Catalog(ctx context.Context, b *bundle.Reader) (catalog.Catalog, error) {
 	var refs []catalog.Ref
 	for _, i := range ContainerImages(b) {
-		refs = append(refs, catalog.Ref{Name: i.Name, Digest: i.Digest})
+		ref := catalog.Ref{Name: i.Name, Digest: i.Digest}
+		refs = append(refs, ref)
+		for _, r := range i.Referrers {
+			refs = append(refs, ref.Beside(r.Digest))
+		}
 	}
 	images, err := catalog.Build(ctx, refs, Source(b))
 	if err != nil {

@@ -32,3 +32,15 @@ func TestTagBesideADigestGivesWay(t *testing.T) {
 		t.Error("one tag was given two images")
 	}
 }
+
+func TestWhatLiesBesideAnImageHasItsRepositoryAndNoTag(t *testing.T) {
+	d := digest.FromString("referrer")
+	for name, want := range map[string]string{
+		"nginx": "nginx", "nginx:1.29": "nginx", "localhost:5000/x/y": "localhost:5000/x/y", "localhost:5000/x/y:latest": "localhost:5000/x/y",
+		"example.com/app@" + d.String(): "example.com/app", "example.com/app:v1@" + d.String(): "example.com/app",
+	} {
+		if got := (catalog.Ref{Name: name}).Beside(d); got != (catalog.Ref{Name: want + "@" + d.String(), Digest: d}) {
+			t.Errorf("beside %s lies %v, want %s", name, got, want)
+		}
+	}
+}

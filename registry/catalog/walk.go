@@ -21,6 +21,15 @@ type Ref struct {
 	Digest digest.Digest
 }
 
+// Beside names what lies in the image's repository under its digest alone, as a referrer does.
+func (r Ref) Beside(d digest.Digest) Ref {
+	name, _, _ := strings.Cut(r.Name, "@")
+	if at := strings.LastIndexByte(name, ':'); at > strings.LastIndexByte(name, '/') {
+		name = name[:at]
+	}
+	return Ref{Name: name + "@" + d.String(), Digest: d}
+}
+
 // BuildCatalog finds every blob that refs reach in src by reading their manifests. Children of an index that
 // src lacks (other platforms) are left out; a missing config or layer is an error, except a layer that
 // may not be distributed. All the refs that fail are reported together.

@@ -2,6 +2,7 @@ package write
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -10,13 +11,22 @@ import (
 	"github.com/sealbuild/sealbuild/registry/catalog"
 )
 
+// RegistryRefs are what a registry holds of an image: it, and what refers to it.
+func RegistryRefs(i bundle.Image) []catalog.Ref {
+	refs := []catalog.Ref{{Name: i.Name, Digest: i.Digest}}
+	for _, r := range i.Referrers {
+		refs = append(refs, refs[0].Beside(r.Digest))
+	}
+	return refs
+}
+
 // BaseInventory is what a site has in its registry once a bundle was installed
 // there: the blobs of its container images, those it expected included.
 func BaseInventory(ctx context.Context, r *bundle.Reader) (bundle.Inventory, error) {
 	var refs []catalog.Ref
 	for _, i := range r.Images() {
 		if i.Kind == bundle.KindImage {
-			refs = append(refs, catalog.Ref{Name: i.Name, Digest: i.Digest})
+			refs = append(refs, RegistryRefs(i)...)
 		}
 	}
 	images, err := catalog.Build(ctx, refs, inBundle{r})
@@ -44,6 +54,10 @@ func Blobs(st *store.Store, images []bundle.Image, have bundle.Inventory) ([]Blo
 	at := map[string]int{}
 	for _, i := range images {
 		blobs, err := st.Walk(v1.Descriptor{Digest: i.Digest, MediaType: i.MediaType}, i.Platforms...)
+		for _, r := range i.Referrers {
+			below, wrong := st.Walk(r)
+			blobs, err = append(blobs, below...), errors.Join(err, wrong)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("image %s: %w (build it again)", i.Name, err)
 		}

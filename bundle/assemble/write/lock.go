@@ -1,23 +1,17 @@
 package write
 
 import (
-	"encoding/json"
-	"fmt"
-	"time"
-
 	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
-	"github.com/sealbuild/sealbuild/bundle/assemble/sbom"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
-	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
 // Names of the documents in a bundle.
 const (
 	LockName = "lock.json"
 	SBOMName = "sbom.cdx.json"
+	SPDXName = "sbom.spdx.json"
 )
 
 // Lock says which image was resolved to which digest, and where it was named.
@@ -37,7 +31,7 @@ type LockedImage struct {
 	Size      int64         `json:"size"` // bytes of every blob it reaches
 	Kind      bundle.Kind   `json:"kind"`
 	Original  digest.Digest `json:"original,omitempty"` // of a cluster image whose layers are held without their registry/
-	Type      string        `json:"type,omitempty"` // of a cluster image
+	Type      string        `json:"type,omitempty"`     // of a cluster image
 	Bases     []LockedBase  `json:"bases,omitempty"`
 	Sources   []LockedPlace `json:"sources,omitempty"` // of a container image
 }
@@ -66,30 +60,6 @@ type LockedPlace struct {
 type Document struct {
 	Name    string
 	Content []byte
-}
-
-// Documents makes the lock and the bill of materials.
-func Documents(st *store.Store, epoch time.Time, records []store.Record, images []bundle.Image) ([]Document, error) {
-	lock := makeLock(records, images)
-	text, err := json.MarshalIndent(lock, "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("write the lock: %w", err)
-	}
-	var components []sbom.Image
-	for _, i := range lock.Images {
-		c := sbom.Image{
-			Name: i.Name, Digest: i.Digest, MediaType: i.MediaType, Platforms: i.Platforms, Kind: string(i.Kind), Type: i.Type, Labels: labels(st, i),
-		}
-		for _, s := range i.Sources {
-			c.NeededBy = append(c.NeededBy, s.Image)
-		}
-		components = append(components, c)
-	}
-	bill, err := sbom.CycloneDX(components, epoch)
-	if err != nil {
-		return nil, fmt.Errorf("write the bill of materials: %w", err)
-	}
-	return []Document{{LockName, append(text, '\n')}, {SBOMName, bill}}, nil
 }
 
 func makeLock(records []store.Record, images []bundle.Image) Lock {
@@ -127,27 +97,4 @@ func makeLock(records []store.Record, images []bundle.Image) Lock {
 
 func place(r store.Record, f store.Found) LockedPlace {
 	return LockedPlace{Image: r.Name, File: f.File, Line: f.Line, Certainty: f.Certainty}
-}
-
-// labels are what an image says of itself, of its first platform. An image that
-// says nothing that can be read has none: the digest tells what it is.
-func labels(st *store.Store, i LockedImage) map[string]string {
-	load := func(d v1.Descriptor) (ocigraph.Manifest, error) { return ocigraph.Read(st, d.Digest) }
-	one, err := ocigraph.Find(v1.Descriptor{Digest: i.Digest}, load, func(n ocigraph.Node) (v1.Descriptor, error) {
-		chosen := n.Manifest.Manifests[0]
-		for _, child := range n.Manifest.Manifests {
-			if child.Platform != nil && len(i.Platforms) > 0 && store.Platform(*child.Platform) == i.Platforms[0] {
-				chosen = child
-			}
-		}
-		return chosen, nil
-	})
-	if err != nil || one.Manifest.Config == nil {
-		return nil
-	}
-	config, err := ocigraph.ReadConfig(st, one.Manifest.Config.Digest)
-	if err != nil {
-		return nil
-	}
-	return config.Config.Labels
 }

@@ -52,7 +52,7 @@ func Simulate(ctx context.Context, r *bundle.Reader) error {
 	fail := func(ref string, err error) { failed.Failures = append(failed.Failures, PullFailure{ref, err}) }
 	var refs []catalog.Ref
 	for _, i := range r.Images() {
-		one := []catalog.Ref{{Name: i.Name, Digest: i.Digest}}
+		one := RegistryRefs(i)
 		// Images are looked at one by one first, so that an incomplete one hides no other.
 		if _, err := catalog.Build(ctx, one, src); err != nil {
 			fail(i.Name, err)
@@ -153,6 +153,11 @@ func (n *simulatedNode) pull(ctx context.Context, i bundle.Image) error {
 	}
 	if got := head.header.Get("Docker-Content-Digest"); got != root.String() {
 		return fmt.Errorf("the name resolves to %s, not to %s", got, root)
+	}
+	for _, r := range i.Referrers {
+		if err := n.manifest(ctx, t, r.Digest, nil); err != nil {
+			return fmt.Errorf("referrer: %w", err)
+		}
 	}
 	return n.manifest(ctx, t, root, i.Platforms)
 }
