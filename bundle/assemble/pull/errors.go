@@ -139,6 +139,14 @@ func remedy(err error) string {
 		platform  *PlatformError
 		offline   *net.OpError
 	)
+	if blob := new(BlobError); errors.As(err, &blob) {
+		switch {
+		case len(blob.URLs) > 0:
+			return "make the address reachable, or push the image with all of its layers into a registry"
+		case NotFound(blob.Err):
+			return "the registry has not all of the image: push it again, or use another tag"
+		}
+	}
 	refused := func(statuses ...int) bool { return status != nil && slices.Contains(statuses, status.Status) }
 	switch errors.As(err, &status); {
 	case refused(http.StatusUnauthorized, http.StatusForbidden), errors.Is(err, auth.ErrBasicCredentialNotFound),
@@ -149,7 +157,7 @@ func remedy(err error) string {
 	case errors.As(err, &busy):
 		return "log in, which raises the limit of many registries, or run it again later: what came is kept"
 	case errors.As(err, &platform):
-		return "choose another --platform, or list the reference in .sealignore"
+		return "choose another --platform, name the image for its platform alone (COPY lists/$TARGETARCH images/shim/), or list it in .sealignore"
 	case errors.As(err, &authority):
 		return "put the registry's CA into /etc/containers/certs.d/HOST:PORT/ca.crt"
 	case errors.Is(err, http.ErrSchemeMismatch):

@@ -3,10 +3,12 @@ package pull
 import (
 	"context"
 	"errors"
-	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/containers/image/v5/signature"
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
@@ -22,13 +24,15 @@ type gatherer struct {
 	known   map[string]bool   // references that some stored image needs
 
 	mu       sync.Mutex
-	blobs    map[string]*blob // by digest
+	blobs    map[string]*blob                // by digest
+	configs  map[digest.Digest]chan struct{} // taken by who downloads it to find out a platform
 	result   Result
 	failures []Failure
 }
 
 func newGatherer(st *store.Store, o Options) (*gatherer, error) {
-	g := &gatherer{store: st, options: o, queue: newQueue(), blobs: map[string]*blob{}, known: map[string]bool{}}
+	g := &gatherer{store: st, options: o, queue: newQueue(), known: map[string]bool{}}
+	g.blobs, g.configs = map[string]*blob{}, map[digest.Digest]chan struct{}{}
 	g.remotes = newRemotes(o.System, o.Jobs, o.Idle)
 	var err error
 	if g.policy, err = readPolicy(o.System); err != nil {
@@ -52,6 +56,7 @@ type image struct {
 	remote    remote
 	root      v1.Descriptor
 	platforms []string          // taken of an index
+	plain     []v1.Descriptor   // images of an index that does not name their platforms itself
 	manifests map[string][]byte // to be stored when every blob is there, by digest
 	order     []string          // of manifests: children first
 	pending   int
@@ -61,6 +66,7 @@ type image struct {
 // blob is one download and the images that wait for it.
 type blob struct {
 	desc    v1.Descriptor
+	urls    []string // where its images say that it lies, too
 	waiting []*image
 	tried   int  // how many of waiting have lent their remote
 	done    bool // successfully
@@ -98,6 +104,7 @@ func (g *gatherer) want(img *image, d v1.Descriptor) {
 	if b.done {
 		return
 	}
+	b.urls = addURLs(b.urls, d.URLs)
 	b.waiting = append(b.waiting, img)
 	img.pending++
 }
@@ -105,9 +112,21 @@ func (g *gatherer) want(img *image, d v1.Descriptor) {
 // download fetches a blob from where the first image that wants it is had. When that fails for good, the next image's place has its
 // turn: another registry or repository may hold the same blob.
 func (g *gatherer) download(ctx context.Context, b *blob) {
-	var failed error
+	var failed *BlobError
 	for {
 		g.mu.Lock()
+		if b.tried == len(b.waiting) && len(b.urls) > 0 && ctx.Err() == nil {
+			urls := b.urls
+			b.urls = nil
+			g.mu.Unlock()
+			wrong := g.elsewhere(ctx, b.desc, urls)
+			if wrong == nil {
+				g.came(ctx, b)
+				return
+			}
+			failed.URLs = wrong
+			continue
+		}
 		if b.tried == len(b.waiting) {
 			waiting := b.waiting
 			delete(g.blobs, string(b.desc.Digest)) // an image that comes later may try its own place
@@ -123,20 +142,25 @@ func (g *gatherer) download(ctx context.Context, b *blob) {
 
 		err := g.fetch(ctx, from, b.desc)
 		if err == nil {
-			g.mu.Lock()
-			b.done = true
-			waiting := b.waiting
-			g.result.Blobs++
-			g.mu.Unlock()
-			for _, img := range waiting {
-				g.arrived(ctx, img, nil)
-			}
+			g.came(ctx, b)
 			return
 		}
-		failed = fmt.Errorf("blob %s: %w", b.desc.Digest, err)
+		failed = &BlobError{Digest: b.desc.Digest, MediaType: b.desc.MediaType, Err: err}
 		if ctx.Err() != nil {
 			return
 		}
+	}
+}
+
+// came tells all who wait for a blob that it is there.
+func (g *gatherer) came(ctx context.Context, b *blob) {
+	g.mu.Lock()
+	b.done = true
+	waiting := b.waiting
+	g.result.Blobs++
+	g.mu.Unlock()
+	for _, img := range waiting {
+		g.arrived(ctx, img, nil)
 	}
 }
 
@@ -168,12 +192,24 @@ func (g *gatherer) arrived(ctx context.Context, img *image, err error) {
 
 // complete stores an image's manifests, children first, now that every blob they name is there.
 func (g *gatherer) complete(img *image) (store.Pinned, error) {
-	for _, d := range img.order {
+	for _, d := range slices.Concat(img.beside(), img.order) {
 		if _, err := g.store.PutBytes(img.manifests[d]); err != nil {
 			return store.Pinned{}, err
 		}
 	}
-	return store.Pin(g.store, img.wanted.found(), img.root, img.platforms...)
+	root := img.root
+	if img.plain != nil {
+		var err error
+		if root, err = store.Plain(g.store, img.plain); err != nil {
+			return store.Pinned{}, err
+		}
+	}
+	return store.Pin(g.store, img.wanted.found(), root, img.platforms...)
+}
+
+// beside are the manifests that were only read to find the wanted ones: they tell the same the next time.
+func (img *image) beside() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(img.manifests)), func(d string) bool { return slices.Contains(img.order, d) })
 }
 
 // fail records a failure, as an error or as something merely absent.

@@ -29,6 +29,8 @@ type Wanted struct {
 	// Suspected marks a reference that may be no image at all: one whose manifest cannot be had is reported, not an error.
 	Suspected bool
 	Platforms []v1.Platform // of an index, which to take; none means those of the Options
+	Own       bool          // only we read its index: no host asks for it by a digest
+	Files     bool          // only files are copied from it: without an index it may be for any platform
 }
 
 // found is the first place that names it.

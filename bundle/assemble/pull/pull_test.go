@@ -283,33 +283,3 @@ func TestBadReferencesAreFailures(t *testing.T) {
 		t.Fatalf("error is %v, want two failures", err)
 	}
 }
-
-func TestPlatformChoice(t *testing.T) {
-	p := func(s string) v1.Descriptor {
-		parts := append(strings.Split(s, "/"), "")
-		return v1.Descriptor{Platform: &v1.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}, Digest: digest.FromBytes([]byte(s))}
-	}
-	index := []v1.Descriptor{p("unknown/unknown"), p("linux/arm/v6"), p("linux/arm64/v9"), p("linux/arm64/v8"), p("linux/amd64"), p("linux/arm/v7"), {}}
-	for _, tc := range []struct {
-		want v1.Platform
-		got  string
-	}{
-		{v1.Platform{OS: "linux", Architecture: "amd64"}, "linux/amd64"},
-		{v1.Platform{OS: "linux", Architecture: "arm64"}, "linux/arm64/v8"},
-		{v1.Platform{OS: "linux", Architecture: "arm", Variant: "v7"}, "linux/arm/v7"},
-		{v1.Platform{OS: "linux", Architecture: "arm"}, "linux/arm/v6"},
-	} {
-		d, err := choose(index, tc.want)
-		if err != nil {
-			t.Errorf("%s: %v", store.Platform(tc.want), err)
-			continue
-		}
-		if store.Platform(*d.Platform) != tc.got {
-			t.Errorf("%s: chose %s, want %s", store.Platform(tc.want), store.Platform(*d.Platform), tc.got)
-		}
-	}
-	var missing *PlatformError
-	if _, err := choose(index, v1.Platform{OS: "linux", Architecture: "s390x"}); !errors.As(err, &missing) {
-		t.Errorf("error is %v, want *PlatformError", err)
-	}
-}

@@ -162,10 +162,13 @@ func (n *simulatedNode) manifest(ctx context.Context, t target, d digest.Digest,
 	}
 	for _, want := range platforms {
 		at := slices.IndexFunc(m.Manifests, func(c v1.Descriptor) bool { return c.Platform != nil && store.Platform(*c.Platform) == want })
+		if at < 0 { // then what says no platform
+			at = slices.IndexFunc(m.Manifests, func(c v1.Descriptor) bool { return c.Platform == nil })
+		}
 		if at < 0 {
 			return fmt.Errorf("index %s names nothing for %s", d, want)
 		}
-		if err := n.manifest(ctx, t, m.Manifests[at].Digest, nil); err != nil {
+		if err := n.manifest(ctx, t, m.Manifests[at].Digest, []string{want}); err != nil {
 			return fmt.Errorf("%s: %w", want, err)
 		}
 	}

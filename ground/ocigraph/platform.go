@@ -1,0 +1,142 @@
+package ocigraph
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// MaxUnnamed bounds how many documents are read below one index to find out for which platforms its images are.
+const MaxUnnamed = 256
+
+// Platforms reads what tells for which platforms the images below an index are.
+type Platforms struct {
+	// Load reads a manifest or an index. What it returns empty counts for nothing: it is not there.
+	Load func(d v1.Descriptor) (Manifest, error)
+	// Of reads the platform out of an image's config.
+	Of func(config v1.Descriptor) (v1.Platform, error)
+}
+
+// Entry is an image below an index.
+type Entry struct {
+	v1.Descriptor                 // Platform is what the index says, else the image's config
+	Way           []v1.Descriptor // indexes between the root and the image
+	Named         bool            // the index above it says its platform
+}
+
+// Direct tells whether the root itself names the image and its platform.
+func (e Entry) Direct() bool { return e.Named && len(e.Way) == 0 }
+
+// Entries lists the images below an index, however deep: at each level first those whose platform is said there, then those
+// whose own documents have to say it. What is no image, as the attestations of a build, is left out.
+func (p Platforms) Entries(root v1.Descriptor, index Manifest) ([]Entry, error) {
+	l := &listing{Platforms: p, root: root.Digest, seen: map[digest.Digest]bool{root.Digest: true}}
+	err := l.below(index, nil)
+	return l.all, err
+}
+
+type listing struct {
+	Platforms
+	root digest.Digest
+	seen map[digest.Digest]bool
+	read int
+	all  []Entry
+}
+
+func (l *listing) below(index Manifest, way []v1.Descriptor) error {
+	for _, named := range []bool{true, false} {
+		for _, child := range index.Manifests {
+			if named != (child.Platform != nil) || named && child.Platform.OS == "unknown" {
+				continue
+			}
+			if err := l.child(child, way); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *listing) child(child v1.Descriptor, way []v1.Descriptor) error {
+	if len(way) >= MaxNesting {
+		return &LimitError{Digest: child.Digest, Nesting: MaxNesting}
+	}
+	if child.Platform != nil && child.MediaType != "" && !IsIndex(child.MediaType) {
+		l.all = append(l.all, Entry{Descriptor: child, Way: way, Named: true})
+		return nil
+	}
+	if child.MediaType != "" && !IsManifest(child.MediaType) || l.seen[child.Digest] {
+		return nil
+	}
+	l.seen[child.Digest] = true
+	if l.read++; l.read > MaxUnnamed {
+		return fmt.Errorf("index %s: more than %d images and indexes in it name no platform", l.root, MaxUnnamed)
+	}
+	m, err := l.Load(child)
+	if err != nil {
+		return err
+	}
+	if len(m.Manifests) > 0 {
+		return l.below(m, append(slices.Clone(way), child))
+	}
+	if m.Config == nil {
+		return nil
+	}
+	e := Entry{Descriptor: child, Way: way, Named: child.Platform != nil}
+	if !e.Named {
+		of, err := l.Of(*m.Config)
+		if err != nil {
+			return err
+		}
+		if of.OS == "unknown" {
+			return nil
+		}
+		e.Platform = &of
+	}
+	l.all = append(l.all, e)
+	return nil
+}
+
+// ForHost goes down an index as hosts do: at each level to what says their platform, else to the first entry that says none.
+func (p Platforms) ForHost(index Manifest, want v1.Platform) (v1.Descriptor, bool, error) {
+	for range MaxNesting {
+		at := Choose(index.Manifests, want)
+		if at < 0 {
+			at = slices.IndexFunc(index.Manifests, func(d v1.Descriptor) bool { return d.Platform == nil })
+		}
+		if at < 0 {
+			return v1.Descriptor{}, false, nil
+		}
+		child := index.Manifests[at]
+		m, err := p.Load(child)
+		if err != nil || m.Config != nil || len(m.Manifests) == 0 {
+			return child, m.Config != nil, err
+		}
+		index = m
+	}
+	return v1.Descriptor{}, false, nil
+}
+
+// Choose finds a platform's entry among those that name theirs, or returns -1. Without a wanted variant the one without any is
+// preferred, then arm64's v8, then the first.
+func Choose(index []v1.Descriptor, want v1.Platform) int {
+	best := -1
+	for i, d := range index {
+		p := d.Platform
+		if p == nil || p.OS != want.OS || p.Architecture != want.Architecture {
+			continue
+		}
+		if want.Variant != "" {
+			if p.Variant == want.Variant || (p.Variant == "" && best < 0) {
+				best = i
+			}
+			continue
+		}
+		if best < 0 || index[best].Platform.Variant != "" && (p.Variant == "" || p.Variant == "v8" && index[best].Platform.Variant != "v8") {
+			best = i
+		}
+	}
+	return best
+}
