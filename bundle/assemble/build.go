@@ -133,7 +133,9 @@ func (b *Builder) buildAndGather(ctx context.Context, r BuildRequest, parts []bu
 		return nil
 	})
 	both.Go(func() (err error) {
-		images, err = b.resolver().Gather(ctx, looks)
+		resolver := b.resolver()
+		resolver.Lenient = r.IgnoreScanErrors
+		images, err = resolver.Gather(ctx, looks)
 		return err
 	})
 	err := both.Wait()

@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -277,4 +278,35 @@ func TestPinnedIndexInAnIndexReachesTheHosts(t *testing.T) {
 		t.Errorf("pinned by %s, got %s", pin, app.Digest)
 	}
 	bundleForBoth(t, b, rec.Name) // and the simulation pulls it for both
+}
+
+// TestSuspectedImageOfAnImageThatWasGathered: its maker has left out what is switched off, and a registry that refuses it, or is
+// not there, stops nobody who takes the image as it is.
+func TestSuspectedImageOfAnImageThatWasGathered(t *testing.T) {
+	u, gone := upstreamtest.New(t), upstreamtest.New(t)
+	gone.Close()
+	for _, off := range []string{u.Ref("closed/app:v1"), gone.Ref("app:v1")} {
+		files := map[string]string{"manifests/config.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  image: \"" + off + "\"\n"}
+		sealosImage(t, u, "own", files, map[string]string{"pause:3.9": "pause"})
+		sealosImage(t, u, "none", files, nil)
+		u.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasPrefix(r.URL.Path, "/v2/closed/") {
+				return false
+			}
+			w.WriteHeader(http.StatusForbidden)
+			return true
+		})
+		b, _ := connected(t, u)
+		rec, err := b.Pull(t.Context(), PullRequest{Ref: u.Ref("own:v1")})
+		if err != nil || len(rec.Unresolved) != 1 || rec.Unresolved[0].Ref != off {
+			t.Errorf("with its registry/: unresolved %v, error %v, want %s", rec.Unresolved, err, off)
+		}
+		if _, err := b.Pull(t.Context(), PullRequest{Ref: u.Ref("none:v1")}); err == nil || !strings.Contains(err.Error(), "--ignore-scan-errors") {
+			t.Errorf("without: error is %v, want one that names the way on", err)
+		}
+		if rec, err := b.Pull(t.Context(), PullRequest{Ref: u.Ref("none:v1"), IgnoreScanErrors: true}); err != nil || len(rec.Unresolved) != 1 {
+			t.Errorf("without, to be ignored: unresolved %v, error %v", rec.Unresolved, err)
+		}
+		u.Misbehave(nil)
+	}
 }

@@ -76,7 +76,7 @@ type blob struct {
 func (g *gatherer) resolve(ctx context.Context, w Wanted) {
 	img, leaves, err := g.describe(ctx, w)
 	if err != nil {
-		g.fail(ctx, w, err, w.Suspected && definite(err))
+		g.fail(ctx, w, err, w.Suspected && (g.options.Lenient || passable(err)))
 		return
 	}
 	g.mu.Lock()
@@ -177,7 +177,7 @@ func (g *gatherer) arrived(ctx context.Context, img *image, err error) {
 		return
 	}
 	if img.err != nil {
-		g.fail(ctx, img.wanted, img.err, false)
+		g.fail(ctx, img.wanted, img.err, img.wanted.Suspected && g.options.Lenient)
 		return
 	}
 	pinned, err := g.complete(img)
@@ -217,7 +217,7 @@ func (g *gatherer) fail(ctx context.Context, w Wanted, err error, absent bool) {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return
 	}
-	f := Failure{Ref: w.Ref, Places: w.Places, Err: err}
+	f := Failure{Ref: w.Ref, Places: w.Places, Err: err, Suspected: w.Suspected && !absent}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if absent {

@@ -26,7 +26,7 @@ import (
 type Wanted struct {
 	Ref    string        // a full docker reference
 	Places []store.Found // where it was found; the first is recorded
-	// Suspected marks a reference that may be no image at all: one whose manifest cannot be had is reported, not an error.
+	// Suspected marks a reference that may be no image at all: one that does not exist is reported, not an error.
 	Suspected bool
 	Platforms []v1.Platform // of an index, which to take; none means those of the Options
 	Own       bool          // only we read its index: no host asks for it by a digest
@@ -52,6 +52,7 @@ type Options struct {
 	Idle      time.Duration // a transfer without a byte for so long is broken; 0 is one minute
 	Backoff   time.Duration // before the second try, doubled after each; 0 is one second
 	Progress  Progress      // nil for none
+	Lenient   bool          // suspected references that fail, however they do, are absent
 }
 
 // DefaultJobs is how many downloads run at a time.

@@ -160,28 +160,6 @@ func TestSuspectedReferenceMayBeAbsent(t *testing.T) {
 	}
 }
 
-func TestSuspectedReferenceFailsWithTheRegistry(t *testing.T) {
-	for status, absent := range map[int]bool{
-		http.StatusNotFound: true, http.StatusForbidden: true, http.StatusUnauthorized: true,
-		http.StatusServiceUnavailable: false, http.StatusTooManyRequests: false,
-	} {
-		u, s := upstreamtest.New(t), newStore(t)
-		u.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
-			if !strings.Contains(r.URL.Path, "/manifests/") {
-				return false
-			}
-			w.WriteHeader(status)
-			return true
-		})
-		w := wanted(u.Ref("app:v1"))
-		w[0].Suspected = true
-		r, err := Gather(t.Context(), s, w, options(u))
-		if (err == nil) != absent || absent != (len(r.Absent) == 1) {
-			t.Errorf("%d: absent %v, error %v", status, r.Absent, err)
-		}
-	}
-}
-
 func TestOneTroubledMirrorMayHaveTheImage(t *testing.T) {
 	unknown := &net.DNSError{IsNotFound: true}
 	gone, trouble := &StatusError{Status: http.StatusNotFound}, &StatusError{Status: http.StatusBadGateway}

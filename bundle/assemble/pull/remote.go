@@ -225,7 +225,7 @@ func (r *repository) send(ctx context.Context, method, below string, header http
 	maps.Copy(req.Header, header)
 	resp, err := r.client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask %s: %w", r.host.name, tokenError(withoutQuery(err)))
+		return nil, fmt.Errorf("ask %s: %w", r.host.name, tokenError(r.host.name, withoutQuery(err)))
 	}
 	return r.accepted(resp)
 }

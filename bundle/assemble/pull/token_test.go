@@ -73,15 +73,14 @@ func TestRefusalOfTheTokenServer(t *testing.T) {
 	for name, tc := range map[string]struct {
 		status int
 		body   string
-		absent bool   // a suspected reference is none
 		says   string // else, beside the server's name
 	}{
-		"no such user":       {http.StatusUnauthorized, `{"details":"incorrect username or password"}`, true, "needs a login"},
-		"no access":          {http.StatusForbidden, "", true, "needs a login"},
-		"said by code alone": {http.StatusBadRequest, `{"errors":[{"code":"DENIED","message":"not yours"}]}`, true, "denied: not yours"},
-		"not there":          {http.StatusNotFound, "", false, "needs a login"},
-		"in trouble":         {http.StatusBadGateway, "", false, "502 Bad Gateway"},
-		"limits its clients": {http.StatusTooManyRequests, "", false, "limits how often it is asked (log in"},
+		"no such user":       {http.StatusUnauthorized, `{"details":"incorrect username or password"}`, "needs a login"},
+		"no access":          {http.StatusForbidden, "", "needs a login"},
+		"said by code alone": {http.StatusBadRequest, `{"errors":[{"code":"DENIED","message":"not yours"}]}`, "denied: not yours"},
+		"not there":          {http.StatusNotFound, "", "needs a login"},
+		"in trouble":         {http.StatusBadGateway, "", "502 Bad Gateway"},
+		"limits its clients": {http.StatusTooManyRequests, "", "limits how often it is asked (log in"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := upstreamtest.New(t)
@@ -98,8 +97,8 @@ func TestRefusalOfTheTokenServer(t *testing.T) {
 				t.Errorf("error is %v, want one of %v that says %q", err, host.Load(), tc.says)
 			}
 			w[0].Suspected = true
-			r, err := Gather(t.Context(), newStore(t), w, options(u))
-			if (err == nil) != tc.absent || tc.absent != (len(r.Absent) == 1) {
+			// Who refuses may well have it.
+			if r, err := Gather(t.Context(), newStore(t), w, options(u)); err == nil || len(r.Absent) > 0 {
 				t.Errorf("suspected: absent %v, error %v", r.Absent, err)
 			}
 		})

@@ -20,6 +20,8 @@ type Resolver struct {
 	System *types.SystemContext // registries.conf, auth file, TLS
 	Jobs   int                  // downloads at a time; 0 is pull.DefaultJobs
 	Report report.Reporter
+
+	Lenient bool // suspected references that cannot be had are told and left out, whatever the reason
 }
 
 // Fetch takes an image out of a registry into the store, of an index the
@@ -53,7 +55,7 @@ func (r Resolver) fetch(ctx context.Context, w pull.Wanted, platforms []v1.Platf
 
 func (r Resolver) Options(platforms []v1.Platform) pull.Options {
 	return pull.Options{
-		Platforms: platforms, Jobs: r.Jobs, System: r.System, Progress: r.Report,
+		Platforms: platforms, Jobs: r.Jobs, System: r.System, Progress: r.Report, Lenient: r.Lenient,
 	}
 }
 
