@@ -41,6 +41,9 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 			return store.Record{}, err
 		}
 	}
+	with := *b
+	with.offline = !r.NoCache
+	b = &with
 	parts, bases, err := b.prepare(ctx, r)
 	if err != nil {
 		return store.Record{}, err

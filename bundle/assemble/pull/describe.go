@@ -50,7 +50,7 @@ func (g *gatherer) describe(ctx context.Context, w Wanted) (*image, []v1.Descrip
 	}
 	raw, mediaType, err := g.manifest(ctx, w, d.img.remote, "")
 	if err != nil {
-		return nil, nil, err
+		return d.img, nil, d.asBefore(ctx, named, err)
 	}
 	root := digest.FromBytes(raw)
 	if err := g.allowed(ctx, withoutTag(named), root); err != nil {

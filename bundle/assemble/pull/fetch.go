@@ -83,13 +83,16 @@ func version(named reference.Named) string {
 // to the one that the registry says they have.
 func (g *gatherer) manifest(ctx context.Context, w Wanted, r remote, d digest.Digest) (raw []byte, mediaType string, err error) {
 	var absent error
+	tried := 0
 	err = g.retry(ctx, w.Ref, g.options.Attempts, func() error {
+		tried++
 		err := r.each(ctx, func(l location) (err error) {
 			raw, mediaType, err = readManifest(ctx, l, d)
 			return err
 		})
-		if err != nil && w.Suspected && definite(err) {
-			absent = err // what is probably no image is not worth a wait
+		_, remembered := g.before(w.Ref, err)
+		if remembered && tried > 1 || err != nil && w.Suspected && (definite(err) || g.options.Lenient && unreachable(err)) {
+			absent = err // what is probably no image, or is known from before, is not worth a wait
 			return nil
 		}
 		return err

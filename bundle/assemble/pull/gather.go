@@ -28,6 +28,7 @@ type gatherer struct {
 	configs  map[digest.Digest]chan struct{} // taken by who downloads it to find out a platform
 	result   Result
 	failures []Failure
+	told     []string // what is taken as it was before
 }
 
 func newGatherer(st *store.Store, o Options) (*gatherer, error) {
@@ -59,6 +60,7 @@ type image struct {
 	plain     []v1.Descriptor   // images of an index that does not name their platforms itself
 	manifests map[string][]byte // to be stored when every blob is there, by digest
 	order     []string          // of manifests: children first
+	before    bool              // its registry was not reached
 	pending   int
 	err       error
 }
@@ -76,7 +78,11 @@ type blob struct {
 func (g *gatherer) resolve(ctx context.Context, w Wanted) {
 	img, leaves, err := g.describe(ctx, w)
 	if err != nil {
-		g.fail(ctx, w, err, w.Suspected && (g.options.Lenient || passable(err)))
+		absent := w.Suspected && passable(err)
+		if absent && !unreachable(err) && !errors.As(err, new(asItWas)) {
+			g.remember(w.Ref, meaning{Unknown: NotFound(err), Absent: err.Error()})
+		}
+		g.fail(ctx, w, err, absent || w.Suspected && g.options.Lenient)
 		return
 	}
 	g.mu.Lock()
@@ -184,6 +190,9 @@ func (g *gatherer) arrived(ctx context.Context, img *image, err error) {
 	if err != nil {
 		g.fail(ctx, img.wanted, err, false)
 		return
+	}
+	if !img.before {
+		g.remember(img.wanted.Ref, meaning{Digest: img.root.Digest})
 	}
 	g.mu.Lock()
 	g.result.Images = append(g.result.Images, pinned)

@@ -52,6 +52,7 @@ type Options struct {
 	Idle      time.Duration // a transfer without a byte for so long is broken; 0 is one minute
 	Backoff   time.Duration // before the second try, doubled after each; 0 is one second
 	Progress  Progress      // nil for none
+	Offline   bool          // a tag whose registry cannot be reached means what it meant when it was
 	Lenient   bool          // suspected references that fail, however they do, are absent
 }
 
@@ -98,6 +99,7 @@ func Gather(ctx context.Context, st *store.Store, wanted []Wanted, o Options) (R
 		g.queue.add(firstOfAll, func(ctx context.Context) { g.resolve(ctx, w) })
 	}
 	g.queue.run(ctx, o.Jobs)
+	g.tellAll()
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}

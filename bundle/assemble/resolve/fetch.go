@@ -21,6 +21,7 @@ type Resolver struct {
 	Jobs   int                  // downloads at a time; 0 is pull.DefaultJobs
 	Report report.Reporter
 
+	Offline bool // a tag whose registry cannot be reached means what it meant when it was
 	Lenient bool // suspected references that cannot be had are told and left out, whatever the reason
 }
 
@@ -55,7 +56,7 @@ func (r Resolver) fetch(ctx context.Context, w pull.Wanted, platforms []v1.Platf
 
 func (r Resolver) Options(platforms []v1.Platform) pull.Options {
 	return pull.Options{
-		Platforms: platforms, Jobs: r.Jobs, System: r.System, Progress: r.Report, Lenient: r.Lenient,
+		Platforms: platforms, Jobs: r.Jobs, System: r.System, Progress: r.Report, Offline: r.Offline, Lenient: r.Lenient,
 	}
 }
 
