@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containers/image/v5/pkg/docker/config"
@@ -64,6 +65,7 @@ type repository struct {
 	path   string
 	client auth.Client
 	idle   time.Duration
+	served atomic.Bool // something, to who asks here
 }
 
 // locate reads registries.conf and the credentials for a reference.
@@ -130,7 +132,7 @@ func (r *remotes) repository(named reference.Named, insecure bool) (*repository,
 		return nil, fmt.Errorf("read the credentials for %s: %w", named.Name(), err)
 	}
 	repo := &repository{host: h, path: reference.Path(named), idle: r.idle, client: auth.Client{
-		Client: &http.Client{Transport: h.transport}, ClientID: "sealbuild", Cache: auth.NewSingleContextCache(),
+		Client: &http.Client{Transport: h.transport}, ClientID: "sealbuild", Cache: tokens{auth.NewSingleContextCache()},
 		Credential: func(context.Context, string) (auth.Credential, error) { return login, nil },
 	}}
 	if agent := r.sys.DockerRegistryUserAgent; agent != "" {
@@ -223,11 +225,17 @@ func (r *repository) send(ctx context.Context, method, below string, header http
 		return nil, err
 	}
 	maps.Copy(req.Header, header)
-	resp, err := r.client.Do(req)
+	resp, err := r.do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", r.host.name, tokenError(r.host.name, withoutQuery(err)))
 	}
-	return r.accepted(resp)
+	expired := r.expired(resp)
+	resp, err = r.accepted(resp)
+	if refused, ok := errors.AsType[*StatusError](err); ok {
+		refused.Expired = expired
+	}
+	r.served.CompareAndSwap(false, err == nil)
+	return resp, err
 }
 
 // accepted turns every answer but what was asked for into an error.

@@ -23,6 +23,7 @@ type StatusError struct {
 	Codes    errcode.Errors // what the registry says about it, if it does
 	Text     string         // the beginning of an answer in another form
 	Token    bool           // it is the server that gives the registry's tokens
+	Expired  bool           // it refuses a token of who was served before
 }
 
 func (e *StatusError) Error() string {

@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/distribution/reference"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
@@ -67,6 +69,109 @@ func TestTokenThatIsNoLongerTakenIsRenewedOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTokensThatLastForOneRequest: whatever is asked for needs a token of its own, and goes on where it was.
+func TestTokensThatLastForOneRequest(t *testing.T) {
+	for name, stale := range map[string]int32{"renewed at once": 0, "the old one is given once more": 1} {
+		t.Run(name, func(t *testing.T) {
+			u := upstreamtest.New(t)
+			data := upstreamtest.Layer("short life", 2_000_000)
+			u.PushImage(t, "app", "v1", amd64, data)
+			var mu sync.Mutex
+			var given, again int32
+			used := map[string]bool{}
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				mu.Lock()
+				defer mu.Unlock()
+				if given > 0 && again < stale {
+					again++
+				} else {
+					given, again = given+1, 0
+				}
+				_, _ = fmt.Fprintf(w, `{"token":"token%d","expires_in":1}`, given)
+			}))
+			t.Cleanup(server.Close)
+			var got ranges
+			u.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == "/v2/" {
+					return false
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				token := r.Header.Get("Authorization")
+				if token == "" || used[token] {
+					w.Header().Set("WWW-Authenticate", fmt.Sprintf("Bearer realm=%q,service=\"test\"", server.URL+"/token"))
+					w.WriteHeader(http.StatusUnauthorized)
+					return true
+				}
+				used[token] = true
+				if !isGetOf(r, data) {
+					return false
+				}
+				got.note(r)
+				from := 0
+				_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
+				w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(data)-1, len(data)))
+				w.Header().Set("Content-Length", fmt.Sprint(len(data)-from))
+				if from > 0 {
+					w.WriteHeader(http.StatusPartialContent)
+				}
+				_, _ = w.Write(data[from:min(from+500_000, len(data))])
+				return true // and the connection is cut
+			})
+			o := options(u)
+			o.Jobs = 1
+			gatherAll(t, newStore(t), wanted(u.Ref("app:v1")), o)
+			if diff := cmp.Diff([]string{"", "bytes=500000-", "bytes=1000000-", "bytes=1500000-", "bytes=2000000-"}, got.asked()); diff != "" {
+				t.Errorf("ranges asked for (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestSharedRenewalThatOneRequestUsesUp: two that were refused together share the new token, and the second to use it is refused.
+func TestSharedRenewalThatOneRequestUsesUp(t *testing.T) {
+	u := upstreamtest.New(t)
+	one, other := upstreamtest.Layer("one of two", 1000), upstreamtest.Layer("two of two", 1000)
+	u.PushImage(t, "app", "v1", amd64, one, other)
+	var mu sync.Mutex
+	var given, refused, second int
+	both := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		given++
+		n := given
+		mu.Unlock()
+		if n == 2 {
+			<-both // both layers wait for this one
+		}
+		_, _ = fmt.Fprintf(w, `{"token":"token%d"}`, n)
+	}))
+	t.Cleanup(server.Close)
+	u.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+		layer := isGetOf(r, one) || isGetOf(r, other)
+		mu.Lock()
+		defer mu.Unlock()
+		switch token := r.Header.Get("Authorization"); {
+		case r.URL.Path == "/v2/":
+			return false
+		case token == "Bearer token1" && !layer, token > "Bearer token2":
+			return false
+		case token == "Bearer token2":
+			if second++; second == 1 {
+				return false
+			}
+		case token == "Bearer token1":
+			if refused++; refused == 2 {
+				close(both)
+			}
+		}
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf("Bearer realm=%q,service=\"test\"", server.URL+"/token"))
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	gatherAll(t, newStore(t), wanted(u.Ref("app:v1")), options(u))
 }
 
 func TestRefusalOfTheTokenServer(t *testing.T) {
