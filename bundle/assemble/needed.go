@@ -59,6 +59,7 @@ func (b *Builder) needed(ctx context.Context, images []search.Image, ignoreError
 			looks = append(looks, in.Look)
 		}
 		for _, p := range in.Own {
+			b.resolver().NoteOther(image.Name, p, image.Platform)
 			own = append(own, resolve.Claim{Pinned: p, Of: []string{store.Platform(image.Platform)}, Level: 1})
 		}
 	}

@@ -117,7 +117,8 @@ func (d *describing) platforms() []v1.Platform {
 
 // below finds the images of the wanted platforms, and returns the configs and layers that they need.
 func (d *describing) below(ctx context.Context, root v1.Descriptor) (leaves []v1.Descriptor, err error) {
-	d.img.root, d.img.manifests, d.img.order, d.img.platforms, d.img.plain = root, map[string][]byte{}, nil, nil, nil
+	d.img.root, d.img.manifests, d.img.order, d.img.platforms = root, map[string][]byte{}, nil, nil
+	d.img.plain, d.img.unchecked = nil, nil
 	top, err := d.load(ctx, root)
 	if err != nil {
 		return nil, err

@@ -61,6 +61,7 @@ type image struct {
 	manifests map[string][]byte // to be stored when every blob is there, by digest
 	order     []string          // of manifests: children first
 	before    bool              // its registry was not reached
+	unchecked []v1.Platform     // for which it must be, as its config will tell
 	pending   int
 	err       error
 }
@@ -188,7 +189,7 @@ func (g *gatherer) arrived(ctx context.Context, img *image, err error) {
 	}
 	pinned, err := g.complete(img)
 	if err != nil {
-		g.fail(ctx, img.wanted, err, false)
+		g.fail(ctx, img.wanted, err, img.wanted.Suspected && passable(err))
 		return
 	}
 	if !img.before {
@@ -213,7 +214,11 @@ func (g *gatherer) complete(img *image) (store.Pinned, error) {
 			return store.Pinned{}, err
 		}
 	}
-	return store.Pin(g.store, img.wanted.found(), root, img.platforms...)
+	p, err := store.Pin(g.store, img.wanted.found(), root, img.platforms...)
+	if err == nil && img.unchecked != nil && !img.wanted.Files {
+		err = isFor(*store.PlatformOf(p.Platforms[0]), img.unchecked)
+	}
+	return p, err
 }
 
 // beside are the manifests that were only read to find the wanted ones: they tell the same the next time.

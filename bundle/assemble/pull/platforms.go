@@ -18,10 +18,22 @@ import (
 // its word: it is what there is.
 func (d *describing) image(ctx context.Context, config v1.Descriptor) error {
 	of, err := d.config(ctx, config)
-	if err != nil || of.Architecture == "" || d.img.wanted.Files {
+	if refused := new(StatusError); errors.As(err, &refused) {
+		d.img.unchecked = d.platforms() // another repository may have it, as any blob
+		return nil
+	}
+	if err != nil || d.img.wanted.Files {
 		return err
 	}
-	for _, want := range d.platforms() {
+	return isFor(of, d.platforms())
+}
+
+// isFor returns a *PlatformError for an image that is not for every one of the platforms.
+func isFor(of v1.Platform, platforms []v1.Platform) error {
+	if of.Architecture == "" {
+		return nil
+	}
+	for _, want := range platforms {
 		if ocigraph.Choose([]v1.Descriptor{{Platform: &of}}, want) < 0 {
 			return &PlatformError{Want: store.Platform(want), Have: []string{store.Platform(of)}}
 		}

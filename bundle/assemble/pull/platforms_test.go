@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
@@ -276,6 +277,26 @@ func TestLayersComeFromWhereTheManifestSaysIfTheRegistryLacksThem(t *testing.T) 
 				t.Errorf("the layer is in the store: %t", ok)
 			}
 		})
+	}
+}
+
+func TestForeignLayersInTheWritingOfDocker(t *testing.T) {
+	u := upstreamtest.New(t)
+	data := upstreamtest.Layer("docker's", 1000)
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) }))
+	t.Cleanup(web.Close)
+	config := u.PushBlob(t, "app", []byte(`{"os":"linux","architecture":"amd64"}`))
+	config.MediaType = "application/vnd.docker.container.image.v1+json"
+	const mediaType = "application/vnd.docker.distribution.manifest.v2+json"
+	u.PushManifest(t, "app", "v1", mediaType, v1.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: mediaType, Config: config, Layers: []v1.Descriptor{{
+			MediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", Digest: digest.FromBytes(data), Size: int64(len(data)), URLs: []string{web.URL},
+		}},
+	})
+	s := newStore(t)
+	gatherAll(t, s, wanted(u.Ref("app:v1")), options(u))
+	if _, ok := s.Has(digest.FromBytes(data)); !ok {
+		t.Error("the layer is not in the store")
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
@@ -234,6 +235,34 @@ func TestAnotherRepositoryServesABlobOneRefuses(t *testing.T) {
 	o := options(u)
 	o.Jobs = 1 // both images wait for the blob before it is asked for
 	gatherAll(t, s, wanted(u.Ref("closed:v1"), u.Ref("open:v1")), o)
+}
+
+func TestAnotherRepositoryServesAConfigOneRefuses(t *testing.T) {
+	u := upstreamtest.New(t)
+	d := u.PushImage(t, "closed", "v1", arm64, upstreamtest.Layer("same config", 1000))
+	u.PushImage(t, "open", "v1", arm64, upstreamtest.Layer("same config", 1000))
+	config, err := ocigraph.Parse(d.Digest, manifestOf(t, u, "open", d, arm64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/v2/closed/blobs/"+config.Config.Digest.String() {
+			return false
+		}
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	})
+	for _, p := range []v1.Platform{arm64, amd64} {
+		o := options(u)
+		o.Platforms, o.Jobs = []v1.Platform{p}, 1
+		r, err := Gather(t.Context(), newStore(t), wanted(u.Ref("closed:v1"), u.Ref("open:v1")), o)
+		if p.Architecture == "arm64" && (err != nil || len(r.Images) != 2) {
+			t.Errorf("%v: %v", r.Images, err)
+		}
+		if other := new(PlatformError); p.Architecture == "amd64" && !errors.As(err, &other) {
+			t.Errorf("for another platform: error is %v", err)
+		}
+	}
 }
 
 func TestCancelledGatherEnds(t *testing.T) {

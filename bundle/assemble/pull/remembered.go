@@ -37,8 +37,8 @@ func (g *gatherer) remember(ref string, m meaning) {
 	g.memo(ref).Write(m)
 }
 
-// unreachable tells whether nobody answered at all, neither a registry nor one of its mirrors: an answer, whatever it is, counts for
-// more than what was true before.
+// unreachable tells whether nobody answered at all, neither a registry nor one of its mirrors: an answer, whatever it is, counts
+// for more than what was true before.
 func unreachable(err error) bool {
 	if m := new(mirrorsError); errors.As(err, &m) {
 		return unreachable(m.registry) && !slices.ContainsFunc(m.mirrors, func(err error) bool { return !unreachable(err) })

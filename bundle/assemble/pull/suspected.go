@@ -11,7 +11,7 @@ import (
 )
 
 // deniers are registries that refuse those who ask for a repository that they do not have, instead of saying that it is not there,
-// so that nobody learns which private ones exist. A name that begins with a dot stands for all below it. As seen from their answers:
+// so that nobody learns which private ones exist. A name that begins with a dot stands for all below it. As their answers show:
 //
 //   - Docker Hub's token server gives a token without the scope, and the registry says "insufficient_scope" and DENIED.
 //   - ghcr.io's token server answers DENIED, quay.io's registry UNAUTHORIZED.

@@ -243,6 +243,13 @@ func (r Resolver) archive(ctx context.Context, dir string, a scan.Archive, platf
 	return loaded, misses, nil
 }
 
+// NoteOther tells of an image that its cluster image brings and that is for other platforms.
+func (r Resolver) NoteOther(name string, p store.Pinned, platform v1.Platform) {
+	if want := store.Platform(platform); !isFor(p, want) {
+		r.Report.Note(fmt.Sprintf("%s brings %s for %s only, and is for %s", name, p.Ref, strings.Join(p.Platforms, ", "), want))
+	}
+}
+
 // isFor tells whether hosts of a platform can run an image. One that does not say for which it is counts for all.
 func isFor(p store.Pinned, platform string) bool {
 	return slices.Contains(p.Platforms, platform) || store.SameFamily(p.Platforms, platform) || slices.Contains(p.Platforms, unsaid)

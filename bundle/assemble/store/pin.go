@@ -89,7 +89,8 @@ func entries(s *Store, root digest.Digest, index ocigraph.Manifest) ([]ocigraph.
 	return reading(s).Entries(v1.Descriptor{Digest: root}, index)
 }
 
-// reading is how documents in the store are read. What is not there counts for nothing: an image may be there for some of its platforms.
+// reading is how documents in the store are read. What is not there counts for nothing: an image may be there for some of its
+// platforms.
 func reading(s *Store) ocigraph.Platforms {
 	return ocigraph.Platforms{
 		Load: func(d v1.Descriptor) (ocigraph.Manifest, error) {
