@@ -48,7 +48,7 @@ type listing struct {
 func (l *listing) below(index Manifest, way []v1.Descriptor) error {
 	for _, named := range []bool{true, false} {
 		for _, child := range index.Manifests {
-			if named != (child.Platform != nil) || named && child.Platform.OS == "unknown" {
+			if named != names(child) || named && child.Platform.OS == "unknown" || attests(child) {
 				continue
 			}
 			if err := l.child(child, way); err != nil {
@@ -59,11 +59,19 @@ func (l *listing) below(index Manifest, way []v1.Descriptor) error {
 	return nil
 }
 
+// names tells whether an entry says its platform: some tools write an empty one.
+func names(child v1.Descriptor) bool { return child.Platform != nil && child.Platform.Architecture != "" }
+
+// attests tells whether an entry is about an image instead of being one.
+func attests(child v1.Descriptor) bool {
+	return child.ArtifactType != "" || child.Annotations["vnd.docker.reference.type"] != ""
+}
+
 func (l *listing) child(child v1.Descriptor, way []v1.Descriptor) error {
 	if len(way) >= MaxNesting {
 		return &LimitError{Digest: child.Digest, Nesting: MaxNesting}
 	}
-	if child.Platform != nil && child.MediaType != "" && !IsIndex(child.MediaType) {
+	if names(child) && child.MediaType != "" && !IsIndex(child.MediaType) {
 		l.all = append(l.all, Entry{Descriptor: child, Way: way, Named: true})
 		return nil
 	}
@@ -84,7 +92,7 @@ func (l *listing) child(child v1.Descriptor, way []v1.Descriptor) error {
 	if m.Config == nil {
 		return nil
 	}
-	e := Entry{Descriptor: child, Way: way, Named: child.Platform != nil}
+	e := Entry{Descriptor: child, Way: way, Named: names(child)}
 	if !e.Named {
 		of, err := l.Of(*m.Config)
 		if err != nil {

@@ -63,7 +63,9 @@ func (d *describing) index(ctx context.Context, root v1.Descriptor, top ocigraph
 	var have []string
 	for _, e := range entries {
 		index = append(index, e.Descriptor)
-		have = append(have, store.Platform(*e.Platform))
+		if e.Platform.Architecture != "" {
+			have = append(have, store.Platform(*e.Platform))
+		}
 	}
 	ways := map[digest.Digest][]v1.Descriptor{}
 	direct := true

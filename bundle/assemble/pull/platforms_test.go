@@ -77,6 +77,15 @@ func TestIndexesThatNameNoPlatformsAreReadForThem(t *testing.T) {
 		"unnamed": func(_ string, c map[string]v1.Descriptor) []v1.Descriptor {
 			return unnamed(c["unknownunknown"], c["windowsamd64"], c["linuxarm64"], c["linuxamd64"])
 		},
+		"emptily-named": func(_ string, c map[string]v1.Descriptor) []v1.Descriptor {
+			all := unnamed(c["linuxarm64"], c["linuxamd64"])
+			for i := range all {
+				all[i].Platform = &v1.Platform{}
+			}
+			proof := u.PushLayers(t, "emptily-named", "", v1.Image{})
+			proof.Platform, proof.Annotations = nil, map[string]string{"vnd.docker.reference.type": "attestation-manifest"}
+			return append(all, proof)
+		},
 		"half-named": func(_ string, c map[string]v1.Descriptor) []v1.Descriptor {
 			return append(unnamed(c["linuxamd64"]), c["linuxarm64"])
 		},
