@@ -60,7 +60,9 @@ func (l *listing) below(index Manifest, way []v1.Descriptor) error {
 }
 
 // names tells whether an entry says its platform: some tools write an empty one.
-func names(child v1.Descriptor) bool { return child.Platform != nil && child.Platform.Architecture != "" }
+func names(child v1.Descriptor) bool {
+	return child.Platform != nil && child.Platform.Architecture != ""
+}
 
 // attests tells whether an entry is about an image instead of being one.
 func attests(child v1.Descriptor) bool {
