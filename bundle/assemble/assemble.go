@@ -27,6 +27,8 @@ type Builder struct {
 	Epoch  time.Time            // every time stamp in images and bundles
 	Log    io.Writer            // output of the build itself
 	Report report.Reporter      // nil for silence
+
+	offline bool // tags whose registry cannot be reached mean what they meant when it was
 }
 
 func (b *Builder) report() report.Reporter {
@@ -44,5 +46,5 @@ func (b *Builder) log() io.Writer {
 }
 
 func (b *Builder) resolver() resolve.Resolver {
-	return resolve.Resolver{Store: b.Store, System: b.System, Jobs: b.Jobs, Report: b.report()}
+	return resolve.Resolver{Store: b.Store, System: b.System, Jobs: b.Jobs, Report: b.report(), Offline: b.offline}
 }

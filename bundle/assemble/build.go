@@ -42,6 +42,9 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 			return store.Record{}, err
 		}
 	}
+	with := *b
+	with.offline = !r.NoCache
+	b = &with
 	parts, bases, err := b.prepare(ctx, r)
 	if err != nil {
 		return store.Record{}, err
@@ -139,7 +142,9 @@ func (b *Builder) buildAndGather(ctx context.Context, r BuildRequest, parts []bu
 		return nil
 	})
 	both.Go(func() (err error) {
-		images, err = b.resolver().Gather(ctx, looks)
+		resolver := b.resolver()
+		resolver.Lenient = r.IgnoreScanErrors
+		images, err = resolver.Gather(ctx, looks)
 		return err
 	})
 	err := both.Wait()

@@ -119,7 +119,8 @@ func TestListsOfEachPlatformAreFoundThroughCopy(t *testing.T) {
 	for _, p := range []v1.Platform{amd64, arm64} {
 		u.PushImage(t, "listed-"+p.Architecture, "v1", p, upstreamtest.Layer(p.Architecture, 100))
 	}
-	u.PushImage(t, "earlier", "v1", amd64, upstreamtest.Layer("earlier", 100))
+	u.PushIndex(t, "earlier", "v1",
+		u.PushImage(t, "earlier", "", amd64, upstreamtest.Layer("earlier", 100)), u.PushImage(t, "earlier", "", arm64, upstreamtest.Layer("earlier too", 100)))
 	b, _ := connected(t, u)
 	rec := mustBuild(t, b, BuildRequest{Name: "lists:1", Platforms: []v1.Platform{amd64, arm64}, Context: writeFiles(t, map[string][]byte{
 		"Kubefile":        []byte("FROM scratch AS base\nCOPY common/ images/shim/\nFROM base\nARG TARGETARCH\nCOPY lists/$TARGETARCH images/shim/\n"),

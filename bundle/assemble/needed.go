@@ -33,9 +33,9 @@ func (b *Builder) ofEach(name string, root v1.Descriptor, platforms []v1.Platfor
 // stay as they are.
 //
 // What may hide images is an error, as in a context, unless the image brings a registry/: then its maker has gathered what it
-// needs, it is taken as it is, and what is wrong with its files is told.
+// needs, it is taken as it is, and what is wrong with its files is told, as is a suspected image that is not to be had.
 func (b *Builder) needed(ctx context.Context, images []search.Image, ignoreErrors bool) (resolve.Gathered, error) {
-	var looks []search.Look
+	var looks, gathered []search.Look // gathered: of images that bring a registry/
 	var own []resolve.Claim
 	charts, registry := &store.Charts{}, false
 	var fatal, told []*scan.Result
@@ -54,9 +54,14 @@ func (b *Builder) needed(ctx context.Context, images []search.Image, ignoreError
 		} else {
 			fatal = append(fatal, &scan.Result{Errors: in.Errors})
 		}
-		looks = append(looks, in.Look)
 		charts, registry = charts.And(in.Charts), registry || in.Registry
+		if in.Registry {
+			gathered = append(gathered, in.Look)
+		} else {
+			looks = append(looks, in.Look)
+		}
 		for _, p := range in.Own {
+			b.resolver().NoteOther(image.Name, p, image.Platform)
 			own = append(own, resolve.Claim{Pinned: p, Of: []string{store.Platform(image.Platform)}, Level: 1})
 		}
 	}
@@ -67,7 +72,15 @@ func (b *Builder) needed(ctx context.Context, images []search.Image, ignoreError
 	if err := search.Judge(b.report(), name, scan.Union(fatal...).Errors, ignoreErrors); err != nil {
 		return resolve.Gathered{}, err
 	}
-	g, err := b.resolver().Gather(ctx, looks)
+	resolver := b.resolver()
+	resolver.Lenient = ignoreErrors
+	g, err := resolver.Gather(ctx, looks)
+	if err != nil {
+		return resolve.Gathered{}, err
+	}
+	resolver.Lenient = true // what their makers have left out may be switched off
+	brought, err := resolver.Gather(ctx, gathered)
+	g.Add(brought, 0)
 	g.Claims, g.Charts, g.Registry = append(g.Claims, own...), charts, registry
 	return g, err
 }

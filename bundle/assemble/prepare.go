@@ -39,6 +39,7 @@ func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []ba
 			}
 			wanted[i].of = append(wanted[i].of, basePlatform{part: p, platform: of})
 			wanted[i].below = wanted[i].below || name == lowest
+			wanted[i].stage = wanted[i].stage || slices.ContainsFunc(src.file.Stages, func(s kubefile.Stage) bool { return s.Base == name })
 		}
 	}
 	if len(wanted) == 0 {
@@ -114,6 +115,7 @@ type wantedBase struct {
 	name  string
 	of    []basePlatform
 	below bool // the image is built on it, and does not only copy files from it
+	stage bool // it stands behind a FROM: its commands run
 }
 
 // platforms are those of the base that are needed, each once.
@@ -147,8 +149,12 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 		if !errors.Is(err, store.ErrUnknownImage) {
 			return nil, err
 		}
+		fetch := b.resolver().FetchFiles
+		if w.stage {
+			fetch = b.resolver().Fetch
+		}
 		var from string
-		if one.root, from, err = b.resolver().Fetch(ctx, w.name, platforms); err != nil {
+		if one.root, from, err = fetch(ctx, w.name, platforms); err != nil {
 			return nil, fmt.Errorf("base image %s: %w", w.name, err)
 		}
 		all = append(all, one)

@@ -41,6 +41,20 @@ func FuzzWalk(f *testing.F) {
 		if most := 1 + len(m.Manifests) + len(m.Leaves()); len(visited) > most {
 			t.Errorf("%d blobs are visited where %d are named", len(visited), most)
 		}
+		of := Platforms{
+			Load: func(d v1.Descriptor) (Manifest, error) { return Parse(d.Digest, raw) },
+			Of:   func(v1.Descriptor) (v1.Platform, error) { return v1.Platform{OS: "linux", Architecture: "amd64"}, nil },
+		}
+		entries, err := of.Entries(root, m)
+		for _, e := range entries {
+			if e.Platform == nil || len(e.Way) > MaxNesting {
+				t.Errorf("%q lies below %d indexes, for %v", e.Digest, len(e.Way), e.Platform)
+			}
+		}
+		if err == nil && len(entries) > len(m.Manifests)*(len(m.Manifests)+1) {
+			t.Errorf("%d images of %d entries", len(entries), len(m.Manifests))
+		}
+		_, _, _ = of.ForHost(m, v1.Platform{OS: "linux", Architecture: "amd64"})
 		found, err := Find(root, func(d v1.Descriptor) (Manifest, error) { return Parse(d.Digest, raw) }, func(n Node) (v1.Descriptor, error) {
 			return n.Manifest.Manifests[0], nil
 		})

@@ -40,6 +40,7 @@ type Upstream struct {
 	CACert []byte // PEM, of a registry that speaks TLS
 
 	url    string
+	server *httptest.Server
 	login  *url.Userinfo
 	client *http.Client
 	mu     sync.Mutex
@@ -75,10 +76,12 @@ func start(t testing.TB, access configuration.Auth, listen func(http.Handler) *h
 	t.Helper()
 	logrus.SetLevel(logrus.PanicLevel) // the registry logs every request
 	slog.SetDefault(slog.New(slog.DiscardHandler))
-	app := handlers.NewApp(t.Context(), &configuration.Configuration{
+	config := &configuration.Configuration{
 		Storage: configuration.Storage{"inmemory": configuration.Parameters{}},
 		Auth:    access,
-	})
+	}
+	config.Validation.Manifests.URLs.Allow = []string{"."} // of layers that lie elsewhere
+	app := handlers.NewApp(t.Context(), config)
 	u := &Upstream{count: map[string]int{}}
 	srv := listen(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		kind := "other"
@@ -98,7 +101,7 @@ func start(t testing.TB, access configuration.Auth, listen func(http.Handler) *h
 		app.ServeHTTP(w, r)
 	}))
 	t.Cleanup(srv.Close)
-	u.url, u.client = srv.URL, srv.Client()
+	u.server, u.url, u.client = srv, srv.URL, srv.Client()
 	_, u.Host, _ = strings.Cut(srv.URL, "://")
 	if c := srv.Certificate(); c != nil {
 		u.CACert = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
@@ -122,6 +125,9 @@ func (u *Upstream) Misbehave(f func(w http.ResponseWriter, r *http.Request) bool
 	defer u.mu.Unlock()
 	u.before = f
 }
+
+// Close ends the registry before the test ends: nobody listens at its address any more.
+func (u *Upstream) Close() { u.server.Close() }
 
 // Ref is the full reference of an image here.
 func (u *Upstream) Ref(name string) string { return u.Host + "/" + name }
@@ -165,7 +171,8 @@ func (u *Upstream) send(t testing.TB, method, path, mediaType string, body []byt
 	return res
 }
 
-func (u *Upstream) pushBlob(t testing.TB, repo string, data []byte) v1.Descriptor {
+// PushBlob uploads a blob, and describes it without a media type.
+func (u *Upstream) PushBlob(t testing.TB, repo string, data []byte) v1.Descriptor {
 	t.Helper()
 	res := u.send(t, http.MethodPost, "/v2/"+repo+"/blobs/uploads/", "", nil)
 	res.Body.Close()
@@ -184,22 +191,37 @@ func (u *Upstream) pushBlob(t testing.TB, repo string, data []byte) v1.Descripto
 // descriptor. tag may be empty: it is then only known by its digest.
 func (u *Upstream) PushImage(t testing.TB, repo, tag string, p v1.Platform, layers ...[]byte) v1.Descriptor {
 	t.Helper()
-	m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
-	config := v1.Image{Platform: p, RootFS: v1.RootFS{Type: "layers"}}
+	var all []v1.Descriptor
+	var diffIDs []digest.Digest
 	for _, l := range layers {
-		d := u.pushBlob(t, repo, l)
+		d := u.PushBlob(t, repo, l)
 		d.MediaType = v1.MediaTypeImageLayerGzip
-		m.Layers = append(m.Layers, d)
-		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID(l))
+		all = append(all, d)
+		diffIDs = append(diffIDs, diffID(l))
 	}
-	m.Config = u.pushBlob(t, repo, encode(t, config))
+	return u.PushLayers(t, repo, tag, v1.Image{Platform: p, RootFS: v1.RootFS{Type: "layers", DiffIDs: diffIDs}}, all...)
+}
+
+// PushLayers uploads an image of the given layers, which the registry may lack, and of a config that may say anything.
+func (u *Upstream) PushLayers(t testing.TB, repo, tag string, config v1.Image, layers ...v1.Descriptor) v1.Descriptor {
+	t.Helper()
+	m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest, Layers: layers}
+	m.Config = u.PushBlob(t, repo, encode(t, config))
 	m.Config.MediaType = v1.MediaTypeImageConfig
-	raw := encode(t, m)
-	d := v1.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw)), Platform: &p}
+	d := u.PushManifest(t, repo, tag, m.MediaType, m)
+	d.Platform = &config.Platform
+	return d
+}
+
+// PushManifest uploads a document as a manifest. tag may be empty.
+func (u *Upstream) PushManifest(t testing.TB, repo, tag, mediaType string, doc any) v1.Descriptor {
+	t.Helper()
+	raw := encode(t, doc)
+	d := v1.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
 	if tag == "" {
 		tag = d.Digest.String()
 	}
-	u.put(t, "/v2/"+repo+"/manifests/"+tag, m.MediaType, raw)
+	u.put(t, "/v2/"+repo+"/manifests/"+tag, mediaType, raw)
 	return d
 }
 
@@ -220,9 +242,8 @@ func diffID(layer []byte) digest.Digest {
 // PushIndex uploads an index of images.
 func (u *Upstream) PushIndex(t testing.TB, repo, tag string, children ...v1.Descriptor) digest.Digest {
 	t.Helper()
-	raw := encode(t, v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: children})
-	u.put(t, "/v2/"+repo+"/manifests/"+tag, v1.MediaTypeImageIndex, raw)
-	return digest.FromBytes(raw)
+	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: children}
+	return u.PushManifest(t, repo, tag, v1.MediaTypeImageIndex, index).Digest
 }
 
 func encode(t testing.TB, v any) []byte {

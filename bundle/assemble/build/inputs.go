@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -123,10 +124,28 @@ func preload(ctx context.Context, scratch storage.Store, sys *types.SystemContex
 	if p.Platform.Architecture != "" {
 		from.OSChoice, from.ArchitectureChoice, from.VariantChoice = p.Platform.OS, p.Platform.Architecture, p.Platform.Variant
 	}
-	if _, err := copy.Image(ctx, policy, dst, src, &copy.Options{SourceCtx: &from, DestinationCtx: sys}); err != nil {
+	if _, err := copy.Image(ctx, policy, dst, complete{src}, &copy.Options{SourceCtx: &from, DestinationCtx: sys}); err != nil {
 		return fmt.Errorf("load base image %s from the local store: %w", p.Name, err)
 	}
 	return nil
+}
+
+// complete is an image of a layout that holds all of it, also layers that say that they lie elsewhere.
+type complete struct{ types.ImageReference }
+
+func (c complete) NewImageSource(ctx context.Context, sys *types.SystemContext) (types.ImageSource, error) {
+	src, err := c.ImageReference.NewImageSource(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	return completeSource{src}, nil
+}
+
+type completeSource struct{ types.ImageSource }
+
+func (c completeSource) GetBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {
+	info.URLs = nil
+	return c.ImageSource.GetBlob(ctx, info, cache)
 }
 
 // ulimits keeps RUN within the limits of this process where they are lower than those buildah would set: raising them needs a

@@ -8,10 +8,8 @@ import (
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/docker/archive"
-	ociarchive "github.com/containers/image/v5/oci/archive"
 	"github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/signature"
-	"github.com/containers/image/v5/types"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
@@ -25,10 +23,30 @@ type Archive struct {
 	Wanted    Wanted // under which reference it goes into the bundle
 }
 
-// LoadArchive reads an image file into the store. Layers stay as they are in the file.
-func LoadArchive(ctx context.Context, st *store.Store, a Archive, o Options) (store.Pinned, error) {
+// LoadArchive reads an image file into the store. Layers stay as they are in the file. Of an OCI archive the image of the first
+// platform is taken, or the error is a *PlatformError; who has a docker archive looks for which platform its image is.
+func LoadArchive(ctx context.Context, st *store.Store, a Archive, o Options) (p store.Pinned, err error) {
 	o = o.withDefaults()
-	src, err := archiveReference(a)
+	switch a.Transport {
+	case "docker-archive":
+		p, err = loadDocker(ctx, st, a, o)
+	case "oci-archive":
+		p, err = loadOCI(ctx, st, a, o)
+	default:
+		err = fmt.Errorf("unknown kind of archive %q: expected docker-archive or oci-archive", a.Transport)
+	}
+	if err != nil {
+		return store.Pinned{}, fmt.Errorf("read %s: %w", a.Path, err)
+	}
+	return p, nil
+}
+
+func loadDocker(ctx context.Context, st *store.Store, a Archive, o Options) (store.Pinned, error) {
+	text := a.Path
+	if a.Source != "" {
+		text += ":" + a.Source
+	}
+	src, err := archive.ParseReference(text)
 	if err != nil {
 		return store.Pinned{}, err
 	}
@@ -40,10 +58,6 @@ func LoadArchive(ctx context.Context, st *store.Store, a Archive, o Options) (st
 	sys := *o.System
 	sys.OCIAcceptUncompressedLayers = true
 	sys.BigFilesTemporaryDir = dir
-	if len(o.Platforms) > 0 {
-		p := o.Platforms[0]
-		sys.OSChoice, sys.ArchitectureChoice, sys.VariantChoice = p.OS, p.Architecture, p.Variant
-	}
 	target := filepath.Join(dir, "oci")
 	dst, err := layout.NewReference(target, "loaded")
 	if err != nil {
@@ -57,28 +71,14 @@ func LoadArchive(ctx context.Context, st *store.Store, a Archive, o Options) (st
 	}
 	defer func() { _ = policy.Destroy() }()
 	if _, err := copy.Image(ctx, policy, dst, src, &copy.Options{SourceCtx: &sys, DestinationCtx: &sys}); err != nil {
-		return store.Pinned{}, fmt.Errorf("read %s: %w", a.Path, err)
+		return store.Pinned{}, err
 	}
 	root, err := ocigraph.LayoutImage(target)
 	if err != nil {
-		return store.Pinned{}, fmt.Errorf("read %s: %w", a.Path, err)
+		return store.Pinned{}, err
 	}
 	if err := st.ImportLayout(ctx, target); err != nil {
 		return store.Pinned{}, err
 	}
 	return store.Pin(st, a.Wanted.found(), root)
-}
-
-func archiveReference(a Archive) (types.ImageReference, error) {
-	text := a.Path
-	if a.Source != "" {
-		text += ":" + a.Source
-	}
-	switch a.Transport {
-	case "docker-archive":
-		return archive.ParseReference(text)
-	case "oci-archive":
-		return ociarchive.ParseReference(text)
-	}
-	return nil, fmt.Errorf("read %s: unknown kind of archive %q: expected docker-archive or oci-archive", a.Path, a.Transport)
 }

@@ -4,8 +4,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/containers/image/v5/copy"
@@ -101,6 +103,25 @@ func TestImageArchivesAreLoaded(t *testing.T) {
 				t.Errorf("platforms (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestBlobOfAnArchiveThatIsNotWhatItsNameSays(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "image.tar")
+	savedImage(t, "oci-archive:"+file+":example.com/team/app:v2")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(data, []byte(`"rootfs"`))
+	data[at+1] ^= 1
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a := Archive{Transport: "oci-archive", Path: file, Wanted: Wanted{Ref: "example.com/team/app:v2"}}
+	_, err = LoadArchive(t.Context(), newStore(t), a, Options{Platforms: []v1.Platform{amd64}})
+	if wrong := new(store.DigestError); !errors.As(err, &wrong) || !strings.Contains(err.Error(), file) {
+		t.Errorf("error is %v, want that a blob of %s has another digest", err, file)
 	}
 }
 

@@ -22,6 +22,9 @@ type PlatformError struct {
 }
 
 func (e *PlatformError) Error() string {
+	if len(e.Have) == 0 {
+		return fmt.Sprintf("no image for %s: it is an index that names no image at all", e.Want)
+	}
 	return fmt.Sprintf("no image for %s; it exists for %s", e.Want, strings.Join(e.Have, ", "))
 }
 
@@ -35,19 +38,19 @@ func (g *gatherer) describe(ctx context.Context, w Wanted) (*image, []v1.Descrip
 	if d.img.remote, err = g.remotes.locate(reference.TagNameOnly(withoutTag(named))); err != nil {
 		return nil, nil, err
 	}
+	_, d.pinned = named.(reference.Digested)
 	if root := d.known(ctx, named); root != "" {
-		leaves, err := d.below(ctx, root, "")
+		leaves, err := d.below(ctx, v1.Descriptor{Digest: root})
 		if err == nil && d.allStored(leaves) {
 			if err := g.allowed(ctx, withoutTag(named), root); err != nil {
 				return nil, nil, err
 			}
-			d.img.root.Digest = root
 			return d.img, nil, nil
 		}
 	}
 	raw, mediaType, err := g.manifest(ctx, w, d.img.remote, "")
 	if err != nil {
-		return nil, nil, err
+		return d.img, nil, d.asBefore(ctx, named, err)
 	}
 	root := digest.FromBytes(raw)
 	if err := g.allowed(ctx, withoutTag(named), root); err != nil {
@@ -56,9 +59,8 @@ func (g *gatherer) describe(ctx context.Context, w Wanted) (*image, []v1.Descrip
 	if !slices.Contains(manifest.DefaultRequestedManifestMIMETypes, mediaType) {
 		mediaType = manifest.GuessMIMEType(raw) // what a file server or a proxy makes of it
 	}
-	d.img.root = v1.Descriptor{Digest: root, MediaType: mediaType, Size: int64(len(raw))}
-	d.online, d.fetched = true, map[digest.Digest][]byte{root: raw}
-	leaves, err := d.below(ctx, root, d.img.root.MediaType)
+	d.from, d.fetched = inRegistry{g, w, d.img.remote}, map[digest.Digest][]byte{root: raw}
+	leaves, err := d.below(ctx, v1.Descriptor{Digest: root, MediaType: mediaType, Size: int64(len(raw))})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -91,11 +93,18 @@ func (d *describing) known(ctx context.Context, named reference.Named) digest.Di
 	return root
 }
 
+// source is where the documents of an image are that the store lacks.
+type source interface {
+	manifest(ctx context.Context, d digest.Digest) ([]byte, error)
+	config(ctx context.Context, d v1.Descriptor) error // it is in the store then
+}
+
 // describing is the walk down from one reference.
 type describing struct {
 	gatherer *gatherer
 	img      *image
-	online   bool // else only the store is asked
+	pinned   bool   // hosts will ask for this very digest
+	from     source // nil: only the store is asked
 	fetched  map[digest.Digest][]byte
 }
 
@@ -106,13 +115,26 @@ func (d *describing) platforms() []v1.Platform {
 	return d.gatherer.options.Platforms
 }
 
-// below walks down from the root.
-func (d *describing) below(ctx context.Context, root digest.Digest, mediaType string) ([]v1.Descriptor, error) {
-	d.img.manifests, d.img.order, d.img.platforms = map[string][]byte{}, nil, nil
-	var leaves []v1.Descriptor
-	err := ocigraph.Walk(v1.Descriptor{Digest: root, MediaType: mediaType}, ocigraph.Visitor{
+// below finds the images of the wanted platforms, and returns the configs and layers that they need.
+func (d *describing) below(ctx context.Context, root v1.Descriptor) (leaves []v1.Descriptor, err error) {
+	d.img.root, d.img.manifests, d.img.order, d.img.platforms = root, map[string][]byte{}, nil, nil
+	d.img.plain, d.img.unchecked = nil, nil
+	top, err := d.load(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	ways := map[digest.Digest][]v1.Descriptor{}
+	if top.Config != nil {
+		err = d.image(ctx, *top.Config)
+	} else {
+		ways, err = d.index(ctx, root, top)
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = ocigraph.Walk(root, ocigraph.Visitor{
 		Load:     func(m v1.Descriptor) (ocigraph.Manifest, error) { return d.load(ctx, m) },
-		Children: d.children,
+		Children: func(n ocigraph.Node) ([]v1.Descriptor, error) { return ways[n.Digest], nil },
 		Leaf: func(n ocigraph.Node, leaf v1.Descriptor) error {
 			if err := leaf.Digest.Validate(); err != nil || leaf.Size < 0 {
 				return fmt.Errorf("manifest %s: bad descriptor %q of %d bytes", n.Digest, leaf.Digest, leaf.Size)
@@ -145,8 +167,8 @@ func (d *describing) load(ctx context.Context, desc v1.Descriptor) (ocigraph.Man
 	switch {
 	case manifest.MIMETypeIsMultiImage(mediaType):
 		m.Config, m.Layers = nil, nil
-	case mediaType == manifest.DockerV2Schema1MediaType || mediaType == manifest.DockerV2Schema1SignedMediaType:
-		return m, notImage{fmt.Errorf("manifest %s is of Docker schema 1, which no current runtime reads: push the image again with a current tool", desc.Digest)}
+	case m.Config == nil && isSchema1(mediaType), m.Config == nil && m.SchemaVersion == 1:
+		return m, schema1(desc.Digest)
 	case m.Config == nil:
 		return m, notImage{fmt.Errorf("manifest %s of type %s names no config: it is not a container image", desc.Digest, mediaType)}
 	default:
@@ -154,22 +176,6 @@ func (d *describing) load(ctx context.Context, desc v1.Descriptor) (ocigraph.Man
 	}
 	d.img.manifests[string(desc.Digest)] = raw
 	return m, nil
-}
-
-// children are those of an index for the wanted platforms.
-func (d *describing) children(n ocigraph.Node) (wanted []v1.Descriptor, err error) {
-	if n.Manifest.Config != nil {
-		return nil, nil
-	}
-	for _, want := range d.platforms() {
-		child, err := choose(n.Manifest.Manifests, want)
-		if err != nil {
-			return nil, err
-		}
-		wanted = append(wanted, child)
-		d.img.platforms = append(d.img.platforms, store.Platform(*child.Platform))
-	}
-	return wanted, nil
 }
 
 // read returns a manifest from what was just fetched, the store or the registry, in this order.
@@ -180,13 +186,14 @@ func (d *describing) read(ctx context.Context, dgst digest.Digest) ([]byte, erro
 	if _, ok := d.gatherer.store.Has(dgst); ok {
 		return d.gatherer.store.ReadBlob(dgst, ocigraph.MaxManifest)
 	}
-	if !d.online {
+	if d.from == nil {
 		return nil, store.ErrIncomplete
 	}
-	raw, _, err := d.gatherer.manifest(ctx, d.img.wanted, d.img.remote, dgst)
+	raw, err := d.from.manifest(ctx, dgst)
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", dgst, err)
 	}
+	d.fetched[dgst] = raw
 	return raw, nil
 }
 
@@ -197,34 +204,4 @@ func (d *describing) allStored(leaves []v1.Descriptor) bool {
 		}
 	}
 	return true
-}
-
-// choose picks a platform's manifest out of an index. Without a wanted variant
-// the one without any is preferred, then arm64's v8, then the first.
-func choose(index []v1.Descriptor, want v1.Platform) (v1.Descriptor, error) {
-	var best *v1.Descriptor
-	var have []string
-	for i, d := range index {
-		p := d.Platform
-		if p == nil || p.OS == "unknown" {
-			continue
-		}
-		have = append(have, store.Platform(*p))
-		if p.OS != want.OS || p.Architecture != want.Architecture {
-			continue
-		}
-		if want.Variant != "" {
-			if p.Variant == want.Variant || (p.Variant == "" && best == nil) {
-				best = &index[i]
-			}
-			continue
-		}
-		if best == nil || best.Platform.Variant != "" && (p.Variant == "" || p.Variant == "v8" && best.Platform.Variant != "v8") {
-			best = &index[i]
-		}
-	}
-	if best == nil {
-		return v1.Descriptor{}, &PlatformError{Want: store.Platform(want), Have: have}
-	}
-	return *best, nil
 }

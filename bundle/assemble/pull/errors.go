@@ -10,16 +10,16 @@ import (
 	"strings"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
-	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
 // Failure is a reference that could not be had.
 type Failure struct {
-	Ref    string
-	Places []store.Found
-	Err    error
+	Ref       string
+	Places    []store.Found
+	Err       error
+	Suspected bool // it may be no image at all
 }
 
 // Error is every certain reference that failed, after the others were fetched.
@@ -66,7 +66,11 @@ func (f Failure) String() string {
 		b.WriteString(sep + place(p))
 	}
 	fmt.Fprintf(&b, ": %v", f.Err)
-	if r := remedy(f.Err); r != "" {
+	remedies := []string{remedy(f.Err)}
+	if f.Suspected {
+		remedies = append(remedies, "it is suspected only: if it is no image, list it in .sealignore, or go on with --ignore-scan-errors")
+	}
+	if r := strings.TrimPrefix(strings.Join(remedies, "; "), "; "); r != "" {
 		fmt.Fprintf(&b, " (%s)", r)
 	}
 	return b.String()
@@ -109,14 +113,12 @@ func definite(err error) bool {
 		status   *StatusError
 	)
 	switch {
-	case errors.As(err, &none), errors.As(err, &platform), errors.Is(err, auth.ErrBasicCredentialNotFound):
+	case errors.As(err, &none), errors.As(err, &platform):
 		return true
 	case errors.As(err, &dns):
 		return dns.IsNotFound
 	case errors.As(err, &status):
-		return NotFound(err) || status.Status == http.StatusUnauthorized || status.Status == http.StatusForbidden ||
-			says(status.Codes, errcode.ErrorCodeNameInvalid) ||
-			status.Token && says(status.Codes, errcode.ErrorCodeUnauthorized, errcode.ErrorCodeDenied)
+		return NotFound(err) || denied(status) || says(status.Codes, errcode.ErrorCodeNameInvalid)
 	}
 	return false
 }
@@ -139,17 +141,24 @@ func remedy(err error) string {
 		platform  *PlatformError
 		offline   *net.OpError
 	)
+	if blob := new(BlobError); errors.As(err, &blob) {
+		switch {
+		case len(blob.URLs) > 0:
+			return "make the address reachable, or push the image with all of its layers into a registry"
+		case NotFound(blob.Err):
+			return "the registry has not all of the image: push it again, or use another tag"
+		}
+	}
 	refused := func(statuses ...int) bool { return status != nil && slices.Contains(statuses, status.Status) }
 	switch errors.As(err, &status); {
-	case refused(http.StatusUnauthorized, http.StatusForbidden), errors.Is(err, auth.ErrBasicCredentialNotFound),
-		status != nil && status.Token && !transient(err):
-		return "the image does not exist or needs a login: check the name, and the credentials in the file that REGISTRY_AUTH_FILE names"
+	case refused(http.StatusUnauthorized, http.StatusForbidden), status != nil && status.Token && !transient(err):
+		return "the image does not exist or needs a login: check the name, or log in with sealbuild login " + status.Registry
 	case refused(http.StatusNotFound):
 		return "check the name and the tag; a reference that is no image can be listed in .sealignore"
 	case errors.As(err, &busy):
 		return "log in, which raises the limit of many registries, or run it again later: what came is kept"
 	case errors.As(err, &platform):
-		return "choose another --platform, or list the reference in .sealignore"
+		return "choose another --platform, name the image for its platform alone (COPY lists/$TARGETARCH images/shim/), or list it in .sealignore"
 	case errors.As(err, &authority):
 		return "put the registry's CA into /etc/containers/certs.d/HOST:PORT/ca.crt"
 	case errors.Is(err, http.ErrSchemeMismatch):

@@ -83,13 +83,16 @@ func version(named reference.Named) string {
 // to the one that the registry says they have.
 func (g *gatherer) manifest(ctx context.Context, w Wanted, r remote, d digest.Digest) (raw []byte, mediaType string, err error) {
 	var absent error
+	tried := 0
 	err = g.retry(ctx, w.Ref, g.options.Attempts, func() error {
+		tried++
 		err := r.each(ctx, func(l location) (err error) {
 			raw, mediaType, err = readManifest(ctx, l, d)
 			return err
 		})
-		if err != nil && w.Suspected && definite(err) {
-			absent = err // what is probably no image is not worth a wait
+		_, remembered := g.before(w.Ref, err)
+		if remembered && tried > 1 || err != nil && w.Suspected && (definite(err) || g.options.Lenient && unreachable(err)) {
+			absent = err // what is probably no image, or is known from before, is not worth a wait
 			return nil
 		}
 		return err
@@ -117,6 +120,13 @@ func readManifest(ctx context.Context, l location, d digest.Digest) ([]byte, str
 	if len(raw) > ocigraph.MaxManifest {
 		return nil, "", fmt.Errorf("read manifest from %s: more than %d bytes", l.host.name, ocigraph.MaxManifest)
 	}
+	mediaType, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil {
+		mediaType = ""
+	}
+	if isSchema1(mediaType) { // the digest of a signed one is not that of its bytes
+		return nil, "", schema1(digest.FromBytes(raw))
+	}
 	want, err := digest.Parse(what)
 	if err != nil {
 		want, err = digest.Parse(resp.Header.Get("Docker-Content-Digest"))
@@ -126,18 +136,31 @@ func readManifest(ctx context.Context, l location, d digest.Digest) ([]byte, str
 			return nil, "", fmt.Errorf("manifest from %s: %w", l.host.name, &store.DigestError{Want: want, Got: got, Size: int64(len(raw))})
 		}
 	}
-	mediaType, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if err != nil {
-		mediaType = ""
-	}
 	return raw, mediaType, nil
 }
 
 // resumeWorth is how many bytes of a cut transfer are progress enough to count its attempts anew.
 const resumeWorth = 256 << 10
 
-// fetch downloads one blob into the store, from where an earlier transfer of it stopped.
-func (g *gatherer) fetch(ctx context.Context, r remote, d v1.Descriptor) (err error) {
+// holder is who may have a blob.
+type holder struct {
+	name string
+	get  func(ctx context.Context, header http.Header) (*http.Response, error)
+}
+
+// fetch downloads one blob of a registry into the store.
+func (g *gatherer) fetch(ctx context.Context, r remote, d v1.Descriptor) error {
+	return g.receive(ctx, d, "", func(from func(holder) error) error {
+		return r.each(ctx, func(l location) error {
+			return from(holder{l.host.name, func(ctx context.Context, header http.Header) (*http.Response, error) {
+				return l.request(ctx, http.MethodGet, "blobs/"+d.Digest.String(), header)
+			}})
+		})
+	})
+}
+
+// receive brings a blob into the store, from where an earlier transfer of it stopped. try names the places, each time anew.
+func (g *gatherer) receive(ctx context.Context, d v1.Descriptor, at string, try func(from func(holder) error) error) (err error) {
 	in, err := g.store.Incoming(ctx, d.Digest, d.Size)
 	if err != nil {
 		return err
@@ -145,16 +168,20 @@ func (g *gatherer) fetch(ctx context.Context, r remote, d v1.Descriptor) (err er
 	defer func() { err = errors.Join(err, in.Close()) }()
 	g.options.Progress.Advance(in.Offset())
 	t := tries{max: g.options.Attempts}
+	what := "blob " + d.Digest.String()
+	if at != "" {
+		what += " at " + at
+	}
 	farthest := in.Offset() // where the attempts were last counted anew: what is sent again is no progress
 	for {
-		err := r.each(ctx, func(l location) error { return g.transfer(ctx, l, in, d) })
+		err := try(func(h holder) error { return g.transfer(ctx, h, in, d) })
 		if err == nil {
 			return nil
 		}
 		if in.Offset() >= farthest+resumeWorth {
 			farthest, t.failed = in.Offset(), 0
 		}
-		if err := g.again(ctx, &t, "blob "+d.Digest.String(), err); err != nil {
+		if err := g.again(ctx, &t, what, err); err != nil {
 			g.options.Progress.Advance(-in.Offset())
 			return err
 		}
@@ -163,10 +190,10 @@ func (g *gatherer) fetch(ctx context.Context, r remote, d v1.Descriptor) (err er
 
 var copyBuffers = sync.Pool{New: func() any { return new([256 << 10]byte) }}
 
-// transfer gets what is missing of a blob from one location.
-func (g *gatherer) transfer(ctx context.Context, l location, in *store.Incoming, d v1.Descriptor) error {
+// transfer gets what is missing of a blob from one holder.
+func (g *gatherer) transfer(ctx context.Context, h holder, in *store.Incoming, d v1.Descriptor) error {
 	if !in.Complete() {
-		resp, err := g.openBlob(ctx, l, in, d)
+		resp, err := g.openBlob(ctx, h, in, d)
 		if err != nil {
 			return err
 		}
@@ -178,7 +205,7 @@ func (g *gatherer) transfer(ctx context.Context, l location, in *store.Incoming,
 			if size := new(store.SizeError); errors.As(err, &size) {
 				return errors.Join(err, g.rewind(in))
 			}
-			return fmt.Errorf("read from %s: %w", l.host.name, err)
+			return fmt.Errorf("read from %s: %w", h.name, err)
 		}
 	}
 	n := in.Offset()
@@ -188,12 +215,12 @@ func (g *gatherer) transfer(ctx context.Context, l location, in *store.Incoming,
 }
 
 // openBlob asks for what is missing, and begins anew where that cannot be had.
-func (g *gatherer) openBlob(ctx context.Context, l location, in *store.Incoming, d v1.Descriptor) (*http.Response, error) {
+func (g *gatherer) openBlob(ctx context.Context, h holder, in *store.Incoming, d v1.Descriptor) (*http.Response, error) {
 	header := http.Header{}
 	if in.Offset() > 0 {
 		header.Set("Range", fmt.Sprintf("bytes=%d-", in.Offset()))
 	}
-	resp, err := l.request(ctx, http.MethodGet, "blobs/"+d.Digest.String(), header)
+	resp, err := h.get(ctx, header)
 	if err != nil {
 		refused := new(StatusError)
 		if errors.As(err, &refused) && refused.Status == http.StatusRequestedRangeNotSatisfiable {
@@ -208,12 +235,12 @@ func (g *gatherer) openBlob(ctx context.Context, l location, in *store.Incoming,
 		want = d.Size
 		if err := g.rewind(in); err != nil || resp.StatusCode != http.StatusOK {
 			_ = resp.Body.Close()
-			return nil, errors.Join(fmt.Errorf("%s sends another part than asked for: %w", l.host.name, io.ErrUnexpectedEOF), err)
+			return nil, errors.Join(fmt.Errorf("%s sends another part than asked for: %w", h.name, io.ErrUnexpectedEOF), err)
 		}
 	}
 	if got >= 0 && got != want {
 		_ = resp.Body.Close()
-		return nil, fmt.Errorf("blob from %s: %w", l.host.name, &store.SizeError{Want: want, Got: got})
+		return nil, fmt.Errorf("blob from %s: %w", h.name, &store.SizeError{Want: want, Got: got})
 	}
 	return resp, nil
 }

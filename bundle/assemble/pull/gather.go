@@ -3,10 +3,12 @@ package pull
 import (
 	"context"
 	"errors"
-	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/containers/image/v5/signature"
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
@@ -22,13 +24,16 @@ type gatherer struct {
 	known   map[string]bool   // references that some stored image needs
 
 	mu       sync.Mutex
-	blobs    map[string]*blob // by digest
+	blobs    map[string]*blob                // by digest
+	configs  map[digest.Digest]chan struct{} // taken by who downloads it to find out a platform
 	result   Result
 	failures []Failure
+	told     []string // what is taken as it was before
 }
 
 func newGatherer(st *store.Store, o Options) (*gatherer, error) {
-	g := &gatherer{store: st, options: o, queue: newQueue(), blobs: map[string]*blob{}, known: map[string]bool{}}
+	g := &gatherer{store: st, options: o, queue: newQueue(), known: map[string]bool{}}
+	g.blobs, g.configs = map[string]*blob{}, map[digest.Digest]chan struct{}{}
 	g.remotes = newRemotes(o.System, o.Jobs, o.Idle)
 	var err error
 	if g.policy, err = readPolicy(o.System); err != nil {
@@ -52,8 +57,11 @@ type image struct {
 	remote    remote
 	root      v1.Descriptor
 	platforms []string          // taken of an index
+	plain     []v1.Descriptor   // images of an index that does not name their platforms itself
 	manifests map[string][]byte // to be stored when every blob is there, by digest
 	order     []string          // of manifests: children first
+	before    bool              // its registry was not reached
+	unchecked []v1.Platform     // for which it must be, as its config will tell
 	pending   int
 	err       error
 }
@@ -61,6 +69,7 @@ type image struct {
 // blob is one download and the images that wait for it.
 type blob struct {
 	desc    v1.Descriptor
+	urls    []string // where its images say that it lies, too
 	waiting []*image
 	tried   int  // how many of waiting have lent their remote
 	done    bool // successfully
@@ -70,7 +79,11 @@ type blob struct {
 func (g *gatherer) resolve(ctx context.Context, w Wanted) {
 	img, leaves, err := g.describe(ctx, w)
 	if err != nil {
-		g.fail(ctx, w, err, w.Suspected && definite(err))
+		absent := w.Suspected && passable(err)
+		if absent && !unreachable(err) && !errors.As(err, new(asItWas)) {
+			g.remember(w.Ref, meaning{Unknown: NotFound(err), Absent: err.Error()})
+		}
+		g.fail(ctx, w, err, absent || w.Suspected && g.options.Lenient)
 		return
 	}
 	g.mu.Lock()
@@ -98,6 +111,7 @@ func (g *gatherer) want(img *image, d v1.Descriptor) {
 	if b.done {
 		return
 	}
+	b.urls = addURLs(b.urls, d.URLs)
 	b.waiting = append(b.waiting, img)
 	img.pending++
 }
@@ -105,9 +119,21 @@ func (g *gatherer) want(img *image, d v1.Descriptor) {
 // download fetches a blob from where the first image that wants it is had. When that fails for good, the next image's place has its
 // turn: another registry or repository may hold the same blob.
 func (g *gatherer) download(ctx context.Context, b *blob) {
-	var failed error
+	var failed *BlobError
 	for {
 		g.mu.Lock()
+		if b.tried == len(b.waiting) && len(b.urls) > 0 && ctx.Err() == nil {
+			urls := b.urls
+			b.urls = nil
+			g.mu.Unlock()
+			wrong := g.elsewhere(ctx, b.desc, urls)
+			if wrong == nil {
+				g.came(ctx, b)
+				return
+			}
+			failed.URLs = wrong
+			continue
+		}
 		if b.tried == len(b.waiting) {
 			waiting := b.waiting
 			delete(g.blobs, string(b.desc.Digest)) // an image that comes later may try its own place
@@ -123,20 +149,25 @@ func (g *gatherer) download(ctx context.Context, b *blob) {
 
 		err := g.fetch(ctx, from, b.desc)
 		if err == nil {
-			g.mu.Lock()
-			b.done = true
-			waiting := b.waiting
-			g.result.Blobs++
-			g.mu.Unlock()
-			for _, img := range waiting {
-				g.arrived(ctx, img, nil)
-			}
+			g.came(ctx, b)
 			return
 		}
-		failed = fmt.Errorf("blob %s: %w", b.desc.Digest, err)
+		failed = &BlobError{Digest: b.desc.Digest, MediaType: b.desc.MediaType, Err: err}
 		if ctx.Err() != nil {
 			return
 		}
+	}
+}
+
+// came tells all who wait for a blob that it is there.
+func (g *gatherer) came(ctx context.Context, b *blob) {
+	g.mu.Lock()
+	b.done = true
+	waiting := b.waiting
+	g.result.Blobs++
+	g.mu.Unlock()
+	for _, img := range waiting {
+		g.arrived(ctx, img, nil)
 	}
 }
 
@@ -153,13 +184,16 @@ func (g *gatherer) arrived(ctx context.Context, img *image, err error) {
 		return
 	}
 	if img.err != nil {
-		g.fail(ctx, img.wanted, img.err, false)
+		g.fail(ctx, img.wanted, img.err, img.wanted.Suspected && g.options.Lenient)
 		return
 	}
 	pinned, err := g.complete(img)
 	if err != nil {
-		g.fail(ctx, img.wanted, err, false)
+		g.fail(ctx, img.wanted, err, img.wanted.Suspected && passable(err))
 		return
+	}
+	if !img.before {
+		g.remember(img.wanted.Ref, meaning{Digest: img.root.Digest})
 	}
 	g.mu.Lock()
 	g.result.Images = append(g.result.Images, pinned)
@@ -168,12 +202,28 @@ func (g *gatherer) arrived(ctx context.Context, img *image, err error) {
 
 // complete stores an image's manifests, children first, now that every blob they name is there.
 func (g *gatherer) complete(img *image) (store.Pinned, error) {
-	for _, d := range img.order {
+	for _, d := range slices.Concat(img.beside(), img.order) {
 		if _, err := g.store.PutBytes(img.manifests[d]); err != nil {
 			return store.Pinned{}, err
 		}
 	}
-	return store.Pin(g.store, img.wanted.found(), img.root, img.platforms...)
+	root := img.root
+	if img.plain != nil {
+		var err error
+		if root, err = store.Plain(g.store, img.plain); err != nil {
+			return store.Pinned{}, err
+		}
+	}
+	p, err := store.Pin(g.store, img.wanted.found(), root, img.platforms...)
+	if err == nil && img.unchecked != nil && !img.wanted.Files {
+		err = isFor(*store.PlatformOf(p.Platforms[0]), img.unchecked)
+	}
+	return p, err
+}
+
+// beside are the manifests that were only read to find the wanted ones: they tell the same the next time.
+func (img *image) beside() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(img.manifests)), func(d string) bool { return slices.Contains(img.order, d) })
 }
 
 // fail records a failure, as an error or as something merely absent.
@@ -181,7 +231,7 @@ func (g *gatherer) fail(ctx context.Context, w Wanted, err error, absent bool) {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return
 	}
-	f := Failure{Ref: w.Ref, Places: w.Places, Err: err}
+	f := Failure{Ref: w.Ref, Places: w.Places, Err: err, Suspected: w.Suspected && !absent}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if absent {

@@ -26,9 +26,11 @@ import (
 type Wanted struct {
 	Ref    string        // a full docker reference
 	Places []store.Found // where it was found; the first is recorded
-	// Suspected marks a reference that may be no image at all: one whose manifest cannot be had is reported, not an error.
+	// Suspected marks a reference that may be no image at all: one that does not exist is reported, not an error.
 	Suspected bool
 	Platforms []v1.Platform // of an index, which to take; none means those of the Options
+	Own       bool          // only we read its index: no host asks for it by a digest
+	Files     bool          // only files are copied from it: without an index it may be for any platform
 }
 
 // found is the first place that names it.
@@ -50,6 +52,8 @@ type Options struct {
 	Idle      time.Duration // a transfer without a byte for so long is broken; 0 is one minute
 	Backoff   time.Duration // before the second try, doubled after each; 0 is one second
 	Progress  Progress      // nil for none
+	Offline   bool          // a tag whose registry cannot be reached means what it meant when it was
+	Lenient   bool          // suspected references that fail, however they do, are absent
 }
 
 // DefaultJobs is how many downloads run at a time.
@@ -95,6 +99,7 @@ func Gather(ctx context.Context, st *store.Store, wanted []Wanted, o Options) (R
 		g.queue.add(firstOfAll, func(ctx context.Context) { g.resolve(ctx, w) })
 	}
 	g.queue.run(ctx, o.Jobs)
+	g.tellAll()
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}

@@ -15,6 +15,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
@@ -160,28 +161,6 @@ func TestSuspectedReferenceMayBeAbsent(t *testing.T) {
 	}
 }
 
-func TestSuspectedReferenceFailsWithTheRegistry(t *testing.T) {
-	for status, absent := range map[int]bool{
-		http.StatusNotFound: true, http.StatusForbidden: true, http.StatusUnauthorized: true,
-		http.StatusServiceUnavailable: false, http.StatusTooManyRequests: false,
-	} {
-		u, s := upstreamtest.New(t), newStore(t)
-		u.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
-			if !strings.Contains(r.URL.Path, "/manifests/") {
-				return false
-			}
-			w.WriteHeader(status)
-			return true
-		})
-		w := wanted(u.Ref("app:v1"))
-		w[0].Suspected = true
-		r, err := Gather(t.Context(), s, w, options(u))
-		if (err == nil) != absent || absent != (len(r.Absent) == 1) {
-			t.Errorf("%d: absent %v, error %v", status, r.Absent, err)
-		}
-	}
-}
-
 func TestOneTroubledMirrorMayHaveTheImage(t *testing.T) {
 	unknown := &net.DNSError{IsNotFound: true}
 	gone, trouble := &StatusError{Status: http.StatusNotFound}, &StatusError{Status: http.StatusBadGateway}
@@ -258,6 +237,34 @@ func TestAnotherRepositoryServesABlobOneRefuses(t *testing.T) {
 	gatherAll(t, s, wanted(u.Ref("closed:v1"), u.Ref("open:v1")), o)
 }
 
+func TestAnotherRepositoryServesAConfigOneRefuses(t *testing.T) {
+	u := upstreamtest.New(t)
+	d := u.PushImage(t, "closed", "v1", arm64, upstreamtest.Layer("same config", 1000))
+	u.PushImage(t, "open", "v1", arm64, upstreamtest.Layer("same config", 1000))
+	config, err := ocigraph.Parse(d.Digest, manifestOf(t, u, "open", d, arm64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/v2/closed/blobs/"+config.Config.Digest.String() {
+			return false
+		}
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	})
+	for _, p := range []v1.Platform{arm64, amd64} {
+		o := options(u)
+		o.Platforms, o.Jobs = []v1.Platform{p}, 1
+		r, err := Gather(t.Context(), newStore(t), wanted(u.Ref("closed:v1"), u.Ref("open:v1")), o)
+		if p.Architecture == "arm64" && (err != nil || len(r.Images) != 2) {
+			t.Errorf("%v: %v", r.Images, err)
+		}
+		if other := new(PlatformError); p.Architecture == "amd64" && !errors.As(err, &other) {
+			t.Errorf("for another platform: error is %v", err)
+		}
+	}
+}
+
 func TestCancelledGatherEnds(t *testing.T) {
 	u, s := upstreamtest.New(t), newStore(t)
 	u.PushImage(t, "slow", "v1", v1.Platform{OS: "linux", Architecture: "amd64"}, upstreamtest.Layer("slow", 1000))
@@ -281,35 +288,5 @@ func TestBadReferencesAreFailures(t *testing.T) {
 	var failed *Error
 	if !errors.As(err, &failed) || len(failed.Failures) != 2 {
 		t.Fatalf("error is %v, want two failures", err)
-	}
-}
-
-func TestPlatformChoice(t *testing.T) {
-	p := func(s string) v1.Descriptor {
-		parts := append(strings.Split(s, "/"), "")
-		return v1.Descriptor{Platform: &v1.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}, Digest: digest.FromBytes([]byte(s))}
-	}
-	index := []v1.Descriptor{p("unknown/unknown"), p("linux/arm/v6"), p("linux/arm64/v9"), p("linux/arm64/v8"), p("linux/amd64"), p("linux/arm/v7"), {}}
-	for _, tc := range []struct {
-		want v1.Platform
-		got  string
-	}{
-		{v1.Platform{OS: "linux", Architecture: "amd64"}, "linux/amd64"},
-		{v1.Platform{OS: "linux", Architecture: "arm64"}, "linux/arm64/v8"},
-		{v1.Platform{OS: "linux", Architecture: "arm", Variant: "v7"}, "linux/arm/v7"},
-		{v1.Platform{OS: "linux", Architecture: "arm"}, "linux/arm/v6"},
-	} {
-		d, err := choose(index, tc.want)
-		if err != nil {
-			t.Errorf("%s: %v", store.Platform(tc.want), err)
-			continue
-		}
-		if store.Platform(*d.Platform) != tc.got {
-			t.Errorf("%s: chose %s, want %s", store.Platform(tc.want), store.Platform(*d.Platform), tc.got)
-		}
-	}
-	var missing *PlatformError
-	if _, err := choose(index, v1.Platform{OS: "linux", Architecture: "s390x"}); !errors.As(err, &missing) {
-		t.Errorf("error is %v, want *PlatformError", err)
 	}
 }

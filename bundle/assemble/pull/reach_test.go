@@ -322,10 +322,13 @@ func TestAPinOfAnyAlgorithmIsVerified(t *testing.T) {
 }
 
 // manifestOf reads a manifest as a client of the registry.
-func manifestOf(t *testing.T, u *upstreamtest.Upstream, repository string, d v1.Descriptor) []byte {
+func manifestOf(t *testing.T, u *upstreamtest.Upstream, repository string, d v1.Descriptor, platforms ...v1.Platform) []byte {
 	t.Helper()
-	s := newStore(t)
-	gatherAll(t, s, wanted(u.Ref(repository+"@"+d.Digest.String())), options(u))
+	s, o := newStore(t), options(u)
+	if len(platforms) > 0 {
+		o.Platforms = platforms
+	}
+	gatherAll(t, s, wanted(u.Ref(repository+"@"+d.Digest.String())), o)
 	raw, err := s.ReadBlob(d.Digest, ocigraph.MaxManifest)
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containers/image/v5/pkg/docker/config"
@@ -64,6 +65,7 @@ type repository struct {
 	path   string
 	client auth.Client
 	idle   time.Duration
+	served atomic.Bool // something, to who asks here
 }
 
 // locate reads registries.conf and the credentials for a reference.
@@ -121,24 +123,16 @@ func (r *remotes) repository(named reference.Named, insecure bool) (*repository,
 	if repo, ok := r.repositories[repositoryKey{named.Name(), at}]; ok {
 		return repo, nil
 	}
-	h, ok := r.hosts[at]
-	if !ok {
-		var err error
-		if h, err = newHost(r.sys, at.domain, insecure, r.connections); err != nil {
-			return nil, err
-		}
-		// The registry's wish to be left alone holds for all connections.
-		if twin, ok := r.hosts[hostKey{at.domain, !insecure}]; ok {
-			h.gate = twin.gate
-		}
-		r.hosts[at] = h
+	h, err := r.hostLocked(at)
+	if err != nil {
+		return nil, err
 	}
 	login, err := credentials(r.sys, named)
 	if err != nil {
 		return nil, fmt.Errorf("read the credentials for %s: %w", named.Name(), err)
 	}
 	repo := &repository{host: h, path: reference.Path(named), idle: r.idle, client: auth.Client{
-		Client: &http.Client{Transport: h.transport}, ClientID: "sealbuild", Cache: auth.NewSingleContextCache(),
+		Client: &http.Client{Transport: h.transport}, ClientID: "sealbuild", Cache: tokens{auth.NewSingleContextCache()},
 		Credential: func(context.Context, string) (auth.Credential, error) { return login, nil },
 	}}
 	if agent := r.sys.DockerRegistryUserAgent; agent != "" {
@@ -146,6 +140,29 @@ func (r *remotes) repository(named reference.Named, insecure bool) (*repository,
 	}
 	r.repositories[repositoryKey{named.Name(), at}] = repo
 	return repo, nil
+}
+
+// host is who is spoken to under a name.
+func (r *remotes) host(at hostKey) (*host, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.hostLocked(at)
+}
+
+func (r *remotes) hostLocked(at hostKey) (*host, error) {
+	if h, ok := r.hosts[at]; ok {
+		return h, nil
+	}
+	h, err := newHost(r.sys, at.domain, at.insecure, r.connections)
+	if err != nil {
+		return nil, err
+	}
+	// The registry's wish to be left alone holds for all connections.
+	if twin, ok := r.hosts[hostKey{at.domain, !at.insecure}]; ok {
+		h.gate = twin.gate
+	}
+	r.hosts[at] = h
+	return h, nil
 }
 
 // close gives up idle connections.
@@ -168,14 +185,19 @@ func credentials(sys *types.SystemContext, named reference.Named) (auth.Credenti
 // request asks the repository for what lies below its name. A refusal is a *StatusError or a *BusyError. The answer's body ends
 // with errIdle when nothing comes for the idle time, and must be closed.
 func (r *repository) request(ctx context.Context, method, below string, header http.Header) (*http.Response, error) {
-	if err := r.open(); err != nil {
+	return r.watched(ctx, r.idle, func(ctx context.Context) (*http.Response, error) { return r.send(ctx, method, below, header) })
+}
+
+// watched sends a request when the host may be asked, and ends it when nothing comes.
+func (h *host) watched(ctx context.Context, idle time.Duration, send func(context.Context) (*http.Response, error)) (*http.Response, error) {
+	if err := h.open(); err != nil {
 		return nil, err
 	}
-	ctx, watch := watchIdle(ctx, r.idle)
-	resp, err := r.send(ctx, method, below, header)
+	ctx, watch := watchIdle(ctx, idle)
+	resp, err := send(ctx)
 	if err != nil {
 		if busy := new(BusyError); errors.As(err, &busy) {
-			r.pause(busy.Wait)
+			h.pause(busy.Wait)
 		}
 		return nil, watch.end(err)
 	}
@@ -185,9 +207,9 @@ func (r *repository) request(ctx context.Context, method, below string, header h
 }
 
 // open refuses while the registry wants to be left alone.
-func (r *repository) open() error {
-	if wait := r.closedFor(); wait > 0 {
-		return &BusyError{Host: r.host.name, Wait: wait, known: true}
+func (h *host) open() error {
+	if wait := h.closedFor(); wait > 0 {
+		return &BusyError{Host: h.name, Wait: wait, known: true}
 	}
 	return nil
 }
@@ -203,18 +225,29 @@ func (r *repository) send(ctx context.Context, method, below string, header http
 		return nil, err
 	}
 	maps.Copy(req.Header, header)
-	resp, err := r.client.Do(req)
+	resp, err := r.do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask %s: %w", r.host.name, tokenError(withoutQuery(err)))
+		return nil, fmt.Errorf("ask %s: %w", r.host.name, tokenError(r.host.name, withoutQuery(err)))
 	}
+	expired := r.expired(resp)
+	resp, err = r.accepted(resp)
+	if refused, ok := errors.AsType[*StatusError](err); ok {
+		refused.Expired = expired
+	}
+	r.served.CompareAndSwap(false, err == nil)
+	return resp, err
+}
+
+// accepted turns every answer but what was asked for into an error.
+func (h *host) accepted(resp *http.Response) (*http.Response, error) {
 	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
 		return resp, nil
 	}
 	defer drain(resp.Body)
-	if err := r.limited(resp); err != nil {
+	if err := h.limited(resp); err != nil {
 		return nil, err
 	}
-	return nil, statusError(r.host, resp)
+	return nil, statusError(h, resp)
 }
 
 // withoutQuery drops what may let others in: storage behind a registry is reached by addresses that are signed in their query.

@@ -74,7 +74,7 @@ func transient(err error) bool {
 		status *StatusError
 	)
 	if errors.As(err, &status) {
-		return status.Status >= 500 && status.Status != http.StatusNotImplemented ||
+		return status.Expired || status.Status >= 500 && status.Status != http.StatusNotImplemented ||
 			status.Status == http.StatusRequestTimeout || status.Status == http.StatusRequestedRangeNotSatisfiable
 	}
 	// Our own request was not cancelled, or we would not be here: another one was, whose login this one waited for.

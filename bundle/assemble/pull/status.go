@@ -11,16 +11,19 @@ import (
 	"time"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"oras.land/oras-go/v2/registry/remote/auth"
 	oras "oras.land/oras-go/v2/registry/remote/errcode"
 )
 
 // StatusError is a registry's refusal.
 type StatusError struct {
-	Host   string
-	Status int            // of HTTP
-	Codes  errcode.Errors // what the registry says about it, if it does
-	Text   string         // the beginning of an answer in another form
-	Token  bool           // it is the server that gives the registry's tokens
+	Host     string
+	Registry string         // that was asked: the host, or whose tokens the host gives
+	Status   int            // of HTTP
+	Codes    errcode.Errors // what the registry says about it, if it does
+	Text     string         // the beginning of an answer in another form
+	Token    bool           // it is the server that gives the registry's tokens
+	Expired  bool           // it refuses a token of who was served before
 }
 
 func (e *StatusError) Error() string {
@@ -54,7 +57,7 @@ const maxErrorBody = 8 << 10
 
 // statusError reads a refusal. Bodies that are not a registry's are cut short.
 func statusError(h *host, resp *http.Response) error {
-	e := &StatusError{Host: h.name, Status: resp.StatusCode}
+	e := &StatusError{Host: h.name, Registry: h.name, Status: resp.StatusCode}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	if json.Unmarshal(body, &e.Codes) != nil || len(e.Codes) == 0 {
 		text, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
@@ -65,16 +68,18 @@ func statusError(h *host, resp *http.Response) error {
 	return e
 }
 
-// tokenError turns a refusal by the server that gives tokens into an error of the same kind.
-func tokenError(err error) error {
+// tokenError turns a refusal by the server that gives a registry's tokens, and the lack of a login, into errors of the same kind.
+func tokenError(registry string, err error) error {
 	refused := new(oras.ErrorResponse)
 	switch {
+	case errors.Is(err, auth.ErrBasicCredentialNotFound):
+		return &StatusError{Host: registry, Registry: registry, Status: http.StatusUnauthorized}
 	case !errors.As(err, &refused):
 		return err
 	case refused.StatusCode == http.StatusTooManyRequests:
 		return &BusyError{Host: refused.URL.Host}
 	}
-	e := &StatusError{Host: refused.URL.Host, Status: refused.StatusCode, Token: true}
+	e := &StatusError{Host: refused.URL.Host, Registry: registry, Status: refused.StatusCode, Token: true}
 	for _, c := range refused.Errors {
 		e.Codes = append(e.Codes, errcode.ParseErrorCode(c.Code).WithMessage(c.Message))
 	}

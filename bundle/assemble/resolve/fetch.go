@@ -20,14 +20,28 @@ type Resolver struct {
 	System *types.SystemContext // registries.conf, auth file, TLS
 	Jobs   int                  // downloads at a time; 0 is pull.DefaultJobs
 	Report report.Reporter
+
+	Offline bool // a tag whose registry cannot be reached means what it meant when it was
+	Lenient bool // suspected references that cannot be had are told and left out, whatever the reason
 }
 
 // Fetch takes an image out of a registry into the store, of an index the
 // given platforms, and returns the full reference that it was found under.
 func (r Resolver) Fetch(ctx context.Context, name string, platforms []v1.Platform) (v1.Descriptor, string, error) {
+	return r.fetch(ctx, pull.Wanted{Ref: name, Own: true}, platforms)
+}
+
+// FetchFiles is Fetch for an image from which files are copied: nobody runs it, so one without an index may be for any platform.
+func (r Resolver) FetchFiles(ctx context.Context, name string, platforms []v1.Platform) (v1.Descriptor, string, error) {
+	return r.fetch(ctx, pull.Wanted{Ref: name, Own: true, Files: true}, platforms)
+}
+
+func (r Resolver) fetch(ctx context.Context, w pull.Wanted, platforms []v1.Platform) (v1.Descriptor, string, error) {
 	var failures []error
+	name := w.Ref
 	for _, ref := range candidates(r.System, name) {
-		got, err := pull.Gather(ctx, r.Store, []pull.Wanted{{Ref: ref}}, r.Options(platforms))
+		w.Ref = ref
+		got, err := pull.Gather(ctx, r.Store, []pull.Wanted{w}, r.Options(platforms))
 		if ctx.Err() != nil {
 			return v1.Descriptor{}, "", ctx.Err()
 		}
@@ -41,7 +55,9 @@ func (r Resolver) Fetch(ctx context.Context, name string, platforms []v1.Platfor
 }
 
 func (r Resolver) Options(platforms []v1.Platform) pull.Options {
-	return pull.Options{Platforms: platforms, Jobs: r.Jobs, System: r.System, Progress: r.Report}
+	return pull.Options{
+		Platforms: platforms, Jobs: r.Jobs, System: r.System, Progress: r.Report, Offline: r.Offline, Lenient: r.Lenient,
+	}
 }
 
 // candidates are the full references that a name may mean: registries.conf

@@ -125,13 +125,13 @@ func wantedBy(looks []search.Look, local map[string]map[string]bool) []pull.Want
 	return wanted
 }
 
-// NoteForeign tells of images that hosts of a platform cannot run.
+// NoteForeign tells of images that hosts of a platform may not be able to run.
 func (r Resolver) NoteForeign(images []store.Pinned, g Gathered) {
 	for _, p := range images {
 		for _, want := range g.wanted[p.Ref] {
-			if !slices.Contains(p.Platforms, want) && len(p.Platforms) > 0 && !store.SameFamily(p.Platforms, want) {
-				r.Report.Note(fmt.Sprintf("%s%s is for %s only, the cluster image for %s", search.At(scan.Place{File: p.File, Line: p.Line}),
-					p.Ref, strings.Join(p.Platforms, ", "), want))
+			if slices.Contains(p.Platforms, unsaid) {
+				r.Report.Note(fmt.Sprintf("%s%s does not say for which platform it is: it is taken for %s", search.At(scan.Place{File: p.File, Line: p.Line}),
+					p.Ref, want))
 			}
 		}
 	}
@@ -156,17 +156,18 @@ func (r Resolver) archives(ctx context.Context, looks []search.Look, g *Gathered
 		}
 	}
 	local := map[string]map[string]bool{}
+	var misses []miss
 	for _, f := range files {
-		loaded, err := r.archive(ctx, f.dir, f.Archive, of[f])
+		loaded, missed, err := r.archive(ctx, f.dir, f.Archive, of[f])
 		if err != nil {
 			return nil, fmt.Errorf("%simage archive: %w", search.At(f.Place), err)
 		}
-		for _, platform := range of[f] {
-			name := store.Platform(platform)
-			if local[name] == nil {
-				local[name] = map[string]bool{}
-			}
-			for _, c := range loaded {
+		misses = append(misses, missed...)
+		for _, c := range loaded {
+			for _, name := range c.Of {
+				if local[name] == nil {
+					local[name] = map[string]bool{}
+				}
 				if !local[name][c.Ref] {
 					g.wanted[c.Ref] = append(g.wanted[c.Ref], name)
 				}
@@ -175,11 +176,26 @@ func (r Resolver) archives(ctx context.Context, looks []search.Look, g *Gathered
 		}
 		g.Claims = append(g.Claims, loaded...)
 	}
-	return local, nil
+	failed := []error{twice(g.Claims)}
+	for _, m := range misses {
+		if !local[m.platform][m.Ref] { // no other archive has it either
+			failed = append(failed, m)
+		}
+	}
+	return local, errors.Join(failed...)
 }
 
-// archive loads the images of one archive, for every platform it has.
-func (r Resolver) archive(ctx context.Context, dir string, a scan.Archive, platforms []v1.Platform) ([]Claim, error) {
+// miss is an image of an archive that is not for one of the platforms.
+type miss struct {
+	pull.Failure
+	platform string
+}
+
+func (m miss) Error() string { return "image archive: " + m.String() }
+func (m miss) Unwrap() error { return m.Err }
+
+// archive loads the images of one archive, for every platform it has, and tells for which it has none.
+func (r Resolver) archive(ctx context.Context, dir string, a scan.Archive, platforms []v1.Platform) (loaded []Claim, misses []miss, err error) {
 	file := pull.Archive{Transport: a.Transport, Path: filepath.Join(dir, filepath.FromSlash(a.Path))}
 	places := []store.Found{{File: a.File, Line: a.Line, Certainty: string(scan.Certain)}}
 	var all []pull.Archive
@@ -189,7 +205,7 @@ func (r Resolver) archive(ctx context.Context, dir string, a scan.Archive, platf
 	} else {
 		names, err := pull.ListArchive(file, r.System)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, n := range names {
 			one := file
@@ -198,21 +214,48 @@ func (r Resolver) archive(ctx context.Context, dir string, a scan.Archive, platf
 			all = append(all, one)
 		}
 	}
-	var loaded []Claim
 	for _, one := range all {
-		for i := range platforms {
-			if i > 0 && one.Transport == "docker-archive" {
-				break // holds one image under a name
+		var docker store.Pinned // the one image that it holds under a name
+		for i, platform := range platforms {
+			name := store.Platform(platform)
+			p := docker
+			if p.Digest == "" {
+				p, err = pull.LoadArchive(ctx, r.Store, one, r.Options(platforms[i:i+1]))
 			}
-			p, err := pull.LoadArchive(ctx, r.Store, one, r.Options(platforms[i:i+1]))
+			if err == nil && one.Transport == "docker-archive" {
+				if docker = p; !isFor(p, name) {
+					err = &pull.PlatformError{Want: name, Have: p.Platforms}
+				}
+			}
+			if other := new(pull.PlatformError); errors.As(err, &other) {
+				misses = append(misses, miss{pull.Failure{Ref: one.Wanted.Ref, Places: places, Err: err}, name})
+				err = nil
+				continue
+			}
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
-			known := slices.ContainsFunc(loaded, func(c Claim) bool { return c.Ref == p.Ref && c.Digest == p.Digest })
-			if !known {
-				loaded = append(loaded, Claims([]store.Pinned{p}, platforms, 0)...)
+			if known := slices.IndexFunc(loaded, func(c Claim) bool { return c.Ref == p.Ref && c.Digest == p.Digest }); known >= 0 {
+				loaded[known].Of = append(loaded[known].Of, name)
+				continue
 			}
+			loaded = append(loaded, Claim{Pinned: p, Of: []string{name}})
 		}
 	}
-	return loaded, nil
+	return loaded, misses, nil
 }
+
+// NoteOther tells of an image that its cluster image brings and that is for other platforms.
+func (r Resolver) NoteOther(name string, p store.Pinned, platform v1.Platform) {
+	if want := store.Platform(platform); !isFor(p, want) {
+		r.Report.Note(fmt.Sprintf("%s brings %s for %s only, and is for %s", name, p.Ref, strings.Join(p.Platforms, ", "), want))
+	}
+}
+
+// isFor tells whether hosts of a platform can run an image. One that does not say for which it is counts for all.
+func isFor(p store.Pinned, platform string) bool {
+	return slices.Contains(p.Platforms, platform) || store.SameFamily(p.Platforms, platform) || slices.Contains(p.Platforms, unsaid)
+}
+
+// unsaid is what an image without a platform in its config is for.
+const unsaid = "linux/"

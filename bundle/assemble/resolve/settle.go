@@ -90,6 +90,23 @@ func Settle(st *store.Store, all []Claim) ([]store.Pinned, error) {
 	return images, nil
 }
 
+// twice is a *ConflictError if archives give one reference two images for a platform.
+func twice(all []Claim) error {
+	for i, c := range all {
+		for _, before := range all[:i] {
+			if before.Ref != c.Ref || before.Digest == c.Digest {
+				continue
+			}
+			for _, platform := range c.Of {
+				if slices.Contains(before.Of, platform) {
+					return &ConflictError{c.Ref, platform, before.Pinned, c.Pinned}
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // settleOne does it for the claims of one reference, which are sorted.
 func settleOne(st *store.Store, all []Claim) (store.Pinned, error) {
 	decided := map[string]Claim{} // by platform

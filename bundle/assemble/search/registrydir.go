@@ -169,5 +169,11 @@ func pinStored(st *store.Store, d digest.Digest, w store.Found) (store.Pinned, e
 	if err != nil {
 		return store.Pinned{}, err
 	}
-	return store.Pin(st, w, v1.Descriptor{MediaType: manifest.GuessMIMEType(raw), Digest: d, Size: int64(len(raw))})
+	root := v1.Descriptor{MediaType: manifest.GuessMIMEType(raw), Digest: d, Size: int64(len(raw))}
+	if !strings.Contains(w.Ref, "@") {
+		if root, err = store.Named(st, root); err != nil {
+			return store.Pinned{}, err
+		}
+	}
+	return store.Pin(st, w, root)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
@@ -24,6 +25,7 @@ type Blob struct {
 // Platform, and one that the store lacks is ErrIncomplete; without any it takes those that the store holds, of which there must be
 // one. A missing config or layer is ErrIncomplete. With an error come the blobs that were found before it.
 func (s *Store) Walk(root v1.Descriptor, platforms ...string) (blobs []Blob, err error) {
+	var ways map[digest.Digest][]v1.Descriptor // to the images of the platforms
 	err = ocigraph.Walk(root, ocigraph.Visitor{
 		Load: func(d v1.Descriptor) (ocigraph.Manifest, error) {
 			if _, ok := s.Has(d.Digest); !ok {
@@ -31,7 +33,18 @@ func (s *Store) Walk(root v1.Descriptor, platforms ...string) (blobs []Blob, err
 			}
 			return ocigraph.Read(s, d.Digest)
 		},
-		Children: func(n ocigraph.Node) ([]v1.Descriptor, error) { return s.children(n, platforms) },
+		Children: func(n ocigraph.Node) ([]v1.Descriptor, error) {
+			if len(platforms) == 0 || n.Manifest.Config != nil {
+				return s.held(n)
+			}
+			if n.Depth == 0 {
+				var err error
+				if ways, err = waysTo(s, n, platforms); err != nil {
+					return nil, err
+				}
+			}
+			return ways[n.Digest], nil
+		},
 		Leaf: func(_ ocigraph.Node, d v1.Descriptor) error {
 			if _, ok := s.Has(d.Digest); !ok {
 				return fmt.Errorf("blob %s: %w", d.Digest, ErrIncomplete)
@@ -52,31 +65,40 @@ func (s *Store) Walk(root v1.Descriptor, platforms ...string) (blobs []Blob, err
 	return blobs, err
 }
 
-// children picks what is wanted of an index.
-func (s *Store) children(index ocigraph.Node, platforms []string) (wanted []v1.Descriptor, err error) {
-	if len(index.Manifest.Manifests) == 0 {
-		return nil, nil
+// waysTo lists, for each index on the way, what to take of it so that the images of the platforms are reached.
+func waysTo(s *Store, root ocigraph.Node, platforms []string) (map[digest.Digest][]v1.Descriptor, error) {
+	all, err := entries(s, root.Digest, root.Manifest)
+	if err != nil {
+		return nil, err
 	}
-	taken := map[string]bool{}
+	ways := map[digest.Digest][]v1.Descriptor{}
+	for _, name := range platforms {
+		found := slices.IndexFunc(all, func(e ocigraph.Entry) bool {
+			_, ok := s.Has(e.Digest)
+			return ok && Platform(*e.Platform) == name
+		})
+		if found < 0 {
+			return nil, fmt.Errorf("index %s for %s: %w", root.Digest, name, ErrIncomplete)
+		}
+		at := root.Digest
+		for _, next := range append(slices.Clone(all[found].Way), all[found].Descriptor) {
+			if !slices.ContainsFunc(ways[at], func(d v1.Descriptor) bool { return d.Digest == next.Digest }) {
+				ways[at] = append(ways[at], next)
+			}
+			at = next.Digest
+		}
+	}
+	return ways, nil
+}
+
+// held lists those of an index that the store holds.
+func (s *Store) held(index ocigraph.Node) (wanted []v1.Descriptor, err error) {
 	for _, child := range index.Manifest.Manifests {
-		name := ""
-		if child.Platform != nil {
-			name = Platform(*child.Platform)
-		}
-		if len(platforms) > 0 && (!slices.Contains(platforms, name) || taken[name]) {
-			continue
-		}
 		if _, ok := s.Has(child.Digest); ok {
-			taken[name] = true
 			wanted = append(wanted, child)
 		}
 	}
-	for _, name := range platforms {
-		if !taken[name] {
-			return nil, fmt.Errorf("index %s for %s: %w", index.Digest, name, ErrIncomplete)
-		}
-	}
-	if len(wanted) == 0 {
+	if len(wanted) == 0 && len(index.Manifest.Manifests) > 0 {
 		return nil, fmt.Errorf("index %s: %w", index.Digest, ErrIncomplete)
 	}
 	return wanted, nil

@@ -57,18 +57,19 @@ func (s *Store) OfPlatform(d v1.Descriptor, platform v1.Platform) (v1.Descriptor
 	if m.Config != nil {
 		return v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: m.Size}, nil
 	}
+	all, err := entries(s, d.Digest, m)
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
 	want := Platform(platform)
-	var loose *v1.Descriptor
-	for _, child := range m.Manifests {
-		if child.Platform == nil {
-			continue
-		}
-		have := Platform(*child.Platform)
-		if _, ok := s.Has(child.Digest); ok && SameFamily([]string{have}, want) && loose == nil {
-			loose = &child
+	var loose *ocigraph.Entry
+	for i, e := range all {
+		have := Platform(*e.Platform)
+		if _, ok := s.Has(e.Digest); ok && SameFamily([]string{have}, want) && loose == nil {
+			loose = &all[i]
 		}
 		if have == want {
-			loose = &child
+			loose = &all[i]
 			break
 		}
 	}

@@ -83,7 +83,8 @@ func PlatformOf(text string) *v1.Platform {
 	return &v1.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}
 }
 
-// Choose is the manifest of an index that containerd takes on a host: the best match, of equal ones the first.
+// Choose is the manifest of an index that containerd takes on a host: the best match, of equal ones the first, and without a match
+// the first that says no platform.
 func Choose(host v1.Platform, index []v1.Descriptor) (v1.Descriptor, bool) {
 	matches := platforms.Only(host)
 	var best *v1.Descriptor
@@ -93,7 +94,11 @@ func Choose(host v1.Platform, index []v1.Descriptor) (v1.Descriptor, bool) {
 		}
 	}
 	if best == nil {
-		return v1.Descriptor{}, false
+		i := slices.IndexFunc(index, func(d v1.Descriptor) bool { return d.Platform == nil })
+		if i < 0 {
+			return v1.Descriptor{}, false
+		}
+		best = &index[i]
 	}
 	return *best, true
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -155,16 +154,22 @@ func (n *simulatedNode) pull(ctx context.Context, i bundle.Image) error {
 		return fmt.Errorf("the name resolves to %s, not to %s", got, root)
 	}
 	for _, r := range i.Referrers {
-		if err := n.manifest(ctx, t, r.Digest, nil); err != nil {
+		if err := n.manifest(ctx, t, r.Digest, nil, nil); err != nil {
 			return fmt.Errorf("referrer: %w", err)
 		}
 	}
-	return n.manifest(ctx, t, root, i.Platforms)
+	var hosts []v1.Platform // that are meant to pull it
+	for _, host := range n.is {
+		if name := store.Platform(host); slices.Contains(i.Platforms, name) || store.SameFamily(i.Platforms, name) {
+			hosts = append(hosts, host)
+		}
+	}
+	return n.manifest(ctx, t, root, i.Platforms, hosts)
 }
 
-// manifest gets a manifest, and of an index those of the wanted platforms and those that the nodes choose: it asks for what a node
+// manifest gets a manifest, and of an index those of the wanted platforms and those that the hosts choose: it asks for what a node
 // asks for, which is no walk.
-func (n *simulatedNode) manifest(ctx context.Context, t target, d digest.Digest, want []string) error {
+func (n *simulatedNode) manifest(ctx context.Context, t target, d digest.Digest, want []string, hosts []v1.Platform) error {
 	got, err := n.ask(ctx, http.MethodGet, t, "manifests", d.String())
 	if err != nil {
 		return err
@@ -181,30 +186,28 @@ func (n *simulatedNode) manifest(ctx context.Context, t target, d digest.Digest,
 			return err
 		}
 	}
-	chosen := map[digest.Digest]string{}
+	if len(m.Manifests) == 0 {
+		return nil
+	}
 	for _, name := range want {
 		at := slices.IndexFunc(m.Manifests, func(c v1.Descriptor) bool { return c.Platform != nil && store.Platform(*c.Platform) == name })
-		if at < 0 && len(m.Manifests) > 0 {
+		if at < 0 { // then what says no platform
+			at = slices.IndexFunc(m.Manifests, func(c v1.Descriptor) bool { return c.Platform == nil })
+		}
+		if at < 0 {
 			return fmt.Errorf("index %s names nothing for %s", d, name)
 		}
-		if at >= 0 {
-			chosen[m.Manifests[at].Digest] = name
+		if err := n.manifest(ctx, t, m.Manifests[at].Digest, []string{name}, nil); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	for _, host := range n.is {
-		name := store.Platform(host)
-		if len(m.Manifests) == 0 || !slices.Contains(want, name) && !store.SameFamily(want, name) {
-			continue // hosts of that platform are not meant to pull it
-		}
+	for _, host := range hosts {
 		child, ok := store.Choose(host, m.Manifests)
 		if !ok {
-			return fmt.Errorf("index %s has nothing that containerd takes on a host of %s", d, name)
+			return fmt.Errorf("index %s has nothing that containerd takes on a host of %s", d, store.Platform(host))
 		}
-		chosen[child.Digest] = "a host of " + name
-	}
-	for _, child := range slices.Sorted(maps.Keys(chosen)) {
-		if err := n.manifest(ctx, t, child, nil); err != nil {
-			return fmt.Errorf("%s: %w", chosen[child], err)
+		if err := n.manifest(ctx, t, child.Digest, nil, []v1.Platform{host}); err != nil {
+			return fmt.Errorf("a host of %s: %w", store.Platform(host), err)
 		}
 	}
 	return nil
