@@ -21,12 +21,13 @@ import (
 
 // Builder holds what every operation needs. All fields but Store may be zero.
 type Builder struct {
-	Store  *store.Store
-	System *types.SystemContext // registries.conf, auth file, TLS
-	Jobs   int                  // downloads at a time; 0 is pull.DefaultJobs
-	Epoch  time.Time            // every time stamp in images and bundles
-	Log    io.Writer            // output of the build itself
-	Report report.Reporter      // nil for silence
+	Store   *store.Store
+	System  *types.SystemContext // registries.conf, auth file, TLS
+	Jobs    int                  // downloads at a time; 0 is pull.DefaultJobs
+	Epoch   time.Time            // every time stamp in images and bundles
+	Backoff time.Duration        // before a registry is asked again; 0 is one second
+	Log     io.Writer            // output of the build itself
+	Report  report.Reporter      // nil for silence
 
 	offline bool // tags whose registry cannot be reached mean what they meant when it was
 }
@@ -46,5 +47,5 @@ func (b *Builder) log() io.Writer {
 }
 
 func (b *Builder) resolver() resolve.Resolver {
-	return resolve.Resolver{Store: b.Store, System: b.System, Jobs: b.Jobs, Report: b.report(), Offline: b.offline}
+	return resolve.Resolver{Store: b.Store, System: b.System, Jobs: b.Jobs, Report: b.report(), Offline: b.offline, Backoff: b.Backoff}
 }

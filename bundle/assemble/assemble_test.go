@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
@@ -41,7 +42,7 @@ func newBuilder(t *testing.T) (*Builder, *notes) {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	n := &notes{}
-	return &Builder{Store: s, Report: n}, n
+	return &Builder{Store: s, Report: n, Backoff: time.Millisecond}, n
 }
 
 // executable is an ELF header of a machine, followed by filler.

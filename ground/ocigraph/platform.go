@@ -130,8 +130,8 @@ func (p Platforms) ForHost(index Manifest, want v1.Platform) (v1.Descriptor, boo
 }
 
 // Choose finds a platform's entry among those that name theirs, or returns -1: the one that containerd takes on a host of it, of
-// equal ones the first. Where that takes none, another variant of the architecture is chosen; whether hosts can run it is for others
-// to say.
+// equal ones the first. Where that takes none, another variant of the architecture is chosen; whether hosts can run it is not said
+// here.
 func Choose(index []v1.Descriptor, want v1.Platform) int {
 	best, least := -1, 0
 	for i, d := range index {

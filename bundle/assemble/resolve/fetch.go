@@ -5,10 +5,12 @@ package resolve
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/containers/image/v5/pkg/shortnames"
 	"github.com/containers/image/v5/types"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/report"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
@@ -20,6 +22,8 @@ type Resolver struct {
 	System *types.SystemContext // registries.conf, auth file, TLS
 	Jobs   int                  // downloads at a time; 0 is pull.DefaultJobs
 	Report report.Reporter
+
+	Backoff time.Duration // before a request is tried again; 0 is the default of pull.Options
 
 	Offline bool // a tag whose registry cannot be reached means what it meant when it was
 	Lenient bool // suspected references that cannot be had are told and left out, whatever the reason
@@ -56,7 +60,7 @@ func (r Resolver) fetch(ctx context.Context, w pull.Wanted, platforms []v1.Platf
 
 func (r Resolver) Options(platforms []v1.Platform) pull.Options {
 	return pull.Options{
-		Platforms: platforms, Jobs: r.Jobs, System: r.System, Progress: r.Report, Offline: r.Offline, Lenient: r.Lenient,
+		Platforms: platforms, Jobs: r.Jobs, Backoff: r.Backoff, System: r.System, Progress: r.Report, Offline: r.Offline, Lenient: r.Lenient,
 	}
 }
 
