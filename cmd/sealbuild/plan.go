@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble"
+	"github.com/sealbuild/sealbuild/bundle/assemble/oldpackage"
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/kubefile"
@@ -59,19 +60,26 @@ func (a *app) plan(c *cobra.Command, o buildOptions, context string) (*scan.Plan
 	if err != nil {
 		return nil, err
 	}
-	if at, ok := assemble.OldPackage(context); ok && o.file == "" {
-		a.progress.Note(at + " is an offline package of the older kind, without a Kubefile")
-		p, err := assemble.PlanOldPackage(c.Context(), at)
-		if err != nil {
-			return nil, fmt.Errorf("plan: %w", err)
+	scratch, err := os.MkdirTemp("", "sealbuild-plan-")
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(scratch) }()
+	made, problems, err := assemble.OldPackage(c.Context(), &r, scratch, nil)
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	if made != nil {
+		a.progress.Note(context + " is an offline package of the older kind: this is what is made of it")
+		for _, n := range made.Notes {
+			a.progress.Note(n)
 		}
-		return p, nil
 	}
 	// The Kubefile is shown as it is for the first platform; the images are those of all, as it may copy others for each.
 	var p *scan.Plan
 	var found []*scan.Result
 	for _, platform := range r.Platforms {
-		one, err := scan.MakePlan(c.Context(), context, o.file, r.Env, kubefile.WithBuildArgs(r.Args),
+		one, err := scan.MakePlan(c.Context(), r.Context, r.Kubefile, r.Env, kubefile.WithBuildArgs(r.Args),
 			kubefile.WithPlatform(platform.OS, platform.Architecture, platform.Variant), kubefile.WithBase(a.storedBase(platform)))
 		if err != nil {
 			return nil, fmt.Errorf("plan: %w", err)
@@ -82,6 +90,12 @@ func (a *app) plan(c *cobra.Command, o buildOptions, context string) (*scan.Plan
 		found = append(found, one.Result)
 	}
 	p.Result = scan.Union(found...)
+	if made != nil {
+		p.Kubefile = oldpackage.Name
+	}
+	for _, problem := range problems {
+		p.Errors = append(p.Errors, scan.Error{Place: scan.Place{File: context}, Message: problem})
+	}
 	for _, kv := range r.Labels {
 		k, v, _ := strings.Cut(kv, "=")
 		p.Labels[k] = v
