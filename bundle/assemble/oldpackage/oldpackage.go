@@ -1,10 +1,10 @@
 // Package oldpackage makes a build context of an offline package of the kind that came before cluster images: programs in bin/,
 // archives of container images in images/, scripts in shell/, configuration in conf/ and a container runtime, and no Kubefile.
 //
-// What is made is a Kubefile, which a build takes as it takes any other. What the package's own scripts read stays where they look
-// for it, what the installer reads goes where it looks, and what the scripts lack comes from the kubernetes image: the registry of a
-// site, the check, the way back. The package is only read. Nothing of it is left out in silence: what has no meaning any more is
-// told by name, and what stands in the way of an installation is a problem.
+// What is made is a Kubefile, which a build takes as it takes any other. What the package's own scripts read stays where they
+// look for it, what the installer reads goes where it looks, and what the scripts lack comes from the kubernetes image: the
+// registry of a site, the check, the way back. The package is only read. Nothing of it is left out in silence: what has no
+// meaning any more is told by name, and what stands in the way of an installation is a problem.
 package oldpackage
 
 import (
