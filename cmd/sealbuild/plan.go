@@ -27,7 +27,10 @@ func (a *app) planCommand() *cobra.Command {
 		Long: `Show the parsed Kubefile and every image found in CONTEXT, with the file and line
 it was found at; a build also searches the image, where files may lie elsewhere.
 A suspected reference only looks like an image: a build takes it when it exists.
-Exit status 1 when something may hide images from the search.`,
+An offline package of the older kind, packed or not, needs no Kubefile: the one
+that is made of it is shown.
+Exit status 1 when something would stop a build: what may hide images from the
+search, or what keeps an older package from being installed.`,
 		Example: "  sealbuild plan ./app\n  sealbuild plan ./app -o json",
 		Args:    args(1, 1, "one CONTEXT directory"),
 		RunE: func(c *cobra.Command, given []string) error {
@@ -44,7 +47,7 @@ Exit status 1 when something may hide images from the search.`,
 				err = a.printPlan(p)
 			}
 			if err == nil && len(p.Errors) > 0 {
-				err = fmt.Errorf("plan %s: %d problems may hide images", given[0], len(p.Errors))
+				err = fmt.Errorf("plan %s: %d problems would stop a build", given[0], len(p.Errors))
 			}
 			return err
 		},

@@ -8,6 +8,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -160,12 +161,22 @@ func (p *reader) readVersion() {
 		p.problem("nothing tells the version of Kubernetes, neither Metadata nor conf/kubeadm.yaml nor an image kube-apiserver: write {\"k8sVersion\": \"v1.36.3\"} into Metadata")
 	case !versionShape.MatchString(p.version):
 		p.problem("%q is no version of Kubernetes: write {\"k8sVersion\": \"v1.36.3\"} into Metadata", given)
+	case minor(p.version) < oldestMinor:
+		p.problem("Kubernetes %s is older than v1.%d, the oldest that sealinstall installs: take a package of a newer one", p.version, oldestMinor)
 	case len(tags) > 0 && !slices.Contains(tags, p.version):
 		p.problem("the package is of Kubernetes %s, and images/ holds kube-apiserver %s: put the images of %s there", p.version, strings.Join(tags, ", "), p.version)
 	}
 }
 
-var versionShape = regexp.MustCompile(`^v1\.[0-9]+\.[0-9]+([-+.].*)?$`)
+var versionShape = regexp.MustCompile(`^v1\.([0-9]{1,4})\.[0-9]+([-+.].*)?$`)
+
+// oldestMinor is the oldest Kubernetes, 1.22, that installer/kubeadm knows how to tell what to do.
+const oldestMinor = 22
+
+func minor(version string) int {
+	n, _ := strconv.Atoi(versionShape.FindStringSubmatch(version)[1])
+	return n
+}
 
 var versionLine = regexp.MustCompile(`(?m)^kubernetesVersion:\s*["']?(v?[0-9][^\s"']*)`)
 

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -140,9 +141,30 @@ func (p *reader) problem(format string, args ...any) {
 
 func (p *reader) path(name string) string { return filepath.Join(p.dir, filepath.FromSlash(name)) }
 
+// maxText bounds the scripts and documents that are looked at, in bytes: the Kubefile holds those that are changed.
+const maxText = 128 << 10
+
+// text reads a file of the package; false if there is none, or none to be read, which is told.
 func (p *reader) text(name string) (string, bool) {
-	text, err := os.ReadFile(p.path(name))
-	return string(text), err == nil
+	f, err := os.Open(p.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false
+	}
+	if err != nil {
+		p.note("%s is not read: %v", name, err)
+		return "", false
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, maxText+1))
+	switch {
+	case err != nil:
+		p.note("%s is not read: %v", name, err)
+	case len(text) > maxText:
+		p.note("%s is larger than %d KiB, and not looked at", name, maxText>>10)
+	default:
+		return string(text), true
+	}
+	return "", false
 }
 
 // read looks at everything, in the order in which one thing tells about the next.

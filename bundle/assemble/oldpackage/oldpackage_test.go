@@ -152,7 +152,7 @@ func TestAPackageBecomesARootfs(t *testing.T) {
 		"/etc/old-package-files": "cri /etc/containerd/config.toml\ncri /etc/crictl.yaml\ncri /etc/systemd/system/containerd.service\n" +
 			"cri /usr/local/bin/containerd\nkube /etc/sysctl.d/k8s.conf\nkube /etc/systemd/system/kubelet.service\n" +
 			"kube /etc/systemd/system/kubelet.service.d/10-kubeadm.conf\nkube /usr/bin/kubeadm\nkube /usr/bin/kubectl\nkube /usr/bin/kubelet\n",
-		"/shell/init.sh": "bash containerd.sh\n: ctr -n k8s.io images import ../images/images.tar || true\ncp ../bin/* /usr/bin\ncp ../extra/x /\n",
+		"/shell/init.sh": "bash containerd.sh\ntrue ctr -n k8s.io images import ../images/images.tar || true\ncp ../bin/* /usr/bin\ncp ../extra/x /\n",
 	} {
 		if diff := cmp.Diff(want, documents[name]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -281,12 +281,16 @@ func TestWhatStandsInTheWayIsToldWithARemedy(t *testing.T) {
 		change map[string]string // empty: the file is taken away
 		want   string
 	}{
-		"Docker alone":       {map[string]string{"docker/containerd.tar.gz": "", "docker/docker.tgz": docker}, "Docker and no containerd"},
-		"no runtime":         {map[string]string{"docker/containerd.tar.gz": ""}, "no container runtime in docker/, containerd/, cri/ or bin/: put an archive"},
-		"no init script":     {map[string]string{"shell/init.sh": ""}, "shell/init.sh is missing"},
-		"no kubelet":         {map[string]string{"bin/kubelet": ""}, "bin/kubelet is missing"},
-		"no version":         {map[string]string{"Metadata": "", "conf/kubeadm.yaml": "", "images/images.tar.gz": saved(t, "a/pause:1")}, "nothing tells the version"},
-		"no version at all":  {map[string]string{"Metadata": `{"k8sVersion": "latest"}`}, `"latest" is no version of Kubernetes`},
+		"Docker alone":      {map[string]string{"docker/containerd.tar.gz": "", "docker/docker.tgz": docker}, "Docker and no containerd"},
+		"no runtime":        {map[string]string{"docker/containerd.tar.gz": ""}, "no container runtime in docker/, containerd/, cri/ or bin/: put an archive"},
+		"no init script":    {map[string]string{"shell/init.sh": ""}, "shell/init.sh is missing"},
+		"no kubelet":        {map[string]string{"bin/kubelet": ""}, "bin/kubelet is missing"},
+		"no version":        {map[string]string{"Metadata": "", "conf/kubeadm.yaml": "", "images/images.tar.gz": saved(t, "a/pause:1")}, "nothing tells the version"},
+		"no version at all": {map[string]string{"Metadata": `{"k8sVersion": "latest"}`}, `"latest" is no version of Kubernetes`},
+		"too old": {
+			map[string]string{"Metadata": `{"k8sVersion": "v1.19.16"}`, "images/images.tar.gz": saved(t, "a/pause:1")},
+			"Kubernetes v1.19.16 is older than v1.22, the oldest that sealinstall installs",
+		},
 		"images of another":  {map[string]string{"Metadata": `{"k8sVersion": "v1.30.2"}`}, "of Kubernetes v1.30.2, and images/ holds kube-apiserver v1.30.1"},
 		"archive of nothing": {map[string]string{"images/other.tar.gz": packed(t, map[string]string{"manifest.json": "[]"})}, "no image in it has a name"},
 	} {
@@ -333,7 +337,7 @@ func TestDockerBesideContainerdIsToldAndLeftOut(t *testing.T) {
 	if slices.Contains(paths, "docker") || !slices.Contains(paths, "containerd") {
 		t.Errorf("copied: %q", paths)
 	}
-	if diff := cmp.Diff(": bash docker.sh\nsystemctl restart x && docker info\n", documents["/shell/init.sh"]); diff != "" {
+	if diff := cmp.Diff("true bash docker.sh\nsystemctl restart x && docker info\n", documents["/shell/init.sh"]); diff != "" {
 		t.Errorf("init.sh (-want +got):\n%s", diff)
 	}
 	// The init script does not call the runtime's, so the image does.

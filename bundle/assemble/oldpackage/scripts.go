@@ -3,7 +3,6 @@ package oldpackage
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,15 +25,17 @@ type call struct {
 	words  []string
 	offset int
 	line   int
+	reads  [][2]int // where it says what it reads from: < FILE
 }
 
 func (c call) String() string { return strings.Join(c.words, " ") }
 
 // program is the command that is called and its arguments, without what only starts it.
 func (c call) program() (string, []string) {
-	words := c.words
-	for len(words) > 1 && slices.Contains([]string{"sudo", "env", "bash", "sh", "source", ".", "nohup", "exec"}, words[0]) {
-		words = words[1:]
+	words, starts := c.words, false
+	for len(words) > 1 && (slices.Contains([]string{"sudo", "env", "bash", "sh", "source", ".", "nohup", "exec"}, words[0]) ||
+		starts && (strings.HasPrefix(words[0], "-") || strings.Contains(words[0], "="))) {
+		words, starts = words[1:], true
 	}
 	return base(words[0]), words[1:]
 }
@@ -45,11 +46,12 @@ func (p *reader) readScripts() error {
 		return err
 	}
 	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return err
+		s := script{name: "shell/" + filepath.Base(file)}
+		var ok bool
+		if s.text, ok = p.text(s.name); !ok { // told
+			p.scripts = append(p.scripts, s)
+			continue
 		}
-		s := script{name: "shell/" + filepath.Base(file), text: string(text)}
 		parsed, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(s.text), s.name)
 		if err != nil {
 			p.note("%v: the script runs as it is", err)
@@ -67,13 +69,22 @@ func (p *reader) readScripts() error {
 func callsOf(f *syntax.File, text string) []call {
 	var all []call
 	syntax.Walk(f, func(n syntax.Node) bool {
-		c, ok := n.(*syntax.CallExpr)
+		stmt, ok := n.(*syntax.Stmt)
+		if !ok {
+			return true
+		}
+		c, ok := stmt.Cmd.(*syntax.CallExpr)
 		if !ok || len(c.Args) == 0 {
 			return true
 		}
 		one := call{offset: int(c.Args[0].Pos().Offset()), line: int(c.Pos().Line())}
 		for _, w := range c.Args {
 			one.words = append(one.words, text[w.Pos().Offset():w.End().Offset()])
+		}
+		for _, r := range stmt.Redirs {
+			if r.Op == syntax.RdrIn {
+				one.reads = append(one.reads, [2]int{int(r.Pos().Offset()), int(r.End().Offset())})
+			}
 		}
 		all = append(all, one)
 		return true
@@ -161,12 +172,28 @@ func (p *reader) unused(s script) string {
 	return why
 }
 
-// changed is the text of a script in which the quiet commands are arguments of one that does nothing.
+// changed is the text of a script in which the quiet commands are arguments of one that does nothing, and reads nothing.
 func (s script) changed() string {
-	text := s.text
-	slices.SortFunc(s.quiet, func(a, b call) int { return cmp.Compare(b.offset, a.offset) })
-	for _, c := range s.quiet {
-		text = text[:c.offset] + ": " + text[c.offset:]
+	type edit struct {
+		from, to int
+		text     string
 	}
-	return text
+	var edits []edit
+	for _, c := range s.quiet {
+		edits = append(edits, edit{c.offset, c.offset, "true "})
+		for _, r := range c.reads {
+			edits = append(edits, edit{r[0], r[1], ""})
+		}
+	}
+	slices.SortFunc(edits, func(a, b edit) int { return cmp.Compare(a.from, b.from) })
+	var text strings.Builder
+	at := 0
+	for _, e := range edits {
+		if e.from < at {
+			continue // within what is taken out
+		}
+		text.WriteString(s.text[at:e.from] + e.text)
+		at = e.to
+	}
+	return text.String() + s.text[at:]
 }

@@ -9,14 +9,17 @@ import (
 
 func TestOnlyWhatOthersDoNowIsTakenOutOfScripts(t *testing.T) {
 	for text, want := range map[string]string{
-		"docker load -i a.tar\n":                               ": docker load -i a.tar\n",
-		"X=1 sudo nerdctl -n k8s.io load <a.tar && echo ok\n":  "X=1 : sudo nerdctl -n k8s.io load <a.tar && echo ok\n",
-		"for i in ../images/*; do ctr i import $i; done\n":     "for i in ../images/*; do : ctr i import $i; done\n",
-		"if true; then kubeadm init; fi; bash ./master.sh x\n": "if true; then : kubeadm init; fi; : bash ./master.sh x\n",
-		"cat >x <<E\ndocker load -i y\nE\n":                    "",
-		"kubeadm config images list; ctr version\n":            "",
-		"echo docker load\n":                                   "",
-		"if\n":                                                 "",
+		"docker load -i a.tar\n":                                "true docker load -i a.tar\n",
+		"X=1 sudo -E nerdctl load <a.tar && echo ok\n":          "X=1 true sudo -E nerdctl load  && echo ok\n",
+		"for i in ../images/*; do ctr i import $i; done\n":      "for i in ../images/*; do true ctr i import $i; done\n",
+		"if true; then kubeadm init; fi; bash -x ./master.sh\n": "if true; then true kubeadm init; fi; true bash -x ./master.sh\n",
+		"zcat a | docker load; x=$(docker load -q <a)\n":        "zcat a | true docker load; x=$(true docker load -q )\n",
+		"env A=b docker load < a > log 2>&1 || exit 1\n":        "true env A=b docker load  > log 2>&1 || exit 1\n",
+		"docker load <$(kubeadm init); docker load\n":           "true docker load ; true docker load\n",
+		"cat >x <<E\ndocker load -i y\nE\n":                     "",
+		"kubeadm config images list; ctr version\n":             "",
+		"echo docker load\n":                                    "",
+		"if\n":                                                  "",
 	} {
 		files := aPackage(t)
 		files["shell/init.sh"] = text
@@ -24,6 +27,18 @@ func TestOnlyWhatOthersDoNowIsTakenOutOfScripts(t *testing.T) {
 		if diff := cmp.Diff(want, documents["/shell/init.sh"]); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", text, diff)
 		}
+	}
+}
+
+func TestAScriptTooLargeToBeReadRunsAsItIs(t *testing.T) {
+	files := aPackage(t)
+	files["shell/init.sh"] = "docker load\n" + strings.Repeat("#\n", maxText/2)
+	m := mustMake(t, lay(t, files))
+	if _, documents := copies(parsed(t, m)); documents["/shell/init.sh"] != "" {
+		t.Error("a part of it takes its place")
+	}
+	if !strings.Contains(strings.Join(m.Notes, "\n"), "shell/init.sh is larger than 128 KiB, and not looked at") {
+		t.Errorf("told: %q", m.Notes)
 	}
 }
 
