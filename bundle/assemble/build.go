@@ -9,6 +9,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealbuild/sealbuild/bundle/assemble/oldpackage"
 	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
@@ -17,7 +18,7 @@ import (
 // BuildRequest says which cluster image to make.
 type BuildRequest struct {
 	Name      string            // of the image: kubernetes:v1.36.3
-	Context   string            // the build context, a directory
+	Context   string            // the build context: a directory, or an older offline package, packed or not
 	Kubefile  string            // empty: the first default name in the context
 	Args      map[string]string // --build-arg
 	Labels    []string          // --label key=value
@@ -45,9 +46,16 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (store.Record, erro
 	with := *b
 	with.offline = !r.NoCache
 	b = &with
+	carried, err := b.carry(ctx, &r)
+	if err != nil {
+		return store.Record{}, err
+	}
 	parts, bases, err := b.prepare(ctx, r)
 	if err != nil {
 		return store.Record{}, err
+	}
+	if carried { // it lies elsewhere in every build
+		parts[0].src.rel = oldpackage.Name
 	}
 	preview, err := search.Context(ctx, b.report(), r.Context, contexts(parts, r), r.IgnoreScanErrors)
 	if err != nil {

@@ -44,9 +44,6 @@ func openContext(dir, name string, opts ...kubefile.Option) (*buildContext, erro
 	switch {
 	case name == "":
 		if c.rel, err = kubefile.Find(os.DirFS(dir)); err != nil {
-			if at, ok := OldPackage(dir); ok {
-				return nil, oldPackageError(at)
-			}
 			return nil, fmt.Errorf("find the Kubefile of %s: %w (name another with -f)", dir, err)
 		}
 		c.path = filepath.Join(dir, c.rel)

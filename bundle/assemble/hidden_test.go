@@ -11,8 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/gzip"
-
+	"github.com/containers/image/v5/pkg/compression"
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -160,7 +159,7 @@ func TestRegistryOfTheContextIsTaken(t *testing.T) {
 // unpackLayer writes the files of a layer.
 func unpackLayer(t *testing.T, layer []byte, dir string) {
 	t.Helper()
-	plain, err := gzip.NewReader(bytes.NewReader(layer))
+	plain, _, err := compression.AutoDecompress(bytes.NewReader(layer))
 	if err != nil {
 		t.Fatal(err)
 	}

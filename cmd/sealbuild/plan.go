@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble"
+	"github.com/sealbuild/sealbuild/bundle/assemble/oldpackage"
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/kubefile"
@@ -26,7 +27,10 @@ func (a *app) planCommand() *cobra.Command {
 		Long: `Show the parsed Kubefile and every image found in CONTEXT, with the file and line
 it was found at; a build also searches the image, where files may lie elsewhere.
 A suspected reference only looks like an image: a build takes it when it exists.
-Exit status 1 when something may hide images from the search.`,
+An offline package of the older kind, packed or not, needs no Kubefile: the one
+that is made of it is shown.
+Exit status 1 when something would stop a build: what may hide images from the
+search, or what keeps an older package from being installed.`,
 		Example: "  sealbuild plan ./app\n  sealbuild plan ./app -o json",
 		Args:    args(1, 1, "one CONTEXT directory"),
 		RunE: func(c *cobra.Command, given []string) error {
@@ -43,7 +47,7 @@ Exit status 1 when something may hide images from the search.`,
 				err = a.printPlan(p)
 			}
 			if err == nil && len(p.Errors) > 0 {
-				err = fmt.Errorf("plan %s: %d problems may hide images", given[0], len(p.Errors))
+				err = fmt.Errorf("plan %s: %d problems would stop a build", given[0], len(p.Errors))
 			}
 			return err
 		},
@@ -59,19 +63,26 @@ func (a *app) plan(c *cobra.Command, o buildOptions, context string) (*scan.Plan
 	if err != nil {
 		return nil, err
 	}
-	if at, ok := assemble.OldPackage(context); ok && o.file == "" {
-		a.progress.Note(at + " is an offline package of the older kind, without a Kubefile")
-		p, err := assemble.PlanOldPackage(c.Context(), at)
-		if err != nil {
-			return nil, fmt.Errorf("plan: %w", err)
+	scratch, err := os.MkdirTemp("", "sealbuild-plan-")
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(scratch) }()
+	made, problems, err := assemble.OldPackage(c.Context(), &r, scratch, nil)
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	if made != nil {
+		a.progress.Note(context + " is an offline package of the older kind: this is what is made of it")
+		for _, n := range made.Notes {
+			a.progress.Note(n)
 		}
-		return p, nil
 	}
 	// The Kubefile is shown as it is for the first platform; the images are those of all, as it may copy others for each.
 	var p *scan.Plan
 	var found []*scan.Result
 	for _, platform := range r.Platforms {
-		one, err := scan.MakePlan(c.Context(), context, o.file, scan.Options{Env: r.Env, Kube: r.Kube}, kubefile.WithBuildArgs(r.Args),
+		one, err := scan.MakePlan(c.Context(), r.Context, r.Kubefile, scan.Options{Env: r.Env, Kube: r.Kube}, kubefile.WithBuildArgs(r.Args),
 			kubefile.WithPlatform(platform.OS, platform.Architecture, platform.Variant), kubefile.WithBase(a.storedBase(platform)))
 		if err != nil {
 			return nil, fmt.Errorf("plan: %w", err)
@@ -82,6 +93,12 @@ func (a *app) plan(c *cobra.Command, o buildOptions, context string) (*scan.Plan
 		found = append(found, one.Result)
 	}
 	p.Result = scan.Union(found...)
+	if made != nil {
+		p.Kubefile = oldpackage.Name
+	}
+	for _, problem := range problems {
+		p.Errors = append(p.Errors, scan.Error{Place: scan.Place{File: context}, Message: problem})
+	}
 	for _, kv := range r.Labels {
 		k, v, _ := strings.Cut(kv, "=")
 		p.Labels[k] = v

@@ -33,6 +33,7 @@ func All() []Scenario {
 		{"resume", "killed again and again, then left alone", Resume},
 		{"bare", "an installation beside the bare commands of kubeadm", Bare},
 		{"sealos-image", "a rootfs image made for sealos, unmodified", SealosImage},
+		{"old-package", "a cluster image made of an offline package of the older kind, with containerd in Docker's place", OldPackage},
 		{"site-conditions", "hosts as sites have them: resolvers, routes, names, proxies", SiteConditions},
 		{"reset-conditions", "hosts with disks, links and files of the site; the cluster comes and goes, they stay", resetConditions},
 		{"conformance", "every conformance test of Kubernetes on one master and two nodes; FOCUS=regex for some", Conformance},

@@ -62,7 +62,8 @@ func (c *sealosContext) make(ctx context.Context, source string) error {
 	if err := linkAll(filepath.Join(c.dir, "cri"), c.piece("sealos/registry"), c.piece("sealos/image-cri-shim")); err != nil {
 		return err
 	}
-	return errors.Join(c.archiveRuntime(ctx), c.listImages(ctx))
+	return errors.Join(c.archiveRuntime(ctx, filepath.Join(c.dir, "cri/cri-containerd.tar.gz"), map[string]string{"cri/*": "usr/bin", "cni/*": "opt/cni/bin"}, ""),
+		c.listImages(ctx))
 }
 
 func (c *sealosContext) piece(name string) string { return filepath.Join(c.upstream, name) }
@@ -79,16 +80,16 @@ func linkAll(dir string, files ...string) error {
 	return nil
 }
 
-// archiveRuntime packs containerd and what belongs to it, with the paths they
-// have in the project's own archives.
-func (c *sealosContext) archiveRuntime(ctx context.Context) (err error) {
+// archiveRuntime packs containerd and what belongs to it: pieces, each kind with the path that it has in the archive, and a unit
+// if there is one.
+func (c *sealosContext) archiveRuntime(ctx context.Context, archive string, pieces map[string]string, unit string) (err error) {
 	tree := c.dir + "-cri"
 	if err := os.RemoveAll(tree); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tree)) }()
-	for from, to := range map[string]string{"cri": "usr/bin", "cni": "opt/cni/bin"} {
-		files, err := filepath.Glob(c.piece(from) + "/*")
+	for from, to := range pieces {
+		files, err := filepath.Glob(c.piece(from))
 		if err != nil {
 			return err
 		}
@@ -96,13 +97,28 @@ func (c *sealosContext) archiveRuntime(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if unit != "" {
+		if err := linkAll(filepath.Join(tree, "etc/systemd/system"), unit); err != nil {
+			return err
+		}
+	}
+	top, err := filepath.Glob(tree + "/*")
+	if err != nil {
+		return err
+	}
 	// The same input gives the same archive, so that sealbuild finds the image made.
-	return command(ctx, os.Stderr, tree, nil, "tar", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner",
-		"--use-compress-program=gzip --no-name --fast", "-cf", filepath.Join(c.dir, "cri/cri-containerd.tar.gz"), "opt", "usr")
+	argv := []string{
+		"tar", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner",
+		"--use-compress-program=gzip --no-name --fast", "-cf", archive,
+	}
+	for _, t := range top {
+		argv = append(argv, filepath.Base(t))
+	}
+	return command(ctx, os.Stderr, tree, nil, argv...)
 }
 
-// listImages writes the list from which the images of Kubernetes are gathered.
-func (c *sealosContext) listImages(ctx context.Context) error {
+// askKubeadm asks for the version and the images of Kubernetes.
+func (c *sealosContext) askKubeadm(ctx context.Context) (images string, err error) {
 	kubeadm := func(args ...string) (string, error) {
 		out, err := exec.CommandContext(ctx, c.piece("bin/kubeadm"), args...).Output()
 		if err != nil {
@@ -110,18 +126,25 @@ func (c *sealosContext) listImages(ctx context.Context) error {
 		}
 		return string(bytes.TrimSpace(out)), nil
 	}
-	var err error
 	if c.version, err = kubeadm("version", "-o", "short"); err != nil {
-		return err
+		return "", err
 	}
-	list, err := kubeadm("config", "images", "list", "--kubernetes-version", c.version)
-	if err != nil {
-		return err
+	if images, err = kubeadm("config", "images", "list", "--kubernetes-version", c.version); err != nil {
+		return "", err
 	}
-	for line := range strings.FieldsSeq(list) {
+	for line := range strings.FieldsSeq(images) {
 		if _, tag, ok := strings.Cut(line, "/pause:"); ok {
 			c.pause = "pause:" + tag
 		}
+	}
+	return images, nil
+}
+
+// listImages writes the list from which the images of Kubernetes are gathered.
+func (c *sealosContext) listImages(ctx context.Context) error {
+	list, err := c.askKubeadm(ctx)
+	if err != nil {
+		return err
 	}
 	return os.WriteFile(filepath.Join(c.dir, "images/shim/DefaultImageList"), []byte(list+"\n"), 0o644)
 }

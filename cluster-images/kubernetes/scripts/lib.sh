@@ -75,6 +75,16 @@ make_dir() {
 	mkdir -m "$mode" -- "$path"
 }
 
+# keep_former PATH: what is there, and was not put there by this image, comes back when the image is removed.
+keep_former() {
+	[[ -e $1 || -L $1 ]] && ! recorded "$1" || return 0
+	mkdir -p -- "$state/backup${1%/*}"
+	rm -f -- "$state/.backup.new"
+	cp -a -- "$1" "$state/.backup.new"
+	mv -fT -- "$state/.backup.new" "$state/backup$1"
+	say "kept the former $1 for the day this image is removed"
+}
+
 # install_file MODE SOURCE TARGET [KIND]: puts a file in place with one rename, so that a running program keeps its old
 # one. Sets changed=yes when the target had other content, and leaves a note for restart_if_needed.
 changed=no
@@ -88,13 +98,7 @@ install_file() {
 		return 0
 	fi
 	[[ ! -d $dst ]] || die "$dst is a directory; a file is to be put there"
-	if [[ -e $dst || -L $dst ]] && ! recorded "$dst"; then
-		mkdir -p -- "$state/backup${dst%/*}"
-		rm -f -- "$state/.backup.new"
-		cp -a -- "$dst" "$state/.backup.new"
-		mv -fT -- "$state/.backup.new" "$state/backup$dst"
-		say "kept the former $dst for the day this image is removed"
-	fi
+	keep_former "$dst"
 	record "$kind" "$dst" "$sum"
 	: >"$state/restart"
 	tmp=$(mktemp -- "${dst%/*}/.${dst##*/}.XXXXXX")
