@@ -21,6 +21,9 @@ func (b *Builder) record(rec store.Record, platforms []v1.Platform) (store.Recor
 		if err != nil {
 			return store.Record{}, fmt.Errorf("image %s: %w", rec.Name, err)
 		}
+		if d := config.Config.Labels["sealos.io.distribution"]; t == kubefile.Rootfs && d != "" && d != "kubernetes" && d != "kubeadm" {
+			b.report().Note(fmt.Sprintf("image %s says sealos.io.distribution=%s: sealinstall installs Kubernetes by kubeadm only, and will refuse it", rec.Name, d))
+		}
 		if i > 0 && rec.ClusterType != string(t) {
 			return store.Record{}, fmt.Errorf("image %s is of type %s for %s and of type %s for %s",
 				rec.Name, rec.ClusterType, store.Platform(platforms[0]), t, store.Platform(p))

@@ -21,8 +21,8 @@ import (
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
-// filesOf are the names in the layers of an image for this machine, and the diff_ids that its config gives them.
-func filesOf(t *testing.T, st *store.Store, root v1.Descriptor) []string {
+// layerFiles are the names in the layers of an image for this machine, and the diff_ids that its config gives them.
+func layerFiles(t *testing.T, st *store.Store, root v1.Descriptor) []string {
 	t.Helper()
 	one, err := st.OfPlatform(root, here())
 	if err != nil {
@@ -96,7 +96,7 @@ func TestImagesInALayerAreHeldOnceInABundle(t *testing.T) {
 			}
 			w := bundled()
 			cluster := w.Images[0]
-			got := filesOf(t, b.Store, v1.Descriptor{Digest: cluster.Digest, MediaType: cluster.MediaType})
+			got := layerFiles(t, b.Store, v1.Descriptor{Digest: cluster.Digest, MediaType: cluster.MediaType})
 			if diff := cmp.Diff([]string{"bin/kubeadm", "images/shim/list"}, got); diff != "" {
 				t.Errorf("files of the cluster image in the bundle (-want +got):\n%s", diff)
 			}
@@ -119,7 +119,7 @@ func TestImagesInALayerAreHeldOnceInABundle(t *testing.T) {
 			if got := lock.Images[0].Original; got != rec.Manifest.Digest {
 				t.Errorf("the lock says that it was %q, want %s", got, rec.Manifest.Digest)
 			}
-			if all := filesOf(t, b.Store, rec.Manifest); !slices.ContainsFunc(all, func(n string) bool { return strings.HasPrefix(n, search.RegistryTree) }) {
+			if all := layerFiles(t, b.Store, rec.Manifest); !slices.ContainsFunc(all, func(n string) bool { return strings.HasPrefix(n, search.RegistryTree) }) {
 				t.Error("the image in the store is not what it was")
 			}
 			if again := bundled(); again.Images[0].Digest != cluster.Digest {

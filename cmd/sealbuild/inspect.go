@@ -141,6 +141,9 @@ func (a *app) printImages(images []assemble.InspectedImage) error {
 		if m.Type != "" {
 			kind = m.Type
 		}
+		if m.Kind == bundle.KindImage && len(m.Platforms) == 0 {
+			kind = "artifact"
+		}
 		if m.File != "" {
 			from = fmt.Sprintf("%s:%d", m.File, m.Line)
 		}

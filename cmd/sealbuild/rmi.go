@@ -30,12 +30,16 @@ func (a *app) rmiCommand() *cobra.Command {
 			defer func() { _ = s.Close() }()
 			var failed []error
 			for _, name := range names {
-				freed, err := s.Remove(name)
+				done, err := s.Remove(name)
 				if err != nil {
 					failed = append(failed, err)
 					continue
 				}
-				fmt.Fprintf(a.out, "removed %s, freed %s\n", name, humanize.IBytes(uint64(freed)))
+				if done.Later {
+					fmt.Fprintf(a.out, "removed %s; another sealbuild uses the store, so what it held stays until sealbuild rmi --prune\n", name)
+					continue
+				}
+				fmt.Fprintf(a.out, "removed %s, freed %s\n", name, humanize.IBytes(uint64(done.Freed)))
 			}
 			if prune {
 				freed, err := s.Prune()

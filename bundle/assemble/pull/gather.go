@@ -215,7 +215,10 @@ func (g *gatherer) complete(img *image) (store.Pinned, error) {
 		}
 	}
 	p, err := store.Pin(g.store, img.wanted.found(), root, img.platforms...)
-	if err == nil && img.unchecked != nil && !img.wanted.Files {
+	if len(img.wanted.Places) > 1 {
+		p.Also = img.wanted.Places[1:]
+	}
+	if err == nil && img.unchecked != nil && !img.wanted.Files && len(p.Platforms) > 0 {
 		err = isFor(*store.PlatformOf(p.Platforms[0]), img.unchecked)
 	}
 	return p, err

@@ -25,7 +25,7 @@ import (
 // Wanted is a reference to gather.
 type Wanted struct {
 	Ref    string        // a full docker reference
-	Places []store.Found // where it was found; the first is recorded
+	Places []store.Found // where it was found
 	// Suspected marks a reference that may be no image at all: one that does not exist is reported, not an error.
 	Suspected bool
 	Platforms []v1.Platform // of an index, which to take; none means those of the Options

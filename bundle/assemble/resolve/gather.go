@@ -252,9 +252,10 @@ func (r Resolver) NoteOther(name string, p store.Pinned, platform v1.Platform) {
 	}
 }
 
-// isFor tells whether hosts of a platform can run an image. One that does not say for which it is counts for all.
+// isFor tells whether hosts of a platform can run an image. One that does not say for which it is counts for all, and an artifact
+// does.
 func isFor(p store.Pinned, platform string) bool {
-	return slices.Contains(p.Platforms, platform) || store.SameFamily(p.Platforms, platform) || slices.Contains(p.Platforms, unsaid)
+	return len(p.Platforms) == 0 || slices.Contains(p.Platforms, platform) || store.SameFamily(p.Platforms, platform) || slices.Contains(p.Platforms, unsaid)
 }
 
 // unsaid is what an image without a platform in its config is for.

@@ -84,10 +84,25 @@ func Settle(st *store.Store, all []Claim) ([]store.Pinned, error) {
 		if err != nil {
 			return nil, err
 		}
+		p.Also = mentions(p.Found, all[:n])
 		images = append(images, p)
 		all = all[n:]
 	}
 	return images, nil
+}
+
+// mentions are the places that claim a reference, each once, but for the first.
+func mentions(first store.Found, all []Claim) []store.Found {
+	var also []store.Found
+	for _, c := range all {
+		for _, f := range c.Mentions() {
+			if f.File != "" && (f.File != first.File || f.Line != first.Line) &&
+				!slices.ContainsFunc(also, func(o store.Found) bool { return o.File == f.File && o.Line == f.Line }) {
+				also = append(also, f)
+			}
+		}
+	}
+	return also
 }
 
 // twice is a *ConflictError if archives give one reference two images for a platform.

@@ -27,8 +27,8 @@ type finding struct {
 	guessed   bool // the tag is not written where the rest is
 }
 
-// maxPlaces bounds Found.Also.
-const maxPlaces = 20
+// maxPlaces bounds Found.Also: a person reads them.
+const maxPlaces = 1000
 
 // collector merges findings into one entry a reference.
 type collector struct {

@@ -103,10 +103,13 @@ func (x *extraction) link(name, key string, r io.Reader) error {
 func Own(tell report.Reporter, st *store.Store, found *scan.Result, tags map[string]digest.Digest) (pinned []store.Pinned, rest *scan.Result, err error) {
 	rest = &scan.Result{Archives: found.Archives}
 	used := map[string]bool{}
-	pin := func(d digest.Digest, w store.Found) error {
+	pin := func(d digest.Digest, w store.Found, also ...scan.Place) error {
 		p, err := pinStored(st, d, w)
 		if err != nil {
 			return fmt.Errorf("%s in registry/: %w", w.Ref, err)
+		}
+		for _, place := range also {
+			p.Also = append(p.Also, store.Found{Ref: w.Ref, File: place.File, Line: place.Line, Certainty: w.Certainty})
 		}
 		pinned = append(pinned, p)
 		return nil
@@ -119,7 +122,7 @@ func Own(tell report.Reporter, st *store.Store, found *scan.Result, tags map[str
 		}
 		used[key] = true
 		w := store.Found{Ref: f.Ref, File: f.File, Line: f.Line, Certainty: string(f.Certainty)}
-		if err := pin(tags[key], w); err != nil {
+		if err := pin(tags[key], w, f.Also...); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -50,6 +50,9 @@ func Pin(s *Store, named Found, root v1.Descriptor, of ...string) (Pinned, error
 // platformsOf lists what of a manifest or index is meant.
 func platformsOf(s *Store, d digest.Digest, m ocigraph.Manifest, of []string) ([]string, error) {
 	if m.Config != nil {
+		if Artifact(*m.Config) {
+			return []string{}, nil
+		}
 		p, err := ConfigPlatform(s, *m.Config)
 		if err != nil {
 			return nil, err
@@ -107,6 +110,16 @@ func reading(s *Store) ocigraph.Platforms {
 		},
 		Of: func(config v1.Descriptor) (v1.Platform, error) { return ConfigPlatform(s, config) },
 	}
+}
+
+// Artifact tells by its config that a manifest is no container image, but something else that a registry keeps: a chart, a
+// signature. It is for no platform.
+func Artifact(config v1.Descriptor) bool {
+	switch config.MediaType {
+	case "", v1.MediaTypeImageConfig, "application/vnd.docker.container.image.v1+json":
+		return false
+	}
+	return true
 }
 
 // ConfigPlatform reads the platform out of an image's config.

@@ -90,8 +90,12 @@ type Pinned struct {
 	MediaType    string        `json:"mediaType"`
 	ManifestSize int64         `json:"manifestSize"`
 	Platforms    []string      `json:"platforms"`
-	Size         int64         `json:"size"` // bytes of every blob it reaches
+	Size         int64         `json:"size"`           // bytes of every blob it reaches
+	Also         []Found       `json:"also,omitempty"` // other places that ask for it
 }
+
+// Mentions are all places that ask for an image.
+func (p Pinned) Mentions() []Found { return append([]Found{p.Found}, p.Also...) }
 
 // Save records an image, replacing one of the same key. Every blob it names must be in the store already.
 func (s *Store) Save(r Record) error {

@@ -14,30 +14,39 @@ import (
 // ErrBusy is the cause when blobs cannot be deleted because another sealbuild is using the store.
 var ErrBusy = errors.New("another sealbuild is using the image store")
 
-// Remove deletes an image's record and the blobs that no other image reaches. It returns the bytes freed.
-func (s *Store) Remove(name string) (int64, error) {
+// Removed is what Remove has done.
+type Removed struct {
+	Freed int64 // bytes
+	Later bool  // another sealbuild uses the store: Prune frees the blobs when it has ended
+}
+
+// Remove deletes an image's record and the blobs that no other image reaches. What another sealbuild may be reading stays until no
+// other one is there.
+func (s *Store) Remove(name string) (done Removed, err error) {
 	r, err := s.Load(name)
 	if err != nil {
-		return 0, err
+		return done, err
 	}
 	key, err := Key(r.Name)
 	if err != nil {
-		return 0, err
+		return done, err
 	}
-	var freed int64
+	if err := os.Remove(filepath.Join(s.root, "images", recordFile(key))); err != nil {
+		return done, fmt.Errorf("remove image %s: %w", r.Name, err)
+	}
+	if err := s.writeIndex(); err != nil {
+		return done, err
+	}
 	err = s.exclusively(func() error {
-		if err := os.Remove(filepath.Join(s.root, "images", recordFile(key))); err != nil {
-			return fmt.Errorf("remove image %s: %w", r.Name, err)
-		}
-		if err := s.writeIndex(); err != nil {
-			return err
-		}
 		candidates := map[digest.Digest]bool{}
 		s.reach(r, candidates)
-		freed, err = s.drop(candidates)
+		done.Freed, err = s.drop(candidates)
 		return err
 	})
-	return freed, err
+	if errors.Is(err, ErrBusy) {
+		done.Later, err = true, nil
+	}
+	return done, err
 }
 
 // Prune deletes every blob that no image reaches, and every download that was

@@ -197,12 +197,12 @@ func TestRemoveKeepsWhatOthersNeed(t *testing.T) {
 	if _, err := s.PutBytes([]byte("of a failed build")); err != nil {
 		t.Fatal(err)
 	}
-	freed, err := s.Remove("one:v1")
+	done, err := s.Remove("one:v1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if freed == 0 {
-		t.Error("nothing was freed")
+	if done.Freed == 0 || done.Later {
+		t.Errorf("freed %+v, want some bytes, and now", done)
 	}
 	for text, want := range map[string]bool{"shared": true, "only one": false, "only two": true, "needed layer": false, "of a failed build": true} {
 		if _, ok := s.Has(digest.FromString(text)); ok != want {
@@ -223,20 +223,32 @@ func TestRemoveKeepsWhatOthersNeed(t *testing.T) {
 	}
 }
 
-func TestRemovalWaitsForNobody(t *testing.T) {
+// Another sealbuild may be reading what is removed: the name goes, and the blobs stay until it has ended.
+func TestRemovalBesideAnotherLeavesTheBlobs(t *testing.T) {
 	root := t.TempDir()
 	s, other := open(t, root), open(t, root)
-	if err := s.Save(Record{Name: "a:v1", Manifest: addImage(t, s, "x")}); err != nil {
+	image := addImage(t, s, "x")
+	if err := s.Save(Record{Name: "a:v1", Manifest: image}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Remove("a:v1"); !errors.Is(err, ErrBusy) {
+	done, err := s.Remove("a:v1")
+	if err != nil || !done.Later {
+		t.Errorf("%+v, %v: want the blobs to go later", done, err)
+	}
+	if _, err := s.Load("a:v1"); !errors.Is(err, ErrUnknownImage) {
+		t.Errorf("the image is still there: %v", err)
+	}
+	if _, err := other.Walk(image); err != nil {
+		t.Errorf("another sealbuild misses what it reads: %v", err)
+	}
+	if _, err := s.Prune(); !errors.Is(err, ErrBusy) {
 		t.Errorf("error is %v, want ErrBusy while another process has the store open", err)
 	}
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Remove("a:v1"); err != nil {
-		t.Error(err)
+	if freed, err := s.Prune(); err != nil || freed == 0 {
+		t.Errorf("freed %d bytes: %v", freed, err)
 	}
 }
 

@@ -81,7 +81,9 @@ func makeLock(records []store.Record, images []bundle.Image) Lock {
 			}
 			for _, p := range r.Images {
 				if i.Kind == bundle.KindImage && p.Ref == i.Name {
-					l.Sources = append(l.Sources, place(r, p.Found))
+					for _, f := range p.Mentions() {
+						l.Sources = append(l.Sources, place(r, f))
+					}
 				}
 			}
 		}
