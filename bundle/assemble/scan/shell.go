@@ -272,7 +272,7 @@ func (sh *shell) loop(c *syntax.ForClause) {
 // redirect takes the manifest or the script that a here-document is, and notes the file that is written.
 func (sh *shell) redirect(r *syntax.Redirect) {
 	switch r.Op {
-	case syntax.RdrOut, syntax.AppOut, syntax.ClbOut, syntax.RdrAll, syntax.AppAll:
+	case syntax.RdrOut, syntax.AppOut, syntax.RdrClob, syntax.RdrAll, syntax.AppAll:
 		sh.output = sh.literal(r.Word)
 		sh.others = append(sh.others, []string{sh.output})
 	case syntax.Hdoc, syntax.DashHdoc:
