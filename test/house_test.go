@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -91,6 +92,26 @@ func TestHouseContextsComeFromTheCaller(t *testing.T) {
 		if !used[f] {
 			t.Errorf("%s begins no context: take it off the list", f)
 		}
+	}
+}
+
+// searchBudget is how many lines of rules the search for images may have: see "Decisions, and why" in docs/architecture.md.
+const searchBudget = 6400
+
+func TestHouseSearchKeepsToItsBudget(t *testing.T) {
+	lines := 0
+	for _, f := range sources(t, "bundle/assemble/scan/*.go") {
+		if strings.HasSuffix(f, "_test.go") {
+			continue
+		}
+		raw, err := os.ReadFile(filepath.Join("..", f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += bytes.Count(raw, []byte("\n"))
+	}
+	if lines == 0 || lines > searchBudget {
+		t.Errorf("bundle/assemble/scan has %d lines, at most %d: which rule can go?", lines, searchBudget)
 	}
 }
 
