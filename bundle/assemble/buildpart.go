@@ -42,8 +42,11 @@ func (b *Builder) buildPart(ctx context.Context, p *building, r BuildRequest) er
 		System:   b.System,
 		Log:      b.log(),
 	}
+	lowest := p.src.file.Final()[0].Base
 	for _, base := range p.preload {
-		req.Preload = append(req.Preload, build.Preload{Name: base.name, Digest: base.root.Digest, Platform: base.platform})
+		req.Preload = append(req.Preload, build.Preload{
+			Name: base.name, Digest: base.root.Digest, Platform: base.platform, Below: base.name == lowest,
+		})
 	}
 	cache := ""
 	if !r.NoCache {

@@ -48,6 +48,7 @@ type Preload struct {
 	Layout   string        // directory of an OCI layout that holds it alone
 	Digest   digest.Digest // of its manifest or index
 	Platform v1.Platform   // of an index; mostly that of the request
+	Below    bool          // the image is built upon it, and does not only take files of it
 }
 
 // Edit replaces lines of a Kubefile, 1-based and both included, by one line.
@@ -83,16 +84,11 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	scratch, err := openScratch(filepath.Join(r.Scratch, "storage"))
+	scratch, annotations, err := openBases(ctx, r, sys)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, closeScratch(scratch)) }()
-	for _, p := range r.Preload {
-		if err := preload(ctx, scratch, sys, p); err != nil {
-			return Result{}, err
-		}
-	}
 	registerAdopting()
 	layout := filepath.Join(r.Scratch, "oci")
 	epoch := r.Epoch.UTC()
@@ -113,6 +109,7 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 		NetworkInterface:        noNetwork{},
 		CommonBuildOpts:         &define.CommonBuildOptions{IdentityLabel: types.OptionalBoolFalse, HTTPProxy: true, Ulimit: ulimits()},
 		Labels:                  r.Labels,
+		Annotations:             annotations,
 		Envs:                    r.Env,
 		RemoveIntermediateCtrs:  true,
 		ForceRmIntermediateCtrs: true,
@@ -140,11 +137,10 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 	return Result{Layout: layout, Descriptor: desc}, nil
 }
 
-// openScratch opens a containers/storage tree that lives for one build. The overlay driver is tried first because it copies no
-// lower layer; vfs works everywhere.
-func openScratch(dir string) (storage.Store, error) {
+// openScratch opens a containers/storage tree that lives for one build, by the first driver that works here; vfs works everywhere.
+func openScratch(dir string, drivers ...string) (storage.Store, error) {
 	var failures []error
-	for _, driver := range []string{"overlay", "vfs"} {
+	for _, driver := range drivers {
 		s, err := storage.GetStore(storage.StoreOptions{
 			RunRoot:         filepath.Join(dir, driver, "run"),
 			GraphRoot:       filepath.Join(dir, driver, "graph"),
