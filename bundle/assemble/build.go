@@ -25,8 +25,18 @@ type BuildRequest struct {
 	Exclude   []string          // paths of the context to leave out, in .dockerignore syntax
 	Platforms []v1.Platform     // empty: this machine's; several make an index
 
+	Target   string                  // --target: the stage that is the image; empty: the last
+	Contexts map[string]NamedContext // --build-context, by their names
+
 	NoCache          bool // run every instruction, though nothing changed
 	IgnoreScanErrors bool // report what may hide images and go on
+}
+
+// NamedContext is what a name stands for after FROM and --from: one of the fields is set.
+type NamedContext struct {
+	Dir    string // a directory
+	Image  string // an image of the store or of a registry
+	Layout string // a directory with an OCI layout, with :TAG or @DIGEST where it holds several images
 }
 
 // Build makes a cluster image and gathers what it needs. Images are looked for before anything is built, and once more in what was

@@ -24,13 +24,14 @@ func (b *Builder) buildPart(ctx context.Context, p *building, r BuildRequest) er
 		return err
 	}
 	defer func() { _ = os.RemoveAll(scratch) }()
-	edits, exclude := p.src.registryEdits()
+	edits, exclude := p.src.edits()
 	if len(exclude) > 0 {
 		b.report().Note("registry/ of the context is left out of the image: what it holds is held once, in the bundle")
 	}
 	req := build.Request{
 		Context:  p.src.dir,
 		Kubefile: p.src.path,
+		File:     p.src.file,
 		Edits:    edits,
 		Exclude:  append(exclude, r.Exclude...),
 		Args:     r.Args,

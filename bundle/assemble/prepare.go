@@ -21,7 +21,10 @@ func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []ba
 	var parts []building
 	var wanted []wantedBase
 	for _, p := range r.Platforms {
-		src, err := openContext(r.Context, r.Kubefile, kubefileOptions(r, p)...)
+		src, err := openContext(r.Context, r.Kubefile, Options(r, p)...)
+		if err == nil {
+			err = src.check(r)
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -57,8 +60,11 @@ func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []ba
 				}
 			}
 		}
-		options := append(kubefileOptions(r, part.platform), kubefile.WithBase(b.inherited(part.preload)))
-		if part.src, err = openContext(r.Context, r.Kubefile, options...); err != nil {
+		options := append(Options(r, part.platform), kubefile.WithBase(b.inherited(part.preload)))
+		if part.src, err = openContext(r.Context, r.Kubefile, options...); err == nil {
+			err = part.src.check(r) // with what the bases have done by ONBUILD
+		}
+		if err != nil {
 			return nil, nil, err
 		}
 	}
@@ -84,8 +90,16 @@ func namedPlatform(f *kubefile.File, name string, built v1.Platform) (v1.Platfor
 	return built, nil
 }
 
-func kubefileOptions(r BuildRequest, p v1.Platform) []kubefile.Option {
-	return []kubefile.Option{kubefile.WithBuildArgs(r.Args), kubefile.WithPlatform(p.OS, p.Architecture, p.Variant)}
+// Options are what a Kubefile is to be read with for a platform, for a build and for a plan of it.
+func Options(r BuildRequest, p v1.Platform) []kubefile.Option {
+	contexts := map[string]bool{}
+	for name, c := range r.Contexts {
+		contexts[name] = c.Dir != ""
+	}
+	return []kubefile.Option{
+		kubefile.WithBuildArgs(r.Args), kubefile.WithEnv(r.Env), kubefile.WithPlatform(p.OS, p.Architecture, p.Variant),
+		kubefile.WithContexts(contexts), kubefile.WithTarget(r.Target),
+	}
 }
 
 // base is an image that a Kubefile names after FROM or --from.

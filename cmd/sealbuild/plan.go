@@ -71,8 +71,11 @@ func (a *app) plan(c *cobra.Command, o buildOptions, context string) (*scan.Plan
 	var p *scan.Plan
 	var found []*scan.Result
 	for _, platform := range r.Platforms {
-		one, err := scan.MakePlan(c.Context(), context, o.file, r.Env, kubefile.WithBuildArgs(r.Args),
-			kubefile.WithPlatform(platform.OS, platform.Architecture, platform.Variant), kubefile.WithBase(a.storedBase(platform)))
+		options := append(assemble.Options(r, platform), kubefile.WithBase(a.storedBase(platform)))
+		if err := assemble.Check(r, options...); err != nil {
+			return nil, fmt.Errorf("plan: %w", err)
+		}
+		one, err := scan.MakePlan(c.Context(), context, o.file, r.Env, options...)
 		if err != nil {
 			return nil, fmt.Errorf("plan: %w", err)
 		}

@@ -31,8 +31,8 @@ import (
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
-// openBases opens the scratch storage and puts the images into it that the Kubefile names. The overlay driver is tried first because
-// it copies no lower layer. It unpacks each layer alone, though, so where one holds a hard link to a file of a layer below, the images
+// openBases opens the scratch storage and puts the images into it that the Kubefile names. The overlay driver is tried first, because
+// it copies no lower layer. It unpacks each layer alone, though: where one holds a hard link to a file of a layer below, the images
 // are loaded once more by vfs, which has the files of all layers at hand. It also returns annotations of the image to be built.
 func openBases(ctx context.Context, r Request, sys *types.SystemContext) (storage.Store, []string, error) {
 	var annotations []string
@@ -126,9 +126,9 @@ const (
 )
 
 // readable makes an image of a layout one that containers/image takes. It refuses Docker's manifests with layers of zstd for the
-// name alone; it tells a compression by the first bytes, so under the name of gzip they are read as they are. Only the
-// manifests in the layout change: the store keeps the image, and the record its digest. It returns the digest that the image's
-// manifest had, if it has another now.
+// name alone; it tells a compression by the first bytes, so under the name of gzip they are read as they are. Only the manifests in
+// the layout change: the store keeps the image, and the record its digest. It returns the digest that the image's manifest had, if
+// it has another now.
 func readable(dir string) (was digest.Digest, err error) {
 	file := filepath.Join(dir, v1.ImageIndexFile)
 	raw, err := os.ReadFile(file)

@@ -23,12 +23,14 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
+	"github.com/sealbuild/sealbuild/kubefile"
 )
 
 // Request says what to build. Paths may be relative to the working directory.
 type Request struct {
 	Context  string            // the build context, a directory
 	Kubefile string            // the file of instructions
+	File     *kubefile.File    // the same, parsed: errors then name the instruction; may be nil
 	Edits    []Edit            // made to a copy of Kubefile before it is run
 	Exclude  []string          // context paths left out, in .dockerignore syntax
 	Args     map[string]string // --build-arg
@@ -63,7 +65,7 @@ type Result struct {
 	Descriptor v1.Descriptor // of the image's manifest
 }
 
-// Build runs the Kubefile. The error names the failing instruction as buildah reports it.
+// Build runs the Kubefile. The error names the failing instruction, with its line, where the request has the parsed file.
 func Build(ctx context.Context, r Request) (res Result, err error) {
 	if r.Log == nil {
 		r.Log = io.Discard
@@ -80,7 +82,7 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	excludes, err := ignorePatterns(contextDir, r)
+	excludes, err := Ignored(contextDir, r.Kubefile, r.Exclude)
 	if err != nil {
 		return Result{}, err
 	}
@@ -90,6 +92,7 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 	}
 	defer func() { err = errors.Join(err, closeScratch(scratch)) }()
 	registerAdopting()
+	log := &steps{Writer: r.Log}
 	layout := filepath.Join(r.Scratch, "oci")
 	epoch := r.Epoch.UTC()
 	o := define.BuildOptions{
@@ -99,8 +102,8 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 		Compression:             archive.Uncompressed,
 		Args:                    r.Args,
 		Output:                  adoptingName + ":" + layout + ":built",
-		Out:                     r.Log,
-		Err:                     r.Log,
+		Out:                     log,
+		Err:                     log,
 		ReportWriter:            io.Discard,
 		OutputFormat:            buildah.OCIv1ImageManifest,
 		SystemContext:           sys,
@@ -128,7 +131,7 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 		if ctx.Err() != nil {
 			return Result{}, ctx.Err()
 		}
-		return Result{}, fmt.Errorf("build %s: %w", r.Kubefile, err)
+		return Result{}, log.locate(r, err)
 	}
 	desc, err := ocigraph.LayoutImage(layout)
 	if err != nil {

@@ -77,13 +77,18 @@ func prepareKubefile(r Request) (string, error) {
 	return file, nil
 }
 
-// ignorePatterns joins the context's own ignore file with the request's exclusions.
-func ignorePatterns(contextDir string, r Request) ([]string, error) {
-	own, _, err := parse.ContainerIgnoreFile(contextDir, "", []string{r.Kubefile})
+// Ignored are the patterns of what a build does not see of a context: those of its ignore file, or of the Kubefile's own, and the
+// given ones.
+func Ignored(contextDir, kubefile string, exclude []string) ([]string, error) {
+	var of []string
+	if kubefile != "" {
+		of = []string{kubefile}
+	}
+	own, _, err := parse.ContainerIgnoreFile(contextDir, "", of)
 	if err != nil {
 		return nil, fmt.Errorf("read ignore file of %s: %w", contextDir, err)
 	}
-	return slices.Concat(own, r.Exclude), nil
+	return slices.Concat(own, exclude), nil
 }
 
 // ulimits keeps RUN within the limits of this process where they are lower than those buildah would set: raising them needs a

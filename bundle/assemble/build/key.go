@@ -35,7 +35,7 @@ func Key(ctx context.Context, r Request, reads kubefile.Reads, cache string) (di
 	if err != nil {
 		return "", fmt.Errorf("read Kubefile: %w", err)
 	}
-	ignore, err := ignorePatterns(dir, r)
+	ignore, err := Ignored(dir, r.Kubefile, r.Exclude)
 	if err != nil {
 		return "", err
 	}
