@@ -104,7 +104,7 @@ func TestBasesAreTakenWithLayersOfEveryKind(t *testing.T) {
 			for _, l := range lowers(t) {
 				layers = append(layers, upstreamtest.TypedLayer{MediaType: tc.layer, Data: tc.compress(t, l), DiffID: digest.FromBytes(l)})
 			}
-			base := u.PushTyped(t, "base", "v1", tc.manifest, v1.Image{Platform: here()}, layers...)
+			base := u.PushTyped(t, "base", "v1", tc.manifest, upstreamtest.Config{Image: v1.Image{Platform: here()}}, layers...)
 			manifest, root := base.Digest, base.Digest
 			if tc.index {
 				root = u.PushIndex(t, "base", "v1", base)
@@ -163,7 +163,7 @@ func TestALayerThatCannotBeUnpackedIsNamedWithTheReason(t *testing.T) {
 			if tc.layer.MediaType == v1.MediaTypeImageLayer {
 				tc.layer.DiffID = digest.FromBytes(tc.layer.Data)
 			}
-			u.PushTyped(t, "odd", "v1", v1.MediaTypeImageManifest, v1.Image{Platform: here()}, tc.layer)
+			u.PushTyped(t, "odd", "v1", v1.MediaTypeImageManifest, upstreamtest.Config{Image: v1.Image{Platform: here()}}, tc.layer)
 			_, err := b.Build(t.Context(), BuildRequest{
 				Name: "app:v1", IgnoreScanErrors: true,
 				Context: writeFiles(t, map[string][]byte{"Kubefile": []byte("FROM scratch\nCOPY --from=" + u.Ref("odd:v1") + " / /\n")}),
@@ -289,4 +289,74 @@ func tool(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+func marshal(t *testing.T, v any) []byte {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// toolLayer has the tool as the image's shell.
+func toolLayer(t *testing.T) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	data := tool(t)
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "bin/sh", Mode: 0o755, Size: int64(len(data))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func gzipLayer(t *testing.T, files ...file) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write(tarOf(t, files...))
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// textOf is what a file of a built image holds, of the last layer that has it.
+func textOf(t *testing.T, s *store.Store, rec store.Record, name string) (text string) {
+	t.Helper()
+	blobs, err := s.Walk(rec.Manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, blob := range blobs {
+		f, err := s.OpenBlob(blob.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for entries := tar.NewReader(f); ; { // built layers are not compressed
+			h, err := entries.Next()
+			if err != nil {
+				break
+			}
+			if h.Name == name {
+				data, err := io.ReadAll(entries)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text = string(data)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return text
 }

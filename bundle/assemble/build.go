@@ -9,6 +9,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealbuild/sealbuild/bundle/assemble/build"
 	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
@@ -27,16 +28,11 @@ type BuildRequest struct {
 
 	Target   string                  // --target: the stage that is the image; empty: the last
 	Contexts map[string]NamedContext // --build-context, by their names
+	Secrets  []build.Secret          // --secret: RUN may read them, and nothing keeps them
+	SSH      []string                // --ssh: ID or ID=PATH,PATH
 
 	NoCache          bool // run every instruction, though nothing changed
 	IgnoreScanErrors bool // report what may hide images and go on
-}
-
-// NamedContext is what a name stands for after FROM and --from: one of the fields is set.
-type NamedContext struct {
-	Dir    string // a directory
-	Image  string // an image of the store or of a registry
-	Layout string // a directory with an OCI layout, with :TAG or @DIGEST where it holds several images
 }
 
 // Build makes a cluster image and gathers what it needs. Images are looked for before anything is built, and once more in what was

@@ -3,8 +3,11 @@ package assemble
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -38,16 +41,29 @@ func (b *Builder) buildPart(ctx context.Context, p *building, r BuildRequest) er
 		Labels:   r.Labels,
 		Env:      r.Env,
 		Platform: p.platform,
+		Secrets:  r.Secrets,
+		SSH:      r.SSH,
 		Epoch:    b.Epoch,
 		Scratch:  scratch,
 		System:   b.System,
 		Log:      b.log(),
 	}
+	if r.Target != "" {
+		req.Target = strconv.Itoa(p.src.file.Target())
+	}
 	lowest := p.src.file.Final()[0].Base
 	for _, base := range p.preload {
 		req.Preload = append(req.Preload, build.Preload{
-			Name: base.name, Digest: base.root.Digest, Platform: base.platform, Below: base.name == lowest,
+			Name: base.as, Digest: base.root.Digest, Platform: base.platform, Below: base.name == lowest,
 		})
+		if _, ok := r.Contexts[base.name]; ok {
+			req.Contexts = append(req.Contexts, build.NamedContext{Name: base.name, Image: base.as})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Contexts)) {
+		if dir := r.Contexts[name].Dir; dir != "" {
+			req.Contexts = append(req.Contexts, build.NamedContext{Name: name, Dir: dir})
+		}
 	}
 	cache := ""
 	if !r.NoCache {

@@ -2,6 +2,7 @@ package assemble
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"github.com/sealbuild/sealbuild/kubefile"
 )
 
@@ -47,7 +49,7 @@ func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []ba
 	if len(wanted) == 0 {
 		return parts, nil, nil
 	}
-	bases, err := b.bases(ctx, wanted, r.IgnoreScanErrors)
+	bases, err := b.bases(ctx, wanted, r.Contexts, r.IgnoreScanErrors)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -105,6 +107,7 @@ func Options(r BuildRequest, p v1.Platform) []kubefile.Option {
 // base is an image that a Kubefile names after FROM or --from.
 type base struct {
 	name   string // as it is written there
+	as     string // the name that the builder is given: another one for a build context
 	root   v1.Descriptor
 	of     []basePlatform
 	claims []resolve.Claim // what it needs, if it is a cluster image
@@ -141,12 +144,31 @@ func (w wantedBase) platforms() []v1.Platform {
 // bases finds the images that a Kubefile names, in the store, else in a registry. A base that the image is built on is fetched with
 // every container image that it needs; an image from which files are only copied is not, since the built image is searched for
 // them. Problems that may hide images are reported for all bases together.
-func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors bool) ([]base, error) {
+func (b *Builder) bases(ctx context.Context, wanted []wantedBase, contexts map[string]NamedContext, ignoreErrors bool) ([]base, error) {
 	var all []base
 	var hiding []error
 	for _, w := range wanted {
-		one, platforms := base{name: w.name, of: w.of}, w.platforms()
-		rec, err := b.Store.Load(w.name)
+		one, platforms := base{name: w.name, as: w.name, of: w.of}, w.platforms()
+		if named := contexts[w.name]; named.Image != "" {
+			one.as = named.Image
+		} else if named.Layout != "" {
+			var err error
+			if one.root, err = b.importLayout(ctx, named.Layout); err != nil {
+				return nil, fmt.Errorf("build context %s: %w", w.name, err)
+			}
+		}
+		if one.root.Digest != "" {
+			all = append(all, one)
+			if w.below {
+				brought, err := b.brought(ctx, w.name, "", one.root, platforms, ignoreErrors)
+				if err != nil {
+					return nil, fmt.Errorf("build context %s: %w", w.name, err)
+				}
+				all[len(all)-1].claims = resolve.Claims(brought.Images, platforms, 0)
+			}
+			continue
+		}
+		rec, err := b.Store.Load(one.as)
 		if err == nil {
 			if missing := lacks(rec.Platform, platforms); missing != "" {
 				return nil, fmt.Errorf("base image %s of the store is for %s, not for %s: build or pull it for that platform, too", w.name, rec.Platform, missing)
@@ -159,7 +181,7 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 			return nil, err
 		}
 		var from string
-		if one.root, from, err = b.resolver().Fetch(ctx, w.name, platforms); err != nil {
+		if one.root, from, err = b.resolver().Fetch(ctx, one.as, platforms); err != nil {
 			return nil, fmt.Errorf("base image %s: %w", w.name, err)
 		}
 		all = append(all, one)
@@ -201,8 +223,31 @@ func (b *Builder) inherited(bases []preloaded) func(string) (kubefile.Config, bo
 		if err != nil {
 			return kubefile.Config{}, false // the build says what is wrong
 		}
-		return search.Config(config), true
+		c := search.Config(config)
+		c.OnBuild, err = b.onBuild(bases[i].root, bases[i].platform)
+		return c, err == nil
 	}
+}
+
+// onBuild are the instructions that an image has to be done by who builds on it. OCI's configuration has none, that of docker has.
+func (b *Builder) onBuild(root v1.Descriptor, platform v1.Platform) ([]string, error) {
+	one, err := b.Store.OfPlatform(root, platform)
+	if err != nil {
+		return nil, err
+	}
+	m, err := ocigraph.Read(b.Store, one.Digest)
+	if err != nil || m.Config == nil {
+		return nil, err
+	}
+	raw, err := b.Store.ReadBlob(m.Config.Digest, ocigraph.MaxManifest)
+	if err != nil {
+		return nil, err
+	}
+	var image struct {
+		Config struct{ OnBuild []string } `json:"config"`
+	}
+	err = json.Unmarshal(raw, &image)
+	return image.Config.OnBuild, err
 }
 
 // Stored is what an image of the store hands on to an image that is built on it.

@@ -25,8 +25,17 @@ type TypedLayer struct {
 	DiffID    digest.Digest // of what it holds
 }
 
+// Config is that of an image, with what Docker's has and OCI's has not.
+type Config struct {
+	v1.Image
+	Config struct {
+		v1.ImageConfig
+		OnBuild []string `json:",omitempty"`
+	} `json:"config"`
+}
+
 // PushTyped uploads an image whose manifest and layers have the media types that are given; config says all but the layers.
-func (u *Upstream) PushTyped(t testing.TB, repo, tag, mediaType string, config v1.Image, layers ...TypedLayer) v1.Descriptor {
+func (u *Upstream) PushTyped(t testing.TB, repo, tag, mediaType string, config Config, layers ...TypedLayer) v1.Descriptor {
 	t.Helper()
 	m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: mediaType}
 	config.RootFS = v1.RootFS{Type: "layers"}

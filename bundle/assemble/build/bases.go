@@ -31,8 +31,8 @@ import (
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
-// openBases opens the scratch storage and puts the images into it that the Kubefile names. The overlay driver is tried first, because
-// it copies no lower layer. It unpacks each layer alone, though: where one holds a hard link to a file of a layer below, the images
+// openBases opens the scratch storage and puts the images into it that the Kubefile names. The overlay driver is tried first: it
+// copies no lower layer. It unpacks each layer alone, though: where one holds a hard link to a file of a layer below, the images
 // are loaded once more by vfs, which has the files of all layers at hand. It also returns annotations of the image to be built.
 func openBases(ctx context.Context, r Request, sys *types.SystemContext) (storage.Store, []string, error) {
 	var annotations []string

@@ -38,6 +38,10 @@ type Request struct {
 	Env      []string          // key=value, as --env
 	Platform v1.Platform       // of the image
 	Epoch    time.Time         // every time stamp in the image
+	Target   string            // number of the stage that is the image; empty: the last
+	Contexts []NamedContext    // --build-context
+	Secrets  []Secret          // --secret
+	SSH      []string          // --ssh: ID or ID=PATH,PATH
 	Scratch  string            // an existing directory for everything temporary
 	Preload  []Preload         // images that FROM may name without a registry
 	System   *types.SystemContext
@@ -93,24 +97,37 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 	defer func() { err = errors.Join(err, closeScratch(scratch)) }()
 	registerAdopting()
 	log := &steps{Writer: r.Log}
+	secrets, closeSecrets, err := secretFiles(r.Secrets)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, closeSecrets()) }()
+	contexts, err := namedContexts(r.Contexts)
+	if err != nil {
+		return Result{}, err
+	}
 	layout := filepath.Join(r.Scratch, "oci")
 	epoch := r.Epoch.UTC()
 	o := define.BuildOptions{
-		ContextDirectory:        contextDir,
-		PullPolicy:              define.PullIfMissing,
-		Isolation:               define.IsolationChroot,
-		Compression:             archive.Uncompressed,
-		Args:                    r.Args,
-		Output:                  adoptingName + ":" + layout + ":built",
-		Out:                     log,
-		Err:                     log,
-		ReportWriter:            io.Discard,
-		OutputFormat:            buildah.OCIv1ImageManifest,
-		SystemContext:           sys,
-		SignaturePolicyPath:     sys.SignaturePolicyPath,
-		ConfigureNetwork:        define.NetworkDisabled,
-		NetworkInterface:        noNetwork{},
-		CommonBuildOpts:         &define.CommonBuildOptions{IdentityLabel: types.OptionalBoolFalse, HTTPProxy: true, Ulimit: ulimits()},
+		ContextDirectory:    contextDir,
+		PullPolicy:          define.PullIfMissing,
+		Isolation:           define.IsolationChroot,
+		Compression:         archive.Uncompressed,
+		Args:                r.Args,
+		Output:              adoptingName + ":" + layout + ":built",
+		Out:                 log,
+		Err:                 log,
+		ReportWriter:        io.Discard,
+		OutputFormat:        buildah.OCIv1ImageManifest,
+		SystemContext:       sys,
+		SignaturePolicyPath: sys.SignaturePolicyPath,
+		ConfigureNetwork:    define.NetworkDisabled,
+		NetworkInterface:    noNetwork{},
+		CommonBuildOpts: &define.CommonBuildOptions{
+			IdentityLabel: types.OptionalBoolFalse, HTTPProxy: true, Ulimit: ulimits(), Secrets: secrets, SSHSources: sshSources(r.SSH),
+		},
+		Target:                  r.Target,
+		AdditionalBuildContexts: contexts,
 		Labels:                  r.Labels,
 		Annotations:             annotations,
 		Envs:                    r.Env,
@@ -138,6 +155,23 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 		return Result{}, fmt.Errorf("read the built image: %w", err)
 	}
 	return Result{Layout: layout, Descriptor: desc}, nil
+}
+
+// namedContexts tells buildah of further build contexts.
+func namedContexts(all []NamedContext) (map[string]*define.AdditionalBuildContext, error) {
+	contexts := map[string]*define.AdditionalBuildContext{}
+	for _, c := range all {
+		if c.Image != "" {
+			contexts[c.Name] = &define.AdditionalBuildContext{IsImage: true, Value: c.Image}
+			continue
+		}
+		dir, err := filepath.Abs(c.Dir)
+		if err != nil {
+			return nil, fmt.Errorf("find build context %s: %w", c.Name, err)
+		}
+		contexts[c.Name] = &define.AdditionalBuildContext{Value: dir}
+	}
+	return contexts, nil
 }
 
 // openScratch opens a containers/storage tree that lives for one build, by the first driver that works here; vfs works everywhere.

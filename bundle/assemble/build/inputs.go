@@ -81,10 +81,15 @@ func prepareKubefile(r Request) (string, error) {
 // given ones.
 func Ignored(contextDir, kubefile string, exclude []string) ([]string, error) {
 	var of []string
-	if kubefile != "" {
+	dir, err := filepath.Abs(contextDir)
+	if err == nil && kubefile != "" {
+		kubefile, err = filepath.Abs(kubefile)
 		of = []string{kubefile}
 	}
-	own, _, err := parse.ContainerIgnoreFile(contextDir, "", of)
+	if err != nil {
+		return nil, fmt.Errorf("find context %s: %w", contextDir, err)
+	}
+	own, _, err := parse.ContainerIgnoreFile(dir, "", of)
 	if err != nil {
 		return nil, fmt.Errorf("read ignore file of %s: %w", contextDir, err)
 	}

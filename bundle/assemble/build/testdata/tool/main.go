@@ -22,6 +22,11 @@ func main() {
 				read, err := os.ReadFile(value)
 				must(err)
 				text = fmt.Sprintln(len(read), "bytes,", bytes.Count(read, []byte("\n")), "lines")
+			case key == "length": // of what was read
+				if !strings.HasPrefix(text, value+" bytes") {
+					fmt.Fprintln(os.Stderr, "read", text)
+					os.Exit(4)
+				}
 			case key == "dial": // a socket, whose path a variable tells
 				c, err := net.Dial("unix", os.Getenv(value))
 				must(err)
