@@ -78,6 +78,7 @@ type Stage struct {
 	needs   []int  // stages it is built on or takes files from
 	images  []string
 	sources []Source
+	chmods  []Chmod
 	remote  bool
 }
 

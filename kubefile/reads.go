@@ -139,9 +139,10 @@ func (f *File) readCopy(lex *shell.Lex, in Instruction, sc *scope, o options) er
 		f.rename(in, "--from=", text, f.written(name, is))
 	}
 	if elsewhere && is.context == "" {
-		return nil
+		return f.readMode(lex, in, nil, true, sc)
 	}
 	var copied Copy
+	first := len(stage.sources)
 	for _, arg := range in.Args[:max(len(in.Args)-1, 0)] {
 		if slices.ContainsFunc(in.Heredocs, func(h Heredoc) bool { return strings.HasPrefix(arg, "<<") && strings.Contains(arg, h.Name) }) {
 			continue
@@ -157,10 +158,10 @@ func (f *File) readCopy(lex *shell.Lex, in Instruction, sc *scope, o options) er
 		stage.sources = append(stage.sources, Source{Path: path, Context: is.context, In: in, Text: arg, Unset: sortedKeys(unset)})
 		copied.Sources = append(copied.Sources, path)
 	}
-	if len(copied.Sources) == 0 || elsewhere {
-		return nil
+	err := f.readMode(lex, in, stage.sources[first:], elsewhere, sc)
+	if len(copied.Sources) == 0 || elsewhere || err != nil {
+		return err
 	}
-	var err error
 	copied.Dest, _, err = lex.ProcessWord(in.Args[len(in.Args)-1], sc)
 	stage.Copies = append(stage.Copies, copied)
 	return err

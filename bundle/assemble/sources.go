@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
+	"github.com/containers/storage/pkg/archive"
 	"github.com/containers/storage/pkg/fileutils"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/build"
@@ -48,6 +50,13 @@ func (c *buildContext) check(r BuildRequest) error {
 		}
 		if why := missing(dir, s.Path, ignored[s.Context]); why != nil {
 			return c.missing(s, dir, why)
+		}
+	}
+	for _, chmod := range c.file.Chmods() {
+		for _, s := range chmod.Sources {
+			if s.In.Name == "ADD" && archive.IsArchivePath(filepath.Join(c.dir, filepath.FromSlash(s.Path))) {
+				return c.file.ErrorAt(s.In, s.Text, "no --chmod, or COPY", fmt.Errorf("ADD unpacks %q, whose files have modes of their own", s.Path))
+			}
 		}
 	}
 	return nil

@@ -102,7 +102,11 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, closeSecrets()) }()
-	contexts, err := namedContexts(r.Contexts)
+	changed, err := modeContexts(ctx, r, excludes)
+	if err != nil {
+		return Result{}, err
+	}
+	contexts, err := namedContexts(append(changed, r.Contexts...))
 	if err != nil {
 		return Result{}, err
 	}
