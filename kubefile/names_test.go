@@ -35,6 +35,13 @@ func TestNamesOfStagesAndImagesAreExpanded(t *testing.T) {
 			[]string{"a", "b"},
 			map[int]string{4: "RUN --mount=type=bind,from=Bin,target=/t --mount=from=Bin,target=/u make from=bin"},
 		},
+		"patterns of --exclude, which count below each source": {
+			"FROM scratch\nCOPY --exclude=*.x --exclude=a/b --chown=1:1 . /lists d* /t/\nCOPY --exclude=!x --parents --exclude=y a/./b /\n", nil,
+			map[int]string{
+				2: "COPY --exclude=*.x --exclude=lists/*.x --exclude=d*/*.x --exclude=a/b --exclude=lists/a/b --exclude=d*/a/b --chown=1:1 . /lists d* /t/",
+				3: "COPY --exclude=!x --parents --exclude=y --exclude=a/y a/./b /",
+			},
+		},
 		"the last of two stages with one name": {
 			"FROM a AS x\nFROM b AS X\nFROM scratch\nCOPY --from=x f /\n", []string{"b"}, map[int]string{4: "COPY --from=X f /"},
 		},

@@ -1,6 +1,7 @@
 package kubefile
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -138,6 +139,9 @@ func (f *File) readCopy(lex *shell.Lex, in Instruction, sc *scope, o options) er
 		is, elsewhere = f.from(name, true, o), true
 		f.rename(in, "--from=", text, f.written(name, is))
 	}
+	if err := f.readExcludes(lex, in, sc); err != nil {
+		return err
+	}
 	if elsewhere && is.context == "" {
 		return f.readMode(lex, in, nil, true, sc)
 	}
@@ -147,16 +151,16 @@ func (f *File) readCopy(lex *shell.Lex, in Instruction, sc *scope, o options) er
 		if slices.ContainsFunc(in.Heredocs, func(h Heredoc) bool { return strings.HasPrefix(arg, "<<") && strings.Contains(arg, h.Name) }) {
 			continue
 		}
-		path, unset, err := lex.ProcessWord(arg, sc)
+		source, unset, err := lex.ProcessWord(arg, sc)
 		if err != nil {
 			return err
 		}
-		if in.Name == "ADD" && (strings.Contains(path, "://") || strings.HasPrefix(path, "git@")) {
+		if in.Name == "ADD" && (strings.Contains(source, "://") || strings.HasPrefix(source, "git@")) {
 			stage.remote = true
 			continue
 		}
-		stage.sources = append(stage.sources, Source{Path: path, Context: is.context, In: in, Text: arg, Unset: sortedKeys(unset)})
-		copied.Sources = append(copied.Sources, path)
+		stage.sources = append(stage.sources, Source{Path: source, Context: is.context, In: in, Text: arg, Unset: sortedKeys(unset)})
+		copied.Sources = append(copied.Sources, source)
 	}
 	err := f.readMode(lex, in, stage.sources[first:], elsewhere, sc)
 	if len(copied.Sources) == 0 || elsewhere || err != nil {
@@ -165,6 +169,40 @@ func (f *File) readCopy(lex *shell.Lex, in Instruction, sc *scope, o options) er
 	copied.Dest, _, err = lex.ProcessWord(in.Args[len(in.Args)-1], sc)
 	stage.Copies = append(stage.Copies, copied)
 	return err
+}
+
+// readExcludes makes patterns of --exclude those of what is copied: docker matches them below each source, the builder below the
+// context. A pattern for a source that is a file matches nothing.
+func (f *File) readExcludes(lex *shell.Lex, in Instruction, sc *scope) error {
+	var tops []string
+	for _, arg := range in.Args[:max(len(in.Args)-1, 0)] {
+		source, _, err := lex.ProcessWord(arg, sc)
+		if err != nil {
+			return err
+		}
+		top := source
+		if slices.Contains(in.Flags, "--parents") || slices.Contains(in.Flags, "--parents=true") {
+			top, _, _ = strings.Cut(source, "/./")
+			if top == source {
+				top = "" // kept as a whole
+			}
+		}
+		if top = strings.Trim(path.Clean("/"+top), "/"); top != "" && !strings.ContainsAny(top, " \t") && !strings.HasPrefix(arg, "<<") {
+			tops = append(tops, top)
+		}
+	}
+	for _, flag := range in.Flags {
+		pattern, ok := strings.CutPrefix(flag, "--exclude=")
+		if !ok || strings.HasPrefix(pattern, "!") {
+			continue
+		}
+		now := flag
+		for _, top := range tops {
+			now += " --exclude=" + top + "/" + strings.TrimPrefix(pattern, "/")
+		}
+		f.rename(in, "", flag, now)
+	}
+	return nil
 }
 
 // Final are the stages that the image is made of: the last one, and before it those it is built on, the lowest first.

@@ -148,6 +148,10 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 			{Name: "network", Host: true},
 		},
 	}
+	if r.File != nil && bare(r.File) {
+		// Of a stage that is a FROM alone buildah makes no image; with something to change, be it nothing, it does.
+		o.UnsetAnnotations = []string{"io.sealbuild.none"}
+	}
 	if _, _, err := imagebuildah.BuildDockerfiles(ctx, scratch, o, file); err != nil {
 		if ctx.Err() != nil {
 			return Result{}, ctx.Err()
@@ -159,6 +163,12 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 		return Result{}, fmt.Errorf("read the built image: %w", err)
 	}
 	return Result{Layout: layout, Descriptor: desc}, nil
+}
+
+// bare tells whether the image is to be its base as it is.
+func bare(f *kubefile.File) bool {
+	last := f.Stages[f.Target()]
+	return last.Last == last.First+1
 }
 
 // namedContexts tells buildah of further build contexts.
