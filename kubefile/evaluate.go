@@ -18,6 +18,8 @@ type scope struct {
 	args     map[string]string // ARG values; ENV of the same name wins
 	always   map[string]string // known without ARG: the platform, to what FROM says
 	declared map[string]bool   // ARGs, also those without a value
+	platform map[string]string // the predefined ARGs, which no base sets
+	guess    bool              // the base is not known, which may set variables
 	cmdSet   bool              // CMD was given in this stage
 }
 
@@ -188,14 +190,21 @@ func newStage(lex *shell.Lex, in Instruction, global *scope) (Stage, error) {
 
 // inherit begins a stage with what it is built on: an earlier stage, whose ARGs it sees too, or an image.
 func inherit(is origin, scopes []*scope, o options) *scope {
-	sc := &scope{args: map[string]string{}, declared: map[string]bool{}, Config: Config{Labels: map[string]string{}, Env: map[string]string{}}}
+	sc := &scope{args: map[string]string{}, declared: map[string]bool{}, platform: o.platform}
+	sc.Config = Config{Labels: map[string]string{}, Env: map[string]string{}}
 	from, args := Config{}, map[string]string(nil)
 	switch {
 	case is.stage != nil:
 		from, args = scopes[*is.stage].Config, scopes[*is.stage].args
 		maps.Copy(sc.declared, scopes[*is.stage].declared)
-	case is.image != "" && o.base != nil:
-		from, _ = o.base(is.image)
+		sc.guess = scopes[*is.stage].guess
+	case is.image != "":
+		sc.guess = true
+		if o.base != nil {
+			var known bool
+			from, known = o.base(is.image)
+			sc.guess = !known
+		}
 	}
 	maps.Copy(sc.args, args)
 	maps.Copy(sc.Labels, from.Labels)

@@ -60,7 +60,8 @@ func (f *File) written(name string, is origin) string {
 	return strconv.Itoa(*is.stage)
 }
 
-// fromName expands the name of an image or stage. A variable without a value would make it another name, or none.
+// fromName expands the name of an image or stage. A variable without a value would make it another name, or none. The name is empty
+// where the base may give the value, and is not known.
 func (f *File) fromName(lex *shell.Lex, in Instruction, flag, text string, sc *scope) (string, error) {
 	name, unset, err := lex.ProcessWord(text, sc)
 	if err != nil {
@@ -73,6 +74,9 @@ func (f *File) fromName(lex *shell.Lex, in Instruction, flag, text string, sc *s
 	for _, v := range sortedKeys(unset) {
 		if !regexp.MustCompile(`\$(`+regexp.QuoteMeta(v)+`\b|\{`+regexp.QuoteMeta(v)+`\})`).MatchString(text) || v == "" {
 			continue // it has a default
+		}
+		if _, platform := sc.platform[v]; sc.guess && !platform {
+			return "", nil
 		}
 		if sc.declared[v] {
 			return "", at(fmt.Sprintf("ARG %s=DEFAULT, or --build-arg %s=VALUE", v, v), fmt.Errorf("%s of %s has no value", v, flag))

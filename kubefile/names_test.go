@@ -69,7 +69,7 @@ func TestANameOfAVariableWithoutValueIsRefusedAtItsPlace(t *testing.T) {
 			"FROM scratch\nARG V\nCOPY \\\n  --from=b-$V a /\n", "Kubefile:4:3: V of --from has no value: expected ARG V=DEFAULT, or --build-arg V=VALUE",
 		},
 		"empty":   {"FROM scratch\nCOPY --from=${V:-} a /\n", "Kubefile:2:6: --from names nothing"},
-		"a mount": {"FROM a\nRUN --mount=from=$V,target=/x y\n", "Kubefile:2:13: V of from is not declared"},
+		"a mount": {"FROM scratch\nRUN --mount=from=$V,target=/x y\n", "Kubefile:2:13: V of from is not declared"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse(strings.NewReader(tc.text), "Kubefile", WithPlatform("linux", "arm64", ""))
@@ -77,6 +77,26 @@ func TestANameOfAVariableWithoutValueIsRefusedAtItsPlace(t *testing.T) {
 				t.Errorf("error is %v\nwant %s", err, tc.says)
 			}
 		})
+	}
+}
+
+// A base that is not known may set a variable, but for those of the platform.
+func TestAVariableThatABaseMaySetIsNotRefused(t *testing.T) {
+	f := parse(t, "FROM base\nCOPY --from=tools:$V a /\nCOPY $V b /\nRUN --mount=from=$V,target=/x y\n")
+	if diff := cmp.Diff([]string{"base"}, f.Reads().Images); diff != "" {
+		t.Errorf("images (-want +got):\n%s", diff)
+	}
+	if s := f.Sources(); !s[0].Guess || s[1].Guess {
+		t.Errorf("sources: %+v", s)
+	}
+	for _, text := range []string{"FROM base\nCOPY --from=$TARGETARCH a /\n", "FROM base AS b\nFROM b\nCOPY --from=$TARGETARCH a /\n"} {
+		if _, err := Parse(strings.NewReader(text), "Kubefile", WithPlatform("linux", "arm64", "")); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+	_, err := Parse(strings.NewReader("FROM base\nCOPY --from=tools:$V a /\n"), "Kubefile", WithBase(func(string) (Config, bool) { return Config{}, true }))
+	if err == nil {
+		t.Error("with a base that is known a variable without a value was taken")
 	}
 }
 

@@ -27,6 +27,7 @@ type Source struct {
 	In      Instruction
 	Text    string   // as it is written
 	Unset   []string // variables in it that have no value
+	Guess   bool     // the base is not known, which may give them one
 }
 
 // Reads tells what a build reads besides the file itself.
@@ -136,6 +137,9 @@ func (f *File) readCopy(lex *shell.Lex, in Instruction, sc *scope, o options) er
 		if err != nil {
 			return err
 		}
+		if name == "" {
+			return nil
+		}
 		is, elsewhere = f.from(name, true, o), true
 		f.rename(in, "--from=", text, f.written(name, is))
 	}
@@ -159,7 +163,7 @@ func (f *File) readCopy(lex *shell.Lex, in Instruction, sc *scope, o options) er
 			stage.remote = true
 			continue
 		}
-		stage.sources = append(stage.sources, Source{Path: source, Context: is.context, In: in, Text: arg, Unset: sortedKeys(unset)})
+		stage.sources = append(stage.sources, Source{Path: source, Context: is.context, In: in, Text: arg, Unset: sortedKeys(unset), Guess: sc.guess && len(unset) > 0})
 		copied.Sources = append(copied.Sources, source)
 	}
 	err := f.readMode(lex, in, stage.sources[first:], elsewhere, sc)
@@ -227,7 +231,7 @@ func (f *File) readMount(lex *shell.Lex, in Instruction, mount string, sc *scope
 		case "type":
 			kind = value
 		case "from":
-			if from, err = f.fromName(lex, in, "from", text, sc); err != nil {
+			if from, err = f.fromName(lex, in, "from", text, sc); err != nil || from == "" {
 				return err
 			}
 			f.rename(in, "--mount=from=", text, f.written(from, f.origin(from, len(f.Stages)-1, true, o)))

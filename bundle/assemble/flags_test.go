@@ -199,6 +199,34 @@ func layoutOf(t *testing.T, files ...file) string {
 	return dir
 }
 
+func TestVariablesOfABaseCountInNamesAndPaths(t *testing.T) {
+	u := filled(t, "one", "two")
+	b, _ := connected(t, u)
+	config := upstreamtest.Config{Image: v1.Image{Platform: here()}}
+	config.Config.Env = []string{"KIND=more", "WHICH=lists"}
+	layer := tarOf(t, file{"images/shim/a", u.Ref("one:v1") + "\n"})
+	for _, name := range []string{"base", "more"} {
+		u.PushTyped(t, name, "v1", v1.MediaTypeImageManifest, config,
+			upstreamtest.TypedLayer{MediaType: v1.MediaTypeImageLayer, Data: layer, DiffID: digest.FromBytes(layer)})
+	}
+	rec := mustBuild(t, b, BuildRequest{Name: "a:1", Context: writeFiles(t, map[string][]byte{
+		"Kubefile": []byte("FROM " + u.Ref("base:v1") + "\nCOPY --from=" + u.Ref("${KIND}:v1") + " /images /copied\nCOPY $WHICH images/shim/\n"),
+		"lists/b":  []byte(u.Ref("two:v1") + "\n"),
+	})})
+	if diff := cmp.Diff([]string{"copied/shim/a", "images/shim/a", "images/shim/b"}, filesOf(t, b.Store, rec)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	var names []string
+	for _, in := range rec.Inputs {
+		if in.Kind == "base" {
+			names = append(names, in.Name)
+		}
+	}
+	if diff := cmp.Diff([]string{u.Ref("base:v1"), u.Ref("more:v1")}, names); diff != "" {
+		t.Errorf("recorded bases (-want +got):\n%s", diff)
+	}
+}
+
 func TestWhatABaseHasDoneOnBuildIsSearchedAndCounts(t *testing.T) {
 	u := filled(t, "one", "two", "deploy")
 	for name, mediaType := range map[string]string{"Docker": upstreamtest.DockerManifest, "OCI": v1.MediaTypeImageManifest} {

@@ -17,13 +17,39 @@ import (
 	"github.com/sealbuild/sealbuild/kubefile"
 )
 
-// prepare parses the Kubefile for every platform and fetches what it is built
-// on. A mistake in it is found before anything is fetched.
+// prepare parses the Kubefile for every platform and fetches what it is built on. A mistake in it is found before anything is
+// fetched, as far as no base decides: its ENV may name further images, and its ONBUILD, too. So it is read again when bases are
+// known.
 func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []base, error) {
+	var known []base
+	for {
+		parts, wanted, err := b.open(r, known)
+		if err != nil {
+			return nil, nil, err
+		}
+		missing := slices.DeleteFunc(slices.Clone(wanted), func(w wantedBase) bool { return w.among(known) })
+		if len(missing) == 0 {
+			bases := inOrder(known, wanted)
+			for i := range parts {
+				parts[i].preload = preloadOf(bases, parts[i].platform)
+			}
+			return parts, bases, nil
+		}
+		more, err := b.bases(ctx, missing, r.Contexts, r.IgnoreScanErrors)
+		if err != nil {
+			return nil, nil, err
+		}
+		known = append(more, known...) // the later one of a name is for more platforms
+	}
+}
+
+// open reads the Kubefile for every platform, with the bases that are known, and tells which images it names.
+func (b *Builder) open(r BuildRequest, known []base) ([]building, []wantedBase, error) {
 	var parts []building
 	var wanted []wantedBase
 	for _, p := range r.Platforms {
-		src, err := openContext(r.Context, r.Kubefile, Options(r, p)...)
+		options := append(Options(r, p), kubefile.WithBase(b.inherited(preloadOf(known, p))))
+		src, err := openContext(r.Context, r.Kubefile, options...)
 		if err == nil {
 			err = src.check(r)
 		}
@@ -46,31 +72,43 @@ func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []ba
 			wanted[i].below = wanted[i].below || name == lowest
 		}
 	}
-	if len(wanted) == 0 {
-		return parts, nil, nil
-	}
-	bases, err := b.bases(ctx, wanted, r.Contexts, r.IgnoreScanErrors)
-	if err != nil {
-		return nil, nil, err
-	}
-	for i := range parts {
-		part := &parts[i]
-		for _, base := range bases {
-			for _, of := range base.of {
-				if store.Platform(of.part) == store.Platform(part.platform) {
-					part.preload = append(part.preload, preloaded{base, of.platform})
-				}
+	return parts, wanted, nil
+}
+
+// among tells whether a base is known as it is wanted.
+func (w wantedBase) among(known []base) bool {
+	return slices.ContainsFunc(known, func(b base) bool {
+		if b.name != w.name || w.below && !b.below {
+			return false
+		}
+		for _, of := range w.of {
+			if !slices.ContainsFunc(b.of, of.same) {
+				return false
 			}
 		}
-		options := append(Options(r, part.platform), kubefile.WithBase(b.inherited(part.preload)))
-		if part.src, err = openContext(r.Context, r.Kubefile, options...); err == nil {
-			err = part.src.check(r) // with what the bases have done by ONBUILD
-		}
-		if err != nil {
-			return nil, nil, err
+		return true
+	})
+}
+
+// inOrder are the bases in the order in which they are named.
+func inOrder(known []base, wanted []wantedBase) (all []base) {
+	for _, w := range wanted {
+		i := slices.IndexFunc(known, func(b base) bool { return b.name == w.name })
+		all = append(all, known[i])
+	}
+	return all
+}
+
+// preloadOf are the bases as the image of a platform needs them.
+func preloadOf(bases []base, platform v1.Platform) (all []preloaded) {
+	for _, base := range bases {
+		for _, of := range base.of {
+			if store.Platform(of.part) == store.Platform(platform) {
+				all = append(all, preloaded{base, of.platform})
+			}
 		}
 	}
-	return parts, bases, nil
+	return all
 }
 
 // namedPlatform is the platform of an image that a Kubefile names: what --platform says, which is mostly that of the machine the
@@ -110,12 +148,17 @@ type base struct {
 	as     string // the name that the builder is given: another one for a build context
 	root   v1.Descriptor
 	of     []basePlatform
+	below  bool            // as wantedBase has it
 	claims []resolve.Claim // what it needs, if it is a cluster image
 }
 
 // basePlatform tells for which platform's image a base is needed, and for which platform the base is: FROM --platform may name
 // another.
 type basePlatform struct{ part, platform v1.Platform }
+
+func (p basePlatform) same(o basePlatform) bool {
+	return store.Platform(p.part) == store.Platform(o.part) && store.Platform(p.platform) == store.Platform(o.platform)
+}
 
 // preloaded is a base as one platform's image needs it.
 type preloaded struct {
@@ -148,7 +191,7 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, contexts map[s
 	var all []base
 	var hiding []error
 	for _, w := range wanted {
-		one, platforms := base{name: w.name, as: w.name, of: w.of}, w.platforms()
+		one, platforms := base{name: w.name, as: w.name, of: w.of, below: w.below}, w.platforms()
 		if named := contexts[w.name]; named.Image != "" {
 			one.as = named.Image
 		} else if named.Layout != "" {

@@ -36,6 +36,9 @@ func (c *buildContext) check(r BuildRequest) error {
 		} else if c.isRegistry(s.Text) && edited(edits, s.In) {
 			continue
 		}
+		if s.Guess {
+			continue
+		}
 		if _, ok := ignored[s.Context]; !ok {
 			patterns, err := build.Ignored(dir, c.path, append(exclude, r.Exclude...))
 			if s.Context != "" {
