@@ -163,7 +163,9 @@ func (f *File) readCopy(lex *shell.Lex, in Instruction, sc *scope, o options) er
 			stage.remote = true
 			continue
 		}
-		stage.sources = append(stage.sources, Source{Path: source, Context: is.context, In: in, Text: arg, Unset: sortedKeys(unset), Guess: sc.guess && len(unset) > 0})
+		stage.sources = append(stage.sources, Source{
+			Path: source, Context: is.context, In: in, Text: arg, Unset: sortedKeys(unset), Guess: sc.guess && len(unset) > 0,
+		})
 		copied.Sources = append(copied.Sources, source)
 	}
 	err := f.readMode(lex, in, stage.sources[first:], elsewhere, sc)

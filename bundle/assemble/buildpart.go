@@ -43,6 +43,7 @@ func (b *Builder) buildPart(ctx context.Context, p *building, r BuildRequest) er
 		Platform: p.platform,
 		Secrets:  r.Secrets,
 		SSH:      r.SSH,
+		MayPull:  ofSeveralPlatforms(p.src.file),
 		Epoch:    b.Epoch,
 		Scratch:  scratch,
 		System:   b.System,

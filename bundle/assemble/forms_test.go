@@ -133,8 +133,8 @@ func planned(t *testing.T, r BuildRequest) ([]string, error) {
 	return all, nil
 }
 
-// TestFormsOfKubefilesAndTheImagesFound builds every form: the plan, the search of the built image and the record must have what the
-// form says. Under the race detector it is a sample; see UNRACED in the Makefile.
+// TestFormsOfKubefilesAndTheImagesFound builds every form: the plan, the search of the built image and the record must have what
+// the form says. Under the race detector it is a sample; see UNRACED in the Makefile.
 func TestFormsOfKubefilesAndTheImagesFound(t *testing.T) {
 	u := filled(t, "one", "two", "three")
 	b, _ := connected(t, u)

@@ -130,6 +130,19 @@ func namedPlatform(f *kubefile.File, name string, built v1.Platform) (v1.Platfor
 	return built, nil
 }
 
+// ofSeveralPlatforms tells whether a Kubefile names an image for more than one platform. The builder keeps one image of a name, so
+// it is left to pull the other.
+func ofSeveralPlatforms(f *kubefile.File) bool {
+	seen := map[string]string{}
+	for _, stage := range f.Stages {
+		if before, ok := seen[stage.Base]; ok && before != stage.Platform {
+			return true
+		}
+		seen[stage.Base] = stage.Platform
+	}
+	return false
+}
+
 // Options are what a Kubefile is to be read with for a platform, for a build and for a plan of it.
 func Options(r BuildRequest, p v1.Platform) []kubefile.Option {
 	contexts := map[string]bool{}

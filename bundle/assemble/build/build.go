@@ -43,7 +43,8 @@ type Request struct {
 	Secrets  []Secret          // --secret
 	SSH      []string          // --ssh: ID or ID=PATH,PATH
 	Scratch  string            // an existing directory for everything temporary
-	Preload  []Preload         // images that FROM may name without a registry
+	Preload  []Preload         // images that FROM may name
+	MayPull  bool              // others are pulled from their registry
 	System   *types.SystemContext
 	Log      io.Writer // steps and the output of RUN; nil discards it
 }
@@ -147,6 +148,9 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 		NamespaceOptions: []define.NamespaceOption{
 			{Name: "network", Host: true},
 		},
+	}
+	if r.MayPull {
+		o.PullPolicy = define.PullIfMissing
 	}
 	if r.File != nil && bare(r.File) {
 		// Of a stage that is a FROM alone buildah makes no image; with something to change, be it nothing, it does.
