@@ -58,7 +58,7 @@ func (f *File) evaluate(src *source, o options) error {
 			}
 			stage.First = i
 			f.Stages = append(f.Stages, stage)
-			if current, err = f.begin(lex, in, scopes, o); err != nil {
+			if current, err = f.begin(lex, in, scopes, o, global.args); err != nil {
 				return err
 			}
 			continue
@@ -105,7 +105,7 @@ func (f *File) closeStage(i int, sc *scope, scopes []*scope) []*scope {
 }
 
 // begin makes the scope of the stage that a FROM has begun: what it is built on, and what that has to be done by ONBUILD.
-func (f *File) begin(lex *shell.Lex, in Instruction, scopes []*scope, o options) (*scope, error) {
+func (f *File) begin(lex *shell.Lex, in Instruction, scopes []*scope, o options, global map[string]string) (*scope, error) {
 	stage := &f.Stages[len(f.Stages)-1]
 	is := f.from(stage.Base, false, o)
 	if is.context != "" {
@@ -125,7 +125,7 @@ func (f *File) begin(lex *shell.Lex, in Instruction, scopes []*scope, o options)
 	}
 	sc.OnBuild = nil
 	for _, t := range triggers {
-		err := errors.Join(f.read(lex, t, sc, o), sc.apply(lex, t, o, nil))
+		err := errors.Join(f.read(lex, t, sc, o), sc.apply(lex, t, o, global))
 		if located := new(Error); errors.As(err, &located) {
 			err = located.Err
 		}

@@ -95,7 +95,7 @@ type options struct {
 	args     map[string]string
 	platform map[string]string // the predefined ARGs
 	base     func(string) (Config, bool)
-	contexts map[string]bool
+	contexts map[string]Context
 	env      []string
 	target   string
 }

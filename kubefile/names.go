@@ -12,9 +12,14 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
 
-// WithContexts names further build contexts, as --build-context does. A name goes before stages and images. The value tells whether
-// it is a directory, else it is an image.
-func WithContexts(contexts map[string]bool) Option {
+// Context is a further build context, as --build-context names it. Its name goes before stages and images.
+type Context struct {
+	Dir     bool     // it is a directory, else an image
+	Exclude []string // of a directory: what is never copied, in .dockerignore syntax
+}
+
+// WithContexts names further build contexts.
+func WithContexts(contexts map[string]Context) Option {
 	return func(o *options) { o.contexts = maps.Clone(contexts) }
 }
 
@@ -32,8 +37,8 @@ type origin struct {
 
 // origin finds out what a name means in a stage. numbers are taken as those of stages, which FROM does not.
 func (f *File) origin(name string, before int, numbers bool, o options) origin {
-	if isDir, ok := o.contexts[name]; ok {
-		if isDir {
+	if c, ok := o.contexts[name]; ok {
+		if c.Dir {
 			return origin{context: name}
 		}
 		return origin{image: name}

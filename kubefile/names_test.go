@@ -122,12 +122,15 @@ func TestATargetIsTheLastStage(t *testing.T) {
 
 func TestBuildContextsGoBeforeStagesAndImages(t *testing.T) {
 	text := "FROM alpine AS tools\nFROM base\nCOPY --from=tools b /\nCOPY --from=files f g/ /\nRUN --mount=from=files,source=m,target=/m x\n"
-	f := parse(t, text, WithContexts(map[string]bool{"tools": false, "files": true}))
+	f := parse(t, text, WithContexts(map[string]Context{"tools": {}, "files": {Dir: true, Exclude: []string{"site.run"}}}))
 	want := Reads{Images: []string{"base", "tools"}, Named: map[string][]string{"files": {"f", "g/", "m"}}}
 	if diff := cmp.Diff(want, f.Reads()); diff != "" {
 		t.Errorf("reads (-want +got):\n%s", diff)
 	}
-	_, err := Parse(strings.NewReader("FROM scratch AS a\nFROM files\n"), "Kubefile", WithContexts(map[string]bool{"files": true}))
+	if diff := cmp.Diff(map[int]string{4: "COPY --from=files --exclude=site.run f g/ /"}, f.Rewritten()); diff != "" {
+		t.Errorf("lines for the builder (-want +got):\n%s", diff)
+	}
+	_, err := Parse(strings.NewReader("FROM scratch AS a\nFROM files\n"), "Kubefile", WithContexts(map[string]Context{"files": {Dir: true}}))
 	if err == nil || !strings.HasPrefix(err.Error(), "Kubefile:2:6: the build context files is a directory, and FROM takes none: expected an image") {
 		t.Errorf("error is %v", err)
 	}

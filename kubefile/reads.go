@@ -141,7 +141,13 @@ func (f *File) readCopy(lex *shell.Lex, in Instruction, sc *scope, o options) er
 			return nil
 		}
 		is, elsewhere = f.from(name, true, o), true
-		f.rename(in, "--from=", text, f.written(name, is))
+		now := f.written(name, is)
+		for _, pattern := range o.contexts[is.context].Exclude {
+			if !strings.ContainsAny(pattern, " \t") {
+				now += " --exclude=" + pattern // the builder knows an ignore file there, and no more
+			}
+		}
+		f.rename(in, "--from=", text, now)
 	}
 	if err := f.readExcludes(lex, in, sc); err != nil {
 		return err

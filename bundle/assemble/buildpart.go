@@ -62,8 +62,8 @@ func (b *Builder) buildPart(ctx context.Context, p *building, r BuildRequest) er
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Contexts)) {
-		if dir := r.Contexts[name].Dir; dir != "" {
-			req.Contexts = append(req.Contexts, build.NamedContext{Name: name, Dir: dir})
+		if c := r.Contexts[name]; c.Dir != "" {
+			req.Contexts = append(req.Contexts, build.NamedContext{Name: name, Dir: c.Dir, Exclude: c.Exclude})
 		}
 	}
 	cache := ""

@@ -18,11 +18,13 @@ import (
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
-// NamedContext is what a name stands for after FROM and --from: one of the fields is set.
+// NamedContext is what a name stands for after FROM and --from: one of the first three fields is set.
 type NamedContext struct {
 	Dir    string // a directory
 	Image  string // an image of the store or of a registry
 	Layout string // a directory with an OCI layout, with :TAG or @DIGEST where it holds several images
+
+	Exclude []string // of a directory: what is left out, in .dockerignore syntax
 }
 
 // ParseContext reads NAME=WHAT of --build-context.

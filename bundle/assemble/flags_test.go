@@ -121,14 +121,14 @@ func TestBuildContextsAreTakenAndCount(t *testing.T) {
 	b, log := connected(t, u)
 	image := u.PushImage(t, "made", "v1", here(), gzipLayer(t, file{"images/shim/made", u.Ref("two:v1") + "\n"}))
 	extra := writeFiles(t, map[string][]byte{
-		"lists/a": []byte(u.Ref("one:v1") + "\n"), "lists/b.skip": []byte("no image at all\n"), "unread": nil, ".containerignore": []byte("**/*.skip\n"),
+		"lists/a": []byte(u.Ref("one:v1") + "\n"), "lists/b.skip": []byte("no image at all\n"), "unread": nil, "lists/site.run": nil, ".containerignore": []byte("**/*.skip\n"),
 	})
 	r := BuildRequest{
 		Name: "a:1",
 		Context: writeFiles(t, map[string][]byte{
 			"Kubefile": []byte("FROM docker.io/library/nothing AS tools\nFROM base\nARG WHICH=tools\nCOPY --from=lists lists images/shim/\nCOPY --from=$WHICH / /tools/\n"),
 		}),
-		Contexts: map[string]NamedContext{"base": {Image: u.Ref("made:v1")}, "tools": {Layout: layoutOf(t, file{"t", "t"}) + ":v1"}, "lists": {Dir: extra}},
+		Contexts: map[string]NamedContext{"base": {Image: u.Ref("made:v1")}, "tools": {Layout: layoutOf(t, file{"t", "t"}) + ":v1"}, "lists": {Dir: extra, Exclude: []string{"lists/site.run"}}},
 	}
 	rec, _ := again(t, b, log, r)
 	if diff := cmp.Diff([]string{"images/shim/a", "images/shim/made", "tools/t"}, filesOf(t, b.Store, rec)); diff != "" {
@@ -152,7 +152,7 @@ func TestBuildContextsAreTakenAndCount(t *testing.T) {
 	for _, change := range []struct {
 		file string
 		want bool
-	}{{"unread", false}, {"lists/b.skip", false}, {"lists/a", true}} {
+	}{{"unread", false}, {"lists/b.skip", false}, {"lists/site.run", false}, {"lists/a", true}} {
 		if err := os.WriteFile(filepath.Join(extra, change.file), []byte(u.Ref("two:v1")+"\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -145,9 +145,9 @@ func ofSeveralPlatforms(f *kubefile.File) bool {
 
 // Options are what a Kubefile is to be read with for a platform, for a build and for a plan of it.
 func Options(r BuildRequest, p v1.Platform) []kubefile.Option {
-	contexts := map[string]bool{}
+	contexts := map[string]kubefile.Context{}
 	for name, c := range r.Contexts {
-		contexts[name] = c.Dir != ""
+		contexts[name] = kubefile.Context{Dir: c.Dir != "", Exclude: c.Exclude}
 	}
 	return []kubefile.Option{
 		kubefile.WithBuildArgs(r.Args), kubefile.WithEnv(r.Env), kubefile.WithPlatform(p.OS, p.Architecture, p.Variant),

@@ -42,7 +42,7 @@ func (c *buildContext) check(r BuildRequest) error {
 		if _, ok := ignored[s.Context]; !ok {
 			patterns, err := build.Ignored(dir, c.path, append(exclude, r.Exclude...))
 			if s.Context != "" {
-				patterns, err = build.Ignored(dir, "", nil)
+				patterns, err = build.Ignored(dir, "", r.Contexts[s.Context].Exclude)
 			}
 			if err != nil {
 				return err

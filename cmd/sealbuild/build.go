@@ -189,6 +189,9 @@ func (o *buildOptions) request(context string) (assemble.BuildRequest, error) {
 		if err != nil {
 			return r, usagef("--build-context %v", err)
 		}
+		if named.Dir != "" {
+			named.Exclude = outputInside(named.Dir, o.output)
+		}
 		r.Contexts[name] = named
 	}
 	for _, text := range o.secrets {

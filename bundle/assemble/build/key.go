@@ -90,7 +90,7 @@ func namedContents(ctx context.Context, c NamedContext, paths []string) (string,
 	if err != nil {
 		return "", fmt.Errorf("find build context %s: %w", c.Name, err)
 	}
-	ignore, err := Ignored(dir, "", nil)
+	ignore, err := Ignored(dir, "", c.Exclude)
 	if err != nil {
 		return "", err
 	}

@@ -22,6 +22,8 @@ type NamedContext struct {
 	Name  string
 	Dir   string // a directory, or
 	Image string // the name of an image of Request.Preload
+
+	Exclude []string // of a directory: what is not copied of it, in .dockerignore syntax
 }
 
 // secretFiles puts secrets where buildah reads them: into memory, under names that only this process can open. The names are what
