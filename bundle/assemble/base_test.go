@@ -150,6 +150,9 @@ func TestALayerThatCannotBeUnpackedIsNamedWithTheReason(t *testing.T) {
 			upstreamtest.TypedLayer{MediaType: v1.MediaTypeImageLayerGzip + "+encrypted", Data: plain},
 			`the media type "` + v1.MediaTypeImageLayerGzip + `+encrypted", which cannot be unpacked: name an image whose layers are tar, gzip or zstd`,
 		},
+		"of OCI in Docker's": {
+			upstreamtest.TypedLayer{MediaType: v1.MediaTypeImageLayer, Data: plain}, "which a manifest of Docker's may not name: push the image again",
+		},
 		"a link to nothing": {
 			upstreamtest.TypedLayer{MediaType: v1.MediaTypeImageLayer, Data: tarOf(t, file{"a", "=nowhere/b"})},
 			"a is a hard link to nowhere/b, which its layer does not hold",
@@ -163,7 +166,11 @@ func TestALayerThatCannotBeUnpackedIsNamedWithTheReason(t *testing.T) {
 			if tc.layer.MediaType == v1.MediaTypeImageLayer {
 				tc.layer.DiffID = digest.FromBytes(tc.layer.Data)
 			}
-			u.PushTyped(t, "odd", "v1", v1.MediaTypeImageManifest, upstreamtest.Config{Image: v1.Image{Platform: here()}}, tc.layer)
+			manifest := v1.MediaTypeImageManifest
+			if name == "of OCI in Docker's" {
+				manifest = upstreamtest.DockerManifest
+			}
+			u.PushTyped(t, "odd", "v1", manifest, upstreamtest.Config{Image: v1.Image{Platform: here()}}, tc.layer)
 			_, err := b.Build(t.Context(), BuildRequest{
 				Name: "app:v1", IgnoreScanErrors: true,
 				Context: writeFiles(t, map[string][]byte{"Kubefile": []byte("FROM scratch\nCOPY --from=" + u.Ref("odd:v1") + " / /\n")}),

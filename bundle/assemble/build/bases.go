@@ -215,6 +215,10 @@ const maxWindow = 128 << 20
 // check refuses an image with a layer that could not be unpacked.
 func check(p Preload) error {
 	for _, layer := range layersOf(p) {
+		if layer.docker && !strings.HasPrefix(layer.MediaType, "application/vnd.docker.") {
+			return fmt.Errorf("layer %s has the media type %q, which a manifest of Docker's may not name: push the image again by a tool that writes one of OCI",
+				layer.Digest, layer.MediaType)
+		}
 		if !takenLayers.MatchString(layer.MediaType) {
 			return fmt.Errorf("layer %s has the media type %q, which cannot be unpacked: name an image whose layers are tar, gzip or zstd",
 				layer.Digest, layer.MediaType)
@@ -257,8 +261,14 @@ func explain(p Preload, err error) error {
 	return fmt.Errorf("load it from the local store: %w", err)
 }
 
+// layer is one of an image; docker tells that the manifest which names it is Docker's.
+type layer struct {
+	v1.Descriptor
+	docker bool
+}
+
 // layersOf are the layers of what lies in the layout.
-func layersOf(p Preload) (layers []v1.Descriptor) {
+func layersOf(p Preload) (layers []layer) {
 	there := func(d v1.Descriptor) bool {
 		_, err := os.Stat(blobFile(p.Layout, d.Digest))
 		return err == nil
@@ -275,7 +285,9 @@ func layersOf(p Preload) (layers []v1.Descriptor) {
 			return slices.DeleteFunc(n.Manifest.Manifests, func(d v1.Descriptor) bool { return !there(d) }), nil
 		},
 		Done: func(n ocigraph.Node) error {
-			layers = append(layers, n.Manifest.Layers...)
+			for _, d := range n.Manifest.Layers {
+				layers = append(layers, layer{d, strings.HasPrefix(n.Manifest.MediaType, "application/vnd.docker.")})
+			}
 			return nil
 		},
 	})
