@@ -23,6 +23,7 @@ const (
 type Config struct {
 	Labels, Env     map[string]string
 	Cmd, Entrypoint []string // one shell line an element
+	OnBuild         []string // instructions that are done by who builds on the image
 }
 
 // Labels of the last stage's image, variables expanded as a build expands
@@ -86,6 +87,6 @@ func Of(name string, c Config) *File {
 	add("ENV", env)
 	add("ENTRYPOINT", c.Entrypoint)
 	add("CMD", c.Cmd)
-	f.Stages = []Stage{{Base: "scratch", Last: len(f.Instructions)}}
+	f.Stages = []Stage{{Base: "scratch", Last: len(f.Instructions), below: -1}}
 	return f
 }

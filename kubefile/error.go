@@ -3,6 +3,7 @@ package kubefile
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -91,6 +92,22 @@ func (s *source) find(text string, from, to int) (line, column int) {
 	}
 	indent := len(s.lines[from-1]) - len(strings.TrimLeft(s.lines[from-1], " \t"))
 	return from, indent + 1
+}
+
+// word looks for a whole word of an instruction behind its keyword, else as find does.
+func (s *source) word(text string, in Instruction) (line, column int) {
+	word := regexp.MustCompile(`[\s",\[]` + regexp.QuoteMeta(text) + `($|[\s",\]])`)
+	for n := in.Line; n <= min(in.EndLine, len(s.lines)); n++ {
+		// The blank in front is for a word at the beginning of a further line.
+		before := ""
+		if n > in.Line {
+			before = " "
+		}
+		if at := word.FindStringIndex(before + s.lines[n-1]); at != nil {
+			return n, 2 + len([]rune((before + s.lines[n-1])[:at[0]])) - len(before)
+		}
+	}
+	return s.find(text, in.Line, in.EndLine)
 }
 
 // fromParser gives an error of the line parser its position.

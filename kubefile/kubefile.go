@@ -2,7 +2,7 @@
 //
 // It promises: what Docker's own parser accepts is accepted, in the same meaning; what would fail a build for its syntax alone is
 // refused here, with file, line, column, the text and what was expected, before anything is built; and it touches no file and no
-// network. Whether a stage or a source path named by COPY exists is left to the builder.
+// network. Whether a source path named by COPY exists is left to who has the context.
 package kubefile
 
 import (
@@ -26,9 +26,9 @@ type File struct {
 	Instructions []Instruction // in file order
 	Stages       []Stage       // in file order; never empty
 
-	src    *source
-	config Config // of the last stage
-	reads  Reads
+	src       *source
+	config    Config // of the last stage
+	rewritten map[int]string
 }
 
 // Instruction is one instruction as it is written: nothing is expanded.
@@ -49,8 +49,11 @@ type Instruction struct {
 	Line, EndLine int
 	// Original is the line after continuation lines were joined.
 	Original string
+	// Base is the image whose ONBUILD says it, if the file does not: then the lines are those of FROM.
+	Base string
 
-	node *parser.Node
+	node    *parser.Node
+	trigger bool
 }
 
 // Heredoc is a here-document of an instruction.
@@ -69,6 +72,14 @@ type Stage struct {
 	First, Last int
 	// Copies are the files of the context that COPY and ADD put into it.
 	Copies []Copy
+
+	raw, as string // Base and Name as they are written
+	below   int    // the stage it is built on, else -1
+	needs   []int  // stages it is built on or takes files from
+	images  []string
+	sources []Source
+	chmods  []Chmod
+	remote  bool
 }
 
 // Copy is what one COPY or ADD takes out of the context, variables expanded.
@@ -84,6 +95,9 @@ type options struct {
 	args     map[string]string
 	platform map[string]string // the predefined ARGs
 	base     func(string) (Config, bool)
+	contexts map[string]Context
+	env      []string
+	target   string
 }
 
 // WithBuildArgs gives values to declared ARGs, as --build-arg does.
@@ -143,6 +157,9 @@ func Parse(r io.Reader, name string, opts ...Option) (*File, error) {
 			return nil, err
 		}
 		f.Instructions = append(f.Instructions, in)
+	}
+	if err := f.cut(o.target); err != nil {
+		return nil, fmt.Errorf("%s: --target: %w", name, err)
 	}
 	if err := f.evaluate(src, o); err != nil {
 		return nil, err

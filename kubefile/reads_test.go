@@ -17,12 +17,16 @@ func TestReadsAreWhatABuildReads(t *testing.T) {
 			Reads{Paths: []string{"files/arm64/", "*.yaml", "a b", "."}},
 		},
 		"images, stages by name and number": {
-			"ARG V=1\nFROM base:$V AS One\nFROM scratch\nCOPY --from=one a b\nCOPY --from=0 a b\nCOPY --from=reg.example.com/tools:2 a b\nFROM one\nFROM base:1\n",
+			"ARG V=1\nFROM base:$V AS One\nFROM scratch AS two\nCOPY --from=one a b\nCOPY --from=0 a b\nCOPY --from=reg.example.com/tools:2 a b\nFROM base:1\nCOPY --from=two b b\n",
 			Reads{Images: []string{"base:1", "reg.example.com/tools:2"}},
 		},
 		"mounts": {
 			"FROM alpine\nRUN --mount=type=bind,source=src,target=/s --mount=type=cache,target=/c --mount=type=bind,from=tools,target=/t make\nRUN --mount=target=/all x\n",
 			Reads{Images: []string{"alpine", "tools"}, Paths: []string{"src", "."}},
+		},
+		"only what the last stage needs": {
+			"FROM a AS one\nCOPY 1 /\nFROM b AS two\nCOPY 2 /\nFROM c AS three\nCOPY --from=ONE x /\nFROM d\nCOPY --from=2 x /\nCOPY 3 /\n",
+			Reads{Images: []string{"a", "c", "d"}, Paths: []string{"1", "3"}},
 		},
 		"what comes from elsewhere": {
 			"FROM scratch\nADD https://example.com/x.tgz /\nADD git@example.com:a/b.git /\nCOPY <<one <<two f /\n1\none\n2\ntwo\n",
@@ -62,7 +66,7 @@ func TestFinalStagesAreWhatTheImageIsMadeOf(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := parse(t, tc.text, WithPlatform("linux", "arm64", ""))
-			if diff := cmp.Diff(tc.want, f.Final(), cmpopts.IgnoreFields(Stage{}, "First", "Last")); diff != "" {
+			if diff := cmp.Diff(tc.want, f.Final(), cmpopts.IgnoreFields(Stage{}, "First", "Last"), cmpopts.IgnoreUnexported(Stage{})); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealbuild/sealbuild/bundle/assemble/build"
 	"github.com/sealbuild/sealbuild/bundle/assemble/oldpackage"
 	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
@@ -26,6 +27,11 @@ type BuildRequest struct {
 	Exclude   []string          // paths of the context to leave out, in .dockerignore syntax
 	Platforms []v1.Platform     // empty: this machine's; several make an index
 	Kube      string            // the Kubernetes version of the site, where something says it that is not in the Kubefile
+
+	Target   string                  // --target: the stage that is the image; empty: the last
+	Contexts map[string]NamedContext // --build-context, by their names
+	Secrets  []build.Secret          // --secret: RUN may read them, and nothing keeps them
+	SSH      []string                // --ssh: ID or ID=PATH,PATH
 
 	NoCache          bool // run every instruction, though nothing changed
 	IgnoreScanErrors bool // report what may hide images and go on

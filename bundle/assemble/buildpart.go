@@ -3,8 +3,11 @@ package assemble
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -24,26 +27,44 @@ func (b *Builder) buildPart(ctx context.Context, p *building, r BuildRequest) er
 		return err
 	}
 	defer func() { _ = os.RemoveAll(scratch) }()
-	edits, exclude := p.src.registryEdits()
+	edits, exclude := p.src.edits()
 	if len(exclude) > 0 {
 		b.report().Note("registry/ of the context is left out of the image: what it holds is held once, in the bundle")
 	}
 	req := build.Request{
 		Context:  p.src.dir,
 		Kubefile: p.src.path,
+		File:     p.src.file,
 		Edits:    edits,
 		Exclude:  append(exclude, r.Exclude...),
 		Args:     r.Args,
 		Labels:   r.Labels,
 		Env:      r.Env,
 		Platform: p.platform,
+		Secrets:  r.Secrets,
+		SSH:      r.SSH,
+		MayPull:  ofSeveralPlatforms(p.src.file),
 		Epoch:    b.Epoch,
 		Scratch:  scratch,
 		System:   b.System,
 		Log:      b.log(),
 	}
+	if r.Target != "" {
+		req.Target = strconv.Itoa(p.src.file.Target())
+	}
+	lowest := p.src.file.Final()[0].Base
 	for _, base := range p.preload {
-		req.Preload = append(req.Preload, build.Preload{Name: base.name, Digest: base.root.Digest, Platform: base.platform})
+		req.Preload = append(req.Preload, build.Preload{
+			Name: base.as, Digest: base.root.Digest, Platform: base.platform, Below: base.name == lowest,
+		})
+		if _, ok := r.Contexts[base.name]; ok {
+			req.Contexts = append(req.Contexts, build.NamedContext{Name: base.name, Image: base.as})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Contexts)) {
+		if c := r.Contexts[name]; c.Dir != "" {
+			req.Contexts = append(req.Contexts, build.NamedContext{Name: name, Dir: c.Dir, Exclude: c.Exclude})
+		}
 	}
 	cache := ""
 	if !r.NoCache {

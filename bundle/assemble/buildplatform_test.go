@@ -60,3 +60,24 @@ func TestStageOfTheBuildsOwnPlatformMayLieInTheStoreOnly(t *testing.T) {
 		t.Error("the file of this machine's tools is not there")
 	}
 }
+
+func TestOneImageOfTwoPlatformsInAKubefile(t *testing.T) {
+	u := upstreamtest.New(t)
+	b, _ := connected(t, u)
+	var each []v1.Descriptor
+	for _, p := range []v1.Platform{amd64, arm64} {
+		each = append(each, u.PushImage(t, "multi", "", p, gzipLayer(t, file{"of", p.Architecture})))
+	}
+	u.PushIndex(t, "multi", "v1", each...)
+	for text, want := range map[string]string{
+		"FROM --platform=linux/arm64 @ AS tools\nFROM @\nCOPY --from=tools of /tools\n": "arm64",
+		"FROM @ AS tools\nFROM --platform=linux/arm64 @\nCOPY --from=tools of /tools\n": "amd64",
+	} {
+		rec := mustBuild(t, b, BuildRequest{Name: "a:1", Platforms: []v1.Platform{amd64}, Context: writeFiles(t, map[string][]byte{
+			"Kubefile": []byte(strings.ReplaceAll(text, "@", u.Ref("multi:v1"))),
+		})})
+		if got := textOf(t, b.Store, rec, "tools"); got != want {
+			t.Errorf("%s: the tools are of %q, want %s", text, got, want)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -63,6 +64,16 @@ func openContext(dir, name string, opts ...kubefile.Option) (*buildContext, erro
 		return nil, err
 	}
 	return c, nil
+}
+
+// edits are the changes to the Kubefile that the builder is given, and what of the context it does not see.
+func (c *buildContext) edits() (edits []build.Edit, exclude []string) {
+	edits, exclude = c.registryEdits()
+	lines := c.file.Rewritten()
+	for _, n := range slices.Sorted(maps.Keys(lines)) {
+		edits = append(edits, build.Edit{First: n, Last: n, Text: lines[n]})
+	}
+	return edits, exclude
 }
 
 // registryEdits deals with registry/, which other builders generate into the context before they build. Here images go into the

@@ -2,6 +2,7 @@ package assemble
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,16 +13,46 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"github.com/sealbuild/sealbuild/kubefile"
 )
 
-// prepare parses the Kubefile for every platform and fetches what it is built
-// on. A mistake in it is found before anything is fetched.
+// prepare parses the Kubefile for every platform and fetches what it is built on. A mistake in it is found before anything is
+// fetched, as far as no base decides: its ENV may name further images, and its ONBUILD, too. So it is read again when bases are
+// known.
 func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []base, error) {
+	var known []base
+	for {
+		parts, wanted, err := b.open(r, known)
+		if err != nil {
+			return nil, nil, err
+		}
+		missing := slices.DeleteFunc(slices.Clone(wanted), func(w wantedBase) bool { return w.among(known) })
+		if len(missing) == 0 {
+			bases := inOrder(known, wanted)
+			for i := range parts {
+				parts[i].preload = preloadOf(bases, parts[i].platform)
+			}
+			return parts, bases, nil
+		}
+		more, err := b.bases(ctx, missing, r.Contexts, r.IgnoreScanErrors)
+		if err != nil {
+			return nil, nil, err
+		}
+		known = append(more, known...) // the later one of a name is for more platforms
+	}
+}
+
+// open reads the Kubefile for every platform, with the bases that are known, and tells which images it names.
+func (b *Builder) open(r BuildRequest, known []base) ([]building, []wantedBase, error) {
 	var parts []building
 	var wanted []wantedBase
 	for _, p := range r.Platforms {
-		src, err := openContext(r.Context, r.Kubefile, kubefileOptions(r, p)...)
+		options := append(Options(r, p), kubefile.WithBase(b.inherited(preloadOf(known, p))))
+		src, err := openContext(r.Context, r.Kubefile, options...)
+		if err == nil {
+			err = src.check(r)
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -42,28 +73,43 @@ func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []ba
 			wanted[i].stage = wanted[i].stage || slices.ContainsFunc(src.file.Stages, func(s kubefile.Stage) bool { return s.Base == name })
 		}
 	}
-	if len(wanted) == 0 {
-		return parts, nil, nil
-	}
-	bases, err := b.bases(ctx, wanted, r.IgnoreScanErrors)
-	if err != nil {
-		return nil, nil, err
-	}
-	for i := range parts {
-		part := &parts[i]
-		for _, base := range bases {
-			for _, of := range base.of {
-				if store.Platform(of.part) == store.Platform(part.platform) {
-					part.preload = append(part.preload, preloaded{base, of.platform})
-				}
+	return parts, wanted, nil
+}
+
+// among tells whether a base is known as it is wanted.
+func (w wantedBase) among(known []base) bool {
+	return slices.ContainsFunc(known, func(b base) bool {
+		if b.name != w.name || w.below && !b.below {
+			return false
+		}
+		for _, of := range w.of {
+			if !slices.ContainsFunc(b.of, of.same) {
+				return false
 			}
 		}
-		options := append(kubefileOptions(r, part.platform), kubefile.WithBase(b.inherited(part.preload)))
-		if part.src, err = openContext(r.Context, r.Kubefile, options...); err != nil {
-			return nil, nil, err
+		return true
+	})
+}
+
+// inOrder are the bases in the order in which they are named.
+func inOrder(known []base, wanted []wantedBase) (all []base) {
+	for _, w := range wanted {
+		i := slices.IndexFunc(known, func(b base) bool { return b.name == w.name })
+		all = append(all, known[i])
+	}
+	return all
+}
+
+// preloadOf are the bases as the image of a platform needs them.
+func preloadOf(bases []base, platform v1.Platform) (all []preloaded) {
+	for _, base := range bases {
+		for _, of := range base.of {
+			if store.Platform(of.part) == store.Platform(platform) {
+				all = append(all, preloaded{base, of.platform})
+			}
 		}
 	}
-	return parts, bases, nil
+	return all
 }
 
 // namedPlatform is the platform of an image that a Kubefile names: what --platform says, which is mostly that of the machine the
@@ -85,15 +131,38 @@ func namedPlatform(f *kubefile.File, name string, built v1.Platform) (v1.Platfor
 	return built, nil
 }
 
-func kubefileOptions(r BuildRequest, p v1.Platform) []kubefile.Option {
-	return []kubefile.Option{kubefile.WithBuildArgs(r.Args), kubefile.WithPlatform(p.OS, p.Architecture, p.Variant)}
+// ofSeveralPlatforms tells whether a Kubefile names an image for more than one platform. The builder keeps one image of a name, so
+// it is left to pull the other.
+func ofSeveralPlatforms(f *kubefile.File) bool {
+	seen := map[string]string{}
+	for _, stage := range f.Stages {
+		if before, ok := seen[stage.Base]; ok && before != stage.Platform {
+			return true
+		}
+		seen[stage.Base] = stage.Platform
+	}
+	return false
+}
+
+// Options are what a Kubefile is to be read with for a platform, for a build and for a plan of it.
+func Options(r BuildRequest, p v1.Platform) []kubefile.Option {
+	contexts := map[string]kubefile.Context{}
+	for name, c := range r.Contexts {
+		contexts[name] = kubefile.Context{Dir: c.Dir != "", Exclude: c.Exclude}
+	}
+	return []kubefile.Option{
+		kubefile.WithBuildArgs(r.Args), kubefile.WithEnv(r.Env), kubefile.WithPlatform(p.OS, p.Architecture, p.Variant),
+		kubefile.WithContexts(contexts), kubefile.WithTarget(r.Target),
+	}
 }
 
 // base is an image that a Kubefile names after FROM or --from.
 type base struct {
 	name   string // as it is written there
+	as     string // the name that the builder is given: another one for a build context
 	root   v1.Descriptor
 	of     []basePlatform
+	below  bool            // as wantedBase has it
 	claims []resolve.Claim // what it needs, if it is a cluster image
 	charts *store.Charts   // of those that come with it
 
@@ -103,6 +172,10 @@ type base struct {
 // basePlatform tells for which platform's image a base is needed, and for which platform the base is: FROM --platform may name
 // another.
 type basePlatform struct{ part, platform v1.Platform }
+
+func (p basePlatform) same(o basePlatform) bool {
+	return store.Platform(p.part) == store.Platform(o.part) && store.Platform(p.platform) == store.Platform(o.platform)
+}
 
 // preloaded is a base as one platform's image needs it.
 type preloaded struct {
@@ -132,12 +205,32 @@ func (w wantedBase) platforms() []v1.Platform {
 // bases finds the images that a Kubefile names, in the store, else in a registry. A base that the image is built on is fetched with
 // every container image that it needs; an image from which files are only copied is not, since the built image is searched for
 // them. Problems that may hide images are reported for all bases together.
-func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors bool) ([]base, error) {
+func (b *Builder) bases(ctx context.Context, wanted []wantedBase, contexts map[string]NamedContext, ignoreErrors bool) ([]base, error) {
 	var all []base
 	var hiding []error
 	for _, w := range wanted {
-		one, platforms := base{name: w.name, of: w.of, charts: &store.Charts{}}, w.platforms()
-		rec, err := b.Store.Load(w.name)
+		one, platforms := base{name: w.name, as: w.name, of: w.of, below: w.below, charts: &store.Charts{}}, w.platforms()
+		if named := contexts[w.name]; named.Image != "" {
+			one.as = named.Image
+		} else if named.Layout != "" {
+			var err error
+			if one.root, err = b.importLayout(ctx, named.Layout); err != nil {
+				return nil, fmt.Errorf("build context %s: %w", w.name, err)
+			}
+		}
+		if one.root.Digest != "" {
+			all = append(all, one)
+			if w.below {
+				brought, err := b.brought(ctx, w.name, "", one.root, platforms, ignoreErrors)
+				if err != nil {
+					return nil, fmt.Errorf("build context %s: %w", w.name, err)
+				}
+				last := &all[len(all)-1]
+				last.claims, last.charts, last.registry = resolve.Claims(brought.Images, platforms, 0), brought.Charts, brought.Registry
+			}
+			continue
+		}
+		rec, err := b.Store.Load(one.as)
 		if err == nil {
 			if missing := lacks(rec.Platform, platforms); missing != "" {
 				return nil, fmt.Errorf("base image %s of the store is for %s, not for %s: build or pull it for that platform, too", w.name, rec.Platform, missing)
@@ -154,7 +247,7 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, ignoreErrors b
 			fetch = b.resolver().Fetch
 		}
 		var from string
-		if one.root, from, err = fetch(ctx, w.name, platforms); err != nil {
+		if one.root, from, err = fetch(ctx, one.as, platforms); err != nil {
 			return nil, fmt.Errorf("base image %s: %w", w.name, err)
 		}
 		all = append(all, one)
@@ -197,8 +290,31 @@ func (b *Builder) inherited(bases []preloaded) func(string) (kubefile.Config, bo
 		if err != nil {
 			return kubefile.Config{}, false // the build says what is wrong
 		}
-		return search.Config(config), true
+		c := search.Config(config)
+		c.OnBuild, err = b.onBuild(bases[i].root, bases[i].platform)
+		return c, err == nil
 	}
+}
+
+// onBuild are the instructions that an image has to be done by who builds on it. OCI's configuration has none, that of docker has.
+func (b *Builder) onBuild(root v1.Descriptor, platform v1.Platform) ([]string, error) {
+	one, err := b.Store.OfPlatform(root, platform)
+	if err != nil {
+		return nil, err
+	}
+	m, err := ocigraph.Read(b.Store, one.Digest)
+	if err != nil || m.Config == nil {
+		return nil, err
+	}
+	raw, err := b.Store.ReadBlob(m.Config.Digest, ocigraph.MaxManifest)
+	if err != nil {
+		return nil, err
+	}
+	var image struct {
+		Config struct{ OnBuild []string } `json:"config"`
+	}
+	err = json.Unmarshal(raw, &image)
+	return image.Config.OnBuild, err
 }
 
 // Stored is what an image of the store hands on to an image that is built on it.

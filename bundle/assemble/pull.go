@@ -57,7 +57,7 @@ func (b *Builder) Pull(ctx context.Context, r PullRequest) (store.Record, error)
 }
 
 // brought gathers what an image of a registry needs: what was pushed with it,
-// else what its layers name. from is the reference it was found under.
+// else what its layers name. from is the reference it was found under, empty if it came from no registry.
 func (b *Builder) brought(ctx context.Context, name, from string, root v1.Descriptor, platforms []v1.Platform, ignoreErrors bool) (*attachment, error) {
 	images, err := b.ofEach(name, root, platforms)
 	if err != nil {
@@ -66,8 +66,10 @@ func (b *Builder) brought(ctx context.Context, name, from string, root v1.Descri
 	if len(images) == 1 {
 		root = images[0].Manifest
 	}
-	if attached, err := b.attached(ctx, from, root, platforms); attached != nil || err != nil {
-		return attached, err
+	if from != "" {
+		if attached, err := b.attached(ctx, from, root, platforms); attached != nil || err != nil {
+			return attached, err
+		}
 	}
 	needed, err := b.needed(ctx, images, ignoreErrors)
 	if err != nil {

@@ -41,6 +41,8 @@ const buildExample = `  # a rootfs image alone, kept in the store
 type buildOptions struct {
 	name, file, output, platform string
 	with, buildArgs, labels, env []string
+	target                       string
+	contexts, secrets, ssh       []string
 	noCache, ignoreScanErrors    bool
 	bundle                       bundleFlags
 }
@@ -77,6 +79,8 @@ func (a *app) buildCommand() *cobra.Command {
 	o.imageFlags(c)
 	f.BoolVar(&o.noCache, "no-cache", false, "run every instruction again; with a bundle, keep nothing else: the image store stays as it is")
 	f.BoolVar(&o.ignoreScanErrors, "ignore-scan-errors", false, "go on when a chart or manifest cannot be searched for images")
+	f.StringArrayVar(&o.secrets, "secret", nil, "id=ID[,src=FILE|,env=NAME] that RUN --mount=type=secret may read; no image keeps it (repeatable)")
+	f.StringArrayVar(&o.ssh, "ssh", nil, "default, or ID=SOCKET or ID=KEYFILE, for RUN --mount=type=ssh (repeatable)")
 	o.bundle.register(c)
 	a.registryFlags(c)
 	return c
@@ -108,6 +112,12 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 	// Files of other owners than this user's can only be made in a user namespace; root needs none. The program starts once more
 	// there, so nothing is read before that could be read only once: a passphrase on a pipe, or typed.
 	if err := build.EnterUserNamespace(); err != nil {
+		return err
+	}
+	if r.Secrets, err = readSecrets(o.secrets); err != nil {
+		return err
+	}
+	if r.SSH, err = sshSources(o.ssh); err != nil {
 		return err
 	}
 	request, err := o.bundle.request(c.Context())
@@ -169,6 +179,8 @@ func (o *buildOptions) imageFlags(c *cobra.Command) {
 	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "KEY=VALUE for an ARG; KEY alone takes it from the environment (repeatable)")
 	f.StringArrayVar(&o.labels, "label", nil, "KEY=VALUE to set as a label (repeatable)")
 	f.StringArrayVar(&o.env, "env", nil, "KEY=VALUE to set as a default of the image's environment (repeatable)")
+	f.StringVar(&o.target, "target", "", "stage of the Kubefile to build, by its name or number (default: the last)")
+	f.StringArrayVar(&o.contexts, "build-context", nil, "NAME=DIR, NAME=docker-image://IMAGE or NAME=oci-layout://DIR that FROM and --from mean by NAME (repeatable)")
 	f.StringVar(&o.platform, "platform", "", "OS/ARCH of the image and of what it needs; a comma list makes one image of several (default linux and this machine's)")
 }
 
@@ -177,6 +189,22 @@ func (o *buildOptions) request(context string) (assemble.BuildRequest, error) {
 	r := assemble.BuildRequest{
 		Name: o.name, Context: context, Kubefile: o.file, Labels: o.labels, Env: o.env, NoCache: o.noCache,
 		Exclude: outputInside(context, o.output), IgnoreScanErrors: o.ignoreScanErrors,
+		Target: o.target, Contexts: map[string]assemble.NamedContext{},
+	}
+	for _, text := range o.contexts {
+		name, named, err := assemble.ParseContext(text)
+		if err != nil {
+			return r, usagef("--build-context %v", err)
+		}
+		if named.Dir != "" {
+			named.Exclude = outputInside(named.Dir, o.output)
+		}
+		r.Contexts[name] = named
+	}
+	for _, text := range o.secrets {
+		if _, err := parseSecret(text); err != nil {
+			return r, err
+		}
 	}
 	var err error
 	if r.Args, err = pairs("--build-arg", o.buildArgs); err != nil {

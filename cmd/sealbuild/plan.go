@@ -82,8 +82,11 @@ func (a *app) plan(c *cobra.Command, o buildOptions, context string) (*scan.Plan
 	var p *scan.Plan
 	var found []*scan.Result
 	for _, platform := range r.Platforms {
-		one, err := scan.MakePlan(c.Context(), r.Context, r.Kubefile, scan.Options{Env: r.Env, Kube: r.Kube}, kubefile.WithBuildArgs(r.Args),
-			kubefile.WithPlatform(platform.OS, platform.Architecture, platform.Variant), kubefile.WithBase(a.storedBase(platform)))
+		options := append(assemble.Options(r, platform), kubefile.WithBase(a.storedBase(platform, r.Contexts)))
+		if err := assemble.Check(r, options...); err != nil {
+			return nil, fmt.Errorf("plan: %w", err)
+		}
+		one, err := scan.MakePlan(c.Context(), r.Context, r.Kubefile, scan.Options{Env: r.Env, Kube: r.Kube}, options...)
 		if err != nil {
 			return nil, fmt.Errorf("plan: %w", err)
 		}
@@ -114,8 +117,11 @@ func (a *app) plan(c *cobra.Command, o buildOptions, context string) (*scan.Plan
 }
 
 // storedBase looks images up that FROM names, in the store if there is one.
-func (a *app) storedBase(platform v1.Platform) func(string) (kubefile.Config, bool) {
+func (a *app) storedBase(platform v1.Platform, contexts map[string]assemble.NamedContext) func(string) (kubefile.Config, bool) {
 	return func(name string) (kubefile.Config, bool) {
+		if image := contexts[name].Image; image != "" {
+			name = image
+		}
 		root := a.root
 		if root == "" {
 			root, _ = store.DefaultRoot()

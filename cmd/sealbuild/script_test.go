@@ -31,13 +31,13 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the real program against a real registry. Scripts find
 // $REGISTRY (host:port), $SECURE (another one, with TLS of certs/ca.crt and the
-// user ci with the password s3cret), $STUB (a small static executable) and
-// $ARCH.
+// user ci with the password s3cret), $STUB (a small static executable), $TOOL (what
+// RUN may have as its shell) and $ARCH.
 func TestScripts(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("builds need root")
 	}
-	stub := buildStub(t)
+	stub, tool := buildStub(t), buildTool(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -61,6 +61,7 @@ func TestScripts(t *testing.T) {
 			}
 			env.Setenv("SECURE", secure.Host)
 			env.Setenv("STUB", stub)
+			env.Setenv("TOOL", tool)
 			env.Setenv("ARCH", runtime.GOARCH)
 			env.Setenv("TMPDIR", "")
 			return os.WriteFile(conf, []byte(text), 0o644)
@@ -90,6 +91,18 @@ func buildStub(t *testing.T) string {
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("build stub: %v\n%s", err, out)
+	}
+	return file
+}
+
+// buildTool compiles what RUN instructions run: see bundle/assemble/build/testdata/tool.
+func buildTool(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "tool")
+	c := exec.Command("go", "build", "-o", file, "../../bundle/assemble/build/testdata/tool")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("build the tool: %v\n%s", err, out)
 	}
 	return file
 }

@@ -23,12 +23,14 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
+	"github.com/sealbuild/sealbuild/kubefile"
 )
 
 // Request says what to build. Paths may be relative to the working directory.
 type Request struct {
 	Context  string            // the build context, a directory
 	Kubefile string            // the file of instructions
+	File     *kubefile.File    // the same, parsed: errors then name the instruction; may be nil
 	Edits    []Edit            // made to a copy of Kubefile before it is run
 	Exclude  []string          // context paths left out, in .dockerignore syntax
 	Args     map[string]string // --build-arg
@@ -36,8 +38,13 @@ type Request struct {
 	Env      []string          // key=value, as --env
 	Platform v1.Platform       // of the image
 	Epoch    time.Time         // every time stamp in the image
+	Target   string            // number of the stage that is the image; empty: the last
+	Contexts []NamedContext    // --build-context
+	Secrets  []Secret          // --secret
+	SSH      []string          // --ssh: ID or ID=PATH,PATH
 	Scratch  string            // an existing directory for everything temporary
-	Preload  []Preload         // images that FROM may name without a registry
+	Preload  []Preload         // images that FROM may name
+	MayPull  bool              // others are pulled from their registry
 	System   *types.SystemContext
 	Log      io.Writer // steps and the output of RUN; nil discards it
 }
@@ -48,6 +55,7 @@ type Preload struct {
 	Layout   string        // directory of an OCI layout that holds it alone
 	Digest   digest.Digest // of its manifest or index
 	Platform v1.Platform   // of an index; mostly that of the request
+	Below    bool          // the image is built upon it, and does not only take files of it
 }
 
 // Edit replaces lines of a Kubefile, 1-based and both included, by one line.
@@ -62,7 +70,7 @@ type Result struct {
 	Descriptor v1.Descriptor // of the image's manifest
 }
 
-// Build runs the Kubefile. The error names the failing instruction as buildah reports it.
+// Build runs the Kubefile. The error names the failing instruction, with its line, where the request has the parsed file.
 func Build(ctx context.Context, r Request) (res Result, err error) {
 	if r.Log == nil {
 		r.Log = io.Discard
@@ -79,40 +87,54 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	excludes, err := ignorePatterns(contextDir, r)
+	excludes, err := Ignored(contextDir, r.Kubefile, r.Exclude)
 	if err != nil {
 		return Result{}, err
 	}
-	scratch, err := openScratch(filepath.Join(r.Scratch, "storage"))
+	scratch, annotations, err := openBases(ctx, r, sys)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, closeScratch(scratch)) }()
-	for _, p := range r.Preload {
-		if err := preload(ctx, scratch, sys, p); err != nil {
-			return Result{}, err
-		}
-	}
 	registerAdopting()
+	log := &steps{Writer: r.Log}
+	secrets, closeSecrets, err := secretFiles(r.Secrets)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, closeSecrets()) }()
+	changed, err := modeContexts(ctx, r, excludes)
+	if err != nil {
+		return Result{}, err
+	}
+	contexts, err := namedContexts(append(changed, r.Contexts...))
+	if err != nil {
+		return Result{}, err
+	}
 	layout := filepath.Join(r.Scratch, "oci")
 	epoch := r.Epoch.UTC()
 	o := define.BuildOptions{
-		ContextDirectory:        contextDir,
-		PullPolicy:              define.PullIfMissing,
-		Isolation:               define.IsolationChroot,
-		Compression:             archive.Uncompressed,
-		Args:                    r.Args,
-		Output:                  adoptingName + ":" + layout + ":built",
-		Out:                     r.Log,
-		Err:                     r.Log,
-		ReportWriter:            io.Discard,
-		OutputFormat:            buildah.OCIv1ImageManifest,
-		SystemContext:           sys,
-		SignaturePolicyPath:     sys.SignaturePolicyPath,
-		ConfigureNetwork:        define.NetworkDisabled,
-		NetworkInterface:        noNetwork{},
-		CommonBuildOpts:         &define.CommonBuildOptions{IdentityLabel: types.OptionalBoolFalse, HTTPProxy: true, Ulimit: ulimits()},
+		ContextDirectory:    contextDir,
+		PullPolicy:          define.PullIfMissing,
+		Isolation:           define.IsolationChroot,
+		Compression:         archive.Uncompressed,
+		Args:                r.Args,
+		Output:              adoptingName + ":" + layout + ":built",
+		Out:                 log,
+		Err:                 log,
+		ReportWriter:        io.Discard,
+		OutputFormat:        buildah.OCIv1ImageManifest,
+		SystemContext:       sys,
+		SignaturePolicyPath: sys.SignaturePolicyPath,
+		ConfigureNetwork:    define.NetworkDisabled,
+		NetworkInterface:    noNetwork{},
+		CommonBuildOpts: &define.CommonBuildOptions{
+			IdentityLabel: types.OptionalBoolFalse, HTTPProxy: true, Ulimit: ulimits(), Secrets: secrets, SSHSources: sshSources(r.SSH),
+		},
+		Target:                  r.Target,
+		AdditionalBuildContexts: contexts,
 		Labels:                  r.Labels,
+		Annotations:             annotations,
 		Envs:                    r.Env,
 		RemoveIntermediateCtrs:  true,
 		ForceRmIntermediateCtrs: true,
@@ -127,11 +149,18 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 			{Name: "network", Host: true},
 		},
 	}
+	if r.MayPull {
+		o.PullPolicy = define.PullIfMissing
+	}
+	if r.File != nil && bare(r.File) {
+		// Of a stage that is a FROM alone buildah makes no image; with something to change, be it nothing, it does.
+		o.UnsetAnnotations = []string{"io.sealbuild.none"}
+	}
 	if _, _, err := imagebuildah.BuildDockerfiles(ctx, scratch, o, file); err != nil {
 		if ctx.Err() != nil {
 			return Result{}, ctx.Err()
 		}
-		return Result{}, fmt.Errorf("build %s: %w", r.Kubefile, err)
+		return Result{}, log.locate(r, err)
 	}
 	desc, err := ocigraph.LayoutImage(layout)
 	if err != nil {
@@ -140,11 +169,33 @@ func Build(ctx context.Context, r Request) (res Result, err error) {
 	return Result{Layout: layout, Descriptor: desc}, nil
 }
 
-// openScratch opens a containers/storage tree that lives for one build. The overlay driver is tried first because it copies no
-// lower layer; vfs works everywhere.
-func openScratch(dir string) (storage.Store, error) {
+// bare tells whether the image is to be its base as it is.
+func bare(f *kubefile.File) bool {
+	last := f.Stages[f.Target()]
+	return last.Last == last.First+1
+}
+
+// namedContexts tells buildah of further build contexts.
+func namedContexts(all []NamedContext) (map[string]*define.AdditionalBuildContext, error) {
+	contexts := map[string]*define.AdditionalBuildContext{}
+	for _, c := range all {
+		if c.Image != "" {
+			contexts[c.Name] = &define.AdditionalBuildContext{IsImage: true, Value: c.Image}
+			continue
+		}
+		dir, err := filepath.Abs(c.Dir)
+		if err != nil {
+			return nil, fmt.Errorf("find build context %s: %w", c.Name, err)
+		}
+		contexts[c.Name] = &define.AdditionalBuildContext{Value: dir}
+	}
+	return contexts, nil
+}
+
+// openScratch opens a containers/storage tree that lives for one build, by the first driver that works here; vfs works everywhere.
+func openScratch(dir string, drivers ...string) (storage.Store, error) {
 	var failures []error
-	for _, driver := range []string{"overlay", "vfs"} {
+	for _, driver := range drivers {
 		s, err := storage.GetStore(storage.StoreOptions{
 			RunRoot:         filepath.Join(dir, driver, "run"),
 			GraphRoot:       filepath.Join(dir, driver, "graph"),

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"archive/tar"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,7 +23,8 @@ type form struct {
 	args            map[string]string // --build-arg
 	labels, env     map[string]string
 	cmd, entrypoint []string
-	files           []string // every file of the image, Kubefile left out
+	files           []string         // every file of the image, Kubefile left out
+	modes           map[string]int64 // the same, with their modes
 	config          func(t *testing.T, c v1.Image)
 }
 
@@ -113,6 +115,10 @@ LABEL sealos.io.type="rootfs" init="init-cri.sh \$registryDomain \$registryPort 
 			context:  map[string]string{"linux/f": "f"}, files: []string{"f"},
 			env: map[string]string{"A": "@ARCH@", "P": "linux/@ARCH@"},
 		},
+		"octal modes": {
+			kubefile: "FROM scratch\nCOPY --chmod=750 d /c/\n", context: map[string]string{"d/x": ""},
+			modes: map[string]int64{"c": 0o755, "c/x": 0o750},
+		},
 		"heredocs": {
 			kubefile: "FROM scratch\nENV A=1\nCOPY <<one <<\"two\" /d/\n$A\none\n$A\ntwo\nCOPY <<-EOF /single\n\ttab\nEOF\n",
 			env:      map[string]string{"A": "1"},
@@ -122,6 +128,13 @@ LABEL sealos.io.type="rootfs" init="init-cri.sh \$registryDomain \$registryPort 
 			kubefile: "FROM scratch\nCOPY tool /bin/sh\nENV B=b\nRUN /a $B\nRUN [\"/bin/sh\", \"-c\", \"/c\"]\nRUN <<end\n/e\nend\n",
 			context:  map[string]string{"tool": ""}, env: map[string]string{"B": "b"},
 			files: []string{"a", "bin", "bin/sh", "c", "dev", "e", "proc", "sys"},
+		},
+		"symbolic modes": {
+			kubefile: "FROM scratch\nCOPY --chmod=u=rwX,go=rX d f* /c/\nADD --chmod=a=r,u+w f /added\nCOPY --chmod=u+x <<end /h\nx\nend\n",
+			context:  map[string]string{"d/s/x": "", "d/x": "", "d/left": "", "f": "", "f2": "", ".dockerignore": "d/left\n"},
+			modes: map[string]int64{
+				"added": 0o644, "c": 0o755, "c/f": 0o644, "c/f2": 0o644, "c/s": 0o755, "c/s/x": 0o644, "c/x": 0o644, "h": 0o744,
+			},
 		},
 		".dockerignore": {
 			kubefile: "FROM scratch\nCOPY . .\n",
@@ -184,7 +197,17 @@ func checkForm(t *testing.T, f form, r Request) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, names := layerFiles(t, mustBuild(t, r), r.Epoch)
+	r.File = parsed
+	for n, text := range parsed.Rewritten() {
+		r.Edits = append(r.Edits, Edit{First: n, Last: n, Text: text})
+	}
+	res := mustBuild(t, r)
+	config, names := layerFiles(t, res, r.Epoch)
+	if f.modes != nil {
+		if diff := cmp.Diff(f.modes, modesOf(t, res)); diff != "" {
+			t.Errorf("modes (-want +got):\n%s", diff)
+		}
+	}
 	built := kubefile.Config{Labels: config.Config.Labels, Env: environment(config), Cmd: lines(config.Config.Cmd), Entrypoint: lines(config.Config.Entrypoint)}
 	planned := kubefile.Config{Labels: parsed.Labels(), Env: parsed.Env(), Cmd: parsed.Cmd(), Entrypoint: parsed.Entrypoint()}
 	want := kubefile.Config{Labels: f.labels, Env: f.env, Cmd: f.cmd, Entrypoint: f.entrypoint}
@@ -208,6 +231,27 @@ func checkForm(t *testing.T, f form, r Request) {
 	if f.config != nil {
 		f.config(t, config)
 	}
+}
+
+// modesOf lists what the layers hold with its modes.
+func modesOf(t *testing.T, r Result) map[string]int64 {
+	t.Helper()
+	var m v1.Manifest
+	readBlob(t, r.Layout, r.Descriptor.Digest, &m)
+	all := map[string]int64{}
+	for _, l := range m.Layers {
+		f, err := os.Open(filepath.Join(r.Layout, "blobs", "sha256", l.Digest.Encoded()))
+		must(t, err)
+		defer f.Close()
+		for entries := tar.NewReader(f); ; {
+			h, err := entries.Next()
+			if err != nil {
+				break
+			}
+			all[strings.TrimSuffix(h.Name, "/")] = h.Mode
+		}
+	}
+	return all
 }
 
 // environment of an image, without the PATH that every builder adds.

@@ -1,10 +1,8 @@
 package build
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,15 +11,9 @@ import (
 
 	"github.com/containers/buildah/define"
 	"github.com/containers/buildah/pkg/parse"
-	"github.com/containers/image/v5/copy"
-	"github.com/containers/image/v5/oci/layout"
-	"github.com/containers/image/v5/pkg/shortnames"
 	"github.com/containers/image/v5/pkg/sysregistriesv2"
 	"github.com/containers/image/v5/signature"
-	istorage "github.com/containers/image/v5/storage"
 	"github.com/containers/image/v5/types"
-	"github.com/containers/storage"
-	"github.com/distribution/reference"
 	"golang.org/x/sys/unix"
 )
 
@@ -85,67 +77,23 @@ func prepareKubefile(r Request) (string, error) {
 	return file, nil
 }
 
-// ignorePatterns joins the context's own ignore file with the request's exclusions.
-func ignorePatterns(contextDir string, r Request) ([]string, error) {
-	own, _, err := parse.ContainerIgnoreFile(contextDir, "", []string{r.Kubefile})
+// Ignored are the patterns of what a build does not see of a context: those of its ignore file, or of the Kubefile's own, and the
+// given ones.
+func Ignored(contextDir, kubefile string, exclude []string) ([]string, error) {
+	var of []string
+	dir, err := filepath.Abs(contextDir)
+	if err == nil && kubefile != "" {
+		kubefile, err = filepath.Abs(kubefile)
+		of = []string{kubefile}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find context %s: %w", contextDir, err)
+	}
+	own, _, err := parse.ContainerIgnoreFile(dir, "", of)
 	if err != nil {
 		return nil, fmt.Errorf("read ignore file of %s: %w", contextDir, err)
 	}
-	return slices.Concat(own, r.Exclude), nil
-}
-
-// preload copies an image of a layout into the scratch storage, under the name that buildah gives to what FROM says.
-func preload(ctx context.Context, scratch storage.Store, sys *types.SystemContext, p Preload) error {
-	name, err := reference.ParseNormalizedNamed(p.Name)
-	if err != nil {
-		return fmt.Errorf("load base image %q: %w", p.Name, err)
-	}
-	src, err := layout.NewReference(p.Layout, "")
-	if err != nil {
-		return fmt.Errorf("load base image %s: %w", p.Name, err)
-	}
-	// A short name is looked up under localhost/ first.
-	tagged := reference.TagNameOnly(name).String()
-	if shortnames.IsShortName(p.Name) {
-		tagged = "localhost/" + strings.TrimPrefix(strings.TrimPrefix(tagged, "docker.io/"), "library/")
-	}
-	dst, err := istorage.Transport.ParseStoreReference(scratch, tagged)
-	if err != nil {
-		return fmt.Errorf("load base image %s: %w", p.Name, err)
-	}
-	policy, err := signature.NewPolicyContext(&signature.Policy{
-		Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
-	})
-	if err != nil {
-		return fmt.Errorf("load base image %s: %w", p.Name, err)
-	}
-	defer func() { _ = policy.Destroy() }()
-	from := *sys
-	if p.Platform.Architecture != "" {
-		from.OSChoice, from.ArchitectureChoice, from.VariantChoice = p.Platform.OS, p.Platform.Architecture, p.Platform.Variant
-	}
-	if _, err := copy.Image(ctx, policy, dst, complete{src}, &copy.Options{SourceCtx: &from, DestinationCtx: sys}); err != nil {
-		return fmt.Errorf("load base image %s from the local store: %w", p.Name, err)
-	}
-	return nil
-}
-
-// complete is an image of a layout that holds all of it, also layers that say that they lie elsewhere.
-type complete struct{ types.ImageReference }
-
-func (c complete) NewImageSource(ctx context.Context, sys *types.SystemContext) (types.ImageSource, error) {
-	src, err := c.ImageReference.NewImageSource(ctx, sys)
-	if err != nil {
-		return nil, err
-	}
-	return completeSource{src}, nil
-}
-
-type completeSource struct{ types.ImageSource }
-
-func (c completeSource) GetBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {
-	info.URLs = nil
-	return c.ImageSource.GetBlob(ctx, info, cache)
+	return slices.Concat(own, exclude), nil
 }
 
 // ulimits keeps RUN within the limits of this process where they are lower than those buildah would set: raising them needs a

@@ -17,9 +17,9 @@ import (
 const revision = 1
 
 // Key names everything that a build's result depends on: Kubefile, arguments, labels, environment, platform, time stamp, the
-// digests of base images, the context's files that the Kubefile reads, and the builder. Two requests with one key make the same
-// image, as far as RUN instructions do: those are taken to give today what they gave before, which is what docker's and buildah's
-// users know of layers that are reused.
+// digests of base images, the files of contexts that the Kubefile reads, the names of secrets, and the builder. Two requests with
+// one key make the same image, as far as RUN instructions do: those are taken to give today what they gave before, which is what
+// docker's and buildah's users know of layers that are reused.
 //
 // cache is a file in which digests of context files are remembered; empty for
 // none. A request that ADDs from elsewhere has no key, which is "".
@@ -35,7 +35,7 @@ func Key(ctx context.Context, r Request, reads kubefile.Reads, cache string) (di
 	if err != nil {
 		return "", fmt.Errorf("read Kubefile: %w", err)
 	}
-	ignore, err := ignorePatterns(dir, r)
+	ignore, err := Ignored(dir, r.Kubefile, r.Exclude)
 	if err != nil {
 		return "", err
 	}
@@ -55,10 +55,24 @@ func Key(ctx context.Context, r Request, reads kubefile.Reads, cache string) (di
 		Epoch    int64
 		Bases    []string
 		Contents string
+
+		Target   string   `json:",omitempty"`
+		Contexts []string `json:",omitempty"`
+		Given    []string `json:",omitempty"` // names of secrets and ssh agents, not what they are
 	}{
 		Revision: revision, Builder: define.Version, Kubefile: string(text), Edits: r.Edits,
 		Args: r.Args, Labels: r.Labels, Env: r.Env, Epoch: r.Epoch.Unix(), Contents: contents,
 		Platform: fmt.Sprintf("%s/%s/%s", r.Platform.OS, r.Platform.Architecture, r.Platform.Variant),
+		Target:   r.Target, Given: ids(r.Secrets, r.SSH),
+	}
+	for _, c := range r.Contexts {
+		means := c.Image
+		if c.Dir != "" {
+			if means, err = namedContents(ctx, c, reads.Named[c.Name]); err != nil {
+				return "", err
+			}
+		}
+		inputs.Contexts = append(inputs.Contexts, c.Name+"="+means)
 	}
 	for _, p := range r.Preload {
 		inputs.Bases = append(inputs.Bases, p.Name+"@"+p.Digest.String())
@@ -68,4 +82,17 @@ func Key(ctx context.Context, r Request, reads kubefile.Reads, cache string) (di
 		return "", fmt.Errorf("name the inputs of %s: %w", r.Kubefile, err)
 	}
 	return digest.FromBytes(raw), nil
+}
+
+// namedContents is the digest of what a build reads of a further build context.
+func namedContents(ctx context.Context, c NamedContext, paths []string) (string, error) {
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return "", fmt.Errorf("find build context %s: %w", c.Name, err)
+	}
+	ignore, err := Ignored(dir, "", c.Exclude)
+	if err != nil {
+		return "", err
+	}
+	return digestContents(ctx, dir, paths, ignore, "")
 }
