@@ -88,6 +88,11 @@ func TestCopyOfAMissingRegistryIsDropped(t *testing.T) {
 		{"no directory", "FROM scratch\nCOPY registry registry\n", nil, []build.Edit{{First: 2, Last: 2}}, nil},
 		{"continued", "FROM scratch\nCOPY \\\n ./registry/ \\\n /registry\n", nil, []build.Edit{{First: 2, Last: 4}}, nil},
 		{"among others", "FROM scratch\nCOPY --chown=0:0 charts registry ./\n", nil, []build.Edit{{First: 2, Last: 2, Text: "COPY --chown=0:0 charts ./"}}, nil},
+		{
+			"with a symbolic mode", "FROM scratch\nADD --chmod=a+r charts registry ./\n", nil,
+			[]build.Edit{{First: 2, Last: 2, Text: "COPY --from=mode-0-0 --chown=0:0 charts ./"}},
+			nil,
+		},
 		{"array", "FROM scratch\nCOPY [\"a b\", \"registry\", \"/x/\"]\n", nil, []build.Edit{{First: 2, Last: 2, Text: `COPY ["a b","/x/"]`}}, nil},
 		{"generated", "FROM scratch\nCOPY registry registry\n", []string{"registry/docker/registry/v2/x"}, []build.Edit{{First: 2, Last: 2}}, []string{"registry"}},
 		{"generated, all copied", "FROM scratch\nCOPY . .\n", []string{"registry/docker/registry/v2/x"}, nil, []string{"registry"}},
@@ -104,7 +109,7 @@ func TestCopyOfAMissingRegistryIsDropped(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			edits, exclude := c.registryEdits()
+			edits, exclude := c.edits()
 			if diff := cmp.Diff(tc.edits, edits); diff != "" {
 				t.Errorf("edits (-want +got):\n%s", diff)
 			}

@@ -70,10 +70,32 @@ func openContext(dir, name string, opts ...kubefile.Option) (*buildContext, erro
 func (c *buildContext) edits() (edits []build.Edit, exclude []string) {
 	edits, exclude = c.registryEdits()
 	lines := c.file.Rewritten()
+	for i, e := range edits {
+		if text, ok := lines[e.First]; ok && e.Text != "" {
+			edits[i].Text = withFlags(e.Text, text)
+		}
+		for n := e.First; n <= e.Last; n++ {
+			delete(lines, n)
+		}
+	}
 	for _, n := range slices.Sorted(maps.Keys(lines)) {
 		edits = append(edits, build.Edit{First: n, Last: n, Text: lines[n]})
 	}
 	return edits, exclude
+}
+
+// withFlags gives an instruction the keyword and the flags of another.
+func withFlags(instruction, of string) string {
+	flags := func(text string) (n int, words []string) {
+		words = strings.Fields(text)
+		for n = 1; n < len(words) && strings.HasPrefix(words[n], "--"); n++ {
+			continue
+		}
+		return n, words
+	}
+	have, old := flags(instruction)
+	want, now := flags(of)
+	return strings.Join(append(now[:want:want], old[have:]...), " ")
 }
 
 // registryEdits deals with registry/, which other builders generate into the context before they build. Here images go into the
