@@ -122,7 +122,7 @@ func planned(t *testing.T, r BuildRequest) ([]string, error) {
 	if err := Check(r, options...); err != nil {
 		return nil, err
 	}
-	p, err := scan.MakePlan(t.Context(), r.Context, r.Kubefile, r.Env, options...)
+	p, err := scan.MakePlan(t.Context(), r.Context, r.Kubefile, scan.Options{Env: r.Env, Kube: r.Kube}, options...)
 	if err != nil {
 		return nil, err
 	}

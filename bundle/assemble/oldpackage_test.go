@@ -56,7 +56,7 @@ func TestAnOldPackageIsBuilt(t *testing.T) {
 	if got := config.Config.Labels["version"]; got != "v1.30.1" {
 		t.Errorf("version %q", got)
 	}
-	dir := filesOf(t, b.Store, rec.Manifest)
+	dir := extracted(t, b.Store, rec.Manifest)
 	for name, want := range map[string]string{
 		"bin/kubeadm": "kubeadm", "conf/kubelet.service": "[Service]\n", "etc/old-package-images": "registry.k8s.io/kube-apiserver:v1.30.1\n",
 		"shell/init.sh": "cp ../bin/* /usr/bin\ntrue docker load -i ../images/images.tar\n",
@@ -99,8 +99,8 @@ func TestAnOldPackageThatCannotInstallIsNotBuilt(t *testing.T) {
 	}
 }
 
-// filesOf unpacks the layers of an image.
-func filesOf(t *testing.T, s *store.Store, root v1.Descriptor) string {
+// extracted unpacks the layers of an image.
+func extracted(t *testing.T, s *store.Store, root v1.Descriptor) string {
 	t.Helper()
 	m, err := ocigraph.Read(s, root.Digest)
 	if err != nil {
