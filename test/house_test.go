@@ -95,6 +95,39 @@ func TestHouseContextsComeFromTheCaller(t *testing.T) {
 	}
 }
 
+// What the race detector makes too slow runs without it, or it would run nowhere.
+func TestHouseTestsThatSkipTheDetectorRunWithoutIt(t *testing.T) {
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := regexp.MustCompile(`(?m)^UNRACED := (.+)$`).FindSubmatch(makefile)
+	if list == nil {
+		t.Fatal("the Makefile has no UNRACED")
+	}
+	run := regexp.MustCompile(strings.ReplaceAll(string(list[1]), "$$", "$"))
+	skips := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\) \{\n\tdetector\.Whole\(t\)`)
+	found := 0
+	for _, f := range sources(t, "*_test.go") {
+		text, err := os.ReadFile(filepath.Join("..", f))
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range skips.FindAllSubmatch(text, -1) {
+			found++
+			if !run.Match(m[1]) {
+				t.Errorf("%s: %s is skipped under the race detector, and UNRACED in the Makefile does not run it", f, m[1])
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no test was found that skips the detector")
+	}
+}
+
 // searchBudget is how many lines of rules the search for images may have: see "Decisions, and why" in docs/architecture.md.
 const searchBudget = 6400
 

@@ -19,6 +19,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/test/detector"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
@@ -87,6 +88,7 @@ func lowers(t *testing.T) [][]byte {
 // What lists take, FROM and COPY --from take: whatever a layer is compressed by, whatever it is called, and whatever its entries
 // mean for the layers below.
 func TestBasesAreTakenWithLayersOfEveryKind(t *testing.T) {
+	detector.Whole(t)
 	zst := func(t *testing.T, b []byte) []byte { return zstdOf(t, b, 1<<20) }
 	long := func(t *testing.T, b []byte) []byte { return zstdOf(t, b, 128<<20) }
 	for _, tc := range []struct {

@@ -84,6 +84,13 @@ func (b *Builder) buildPart(ctx context.Context, p *building, r BuildRequest) er
 		}
 	}
 	for i, base := range p.preload {
+		image, err := b.Store.OfPlatform(base.root, base.platform)
+		if err == nil {
+			err = store.Bounded(ctx, b.Store, image)
+		}
+		if err != nil {
+			return fmt.Errorf("base image %s: %w", base.name, err)
+		}
 		req.Preload[i].Layout = filepath.Join(scratch, fmt.Sprintf("base-%d", i))
 		if err := b.Store.ExportLayout(req.Preload[i].Layout, base.root, base.platform); err != nil {
 			return fmt.Errorf("base image %s: %w", base.name, err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/build"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/test/detector"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
@@ -29,6 +30,7 @@ func again(t *testing.T, b *Builder, log *bytes.Buffer, r BuildRequest) (store.R
 }
 
 func TestASecretIsReadAndKeptNowhere(t *testing.T) {
+	detector.Whole(t)
 	b, log := connected(t, nil)
 	r := BuildRequest{Name: "a:1", Context: writeFiles(t, map[string][]byte{
 		"Kubefile": []byte("FROM scratch\nCOPY sh /bin/sh\nRUN --mount=type=secret,id=token,required read=/run/secrets/token /length\n"), "sh": tool(t),
@@ -228,6 +230,7 @@ func TestVariablesOfABaseCountInNamesAndPaths(t *testing.T) {
 }
 
 func TestWhatABaseHasDoneOnBuildIsSearchedAndCounts(t *testing.T) {
+	detector.Whole(t)
 	u := filled(t, "one", "two", "deploy")
 	for name, mediaType := range map[string]string{"Docker": upstreamtest.DockerManifest, "OCI": v1.MediaTypeImageManifest} {
 		layerType := map[string]string{"Docker": upstreamtest.DockerLayer, "OCI": v1.MediaTypeImageLayer}[name]

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/test/detector"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
@@ -64,6 +65,7 @@ func TestEveryPlatformsKubefileIsSearched(t *testing.T) {
 }
 
 func TestWhatTheContextDoesNotShowIsSearchedInTheImage(t *testing.T) {
+	detector.Whole(t)
 	u := filled(t, "shown", "staged", "written", "copied", "ignored", "amd64", "arm64")
 	sealosImage(t, u, "tools", map[string]string{"deploy/pod.yaml": podOf(u.Ref("copied:v1"))}, nil)
 	b, _ := connected(t, u)
@@ -99,6 +101,7 @@ func TestWhatTheContextDoesNotShowIsSearchedInTheImage(t *testing.T) {
 
 // TestWhatLiesElsewhereInTheImageIsFound has a form of COPY for each image, with nothing in it that the context could not show.
 func TestWhatLiesElsewhereInTheImageIsFound(t *testing.T) {
+	detector.Whole(t)
 	names := []string{"slash", "dot", "listed", "json", "argument", "workdir", "below", "renamed", "applied"}
 	u := filled(t, names...)
 	b, _ := connected(t, u)

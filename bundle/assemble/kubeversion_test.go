@@ -11,11 +11,13 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/test/detector"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
 // Charts are rendered for the Kubernetes that the site will have, whichever is known first: the image or the rootfs beside it.
 func TestChartsAreRenderedForTheKubernetesOfTheSite(t *testing.T) {
+	detector.Whole(t)
 	u := upstreamtest.New(t)
 	for _, name := range []string{"new", "old", "same"} {
 		u.PushImage(t, "app/"+name, "v1", here(), upstreamtest.Layer(name, 1000))

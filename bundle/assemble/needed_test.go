@@ -18,6 +18,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/report"
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
+	"github.com/sealbuild/sealbuild/test/detector"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
@@ -123,6 +124,7 @@ func TestBaseFromARegistryBringsItsImages(t *testing.T) {
 }
 
 func TestBasesByDigestAndBesideTheStages(t *testing.T) {
+	detector.Whole(t)
 	u := upstreamtest.New(t)
 	child := u.PushImage(t, "tools", "", here(), layerOf(t, map[string][]byte{"tool": []byte("t")}))
 	other := u.PushImage(t, "tools", "", v1.Platform{OS: "linux", Architecture: "s390x"}, layerOf(t, map[string][]byte{"tool": []byte("s")}))

@@ -15,6 +15,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/oldpackage"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
+	"github.com/sealbuild/sealbuild/test/detector"
 )
 
 // oldPackage lays out an offline package of the older kind in kube/.
@@ -39,6 +40,7 @@ func oldPackage(t *testing.T) string {
 }
 
 func TestAnOldPackageIsBuilt(t *testing.T) {
+	detector.Whole(t)
 	b, _ := connected(t, nil)
 	n := b.Report.(*notes)
 	request := BuildRequest{Name: "old:v1", Platforms: []v1.Platform{amd64}, Context: oldPackage(t)}

@@ -19,6 +19,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/test/detector"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
@@ -79,6 +80,7 @@ func (a *ociArchive) save(t *testing.T, name string, root v1.Descriptor) []byte 
 
 // TestUnusualImagesAreTakenOrRefusedAlike holds what a registry may answer, and an archive hold, against every way an image comes.
 func TestUnusualImagesAreTakenOrRefusedAlike(t *testing.T) {
+	detector.Whole(t)
 	u := upstreamtest.New(t)
 	const archived = "example.com/team/app:v1"
 	bare := func(d v1.Descriptor) v1.Descriptor {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -196,7 +197,16 @@ func (m miss) Unwrap() error { return m.Err }
 
 // archive loads the images of one archive, for every platform it has, and tells for which it has none.
 func (r Resolver) archive(ctx context.Context, dir string, a scan.Archive, platforms []v1.Platform) (loaded []Claim, misses []miss, err error) {
-	file := pull.Archive{Transport: a.Transport, Path: filepath.Join(dir, filepath.FromSlash(a.Path))}
+	scratch, err := r.Store.TempDir("plain")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = os.RemoveAll(scratch) }()
+	plain, err := plainArchive(ctx, scratch, filepath.Join(dir, filepath.FromSlash(a.Path)))
+	if err != nil {
+		return nil, nil, err
+	}
+	file := pull.Archive{Transport: a.Transport, Path: plain}
 	places := []store.Found{{File: a.File, Line: a.Line, Certainty: string(scan.Certain)}}
 	var all []pull.Archive
 	if a.Ref != "" {

@@ -14,7 +14,6 @@ import (
 	"path"
 	"strings"
 
-	"github.com/dustin/go-humanize"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -23,13 +22,10 @@ import (
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
-// Bounds for what is taken out of an image that anybody may have made.
+// Bounds for what is taken out of an image that anybody may have made, beside those of the store.
 const (
-	maxPlain  = 16 << 20  // bytes of a file that neither is an archive nor ends as a document does: programs, which name no images
-	maxFiles  = 1_000_000 // of an image
-	maxGrowth = 200       // times the size of the layer that holds it is all that is taken,
-	freeBytes = 1 << 30   // and these bytes
-	maxDepth  = 200       // directories in each other
+	maxPlain = 16 << 20 // bytes of a file that neither is an archive nor ends as a document does: programs, which name no images
+	maxDepth = 200      // directories in each other
 )
 
 // extraction is one image being read, layer by layer: the files are merged as the site will see them.
@@ -79,7 +75,7 @@ func (x *extraction) layer(d v1.Descriptor) error {
 
 // read takes what is wanted of a layer that has so many bytes.
 func (x *extraction) read(layer io.Reader, size int64) error {
-	x.own, x.room = map[string]bool{}, freeBytes+maxGrowth*size
+	x.own, x.room = map[string]bool{}, store.Room(size)
 	plain, err := store.Unpacked(layer)
 	if err != nil {
 		return err
@@ -155,13 +151,11 @@ func (x *extraction) entry(name string, h *tar.Header, r io.Reader) error {
 
 // charge refuses what a layer of its size has no reason to hold.
 func (x *extraction) charge(size int64) error {
-	if x.files++; x.files > maxFiles {
-		return fmt.Errorf("the image has more than %d files", maxFiles)
+	if x.files++; x.files > store.MaxFiles {
+		return fmt.Errorf("the image has more than %d files", store.MaxFiles)
 	}
 	if x.room -= size; x.room < 0 {
-		return fmt.Errorf("it has %s: the files of a layer may be %d times as large as the layer and %s, and not more "+
-			"(no builder makes such layers: do you know where this image comes from?)",
-			humanize.IBytes(uint64(size)), maxGrowth, humanize.IBytes(freeBytes))
+		return &store.GrowthError{Size: size}
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package search
 import (
 	"archive/tar"
 	"bytes"
-	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -140,30 +139,6 @@ func TestScriptsAndDocumentsAreTakenWhereverTheyLie(t *testing.T) {
 	}
 }
 
-// sparse is a layer of a few hundred bytes whose one file has so many: all of them a hole.
-func sparse(t *testing.T, name string, size int64) []byte {
-	t.Helper()
-	record := func(key, value string) string {
-		n := len(key) + len(value) + 3
-		for n < len(fmt.Sprint(n))+len(key)+len(value)+3 {
-			n++
-		}
-		return fmt.Sprintf("%d %s=%s\n", n, key, value)
-	}
-	extended := tarOf(t, file("pax", record("GNU.sparse.major", "1")+record("GNU.sparse.minor", "0")+
-		record("GNU.sparse.name", name)+record("GNU.sparse.realsize", fmt.Sprint(size))))[:1024]
-	// The header becomes one of extended records, which archive/tar does not write, with another sum of its bytes.
-	extended[156] = tar.TypeXHeader
-	copy(extended[148:156], "        ")
-	sum := 0
-	for _, b := range extended[:512] {
-		sum += int(b)
-	}
-	copy(extended[148:156], fmt.Sprintf("%06o\x00 ", sum))
-	hole := fmt.Sprintf("1\n%d\n0\n", size)
-	return append(extended, tarOf(t, file("hole", hole+strings.Repeat("\x00", 512-len(hole))))...)
-}
-
 func TestAHostileLayerTakesNoMoreThanItsShare(t *testing.T) {
 	var deep []string
 	for range maxDepth + 2 {
@@ -173,8 +148,8 @@ func TestAHostileLayerTakesNoMoreThanItsShare(t *testing.T) {
 		layer []byte
 		says  string
 	}{
-		"a sparse archive": {sparse(t, "images/x.yaml", 3<<30), "images/x.yaml: it has 3.0 GiB"},
-		"a sparse blob":    {sparse(t, RegistryTree+"blobs/sha256/aa/aa/data", 3<<30), "it has 3.0 GiB"},
+		"a sparse archive": {storetest.Sparse(t, "images/x.yaml", 3<<30), "images/x.yaml: it has 3.0 GiB"},
+		"a sparse blob":    {storetest.Sparse(t, RegistryTree+"blobs/sha256/aa/aa/data", 3<<30), "it has 3.0 GiB"},
 		"a deep directory": {tarOf(t, file(strings.Join(deep, "/"), "x")), "more than 200 directories"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,7 +2,11 @@
 package storetest
 
 import (
+	"archive/tar"
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -94,4 +98,44 @@ func FirstLayer(t testing.TB, st *store.Store, p store.Pinned, platform v1.Platf
 		t.Fatal(err)
 	}
 	return string(layer)
+}
+
+// Sparse is a layer of a few hundred bytes whose one file has so many: all of them a hole.
+func Sparse(t testing.TB, name string, size int64) []byte {
+	t.Helper()
+	record := func(key, value string) string {
+		n := len(key) + len(value) + 3
+		for n < len(fmt.Sprint(n))+len(key)+len(value)+3 {
+			n++
+		}
+		return fmt.Sprintf("%d %s=%s\n", n, key, value)
+	}
+	extended := tarOf(t, "pax", record("GNU.sparse.major", "1")+record("GNU.sparse.minor", "0")+
+		record("GNU.sparse.name", name)+record("GNU.sparse.realsize", fmt.Sprint(size)))[:1024]
+	// The header becomes one of extended records, which archive/tar does not write, with another sum of its bytes.
+	extended[156] = tar.TypeXHeader
+	copy(extended[148:156], "        ")
+	sum := 0
+	for _, b := range extended[:512] {
+		sum += int(b)
+	}
+	copy(extended[148:156], fmt.Sprintf("%06o\x00 ", sum))
+	hole := fmt.Sprintf("1\n%d\n0\n", size)
+	return append(extended, tarOf(t, "hole", hole+strings.Repeat("\x00", 512-len(hole)))...)
+}
+
+func tarOf(t testing.TB, name, content string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte(content)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
