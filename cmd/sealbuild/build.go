@@ -152,7 +152,7 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 	}
 	r.Kube = cmp.Or(version, r.Kube)
 	if o.output != "none" {
-		if _, err := write.FindStubs(request.Stub, r.Platforms); err != nil {
+		if err := write.CheckStubs(request.Stub, r.Platforms); err != nil {
 			return err
 		}
 	}

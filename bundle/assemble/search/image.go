@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -19,6 +18,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/kubefile"
+	"golang.org/x/sys/unix"
 )
 
 // Image is an image of the store, of one platform, that is to be searched.
@@ -80,7 +80,7 @@ type known struct {
 
 // found reads an image's layers, or takes what this very program found in them before.
 func found(ctx context.Context, tell report.Reporter, st *store.Store, image Image, dir string) (known, error) {
-	memo := st.Memo("inside", fmt.Sprint(program(), image.Manifest.Digest, image.From, image.Preview != nil, digest.FromBytes(image.Ignore), image.Kube))
+	memo := st.Memo("inside", fmt.Sprint(program(st), image.Manifest.Digest, image.From, image.Preview != nil, digest.FromBytes(image.Ignore), image.Kube))
 	k, ok := foundBefore(st, memo)
 	if !ok {
 		var err error
@@ -101,9 +101,18 @@ func found(ctx context.Context, tell report.Reporter, st *store.Store, image Ima
 	return k, nil
 }
 
-// program is the digest of the running program: another one may find something else in the same layers. A program that cannot be
-// read remembers nothing that another run would take.
-var program = sync.OnceValue(func() string {
+// program is the digest of the running program: another one may find something else in the same layers. It is remembered by what
+// tells the file from any other; a program that cannot be read remembers nothing that another run would take.
+func program(st *store.Store) string {
+	var s unix.Stat_t
+	if err := unix.Stat("/proc/self/exe", &s); err != nil {
+		return rand.Text()
+	}
+	memo := st.Memo("program", fmt.Sprint(s.Dev, s.Ino, s.Size, s.Mtim, s.Ctim))
+	var known string
+	if memo.Read(&known) {
+		return known
+	}
 	f, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return rand.Text()
@@ -113,8 +122,9 @@ var program = sync.OnceValue(func() string {
 	if err != nil {
 		return rand.Text()
 	}
+	memo.Write(d.String())
 	return d.String()
-})
+}
 
 // foundBefore reads what was remembered, if every image of it is still there.
 func foundBefore(st *store.Store, memo store.Memo) (known, bool) {

@@ -67,32 +67,61 @@ func FindStubs(given string, platforms []v1.Platform) ([]Installer, error) {
 
 // FindStub reads the installer of a platform: the file given, or the first that fits of those shipped with the running sealbuild.
 func FindStub(given string, platform v1.Platform) (Installer, error) {
-	if given != "" {
-		data, err := readStub(given, platform)
-		if err != nil {
-			return Installer{}, fmt.Errorf("installer %s: %w", given, err)
+	path, err := findStub(given, platform)
+	if err != nil {
+		return Installer{}, err
+	}
+	data, err := readStub(path, platform)
+	if err != nil {
+		return Installer{}, fmt.Errorf("installer %s: %w", path, err)
+	}
+	return newInstaller(path, platform, data), nil
+}
+
+// CheckStubs finds the installer of each platform, as FindStubs does, and reads none.
+func CheckStubs(given string, platforms []v1.Platform) error {
+	for _, platform := range platforms {
+		if _, err := findStub(given, platform); err != nil {
+			return err
 		}
-		return newInstaller(given, platform, data), nil
+		given = ""
+	}
+	return nil
+}
+
+func findStub(given string, platform v1.Platform) (path string, err error) {
+	fits := func(path string) error {
+		_, f, err := openStub(path, platform)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	}
+	if given != "" {
+		if err := fits(given); err != nil {
+			return "", fmt.Errorf("installer %s: %w", given, err)
+		}
+		return given, nil
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return Installer{}, fmt.Errorf("find the installer: %w (give it with --stub FILE)", err)
+		return "", fmt.Errorf("find the installer: %w (give it with --stub FILE)", err)
 	}
 	if real, err := filepath.EvalSymlinks(self); err == nil {
 		self = real
 	}
 	missing := &StubError{Platform: store.Platform(platform)}
 	for _, path := range stubPlaces(filepath.Dir(self), platform) {
-		data, err := readStub(path, platform)
+		err := fits(path)
 		if err == nil {
-			return newInstaller(path, platform, data), nil
+			return path, nil
 		}
 		if pe, ok := errors.AsType[*os.PathError](err); ok {
 			err = pe.Err
 		}
 		missing.Tried = append(missing.Tried, fmt.Sprintf("%s: %v", path, err))
 	}
-	return Installer{}, missing
+	return "", missing
 }
 
 // stubPlaces lists where installers are shipped: beside sealbuild, and in the libexec directory of an installed package.
@@ -110,11 +139,32 @@ func stubPlaces(dir string, p v1.Platform) []string {
 // readStub reads an installer and checks that it is an executable of the
 // platform. One that is itself a bundle gives its stub alone.
 func readStub(path string, platform v1.Platform) ([]byte, error) {
-	f, err := os.Open(path)
+	content, f, err := openStub(path, platform)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
+	data := make([]byte, content.Size())
+	if _, err := content.ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return data, nil
+}
+
+// openStub does it without reading more than the executable's header.
+func openStub(path string, platform v1.Platform) (*io.SectionReader, *os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	content, err := stubIn(f, platform)
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return content, f, nil
+}
+
+func stubIn(f *os.File, platform v1.Platform) (*io.SectionReader, error) {
 	fi, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -133,14 +183,7 @@ func readStub(path string, platform v1.Platform) ([]byte, error) {
 	if content.Size() > bundle.MaxStubSize {
 		return nil, fmt.Errorf("%d bytes are more than an installer may have (%d)", content.Size(), int64(bundle.MaxStubSize))
 	}
-	if err := checkMachine(content, platform); err != nil {
-		return nil, err
-	}
-	data := make([]byte, content.Size())
-	if _, err := content.ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return data, nil
+	return content, checkMachine(content, platform)
 }
 
 // checkMachine compares an ELF header with a platform.
