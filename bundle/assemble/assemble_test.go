@@ -1,10 +1,8 @@
 package assemble
 
 import (
-	"bytes"
 	"context"
 	"debug/elf"
-	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -45,32 +43,6 @@ func newBuilder(t *testing.T) (*Builder, *notes) {
 	return &Builder{Store: s, Report: n, Backoff: time.Millisecond}, n
 }
 
-// executable is an ELF header of a machine, followed by filler.
-func executable(machine elf.Machine) []byte {
-	var b bytes.Buffer
-	h := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: 1, Ehsize: 64}
-	copy(h.Ident[:], elf.ELFMAG)
-	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), 1
-	_ = binary.Write(&b, binary.LittleEndian, h)
-	b.WriteString(strings.Repeat("stub", 1000))
-	return b.Bytes()
-}
-
-func writeFiles(t *testing.T, files map[string][]byte) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, data := range files {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, data, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
 func record(t *testing.T, s *store.Store, name, clusterType string, images ...store.Pinned) {
 	t.Helper()
 	if err := s.Save(store.Record{Name: name, Manifest: storetest.AddImage(t, s, name), Platform: "linux/amd64", ClusterType: clusterType, Images: images}); err != nil {
@@ -105,7 +77,7 @@ func TestCopyOfAMissingRegistryIsDropped(t *testing.T) {
 			for _, f := range tc.files {
 				files[f] = nil
 			}
-			c, err := openContext(writeFiles(t, files), "")
+			c, err := openContext(storetest.Files(t, files), "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -129,7 +101,7 @@ func TestBundleOrderAndConflicts(t *testing.T) {
 	record(t, b.Store, "app:v1", "application", pin("z.io/z:1", "z"), pin("a.io/a:1", "a old"))
 	record(t, b.Store, "other:v1", "application", pin("a.io/a:1", "a new"))
 	record(t, b.Store, "k8s:v1", "rootfs", pin("m.io/m:1", "m"))
-	stub := filepath.Join(writeFiles(t, map[string][]byte{"stub": executable(elf.EM_X86_64)}), "stub")
+	stub := filepath.Join(storetest.Files(t, map[string][]byte{"stub": storetest.Executable(elf.EM_X86_64)}), "stub")
 	out := filepath.Join(t.TempDir(), "site.run")
 	w, err := b.Bundle(context.Background(), BundleRequest{Images: []string{"app:v1", "other:v1", "k8s:v1", "app:v1"}, Output: out, Stub: stub, Packages: sbom.Never})
 	if err != nil {
@@ -161,7 +133,7 @@ func TestBundleOrderAndConflicts(t *testing.T) {
 func TestFailedBundleLeavesTheOldFile(t *testing.T) {
 	b, _ := newBuilder(t)
 	record(t, b.Store, "app:v1", "application", store.Pinned{Found: store.Found{Ref: "gone.io/x:1"}, Digest: digest.FromString("gone"), MediaType: v1.MediaTypeImageManifest})
-	dir := writeFiles(t, map[string][]byte{"stub": executable(elf.EM_X86_64), "out": []byte("old")})
+	dir := storetest.Files(t, map[string][]byte{"stub": storetest.Executable(elf.EM_X86_64), "out": []byte("old")})
 	_, err := b.Bundle(context.Background(), BundleRequest{Images: []string{"app:v1"}, Output: filepath.Join(dir, "out"), Stub: filepath.Join(dir, "stub")})
 	if !errors.Is(err, store.ErrIncomplete) {
 		t.Errorf("error is %v, want ErrIncomplete", err)

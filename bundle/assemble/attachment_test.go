@@ -11,13 +11,14 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
 // pushed builds an image that needs what the list names, and pushes it.
 func pushed(t *testing.T, b *Builder, to, list string) store.Record {
 	t.Helper()
-	rec := mustBuild(t, b, BuildRequest{Name: "x:1", Context: writeFiles(t, map[string][]byte{
+	rec := mustBuild(t, b, BuildRequest{Name: "x:1", Context: storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM scratch\nCOPY f /\n"), "f": []byte("f"), "images/shim/list": []byte(list),
 	})})
 	if _, err := b.Push(t.Context(), rec.Name, to); err != nil {
@@ -57,7 +58,7 @@ func TestAListThatAnotherWroteBesideAnImageIsRefused(t *testing.T) {
 			return err
 		},
 		"FROM by digest": func(b *Builder) error {
-			_, err := b.Build(t.Context(), BuildRequest{Name: "z:1", Context: writeFiles(t, map[string][]byte{
+			_, err := b.Build(t.Context(), BuildRequest{Name: "z:1", Context: storetest.Files(t, map[string][]byte{
 				"Kubefile": []byte("FROM " + u.Ref("team/x@"+rec.Manifest.Digest.String()) + "\nLABEL a=b\n"),
 			})})
 			return err
@@ -75,7 +76,7 @@ func TestAListThatAnotherWroteBesideAnImageIsRefused(t *testing.T) {
 func TestAListOfAnotherImageIsRefused(t *testing.T) {
 	u := upstreamtest.New(t)
 	u.PushImage(t, "app/good", "v1", here(), upstreamtest.Layer("good", 1000))
-	stranger := u.PushImage(t, "team/stranger", "v1", here(), layerOf(t, map[string][]byte{"f": []byte("f")}))
+	stranger := u.PushImage(t, "team/stranger", "v1", here(), storetest.Layer(t, map[string][]byte{"f": []byte("f")}))
 	b, _ := connected(t, u)
 	rec := pushed(t, b, u.Ref("team/x:1"), u.Ref("app/good:v1")+"\n")
 	list, err := b.attach(rec, rec.Manifest.Digest, rec.Images, []v1.Platform{here()})
@@ -100,7 +101,7 @@ func TestADigestIsNotLedElsewhereByATag(t *testing.T) {
 	u := upstreamtest.New(t)
 	u.PushImage(t, "app/good", "v1", here(), upstreamtest.Layer("good", 1000))
 	evil := u.PushImage(t, "app/evil", "v1", here(), upstreamtest.Layer("evil", 1000))
-	image := u.PushImage(t, "team/stranger", "v1", here(), layerOf(t, map[string][]byte{"images/shim/list": []byte(u.Ref("app/good:v1") + "\n")}))
+	image := u.PushImage(t, "team/stranger", "v1", here(), storetest.Layer(t, map[string][]byte{"images/shim/list": []byte(u.Ref("app/good:v1") + "\n")}))
 	b, _ := connected(t, u)
 	rec := pushed(t, b, u.Ref("team/y:1"), u.Ref("app/evil:v1")+"\n")
 	rec.Images[0].Ref = u.Ref("app/good:v1")
@@ -110,7 +111,7 @@ func TestADigestIsNotLedElsewhereByATag(t *testing.T) {
 	forge(t, b, u.Ref("team/stranger:v1"), image.Digest, rec.Images)
 	for ref, want := range map[string]bool{"team/stranger@" + image.Digest.String(): false, "team/stranger:v1": true} {
 		other, _ := connected(t, u)
-		built := mustBuild(t, other, BuildRequest{Name: "z:1", Context: writeFiles(t, map[string][]byte{
+		built := mustBuild(t, other, BuildRequest{Name: "z:1", Context: storetest.Files(t, map[string][]byte{
 			"Kubefile": []byte("FROM " + u.Ref(ref) + "\nLABEL a=b\n"),
 		})})
 		if got := imageNamed(t, built, u.Ref("app/good:v1")).Digest == evil.Digest; got != want {
@@ -166,7 +167,7 @@ func TestAnImageSaysWhatItNeeds(t *testing.T) {
 	if one.Manifest.Digest == two.Manifest.Digest {
 		t.Error("images that need different images have one digest")
 	}
-	upon := mustBuild(t, b, BuildRequest{Name: "upon:1", Context: writeFiles(t, map[string][]byte{
+	upon := mustBuild(t, b, BuildRequest{Name: "upon:1", Context: storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM " + u.Ref("team/x:1") + "\nCOPY g /\n"), "g": []byte("g"),
 	})})
 	if _, err := b.Push(t.Context(), upon.Name, u.Ref("team/upon:1")); err != nil {
@@ -189,7 +190,7 @@ func TestAnImageThatWasPulledForSomePlatformsIsPushed(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64", "s390x"} {
 		p := v1.Platform{OS: "linux", Architecture: arch}
 		u.PushImage(t, "app/x", arch, p, upstreamtest.Layer(arch, 1000))
-		layer := layerOf(t, map[string][]byte{"images/shim/list": []byte(u.Ref("app/x:"+arch) + "\n")})
+		layer := storetest.Layer(t, map[string][]byte{"images/shim/list": []byte(u.Ref("app/x:"+arch) + "\n")})
 		children = append(children, u.PushImage(t, "team/x", "", p, layer))
 	}
 	index := u.PushIndex(t, "team/x", "v1", children...)

@@ -19,6 +19,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/test/detector"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
@@ -116,7 +117,7 @@ func TestBasesAreTakenWithLayersOfEveryKind(t *testing.T) {
 				"COPY --from": "FROM scratch\nCOPY --from=" + u.Ref("base:v1") + " / /\nCOPY own sh /bin/\n",
 			} {
 				rec := mustBuild(t, b, BuildRequest{
-					Name: "app:v1", Context: writeFiles(t, map[string][]byte{"Kubefile": []byte(text), "own": nil, "sh": tool(t)}),
+					Name: "app:v1", Context: storetest.Files(t, map[string][]byte{"Kubefile": []byte(text), "own": nil, "sh": tool(t)}),
 				})
 				got, want := filesOf(t, b.Store, rec), []string{"bin/own", "bin/sh", "d/one", "d/two", "o/new", "three", "tool"}
 				if name == "FROM" {
@@ -175,7 +176,7 @@ func TestALayerThatCannotBeUnpackedIsNamedWithTheReason(t *testing.T) {
 			u.PushTyped(t, "odd", "v1", manifest, upstreamtest.Config{Image: v1.Image{Platform: here()}}, tc.layer)
 			_, err := b.Build(t.Context(), BuildRequest{
 				Name: "app:v1", IgnoreScanErrors: true,
-				Context: writeFiles(t, map[string][]byte{"Kubefile": []byte("FROM scratch\nCOPY --from=" + u.Ref("odd:v1") + " / /\n")}),
+				Context: storetest.Files(t, map[string][]byte{"Kubefile": []byte("FROM scratch\nCOPY --from=" + u.Ref("odd:v1") + " / /\n")}),
 			})
 			want := "base image " + u.Ref("odd:v1") + ": layer " + digest.FromBytes(tc.layer.Data).String()
 			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), tc.want) {

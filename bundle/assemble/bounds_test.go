@@ -17,7 +17,7 @@ func TestABaseThatUnpacksToMoreThanItMayIsRefused(t *testing.T) {
 		"COPY --from": "FROM scratch\nCOPY --from=" + u.Ref("base/hole:v1") + " /usr/share/hole /hole\n",
 	} {
 		b, _ := connected(t, u)
-		_, err := b.Build(t.Context(), BuildRequest{Name: "x:1", Context: writeFiles(t, map[string][]byte{"Kubefile": []byte(kubefile)})})
+		_, err := b.Build(t.Context(), BuildRequest{Name: "x:1", Context: storetest.Files(t, map[string][]byte{"Kubefile": []byte(kubefile)})})
 		if err == nil || !strings.Contains(err.Error(), "usr/share/hole: it has 3.0 GiB") {
 			t.Errorf("%s: error is %v", name, err)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/build"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/bundle/assemble/write"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
@@ -64,7 +65,7 @@ func refs(images []store.Pinned) []string {
 
 func TestUnchangedInputsAreNotBuiltAgain(t *testing.T) {
 	b, log := connected(t, nil)
-	dir := writeFiles(t, map[string][]byte{"Kubefile": []byte("FROM scratch\nCOPY a /\n"), "a": []byte("1"), "b": []byte("1")})
+	dir := storetest.Files(t, map[string][]byte{"Kubefile": []byte("FROM scratch\nCOPY a /\n"), "a": []byte("1"), "b": []byte("1")})
 	ran := func(r BuildRequest) (store.Record, bool) {
 		t.Helper()
 		log.Reset()
@@ -131,7 +132,7 @@ func TestEveryPlatformGetsItsOwnImage(t *testing.T) {
 	b, _ := connected(t, u)
 	rec := mustBuild(t, b, BuildRequest{
 		Name: "multi:1", Platforms: []v1.Platform{amd64, arm},
-		Context: writeFiles(t, map[string][]byte{
+		Context: storetest.Files(t, map[string][]byte{
 			"Kubefile":           []byte("FROM scratch\nARG TARGETARCH\nLABEL arch=$TARGETARCH\nCOPY files/$TARGETARCH /\n"),
 			"files/amd64/f":      []byte("amd64"),
 			"files/arm64/f":      []byte("arm64"),
@@ -172,7 +173,7 @@ func TestBundleOfTwoPlatformsHoldsBothOfEverything(t *testing.T) {
 	b, _ := connected(t, u)
 	rec := mustBuild(t, b, BuildRequest{
 		Name: "multi:1", Platforms: platforms,
-		Context: writeFiles(t, map[string][]byte{
+		Context: storetest.Files(t, map[string][]byte{
 			"Kubefile":           []byte("FROM scratch\nARG TARGETARCH\nLABEL sealos.io.type=rootfs version=v1.36.3\nCOPY files/$TARGETARCH /\n"),
 			"files/amd64/f":      []byte("amd64"),
 			"files/arm64/f":      []byte("arm64"),
@@ -217,11 +218,11 @@ func bundleForBoth(t *testing.T, b *Builder, images ...string) Written {
 		t.Fatal(err)
 	}
 	second := filepath.Join(filepath.Dir(self), "sealinstall-linux-arm64")
-	if err := os.WriteFile(second, executable(elf.EM_AARCH64), 0o755); err != nil {
+	if err := os.WriteFile(second, storetest.Executable(elf.EM_AARCH64), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	defer os.Remove(second)
-	stub := filepath.Join(writeFiles(t, map[string][]byte{"stub": executable(elf.EM_X86_64)}), "stub")
+	stub := filepath.Join(storetest.Files(t, map[string][]byte{"stub": storetest.Executable(elf.EM_X86_64)}), "stub")
 	w, err := b.Bundle(t.Context(), BundleRequest{Images: images, Output: filepath.Join(t.TempDir(), "out"), Stub: stub})
 	if err != nil {
 		t.Fatal(err)

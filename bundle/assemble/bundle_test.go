@@ -10,6 +10,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
@@ -75,7 +76,7 @@ func TestImagesOfEveryPlatformsReadingAreGathered(t *testing.T) {
 		u.PushImage(t, "tool-"+p.Architecture, "v1", p, upstreamtest.Layer("tool "+p.Architecture, 100))
 	}
 	b, _ := connected(t, u)
-	rec := mustBuild(t, b, BuildRequest{Name: "two:1", Platforms: []v1.Platform{amd64, arm64}, Context: writeFiles(t, map[string][]byte{
+	rec := mustBuild(t, b, BuildRequest{Name: "two:1", Platforms: []v1.Platform{amd64, arm64}, Context: storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM scratch\nARG TARGETARCH\nENV AGENT_IMAGE=" + u.Ref("agent-$TARGETARCH:v1") + "\nENV TOOL_IMAGE=" + u.Ref("tool-${TARGETARCH}:v1") + "\nCOPY f /\n"),
 		"f":        []byte("f"),
 	})})
@@ -105,7 +106,7 @@ func TestUnreadableChartOfAPulledImageIsFatalUnlessItsImagesLieInIt(t *testing.T
 			t.Errorf("the error is %v, want one that names the chart and the way on", err)
 		}
 	}
-	from := BuildRequest{Name: "on:1", Context: writeFiles(t, map[string][]byte{"Kubefile": []byte("FROM " + u.Ref("none:v1") + "\nCOPY f /\n"), "f": nil})}
+	from := BuildRequest{Name: "on:1", Context: storetest.Files(t, map[string][]byte{"Kubefile": []byte("FROM " + u.Ref("none:v1") + "\nCOPY f /\n"), "f": nil})}
 	if _, err := b.Build(t.Context(), from); err == nil {
 		t.Error("an image was built on one that may lack images")
 	}
@@ -122,7 +123,7 @@ func TestListsOfEachPlatformAreFoundThroughCopy(t *testing.T) {
 	u.PushIndex(t, "earlier", "v1",
 		u.PushImage(t, "earlier", "", amd64, upstreamtest.Layer("earlier", 100)), u.PushImage(t, "earlier", "", arm64, upstreamtest.Layer("earlier too", 100)))
 	b, _ := connected(t, u)
-	rec := mustBuild(t, b, BuildRequest{Name: "lists:1", Platforms: []v1.Platform{amd64, arm64}, Context: writeFiles(t, map[string][]byte{
+	rec := mustBuild(t, b, BuildRequest{Name: "lists:1", Platforms: []v1.Platform{amd64, arm64}, Context: storetest.Files(t, map[string][]byte{
 		"Kubefile":        []byte("FROM scratch AS base\nCOPY common/ images/shim/\nFROM base\nARG TARGETARCH\nCOPY lists/$TARGETARCH images/shim/\n"),
 		"common/first":    []byte(u.Ref("earlier:v1") + "\n"),
 		"lists/amd64/all": []byte(u.Ref("listed-amd64:v1") + "\n"),

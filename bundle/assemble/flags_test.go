@@ -17,6 +17,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/build"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/test/detector"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
@@ -32,7 +33,7 @@ func again(t *testing.T, b *Builder, log *bytes.Buffer, r BuildRequest) (store.R
 func TestASecretIsReadAndKeptNowhere(t *testing.T) {
 	detector.Whole(t)
 	b, log := connected(t, nil)
-	r := BuildRequest{Name: "a:1", Context: writeFiles(t, map[string][]byte{
+	r := BuildRequest{Name: "a:1", Context: storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM scratch\nCOPY sh /bin/sh\nRUN --mount=type=secret,id=token,required read=/run/secrets/token /length\n"), "sh": tool(t),
 	})}
 	_, err := b.Build(t.Context(), r)
@@ -87,7 +88,7 @@ func TestAKeyIsAnAgentForRun(t *testing.T) {
 	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	rec := mustBuild(t, b, BuildRequest{Name: "a:1", SSH: []string{"git=" + file}, Context: writeFiles(t, map[string][]byte{
+	rec := mustBuild(t, b, BuildRequest{Name: "a:1", SSH: []string{"git=" + file}, Context: storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM scratch\nCOPY sh /bin/sh\nRUN --mount=type=ssh,id=git dial=SSH_AUTH_SOCK /there\n"), "sh": tool(t),
 	})})
 	if diff := cmp.Diff([]string{"bin/sh", "there"}, filesOf(t, b.Store, rec)); diff != "" {
@@ -98,7 +99,7 @@ func TestAKeyIsAnAgentForRun(t *testing.T) {
 func TestATargetNeedsNothingOfLaterStages(t *testing.T) {
 	u := filled(t, "one")
 	b, _ := connected(t, u)
-	dir := writeFiles(t, map[string][]byte{
+	dir := storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM scratch AS Small\nCOPY list images/shim/\nCMD [\"small\"]\n" +
 			"FROM " + u.Ref("none:v1") + "\nCOPY missing /\nCMD [\"helm install x oci://registry.invalid/x\"]\n"),
 		"list": []byte(u.Ref("one:v1") + "\n"),
@@ -122,12 +123,12 @@ func TestBuildContextsAreTakenAndCount(t *testing.T) {
 	u := filled(t, "one", "two")
 	b, log := connected(t, u)
 	image := u.PushImage(t, "made", "v1", here(), gzipLayer(t, file{"images/shim/made", u.Ref("two:v1") + "\n"}))
-	extra := writeFiles(t, map[string][]byte{
+	extra := storetest.Files(t, map[string][]byte{
 		"lists/a": []byte(u.Ref("one:v1") + "\n"), "lists/b.skip": []byte("no image at all\n"), "unread": nil, "lists/site.run": nil, ".containerignore": []byte("**/*.skip\n"),
 	})
 	r := BuildRequest{
 		Name: "a:1",
-		Context: writeFiles(t, map[string][]byte{
+		Context: storetest.Files(t, map[string][]byte{
 			"Kubefile": []byte("FROM docker.io/library/nothing AS tools\nFROM base\nARG WHICH=tools\nCOPY --from=lists lists images/shim/\nCOPY --from=$WHICH / /tools/\n"),
 		}),
 		Contexts: map[string]NamedContext{"base": {Image: u.Ref("made:v1")}, "tools": {Layout: layoutOf(t, file{"t", "t"}) + ":v1"}, "lists": {Dir: extra, Exclude: []string{"lists/site.run"}}},
@@ -211,7 +212,7 @@ func TestVariablesOfABaseCountInNamesAndPaths(t *testing.T) {
 		u.PushTyped(t, name, "v1", v1.MediaTypeImageManifest, config,
 			upstreamtest.TypedLayer{MediaType: v1.MediaTypeImageLayer, Data: layer, DiffID: digest.FromBytes(layer)})
 	}
-	rec := mustBuild(t, b, BuildRequest{Name: "a:1", Context: writeFiles(t, map[string][]byte{
+	rec := mustBuild(t, b, BuildRequest{Name: "a:1", Context: storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM " + u.Ref("base:v1") + "\nCOPY --from=" + u.Ref("${KIND}:v1") + " /images /copied\nCOPY $WHICH images/shim/\n"),
 		"lists/b":  []byte(u.Ref("two:v1") + "\n"),
 	})})
@@ -248,7 +249,7 @@ func TestWhatABaseHasDoneOnBuildIsSearchedAndCounts(t *testing.T) {
 				upstreamtest.TypedLayer{MediaType: layerType, Data: sh, DiffID: digest.FromBytes(sh)})
 			u.PushTyped(t, "deploy", "v1", mediaType, upstreamtest.Config{Image: v1.Image{Platform: here()}},
 				upstreamtest.TypedLayer{MediaType: layerType, Data: layer, DiffID: digest.FromBytes(layer)})
-			dir := writeFiles(t, map[string][]byte{
+			dir := storetest.Files(t, map[string][]byte{
 				"Kubefile": []byte("FROM " + u.Ref("base:v1") + "\n"), "lists/list": []byte(u.Ref("one:v1") + "\n"),
 				"more.yaml": []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: \"" + u.Ref("two:v1") + "\"}]}\n"),
 			})

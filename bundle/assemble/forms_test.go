@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/test/detector"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
@@ -88,7 +89,7 @@ func (f knownForm) request(t *testing.T, u *upstreamtest.Upstream, server *http.
 		for _, one := range f.take(dir) {
 			files[one.name] = []byte(one.text)
 		}
-		r.Contexts[name] = NamedContext{Dir: writeFiles(t, files)}
+		r.Contexts[name] = NamedContext{Dir: storetest.Files(t, files)}
 	}
 	files := map[string][]byte{}
 	for _, text := range f.lines["tar"] {
@@ -101,7 +102,7 @@ func (f knownForm) request(t *testing.T, u *upstreamtest.Upstream, server *http.
 	for name, text := range f.files {
 		files[name] = []byte(text)
 	}
-	r.Context = writeFiles(t, files)
+	r.Context = storetest.Files(t, files)
 	for _, text := range f.lines["link"] {
 		name, target, _ := strings.Cut(text, "=")
 		if err := os.Symlink(target, filepath.Join(r.Context, name)); err != nil {

@@ -14,6 +14,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 )
 
 func TestDamagedStoreIsNotBundledAndHealed(t *testing.T) {
@@ -24,7 +25,7 @@ func TestDamagedStoreIsNotBundledAndHealed(t *testing.T) {
 	if err := os.WriteFile(path, []byte("App:v1"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	dir := writeFiles(t, map[string][]byte{"stub": executable(elf.EM_X86_64)})
+	dir := storetest.Files(t, map[string][]byte{"stub": storetest.Executable(elf.EM_X86_64)})
 	_, err := b.Bundle(t.Context(), BundleRequest{Images: []string{"app:v1"}, Output: filepath.Join(dir, "out"), Stub: filepath.Join(dir, "stub")})
 	if err == nil || !strings.Contains(err.Error(), "build again") {
 		t.Errorf("error is %v, want one that says what to do", err)
@@ -71,7 +72,7 @@ func TestDamagedLargeLayerIsTheOneThatIsHealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Store.Close()
-	dir := writeFiles(t, map[string][]byte{"stub": executable(elf.EM_X86_64)})
+	dir := storetest.Files(t, map[string][]byte{"stub": storetest.Executable(elf.EM_X86_64)})
 	_, err = b.Bundle(t.Context(), BundleRequest{Images: []string{"large:v1"}, Output: filepath.Join(dir, "out"), Stub: filepath.Join(dir, "stub")})
 	if err == nil || !strings.Contains(err.Error(), bad.String()) || !strings.Contains(err.Error(), "build again") {
 		t.Errorf("error is %v, want one that names %s and says what to do", err, bad)

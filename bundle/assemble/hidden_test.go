@@ -17,6 +17,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/test/detector"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
@@ -49,7 +50,7 @@ func TestEveryPlatformsKubefileIsSearched(t *testing.T) {
 	b, _ := connected(t, u)
 	rec := mustBuild(t, b, BuildRequest{
 		Name: "multi:1", Platforms: []v1.Platform{amd64, arm64},
-		Context: writeFiles(t, map[string][]byte{
+		Context: storetest.Files(t, map[string][]byte{
 			"Kubefile": []byte("FROM scratch\nARG TARGETARCH\nENV EXTRA_IMAGE=" + u.Ref("env/") + "${TARGETARCH}:v1\n" +
 				"COPY lists/$TARGETARCH images/shim/\n"),
 			"lists/amd64/list": []byte(u.Ref("both:v1") + "\n" + u.Ref("amd:v1") + "\n"),
@@ -71,7 +72,7 @@ func TestWhatTheContextDoesNotShowIsSearchedInTheImage(t *testing.T) {
 	b, _ := connected(t, u)
 	request := BuildRequest{
 		Name: "hidden:1", Platforms: []v1.Platform{amd64, arm64},
-		Context: writeFiles(t, map[string][]byte{
+		Context: storetest.Files(t, map[string][]byte{
 			"Kubefile": []byte("FROM scratch AS stage\nARG TARGETARCH\nCOPY staged.yaml /out/staged.yaml\nCOPY per/$TARGETARCH /out/per.yaml\n" +
 				"FROM scratch\nCOPY images images\nCOPY --from=stage /out manifests\nCOPY --from=" + u.Ref("tools:v1") + " /deploy manifests/tools\n" +
 				"COPY <<list images/shim/written\n" + u.Ref("written:v1") + "\n" + u.Ref("ignored:v1") + "\nlist\n"),
@@ -117,7 +118,7 @@ func TestWhatLiesElsewhereInTheImageIsFound(t *testing.T) {
 	} {
 		files[file] = []byte(podOf(u.Ref(name + ":v1")))
 	}
-	request := BuildRequest{Name: "elsewhere:1", Context: writeFiles(t, files)}
+	request := BuildRequest{Name: "elsewhere:1", Context: storetest.Files(t, files)}
 	rec := mustBuild(t, b, request)
 	var want []string
 	for _, name := range slices.Sorted(slices.Values(names)) {
@@ -142,7 +143,7 @@ func TestRegistryOfTheContextIsTaken(t *testing.T) {
 		u := upstreamtest.New(t)
 		b, _ := connected(t, u)
 		tree := sealosLayer(t, here(), nil, map[string]string{"named:v1": "named", "unnamed:v1": "unnamed"})
-		dir := writeFiles(t, map[string][]byte{
+		dir := storetest.Files(t, map[string][]byte{
 			"Kubefile": []byte("FROM scratch\n" + copied + "\n"), "manifests/pod.yaml": []byte(podOf("named:v1")),
 		})
 		unpackLayer(t, tree, dir)
@@ -193,7 +194,7 @@ func TestAnArchiveInTheSamePlaceIsAnother(t *testing.T) {
 	archive := func(name string) []byte {
 		return dockerArchive(t, "example.com/"+name+":v1", "amd64", string(layerTar(t, name)))
 	}
-	request := BuildRequest{Name: "archives:1", Platforms: []v1.Platform{amd64}, Context: writeFiles(t, map[string][]byte{
+	request := BuildRequest{Name: "archives:1", Platforms: []v1.Platform{amd64}, Context: storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM scratch\nCOPY app/ /\n"), "images/a.tar": archive("aside"), "app/images/a.tar": archive("inside"),
 	})}
 	for range 2 {
@@ -211,7 +212,7 @@ func TestWhatACommandNamesAndTheImageLacksIsFatal(t *testing.T) {
 		"charts/here/Chart.yaml": []byte("{apiVersion: v2, name: here, version: 1.2.3}\n"),
 		"charts/gone/Chart.yaml": []byte("{apiVersion: v2, name: gone, version: 1.2.3}\n"),
 	}
-	request := BuildRequest{Name: "lacks:1", Context: writeFiles(t, files)}
+	request := BuildRequest{Name: "lacks:1", Context: storetest.Files(t, files)}
 	for range 2 { // the second finds what the first remembers
 		hiding := new(search.Error)
 		if _, err := b.Build(t.Context(), request); !errors.As(err, &hiding) || len(hiding.Errors) != 1 || !strings.Contains(err.Error(), "charts/gone is not in the image") {
@@ -237,7 +238,7 @@ func TestWhatHidesImagesInsideAnImageIsFatal(t *testing.T) {
 	sealosImage(t, u, "bare", files, nil)
 	sealosImage(t, u, "whole", files, map[string]string{"pause:3.9": "pause"})
 	both := []string{"list:2", "more:1"}
-	context := func(from string) string { return writeFiles(t, map[string][]byte{"Kubefile": []byte(from)}) }
+	context := func(from string) string { return storetest.Files(t, map[string][]byte{"Kubefile": []byte(from)}) }
 	for name, tc := range map[string]struct {
 		run  func(*Builder, bool) (store.Record, error)
 		told []string // none: it is done
@@ -301,7 +302,7 @@ func TestWhatHidesImagesInSeveralBasesIsToldTogether(t *testing.T) {
 	b, _ := connected(t, u)
 	_, err := b.Build(t.Context(), BuildRequest{
 		Name: "x:1", Platforms: []v1.Platform{amd64, arm64},
-		Context: writeFiles(t, map[string][]byte{"Kubefile": []byte("ARG TARGETARCH\nFROM " + u.Ref("base-") + "${TARGETARCH}:v1\n")}),
+		Context: storetest.Files(t, map[string][]byte{"Kubefile": []byte("ARG TARGETARCH\nFROM " + u.Ref("base-") + "${TARGETARCH}:v1\n")}),
 	})
 	if err == nil || !strings.Contains(err.Error(), "shim/amd64:1") || !strings.Contains(err.Error(), "shim/arm64:1") {
 		t.Errorf("error is %v, want one that names both", err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/test/detector"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
@@ -44,7 +45,7 @@ func TestChartsAreRenderedForTheKubernetesOfTheSite(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, _ := connected(t, u)
-			mustBuild(t, b, BuildRequest{Name: "kubernetes:v1.30.0", Context: writeFiles(t, map[string][]byte{
+			mustBuild(t, b, BuildRequest{Name: "kubernetes:v1.30.0", Context: storetest.Files(t, map[string][]byte{
 				"Kubefile": []byte("FROM scratch\nLABEL sealos.io.type=rootfs version=v1.30.0\nCOPY f /\n"), "f": []byte("f"),
 			})})
 			files := map[string][]byte{"Kubefile": []byte(tc.kubefile + "\nLABEL sealos.io.type=application\nCOPY . .\n")}
@@ -52,10 +53,10 @@ func TestChartsAreRenderedForTheKubernetesOfTheSite(t *testing.T) {
 				files[name] = content
 			}
 			if strings.Contains(tc.kubefile, "base:1") { // the charts lie in the base
-				mustBuild(t, b, BuildRequest{Name: "base:1", Context: writeFiles(t, withKubefile(files, "FROM scratch\nCOPY . .\n"))})
+				mustBuild(t, b, BuildRequest{Name: "base:1", Context: storetest.Files(t, withKubefile(files, "FROM scratch\nCOPY . .\n"))})
 				files = map[string][]byte{"Kubefile": files["Kubefile"], "g": []byte("g")}
 			}
-			rec := mustBuild(t, b, BuildRequest{Name: "app:1", Context: writeFiles(t, files), Kube: tc.kube})
+			rec := mustBuild(t, b, BuildRequest{Name: "app:1", Context: storetest.Files(t, files), Kube: tc.kube})
 			named := func(names []string) []string {
 				var all []string
 				for _, name := range names {
@@ -102,7 +103,7 @@ func bundled(t *testing.T, b *Builder, images ...string) []string {
 
 func bundleRequest(t *testing.T, images ...string) BundleRequest {
 	t.Helper()
-	dir := writeFiles(t, map[string][]byte{"stub": executable(elf.EM_X86_64)})
+	dir := storetest.Files(t, map[string][]byte{"stub": storetest.Executable(elf.EM_X86_64)})
 	return BundleRequest{Images: images, Output: filepath.Join(dir, "out"), Stub: filepath.Join(dir, "stub")}
 }
 
@@ -110,11 +111,11 @@ func TestAnImageThatTheSitesKubernetesWantsAndNobodyHasIsAnError(t *testing.T) {
 	u := upstreamtest.New(t)
 	u.PushImage(t, "app/new", "v1", here(), upstreamtest.Layer("new", 1000))
 	b, _ := connected(t, u)
-	mustBuild(t, b, BuildRequest{Name: "kubernetes:v1.30.0", Context: writeFiles(t, map[string][]byte{
+	mustBuild(t, b, BuildRequest{Name: "kubernetes:v1.30.0", Context: storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM scratch\nLABEL sealos.io.type=rootfs version=v1.30.0\nCOPY f /\n"), "f": []byte("f"),
 	})})
 	image := `{{ if semverCompare ">=1.35-0" .Capabilities.KubeVersion.Version }}` + u.Ref("app/new:v1") + `{{ else }}` + u.Ref("app/gone:v1") + `{{ end }}`
-	mustBuild(t, b, BuildRequest{Name: "app:1", Context: writeFiles(t, map[string][]byte{
+	mustBuild(t, b, BuildRequest{Name: "app:1", Context: storetest.Files(t, map[string][]byte{
 		"Kubefile":                      []byte("FROM scratch\nLABEL sealos.io.type=application\nCOPY . .\n"),
 		"charts/app/Chart.yaml":         []byte("apiVersion: v2\nname: app\nversion: 1.0.0\n"),
 		"charts/app/templates/pod.yaml": []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - name: a\n    image: " + image + "\n"),

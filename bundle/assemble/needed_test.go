@@ -1,8 +1,6 @@
 package assemble
 
 import (
-	"archive/tar"
-	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -11,13 +9,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/report"
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/test/detector"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
@@ -63,34 +61,7 @@ func sealosLayer(t *testing.T, p v1.Platform, files, inside map[string]string) [
 		tree[dir+"tags/"+tag+"/current/link"] = []byte(d.Digest)
 		tree[dir+"revisions/sha256/"+d.Digest.Encoded()+"/link"] = []byte(d.Digest)
 	}
-	return layerOf(t, tree)
-}
-
-func layerOf(t testing.TB, files map[string][]byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	w := tar.NewWriter(z)
-	var names []string
-	for name := range files {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "./" + name, Mode: 0o644, Size: int64(len(files[name]))}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(files[name]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
+	return storetest.Layer(t, tree)
 }
 
 func TestBaseFromARegistryBringsItsImages(t *testing.T) {
@@ -102,7 +73,7 @@ func TestBaseFromARegistryBringsItsImages(t *testing.T) {
 		"bin/kubeadm":                  "x",
 	}, map[string]string{"pause:3.9": "pause", "team/pause:3.9": "other", "labring/lvscare:v5": "care"})
 	b, log := connected(t, u)
-	request := BuildRequest{Name: "mine:1", Context: writeFiles(t, map[string][]byte{
+	request := BuildRequest{Name: "mine:1", Context: storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM " + u.Ref("labring/kubernetes:v1") + "\nCOPY mine /\n"), "mine": []byte("m"),
 	})}
 	rec := mustBuild(t, b, request)
@@ -126,8 +97,8 @@ func TestBaseFromARegistryBringsItsImages(t *testing.T) {
 func TestBasesByDigestAndBesideTheStages(t *testing.T) {
 	detector.Whole(t)
 	u := upstreamtest.New(t)
-	child := u.PushImage(t, "tools", "", here(), layerOf(t, map[string][]byte{"tool": []byte("t")}))
-	other := u.PushImage(t, "tools", "", v1.Platform{OS: "linux", Architecture: "s390x"}, layerOf(t, map[string][]byte{"tool": []byte("s")}))
+	child := u.PushImage(t, "tools", "", here(), storetest.Layer(t, map[string][]byte{"tool": []byte("t")}))
+	other := u.PushImage(t, "tools", "", v1.Platform{OS: "linux", Architecture: "s390x"}, storetest.Layer(t, map[string][]byte{"tool": []byte("s")}))
 	index := u.PushIndex(t, "tools", "v1", child, other)
 	for name, kubefile := range map[string]string{
 		"index":              "FROM " + u.Ref("tools@"+index.String()) + "\nCOPY f /\n",
@@ -141,7 +112,7 @@ func TestBasesByDigestAndBesideTheStages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, _ := connected(t, u)
-			rec := mustBuild(t, b, BuildRequest{Name: "x:1", Context: writeFiles(t, map[string][]byte{"Kubefile": []byte(kubefile), "f": []byte("f")})})
+			rec := mustBuild(t, b, BuildRequest{Name: "x:1", Context: storetest.Files(t, map[string][]byte{"Kubefile": []byte(kubefile), "f": []byte("f")})})
 			dir := t.TempDir()
 			if _, err := search.Layers(t.Context(), report.Silent{}, b.Store, search.Image{Manifest: rec.Manifest, Platform: here()}, dir); err != nil {
 				t.Fatal(err)

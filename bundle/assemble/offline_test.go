@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
@@ -16,7 +17,7 @@ func TestUnchangedInputsBuildWithoutTheirRegistry(t *testing.T) {
 	u.PushImage(t, "base", "v1", here(), layerTar(t, "base"))
 	b, log := connected(t, u)
 	notes := b.Report.(*notes)
-	r := BuildRequest{Name: "x:1", Context: writeFiles(t, map[string][]byte{
+	r := BuildRequest{Name: "x:1", Context: storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM " + u.Ref("base:v1") + "\nCOPY . /\n"), "images/shim/list": []byte(u.Ref("app/x:v1") + "\n"),
 	})}
 	first := mustBuild(t, b, r)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/oldpackage"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"github.com/sealbuild/sealbuild/test/detector"
 )
@@ -29,7 +30,7 @@ func oldPackage(t *testing.T) string {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return writeFiles(t, map[string][]byte{
+	return storetest.Files(t, map[string][]byte{
 		"kube/bin/kubeadm": []byte("kubeadm"), "kube/bin/kubelet": []byte("kubelet"), "kube/bin/kubectl": []byte("kubectl"),
 		"kube/images/images.tar":    dockerArchive(t, "registry.k8s.io/kube-apiserver:v1.30.1", "amd64", string(layerTar(t, "apiserver"))),
 		"kube/docker/c.tar":         runtime.Bytes(),

@@ -14,6 +14,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
@@ -39,7 +40,7 @@ func TestImageMadeBySealosIsBundledWithItsImages(t *testing.T) {
 		t.Error("two names of one image of the registry directory have two digests")
 	}
 	out := filepath.Join(t.TempDir(), "out")
-	stub := writeFiles(t, map[string][]byte{"stub": executable(machineHere())})
+	stub := storetest.Files(t, map[string][]byte{"stub": storetest.Executable(machineHere())})
 	if _, err := b.Bundle(t.Context(), BundleRequest{Images: []string{rec.Name}, Output: out, Stub: filepath.Join(stub, "stub")}); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +66,7 @@ func TestImageMadeBySealosIsBundledWithItsImages(t *testing.T) {
 func TestDamagedRegistryDirectoryIsAnError(t *testing.T) {
 	u := upstreamtest.New(t)
 	name := search.RegistryTree + "blobs/sha256/aa/aa00000000000000000000000000000000000000000000000000000000000000/data"
-	u.PushImage(t, "bad", "v1", here(), layerOf(t, map[string][]byte{name: []byte("other")}))
+	u.PushImage(t, "bad", "v1", here(), storetest.Layer(t, map[string][]byte{name: []byte("other")}))
 	b, _ := connected(t, u)
 	_, err := b.Pull(t.Context(), PullRequest{Ref: u.Ref("bad:v1")})
 	if err == nil {
@@ -90,7 +91,7 @@ func TestPushedImageNeedsNoOtherRegistry(t *testing.T) {
 			b, _ := connected(t, upstream)
 			built := mustBuild(t, b, BuildRequest{
 				Name: "x:1", Platforms: platforms,
-				Context: writeFiles(t, map[string][]byte{
+				Context: storetest.Files(t, map[string][]byte{
 					"Kubefile":           []byte("FROM scratch\nCOPY f /\n"), // the list is not in the image
 					"f":                  []byte("f"),
 					"images/shim/images": []byte(upstream.Ref("app/x:v1") + "\n"),
@@ -129,7 +130,7 @@ func TestBaseBringsTheImagesPushedWithIt(t *testing.T) {
 	upstream, site := upstreamtest.New(t), upstreamtest.New(t)
 	upstream.PushImage(t, "app/x", "v1", here(), upstreamtest.Layer("x", 1000))
 	b, _ := connected(t, upstream)
-	built := mustBuild(t, b, BuildRequest{Name: "x:1", Context: writeFiles(t, map[string][]byte{
+	built := mustBuild(t, b, BuildRequest{Name: "x:1", Context: storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM scratch\nCOPY f /\n"), "f": []byte("f"), // the list is not in the image
 		"images/shim/images": []byte(upstream.Ref("app/x:v1") + "\n"),
 	})})
@@ -137,7 +138,7 @@ func TestBaseBringsTheImagesPushedWithIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	other, _ := connected(t, site)
-	upon := mustBuild(t, other, BuildRequest{Name: "y:1", Context: writeFiles(t, map[string][]byte{
+	upon := mustBuild(t, other, BuildRequest{Name: "y:1", Context: storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM " + site.Ref("team/x:1") + "\nCOPY g /\n"), "g": []byte("g"),
 	})})
 	if diff := cmp.Diff(refs(built.Images), refs(upon.Images)); diff != "" {
@@ -164,7 +165,7 @@ func TestOnePlatformOfAPushedImageComesWithItsOwnImages(t *testing.T) {
 	for _, p := range all {
 		files["lists/"+p.Architecture+"/list"] = []byte(upstream.Ref("app/x:v1") + "\n" + upstream.Ref("app/only-"+p.Architecture+":v1") + "\n")
 	}
-	mustBuild(t, b, BuildRequest{Name: "x:1", Platforms: all, Context: writeFiles(t, files)})
+	mustBuild(t, b, BuildRequest{Name: "x:1", Platforms: all, Context: storetest.Files(t, files)})
 	if _, err := b.Push(t.Context(), "x:1", site.Ref("team/x:1")); err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +199,7 @@ func TestOnePlatformOfAPushedImageComesWithItsOwnImages(t *testing.T) {
 func TestARefusedPushTellsWhatToDo(t *testing.T) {
 	upstream := upstreamtest.New(t)
 	b, _ := connected(t, upstream)
-	mustBuild(t, b, BuildRequest{Name: "x:1", Context: writeFiles(t, map[string][]byte{"Kubefile": []byte("FROM scratch\nCOPY f /\n"), "f": []byte("f")})})
+	mustBuild(t, b, BuildRequest{Name: "x:1", Context: storetest.Files(t, map[string][]byte{"Kubefile": []byte("FROM scratch\nCOPY f /\n"), "f": []byte("f")})})
 	const login = "log in with sealbuild login"
 	for body, c := range map[string]struct {
 		status int

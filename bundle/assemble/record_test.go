@@ -10,6 +10,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/bundle/assemble/write"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
@@ -19,7 +20,7 @@ func TestTheLockNamesEveryPlaceThatAsksForAnImage(t *testing.T) {
 	u.PushImage(t, "app/x", "v1", here(), upstreamtest.Layer("x", 1000))
 	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - {name: a, image: \"" + u.Ref("app/x:v1") + "\"}\n"
 	b, _ := connected(t, u)
-	rec := mustBuild(t, b, BuildRequest{Name: "app:1", Context: writeFiles(t, map[string][]byte{
+	rec := mustBuild(t, b, BuildRequest{Name: "app:1", Context: storetest.Files(t, map[string][]byte{
 		"Kubefile":           []byte("FROM scratch\nLABEL sealos.io.type=application\nCOPY . .\n"),
 		"manifests/one.yaml": []byte(pod), "manifests/two.yaml": []byte("\n" + pod), "images/shim/list": []byte(u.Ref("app/x:v1") + "\n"),
 	})})
@@ -61,7 +62,7 @@ func TestAnArtifactIsForNoPlatform(t *testing.T) {
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest, Config: config, Layers: []v1.Descriptor{layer},
 	})
 	b, _ := connected(t, u)
-	rec := mustBuild(t, b, BuildRequest{Name: "app:1", Context: writeFiles(t, map[string][]byte{
+	rec := mustBuild(t, b, BuildRequest{Name: "app:1", Context: storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM scratch\nLABEL sealos.io.type=application\nCOPY . .\n"), "images/shim/list": []byte(u.Ref("charts/x:v1") + "\n"),
 	})})
 	if diff := cmp.Diff([]string{}, rec.Images[0].Platforms); diff != "" {
@@ -80,7 +81,7 @@ func TestAnArtifactIsForNoPlatform(t *testing.T) {
 func TestARootfsThatTheInstallerWillRefuseIsTold(t *testing.T) {
 	for distribution, want := range map[string]bool{"k3s": true, "kubeadm": false} {
 		b, _ := connected(t, nil)
-		mustBuild(t, b, BuildRequest{Name: "rootfs:1", Context: writeFiles(t, map[string][]byte{
+		mustBuild(t, b, BuildRequest{Name: "rootfs:1", Context: storetest.Files(t, map[string][]byte{
 			"Kubefile": []byte("FROM scratch\nLABEL sealos.io.type=rootfs sealos.io.distribution=" + distribution + "\nCOPY f /\n"), "f": []byte("f"),
 		})})
 		if got := strings.Contains(strings.Join(b.Report.(*notes).text, "\n"), "will refuse it"); got != want {

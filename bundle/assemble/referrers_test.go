@@ -62,7 +62,7 @@ func written(t *testing.T, b *Builder) *bundle.File {
 		t.Fatal(err)
 	}
 	record(t, b.Store, "app:v1", "application", pin("a.io/one:1", one, "linux/amd64"), pin("a.io/two:1", two, "linux/amd64", "linux/arm64"))
-	stub := filepath.Join(writeFiles(t, map[string][]byte{"stub": executable(elf.EM_X86_64)}), "stub")
+	stub := filepath.Join(storetest.Files(t, map[string][]byte{"stub": storetest.Executable(elf.EM_X86_64)}), "stub")
 	out := filepath.Join(t.TempDir(), "site.run")
 	if _, err := b.Bundle(t.Context(), BundleRequest{Images: []string{"app:v1"}, Output: out, Stub: stub, Packages: sbom.Always}); err != nil {
 		t.Fatal(err)
@@ -162,7 +162,7 @@ func TestSiteThatHasTheBillsIsNotSentThemAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stub := filepath.Join(writeFiles(t, map[string][]byte{"stub": executable(elf.EM_X86_64)}), "stub")
+	stub := filepath.Join(storetest.Files(t, map[string][]byte{"stub": storetest.Executable(elf.EM_X86_64)}), "stub")
 	out := filepath.Join(t.TempDir(), "update.run")
 	w, err := b.Bundle(t.Context(), BundleRequest{Images: []string{"app:v1"}, Output: out, Stub: stub, Packages: sbom.Always, Have: have})
 	if err != nil {

@@ -88,7 +88,7 @@ func TestBaseOfEachPlatformHasItsOwnName(t *testing.T) {
 	b, _ := connected(t, u)
 	rec := mustBuild(t, b, BuildRequest{
 		Name: "mine:1", Platforms: []v1.Platform{amd64, arm64},
-		Context: writeFiles(t, map[string][]byte{
+		Context: storetest.Files(t, map[string][]byte{
 			"Kubefile": []byte("ARG TARGETARCH\nFROM " + u.Ref("labring/kubernetes:v1-") + "${TARGETARCH}\nCOPY f /\n"), "f": []byte("f"),
 		}),
 	})
@@ -128,7 +128,7 @@ func TestArchivesOfPlatformsShareAName(t *testing.T) {
 		b, _ := connected(t, nil)
 		rec, err := b.Build(t.Context(), BuildRequest{
 			Name: "mine:1", Platforms: []v1.Platform{amd64, arm64},
-			Context: writeFiles(t, map[string][]byte{
+			Context: storetest.Files(t, map[string][]byte{
 				"Kubefile": []byte("FROM scratch\nCOPY f /\n"), "f": []byte("f"), "images/skopeo/tar.txt": []byte(list),
 				"images/skopeo/one.tar":   dockerArchive(t, ref, "amd64", layer("amd64")),
 				"images/skopeo/other.tar": dockerArchive(t, ref, second, layer(second+" other")),

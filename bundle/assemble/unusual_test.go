@@ -19,6 +19,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 	"github.com/sealbuild/sealbuild/test/detector"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
@@ -164,7 +165,7 @@ func TestUnusualImagesAreTakenOrRefusedAlike(t *testing.T) {
 			image := a.save(t, archived, tc.archive(t, a))
 			build := func(files map[string][]byte) func(b *Builder) (store.Record, error) {
 				return func(b *Builder) (store.Record, error) {
-					return b.Build(t.Context(), BuildRequest{Name: "x:1", Platforms: []v1.Platform{amd64}, Context: writeFiles(t, files)})
+					return b.Build(t.Context(), BuildRequest{Name: "x:1", Platforms: []v1.Platform{amd64}, Context: storetest.Files(t, files)})
 				}
 			}
 			scratch := []byte("FROM scratch\nCOPY f /\n")
@@ -191,7 +192,7 @@ func TestUnusualImagesAreTakenOrRefusedAlike(t *testing.T) {
 					t.Errorf("%s: %v", way, err)
 					continue
 				}
-				stub := writeFiles(t, map[string][]byte{"stub": executable(elf.EM_X86_64)})
+				stub := storetest.Files(t, map[string][]byte{"stub": storetest.Executable(elf.EM_X86_64)})
 				out := filepath.Join(t.TempDir(), "out")
 				if _, err := b.Bundle(t.Context(), BundleRequest{Images: []string{rec.Name}, Output: out, Stub: filepath.Join(stub, "stub")}); err != nil {
 					t.Errorf("%s: %v", way, err)
@@ -214,7 +215,7 @@ func TestArchivesOfOtherPlatformsAreLeftToThose(t *testing.T) {
 		b, _ := connected(t, nil)
 		rec, err := b.Build(t.Context(), BuildRequest{
 			Name: "mine:1", Platforms: []v1.Platform{amd64},
-			Context: writeFiles(t, map[string][]byte{
+			Context: storetest.Files(t, map[string][]byte{
 				"Kubefile": []byte("FROM scratch\nCOPY f /\n"), "f": []byte("f"), "images/skopeo/tar.txt": []byte(list),
 				"images/skopeo/one.tar":   dockerArchive(t, ref, tc.arch, string(layerTar(t, "one"))),
 				"images/skopeo/other.tar": dockerArchive(t, ref, tc.other, string(layerTar(t, "other"))),
@@ -243,7 +244,7 @@ func TestSchema1InARegistryDirectoryIsRefusedByName(t *testing.T) {
 	d := digest.FromBytes(raw)
 	files[search.RegistryTree+"blobs/sha256/"+d.Encoded()[:2]+"/"+d.Encoded()+"/data"] = raw
 	files[search.RegistryTree+"repositories/old/app/_manifests/tags/v1/current/link"] = []byte(d.String())
-	u.PushImage(t, "old", "v1", here(), layerOf(t, files))
+	u.PushImage(t, "old", "v1", here(), storetest.Layer(t, files))
 	b, _ := connected(t, u)
 	_, err := b.Pull(t.Context(), PullRequest{Ref: u.Ref("old:v1")})
 	for _, text := range []string{"old/app:v1 in registry/", "schema 1", "push the image again"} {
@@ -263,7 +264,7 @@ func TestIndexThatNamesNoPlatformsInARegistryDirectoryGetsThem(t *testing.T) {
 		hex := filepath.Base(name)
 		files[search.RegistryTree+"blobs/sha256/"+hex[:2]+"/"+hex+"/data"] = data
 	}
-	u.PushImage(t, "own", "v1", amd64, layerOf(t, files))
+	u.PushImage(t, "own", "v1", amd64, storetest.Layer(t, files))
 	b, _ := connected(t, u)
 	rec, err := b.Pull(t.Context(), PullRequest{Ref: u.Ref("own:v1"), Platforms: []v1.Platform{amd64}})
 	if err != nil {
@@ -273,7 +274,7 @@ func TestIndexThatNamesNoPlatformsInARegistryDirectoryGetsThem(t *testing.T) {
 	if diff := cmp.Diff([]string{"linux/amd64"}, app.Platforms); diff != "" {
 		t.Errorf("platforms (-want +got):\n%s", diff)
 	}
-	stub := writeFiles(t, map[string][]byte{"stub": executable(elf.EM_X86_64)})
+	stub := storetest.Files(t, map[string][]byte{"stub": storetest.Executable(elf.EM_X86_64)})
 	if _, err := b.Bundle(t.Context(), BundleRequest{Images: []string{rec.Name}, Output: filepath.Join(t.TempDir(), "out"), Stub: filepath.Join(stub, "stub")}); err != nil {
 		t.Error(err)
 	}
@@ -285,7 +286,7 @@ func TestPinnedIndexInAnIndexReachesTheHosts(t *testing.T) {
 	pin := u.PushIndex(t, "app", "v1", v1.Descriptor{MediaType: v1.MediaTypeImageIndex, Digest: in})
 	ref := u.Ref("app@" + pin.String())
 	b, _ := connected(t, u)
-	rec := mustBuild(t, b, BuildRequest{Name: "pinned:1", Platforms: []v1.Platform{amd64, arm64}, Context: writeFiles(t, map[string][]byte{
+	rec := mustBuild(t, b, BuildRequest{Name: "pinned:1", Platforms: []v1.Platform{amd64, arm64}, Context: storetest.Files(t, map[string][]byte{
 		"Kubefile": []byte("FROM scratch\nCOPY f /\n"), "f": nil, "images/shim/list": []byte(ref + "\n"),
 	})})
 	if app := imageNamed(t, rec, ref); app.Digest != pin {

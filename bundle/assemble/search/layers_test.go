@@ -3,47 +3,19 @@ package search
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/bundle/assemble/store/storetest"
 )
-
-func layerOf(t testing.TB, files map[string][]byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	w := tar.NewWriter(z)
-	var names []string
-	for name := range files {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "./" + name, Mode: 0o644, Size: int64(len(files[name]))}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(files[name]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
 
 // FuzzLayer reads layers of images that anybody made: whatever is in them,
 // nothing is written outside the directory.
 func FuzzLayer(f *testing.F) {
-	f.Add(layerOf(f, map[string][]byte{"images/shim/list": []byte("a:1\n"), RegistryTree + "repositories/a/_manifests/tags/1/current/link": []byte("sha256:x")}))
-	f.Add(layerOf(f, map[string][]byte{"../../out": []byte("x"), "a/.wh..wh..opq": nil, "a/.wh.b": nil, ".wh.registry": nil}))
+	f.Add(storetest.Layer(f, map[string][]byte{"images/shim/list": []byte("a:1\n"), RegistryTree + "repositories/a/_manifests/tags/1/current/link": []byte("sha256:x")}))
+	f.Add(storetest.Layer(f, map[string][]byte{"../../out": []byte("x"), "a/.wh..wh..opq": nil, "a/.wh.b": nil, ".wh.registry": nil}))
 	var links bytes.Buffer
 	w := tar.NewWriter(&links)
 	for _, h := range []tar.Header{

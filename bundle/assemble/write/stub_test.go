@@ -5,11 +5,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"debug/elf"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,35 +22,9 @@ import (
 
 var amd64 = v1.Platform{OS: "linux", Architecture: "amd64"}
 
-func writeFiles(t *testing.T, files map[string][]byte) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, data := range files {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, data, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
-// executable is an ELF header of a machine, followed by filler.
-func executable(machine elf.Machine) []byte {
-	var b bytes.Buffer
-	h := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: 1, Ehsize: 64}
-	copy(h.Ident[:], elf.ELFMAG)
-	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), 1
-	_ = binary.Write(&b, binary.LittleEndian, h)
-	b.WriteString(strings.Repeat("stub", 1000))
-	return b.Bytes()
-}
-
 func TestStubMustFitThePlatform(t *testing.T) {
-	dir := writeFiles(t, map[string][]byte{
-		"amd64": executable(elf.EM_X86_64), "arm64": executable(elf.EM_AARCH64), "script": []byte("#!/bin/sh\n"),
+	dir := storetest.Files(t, map[string][]byte{
+		"amd64": storetest.Executable(elf.EM_X86_64), "arm64": storetest.Executable(elf.EM_AARCH64), "script": []byte("#!/bin/sh\n"),
 	})
 	if s, err := FindStub(filepath.Join(dir, "amd64"), amd64); err != nil || len(s.data) == 0 {
 		t.Errorf("right platform: %v", err)
@@ -69,7 +41,7 @@ func TestStubMustFitThePlatform(t *testing.T) {
 }
 
 func TestBundleAsStubGivesItsStub(t *testing.T) {
-	stub := executable(elf.EM_X86_64)
+	stub := storetest.Executable(elf.EM_X86_64)
 	var file bytes.Buffer
 	w, err := bundle.NewWriter(&file, bundle.WriterOptions{Stub: bytes.NewReader(stub), StubPlatform: "linux/amd64"})
 	if err != nil {
@@ -78,7 +50,7 @@ func TestBundleAsStubGivesItsStub(t *testing.T) {
 	if _, err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	dir := writeFiles(t, map[string][]byte{"sealinstall": file.Bytes()})
+	dir := storetest.Files(t, map[string][]byte{"sealinstall": file.Bytes()})
 	got, err := FindStub(filepath.Join(dir, "sealinstall"), amd64)
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +63,7 @@ func TestBundleAsStubGivesItsStub(t *testing.T) {
 func TestCareImageOfSeveralPlatformsIsAnIndex(t *testing.T) {
 	st := storetest.New(t)
 	arm := v1.Platform{OS: "linux", Architecture: "arm64"}
-	stubs := []Installer{{data: executable(elf.EM_X86_64)}, {data: executable(elf.EM_AARCH64)}}
+	stubs := []Installer{{data: storetest.Executable(elf.EM_X86_64)}, {data: storetest.Executable(elf.EM_AARCH64)}}
 	pinned, err := Care(st, stubs, []v1.Platform{amd64, arm})
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +81,7 @@ func TestCareImageOfSeveralPlatformsIsAnIndex(t *testing.T) {
 
 func TestCareImageHoldsTheInstallerAlone(t *testing.T) {
 	st := storetest.New(t)
-	stub := Installer{data: executable(elf.EM_X86_64)}
+	stub := Installer{data: storetest.Executable(elf.EM_X86_64)}
 	pinned, err := Care(st, []Installer{stub}, []v1.Platform{amd64})
 	if err != nil {
 		t.Fatal(err)
