@@ -176,8 +176,13 @@ func (b *Builder) readAttached(ctx context.Context, from string, root v1.Descrip
 			return nil, ref, fmt.Errorf("look for the images pushed with %s: %w", from, f.Err)
 		}
 	}
-	if len(got.Images) == 0 {
-		return nil, ref, nil
+	if len(got.Images) == 0 { // a tool that copies images with what refers to them may have left the tag behind
+		if ref, err = b.referrer(ctx, from, root); ref == "" || err != nil {
+			return nil, ref, err
+		}
+		if got, err = pull.Gather(ctx, b.Store, []pull.Wanted{{Ref: ref}}, b.resolver().Options(platforms[:1])); err != nil {
+			return nil, ref, err
+		}
 	}
 	m, err := ocigraph.Read(b.Store, got.Images[0].Digest)
 	if err != nil {
@@ -199,6 +204,19 @@ func (b *Builder) readAttached(ctx context.Context, from string, root v1.Descrip
 		return nil, ref, fmt.Errorf("read %s: %w", ref, err)
 	}
 	return &a, ref, nil
+}
+
+// referrer is the list that a registry knows to be about an image; empty if it knows none.
+func (b *Builder) referrer(ctx context.Context, from string, root v1.Descriptor) (string, error) {
+	lists, err := pull.Referrers(ctx, b.Store, b.resolver().Options(nil), from, root.Digest, attachmentType)
+	if err != nil || len(lists) == 0 {
+		return "", err
+	}
+	named, err := reference.ParseNormalizedNamed(from)
+	if err != nil {
+		return "", fmt.Errorf("image name %q: %w", from, err)
+	}
+	return reference.TrimNamed(named).String() + "@" + lists[len(lists)-1].Digest.String(), nil
 }
 
 // maxAttachment bounds the list, in bytes.

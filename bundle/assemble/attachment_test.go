@@ -1,6 +1,8 @@
 package assemble
 
 import (
+	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -223,5 +225,47 @@ func TestAnImageThatWasPulledForSomePlatformsIsPushed(t *testing.T) {
 		if name == "one" && again.Manifest.Digest != children[1].Digest {
 			t.Errorf("the image for linux/arm64 is %s, want %s", again.Manifest.Digest, children[1].Digest)
 		}
+	}
+}
+
+// Tools that copy an image with what refers to it need not copy tags.
+func TestAListIsFoundByTheReferrersAPI(t *testing.T) {
+	u, site := upstreamtest.New(t), upstreamtest.New(t)
+	u.PushImage(t, "app/good", "v1", here(), upstreamtest.Layer("good", 1000))
+	b, _ := connected(t, u)
+	rec := pushed(t, b, u.Ref("team/x:1"), u.Ref("app/good:v1")+"\n")
+	// The image and its list are at the other registry, and no tag of the list.
+	list, err := b.attach(rec, rec.Manifest.Digest, rec.Images, []v1.Platform{here()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for to, root := range map[string]v1.Descriptor{"team/x:1": rec.Manifest, "team/x:unnamed": list} {
+		if err := b.pushLayout(t.Context(), filepath.Join(t.TempDir(), "copy"), root, []v1.Platform{here()}, site.Ref(to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked := false
+	site.Misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/v2/team/x/referrers/"+rec.Manifest.Digest.String() {
+			return false
+		}
+		asked = true
+		other := v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: digest.FromString("another"), Size: 1, ArtifactType: "text/other"}
+		named := list
+		named.ArtifactType = attachmentType
+		w.Header().Set("Content-Type", v1.MediaTypeImageIndex)
+		_ = json.NewEncoder(w).Encode(v1.Index{MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{other, named}})
+		return true
+	})
+	other, _ := connected(t, site)
+	pulled, err := other.Pull(t.Context(), PullRequest{Ref: site.Ref("team/x:1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !asked {
+		t.Error("the registry was not asked for what refers to the image")
+	}
+	if diff := cmp.Diff(rec.Images, pulled.Images); diff != "" {
+		t.Errorf("images (-pushed +pulled):\n%s", diff)
 	}
 }

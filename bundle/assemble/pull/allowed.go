@@ -2,8 +2,12 @@ package pull
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
+	"net/url"
+	"slices"
 
 	"github.com/containers/image/v5/docker"
 	image5 "github.com/containers/image/v5/image"
@@ -12,6 +16,7 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
@@ -86,3 +91,39 @@ func (s stored) HasThreadSafeGetBlob() bool { return false }
 func (s stored) Close() error               { return nil }
 
 var _ types.ImageSource = stored{}
+
+// Referrers are the manifests of a type that a registry knows to be about an image, by the referrers API of OCI's distribution
+// specification. A registry that does not answer it knows none.
+func Referrers(ctx context.Context, st *store.Store, o Options, ref string, image digest.Digest, artifactType string) ([]v1.Descriptor, error) {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return nil, err
+	}
+	g, err := newGatherer(st, o.withDefaults())
+	if err != nil {
+		return nil, err
+	}
+	defer g.remotes.close()
+	there, err := g.remotes.locate(reference.TrimNamed(named))
+	if err != nil {
+		return nil, err
+	}
+	var index v1.Index
+	err = there.each(ctx, func(l location) error {
+		resp, err := l.request(ctx, http.MethodGet, "referrers/"+image.String()+"?artifactType="+url.QueryEscape(artifactType), manifestHeader())
+		if err != nil {
+			return err
+		}
+		defer func() { _ = resp.Body.Close() }()
+		raw, err := io.ReadAll(io.LimitReader(resp.Body, ocigraph.MaxManifest))
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(raw, &index)
+	})
+	if err != nil {
+		return nil, ctx.Err()
+	}
+	// Who answers may leave the choice to who asks.
+	return slices.DeleteFunc(index.Manifests, func(d v1.Descriptor) bool { return d.ArtifactType != artifactType }), nil
+}
