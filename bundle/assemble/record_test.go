@@ -15,6 +15,24 @@ import (
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
 
+// lockOf reads the lock of a bundle.
+func lockOf(t *testing.T, path string) (lock write.Lock) {
+	t.Helper()
+	f, err := bundle.OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	text, err := f.Document(write.LockName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &lock); err != nil {
+		t.Fatal(err)
+	}
+	return lock
+}
+
 func TestTheLockNamesEveryPlaceThatAsksForAnImage(t *testing.T) {
 	u := upstreamtest.New(t)
 	u.PushImage(t, "app/x", "v1", here(), upstreamtest.Layer("x", 1000))
@@ -28,19 +46,7 @@ func TestTheLockNamesEveryPlaceThatAsksForAnImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := bundle.OpenFile(w.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	text, err := f.Document(write.LockName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var lock write.Lock
-	if err := json.Unmarshal(text, &lock); err != nil {
-		t.Fatal(err)
-	}
+	lock := lockOf(t, w.Path)
 	places := map[string]int{}
 	for _, s := range lock.Images[len(lock.Images)-1].Sources {
 		places[s.File] = s.Line

@@ -3,7 +3,6 @@ package assemble
 import (
 	"archive/tar"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"slices"
@@ -16,7 +15,6 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
-	"github.com/sealbuild/sealbuild/bundle/assemble/write"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"github.com/sealbuild/sealbuild/test/upstreamtest"
 )
@@ -103,19 +101,7 @@ func TestImagesInALayerAreHeldOnceInABundle(t *testing.T) {
 			if !slices.ContainsFunc(w.Images, func(i bundle.Image) bool { return i.Name == "registry.k8s.io/pause:3.9" }) {
 				t.Error("the bundle lacks the image of registry/")
 			}
-			f, err := bundle.OpenFile(w.Path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			text, err := f.Document(write.LockName)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var lock write.Lock
-			if err := json.Unmarshal(text, &lock); err != nil {
-				t.Fatal(err)
-			}
+			lock := lockOf(t, w.Path)
 			if got := lock.Images[0].Original; got != rec.Manifest.Digest {
 				t.Errorf("the lock says that it was %q, want %s", got, rec.Manifest.Digest)
 			}

@@ -29,7 +29,7 @@ func BaseInventory(ctx context.Context, r *bundle.Reader) (bundle.Inventory, err
 			refs = append(refs, RegistryRefs(i)...)
 		}
 	}
-	images, err := catalog.Build(ctx, refs, inBundle{r})
+	images, err := catalog.Build(ctx, refs, Served(r))
 	if err != nil {
 		return nil, fmt.Errorf("list the images of the base: %w", err)
 	}

@@ -177,7 +177,7 @@ func Bundle(ctx context.Context, tell report.Reporter, st *store.Store, c Conten
 		return nil, sum, err
 	}
 	if names, err = giveNames(r.Output, id, len(out.Files())); err != nil {
-		return nil, sum, fmt.Errorf("write bundle %s: %w (what was there before is as it was)", r.Output, err)
+		return nil, sum, fmt.Errorf("write bundle %s: %w", r.Output, err)
 	}
 	return names, sum, nil
 }

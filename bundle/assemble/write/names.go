@@ -45,22 +45,33 @@ func giveNames(output, id string, n int) ([]string, error) {
 	if n == 1 {
 		old := partsOf(output)
 		if err := rename(first, output); err != nil {
-			return nil, err
+			return nil, unchanged(err)
 		}
-		return []string{output}, errors.Join(removeOthers(old, []string{output}), durable.SyncDir(filepath.Dir(output)))
+		return []string{output}, untidy(errors.Join(removeOthers(old, []string{output}), durable.SyncDir(filepath.Dir(output))))
 	}
 	whole := fmt.Sprintf("%s%s.%03d", beside(output, ready), id, n)
 	if err := errors.Join(rename(first, whole), durable.SyncDir(filepath.Dir(output))); err != nil {
-		return nil, err
+		return nil, unchanged(err)
 	}
 	names, err := finish(output, id, n)
-	if err != nil {
-		return nil, errors.Join(err, rename(whole, first))
+	if err != nil && names == nil {
+		return nil, unchanged(errors.Join(err, rename(whole, first)))
 	}
-	return names, nil
+	return names, untidy(err)
 }
 
-// finish gives the n files of a whole bundle their names. After an error they have those of before.
+func unchanged(err error) error { return fmt.Errorf("%w (what was there before is as it was)", err) }
+
+// untidy is what went wrong once the new bundle was in its place.
+func untidy(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the new bundle is in its place, and what it replaced is not all gone: %w", err)
+}
+
+// finish gives the n files of a whole bundle their names. After an error without names they have those of before; with names, the
+// bundle is in its place and something of the old one is left.
 func finish(output, id string, n int) (names []string, err error) {
 	old := partsOf(output)
 	kept := beside(output, replaced) + id

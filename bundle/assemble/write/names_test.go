@@ -132,12 +132,37 @@ func TestAPartThatCannotBeReplacedLeavesTheOldBundle(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(beside(s.output, replaced)+partID+part, "in the way"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := giveNames(s.output, partID, 3); err == nil {
-			t.Errorf("%s: no error", part)
+		if _, err := giveNames(s.output, partID, 3); err == nil || !strings.Contains(err.Error(), "as it was") {
+			t.Errorf("%s: error is %v", part, err)
 		}
 		if got := s.is(t); got != s.old {
 			t.Errorf("%s: the bundle is %s, want the old one, %s", part, got, s.old)
 		}
+	}
+}
+
+// What cannot be tidied up after the last rename is no failure to replace, and is not told as one.
+func TestAnOldPartThatCannotBeRemovedIsToldAsWhatItIs(t *testing.T) {
+	s := newSite(t)
+	rename = func(from, to string) error {
+		if to == s.output { // the part that is too many is in use by somebody
+			part := bundle.PartName(s.output, 4)
+			if err := os.Remove(part); err != nil {
+				return err
+			}
+			if err := os.MkdirAll(filepath.Join(part, "in the way"), 0o755); err != nil {
+				return err
+			}
+		}
+		return os.Rename(from, to)
+	}
+	defer func() { rename = os.Rename }()
+	_, err := giveNames(s.output, partID, 3)
+	if err == nil || !strings.Contains(err.Error(), "the new bundle is in its place") || strings.Contains(err.Error(), "as it was") {
+		t.Errorf("error is %v", err)
+	}
+	if got := s.is(t); got != s.fresh {
+		t.Errorf("the bundle is %s, want the new one, %s", got, s.fresh)
 	}
 }
 

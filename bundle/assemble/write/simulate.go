@@ -46,7 +46,7 @@ func (e *SimulationError) Error() string {
 // serves is asked, in this process, what containerd asks a mirror. A failure is a *SimulationError that names every reference with
 // something missing or of another size below it. That the blobs are what their digests say is for Verify to prove.
 func Simulate(ctx context.Context, r *bundle.Reader) error {
-	src := inBundle{r}
+	src := Served(r)
 	failed := &SimulationError{}
 	fail := func(ref string, err error) { failed.Failures = append(failed.Failures, PullFailure{ref, err}) }
 	var refs []catalog.Ref
