@@ -111,8 +111,8 @@ func newWorld(t testing.TB, dir string, file []byte, masters, workers int) *worl
 		t.Fatal(err)
 	}
 	w := &world{Site: site, dir: filepath.Join(dir, "state"), bundle: file, masters: masters, jobs: 4, timeout: 4 * time.Second}
-	// In proportion: a boot of 20 to 60 s, and three minutes of patience.
-	site.Boot = w.timeout / 5
+	// In proportion to three minutes of patience, but for what a test seldom waits for.
+	site.Pace = stepstest.Pace{Boot: w.timeout / 5, Lease: w.timeout / 5, Evict: w.timeout / 5, Pod: w.timeout / 400, Elect: w.timeout / 200, Steady: w.timeout / 80}
 	if err := os.MkdirAll(w.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package stepstest
 
 import (
-	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -70,13 +69,7 @@ func (c *call) strike(kind FaultKind) {
 		c.cut = true
 		c.cancel()
 	case PowerCut:
-		m.crash()
-		m.off = true
-		clear(m.units)
-		m.boot()
-		if err := errors.Join(m.tree.remove("/run"), m.tree.mkdir("/run/systemd/system", nil)); err != nil {
-			m.site.violated("the simulation failed: %v", err)
-		}
+		m.cutPower()
 	case DiskFull:
 		m.full = true
 	}

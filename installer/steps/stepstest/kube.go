@@ -21,14 +21,15 @@ type kube struct {
 	tokens  map[string]bool
 	values  map[string]string // what was put into etcd
 	objects map[string][]object
+	leader  string    // address of etcd's leader
+	elected time.Time // there is no leader before
 	silent  time.Time // no API server answers before
 	crowd   int       // of further nodes, which are no machines
-}
 
-// kubeNode is a Node object.
-type kubeNode struct {
-	ip     string
-	master bool // it has a control plane's label and taint
+	apps     []App
+	pods     []pod // of the workloads
+	attached []attachment
+	made     int // pods there ever were
 }
 
 // has tells whether there is a Node of a name.
@@ -44,6 +45,7 @@ func (k *kube) clone() *kube {
 	c := *k
 	c.members, c.nodes, c.tokens, c.values = maps.Clone(k.members), maps.Clone(k.nodes), maps.Clone(k.tokens), maps.Clone(k.values)
 	c.objects = maps.Clone(k.objects)
+	c.apps, c.pods, c.attached = slices.Clone(k.apps), slices.Clone(k.pods), slices.Clone(k.attached)
 	return &c
 }
 
@@ -62,22 +64,35 @@ func staticPods() []string {
 
 func manifest(pod string) string { return manifests + "/" + pod + ".yaml" }
 
-// serves tells whether the API answers on a machine: its server runs there, and the etcd beside it has a majority. Without
+// serves tells whether the API answers on a machine: its server runs there, and the etcd beside it has a leader. Without
 // that it neither writes nor reads.
 func (s *Site) serves(m *Machine) bool {
-	return m != nil && s.kube != nil && !time.Now().Before(s.kube.silent) && m.kubelet() && m.tree.has(manifest("kube-apiserver")) &&
-		s.kube.members[m.IP].voter && s.runs(m) && s.quorum()
+	return m != nil && s.kube != nil && !time.Now().Before(s.kube.silent) && m.booted(apiUp) && m.runsPod("kube-apiserver") &&
+		s.kube.members[m.IP].voter && s.runs(m) && s.led()
 }
 
-// reaches tells whether the API answers on a machine by the name in kubeconfigs.
+// reaches tells whether the API answers on a machine by the name in kubeconfigs. At the virtual address, one of the servers
+// that are listed there answers.
 func (s *Site) reaches(m *Machine) bool {
 	at := m.tree.lookup("apiserver.cluster.local")
 	if other := s.machine(at); other != nil {
 		return s.serves(other)
 	}
-	_, unit := m.units["sealos-care.service"]
-	kept := m.tree.has(manifest(care.PodName)) && m.kubelet()
-	return at != "" && (unit || kept) && slices.ContainsFunc(s.machines, s.serves)
+	return at != "" && slices.ContainsFunc(m.listed(), func(ip string) bool { return s.serves(s.machine(ip)) })
+}
+
+var realServer = regexp.MustCompile(`--rs['"]?[\s,-]+['"]?([0-9.]+):6443`)
+
+// listed are the API servers behind the virtual address of a machine, as the one says that keeps it.
+func (m *Machine) listed() (servers []string) {
+	text := m.units["sealos-care.service"]
+	if m.runsPod(care.PodName) {
+		text += m.tree.text(manifest(care.PodName))
+	}
+	for _, found := range realServer.FindAllStringSubmatch(text, -1) {
+		servers = append(servers, found[1])
+	}
+	return servers
 }
 
 // lookup reads the address of a name from the hosts file.
@@ -89,41 +104,6 @@ func (t tree) lookup(name string) string {
 		}
 	}
 	return ""
-}
-
-// kubelet tells whether kubelet runs on a machine. Nothing runs before the machine is up again.
-func (m *Machine) kubelet() bool {
-	return m.up() && m.runtime && !m.stopped && (m.tree.has(kubeletConf) || m.tree.has(bootstrapConf))
-}
-
-// register lets each kubelet that was started, by a boot or by hand, make its Node if that is missing. The Node has no
-// label and taint of a control plane: kubeadm sets these. A kubelet that goes on running makes none.
-func (s *Site) register() {
-	for _, m := range s.machines {
-		if !m.fresh || !m.kubelet() || !m.tree.has(kubeletConf) || s.kube == nil || !s.reaches(m) {
-			continue
-		}
-		m.fresh = false
-		if _, ok := s.kube.nodes[m.node()]; !ok {
-			s.kube.nodes[m.node()] = kubeNode{ip: m.IP}
-		}
-	}
-}
-
-// ready tells whether a machine's node is Ready.
-func (s *Site) ready(m *Machine) bool {
-	if s.kube == nil {
-		return false
-	}
-	s.register()
-	return s.kube.nodes[m.node()].ip == m.IP && s.nodeReady(m.node())
-}
-
-// nodeReady tells whether the Node of a name is Ready.
-func (s *Site) nodeReady(name string) bool {
-	n, ok := s.kube.nodes[name]
-	m := s.machine(n.ip)
-	return ok && m != nil && m.kubelet() && m.tree.has(kubeletConf) && m.reachesServices()
 }
 
 type object = map[string]any
@@ -215,8 +195,8 @@ func (m *Machine) reachesServices() bool { return !m.NoDefaultRoute || len(m.ser
 
 var routeCommand = regexp.MustCompile(`(?m)^ExecStart=\S+ care --service-route (\S+)$`)
 
-// boot does what the machine's units do when it starts. The site is locked.
-func (m *Machine) boot() {
+// loadRoutes makes the routes that the machine's units make when it starts. The site is locked.
+func (m *Machine) loadRoutes() {
 	m.serviceRoutes = nil
 	if !m.tree.has(routeWanted) {
 		return
