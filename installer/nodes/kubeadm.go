@@ -60,12 +60,6 @@ func (n *Nodes) Run(ctx context.Context, t *fleet.Target, step string, prepare f
 	if err := n.Members.Prepare(ctx, t); err != nil {
 		return err
 	}
-	if !t.Master {
-		// A host that was reset or reinstalled a moment ago still has a Node, which the cluster takes for Ready.
-		if err := n.Members.DropNode(ctx, t); err != nil {
-			return err
-		}
-	}
 	if err := t.Journal.Set(ctx, journal.KubeadmBegun, n.Cluster.Name); err != nil {
 		return err
 	}

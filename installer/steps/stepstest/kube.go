@@ -26,6 +26,7 @@ type kube struct {
 	silent  time.Time // no API server answers before
 	crowd   int       // of further nodes, which are no machines
 
+	configs  map[string]string // ConfigMaps that kubeadm keeps in kube-system; never changed, but replaced
 	apps     []App
 	pods     []pod // of the workloads
 	attached []attachment

@@ -121,7 +121,13 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 			m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
 			return nil
 		},
-		"init: addons", func(_ *Site, m *Machine) error {
+		"init: addons", func(s *Site, m *Machine) error {
+			s.kube.configs = map[string]string{}
+			for doc := range strings.SplitSeq(m.tree.text(config), "\n---\n") {
+				if strings.Contains(doc, "kind: ClusterConfiguration") {
+					s.kube.configs["kubeadm-config"] = doc
+				}
+			}
 			m.done["kubeadm init"]++
 			return nil
 		},

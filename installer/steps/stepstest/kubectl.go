@@ -135,6 +135,9 @@ func (s workloads) ask(words []string, flags map[string]string, stdin []byte) (s
 	}
 	switch strings.Join(words[:min(2, len(words))], " ") {
 	case "get":
+		if node, ok := strings.CutSuffix(flags["--raw"], "/proxy/stats/summary"); ok {
+			return s.stats(strings.TrimPrefix(node, "/api/v1/nodes/"))
+		}
 		return "ok", nil
 	case "get daemonset":
 		return "daemonset.apps/kube-proxy\n", nil
@@ -146,8 +149,8 @@ func (s workloads) ask(words []string, flags map[string]string, stdin []byte) (s
 			delete(s.kube.nodes, name) // and a kubelet that runs does not bring it back
 		}
 		return "", nil
-	case "label node":
-		return "", s.label(words[2], words[3:], flags["--overwrite"] != "")
+	case "label node", "annotate node":
+		return "", s.label(words[0] == "annotate", words[2], words[3:], flags["--overwrite"] != "")
 	case "taint node", "taint nodes":
 		return "", s.taint(words[2], words[3:], flags["--overwrite"] != "")
 	case "delete pod", "delete pods":
@@ -182,6 +185,8 @@ func (s workloads) ask(words []string, flags map[string]string, stdin []byte) (s
 		return "", notFound("deployments.apps", name)
 	}
 	switch words[0] {
+	case "patch":
+		return "", s.patchConfig(words[1:], flags)
 	case "get":
 		return s.list(words[1], words[2:], flags)
 	case "logs":

@@ -15,6 +15,7 @@ type kubeNode struct {
 	unschedulable bool
 	taints        []taint           // beside that of a control plane
 	labels        map[string]string // beside those of a control plane; never changed, but replaced
+	annotations   map[string]string // likewise
 }
 
 type taint struct{ key, value, effect string }
@@ -105,25 +106,30 @@ func (s *Site) cordon(node string, on bool) error {
 	})
 }
 
-func (s *Site) label(node string, pairs []string, overwrite bool) error {
+// label sets labels or annotations (KEY=VALUE) and takes them away (KEY-).
+func (s *Site) label(annotations bool, node string, pairs []string, overwrite bool) error {
 	return s.change(node, func(n *kubeNode) error {
-		labels := maps.Clone(n.labels)
-		if labels == nil {
-			labels = map[string]string{}
+		of := &n.labels
+		if annotations {
+			of = &n.annotations
+		}
+		set := maps.Clone(*of)
+		if set == nil {
+			set = map[string]string{}
 		}
 		for _, pair := range pairs {
 			key, value, ok := strings.Cut(pair, "=")
-			old, there := labels[key]
+			old, there := set[key]
 			switch {
 			case !ok:
-				delete(labels, strings.TrimSuffix(key, "-"))
+				delete(set, strings.TrimSuffix(key, "-"))
 			case there && old != value && !overwrite:
 				return fmt.Errorf("error: '%s' already has a value (%s), and --overwrite is false", key, old)
 			default:
-				labels[key] = value
+				set[key] = value
 			}
 		}
-		n.labels = labels
+		*of = set
 		return nil
 	})
 }

@@ -102,9 +102,13 @@ func (s workloads) nodeObject(name string) object {
 	if len(taints) > 0 {
 		spec["taints"] = taints
 	}
+	annotations := object{"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+	for k, v := range n.annotations {
+		annotations[k] = v
+	}
 	return object{
-		"apiVersion": "v1", "kind": "Node", "metadata": object{"name": name, "labels": labels}, "spec": spec,
-		"status": object{"nodeInfo": object{"kubeletVersion": s.Kubelet}, "conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": n.ip}, object{"type": "Hostname", "address": name}}},
+		"apiVersion": "v1", "kind": "Node", "metadata": object{"name": name, "labels": labels, "annotations": annotations}, "spec": spec,
+		"status": object{"allocatable": object{"cpu": "4", "memory": "8Gi", "pods": "110"}, "nodeInfo": object{"kubeletVersion": s.Kubelet}, "conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": n.ip}, object{"type": "Hostname", "address": name}}},
 	}
 }
 

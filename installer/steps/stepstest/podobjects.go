@@ -1,6 +1,8 @@
 package stepstest
 
 import (
+	"encoding/json"
+	"fmt"
 	"maps"
 	"time"
 
@@ -24,6 +26,14 @@ func (s workloads) objectsOf(kind string) ([]object, bool) {
 		return only(s.workloadList(), "StatefulSet"), true
 	case "daemonset", "daemonsets", "daemonsets.apps":
 		return only(s.workloadList(), "DaemonSet"), true
+	case "replicasets.apps,statefulsets.apps":
+		return s.controllerList(), true
+	case "configmap", "configmaps":
+		list := []object{}
+		for name, text := range s.kube.configs {
+			list = append(list, object{"kind": "ConfigMap", "metadata": object{"namespace": "kube-system", "name": name}, "data": object{"ClusterConfiguration": text}})
+		}
+		return list, true
 	case "pdb", "poddisruptionbudget", "poddisruptionbudgets", "poddisruptionbudgets.policy":
 		return s.budgetList(), true
 	case "pv", "persistentvolume", "persistentvolumes":
@@ -85,7 +95,7 @@ func (s workloads) podList() []object {
 }
 
 func owner(kind, name string) []any {
-	return []any{object{"kind": kind, "name": name, "controller": true}}
+	return []any{object{"kind": kind, "name": name, "controller": true, "uid": "of-" + kind + "-" + name}}
 }
 
 func (s workloads) podObject(p pod) object {
@@ -93,9 +103,9 @@ func (s workloads) podObject(p pod) object {
 	meta := object{"namespace": a.Namespace, "name": p.name, "uid": p.uid, "labels": object{"app": a.Name}}
 	switch a.Kind {
 	case "Deployment":
-		meta["ownerReferences"] = owner("ReplicaSet", a.Name+"-7d9f")
+		meta["ownerReferences"] = owner("ReplicaSet", a.Namespace+"-"+a.Name+"-7d9f")
 	case "StatefulSet", "DaemonSet":
-		meta["ownerReferences"] = owner(a.Kind, a.Name)
+		meta["ownerReferences"] = owner(a.Kind, a.Namespace+"-"+a.Name)
 	}
 	if !p.deleted.IsZero() {
 		meta["deletionTimestamp"], meta["deletionGracePeriodSeconds"] = p.deleted.UTC().Format(time.RFC3339), 30
@@ -110,7 +120,7 @@ func (s workloads) podObject(p pod) object {
 	if v := a.volume(p.name); v != "" {
 		volumes = append(volumes, object{"name": "data", "persistentVolumeClaim": object{"claimName": v}})
 	}
-	spec := object{"volumes": volumes}
+	spec := object{"volumes": volumes, "containers": []any{object{"name": "app", "resources": object{"requests": object{"cpu": "100m", "memory": "64Mi"}}}}}
 	phase := "Pending"
 	if p.node != "" {
 		spec["nodeName"] = p.node
@@ -166,6 +176,60 @@ func (s workloads) workloadList() []object {
 		items = append(items, object{"kind": a.Kind, "metadata": object{"namespace": a.Namespace, "name": a.Name, "generation": 1}, "spec": spec, "status": status})
 	}
 	return append(items, s.kube.objects["workloads"]...)
+}
+
+// controllerList lists what makes pods: ReplicaSets and StatefulSets.
+func (s workloads) controllerList() []object {
+	list := []object{}
+	for _, a := range s.kube.apps {
+		kind, name := a.Kind, a.Namespace+"-"+a.Name
+		if kind == "Deployment" {
+			kind, name = "ReplicaSet", name+"-7d9f"
+		} else if kind != "StatefulSet" {
+			continue
+		}
+		healthy, expected, _ := s.budget(a)
+		status := object{"replicas": expected}
+		if healthy > 0 {
+			status["readyReplicas"] = healthy
+		}
+		list = append(list, object{"kind": kind, "metadata": object{"namespace": a.Namespace, "name": name, "uid": "of-" + kind + "-" + name}, "status": status})
+	}
+	return list
+}
+
+// stats is what a kubelet tells of its pods.
+func (s workloads) stats(node string) (string, error) {
+	if !s.alive(node) {
+		return "", fmt.Errorf("error from server: error dialing backend: dial tcp %s:10250: connect: no route to host", s.kube.nodes[node].ip)
+	}
+	pods := []any{}
+	for _, p := range s.kube.pods {
+		if p.node == node {
+			pods = append(pods, object{"podRef": object{"name": p.name, "namespace": p.app.Namespace}, "volume": []any{object{"name": "scratch", "usedBytes": 4096}}})
+		}
+	}
+	text, err := json.Marshal(object{"pods": pods})
+	return string(text), err
+}
+
+// patchConfig merges a patch into a ConfigMap of kube-system.
+func (s workloads) patchConfig(words []string, flags map[string]string) error {
+	var patch struct {
+		Data map[string]string `json:"data"`
+	}
+	if words[0] != "configmap" || flags["--type"] != "merge" || flags["--namespace"] != "kube-system" {
+		return fmt.Errorf("not simulated: kubectl patch %v", words)
+	}
+	if _, ok := s.kube.configs[words[1]]; !ok {
+		return fmt.Errorf("error from server (NotFound): configmaps %q not found", words[1])
+	}
+	if err := json.Unmarshal([]byte(flags["--patch"]), &patch); err != nil {
+		return err
+	}
+	s.kube.configs = maps.Clone(s.kube.configs)
+	s.kube.configs[words[1]] = patch.Data["ClusterConfiguration"]
+	return nil
 }
 
 func (s workloads) budgetList() []object {
