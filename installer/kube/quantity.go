@@ -14,7 +14,7 @@ var units = map[string]float64{
 
 // amount reads a quantity as the API prints it: "500m", "1.5", "128Mi", "1e3". What cannot be read is 0.
 func amount(text string) float64 {
-	number := strings.TrimRight(text, "mkMGTPEi")
+	number := strings.TrimRight(text, "mkKMGTPEi")
 	if f, err := strconv.ParseFloat(text, 64); err == nil { // "1e3", whose E is no suffix
 		return f
 	}

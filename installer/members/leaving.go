@@ -43,6 +43,11 @@ func (e Members) CanLeave(ctx context.Context) []preflight.Problem {
 	if err != nil {
 		return []preflight.Problem{{Check: "etcd", Message: "no etcd answers on the masters that stay: " + installer.Tell(err), Remedy: "look at `crictl ps -a --name etcd` and `journalctl -u kubelet` there"}}
 	}
+	return loses(c, going)
+}
+
+// loses gives a problem if etcd has no majority, or would have none, before or after the member of one of the hosts has left.
+func loses(c etcd.Cluster, going []*fleet.Target) []preflight.Problem {
 	var silent []string
 	for _, m := range c.Members {
 		if !m.Learner && !m.Answers {

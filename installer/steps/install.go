@@ -6,7 +6,11 @@
 // where they do not (see [journal.Journal.Under]).
 package steps
 
-import "github.com/sealbuild/sealbuild/installer"
+import (
+	"slices"
+
+	"github.com/sealbuild/sealbuild/installer"
+)
 
 // Step is a step of the pipelines of this package.
 type Step = installer.Step[*Run]
@@ -44,6 +48,17 @@ func Delete() []Step {
 		{Name: "verify", Title: "wait until every node is Ready", Run: (*Run).verify},
 	}
 }
+
+// Apply makes the cluster what a Clusterfile says: hosts join first, so that there is room for the pods of those that leave.
+func Apply() []Step {
+	join, leave := Install(), Delete()
+	at := slices.IndexFunc(join, func(s Step) bool { return s.Name == "bootstrap" })
+	dead := Step{Name: "leave-dead", Title: "take dead hosts out of etcd and the cluster", Run: (*Run).leaveDead}
+	return slices.Concat(join[:at], []Step{dead}, join[at:], leave[slices.IndexFunc(leave, func(s Step) bool { return s.Name == "drain" }):])
+}
+
+// Preview is the part of a pipeline that changes nothing.
+func Preview(list []Step) []Step { return list[:1] }
 
 // Reset takes a cluster apart, and leaves clean hosts.
 func Reset() []Step {
