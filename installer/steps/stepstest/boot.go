@@ -109,6 +109,13 @@ func (m *Machine) cutPower() {
 	}
 }
 
+// Destroy takes the power from a machine for ever.
+func (m *Machine) Destroy() {
+	defer m.site.locked()()
+	m.cutPower()
+	m.lost = true
+}
+
 // PowerOn gives a machine its power back. It boots: nothing of it answers at first.
 func (m *Machine) PowerOn() {
 	defer m.site.locked()()
@@ -116,7 +123,7 @@ func (m *Machine) PowerOn() {
 }
 
 func (m *Machine) powerOn() {
-	if m.off {
+	if m.off && !m.lost {
 		m.off, m.boots, m.stopped, m.fresh = false, time.Now(), false, true
 	}
 }
@@ -131,7 +138,9 @@ func (s *Site) Repair() {
 	}
 	unlock()
 	for _, m := range s.machines {
-		_ = m.settle(context.Background(), sshdUp)
+		if !m.lost {
+			_ = m.settle(context.Background(), sshdUp)
+		}
 	}
 }
 

@@ -26,7 +26,7 @@ func (c *call) happen(kind, what string) error {
 	s.trace = append(s.trace, e)
 	if f := s.fault; f != nil && f.fired == (Event{}) && f.due(e, len(s.trace)) {
 		f.fired = e
-		c.strike(f.Kind)
+		c.strike(f)
 	}
 	if m.full && kind == string(agenttest.Removing) {
 		m.spare++
@@ -52,9 +52,12 @@ func (f *Fault) due(e Event, number int) bool {
 }
 
 // strike makes a fault happen during a call.
-func (c *call) strike(kind FaultKind) {
+func (c *call) strike(f *Fault) {
 	m := c.machine
-	switch kind {
+	if other := c.session.site.machine(f.On); other != nil {
+		m = other
+	}
+	switch f.Kind {
 	case InstallerDies:
 		c.session.dead = true
 		c.session.cancel(errStopped)
@@ -70,6 +73,9 @@ func (c *call) strike(kind FaultKind) {
 		c.cancel()
 	case PowerCut:
 		m.cutPower()
+	case Reboot:
+		m.cutPower()
+		m.powerOn()
 	case DiskFull:
 		m.full = true
 	}

@@ -116,8 +116,9 @@ func truth(b bool) string {
 	return "False"
 }
 
-// Unsound says what is wrong with the cluster. It should be one of all machines, the first of which are masters.
-func (s *Site) Unsound(masters int) []string {
+// Unsound says what is wrong with the cluster. It should be one of all machines, the first of which are masters, but for those
+// at the addresses that are gone.
+func (s *Site) Unsound(masters int, gone ...string) []string {
 	defer s.locked()()
 	out := slices.Clone(s.violations)
 	wrong := func(ok bool, format string, args ...any) {
@@ -128,29 +129,44 @@ func (s *Site) Unsound(masters int) []string {
 	if s.kube == nil {
 		return append(out, "there is no cluster")
 	}
+	var staying, servers []*Machine
+	var addresses []string
+	for i, m := range s.machines {
+		if slices.Contains(gone, m.IP) {
+			_, member := s.kube.members[m.IP]
+			wrong(!member, "%s is a member of etcd", m.IP)
+			wrong(s.kube.nodes[m.node()].ip != m.IP, "%s still has a Node", m.IP)
+			continue
+		}
+		if staying = append(staying, m); i < masters {
+			servers, addresses = append(servers, m), append(addresses, m.IP)
+		}
+	}
 	for ip, member := range s.kube.members {
-		i := slices.IndexFunc(s.machines, func(m *Machine) bool { return m.IP == ip })
-		wrong(i >= 0 && i < masters, "%s is a member of etcd", ip)
+		wrong(slices.Contains(addresses, ip), "%s is a member of etcd", ip)
 		wrong(member.voter, "%s has no vote in etcd", ip)
 	}
-	for i, m := range s.machines {
+	for _, m := range staying {
 		wrong(s.ready(m), "%s is not Ready", m.IP)
 		wrong(m.runtime, "%s has no container runtime", m.IP)
+		n := s.kube.nodes[m.node()]
+		wrong(!n.unschedulable && len(n.taints) == 0, "%s is cordoned, or has taints: %v", m.IP, n.taints)
 		_, unit := m.units["sealos-care.service"]
 		wrong(!unit, "%s: what was only for joining still runs", m.IP)
-		if i >= masters {
-			wrong(!s.kube.nodes[m.node()].master, "%s is marked as a master", m.IP)
+		if !slices.Contains(servers, m) {
+			wrong(!n.master, "%s is marked as a master", m.IP)
 			wrong(s.reaches(m), "%s does not reach the API", m.IP)
+			wrong(slices.Equal(slices.Sorted(slices.Values(m.listed())), addresses), "%s has %v behind the virtual address", m.IP, m.listed())
 			continue
 		}
 		wrong(m.registry, "%s has no registry", m.IP)
-		wrong(s.kube.nodes[m.node()].master, "%s is not marked as a master", m.IP)
+		wrong(n.master, "%s is not marked as a master", m.IP)
 		wrong(s.serves(m), "%s does not serve the API: etcd has it as %+v", m.IP, s.kube.members[m.IP])
 		wrong(m.proxyAPI == m.IP, "kube-proxy on %s asks the API server of %s", m.IP, m.proxyAPI)
 		wrong(m.tree.text("/etc/kubernetes/pki/ca.crt") == s.kube.ca, "%s has an authority that is not the cluster's", m.IP)
 		for _, name := range authorities() {
 			file := "/etc/kubernetes/pki/" + name
-			wrong(m.tree.has(file) && m.tree.text(file) == s.machines[0].tree.text(file), "%s differs on %s", file, m.IP)
+			wrong(m.tree.has(file) && m.tree.text(file) == servers[0].tree.text(file), "%s differs on %s", file, m.IP)
 		}
 	}
 	return out
@@ -161,6 +177,9 @@ func (s *Site) Gone() []string {
 	defer s.locked()()
 	out := slices.Clone(s.violations)
 	for _, m := range s.machines {
+		if m.lost {
+			continue
+		}
 		if len(m.serviceRoutes) > 0 {
 			out = append(out, fmt.Sprintf("%s still has a route to %v", m.IP, m.serviceRoutes))
 		}

@@ -56,6 +56,7 @@ type Machine struct {
 	tree  tree
 	life  int // raised when everything that runs on the machine is killed
 	off   bool
+	lost  bool      // it never gets its power back
 	boots time.Time // when it got its power back
 	fresh bool      // kubelet was started, and has not looked for its Node yet
 	heard time.Time // when kubelet was last alive, if it is not now
@@ -94,7 +95,8 @@ const (
 	InstallerDies FaultKind = "installer dies" // SIGKILL: nothing of it does anything any more
 	AgentDies     FaultKind = "agent dies"     // SIGKILL, with what it started
 	LinkCut       FaultKind = "link cut"       // ssh breaks; an answer that was under way is lost
-	PowerCut      FaultKind = "power cut"      // the host is off until PowerOn
+	PowerCut      FaultKind = "power cut"      // the host is off until Repair
+	Reboot        FaultKind = "reboot"         // the host is off, and boots at once
 	DiskFull      FaultKind = "disk full"      // nothing is written on the host any more until Relieve
 )
 
@@ -103,6 +105,7 @@ type Fault struct {
 	Kind   FaultKind
 	At     Event
 	Number int
+	On     string // the address of the host that it befalls; empty: that of the event
 
 	fired Event
 }
