@@ -137,6 +137,11 @@ func memberKills(t *testing.T, installed []int, dead []int, pipeline []Step, ver
 		out = append(out, w.Machines()[i].IP)
 	}
 	k := &killTest{begin: w, pipeline: pipeline, then: pipeline, again: len(gone) == 0}
+	k.later = func(w *world) error {
+		w.verb, w.dead = adds(), false
+		_, err := w.run(t.Context(), Install())
+		return err
+	}
 	k.sound = func(w *world) []string {
 		bad := slices.DeleteFunc(w.Unsound(3, out...), func(b string) bool { return strings.Contains(b, "although it is on record") })
 		if got := w.Get(keptKey); got != keptValue {
@@ -166,11 +171,16 @@ func memberKills(t *testing.T, installed []int, dead []int, pipeline []Step, ver
 	if _, err := done.run(t.Context(), pipeline); err != nil {
 		t.Fatal(err)
 	}
+	events := done.Trace()
+	done.verb, done.dead = adds(), false
+	if changes, err := done.run(t.Context(), Install()); err != nil || changes != 0 {
+		t.Errorf("a further run: %d changes, %v", changes, err)
+	}
 	k.made = done.trees(t)
 	if bad := k.sound(done); len(bad) > 0 {
 		t.Fatalf("undisturbed:\n%s", strings.Join(bad, "\n"))
 	}
-	return k, done.Trace()
+	return k, events
 }
 
 // memberFaults kills the installer and agents at every change on every host, or at some of them, and takes the power of any
@@ -184,6 +194,7 @@ func memberFaults(t *testing.T, w *world, events []stepstest.Event) []*stepstest
 			list = append(list, &stepstest.Fault{Kind: stepstest.InstallerDies, At: e}, &stepstest.Fault{Kind: stepstest.AgentDies, At: e})
 		}
 	}
+	t.Logf("%d events", len(events))
 	source := rand.New(rand.NewPCG(2026, 13))
 	n := 10
 	if everyFault() {
