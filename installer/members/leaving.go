@@ -2,6 +2,7 @@ package members
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,7 +44,30 @@ func (e Members) CanLeave(ctx context.Context) []preflight.Problem {
 	if err != nil {
 		return []preflight.Problem{{Check: "etcd", Message: "no etcd answers on the masters that stay: " + installer.Tell(err), Remedy: "look at `crictl ps -a --name etcd` and `journalctl -u kubelet` there"}}
 	}
-	return loses(c, going)
+	problems := loses(c, going)
+	if len(problems) == 0 || !e.awaits(c) {
+		return problems
+	}
+	e.Report.Infof("etcd does not answer on every master that is reached; it gets up to %s, as hosts need that have just booted", e.patience())
+	_ = installer.Insist(ctx, e.patience(), func(ctx context.Context) error { // what is the matter at its end is told
+		now, err := e.askAny(ctx, stay, "members")
+		if err != nil {
+			return err
+		}
+		if problems = loses(now, going); len(problems) > 0 && e.awaits(now) {
+			return errors.New("etcd does not answer on every master yet")
+		}
+		return nil
+	})
+	return problems
+}
+
+// awaits tells whether members may yet answer: they are of hosts that are reached, which may have been switched on just now.
+func (e Members) awaits(c etcd.Cluster) bool {
+	return slices.ContainsFunc(c.Members, func(m etcd.Member) bool {
+		reached := func(t *fleet.Target) bool { return t.Connected && m.At(t.IP.String()) }
+		return !m.Learner && !m.Answers && slices.ContainsFunc(e.All(), reached)
+	})
 }
 
 // loses gives a problem if etcd has no majority, or would have none, before or after the member of one of the hosts has left.

@@ -57,7 +57,10 @@ func (r *Run) cleanLeft(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, err
 	}
 	n, err := r.clean.Files(ctx, hosts)
-	return installer.Result{Changes: n}, err
+	if err != nil {
+		return installer.Result{}, err
+	}
+	return installer.Result{Changes: n}, r.Withdraw(ctx) // while they are known: nobody looks at them again
 }
 
 // followMasters makes certificates, kubeconfigs and kubeadm's configuration in the cluster name the masters that stay.

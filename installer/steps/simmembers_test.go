@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/ledger"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
+	"github.com/sealbuild/sealbuild/test/detector"
 )
 
 // recorded is the record of the control machine, as commands read it.
@@ -226,6 +227,7 @@ func TestDeleteOfLivingHostsSurvivesEveryFault(t *testing.T) {
 }
 
 func TestDeleteOfTheFirstMasterSurvivesEveryFault(t *testing.T) {
+	detector.Whole(t)
 	synctest.Test(t, func(t *testing.T) {
 		k, events := memberKills(t, []int{0, 1, 2, 3, 4}, nil, Delete(), deletes(0), 0)
 		k.all(t, memberFaults(t, k.begin, events))
@@ -233,6 +235,7 @@ func TestDeleteOfTheFirstMasterSurvivesEveryFault(t *testing.T) {
 }
 
 func TestDeleteOfDeadHostsSurvivesEveryFault(t *testing.T) {
+	detector.Whole(t)
 	synctest.Test(t, func(t *testing.T) {
 		k, events := memberKills(t, []int{0, 1, 2, 3, 4}, []int{0, 4}, Delete(), deletes(0, 4), 0, 4)
 		k.all(t, memberFaults(t, k.begin, events))

@@ -183,3 +183,41 @@ func TestOneMasterBecomesThreeAndOneAgain(t *testing.T) {
 	}
 	w.mustCommand(t, Install(), adds(0), false, 1)
 }
+
+func TestDeleteWaitsForMastersThatHaveJustBooted(t *testing.T) {
+	realistic(t, 3, 1, func(t *testing.T, w *world) {
+		if err := w.Put(keptKey, keptValue); err != nil {
+			t.Fatal(err)
+		}
+		w.Machines()[1].PowerOff()
+		w.Repair() // it answers to ssh, and its etcd does not yet
+		w.mustCommand(t, Delete(), deletes(2), false, 2)
+	})
+}
+
+func TestAHostThatLosesItsPowerOnceItHasLeftKeepsNothing(t *testing.T) {
+	realistic(t, 3, 1, func(t *testing.T, w *world) {
+		if err := w.Put(keptKey, keptValue); err != nil {
+			t.Fatal(err)
+		}
+		done := w.clone(t, memoryDir(t))
+		done.Arm(nil)
+		done.mustCommand(t, Delete(), deletes(2), false, 2)
+		left := w.Machines()[2]
+		events := done.Trace()
+		// The last step asks the nodes whether they reach the masters.
+		last := 0
+		for i, e := range events {
+			if e.Host == w.Machines()[3].IP && e.Kind == "call" && e.What == "exec" {
+				last = i
+			}
+		}
+		w.Arm(&stepstest.Fault{Kind: stepstest.PowerCut, At: events[last], On: left.IP})
+		if _, err := w.command(t, Delete(), deletes(2), false); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := w.Fired(); !ok || left.Has("/var/lib/sealos") {
+			t.Errorf("power cut: %t; the installer lies there: %t", ok, left.Has("/var/lib/sealos"))
+		}
+	})
+}
