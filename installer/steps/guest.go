@@ -22,6 +22,9 @@ func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 	changes := 0
 	vain := map[*fleet.Target]bool{} // hosts where Services were waited for in vain
 	for n, i := range r.Payload.Images {
+		if i.Recorded {
+			continue // its commands ran when it came into the cluster
+		}
 		targets := []*fleet.Target{r.Master0()}
 		if i.Type != installer.TypeApplication {
 			targets = r.Targets
@@ -34,10 +37,7 @@ func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 		})
 		ran, err := r.Count(ctx, targets, func(ctx context.Context, t *fleet.Target) (int, error) {
 			i := r.Share(t).All()[n]
-			cmd := i.Cmd
-			if len(r.Cluster.Command) > 0 && n == len(r.Payload.Images)-1 {
-				cmd = r.Cluster.Command
-			}
+			cmd := r.CommandOf(i)
 			if len(i.Entrypoint)+len(cmd) == 0 {
 				return 0, nil
 			}
