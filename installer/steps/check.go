@@ -50,6 +50,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 			return installer.Result{}, &preflight.Error{Problems: append(problems, unfit...)}
 		}
 	}
+	r.mayHaveJoined = !r.Cluster.Finished() || slices.ContainsFunc(r.Targets, func(t *fleet.Target) bool { return !t.Joined() })
 	if err = r.Ledger.OwnState(); err == nil {
 		err = r.secrets.AdoptAndSettle(ctx)
 	}

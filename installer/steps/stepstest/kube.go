@@ -13,16 +13,17 @@ import (
 
 // kube is the cluster: what its API server and etcd know.
 type kube struct {
-	ca      string
-	dataDir string            // of etcd
-	members map[string]member // of etcd, by address
-	added   int               // members there ever were: each has its number
-	nodes   map[string]kubeNode
-	tokens  map[string]bool
-	values  map[string]string // what was put into etcd
-	objects map[string][]object
-	silent  time.Time // no API server answers before
-	crowd   int       // of further nodes, which are no machines
+	ca          string
+	dataDir     string            // of etcd
+	members     map[string]member // of etcd, by address
+	added       int               // members there ever were: each has its number
+	nodes       map[string]kubeNode
+	tokens      map[string]bool
+	values      map[string]string // what was put into etcd
+	objects     map[string][]object
+	deployments []*Deployment
+	silent      time.Time // no API server answers before
+	crowd       int       // of further nodes, which are no machines
 }
 
 // kubeNode is a Node object.
@@ -43,7 +44,7 @@ func (k *kube) clone() *kube {
 	}
 	c := *k
 	c.members, c.nodes, c.tokens, c.values = maps.Clone(k.members), maps.Clone(k.nodes), maps.Clone(k.tokens), maps.Clone(k.values)
-	c.objects = maps.Clone(k.objects)
+	c.objects, c.deployments = maps.Clone(k.objects), cloneDeployments(k.deployments)
 	return &c
 }
 

@@ -103,8 +103,12 @@ func (s *Site) nodeObject(name string) object {
 	if !s.nodeReady(name) {
 		status = "Unknown"
 	}
+	spec := object{}
+	if s.kube.nodes[name].master {
+		spec["taints"] = []any{object{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}}
+	}
 	return object{
-		"kind": "Node", "metadata": object{"name": name},
+		"kind": "Node", "metadata": object{"name": name, "labels": object{"kubernetes.io/os": "linux"}}, "spec": spec,
 		"status": object{"nodeInfo": object{"kubeletVersion": s.Kubelet}, "conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": s.kube.nodes[name].ip}, object{"type": "Hostname", "address": name}}},
 	}
 }
@@ -164,7 +168,7 @@ func (s *Site) podList() []object {
 			}
 		}
 	}
-	return append(items, s.kube.objects["pods"]...)
+	return slices.Concat(items, s.deploymentPods(), s.kube.objects["pods"])
 }
 
 // workloadList lists kube-proxy's DaemonSet, and the workloads that were added.

@@ -54,7 +54,7 @@ func (c *call) program(ctx context.Context, q agent.ExecRequest) (string, error)
 		c.hide = q.Hide
 		return c.kubeadm(ctx, argv[1:])
 	case "kubectl":
-		return c.kubectl(argv[1:], q.Env)
+		return c.kubectl(argv[1:], q.Env, string(q.Stdin))
 	case "systemctl", "systemd-run":
 		return c.systemd(argv)
 	case "sealinstall":
@@ -102,7 +102,7 @@ func (s *Site) api(m *Machine, kubeconfig, at string) error {
 	return nil
 }
 
-func (c *call) kubectl(args []string, env map[string]string) (out string, err error) {
+func (c *call) kubectl(args []string, env map[string]string, stdin string) (out string, err error) {
 	if slices.Contains(args, "view") {
 		for name := range strings.SplitSeq(env["KUBECONFIG"], ":") {
 			out += c.tree.text(name)
@@ -129,6 +129,10 @@ func (c *call) kubectl(args []string, env map[string]string) (out string, err er
 			at = strings.TrimSuffix(strings.TrimPrefix(server, "https://"), ":6443")
 		}
 		if err := s.api(m, flags["--kubeconfig"], at); err != nil {
+			return err
+		}
+		if words[0] == "create" && flags["--raw"] != "" && flags["-f"] == "-" {
+			out, err = s.evict(flags["--raw"], stdin)
 			return err
 		}
 		out, err = s.ask(words, flags)
