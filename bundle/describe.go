@@ -16,6 +16,7 @@ import (
 // Description is what a bundle says of itself. The JSON names are a promise.
 type Description struct {
 	FormatVersion int            `json:"formatVersion"`
+	Kind          string         `json:"kind,omitempty"` // what its cluster images make: [MakesCluster] or [AddsApplications]
 	PayloadOffset int64          `json:"payloadOffset"` // bytes before the payload
 	Size          int64          `json:"size"`          // bytes of all files
 	IndexDigest   digest.Digest  `json:"indexDigest"`   // covers every byte
@@ -29,6 +30,12 @@ type Description struct {
 	Expected      *ExpectedTotal `json:"expected,omitempty"`
 	Usage         []Usage        `json:"usage,omitempty"` // the largest first
 }
+
+// Kinds of bundles.
+const (
+	MakesCluster     = "cluster"     // it brings a rootfs
+	AddsApplications = "application" // it brings none: it adds to a cluster that exists
+)
 
 // SignatureInfo says where the signature lies and which key made it. Whether the key is trusted is not in the file.
 type SignatureInfo struct {
@@ -76,6 +83,14 @@ func (r *Reader) Describe() (Description, error) {
 			d.Signature.Error = err.Error()
 		} else {
 			d.Signature.KeyType, d.Signature.Fingerprint = key.Type(), ssh.FingerprintSHA256(key)
+		}
+	}
+	for _, i := range r.Images() {
+		switch {
+		case i.Kind == KindCluster && i.ClusterType == "rootfs":
+			d.Kind = MakesCluster
+		case i.Kind == KindCluster && d.Kind == "":
+			d.Kind = AddsApplications
 		}
 	}
 	for _, b := range r.Blobs() {
@@ -145,6 +160,12 @@ const topImages = 10
 func (d Description) WriteText(out io.Writer, file string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "format version\t%d\n", d.FormatVersion)
+	switch d.Kind {
+	case MakesCluster:
+		fmt.Fprintln(w, "kind\tcluster bundle")
+	case AddsApplications:
+		fmt.Fprintln(w, "kind\tapplication bundle: no rootfs, it adds to a cluster that exists")
+	}
 	fmt.Fprintf(w, "size\t%s (%d bytes)\n", size(d.Size), d.Size)
 	if d.PartSize > 0 {
 		fmt.Fprintf(w, "parts\tof %s: %s and %s, …\n", size(d.PartSize), file, PartName(file, 2))
