@@ -17,10 +17,10 @@ import (
 type Description struct {
 	FormatVersion int            `json:"formatVersion"`
 	Kind          string         `json:"kind,omitempty"` // what its cluster images make: [MakesCluster] or [AddsApplications]
-	PayloadOffset int64          `json:"payloadOffset"` // bytes before the payload
-	Size          int64          `json:"size"`          // bytes of all files
-	IndexDigest   digest.Digest  `json:"indexDigest"`   // covers every byte
-	Index         Range          `json:"index"`         // the bytes that a signature signs
+	PayloadOffset int64          `json:"payloadOffset"`  // bytes before the payload
+	Size          int64          `json:"size"`           // bytes of all files
+	IndexDigest   digest.Digest  `json:"indexDigest"`    // covers every byte
+	Index         Range          `json:"index"`          // the bytes that a signature signs
 	Signature     *SignatureInfo `json:"signature,omitempty"`
 	Platforms     []string       `json:"platforms,omitempty"` // that there is an installer for
 	PartSize      int64          `json:"partSize,omitempty"`
@@ -71,10 +71,24 @@ type Usage struct {
 	Own    int64  `json:"own"`    // of those that no other image reaches
 }
 
+// Kind is what the cluster images make; empty if there are none.
+func (r *Reader) Kind() string {
+	kind := ""
+	for _, i := range r.Images() {
+		switch {
+		case i.Kind == KindCluster && i.ClusterType == "rootfs":
+			return MakesCluster
+		case i.Kind == KindCluster:
+			kind = AddsApplications
+		}
+	}
+	return kind
+}
+
 // Describe reads the manifests of all images, and the signature.
 func (r *Reader) Describe() (Description, error) {
 	d := Description{
-		FormatVersion: r.FormatVersion(), PayloadOffset: r.PayloadOffset(), Size: r.Size(), IndexDigest: r.IndexDigest(),
+		FormatVersion: r.FormatVersion(), PayloadOffset: r.PayloadOffset(), Size: r.Size(), IndexDigest: r.IndexDigest(), Kind: r.Kind(),
 		Index: r.IndexRange(), Platforms: r.Platforms(), PartSize: r.index.PartSize, TrustKeys: r.TrustKeys(), Documents: r.Documents(),
 	}
 	if at, ok := r.SignatureRange(); ok {
@@ -83,14 +97,6 @@ func (r *Reader) Describe() (Description, error) {
 			d.Signature.Error = err.Error()
 		} else {
 			d.Signature.KeyType, d.Signature.Fingerprint = key.Type(), ssh.FingerprintSHA256(key)
-		}
-	}
-	for _, i := range r.Images() {
-		switch {
-		case i.Kind == KindCluster && i.ClusterType == "rootfs":
-			d.Kind = MakesCluster
-		case i.Kind == KindCluster && d.Kind == "":
-			d.Kind = AddsApplications
 		}
 	}
 	for _, b := range r.Blobs() {

@@ -282,3 +282,25 @@ func TestAnApplicationWhoseCommandFailedIsAddedByTheSameOrAnotherBundle(t *testi
 		t.Errorf("recorded %v, %v", c.Status.Phase, c.Images)
 	}
 }
+
+func TestSecretsOfTheRootfsAreNotInATemplateOfAnAddedApplication(t *testing.T) {
+	w := newWorld(t, memoryDir(t), bundleWith(t, func(images []stepstest.Image) []stepstest.Image {
+		images[0].Config.Env = append(images[0].Config.Env, "DB_PASSWORD=of-the-rootfs")
+		return images
+	}), 1, 1)
+	w.Arm(nil)
+	if _, err := w.run(t.Context(), Install()); err != nil {
+		t.Fatal(err)
+	}
+	w.again(t)
+	w.bundle = applications(t, stepstest.Image{Name: "localhost/shop:v1", Type: "application", Files: map[string]string{"manifests/a.yaml.tmpl": "password: {{ .DB_PASSWORD }}\n"}})
+	before := w.trees(t)
+	if _, err := w.run(t.Context(), Install()); err == nil || !strings.Contains(err.Error(), "DB_PASSWORD") {
+		t.Fatalf("error %v", err)
+	}
+	for i, tree := range w.trees(t) {
+		if diff := cmp.Diff(before[i], tree); diff != "" {
+			t.Errorf("host %d (-before +after):\n%s", i, diff)
+		}
+	}
+}
