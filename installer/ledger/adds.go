@@ -11,6 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/installer/site"
 )
 
 // What a bundle that only adds applications is held against: it can change nothing but these.
@@ -84,7 +85,7 @@ func (l *Ledger) keepCommand(made *installer.Cluster) error {
 	if !l.Payload.Adds() || l.Recorded == nil {
 		return nil
 	}
-	given := l.CommandGiven()
+	given := site.Adding{Site: l.Site}.CommandGiven()
 	made.Command = l.Recorded.Command
 	if !given {
 		return nil

@@ -68,7 +68,7 @@ func Of(ctx context.Context, on *site.Site, recorded func() error) (Plan, error)
 	if err := prepare(ctx, on); err != nil {
 		return Plan{}, err
 	}
-	if err := on.Clusterless(); err != nil {
+	if err := (site.Adding{Site: on}).Clusterless(); err != nil {
 		return Plan{}, err
 	}
 	if err := recorded(); err != nil {

@@ -3,7 +3,6 @@ package site
 import (
 	"cmp"
 	"maps"
-	"slices"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -27,7 +26,7 @@ func (st *Site) PlacesOf(t *fleet.Target) preflight.Places {
 // not have, such as images whose directory was moved.
 func (st *Site) NeedOf(t *fleet.Target, s payload.Sizes) preflight.Needs {
 	n := st.needAtFirst(t, s)
-	if !t.Begun() || st.Payload.Adds() && !st.hasAll() {
+	if !t.Begun() || st.Payload.Adds() && !(Adding{st}).hasAll() {
 		return n
 	}
 	p := n.Places
@@ -36,11 +35,6 @@ func (st *Site) NeedOf(t *fleet.Target, s payload.Sizes) preflight.Needs {
 		maps.DeleteFunc(need, func(dir string, _ int64) bool { return !missing[dir] })
 	}
 	return n
-}
-
-// hasAll tells whether the cluster has all images of the bundle by its record.
-func (st *Site) hasAll() bool {
-	return !slices.ContainsFunc(st.Payload.Brought(), func(i *payload.Image) bool { return !slices.Contains(st.Cluster.Kept, i.Name) })
 }
 
 // needAtFirst is what a host needs that has nothing yet.

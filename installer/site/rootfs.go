@@ -14,8 +14,9 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// A bundle without a rootfs adds applications to a cluster that exists. What its rootfs is follows from the record, and what
-// its files say is read on a control plane, where they lie as they are in force.
+// Adding is a run whose bundle may have no rootfs: then it adds applications to a cluster that exists. What the rootfs is
+// follows from the record, and what its files say is read on a control plane, where they lie as they are in force.
+type Adding struct{ *Site }
 
 // rootfsFiles are the files of the rootfs that say how the cluster is: what kubeadm was told, how the registry speaks, and
 // whether units unset proxies.
@@ -42,9 +43,9 @@ func noCluster(cluster string) preflight.Problem {
 }
 
 // Clusterless is the error for a run that only adds applications if no record tells to which cluster; nil for every other.
-func (st *Site) Clusterless() error {
-	if st.Payload.Adds() && st.Payload.Rootfs().Name == "" {
-		return &preflight.Error{Problems: []preflight.Problem{noCluster(st.Cluster.Name)}}
+func (a Adding) Clusterless() error {
+	if a.Payload.Adds() && a.Payload.Rootfs().Name == "" {
+		return &preflight.Error{Problems: []preflight.Problem{noCluster(a.Cluster.Name)}}
 	}
 	return nil
 }
@@ -52,16 +53,16 @@ func (st *Site) Clusterless() error {
 // MeetRootfs finds out what the cluster has of its rootfs if the bundle brings none, once the record of the masters was met.
 // before is the name of the rootfs when the hosts were looked at; they are looked at again if it was not known then. The
 // problems keep applications from being added, and cannot be ignored.
-func (st *Site) MeetRootfs(ctx context.Context, before string) ([]preflight.Problem, error) {
-	if st.Payload.Rootfs().Name == "" {
-		return []preflight.Problem{noCluster(st.Cluster.Name)}, nil
+func (a Adding) MeetRootfs(ctx context.Context, before string) ([]preflight.Problem, error) {
+	if a.Payload.Rootfs().Name == "" {
+		return []preflight.Problem{noCluster(a.Cluster.Name)}, nil
 	}
 	var problems []preflight.Problem
-	for _, t := range fleet.Only(st.Targets, func(t *fleet.Target) bool { return t.Looked }) {
-		p := preflight.Problem{Host: t.IP.String(), Check: "rootfs", Remedy: "run the bundle with " + st.Payload.Rootfs().Name + ", with which the cluster was made; then run this one"}
+	for _, t := range fleet.Only(a.Targets, func(t *fleet.Target) bool { return t.Looked }) {
+		p := preflight.Problem{Host: t.IP.String(), Check: "rootfs", Remedy: "run the bundle with " + a.Payload.Rootfs().Name + ", with which the cluster was made; then run this one"}
 		switch {
 		case !t.Joined():
-			p.Message = fmt.Sprintf("it is not in cluster %s, and a new host needs the bundle with the rootfs: this one only adds applications", st.Cluster.Name)
+			p.Message = fmt.Sprintf("it is not in cluster %s, and a new host needs the bundle with the rootfs: this one only adds applications", a.Cluster.Name)
 		case !t.Journal.Has(journal.Init):
 			p.Message = "its setup was begun anew and has not come to an end, which needs the bundle with the rootfs: this one only adds applications"
 		default:
@@ -72,32 +73,32 @@ func (st *Site) MeetRootfs(ctx context.Context, before string) ([]preflight.Prob
 	if len(problems) > 0 {
 		return problems, nil
 	}
-	if before != st.Payload.Rootfs().Name {
-		if problems = st.LookAtHosts(ctx); len(problems) > 0 {
+	if before != a.Payload.Rootfs().Name {
+		if problems = a.LookAtHosts(ctx); len(problems) > 0 {
 			return problems, nil
 		}
 	}
-	return nil, st.readRootfs(ctx)
+	return nil, a.readRootfs(ctx)
 }
 
 // readRootfs reads from a control plane what the files of the rootfs say there.
-func (st *Site) readRootfs(ctx context.Context) error {
-	for _, t := range st.Targets {
+func (a Adding) readRootfs(ctx context.Context) error {
+	for _, t := range a.Targets {
 		var err error
 		if t.Variant == nil {
 			continue
 		}
-		if t.Variant, err = st.Payload.For(ctx, t.Arch); err != nil {
+		if t.Variant, err = a.Payload.For(ctx, t.Arch); err != nil {
 			return t.Failed(err)
 		}
 	}
-	masters := st.ControlPlanes()
+	masters := a.ControlPlanes()
 	if len(masters) == 0 {
 		return nil
 	}
 	var paths []string
 	for _, name := range rootfsFiles {
-		paths = append(paths, path.Join(st.Payload.RootfsDir(), name))
+		paths = append(paths, path.Join(a.Payload.RootfsDir(), name))
 	}
 	found, err := masters[0].Agent.ReadFiles(ctx, paths)
 	if err != nil {
@@ -109,35 +110,40 @@ func (st *Site) readRootfs(ctx context.Context) error {
 			files[name] = text
 		}
 	}
-	st.Payload.ReadFromHost(files)
+	a.Payload.ReadFromHost(files)
 	return nil
 }
 
 // newConfigs are the Config documents that are not recorded yet. Recorded ones may be for files of the rootfs.
-func (st *Site) newConfigs() []installer.Config {
-	return slices.DeleteFunc(slices.Clone(st.Cluster.Configs), func(c installer.Config) bool {
-		return st.Recorded != nil && slices.Contains(st.Recorded.Configs, c)
+func (a Adding) newConfigs() []installer.Config {
+	return slices.DeleteFunc(slices.Clone(a.Cluster.Configs), func(c installer.Config) bool {
+		return a.Recorded != nil && slices.Contains(a.Recorded.Configs, c)
 	})
 }
 
 // CommandGiven tells whether the command that replaces that of an application was given for this run. One that was recorded
 // belongs to an application of an earlier bundle.
-func (st *Site) CommandGiven() bool {
-	if len(st.Cluster.Command) == 0 {
+func (a Adding) CommandGiven() bool {
+	if len(a.Cluster.Command) == 0 {
 		return false
 	}
-	return !st.Payload.Adds() || st.Recorded == nil || !slices.Equal(st.Cluster.Command, st.Recorded.Command)
+	return !a.Payload.Adds() || a.Recorded == nil || !slices.Equal(a.Cluster.Command, a.Recorded.Command)
 }
 
 // CommandOf gives CMD of an image in this run: what was given for the last one, what was given for it when it was added, or
 // its own.
-func (st *Site) CommandOf(i *payload.Image) []string {
-	all := st.Payload.Images
-	if last := all[len(all)-1]; i.Name == last.Name && st.CommandGiven() {
-		return st.Cluster.Command
+func (a Adding) CommandOf(i *payload.Image) []string {
+	all := a.Payload.Images
+	if last := all[len(all)-1]; i.Name == last.Name && a.CommandGiven() {
+		return a.Cluster.Command
 	}
-	if kept := st.Cluster.CommandFor(i.Name); kept != nil {
+	if kept := a.Cluster.CommandFor(i.Name); kept != nil {
 		return kept
 	}
 	return i.Cmd
+}
+
+// hasAll tells whether the cluster has all images of the bundle by its record.
+func (a Adding) hasAll() bool {
+	return !slices.ContainsFunc(a.Payload.Brought(), func(i *payload.Image) bool { return !slices.Contains(a.Cluster.Kept, i.Name) })
 }

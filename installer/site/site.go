@@ -79,7 +79,7 @@ func (st *Site) UnusedConfigs() error {
 	if !st.Payload.Adds() {
 		return payload.UnusedConfigs(st.Cluster.Configs, files)
 	}
-	given := st.newConfigs()
+	given := Adding{st}.newConfigs()
 	for _, c := range given {
 		if c.Match != "" && payload.SameImage(c.Match, st.Payload.Rootfs().Name) {
 			//lint:ignore ST1005 that is how the kind of document is spelled

@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/sealos"
+	"github.com/sealbuild/sealbuild/installer/site"
 )
 
 // check reaches every host, reads its facts and reports every problem of every host at once. If the run goes no further,
@@ -42,7 +43,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, &preflight.Error{Problems: append(problems, differ...)}
 	}
 	if r.Payload.Adds() {
-		unfit, err := r.MeetRootfs(ctx, known)
+		unfit, err := site.Adding{Site: r.Site}.MeetRootfs(ctx, known)
 		if err != nil {
 			return installer.Result{}, err
 		}

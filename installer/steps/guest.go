@@ -14,6 +14,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/guest"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/payload"
+	"github.com/sealbuild/sealbuild/installer/site"
 )
 
 // guest runs ENTRYPOINT and CMD of each image in order: those of the rootfs and patches on all hosts, those of applications
@@ -37,7 +38,7 @@ func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 		})
 		ran, err := r.Count(ctx, targets, func(ctx context.Context, t *fleet.Target) (int, error) {
 			i := r.Share(t).All()[n]
-			cmd := r.CommandOf(i)
+			cmd := site.Adding{Site: r.Site}.CommandOf(i)
 			if len(i.Entrypoint)+len(cmd) == 0 {
 				return 0, nil
 			}

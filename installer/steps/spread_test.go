@@ -14,7 +14,7 @@ import (
 )
 
 // grown installs one master and one node, starts an application there, and adds two nodes. It returns what was told.
-func grown(t *testing.T, d ...stepstest.Deployment) (w *world, told string, changes int) {
+func grown(t *testing.T, d ...stepstest.Deployment) (w *world, apps map[string]*stepstest.Deployment, told string) {
 	t.Helper()
 	w = newWorld(t, memoryDir(t), simBundle(t), 1, 3)
 	w.take = 2
@@ -22,35 +22,35 @@ func grown(t *testing.T, d ...stepstest.Deployment) (w *world, told string, chan
 	if _, err := w.run(t.Context(), Install()); err != nil {
 		t.Fatal(err)
 	}
+	apps = map[string]*stepstest.Deployment{}
 	for _, one := range d {
-		w.Deploy(one)
+		apps[one.Name] = stepstest.Deploy(w.Site, one)
 	}
 	var out strings.Builder
 	w.take, w.told = 0, &out
-	changes, err := w.run(t.Context(), Install())
-	if err != nil {
+	if _, err := w.run(t.Context(), Install()); err != nil {
 		t.Fatal(err)
 	}
 	if bad := w.Violations(); len(bad) > 0 {
 		t.Error(bad)
 	}
-	return w, out.String(), changes
+	return w, apps, out.String()
 }
 
 func TestCopiesDoNotAllLieOnOneHostAfterHostsWereAdded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, told, _ := grown(t,
+		w, apps, told := grown(t,
 			stepstest.Deployment{Namespace: "kube-system", Name: "coredns", Copies: 2, On: "host-1", Masters: true, Selector: []string{"kubernetes.io/os", "linux"}, Volume: "configMap"},
 			stepstest.Deployment{Namespace: "shop", Name: "front", Copies: 3, On: "host-2", Least: 2},
 			stepstest.Deployment{Namespace: "shop", Name: "one", Copies: 1, On: "host-2"},
 		)
 		for name, want := range map[string]int{"coredns": 2, "front": 3} {
-			nodes, _ := w.Where(name)
+			nodes, _ := apps[name].Where()
 			if got := len(slices.Compact(nodes)); got != want {
 				t.Errorf("%s lies on %d nodes, want %d: %v\n%s", name, got, want, nodes, told)
 			}
 		}
-		if _, made := w.Where("one"); made != 1 {
+		if _, made := apps["one"].Where(); made != 1 {
 			t.Errorf("what has one copy was moved:\n%s", told)
 		}
 		for _, want := range []string{"moved kube-system/coredns-5d9c-2 from host-1 to host-", "moved shop/front-5d9c-2 from host-2 to host-", "moved shop/front-5d9c-3 from host-2 to host-"} {
@@ -64,7 +64,7 @@ func TestCopiesDoNotAllLieOnOneHostAfterHostsWereAdded(t *testing.T) {
 		if err != nil || changes != 0 {
 			t.Errorf("second run: %d changes, %v", changes, err)
 		}
-		if _, made := w.Where("front"); made != 5 {
+		if _, made := apps["front"].Where(); made != 5 {
 			t.Errorf("%d pods were ever made, want 5", made)
 		}
 	})
@@ -85,8 +85,8 @@ func TestCopiesThatCannotOrShouldNotMoveAreLeftAndTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c.app.Namespace, c.app.Name, c.app.Copies = "shop", "app", 2
-				w, told, _ := grown(t, c.app, stepstest.Deployment{Namespace: "zoo", Name: "next", Copies: 2, On: "host-2"})
-				if _, made := w.Where("app"); made != 2+c.moved {
+				_, apps, told := grown(t, c.app, stepstest.Deployment{Namespace: "zoo", Name: "next", Copies: 2, On: "host-2"})
+				if _, made := apps["app"].Where(); made != 2+c.moved {
 					t.Errorf("%d pods were moved, want %d:\n%s", made-2, c.moved, told)
 				}
 				if c.want != "" && !strings.Contains(told, c.want) {
@@ -97,7 +97,7 @@ func TestCopiesThatCannotOrShouldNotMoveAreLeftAndTold(t *testing.T) {
 				if c.app.Dead {
 					wantNext = 2
 				}
-				if _, made := w.Where("next"); made != wantNext {
+				if _, made := apps["next"].Where(); made != wantNext {
 					t.Errorf("of the next workload %d pods were made, want %d:\n%s", made, wantNext, told)
 				}
 			})
@@ -112,7 +112,7 @@ func TestOnlyMastersTakeNothingThatDoesNotTolerateThem(t *testing.T) {
 		if _, err := w.run(t.Context(), Install()); err != nil {
 			t.Fatal(err)
 		}
-		w.Deploy(stepstest.Deployment{Namespace: "shop", Name: "app", Copies: 2, On: "host-2"})
+		stepstest.Deploy(w.Site, stepstest.Deployment{Namespace: "shop", Name: "app", Copies: 2, On: "host-2"})
 		r := lookedAt(t, w, t.Output())
 		found, err := r.Kube.Spread(t.Context(), time.Minute)
 		if diff := cmp.Diff(kube.Spreading{}, found); diff != "" || err != nil {

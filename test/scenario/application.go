@@ -28,19 +28,19 @@ func (b *Built) imagesAndApplication(ctx context.Context, s *story) error {
 
 // addApplication adds an application to the cluster that runs: ./app.run, with no flags. Nothing else changes, a second run
 // changes nothing at all, and neither does the file that made the cluster.
-func (s *Site) addApplication(ctx context.Context, st *story) error {
+func addApplication(ctx context.Context, st *story, s *Site) error {
 	st.heading("an application is added to the cluster: ./app.run")
 	const file = "/root/app.run"
 	if err := s.master0().Copy(ctx, s.built.Application, file, 0o755); err != nil {
 		return err
 	}
-	before, err := s.untouched(ctx)
+	before, err := untouched(ctx, s)
 	if err != nil {
 		return err
 	}
 	for _, first := range []bool{true, false} {
 		start := time.Now()
-		sum, err := s.runApplication(ctx, st, file)
+		sum, err := runApplication(ctx, st, s, file)
 		if err != nil {
 			return fmt.Errorf("add the application: %w", err)
 		}
@@ -54,14 +54,14 @@ func (s *Site) addApplication(ctx context.Context, st *story) error {
 			}
 		}
 	}
-	after, err := s.untouched(ctx)
+	after, err := untouched(ctx, s)
 	if err != nil {
 		return err
 	}
 	if before != after {
 		return fmt.Errorf("more than the application has changed: before\n%s\nafter\n%s", before, after)
 	}
-	if err := s.greeterAnswers(ctx, st); err != nil {
+	if err := greeterAnswers(ctx, st, s); err != nil {
 		return err
 	}
 	sum, _, err := s.install(ctx, st)
@@ -82,7 +82,7 @@ func (s *Site) addApplication(ctx context.Context, st *story) error {
 	return err
 }
 
-func (s *Site) runApplication(ctx context.Context, st *story, file string) (sum Summary, err error) {
+func runApplication(ctx context.Context, st *story, s *Site, file string) (sum Summary, err error) {
 	st.say("%s# ./app.run", s.master0().Name)
 	res, err := s.master0().Run(ctx, testbed.Command{Argv: []string{file, "-o", "json"}, Dir: "/root", Stderr: st.out})
 	if err != nil {
@@ -93,7 +93,7 @@ func (s *Site) runApplication(ctx context.Context, st *story, file string) (sum 
 
 // untouched is what an application must not change on any host: the installer in use, the containers of the control plane and
 // of care, and the settings of kubelet and containerd.
-func (s *Site) untouched(ctx context.Context) (string, error) {
+func untouched(ctx context.Context, s *Site) (string, error) {
 	const script = `readlink /var/lib/sealos/bin/sealinstall || sha256sum /var/lib/sealos/bin/sealinstall; ls /var/lib/sealos/bin
 find /etc/kubernetes /etc/containerd /etc/hosts /var/lib/kubelet/config.yaml /var/lib/sealos/data/default/rootfs -type f -exec sha256sum {} + | sort -k 2 | sha256sum
 systemctl show --property=MainPID kubelet containerd registry
@@ -110,7 +110,7 @@ crictl ps --quiet --namespace '^kube-system$' | sort`
 }
 
 // greeterAnswers asks the application from every host. Its image was in no bundle before, so it came from the site's registry.
-func (s *Site) greeterAnswers(ctx context.Context, st *story) error {
+func greeterAnswers(ctx context.Context, st *story, s *Site) error {
 	ip, err := s.kubectl(ctx, "get", "service", "-n", "greeter", "greeter", "-o", "jsonpath={.spec.clusterIP}")
 	if err != nil {
 		return err

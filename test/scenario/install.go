@@ -16,7 +16,7 @@ import (
 // application alone adds it, and reset gives back clean hosts.
 func Install(ctx context.Context, out io.Writer) error {
 	return installation(ctx, out, recipe{images: (*Built).imagesAndApplication}, 1, func(ctx context.Context, st *story, s *Site, f Figures) error {
-		if err := s.addApplication(ctx, st); err != nil {
+		if err := addApplication(ctx, st, s); err != nil {
 			return err
 		}
 		return writeFigures(s.built.Root, f)
@@ -27,7 +27,7 @@ func Install(ctx context.Context, out io.Writer) error {
 // Kubernetes' own tests are added to the cluster and judge it.
 func JudgedInstall(ctx context.Context, out io.Writer) error {
 	return installation(ctx, out, recipe{images: (*Built).imagesAndApplication}, 2, func(ctx context.Context, st *story, s *Site, _ Figures) error {
-		if err := s.addApplication(ctx, st); err != nil {
+		if err := addApplication(ctx, st, s); err != nil {
 			return err
 		}
 		return s.judge(ctx, st, "install")

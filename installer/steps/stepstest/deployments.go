@@ -21,6 +21,7 @@ type Deployment struct {
 	Sticky          bool     // the scheduler chooses the node again
 	Dead            bool     // no new pod becomes ready
 
+	site *Site
 	pods []deployed
 	made int
 }
@@ -34,27 +35,24 @@ type deployed struct {
 const startsIn = 700 * time.Millisecond
 
 // Deploy starts an application, all copies on one node.
-func (s *Site) Deploy(d Deployment) {
+func Deploy(s *Site, d Deployment) *Deployment {
 	defer s.locked()()
+	d.site = s
 	for range d.Copies {
 		d.start(d.On, time.Time{})
 	}
 	s.kube.deployments = append(s.kube.deployments, &d)
+	return &d
 }
 
-// Where gives the nodes that an application's pods are on, sorted, and how many pods there ever were.
-func (s *Site) Where(name string) (nodes []string, made int) {
-	defer s.locked()()
-	for _, d := range s.kube.deployments {
-		if d.Name == name {
-			for _, p := range d.pods {
-				nodes = append(nodes, p.node)
-			}
-			made = d.made
-		}
+// Where gives the nodes that the pods are on, sorted, and how many pods there ever were.
+func (d *Deployment) Where() (nodes []string, made int) {
+	defer d.site.locked()()
+	for _, p := range d.pods {
+		nodes = append(nodes, p.node)
 	}
 	slices.Sort(nodes)
-	return nodes, made
+	return nodes, d.made
 }
 
 func (d *Deployment) start(node string, ready time.Time) {
@@ -75,7 +73,7 @@ func (d *Deployment) up() (n int) {
 }
 
 // schedule chooses the node for a new pod; it is empty if none will take it.
-func (s *Site) schedule(d *Deployment, left string) string {
+func schedule(s *Site, d *Deployment, left string) string {
 	if d.Sticky {
 		return left
 	}
@@ -99,7 +97,7 @@ func (s *Site) schedule(d *Deployment, left string) string {
 }
 
 // evict answers a request for the eviction of a pod, as the API server does.
-func (s *Site) evict(path, body string) (string, error) {
+func evict(s *Site, path, body string) (string, error) {
 	var asked struct {
 		APIVersion string `json:"apiVersion"`
 		Kind       string `json:"kind"`
@@ -130,14 +128,14 @@ func (s *Site) evict(path, body string) (string, error) {
 		if d.Dead {
 			ready = ready.Add(time.Hour)
 		}
-		d.start(s.schedule(d, left), ready)
+		d.start(schedule(s, d, left), ready)
 		return `{"kind":"Status","status":"Success"}`, nil
 	}
 	return "", fmt.Errorf("error from server (NotFound): pods %q not found", asked.Metadata.Name)
 }
 
 // deploymentPods are the pods of all Deployments.
-func (s *Site) deploymentPods() []object {
+func deploymentPods(s *Site) []object {
 	var out []object
 	for _, d := range s.kube.deployments {
 		for _, p := range d.pods {

@@ -168,7 +168,7 @@ func (s *Site) podList() []object {
 			}
 		}
 	}
-	return slices.Concat(items, s.deploymentPods(), s.kube.objects["pods"])
+	return slices.Concat(items, deploymentPods(s), s.kube.objects["pods"])
 }
 
 // workloadList lists kube-proxy's DaemonSet, and the workloads that were added.

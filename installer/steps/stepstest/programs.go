@@ -132,7 +132,7 @@ func (c *call) kubectl(args []string, env map[string]string, stdin string) (out 
 			return err
 		}
 		if words[0] == "create" && flags["--raw"] != "" && flags["-f"] == "-" {
-			out, err = s.evict(flags["--raw"], stdin)
+			out, err = evict(s, flags["--raw"], stdin)
 			return err
 		}
 		out, err = s.ask(words, flags)
