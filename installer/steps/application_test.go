@@ -304,3 +304,27 @@ func TestSecretsOfTheRootfsAreNotInATemplateOfAnAddedApplication(t *testing.T) {
 		}
 	}
 }
+
+// TestTheFilesOfTheRootfsAreReadWhereTheyLie adds to a cluster whose rootfs speaks plain HTTP: it finds images by path alone.
+func TestTheFilesOfTheRootfsAreReadWhereTheyLie(t *testing.T) {
+	w := newWorld(t, memoryDir(t), bundleWith(t, func(images []stepstest.Image) []stepstest.Image {
+		images[0].Files["etc/registry_config.yml"] = "version: 0.1\nhttp: {addr: \":5000\"}\n"
+		return images
+	}), 1, 1)
+	w.Arm(nil)
+	if _, err := w.run(t.Context(), Install()); err != nil {
+		t.Fatal(err)
+	}
+	w.again(t)
+	w.bundle = applications(t)
+	if _, err := w.run(t.Context(), Install()); err != nil {
+		t.Fatal(err)
+	}
+	const repositories = "/var/lib/registry/docker/registry/v2/repositories/"
+	if tree := w.trees(t)[0]; !slices.ContainsFunc(slices.Collect(maps.Keys(tree)), func(name string) bool { return strings.HasPrefix(name, repositories+"library/shop/") }) {
+		t.Error("the image is not found by its path alone")
+	}
+	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
+		t.Errorf("second run: %d changes, %v", changes, err)
+	}
+}
