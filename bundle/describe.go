@@ -16,12 +16,12 @@ import (
 // Description is what a bundle says of itself. The JSON names are a promise.
 type Description struct {
 	FormatVersion int            `json:"formatVersion"`
-	Kind          string         `json:"kind,omitempty"` // what its cluster images make: [MakesCluster] or [AddsApplications]
-	PayloadOffset int64          `json:"payloadOffset"`  // bytes before the payload
-	Size          int64          `json:"size"`           // bytes of all files
-	IndexDigest   digest.Digest  `json:"indexDigest"`    // covers every byte
-	Index         Range          `json:"index"`          // the bytes that a signature signs
+	PayloadOffset int64          `json:"payloadOffset"` // bytes before the payload
+	Size          int64          `json:"size"`          // bytes of all files
+	IndexDigest   digest.Digest  `json:"indexDigest"`   // covers every byte
+	Index         Range          `json:"index"`         // the bytes that a signature signs
 	Signature     *SignatureInfo `json:"signature,omitempty"`
+	Kind          string         `json:"kind,omitempty"`      // what its cluster images make: [MakesCluster] or [AddsApplications]
 	Platforms     []string       `json:"platforms,omitempty"` // that there is an installer for
 	PartSize      int64          `json:"partSize,omitempty"`
 	TrustKeys     []string       `json:"trustKeys,omitempty"`

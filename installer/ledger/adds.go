@@ -69,6 +69,15 @@ func (l *Ledger) otherSettings() []preflight.Problem {
 	if has, asked := l.Payload.Access(l.Recorded), l.Payload.Access(l.Cluster); has != asked {
 		refuse("the registry is %s and cannot become %s", registryInWords(has), registryInWords(asked))
 	}
+	var later []string
+	for name, value := range l.Cluster.Env {
+		if l.Recorded.Env[name] != value && !l.Cluster.SecretEnv(name, value) {
+			later = append(later, name)
+		}
+	}
+	if slices.Sort(later); len(later) > 0 {
+		l.Report.Infof("%s: recorded for the cluster; its hosts get it with the next run of the bundle that brings %s", strings.Join(later, ", "), l.Payload.Rootfs().Name)
+	}
 	if _, given := l.Cluster.Env["registryPassword"]; given {
 		refuse("registryPassword is given")
 	}

@@ -57,6 +57,12 @@ func (a Adding) MeetRootfs(ctx context.Context, before string) ([]preflight.Prob
 	if a.Payload.Rootfs().Name == "" {
 		return []preflight.Problem{noCluster(a.Cluster.Name)}, nil
 	}
+	if a.Recorded == nil && len(a.ControlPlanes()) > 0 {
+		return []preflight.Problem{{
+			Check: "rootfs", Message: fmt.Sprintf("no master has a record of cluster %s: its installation has not come to an end, and this bundle only adds applications", a.Cluster.Name),
+			Remedy: "run the bundle with " + a.Payload.Rootfs().Name + " until it succeeds; then run this one",
+		}}, nil
+	}
 	var problems []preflight.Problem
 	for _, t := range fleet.Only(a.Targets, func(t *fleet.Target) bool { return t.Looked }) {
 		p := preflight.Problem{Host: t.IP.String(), Check: "rootfs", Remedy: "run the bundle with " + a.Payload.Rootfs().Name + ", with which the cluster was made; then run this one"}
@@ -127,7 +133,7 @@ func (a Adding) CommandGiven() bool {
 	if len(a.Cluster.Command) == 0 {
 		return false
 	}
-	return !a.Payload.Adds() || a.Recorded == nil || !slices.Equal(a.Cluster.Command, a.Recorded.Command)
+	return !a.Payload.Adds() || !slices.Equal(a.Cluster.Command, a.Recorded.Command)
 }
 
 // CommandOf gives CMD of an image in this run: what was given for the last one, what was given for it when it was added, or

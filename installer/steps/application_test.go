@@ -168,6 +168,11 @@ func TestARefusedBundleOfApplicationsHasReplacedNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "rootfs", []string{"its setup was begun anew"}},
+		"an installation without an end": {func(t *testing.T, w *world) {
+			if err := os.Remove(filepath.Join(w.Machines()[0].Root(), ledger.RecordOnMaster("default"))); err != nil {
+				t.Fatal(err)
+			}
+		}, "rootfs", []string{"no master has a record of cluster default", "run the bundle with localhost/kubernetes:v1.36.3 until it succeeds; then run this one"}},
 		"a patch": {func(t *testing.T, w *world) {
 			w.bundle = applications(t, stepstest.Image{Name: "localhost/tune:v1", Type: "patch", Files: map[string]string{"etc/a": "b"}})
 		}, "rootfs", []string{"localhost/tune:v1 changes what the rootfs brings to every host"}},
@@ -326,5 +331,29 @@ func TestTheFilesOfTheRootfsAreReadWhereTheyLie(t *testing.T) {
 	}
 	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
 		t.Errorf("second run: %d changes, %v", changes, err)
+	}
+}
+
+func TestAVariableThatIsGivenWithAnApplicationIsTheClustersAndTold(t *testing.T) {
+	w := finishedWorld(t, 1, 1)
+	w.bundle = applications(t)
+	w.again(t)
+	plain := w.wish
+	w.wish = func() *installer.Cluster {
+		c := plain()
+		c.Env["COLOUR"] = "red"
+		return c
+	}
+	var told strings.Builder
+	w.told = &told
+	w.Arm(nil)
+	if _, err := w.run(t.Context(), Install()); err != nil {
+		t.Fatal(err)
+	}
+	if want := "COLOUR: recorded for the cluster; its hosts get it with the next run of the bundle that brings localhost/kubernetes:v1.36.3"; !strings.Contains(told.String(), want) {
+		t.Errorf("not told: %q in\n%s", want, told.String())
+	}
+	if _, c := w.record(t); c.Env["COLOUR"] != "red" {
+		t.Errorf("recorded: %v", c.Env)
 	}
 }
