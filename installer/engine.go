@@ -13,6 +13,8 @@ type Step[E any] struct {
 	Title string // what it does, for the operator
 	// Run has the shape of a method expression, (*Env).method, so that a list of steps reads as a list of names.
 	Run func(E, context.Context) (Result, error)
+	// Skip tells, once the steps before have run, that the step has nothing to do in this run; nil: it always has.
+	Skip func(E) bool
 }
 
 // Result is what a step that succeeded did.
@@ -54,6 +56,9 @@ func RunSteps[E any](ctx context.Context, steps []Step[E], env E, rep *Reporter)
 	for i, s := range steps {
 		if err := ctx.Err(); err != nil {
 			return timings, &StepError{Step: s.Name, Err: cleanedUp(ctx, env, fmt.Errorf("not begun: %w", context.Cause(ctx)))}
+		}
+		if s.Skip != nil && s.Skip(env) {
+			continue
 		}
 		rep.begin(i+1, len(steps), s.Name, s.Title)
 		start := time.Now()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,9 +15,11 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/ledger"
+	"github.com/sealbuild/sealbuild/installer/site"
 )
 
 // record is what this machine knows of a cluster that was made before.
@@ -152,6 +155,13 @@ func (o *runOptions) ground(file *installer.Cluster, known *record) (c *installe
 		}, false, nil
 	case o.masters.given:
 		return &installer.Cluster{Env: map[string]string{}}, false, nil
+	}
+	if !o.harmless {
+		if err := o.withBundle(func(f *bundle.File) error {
+			return site.NeedsCluster(f.Reader, cmp.Or(o.cluster, installer.DefaultName))
+		}); err != nil {
+			return nil, false, err
+		}
 	}
 	own, err := o.thisMachine()
 	if err != nil {

@@ -101,8 +101,11 @@ meanwhile: pulls that have begun get --grace to end, once for manifests and once
 func (o *runOptions) kept(cmd *cobra.Command, store *disk.Store, files []string) (catalog.Catalog, error) {
 	var kept catalog.Catalog
 	var refs []catalog.Ref
-	sources := 0
+	sources, whole := 0, true // whole: what the cluster itself pulls is among what is kept
 	add := func(f *bundle.File) error {
+		if kind := f.Kind(); sources == 0 || kind != bundle.AddsApplications {
+			whole = kind != bundle.AddsApplications
+		}
 		sources++
 		c, err := payload.Catalog(cmd.Context(), f.Reader)
 		kept = kept.Merge(c)
@@ -118,7 +121,7 @@ func (o *runOptions) kept(cmd *cobra.Command, store *disk.Store, files []string)
 			if err != nil {
 				return catalog.Catalog{}, err
 			}
-			sources++
+			sources, whole = sources+1, true
 			refs = append(refs, list...)
 			continue
 		}
@@ -131,6 +134,9 @@ func (o *runOptions) kept(cmd *cobra.Command, store *disk.Store, files []string)
 	}
 	if sources == 0 {
 		return catalog.Catalog{}, usageError{errors.New("nothing says what to keep: run this from a bundle, or give --bundle or --keep")}
+	}
+	if !whole {
+		return catalog.Catalog{}, usageError{errors.New("only bundles of applications say what to keep, and what the cluster itself pulls would be removed: name the bundle that the cluster was made with, too (--keep); nothing was removed")}
 	}
 	reached, absent, err := store.Reach(cmd.Context(), refs)
 	if err != nil {

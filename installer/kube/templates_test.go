@@ -76,7 +76,7 @@ func TestPodsThatAreNotReadyAreToldWithTheirReason(t *testing.T) {
 }
 
 func TestNodesAndWorkloadsAreReadWhateverTheyLack(t *testing.T) {
-	for name, form := range map[string]string{"nodes": nodesTemplate, "workloads": workloadsTemplate, "pods": podsTemplate, "events": eventsTemplate} {
+	for name, form := range map[string]string{"nodes": nodesTemplate, "workloads": workloadsTemplate, "pods": podsTemplate, "events": eventsTemplate, "places": placesTemplate} {
 		t.Run(name, func(t *testing.T) {
 			if records := templated(t, form, `{"items":[]}`); len(records) != 0 {
 				t.Errorf("of an empty list: %v", records)

@@ -2,6 +2,7 @@ package site
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -26,6 +27,9 @@ func (st *Site) Load(ctx context.Context) error {
 // Read reads the images and their small files, and judges the addresses that they ask for.
 func (st *Site) Read(ctx context.Context) error {
 	if err := st.Payload.Load(ctx, st.Cluster); err != nil {
+		if lacks, ok := errors.AsType[*payload.NoRootfsError](err); ok {
+			return &preflight.Error{Problems: []preflight.Problem{{Check: "rootfs", Message: lacks.Message, Remedy: lacks.Remedy}}}
+		}
 		return err
 	}
 	return st.checkNetworks()

@@ -33,5 +33,32 @@ func (r *Run) verify(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, fmt.Errorf("end the keeper that was used for joining: %w", err)
 	}
-	return installer.Result{Changes: uncordoned, Note: fmt.Sprintf("%d nodes Ready", len(r.Targets))}, nil
+	moved, err := r.spread(ctx)
+	if err != nil {
+		return installer.Result{}, err
+	}
+	return installer.Result{Changes: uncordoned + moved, Note: fmt.Sprintf("%d nodes Ready", len(r.Targets))}, nil
+}
+
+// spread moves pods apart of which all copies lie on one node, if this run or one that was cut off before has joined a host:
+// they ran where there was room then. It tells what it moved and what it left, and returns how many it moved. The cluster
+// works either way, so what goes wrong is a warning.
+func (r *Run) spread(ctx context.Context) (int, error) {
+	if !r.mayHaveJoined || len(r.Targets) < 2 && len(r.Cluster.Away()) == 0 {
+		return 0, nil
+	}
+	found, err := r.Kube.Spread(ctx, r.Timeout)
+	for _, line := range found.Moved {
+		r.Report.Infof("moved %s: all copies lay there", line)
+	}
+	for _, line := range found.Left {
+		r.Report.Warnf("%s", line)
+	}
+	if ctx.Err() != nil {
+		return len(found.Moved), context.Cause(ctx)
+	}
+	if err != nil {
+		r.Report.Warnf("pods may still lie together on one node: %v", err)
+	}
+	return len(found.Moved), nil
 }

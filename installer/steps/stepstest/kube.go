@@ -31,6 +31,8 @@ type kube struct {
 	pods     []pod // of the workloads
 	attached []attachment
 	made     int // pods there ever were
+
+	deployments []*Deployment
 }
 
 // has tells whether there is a Node of a name.
@@ -47,6 +49,7 @@ func (k *kube) clone() *kube {
 	c.members, c.nodes, c.tokens, c.values = maps.Clone(k.members), maps.Clone(k.nodes), maps.Clone(k.tokens), maps.Clone(k.values)
 	c.objects = maps.Clone(k.objects)
 	c.apps, c.pods, c.attached = slices.Clone(k.apps), slices.Clone(k.pods), slices.Clone(k.attached)
+	c.deployments = cloneDeployments(k.deployments)
 	return &c
 }
 

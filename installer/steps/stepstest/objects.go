@@ -80,7 +80,7 @@ func (s workloads) nodeObject(name string) object {
 		status = "Unknown"
 	}
 	n := s.kube.nodes[name]
-	labels, spec, taints := object{"kubernetes.io/hostname": name}, object{}, []any{}
+	labels, spec, taints := object{"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}, object{}, []any{}
 	for k, v := range n.labels {
 		labels[k] = v
 	}

@@ -15,7 +15,7 @@ func (s workloads) objectsOf(kind string) ([]object, bool) {
 	case "node", "nodes":
 		return s.nodeList(), true
 	case "pod", "pods":
-		return s.podList(), true
+		return append(s.podList(), deploymentPods(s.Site)...), true
 	case "events":
 		return s.kube.objects["events"], true
 	case "daemonsets.apps,deployments.apps,statefulsets.apps":
