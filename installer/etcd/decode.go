@@ -52,15 +52,54 @@ func decodeMembers(data []byte) ([]Member, error) {
 	return out, nil
 }
 
-// decodeLeader reads out of a member's state whether it has a leader.
-func decodeLeader(data []byte) (bool, error) {
+// decodeState reads a member's state into m, and tells whether it has a leader.
+func decodeState(data []byte, m *Member) (bool, error) {
 	var answer struct {
-		Leader number `json:"leader"`
+		Header struct {
+			Member number `json:"member_id"`
+		} `json:"header"`
+		Leader  number   `json:"leader"`
+		Version string   `json:"version"`
+		Size    number   `json:"dbSize"`
+		InUse   number   `json:"dbSizeInUse"`
+		Quota   number   `json:"dbSizeQuota"`
+		Errors  []string `json:"errors"` // alarms among them, as "memberID:7 alarm:NOSPACE "
 	}
 	if err := json.Unmarshal(data, &answer); err != nil {
 		return false, fmt.Errorf("state of a member: %w", err)
 	}
-	return strings.Trim(string(answer.Leader), "0") != "", nil
+	led := strings.Trim(string(answer.Leader), "0") != ""
+	m.Version, m.Leads = answer.Version, led && answer.Leader == answer.Header.Member
+	m.Size, m.InUse, m.Quota = answer.Size.bytes(), answer.InUse.bytes(), answer.Quota.bytes()
+	m.Alarms = nil
+	for _, e := range answer.Errors {
+		if _, alarm, ok := strings.Cut(e, "alarm:"); ok {
+			m.Alarms = append(m.Alarms, strings.TrimSpace(alarm))
+		}
+	}
+	return led, nil
+}
+
+// decodeOwn reads which member gave an answer.
+func decodeOwn(data []byte) (id string, err error) {
+	var answer struct {
+		Header struct {
+			Member number `json:"member_id"`
+		} `json:"header"`
+	}
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return "", fmt.Errorf("answer of a member: %w", err)
+	}
+	return string(answer.Header.Member), nil
+}
+
+// bytes is the number as a size; 0 if it is none, or larger than any.
+func (n number) bytes() int64 {
+	size, err := strconv.ParseInt(string(n), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return size
 }
 
 // decodeRefusal gives the message of an answer with an error status, or the status if it has none.

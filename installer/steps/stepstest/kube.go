@@ -23,6 +23,9 @@ type kube struct {
 	objects map[string][]object
 	silent  time.Time // no API server answers before
 	crowd   int       // of further nodes, which are no machines
+	size    int64     // of etcd's database
+	alarms  []string  // of etcd
+	hangs   bool      // no API server answers, or refuses, until who asks gives up
 }
 
 // kubeNode is a Node object.

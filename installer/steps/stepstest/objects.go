@@ -81,6 +81,17 @@ func (s *Site) Silence(d time.Duration) {
 	s.kube.silent = time.Now().Add(d)
 }
 
+// Hang lets every API server take questions and never answer them.
+func (s *Site) Hang() {
+	defer s.locked()()
+	s.kube.hangs = true
+}
+
+func (s *Site) hangs() bool {
+	defer s.locked()()
+	return s.kube != nil && s.kube.hangs
+}
+
 // Crowd gives the cluster n further Nodes, Ready and with all that real ones hold.
 func (s *Site) Crowd(n int) {
 	defer s.locked()()
@@ -105,7 +116,7 @@ func (s *Site) nodeObject(name string) object {
 	}
 	return object{
 		"kind": "Node", "metadata": object{"name": name},
-		"status": object{"nodeInfo": object{"kubeletVersion": s.Kubelet}, "conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": s.kube.nodes[name].ip}, object{"type": "Hostname", "address": name}}},
+		"status": object{"nodeInfo": object{"kubeletVersion": s.Kubelet, "containerRuntimeVersion": "containerd://2.1.4"}, "conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": s.kube.nodes[name].ip}, object{"type": "Hostname", "address": name}}},
 	}
 }
 
