@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sealbuild/sealbuild/installer"
 )
 
@@ -24,8 +26,13 @@ type Lacks struct {
 // workloads of any namespace that the cluster itself needs. Pods count through their owners only.
 func (c *Client) Lacks(ctx context.Context, hosts []Host) (Lacks, error) {
 	var w Lacks
-	var err error
-	if w.Nodes, err = c.Nodes(ctx); err != nil {
+	var static []Pod
+	var all []workload
+	group, asking := errgroup.WithContext(ctx) // three programs that wait for the API most of the time
+	group.Go(func() (err error) { w.Nodes, err = c.Nodes(asking); return err })
+	group.Go(func() (err error) { static, err = c.staticPods(asking); return err })
+	group.Go(func() (err error) { all, err = c.workloads(asking); return err })
+	if err := group.Wait(); err != nil {
 		return w, err
 	}
 	w.Lines = nodesWaiting(w.Nodes, hosts)
@@ -39,16 +46,8 @@ func (c *Client) Lacks(ctx context.Context, hosts []Host) (Lacks, error) {
 		silent[n.Name] = n.Ready == "Unknown"
 	}
 	skip := func(node string) bool { return node != "" && (isForeign(node, hosts) || silent[node]) }
-	static, err := c.staticPods(ctx)
-	if err != nil {
-		return w, err
-	}
 	missing, sick := missingPods(static, hosts, skip)
 	w.Lines, w.Sick = append(w.Lines, missing...), append(w.Sick, sick...)
-	all, err := c.workloads(ctx)
-	if err != nil {
-		return w, err
-	}
 	for _, load := range all {
 		switch {
 		case load.well():
@@ -67,7 +66,7 @@ func (c *Client) Lacks(ctx context.Context, hosts []Host) (Lacks, error) {
 		if p.Node != "" {
 			on = " on " + p.Node
 		}
-		w.Lines = append(w.Lines, fmt.Sprintf("pod %s%s is not ready: %s", p.Title(), on, p.why()))
+		w.Lines = append(w.Lines, fmt.Sprintf("pod %s%s is not ready: %s", p.Title(), on, p.Why()))
 	}
 	return w, nil
 }

@@ -55,7 +55,7 @@ func TestPodsThatAreNotReadyAreToldWithTheirReason(t *testing.T) {
 	}
 	var got []told
 	for _, p := range pods {
-		got = append(got, told{p.Title(), p.Node, p.why(), p.ready, p.remains()})
+		got = append(got, told{p.Title(), p.Node, p.Why(), p.ready, p.remains()})
 	}
 	want := []told{
 		{"kube-system/fine", "", "Running", true, false},

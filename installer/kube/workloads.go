@@ -81,18 +81,37 @@ type containerState struct {
 	restarts              int
 }
 
-// podsTemplate prints pods. One that is ready takes one line.
-const podsTemplate = `{{range .items}}{{$ready := "False"}}{{range .status.conditions}}{{if eq .type "Ready"}}{{$ready = .status}}{{end}}{{end}}` +
-	`pod {{printf "%q %q" .metadata.namespace .metadata.name}} {{with .spec.nodeName}}{{printf "%q" .}}{{else}}""{{end}} {{printf "%q %q" .status.phase $ready}}` +
-	` {{if .metadata.deletionTimestamp}}"going"{{else}}""{{end}}
-{{if ne $ready "True"}}{{range .status.conditions}}{{if eq .status "False"}}{{with .message}}because {{printf "%q" .}}
+// Parts of the templates for pods: whether one is ready, its line, and why it is not ready.
+const (
+	podReady = `{{$ready := "False"}}{{range .status.conditions}}{{if eq .type "Ready"}}{{$ready = .status}}{{end}}{{end}}`
+	podLine  = `pod {{printf "%q %q" .metadata.namespace .metadata.name}} {{with .spec.nodeName}}{{printf "%q" .}}{{else}}""{{end}} {{printf "%q %q" .status.phase $ready}}` +
+		` {{if .metadata.deletionTimestamp}}"going"{{else}}""{{end}}
+`
+	podWhy = `{{range .status.conditions}}{{if eq .status "False"}}{{with .message}}because {{printf "%q" .}}
 {{end}}{{end}}{{end}}{{with .status.message}}because {{printf "%q" .}}
-{{end}}{{range .status.initContainerStatuses}}{{template "container" .}}{{end}}{{range .status.containerStatuses}}{{template "container" .}}{{end}}{{end}}{{end}}` +
-	`{{define "container"}}{{if not .ready}}container {{printf "%q" .name}} ` +
-	`{{with .state.waiting}}{{printf "%q" .reason}} {{with .message}}{{printf "%q" .}}{{else}}""{{end}}` +
-	`{{else}}{{with .state.terminated}}{{with .reason}}{{printf "%q" .}}{{else}}"Terminated"{{end}} "exit status {{.exitCode}}"{{else}}"" ""{{end}}{{end}}` +
-	` {{with .restartCount}}"{{.}}"{{else}}"0"{{end}}
+{{end}}{{range .status.initContainerStatuses}}{{template "container" .}}{{end}}{{range .status.containerStatuses}}{{template "container" .}}{{end}}`
+	podContainer = `{{define "container"}}{{if not .ready}}container {{printf "%q" .name}} ` +
+		`{{with .state.waiting}}{{printf "%q" .reason}} {{with .message}}{{printf "%q" .}}{{else}}""{{end}}` +
+		`{{else}}{{with .state.terminated}}{{with .reason}}{{printf "%q" .}}{{else}}"Terminated"{{end}} "exit status {{.exitCode}}"{{else}}"" ""{{end}}{{end}}` +
+		` {{with .restartCount}}"{{.}}"{{else}}"0"{{end}}
 {{end}}{{end}}`
+)
+
+const (
+	// podsTemplate prints pods. One that is ready takes one line.
+	podsTemplate = `{{range .items}}` + podReady + podLine + `{{if ne $ready "True"}}` + podWhy + `{{end}}{{end}}` + podContainer
+	// unreadyTemplate prints those alone that are not ready.
+	unreadyTemplate = `{{range .items}}` + podReady + `{{if ne $ready "True"}}` + podLine + podWhy + `{{end}}{{end}}` + podContainer
+)
+
+// Unready lists the pods of all namespaces that are to run and are not ready.
+func (c *Client) Unready(ctx context.Context) ([]Pod, error) {
+	records, err := c.query(ctx, unreadyTemplate, "pods", "--all-namespaces")
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(readPods(records), Pod.remains), nil
+}
 
 // Pods lists pods; args are those of kubectl get pods.
 func (c *Client) Pods(ctx context.Context, args ...string) ([]Pod, error) {
@@ -133,8 +152,8 @@ func (p Pod) Title() string { return p.Namespace + "/" + p.Name }
 // remains tells whether a pod is over: it has ended, was evicted, or is being deleted.
 func (p Pod) remains() bool { return p.phase == "Succeeded" || p.phase == "Failed" || p.going }
 
-// why is the reason that the API gives with the pod.
-func (p Pod) why() string {
+// Why is the reason that the API gives with a pod that is not ready, in words.
+func (p Pod) Why() string {
 	for _, c := range p.containers {
 		if c.reason != "" && c.reason != "PodInitializing" && c.reason != "ContainerCreating" {
 			return strings.TrimSpace(strings.TrimRight(c.name+": "+c.reason+" "+c.message, " "))
