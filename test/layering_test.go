@@ -92,6 +92,9 @@ var mayImport = []struct {
 	{"installer/hostregistry/...", append([]string{"installer/host", "installer/secrets", "registry/...", "bundle"}, onASite...)},
 	{"installer/nodes/...", append([]string{"installer/care", "installer/certs", "installer/secrets", "installer/members"}, onASite...)},
 	{"installer/ledger/...", append([]string{"installer/secrets"}, onASite...)},
+	{"installer/status/...", append([]string{
+		"installer/host", "installer/certs", "installer/etcd", "installer/secrets", "installer/health", "installer/ledger", "registry/catalog",
+	}, onASite...)},
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},
 	{"installer", []string{"installer/host"}},
 	{"cluster-images/...", []string{"..."}}, // data, and tests of it: no Go that anybody could import but the files of kubernetes/

@@ -28,8 +28,8 @@ type locks struct {
 	mu     sync.Mutex
 	held   map[*Target]*agent.Lock
 	step   string // at which the run works; empty before the first
-	lost   error // why the run must not go on; nil while it may
-	closed bool  // the locks have been given back: one that ends now is not lost
+	lost   error  // why the run must not go on; nil while it may
+	closed bool   // the locks have been given back: one that ends now is not lost
 	cancel context.CancelFunc
 	stop   context.CancelCauseFunc // ends the steps; nil before [Fleet.Held]
 	keep   sync.WaitGroup          // the goroutines that run keepLock

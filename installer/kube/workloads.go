@@ -56,6 +56,20 @@ func (c *Client) workloads(ctx context.Context) ([]workload, error) {
 
 func (w workload) title() string { return fmt.Sprintf("%s %s/%s", w.kind, w.namespace, w.name) }
 
+func (w workload) short() string {
+	return fmt.Sprintf("%s: %d of %d pods are ready", w.title(), w.ready, w.desired)
+}
+
+// selects tells whether a pod with known labels is one of the workload's.
+func (w workload) selects(p Pod) bool {
+	for k, v := range w.selector {
+		if p.labels[k] != v {
+			return false
+		}
+	}
+	return p.Namespace == w.namespace
+}
+
 func (w workload) well() bool { return w.ready >= w.desired && !w.unseen }
 
 // labels is the selector as kubectl takes it.
@@ -73,6 +87,7 @@ type Pod struct {
 	ready, going                 bool // going: it is being deleted
 	message                      string
 	containers                   []containerState
+	labels                       map[string]string // of pods that [Client.See] found
 }
 
 // containerState is a container that is not ready.
@@ -87,6 +102,8 @@ const (
 	podLine  = `pod {{printf "%q %q" .metadata.namespace .metadata.name}} {{with .spec.nodeName}}{{printf "%q" .}}{{else}}""{{end}} {{printf "%q %q" .status.phase $ready}}` +
 		` {{if .metadata.deletionTimestamp}}"going"{{else}}""{{end}}
 `
+	podLabels = `{{range $k, $v := .metadata.labels}}label {{printf "%q %q" $k $v}}
+{{end}}`
 	podWhy = `{{range .status.conditions}}{{if eq .status "False"}}{{with .message}}because {{printf "%q" .}}
 {{end}}{{end}}{{end}}{{with .status.message}}because {{printf "%q" .}}
 {{end}}{{range .status.initContainerStatuses}}{{template "container" .}}{{end}}{{range .status.containerStatuses}}{{template "container" .}}{{end}}`
@@ -101,11 +118,11 @@ const (
 	// podsTemplate prints pods. One that is ready takes one line.
 	podsTemplate = `{{range .items}}` + podReady + podLine + `{{if ne $ready "True"}}` + podWhy + `{{end}}{{end}}` + podContainer
 	// unreadyTemplate prints those alone that are not ready.
-	unreadyTemplate = `{{range .items}}` + podReady + `{{if ne $ready "True"}}` + podLine + podWhy + `{{end}}{{end}}` + podContainer
+	unreadyTemplate = `{{range .items}}` + podReady + `{{if ne $ready "True"}}` + podLine + podLabels + podWhy + `{{end}}{{end}}` + podContainer
 )
 
-// Unready lists the pods of all namespaces that are to run and are not ready.
-func (c *Client) Unready(ctx context.Context) ([]Pod, error) {
+// unready lists the pods of all namespaces that are to run and are not ready.
+func (c *Client) unready(ctx context.Context) ([]Pod, error) {
 	records, err := c.query(ctx, unreadyTemplate, "pods", "--all-namespaces")
 	if err != nil {
 		return nil, err
@@ -137,6 +154,11 @@ func readPods(records []answerLine) []Pod {
 		}
 		p := &out[len(out)-1]
 		switch rec.kind {
+		case "label":
+			if p.labels == nil {
+				p.labels = map[string]string{}
+			}
+			p.labels[rec.value(0)] = rec.value(1)
 		case "because":
 			p.message = rec.value(0)
 		case "container":
