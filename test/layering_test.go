@@ -93,7 +93,7 @@ var mayImport = []struct {
 	{"installer/nodes/...", append([]string{"installer/care", "installer/certs", "installer/secrets", "installer/members"}, onASite...)},
 	{"installer/ledger/...", append([]string{"installer/secrets"}, onASite...)},
 	{"installer/status/...", append([]string{
-		"installer/host", "installer/certs", "installer/etcd", "installer/secrets", "installer/health", "installer/ledger", "registry/catalog",
+		"installer/host", "installer/care", "installer/certs", "installer/etcd", "installer/secrets", "installer/health", "installer/ledger",
 	}, onASite...)},
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},
 	{"installer", []string{"installer/host"}},

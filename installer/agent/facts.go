@@ -75,7 +75,7 @@ type Facts struct {
 	ProductUUID     string           `json:"productUUID"`
 	Sockets         map[string]bool  `json:"sockets,omitempty"`  // whether each that was asked for takes connections
 	Programs        map[string]bool  `json:"programs,omitempty"` // whether each that was asked for runs
-	LockedBy        string           `json:"lockedBy,omitempty"` // who holds the lock that was 	LockedBy        string           `json:"lockedBy,omitempty"` // who holds the lock that was asked for; empty if nobody does
+	LockedBy        string           `json:"lockedBy,omitempty"` // who holds the lock that was asked for; empty if nobody does
 	LockStep        string           `json:"lockStep,omitempty"` // the step at which that one works, as far as it has told
 	Dirs            map[string]Dir   `json:"dirs,omitempty"`     // those asked for
 }

@@ -26,8 +26,9 @@ type Lock struct {
 }
 
 // Lock takes the lock on the file at path on the host. The file exists as long as the lock; it holds holder, for others to
-// read, and in a second line the step that [Lock.Say] told. If another holds the lock, the error is an *Error with CodeLocked, whose message is that holder. The lock ends with
-// Release, with this process, with ctx, or when the host hears nothing from the installer for half a minute.
+// read, and in a second line the step that [Lock.Say] told. If another holds the lock, the error is an *Error with CodeLocked,
+// whose message is that holder. The lock ends with Release, with this process, with ctx, or when the host hears nothing from the
+// installer for half a minute.
 func (a *Agent) Lock(ctx context.Context, path, holder string) (*Lock, error) {
 	return a.LockAsking(ctx, ctx, path, holder)
 }

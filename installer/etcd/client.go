@@ -91,8 +91,8 @@ func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 	return out, nil
 }
 
-// Own lists the members, as the member at the endpoint knows them, and asks that one alone for its state: so others that hang cost no
-// time. It needs no majority.
+// Own lists the members, as the member at the endpoint knows them, and asks that one alone for its state: so others that hang
+// cost no time. It needs no majority.
 func (c *Client) Own(ctx context.Context) (Cluster, error) {
 	members, err := c.members(ctx, `{}`)
 	if err != nil {

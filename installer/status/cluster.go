@@ -22,8 +22,8 @@ const (
 	causeDone = 200 * time.Millisecond // causes are looked for until so long before the end
 )
 
-// askCluster asks the cluster through the masters that planes brings. The first is asked at once; another one when that fails, or is
-// silent for a while. While nobody answers, what has ended on the masters is looked for.
+// askCluster asks the cluster through the masters that planes brings. The first is asked at once; another one when that fails, or
+// is silent for a while. While nobody answers, what has ended on the masters is looked for.
 func (r *Room) askCluster(ctx context.Context, planes <-chan kube.ControlPlane, within time.Duration) cluster {
 	end, _ := ctx.Deadline()
 	finding, stop := context.WithDeadline(ctx, end.Add(-causeDone))

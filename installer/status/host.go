@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/etcd"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -46,19 +47,21 @@ type answers struct {
 // Files of a host that are looked at.
 const (
 	authorityFile = installer.KubeDir + "/pki/ca.crt"
-	careManifest  = installer.KubeDir + "/manifests/kube-sealos-care.yaml"
+	careManifest  = installer.KubeDir + "/manifests/" + care.PodName + ".yaml"
 	kernelServers = "/proc/net/ip_vs"
 	kubeletConfig = "/var/lib/kubelet/config.yaml"
 )
 
-// kubeletCerts are the certificates of kubelet: as a client of the API, and as a server that made its own or got a signed one.
-var kubeletCerts = []string{
-	"/var/lib/kubelet/pki/kubelet-client-current.pem", "/var/lib/kubelet/pki/kubelet.crt", "/var/lib/kubelet/pki/kubelet-server-current.pem",
-}
+// Certificates of kubelet: as a client of the API, and as a server that got a signed one or else made its own.
+const (
+	kubeletClient = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+	kubeletServer = "/var/lib/kubelet/pki/kubelet-server-current.pem"
+	kubeletOwn    = "/var/lib/kubelet/pki/kubelet.crt"
+)
 
 // certFiles are the files of a host that have certificates.
 func (r *Room) certFiles(t *fleet.Target) []string {
-	out := slices.Clone(kubeletCerts)
+	out := []string{kubeletClient, kubeletServer, kubeletOwn}
 	if !t.Master {
 		return out
 	}
@@ -114,6 +117,9 @@ func (r *Room) readFiles(ctx context.Context, a *answers) error {
 		return err
 	}
 	a.files = found
+	if found[kubeletServer] != nil {
+		delete(found, kubeletOwn) // it is not in force
+	}
 	for _, name := range r.certFiles(t) {
 		if c, ok := certs.Describe(strings.TrimPrefix(name, installer.KubeDir+"/"), found[name]); ok {
 			a.certs = append(a.certs, c)

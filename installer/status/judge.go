@@ -264,18 +264,22 @@ func (v *verdict) undone() {
 	if _, not, ok := strings.Cut(r.Message, "not looked at: "); ok && r.Phase == installer.PhaseSuccess {
 		v.warn("the last change has not looked at: %s", not)
 	}
+	// The installer of an older cluster did not set the mark of images.
+	marked := slices.ContainsFunc(v.all.hosts, func(a *answers) bool { return a.t.Joined() && a.t.Journal.Has(journal.Images) })
 	by := map[string][]string{}
 	var order []string
 	for _, a := range v.all.hosts {
 		what, j := "", &a.t.Journal
 		switch {
+		case a.none && r.Phase == installer.PhaseSuccess:
+			what = "it is recorded as a host of the cluster, and nothing of that is there"
 		case a.files == nil:
 			continue
 		case j.Has(journal.Cleaned):
 			what = "a reset was begun there and did not come to its end"
 		case j.Has(journal.KubeadmBegun) && !a.t.Joined():
 			what = "kubeadm was begun there and did not come to its end"
-		case a.t.Joined() && !j.Has(journal.Images) && r.Phase != "":
+		case a.t.Joined() && !j.Has(journal.Images) && marked:
 			what = "the images there were being exchanged"
 		case a.t.Begun() && !a.t.Joined():
 			what = "the cluster was begun there and the host has not joined"

@@ -123,7 +123,7 @@ func (s *Site) askEtcd(m *Machine, args []string) (string, error) {
 	}
 	switch args[0] {
 	case "own":
-		b, err := json.Marshal(s.ownState(m))
+		b, err := json.Marshal(ownState(s, m))
 		return string(b), err
 	case "members":
 	case "remove":
@@ -173,7 +173,7 @@ func (s *Site) etcdCluster() etcd.Cluster {
 }
 
 // ownState is what a member tells of itself. Members elect the first one that runs.
-func (s *Site) ownState(m *Machine) etcd.Cluster {
+func ownState(s *Site, m *Machine) etcd.Cluster {
 	c := s.etcdCluster()
 	for i := range c.Members {
 		o := &c.Members[i]

@@ -87,7 +87,8 @@ func (s *Site) Hang() {
 	s.kube.hangs = true
 }
 
-func (s *Site) hangs() bool {
+// hangs tells whether the API servers of a site hang.
+func hangs(s *Site) bool {
 	defer s.locked()()
 	return s.kube != nil && s.kube.hangs
 }

@@ -54,7 +54,7 @@ func (c *call) program(ctx context.Context, q agent.ExecRequest) (string, error)
 		c.hide = q.Hide
 		return c.kubeadm(ctx, argv[1:])
 	case "kubectl":
-		if c.session.site.hangs() {
+		if hangs(c.session.site) {
 			<-ctx.Done()
 			return "", context.Cause(ctx)
 		}
