@@ -1,6 +1,13 @@
 package steps
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,4 +109,74 @@ func TestStatusTellsWhenADiskWillBeFull(t *testing.T) {
 			t.Errorf("disks: %+v", s.Hosts[1].Disks)
 		}
 	})
+}
+
+// kubeletCertificate is a certificate with its key, as kubelet keeps that of its client.
+func kubeletCertificate(t testing.TB, valid time.Duration) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "system:node"}, NotBefore: time.Now(), NotAfter: time.Now().Add(valid)}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})) + string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private}))
+}
+
+func TestStatusTellsOfCertificatesThatEndOnAnyHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := installed(t, 1, 1)
+		const client, day = "/var/lib/kubelet/pki/kubelet-client-current.pem", 24 * time.Hour
+		if err := w.Machines()[1].Write(client, kubeletCertificate(t, 365*day)); err != nil {
+			t.Fatal(err)
+		}
+		s := w.status(t)
+		mustSay(t, s, true)
+		if h := s.Hosts[1]; h.FirstCert != client || h.CertsEnd.Sub(s.At).Round(day) != 365*day {
+			t.Errorf("host: %+v", h)
+		}
+		time.Sleep(340 * day)
+		mustSay(t, w.status(t), true, "10.77.0.2: its certificate "+client+" ends on 2000-12-31")
+		time.Sleep(26 * day)
+		mustSay(t, w.status(t), false, "10.77.0.2: its certificate "+client+" ended on 2000-12-31")
+	})
+}
+
+func TestStatusTellsWhyPodsDoNotRun(t *testing.T) {
+	w := installed(t, 1, 1)
+	w.Add("pods", map[string]any{
+		"metadata": map[string]any{"namespace": "shop", "name": "web-0", "labels": map[string]any{"app": "web"}}, "spec": map[string]any{},
+		"status": map[string]any{"phase": "Pending", "conditions": []any{map[string]any{"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available: 2 Insufficient cpu."}}},
+	})
+	s := w.status(t)
+	mustSay(t, s, true)
+	want := []status.Pod{{Name: "shop/web-0", Why: "Pending, 0/2 nodes are available: 2 Insufficient cpu."}}
+	if diff := cmp.Diff(want, s.Pods); diff != "" {
+		t.Errorf("pods (-want +got):\n%s", diff)
+	}
+}
+
+func TestStatusOfAHostWithoutAnInstallerTellsThatNothingWasBegunThere(t *testing.T) {
+	w := installed(t, 1, 2)
+	if err := w.Machines()[2].Replace(); err != nil {
+		t.Fatal(err)
+	}
+	before := w.trees(t)
+	s := w.recordedStatus(t)
+	mustSay(t, s, false, "10.77.0.3: it is recorded as a host of the cluster, and nothing of that is there")
+	if h := s.Hosts[2]; !h.Reached || h.Begun || h.Joined || s.Hosts[1].Installer == "" {
+		t.Errorf("hosts: %+v", s.Hosts)
+	}
+	for i, tree := range w.trees(t) {
+		if diff := differences(before[i], tree); len(diff) > 0 {
+			t.Errorf("host %d: %v", i+1, diff)
+		}
+	}
 }
