@@ -95,7 +95,7 @@ func (r *Room) askHosts(ctx context.Context, within time.Duration, planes chan k
 			once := sync.OnceFunc(masters.Done)
 			known = func(a *answers) {
 				if a != nil && a.t.Joined() {
-					planes <- kube.ControlPlane{IP: a.t.IP, Agent: a.t.Agent, Runtime: r.Share(a.t).RuntimeSocket()}
+					planes <- r.ControlPlane(a.t)
 				}
 				once()
 			}

@@ -114,12 +114,8 @@ func (r *Room) hostsIn(nodes []kube.Node) []kube.Host {
 	return out
 }
 
-// bundleBlobs are the blobs that the bundle brings, by the hex digits of their digests; nil if it is not the one that the cluster
-// was made with, or cannot be read in time.
+// bundleBlobs are the blobs that the bundle brings, by the hex digits of their digests; nil if it cannot be read in time.
 func (r *Room) bundleBlobs(ctx context.Context) map[string]bool {
-	if r.Cluster.MadeWith() != r.Payload.Bundle.IndexDigest().String() {
-		return nil
-	}
 	images, err := payload.Catalog(ctx, r.Payload.Bundle)
 	if err != nil {
 		return nil // who installs from it is told why

@@ -133,7 +133,7 @@ func (r *Room) readFiles(ctx context.Context, a *answers) error {
 	if k, err := preflight.ReadSettings(found[kubeletConfig]); err == nil {
 		a.kubelet = k // else only a disk without any room counts as full
 	}
-	a.places = r.PlacesOf(t)
+	a.places = r.knowing(a.record).PlacesOf(t)
 	if dir := site.ManifestDataDir(found[site.EtcdManifest]); dir != "" {
 		a.places.Etcd = dir
 	}
@@ -142,6 +142,7 @@ func (r *Room) readFiles(ctx context.Context, a *answers) error {
 
 // askMore asks what takes a call for each question, side by side.
 func (r *Room) askMore(ctx context.Context, a *answers) {
+	r = r.knowing(a.record)
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	older := func(what string) {
@@ -179,6 +180,16 @@ func (r *Room) askMore(ctx context.Context, a *answers) {
 	}
 	all.Wait()
 	slices.Sort(a.older)
+}
+
+// knowing is the room with the settings of a record, where this machine has no record of its own; record may be nil.
+func (r *Room) knowing(record *installer.Cluster) *Room {
+	if record == nil || r.Cluster.Status.Phase != "" {
+		return r
+	}
+	on, c := *r.Site, *r.Cluster
+	c.Env, on.Cluster = installer.MergeEnv(record.Env, c.Env), &c
+	return &Room{Site: &on, State: r.State, Within: r.Within}
 }
 
 // askFacts looks at the host. A stub that is older is asked for everything: that takes it longer.

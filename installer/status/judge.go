@@ -62,6 +62,23 @@ func (v *verdict) problem(ip, check, remedy, format string, args ...any) {
 	v.Problems = append(v.Problems, preflight.Problem{Host: ip, Check: check, Message: fmt.Sprintf(format, args...), Remedy: remedy})
 }
 
+// differs adds that something is not as the record has it. While an installer changes that, it is no problem.
+func (v *verdict) differs(ip, check, remedy, format string, args ...any) {
+	if v.LockedBy == "" {
+		v.problem(ip, check, remedy, format, args...)
+		return
+	}
+	v.warn("%s%s; an installer works on the cluster", prefixed(ip), fmt.Sprintf(format, args...))
+}
+
+// prefixed is a host before what is told of it; empty where that is the cluster.
+func prefixed(ip string) string {
+	if ip == "" {
+		return ""
+	}
+	return ip + ": "
+}
+
 func (v *verdict) warn(format string, args ...any) {
 	v.Warnings = append(v.Warnings, fmt.Sprintf(format, args...))
 }
@@ -229,6 +246,11 @@ func (v *verdict) record() {
 		}
 	}
 	v.c = &known
+	v.Room = v.Room.knowing(newest)
+	if newest.MadeWith() != v.Payload.Bundle.IndexDigest().String() {
+		v.images = nil
+	}
+	known.Env = v.Room.Cluster.Env
 	if len(others) > 0 {
 		v.warn("%s: in the record of a master, and not asked: this machine does not know of them", installer.HostList(others))
 	}

@@ -89,7 +89,7 @@ func (v *verdict) etcd() {
 		e.Members = append(e.Members, out)
 		if !slices.ContainsFunc(masters, func(h installer.Host) bool { return m.At(h.IP.String()) }) {
 			e.Matches = false
-			v.problem("", "etcd", "take it out with `sealinstall etcd remove --peer ADDRESS` on a master, or name the master that has it", "%s is a member of etcd, and no master of the cluster", out.Address)
+			v.differs("", "etcd", "take it out with `sealinstall etcd remove --peer ADDRESS` on a master, or name the master that has it", "%s is a member of etcd, and no master of the cluster", out.Address)
 		}
 		if out.Size*100 >= out.Quota*quotaShare && out.Quota > 0 {
 			v.problem(out.Address, "etcd", "compact and defragment etcd, and find what fills it", "etcd's database is %s of the %s at which it refuses writes (%d %%)",
@@ -100,7 +100,7 @@ func (v *verdict) etcd() {
 		i := slices.IndexFunc(v.all.hosts, func(a *answers) bool { return a.t.IP == h.IP && a.t.Joined() })
 		if i >= 0 && !slices.ContainsFunc(list, func(m etcd.Member) bool { return m.At(h.IP.String()) }) {
 			e.Matches = false
-			v.problem(h.IP.String(), "etcd", "run the installation again", "the master has no member of etcd")
+			v.differs(h.IP.String(), "etcd", "run the installation again", "the master has no member of etcd")
 		}
 	}
 	alarms := map[string]bool{} // each member tells those of all
@@ -206,7 +206,7 @@ func (v *verdict) servers() {
 	}
 	for _, what := range slices.Sorted(maps.Keys(by)) {
 		for _, host := range by[what] {
-			v.problem(host, "vip", "run the installation again", "%s", what)
+			v.differs(host, "vip", "run the installation again", "%s", what)
 		}
 	}
 }
