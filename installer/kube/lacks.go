@@ -22,38 +22,14 @@ type Lacks struct {
 	Nodes    []Node
 }
 
-// Seen is what a cluster tells in one look.
-type Seen struct {
-	Nodes   []Node
-	Unready []Pod // of all namespaces: to run, and not ready
-
-	static    []Pod
-	workloads []workload
-}
-
-// See asks the cluster once for all that [Seen.Lacks] judges by.
-func (c *Client) See(ctx context.Context) (Seen, error) {
-	var s Seen
-	group, asking := errgroup.WithContext(ctx)
-	c.ask(group, asking, &s)
-	group.Go(func() (err error) { s.Unready, err = c.unready(asking); return err })
-	err := group.Wait()
-	return s, err
-}
-
-// ask asks several things at once, by programs that wait for the API most of the time.
-func (c *Client) ask(group *errgroup.Group, ctx context.Context, s *Seen) {
-	group.Go(func() (err error) { s.Nodes, err = c.Nodes(ctx); return err })
-	group.Go(func() (err error) { s.static, err = c.staticPods(ctx); return err })
-	group.Go(func() (err error) { s.workloads, err = c.workloads(ctx); return err })
-}
-
 // Lacks asks for what the cluster waits for on the hosts, see [Seen.Lacks]. It asks for no pods but those of workloads that lack
 // some: it is called again and again.
 func (c *Client) Lacks(ctx context.Context, hosts []Host) (Lacks, error) {
 	var s Seen
-	group, asking := errgroup.WithContext(ctx)
-	c.ask(group, asking, &s)
+	group, asking := errgroup.WithContext(ctx) // programs that wait for the API most of the time
+	group.Go(func() (err error) { s.Nodes, err = c.Nodes(asking); return err })
+	group.Go(func() (err error) { s.static, err = c.staticPods(asking); return err })
+	group.Go(func() (err error) { s.workloads, err = c.workloads(asking); return err })
 	if err := group.Wait(); err != nil {
 		return Lacks{}, err
 	}

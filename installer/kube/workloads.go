@@ -20,22 +20,30 @@ type workload struct {
 	selector              map[string]string
 }
 
-// workloadsTemplate prints the fields of [workload].
-const workloadsTemplate = `{{range .items}}` +
-	`work {{printf "%q %q %q" .kind .metadata.namespace .metadata.name}}` +
+// workloadLines prints the fields of [workload].
+const workloadLines = `work {{printf "%q %q %q" .kind .metadata.namespace .metadata.name}}` +
 	` {{with .spec.template.spec.priorityClassName}}{{printf "%q" .}}{{else}}""{{end}}` +
 	` {{if eq .kind "DaemonSet"}}{{with .status.desiredNumberScheduled}}"{{.}}"{{else}}"0"{{end}} {{with .status.numberReady}}"{{.}}"{{else}}"0"{{end}}` +
 	`{{else}}{{with .spec.replicas}}"{{.}}"{{else}}"0"{{end}} {{with .status.readyReplicas}}"{{.}}"{{else}}"0"{{end}}{{end}}` +
 	` {{with .metadata.generation}}"{{.}}"{{else}}"0"{{end}} {{with .status.observedGeneration}}"{{.}}"{{else}}"0"{{end}}
 {{range $k, $v := .spec.selector.matchLabels}}label {{printf "%q %q" $k $v}}
-{{end}}{{end}}`
+{{end}}`
+
+const (
+	workloadsTemplate = `{{range .items}}` + workloadLines + `{{end}}`
+	workloadKinds     = "daemonsets.apps,deployments.apps,statefulsets.apps"
+)
 
 // workloads lists those of all namespaces.
 func (c *Client) workloads(ctx context.Context) ([]workload, error) {
-	records, err := c.query(ctx, workloadsTemplate, "daemonsets.apps,deployments.apps,statefulsets.apps", "--all-namespaces")
+	records, err := c.query(ctx, workloadsTemplate, workloadKinds, "--all-namespaces")
 	if err != nil {
 		return nil, err
 	}
+	return readWorkloads(records), nil
+}
+
+func readWorkloads(records []answerLine) []workload {
 	var out []workload
 	for _, rec := range records {
 		switch {
@@ -51,7 +59,7 @@ func (c *Client) workloads(ctx context.Context) ([]workload, error) {
 			out[len(out)-1].selector[rec.value(0)] = rec.value(1)
 		}
 	}
-	return out, nil
+	return out
 }
 
 func (w workload) title() string { return fmt.Sprintf("%s %s/%s", w.kind, w.namespace, w.name) }
@@ -114,21 +122,8 @@ const (
 {{end}}{{end}}`
 )
 
-const (
-	// podsTemplate prints pods. One that is ready takes one line.
-	podsTemplate = `{{range .items}}` + podReady + podLine + `{{if ne $ready "True"}}` + podWhy + `{{end}}{{end}}` + podContainer
-	// unreadyTemplate prints those alone that are not ready.
-	unreadyTemplate = `{{range .items}}` + podReady + `{{if ne $ready "True"}}` + podLine + podLabels + podWhy + `{{end}}{{end}}` + podContainer
-)
-
-// unready lists the pods of all namespaces that are to run and are not ready.
-func (c *Client) unready(ctx context.Context) ([]Pod, error) {
-	records, err := c.query(ctx, unreadyTemplate, "pods", "--all-namespaces")
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(readPods(records), Pod.remains), nil
-}
+// podsTemplate prints pods. One that is ready takes one line.
+const podsTemplate = `{{range .items}}` + podReady + podLine + `{{if ne $ready "True"}}` + podWhy + `{{end}}{{end}}` + podContainer
 
 // Pods lists pods; args are those of kubectl get pods.
 func (c *Client) Pods(ctx context.Context, args ...string) ([]Pod, error) {

@@ -18,7 +18,7 @@ type cluster struct {
 }
 
 const (
-	hedge     = 700 * time.Millisecond // the API of a master may be silent so long before the next is asked, too
+	hedge     = time.Second            // the API of a master may be silent so long before the next is asked, too
 	causeDone = 200 * time.Millisecond // causes are looked for until so long before the end
 )
 

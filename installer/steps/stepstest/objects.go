@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"text/template"
@@ -212,6 +213,13 @@ func (s *Site) list(kind string, flags map[string]string) (string, error) {
 		items = s.kube.objects["events"]
 	case "daemonsets.apps,deployments.apps,statefulsets.apps":
 		items = s.workloadList()
+	case "nodes,pods,daemonsets.apps,deployments.apps,statefulsets.apps":
+		for _, o := range s.podList() { // in a list of several kinds each says its own
+			pod := maps.Clone(o)
+			pod["kind"] = "Pod"
+			items = append(items, pod)
+		}
+		items = slices.Concat(s.nodeList(), items, s.workloadList())
 	default:
 		return "", fmt.Errorf("not simulated: get %s", kind)
 	}
