@@ -60,17 +60,17 @@ func decodeState(data []byte, m *Member) (bool, error) {
 		} `json:"header"`
 		Leader  number   `json:"leader"`
 		Version string   `json:"version"`
-		Size    number   `json:"dbSize"`
-		InUse   number   `json:"dbSizeInUse"`
-		Quota   number   `json:"dbSizeQuota"`
-		Errors  []string `json:"errors"` // alarms among them, as "memberID:7 alarm:NOSPACE "
+		Size    size     `json:"dbSize"`
+		InUse   size     `json:"dbSizeInUse"`
+		Quota   size     `json:"dbSizeQuota"` // negative: none
+		Errors  []string `json:"errors"`      // alarms among them, as "memberID:7 alarm:NOSPACE "
 	}
 	if err := json.Unmarshal(data, &answer); err != nil {
 		return false, fmt.Errorf("state of a member: %w", err)
 	}
 	led := strings.Trim(string(answer.Leader), "0") != ""
 	m.Version, m.Leads = answer.Version, led && answer.Leader == answer.Header.Member
-	m.Size, m.InUse, m.Quota = answer.Size.bytes(), answer.InUse.bytes(), answer.Quota.bytes()
+	m.Size, m.InUse, m.Quota = int64(answer.Size), int64(answer.InUse), int64(answer.Quota)
 	m.Alarms = nil
 	for _, e := range answer.Errors {
 		if _, alarm, ok := strings.Cut(e, "alarm:"); ok {
@@ -93,13 +93,15 @@ func decodeOwn(data []byte) (id string, err error) {
 	return string(answer.Header.Member), nil
 }
 
-// bytes is the number as a size; 0 if it is none, or larger than any.
-func (n number) bytes() int64 {
-	size, err := strconv.ParseInt(string(n), 10, 64)
-	if err != nil {
-		return 0
+// size is a number of bytes in the JSON of protocol buffers. One that cannot be read is 0: nothing depends on it but what is shown.
+type size int64
+
+func (s *size) UnmarshalJSON(data []byte) error {
+	n, err := strconv.ParseInt(strings.Trim(string(data), `"`), 10, 64)
+	if err == nil {
+		*s = size(n)
 	}
-	return size
+	return nil
 }
 
 // decodeRefusal gives the message of an answer with an error status, or the status if it has none.

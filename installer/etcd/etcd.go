@@ -31,7 +31,7 @@ type Member struct {
 	Version string   `json:"version,omitempty"` // of etcd
 	Size    int64    `json:"size,omitempty"`    // of its database file in bytes
 	InUse   int64    `json:"inUse,omitempty"`   // of that in use; the rest is given back by defragmentation
-	Quota   int64    `json:"quota,omitempty"`   // what the file may grow to in bytes, at which etcd refuses writes; 0 if it does not tell
+	Quota   int64    `json:"quota,omitempty"`   // what the file may grow to in bytes, at which etcd refuses writes; 0 if it does not tell, negative: none
 	Alarms  []string `json:"alarms,omitempty"`  // raised for any member: NOSPACE, CORRUPT
 }
 

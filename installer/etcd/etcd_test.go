@@ -135,6 +135,14 @@ func TestMembersAreListedWithTheirStates(t *testing.T) {
 	}
 }
 
+func TestAMemberWithoutAQuotaTellsItsStateAllTheSame(t *testing.T) {
+	var m Member
+	led, err := decodeState([]byte(`{"header":{"member_id":"7"},"leader":"8","dbSize":"5","dbSizeQuota":"-1"}`), &m)
+	if diff := cmp.Diff(Member{Size: 5, Quota: -1}, m); diff != "" || !led || err != nil {
+		t.Errorf("led %t, %v\n%s", led, err, diff)
+	}
+}
+
 func TestAMemberIsRemovedByItsPeerAddressWithAMajorityBehindTheList(t *testing.T) {
 	var asked, removed []string
 	endpoint, certs := server(t, func(w http.ResponseWriter, r *http.Request) {

@@ -86,6 +86,7 @@ func (v *verdict) etcd() {
 		if out.Answers && out.Quota == 0 {
 			out.Quota = etcd.DefaultQuota
 		}
+		out.Quota = max(0, out.Quota)
 		e.Members = append(e.Members, out)
 		if !slices.ContainsFunc(masters, func(h installer.Host) bool { return m.At(h.IP.String()) }) {
 			e.Matches = false

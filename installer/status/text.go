@@ -77,7 +77,7 @@ func (h Host) state() (words string, rank int) {
 	case h.Begun:
 		return "begun, not finished", 2
 	}
-	return "not in the cluster", 1
+	return "not begun there", 1
 }
 
 func (s Status) table(w *strings.Builder) {
