@@ -50,7 +50,7 @@ func (e *HostError) Unwrap() error { return e.Err }
 
 // RunSteps runs the steps in order until one fails. It returns the time of each step that ran, the failed one included. An
 // environment that has something to clean up after a failure has a method CleanUp, whatever step it was and also if the context
-// ended between two.
+// ended between two. One that wants to know where the run is has a method StepBegins.
 func RunSteps[E any](ctx context.Context, steps []Step[E], env E, rep *Reporter) ([]Timing, error) {
 	var timings []Timing
 	for i, s := range steps {
@@ -61,6 +61,9 @@ func RunSteps[E any](ctx context.Context, steps []Step[E], env E, rep *Reporter)
 			continue
 		}
 		rep.begin(i+1, len(steps), s.Name, s.Title)
+		if told, ok := any(env).(interface{ StepBegins(step string) }); ok {
+			told.StepBegins(s.Name)
+		}
 		start := time.Now()
 		res, err := s.Run(env, ctx)
 		t := Timing{Step: s.Name, Duration: time.Since(start), Changes: res.Changes}

@@ -94,6 +94,9 @@ var mayImport = []struct {
 	{"installer/leaving/...", append([]string{"installer/members"}, onASite...)},
 	{"installer/clean/...", append([]string{"installer/care", "installer/hostnet", "installer/ledger", "installer/nodes", "installer/secrets"}, onASite...)},
 	{"installer/ledger/...", append([]string{"installer/secrets"}, onASite...)},
+	{"installer/status/...", append([]string{
+		"installer/host", "installer/care", "installer/certs", "installer/etcd", "installer/secrets", "installer/health", "installer/ledger",
+	}, onASite...)},
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},
 	{"installer", []string{"installer/host"}},
 	{"cluster-images/...", []string{"..."}}, // data, and tests of it: no Go that anybody could import but the files of kubernetes/

@@ -46,7 +46,7 @@ func run() int {
 		return 0
 	}
 	fmt.Fprintf(os.Stderr, "error: %s\n", installer.Tell(err))
-	return status(err)
+	return exitStatus(err)
 }
 
 // usageError marks an error of the command line.
@@ -54,11 +54,14 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-func status(err error) int {
+func exitStatus(err error) int {
 	var usage usageError
 	var network *installer.NetworkError
 	var preflight *preflight.Error
+	var nobody cannotAsk
 	switch {
+	case errors.As(err, &nobody):
+		return exitPreflight
 	case errors.As(err, &usage), errors.As(err, &network):
 		return exitUsage
 	case errors.As(err, &preflight):

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -34,7 +35,17 @@ func newEtcdCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printMembers(cmd, c)
+			return printMembers(cmd, c.Cluster)
+		},
+	}
+	own := &cobra.Command{
+		Use: "own", Args: noArgs, Short: "List the members, and the state of this master's own, as JSON",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := etcd.New(endpoint, certs)
+			if err != nil {
+				return err
+			}
+			return printMembers(cmd, c.Own)
 		},
 	}
 	remove := &cobra.Command{
@@ -50,18 +61,18 @@ func newEtcdCommand() *cobra.Command {
 			if err := c.Remove(cmd.Context(), peer); err != nil {
 				return err
 			}
-			return printMembers(cmd, c)
+			return printMembers(cmd, c.Cluster)
 		},
 	}
 	remove.Flags().StringVar(&peer, "peer", "", "address at which the other members reach it")
 	cmd.PersistentFlags().StringVar(&endpoint, "endpoint", etcd.Endpoint, "where this master's member answers")
 	cmd.PersistentFlags().StringVar(&certs, "certs", etcd.CertsDir, "directory of etcd's certificates")
-	cmd.AddCommand(members, remove)
+	cmd.AddCommand(members, own, remove)
 	return cmd
 }
 
-func printMembers(cmd *cobra.Command, c *etcd.Client) error {
-	cluster, err := c.Cluster(cmd.Context())
+func printMembers(cmd *cobra.Command, ask func(context.Context) (etcd.Cluster, error)) error {
+	cluster, err := ask(cmd.Context())
 	if err != nil {
 		return err
 	}

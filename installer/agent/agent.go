@@ -117,6 +117,13 @@ func (a *Agent) Dirs(ctx context.Context, dirs ...string) (map[string]Dir, error
 	return res.Dirs, err
 }
 
+// Blobs lists what lies in the store of a registry: the sizes of blobs in bytes, by the hex digits of their sha256. It reads none
+// of them.
+func (a *Agent) Blobs(ctx context.Context, root string) (map[string]int64, error) {
+	res, err := ask[BlobsResult](ctx, a, VerbBlobs, BlobsRequest{root})
+	return res.Blobs, err
+}
+
 // UseInstaller gives the stub that this agent runs the name under which units and scripts run it, in one step, and removes
 // versions that nothing uses. changed tells that another version had the name.
 func (a *Agent) UseInstaller(ctx context.Context, name string) (changed bool, err error) {

@@ -119,6 +119,16 @@ type ReachResult struct {
 	Unreached []Unreached `json:"unreached,omitempty"`
 }
 
+// BlobsRequest is where a registry lies whose blobs are listed.
+type BlobsRequest struct {
+	Root string `json:"root"`
+}
+
+// BlobsResult has the sizes of the blobs in bytes, by the hex digits of their sha256.
+type BlobsResult struct {
+	Blobs map[string]int64 `json:"blobs"`
+}
+
 // ReceiveRequest is where a registry lies.
 type ReceiveRequest struct {
 	Root string `json:"root"`

@@ -53,6 +53,23 @@ func (p *Payload) Load(ctx context.Context, c *installer.Cluster) error {
 	return p.readFiles(ctx, images)
 }
 
+// Describe reads what the images that c asks for say of themselves, and none of their files: no layer is decoded. Where the bundle
+// is for several architectures and none is settled, it takes the first.
+func (p *Payload) Describe(c *installer.Cluster) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	arch := p.Arch
+	if platforms := p.Bundle.Platforms(); arch == "" && len(platforms) > 1 {
+		arch = strings.TrimPrefix(platforms[0], "linux/")
+	}
+	p.cluster, p.variants = c, map[string][]*Image{}
+	images, err := p.read(arch)
+	if err == nil {
+		p.Images = images
+	}
+	return err
+}
+
 // For gives the images for hosts of an architecture, in the same order as [Payload.Images].
 func (p *Payload) For(ctx context.Context, arch string) ([]*Image, error) {
 	p.mu.Lock()

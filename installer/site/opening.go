@@ -103,11 +103,11 @@ func (st *Site) look(ctx context.Context, t *fleet.Target, networks []string) er
 
 // readMarks reads the journal of a host, and where the manifest of its etcd has the data.
 func (st *Site) readMarks(ctx context.Context, t *fleet.Target) error {
-	found, err := t.Journal.Read(ctx, st.Marks(), etcdManifest)
+	found, err := t.Journal.Read(ctx, st.Marks(), EtcdManifest)
 	if err != nil {
 		return err
 	}
-	t.EtcdManifest = manifestDataDir(found[etcdManifest])
+	t.EtcdManifest = ManifestDataDir(found[EtcdManifest])
 	t.WorkedBefore = t.Journal.Has(journal.Init) || t.Journal.Has(journal.Registry) || t.Journal.Has(journal.KubeadmBegun)
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent/agenttest"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/status"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -247,7 +248,8 @@ func TestCertificatesAreShownAndOnlyWhatIsNamedIsRenewed(t *testing.T) {
 	}
 	asked := newRun(t, file, t.Output(), made...)
 	asked.Dial = func(_ context.Context, t *fleet.Target) (host.Host, error) { return hosts[t.IP.String()], nil }
-	status, err := asked.askStatus(t.Context())
+	room := status.Room{Site: asked.Site, State: asked.State}
+	status, err := room.Ask(t.Context())
 	if err != nil || len(status.Hosts) != 2 || !status.Hosts[1].Joined || time.Until(status.Hosts[1].CertsEnd) < 99*365*24*time.Hour || status.Ready || len(status.Waiting) == 0 {
 		t.Errorf("status %+v, %v", status, err) // the pods that it waits for are not simulated
 	}

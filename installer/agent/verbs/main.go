@@ -91,6 +91,7 @@ func (m machine) verbs() map[string]verb {
 		agent.VerbReach:      plain(agent.VerbReach, m.reach),
 		agent.VerbInstaller:  plain(agent.VerbInstaller, m.Installer),
 		agent.VerbDirs:       plain(agent.VerbDirs, m.LookAtDirs),
+		agent.VerbBlobs:      plain(agent.VerbBlobs, m.blobs),
 	}
 }
 

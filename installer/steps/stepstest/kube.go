@@ -25,6 +25,9 @@ type kube struct {
 	elected time.Time // there is no leader before
 	silent  time.Time // no API server answers before
 	crowd   int       // of further nodes, which are no machines
+	size    int64     // of etcd's database
+	alarms  []string  // of etcd
+	hangs   bool      // no API server answers, or refuses, until who asks gives up
 
 	configs  map[string]string // ConfigMaps that kubeadm keeps in kube-system; never changed, but replaced
 	apps     []App

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer/care"
@@ -20,6 +21,9 @@ func (s workloads) objectsOf(kind string) ([]object, bool) {
 		return s.kube.objects["events"], true
 	case "daemonsets.apps,deployments.apps,statefulsets.apps":
 		return s.workloadList(), true
+	case "nodes,pods,daemonsets.apps,deployments.apps,statefulsets.apps":
+		pods, _ := s.objectsOf("pods")
+		return slices.Concat(s.nodeList(), pods, s.workloadList()), true
 	case "deployment", "deployments", "deployments.apps":
 		return only(s.workloadList(), "Deployment"), true
 	case "statefulset", "statefulsets", "statefulsets.apps":
