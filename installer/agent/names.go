@@ -23,13 +23,17 @@ const (
 	VerbReach      = "reach"
 	VerbInstaller  = "installer"
 	VerbDirs       = "dirs"
+
+	VerbCopyPrepare = "copy-prepare"
+	VerbCopyPlace   = "copy-place"
 )
 
 // repeatable tells whether a verb may be carried out twice: it changes nothing that is as asked already. Of a script or a
 // program this is not known.
 func repeatable(verb string) bool {
 	switch verb {
-	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch:
+	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch,
+		VerbCopyPrepare, VerbCopyPlace:
 		return true
 	}
 	return false
@@ -40,7 +44,8 @@ func repeatable(verb string) bool {
 func Quiet(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbWriteFiles, VerbReadFiles, VerbHosts, VerbPrepare, VerbUnpack, VerbSwitch,
-		VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller:
+		VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller,
+		VerbCopyPrepare, VerbCopyPlace:
 		return true
 	}
 	return false

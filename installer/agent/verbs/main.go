@@ -91,6 +91,9 @@ func (m machine) verbs() map[string]verb {
 		agent.VerbReach:      plain(agent.VerbReach, m.reach),
 		agent.VerbInstaller:  plain(agent.VerbInstaller, m.Installer),
 		agent.VerbDirs:       plain(agent.VerbDirs, m.LookAtDirs),
+
+		agent.VerbCopyPrepare: plain(agent.VerbCopyPrepare, m.prepareCopy),
+		agent.VerbCopyPlace:   plain(agent.VerbCopyPlace, m.placeCopy),
 	}
 }
 
