@@ -45,6 +45,9 @@ func run() int {
 	if err == nil {
 		return 0
 	}
+	if own, ok := errors.AsType[*exitStatus](err); ok {
+		return own.code
+	}
 	fmt.Fprintf(os.Stderr, "error: %s\n", installer.Tell(err))
 	return status(err)
 }
@@ -94,6 +97,7 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 	o.installFlags(root.Flags())
 	root.AddCommand(
 		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o), newCertCommand(o), newStatusCommand(o), newResetCommand(o),
+		newExecCommand(o), newScpCommand(o),
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
 		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newNodeCommand(), newVersionCommand(),
 	)

@@ -181,7 +181,7 @@ func completed(c *installer.Cluster, err error) (*installer.Cluster, error) {
 func (o *runOptions) selectionOn(verb string, known *record) (*installer.Cluster, error) {
 	c := &installer.Cluster{Name: o.cluster, Env: map[string]string{}}
 	if known == nil {
-		if len(o.masters.hosts) == 0 {
+		if len(o.masters.hosts)+len(o.hosts.hosts) == 0 {
 			return nil, usageError{fmt.Errorf("no cluster %q is recorded on this machine: run %s where it was made or on one of its masters, or name its hosts with --masters and --nodes", o.cluster, verb)}
 		}
 		if err := o.addHosts(c); err != nil {
