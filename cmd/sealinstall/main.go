@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/onhosts"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/spf13/cobra"
@@ -45,8 +46,8 @@ func run() int {
 	if err == nil {
 		return 0
 	}
-	if own, ok := errors.AsType[*exitStatus](err); ok {
-		return own.code
+	if own, ok := errors.AsType[*onhosts.ExitStatus](err); ok {
+		return own.Code
 	}
 	fmt.Fprintf(os.Stderr, "error: %s\n", installer.Tell(err))
 	return status(err)
@@ -97,10 +98,10 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 	o.installFlags(root.Flags())
 	root.AddCommand(
 		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o), newCertCommand(o), newStatusCommand(o), newResetCommand(o),
-		newExecCommand(o), newScpCommand(o), newLogsCommand(o),
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
 		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newNodeCommand(), newVersionCommand(),
 	)
+	root.AddCommand(onhosts.Commands(o)...)
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {

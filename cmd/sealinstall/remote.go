@@ -1,36 +1,25 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/onhosts"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
-// exitStatus ends this program with a status that says all there is to say.
-type exitStatus struct{ code int }
+// What package onhosts is given for its commands.
 
-func (e *exitStatus) Error() string { return fmt.Sprintf("exit status %d", e.code) }
-
-// Commands for single hosts of a cluster: exec, scp, logs.
-
-// selectionHelp is what --help says of their selection.
-const selectionHelp = `
-
-Hosts are those of the recorded cluster: all, or those that --roles, --hosts,
---masters and --nodes select. Without a record the hosts that are named are meant.`
-
-// manyJobs is how many hosts these commands work on at once: they ask little of each, and one that hangs must not hold up others.
-const manyJobs = 100
-
-// remoteFlags registers the flags that these commands have beside their own. sealos calls --hosts --ips.
-func (o *runOptions) remoteFlags(cmd *cobra.Command, timeout string) {
-	f := cmd.Flags()
+// HostFlags registers the flags that say which hosts are meant, and how they are reached. sealos calls --hosts --ips.
+func (o *runOptions) HostFlags(f *pflag.FlagSet) {
 	o.hostFlags(f)
 	f.Var(&o.hosts, "hosts", "addresses of hosts of the cluster, whatever their role")
 	f.StringSliceVarP(&o.roles, "roles", "r", nil, "roles of the hosts: master, node")
@@ -40,35 +29,26 @@ func (o *runOptions) remoteFlags(cmd *cobra.Command, timeout string) {
 		}
 		return pflag.NormalizedName(name)
 	})
-	f.Lookup("jobs").DefValue = fmt.Sprint(manyJobs)
-	f.Lookup("timeout").Usage = timeout
-	f.Lookup("output").Usage = "form of the output: text or json"
-	f.Lookup("verbose").Hidden = true
-	cmd.PreRun = func(*cobra.Command, []string) {
-		if !f.Changed("jobs") {
-			o.jobs = manyJobs
-		}
+}
+
+// Mean adds hosts to those that flags name.
+func (o *runOptions) Mean(hosts []installer.Address) {
+	o.hosts.given, o.hosts.hosts = true, append(o.hosts.hosts, hosts...)
+}
+
+// Usage marks an error of the command line.
+func (o *runOptions) Usage(err error) error { return usageError{err} }
+
+// State is where this machine keeps what it knows of the cluster.
+func (o *runOptions) State() (*installer.State, error) {
+	if err := o.check(); err != nil {
+		return nil, err
 	}
+	return installer.ReadState(o.cluster)
 }
 
-// openedSite is the hosts that a command goes to.
-type openedSite struct {
-	*fleet.Fleet
-	cluster *installer.Cluster
-	state   *installer.State
-	close   func()
-}
-
-func (s *openedSite) names() []string {
-	var out []string
-	for _, t := range s.Targets {
-		out = append(out, t.IP.String())
-	}
-	return out
-}
-
-// openSite finds the hosts that a command goes to. It contacts none.
-func (o *runOptions) openSite(cmd *cobra.Command, verb string) (*openedSite, error) {
+// Open finds the hosts that a command goes to. It contacts none.
+func (o *runOptions) Open(verb string) (*onhosts.Site, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -95,8 +75,33 @@ func (o *runOptions) openSite(cmd *cobra.Command, verb string) (*openedSite, err
 		Cluster: cluster.Name, Report: installer.Silent(), Jobs: o.jobs, Timeout: o.timeout,
 		HostKey: policy, KnownHosts: known, AgentSocket: agentSocket(), UserConfig: o.userConfig,
 	}, cluster.Hosts)
-	// What goes wrong with a connection that nobody needs any more is no failure of the command.
-	return &openedSite{Fleet: f, cluster: cluster, state: state, close: func() { _, _ = f.Close(), state.Close() }}, nil
+	return &onhosts.Site{Fleet: f, Cluster: cluster, State: state}, nil
+}
+
+// Stubs finds the program that hosts run: that of the bundle, or this one where it has none behind it.
+func (o *runOptions) Stubs() (stubs *payload.Payload, closeBundle func(), err error) {
+	if o.bundle == "" {
+		own, err := os.Executable()
+		if err != nil {
+			return nil, nil, fmt.Errorf("find this program's own file: %w", err)
+		}
+		f, err := bundle.OpenFile(own)
+		if errors.Is(err, bundle.ErrNotBundle) {
+			program, err := os.ReadFile(own)
+			if err != nil {
+				return nil, nil, fmt.Errorf("read this program: %w", err)
+			}
+			return payload.OfStub(program), func() {}, nil
+		}
+		if err == nil {
+			_ = f.Close() // it is opened again below, and its signature is checked
+		}
+	}
+	file, err := o.openBundle()
+	if err != nil {
+		return nil, nil, err
+	}
+	return payload.New(file.Reader), func() { _ = file.Close() }, nil
 }
 
 // chosen is the recorded cluster with the hosts that a command goes to: all, or those that flags select. With no record the

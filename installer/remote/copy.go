@@ -27,7 +27,7 @@ type Copied struct {
 // Copy makes a destination on hosts what a source is, and gives how that ended on each, in their order. What a host lacks leaves
 // this machine once: hosts take from each other what they can, while it arrives. bring gives a host its agent; it is called for
 // at most f.Jobs hosts at once. Hosts that are slow to be reached, or hang, are not waited for by the others.
-func Copy(ctx context.Context, f *fleet.Fleet, bring func(context.Context, *fleet.Target) error, s *Source, to string) []Copied {
+func Copy(ctx context.Context, f *fleet.Fleet, bring bringing, s *Source, to string) []Copied {
 	c := &copying{Source: s, request: agent.CopyRequest{To: to, Entries: s.Entries}, fanout: new(storesync.Fanout)}
 	c.fanout.Expect(len(f.Targets))
 	out := make([]Copied, len(f.Targets))
@@ -48,13 +48,15 @@ func Copy(ctx context.Context, f *fleet.Fleet, bring func(context.Context, *flee
 	return out
 }
 
+type bringing = func(context.Context, *fleet.Target) error
+
 type copying struct {
 	*Source
 	request agent.CopyRequest
 	fanout  *storesync.Fanout
 }
 
-func (c *copying) to(ctx context.Context, t *fleet.Target, slots chan struct{}, bring func(context.Context, *fleet.Target) error, r *Copied) error {
+func (c *copying) to(ctx context.Context, t *fleet.Target, slots chan struct{}, bring bringing, r *Copied) error {
 	var comes atomic.Bool // to the fan-out
 	defer func() {
 		if !comes.Load() {
@@ -74,7 +76,7 @@ func (c *copying) to(ctx context.Context, t *fleet.Target, slots chan struct{}, 
 	return nil
 }
 
-func (c *copying) prepare(ctx context.Context, t *fleet.Target, slots chan struct{}, bring func(context.Context, *fleet.Target) error) (agent.CopyPlace, error) {
+func (c *copying) prepare(ctx context.Context, t *fleet.Target, slots chan struct{}, bring bringing) (agent.CopyPlace, error) {
 	select {
 	case slots <- struct{}{}:
 		defer func() { <-slots }()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -253,6 +254,28 @@ func TestInADirectoryThatIsThereNothingIsDeleted(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestAFileThatIsReplacedKeepsItsOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files to others")
+	}
+	s := newSite(t, 1, true)
+	dst := s.hosts[0].path("/srv/file")
+	write(t, dst, "old", 0o600)
+	if err := os.Chown(dst, 12, 34); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, "new content", 0o600)
+	complete(t, Copy(t.Context(), s.Fleet, s.bring, source(t, file), "/srv/file"))
+	info, err := os.Stat(dst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := info.Sys().(*syscall.Stat_t); st.Uid != 12 || st.Gid != 34 || info.Size() != 11 {
+		t.Errorf("it belongs to %d:%d and has %d bytes", st.Uid, st.Gid, info.Size())
 	}
 }
 

@@ -167,8 +167,8 @@ for pattern in "$@"; do for dir in /var/log/pods/$pattern/*/; do
 done; done
 echo`
 
-// podFollow prints the last $1 lines of the files that containers of the patterns write, and what they write from now on, each behind
-// the name of its file. Files that appear later are printed from their beginning.
+// podFollow prints the last $1 lines of the files that containers of the patterns write, and what they write from now on, each
+// behind the name of its file. Files that appear later are printed from their beginning.
 const podFollow = `n=$1; shift; seen=
 while :; do
 	new=

@@ -27,7 +27,8 @@ type Fanout struct {
 }
 
 // Expect says that so many more hosts are to come: relays stay open for them. Each comes with its push, or [Fanout.Absent] says
-// that it does not; a push that fails early counts as that. Without it the relays close when all hosts that have come have everything.
+// that it does not; a push that fails early counts as that. Without it the relays close when all hosts that have come have
+// everything.
 func (f *Fanout) Expect(hosts int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,4 +1,4 @@
-package main
+package onhosts
 
 import (
 	"errors"
@@ -18,7 +18,7 @@ import (
 // maxStdin bounds what is passed to the programs of all hosts, in bytes: it is kept in memory.
 const maxStdin = 64 << 20
 
-func newExecCommand(o *runOptions) *cobra.Command {
+func (c *commands) newExec() *cobra.Command {
 	var line string
 	var stream, stdin bool
 	var env []string
@@ -34,7 +34,7 @@ in their order, or comes line by line with --stream. Where a host fails, a table
 on stderr says how.
 
 Exit status: 0 if it was 0 on every host, else 1. With one host it is that of the
-program there; 1 if the host could not be asked.` + selectionHelp,
+program there; 1 if the host could not be asked.` + selection,
 		Example: `  ./sealinstall exec -- uptime
   ./sealinstall exec --roles node --stream -- journalctl -u kubelet -n 5
   ./sealinstall exec --hosts 10.0.0.4 --shell 'df -h | grep /var'
@@ -43,33 +43,33 @@ program there; 1 if the host could not be asked.` + selectionHelp,
 			p := remote.Program{Argv: args}
 			switch {
 			case line != "" && len(args) > 0:
-				return usageError{fmt.Errorf("--shell and the program %q: give one of them", args[0])}
+				return c.Usage(fmt.Errorf("--shell and the program %q: give one of them", args[0]))
 			case line != "":
 				p.Argv = []string{"/bin/sh", "-c", line}
 			case len(args) == 0:
-				return usageError{errors.New("no program: sealinstall exec -- PROGRAM [ARGUMENT]..., or --shell 'LINE'")}
+				return c.Usage(errors.New("no program: sealinstall exec -- PROGRAM [ARGUMENT]..., or --shell 'LINE'"))
 			case len(args) == 1 && strings.ContainsAny(args[0], " \t\n") && cmd.ArgsLenAtDash() < 0:
-				return usageError{fmt.Errorf("no shell reads %q: give its words one by one, or --shell %q; behind -- it is the name of one program", args[0], args[0])}
+				return c.Usage(fmt.Errorf("no shell reads %q: give its words one by one, or --shell %q; behind -- it is the name of one program", args[0], args[0]))
 			}
-			if stream && o.output == "json" {
-				return usageError{errors.New("--stream and --output json: an object has the whole output of a host; give one of them")}
+			if stream && isJSON(cmd) {
+				return c.Usage(errors.New("--stream and --output json: an object has the whole output of a host; give one of them"))
 			}
 			var err error
 			if p.Env, err = givenEnv(env); err != nil {
-				return usageError{err}
+				return c.Usage(err)
 			}
 			if err := p.Check(); err != nil {
-				return usageError{err}
+				return c.Usage(err)
 			}
 			if stdin {
-				if p.Stdin, err = readStdin(); err != nil {
+				if p.Stdin, err = c.readStdin(); err != nil {
 					return err
 				}
 			}
-			return o.exec(cmd, p, stream)
+			return c.run(cmd, p, stream)
 		},
 	}
-	o.remoteFlags(cmd, "longest time for one host")
+	c.flags(cmd, "longest time for one host")
 	f := cmd.Flags()
 	f.SetInterspersed(false)
 	f.StringVar(&line, "shell", "", "LINE that /bin/sh reads, in place of a program")
@@ -94,28 +94,28 @@ func givenEnv(given []string) (map[string]string, error) {
 	return out, nil
 }
 
-func readStdin() ([]byte, error) {
+func (c *commands) readStdin() ([]byte, error) {
 	if term.IsTerminal(int(os.Stdin.Fd())) {
-		return nil, usageError{errors.New("--stdin: the standard input is a terminal; pass a file or a pipe")}
+		return nil, c.Usage(errors.New("--stdin: the standard input is a terminal; pass a file or a pipe"))
 	}
 	data, err := io.ReadAll(io.LimitReader(os.Stdin, maxStdin+1))
 	if err == nil && len(data) > maxStdin {
-		err = usageError{errors.New("--stdin: more than 64 MiB; copy the file to the hosts with sealinstall scp")}
+		err = c.Usage(errors.New("--stdin: more than 64 MiB; copy the file to the hosts with sealinstall scp"))
 	}
 	return data, err
 }
 
-func (o *runOptions) exec(cmd *cobra.Command, p remote.Program, stream bool) error {
-	site, err := o.openSite(cmd, "exec")
+func (c *commands) run(cmd *cobra.Command, p remote.Program, stream bool) error {
+	site, err := c.open(cmd, "exec")
 	if err != nil {
 		return err
 	}
 	defer site.close()
-	p.Timeout = o.timeout
+	p.Timeout = site.Timeout
 	names := site.names()
 	var out remote.Output
 	switch {
-	case o.output == "json":
+	case isJSON(cmd):
 		out = remote.Kept(len(names))
 	case stream:
 		out = remote.Lines(names, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -128,7 +128,7 @@ func (o *runOptions) exec(cmd *cobra.Command, p remote.Program, stream bool) err
 	if err != nil {
 		return fmt.Errorf("pass the output on: %w", err)
 	}
-	if o.output == "json" {
+	if isJSON(cmd) {
 		if err := remote.WriteJSON(cmd.OutOrStdout(), results); err != nil {
 			return err
 		}
@@ -138,7 +138,7 @@ func (o *runOptions) exec(cmd *cobra.Command, p remote.Program, stream bool) err
 		return nil
 	}
 	if len(results) == 1 && failed[0].Exit != nil {
-		return &exitStatus{code: *failed[0].Exit} // as if the program had run here
+		return &ExitStatus{Code: *failed[0].Exit} // as if the program had run here
 	}
 	printExits(cmd.ErrOrStderr(), failed)
 	return fmt.Errorf("%d of %d hosts failed", len(failed), len(results))

@@ -1,4 +1,4 @@
-package main
+package onhosts
 
 import (
 	"context"
@@ -14,13 +14,11 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/remote"
 )
 
-func newScpCommand(o *runOptions) *cobra.Command {
+func (c *commands) newScp() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "scp [flags] SRC DST", Short: "Copy a file or a directory to hosts of the cluster",
 		Long: `Copy a file or a directory of this machine to hosts of the cluster.
@@ -37,18 +35,18 @@ sent. In a directory that is there, files are added and replaced; nothing is
 deleted. A copy that was cut off goes on with the same command.
 
 A host that fails is told with its reason, the others get the copy, and the exit
-status is 1.` + selectionHelp,
+status is 1.` + selection,
 		Example: `  ./sealinstall scp site.conf /etc/site.conf
   ./sealinstall scp --roles node images/ /var/lib/site/images
   ./sealinstall scp --hosts 10.0.0.4,10.0.0.5 tool /usr/local/bin/`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return usageError{fmt.Errorf("%d arguments, expected: %s", len(args), cmd.UseLine())}
+				return c.Usage(fmt.Errorf("%d arguments, expected: %s", len(args), cmd.UseLine()))
 			}
-			return o.scp(cmd, args[0], args[1])
+			return c.scp(cmd, args[0], args[1])
 		},
 	}
-	o.remoteFlags(cmd, "longest time until one host can take files")
+	c.flags(cmd, "longest time until one host can take files")
 	return cmd
 }
 
@@ -68,24 +66,25 @@ func destination(src, dst string) (string, error) {
 	return to, nil
 }
 
-func (o *runOptions) scp(cmd *cobra.Command, src, dst string) (err error) {
+func (c *commands) scp(cmd *cobra.Command, src, dst string) (err error) {
 	to, err := destination(src, dst)
 	if err != nil {
-		return usageError{err}
+		return c.Usage(err)
 	}
 	if _, err := os.Stat(src); err != nil {
-		return usageError{err}
+		return c.Usage(err)
 	}
-	site, err := o.openSite(cmd, "scp")
+	site, err := c.open(cmd, "scp")
 	if err != nil {
 		return err
 	}
 	defer site.close()
-	closeBundle, err := o.stubs(site)
+	stubs, closeBundle, err := c.Stubs()
 	if err != nil {
 		return err
 	}
 	defer closeBundle()
+	site.Payload = stubs
 	ctx := cmd.Context()
 	source, err := remote.ReadSource(ctx, src)
 	if err != nil {
@@ -94,7 +93,7 @@ func (o *runOptions) scp(cmd *cobra.Command, src, dst string) (err error) {
 	// Before the connections are closed.
 	defer func() { err = errors.Join(err, site.TakeBack(context.WithoutCancel(ctx))) }()
 	results := remote.Copy(ctx, site.Fleet, site.Bring, source, to)
-	if err := printCopied(cmd, results, o.output); err != nil {
+	if err := printCopied(cmd, results, isJSON(cmd)); err != nil {
 		return err
 	}
 	failed := 0
@@ -109,36 +108,8 @@ func (o *runOptions) scp(cmd *cobra.Command, src, dst string) (err error) {
 	return nil
 }
 
-// stubs finds the program that hosts run: that of the bundle, or this one where it has none behind it.
-func (o *runOptions) stubs(site *openedSite) (closeBundle func(), err error) {
-	if o.bundle == "" {
-		own, err := os.Executable()
-		if err != nil {
-			return nil, fmt.Errorf("find this program's own file: %w", err)
-		}
-		f, err := bundle.OpenFile(own)
-		if errors.Is(err, bundle.ErrNotBundle) {
-			program, err := os.ReadFile(own)
-			if err != nil {
-				return nil, fmt.Errorf("read this program: %w", err)
-			}
-			site.Payload = payload.OfStub(program)
-			return func() {}, nil
-		}
-		if err == nil {
-			_ = f.Close() // it is opened again below, and its signature is checked
-		}
-	}
-	file, err := o.openBundle()
-	if err != nil {
-		return nil, err
-	}
-	site.Payload = payload.New(file.Reader)
-	return func() { _ = file.Close() }, nil
-}
-
-func printCopied(cmd *cobra.Command, results []remote.Copied, form string) error {
-	if form == "json" {
+func printCopied(cmd *cobra.Command, results []remote.Copied, asJSON bool) error {
+	if asJSON {
 		enc := json.NewEncoder(cmd.OutOrStdout())
 		for _, r := range results {
 			if err := enc.Encode(r); err != nil {

@@ -1,10 +1,9 @@
-package main
+package onhosts
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -21,7 +20,7 @@ import (
 // defaultLines is how many lines of each unit and host are shown where nobody says how many or since when.
 const defaultLines = 100
 
-func newLogsCommand(o *runOptions) *cobra.Command {
+func (c *commands) newLogs() *cobra.Command {
 	var q remote.Logs
 	var since string
 	cmd := &cobra.Command{
@@ -36,7 +35,7 @@ or any unit of systemd.
 
 Those of systemd come from the journal, those of pods from /var/log/pods, rotated
 files too. Passwords that the installer knows are masked. A host that cannot be
-asked is told at the end, and the exit status is 1.` + selectionHelp,
+asked is told at the end, and the exit status is 1.` + selection,
 		Example: `  ./sealinstall logs all kubelet --since 10m
   ./sealinstall logs 10.0.0.2-10.0.0.4 etcd kube-apiserver -n 200
   ./sealinstall logs --roles node -f
@@ -46,25 +45,25 @@ asked is told at the end, and the exit status is 1.` + selectionHelp,
 				switch hosts, err := installer.ParseAddresses(arg); {
 				case arg == "all":
 				case err == nil && len(hosts) > 0:
-					o.hosts.given, o.hosts.hosts = true, append(o.hosts.hosts, hosts...)
+					c.Mean(hosts)
 				default:
 					q.Units = append(q.Units, arg)
 				}
 			}
 			var err error
 			if q.Since, err = parseSince(since, time.Now()); err != nil {
-				return usageError{fmt.Errorf("--since %q: %w", since, err)}
+				return c.Usage(fmt.Errorf("--since %q: %w", since, err))
 			}
 			if q.Lines < 0 {
-				return usageError{fmt.Errorf("-n %d: expected 0 or more", q.Lines)}
+				return c.Usage(fmt.Errorf("-n %d: expected 0 or more", q.Lines))
 			}
 			if !cmd.Flags().Changed("lines") && q.Since.IsZero() {
 				q.Lines = defaultLines
 			}
-			return o.logs(cmd, q)
+			return c.logs(cmd, q)
 		},
 	}
-	o.remoteFlags(cmd, "longest time for one host, unless logs are followed")
+	c.flags(cmd, "longest time for one host, unless logs are followed")
 	f := cmd.Flags()
 	f.StringVar(&since, "since", "", "lines since then: 10m, 2h, 3d, 2026-01-02, \"2026-01-02 15:04\" (of this machine) or 2026-01-02T15:04:05Z")
 	f.BoolVarP(&q.Follow, "follow", "f", false, "go on with what is written from now on")
@@ -93,47 +92,44 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, errors.New("expected how long ago (10m, 2h, 3d) or when (2026-01-02, 2026-01-02 15:04, 2026-01-02T15:04:05Z)")
 }
 
-func (o *runOptions) logs(cmd *cobra.Command, q remote.Logs) error {
+func (c *commands) logs(cmd *cobra.Command, q remote.Logs) error {
 	install := slices.Contains(q.Units, remote.UnitInstall)
 	q.Units = slices.DeleteFunc(q.Units, func(u string) bool { return u == remote.UnitInstall })
 	if install && q.Follow {
-		return usageError{errors.New("the logs of runs are not followed: a run tells what it does where it was started")}
+		return c.Usage(errors.New("the logs of runs are not followed: a run tells what it does where it was started"))
 	}
 	onlyHere := install && len(q.Units) == 0
 	if len(q.Units) == 0 && !install {
 		q.Units = remote.Units()
 	}
 	if err := q.Check(); err != nil {
-		return usageError{err}
+		return c.Usage(err)
 	}
 	if onlyHere {
-		return o.logsHere(cmd, q)
+		return c.logsHere(cmd, q)
 	}
-	site, err := o.openSite(cmd, "logs")
+	site, err := c.open(cmd, "logs")
 	if err != nil {
 		return err
 	}
 	defer site.close()
-	q.Timeout = o.timeout
+	q.Timeout = site.Timeout
 	var own []remote.Line
 	if install {
-		if own, err = q.Runs(site.state.Path("logs")); err != nil {
+		if own, err = q.Runs(site.State.Path("logs")); err != nil {
 			return err
 		}
 	}
 	masked := site.masks(&q)
-	if err := q.Read(cmd.Context(), site.Fleet, own, o.printLine(cmd.OutOrStdout(), masked)); err != nil {
+	if err := q.Read(cmd.Context(), site.Fleet, own, printLine(cmd, masked)); err != nil {
 		return errors.New(masked.Mask(installer.Tell(err)))
 	}
 	return nil
 }
 
 // logsHere reads the logs of runs on this machine alone, which needs no cluster.
-func (o *runOptions) logsHere(cmd *cobra.Command, q remote.Logs) error {
-	if err := o.check(); err != nil {
-		return err
-	}
-	state, err := installer.ReadState(o.cluster)
+func (c *commands) logsHere(cmd *cobra.Command, q remote.Logs) error {
+	state, err := c.State()
 	if err != nil {
 		return err
 	}
@@ -142,7 +138,7 @@ func (o *runOptions) logsHere(cmd *cobra.Command, q remote.Logs) error {
 	if err != nil {
 		return err
 	}
-	print := o.printLine(cmd.OutOrStdout(), installer.Silent()) // secrets were masked when they were written
+	print := printLine(cmd, installer.Silent()) // secrets were masked when they were written
 	for _, l := range lines {
 		if err := print(l); err != nil {
 			return err
@@ -151,11 +147,12 @@ func (o *runOptions) logsHere(cmd *cobra.Command, q remote.Logs) error {
 	return nil
 }
 
-func (o *runOptions) printLine(w io.Writer, masked *installer.Reporter) func(remote.Line) error {
+func printLine(cmd *cobra.Command, masked *installer.Reporter) func(remote.Line) error {
+	w := cmd.OutOrStdout()
 	enc := json.NewEncoder(w)
 	return func(l remote.Line) error {
 		l.Text = masked.Mask(l.Text)
-		if o.output == "json" {
+		if isJSON(cmd) {
 			return enc.Encode(l)
 		}
 		_, err := fmt.Fprintln(w, installer.Plain(l.String()))
@@ -165,28 +162,28 @@ func (o *runOptions) printLine(w io.Writer, masked *installer.Reporter) func(rem
 
 // masks knows the secrets of the cluster that this machine keeps or was given. A machine that keeps none learns the registry's
 // passwords from the masters.
-func (s *openedSite) masks(q *remote.Logs) *installer.Reporter {
+func (s *Site) masks(q *remote.Logs) *installer.Reporter {
 	r := installer.Silent()
-	r.HideNames(s.cluster.SecretNames()...)
+	r.HideNames(s.Cluster.SecretNames()...)
 	kept := 0
-	for _, name := range secrets.PasswordFiles(s.state.Dir) {
+	for _, name := range secrets.PasswordFiles(s.State.Dir) {
 		if text, err := os.ReadFile(name); err == nil {
 			r.Hide(string(text))
 			kept++
 		}
 	}
 	if kept == 0 {
-		q.SecretFiles, q.Hide = secrets.PasswordFiles(installer.Dir(s.cluster.Name, "etc")), r.Hide
+		q.SecretFiles, q.Hide = secrets.PasswordFiles(installer.Dir(s.Cluster.Name, "etc")), r.Hide
 	}
 	hide := func(login installer.SSH, env map[string]string) {
 		r.Hide(login.Password)
 		r.Hide(login.KeyPassphrase)
-		for _, secret := range s.cluster.Secrets(env) {
+		for _, secret := range s.Cluster.Secrets(env) {
 			r.Hide(secret)
 		}
 	}
-	hide(s.cluster.SSH, s.cluster.Env)
-	for _, h := range s.cluster.Hosts {
+	hide(s.Cluster.SSH, s.Cluster.Env)
+	for _, h := range s.Cluster.Hosts {
 		hide(h.SSH, h.Env)
 	}
 	return r
