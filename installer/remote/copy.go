@@ -68,7 +68,7 @@ func (c *copying) to(ctx context.Context, t *fleet.Target, slots chan struct{}, 
 		return err
 	}
 	if err := c.send(ctx, t, place, r, &comes); err != nil {
-		return fmt.Errorf("%w; what has arrived is kept, and the same command goes on from there", err)
+		return fmt.Errorf("%w; what has arrived is kept in %s, and the same command goes on from there", err, place.Store)
 	}
 	if err := t.Agent.Remove(ctx, []string{place.Store}); err != nil {
 		return fmt.Errorf("the copy is complete, but %s is left: %w", place.Store, err)

@@ -54,6 +54,8 @@ type Logs struct {
 	// SecretFiles are files of masters whose lines Hide is told before the lines of that host are given to anybody.
 	SecretFiles []string
 	Hide        func(secret string)
+	// Lost, if set, is told at once why a host is followed no more.
+	Lost func(err error)
 }
 
 // Check tells which of the units are no names.
@@ -133,7 +135,13 @@ func (q Logs) Read(ctx context.Context, f *fleet.Fleet, own []Line, take func(Li
 	if q.Follow {
 		jobs = len(f.Targets) // each is read until the end
 	}
-	err := fleet.Each(ctx, f.Targets, jobs, func(ctx context.Context, t *fleet.Target) error { return q.from(ctx, f, t, m) })
+	err := fleet.Each(ctx, f.Targets, jobs, func(ctx context.Context, t *fleet.Target) error {
+		err := q.from(ctx, f, t, m)
+		if err != nil && q.Follow && q.Lost != nil && ctx.Err() == nil {
+			q.Lost(t.Failed(err))
+		}
+		return err
+	})
 	failed := context.Cause(ctx)
 	cancel(nil)
 	<-over

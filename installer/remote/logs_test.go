@@ -207,6 +207,30 @@ func TestFollowedLogsGoOnInFilesThatAppearLater(t *testing.T) {
 	}
 }
 
+func TestAHostThatIsFollowedNoMoreIsToldAtOnce(t *testing.T) {
+	s := newSite(t, 2, false)
+	withLogs(t, s)
+	real := s.Dial
+	s.Dial = func(ctx context.Context, target *fleet.Target) (host.Host, error) {
+		if target == s.Targets[0] {
+			return nil, &host.Error{Host: target.IP.String(), Kind: host.ErrUnreachable}
+		}
+		return real(ctx, target)
+	}
+	ctx, stop := context.WithCancelCause(t.Context())
+	var told []string
+	q := Logs{Units: []string{"kubelet"}, Follow: true, Lines: 1, Lost: func(err error) {
+		told = append(told, installer.Tell(err))
+		stop(installer.ErrInterrupted) // the other one is still followed: else this would not be called
+	}}
+	if err := q.Read(ctx, s.Fleet, nil, func(Line) error { return nil }); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"127.0.1.1: host is unreachable"}, told); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // What a host writes late, and earlier by its clock, is put before what is held back.
 func TestFollowedLinesWaitForOlderOnesOfOtherHosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -121,6 +121,9 @@ func (c *commands) logs(cmd *cobra.Command, q remote.Logs) error {
 		}
 	}
 	masked := site.masks(&q)
+	q.Lost = func(err error) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", masked.Mask(installer.Tell(err)))
+	}
 	if err := q.Read(cmd.Context(), site.Fleet, own, printLine(cmd, masked)); err != nil {
 		return errors.New(masked.Mask(installer.Tell(err)))
 	}

@@ -56,7 +56,7 @@ func Place(ctx context.Context, m files.Machine, q agent.CopyRequest) (agent.Cop
 			return res, err
 		}
 	}
-	if err := p.store.Sync(); err != nil {
+	if err := syncAll(filepath.Dir(p.root)); err != nil {
 		return res, err
 	}
 	if p.fresh {
@@ -196,6 +196,15 @@ func sizeError(n, want int64) error {
 		return nil
 	}
 	return fmt.Errorf("%d bytes, expected %d", n, want)
+}
+
+// syncAll makes what was written on the file system of a directory durable.
+func syncAll(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(d.Fd())), d.Close())
 }
 
 // settle gives a file or directory its permissions and its time.
