@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/test/registrytest"
 )
 
 const large = 24 << 20 // bytes: more than what is buffered on the way
@@ -254,6 +256,31 @@ func TestInADirectoryThatIsThereNothingIsDeleted(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestFilesBelowADirectoryOnAnotherFileSystemAreCopiedToo(t *testing.T) {
+	s := newSite(t, 1, true)
+	other := registrytest.MemoryDir(t)
+	to := s.hosts[0].path("/srv/dir")
+	if err := errors.Join(os.Mkdir(to, 0o755), os.Symlink(other, to+"/sub")); err != nil {
+		t.Fatal(err)
+	}
+	dir := aDirectory(t)
+	src := source(t, dir)
+	for i := range 2 {
+		results := Copy(t.Context(), s.Fleet, s.bring, src, "/srv/dir")
+		complete(t, results)
+		want := tree(t, dir+"/sub")
+		delete(want, ".")
+		got := tree(t, other)
+		delete(got, ".")
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatal(diff)
+		}
+		if sent, _, changed := totals(results); i > 0 && (sent > 0 || changed > 0) {
+			t.Errorf("a second copy sent %d bytes and made %d changes", sent, changed)
+		}
 	}
 }
 

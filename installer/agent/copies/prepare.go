@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"github.com/sealbuild/sealbuild/ground/durable"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/agent/files"
 	"github.com/sealbuild/sealbuild/registry/catalog"
@@ -176,11 +177,28 @@ func (p place) seed(ctx context.Context, e agent.CopyEntry) (bool, error) {
 		return false, err
 	}
 	err = os.Link(name, blob)
-	if errors.Is(err, fs.ErrExist) {
-		return true, nil
+	if errors.Is(err, unix.EXDEV) { // another file system below the destination
+		err = duplicate(name, blob)
 	}
-	// On another file system below the destination: it is known when the file gets its name.
-	return err == nil || errors.Is(err, unix.EXDEV), nil
+	return err == nil || errors.Is(err, fs.ErrExist), nil // what is not in the store is sent
+}
+
+// duplicate copies a file.
+func duplicate(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := durable.Create(to, tempPrefix)
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	if _, err := io.Copy(out.File, in); err != nil {
+		return err
+	}
+	return out.Commit(0o600)
 }
 
 // holds tells whether a file has the content of a digest.
