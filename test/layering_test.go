@@ -69,6 +69,7 @@ var mayImport = []struct {
 	{"installer/agent", []string{"installer/host"}},
 	{"installer/agent/files/...", []string{"installer/agent"}},
 	{"installer/agent/layers", []string{"installer/agent", "installer/agent/files"}},
+	{"installer/agent/copies", []string{"installer/agent", "installer/agent/files", "registry/catalog", "registry/disk"}},
 	{"installer/agent/programs", []string{"installer/agent", "installer/host"}},
 	{"installer/agent/facts", []string{"installer/agent", "installer/agent/files", "installer/agent/programs", "installer/care"}},
 	{"installer/agent/...", []string{"installer/agent/...", "installer/host/...", "registry/..."}},
@@ -79,6 +80,9 @@ var mayImport = []struct {
 	{"installer/payload/...", []string{"installer", "installer/templates", "installer/guest", "registry/...", "bundle"}},
 	{"installer/sealos/...", []string{"installer", "installer/agent", "installer/payload", "registry/..."}},
 	{"installer/fleet/...", []string{"installer", "installer/host", "installer/agent", "installer/journal", "installer/payload", "installer/preflight"}},
+	{"installer/remote/...", []string{
+		"installer", "installer/host", "installer/care", "installer/agent", "installer/fleet", "registry/catalog", "registry/disk", "registry/storesync",
+	}},
 	{"installer/site/...", []string{
 		"installer", "installer/agent", "installer/fleet", "installer/journal", "installer/kube", "installer/kubeadm", "installer/payload",
 		"installer/preflight", "installer/sealos", "registry", "bundle",
@@ -111,7 +115,7 @@ const ground = "ground/..."
 // so it cannot reach out of the site, carries nothing of the builder along, and stays small enough to be copied to every host. A
 // line more is a decision; docs/architecture.md says why the registry's are these.
 var installerLinks = []string{
-	module + "/cmd/sealinstall", module + "/bundle", module + "/registry/...", module + "/installer/...", module + "/ground/...",
+	module + "/cmd/sealinstall/...", module + "/bundle", module + "/registry/...", module + "/installer/...", module + "/ground/...",
 
 	// Images: the registry's storage, with what it measures itself with; digests, types, zstd.
 	"github.com/distribution/distribution/v3", "github.com/distribution/distribution/v3/configuration",

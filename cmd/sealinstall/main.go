@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/onhosts"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/spf13/cobra"
@@ -44,6 +45,9 @@ func run() int {
 	err := newRoot().ExecuteContext(ctx)
 	if err == nil {
 		return 0
+	}
+	if own, ok := errors.AsType[*onhosts.ExitStatus](err); ok {
+		return own.Code
 	}
 	fmt.Fprintf(os.Stderr, "error: %s\n", installer.Tell(err))
 	return exitStatus(err)
@@ -101,6 +105,7 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
 		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newNodeCommand(), newVersionCommand(),
 	)
+	root.AddCommand(onhosts.Commands(o)...)
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {

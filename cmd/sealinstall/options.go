@@ -27,6 +27,8 @@ type runOptions struct {
 	verifyKeys     []string // files; the bundle must be signed by one of their keys
 	signer         string   // who signed the bundle that was opened, if anybody asked
 	masters, nodes hostList
+	hosts          hostList // of either role, for commands that only select
+	roles          []string
 	cluster        string
 	ssh            installer.SSH
 	sshSources
@@ -255,7 +257,11 @@ func (o *runOptions) addHosts(c *installer.Cluster) error {
 		flag   string
 		hosts  []installer.Address
 		master bool
-	}{{"--masters", o.masters.hosts, true}, {"--nodes", o.nodes.hosts, false}} {
+	}{
+		{"--masters", o.masters.hosts, true},
+		{"--nodes", o.nodes.hosts, false},
+		{"--hosts", o.hosts.hosts, true}, // no record tells their roles, and a cluster has a master
+	} {
 		for _, a := range list.hosts {
 			i := slices.IndexFunc(known, func(h installer.Host) bool { return h.IP == a.IP })
 			if i >= 0 && known[i].Master != list.master {

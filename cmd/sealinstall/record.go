@@ -201,7 +201,7 @@ func completed(c *installer.Cluster, err error) (*installer.Cluster, error) {
 func (o *runOptions) selectionOn(verb string, known *record) (*installer.Cluster, error) {
 	c := &installer.Cluster{Name: o.cluster, Env: map[string]string{}}
 	if known == nil {
-		if len(o.masters.hosts) == 0 {
+		if len(o.masters.hosts)+len(o.hosts.hosts) == 0 {
 			return nil, usageError{fmt.Errorf("no cluster %q is recorded on this machine: run %s where it was made or on one of its masters, or name its hosts with --masters and --nodes", o.cluster, verb)}
 		}
 		if err := o.addHosts(c); err != nil {
@@ -273,13 +273,6 @@ func (o *runOptions) localIs(known *record) error {
 	return usageError{fmt.Errorf("a cluster %q is recorded in %s, with the masters %s: it is not this machine alone; leave --local out, or give a new cluster a name of its own (--cluster NAME)", known.Name, known.file, strings.Join(masters, ", "))}
 }
 
-// confirmed asks whether to go on.
-func (q question) confirmed(text, answer string) bool {
-	fmt.Fprint(q.out, text)
-	got, err := bufio.NewReader(q.in).ReadString('\n')
-	return err == nil && strings.TrimSpace(got) == answer
-}
-
 // thisMachine is the address of this machine for a cluster of which it is the
 // only master. It is never taken by accident: --local or --yes says so, or a person does.
 func (o *runOptions) thisMachine() (netip.Addr, error) {
@@ -301,4 +294,11 @@ func (o *runOptions) thisMachine() (netip.Addr, error) {
 		return own, nil
 	}
 	return netip.Addr{}, usageError{fmt.Errorf("no --masters given, and no cluster %q is recorded here: name the masters, or give --local to install on this machine alone (%s); nothing was done", o.cluster, own)}
+}
+
+// confirmed asks whether to go on.
+func (q question) confirmed(text, answer string) bool {
+	fmt.Fprint(q.out, text)
+	got, err := bufio.NewReader(q.in).ReadString('\n')
+	return err == nil && strings.TrimSpace(got) == answer
 }

@@ -132,6 +132,8 @@ type BlobsResult struct {
 // ReceiveRequest is where a registry lies.
 type ReceiveRequest struct {
 	Root string `json:"root"`
+	// Passing tells that it is no registry: files pass through on their way to another place.
+	Passing bool `json:"passing,omitempty"`
 }
 
 // RemoveRequest names what to remove.

@@ -92,6 +92,9 @@ func (m machine) verbs() map[string]verb {
 		agent.VerbInstaller:  plain(agent.VerbInstaller, m.Installer),
 		agent.VerbDirs:       plain(agent.VerbDirs, m.LookAtDirs),
 		agent.VerbBlobs:      plain(agent.VerbBlobs, m.blobs),
+
+		agent.VerbCopyPrepare: plain(agent.VerbCopyPrepare, m.prepareCopy),
+		agent.VerbCopyPlace:   plain(agent.VerbCopyPlace, m.placeCopy),
 	}
 }
 
