@@ -312,7 +312,7 @@ func TestADirectoryThatWasNotThereAppearsWholeOrNotAtAll(t *testing.T) {
 	random(t, dir+"/first", 4<<20, 1)
 	random(t, dir+"/second", 4<<20, 2)
 	h := s.hosts[0]
-	h.dieAt = 6 << 20
+	h.dieAt.Store(6 << 20)
 	src := source(t, dir)
 	results := Copy(t.Context(), s.Fleet, s.bring, src, "/srv/dir")
 	if !strings.Contains(results[0].Error, "the same command goes on from there") {
@@ -323,7 +323,7 @@ func TestADirectoryThatWasNotThereAppearsWholeOrNotAtAll(t *testing.T) {
 	}
 
 	// What has arrived is not sent again.
-	h.dieAt = 0
+	h.dieAt.Store(0)
 	h.sent.Store(0)
 	results = Copy(t.Context(), s.Fleet, s.bring, src, "/srv/dir")
 	complete(t, results)
@@ -339,7 +339,8 @@ func TestAHostThatCannotTakeACopyIsToldAndTheOthersGetIt(t *testing.T) {
 	s := newSite(t, 6, true)
 	file := filepath.Join(t.TempDir(), "file")
 	random(t, file, large, 1)
-	s.hosts[0].dieAt, s.hosts[0].begun = 8<<20, make(chan struct{})
+	s.hosts[0].dieAt.Store(8 << 20)
+	s.hosts[0].begun = make(chan struct{})
 	if err := os.Remove(s.hosts[1].path("/srv")); err != nil {
 		t.Fatal(err)
 	}
