@@ -2,11 +2,8 @@ package remote
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,76 +19,6 @@ import (
 )
 
 const large = 24 << 20 // bytes: more than what is buffered on the way
-
-var whenMade = time.Date(2020, 1, 2, 3, 4, 5, 6000, time.UTC)
-
-// random writes a file of bytes that nothing can shorten.
-func random(t testing.TB, name string, size int, seed uint64) {
-	t.Helper()
-	data := make([]byte, size)
-	var key [32]byte
-	key[0] = byte(seed)
-	_, _ = rand.NewChaCha8(key).Read(data)
-	write(t, name, string(data), 0o640)
-}
-
-func write(t testing.TB, name, content string, mode fs.FileMode) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, []byte(content), mode); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(name, mode); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chtimes(name, whenMade, whenMade); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func source(t testing.TB, name string) *Source {
-	t.Helper()
-	s, err := ReadSource(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// tree describes what lies below a directory: the mode of each entry, of files their content and time, of links what they hold.
-func tree(t testing.TB, root string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		below, _ := filepath.Rel(root, name)
-		switch {
-		case info.IsDir():
-			out[below] = info.Mode().String()
-		case info.Mode()&fs.ModeSymlink != 0:
-			to, err := os.Readlink(name)
-			out[below] = "-> " + to
-			return err
-		default:
-			text, err := os.ReadFile(name)
-			out[below] = fmt.Sprintf("%s %x %s", info.Mode(), sha256.Sum256(text), info.ModTime().UTC().Format(time.RFC3339Nano))
-			return err
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
 
 func complete(t testing.TB, results []Copied) {
 	t.Helper()
@@ -312,7 +239,7 @@ func TestADirectoryThatWasNotThereAppearsWholeOrNotAtAll(t *testing.T) {
 	random(t, dir+"/first", 4<<20, 1)
 	random(t, dir+"/second", 4<<20, 2)
 	h := s.hosts[0]
-	h.dieAt = 6 << 20
+	h.dieAt.Store(6 << 20)
 	src := source(t, dir)
 	results := Copy(t.Context(), s.Fleet, s.bring, src, "/srv/dir")
 	if !strings.Contains(results[0].Error, "the same command goes on from there") {
@@ -323,7 +250,7 @@ func TestADirectoryThatWasNotThereAppearsWholeOrNotAtAll(t *testing.T) {
 	}
 
 	// What has arrived is not sent again.
-	h.dieAt = 0
+	h.dieAt.Store(0)
 	h.sent.Store(0)
 	results = Copy(t.Context(), s.Fleet, s.bring, src, "/srv/dir")
 	complete(t, results)
@@ -339,7 +266,8 @@ func TestAHostThatCannotTakeACopyIsToldAndTheOthersGetIt(t *testing.T) {
 	s := newSite(t, 6, true)
 	file := filepath.Join(t.TempDir(), "file")
 	random(t, file, large, 1)
-	s.hosts[0].dieAt, s.hosts[0].begun = 8<<20, make(chan struct{})
+	s.hosts[0].dieAt.Store(8 << 20)
+	s.hosts[0].begun = make(chan struct{})
 	if err := os.Remove(s.hosts[1].path("/srv")); err != nil {
 		t.Fatal(err)
 	}

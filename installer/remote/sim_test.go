@@ -26,7 +26,7 @@ type simHost struct {
 	machine *agenttest.Machine
 	run     func(ctx context.Context, c host.Cmd) error // programs that are no verbs
 	sent    atomic.Int64                                // bytes that this machine sent it
-	dieAt   int64                                       // the host is gone after so many of them; 0 means never
+	dieAt   atomic.Int64                                // the host is gone after so many of them; 0 means never
 	begun   chan struct{}                               // closed when the host has been sent a MiB, if it is not nil
 	tell    sync.Once
 }
@@ -64,7 +64,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	if all > 1<<20 && c.h.begun != nil {
 		c.h.tell.Do(func() { close(c.h.begun) })
 	}
-	if c.h.dieAt > 0 && all > c.h.dieAt {
+	if at := c.h.dieAt.Load(); at > 0 && all > at {
 		c.gone(&host.Error{Host: c.h.name, Kind: host.ErrUnreachable, Err: errors.New("connection reset by peer")})
 		return 0, io.ErrUnexpectedEOF
 	}
