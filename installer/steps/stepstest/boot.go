@@ -116,6 +116,12 @@ func (m *Machine) Destroy() {
 	m.lost = true
 }
 
+// Hide keeps the machine of the installer from reaching a machine. Others reach it.
+func (m *Machine) Hide() {
+	defer m.site.locked()()
+	m.hidden = true
+}
+
 // PowerOn gives a machine its power back. It boots: nothing of it answers at first.
 func (m *Machine) PowerOn() {
 	defer m.site.locked()()

@@ -53,16 +53,18 @@ type Machine struct {
 	NoDefaultRoute bool
 
 	// All below is guarded by the site's mutex.
-	tree  tree
-	life  int // raised when everything that runs on the machine is killed
-	off   bool
-	lost  bool      // it never gets its power back
-	boots time.Time // when it got its power back
-	fresh bool      // kubelet was started, and has not looked for its Node yet
-	heard time.Time // when kubelet was last alive, if it is not now
-	full  bool      // no room on its disks
-	spare int       // files that fit nevertheless, because others went away
-	units map[string]string
+	tree tree
+	life int // raised when everything that runs on the machine is killed
+	off  bool
+	lost bool // it never gets its power back
+	// hidden: the machine of the installer does not reach it.
+	hidden bool
+	boots  time.Time // when it got its power back
+	fresh  bool      // kubelet was started, and has not looked for its Node yet
+	heard  time.Time // when kubelet was last alive, if it is not now
+	full   bool      // no room on its disks
+	spare  int       // files that fit nevertheless, because others went away
+	units  map[string]string
 	// serviceRoutes are lost in a power cut, unless a unit that is enabled makes them anew.
 	serviceRoutes []string
 	registry      bool
