@@ -8,7 +8,6 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
-	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
@@ -80,21 +79,13 @@ func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 		if !t.Journal.Has(journal.KubeadmBegun) {
 			return nil
 		}
-		if err := t.Agent.CareStop(ctx, care.Unit); err != nil {
-			return err
-		}
 		if err := r.members.LeaveForReset(ctx, t); err != nil {
 			return err
 		}
 		if err := r.nodes.Reset(ctx, t, "reset-kubernetes", func() error { return nil }); err != nil {
 			return err
 		}
-		vip, _, err := r.VirtualServer()
-		if err != nil {
-			return err
-		}
-		_, err = r.Exec(ctx, t, "reset-kubernetes", t.Stub, "care", "--clean", "--vs", vip.String())
-		return err
+		return r.net.EndCare(ctx, t, "reset-kubernetes")
 	}
 	begun := fleet.Only(r.Targets, func(t *fleet.Target) bool { return t.Journal.Has(journal.KubeadmBegun) })
 	if err := r.Each(ctx, r.Workers(), reset); err != nil {
@@ -159,6 +150,9 @@ func (r *Run) removeFiles(ctx context.Context) (installer.Result, error) {
 		}
 		if err := r.nodes.RemoveKubeconfig(ctx, t); err != nil {
 			return err
+		}
+		if err := r.net.RemoveCare(ctx, t); err != nil {
+			return fmt.Errorf("remove the virtual address: %w", err)
 		}
 		if err := r.net.RemoveServiceRoute(ctx, t); err != nil {
 			return err

@@ -38,6 +38,13 @@ func (m *Machine) PowerOff() {
 	m.crash()
 	m.off = true
 	clear(m.units)
+	m.boot()
+}
+
+// Runs has a machine's systemd run a unit that has no file.
+func (m *Machine) Runs(unit, description string) {
+	defer m.site.locked()()
+	m.units[unit] = description
 }
 
 // Leave leaves so much room, in bytes, on the disk of a path.

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
-	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
@@ -55,7 +54,7 @@ func (c *call) program(ctx context.Context, q agent.ExecRequest) (string, error)
 		return c.kubeadm(ctx, argv[1:])
 	case "kubectl":
 		return c.kubectl(argv[1:], q.Env)
-	case "systemctl", "systemd-run":
+	case "systemctl":
 		return c.systemd(argv)
 	case "sealinstall":
 		if argv[1] == "care" && argv[2] == "--service-route" {
@@ -179,26 +178,10 @@ func (s *Site) ask(words []string, flags map[string]string) (string, error) {
 	return "", fmt.Errorf("not simulated: kubectl %v", words)
 }
 
-// systemd knows transient units, by name, with their descriptions.
+// systemd knows units, by name, with their descriptions.
 func (c *call) systemd(argv []string) (out string, err error) {
 	return out, c.step(strings.Join(argv[:2], " "), func(_ *Site, m *Machine) error {
 		unit := argv[len(argv)-1]
-		if argv[0] == "systemd-run" {
-			unit, description := "", ""
-			for _, a := range argv {
-				if v, ok := strings.CutPrefix(a, "--unit="); ok {
-					unit = v
-				}
-				if v, ok := strings.CutPrefix(a, "--description="); ok {
-					description = v
-				}
-			}
-			if _, ok := m.units[unit]; ok {
-				return fmt.Errorf("unit %s was already loaded", unit)
-			}
-			m.units[unit] = description
-			return nil
-		}
 		description, ok := m.units[unit]
 		switch {
 		case argv[1] == "show" && ok:
@@ -214,6 +197,10 @@ func (c *call) systemd(argv []string) (out string, err error) {
 		case argv[1] == "stop":
 			for _, unit := range argv[2:] {
 				delete(m.units, unit)
+			}
+		case argv[1] == "start" && strings.HasSuffix(unit, ".service"):
+			if !m.startUnit(unit) {
+				return fmt.Errorf("unit %s not found", unit)
 			}
 		case slices.Contains(argv, "kubelet") && (argv[1] == "start" || argv[1] == "restart"):
 			if m.stopped || argv[1] == "restart" {
@@ -242,11 +229,7 @@ func (c *call) stub(args []string) (out string, err error) {
 		}
 		return "", m.ping(args)
 	case args[0] == "care" && args[1] == "--check":
-		_, unit := m.units["sealos-care.service"]
-		if !unit && (!m.tree.has(manifest(care.PodName)) || !m.kubelet()) {
-			return "", errors.New("nobody keeps the virtual address")
-		}
-		return "", nil
+		return "", s.keeps(m)
 	case args[0] == "care" && args[1] == "--clean":
 		if args[2] == "--service-route" {
 			m.serviceRoutes = nil
