@@ -8,8 +8,8 @@
 // Health is decided by GET https://SERVER/readyz, which an API server that is told to stop answers with an error while it still
 // serves. A server that says so, or refuses connections, gets no new ones at once (weight 0), one that is only slow after two
 // failures, and one that answers is back at once. Open connections are left to the server as long as it answers; to a server that
-// does not, or is no longer listed, for ten seconds. When no server answers, all are kept: the check may be wrong, and then
-// connections still work.
+// does not, or is no longer listed, for ten seconds. When no server answers, all that do not refuse are kept: the check may be
+// wrong, and then connections still work.
 package care
 
 import (
@@ -194,6 +194,7 @@ func (k *keeper) loop(ctx context.Context) {
 			k.config.Log.Error("keep the virtual server", "vip", k.config.VIP, "error", err)
 		}
 	}
+	k.check(ctx, func() { keep(k.apply()) }) // at once: what was out when an earlier keeper ended may still be
 	for range wait.Every(ctx, k.config.Interval) {
 		k.follow()
 		keep(errors.Join(k.route(k.config.VIP.Addr(), k.servers[0].Addr()), k.apply()))
@@ -264,7 +265,9 @@ func (k *keeper) judge(a netip.AddrPort, err error) {
 	switch {
 	case answered:
 		k.found[a] = unready
-	case errors.Is(err, syscall.ECONNREFUSED) || k.fails[a] >= 2:
+	case errors.Is(err, syscall.ECONNREFUSED):
+		k.found[a] = refusing
+	case k.fails[a] >= 2:
 		k.found[a] = silent
 	}
 }

@@ -243,12 +243,41 @@ func TestABrokenListLeavesTheLastGoodOneInForceAndIsTold(t *testing.T) {
 	})
 }
 
+// TestAServerThatIsOutWhenCareStartsGetsNoConnectionsForLong has one that refuses from the first moment on.
+func TestAServerThatIsOutWhenCareStartsGetsNoConnectionsForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &table{}
+		c := Config{VIP: netip.MustParseAddrPort("10.103.97.2:6443"), RealServers: []netip.AddrPort{m1, m2}}
+		if err := c.complete(); err != nil {
+			t.Fatal(err)
+		}
+		k := newKeeper(c, b, ModeProxy, func(_ context.Context, a netip.AddrPort) error {
+			if a == m2 {
+				return errRefused
+			}
+			return nil
+		}, func(netip.Addr, netip.Addr) error { return nil })
+		if err := k.apply(); err != nil {
+			t.Fatal(err)
+		}
+		go k.loop(t.Context())
+		synctest.Wait() // no time passes
+		got, _ := b.Servers()
+		if d := cmp.Diff([]Server{at(m1, 1), at(m2, 0)}, got, sameAddr); d != "" {
+			t.Error(d)
+		}
+	})
+}
+
 func TestNoneIsGivenUpWhenNoneAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newKept(t, m1, m2)
-		b.set(m1, errRefused, false)
+		b.set(m1, nil, true)
 		b.set(m2, errors.New("no route to host"), false)
 		b.expect(t, 20*time.Second, "all silent", at(m1, 1), at(m2, 1))
+		b.set(m1, errRefused, false)
+		b.set(m2, errRefused, false)
+		b.expect(t, 20*time.Second, "all refusing", at(m1, 1), at(m2, 1))
 	})
 }
 

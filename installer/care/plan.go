@@ -21,19 +21,20 @@ type Change struct {
 	Server Server
 }
 
-// standing is what the probes say of a server.
+// standing is what the probes say of a server, the best first.
 type standing int
 
 const (
-	fit     standing = iota // it takes connections
-	unready                 // it answers that it is not ready: it serves what it has, and is about to end or has just begun
-	silent                  // it refuses connections, or has not answered twice
+	fit      standing = iota // it takes connections
+	unready                  // it answers that it is not ready: it serves what it has, and is about to end or has just begun
+	silent                   // it has not answered twice
+	refusing                 // it refuses connections
 )
 
-// taking lists the desired servers that are to get new connections: the fit ones; if there are none those that answer, and if none
-// answers all of them. The probes may be wrong, and then connections still work.
+// taking lists the desired servers that are to get new connections: those with the best standing that any has. If that is a bad
+// one the probes may be wrong, as on a node that has no time for them, and then connections still work.
 func taking(desired []netip.AddrPort, found map[netip.AddrPort]standing) []netip.AddrPort {
-	best := silent
+	best := refusing
 	for _, a := range desired {
 		best = min(best, found[a])
 	}
@@ -41,7 +42,7 @@ func taking(desired []netip.AddrPort, found map[netip.AddrPort]standing) []netip
 }
 
 // plan computes the changes that lead from current to the desired servers. A server that is to get no new connections gets weight
-// 0 first, which leaves its open ones alone. One that is silent or not desired goes once drained says so; one that answers stays,
+// 0 first, which leaves its open ones alone. One that does not answer or is not desired goes once drained says so; one that answers stays,
 // for it ends its connections itself. Additions come first, so that a swap of servers never leaves none.
 func plan(current []Server, desired []netip.AddrPort, found map[netip.AddrPort]standing, drained func(Server) bool) []Change {
 	take := taking(desired, found)
@@ -68,5 +69,5 @@ func plan(current []Server, desired []netip.AddrPort, found map[netip.AddrPort]s
 
 // leaves tells whether a server that gets no new connections is to go at last.
 func leaves(a netip.AddrPort, desired []netip.AddrPort, found map[netip.AddrPort]standing) bool {
-	return !slices.Contains(desired, a) || found[a] == silent
+	return !slices.Contains(desired, a) || found[a] >= silent
 }

@@ -52,6 +52,12 @@ func TestPlan(t *testing.T) {
 		"when none answers all are kept": {
 			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: silent, m2: silent}, []Change{{Update, at(m2, 1)}},
 		},
+		"when none answers those that do not refuse are kept": {
+			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: refusing, m2: silent}, []Change{{Update, at(m1, 0)}, {Update, at(m2, 1)}},
+		},
+		"when all refuse all are kept": {
+			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: refusing, m2: refusing}, []Change{{Update, at(m2, 1)}},
+		},
 		"when none is ready those that answer are used": {
 			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: silent, m2: unready}, []Change{{Update, at(m1, 0)}, {Update, at(m2, 1)}},
 		},
