@@ -42,8 +42,8 @@ func taking(desired []netip.AddrPort, found map[netip.AddrPort]standing) []netip
 }
 
 // plan computes the changes that lead from current to the desired servers. A server that is to get no new connections gets weight
-// 0 first, which leaves its open ones alone. One that does not answer or is not desired goes once drained says so; one that answers stays,
-// for it ends its connections itself. Additions come first, so that a swap of servers never leaves none.
+// 0 first, which leaves its open ones alone. One that does not answer or is not desired goes once drained says so; one that
+// answers stays, for it ends its connections itself. Additions come first, so that a swap of servers never leaves none.
 func plan(current []Server, desired []netip.AddrPort, found map[netip.AddrPort]standing, drained func(Server) bool) []Change {
 	take := taking(desired, found)
 	var changes []Change
