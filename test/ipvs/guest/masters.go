@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -64,7 +65,7 @@ func address(link string, addrs ...string) error {
 	return netlink.LinkSetUp(l)
 }
 
-// serveMasters does what it is told, one order a line: network, start ADDR, stop ADDR, red ADDR.
+// serveMasters does what it is told, one order a line: network, start ADDR, red ADDR, end ADDR (what runs ends first), stop ADDR.
 func serveMasters(in io.Reader, out io.Writer) error {
 	cert, err := selfSigned()
 	if err != nil {
@@ -83,6 +84,10 @@ func serveMasters(in io.Reader, out io.Writer) error {
 			if s := running[addr]; s != nil {
 				err = s.Close()
 			}
+		case "end":
+			ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+			err = running[addr].Shutdown(ctx)
+			cancel()
 		case "red":
 			running[addr].red.Store(true)
 		}

@@ -90,6 +90,9 @@ func prove(ctx context.Context, m *masters, log *slog.Logger) error {
 		{"a server that stops as planned costs no question", func() error { return expectPlannedStop(ctx, m, all) }},
 		{"a removed server's open connection is ended after its time, and no other", func() error { return expectDrained(ctx, k, all) }},
 		{"a keeper that was away while the list changed removes the stale one", func() error {
+			if err := eventually(ctx, func() error { return expectServers(all...) }); err != nil {
+				return err
+			}
 			k.stop()
 			if err := expectSpread(ctx, all); err != nil {
 				return fmt.Errorf("with no keeper running: %w", err)
@@ -168,8 +171,8 @@ func (k *keeper) stop() {
 
 // ask tells which server answered through the virtual address, and from where
 // it saw the connection come.
-func ask(ctx context.Context) (server, from string, err error) {
-	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
+func ask(ctx context.Context, limit time.Duration) (server, from string, err error) {
+	client := &http.Client{Timeout: limit, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true,
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+net.JoinHostPort(vip, port)+"/who", nil)
@@ -191,7 +194,7 @@ func ask(ctx context.Context) (server, from string, err error) {
 func expectSpread(ctx context.Context, want []string) error {
 	met := map[string]int{}
 	for range 4 * len(want) {
-		server, from, err := ask(ctx)
+		server, from, err := ask(ctx, 3*time.Second)
 		if err != nil {
 			return fmt.Errorf("ask through the virtual address: %w", err)
 		}
