@@ -93,17 +93,6 @@ func (a *Agent) Remove(ctx context.Context, paths []string) error {
 	return a.call(ctx, VerbRemove, RemoveRequest{paths}, nil, nil)
 }
 
-// CareStart runs argv as a transient systemd unit, which is started again whenever it ends, until the host reboots or
-// CareStop. If it runs already with the same argv, nothing happens.
-func (a *Agent) CareStart(ctx context.Context, unit string, argv []string) error {
-	return a.call(ctx, VerbCareStart, CareRequest{unit, argv}, nil, nil)
-}
-
-// CareStop ends a unit that CareStart began. One that is not there is fine.
-func (a *Agent) CareStop(ctx context.Context, unit string) error {
-	return a.call(ctx, VerbCareStop, CareRequest{Unit: unit}, nil, nil)
-}
-
 // Clear removes directories with all they hold. One that the site has made a link or a mount point stays, empty. File systems
 // that are mounted further below are not touched; kept names them.
 func (a *Agent) Clear(ctx context.Context, q ClearRequest) (kept []string, err error) {

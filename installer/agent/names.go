@@ -16,8 +16,6 @@ const (
 	VerbClear       = "clear"
 	VerbTidy        = "tidy"
 	VerbPodCgroups  = "pod-cgroups"
-	VerbCareStart   = "care-start"
-	VerbCareStop    = "care-stop"
 	VerbLock        = "lock"
 	VerbListen      = "listen"
 	VerbReach       = "reach"

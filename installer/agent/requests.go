@@ -3,12 +3,6 @@ package agent
 // What travels between an [Agent] and its process on the host, one request and one result for each verb. Those that callers
 // fill in or read are in api.go and facts.go.
 
-// CareRequest names a unit, and what it runs.
-type CareRequest struct {
-	Unit string   `json:"unit"`
-	Argv []string `json:"argv,omitempty"`
-}
-
 // ClearResult names the mount points that were left alone.
 type ClearResult struct {
 	Kept []string `json:"kept,omitempty"`

@@ -49,8 +49,8 @@ func (st *Site) PlainRegistry(t *fleet.Target) bool { return sealos.PlainRegistr
 // CareImage gives the name of the care image as the runtime of a host holds it. The error says that the bundle has none.
 //
 // It is our image, whatever the label `image` of the rootfs names. The lvscare of sealos does not work where the kernel has
-// no ip_vs, keeps masters that are gone, and does not put back a route that somebody removed. It would also find the
-// virtual address held by the unit that served while the host joined, and lose the route when that unit ends.
+// no ip_vs, keeps masters that are gone, and does not put back a route that somebody removed. It would also balance beside the
+// unit that serves the address, by a list that nobody updates.
 func (st *Site) CareImage(t *fleet.Target) (string, error) {
 	for _, i := range payload.ContainerImages(st.Payload.Bundle) {
 		if strings.HasPrefix(i.Name, "sealbuild.io/care:") {

@@ -47,7 +47,6 @@ type answers struct {
 // Files of a host that are looked at.
 const (
 	authorityFile = installer.KubeDir + "/pki/ca.crt"
-	careManifest  = installer.KubeDir + "/manifests/" + care.PodName + ".yaml"
 	kernelServers = "/proc/net/ip_vs"
 	kubeletConfig = "/var/lib/kubelet/config.yaml"
 )
@@ -110,7 +109,7 @@ func (r *Room) readFiles(ctx context.Context, a *answers) error {
 	if t.Master {
 		also = append(also, record, site.EtcdManifest)
 	} else {
-		also = append(also, careManifest, kernelServers)
+		also = append(also, care.ListFile, kernelServers)
 	}
 	found, err := t.Journal.Read(ctx, r.Marks(), also...)
 	if err != nil {

@@ -115,20 +115,19 @@ func (v *verdict) etcd() {
 	}
 }
 
-// inForce are the servers of the virtual address that a node has in force: what the kernel has or, where a process forwards, what
-// the pod was told. It is the one place to change where care comes to write down what is in force.
+// inForce are the servers of the virtual address that a node has in force: what the kernel has or, where a process forwards, the
+// list that it follows.
 func inForce(vip netip.AddrPort, a *answers) []Server {
 	if out := kernelHas(vip, string(a.files[kernelServers])); len(out) > 0 {
 		return out
 	}
+	list, err := care.ParseList(a.files[care.ListFile])
+	if err != nil {
+		return nil // care goes on with the last good one, which only its log tells
+	}
 	var out []Server
-	lines := strings.Split(string(a.files[careManifest]), "\n")
-	for i, line := range lines {
-		if strings.TrimSpace(line) == "- --rs" && i+1 < len(lines) {
-			if s, err := netip.ParseAddrPort(strings.TrimPrefix(strings.TrimSpace(lines[i+1]), "- ")); err == nil {
-				out = append(out, Server{s.String(), 1})
-			}
-		}
+	for _, s := range list {
+		out = append(out, Server{s.String(), 1})
 	}
 	return out
 }

@@ -23,13 +23,9 @@ func TestASiteIsAskedWithinSecondsWhateverItsSize(t *testing.T) {
 	}
 }
 
-func TestServersOfTheVirtualAddressComeFromTheKernelOrThePod(t *testing.T) {
+func TestServersOfTheVirtualAddressComeFromTheKernelOrTheList(t *testing.T) {
 	vip := netip.MustParseAddrPort("10.103.97.2:6443")
-	servers := []netip.AddrPort{netip.MustParseAddrPort("10.0.0.2:6443"), netip.MustParseAddrPort("10.0.0.3:6443")}
-	pod, err := care.StaticPod("sealbuild.io/care:v1", vip, servers, care.ModeAuto)
-	if err != nil {
-		t.Fatal(err)
-	}
+	list := care.FormatList([]netip.AddrPort{netip.MustParseAddrPort("10.0.0.2:6443"), netip.MustParseAddrPort("10.0.0.3:6443")})
 	const others = `IP Virtual Server version 1.2.1 (size=4096)
 Prot LocalAddress:Port Scheduler Flags
   -> RemoteAddress:Port Forward Weight ActiveConn InActConn
@@ -42,13 +38,13 @@ TCP  0A600001:01BB rr
 UDP  0A600001:0035 rr
   -> 0AF40002:0035      Masq    1      0          0
 `
-	byPod := []Server{{"10.0.0.2:6443", 1}, {"10.0.0.3:6443", 1}}
+	byList := []Server{{"10.0.0.2:6443", 1}, {"10.0.0.3:6443", 1}}
 	byKernel := []Server{{"10.0.0.2:6443", 1}, {"10.0.0.3:6443", 0}}
 	for name, c := range map[string]struct {
 		kernel string
 		want   []Server
-	}{"no ip_vs": {"", byPod}, "a table of kube-proxy alone": {others, byPod}, "a table with ours": {others + ours, byKernel}, "a broken one": {"TCP  zz rr\n  -> 1 2 3\n", byPod}} {
-		got := inForce(vip, &answers{files: map[string][]byte{careManifest: pod, kernelServers: []byte(c.kernel)}})
+	}{"no ip_vs": {"", byList}, "a table of kube-proxy alone": {others, byList}, "a table with ours": {others + ours, byKernel}, "a broken one": {"TCP  zz rr\n  -> 1 2 3\n", byList}} {
+		got := inForce(vip, &answers{files: map[string][]byte{care.ListFile: list, kernelServers: []byte(c.kernel)}})
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}

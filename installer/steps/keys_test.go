@@ -94,6 +94,10 @@ func simulate(t *testing.T, r *Run) map[string]*overheard {
 				return agent.Facts{Hostname: name, Modules: map[string]bool{"ip_vs": true}, Nameservers: []agent.Nameserver{{Address: "10.0.0.1", Answers: true}}}
 			},
 			Exec: func(_ context.Context, q agent.ExecRequest) (agent.ExecResult, error) {
+				if q.Argv[0] == "systemctl" && q.Argv[1] == "show" { // every unit that there is runs
+					unit, _ := os.ReadFile(filepath.Join(root, "etc/systemd/system", q.Argv[len(q.Argv)-1]))
+					return agent.ExecResult{Stdout: append([]byte("ActiveState=active\n"), unit...)}, nil
+				}
 				if slices.Contains(q.Argv, "token") {
 					return agent.ExecResult{Stdout: []byte("abcdef.0123456789abcdef\n")}, nil
 				}

@@ -16,6 +16,12 @@ func (m *Machine) LoseRegistry() {
 	m.registry = false
 }
 
+// Runs has a machine's systemd run a unit that has no file.
+func (m *Machine) Runs(unit, description string) {
+	defer m.site.locked()()
+	m.units[unit] = description
+}
+
 // Leave leaves so much room, in bytes, on the disk of a path.
 func (m *Machine) Leave(path string, free int64) {
 	defer m.site.locked()()

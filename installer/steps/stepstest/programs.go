@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
-	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/registry/disk"
 )
@@ -66,7 +65,7 @@ func (c *call) program(ctx context.Context, q agent.ExecRequest) (string, error)
 			return "", context.Cause(ctx)
 		}
 		return c.kubectl(ctx, argv[1:], q)
-	case "systemctl", "systemd-run":
+	case "systemctl":
 		return c.systemd(argv)
 	case "sealinstall":
 		if argv[1] == "care" && argv[2] == "--service-route" {
@@ -100,26 +99,10 @@ func (c *call) program(ctx context.Context, q agent.ExecRequest) (string, error)
 	return "", fmt.Errorf("not simulated: %v", argv)
 }
 
-// systemd knows transient units, by name, with their descriptions.
+// systemd knows units, by name, with their descriptions.
 func (c *call) systemd(argv []string) (out string, err error) {
 	return out, c.step(strings.Join(argv[:2], " "), func(_ *Site, m *Machine) error {
 		unit := argv[len(argv)-1]
-		if argv[0] == "systemd-run" {
-			unit, description := "", ""
-			for _, a := range argv {
-				if v, ok := strings.CutPrefix(a, "--unit="); ok {
-					unit = v
-				}
-				if v, ok := strings.CutPrefix(a, "--description="); ok {
-					description = v
-				}
-			}
-			if _, ok := m.units[unit]; ok {
-				return fmt.Errorf("unit %s was already loaded", unit)
-			}
-			m.units[unit] = description + "\n" + strings.Join(argv, " ")
-			return nil
-		}
 		description, ok := m.units[unit]
 		description, _, _ = strings.Cut(description, "\n")
 		switch {
@@ -136,6 +119,10 @@ func (c *call) systemd(argv []string) (out string, err error) {
 		case argv[1] == "stop" && !slices.Contains(argv, "kubelet") && !slices.Contains(argv, "kubelet.service"):
 			for _, unit := range argv[2:] {
 				delete(m.units, unit)
+			}
+		case argv[1] == "start" && strings.HasSuffix(unit, ".service"):
+			if !m.startUnit(unit) {
+				return fmt.Errorf("unit %s not found", unit)
 			}
 		case slices.Contains(argv, "kubelet") && (argv[1] == "start" || argv[1] == "restart"):
 			m.before()
@@ -170,11 +157,7 @@ func (c *call) stub(args []string) (out string, err error) {
 		}
 		return "", m.ping(args)
 	case args[0] == "care" && args[1] == "--check":
-		_, unit := m.units["sealos-care.service"]
-		if !unit && !m.runsPod(care.PodName) {
-			return "", errors.New("nobody keeps the virtual address")
-		}
-		return "", nil
+		return "", s.keeps(m)
 	case args[0] == "care" && args[1] == "--clean":
 		if args[2] == "--service-route" {
 			m.serviceRoutes = nil
