@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/etcd"
 	"github.com/sealbuild/sealbuild/installer/preflight"
