@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,8 +9,10 @@ import (
 	"os"
 	"time"
 
-	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/spf13/cobra"
+
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/installer/care"
 )
 
 // checkPatience is how long care --check waits for what it asks about.
@@ -32,15 +33,15 @@ func newCareCommand() *cobra.Command {
 			}
 			c.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 			if c.VIP, err = netip.ParseAddrPort(vs); err != nil {
-				return usageError{fmt.Errorf("--vs %q: expected ADDRESS:PORT", vs)}
+				return usage.Errorf("--vs %q: expected ADDRESS:PORT", vs)
 			}
 			if !c.VIP.Addr().Is4() || c.VIP.Port() == 0 {
-				return usageError{fmt.Errorf("--vs %q: expected IPv4:PORT", vs)}
+				return usage.Errorf("--vs %q: expected IPv4:PORT", vs)
 			}
 			for _, s := range servers {
 				rs, err := netip.ParseAddrPort(s)
 				if err != nil {
-					return usageError{fmt.Errorf("--rs %q: expected ADDRESS:PORT", s)}
+					return usage.Errorf("--rs %q: expected ADDRESS:PORT", s)
 				}
 				c.RealServers = append(c.RealServers, rs)
 			}
@@ -50,18 +51,18 @@ func newCareCommand() *cobra.Command {
 			case check:
 				return checkCare(cmd.Context(), cmd.OutOrStdout(), c)
 			case watch && c.List == "":
-				return usageError{errors.New("--watch: say with --list which care is meant")}
+				return usage.Errorf("--watch: say with --list which care is meant")
 			case watch:
 				care.Watch(cmd.Context(), c.List, c.Log)
 				return nil
 			case scheme != "https":
-				return usageError{fmt.Errorf("--health-schem %q: only https is supported", scheme)}
+				return usage.Errorf("--health-schem %q: only https is supported", scheme)
 			case c.Mode != care.ModeAuto && c.Mode != care.ModeIPVS && c.Mode != care.ModeProxy:
-				return usageError{fmt.Errorf("--mode %q: expected auto, ipvs or proxy", c.Mode)}
+				return usage.Errorf("--mode %q: expected auto, ipvs or proxy", c.Mode)
 			case c.List != "" && len(servers) > 0:
-				return usageError{errors.New("--list and --rs: give one of them")}
+				return usage.Errorf("--list and --rs: give one of them")
 			case c.List == "" && len(servers) == 0:
-				return usageError{errors.New("no real server: give at least one --rs, or --list")}
+				return usage.Errorf("no real server: give at least one --rs, or --list")
 			}
 			return care.Run(cmd.Context(), c)
 		},
@@ -111,7 +112,7 @@ func serviceRoute(out io.Writer, network string, clean bool) error {
 	}
 	prefix, err := netip.ParsePrefix(network)
 	if err != nil {
-		return usageError{fmt.Errorf("--service-route %q: expected ADDRESS/BITS", network)}
+		return usage.Errorf("--service-route %q: expected ADDRESS/BITS", network)
 	}
 	ours, added, err := care.EnsureServiceRoute(prefix)
 	switch {
