@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/leaving"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
@@ -43,9 +45,7 @@ The bundle must be the one that the cluster runs.`,
 			if o.dryRun {
 				return o.preview(cmd, cluster, steps.Install())
 			}
-			return o.pipeline(cmd, cluster, o.ExtendedAgain, steps.Install(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
-				return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
-			})
+			return o.pipeline(cmd, cluster, o.ExtendedAgain, steps.Install(), recordMembers)
 		},
 	}
 	o.hostFlags(cmd.Flags())
@@ -104,9 +104,7 @@ stays switched off: its volumes and pods are given to other hosts.`,
 			if o.dryRun {
 				return o.preview(cmd, cluster, steps.Delete())
 			}
-			return o.pipeline(cmd, cluster, nil, steps.Delete(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
-				return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
-			})
+			return o.pipeline(cmd, cluster, nil, steps.Delete(), recordMembers)
 		},
 	}
 	o.hostFlags(cmd.Flags())
@@ -128,6 +126,20 @@ func (o *runOptions) checkDrain() error {
 		return usage.Errorf("--drain-timeout %s: expected at least 1s", o.members.drainTimeout)
 	}
 	return nil
+}
+
+// recordMembers records the outcome of a run after which the cluster may have other hosts. Where it succeeded, the keys go by which this
+// machine knows them: another machine may get one of their addresses.
+func recordMembers(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
+	failed := r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
+	if err != nil || failed != nil || r.KnownHosts != r.State.Path("known_hosts") { // a file of the operator's is theirs
+		return failed
+	}
+	var gone []netip.Addr
+	for _, h := range r.Cluster.Leaving {
+		gone = append(gone, h.IP)
+	}
+	return host.ForgetKeys(r.KnownHosts, gone)
 }
 
 // confirmDelete asks before hosts leave, with all that is lost.
@@ -213,7 +225,5 @@ func (o *runOptions) apply(cmd *cobra.Command) error {
 	if o.dryRun {
 		return o.preview(cmd, cluster, list)
 	}
-	return o.pipeline(cmd, cluster, o.DesiredAgain, list, func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
-		return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
-	})
+	return o.pipeline(cmd, cluster, o.DesiredAgain, list, recordMembers)
 }
