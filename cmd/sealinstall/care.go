@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,8 +9,10 @@ import (
 	"os"
 	"time"
 
-	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/spf13/cobra"
+
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/installer/care"
 )
 
 // checkPatience is how long care --check waits for an answer.
@@ -31,10 +32,10 @@ func newCareCommand() *cobra.Command {
 			}
 			vip, err := netip.ParseAddrPort(vs)
 			if err != nil {
-				return usageError{fmt.Errorf("--vs %q: expected ADDRESS:PORT", vs)}
+				return usage.Errorf("--vs %q: expected ADDRESS:PORT", vs)
 			}
 			if !vip.Addr().Is4() || vip.Port() == 0 {
-				return usageError{fmt.Errorf("--vs %q: expected IPv4:PORT", vs)}
+				return usage.Errorf("--vs %q: expected IPv4:PORT", vs)
 			}
 			if clean {
 				return care.Clean(vip)
@@ -45,19 +46,19 @@ func newCareCommand() *cobra.Command {
 				return care.Check(ctx, vip)
 			}
 			if scheme != "https" {
-				return usageError{fmt.Errorf("--health-schem %q: only https is supported", scheme)}
+				return usage.Errorf("--health-schem %q: only https is supported", scheme)
 			}
 			if mode != care.ModeAuto && mode != care.ModeIPVS && mode != care.ModeProxy {
-				return usageError{fmt.Errorf("--mode %q: expected auto, ipvs or proxy", mode)}
+				return usage.Errorf("--mode %q: expected auto, ipvs or proxy", mode)
 			}
 			if len(servers) == 0 {
-				return usageError{errors.New("no real server: give at least one --rs")}
+				return usage.Errorf("no real server: give at least one --rs")
 			}
 			c.VIP, c.Mode = vip, mode
 			for _, s := range servers {
 				rs, err := netip.ParseAddrPort(s)
 				if err != nil {
-					return usageError{fmt.Errorf("--rs %q: expected ADDRESS:PORT", s)}
+					return usage.Errorf("--rs %q: expected ADDRESS:PORT", s)
 				}
 				c.RealServers = append(c.RealServers, rs)
 			}
@@ -87,7 +88,7 @@ func serviceRoute(out io.Writer, network string, clean bool) error {
 	}
 	prefix, err := netip.ParsePrefix(network)
 	if err != nil {
-		return usageError{fmt.Errorf("--service-route %q: expected ADDRESS/BITS", network)}
+		return usage.Errorf("--service-route %q: expected ADDRESS/BITS", network)
 	}
 	ours, added, err := care.EnsureServiceRoute(prefix)
 	switch {

@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/netip"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/installer/agent/verbs"
 	"github.com/sealbuild/sealbuild/installer/etcd"
 )
@@ -52,7 +52,7 @@ func newEtcdCommand() *cobra.Command {
 		Use: "remove --peer IP", Args: noArgs, Short: "Take the member of a host out, and list the others as JSON",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := netip.ParseAddr(peer); err != nil {
-				return usageError{fmt.Errorf("--peer %q: expected an address", peer)}
+				return usage.Errorf("--peer %q: expected an address", peer)
 			}
 			c, err := etcd.New(endpoint, certs)
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/status"
 	"github.com/sealbuild/sealbuild/installer/steps"
@@ -38,11 +39,11 @@ host answers, or none is known.`,
 				return err
 			}
 			if cmd.Flags().Changed("watch") && watch < time.Second {
-				return usageError{fmt.Errorf("--watch=%s: expected at least 1s", watch)}
+				return usage.Errorf("--watch=%s: expected at least 1s", watch)
 			}
-			cluster, err := o.selection("status")
+			cluster, err := o.Selection("status")
 			if err != nil {
-				if known, other := o.recorded(o.cluster); other == nil && known == nil && len(o.masters.hosts) == 0 {
+				if o.Unknown() {
 					return cannotAsk{err} // no record, and no hosts named
 				}
 				return err
@@ -51,7 +52,7 @@ host answers, or none is known.`,
 			o.onlyLooks = true
 			var within time.Duration
 			if cmd.Flags().Changed("timeout") {
-				within = o.timeout
+				within = o.Timeout
 			}
 			ask := steps.AskStatus(within, watch, func(s status.Status) error {
 				last = s
@@ -60,7 +61,7 @@ host answers, or none is known.`,
 				}
 				return showAgain(cmd.OutOrStdout(), s, o.output)
 			})
-			return o.pipeline(cmd, cluster, o.selectionAgain("status"), ask, func(_ context.Context, _ *steps.Run, _ []installer.Timing, err error) error {
+			return o.pipeline(cmd, cluster, o.SelectionAgain("status"), ask, func(_ context.Context, _ *steps.Run, _ []installer.Timing, err error) error {
 				if err != nil {
 					return nil // it is told
 				}

@@ -1,7 +1,6 @@
 package onhosts
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/remote"
 )
@@ -43,23 +43,23 @@ program there; 1 if the host could not be asked.` + selection,
 			p := remote.Program{Argv: args}
 			switch {
 			case line != "" && len(args) > 0:
-				return c.Usage(fmt.Errorf("--shell and the program %q: give one of them", args[0]))
+				return usage.Errorf("--shell and the program %q: give one of them", args[0])
 			case line != "":
 				p.Argv = []string{"/bin/sh", "-c", line}
 			case len(args) == 0:
-				return c.Usage(errors.New("no program: sealinstall exec -- PROGRAM [ARGUMENT]..., or --shell 'LINE'"))
+				return usage.Errorf("no program: sealinstall exec -- PROGRAM [ARGUMENT]..., or --shell 'LINE'")
 			case len(args) == 1 && strings.ContainsAny(args[0], " \t\n") && cmd.ArgsLenAtDash() < 0:
-				return c.Usage(fmt.Errorf("no shell reads %q: give its words one by one, or --shell %q; behind -- it is the name of one program", args[0], args[0]))
+				return usage.Errorf("no shell reads %q: give its words one by one, or --shell %q; behind -- it is the name of one program", args[0], args[0])
 			}
 			if stream && isJSON(cmd) {
-				return c.Usage(errors.New("--stream and --output json: an object has the whole output of a host; give one of them"))
+				return usage.Errorf("--stream and --output json: an object has the whole output of a host; give one of them")
 			}
 			var err error
 			if p.Env, err = givenEnv(env); err != nil {
-				return c.Usage(err)
+				return usage.Error{Err: err}
 			}
 			if err := p.Check(); err != nil {
-				return c.Usage(err)
+				return usage.Error{Err: err}
 			}
 			if stdin {
 				if p.Stdin, err = c.readStdin(); err != nil {
@@ -96,11 +96,11 @@ func givenEnv(given []string) (map[string]string, error) {
 
 func (c *commands) readStdin() ([]byte, error) {
 	if term.IsTerminal(int(os.Stdin.Fd())) {
-		return nil, c.Usage(errors.New("--stdin: the standard input is a terminal; pass a file or a pipe"))
+		return nil, usage.Errorf("--stdin: the standard input is a terminal; pass a file or a pipe")
 	}
 	data, err := io.ReadAll(io.LimitReader(os.Stdin, maxStdin+1))
 	if err == nil && len(data) > maxStdin {
-		err = c.Usage(errors.New("--stdin: more than 64 MiB; copy the file to the hosts with sealinstall scp"))
+		err = usage.Errorf("--stdin: more than 64 MiB; copy the file to the hosts with sealinstall scp")
 	}
 	return data, err
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/remote"
 	"github.com/sealbuild/sealbuild/installer/secrets"
@@ -52,10 +53,10 @@ asked is told at the end, and the exit status is 1.` + selection,
 			}
 			var err error
 			if q.Since, err = parseSince(since, time.Now()); err != nil {
-				return c.Usage(fmt.Errorf("--since %q: %w", since, err))
+				return usage.Errorf("--since %q: %w", since, err)
 			}
 			if q.Lines < 0 {
-				return c.Usage(fmt.Errorf("-n %d: expected 0 or more", q.Lines))
+				return usage.Errorf("-n %d: expected 0 or more", q.Lines)
 			}
 			if !cmd.Flags().Changed("lines") && q.Since.IsZero() {
 				q.Lines = defaultLines
@@ -96,14 +97,14 @@ func (c *commands) logs(cmd *cobra.Command, q remote.Logs) error {
 	install := slices.Contains(q.Units, remote.UnitInstall)
 	q.Units = slices.DeleteFunc(q.Units, func(u string) bool { return u == remote.UnitInstall })
 	if install && q.Follow {
-		return c.Usage(errors.New("the logs of runs are not followed: a run tells what it does where it was started"))
+		return usage.Errorf("the logs of runs are not followed: a run tells what it does where it was started")
 	}
 	onlyHere := install && len(q.Units) == 0
 	if len(q.Units) == 0 && !install {
 		q.Units = remote.Units()
 	}
 	if err := q.Check(); err != nil {
-		return c.Usage(err)
+		return usage.Error{Err: err}
 	}
 	if onlyHere {
 		return c.logsHere(cmd, q)

@@ -25,8 +25,6 @@ type Program interface {
 	// Stubs is the program for hosts: that of the bundle, or this one where it has no bundle behind it. It may be read until it is
 	// closed.
 	Stubs() (stubs *payload.Payload, closeBundle func(), err error)
-	// Usage marks an error of the command line.
-	Usage(err error) error
 }
 
 // Site is the hosts that a command goes to.

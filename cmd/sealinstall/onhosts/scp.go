@@ -14,6 +14,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/remote"
 )
@@ -41,7 +42,7 @@ status is 1.` + selection,
   ./sealinstall scp --hosts 10.0.0.4,10.0.0.5 tool /usr/local/bin/`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return c.Usage(fmt.Errorf("%d arguments, expected: %s", len(args), cmd.UseLine()))
+				return usage.Errorf("%d arguments, expected: %s", len(args), cmd.UseLine())
 			}
 			return c.scp(cmd, args[0], args[1])
 		},
@@ -69,10 +70,10 @@ func destination(src, dst string) (string, error) {
 func (c *commands) scp(cmd *cobra.Command, src, dst string) (err error) {
 	to, err := destination(src, dst)
 	if err != nil {
-		return c.Usage(err)
+		return usage.Error{Err: err}
 	}
 	if _, err := os.Stat(src); err != nil {
-		return c.Usage(err)
+		return usage.Error{Err: err}
 	}
 	site, err := c.open(cmd, "scp")
 	if err != nil {
