@@ -46,9 +46,12 @@ func (o *runOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	return o.pipeline(cmd, cluster, o.DesiredAgain, steps.Install(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
-		return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
-	})
+	return o.pipeline(cmd, cluster, o.DesiredAgain, steps.Install(), recorded)
+}
+
+// recorded finishes a pipeline whose outcome is recorded, whether it came to its end or not.
+func recorded(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
+	return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
 }
 
 // pipeline opens what a run needs, runs the steps, lets finish record the outcome, and prints the summary. again makes the cluster

@@ -54,8 +54,8 @@ func (o *Options) ClusterFlags(f *pflag.FlagSet) {
 	f.DurationVar(&o.Timeout, "timeout", 10*time.Minute, "longest time for one script or one kubeadm command")
 }
 
-// SelectFlags registers the flags that select among the hosts of a cluster, beside its masters and nodes: see [Options.Chosen]. sealos
-// calls --hosts --ips.
+// SelectFlags registers the flags that select hosts of a cluster beside --masters and --nodes: see [Options.Chosen]. sealos calls
+// --hosts --ips.
 func (o *Options) SelectFlags(f *pflag.FlagSet) {
 	f.Var(&o.hosts, "hosts", "addresses of hosts of the cluster, whatever their role")
 	f.StringSliceVarP(&o.roles, "roles", "r", nil, "roles of the hosts: master, node")

@@ -12,7 +12,8 @@ const (
 	passphraseVariable = "SEALINSTALL_KEY_PASSPHRASE"
 )
 
-// EnvironmentPassword and environmentPassphrase take a secret out of the environment, since what runs on this machine inherits that.
+// EnvironmentPassword and environmentPassphrase take a secret out of the environment, since what runs on this machine inherits
+// that.
 var (
 	EnvironmentPassword   = taken(PasswordVariable)
 	environmentPassphrase = taken(passphraseVariable)

@@ -46,8 +46,8 @@ func (o *Options) hostKeyPolicy() (host.HostKeyPolicy, error) {
 	return policy, nil
 }
 
-// Login asks for the passphrases that the cluster's hosts need, and says how they are reached. KnownHosts is empty where flags name no
-// file; then the caller has one in the cluster's state directory.
+// Login asks for the passphrases that the cluster's hosts need, and says how they are reached. KnownHosts is empty where flags name
+// no file; then the caller has one in the cluster's state directory.
 func (o *Options) Login(c *installer.Cluster) (fleet.Options, error) {
 	policy, err := o.hostKeyPolicy()
 	if err != nil {
