@@ -128,8 +128,8 @@ func (o *runOptions) checkDrain() error {
 	return nil
 }
 
-// recordMembers records the outcome of a run after which the cluster may have other hosts. Where it succeeded, the keys go by which this
-// machine knows them: another machine may get one of their addresses.
+// recordMembers records the outcome of a run after which the cluster may have other hosts. Where it succeeded, the keys go by
+// which this machine knows those that left: another machine may get one of their addresses.
 func recordMembers(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
 	failed := recorded(ctx, r, timings, err)
 	if err != nil || failed != nil || r.KnownHosts != r.State.Path("known_hosts") { // a file of the operator's is theirs
