@@ -69,6 +69,7 @@ type Machine struct {
 	serviceRoutes []string
 	registry      bool
 	runtime       bool              // it is there, and starts at boot
+	begun         bool              // the runtime, by a script, whatever the boot has come to
 	stopped       bool              // kubelet, by systemctl or kubeadm; a boot starts it
 	running       map[string]bool   // static pods that have a container
 	containers    map[string]string // of other pods: by the pod's UID, which pod it is
