@@ -39,6 +39,7 @@ func All() []Scenario {
 		{"conformance", "every conformance test of Kubernetes on one master and two nodes; FOCUS=regex for some", Conformance},
 		{"conformance-quick", "one or two of each area, on one master and two nodes", ConformanceQuick},
 		{"conformance-broken", "clusters that look well and are not: the quick selection sees it", ConformanceBroken},
+		{"members", "1+2 becomes 3+2, hosts leave and come back, under load; nothing fails", Members},
 		{"badinput", "what an operator gets wrong, and what it says", BadInput},
 	}
 }
