@@ -94,7 +94,6 @@ type phase struct {
 	planned bool // a change that somebody asked for: nothing may fail in it
 	begin   time.Time
 	sums    map[string]loadTally // by kind
-	told    int                  // failures that were shown
 }
 
 // load is the asking from the workers, and what came of it.
@@ -183,11 +182,24 @@ func (l *load) deploy(ctx context.Context) error {
 	return nil
 }
 
+// answered waits until a worker has the rules for a new Service.
+func (l *load) answered(ctx context.Context, h *testbed.Host, urls []string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the application does not answer after a minute"))
+	defer cancel()
+	return until(ctx, func() error {
+		_, err := h.Exec(ctx, append([]string{"curl", "--silent", "--fail", "--max-time", "2", "--output", "/dev/null"}, urls...)...)
+		return err
+	})
+}
+
 // start lets a worker ask until it is stopped or has no power: the Service and the node port on itself in turn.
 func (l *load) start(ctx context.Context, h *testbed.Host) error {
 	order := l.order
 	order.App = append(slices.Clone(order.App), "http://"+h.Addr+":30090/")
 	order.Object = h.Name
+	if err := l.answered(ctx, h, order.App); err != nil {
+		return fmt.Errorf("before %s asks: %w", h.Name, err)
+	}
 	raw, err := json.Marshal(order)
 	if err != nil {
 		return err
@@ -254,10 +266,10 @@ func (l *load) enter(planned bool, format string, args ...any) {
 	l.phases = append(l.phases, &phase{name: l.doing, planned: planned, begin: time.Now(), sums: map[string]loadTally{}})
 }
 
-// mostToldFailures is how many failures of a phase are shown one by one.
-const mostToldFailures = 40
+// mostToldFailures is how many failures of a phase and a kind are shown one by one.
+const mostToldFailures = 20
 
-// count adds to the phase in which a request was made.
+// count adds to the phase in which a request was made, and tells of one that failed.
 func (l *load) count(h *testbed.Host, t loadTally) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -270,16 +282,13 @@ func (l *load) count(h *testbed.Host, t loadTally) {
 			p = later
 		}
 	}
-	if t.Error != "" {
-		if p.told++; p.told <= mostToldFailures {
-			l.st.say("  %5.1fs FAILED on %s, in %q: %s after %.1f s: %s", t.Begin.Sub(l.st.start).Seconds(), h.Name, p.name, t.Target, t.Slowest.Seconds(), t.Error)
-		}
-		return
-	}
 	sum := p.sums[t.Kind]
-	sum.Asked += t.Asked
-	sum.Failed += t.Failed
-	sum.Slowest = max(sum.Slowest, t.Slowest)
+	if t.Error == "" {
+		sum.Asked += t.Asked
+		sum.Slowest = max(sum.Slowest, t.Slowest)
+	} else if sum.Failed++; sum.Failed <= mostToldFailures {
+		l.st.say("  %5.1fs FAILED on %s, in %q: %s after %.1f s: %s", t.Begin.Sub(l.st.start).Seconds(), h.Name, p.name, t.Target, t.Slowest.Seconds(), t.Error)
+	}
 	p.sums[t.Kind] = sum
 }
 
@@ -291,7 +300,7 @@ func (l *load) waitQuiet(ctx context.Context, patience time.Duration) error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for _, p := range l.phases {
-			n += p.told
+			n += p.sums["app"].Failed + p.sums["api"].Failed
 		}
 		return n
 	}
