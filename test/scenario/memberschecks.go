@@ -258,3 +258,17 @@ func (m *memberSite) recordIsExact(ctx context.Context, h *testbed.Host) error {
 	}
 	return same("recorded hosts", siteAddress.FindAllString(res.Stdout, -1), addressList(m.all()))
 }
+
+// spreadOut fails if two replicas lie on one host while there are two hosts for them.
+func (m *memberSite) spreadOut(ctx context.Context, namespace, selector string) error {
+	out, err := m.kubectl(ctx, "get", "pods", "-n", namespace, "-l", selector, "-o", `jsonpath={range .items[?(@.status.phase=="Running")]}{.spec.nodeName}{"\n"}{end}`)
+	if err != nil {
+		return err
+	}
+	hosts := strings.Fields(out)
+	slices.Sort(hosts)
+	if len(hosts) > 1 && len(slices.Compact(slices.Clone(hosts))) == 1 {
+		return fmt.Errorf("all of %s/%s lie on %s", namespace, selector, hosts[0])
+	}
+	return nil
+}

@@ -336,17 +336,3 @@ func (l *load) report() error {
 	}
 	return errors.Join(errs...)
 }
-
-// spreadOut fails if two replicas lie on one host while there are two hosts for them.
-func (s *Site) spreadOut(ctx context.Context, namespace, selector string) error {
-	out, err := s.kubectl(ctx, "get", "pods", "-n", namespace, "-l", selector, "-o", `jsonpath={range .items[?(@.status.phase=="Running")]}{.spec.nodeName}{"\n"}{end}`)
-	if err != nil {
-		return err
-	}
-	hosts := strings.Fields(out)
-	slices.Sort(hosts)
-	if len(hosts) > 1 && len(slices.Compact(slices.Clone(hosts))) == 1 {
-		return fmt.Errorf("all of %s/%s lie on %s", namespace, selector, hosts[0])
-	}
-	return nil
-}
