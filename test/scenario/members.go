@@ -308,7 +308,7 @@ func (m *memberSite) end(ctx context.Context) error {
 	for _, f := range m.took {
 		m.st.say("  %-70s %6.1f s", f.Step, f.Seconds)
 	}
-	return errors.Join(errors.Join(m.findings...), m.load.report(), m.onlyServicesEscaped(ctx, m.st))
+	return errors.Join(errors.Join(m.findings...), m.load.report(ctx), m.onlyServicesEscaped(ctx, m.st))
 }
 
 // wait lets time pass.

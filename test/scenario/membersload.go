@@ -318,7 +318,7 @@ func (l *load) waitQuiet(ctx context.Context, patience time.Duration) error {
 }
 
 // report shows what was asked in each phase, and is an error if something failed in a planned change.
-func (l *load) report() error {
+func (l *load) report(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.st.heading("requests")
@@ -334,5 +334,17 @@ func (l *load) report() error {
 			errs = append(errs, fmt.Errorf("%s: nobody asked anything", p.name))
 		}
 	}
+	if len(errs) > 0 {
+		errs = append(errs, fmt.Errorf("events of the application:\n%s", l.events(ctx)))
+	}
 	return errors.Join(errs...)
+}
+
+// events is what Kubernetes tells of the application: a replica that was not ready for a moment is no fault of the change.
+func (l *load) events(ctx context.Context) string {
+	out, err := l.site.kubectl(ctx, "get", "events", "-n", "load", "--sort-by=.lastTimestamp")
+	if err != nil {
+		return err.Error()
+	}
+	return out
 }
