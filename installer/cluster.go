@@ -68,6 +68,9 @@ type Host struct {
 	// Away tells that the host is in the cluster and that this run does not work on it: the run keeps it in the record and does
 	// not contact it.
 	Away bool
+	// Recorded is when the record was written of a finished cluster that has the host; zero for one that was named to be in
+	// the cluster, or that a run which did not come to its end was to add.
+	Recorded time.Time
 }
 
 // Cluster is what the operator wants: read once, validated once, then only read.
@@ -75,6 +78,7 @@ type Cluster struct {
 	Name    string
 	Images  []string // cluster images by name; empty = all that the bundle holds
 	Hosts   []Host   // masters first, in the order given; Hosts[0] is master0
+	Leaving []Host   // hosts of the recorded cluster that this run takes out of it; they are not in Hosts
 	SSH     SSH
 	Env     map[string]string
 	Secret  []string // names of variables that are secret though their names do not say so
@@ -155,6 +159,9 @@ func (c *Cluster) Complete() error {
 		}
 		seen[h.IP] = true
 	}
+	for i := range c.Leaving {
+		c.Leaving[i].SSH = c.Leaving[i].SSH.or(c.SSH)
+	}
 	switch {
 	case len(c.Masters()) == 0:
 		errs = append(errs, errors.New("no master: give at least one address with --masters"))
@@ -169,7 +176,10 @@ func (c *Cluster) Complete() error {
 // Warnings returns what is unusual but allowed.
 func (c *Cluster) Warnings() []string {
 	var out []string
-	if n := len(c.Masters()); n > 0 && n%2 == 0 {
+	switch n := len(c.Masters()); {
+	case n == 2:
+		out = append(out, "2 masters are worse than 1: when either of them fails, etcd has no majority and the cluster cannot be changed; have 3, or 1")
+	case n > 0 && n%2 == 0:
 		out = append(out, fmt.Sprintf("%d masters: an even number tolerates no more failures than %d, as %d would; etcd needs a majority", n, n/2-1, n-1))
 	}
 	for _, name := range c.forgottenSecrets() {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // annotationBundle is the digest of the index of the bundle that a cluster was last made with.
@@ -30,6 +31,44 @@ func (s Status) KubeVersion() string {
 		}
 	}
 	return ""
+}
+
+// WroteAt is when the record was written that a status is of; zero if it does not say, as that of a run that is at work.
+func (s Status) WroteAt() (last time.Time) {
+	for _, condition := range s.Conditions {
+		if t, err := time.Parse(time.RFC3339, condition.LastHeartbeatTime); err == nil && t.After(last) {
+			last = t
+		}
+	}
+	return last
+}
+
+// MarkRecorded notes which hosts are in the record of a finished cluster, see [Host.Recorded].
+func (c *Cluster) MarkRecorded(finished *Cluster) {
+	for i := range c.Hosts {
+		if slices.ContainsFunc(finished.Hosts, func(h Host) bool { return h.IP == c.Hosts[i].IP }) {
+			c.Hosts[i].Recorded = finished.Status.WroteAt()
+		}
+	}
+}
+
+// Take takes the hosts at some addresses out of a recorded cluster: they become [Cluster.Leaving]. An address that is no host
+// of the cluster is an error.
+func (c *Cluster) Take(addresses []Address) error {
+	if err := c.Select(addresses); err != nil {
+		return err
+	}
+	var stay []Host
+	for _, h := range c.Hosts {
+		if h.Away { // not among the addresses
+			h.Away = false
+			stay = append(stay, h)
+		} else {
+			c.Leaving = append(c.Leaving, h)
+		}
+	}
+	c.Hosts = stay
+	return nil
 }
 
 // LeftOut is the type of the condition of a cluster that a reset has taken apart except for some hosts.

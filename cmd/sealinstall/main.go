@@ -93,7 +93,8 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 	o.flags(root.Flags())
 	o.installFlags(root.Flags())
 	root.AddCommand(
-		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o), newCertCommand(o), newStatusCommand(o), newResetCommand(o),
+		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o),
+		newAddCommand(o), newDeleteCommand(o), newResetCommand(o), newCertCommand(o), newStatusCommand(o),
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
 		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newNodeCommand(), newVersionCommand(),
 	)

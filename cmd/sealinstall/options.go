@@ -48,9 +48,10 @@ type runOptions struct {
 	onMaster     func(cluster string) string // where a master keeps the record of a cluster, if not in its usual place
 	harmless     bool                        // nothing is done, so nothing is asked
 	local        bool                        // this machine alone
-	leaveOut     []string                    // hosts that a reset goes on without
-	printed      bool                        // the command has printed what it is about; no summary follows
-	onlyLooks    bool                        // the command changes nothing, so it needs no lock
+	members      memberOptions
+	leaveOut     []string // hosts that a reset goes on without
+	printed      bool     // the command has printed what it is about; no summary follows
+	onlyLooks    bool     // the command changes nothing, so it needs no lock
 }
 
 func (o *runOptions) flags(f *pflag.FlagSet) {
@@ -61,9 +62,14 @@ func (o *runOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.command, "cmd", nil, "shell line to run instead of the CMD of the last image (repeatable)")
 	f.StringArrayVar(&o.configFiles, "config-file", nil, "file with Config, kubeadm, kubelet or kube-proxy documents (repeatable)")
 	f.StringVarP(&o.clusterfile, "file", "f", "", "Clusterfile that describes the cluster, instead of --masters and --nodes")
-	f.StringSliceVar(&o.ignoreChecks, "ignore-check", nil, "checks whose problems are told and do not stop the run: "+strings.Join(preflight.Checks(), ", "))
+	o.checkFlags(f)
 	f.BoolVar(&o.local, "local", false, "this machine is the only master, without ssh; nodes may be given with --nodes")
 	f.BoolVar(&o.copyMode, "copy-registry", false, "send every blob to the registry hosts, even those they have")
+}
+
+// checkFlags registers the flag that makes problems warnings.
+func (o *runOptions) checkFlags(f *pflag.FlagSet) {
+	f.StringSliceVar(&o.ignoreChecks, "ignore-check", nil, "checks whose problems are told and do not stop the run: "+strings.Join(preflight.Checks(), ", "))
 }
 
 // hostFlags registers the flags of every command that goes to hosts.
@@ -259,6 +265,7 @@ func (o *runOptions) addHosts(c *installer.Cluster) error {
 				if a.Port != 0 {
 					c.Hosts[i].SSH.Port, c.Hosts[i].Tunnel = a.Port, a.Tunnel()
 				}
+				c.Hosts[i].Recorded = time.Time{} // it must be in, whatever another machine has done since
 				continue
 			}
 			c.Hosts = append(c.Hosts, installer.Host{IP: a.IP, Master: list.master, SSH: installer.SSH{Port: a.Port}, Tunnel: a.Tunnel()})

@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/term"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -23,8 +27,8 @@ type record struct {
 	finished *installer.Cluster
 }
 
-// recorded reads the record of a cluster: that of this machine, else, on a
-// master, the one that every master keeps. nil means that there is none.
+// recorded reads the record of a cluster: that of this machine or, on a master, the one that every master keeps, where that
+// is newer: another machine has worked on the cluster since. nil means that there is none.
 func (o *runOptions) recorded(name string) (*record, error) {
 	dir, err := installer.StateDir(name)
 	if err != nil {
@@ -34,6 +38,7 @@ func (o *runOptions) recorded(name string) (*record, error) {
 	if o.onMaster != nil {
 		onMaster = o.onMaster
 	}
+	var newest *record
 	for _, file := range []string{filepath.Join(dir, ledger.ClusterfileName), onMaster(name)} {
 		c, err := readRecorded(file)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -45,17 +50,22 @@ func (o *runOptions) recorded(name string) (*record, error) {
 		r := &record{Cluster: c, file: file}
 		if c.Finished() {
 			r.finished = c
-			return r, nil
+		} else {
+			before, err := readRecorded(filepath.Join(filepath.Dir(file), ledger.LastClusterfileName))
+			if err == nil {
+				r.finished = before
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("read the record of cluster %s: %w", name, err)
+			}
 		}
-		before, err := readRecorded(filepath.Join(filepath.Dir(file), ledger.LastClusterfileName))
-		if err == nil {
-			r.finished = before
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("read the record of cluster %s: %w", name, err)
+		if newest == nil || newest.Finished() && c.Finished() && c.Status.WroteAt().After(newest.Status.WroteAt()) {
+			newest = r
 		}
-		return r, nil
 	}
-	return nil, nil
+	if newest != nil && newest.finished != nil {
+		newest.MarkRecorded(newest.finished)
+	}
+	return newest, nil
 }
 
 // readRecorded reads what an earlier run wrote; it is no template.
@@ -258,4 +268,27 @@ func (q question) confirmed(text, answer string) bool {
 	fmt.Fprint(q.out, text)
 	got, err := bufio.NewReader(q.in).ReadString('\n')
 	return err == nil && strings.TrimSpace(got) == answer
+}
+
+// thisMachine is the address of this machine for a cluster of which it is the
+// only master. It is never taken by accident: --local or --yes says so, or a person does.
+func (o *runOptions) thisMachine() (netip.Addr, error) {
+	own, ok := fleet.OwnAddress()
+	if !ok {
+		return netip.Addr{}, usageError{errors.New("no --masters given, and this machine has no IPv4 address of its own")}
+	}
+	switch {
+	case o.local, o.harmless:
+		return own, nil
+	case o.nodes.given:
+		return netip.Addr{}, usageError{fmt.Errorf("--nodes without --masters: name the masters, or give --local to make this machine (%s) the only one", own)}
+	case o.yes:
+		return own, nil
+	}
+	q := question{in: os.Stdin, out: os.Stderr}
+	text := fmt.Sprintf("no --masters given: install a cluster on this machine alone (%s)? Type yes to go on: ", own)
+	if term.IsTerminal(int(os.Stdin.Fd())) && q.confirmed(text, "yes") {
+		return own, nil
+	}
+	return netip.Addr{}, usageError{fmt.Errorf("no --masters given, and no cluster %q is recorded here: name the masters, or give --local to install on this machine alone (%s); nothing was done", o.cluster, own)}
 }

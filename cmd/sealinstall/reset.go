@@ -90,7 +90,7 @@ func (o *runOptions) wholeOf(known *record) (*installer.Cluster, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return nil, usageError{fmt.Errorf("reset takes a cluster apart as a whole, and %s are in %s, too: name all hosts or none; one that is dead is left out with --leave-out %s (taking a host out of a cluster that lives will be `delete`, which this version does not have)",
+		return nil, usageError{fmt.Errorf("reset takes a cluster apart as a whole, and %s are in %s, too: name all hosts or none; one that is dead is left out with --leave-out %s (to take a host out of a cluster that goes on, use sealinstall delete)",
 			strings.Join(missing, ", "), c.Name, missing[0])}
 	}
 	if masters == 0 {

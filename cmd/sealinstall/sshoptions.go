@@ -124,8 +124,13 @@ func (o *runOptions) askPassphrases(c *installer.Cluster) error {
 		return nil
 	}
 	answers := map[string]string{}
-	for i := range c.Hosts {
-		s := &c.Hosts[i].SSH
+	var logins []*installer.SSH
+	for _, hosts := range [][]installer.Host{c.Hosts, c.Leaving} {
+		for i := range hosts {
+			logins = append(logins, &hosts[i].SSH)
+		}
+	}
+	for _, s := range logins {
 		if s.KeyFile == "" || s.KeyPassphrase != "" || !host.Encrypted(s.KeyFile) {
 			continue
 		}

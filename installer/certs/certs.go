@@ -41,6 +41,7 @@ type profile struct {
 	usages       []x509.ExtKeyUsage
 	names        []string
 	addresses    []netip.Addr
+	without      []string // addresses that it must not have
 }
 
 // usable gives an error for a pair that cannot sign certificates: it is no authority, or has expired.
@@ -195,6 +196,9 @@ func (l *Pair) fits(ca *Pair, p profile) bool {
 		if l.Cert.VerifyHostname(a.String()) != nil {
 			return false
 		}
+	}
+	if slices.ContainsFunc(l.Cert.IPAddresses, p.excludes) {
+		return false
 	}
 	return slices.Equal(l.Cert.Subject.Organization, p.organization)
 }

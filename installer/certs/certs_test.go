@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -204,9 +205,10 @@ func TestLeafIsMadeAnewWhenItNoLongerFits(t *testing.T) {
 	for name, change := range map[string]func(*profile){
 		"name": func(p *profile) { p.add("b.example") }, "address": func(p *profile) { p.add("10.0.0.2") },
 		"usage": func(p *profile) { p.usages = serverAuth }, "group": func(p *profile) { p.organization = nil },
-		"subject": func(p *profile) { p.commonName = "y" },
+		"subject": func(p *profile) { p.commonName = "y" }, "address that it must not have": func(p *profile) { p.without = []string{"10.0.0.1"} },
 	} {
-		other := profile{prof.commonName, prof.organization, prof.usages, append([]string{}, prof.names...), append([]netip.Addr{}, prof.addresses...)}
+		other := prof
+		other.names, other.addresses = slices.Clone(prof.names), slices.Clone(prof.addresses)
 		change(&other)
 		if good.fits(ca, other) {
 			t.Errorf("a leaf with another %s fits", name)

@@ -25,6 +25,7 @@ type MasterInput struct {
 	Hostname       string
 	IP             netip.Addr
 	APISANs        []string // further names and addresses of the API server
+	Without        []string // addresses that the API server's certificate must not have any more
 	EtcdSANs       []string // further names and addresses of etcd's server and peer
 	ServiceSubnets []netip.Prefix
 	DNSDomain      string // cluster.local
@@ -127,6 +128,7 @@ func (in MasterInput) leaves() []namedLeaf {
 		api.add(s.Masked().Addr().Next().String())
 	}
 	api.add(in.APISANs...)
+	api.without = in.Without
 	etcd := profile{commonName: in.Hostname, usages: bothAuth}
 	etcd.add(in.Hostname, "localhost", in.IP.String(), "127.0.0.1", "::1")
 	etcd.add(in.EtcdSANs...)
@@ -158,8 +160,15 @@ func (p *profile) add(names ...string) {
 func (p *profile) addFrom(c *x509.Certificate) {
 	p.add(c.DNSNames...)
 	for _, ip := range c.IPAddresses {
-		p.add(ip.String())
+		if !p.excludes(ip) {
+			p.add(ip.String())
+		}
 	}
+}
+
+// excludes tells whether a certificate must not have an address.
+func (p profile) excludes(ip net.IP) bool {
+	return slices.ContainsFunc(p.without, func(text string) bool { return ip.Equal(net.ParseIP(text)) })
 }
 
 // adminGroup is the group of administrators: since 1.29 one that RBAC rules are made for.

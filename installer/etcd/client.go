@@ -107,12 +107,13 @@ func (c *Client) state(ctx context.Context, m *Member) (leader bool) {
 	}
 	for _, at := range m.ClientURLs {
 		body, err := c.post(ctx, strings.TrimSuffix(at, "/"), "/v3/maintenance/status", `{}`, statusTimeout)
+		var id string
 		if err == nil {
-			leader, err = decodeLeader(body)
+			id, err = decodeLeader(body)
 		}
 		if err == nil {
 			m.Answers, m.Error = true, ""
-			return leader
+			return id != ""
 		}
 		m.Error = err.Error()
 	}
@@ -130,6 +131,7 @@ func (c *Client) Remove(ctx context.Context, ip string) error {
 		if !m.At(ip) {
 			continue
 		}
+		c.moveLeader(ctx, m, members)
 		q, err := json.Marshal(map[string]string{"ID": m.ID})
 		if err != nil {
 			return err
@@ -139,6 +141,33 @@ func (c *Client) Remove(ctx context.Context, ip string) error {
 		}
 	}
 	return nil
+}
+
+// moveLeader gives the leadership to another member if m has it, so that nobody waits for an election when m is removed.
+// It is worth a try only: etcd elects a leader by itself.
+func (c *Client) moveLeader(ctx context.Context, m Member, members []Member) {
+	for _, at := range m.ClientURLs {
+		at = strings.TrimSuffix(at, "/")
+		body, err := c.post(ctx, at, "/v3/maintenance/status", `{}`, statusTimeout)
+		if err != nil {
+			continue
+		}
+		if leader, err := decodeLeader(body); err != nil || leader != m.ID {
+			return
+		}
+		for _, other := range members {
+			if other.ID == m.ID || other.Learner || !other.Started() {
+				continue
+			}
+			q, err := json.Marshal(map[string]string{"targetID": other.ID})
+			if err != nil {
+				return
+			}
+			if _, err := c.post(ctx, at, "/v3/maintenance/transfer-leadership", string(q), statusTimeout); err == nil {
+				return
+			}
+		}
+	}
 }
 
 func (c *Client) post(ctx context.Context, endpoint, path, body string, patience time.Duration) ([]byte, error) {

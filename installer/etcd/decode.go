@@ -52,15 +52,18 @@ func decodeMembers(data []byte) ([]Member, error) {
 	return out, nil
 }
 
-// decodeLeader reads out of a member's state whether it has a leader.
-func decodeLeader(data []byte) (bool, error) {
+// decodeLeader reads out of a member's state which member it takes for the leader; empty if it knows none.
+func decodeLeader(data []byte) (id string, err error) {
 	var answer struct {
 		Leader number `json:"leader"`
 	}
 	if err := json.Unmarshal(data, &answer); err != nil {
-		return false, fmt.Errorf("state of a member: %w", err)
+		return "", fmt.Errorf("state of a member: %w", err)
 	}
-	return strings.Trim(string(answer.Leader), "0") != "", nil
+	if strings.Trim(string(answer.Leader), "0") == "" {
+		return "", nil
+	}
+	return string(answer.Leader), nil
 }
 
 // decodeRefusal gives the message of an answer with an error status, or the status if it has none.

@@ -74,6 +74,12 @@ func (c Cluster) Voters() (all, answer int) {
 	return all, answer
 }
 
+// Without is the cluster without the members of a host.
+func (c Cluster) Without(ip string) Cluster {
+	c.Members = slices.DeleteFunc(slices.Clone(c.Members), func(m Member) bool { return m.At(ip) })
+	return c
+}
+
 // Of gives the member of a host.
 func (c Cluster) Of(ip string) (Member, bool) {
 	i := slices.IndexFunc(c.Members, func(m Member) bool { return m.At(ip) })

@@ -19,7 +19,12 @@ const ConnectTimeout = 15 * time.Second
 
 // Reach opens the connections to all hosts, to at most jobs of them at once.
 func (f *Fleet) Reach(ctx context.Context, jobs int) []preflight.Problem {
-	return preflight.From(Each(ctx, f.Targets, jobs, func(ctx context.Context, t *Target) error {
+	return f.ReachThese(ctx, f.All(), jobs)
+}
+
+// ReachThese is [Fleet.Reach] for some hosts.
+func (f *Fleet) ReachThese(ctx context.Context, targets []*Target, jobs int) []preflight.Problem {
+	return preflight.From(Each(ctx, targets, jobs, func(ctx context.Context, t *Target) error {
 		err := f.Connect(ctx, t)
 		t.Connected = err == nil
 		return err

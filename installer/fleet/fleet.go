@@ -33,6 +33,9 @@ type Options struct {
 type Fleet struct {
 	Options
 	Targets []*Target
+	// Leaving are hosts that the run takes out of the cluster. They are reached, locked and looked at like Targets, and are
+	// none of them: what is done to the hosts of the cluster is not done to these.
+	Leaving []*Target
 	// Dial opens the connection to a host.
 	Dial func(context.Context, *Target) (host.Host, error)
 
@@ -42,8 +45,8 @@ type Fleet struct {
 	jumps   jumps
 }
 
-// New gives the fleet of the hosts of a cluster that are not away. It contacts none.
-func New(o Options, hosts []installer.Host) *Fleet {
+// New gives the fleet of the hosts of a cluster that are not away, and of those that leave it. It contacts none.
+func New(o Options, hosts, leaving []installer.Host) *Fleet {
 	f := &Fleet{Options: o, created: time.Now()}
 	f.Dial = f.dialHost
 	for _, h := range hosts {
@@ -51,14 +54,20 @@ func New(o Options, hosts []installer.Host) *Fleet {
 			f.Targets = append(f.Targets, &Target{Host: h})
 		}
 	}
+	for _, h := range leaving {
+		f.Leaving = append(f.Leaving, &Target{Host: h})
+	}
 	return f
 }
+
+// All are the hosts of the run, those that leave included.
+func (f *Fleet) All() []*Target { return slices.Concat(f.Targets, f.Leaving) }
 
 // Close gives the locks of the cluster back, and ends the connections to all hosts.
 func (f *Fleet) Close() error {
 	f.Unlock()
 	var errs []error
-	for _, t := range f.Targets {
+	for _, t := range f.All() {
 		if t.Link != nil {
 			errs = append(errs, t.Link.Close())
 		}

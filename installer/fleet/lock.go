@@ -43,7 +43,7 @@ func (f *Fleet) LockMasters(ctx context.Context) (problems []preflight.Problem, 
 		name = "a machine without a name"
 	}
 	holder := fmt.Sprintf("process %d on %s since %s", os.Getpid(), name, f.created.UTC().Format("2006-01-02T15:04:05.000Z"))
-	masters := Only(f.Masters(), func(t *Target) bool { return t.Connected })
+	masters := Only(f.All(), func(t *Target) bool { return t.Master && t.Connected })
 	slices.SortFunc(masters, func(a, b *Target) int { return a.IP.Compare(b.IP) })
 	// The locks last until Close: the outcome of a run that was interrupted is recorded under them, too.
 	waiting, done := context.WithTimeoutCause(ctx, f.Timeout, fmt.Errorf("the lock was not to be had in %s (--timeout)", f.Timeout))

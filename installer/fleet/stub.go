@@ -81,7 +81,7 @@ func (f *Fleet) UseStubs(ctx context.Context) (int, error) {
 func (f *Fleet) Withdraw(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ConnectTimeout)
 	defer cancel()
-	left := Only(f.Targets, func(t *Target) bool {
+	left := Only(f.All(), func(t *Target) bool {
 		return t.Link != nil && t.Stub != "" && !t.stubUsed && !t.left && (t.putStub || !f.held)
 	})
 	if !f.held {
@@ -89,7 +89,7 @@ func (f *Fleet) Withdraw(ctx context.Context) error {
 	}
 	// The other installer holds the locks by processes of its version on the masters, so these tell whether it uses this one.
 	masters := Only(left, func(t *Target) bool { return t.Master })
-	if len(masters) < len(f.Masters()) {
+	if len(masters) < len(Only(f.All(), func(t *Target) bool { return t.Master })) {
 		return nil // this version was on a master before: it may be the other installer's
 	}
 	err := Each(ctx, masters, f.Jobs, f.withdrawFrom)

@@ -34,6 +34,8 @@ type Target struct {
 	Skew         time.Duration    // how far the host's clock is ahead of ours; check and health.Health.Answers read it
 	WorkedBefore bool             // an earlier run has run scripts of images there; imagedirs.Dirs.CheckAgain reads it
 	EtcdManifest string           // data directory that the manifest of an etcd on the host names; site and members read it, a reset clears it
+	Expelled     bool             // it was taken out of the cluster while it was away, and has come back as it was: ledger.MeetRecord writes it
+	Dead         bool             // it leaves, does not answer, and never will: site.Open writes it, delete reads it
 	Gone         bool             // the host has joined, but has no Node any more: health, in check and init-master0, writes it; nodes.RegisterAgain reads it
 	Checked      string           // inputs with which the image's check script passed in this run: check writes it, distribute-rootfs sets the mark
 	Overlays     payload.Overlays // files rendered for the host: render writes them; distribute-rootfs, bootstrap and guest read them
@@ -43,7 +45,7 @@ type Target struct {
 func (t *Target) Begun() bool { return !t.Journal.Empty() }
 
 // Joined tells whether kubeadm came to its end on the host, for this cluster.
-func (t *Target) Joined() bool { return t.Journal.Has(journal.KubeadmDone) }
+func (t *Target) Joined() bool { return !t.Expelled && t.Journal.Has(journal.KubeadmDone) }
 
 // BegunKubeadm tells whether kubeadm ever began on the host, for this cluster.
 func (t *Target) BegunKubeadm() bool {

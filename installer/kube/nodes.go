@@ -16,11 +16,13 @@ type Node struct {
 	Message  string // why it is not Ready
 	Pressure []string
 	Version  string // of its kubelet; empty if that has not told it
+	Leaving  bool   // a run of ours has cordoned it, see [Client.Cordon]
 }
 
 // nodesTemplate prints the fields of [Node].
 const nodesTemplate = `{{range .items}}node {{printf "%q" .metadata.name}}
-{{with .status.nodeInfo}}{{with .kubeletVersion}}runs {{printf "%q" .}}
+{{range $k, $v := .metadata.annotations}}{{if eq $k "` + Leaving + `"}}leaves
+{{end}}{{end}}{{with .status.nodeInfo}}{{with .kubeletVersion}}runs {{printf "%q" .}}
 {{end}}{{end}}{{range .status.addresses}}{{if eq .type "InternalIP"}}at {{printf "%q" .address}}
 {{end}}{{end}}{{range .status.conditions}}{{if eq .type "Ready"}}ready {{printf "%q" .status}}{{if ne .status "True"}} {{printf "%q" (or .message .reason "")}}{{end}}
 {{else if eq .status "True"}}has {{printf "%q" .type}}
@@ -51,6 +53,8 @@ func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 			n.Ready, n.Message = rec.value(0), rec.value(1)
 		case "runs":
 			n.Version = rec.value(0)
+		case "leaves":
+			n.Leaving = true
 		case "has":
 			n.Pressure = append(n.Pressure, rec.value(0))
 		}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -40,15 +40,21 @@ func (l *Ledger) MeetRecord(ctx context.Context) error {
 	if err != nil || found == nil {
 		return err
 	}
+	if err := l.findExpelled(found); err != nil {
+		return err
+	}
 	if l.Cluster.Status.Phase == "" && l.Again != nil {
 		c, err := l.Again(found)
 		if err != nil {
 			return fmt.Errorf("the record of cluster %s on %s: %w", l.Cluster.Name, on.IP, err)
 		}
-		return l.nowFor(ctx, c)
+		if err := l.nowFor(ctx, c); err != nil {
+			return err
+		}
+		return l.bringKnown(ctx)
 	}
 	c := *l.Cluster
-	c.Hosts = inRecordedOrder(c.Hosts, found.Hosts)
+	c.Hosts = inRecordedOrder(l.stillIn(found, on), l.staying(found.Hosts), !l.Absence.GoOn)
 	for _, name := range found.Images {
 		if !slices.Contains(c.Kept, name) {
 			c.Kept = append(c.Kept, name)
@@ -61,15 +67,60 @@ func (l *Ledger) MeetRecord(ctx context.Context) error {
 		return fmt.Errorf("the record of cluster %s on %s: %w", l.Cluster.Name, on.IP, err)
 	}
 	l.Cluster = &c
+	return l.bringKnown(ctx)
+}
+
+// findExpelled finds hosts that are in the cluster by their own marks, and neither by the record of the masters nor by that
+// of this machine: they were taken out while they were away. Their marks say no longer what is so.
+func (l *Ledger) findExpelled(found *installer.Cluster) error {
+	_, own, err := l.readRecord()
+	if err != nil {
+		return err
+	}
+	for _, t := range l.Targets {
+		has := func(c *installer.Cluster) bool {
+			return c != nil && slices.ContainsFunc(c.Hosts, func(h installer.Host) bool { return h.IP == t.IP })
+		}
+		if t.InCluster() && !has(found) && !has(own) {
+			t.Expelled = true
+			l.Report.Infof("%s: it was taken out of cluster %s and has come back as it was; what is left of that is undone before it joins anew", t.IP, l.Cluster.Name)
+		}
+	}
 	return nil
 }
 
-// inRecordedOrder puts hosts in the order of a record. Other hosts of the record are added as away; hosts that the record
-// lacks come last.
-func inRecordedOrder(hosts, recorded []installer.Host) []installer.Host {
+// stillIn are the hosts that are wanted, without those that another machine has taken out of the cluster since they were
+// recorded here.
+func (l *Ledger) stillIn(found *installer.Cluster, on *fleet.Target) []installer.Host {
+	var gone []string
+	hosts := slices.DeleteFunc(slices.Clone(l.Cluster.Hosts), func(h installer.Host) bool {
+		listed := slices.ContainsFunc(found.Hosts, func(f installer.Host) bool { return f.IP == h.IP })
+		out := !listed && !h.Recorded.IsZero() && found.Status.WroteAt().After(h.Recorded)
+		if out {
+			gone = append(gone, h.IP.String())
+		}
+		return out
+	})
+	if len(gone) > 0 {
+		l.Report.Infof("%s: taken out of cluster %s from another machine, by the record on %s", installer.HostList(gone), l.Cluster.Name, on.IP)
+		l.Targets = fleet.Only(l.Targets, func(t *fleet.Target) bool { return !slices.Contains(gone, t.IP.String()) })
+	}
+	return hosts
+}
+
+// staying are hosts without those that leave in this run.
+func (l *Ledger) staying(hosts []installer.Host) []installer.Host {
+	return slices.DeleteFunc(slices.Clone(hosts), func(h installer.Host) bool {
+		return slices.ContainsFunc(l.Cluster.Leaving, func(o installer.Host) bool { return o.IP == h.IP })
+	})
+}
+
+// inRecordedOrder puts hosts in the order of a record. Other hosts of the record are added, as away if away says so; hosts
+// that the record lacks come last.
+func inRecordedOrder(hosts, recorded []installer.Host, away bool) []installer.Host {
 	var out []installer.Host
 	for _, r := range recorded {
-		r.Away = true
+		r.Away = away
 		if i := slices.IndexFunc(hosts, func(h installer.Host) bool { return h.IP == r.IP }); i >= 0 {
 			r = hosts[i]
 		}
@@ -83,19 +134,29 @@ func inRecordedOrder(hosts, recorded []installer.Host) []installer.Host {
 	return out
 }
 
-// nowFor makes c the cluster of the run. The hosts to work on stay the same.
+// nowFor makes c the cluster of the run.
 func (l *Ledger) nowFor(ctx context.Context, c *installer.Cluster) error {
 	for _, h := range c.Hosts {
-		i := slices.IndexFunc(l.Targets, func(t *fleet.Target) bool { return t.IP == h.IP })
-		switch {
-		case i >= 0:
+		if i := slices.IndexFunc(l.Targets, func(t *fleet.Target) bool { return t.IP == h.IP }); i >= 0 {
 			l.Targets[i].Host = h
-		case !h.Away:
-			return fmt.Errorf("host %s is in cluster %s and was not named: name it too", h.IP, c.Name)
 		}
 	}
 	l.Cluster = c
 	return l.Read(ctx)
+}
+
+// bringKnown brings the hosts of the cluster into the run that this machine has not known of, unless they are away.
+func (l *Ledger) bringKnown(ctx context.Context) error {
+	unknown := slices.DeleteFunc(slices.Clone(l.Cluster.Hosts), func(h installer.Host) bool {
+		return h.Away || slices.ContainsFunc(l.Targets, func(t *fleet.Target) bool { return t.IP == h.IP })
+	})
+	if len(unknown) == 0 {
+		return nil
+	}
+	if problems := site.Bring(ctx, l.Site, unknown); len(problems) > 0 {
+		return &preflight.Error{Problems: problems}
+	}
+	return nil
 }
 
 // recordOnHosts reads the newest record of the masters that are in the cluster, and tells on which it lies; nil if none has
@@ -115,27 +176,22 @@ func (l *Ledger) recordOnHosts(ctx context.Context) (found *installer.Cluster, o
 		if err != nil {
 			return nil, nil, fmt.Errorf("read the record of the cluster: %w", err)
 		}
-		if found == nil || wroteAt(c).After(wroteAt(found)) {
+		if found == nil || c.Status.WroteAt().After(found.Status.WroteAt()) {
 			found, on = c, t
 		}
 	}
-	return found, on, nil
-}
-
-// wroteAt is when a record was written.
-func wroteAt(c *installer.Cluster) (last time.Time) {
-	for _, condition := range c.Status.Conditions {
-		if t, err := time.Parse(time.RFC3339, condition.LastHeartbeatTime); err == nil && t.After(last) {
-			last = t
-		}
+	if found != nil {
+		found.MarkRecorded(found)
 	}
-	return last
+	return found, on, nil
 }
 
 // ForeignAuthorities finds hosts that are in another cluster of the same name.
 func (l *Ledger) ForeignAuthorities(ctx context.Context) ([]preflight.Problem, error) {
 	name := path.Join(installer.KubeDir, "pki", "ca.crt")
-	joined := fleet.Only(slices.Concat(l.Masters(), l.Workers()), (*fleet.Target).InCluster)
+	// One that was taken out and has come back is judged, too: it may be another cluster's.
+	joined := fleet.Only(l.All(), func(t *fleet.Target) bool { return t.Looked && t.Journal.Has(journal.KubeadmDone) })
+	slices.SortStableFunc(joined, func(a, b *fleet.Target) int { return cmp.Compare(a.Role(), b.Role()) }) // masters first
 	has := make([][]byte, len(joined))
 	err := l.Each(ctx, joined, func(ctx context.Context, t *fleet.Target) error {
 		found, err := t.Agent.ReadFiles(ctx, []string{name})
@@ -172,7 +228,7 @@ func (l *Ledger) ForeignAuthorities(ctx context.Context) ([]preflight.Problem, e
 func (l *Ledger) otherVersions() []preflight.Problem {
 	var out []preflight.Problem
 	rootfs, recorded := l.Payload.Rootfs().KubeVersion(), l.Cluster.Status.KubeVersion()
-	for _, t := range fleet.Only(l.Targets, (*fleet.Target).InCluster) {
+	for _, t := range fleet.Only(l.All(), (*fleet.Target).InCluster) {
 		here, brings := t.Journal.Of(journal.Images), l.Share(t).Description()
 		switch {
 		case here != "" && here != brings:

@@ -166,6 +166,9 @@ func (l *Ledger) Clusterfile(s installer.Status) ([]byte, error) {
 	for _, i := range l.Payload.Images {
 		made.Images = append(made.Images, i.Name)
 	}
+	if s.Phase != installer.PhaseSuccess {
+		made.Hosts = slices.Concat(made.Hosts, made.Leaving) // until the run that takes them out has come to its end
+	}
 	made.Note(l.Payload.Bundle.IndexDigest().String())
 	// The text is not masked as a whole: it is read again, and "root" may be a password. Its parts leave out secrets themselves.
 	return made.Clusterfile(l.created, s)

@@ -25,6 +25,9 @@ type Members struct{ *site.Site }
 // minute to start, and etcd then waits for an election.
 const maxEtcdPatience = 3 * time.Minute
 
+// askPatience is how long etcd may take to answer before anything is changed: it may hold an election just now.
+const askPatience = 15 * time.Second
+
 func (e Members) patience() time.Duration { return min(maxEtcdPatience, e.Timeout) }
 
 // beside are the other masters of the cluster. They can be asked about the member of t.

@@ -10,14 +10,20 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/etcd"
 	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/kube"
+	"github.com/sealbuild/sealbuild/installer/site"
 )
 
-// Prepare makes sure, before kubeadm joins a master, that etcd can take in a member. It removes what an earlier life of the
-// host left in the cluster, and gives an error for anything else in the way. Without it kubeadm waits until its time is
-// over, and does not say for what.
+// Prepare makes sure, before kubeadm joins a host, that the cluster can take it in, and etcd the member of a master. It
+// removes what an earlier life of the host left in the cluster, and gives an error for anything else in the way. Without it
+// kubeadm waits until its time is over, and does not say for what.
 func (e Members) Prepare(ctx context.Context, t *fleet.Target) error {
 	if !t.Master {
-		return nil
+		if _, there := kube.NodeOf(e.Known, site.KubeHost(t)); !there {
+			return nil
+		}
+		e.Report.Infof("%s: the cluster has node %s of an earlier life of this host: it is deleted first", t.IP, t.NodeName())
+		return e.DropNode(ctx, t)
 	}
 	dir, external, err := e.EtcdSettings(t)
 	if err != nil || external {
@@ -94,8 +100,8 @@ func staleMember(m etcd.Member, at *fleet.Target) error {
 		state = "was added and never started"
 	}
 	return fmt.Errorf("etcd has a member of %s, a host that is not among those of this command, and it %s: kubeadm would wait for it in vain "+
-		"(bring that host back or name it among --masters; if it is gone for good, take it out on %s: %s etcd remove --peer %s)",
-		m.Host(), state, at.IP, installer.StubPath, m.Host())
+		"(bring that host back or name it among --masters; if it is gone for good, take it out: sealinstall delete --dead --masters %s; if the cluster has no record of it, on %s: %s etcd remove --peer %s)",
+		m.Host(), state, m.Host(), at.IP, installer.StubPath, m.Host())
 }
 
 type nodeAddress struct {

@@ -17,7 +17,7 @@ func TestOneHostOfEachKindIsRendered(t *testing.T) {
 		ip = ip.Next()
 	}
 	hosts = append(hosts, installer.Host{IP: ip}, installer.Host{IP: ip.Next(), Env: map[string]string{"own": "x"}})
-	on := &site.Site{Fleet: fleet.New(fleet.Options{}, hosts)}
+	on := &site.Site{Fleet: fleet.New(fleet.Options{}, hosts, nil)}
 	if kinds := unlike(on); len(kinds) != 4 { // the first master, another, a worker, one with settings of its own
 		t.Errorf("%d hosts are rendered", len(kinds))
 	}

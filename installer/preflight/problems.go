@@ -25,7 +25,7 @@ type Problem struct {
 // written, the right architecture and one cluster there is nothing to install, and etcd starts in no directory of others.
 func Checks() []string {
 	return []string{
-		"antivirus", "apparmor", "cgroup", "check.sh", "clock", "cpu", "disk", "disk-speed", "fapolicyd", "file-types", "firewall",
+		"antivirus", "apparmor", "capacity", "cgroup", "check.sh", "clock", "cpu", "disk", "disk-speed", "fapolicyd", "file-types", "firewall",
 		"host-name", "inodes", "kubernetes", "leftovers", "memory", "module", "nameserver", "noexec", "own-name", "port", "proxy",
 		"reach", "read-only", "runtime", "selinux", "subnet",
 		"swap", "tool", "vip",

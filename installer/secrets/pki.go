@@ -137,6 +137,7 @@ func (s *Secrets) MasterInput(ctx context.Context, t *fleet.Target) (certs.Maste
 	in := certs.MasterInput{
 		Hostname: t.NodeName(), IP: t.IP,
 		APISANs:        append(s.Cluster.MasterIPs(), append([]string{installer.APIServerDomain, s.Payload.VIP(s.Cluster)}, settings.CertSANs...)...),
+		Without:        addresses(s.Cluster.Leaving),
 		EtcdSANs:       append(append([]string{}, settings.EtcdServerSANs...), settings.EtcdPeerSANs...),
 		ServiceSubnets: settings.ServiceSubnets, DNSDomain: settings.DNSDomain,
 		Endpoint: settings.ControlPlaneEndpoint, ClusterName: settings.ClusterName,
@@ -149,6 +150,13 @@ func (s *Secrets) MasterInput(ctx context.Context, t *fleet.Target) (certs.Maste
 		return in, fmt.Errorf("read the certificates that it has: %w", err)
 	}
 	return in, nil
+}
+
+func addresses(hosts []installer.Host) (out []string) {
+	for _, h := range hosts {
+		out = append(out, h.IP.String())
+	}
+	return out
 }
 
 // readKubeFiles reads files below /etc/kubernetes of a host, and gives those that exist by their names below that.

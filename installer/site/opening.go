@@ -51,17 +51,16 @@ func (st *Site) Open(ctx context.Context) []preflight.Problem {
 	if held {
 		return append(problems, locked...)
 	}
-	unseen := st.LookAtHosts(ctx)
+	unseen := st.LookAtHosts(ctx, fleet.Only(st.All(), func(t *fleet.Target) bool { return t.Connected }))
 	if len(unseen) > 0 {
 		locked = nil // what kept the host from being locked kept it from being looked at, too
 	}
-	return slices.Concat(problems, locked, unseen)
+	return leaveOut(st, slices.Concat(problems, locked, unseen))
 }
 
-// LookAtHosts reads facts and journals of all hosts that are reached.
-func (st *Site) LookAtHosts(ctx context.Context) []preflight.Problem {
+// LookAtHosts reads facts and journals of hosts that are reached.
+func (st *Site) LookAtHosts(ctx context.Context, reached []*fleet.Target) []preflight.Problem {
 	asked := st.NetworksToAsk() // before facts of hosts change what the documents say
-	reached := fleet.Only(st.Targets, func(t *fleet.Target) bool { return t.Connected })
 	return preflight.From(st.Each(ctx, reached, func(ctx context.Context, t *fleet.Target) error {
 		ctx, cancel := context.WithTimeoutCause(ctx, st.Timeout, fmt.Errorf("the host took longer than %s (--timeout); does its sshd allow several sessions on a connection (MaxSessions)?", st.Timeout))
 		defer cancel()

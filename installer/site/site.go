@@ -27,6 +27,7 @@ type Site struct {
 	Cluster   *installer.Cluster // replaced when the record of the masters is compared with it
 	Passwords Passwords          // of the registry, once they are settled
 	Kube      *kube.Client
+	Absence   Absence
 	Known     []kube.Node // the Nodes when the run began, written by health; nil if the cluster did not answer
 }
 
@@ -36,7 +37,7 @@ type Passwords struct{ Pull, Push string }
 // New gives the site of a cluster and a bundle. It contacts no host.
 func New(c *installer.Cluster, b *bundle.Reader, o fleet.Options) *Site {
 	o.Cluster, o.Payload = c.Name, payload.New(b)
-	st := &Site{Fleet: fleet.New(o, c.Hosts), Cluster: c}
+	st := &Site{Fleet: fleet.New(o, c.Hosts, c.Leaving), Cluster: c}
 	st.Kube = &kube.Client{ControlPlanes: st.askable, AdminConf: installer.AdminConf, CacheDir: st.KubectlCache()}
 	return st
 }

@@ -48,6 +48,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	if away := r.Cluster.Away(); len(away) > 0 {
 		r.Report.Infof("%s: in cluster %s and not named: left as they are, and not looked at", installer.HostList(away), r.Cluster.Name)
 	}
+	problems = append(problems, exists(r, problems)...)
 	problems = append(problems, r.health.Answers(ctx, len(problems) > 0)...)
 	problems = append(problems, r.Ledger.RunningVersions()...)
 	problems = append(problems, r.judge(sizes.Sizes)...)
@@ -64,6 +65,17 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, &preflight.Error{Problems: serious, Warnings: warnings}
 	}
 	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, nil
+}
+
+// exists gives a problem if the run is for a cluster that exists, and no master of one is there.
+func exists(r *Run, known []preflight.Problem) []preflight.Problem {
+	if !r.Exists || len(r.ControlPlanes()) > 0 || len(known) > 0 {
+		return nil
+	}
+	return []preflight.Problem{{
+		Check: "cluster", Message: fmt.Sprintf("no master of a cluster %s is among the hosts that answer: there is nothing to add hosts to", r.Cluster.Name),
+		Remedy: "name a master that is in the cluster beside the new hosts, or make the cluster with `sealinstall run`",
+	}}
 }
 
 // measured are the sizes of the bundle's content, or the error that kept them from being found.

@@ -47,11 +47,17 @@ func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
 // there is its to finish, or to remove. From now on the record says that a run is at work.
 func (r *Run) begin(ctx context.Context) error {
 	fresh := fleet.Only(r.Targets, func(t *fleet.Target) bool { return !t.Journal.Has(journal.Begun) })
-	if err := r.Ledger.Begin(); err != nil {
+	expelled := fleet.Only(r.Targets, func(t *fleet.Target) bool { return t.Expelled })
+	// Before the record has them again: the next run would take them for hosts that have joined.
+	err := r.Each(ctx, expelled, func(ctx context.Context, t *fleet.Target) error { return t.Journal.Drop(ctx, journal.KubeadmDone) })
+	if err == nil {
+		err = r.Ledger.Begin()
+	}
+	if err != nil {
 		return err
 	}
 	// A host that a reset, cut off later, has cleaned is not clean any more. The check script's directory of a killed run goes.
-	err := r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
+	err = r.Each(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) error {
 		return errors.Join(t.Journal.Drop(ctx, journal.Cleaned), t.Agent.Remove(ctx, []string{r.Dir("check")}))
 	})
 	if err != nil {

@@ -29,12 +29,28 @@ func Install() []Step {
 	}
 }
 
+// Delete takes hosts out of a cluster that goes on.
+func Delete() []Step {
+	return []Step{
+		{Name: "check", Title: "look at every host, ask what would be lost", Run: (*Run).checkLeaving},
+		{Name: "render", Title: "render templates for each host that stays", Run: (*Run).render},
+		{Name: "drain", Title: "move pods away from the hosts that leave", Run: (*Run).drain},
+		{Name: "sync-ipvs", Title: "tell every node the masters that stay", Run: (*Run).syncIPVS},
+		{Name: "leave", Title: "take members out of etcd, and nodes out of the cluster", Run: (*Run).leave},
+		{Name: "clean", Title: "remove what was installed from the hosts that left", Run: (*Run).cleanLeft},
+		{Name: "distribute-rootfs", Title: "tell every host who is left", Run: (*Run).distributeRootfs},
+		{Name: "bootstrap", Title: "host names, registries, container runtime", Run: (*Run).bootstrap},
+		{Name: "follow-masters", Title: "certificates, and kubeadm's configuration", Run: (*Run).followMasters},
+		{Name: "verify", Title: "wait until every node is Ready", Run: (*Run).verify},
+	}
+}
+
 // Reset takes a cluster apart, and leaves clean hosts.
 func Reset() []Step {
 	return []Step{
 		{Name: "connect", Title: "reach every host", Run: (*Run).connectForReset},
 		{Name: "reset-kubernetes", Title: "take nodes, then masters, out of the cluster", Run: (*Run).resetKubernetes},
-		{Name: "clean", Title: "run the images' clean scripts", Run: (*Run).cleanScripts},
+		{Name: "clean", Title: "run the images' clean scripts", Run: (*Run).cleanHosts},
 		{Name: "remove", Title: "remove what was installed", Run: (*Run).removeFiles},
 	}
 }

@@ -24,6 +24,11 @@ func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
 	}
 	res, err := r.keepMaster(ctx, r.OtherMasters(), "join-masters")
 	res.Changes += changes
+	if err == nil && len(r.Cluster.Masters()) > 1 {
+		followed := 0
+		followed, err = r.nodes.FollowMasters(ctx)
+		res.Changes += followed
+	}
 	return res, err
 }
 

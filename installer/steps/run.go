@@ -3,14 +3,17 @@ package steps
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/clean"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/health"
 	"github.com/sealbuild/sealbuild/installer/hostnet"
 	"github.com/sealbuild/sealbuild/installer/hostregistry"
 	"github.com/sealbuild/sealbuild/installer/imagedirs"
+	"github.com/sealbuild/sealbuild/installer/leaving"
 	"github.com/sealbuild/sealbuild/installer/ledger"
 	"github.com/sealbuild/sealbuild/installer/members"
 	"github.com/sealbuild/sealbuild/installer/nodes"
@@ -27,6 +30,14 @@ type Options struct {
 	IgnoreChecks []string
 	// LeaveOut are addresses of hosts that a reset goes on without.
 	LeaveOut []string
+	// Absence says what is done about hosts that do not answer.
+	Absence site.Absence
+	// Exists says that the run is for a cluster that exists: it makes no new one.
+	Exists bool
+	// DrainTimeout is how long the pods of a host that leaves may take to move away.
+	DrainTimeout time.Duration
+	// Confirm asks the operator before hosts leave; nil: nobody is asked.
+	Confirm func([]leaving.Loss) error
 	// Again makes the cluster anew from a record that only a master has; nil where that makes no difference.
 	Again func(recorded *installer.Cluster) (*installer.Cluster, error)
 }
@@ -42,6 +53,8 @@ type Run struct {
 	health   *health.Health
 	net      hostnet.Net
 	dirs     imagedirs.Dirs
+	clean    *clean.Cleaner
+	leaving  *leaving.Leaving
 	Ledger   *ledger.Ledger
 
 	verified chan error // check begins to verify the bundle, open-bundle reads the outcome
@@ -50,15 +63,18 @@ type Run struct {
 // New prepares a run on the hosts of a cluster. It contacts none.
 func New(c *installer.Cluster, b *bundle.Reader, o Options, f fleet.Options) *Run {
 	on := site.New(c, b, f)
+	on.Absence = o.Absence
 	kept := &secrets.Secrets{Site: on, State: o.State, CADir: o.CADir}
 	kept.HideGiven()
-	members := members.Members{Site: on}
+	members, net := members.Members{Site: on}, hostnet.Net{Site: on}
+	nodes := &nodes.Nodes{Site: on, Secrets: kept, Members: members}
 	return &Run{
 		Options: o, Site: on, secrets: kept, members: members,
 		registry: &hostregistry.Registry{Site: on, Secrets: kept, State: o.State},
-		nodes:    &nodes.Nodes{Site: on, Secrets: kept, Members: members},
-		health:   &health.Health{Site: on, Secrets: kept},
-		net:      hostnet.Net{Site: on}, dirs: imagedirs.Dirs{Site: on}, Ledger: ledger.New(on, o.State, o.Again),
+		nodes:    nodes,
+		clean:    &clean.Cleaner{Site: on, Nodes: nodes, Net: net}, leaving: &leaving.Leaving{Site: on, Members: members},
+		health: &health.Health{Site: on, Secrets: kept},
+		net:    net, dirs: imagedirs.Dirs{Site: on}, Ledger: ledger.New(on, o.State, o.Again),
 	}
 }
 

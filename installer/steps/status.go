@@ -80,7 +80,7 @@ func (r *Run) askStatus(ctx context.Context) (Status, error) {
 	// Many at once: to wait for hosts that are dead costs nothing but time.
 	s.Problems = r.Reach(ctx, max(r.Jobs, min(len(r.Targets), maxReached)))
 	_ = installer.Within(ctx, lookForStatus, func(ctx context.Context) error {
-		s.Problems = append(s.Problems, r.LookAtHosts(ctx)...)
+		s.Problems = append(s.Problems, r.LookAtHosts(ctx, fleet.Only(r.Targets, func(t *fleet.Target) bool { return t.Connected }))...)
 		return nil
 	})
 	if ctx.Err() != nil {

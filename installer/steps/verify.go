@@ -12,6 +12,10 @@ import (
 // verify waits until every node is Ready and the pods of kube-system run, and ends the unit that served the virtual address
 // for joining.
 func (r *Run) verify(ctx context.Context) (installer.Result, error) {
+	uncordoned, err := r.nodes.Uncordon(ctx)
+	if err != nil {
+		return installer.Result{}, err
+	}
 	if err := r.health.WaitReady(ctx); err != nil {
 		return installer.Result{}, err
 	}
@@ -29,5 +33,5 @@ func (r *Run) verify(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, fmt.Errorf("end the keeper that was used for joining: %w", err)
 	}
-	return installer.Result{Note: fmt.Sprintf("%d nodes Ready", len(r.Targets))}, nil
+	return installer.Result{Changes: uncordoned, Note: fmt.Sprintf("%d nodes Ready", len(r.Targets))}, nil
 }

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/leaving"
+	"github.com/sealbuild/sealbuild/installer/site"
+	"github.com/sealbuild/sealbuild/installer/steps"
+)
+
+// memberOptions are what commands say that take hosts into a cluster or out of it.
+type memberOptions struct {
+	absence      site.Absence
+	exists       bool // the cluster must exist
+	drainTimeout time.Duration
+	confirm      func([]leaving.Loss) error // nil: nobody is asked
+}
+
+func newAddCommand(o *runOptions) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "add --masters ADDRESSES --nodes ADDRESSES", Short: "Add masters and nodes to the cluster", Args: noArgs,
+		Long: `Add masters and nodes to the cluster.
+
+The cluster is the one that was made here or, on one of its masters, the one
+that the master is in; elsewhere, name one of its masters beside the new hosts.
+All its hosts learn of the new ones. A host of the cluster that does not answer
+is left out with a warning. A host that was set up anew and kept its name or
+address takes the place of the one that it was.
+
+The bundle must be the one that the cluster runs.`,
+		Example: "  ./sealinstall add --nodes 10.0.0.7-10.0.0.9\n  ./sealinstall add --masters 10.0.0.3,10.0.0.4 -i ~/.ssh/id_ed25519",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			o.members.absence.GoOn, o.members.exists = true, true
+			cluster, err := o.extended()
+			if err != nil {
+				return err
+			}
+			again := func(found *installer.Cluster) (*installer.Cluster, error) {
+				return completed(o.extendedOn(&record{Cluster: found}))
+			}
+			return o.pipeline(cmd, cluster, again, steps.Install(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
+				return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
+			})
+		},
+	}
+	o.hostFlags(cmd.Flags())
+	o.checkFlags(cmd.Flags())
+	return cmd
+}
+
+// extended is the recorded cluster with the hosts that flags name.
+func (o *runOptions) extended() (*installer.Cluster, error) {
+	known, err := o.recorded(o.cluster)
+	if err != nil {
+		return nil, err
+	}
+	return completed(o.extendedOn(known))
+}
+
+func (o *runOptions) extendedOn(known *record) (*installer.Cluster, error) {
+	if len(o.masters.hosts)+len(o.nodes.hosts) == 0 {
+		return nil, usageError{errors.New("no host to add: name new ones with --masters and --nodes")}
+	}
+	c := &installer.Cluster{Name: o.cluster, Env: map[string]string{}}
+	if known != nil && !known.Status.TakenApart() {
+		c = known.Cluster
+		c.Name = o.cluster
+		c.Kept, c.Images = c.Images, nil
+	}
+	if err := o.lay(c); err != nil {
+		return nil, err
+	}
+	return c, o.layUserConfig(c, known != nil)
+}
+
+func newDeleteCommand(o *runOptions) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "delete --masters ADDRESSES --nodes ADDRESSES", Short: "Take hosts out of the cluster, living or dead ones", Args: noArgs,
+		Long: `Take hosts out of the cluster, living or dead ones.
+
+Any host can go, the first master too, from the machine where the cluster was
+made or from any master that stays. Their pods move away first, as
+PodDisruptionBudgets allow; then they leave etcd and the cluster, all other
+hosts learn of it, and the hosts are left as reset leaves them. What is lost
+with them is told before, and asked about.
+
+A host that does not answer and never will again goes with --dead. See that it
+stays switched off: its volumes and pods are given to other hosts.`,
+		Example: "  ./sealinstall delete --nodes 10.0.0.7\n  ./sealinstall delete --masters 10.0.0.2 --dead",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			if o.members.drainTimeout < time.Second {
+				return usageError{fmt.Errorf("--drain-timeout %s: expected at least 1s", o.members.drainTimeout)}
+			}
+			o.members.absence.GoOn, o.members.exists = true, true
+			if !o.yes {
+				o.members.confirm = o.confirmDelete(cmd)
+			}
+			cluster, err := o.reduced()
+			if err != nil {
+				return err
+			}
+			return o.pipeline(cmd, cluster, nil, steps.Delete(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
+				return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
+			})
+		},
+	}
+	o.hostFlags(cmd.Flags())
+	o.checkFlags(cmd.Flags())
+	o.yesFlag(cmd.Flags(), "do not ask")
+	cmd.Flags().BoolVar(&o.members.absence.Dead, "dead", false, "those of the hosts that do not answer never will again")
+	cmd.Flags().DurationVar(&o.members.drainTimeout, "drain-timeout", 5*time.Minute, "longest time for the pods of one host to move away")
+	return cmd
+}
+
+// reduced is the recorded cluster without the hosts that flags name.
+func (o *runOptions) reduced() (*installer.Cluster, error) {
+	known, err := o.recorded(o.cluster)
+	if err != nil {
+		return nil, err
+	}
+	named := slices.Concat(o.masters.hosts, o.nodes.hosts)
+	switch {
+	case len(named) == 0:
+		return nil, usageError{errors.New("no host to take out: name some with --masters and --nodes")}
+	case known == nil:
+		return nil, usageError{fmt.Errorf("no cluster %q is recorded on this machine: run delete where it was made, or on one of its masters that stays", o.cluster)}
+	}
+	c := known.Cluster
+	for _, list := range []struct {
+		flag   string
+		hosts  []installer.Address
+		master bool
+	}{{"--masters", o.masters.hosts, true}, {"--nodes", o.nodes.hosts, false}} {
+		for _, a := range list.hosts {
+			if slices.ContainsFunc(c.Hosts, func(h installer.Host) bool { return h.IP == a.IP && h.Master != list.master }) {
+				return nil, usageError{fmt.Errorf("%s: host %s has the other role in the cluster: name it by that", list.flag, a.IP)}
+			}
+		}
+	}
+	c.Name = o.cluster
+	c.Kept, c.Images = c.Images, nil
+	if err := errors.Join(o.config.lay(c), o.laySSH(&c.SSH), o.layUserConfig(c, true)); err != nil {
+		return nil, err
+	}
+	if err := c.Take(named); err != nil {
+		return nil, usageError{err}
+	}
+	if len(c.Masters()) == 0 {
+		return nil, usageError{fmt.Errorf("no master of cluster %s would be left: a cluster as a whole is taken apart with sealinstall reset", c.Name)}
+	}
+	return completed(c, nil)
+}
+
+// confirmDelete asks before hosts leave, with all that is lost.
+func (o *runOptions) confirmDelete(cmd *cobra.Command) func([]leaving.Loss) error {
+	return func(losses []leaving.Loss) error {
+		var text strings.Builder
+		fmt.Fprintf(&text, "these hosts leave cluster %q:\n", o.cluster)
+		for _, l := range losses {
+			title := strings.TrimSpace(l.Node + " " + l.Host)
+			fmt.Fprintf(&text, "  %s (%s)", title, l.Role)
+			switch {
+			case l.Dead:
+				fmt.Fprintf(&text, ": it does not answer; it must be switched off, and stay so\n")
+			default:
+				fmt.Fprintf(&text, ": what was installed is removed\n")
+			}
+			if l.Moves > 0 {
+				fmt.Fprintf(&text, "    %d pods move to other hosts\n", l.Moves)
+			}
+			for _, lost := range l.Lost {
+				fmt.Fprintf(&text, "    lost: %s\n", lost)
+			}
+		}
+		text.WriteString("type yes to go on: ")
+		if (question{in: os.Stdin, out: cmd.ErrOrStderr()}).confirmed(installer.Plain(text.String()), "yes") {
+			return nil
+		}
+		return usageError{errors.New("not confirmed: nothing was done (use --yes where nobody can answer)")}
+	}
+}

@@ -1,0 +1,93 @@
+package leaving
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/sealbuild/sealbuild/installer/kube"
+	"github.com/sealbuild/sealbuild/installer/preflight"
+)
+
+// Loss is what is lost when a host leaves the cluster, for an operator to decide on.
+type Loss struct {
+	Host, Role, Node string
+	Dead             bool     // it does not answer; the operator says that it never will
+	Moves            int      // pods that are made anew elsewhere
+	Lost             []string // in words: volumes that lie there only, pods that nothing makes anew, the last pod of an application
+}
+
+// Losses finds what is lost with each host, and whether the others have room for its pods.
+func (l *Leaving) Losses(ctx context.Context) (out []Loss, room []preflight.Problem, err error) {
+	var nodes []string
+	for _, t := range l.Site.Leaving {
+		node, _ := l.NodeOf(t)
+		out = append(out, Loss{Host: t.IP.String(), Role: t.Role(), Node: node.Name, Dead: t.Dead})
+		if node.Name != "" {
+			nodes = append(nodes, node.Name)
+		}
+	}
+	pods, err := l.Kube.Residents(ctx, nodes)
+	if err != nil {
+		return nil, nil, err
+	}
+	used := map[string]map[string]map[string]int64{}
+	for _, node := range nodes {
+		// A dead host cannot tell, and for the question alone a live one is not kept.
+		used[node], _ = l.Kube.VolumeUse(ctx, node)
+	}
+	for _, p := range pods {
+		of := &out[slices.IndexFunc(out, func(l Loss) bool { return l.Node == p.Node })]
+		switch {
+		case p.Owner == "":
+			of.Lost = append(of.Lost, fmt.Sprintf("pod %s: nothing makes it anew elsewhere", p.Title()))
+		case p.Last:
+			of.Lost = append(of.Lost, fmt.Sprintf("pod %s is the last one of %s that is ready: until it runs elsewhere, nobody serves", p.Title(), p.Owner))
+			of.Moves++
+		default:
+			of.Moves++
+		}
+		for _, data := range p.Local {
+			if n := used[p.Node][p.Title()][kube.VolumeName(data)]; n > 0 {
+				data += ", " + humanize.IBytes(uint64(n))
+			}
+			of.Lost = append(of.Lost, fmt.Sprintf("data of pod %s: %s", p.Title(), data))
+		}
+	}
+	rooms, err := l.Kube.Rooms(ctx)
+	return out, roomProblems(pods, rooms, nodes), err
+}
+
+// roomProblems tells that the hosts that stay cannot take the pods.
+func roomProblems(pods []kube.Resident, rooms []kube.Room, leaving []string) []preflight.Problem {
+	var cpu, memory, freeCPU, freeMemory int64
+	moving := 0
+	for _, p := range pods {
+		if p.Owner != "" {
+			moving++
+			cpu, memory = cpu+p.CPU, memory+p.Memory
+		}
+	}
+	open := slices.DeleteFunc(slices.Clone(rooms), func(n kube.Room) bool { return !n.Open || slices.Contains(leaving, n.Node) })
+	for _, n := range open {
+		freeCPU, freeMemory = freeCPU+n.CPU, freeMemory+n.Memory
+	}
+	p := preflight.Problem{Check: "capacity", Remedy: "add a host first, or scale applications down; --ignore-check capacity takes the hosts out all the same, and pods wait until there is room"}
+	switch {
+	case moving == 0:
+		return nil
+	case len(open) == 0:
+		p.Message = fmt.Sprintf("%d pods would have nowhere to go: no node that stays takes ordinary pods", moving)
+	case cpu > freeCPU || memory > freeMemory:
+		p.Message = fmt.Sprintf("%d pods ask for %s, and the nodes that stay have %s left", moving, amounts(cpu, memory), amounts(freeCPU, freeMemory))
+	default:
+		return nil
+	}
+	return []preflight.Problem{p}
+}
+
+func amounts(cpu, memory int64) string {
+	return fmt.Sprintf("%.1f cores and %s", float64(max(0, cpu))/1000, humanize.IBytes(uint64(max(0, memory))))
+}

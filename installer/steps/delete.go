@@ -1,0 +1,85 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/installer/site"
+)
+
+// checkLeaving reaches every host, finds what speaks against the hosts leaving, and asks the operator.
+func (r *Run) checkLeaving(ctx context.Context) (installer.Result, error) {
+	if err := r.Load(ctx); err != nil {
+		return installer.Result{}, err
+	}
+	problems := r.Open(ctx)
+	if len(r.ControlPlanes()) == 0 {
+		problems = append(problems, preflight.Problem{
+			Check: "cluster", Message: "no master that stays in the cluster answers", Remedy: "give one of them its power or network back; a cluster as a whole is taken apart with `sealinstall reset`",
+		})
+	}
+	if err := refused(problems, nil); err != nil {
+		return installer.Result{}, err
+	}
+	if err := refused(r.Ledger.Compare(ctx)); err != nil {
+		return installer.Result{}, err
+	}
+	var unfinished []string
+	for _, t := range r.Targets {
+		if !t.Joined() {
+			unfinished = append(unfinished, t.IP.String())
+		}
+	}
+	if len(unfinished) > 0 {
+		r.Report.Infof("%s: recorded, and not in the cluster: left as they are", installer.HostList(unfinished))
+		site.Without(r.Site, unfinished)
+	}
+	err := r.Ledger.OwnState()
+	if err == nil {
+		err = r.secrets.AdoptAndSettle(ctx)
+	}
+	if err == nil {
+		err = refused(r.health.Answers(ctx, false), nil)
+	}
+	if err == nil {
+		err = refused(r.members.CanLeave(ctx), nil)
+	}
+	if err != nil {
+		return installer.Result{}, err
+	}
+	for _, t := range r.Site.Leaving {
+		if t.Dead {
+			if err := r.leaving.Silent(ctx, t); err != nil {
+				return installer.Result{}, &preflight.Error{Problems: preflight.From(t.Failed(err), "dead")}
+			}
+		}
+	}
+	losses, room, err := r.leaving.Losses(ctx)
+	if err != nil {
+		return installer.Result{}, fmt.Errorf("ask what runs on the hosts that leave: %w", err)
+	}
+	serious, warnings := preflight.Settle(room, r.IgnoreChecks)
+	for _, w := range preflight.Warnings(warnings) {
+		r.Report.Warnf("%s", w)
+	}
+	if err := refused(serious, nil); err != nil {
+		return installer.Result{}, err
+	}
+	if r.Confirm != nil {
+		if err := r.Confirm(losses); err != nil {
+			return installer.Result{}, err
+		}
+	}
+	return installer.Result{Note: fmt.Sprintf("%d hosts stay, %d leave", len(r.Targets), len(r.Site.Leaving))}, nil
+}
+
+// drain moves the pods of the hosts that leave away. From here on the record says that a run is at work.
+func (r *Run) drain(ctx context.Context) (installer.Result, error) {
+	if err := r.begin(ctx); err != nil {
+		return installer.Result{}, err
+	}
+	n, err := r.leaving.Drain(ctx, r.DrainTimeout)
+	return installer.Result{Changes: n, Note: fmt.Sprintf("%d nodes drained", n)}, err
+}
