@@ -20,7 +20,7 @@ func Members(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.Close()) }()
+	defer func() { err = errors.Join(m.end(ctx), err, m.Close()) }()
 	before, err := m.snapshots(ctx)
 	if err != nil {
 		return err
@@ -47,10 +47,7 @@ func Members(ctx context.Context, out io.Writer) (err error) {
 	if err := m.keepsItsQuorum(ctx, third); err != nil {
 		return err
 	}
-	if err := m.nothingMoreToDo(ctx); err != nil {
-		return err
-	}
-	return m.end(ctx)
+	return m.nothingMoreToDo(ctx)
 }
 
 // memberSite is a site whose hosts come and go. Masters and Nodes are the members of now.
@@ -299,11 +296,9 @@ func (m *memberSite) asked(ctx context.Context) (testbed.Result, error) {
 	return res, err
 }
 
-// end tells the figures and all that was found.
+// end tells the figures and all that was found, also of a story that broke off.
 func (m *memberSite) end(ctx context.Context) error {
-	if err := m.load.stopAll(); err != nil {
-		return err
-	}
+	m.found("the asking", m.load.stopAll())
 	m.st.heading("figures")
 	for _, f := range m.took {
 		m.st.say("  %-70s %6.1f s", f.Step, f.Seconds)

@@ -20,7 +20,7 @@ func MembersDead(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.Close()) }()
+	defer func() { err = errors.Join(m.end(ctx), err, m.Close()) }()
 	first, second, third, other := m.Masters[0], m.Masters[1], m.Masters[2], m.Masters[3]
 	node := m.Nodes[1]
 	m.Masters = []*testbed.Host{first, second, third}
@@ -62,10 +62,7 @@ func MembersDead(ctx context.Context, out io.Writer) (err error) {
 	if err := m.returnsWithItsDisk(ctx, second, deleteDeadMaster, addMaster); err != nil {
 		return err
 	}
-	if err := m.nothingMoreToDo(ctx); err != nil {
-		return err
-	}
-	return m.end(ctx)
+	return m.nothingMoreToDo(ctx)
 }
 
 // deadLimit is how long it may take until nothing of a dead host is in the cluster any more, from the beginning of the command.
