@@ -117,7 +117,10 @@ func (m *memberSite) settle(ctx context.Context, what string) error {
 	if err := m.waitPods(ctx, 3*time.Minute); err != nil {
 		return err
 	}
-	m.found(what, errors.Join(m.spreadOut(ctx, "load", "app=asked"), m.spreadOut(ctx, "kube-system", "k8s-app=kube-dns")))
+	if len(m.Nodes) > 1 {
+		m.found(what, m.spreadOut(ctx, "load", "app=asked"))
+	}
+	m.found(what, m.spreadOut(ctx, "kube-system", "k8s-app=kube-dns"))
 	return m.show(ctx, m.st, "get", "pods", "-A", "-o", "wide")
 }
 
@@ -242,7 +245,7 @@ func (m *memberSite) fingerprint(ctx context.Context, dead *testbed.Host) ([]str
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := m.kubectl(ctx, "get", "nodes", "-o", `jsonpath={range .items[*]}node {.metadata.name} {.spec}{"\n"}{end}`)
+	nodes, err := m.kubectl(ctx, "get", "nodes", "-o", `jsonpath={range .items[*]}node {.metadata.name} {.spec.unschedulable}{"\n"}{end}`)
 	if err != nil {
 		return nil, err
 	}

@@ -259,7 +259,7 @@ func (m *memberSite) recordIsExact(ctx context.Context, h *testbed.Host) error {
 	return same("recorded hosts", siteAddress.FindAllString(res.Stdout, -1), addressList(m.all()))
 }
 
-// spreadOut fails if two replicas lie on one host while there are two hosts for them.
+// spreadOut fails if all replicas lie on one host: there are others that would take them.
 func (m *memberSite) spreadOut(ctx context.Context, namespace, selector string) error {
 	out, err := m.kubectl(ctx, "get", "pods", "-n", namespace, "-l", selector, "-o", `jsonpath={range .items[?(@.status.phase=="Running")]}{.spec.nodeName}{"\n"}{end}`)
 	if err != nil {
