@@ -1,0 +1,35 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/preflight"
+)
+
+// rollSettings brings settings in force that are otherwise than they are wanted, if the verb asks for that.
+func (r *Run) rollSettings(ctx context.Context) (installer.Result, error) {
+	changes, err := r.settings.Roll(ctx, "settings")
+	return installer.Result{Changes: changes}, err
+}
+
+// compareSettings finds differences of settings for which the run is refused, and tells what somebody has changed by hand. known
+// are the problems that are known already: where the cluster cannot be relied on, it is not asked.
+func (r *Run) compareSettings(ctx context.Context, known []preflight.Problem) []preflight.Problem {
+	serious, _ := preflight.Settle(known, r.IgnoreChecks)
+	if len(serious) > 0 {
+		return nil
+	}
+	st, err := r.settings.Look(ctx)
+	switch {
+	case err != nil && ctx.Err() == nil && !r.Options.Settings.Apply:
+		r.Report.Warnf("the settings in force were not compared with those that are wanted: %s", installer.Tell(err))
+		return nil
+	case err != nil:
+		return preflight.From(fmt.Errorf("compare the settings in force with those that are wanted: %w", err), "settings")
+	case st != nil:
+		r.settings.Tell(st)
+	}
+	return r.settings.Refusals(st)
+}
