@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/leaving"
@@ -21,6 +23,7 @@ import (
 type memberOptions struct {
 	absence      site.Absence
 	exists       bool // the cluster must exist
+	prune        bool // hosts that are not in the Clusterfile leave
 	drainTimeout time.Duration
 	confirm      func([]leaving.Loss) error // nil: nobody is asked
 }
@@ -47,6 +50,9 @@ The bundle must be the one that the cluster runs.`,
 			if err != nil {
 				return err
 			}
+			if o.config.dryRun {
+				return o.preview(cmd, cluster, steps.Install())
+			}
 			again := func(found *installer.Cluster) (*installer.Cluster, error) {
 				return completed(o.extendedOn(&record{Cluster: found}))
 			}
@@ -57,7 +63,26 @@ The bundle must be the one that the cluster runs.`,
 	}
 	o.hostFlags(cmd.Flags())
 	o.checkFlags(cmd.Flags())
+	o.previewFlag(cmd.Flags())
 	return cmd
+}
+
+// previewFlag registers --dry-run of commands for a cluster that exists: hosts are asked, and nothing is changed.
+func (o *runOptions) previewFlag(f *pflag.FlagSet) {
+	f.BoolVar(&o.config.dryRun, "dry-run", false, "look at the hosts, show what would be done, and change nothing")
+}
+
+// preview shows what a pipeline would do. It reaches the hosts and changes nothing there.
+func (o *runOptions) preview(cmd *cobra.Command, cluster *installer.Cluster, list []steps.Step) error {
+	o.printed = true
+	o.members.confirm = func(losses []leaving.Loss) error {
+		_, err := io.WriteString(o.progress(cmd), told(losses))
+		return err
+	}
+	return o.pipeline(cmd, cluster, nil, steps.Preview(list), func(context.Context, *steps.Run, []installer.Timing, error) error {
+		_, err := fmt.Fprintln(o.progress(cmd), "nothing was changed")
+		return err
+	})
 }
 
 // extended is the recorded cluster with the hosts that flags name.
@@ -103,8 +128,8 @@ stays switched off: its volumes and pods are given to other hosts.`,
 			if err := o.check(); err != nil {
 				return err
 			}
-			if o.members.drainTimeout < time.Second {
-				return usageError{fmt.Errorf("--drain-timeout %s: expected at least 1s", o.members.drainTimeout)}
+			if err := o.checkDrain(); err != nil {
+				return err
 			}
 			o.members.absence.GoOn, o.members.exists = true, true
 			if !o.yes {
@@ -114,6 +139,9 @@ stays switched off: its volumes and pods are given to other hosts.`,
 			if err != nil {
 				return err
 			}
+			if o.config.dryRun {
+				return o.preview(cmd, cluster, steps.Delete())
+			}
 			return o.pipeline(cmd, cluster, nil, steps.Delete(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
 				return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
 			})
@@ -121,10 +149,23 @@ stays switched off: its volumes and pods are given to other hosts.`,
 	}
 	o.hostFlags(cmd.Flags())
 	o.checkFlags(cmd.Flags())
+	o.previewFlag(cmd.Flags())
 	o.yesFlag(cmd.Flags(), "do not ask")
-	cmd.Flags().BoolVar(&o.members.absence.Dead, "dead", false, "those of the hosts that do not answer never will again")
-	cmd.Flags().DurationVar(&o.members.drainTimeout, "drain-timeout", 5*time.Minute, "longest time for the pods of one host to move away")
+	o.leaveFlags(cmd.Flags())
 	return cmd
+}
+
+// leaveFlags registers the flags of commands that take hosts out of the cluster.
+func (o *runOptions) leaveFlags(f *pflag.FlagSet) {
+	f.BoolVar(&o.members.absence.Dead, "dead", false, "those of the hosts that leave and do not answer never will again")
+	f.DurationVar(&o.members.drainTimeout, "drain-timeout", 5*time.Minute, "longest time for the pods of one host to move away")
+}
+
+func (o *runOptions) checkDrain() error {
+	if o.members.drainTimeout < time.Second {
+		return usageError{fmt.Errorf("--drain-timeout %s: expected at least 1s", o.members.drainTimeout)}
+	}
+	return nil
 }
 
 // reduced is the recorded cluster without the hosts that flags name.
@@ -169,28 +210,103 @@ func (o *runOptions) reduced() (*installer.Cluster, error) {
 // confirmDelete asks before hosts leave, with all that is lost.
 func (o *runOptions) confirmDelete(cmd *cobra.Command) func([]leaving.Loss) error {
 	return func(losses []leaving.Loss) error {
-		var text strings.Builder
-		fmt.Fprintf(&text, "these hosts leave cluster %q:\n", o.cluster)
-		for _, l := range losses {
-			title := strings.TrimSpace(l.Node + " " + l.Host)
-			fmt.Fprintf(&text, "  %s (%s)", title, l.Role)
-			switch {
-			case l.Dead:
-				fmt.Fprintf(&text, ": it does not answer; it must be switched off, and stay so\n")
-			default:
-				fmt.Fprintf(&text, ": what was installed is removed\n")
-			}
-			if l.Moves > 0 {
-				fmt.Fprintf(&text, "    %d pods move to other hosts\n", l.Moves)
-			}
-			for _, lost := range l.Lost {
-				fmt.Fprintf(&text, "    lost: %s\n", lost)
-			}
-		}
-		text.WriteString("type yes to go on: ")
-		if (question{in: os.Stdin, out: cmd.ErrOrStderr()}).confirmed(installer.Plain(text.String()), "yes") {
+		if (question{in: os.Stdin, out: cmd.ErrOrStderr()}).confirmed(told(losses)+"type yes to go on: ", "yes") {
 			return nil
 		}
 		return usageError{errors.New("not confirmed: nothing was done (use --yes where nobody can answer)")}
 	}
+}
+
+// told says which hosts leave, and what is lost with them.
+func told(losses []leaving.Loss) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "these hosts leave the cluster:\n")
+	for _, l := range losses {
+		fmt.Fprintf(&text, "  %s (%s)", strings.TrimSpace(l.Node+" "+l.Host), l.Role)
+		if l.Dead {
+			fmt.Fprintf(&text, ": it does not answer; it must be switched off, and stay so\n")
+		} else {
+			fmt.Fprintf(&text, ": what was installed is removed\n")
+		}
+		if l.Moves > 0 {
+			fmt.Fprintf(&text, "    %d pods move to other hosts\n", l.Moves)
+		}
+		for _, lost := range l.Lost {
+			fmt.Fprintf(&text, "    lost: %s\n", lost)
+		}
+	}
+	return installer.Plain(text.String())
+}
+
+func newApplyCommand(o *runOptions) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "apply -f CLUSTERFILE", Short: "Make the cluster what a Clusterfile says", Args: noArgs,
+		Long: `Make the cluster what a Clusterfile says.
+
+It is compared with what is there, the differences are told, and only these are
+done: hosts of the file join; hosts that are in the cluster and not in the file
+stay, or leave with --prune, which asks and lists what is lost. Flags lie over
+the file. sealinstall gen prints a complete file to begin with.
+
+--dry-run shows the differences; where no cluster is recorded, it shows what an
+installation would do, and asks no host.`,
+		Example: `  ./sealinstall gen --masters 10.0.0.2 > Clusterfile
+  ./sealinstall apply -f Clusterfile --dry-run
+  ./sealinstall apply -f site.yaml --values oslo.yaml --set vip=10.1.0.9
+  ./sealinstall apply -f Clusterfile --prune`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.apply(cmd) },
+	}
+	o.flags(cmd.Flags())
+	o.leaveFlags(cmd.Flags())
+	o.yesFlag(cmd.Flags(), "do not ask before hosts leave")
+	cmd.Flags().BoolVar(&o.members.prune, "prune", false, "take the hosts out of the cluster that are not in the file")
+	return cmd
+}
+
+func (o *runOptions) apply(cmd *cobra.Command) error {
+	if o.clusterfile == "" {
+		return usageError{errors.New("no Clusterfile: name one with -f")}
+	}
+	if err := errors.Join(o.check(), o.checkDrain()); err != nil {
+		return err
+	}
+	cluster, err := o.desired()
+	if err != nil {
+		return err
+	}
+	exists := cluster.Status.Phase != ""
+	if o.config.dryRun && !exists {
+		return o.plan(cmd)
+	}
+	o.settlePrune(cluster)
+	o.members.absence.GoOn = exists
+	if !o.yes {
+		o.members.confirm = o.confirmDelete(cmd)
+	}
+	list := steps.Install()
+	if len(cluster.Leaving) > 0 {
+		list = steps.Apply()
+	}
+	if o.config.dryRun {
+		return o.preview(cmd, cluster, list)
+	}
+	return o.pipeline(cmd, cluster, o.again, list, func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
+		return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
+	})
+}
+
+// settlePrune decides on the hosts that are in the cluster and not in the file: they leave with --prune, and are worked on like
+// the others without.
+func (o *runOptions) settlePrune(c *installer.Cluster) {
+	var stay []installer.Host
+	for _, h := range c.Hosts {
+		if h.Away && o.members.prune {
+			h.Away = false
+			c.Leaving = append(c.Leaving, h)
+			continue
+		}
+		h.Away = false
+		stay = append(stay, h)
+	}
+	c.Hosts = stay
 }

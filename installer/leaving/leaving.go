@@ -66,6 +66,11 @@ func (l *Leaving) Leave(ctx context.Context, t *fleet.Target, step string) error
 			return err
 		}
 	}
+	if t.BegunKubeadm() { // a kubelet that starts once more would register its Node again
+		if _, err := l.Exec(ctx, t, step, "systemctl", "stop", "kubelet"); err != nil {
+			return fmt.Errorf("stop kubelet: %w", err)
+		}
+	}
 	return l.deleteNode(ctx, t)
 }
 

@@ -65,7 +65,33 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	if len(serious) > 0 {
 		return installer.Result{}, &preflight.Error{Problems: serious, Warnings: warnings}
 	}
+	r.tellDifferences()
+	if len(r.Site.Leaving) > 0 {
+		if err := r.judgeLeaving(ctx); err != nil {
+			return installer.Result{}, err
+		}
+	}
 	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, nil
+}
+
+// tellDifferences tells how the cluster that is wanted differs from the one that is there.
+func (r *Run) tellDifferences() {
+	if len(r.ControlPlanes()) == 0 {
+		return // all of it is new
+	}
+	for _, t := range r.Targets {
+		if !t.Joined() {
+			r.Report.Infof("+ add %s %s", t.Role(), t.IP)
+		}
+	}
+	for _, t := range r.Site.Leaving {
+		r.Report.Infof("- delete %s %s", t.Role(), t.IP)
+	}
+	for _, i := range r.Payload.Images {
+		if !slices.Contains(r.Cluster.Kept, i.Name) {
+			r.Report.Infof("+ add image %s", i.Name)
+		}
+	}
 }
 
 // exists gives a problem if the run is for a cluster that exists, and no master of one is there.

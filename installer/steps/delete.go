@@ -44,35 +44,35 @@ func (r *Run) checkLeaving(ctx context.Context) (installer.Result, error) {
 		err = refused(r.health.Answers(ctx, false), nil)
 	}
 	if err == nil {
-		err = refused(r.members.CanLeave(ctx), nil)
+		err = r.judgeLeaving(ctx)
 	}
-	if err != nil {
-		return installer.Result{}, err
+	return installer.Result{Note: fmt.Sprintf("%d hosts stay, %d leave", len(r.Targets), len(r.Site.Leaving))}, err
+}
+
+// judgeLeaving finds what speaks against hosts leaving the cluster, which answers, and asks the operator.
+func (r *Run) judgeLeaving(ctx context.Context) error {
+	if err := refused(r.members.CanLeave(ctx), nil); err != nil {
+		return err
 	}
 	for _, t := range r.Site.Leaving {
 		if t.Dead {
 			if err := r.leaving.Silent(ctx, t); err != nil {
-				return installer.Result{}, &preflight.Error{Problems: preflight.From(t.Failed(err), "dead")}
+				return &preflight.Error{Problems: preflight.From(t.Failed(err), "dead")}
 			}
 		}
 	}
 	losses, room, err := r.leaving.Losses(ctx)
 	if err != nil {
-		return installer.Result{}, fmt.Errorf("ask what runs on the hosts that leave: %w", err)
+		return fmt.Errorf("ask what runs on the hosts that leave: %w", err)
 	}
 	serious, warnings := preflight.Settle(room, r.IgnoreChecks)
 	for _, w := range preflight.Warnings(warnings) {
 		r.Report.Warnf("%s", w)
 	}
-	if err := refused(serious, nil); err != nil {
-		return installer.Result{}, err
+	if err := refused(serious, nil); err != nil || r.Confirm == nil {
+		return err
 	}
-	if r.Confirm != nil {
-		if err := r.Confirm(losses); err != nil {
-			return installer.Result{}, err
-		}
-	}
-	return installer.Result{Note: fmt.Sprintf("%d hosts stay, %d leave", len(r.Targets), len(r.Site.Leaving))}, nil
+	return r.Confirm(losses)
 }
 
 // drain moves the pods of the hosts that leave away. From here on the record says that a run is at work.

@@ -6,7 +6,11 @@
 // where they do not (see [journal.Journal.Under]).
 package steps
 
-import "github.com/sealbuild/sealbuild/installer"
+import (
+	"slices"
+
+	"github.com/sealbuild/sealbuild/installer"
+)
 
 // Step is a step of the pipelines of this package.
 type Step = installer.Step[*Run]
@@ -38,13 +42,24 @@ func Delete() []Step {
 		{Name: "drain", Title: "move pods away from the hosts that leave", Run: (*Run).drain},
 		{Name: "sync-ipvs", Title: "tell every node the masters that stay", Run: (*Run).syncIPVS},
 		{Name: "leave", Title: "take members out of etcd, and nodes out of the cluster", Run: (*Run).leave},
-		{Name: "clean", Title: "remove what was installed from the hosts that left", Run: (*Run).cleanLeft},
 		{Name: "distribute-rootfs", Title: "tell every host who is left", Run: (*Run).distributeRootfs},
 		{Name: "bootstrap", Title: "host names, registries, container runtime", Run: (*Run).bootstrap},
 		{Name: "follow-masters", Title: "certificates, and kubeadm's configuration", Run: (*Run).followMasters},
+		{Name: "clean", Title: "remove what was installed from the hosts that left", Run: (*Run).cleanLeft},
 		{Name: "verify", Title: "wait until every node is Ready", Run: (*Run).verify},
 	}
 }
+
+// Apply makes the cluster what a Clusterfile says: hosts join first, so that there is room for the pods of those that leave.
+func Apply() []Step {
+	join, leave := Install(), Delete()
+	at := slices.IndexFunc(join, func(s Step) bool { return s.Name == "bootstrap" })
+	dead := Step{Name: "leave-dead", Title: "take dead hosts out of etcd and the cluster", Run: (*Run).leaveDead}
+	return slices.Concat(join[:at], []Step{dead}, join[at:], leave[slices.IndexFunc(leave, func(s Step) bool { return s.Name == "drain" }):])
+}
+
+// Preview is the part of a pipeline that changes nothing.
+func Preview(list []Step) []Step { return list[:1] }
 
 // Reset takes a cluster apart, and leaves clean hosts.
 func Reset() []Step {

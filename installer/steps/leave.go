@@ -13,6 +13,9 @@ import (
 // time, and must have its majority after each.
 func (r *Run) leave(ctx context.Context) (installer.Result, error) {
 	left := 0
+	if err := refused(r.members.CanLeave(ctx), nil); err != nil { // a host may have died since it was looked at
+		return installer.Result{}, err
+	}
 	for _, t := range members.LeaveOrder(r.Site.Leaving) {
 		var err error
 		if t.Dead {
@@ -24,6 +27,20 @@ func (r *Run) leave(ctx context.Context) (installer.Result, error) {
 			return installer.Result{Changes: left}, t.Failed(err)
 		}
 		left++
+	}
+	return installer.Result{Changes: left}, nil
+}
+
+// leaveDead takes those hosts out that are dead, before masters join: etcd takes in no member while another is missing.
+func (r *Run) leaveDead(ctx context.Context) (installer.Result, error) {
+	left := 0
+	for _, t := range members.LeaveOrder(r.Site.Leaving) {
+		if t.Dead {
+			if err := r.leaving.LeaveDead(ctx, t, r.DrainTimeout); err != nil {
+				return installer.Result{Changes: left}, t.Failed(err)
+			}
+			left++
+		}
 	}
 	return installer.Result{Changes: left}, nil
 }
