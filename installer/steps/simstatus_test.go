@@ -64,6 +64,14 @@ func installed(t testing.TB, masters, nodes int) *world {
 	return w
 }
 
+// noticed waits until the cluster has noticed what has happened.
+func (w *world) noticed(t testing.TB) {
+	t.Helper()
+	if err := w.Noticed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (s Status) says(want string) bool {
 	for _, p := range s.Problems {
 		if strings.Contains(p.Host+": "+p.Message, want) {
@@ -102,6 +110,7 @@ func TestStatusOfAWholeClusterIsReady(t *testing.T) {
 func TestStatusGoesThroughAnyMasterWhenTheFirstIsDead(t *testing.T) {
 	w := installed(t, 3, 1)
 	w.Machines()[0].PowerOff()
+	w.noticed(t)
 	s := w.status(t)
 	mustSay(t, s, false, "10.77.0.1: host is unreachable", "node host-1 (10.77.0.1) is not Ready")
 	if s.Hosts[0].Reached || s.Hosts[0].Hostname != "host-1" || !s.Hosts[1].Joined {
@@ -155,6 +164,7 @@ func TestACertificateThatHasEndedIsNamedAsTheCause(t *testing.T) {
 func TestStatusOfAHostAloneTellsOfTheOtherNodes(t *testing.T) {
 	w := installed(t, 3, 1)
 	w.Machines()[3].StopKubelet()
+	w.noticed(t)
 	s := w.status(t, w.hosts()[1])
 	mustSay(t, s, false, "node host-4 (10.77.0.4) is not Ready", "node host-1 (10.77.0.1) is in the cluster, and none of the hosts that were asked")
 }

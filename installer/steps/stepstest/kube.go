@@ -21,14 +21,16 @@ type kube struct {
 	tokens  map[string]bool
 	values  map[string]string // what was put into etcd
 	objects map[string][]object
+	leader  string    // address of etcd's leader
+	elected time.Time // there is no leader before
 	silent  time.Time // no API server answers before
 	crowd   int       // of further nodes, which are no machines
-}
 
-// kubeNode is a Node object.
-type kubeNode struct {
-	ip     string
-	master bool // it has a control plane's label and taint
+	configs  map[string]string // ConfigMaps that kubeadm keeps in kube-system; never changed, but replaced
+	apps     []App
+	pods     []pod // of the workloads
+	attached []attachment
+	made     int // pods there ever were
 }
 
 // has tells whether there is a Node of a name.
@@ -44,6 +46,7 @@ func (k *kube) clone() *kube {
 	c := *k
 	c.members, c.nodes, c.tokens, c.values = maps.Clone(k.members), maps.Clone(k.nodes), maps.Clone(k.tokens), maps.Clone(k.values)
 	c.objects = maps.Clone(k.objects)
+	c.apps, c.pods, c.attached = slices.Clone(k.apps), slices.Clone(k.pods), slices.Clone(k.attached)
 	return &c
 }
 
@@ -62,22 +65,35 @@ func staticPods() []string {
 
 func manifest(pod string) string { return manifests + "/" + pod + ".yaml" }
 
-// serves tells whether the API answers on a machine: its server runs there, and the etcd beside it has a majority. Without
+// serves tells whether the API answers on a machine: its server runs there, and the etcd beside it has a leader. Without
 // that it neither writes nor reads.
 func (s *Site) serves(m *Machine) bool {
-	return m != nil && s.kube != nil && !time.Now().Before(s.kube.silent) && m.kubelet() && m.tree.has(manifest("kube-apiserver")) &&
-		s.kube.members[m.IP].voter && s.runs(m) && s.quorum()
+	return m != nil && s.kube != nil && !time.Now().Before(s.kube.silent) && m.booted(apiUp) && m.runsPod("kube-apiserver") &&
+		s.kube.members[m.IP].voter && s.runs(m) && s.led()
 }
 
-// reaches tells whether the API answers on a machine by the name in kubeconfigs.
+// reaches tells whether the API answers on a machine by the name in kubeconfigs. At the virtual address, one of the servers
+// that are listed there answers.
 func (s *Site) reaches(m *Machine) bool {
 	at := m.tree.lookup("apiserver.cluster.local")
 	if other := s.machine(at); other != nil {
 		return s.serves(other)
 	}
-	_, unit := m.units["sealos-care.service"]
-	kept := m.tree.has(manifest(care.PodName)) && m.kubelet()
-	return at != "" && (unit || kept) && slices.ContainsFunc(s.machines, s.serves)
+	return at != "" && slices.ContainsFunc(m.listed(), func(ip string) bool { return s.serves(s.machine(ip)) })
+}
+
+var realServer = regexp.MustCompile(`--rs['"]?[\s,-]+['"]?([0-9.]+):6443`)
+
+// listed are the API servers behind the virtual address of a machine, as the one says that keeps it.
+func (m *Machine) listed() (servers []string) {
+	text := m.units["sealos-care.service"]
+	if m.runsPod(care.PodName) {
+		text += m.tree.text(manifest(care.PodName))
+	}
+	for _, found := range realServer.FindAllStringSubmatch(text, -1) {
+		servers = append(servers, found[1])
+	}
+	return servers
 }
 
 // lookup reads the address of a name from the hosts file.
@@ -91,41 +107,6 @@ func (t tree) lookup(name string) string {
 	return ""
 }
 
-// kubelet tells whether kubelet runs on a machine. Nothing runs before the machine is up again.
-func (m *Machine) kubelet() bool {
-	return m.up() && m.runtime && !m.stopped && (m.tree.has(kubeletConf) || m.tree.has(bootstrapConf))
-}
-
-// register lets each kubelet that was started, by a boot or by hand, make its Node if that is missing. The Node has no
-// label and taint of a control plane: kubeadm sets these. A kubelet that goes on running makes none.
-func (s *Site) register() {
-	for _, m := range s.machines {
-		if !m.fresh || !m.kubelet() || !m.tree.has(kubeletConf) || s.kube == nil || !s.reaches(m) {
-			continue
-		}
-		m.fresh = false
-		if _, ok := s.kube.nodes[m.node()]; !ok {
-			s.kube.nodes[m.node()] = kubeNode{ip: m.IP}
-		}
-	}
-}
-
-// ready tells whether a machine's node is Ready.
-func (s *Site) ready(m *Machine) bool {
-	if s.kube == nil {
-		return false
-	}
-	s.register()
-	return s.kube.nodes[m.node()].ip == m.IP && s.nodeReady(m.node())
-}
-
-// nodeReady tells whether the Node of a name is Ready.
-func (s *Site) nodeReady(name string) bool {
-	n, ok := s.kube.nodes[name]
-	m := s.machine(n.ip)
-	return ok && m != nil && m.kubelet() && m.tree.has(kubeletConf) && m.reachesServices()
-}
-
 type object = map[string]any
 
 func truth(b bool) string {
@@ -135,8 +116,9 @@ func truth(b bool) string {
 	return "False"
 }
 
-// Unsound says what is wrong with the cluster. It should be one of all machines, the first of which are masters.
-func (s *Site) Unsound(masters int) []string {
+// Unsound says what is wrong with the cluster. It should be one of all machines, the first of which are masters, but for those
+// at the addresses that are gone.
+func (s *Site) Unsound(masters int, gone ...string) []string {
 	defer s.locked()()
 	out := slices.Clone(s.violations)
 	wrong := func(ok bool, format string, args ...any) {
@@ -147,29 +129,44 @@ func (s *Site) Unsound(masters int) []string {
 	if s.kube == nil {
 		return append(out, "there is no cluster")
 	}
+	var staying, servers []*Machine
+	var addresses []string
+	for i, m := range s.machines {
+		if slices.Contains(gone, m.IP) {
+			_, member := s.kube.members[m.IP]
+			wrong(!member, "%s is a member of etcd", m.IP)
+			wrong(s.kube.nodes[m.node()].ip != m.IP, "%s still has a Node", m.IP)
+			continue
+		}
+		if staying = append(staying, m); i < masters {
+			servers, addresses = append(servers, m), append(addresses, m.IP)
+		}
+	}
 	for ip, member := range s.kube.members {
-		i := slices.IndexFunc(s.machines, func(m *Machine) bool { return m.IP == ip })
-		wrong(i >= 0 && i < masters, "%s is a member of etcd", ip)
+		wrong(slices.Contains(addresses, ip), "%s is a member of etcd", ip)
 		wrong(member.voter, "%s has no vote in etcd", ip)
 	}
-	for i, m := range s.machines {
+	for _, m := range staying {
 		wrong(s.ready(m), "%s is not Ready", m.IP)
 		wrong(m.runtime, "%s has no container runtime", m.IP)
+		n := s.kube.nodes[m.node()]
+		wrong(!n.unschedulable && len(n.taints) == 0, "%s is cordoned, or has taints: %v", m.IP, n.taints)
 		_, unit := m.units["sealos-care.service"]
 		wrong(!unit, "%s: what was only for joining still runs", m.IP)
-		if i >= masters {
-			wrong(!s.kube.nodes[m.node()].master, "%s is marked as a master", m.IP)
+		if !slices.Contains(servers, m) {
+			wrong(!n.master, "%s is marked as a master", m.IP)
 			wrong(s.reaches(m), "%s does not reach the API", m.IP)
+			wrong(slices.Equal(slices.Sorted(slices.Values(m.listed())), addresses), "%s has %v behind the virtual address", m.IP, m.listed())
 			continue
 		}
 		wrong(m.registry, "%s has no registry", m.IP)
-		wrong(s.kube.nodes[m.node()].master, "%s is not marked as a master", m.IP)
+		wrong(n.master, "%s is not marked as a master", m.IP)
 		wrong(s.serves(m), "%s does not serve the API: etcd has it as %+v", m.IP, s.kube.members[m.IP])
 		wrong(m.proxyAPI == m.IP, "kube-proxy on %s asks the API server of %s", m.IP, m.proxyAPI)
 		wrong(m.tree.text("/etc/kubernetes/pki/ca.crt") == s.kube.ca, "%s has an authority that is not the cluster's", m.IP)
 		for _, name := range authorities() {
 			file := "/etc/kubernetes/pki/" + name
-			wrong(m.tree.has(file) && m.tree.text(file) == s.machines[0].tree.text(file), "%s differs on %s", file, m.IP)
+			wrong(m.tree.has(file) && m.tree.text(file) == servers[0].tree.text(file), "%s differs on %s", file, m.IP)
 		}
 	}
 	return out
@@ -180,6 +177,9 @@ func (s *Site) Gone() []string {
 	defer s.locked()()
 	out := slices.Clone(s.violations)
 	for _, m := range s.machines {
+		if m.lost {
+			continue
+		}
 		if len(m.serviceRoutes) > 0 {
 			out = append(out, fmt.Sprintf("%s still has a route to %v", m.IP, m.serviceRoutes))
 		}
@@ -215,8 +215,8 @@ func (m *Machine) reachesServices() bool { return !m.NoDefaultRoute || len(m.ser
 
 var routeCommand = regexp.MustCompile(`(?m)^ExecStart=\S+ care --service-route (\S+)$`)
 
-// boot does what the machine's units do when it starts. The site is locked.
-func (m *Machine) boot() {
+// loadRoutes makes the routes that the machine's units make when it starts. The site is locked.
+func (m *Machine) loadRoutes() {
 	m.serviceRoutes = nil
 	if !m.tree.has(routeWanted) {
 		return
