@@ -36,12 +36,23 @@ type note struct {
 	Is string `json:"is"`           // digest of the content's meaning
 	// Rolling says that kube-proxy is to be started anew with the content.
 	Rolling bool `json:"rolling,omitempty"`
+	// IPVS says that kube-proxy has that mode where no document says one: what the hosts' kernels allowed when the cluster was
+	// made stays, whichever hosts join later.
+	IPVS bool `json:"ipvs,omitempty"`
 }
 
 func (m *configMap) unsettled() bool { return m.note.Of != m.of || m.note.Rolling }
 
 // drifted tells whether somebody has changed the content.
 func (m *configMap) drifted() bool { return m.noted && m.note.Is != kubeadm.Meaning(m.now) }
+
+// ipvs tells whether kube-proxy has that mode where no document says one.
+func (m *configMap) ipvs() bool {
+	if m.kind != kubeadm.KubeProxy || m.noted {
+		return m.note.IPVS
+	}
+	return kubeadm.ModeOf(m.now) == "ipvs"
+}
 
 // readMaps reads the three ConfigMaps. One that is not there has no content.
 func (s *Settings) readMaps(ctx context.Context) ([]*configMap, error) {
@@ -94,7 +105,7 @@ func (st *State) compareMaps(files map[string][]byte) (err error) {
 
 // writeMap writes the wanted content of a ConfigMap and the note on it, in one request.
 func (s *Settings) writeMap(ctx context.Context, m *configMap, n note) error {
-	n.Is = kubeadm.Meaning(m.now)
+	n.Is, n.IPVS = kubeadm.Meaning(m.now), m.ipvs()
 	patch := map[string]any{}
 	if !bytes.Equal(m.now, m.wanted) && len(m.fields) > 0 {
 		n.Is = kubeadm.Meaning(m.wanted)

@@ -159,7 +159,7 @@ func (s *Settings) own() (func(kubeadm.Difference) bool, error) {
 
 // want renders the documents for a cluster that runs, by its first master that can be asked.
 func (s *Settings) want(st *State, t *fleet.Target, own func(kubeadm.Difference) bool) (kubeadm.Documents, error) {
-	docs, err := s.WantedOf(kubeadm.Init, t, st.ipvs())
+	docs, err := s.WantedOf(kubeadm.Init, t, st.maps[2].ipvs())
 	if err != nil {
 		return docs, err
 	}
@@ -182,9 +182,6 @@ func (s *Settings) want(st *State, t *fleet.Target, own func(kubeadm.Difference)
 	st.maps[2].of = journal.Inputs(kept.Says(kubeadm.KubeProxy), network)
 	return kept, nil
 }
-
-// ipvs is the mode of kube-proxy that is in force: where no document says one, it stays.
-func (st *State) ipvs() bool { return kubeadm.ModeOf(st.maps[2].now) == "ipvs" }
 
 // lookAt reads the files of a host, and says what it is to have. first are the documents of the first master.
 func (s *Settings) lookAt(ctx context.Context, t *fleet.Target, first kubeadm.Documents) (*host, error) {

@@ -44,7 +44,7 @@ func (m *Machine) containerd() bool { return m.runtime && m.booted(runtimeUp) }
 
 // kubelet tells whether kubelet runs on a machine, and does something.
 func (m *Machine) kubelet() bool {
-	return m.containerd() && m.booted(kubeletUp) && !m.stopped && (m.tree.has(kubeletConf) || m.tree.has(bootstrapConf))
+	return m.containerd() && m.booted(kubeletUp) && !m.stopped && !m.refuses && (m.tree.has(kubeletConf) || m.tree.has(bootstrapConf))
 }
 
 // before notes what is true of a machine until now, because that is about to change: since when its kubelet is silent, and
@@ -86,7 +86,7 @@ func (m *Machine) static() {
 // runsPod tells whether the container of a static pod runs.
 func (m *Machine) runsPod(name string) bool {
 	m.static()
-	return m.running[name] && m.ended[name] == ""
+	return m.running[name] && m.ended[name] == "" && !strings.Contains(m.tree.text(manifest(name)), "--"+NoSuchFlag+"=")
 }
 
 // PowerOff takes the power from a machine, until PowerOn or Repair.
@@ -125,6 +125,7 @@ func (m *Machine) PowerOn() {
 func (m *Machine) powerOn() {
 	if m.off && !m.lost {
 		m.off, m.boots, m.stopped, m.fresh = false, time.Now(), false, true
+		m.takesConfig()
 	}
 }
 

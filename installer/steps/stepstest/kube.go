@@ -26,11 +26,14 @@ type kube struct {
 	silent  time.Time // no API server answers before
 	crowd   int       // of further nodes, which are no machines
 
-	configs  map[string]string // ConfigMaps that kubeadm keeps in kube-system; never changed, but replaced
-	apps     []App
-	pods     []pod // of the workloads
-	attached []attachment
-	made     int // pods there ever were
+	configs map[string]string // ConfigMaps that kubeadm keeps in kube-system; never changed, but replaced
+	notes   map[string]string // annotations of these; likewise
+	// proxyRuns is the configuration that every kube-proxy has read.
+	proxyRuns string
+	apps      []App
+	pods      []pod // of the workloads
+	attached  []attachment
+	made      int // pods there ever were
 }
 
 // has tells whether there is a Node of a name.

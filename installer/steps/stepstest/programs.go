@@ -59,6 +59,9 @@ func (c *call) program(ctx context.Context, q agent.ExecRequest) (string, error)
 	switch program {
 	case "kubeadm":
 		c.hide = q.Hide
+		if len(argv) > 5 && argv[2] == "phase" {
+			return c.kubeadmPhase(argv[3:], q)
+		}
 		return c.kubeadm(ctx, argv[1:])
 	case "kubectl":
 		return c.kubectl(ctx, argv[1:], q)
@@ -137,6 +140,7 @@ func (c *call) systemd(argv []string) (out string, err error) {
 			m.before()
 			if m.stopped || argv[1] == "restart" {
 				m.stopped, m.fresh = false, true
+				m.takesConfig()
 			}
 		case argv[1] == "stop":
 			m.before()

@@ -58,11 +58,14 @@ type Machine struct {
 	off   bool
 	lost  bool      // it never gets its power back
 	boots time.Time // when it got its power back
-	fresh bool      // kubelet was started, and has not looked for its Node yet
-	heard time.Time // when kubelet was last alive, if it is not now
-	full  bool      // no room on its disks
-	spare int       // files that fit nevertheless, because others went away
-	units map[string]string
+	// refuses tells that kubelet ended at once with the configuration of its last start, kubeletRuns what that was.
+	refuses     bool
+	kubeletRuns string
+	fresh       bool      // kubelet was started, and has not looked for its Node yet
+	heard       time.Time // when kubelet was last alive, if it is not now
+	full        bool      // no room on its disks
+	spare       int       // files that fit nevertheless, because others went away
+	units       map[string]string
 	// serviceRoutes are lost in a power cut, unless a unit that is enabled makes them anew.
 	serviceRoutes []string
 	registry      bool
