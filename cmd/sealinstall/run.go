@@ -97,7 +97,7 @@ func (o *runOptions) pipeline(
 	}
 	r := steps.New(cluster, file.Reader, steps.Options{
 		Again: again, LeaveOut: o.leaveOut, State: state,
-		Absence: o.members.absence, Exists: o.members.exists, DrainTimeout: o.members.drainTimeout, Confirm: o.members.confirm,
+		Absence: o.members.absence, Exists: o.members.exists, DrainTimeout: o.members.drainTimeout, Confirm: o.members.confirm, Settings: o.members.settings,
 		IgnoreChecks: o.ignoreChecks, Copy: o.copyMode, CADir: o.config.caDir,
 	}, fleet.Options{
 		Report: rep, Jobs: o.jobs, Timeout: o.timeout, HostKey: policy, KnownHosts: known, AgentSocket: agentSocket(), UserConfig: o.userConfig,

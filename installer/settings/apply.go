@@ -28,15 +28,6 @@ func (s *Settings) Roll(ctx context.Context, step string) (changes int, err erro
 	if refused := s.Refusals(st); len(refused) > 0 && s.Wish.Apply {
 		return 0, &preflight.Error{Problems: refused} // since the run began, somebody has changed something
 	}
-	if s.Wish.Apply {
-		for _, c := range st.Changes {
-			where := ""
-			if len(c.Hosts) > 0 {
-				where = installer.HostList(c.Hosts) + ": "
-			}
-			s.Report.Infof("%s%s; disturbs %s", where, c, c.Disturbs)
-		}
-	}
 	for _, m := range st.maps[:2] {
 		n, err := s.rollMap(ctx, m)
 		if changes += n; err != nil {

@@ -6,7 +6,9 @@
 package settings
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -99,6 +101,31 @@ func (s *Settings) Refusals(st *State) (out []preflight.Problem) {
 	return out
 }
 
+// Bare are problems for pods that a rollout would delete for good: their hosts are drained, and nothing makes them anew elsewhere.
+func (s *Settings) Bare(ctx context.Context, st *State) ([]preflight.Problem, error) {
+	of := map[string]string{}
+	for _, h := range st.hosts {
+		ip := h.IP.String()
+		if len(s.Cluster.Hosts) > 1 && slices.ContainsFunc(st.Changes, func(c Change) bool { return c.Disturbs == disturbsPods && slices.Contains(c.Hosts, ip) }) {
+			of[h.NodeName()] = ip
+		}
+	}
+	if !s.Wish.Apply || len(of) == 0 {
+		return nil, nil
+	}
+	pods, err := s.Kube.Residents(ctx, slices.Sorted(maps.Keys(of)))
+	var out []preflight.Problem
+	for _, p := range pods {
+		if p.Owner == "" {
+			out = append(out, preflight.Problem{
+				Host: of[p.Node], Check: "drain", Message: fmt.Sprintf("the host is drained for its new settings, and nothing makes pod %s anew elsewhere", p.Title()),
+				Remedy: "delete the pod, or give it a controller; --ignore-check drain lets it go",
+			})
+		}
+	}
+	return out, err
+}
+
 // perHost makes a problem of each host of one that names several.
 func perHost(all []preflight.Problem) (out []preflight.Problem) {
 	for _, p := range all {
@@ -110,8 +137,17 @@ func perHost(all []preflight.Problem) (out []preflight.Problem) {
 	return out
 }
 
-// Tell says what somebody has changed by hand.
+// Tell says what is to change, if the verb wishes so, and what somebody has changed by hand.
 func (s *Settings) Tell(st *State) {
+	for _, c := range st.Changes {
+		where := ""
+		if len(c.Hosts) > 0 {
+			where = installer.HostList(c.Hosts) + ": "
+		}
+		if s.Wish.Apply {
+			s.Report.Infof("~ change %s%s; it disturbs %s", where, c, c.Disturbs)
+		}
+	}
 	for _, d := range st.Drift {
 		where := d.What
 		if d.Host != "" {

@@ -28,8 +28,13 @@ func (r *Run) compareSettings(ctx context.Context, known []preflight.Problem) []
 		return nil
 	case err != nil:
 		return preflight.From(fmt.Errorf("compare the settings in force with those that are wanted: %w", err), "settings")
-	case st != nil:
-		r.settings.Tell(st)
+	case st == nil:
+		return nil // there is no cluster yet
 	}
-	return r.settings.Refusals(st)
+	r.settings.Tell(st)
+	bare, err := r.settings.Bare(ctx, st)
+	if err != nil {
+		return preflight.From(fmt.Errorf("ask what runs on the hosts that get new settings: %w", err), "settings")
+	}
+	return append(r.settings.Refusals(st), bare...)
 }
