@@ -179,12 +179,12 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 	if w.wish != nil {
 		c = w.wish()
 	}
-	options := Options{State: &installer.State{Dir: w.dir}, LeaveOut: w.leaveOut, Settings: w.settings}
+	options := Options{State: &installer.State{Dir: w.dir}, LeaveOut: w.leaveOut, Settings: w.settings, DrainTimeout: w.timeout / 2}
 	if w.verb != nil {
 		if c, err = w.verb(w); err != nil {
 			return 0, err
 		}
-		options.Exists, options.DrainTimeout, options.Absence = true, w.timeout/2, site.Absence{GoOn: true, Dead: w.dead}
+		options.Exists, options.Absence = true, site.Absence{GoOn: true, Dead: w.dead}
 	}
 	if err := c.Complete(); err != nil {
 		return 0, err

@@ -369,3 +369,80 @@ func TestARolloutOfSettingsSurvivesEveryFault(t *testing.T) {
 	t.Logf("%d deaths of the installer", len(list))
 	k.all(t, append(list, randomFaults(t, events, 6, 600)...))
 }
+
+func TestAHostThatCannotBeDrainedKeepsItsSettings(t *testing.T) {
+	w := installedSite(t, 1, 2)
+	w.Deploy(stepstest.App{Kind: "Deployment", Namespace: "shop", Name: "till", Replicas: 2, MinAvailable: 2})
+	w.asks(applies, kubeletMaxPods)
+	_, err := w.run(t.Context(), Install())
+	if err == nil || !strings.Contains(err.Error(), "PodDisruptionBudget shop/till allows no disruption now") {
+		t.Fatal(err)
+	}
+	drained := false
+	for _, m := range w.Machines()[1:] {
+		text := w.file(t, m, kubeletFile)
+		drained = drained || strings.Contains(text, "maxPods: 200")
+		if w.Unschedulable(m.Name) {
+			t.Errorf("%s stays cordoned", m.Name)
+		}
+	}
+	if drained {
+		t.Error("a host with pods that could not move got its new settings")
+	}
+}
+
+func TestAPodThatNothingMakesAnewIsNamedBeforeAnythingIsChanged(t *testing.T) {
+	w := installedSite(t, 1, 2)
+	w.Deploy(stepstest.App{Kind: "Pod", Namespace: "shop", Name: "lonely", Replicas: 1})
+	w.asks(applies, kubeletMaxPods)
+	if _, err := w.run(t.Context(), Install()); err == nil || !strings.Contains(err.Error(), "nothing makes pod shop/lonely") {
+		t.Fatal(err)
+	}
+	w.asks(applies, kubeletLogs) // no host is drained for that
+	if _, err := w.run(t.Context(), Install()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPodsOfAClusterOfOneHostStay(t *testing.T) {
+	w := newWorld(t, memoryDir(t), simBundle(t), 1, 1)
+	w.take = 1
+	if _, err := w.run(t.Context(), Install()); err != nil {
+		t.Fatal(err)
+	}
+	w.asks(applies, kubeletMaxPods)
+	if _, err := w.run(t.Context(), Install()); err != nil {
+		t.Fatal(err)
+	}
+	if m := w.Machines()[0]; !strings.Contains(m.KubeletRuns(), "maxPods: 200") || len(w.stepsOf("kubectl drain")) > 0 {
+		t.Errorf("%s, %v", m.KubeletRuns(), w.stepsOf("kubectl drain"))
+	}
+}
+
+func TestAClusterOfAnEarlierInstallerIsTakenAsItIs(t *testing.T) {
+	w := installedSite(t, 1, 1)
+	worker := w.Machines()[1]
+	text := strings.Replace(w.file(t, worker, kubeletFile), "containerLogMaxFiles: 5", "containerLogMaxFiles: 7", 1)
+	if err := os.WriteFile(filepath.Join(worker.Root(), kubeletFile), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range w.Machines() {
+		if err := os.Remove(filepath.Join(m.Root(), "/var/lib/sealos/data/default/journal/settings")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var told bytes.Buffer
+	w.told = &told
+	w.asks(settings.Wish{})
+	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 || strings.Contains(told.String(), "by hand") {
+		t.Errorf("%d changes, %v, %s", changes, err, told.String())
+	}
+	// It differs from what is wanted, so apply changes it, and says so.
+	w.asks(applies)
+	if _, err := w.run(t.Context(), Install()); err != nil || !strings.Contains(told.String(), "~ change "+worker.IP+": KubeletConfiguration containerLogMaxFiles: 7 -> 5") {
+		t.Errorf("%v, %s", err, told.String())
+	}
+	if !strings.Contains(worker.KubeletRuns(), "containerLogMaxFiles: 5") {
+		t.Error(worker.KubeletRuns())
+	}
+}
