@@ -91,7 +91,8 @@ func (d Documents) Following(stored []byte) (kept Documents, changed, fixed []Di
 	for _, diff := range differences(kindCluster, now, wanted) {
 		top, _, _ := strings.Cut(diff.Field, ".")
 		switch {
-		case diff.Field == "apiServer.certSANs" || diff.Field == "kubernetesVersion": // others care for these
+		case diff.Field == "apiServer.certSANs", diff.Field == "kubernetesVersion", strings.HasSuffix(diff.Field, "ertificateValidityPeriod"):
+			// Others care for these.
 		case slices.Contains(changeable(), top):
 			changed = append(changed, diff)
 		default:

@@ -73,6 +73,8 @@ type roll struct {
 	*Settings
 	step  string
 	alone bool // the cluster has one host: pods have nowhere to go
+	// lastAPI is when the API server of a master came back.
+	lastAPI time.Time
 }
 
 // set sets the mark of a host.

@@ -99,6 +99,7 @@ func (st *State) compareMaps(files map[string][]byte) (err error) {
 		if m.fields, err = kubeadm.CompareConfig(m.kind, m.now, m.wanted); err != nil {
 			return fmt.Errorf("ConfigMap %s: %w", m.name, err)
 		}
+		m.fields = shown(m.fields)
 	}
 	return nil
 }

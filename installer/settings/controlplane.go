@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
+	"github.com/sealbuild/sealbuild/ground/wait"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
@@ -22,6 +25,11 @@ func (r *roll) controlPlane(ctx context.Context, h *host) (changes int, err erro
 		}
 		r.Report.Infof("%s: %s gets new settings", h.IP, c)
 		want := h.now[manifest(c)]
+		if c == "kube-apiserver" {
+			if err := r.breathe(ctx); err != nil {
+				return changes, err
+			}
+		}
 		if len(names) > 0 {
 			want = h.wanted[manifest(c)]
 			if err := r.write(ctx, h, names, []string{c}, nil); err != nil {
@@ -38,6 +46,9 @@ func (r *roll) controlPlane(ctx context.Context, h *host) (changes int, err erro
 			}
 			return changes, gaveBack(c, err, back)
 		}
+		if c == "kube-apiserver" {
+			r.lastAPI = time.Now()
+		}
 		h.has(names)
 		if err := r.done(ctx, h, c); err != nil {
 			return changes, err
@@ -45,6 +56,12 @@ func (r *roll) controlPlane(ctx context.Context, h *host) (changes int, err erro
 		changes++
 	}
 	return changes, nil
+}
+
+// breathe waits until care on every node has seen that the API server before this one is back.
+func (r *roll) breathe(ctx context.Context) error {
+	gap := min(care.DefaultInterval+care.DefaultTimeout, r.Timeout/20)
+	return wait.For(ctx, max(0, time.Until(r.lastAPI.Add(gap))))
 }
 
 // awaitPod waits until the static pod of a component on a host is ready and, unless the manifest is nil, is as that says. The API

@@ -106,7 +106,8 @@ func (s *Settings) Bare(ctx context.Context, st *State) ([]preflight.Problem, er
 	of := map[string]string{}
 	for _, h := range st.hosts {
 		ip := h.IP.String()
-		if len(s.Cluster.Hosts) > 1 && slices.ContainsFunc(st.Changes, func(c Change) bool { return c.Disturbs == disturbsPods && slices.Contains(c.Hosts, ip) }) {
+		drains := func(c Change) bool { return c.Disturbs == disturbsPods && slices.Contains(c.Hosts, ip) }
+		if len(s.Cluster.Hosts) > 1 && slices.ContainsFunc(st.Changes, drains) {
 			of[h.NodeName()] = ip
 		}
 	}

@@ -92,7 +92,7 @@ func (st *Site) InitDocuments(t *fleet.Target) (kubeadm.Documents, error) {
 
 // WantedOf are the documents that kubeadm would get for a host now, for one of its commands. ipvs is the mode of kube-proxy
 // where no document says one. The templates of the images need not have been rendered.
-func (st *Site) WantedOf(kind kubeadm.Kind, t *fleet.Target, ipvs bool) (kubeadm.Documents, error) {
+func WantedOf(st *Site, kind kubeadm.Kind, t *fleet.Target, ipvs bool) (kubeadm.Documents, error) {
 	share := st.Share(t)
 	if t.Overlays == nil {
 		var failed []error

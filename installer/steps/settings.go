@@ -9,14 +9,14 @@ import (
 )
 
 // rollSettings brings settings in force that are otherwise than they are wanted, if the verb asks for that.
-func (r *Run) rollSettings(ctx context.Context) (installer.Result, error) {
+func rollSettings(r *Run, ctx context.Context) (installer.Result, error) {
 	changes, err := r.settings.Roll(ctx, "settings")
 	return installer.Result{Changes: changes}, err
 }
 
 // compareSettings finds differences of settings for which the run is refused, and tells what somebody has changed by hand. known
 // are the problems that are known already: where the cluster cannot be relied on, it is not asked.
-func (r *Run) compareSettings(ctx context.Context, known []preflight.Problem) []preflight.Problem {
+func compareSettings(ctx context.Context, r *Run, known []preflight.Problem) []preflight.Problem {
 	serious, _ := preflight.Settle(known, r.IgnoreChecks)
 	if len(serious) > 0 {
 		return nil
