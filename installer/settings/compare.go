@@ -25,7 +25,7 @@ func (s *Settings) compare(ctx context.Context, st *State, t0 *fleet.Target, fir
 	if !shared {
 		return nil
 	}
-	files, err := s.rendered(ctx, t0, first)
+	files, err := s.rendered(ctx, t0, first, !st.maps[2].gone())
 	if err != nil {
 		return t0.Failed(err)
 	}
@@ -40,9 +40,10 @@ func (s *Settings) compare(ctx context.Context, st *State, t0 *fleet.Target, fir
 		}
 	}
 	return s.Each(ctx, hosts, func(ctx context.Context, t *fleet.Target) error {
-		h, pods := of[t], map[string][]byte{}
-		if t.Master {
-			if pods, err = s.rendered(ctx, t, h.docs); err != nil {
+		h, pods := of[t], files
+		if t.Master && t != t0 {
+			var err error
+			if pods, err = s.rendered(ctx, t, h.docs, false); err != nil {
 				return err
 			}
 		}
@@ -95,8 +96,8 @@ func (h *host) compare(pods map[string][]byte, kubelet []byte) error {
 }
 
 // rendered has kubeadm write the files that it would write for the documents, into a directory of the cluster's own on a master,
-// and reads them. They are by the paths where kubeadm would write them, and config.conf is kube-proxy's configuration.
-func (s *Settings) rendered(ctx context.Context, t *fleet.Target, docs kubeadm.Documents) (out map[string][]byte, err error) {
+// and reads them. They are by the paths where kubeadm would write them; if proxy is set, config.conf is kube-proxy's configuration.
+func (s *Settings) rendered(ctx context.Context, t *fleet.Target, docs kubeadm.Documents, proxy bool) (out map[string][]byte, err error) {
 	text, err := docs.YAML()
 	if err != nil {
 		return nil, err
@@ -125,9 +126,15 @@ func (s *Settings) rendered(ctx context.Context, t *fleet.Target, docs kubeadm.D
 	if _, err := run("kubelet-start", "--dry-run"); err != nil {
 		return nil, err
 	}
-	proxy, err := run("addon", "kube-proxy", "--print-manifest")
-	if err != nil {
-		return nil, err
+	out = map[string][]byte{}
+	if proxy {
+		objects, err := run("addon", "kube-proxy", "--print-manifest")
+		if err != nil {
+			return nil, err
+		}
+		if out[proxyKey], err = proxyConfig(objects); err != nil {
+			return nil, err
+		}
 	}
 	var names []string
 	for _, name := range filesOf(t) {
@@ -137,16 +144,14 @@ func (s *Settings) rendered(ctx context.Context, t *fleet.Target, docs kubeadm.D
 	if err != nil {
 		return nil, err
 	}
-	out = map[string][]byte{}
 	for _, name := range filesOf(t) {
 		content, there := found[path.Join(dir, path.Base(name))]
 		if !there {
-			return nil, fmt.Errorf("kubeadm has not rendered %s: settings can be compared from Kubernetes 1.27 on", path.Base(name))
+			return nil, fmt.Errorf("this version of kubeadm has not rendered %s into the directory that it was given", path.Base(name))
 		}
 		out[name] = content
 	}
-	out[proxyKey], err = proxyConfig(proxy)
-	return out, err
+	return out, nil
 }
 
 // proxyConfig finds kube-proxy's configuration among the objects that kubeadm prints.

@@ -41,7 +41,10 @@ type note struct {
 	IPVS bool `json:"ipvs,omitempty"`
 }
 
-func (m *configMap) unsettled() bool { return m.note.Of != m.of || m.note.Rolling }
+// gone tells whether the cluster has no kube-proxy: there are others that do its work.
+func (m *configMap) gone() bool { return m.kind == kubeadm.KubeProxy && len(m.now) == 0 }
+
+func (m *configMap) unsettled() bool { return !m.gone() && (m.note.Of != m.of || m.note.Rolling) }
 
 // drifted tells whether somebody has changed the content.
 func (m *configMap) drifted() bool { return m.noted && m.note.Is != kubeadm.Meaning(m.now) }
@@ -91,6 +94,9 @@ func (s *Settings) readMaps(ctx context.Context) ([]*configMap, error) {
 func (st *State) compareMaps(files map[string][]byte) (err error) {
 	for i, rendered := range map[int][]byte{1: files[kubeletConfig], 2: files[proxyKey]} {
 		m := st.maps[i]
+		if m.gone() {
+			continue
+		}
 		if m.wanted = rendered; m.kind == kubeadm.Kubelet {
 			if m.wanted, err = kubeadm.KubeletConfigFor(nil, rendered); err != nil {
 				return err

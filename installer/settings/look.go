@@ -99,7 +99,7 @@ func (s *Settings) Look(ctx context.Context) (*State, error) {
 	}
 	st := &State{maps: maps}
 	for _, m := range maps {
-		if len(m.now) > 0 {
+		if len(m.now) > 0 || m.gone() {
 			continue
 		}
 		if s.Wish.Apply {
@@ -238,7 +238,11 @@ func (st *State) sum(own func(kubeadm.Difference) bool) {
 		}
 		for _, name := range filesOf(h.Target) {
 			if h.drifted(name) && (h.settled(name) || h.wanted[name] != nil) {
-				st.Drift = append(st.Drift, Drift{Host: ip, What: name, Fields: h.fields[name], Needed: !h.settled(name)})
+				what := name
+				if _, there := h.now[name]; !there {
+					what += " (it is missing)"
+				}
+				st.Drift = append(st.Drift, Drift{Host: ip, What: what, Fields: h.fields[name], Needed: !h.settled(name)})
 			}
 			if h.drifted(name) && h.settled(name) {
 				continue // the documents are as they were: what differs is what somebody has done

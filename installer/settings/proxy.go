@@ -13,6 +13,9 @@ const rolloutRound = 20 * time.Second
 
 // rollProxy brings kube-proxy's configuration in force: its pods read it when they start.
 func (s *Settings) rollProxy(ctx context.Context, m *configMap) (int, error) {
+	if m.gone() {
+		return 0, nil
+	}
 	differs := len(m.fields) > 0 && s.mayWrite(m.drifted())
 	if !differs && (!m.note.Rolling || !s.Wish.Apply) {
 		return s.rollMap(ctx, m)
