@@ -128,29 +128,41 @@ evictionHard: {imagefs.available: null}
 
 func TestTheClusterConfigurationOfRealKubeadmSaysWhatItsDocumentsSay(t *testing.T) {
 	kubeadm := realKubeadm(t)
-	in := example(Init)
-	in.Name = ""
-	dir := t.TempDir()
-	file, stored := filepath.Join(dir, "old.yaml"), filepath.Join(dir, "new.yaml")
-	if err := os.WriteFile(file, []byte(render(t, in)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	// It fills in what the documents leave out, as in the ConfigMap.
-	if out, err := exec.CommandContext(t.Context(), kubeadm, "config", "migrate", "--old-config", file, "--new-config", stored).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	text, err := os.ReadFile(stored)
+	version, err := exec.CommandContext(t.Context(), kubeadm, "version", "-o", "short").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := bytes.Index(text, []byte("kind: ClusterConfiguration"))
-	from := bytes.LastIndex(text[:i], []byte("---\n"))
-	docs, err := Render(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, changed, fixed, err := docs.Following(text[from+4:]); err != nil || len(changed)+len(fixed) > 0 {
-		t.Errorf("changed %v, fixed %v, %v", changed, fixed, err)
+	bare := example(Init)
+	bare.Name = ""
+	bed := example(Init)
+	bed.UserDocs = [][]byte{[]byte(testbedDocs)}
+	for name, in := range map[string]Input{"no name": bare, "testbed": bed, "plain": example(Init)} {
+		in.KubernetesVersion = strings.TrimSpace(string(version))
+		dir := t.TempDir()
+		file, stored := filepath.Join(dir, "old.yaml"), filepath.Join(dir, "new.yaml")
+		if err := os.WriteFile(file, []byte(render(t, in)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		// It fills in what the documents leave out, as in the ConfigMap.
+		if out, err := exec.CommandContext(t.Context(), kubeadm, "config", "migrate", "--old-config", file, "--new-config", stored).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		text, err := os.ReadFile(stored)
+		if err != nil {
+			t.Fatal(err)
+		}
+		docs, err := Render(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for doc := range strings.SplitSeq(string(text), "---\n") {
+			if !strings.Contains(doc, "kind: ClusterConfiguration") {
+				continue
+			}
+			if _, changed, fixed, err := docs.Following([]byte(doc)); err != nil || len(changed)+len(fixed) > 0 {
+				t.Errorf("%s: changed %v, fixed %v, %v", name, changed, fixed, err)
+			}
+		}
 	}
 }
 

@@ -161,6 +161,20 @@ func (r *roll) putBack(ctx context.Context, h *host, names []string) error {
 	return err
 }
 
+// restored notes that a host lives with its files of before the change.
+func (r *roll) restored(ctx context.Context, h *host, names []string, pending string) error {
+	m := h.mark
+	m.Files = maps.Clone(m.Files)
+	for _, name := range names {
+		m.Files[name] = m.Files[name][:min(1, len(m.Files[name]))]
+	}
+	m.Pending, m.Fields = slices.DeleteFunc(slices.Clone(m.Pending), func(p string) bool { return p == pending }), nil
+	if err := r.set(ctx, h, m); err != nil || h.keeps() {
+		return err
+	}
+	return h.Agent.Remove(ctx, []string{r.keptDir()})
+}
+
 // done takes pending work off the mark of a host.
 func (r *roll) done(ctx context.Context, h *host, pending string) error {
 	m := h.mark

@@ -44,6 +44,9 @@ func (r *roll) controlPlane(ctx context.Context, h *host) (changes int, err erro
 			if back == nil {
 				back = r.awaitPod(ctx, h, c, nil)
 			}
+			if back == nil {
+				back = r.restored(ctx, h, []string{manifest(c)}, c)
+			}
 			return changes, gaveBack(c, err, back)
 		}
 		if c == "kube-apiserver" {

@@ -47,6 +47,9 @@ func (r *roll) kubelet(ctx context.Context, h *host) (int, error) {
 		if back == nil && drain {
 			back = r.uncordon(ctx, h)
 		}
+		if back == nil {
+			back = r.restored(ctx, h, []string{kubeletConfig, kubeletFlags}, pendingKubelet)
+		}
 		return 0, gaveBack("kubelet", err, back)
 	}
 	if drain {

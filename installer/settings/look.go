@@ -233,6 +233,9 @@ func (s *Settings) lookAt(ctx context.Context, t *fleet.Target, first kubeadm.Do
 func (st *State) sum(own func(kubeadm.Difference) bool) {
 	for _, h := range st.hosts {
 		ip := h.IP.String()
+		if len(h.mark.Pending) > 0 {
+			st.Pending = append(st.Pending, ip)
+		}
 		if !h.marked {
 			st.Unknown = append(st.Unknown, ip)
 		}
@@ -251,6 +254,9 @@ func (st *State) sum(own func(kubeadm.Difference) bool) {
 				st.add(d, ip, disturbance(d), own(d))
 			}
 		}
+	}
+	if st.maps[2].note.Rolling {
+		st.Pending = append(st.Pending, "")
 	}
 	for _, m := range st.maps {
 		drifted := m.drifted() && m.wanted != nil

@@ -61,6 +61,7 @@ type State struct {
 	Changes []Change
 	Drift   []Drift
 	Fixed   []kubeadm.Difference // the operator's documents want what is decided when a cluster is made
+	Pending []string             // hosts with settings that an apply which was cut off has written, and not brought in force; "" is kube-proxy
 	Unknown []string             // hosts of which nothing says whether somebody has changed their files: they count as they are now
 
 	maps  []*configMap
@@ -87,6 +88,11 @@ func (s *Settings) Refusals(st *State) (out []preflight.Problem) {
 					Remedy: "this verb changes no settings of a cluster that runs: use `sealinstall apply -f CLUSTERFILE`, or give the settings that are in force",
 				})
 			}
+		}
+		for _, ip := range st.Pending {
+			out = append(out, preflight.Problem{
+				Host: ip, Check: "settings", Message: "an apply was cut off: its settings are written, and not in force yet", Remedy: "run the same `sealinstall apply` again: it finishes",
+			})
 		}
 		return perHost(out)
 	}
@@ -140,6 +146,9 @@ func perHost(all []preflight.Problem) (out []preflight.Problem) {
 
 // Tell says what is to change, if the verb wishes so, and what somebody has changed by hand.
 func (s *Settings) Tell(st *State) {
+	if len(st.Unknown) > 0 {
+		s.Report.Infof("%s: nothing was noted here of the settings when they were written; as they are now they count as nobody's change by hand", installer.HostList(st.Unknown))
+	}
 	for _, c := range st.Changes {
 		where := ""
 		if len(c.Hosts) > 0 {

@@ -309,6 +309,9 @@ func TestAHostThatDoesNotLiveWithNewSettingsGetsThoseOfBefore(t *testing.T) {
 			if unsound := w.Unsound(3); len(unsound) > 0 {
 				t.Error(unsound)
 			}
+			if _, err := os.Stat(filepath.Join(w.Machines()[0].Root(), "/var/lib/sealos/data/default/settings-before")); err == nil {
+				t.Error("what was kept for the way back is still there")
+			}
 			// The corrected Clusterfile is applied as if nothing had been.
 			w.asks(applies)
 			if _, err := w.run(t.Context(), Install()); err != nil {
@@ -386,7 +389,7 @@ func TestAClusterOfAnEarlierInstallerIsTakenAsItIs(t *testing.T) {
 	var told bytes.Buffer
 	w.told = &told
 	w.asks(settings.Wish{})
-	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 || strings.Contains(told.String(), "by hand") {
+	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 || !strings.Contains(told.String(), "they count as nobody's change by hand") || strings.Contains(told.String(), "was changed by hand") {
 		t.Errorf("%d changes, %v, %s", changes, err, told.String())
 	}
 	// It differs from what is wanted, so apply changes it, and says so.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealbuild/sealbuild/installer/settings"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -55,4 +56,21 @@ func TestARolloutOfSettingsSurvivesEveryFault(t *testing.T) {
 	}
 	t.Logf("%d deaths of the installer", len(list))
 	k.all(t, append(list, randomFaults(t, events, 6, 600)...))
+}
+
+func TestAnApplyThatWasCutOffIsFinishedByApplyAlone(t *testing.T) {
+	w := installedSite(t, 1, 1)
+	w.asks(applies, kubeletLogs)
+	w.Arm(&stepstest.Fault{Kind: stepstest.InstallerDies, At: stepstest.Event{Host: w.Machines()[1].IP, Kind: "step", What: "systemctl restart", N: 1}})
+	if _, err := w.run(t.Context(), Install()); err == nil {
+		t.Fatal("it was not cut off")
+	}
+	w.asks(settings.Wish{}, kubeletLogs)
+	if _, err := w.run(t.Context(), Install()); err == nil || !strings.Contains(err.Error(), "written, and not in force yet") {
+		t.Errorf("%v", err)
+	}
+	w.asks(applies, kubeletLogs)
+	if _, err := w.run(t.Context(), Install()); err != nil || !strings.Contains(w.Machines()[1].KubeletRuns(), "containerLogMaxFiles: 9") {
+		t.Errorf("%v, %s", err, w.Machines()[1].KubeletRuns())
+	}
 }
