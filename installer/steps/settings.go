@@ -8,8 +8,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// rollSettings brings settings in force that are otherwise than they are wanted, if the verb asks for that.
-func rollSettings(r *Run, ctx context.Context) (installer.Result, error) {
+// settingsInForce brings settings in force that are otherwise than they are wanted, if the verb asks for that.
+func (r *Run) settingsInForce(ctx context.Context) (installer.Result, error) {
 	changes, err := r.settings.Roll(ctx, "settings")
 	return installer.Result{Changes: changes}, err
 }

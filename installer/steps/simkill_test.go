@@ -35,6 +35,7 @@ type killTest struct {
 	sound    func(w *world) []string
 	second   []byte               // the bundle after the fault, where it is another
 	later    func(w *world) error // a run that brings what was away up to date
+	bubble   bool                 // it is in a bubble of time: one fault after the other
 }
 
 // try lets one fault happen, and checks what the next runs make of it.
@@ -103,7 +104,7 @@ func (k *killTest) try(t *testing.T, dir string, f *stepstest.Fault) (fired step
 // unrecorded tells whether a fault took the agent, its host or the last room on its disk between the end of a program and
 // the mark for it. Such work is undone and done again: no order of writing can prevent that.
 func unrecorded(kind stepstest.FaultKind, e stepstest.Event) bool {
-	if !slices.Contains([]stepstest.FaultKind{stepstest.AgentDies, stepstest.PowerCut, stepstest.DiskFull}, kind) {
+	if !slices.Contains([]stepstest.FaultKind{stepstest.AgentDies, stepstest.PowerCut, stepstest.Reboot, stepstest.DiskFull}, kind) {
 		return false
 	}
 	if e.Kind == "after" {
@@ -133,7 +134,11 @@ func (k *killTest) all(t *testing.T, list []*stepstest.Fault) {
 	result := faults{struck: map[stepstest.FaultKind]int{}}
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range 2 * runtime.GOMAXPROCS(0) {
+	at := 2 * runtime.GOMAXPROCS(0)
+	if k.bubble {
+		at = 1
+	}
+	for range at {
 		wg.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1

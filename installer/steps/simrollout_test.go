@@ -359,21 +359,6 @@ func TestAPodThatNothingMakesAnewIsNamedBeforeAnythingIsChanged(t *testing.T) {
 	}
 }
 
-func TestPodsOfAClusterOfOneHostStay(t *testing.T) {
-	w := newWorld(t, memoryDir(t), simBundle(t), 1, 1)
-	w.take = 1
-	if _, err := w.run(t.Context(), Install()); err != nil {
-		t.Fatal(err)
-	}
-	w.asks(applies, kubeletMaxPods)
-	if _, err := w.run(t.Context(), Install()); err != nil {
-		t.Fatal(err)
-	}
-	if m := w.Machines()[0]; !strings.Contains(m.KubeletRuns(), "maxPods: 200") || len(w.stepsOf("kubectl drain")) > 0 {
-		t.Errorf("%s, %v", m.KubeletRuns(), w.stepsOf("kubectl drain"))
-	}
-}
-
 func TestAClusterOfAnEarlierInstallerIsTakenAsItIs(t *testing.T) {
 	w := installedSite(t, 1, 1)
 	worker := w.Machines()[1]

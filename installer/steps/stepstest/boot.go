@@ -40,7 +40,9 @@ func (m *Machine) booted(stage int) bool {
 }
 
 // containerd tells whether the container runtime runs.
-func (m *Machine) containerd() bool { return m.runtime && m.booted(runtimeUp) }
+func (m *Machine) containerd() bool {
+	return m.runtime && (m.begun || m.booted(runtimeUp)) && m.booted(sshdUp)
+}
 
 // kubelet tells whether kubelet runs on a machine, and does something.
 func (m *Machine) kubelet() bool {
@@ -116,6 +118,12 @@ func (m *Machine) Destroy() {
 	m.lost = true
 }
 
+// Hide keeps the machine of the installer from reaching a machine. Others reach it.
+func (m *Machine) Hide() {
+	defer m.site.locked()()
+	m.hidden = true
+}
+
 // PowerOn gives a machine its power back. It boots: nothing of it answers at first.
 func (m *Machine) PowerOn() {
 	defer m.site.locked()()
@@ -124,7 +132,7 @@ func (m *Machine) PowerOn() {
 
 func (m *Machine) powerOn() {
 	if m.off && !m.lost {
-		m.off, m.boots, m.stopped, m.fresh = false, time.Now(), false, true
+		m.off, m.boots, m.stopped, m.fresh, m.begun = false, time.Now(), false, true, false
 		m.takesConfig()
 	}
 }
@@ -192,9 +200,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (s *Site) patience() time.Duration { return 3 * s.Pace.Boot }
 
 // await asks, with the site locked, until something is so or a program's patience is at its end.
-func (c *call) await(ctx context.Context, do func(s *Site, m *Machine) error) error {
+func (c *call) await(ctx context.Context, patience time.Duration, do func(s *Site, m *Machine) error) error {
 	s := c.session.site
-	end := time.Now().Add(s.patience())
+	end := time.Now().Add(patience)
 	for {
 		err := c.quietly(do)
 		if err == nil || c.fate() != nil || !time.Now().Before(end) {

@@ -139,7 +139,7 @@ func (c *call) steps(ctx context.Context, list ...any) error {
 		switch do := list[i+1].(type) {
 		case patiently:
 			if err = c.happen("step", name); err == nil {
-				err = c.await(ctx, do)
+				err = c.await(ctx, c.session.site.patience(), do)
 			}
 		case func(*Site, *Machine) error:
 			err = c.step(name, do)

@@ -91,7 +91,7 @@ func (c *call) ended() error {
 func (c *call) killed() error {
 	m := c.machine
 	switch {
-	case !m.booted(sshdUp):
+	case m.hidden || !m.booted(sshdUp):
 		return &host.Error{Host: m.IP, Kind: host.ErrUnreachable, Err: errors.New("no answer")}
 	case m.life != c.life:
 		return &host.ExitError{Host: m.IP, Argv: []string{"stub"}, Code: -1, Signal: "KILL"}

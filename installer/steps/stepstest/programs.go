@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
-	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/registry/disk"
 )
@@ -71,7 +70,7 @@ func (c *call) program(ctx context.Context, q agent.ExecRequest) (string, error)
 		if argv[1] == "care" && argv[2] == "--service-route" {
 			return c.serviceRoute(argv[3])
 		}
-		return c.stub(argv[1:])
+		return c.stub(ctx, argv[1:])
 	case "test":
 		if !c.tree.has(argv[2]) {
 			return "", errors.New("it is not there")
@@ -151,12 +150,20 @@ func (c *call) systemd(argv []string) (out string, err error) {
 }
 
 // stub runs the commands of the stub that are not the agent's.
-func (c *call) stub(args []string) (out string, err error) {
+func (c *call) stub(ctx context.Context, args []string) (out string, err error) {
 	if args[0] == "etcd" {
 		what := strings.Join(args, " ")
 		return out, c.step("sealinstall "+what, func(s *Site, m *Machine) (err error) {
 			out, err = members{s}.askEtcd(m, args[1:])
 			return err
+		})
+	}
+	if args[0] == "care" && args[1] == "--check" {
+		return "", c.await(ctx, c.session.site.Pace.Boot*2/3, func(s *Site, m *Machine) error { // 30 s on real hosts
+			if !slices.ContainsFunc(m.listed(), func(ip string) bool { return s.serves(s.machine(ip)) }) {
+				return errors.New("the virtual address does not answer")
+			}
+			return nil
 		})
 	}
 	s, m := c.session.site, c.machine
@@ -167,12 +174,6 @@ func (c *call) stub(args []string) (out string, err error) {
 			return "", errors.New("connection refused")
 		}
 		return "", m.ping(args)
-	case args[0] == "care" && args[1] == "--check":
-		_, unit := m.units["sealos-care.service"]
-		if !unit && !m.runsPod(care.PodName) {
-			return "", errors.New("nobody keeps the virtual address")
-		}
-		return "", nil
 	case args[0] == "care" && args[1] == "--clean":
 		if args[2] == "--service-route" {
 			m.serviceRoutes = nil
@@ -249,7 +250,7 @@ func (m *Machine) effect(name string, q agent.ScriptRequest) error {
 		if !m.tree.has(path.Join(etc, "registry_ca.crt")) {
 			return errors.New("no registry_ca.crt")
 		}
-		m.runtime = true
+		m.runtime, m.begun = true, true
 	case "clean.sh":
 		m.before()
 		m.runtime = false

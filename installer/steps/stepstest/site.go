@@ -53,11 +53,13 @@ type Machine struct {
 	NoDefaultRoute bool
 
 	// All below is guarded by the site's mutex.
-	tree  tree
-	life  int // raised when everything that runs on the machine is killed
-	off   bool
-	lost  bool      // it never gets its power back
-	boots time.Time // when it got its power back
+	tree tree
+	life int // raised when everything that runs on the machine is killed
+	off  bool
+	lost bool // it never gets its power back
+	// hidden: the machine of the installer does not reach it.
+	hidden bool
+	boots  time.Time // when it got its power back
 	// refuses tells that kubelet ended at once with the configuration of its last start, kubeletRuns what that was.
 	refuses     bool
 	kubeletRuns string
@@ -70,6 +72,7 @@ type Machine struct {
 	serviceRoutes []string
 	registry      bool
 	runtime       bool              // it is there, and starts at boot
+	begun         bool              // the runtime, by a script, whatever the boot has come to
 	stopped       bool              // kubelet, by systemctl or kubeadm; a boot starts it
 	running       map[string]bool   // static pods that have a container
 	containers    map[string]string // of other pods: by the pod's UID, which pod it is
