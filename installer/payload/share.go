@@ -34,12 +34,13 @@ func (s Share) All() []*Image {
 	return s.Images
 }
 
-// Here are the images that lie on the host: applications lie on the first master only.
+// Here are the images of the bundle that lie on the host: applications lie on the first master only.
 func (s Share) Here() []*Image {
+	out := s.system()
 	if s.First() {
-		return slices.Clone(s.All())
+		out = slices.Clone(s.All())
 	}
-	return s.system()
+	return slices.DeleteFunc(out, func(i *Image) bool { return i.Recorded })
 }
 
 // system are the rootfs and the patches for the host.

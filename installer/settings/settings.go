@@ -107,6 +107,22 @@ func (s *Settings) Refusals(st *State) (out []preflight.Problem) {
 	return out
 }
 
+// Others is a problem if the documents are others than those that are recorded, for a bundle that cannot tell what they mean: it
+// brings no rootfs.
+func (s *Settings) Others() []preflight.Problem {
+	recorded, err := s.Recorded()
+	if err != nil {
+		return preflight.From(err, "settings")
+	}
+	if recorded == nil || slices.EqualFunc(recorded, s.Cluster.Kubeadm, func(a, b []byte) bool { return kubeadm.Meaning(a) == kubeadm.Meaning(b) }) {
+		return nil
+	}
+	return []preflight.Problem{{
+		Check: "settings", Message: "the kubeadm documents are others than those that are recorded, and this bundle has no rootfs: it changes no settings",
+		Remedy: "give the documents to `sealinstall apply` of the bundle that the cluster was made with",
+	}}
+}
+
 // Bare are problems for pods that a rollout would delete for good: their hosts are drained, and nothing makes them anew elsewhere.
 func (s *Settings) Bare(ctx context.Context, st *State) ([]preflight.Problem, error) {
 	of := map[string]string{}

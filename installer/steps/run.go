@@ -61,6 +61,10 @@ type Run struct {
 	settings *settings.Settings
 	Ledger   *ledger.Ledger
 
+	// mayHaveJoined tells that a host was not in the cluster when the run began, or that a run before was cut off: check writes
+	// it, verify reads it.
+	mayHaveJoined bool
+
 	verified chan error // check begins to verify the bundle, open-bundle reads the outcome
 }
 

@@ -21,6 +21,9 @@ func compareSettings(ctx context.Context, r *Run, known []preflight.Problem) []p
 	if len(serious) > 0 {
 		return nil
 	}
+	if r.onlyAdds() {
+		return r.settings.Others()
+	}
 	st, err := r.settings.Look(ctx)
 	switch {
 	case err != nil && ctx.Err() == nil && !r.Options.Settings.Apply:

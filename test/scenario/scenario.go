@@ -39,6 +39,8 @@ func All() []Scenario {
 		{"conformance", "every conformance test of Kubernetes on one master and two nodes; FOCUS=regex for some", Conformance},
 		{"conformance-quick", "one or two of each area, on one master and two nodes", ConformanceQuick},
 		{"conformance-broken", "clusters that look well and are not: the quick selection sees it", ConformanceBroken},
+		{"members", "1+2 becomes 3+2, hosts leave and come back, under load; nothing fails", Members},
+		{"members-dead", "masters and a node die for ever, the first master too; others take their place; old disks come back", MembersDead},
 		{"badinput", "what an operator gets wrong, and what it says", BadInput},
 	}
 }

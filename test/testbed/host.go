@@ -47,12 +47,33 @@ func (b *Bed) host(i int, cfg HostConfig) *Host {
 // newHost makes the host's disk.
 func newHost(b *Bed, i int, cfg HostConfig) (*Host, error) {
 	h := b.host(i, cfg)
+	return h, h.makeDisk()
+}
+
+func (h *Host) makeDisk() error {
 	for _, d := range []string{"upper", "work", "root", "varlib"} {
 		if err := os.MkdirAll(filepath.Join(h.dir, d), 0o755); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return h, h.writeIdentity()
+	return h.writeIdentity()
+}
+
+// NewDisk puts a fresh disk into a host that has no power, in place of what it had: after the next PowerOn it is another machine
+// with the same name and address, and with another host key.
+func (h *Host) NewDisk() error {
+	if h.run != nil {
+		return fmt.Errorf("new disk for %s: it has power", h.Name)
+	}
+	for _, d := range []string{"upper", "work", "varlib", "varlib.img"} {
+		if err := os.RemoveAll(filepath.Join(h.dir, d)); err != nil {
+			return fmt.Errorf("new disk for %s: %w", h.Name, err)
+		}
+	}
+	if err := h.makeDisk(); err != nil {
+		return fmt.Errorf("new disk for %s: %w", h.Name, err)
+	}
+	return errors.Join(h.bed.writeKnownHosts(), h.bed.describe())
 }
 
 // writeIdentity writes what distinguishes this host from the tree, into the

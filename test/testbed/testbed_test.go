@@ -72,6 +72,7 @@ func TestHostsAreReachableAndNothingLeavesTheBed(t *testing.T) {
 	t.Run("snapshot shows what an installer does", func(t *testing.T) { checkSnapshot(ctx, t, b.Hosts[1]) })
 	t.Run("power off and on", func(t *testing.T) { checkPower(ctx, t, b) })
 	t.Run("power back at once", func(t *testing.T) { checkPowerAtOnce(ctx, t, b) })
+	t.Run("a new disk", func(t *testing.T) { checkNewDisk(ctx, t, b) })
 
 	if traces(t, b.ID()) == nil {
 		t.Error("a running bed leaves no traces: this test sees nothing")
@@ -268,6 +269,34 @@ func checkPowerAtOnce(ctx context.Context, t *testing.T, b *Bed) {
 			t.Fatalf("after cut %d it has power and does not answer: %v", i+1, err)
 		}
 	}
+}
+
+func checkNewDisk(ctx context.Context, t *testing.T, b *Bed) {
+	h := b.Hosts[1]
+	key := h.HostKey
+	if err := h.NewDisk(); err == nil {
+		t.Error("the disk of a running host was changed")
+	}
+	if _, err := h.Exec(ctx, "sh", "-c", "echo old > /etc/kept; echo old > /var/lib/kept"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.PowerOff(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.NewDisk(); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.PowerOn(ctx); err != nil {
+		t.Fatal(err)
+	}
+	res, err := h.Exec(ctx, "sh", "-c", "ls /etc/kept /var/lib/kept 2>/dev/null; hostname")
+	if want := h.Name + "\n"; err != nil || res.Stdout != want {
+		t.Errorf("on a new disk: %q, %v; want %q", res.Stdout, err, want)
+	}
+	if h.HostKey == key {
+		t.Error("the new machine has the host key of the old one")
+	}
+	checkSSH(ctx, t, b, keyAuth(t, b))
 }
 
 // traces lists what on this machine bears the name of a bed. Other beds may

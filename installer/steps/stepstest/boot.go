@@ -105,7 +105,7 @@ func (m *Machine) cutPower() {
 	clear(m.units)
 	clear(m.running)
 	clear(m.containers)
-	m.loadRoutes()
+	m.boot()
 	if err := m.tree.emptyRun(); err != nil {
 		m.site.violated("the simulation failed: %v", err)
 	}

@@ -182,6 +182,9 @@ func (s members) askEtcd(m *Machine, args []string) (string, error) {
 		return "", errors.New("etcdserver: rpc not supported for learner")
 	}
 	switch args[0] {
+	case "own":
+		b, err := json.Marshal(ownState(s, m))
+		return string(b), err
 	case "members":
 	case "remove":
 		i := slices.Index(args, "--peer")
@@ -279,6 +282,34 @@ func (s members) etcdCluster() etcd.Cluster {
 		c.Members = append(c.Members, m)
 	}
 	return c
+}
+
+// ownState is what a member tells of itself.
+func ownState(s members, m *Machine) etcd.Cluster {
+	c := s.etcdCluster()
+	for i := range c.Members {
+		o := &c.Members[i]
+		o.Answers, o.Error = false, ""
+		if !o.At(m.IP) {
+			continue
+		}
+		o.Answers, o.Version, o.Size, o.InUse, o.Quota, o.Alarms = true, "3.6.8", s.kube.size, s.kube.size/2, etcd.DefaultQuota, s.kube.alarms
+		o.Leads = c.Leader && s.kube.leader == m.IP
+	}
+	return c
+}
+
+// Fill gives etcd's database a size in bytes, and raises alarms.
+func (s *Site) Fill(size int64, alarms ...string) {
+	defer s.locked()()
+	s.kube.size, s.kube.alarms = size, alarms
+}
+
+// AddMember adds a member of etcd that no machine has, as a host leaves it that died.
+func (s *Site) AddMember(ip string) {
+	defer s.locked()()
+	s.kube.added++
+	s.kube.members[ip] = member{id: s.kube.added, voter: true, started: true}
 }
 
 // Put puts a value into etcd.

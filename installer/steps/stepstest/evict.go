@@ -73,6 +73,11 @@ func (s workloads) raw(path string, body []byte) (string, error) {
 	if len(f) != 7 || f[0] != "api" || f[2] != "namespaces" || f[4] != "pods" || f[6] != "eviction" {
 		return "", errors.New("error from server (NotFound): the server could not find the requested resource")
 	}
+	for _, of := range s.kube.deployments {
+		if strings.HasPrefix(f[5], of.Name+"-") && f[3] == of.Namespace {
+			return evict(s.Site, path, string(body))
+		}
+	}
 	var e struct {
 		APIVersion string            `json:"apiVersion"`
 		Kind       string            `json:"kind"`

@@ -1,8 +1,10 @@
 package stepstest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,6 +27,9 @@ type kube struct {
 	elected time.Time // there is no leader before
 	silent  time.Time // no API server answers before
 	crowd   int       // of further nodes, which are no machines
+	size    int64     // of etcd's database
+	alarms  []string  // of etcd
+	hangs   bool      // no API server answers, or refuses, until who asks gives up
 
 	configs map[string]string // ConfigMaps that kubeadm keeps in kube-system; never changed, but replaced
 	notes   map[string]string // annotations of these; likewise
@@ -34,6 +39,8 @@ type kube struct {
 	pods      []pod // of the workloads
 	attached  []attachment
 	made      int // pods there ever were
+
+	deployments []*Deployment
 }
 
 // has tells whether there is a Node of a name.
@@ -50,6 +57,7 @@ func (k *kube) clone() *kube {
 	c.members, c.nodes, c.tokens, c.values = maps.Clone(k.members), maps.Clone(k.nodes), maps.Clone(k.tokens), maps.Clone(k.values)
 	c.objects = maps.Clone(k.objects)
 	c.apps, c.pods, c.attached = slices.Clone(k.apps), slices.Clone(k.pods), slices.Clone(k.attached)
+	c.deployments = cloneDeployments(k.deployments)
 	return &c
 }
 
@@ -82,21 +90,26 @@ func (s *Site) reaches(m *Machine) bool {
 	if other := s.machine(at); other != nil {
 		return s.serves(other)
 	}
-	return at != "" && slices.ContainsFunc(m.listed(), func(ip string) bool { return s.serves(s.machine(ip)) })
+	return at != "" && s.keeps(m) == nil
 }
 
-var realServer = regexp.MustCompile(`--rs['"]?[\s,-]+['"]?([0-9.]+):6443`)
+const careUnit = care.Unit + ".service"
 
-// listed are the API servers behind the virtual address of a machine, as the one says that keeps it.
-func (m *Machine) listed() (servers []string) {
-	text := m.units["sealos-care.service"]
-	if m.runsPod(care.PodName) {
-		text += m.tree.text(manifest(care.PodName))
+// careServers is what the care of a machine has in force: the list of servers on the disk, if it runs.
+func (m *Machine) careServers() (servers []netip.AddrPort, err error) {
+	if _, runs := m.units[careUnit]; !runs || m.off {
+		return nil, errors.New("no care follows the list")
 	}
-	for _, found := range realServer.FindAllStringSubmatch(text, -1) {
-		servers = append(servers, found[1])
+	return care.ParseList([]byte(m.tree.text(care.ListFile)))
+}
+
+// keeps gives the error for which the virtual address does not answer on a machine.
+func (s *Site) keeps(m *Machine) error {
+	servers, err := m.careServers()
+	if err == nil && !slices.ContainsFunc(servers, func(a netip.AddrPort) bool { return s.serves(s.machine(a.Addr().String())) }) {
+		err = fmt.Errorf("the virtual address does not answer: none of %v does", servers)
 	}
-	return servers
+	return err
 }
 
 // lookup reads the address of a name from the hosts file.
@@ -154,12 +167,10 @@ func (s *Site) Unsound(masters int, gone ...string) []string {
 		wrong(m.runtime, "%s has no container runtime", m.IP)
 		n := s.kube.nodes[m.node()]
 		wrong(!n.unschedulable && len(n.taints) == 0, "%s is cordoned, or has taints: %v", m.IP, n.taints)
-		_, unit := m.units["sealos-care.service"]
-		wrong(!unit, "%s: what was only for joining still runs", m.IP)
 		if !slices.Contains(servers, m) {
+			wrong(m.keepsExactly(servers), "%s does not keep the virtual address with exactly the masters: %q", m.IP, m.tree.text(care.ListFile))
 			wrong(!n.master, "%s is marked as a master", m.IP)
 			wrong(s.reaches(m), "%s does not reach the API", m.IP)
-			wrong(slices.Equal(slices.Sorted(slices.Values(m.listed())), addresses), "%s has %v behind the virtual address", m.IP, m.listed())
 			continue
 		}
 		wrong(m.registry, "%s has no registry", m.IP)
@@ -173,6 +184,14 @@ func (s *Site) Unsound(masters int, gone ...string) []string {
 		}
 	}
 	return out
+}
+
+// keepsExactly tells whether care on a machine has these masters in force, in whatever order.
+func (m *Machine) keepsExactly(masters []*Machine) bool {
+	servers, err := m.careServers()
+	return err == nil && len(servers) == len(masters) && !slices.ContainsFunc(masters, func(master *Machine) bool {
+		return !slices.ContainsFunc(servers, func(a netip.AddrPort) bool { return a.Addr().String() == master.IP })
+	})
 }
 
 // Gone says what is left of a cluster after its reset.
@@ -218,9 +237,23 @@ func (m *Machine) reachesServices() bool { return !m.NoDefaultRoute || len(m.ser
 
 var routeCommand = regexp.MustCompile(`(?m)^ExecStart=\S+ care --service-route (\S+)$`)
 
-// loadRoutes makes the routes that the machine's units make when it starts. The site is locked.
-func (m *Machine) loadRoutes() {
+const unitDir = "/etc/systemd/system/"
+
+// startUnit starts a unit that has a file, and tells whether it has. What systemd knows of it is its description.
+func (m *Machine) startUnit(unit string) bool {
+	_, rest, ok := strings.Cut(m.tree.text(unitDir+unit), "\nDescription=")
+	if ok {
+		m.units[unit], _, _ = strings.Cut(rest, "\n")
+	}
+	return ok
+}
+
+// boot does what the machine's units do when it starts. The site is locked.
+func (m *Machine) boot() {
 	m.serviceRoutes = nil
+	if m.tree.has(unitDir + "multi-user.target.wants/" + careUnit) {
+		m.startUnit(careUnit)
+	}
 	if !m.tree.has(routeWanted) {
 		return
 	}

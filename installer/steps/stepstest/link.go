@@ -295,6 +295,9 @@ func (m *Machine) facts(q agent.FactsRequest) agent.Facts {
 			f.Disks[name] = agent.Mount{Path: name, Device: "small", Type: "tmpfs", Total: 1 << 40, Free: uint64(free)}
 		}
 	}
+	if m.registry {
+		f.PortsInUse = append(f.PortsInUse, 5000)
+	}
 	f.Sockets, f.Programs = map[string]bool{}, map[string]bool{}
 	for _, name := range q.Sockets {
 		f.Sockets[name] = m.containerd()

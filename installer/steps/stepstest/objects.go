@@ -16,6 +16,12 @@ func (m *Machine) LoseRegistry() {
 	m.registry = false
 }
 
+// Runs has a machine's systemd run a unit that has no file.
+func (m *Machine) Runs(unit, description string) {
+	defer m.site.locked()()
+	m.units[unit] = description
+}
+
 // Leave leaves so much room, in bytes, on the disk of a path.
 func (m *Machine) Leave(path string, free int64) {
 	defer m.site.locked()()
@@ -57,6 +63,18 @@ func (s *Site) Silence(d time.Duration) {
 	s.kube.silent = time.Now().Add(d)
 }
 
+// Hang lets every API server take questions and never answer them.
+func (s *Site) Hang() {
+	defer s.locked()()
+	s.kube.hangs = true
+}
+
+// hangs tells whether the API servers of a site hang.
+func hangs(s *Site) bool {
+	defer s.locked()()
+	return s.kube != nil && s.kube.hangs
+}
+
 // Crowd gives the cluster n further Nodes, Ready and with all that real ones hold.
 func (s *Site) Crowd(n int) {
 	defer s.locked()()
@@ -80,7 +98,7 @@ func (s workloads) nodeObject(name string) object {
 		status = "Unknown"
 	}
 	n := s.kube.nodes[name]
-	labels, spec, taints := object{"kubernetes.io/hostname": name}, object{}, []any{}
+	labels, spec, taints := object{"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}, object{}, []any{}
 	for k, v := range n.labels {
 		labels[k] = v
 	}
@@ -108,7 +126,7 @@ func (s workloads) nodeObject(name string) object {
 	}
 	return object{
 		"apiVersion": "v1", "kind": "Node", "metadata": object{"name": name, "labels": labels, "annotations": annotations}, "spec": spec,
-		"status": object{"allocatable": object{"cpu": "4", "memory": "8Gi", "pods": "110"}, "nodeInfo": object{"kubeletVersion": s.Kubelet}, "conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": n.ip}, object{"type": "Hostname", "address": name}}},
+		"status": object{"allocatable": object{"cpu": "4", "memory": "8Gi", "pods": "110"}, "nodeInfo": object{"kubeletVersion": s.Kubelet, "containerRuntimeVersion": "containerd://2.1.4"}, "conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": n.ip}, object{"type": "Hostname", "address": name}}},
 	}
 }
 

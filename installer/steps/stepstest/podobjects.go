@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer/care"
@@ -15,11 +16,14 @@ func (s workloads) objectsOf(kind string) ([]object, bool) {
 	case "node", "nodes":
 		return s.nodeList(), true
 	case "pod", "pods":
-		return s.podList(), true
+		return append(s.podList(), deploymentPods(s.Site)...), true
 	case "events":
 		return s.kube.objects["events"], true
 	case "daemonsets.apps,deployments.apps,statefulsets.apps":
 		return s.workloadList(), true
+	case "nodes,pods,daemonsets.apps,deployments.apps,statefulsets.apps":
+		pods, _ := s.objectsOf("pods")
+		return slices.Concat(s.nodeList(), pods, s.workloadList()), true
 	case "deployment", "deployments", "deployments.apps":
 		return only(s.workloadList(), "Deployment"), true
 	case "statefulset", "statefulsets", "statefulsets.apps":

@@ -142,7 +142,7 @@ func (m *Machine) newDisk() error {
 			return err
 		}
 	}
-	for _, name := range []string{"/root", "/var/lib", "/var/log", "/run/systemd/system", "/tmp", "/usr/bin"} {
+	for _, name := range []string{"/root", "/var/lib", "/var/log", "/run/systemd/system", "/etc/systemd/system/multi-user.target.wants", "/tmp", "/usr/bin"} {
 		if err := os.MkdirAll(m.tree.path(name), 0o755); err != nil {
 			return err
 		}
