@@ -180,7 +180,9 @@ func newApplyCommand(o *runOptions) *cobra.Command {
 
 It is compared with what is there, the differences are told, and only these are
 done: hosts of the file join; hosts that are in the cluster and not in the file
-stay, or leave with --prune, which asks and lists what is lost. Flags lie over
+stay, or leave with --prune, which asks and lists what is lost. Changed settings
+of the control plane, kubelets and kube-proxy are rolled out host by host; what
+somebody has changed by hand stays, unless --take-over is given. Flags lie over
 the file. sealinstall gen prints a complete file to begin with.
 
 --dry-run shows the differences; where no cluster is recorded, it shows what an
@@ -189,11 +191,15 @@ installation would do, and asks no host.`,
   ./sealinstall apply -f Clusterfile --dry-run
   ./sealinstall apply -f site.yaml --values oslo.yaml --set vip=10.1.0.9
   ./sealinstall apply -f Clusterfile --prune`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.apply(cmd) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.members.settings.Apply = true
+			return o.apply(cmd)
+		},
 	}
 	o.flags(cmd.Flags())
 	o.leaveFlags(cmd.Flags())
 	o.yesFlag(cmd.Flags(), "do not ask before hosts leave")
+	cmd.Flags().BoolVar(&o.members.settings.TakeOver, "take-over", false, "overwrite settings that somebody has changed by hand on hosts or in the cluster")
 	cmd.Flags().BoolVar(&o.members.prune, "prune", false, "take the hosts out of the cluster that are not in the file")
 	return cmd
 }

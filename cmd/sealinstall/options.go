@@ -13,6 +13,7 @@ import (
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
 	"github.com/sealbuild/sealbuild/installer/leaving"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/installer/settings"
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
@@ -37,6 +38,7 @@ type runOptions struct {
 type memberOptions struct {
 	absence      site.Absence
 	exists       bool // the cluster must exist
+	settings     settings.Wish
 	prune        bool // hosts that are not in the Clusterfile leave
 	drainTimeout time.Duration
 	confirm      func([]leaving.Loss) error // nil: nobody is asked

@@ -30,6 +30,7 @@ const (
 	EtcdData      = "etcd"           // etcd's data directory is the cluster's; holds a site.DataDir
 	KubeadmBegun  = "kubeadm-begun"  // set before kubeadm runs, so that the next run recognises one that was killed
 	KubeadmDone   = "kubeadm-done"   // the host is in the cluster
+	Settings      = "settings"       // the files of kubeadm and kubelet as they were written; holds a settings.mark
 	Kubeconfig    = "kubeconfig"     // root's kubeconfig is settled
 	Cleaned       = "cleaned"        // a reset has run the clean scripts
 )
@@ -41,7 +42,7 @@ func Guest(image string) string { return "guest-" + image }
 func Marks() []string {
 	return []string{
 		Begun, Images, Overlaid, Checked, Findings, Preflight, Rendered,
-		Registry, RegistryShown, Init, EtcdData, KubeadmBegun, KubeadmDone, Kubeconfig, Cleaned,
+		Registry, RegistryShown, Init, EtcdData, KubeadmBegun, KubeadmDone, Settings, Kubeconfig, Cleaned,
 	}
 }
 

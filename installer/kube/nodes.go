@@ -142,3 +142,11 @@ func NotReady(nodes []Node) []string {
 	}
 	return out
 }
+
+// Heartbeat gives when kubelet has last renewed the lease of a node, as the API writes the time. Two that are equal are the same
+// heartbeat; they are not to be compared with a clock.
+func (c *Client) Heartbeat(ctx context.Context, node string) (string, error) {
+	const template = `{{with .spec}}{{with .renewTime}}{{.}}{{end}}{{end}}`
+	raw, err := c.Kubectl(ctx, "get", "lease", "-n", "kube-node-lease", node, "-o", "go-template="+template)
+	return string(raw), err
+}

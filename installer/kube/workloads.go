@@ -166,6 +166,14 @@ func readPods(records []answerLine) []Pod {
 // Title names a pod as kubectl users do: NAMESPACE/NAME.
 func (p Pod) Title() string { return p.Namespace + "/" + p.Name }
 
+// NotReady is an error if the pod is not ready, or is going.
+func (p Pod) NotReady() error {
+	if p.ready && !p.going {
+		return nil
+	}
+	return fmt.Errorf("pod %s is not ready: %s", p.Title(), p.Why())
+}
+
 // remains tells whether a pod is over: it has ended, was evicted, or is being deleted.
 func (p Pod) remains() bool { return p.phase == "Succeeded" || p.phase == "Failed" || p.going }
 

@@ -93,6 +93,28 @@ func (l *Ledger) readRecord() (text []byte, of *installer.Cluster, err error) {
 	return text, of, nil
 }
 
+// DocumentsInForce are the operator's documents of the last run that is recorded here and came to its end; nil if there is none.
+func (l *Ledger) DocumentsInForce() ([][]byte, error) {
+	_, of, err := l.readRecord()
+	if err != nil || of == nil {
+		return nil, err
+	}
+	if !of.Finished() {
+		name := l.State.Path(LastClusterfileName)
+		text, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err == nil {
+			of, err = installer.ParseClusterfile(name, text)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the record of the cluster: %w", err)
+		}
+	}
+	return of.Kubeadm, nil
+}
+
 // Record writes the record at the end of a run; runErr says why the run failed, changes how much it changed. A run that
 // failed after it had begun to change hosts is recorded as failed, even on a cluster that was finished before. A run that
 // was refused before changes no file. The record of a finished cluster stays as it is, byte for byte, if there is nothing

@@ -60,7 +60,7 @@ func (n *Nodes) Uncordon(ctx context.Context) (changes int, err error) {
 		if !there || !node.Leaving {
 			continue
 		}
-		n.Report.Infof("%s: an earlier run has cordoned node %s to take it out; it stays, and gets pods again", t.IP, node.Name)
+		n.Report.Infof("%s: an earlier run has cordoned node %s and was cut off; it stays in the cluster, and gets pods again", t.IP, node.Name)
 		if err := installer.Insist(ctx, n.APIPatience(), func(ctx context.Context) error { return n.Kube.Uncordon(ctx, node.Name) }); err != nil {
 			return changes, t.Failed(fmt.Errorf("uncordon its node: %w", err))
 		}

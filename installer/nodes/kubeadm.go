@@ -108,7 +108,7 @@ func (n *Nodes) Reset(ctx context.Context, t *fleet.Target, step string, also fu
 		}
 	}
 	// From here on the host is not in the cluster; once KubeadmBegun is gone, too, nothing is left to undo.
-	if err := t.Journal.Drop(ctx, journal.KubeadmDone); err != nil {
+	if err := t.Journal.Drop(ctx, journal.KubeadmDone, journal.Settings); err != nil {
 		return err
 	}
 	if _, err := n.ExecWith(ctx, t, step, n.sparing(agent.ExecRequest{Argv: argv})); err != nil {

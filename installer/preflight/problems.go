@@ -14,7 +14,7 @@ import (
 // Problem is one thing that stands in the way on one host.
 type Problem struct {
 	Host    string `json:"host,omitempty"` // address; empty when it is about the cluster as a whole
-	Check   string `json:"check"`          // one of [Checks], or connect, lock, configuration, first-master, cluster, certificates, record, etcd
+	Check   string `json:"check"`          // one of [Checks], or connect, lock, configuration, settings, first-master, cluster, certificates, record, etcd
 	Message string `json:"message"`
 	Remedy  string `json:"remedy"`
 	Warning bool   `json:"warning,omitempty"` // it does not stop a run
@@ -26,7 +26,7 @@ type Problem struct {
 // others.
 func Checks() []string {
 	return []string{
-		"antivirus", "apparmor", "capacity", "cgroup", "check.sh", "clock", "cpu", "disk", "disk-speed", "fapolicyd", "file-types", "firewall",
+		"antivirus", "apparmor", "capacity", "cgroup", "check.sh", "clock", "cpu", "disk", "disk-speed", "drain", "fapolicyd", "file-types", "firewall",
 		"host-name", "inodes", "kubernetes", "leftovers", "memory", "module", "nameserver", "noexec", "own-name", "port", "proxy",
 		"reach", "read-only", "runtime", "selinux", "subnet",
 		"swap", "tool", "vip",

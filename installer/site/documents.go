@@ -90,6 +90,21 @@ func (st *Site) InitDocuments(t *fleet.Target) (kubeadm.Documents, error) {
 	return kubeadm.Render(st.KubeadmInput(kubeadm.Init, t))
 }
 
+// WantedOf are the documents that kubeadm would get for a host now, for one of its commands. ipvs is the mode of kube-proxy
+// where no document says one. The templates of the images need not have been rendered.
+func WantedOf(st *Site, kind kubeadm.Kind, t *fleet.Target, ipvs bool) (kubeadm.Documents, error) {
+	share := st.Share(t)
+	if t.Overlays == nil {
+		var failed []error
+		if share.Overlays, failed = share.Render(); len(failed) > 0 {
+			return kubeadm.Documents{}, errors.Join(failed...)
+		}
+	}
+	in := st.kubeadmInputFor(kind, t, share)
+	in.IPVS = ipvs
+	return kubeadm.Render(in)
+}
+
 // kubeadmInputFor is the same with a share whose templates may have been rendered for this question only.
 func (st *Site) kubeadmInputFor(kind kubeadm.Kind, t *fleet.Target, share payload.Share) kubeadm.Input {
 	ipvs := !slices.ContainsFunc(st.Targets, func(h *fleet.Target) bool { return !h.Facts.Modules["ip_vs"] })

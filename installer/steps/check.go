@@ -67,6 +67,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	problems = append(problems, r.judge(sizes.Sizes)...)
 	problems = append(problems, r.TryPorts(ctx, r.RegistryPort())...)
 	problems = append(problems, r.checkScripts(ctx, problems)...)
+	problems = append(problems, compareSettings(ctx, r, problems)...)
 	if err := ctx.Err(); err != nil {
 		return installer.Result{}, context.Cause(ctx)
 	}

@@ -27,6 +27,7 @@ func Install() []Step {
 		{Name: "init-master0", Title: "start the control plane on the first master", Run: (*Run).initMaster0, Skip: (*Run).onlyAdds},
 		{Name: "join-masters", Title: "join further masters, one at a time", Run: (*Run).joinMasters, Skip: (*Run).onlyAdds},
 		{Name: "join-nodes", Title: "join nodes through the virtual address", Run: (*Run).joinNodes, Skip: (*Run).onlyAdds},
+		{Name: "settings", Title: "roll out changed settings, host by host", Run: (*Run).settingsInForce, Skip: (*Run).onlyAdds},
 		{Name: "sync-ipvs", Title: "tell every node the masters of now", Run: (*Run).syncIPVS, Skip: (*Run).onlyAdds},
 		{Name: "guest", Title: "run the commands of the images", Run: (*Run).guest},
 		{Name: "verify", Title: "wait until every node is Ready", Run: (*Run).verify},

@@ -18,6 +18,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/members"
 	"github.com/sealbuild/sealbuild/installer/nodes"
 	"github.com/sealbuild/sealbuild/installer/secrets"
+	"github.com/sealbuild/sealbuild/installer/settings"
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
@@ -36,6 +37,8 @@ type Options struct {
 	Exists bool
 	// DrainTimeout is how long the pods of a host that leaves may take to move away.
 	DrainTimeout time.Duration
+	// Settings says what is done about settings that are in force otherwise than they are wanted.
+	Settings settings.Wish
 	// Confirm asks the operator before hosts leave; nil: nobody is asked.
 	Confirm func([]leaving.Loss) error
 	// Again makes the cluster anew from a record that only a master has; nil where that makes no difference.
@@ -55,6 +58,7 @@ type Run struct {
 	dirs     imagedirs.Dirs
 	clean    *clean.Cleaner
 	leaving  *leaving.Leaving
+	settings *settings.Settings
 	Ledger   *ledger.Ledger
 
 	// mayHaveJoined tells that a host was not in the cluster when the run began, or that a run before was cut off: check writes
@@ -72,13 +76,15 @@ func New(c *installer.Cluster, b *bundle.Reader, o Options, f fleet.Options) *Ru
 	kept.HideGiven()
 	members, net := members.Members{Site: on}, hostnet.Net{Site: on}
 	nodes := &nodes.Nodes{Site: on, Secrets: kept, Members: members}
+	recorded := ledger.New(on, o.State, o.Again)
 	return &Run{
 		Options: o, Site: on, secrets: kept, members: members,
 		registry: &hostregistry.Registry{Site: on, Secrets: kept, State: o.State},
 		nodes:    nodes,
 		clean:    &clean.Cleaner{Site: on, Nodes: nodes, Net: net}, leaving: &leaving.Leaving{Site: on, Members: members},
 		health: &health.Health{Site: on, Secrets: kept},
-		net:    net, dirs: imagedirs.Dirs{Site: on}, Ledger: ledger.New(on, o.State, o.Again),
+		net:    net, dirs: imagedirs.Dirs{Site: on}, Ledger: recorded,
+		settings: &settings.Settings{Site: on, Wish: o.Settings, DrainTimeout: o.DrainTimeout, Recorded: recorded.DocumentsInForce},
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/payload"
+	"github.com/sealbuild/sealbuild/installer/settings"
 	"github.com/sealbuild/sealbuild/installer/site"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -39,6 +40,8 @@ type world struct {
 	jobs    int
 	timeout time.Duration
 	env     map[string]string // as -e gives it
+	// settings is what the verb wants of settings in force.
+	settings settings.Wish
 
 	wish     func() *installer.Cluster                  // in place of all hosts, as a record gives them
 	verb     func(w *world) (*installer.Cluster, error) // in place of all hosts, out of what is recorded
@@ -176,12 +179,12 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 	if w.wish != nil {
 		c = w.wish()
 	}
-	options := Options{State: &installer.State{Dir: w.dir}, LeaveOut: w.leaveOut}
+	options := Options{State: &installer.State{Dir: w.dir}, LeaveOut: w.leaveOut, Settings: w.settings, DrainTimeout: w.timeout / 2}
 	if w.verb != nil {
 		if c, err = w.verb(w); err != nil {
 			return 0, err
 		}
-		options.Exists, options.DrainTimeout, options.Absence = true, w.timeout/2, site.Absence{GoOn: true, Dead: w.dead}
+		options.Exists, options.Absence = true, site.Absence{GoOn: true, Dead: w.dead}
 	}
 	if err := c.Complete(); err != nil {
 		return 0, err

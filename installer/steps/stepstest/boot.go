@@ -46,7 +46,7 @@ func (m *Machine) containerd() bool {
 
 // kubelet tells whether kubelet runs on a machine, and does something.
 func (m *Machine) kubelet() bool {
-	return m.containerd() && m.booted(kubeletUp) && !m.stopped && (m.tree.has(kubeletConf) || m.tree.has(bootstrapConf))
+	return m.containerd() && m.booted(kubeletUp) && !m.stopped && !m.refuses && (m.tree.has(kubeletConf) || m.tree.has(bootstrapConf))
 }
 
 // before notes what is true of a machine until now, because that is about to change: since when its kubelet is silent, and
@@ -88,7 +88,7 @@ func (m *Machine) static() {
 // runsPod tells whether the container of a static pod runs.
 func (m *Machine) runsPod(name string) bool {
 	m.static()
-	return m.running[name] && m.ended[name] == ""
+	return m.running[name] && m.ended[name] == "" && !strings.Contains(m.tree.text(manifest(name)), "--"+NoSuchFlag+"=")
 }
 
 // PowerOff takes the power from a machine, until PowerOn or Repair.
@@ -133,6 +133,7 @@ func (m *Machine) PowerOn() {
 func (m *Machine) powerOn() {
 	if m.off && !m.lost {
 		m.off, m.boots, m.stopped, m.fresh, m.begun = false, time.Now(), false, true, false
+		m.takesConfig()
 	}
 }
 

@@ -31,11 +31,14 @@ type kube struct {
 	alarms  []string  // of etcd
 	hangs   bool      // no API server answers, or refuses, until who asks gives up
 
-	configs  map[string]string // ConfigMaps that kubeadm keeps in kube-system; never changed, but replaced
-	apps     []App
-	pods     []pod // of the workloads
-	attached []attachment
-	made     int // pods there ever were
+	configs map[string]string // ConfigMaps that kubeadm keeps in kube-system; never changed, but replaced
+	notes   map[string]string // annotations of these; likewise
+	// proxyRuns is the configuration that every kube-proxy has read.
+	proxyRuns string
+	apps      []App
+	pods      []pod // of the workloads
+	attached  []attachment
+	made      int // pods there ever were
 
 	deployments []*Deployment
 }

@@ -98,7 +98,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 		"init: kubelet", func(_ *Site, m *Machine) error {
 			m.before()
 			m.stopped = false
-			return errors.Join(m.leaveTraces(), m.tree.put(kubeletConf, kubeletOf(ca)))
+			return errors.Join(m.leaveTraces(), m.kubeletFiles(m.tree.text(config)), m.tree.put(kubeletConf, kubeletOf(ca)))
 		},
 		"init: control plane", func(s *Site, m *Machine) error {
 			if s.kube != nil && len(s.kube.nodes) > 0 && !s.lost() {
@@ -108,7 +108,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 				ca: ca, dataDir: dataDir, members: map[string]member{m.IP: {id: 1, voter: true}}, added: 1,
 				nodes: map[string]kubeNode{}, tokens: map[string]bool{}, values: map[string]string{},
 			}
-			return errors.Join(m.controlPlane(), m.etcdManifest(dataDir))
+			return errors.Join(m.controlPlane(m.tree.text(config)), m.etcdManifest(dataDir))
 		},
 		"init: wait for the API", patiently(func(s *Site, m *Machine) error {
 			if !s.serves(m) {
@@ -122,12 +122,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 			return nil
 		},
 		"init: addons", func(s *Site, m *Machine) error {
-			s.kube.configs = map[string]string{}
-			for doc := range strings.SplitSeq(m.tree.text(config), "\n---\n") {
-				if strings.Contains(doc, "kind: ClusterConfiguration") {
-					s.kube.configs["kubeadm-config"] = doc
-				}
-			}
+			s.keepSettings(m.tree.text(config))
 			m.done["kubeadm init"]++
 			return nil
 		},
@@ -160,7 +155,7 @@ func authorities() []string {
 	return []string{"ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "etcd/ca.crt", "etcd/ca.key", "sa.key", "sa.pub"}
 }
 
-func (m *Machine) controlPlane() error {
+func (m *Machine) controlPlane(text string) error {
 	if err := m.tree.mkdir(manifests, []string{"0700"}); err != nil {
 		return err
 	}
@@ -168,7 +163,7 @@ func (m *Machine) controlPlane() error {
 		if pod == "etcd" {
 			continue
 		}
-		if err := m.tree.put(manifest(pod), pod+"\n"); err != nil {
+		if err := m.tree.put(manifest(pod), podManifest(pod, m.clusterDocument(text), m.IP)); err != nil {
 			return err
 		}
 	}
@@ -187,7 +182,7 @@ func (m *Machine) leaveTraces() error {
 		m.units[unit] = unit
 	}
 	for _, name := range []string{
-		kubeletDir + "/config.yaml", kubeletDir + "/pki/kubelet-client-current.pem", kubeletDir + "/pods/1f/volumes/token", "/etc/kubernetes/tmp/kubeadm-init-1/x",
+		kubeletDir + "/pki/kubelet-client-current.pem", kubeletDir + "/pods/1f/volumes/token", "/etc/kubernetes/tmp/kubeadm-init-1/x",
 		"/var/log/pods/kube-system_proxy_1f/proxy/0.log", "/var/log/containers/proxy_kube-system_proxy-1f.log",
 	} {
 		if err := m.tree.put(name, "kubelet\n"); err != nil {
@@ -244,7 +239,7 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 	}, "join: kubelet", func(_ *Site, m *Machine) error {
 		m.before()
 		m.stopped, m.fresh = false, true
-		return errors.Join(m.leaveTraces(), m.tree.put(bootstrapConf, "token: "+token[1]+"\n"))
+		return errors.Join(m.leaveTraces(), m.kubeletFiles(text), m.tree.put(bootstrapConf, "token: "+token[1]+"\n"))
 	})
 	if what == "join master" {
 		list = append(list, joinEtcd(dataDir)...)
@@ -290,7 +285,7 @@ func prepareMaster() []any {
 			if m.tree.text("/etc/kubernetes/pki/ca.crt") != s.kube.ca {
 				s.violated("%s: joins with an authority that is not the cluster's", m.IP)
 			}
-			return m.controlPlane()
+			return m.controlPlane("")
 		},
 		"join: check-etcd", patiently(func(s *Site, _ *Machine) error {
 			if !s.led() {

@@ -171,7 +171,12 @@ func (s workloads) ask(words []string, flags map[string]string, stdin []byte) (s
 			}
 		}
 		return "", nil
+	case "rollout status":
+		return s.rolloutProxy(words), nil
 	case "rollout restart":
+		if words[len(words)-1] == "kube-proxy" {
+			return s.rolloutProxy(words), nil
+		}
 		kind, name, _ := strings.Cut(words[2], "/")
 		if len(words) > 3 {
 			name = words[3]

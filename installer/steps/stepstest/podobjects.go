@@ -33,11 +33,7 @@ func (s workloads) objectsOf(kind string) ([]object, bool) {
 	case "replicasets.apps,statefulsets.apps":
 		return s.controllerList(), true
 	case "configmap", "configmaps":
-		list := []object{}
-		for name, text := range s.kube.configs {
-			list = append(list, object{"kind": "ConfigMap", "metadata": object{"namespace": "kube-system", "name": name}, "data": object{"ClusterConfiguration": text}})
-		}
-		return list, true
+		return s.configList(), true
 	case "pdb", "poddisruptionbudget", "poddisruptionbudgets", "poddisruptionbudgets.policy":
 		return s.budgetList(), true
 	case "pv", "persistentvolume", "persistentvolumes":
@@ -47,11 +43,7 @@ func (s workloads) objectsOf(kind string) ([]object, bool) {
 	case "volumeattachment", "volumeattachments", "volumeattachments.storage.k8s.io":
 		return s.attachmentList(), true
 	case "lease", "leases", "leases.coordination.k8s.io":
-		list := []object{}
-		for _, n := range s.nodeList() {
-			list = append(list, object{"kind": "Lease", "metadata": object{"namespace": "kube-node-lease", "name": n["metadata"].(object)["name"]}})
-		}
-		return list, true
+		return s.leaseList(), true
 	}
 	return nil, false
 }
@@ -76,10 +68,14 @@ func (s workloads) podList() []object {
 		// What runs is told by kubelet; what ran is believed until the Node is Unknown.
 		up := truth(s.nodeReady(m.node()))
 		add := func(name string, labels, more object) {
+			spec := object{"nodeName": m.node()}
+			if labels["tier"] != nil {
+				maps.Copy(spec, m.ranContainers(name))
+			}
 			meta := object{"name": name + "-" + m.node(), "namespace": "kube-system", "labels": labels}
 			maps.Copy(meta, more)
 			items = append(items, object{
-				"kind": "Pod", "metadata": meta, "spec": object{"nodeName": m.node()},
+				"kind": "Pod", "metadata": meta, "spec": spec,
 				"status": object{"phase": "Running", "conditions": []any{object{"type": "Ready", "status": up}}},
 			})
 		}
@@ -215,25 +211,6 @@ func (s workloads) stats(node string) (string, error) {
 	}
 	text, err := json.Marshal(object{"pods": pods})
 	return string(text), err
-}
-
-// patchConfig merges a patch into a ConfigMap of kube-system.
-func (s workloads) patchConfig(words []string, flags map[string]string) error {
-	var patch struct {
-		Data map[string]string `json:"data"`
-	}
-	if words[0] != "configmap" || flags["--type"] != "merge" || flags["--namespace"] != "kube-system" {
-		return fmt.Errorf("not simulated: kubectl patch %v", words)
-	}
-	if _, ok := s.kube.configs[words[1]]; !ok {
-		return fmt.Errorf("error from server (NotFound): configmaps %q not found", words[1])
-	}
-	if err := json.Unmarshal([]byte(flags["--patch"]), &patch); err != nil {
-		return err
-	}
-	s.kube.configs = maps.Clone(s.kube.configs)
-	s.kube.configs[words[1]] = patch.Data["ClusterConfiguration"]
-	return nil
 }
 
 func (s workloads) budgetList() []object {

@@ -58,6 +58,9 @@ func (c *call) program(ctx context.Context, q agent.ExecRequest) (string, error)
 	switch program {
 	case "kubeadm":
 		c.hide = q.Hide
+		if len(argv) > 5 && argv[2] == "phase" {
+			return c.kubeadmPhase(argv[3:], q)
+		}
 		return c.kubeadm(ctx, argv[1:])
 	case "kubectl":
 		if hangs(c.session.site) {
@@ -128,6 +131,7 @@ func (c *call) systemd(argv []string) (out string, err error) {
 			m.before()
 			if m.stopped || argv[1] == "restart" {
 				m.stopped, m.fresh = false, true
+				m.takesConfig()
 			}
 		case argv[1] == "stop":
 			m.before()

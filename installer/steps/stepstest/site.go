@@ -60,11 +60,14 @@ type Machine struct {
 	// hidden: the machine of the installer does not reach it.
 	hidden bool
 	boots  time.Time // when it got its power back
-	fresh  bool      // kubelet was started, and has not looked for its Node yet
-	heard  time.Time // when kubelet was last alive, if it is not now
-	full   bool      // no room on its disks
-	spare  int       // files that fit nevertheless, because others went away
-	units  map[string]string
+	// refuses tells that kubelet ended at once with the configuration of its last start, kubeletRuns what that was.
+	refuses     bool
+	kubeletRuns string
+	fresh       bool      // kubelet was started, and has not looked for its Node yet
+	heard       time.Time // when kubelet was last alive, if it is not now
+	full        bool      // no room on its disks
+	spare       int       // files that fit nevertheless, because others went away
+	units       map[string]string
 	// serviceRoutes are lost in a power cut, unless a unit that is enabled makes them anew.
 	serviceRoutes []string
 	registry      bool
