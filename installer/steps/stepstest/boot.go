@@ -197,7 +197,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // patience is how long kubeadm waits for anything: minutes, which is longer than any boot.
-func (s *Site) patience() time.Duration { return 3 * s.Pace.Boot }
+func patience(s *Site) time.Duration { return 3 * s.Pace.Boot }
 
 // await asks, with the site locked, until something is so or a program's patience is at its end.
 func (c *call) await(ctx context.Context, patience time.Duration, do func(s *Site, m *Machine) error) error {

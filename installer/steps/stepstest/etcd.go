@@ -65,12 +65,12 @@ func (k *kube) name(is member) string { return fmt.Sprintf("%d of %.40s\n", is.i
 
 // quorum tells whether a majority of the voters runs.
 func (s *Site) quorum() bool {
-	voters, up, _ := s.voters()
+	voters, up, _ := voters(s)
 	return up > voters/2
 }
 
 // voters counts the members with a vote, those of them that run, and those that have done so for long enough.
-func (s *Site) voters() (voters, up, steady int) {
+func voters(s *Site) (voters, up, steady int) {
 	for ip, is := range s.kube.members {
 		if !is.voter {
 			continue
@@ -200,7 +200,7 @@ func (s members) askEtcd(m *Machine, args []string) (string, error) {
 
 // addLearner is `member add --learner`. A member that is there already is no error, as for kubeadm.
 func (s members) addLearner(ip string) error {
-	voters, _, steady := s.voters()
+	voters, _, steady := voters(s.Site)
 	if _, ok := s.kube.members[ip]; ok {
 		return nil
 	}
@@ -244,7 +244,7 @@ func (s members) promote(m *Machine) error {
 // removeMember is `member remove`, of the member of a host.
 func (s members) removeMember(ip string) error {
 	is, ok := s.kube.members[ip]
-	voters, _, steady := s.voters()
+	voters, _, steady := voters(s.Site)
 	runs := s.runs(s.machine(ip))
 	switch {
 	case !s.led():
@@ -263,7 +263,7 @@ func (s members) removeMember(ip string) error {
 
 // watchQuorum notes that etcd has lost its majority by a change of its members.
 func (s members) watchQuorum(by string) {
-	if voters, up, _ := s.voters(); up <= voters/2 {
+	if voters, up, _ := voters(s.Site); up <= voters/2 {
 		s.violated("etcd has no majority any more: %s, and %d of %d voters run", by, up, voters)
 	}
 }

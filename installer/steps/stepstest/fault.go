@@ -85,7 +85,7 @@ func (c *call) strike(f *Fault) {
 // the tree that was left behind.
 func (m *Machine) crash() {
 	old := m.tree
-	m.tree = m.site.newTree()
+	m.tree = newTree(m.site)
 	m.life++
 	for c := range m.site.calls {
 		if c.machine == m {

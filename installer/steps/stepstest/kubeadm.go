@@ -98,7 +98,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 		"init: kubelet", func(_ *Site, m *Machine) error {
 			m.before()
 			m.stopped = false
-			return errors.Join(m.leaveTraces(), m.kubeletFiles(m.tree.text(config)), m.tree.put(kubeletConf, kubeletOf(ca)))
+			return errors.Join(leaveTraces(m), m.kubeletFiles(m.tree.text(config)), m.tree.put(kubeletConf, kubeletOf(ca)))
 		},
 		"init: control plane", func(s *Site, m *Machine) error {
 			if s.kube != nil && len(s.kube.nodes) > 0 && !s.lost() {
@@ -139,7 +139,7 @@ func (c *call) steps(ctx context.Context, list ...any) error {
 		switch do := list[i+1].(type) {
 		case patiently:
 			if err = c.happen("step", name); err == nil {
-				err = c.await(ctx, c.session.site.patience(), do)
+				err = c.await(ctx, patience(c.session.site), do)
 			}
 		case func(*Site, *Machine) error:
 			err = c.step(name, do)
@@ -163,7 +163,7 @@ func (m *Machine) controlPlane(text string) error {
 		if pod == "etcd" {
 			continue
 		}
-		if err := m.tree.put(manifest(pod), podManifest(pod, m.clusterDocument(text), m.IP)); err != nil {
+		if err := m.tree.put(manifest(pod), podManifest(pod, clusterDocument(m, text), m.IP)); err != nil {
 			return err
 		}
 	}
@@ -177,7 +177,7 @@ func (m *Machine) etcdManifest(dataDir string) error {
 }
 
 // leaveTraces leaves the files and units that kubelet and pods leave in many places.
-func (m *Machine) leaveTraces() error {
+func leaveTraces(m *Machine) error {
 	for _, unit := range []string{"kubepods.slice", "kubepods-besteffort.slice"} {
 		m.units[unit] = unit
 	}
@@ -239,7 +239,7 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 	}, "join: kubelet", func(_ *Site, m *Machine) error {
 		m.before()
 		m.stopped, m.fresh = false, true
-		return errors.Join(m.leaveTraces(), m.kubeletFiles(text), m.tree.put(bootstrapConf, "token: "+token[1]+"\n"))
+		return errors.Join(leaveTraces(m), m.kubeletFiles(text), m.tree.put(bootstrapConf, "token: "+token[1]+"\n"))
 	})
 	if what == "join master" {
 		list = append(list, joinEtcd(dataDir)...)

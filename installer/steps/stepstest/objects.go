@@ -52,7 +52,7 @@ func (s *Site) NoProxy() {
 	s.noProxy = true
 }
 
-func (s *Site) proxyless() bool {
+func proxyless(s *Site) bool {
 	defer s.locked()()
 	return s.noProxy
 }

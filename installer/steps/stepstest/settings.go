@@ -154,7 +154,7 @@ func (m *Machine) kubeletFiles(text string) error {
 }
 
 // clusterDocument is the ClusterConfiguration of an init's documents or, for a join, that of the cluster.
-func (m *Machine) clusterDocument(text string) object {
+func clusterDocument(m *Machine, text string) object {
 	if doc, ok := documents(text)["ClusterConfiguration"]; ok {
 		return doc
 	}

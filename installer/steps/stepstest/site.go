@@ -134,7 +134,7 @@ func NewSite(dir string, machines int) (*Site, error) {
 
 // newDisk gives a machine the files of one that was set up a moment ago.
 func (m *Machine) newDisk() error {
-	m.tree = m.site.newTree()
+	m.tree = newTree(m.site)
 	for name, text := range map[string]string{
 		"/etc/hosts": "127.0.0.1 localhost\n", "/etc/hostname": m.Name + "\n", "/proc/self/mounts": "root / tmpfs rw 0 0\n",
 	} {
@@ -197,7 +197,7 @@ func (s *Site) Clone(dir string) (*Site, error) {
 	c := &Site{Latency: s.Latency, Pace: s.Pace, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
 	for _, m := range s.machines {
 		n := *m
-		n.site, n.tree = c, c.newTree()
+		n.site, n.tree = c, newTree(c)
 		n.units, n.done, n.running, n.containers = maps.Clone(m.units), maps.Clone(m.done), maps.Clone(m.running), maps.Clone(m.containers)
 		if err := copyTree(string(n.tree), string(m.tree)); err != nil {
 			return nil, err
@@ -207,7 +207,7 @@ func (s *Site) Clone(dir string) (*Site, error) {
 	return c, nil
 }
 
-func (s *Site) newTree() tree {
+func newTree(s *Site) tree {
 	s.trees++
 	return tree(filepath.Join(s.dir, fmt.Sprint(s.trees)))
 }
