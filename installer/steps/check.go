@@ -78,7 +78,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	if len(serious) > 0 {
 		return installer.Result{}, &preflight.Error{Problems: serious, Warnings: warnings}
 	}
-	r.tellDifferences()
+	tellDifferences(r)
 	if len(r.Site.Leaving) > 0 {
 		if err := r.judgeLeaving(ctx); err != nil {
 			return installer.Result{}, err
@@ -92,7 +92,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 }
 
 // tellDifferences tells how the cluster that is wanted differs from the one that is there.
-func (r *Run) tellDifferences() {
+func tellDifferences(r *Run) {
 	if len(r.ControlPlanes()) == 0 {
 		return // all of it is new
 	}

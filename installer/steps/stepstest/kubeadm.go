@@ -98,7 +98,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 		"init: kubelet", func(_ *Site, m *Machine) error {
 			m.before()
 			m.stopped = false
-			return errors.Join(m.leaveTraces(), m.kubeletFiles(m.tree.text(config)), m.tree.put(kubeletConf, kubeletOf(ca)))
+			return errors.Join(m.leaveTraces(), kubeletFiles(m, m.tree.text(config)), m.tree.put(kubeletConf, kubeletOf(ca)))
 		},
 		"init: control plane", func(s *Site, m *Machine) error {
 			if s.kube != nil && len(s.kube.nodes) > 0 && !s.lost() {
@@ -122,7 +122,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 			return nil
 		},
 		"init: addons", func(s *Site, m *Machine) error {
-			s.keepSettings(m.tree.text(config))
+			keepSettings(s, m.tree.text(config))
 			m.done["kubeadm init"]++
 			return nil
 		},
@@ -163,7 +163,7 @@ func (m *Machine) controlPlane(text string) error {
 		if pod == "etcd" {
 			continue
 		}
-		if err := m.tree.put(manifest(pod), podManifest(pod, m.clusterDocument(text), m.IP)); err != nil {
+		if err := m.tree.put(manifest(pod), podManifest(pod, clusterDocument(m, text), m.IP)); err != nil {
 			return err
 		}
 	}
@@ -239,7 +239,7 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 	}, "join: kubelet", func(_ *Site, m *Machine) error {
 		m.before()
 		m.stopped, m.fresh = false, true
-		return errors.Join(m.leaveTraces(), m.kubeletFiles(text), m.tree.put(bootstrapConf, "token: "+token[1]+"\n"))
+		return errors.Join(m.leaveTraces(), kubeletFiles(m, text), m.tree.put(bootstrapConf, "token: "+token[1]+"\n"))
 	})
 	if what == "join master" {
 		list = append(list, joinEtcd(dataDir)...)
