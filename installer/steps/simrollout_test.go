@@ -110,7 +110,7 @@ func TestAKubeletSettingRollsHostByHost(t *testing.T) {
 					t.Errorf("%s stays cordoned", m.Name)
 				}
 			}
-			if !strings.Contains(w.ConfigMap("kubelet-config"), c.line) {
+			if !strings.Contains(stepstest.ConfigMap(w.Site, "kubelet-config"), c.line) {
 				t.Error("hosts that join later get the setting of before")
 			}
 			if got := len(w.stepsOf("kubectl drain")) > 0; got != c.drained {
@@ -151,7 +151,7 @@ func TestAnAPIServersFlagRollsMasterByMaster(t *testing.T) {
 			t.Errorf("%s keeps it: %s", m.IP, text)
 		}
 	}
-	if strings.Contains(w.ConfigMap("kubeadm-config"), "max-requests-inflight") {
+	if strings.Contains(stepstest.ConfigMap(w.Site, "kubeadm-config"), "max-requests-inflight") {
 		t.Error("masters that join later get it")
 	}
 }
@@ -162,8 +162,8 @@ func TestAModeOfKubeProxyIsRolledOut(t *testing.T) {
 	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 1 {
 		t.Fatalf("%d changes, %v", changes, err)
 	}
-	if !strings.Contains(w.ProxyRuns(), "mode: nftables") {
-		t.Errorf("kube-proxy runs %s", w.ProxyRuns())
+	if !strings.Contains(stepstest.ProxyRuns(w.Site), "mode: nftables") {
+		t.Errorf("kube-proxy runs %s", stepstest.ProxyRuns(w.Site))
 	}
 	w.asks(applies, proxyNFT)
 	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
@@ -238,7 +238,7 @@ func TestWhatSomebodyChangedByHandStaysUntilItIsTakenOver(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(worker.Root(), kubeletFile), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		w.EditConfigMap(proxyInForce, "mode: ipvs", "mode: iptables")
+		stepstest.EditConfigMap(w.Site, proxyInForce, "mode: ipvs", "mode: iptables")
 	}
 	edit()
 	for _, wish := range []settings.Wish{{}, applies} {
@@ -253,7 +253,7 @@ func TestWhatSomebodyChangedByHandStaysUntilItIsTakenOver(t *testing.T) {
 				t.Errorf("%+v: %q is not told: %s", wish, says, told.String())
 			}
 		}
-		if !strings.Contains(w.file(t, worker, kubeletFile), "maxPods: 33") || !strings.Contains(w.ConfigMap(proxyInForce), "mode: iptables") {
+		if !strings.Contains(w.file(t, worker, kubeletFile), "maxPods: 33") || !strings.Contains(stepstest.ConfigMap(w.Site, proxyInForce), "mode: iptables") {
 			t.Errorf("%+v: it was overwritten", wish)
 		}
 	}
@@ -271,8 +271,8 @@ func TestWhatSomebodyChangedByHandStaysUntilItIsTakenOver(t *testing.T) {
 	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 2 {
 		t.Errorf("taken over: %d changes, %v", changes, err)
 	}
-	if !strings.Contains(worker.KubeletRuns(), "maxPods: 110") || !strings.Contains(w.ProxyRuns(), "mode: ipvs") {
-		t.Errorf("kubelet runs %s, kube-proxy %s", worker.KubeletRuns(), w.ProxyRuns())
+	if !strings.Contains(worker.KubeletRuns(), "maxPods: 110") || !strings.Contains(stepstest.ProxyRuns(w.Site), "mode: ipvs") {
+		t.Errorf("kubelet runs %s, kube-proxy %s", worker.KubeletRuns(), stepstest.ProxyRuns(w.Site))
 	}
 	var told bytes.Buffer
 	w.told = &told

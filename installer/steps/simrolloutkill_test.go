@@ -35,7 +35,7 @@ func rolloutKills(t *testing.T) (*killTest, []stepstest.Event) {
 				out = append(out, m.IP+": the API server runs with the settings of before")
 			}
 		}
-		if !strings.Contains(w.ProxyRuns(), "mode: nftables") {
+		if !strings.Contains(stepstest.ProxyRuns(w.Site), "mode: nftables") {
 			out = append(out, "kube-proxy runs with the settings of before")
 		}
 		return out

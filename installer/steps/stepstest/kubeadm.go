@@ -98,7 +98,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 		"init: kubelet", func(_ *Site, m *Machine) error {
 			m.before()
 			m.stopped = false
-			return errors.Join(leaveTraces(m), m.kubeletFiles(m.tree.text(config)), m.tree.put(kubeletConf, kubeletOf(ca)))
+			return errors.Join(leaveTraces(m), kubeletFiles(m, m.tree.text(config)), m.tree.put(kubeletConf, kubeletOf(ca)))
 		},
 		"init: control plane", func(s *Site, m *Machine) error {
 			if s.kube != nil && len(s.kube.nodes) > 0 && !s.lost() {
@@ -122,7 +122,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 			return nil
 		},
 		"init: addons", func(s *Site, m *Machine) error {
-			s.keepSettings(m.tree.text(config))
+			keepSettings(s, m.tree.text(config))
 			m.done["kubeadm init"]++
 			return nil
 		},
@@ -239,7 +239,7 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 	}, "join: kubelet", func(_ *Site, m *Machine) error {
 		m.before()
 		m.stopped, m.fresh = false, true
-		return errors.Join(leaveTraces(m), m.kubeletFiles(text), m.tree.put(bootstrapConf, "token: "+token[1]+"\n"))
+		return errors.Join(leaveTraces(m), kubeletFiles(m, text), m.tree.put(bootstrapConf, "token: "+token[1]+"\n"))
 	})
 	if what == "join master" {
 		list = append(list, joinEtcd(dataDir)...)

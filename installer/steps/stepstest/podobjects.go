@@ -70,7 +70,7 @@ func (s workloads) podList() []object {
 		add := func(name string, labels, more object) {
 			spec := object{"nodeName": m.node()}
 			if labels["tier"] != nil {
-				maps.Copy(spec, m.ranContainers(name))
+				maps.Copy(spec, ranContainers(m, name))
 			}
 			meta := object{"name": name + "-" + m.node(), "namespace": "kube-system", "labels": labels}
 			maps.Copy(meta, more)

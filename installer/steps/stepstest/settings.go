@@ -130,7 +130,7 @@ func registration(docs map[string]object) (socket, flags string) {
 }
 
 // keepSettings makes the ConfigMaps that kubeadm init makes of its documents.
-func (s *Site) keepSettings(text string) {
+func keepSettings(s *Site, text string) {
 	docs := documents(text)
 	s.kube.notes = map[string]string{}
 	s.kube.configs = map[string]string{
@@ -141,7 +141,7 @@ func (s *Site) keepSettings(text string) {
 }
 
 // kubeletFiles writes kubelet's settings for the documents of an init or a join.
-func (m *Machine) kubeletFiles(text string) error {
+func kubeletFiles(m *Machine, text string) error {
 	docs := documents(text)
 	socket, flags := registration(docs)
 	config, ok := docs["KubeletConfiguration"]
@@ -268,7 +268,7 @@ func (s workloads) rolloutProxy(words []string) string {
 }
 
 // ranContainers are the containers and volumes of a static pod as kubelet has told the API of them.
-func (m *Machine) ranContainers(pod string) (spec object) {
+func ranContainers(m *Machine, pod string) (spec object) {
 	var manifested object
 	if !m.kubelet() || yaml.Unmarshal([]byte(m.tree.text(manifest(pod))), &manifested) != nil {
 		return nil
@@ -278,20 +278,20 @@ func (m *Machine) ranContainers(pod string) (spec object) {
 }
 
 // ConfigMap gives one of those that kubeadm keeps.
-func (s *Site) ConfigMap(name string) string {
+func ConfigMap(s *Site, name string) string {
 	defer s.locked()()
 	return s.kube.configs[name]
 }
 
 // EditConfigMap changes one by hand.
-func (s *Site) EditConfigMap(name, old, text string) {
+func EditConfigMap(s *Site, name, old, text string) {
 	defer s.locked()()
 	s.kube.configs = maps.Clone(s.kube.configs)
 	s.kube.configs[name] = strings.ReplaceAll(s.kube.configs[name], old, text)
 }
 
 // ProxyRuns is the configuration that every kube-proxy has read.
-func (s *Site) ProxyRuns() string {
+func ProxyRuns(s *Site) string {
 	defer s.locked()()
 	return s.kube.proxyRuns
 }
