@@ -108,7 +108,7 @@ func (v *verdict) disks() {
 				next[key] = figure{v.at, d.Free}
 			}
 			if left := d.Full.Sub(v.at); !d.Full.IsZero() && left < soon {
-				v.warn("%s: %s will be full in %s, if it fills as it does", h.Address, d.Path, about(left))
+				v.warn("%s: %s will be full in %s, if it fills as it does", h.Address, d.Path, about(left.Round(time.Minute)))
 			}
 			h.Disks = append(h.Disks, d)
 		}

@@ -93,15 +93,15 @@ func TestStatusTellsWhenADiskWillBeFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := installed(t, 1, 1)
 		const gib = 1 << 30
-		w.Machines()[1].Leave("/var/lib/containerd", 100*gib)
+		w.Machines()[1].Leave("/var/lib/containerd", 400*gib)
 		mustSay(t, w.status(t), true)
 		time.Sleep(time.Minute)
-		w.Machines()[1].Leave("/var/lib/containerd", 99*gib)
+		w.Machines()[1].Leave("/var/lib/containerd", 399*gib)
 		if s := w.status(t); slices.ContainsFunc(s.Hosts[1].Disks, func(d status.Disk) bool { return !d.Full.IsZero() }) {
 			t.Errorf("figures a minute apart make a trend: %+v", s.Hosts[1].Disks)
 		}
 		time.Sleep(time.Hour - time.Minute)
-		w.Machines()[1].Leave("/var/lib/containerd", 90*gib)
+		w.Machines()[1].Leave("/var/lib/containerd", 360*gib)
 		s := w.status(t)
 		mustSay(t, s, true, "10.77.0.2: /var/lib/containerd will be full in 9 hours")
 		i := slices.IndexFunc(s.Hosts[1].Disks, func(d status.Disk) bool { return d.Path == "/var/lib/containerd" })

@@ -185,6 +185,7 @@ func TestStatusAnswersInTimeWhateverIsDead(t *testing.T) {
 				for _, m := range w.Machines()[:c.dead] {
 					m.PowerOff()
 				}
+				w.noticed(t)
 				c.fail(w)
 				began := time.Now()
 				s, err := (&status.Room{Site: r.Site, State: r.State}).Ask(t.Context())

@@ -23,6 +23,10 @@ func (s workloads) objectsOf(kind string) ([]object, bool) {
 		return s.workloadList(), true
 	case "nodes,pods,daemonsets.apps,deployments.apps,statefulsets.apps":
 		pods, _ := s.objectsOf("pods")
+		for i := range pods { // in a list of several kinds each says its own
+			pods[i] = maps.Clone(pods[i])
+			pods[i]["kind"] = "Pod"
+		}
 		return slices.Concat(s.nodeList(), pods, s.workloadList()), true
 	case "deployment", "deployments", "deployments.apps":
 		return only(s.workloadList(), "Deployment"), true
