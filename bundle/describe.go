@@ -21,6 +21,7 @@ type Description struct {
 	IndexDigest   digest.Digest  `json:"indexDigest"`   // covers every byte
 	Index         Range          `json:"index"`         // the bytes that a signature signs
 	Signature     *SignatureInfo `json:"signature,omitempty"`
+	Kind          string         `json:"kind,omitempty"`      // what its cluster images make: [MakesCluster] or [AddsApplications]
 	Platforms     []string       `json:"platforms,omitempty"` // that there is an installer for
 	PartSize      int64          `json:"partSize,omitempty"`
 	TrustKeys     []string       `json:"trustKeys,omitempty"`
@@ -29,6 +30,12 @@ type Description struct {
 	Expected      *ExpectedTotal `json:"expected,omitempty"`
 	Usage         []Usage        `json:"usage,omitempty"` // the largest first
 }
+
+// Kinds of bundles.
+const (
+	MakesCluster     = "cluster"     // it brings a rootfs
+	AddsApplications = "application" // it brings none: it adds to a cluster that exists
+)
 
 // SignatureInfo says where the signature lies and which key made it. Whether the key is trusted is not in the file.
 type SignatureInfo struct {
@@ -64,10 +71,24 @@ type Usage struct {
 	Own    int64  `json:"own"`    // of those that no other image reaches
 }
 
+// Kind is what the cluster images make; empty if there are none.
+func (r *Reader) Kind() string {
+	kind := ""
+	for _, i := range r.Images() {
+		switch {
+		case i.Kind == KindCluster && i.ClusterType == "rootfs":
+			return MakesCluster
+		case i.Kind == KindCluster:
+			kind = AddsApplications
+		}
+	}
+	return kind
+}
+
 // Describe reads the manifests of all images, and the signature.
 func (r *Reader) Describe() (Description, error) {
 	d := Description{
-		FormatVersion: r.FormatVersion(), PayloadOffset: r.PayloadOffset(), Size: r.Size(), IndexDigest: r.IndexDigest(),
+		FormatVersion: r.FormatVersion(), PayloadOffset: r.PayloadOffset(), Size: r.Size(), IndexDigest: r.IndexDigest(), Kind: r.Kind(),
 		Index: r.IndexRange(), Platforms: r.Platforms(), PartSize: r.index.PartSize, TrustKeys: r.TrustKeys(), Documents: r.Documents(),
 	}
 	if at, ok := r.SignatureRange(); ok {
@@ -145,6 +166,12 @@ const topImages = 10
 func (d Description) WriteText(out io.Writer, file string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "format version\t%d\n", d.FormatVersion)
+	switch d.Kind {
+	case MakesCluster:
+		fmt.Fprintln(w, "kind\tcluster bundle")
+	case AddsApplications:
+		fmt.Fprintln(w, "kind\tapplication bundle: no rootfs, it adds to a cluster that exists")
+	}
 	fmt.Fprintf(w, "size\t%s (%d bytes)\n", size(d.Size), d.Size)
 	if d.PartSize > 0 {
 		fmt.Fprintf(w, "parts\tof %s: %s and %s, …\n", size(d.PartSize), file, PartName(file, 2))

@@ -13,6 +13,8 @@ type Step[E any] struct {
 	Title string // what it does, for the operator
 	// Run has the shape of a method expression, (*Env).method, so that a list of steps reads as a list of names.
 	Run func(E, context.Context) (Result, error)
+	// Skip tells, once the steps before have run, that the step has nothing to do in this run; nil: it always has.
+	Skip func(E) bool
 }
 
 // Result is what a step that succeeded did.
@@ -48,14 +50,20 @@ func (e *HostError) Unwrap() error { return e.Err }
 
 // RunSteps runs the steps in order until one fails. It returns the time of each step that ran, the failed one included. An
 // environment that has something to clean up after a failure has a method CleanUp, whatever step it was and also if the context
-// ended between two.
+// ended between two. One that wants to know where the run is has a method StepBegins.
 func RunSteps[E any](ctx context.Context, steps []Step[E], env E, rep *Reporter) ([]Timing, error) {
 	var timings []Timing
 	for i, s := range steps {
 		if err := ctx.Err(); err != nil {
 			return timings, &StepError{Step: s.Name, Err: cleanedUp(ctx, env, fmt.Errorf("not begun: %w", context.Cause(ctx)))}
 		}
+		if s.Skip != nil && s.Skip(env) {
+			continue
+		}
 		rep.begin(i+1, len(steps), s.Name, s.Title)
+		if told, ok := any(env).(interface{ StepBegins(step string) }); ok {
+			told.StepBegins(s.Name)
+		}
 		start := time.Now()
 		res, err := s.Run(env, ctx)
 		t := Timing{Step: s.Name, Duration: time.Since(start), Changes: res.Changes}

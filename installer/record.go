@@ -1,6 +1,7 @@
 package installer
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -8,20 +9,54 @@ import (
 	"time"
 )
 
-// annotationBundle is the digest of the index of the bundle that a cluster was last made with.
-const annotationBundle = "sealbuild.io/bundle"
+const (
+	// annotationBundle is the digests of the indexes of the bundles that a cluster was made with, the first one first.
+	annotationBundle = "sealbuild.io/bundle"
+	// annotationCommand, with the name of an application, is the command that was given for it.
+	annotationCommand = "command.sealbuild.io/"
+	maxBundles        = 16 // older ones are forgotten
+)
 
 // Finished tells whether the last run that is recorded of the cluster ended well.
 func (c *Cluster) Finished() bool { return c.Status.Phase == PhaseSuccess }
 
-// MadeWith is the digest of the bundle that the cluster was last made with; empty if the record has none.
-func (c *Cluster) MadeWith() string { return c.Annotations[annotationBundle] }
-
-// Note records the bundle that the cluster is made with.
-func (c *Cluster) Note(bundle string) {
-	c.Annotations = MergeEnv(c.Annotations)
-	c.Annotations[annotationBundle] = bundle
+// MadeWith tells whether the cluster was made with the bundle whose index has a digest.
+func (c *Cluster) MadeWith(bundle string) bool {
+	return slices.Contains(strings.Fields(c.Annotations[annotationBundle]), bundle)
 }
+
+// Note records a bundle that the cluster is made with.
+func (c *Cluster) Note(bundle string) {
+	if c.MadeWith(bundle) {
+		return
+	}
+	c.Annotations = MergeEnv(c.Annotations)
+	all := append(strings.Fields(c.Annotations[annotationBundle]), bundle)
+	c.Annotations[annotationBundle] = strings.Join(all[max(0, len(all)-maxBundles):], " ")
+}
+
+// CommandFor is the command that was given for an application when it was added to the cluster; nil if none was.
+func (c *Cluster) CommandFor(image string) []string {
+	var out []string
+	if json.Unmarshal([]byte(c.Annotations[commandKey(image)]), &out) != nil {
+		return nil
+	}
+	return out
+}
+
+// NoteCommand records the command that was given for an application.
+func (c *Cluster) NoteCommand(image string, command []string) error {
+	text, err := json.Marshal(command)
+	if err != nil {
+		return err
+	}
+	c.Annotations = MergeEnv(c.Annotations)
+	c.Annotations[commandKey(image)] = string(text)
+	return nil
+}
+
+// commandKey is the name of an annotation: it may hold one slash only.
+func commandKey(image string) string { return annotationCommand + strings.ReplaceAll(image, "/", "_") }
 
 // KubeVersion is the Kubernetes version of the rootfs that a record speaks of; empty when it speaks of none.
 func (s Status) KubeVersion() string {

@@ -69,6 +69,7 @@ var mayImport = []struct {
 	{"installer/agent", []string{"installer/host"}},
 	{"installer/agent/files/...", []string{"installer/agent"}},
 	{"installer/agent/layers", []string{"installer/agent", "installer/agent/files"}},
+	{"installer/agent/copies", []string{"installer/agent", "installer/agent/files", "registry/catalog", "registry/disk"}},
 	{"installer/agent/programs", []string{"installer/agent", "installer/host"}},
 	{"installer/agent/facts", []string{"installer/agent", "installer/agent/files", "installer/agent/programs", "installer/care"}},
 	{"installer/agent/...", []string{"installer/agent/...", "installer/host/...", "registry/..."}},
@@ -79,6 +80,9 @@ var mayImport = []struct {
 	{"installer/payload/...", []string{"installer", "installer/templates", "installer/guest", "registry/...", "bundle"}},
 	{"installer/sealos/...", []string{"installer", "installer/agent", "installer/payload", "registry/..."}},
 	{"installer/fleet/...", []string{"installer", "installer/host", "installer/agent", "installer/journal", "installer/payload", "installer/preflight"}},
+	{"installer/remote/...", []string{
+		"installer", "installer/host", "installer/care", "installer/agent", "installer/fleet", "registry/catalog", "registry/disk", "registry/storesync",
+	}},
 	{"installer/site/...", []string{
 		"installer", "installer/agent", "installer/fleet", "installer/journal", "installer/kube", "installer/kubeadm", "installer/payload",
 		"installer/preflight", "installer/sealos", "registry", "bundle",
@@ -94,9 +98,16 @@ var mayImport = []struct {
 	{"installer/leaving/...", append([]string{"installer/members"}, onASite...)},
 	{"installer/clean/...", append([]string{"installer/care", "installer/hostnet", "installer/ledger", "installer/nodes", "installer/secrets"}, onASite...)},
 	{"installer/ledger/...", append([]string{"installer/secrets"}, onASite...)},
+	{"installer/status/...", append([]string{
+		"installer/host", "installer/care", "installer/certs", "installer/etcd", "installer/secrets", "installer/health", "installer/ledger",
+	}, onASite...)},
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},
 	{"installer", []string{"installer/host"}},
 	{"cluster-images/...", []string{"..."}}, // data, and tests of it: no Go that anybody could import but the files of kubernetes/
+	{"cmd/sealinstall/usage", nil},
+	{"cmd/sealinstall/wanted", []string{
+		"cmd/sealinstall/usage", "installer", "installer/fleet", "installer/host", "installer/kubeadm", "installer/ledger", "installer/templates",
+	}},
 	{"cmd/...", []string{"..."}},
 	{"test/...", []string{"..."}},
 }
@@ -108,7 +119,7 @@ const ground = "ground/..."
 // so it cannot reach out of the site, carries nothing of the builder along, and stays small enough to be copied to every host. A
 // line more is a decision; docs/architecture.md says why the registry's are these.
 var installerLinks = []string{
-	module + "/cmd/sealinstall", module + "/bundle", module + "/registry/...", module + "/installer/...", module + "/ground/...",
+	module + "/cmd/sealinstall/...", module + "/bundle", module + "/registry/...", module + "/installer/...", module + "/ground/...",
 
 	// Images: the registry's storage, with what it measures itself with; digests, types, zstd.
 	"github.com/distribution/distribution/v3", "github.com/distribution/distribution/v3/configuration",
@@ -251,6 +262,7 @@ func TestTheTableTellsRightFromWrong(t *testing.T) {
 		{"installer/agent/verbs", "registry/storesync", true},
 		{"installer/steps", "bundle/assemble", false},
 		{"cmd/sealinstall", "installer/steps", true},
+		{"cmd/sealinstall/wanted", "installer/steps", false},
 		{"elsewhere", "bundle", false},
 	} {
 		if err := checkImport(c.dir, c.what); (err == nil) != c.ok {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 )
 
 // withBundle opens the bundle for as long as do takes.
@@ -78,7 +79,7 @@ func newListCommand(o *runOptions) *cobra.Command {
 // checkForm checks the value of --output.
 func checkForm(form string) error {
 	if form != "text" && form != "json" {
-		return usageError{fmt.Errorf("--output %q: expected text or json", form)}
+		return usage.Errorf("--output %q: expected text or json", form)
 	}
 	return nil
 }
@@ -113,7 +114,7 @@ func newInspectCommand(o *runOptions) *cobra.Command {
 			}
 			document, ok := map[string]string{"": "", "cyclonedx": "sbom.cdx.json", "spdx": "sbom.spdx.json"}[sbom]
 			if !ok {
-				return usageError{fmt.Errorf("--sbom=%s: expected cyclonedx or spdx", sbom)}
+				return usage.Errorf("--sbom=%s: expected cyclonedx or spdx", sbom)
 			}
 			return o.withBundle(func(f *bundle.File) error {
 				out := cmd.OutOrStdout()

@@ -15,11 +15,13 @@ import (
 
 // makeBundle [flags] OUT writes a bundle like $BUNDLE: -sign KEY signs it, -trust
 // PUB bakes a key in, -split cuts it, with 40 MiB more in it, -self puts this
-// very program in front, -seed N makes another one.
+// very program in front, -seed N makes another one, -application leaves the rootfs and
+// the care image out.
 func makeBundle(ts *testscript.TestScript, _ bool, args []string) {
 	flags := flag.NewFlagSet("makebundle", flag.ContinueOnError)
 	sign, trust := flags.String("sign", "", ""), flags.String("trust", "", "")
 	split, self := flags.Bool("split", false, ""), flags.Bool("self", false, "")
+	application := flags.Bool("application", false, "")
 	seed := flags.Uint64("seed", 1, "")
 	ts.Check(flags.Parse(args))
 	o := bundle.WriterOptions{Stub: strings.NewReader("#!/bin/false\n")}
@@ -40,6 +42,9 @@ func makeBundle(ts *testscript.TestScript, _ bool, args []string) {
 		o.TrustKeys = []string{strings.TrimSpace(ts.ReadFile(*trust))}
 	}
 	images := stepstest.Cluster()
+	if *application {
+		images = []stepstest.Image{images[1], images[3]}
+	}
 	var out interface {
 		io.Writer
 		Close() error

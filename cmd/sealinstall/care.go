@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,74 +9,100 @@ import (
 	"os"
 	"time"
 
-	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/spf13/cobra"
+
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/installer/care"
 )
 
-// checkPatience is how long care --check waits for an answer.
-const checkPatience = 30 * time.Second
+// checkPatience is how long care --check waits for what it asks about.
+const checkPatience = 15 * time.Second
 
 func newCareCommand() *cobra.Command {
-	var vs, scheme, mode, services string
+	var vs, scheme, services string
 	var servers []string
-	var clean, check bool
+	var clean, check, watch bool
 	c := care.Config{}
 	cmd := &cobra.Command{
 		Use: "care", Short: "Keep the virtual address of the API servers alive on this node", Args: noArgs,
-		Example: "  sealinstall care --vs 10.103.97.2:6443 --rs 10.0.0.2:6443 --rs 10.0.0.3:6443",
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Example: "  sealinstall care --vs 10.103.97.2:6443 --rs 10.0.0.2:6443 --rs 10.0.0.3:6443\n" +
+			"  sealinstall care --check --vs 10.103.97.2:6443 --list " + care.ListFile,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if services != "" {
 				return serviceRoute(cmd.OutOrStdout(), services, clean)
 			}
-			vip, err := netip.ParseAddrPort(vs)
-			if err != nil {
-				return usageError{fmt.Errorf("--vs %q: expected ADDRESS:PORT", vs)}
+			c.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+			if c.VIP, err = netip.ParseAddrPort(vs); err != nil {
+				return usage.Errorf("--vs %q: expected ADDRESS:PORT", vs)
 			}
-			if !vip.Addr().Is4() || vip.Port() == 0 {
-				return usageError{fmt.Errorf("--vs %q: expected IPv4:PORT", vs)}
+			if !c.VIP.Addr().Is4() || c.VIP.Port() == 0 {
+				return usage.Errorf("--vs %q: expected IPv4:PORT", vs)
 			}
-			if clean {
-				return care.Clean(vip)
-			}
-			if check {
-				ctx, cancel := context.WithTimeout(cmd.Context(), checkPatience)
-				defer cancel()
-				return care.Check(ctx, vip)
-			}
-			if scheme != "https" {
-				return usageError{fmt.Errorf("--health-schem %q: only https is supported", scheme)}
-			}
-			if mode != care.ModeAuto && mode != care.ModeIPVS && mode != care.ModeProxy {
-				return usageError{fmt.Errorf("--mode %q: expected auto, ipvs or proxy", mode)}
-			}
-			if len(servers) == 0 {
-				return usageError{errors.New("no real server: give at least one --rs")}
-			}
-			c.VIP, c.Mode = vip, mode
 			for _, s := range servers {
 				rs, err := netip.ParseAddrPort(s)
 				if err != nil {
-					return usageError{fmt.Errorf("--rs %q: expected ADDRESS:PORT", s)}
+					return usage.Errorf("--rs %q: expected ADDRESS:PORT", s)
 				}
 				c.RealServers = append(c.RealServers, rs)
 			}
-			c.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+			switch {
+			case clean:
+				return care.Clean(c.VIP)
+			case check:
+				return checkCare(cmd.Context(), cmd.OutOrStdout(), c)
+			case watch && c.List == "":
+				return usage.Errorf("--watch: say with --list which care is meant")
+			case watch:
+				care.Watch(cmd.Context(), c.List, c.Log)
+				return nil
+			case scheme != "https":
+				return usage.Errorf("--health-schem %q: only https is supported", scheme)
+			case c.Mode != care.ModeAuto && c.Mode != care.ModeIPVS && c.Mode != care.ModeProxy:
+				return usage.Errorf("--mode %q: expected auto, ipvs or proxy", c.Mode)
+			case c.List != "" && len(servers) > 0:
+				return usage.Errorf("--list and --rs: give one of them")
+			case c.List == "" && len(servers) == 0:
+				return usage.Errorf("no real server: give at least one --rs, or --list")
+			}
 			return care.Run(cmd.Context(), c)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&vs, "vs", "", "virtual server ADDRESS:PORT")
 	f.StringArrayVar(&servers, "rs", nil, "real server ADDRESS:PORT (repeatable)")
-	f.StringVar(&mode, "mode", care.ModeAuto, "ipvs (kernel), proxy (this process) or auto")
+	f.StringVar(&c.List, "list", "", "file with the real servers, one ADDRESS:PORT a line, which is followed; the status is told at a socket beside it")
+	f.StringVar(&c.Mode, "mode", care.ModeAuto, "ipvs (kernel), proxy (this process) or auto")
 	f.StringVar(&c.HealthPath, "health-path", care.DefaultHealthPath, "path that a healthy server answers")
 	f.StringVar(&scheme, "health-schem", "https", "scheme of the health check")
 	f.DurationVar(&c.Interval, "interval", care.DefaultInterval, "time between health checks")
-	f.DurationVar(&c.Timeout, "health-timeout", 3*time.Second, "longest time for one health check")
+	f.DurationVar(&c.Timeout, "health-timeout", care.DefaultTimeout, "longest time for one health check")
 	f.BoolVar(&c.RunOnce, "run-once", false, "program the kernel once and end")
 	f.StringVar(&services, "service-route", "", "see to it that this host has a route to the network of Services given, CIDR, and end; with --clean: remove that of this program")
-	f.BoolVar(&check, "check", false, "wait until the virtual server answers, and end")
+	f.BoolVar(&check, "check", false, "wait until the virtual server answers, and with --list until the servers in force are those of the file, or of --rs; print the status and end")
+	f.BoolVar(&watch, "watch", false, "log the status of the care that follows --list whenever it changes")
 	f.BoolVarP(&clean, "clean", "C", false, "remove the virtual server and end")
 	return cmd
+}
+
+// checkCare waits until the virtual server answers and, if a list is named, its care has these servers in force.
+func checkCare(ctx context.Context, out io.Writer, c care.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
+	if c.List == "" {
+		return care.Check(ctx, c.VIP)
+	}
+	var err error
+	if len(c.RealServers) == 0 {
+		if c.RealServers, err = care.ReadList(c.List); err != nil {
+			return err
+		}
+	}
+	s, err := care.Confirm(ctx, c.List, c.VIP, c.RealServers)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, s)
+	return nil
 }
 
 // serviceRoute says which route of ours is there, and nothing where the host has one of its own.
@@ -87,7 +112,7 @@ func serviceRoute(out io.Writer, network string, clean bool) error {
 	}
 	prefix, err := netip.ParsePrefix(network)
 	if err != nil {
-		return usageError{fmt.Errorf("--service-route %q: expected ADDRESS/BITS", network)}
+		return usage.Errorf("--service-route %q: expected ADDRESS/BITS", network)
 	}
 	ours, added, err := care.EnsureServiceRoute(prefix)
 	switch {

@@ -30,13 +30,13 @@ the master's registry shows, which needs no restart for it.`,
 				return err
 			}
 			var found []steps.HostCertificates
-			change := len(renew)+len(o.config.certSANs) > 0
+			change := len(renew)+len(o.CertSANs) > 0
 			list := steps.Certificates(change, renew, func(c []steps.HostCertificates) { found = c })
-			cluster, err := o.selection("cert")
+			cluster, err := o.Selection("cert")
 			if err != nil {
 				return err
 			}
-			return o.pipeline(cmd, cluster, o.selectionAgain("cert"), list, func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
+			return o.pipeline(cmd, cluster, o.SelectionAgain("cert"), list, func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
 				if err != nil {
 					return nil // it is told; the cluster's recorded state stays as it was
 				}
@@ -52,8 +52,7 @@ the master's registry shows, which needs no restart for it.`,
 	}
 	o.hostFlags(cmd.Flags())
 	cmd.Flags().StringSliceVar(&renew, "renew", nil, "certificates to make anew: all, or their names")
-	cmd.Flags().StringSliceVar(&o.config.certSANs, "cert-sans", nil, "further names and addresses of the API server's certificates")
-	cmd.Flags().StringVar(&o.config.certValidity, "cert-validity", "", "how long new certificates are valid: 100y, 365d or 8760h (default 100y)")
+	o.CertificateFlags(cmd.Flags())
 	return cmd
 }
 

@@ -41,8 +41,8 @@ func (o *runOptions) dry(do func(*steps.Run) error) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	o.harmless = true
-	cluster, err := o.desired()
+	o.Harmless = true
+	cluster, err := o.Desired()
 	if err != nil {
 		return err
 	}

@@ -10,9 +10,15 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
+	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/onhosts"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/preflight"
-	"github.com/spf13/cobra"
+	"github.com/sealbuild/sealbuild/installer/site"
 )
 
 // version is set by the linker.
@@ -39,27 +45,27 @@ func run() int {
 		<-signals
 		os.Exit(exitFailed)
 	}()
-	environmentPassword() // nothing that is started here inherits it
-	environmentPassphrase()
+	wanted.TakeSecrets()
 	err := newRoot().ExecuteContext(ctx)
 	if err == nil {
 		return 0
 	}
+	if own, ok := errors.AsType[*onhosts.ExitStatus](err); ok {
+		return own.Code
+	}
 	fmt.Fprintf(os.Stderr, "error: %s\n", installer.Tell(err))
-	return status(err)
+	return exitStatus(err)
 }
 
-// usageError marks an error of the command line.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-func status(err error) int {
-	var usage usageError
+func exitStatus(err error) int {
+	var called usage.Error
 	var network *installer.NetworkError
 	var preflight *preflight.Error
+	var nobody cannotAsk
 	switch {
-	case errors.As(err, &usage), errors.As(err, &network):
+	case errors.As(err, &nobody):
+		return exitPreflight
+	case errors.As(err, &called), errors.As(err, &network):
 		return exitUsage
 	case errors.As(err, &preflight):
 		return exitPreflight
@@ -69,6 +75,9 @@ func status(err error) int {
 
 func newRoot() *cobra.Command {
 	o := &runOptions{}
+	o.First = func(cluster string) error {
+		return o.withBundle(func(f *bundle.File) error { return site.NeedsCluster(f.Reader, cluster) })
+	}
 	root := &cobra.Command{
 		Use:   "sealinstall",
 		Short: "Install a Kubernetes cluster from this file, with no network",
@@ -89,7 +98,7 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 	}
 	root.PersistentFlags().StringVar(&o.bundle, "bundle", "", "bundle file to use instead of the one behind this program")
 	root.PersistentFlags().StringArrayVar(&o.verifyKeys, "verify-key", nil, "file of public keys or allowed_signers: the bundle must be signed by one of them (default: those in "+trustDir+", if any)")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage.Error{Err: err} })
 	o.flags(root.Flags())
 	o.installFlags(root.Flags())
 	root.AddCommand(
@@ -98,6 +107,7 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
 		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newNodeCommand(), newVersionCommand(),
 	)
+	root.AddCommand(onhosts.Commands(o)...)
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
@@ -121,7 +131,7 @@ func refuseArgs(c *cobra.Command) {
 // noArgs refuses arguments that are no command, with a hint for the usual slip.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("unknown command or argument %q for %q; hosts are given with --masters and --nodes (see --help)", args[0], cmd.CommandPath())}
+		return usage.Errorf("unknown command or argument %q for %q; hosts are given with --masters and --nodes (see --help)", args[0], cmd.CommandPath())
 	}
 	return nil
 }
@@ -129,7 +139,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 // oneArg asks for exactly one argument.
 func oneArg(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return usageError{fmt.Errorf("%d arguments, expected: %s", len(args), cmd.UseLine())}
+		return usage.Errorf("%d arguments, expected: %s", len(args), cmd.UseLine())
 	}
 	return nil
 }

@@ -5,28 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"slices"
+	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/leaving"
-	"github.com/sealbuild/sealbuild/installer/site"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
-
-// memberOptions are what commands say that take hosts into a cluster or out of it.
-type memberOptions struct {
-	absence      site.Absence
-	exists       bool // the cluster must exist
-	prune        bool // hosts that are not in the Clusterfile leave
-	drainTimeout time.Duration
-	confirm      func([]leaving.Loss) error // nil: nobody is asked
-}
 
 func newAddCommand(o *runOptions) *cobra.Command {
 	cmd := &cobra.Command{
@@ -46,19 +38,14 @@ The bundle must be the one that the cluster runs.`,
 				return err
 			}
 			o.members.absence.GoOn, o.members.exists = true, true
-			cluster, err := o.extended()
+			cluster, err := o.Extended()
 			if err != nil {
 				return err
 			}
-			if o.config.dryRun {
+			if o.dryRun {
 				return o.preview(cmd, cluster, steps.Install())
 			}
-			again := func(found *installer.Cluster) (*installer.Cluster, error) {
-				return completed(o.extendedOn(&record{Cluster: found}))
-			}
-			return o.pipeline(cmd, cluster, again, steps.Install(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
-				return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
-			})
+			return o.pipeline(cmd, cluster, o.ExtendedAgain, steps.Install(), recordMembers)
 		},
 	}
 	o.hostFlags(cmd.Flags())
@@ -69,7 +56,7 @@ The bundle must be the one that the cluster runs.`,
 
 // previewFlag registers --dry-run of commands for a cluster that exists: hosts are asked, and nothing is changed.
 func (o *runOptions) previewFlag(f *pflag.FlagSet) {
-	f.BoolVar(&o.config.dryRun, "dry-run", false, "look at the hosts, show what would be done, and change nothing")
+	f.BoolVar(&o.dryRun, "dry-run", false, "look at the hosts, show what would be done, and change nothing")
 }
 
 // preview shows what a pipeline would do. It reaches the hosts and changes nothing there.
@@ -83,31 +70,6 @@ func (o *runOptions) preview(cmd *cobra.Command, cluster *installer.Cluster, lis
 		_, err := fmt.Fprintln(o.progress(cmd), "nothing was changed")
 		return err
 	})
-}
-
-// extended is the recorded cluster with the hosts that flags name.
-func (o *runOptions) extended() (*installer.Cluster, error) {
-	known, err := o.recorded(o.cluster)
-	if err != nil {
-		return nil, err
-	}
-	return completed(o.extendedOn(known))
-}
-
-func (o *runOptions) extendedOn(known *record) (*installer.Cluster, error) {
-	if len(o.masters.hosts)+len(o.nodes.hosts) == 0 {
-		return nil, usageError{errors.New("no host to add: name new ones with --masters and --nodes")}
-	}
-	c := &installer.Cluster{Name: o.cluster, Env: map[string]string{}}
-	if known != nil && !known.Status.TakenApart() {
-		c = known.Cluster
-		c.Name = o.cluster
-		c.Kept, c.Images = c.Images, nil
-	}
-	if err := o.lay(c); err != nil {
-		return nil, err
-	}
-	return c, o.layUserConfig(c, known != nil)
 }
 
 func newDeleteCommand(o *runOptions) *cobra.Command {
@@ -132,19 +94,17 @@ stays switched off: its volumes and pods are given to other hosts.`,
 				return err
 			}
 			o.members.absence.GoOn, o.members.exists = true, true
-			if !o.yes {
+			if !o.Yes {
 				o.members.confirm = o.confirmDelete(cmd)
 			}
-			cluster, err := o.reduced()
+			cluster, err := o.Reduced()
 			if err != nil {
 				return err
 			}
-			if o.config.dryRun {
+			if o.dryRun {
 				return o.preview(cmd, cluster, steps.Delete())
 			}
-			return o.pipeline(cmd, cluster, nil, steps.Delete(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
-				return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
-			})
+			return o.pipeline(cmd, cluster, nil, steps.Delete(), recordMembers)
 		},
 	}
 	o.hostFlags(cmd.Flags())
@@ -163,57 +123,32 @@ func (o *runOptions) leaveFlags(f *pflag.FlagSet) {
 
 func (o *runOptions) checkDrain() error {
 	if o.members.drainTimeout < time.Second {
-		return usageError{fmt.Errorf("--drain-timeout %s: expected at least 1s", o.members.drainTimeout)}
+		return usage.Errorf("--drain-timeout %s: expected at least 1s", o.members.drainTimeout)
 	}
 	return nil
 }
 
-// reduced is the recorded cluster without the hosts that flags name.
-func (o *runOptions) reduced() (*installer.Cluster, error) {
-	known, err := o.recorded(o.cluster)
-	if err != nil {
-		return nil, err
+// recordMembers records the outcome of a run after which the cluster may have other hosts. Where it succeeded, the keys go by
+// which this machine knows those that left: another machine may get one of their addresses.
+func recordMembers(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
+	failed := recorded(ctx, r, timings, err)
+	if err != nil || failed != nil || r.KnownHosts != r.State.Path("known_hosts") { // a file of the operator's is theirs
+		return failed
 	}
-	named := slices.Concat(o.masters.hosts, o.nodes.hosts)
-	switch {
-	case len(named) == 0:
-		return nil, usageError{errors.New("no host to take out: name some with --masters and --nodes")}
-	case known == nil:
-		return nil, usageError{fmt.Errorf("no cluster %q is recorded on this machine: run delete where it was made, or on one of its masters that stays", o.cluster)}
+	var gone []netip.Addr
+	for _, h := range r.Cluster.Leaving {
+		gone = append(gone, h.IP)
 	}
-	c := known.Cluster
-	for _, list := range []struct {
-		flag   string
-		hosts  []installer.Address
-		master bool
-	}{{"--masters", o.masters.hosts, true}, {"--nodes", o.nodes.hosts, false}} {
-		for _, a := range list.hosts {
-			if slices.ContainsFunc(c.Hosts, func(h installer.Host) bool { return h.IP == a.IP && h.Master != list.master }) {
-				return nil, usageError{fmt.Errorf("%s: host %s has the other role in the cluster: name it by that", list.flag, a.IP)}
-			}
-		}
-	}
-	c.Name = o.cluster
-	c.Kept, c.Images = c.Images, nil
-	if err := errors.Join(o.config.lay(c), o.laySSH(&c.SSH), o.layUserConfig(c, true)); err != nil {
-		return nil, err
-	}
-	if err := c.Take(named); err != nil {
-		return nil, usageError{err}
-	}
-	if len(c.Masters()) == 0 {
-		return nil, usageError{fmt.Errorf("no master of cluster %s would be left: a cluster as a whole is taken apart with sealinstall reset", c.Name)}
-	}
-	return completed(c, nil)
+	return host.ForgetKeys(r.KnownHosts, gone)
 }
 
 // confirmDelete asks before hosts leave, with all that is lost.
 func (o *runOptions) confirmDelete(cmd *cobra.Command) func([]leaving.Loss) error {
 	return func(losses []leaving.Loss) error {
-		if (question{in: os.Stdin, out: cmd.ErrOrStderr()}).confirmed(told(losses)+"type yes to go on: ", "yes") {
+		if wanted.Confirmed(cmd.ErrOrStderr(), told(losses)+"type yes to go on: ", "yes") {
 			return nil
 		}
-		return usageError{errors.New("not confirmed: nothing was done (use --yes where nobody can answer)")}
+		return usage.Errorf("not confirmed: nothing was done (use --yes where nobody can answer)")
 	}
 }
 
@@ -264,49 +199,31 @@ installation would do, and asks no host.`,
 }
 
 func (o *runOptions) apply(cmd *cobra.Command) error {
-	if o.clusterfile == "" {
-		return usageError{errors.New("no Clusterfile: name one with -f")}
+	if !o.ClusterfileGiven() {
+		return usage.Errorf("no Clusterfile: name one with -f")
 	}
 	if err := errors.Join(o.check(), o.checkDrain()); err != nil {
 		return err
 	}
-	cluster, err := o.desired()
+	cluster, err := o.Desired()
 	if err != nil {
 		return err
 	}
 	exists := cluster.Status.Phase != ""
-	if o.config.dryRun && !exists {
+	if o.dryRun && !exists {
 		return o.plan(cmd)
 	}
-	o.settlePrune(cluster)
+	wanted.Settle(cluster, o.members.prune)
 	o.members.absence.GoOn = exists
-	if !o.yes {
+	if !o.Yes {
 		o.members.confirm = o.confirmDelete(cmd)
 	}
 	list := steps.Install()
 	if len(cluster.Leaving) > 0 {
 		list = steps.Apply()
 	}
-	if o.config.dryRun {
+	if o.dryRun {
 		return o.preview(cmd, cluster, list)
 	}
-	return o.pipeline(cmd, cluster, o.again, list, func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
-		return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
-	})
-}
-
-// settlePrune decides on the hosts that are in the cluster and not in the file: they leave with --prune, and are worked on like
-// the others without.
-func (o *runOptions) settlePrune(c *installer.Cluster) {
-	var stay []installer.Host
-	for _, h := range c.Hosts {
-		if h.Away && o.members.prune {
-			h.Away = false
-			c.Leaving = append(c.Leaving, h)
-			continue
-		}
-		h.Away = false
-		stay = append(stay, h)
-	}
-	c.Hosts = stay
+	return o.pipeline(cmd, cluster, o.DesiredAgain, list, recordMembers)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -14,7 +15,7 @@ import (
 
 // nextStep is what the operator does about a failure. The same command again is only named where it can help.
 func nextStep(err error) string {
-	var usage usageError
+	var called usage.Error
 	var preflight *preflight.Error
 	var corrupt *bundle.CorruptError
 	var truncated *bundle.TruncatedError
@@ -26,7 +27,7 @@ func nextStep(err error) string {
 		return "wait for the other sealinstall, look at what it made with `sealinstall status`, then decide"
 	case errors.Is(err, installer.ErrInterrupted):
 		return "run the same command again: it goes on where it stopped"
-	case errors.As(err, &usage):
+	case errors.As(err, &called):
 		return "correct the command; the same one will be refused again"
 	case errors.As(err, &preflight):
 		return "mend the cause and run the same command again, or the command that a remedy names; no host was changed"

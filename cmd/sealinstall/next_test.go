@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -25,7 +26,7 @@ func TestTheSameCommandIsNamedOnlyWhereItCanHelp(t *testing.T) {
 		{"a script", &agent.ScriptError{Host: "10.0.0.2", Line: "bash init.sh", Code: 1}, true, "goes on where it stopped"},
 		{"Ctrl-C", errors.Join(installer.ErrInterrupted, errors.New("killed")), true, "goes on where it stopped"},
 		{"Ctrl-C while waiting", &kube.NotReadyError{Cause: installer.ErrInterrupted}, true, "goes on where it stopped"},
-		{"wrong flags", &installer.StepError{Step: "renew", Err: usageError{errors.New("no such certificate")}}, false, "correct the command"},
+		{"wrong flags", &installer.StepError{Step: "renew", Err: usage.Errorf("no such certificate")}, false, "correct the command"},
 		{"problems of hosts", &preflight.Error{}, false, "or the command that a remedy names"},
 		{"a damaged bundle", fmt.Errorf("open: %w", &bundle.CorruptError{Err: errors.New("x")}), false, "copy the bundle here again"},
 		{"a cut bundle", &bundle.TruncatedError{}, false, "copy the bundle here again"},

@@ -1,13 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
-	"fmt"
 	"net/netip"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/installer/agent/verbs"
 	"github.com/sealbuild/sealbuild/installer/etcd"
 )
@@ -34,14 +35,24 @@ func newEtcdCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printMembers(cmd, c)
+			return printMembers(cmd, c.Cluster)
+		},
+	}
+	own := &cobra.Command{
+		Use: "own", Args: noArgs, Short: "List the members, and the state of this master's own, as JSON",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := etcd.New(endpoint, certs)
+			if err != nil {
+				return err
+			}
+			return printMembers(cmd, c.Own)
 		},
 	}
 	remove := &cobra.Command{
 		Use: "remove --peer IP", Args: noArgs, Short: "Take the member of a host out, and list the others as JSON",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := netip.ParseAddr(peer); err != nil {
-				return usageError{fmt.Errorf("--peer %q: expected an address", peer)}
+				return usage.Errorf("--peer %q: expected an address", peer)
 			}
 			c, err := etcd.New(endpoint, certs)
 			if err != nil {
@@ -50,18 +61,18 @@ func newEtcdCommand() *cobra.Command {
 			if err := c.Remove(cmd.Context(), peer); err != nil {
 				return err
 			}
-			return printMembers(cmd, c)
+			return printMembers(cmd, c.Cluster)
 		},
 	}
 	remove.Flags().StringVar(&peer, "peer", "", "address at which the other members reach it")
 	cmd.PersistentFlags().StringVar(&endpoint, "endpoint", etcd.Endpoint, "where this master's member answers")
 	cmd.PersistentFlags().StringVar(&certs, "certs", etcd.CertsDir, "directory of etcd's certificates")
-	cmd.AddCommand(members, remove)
+	cmd.AddCommand(members, own, remove)
 	return cmd
 }
 
-func printMembers(cmd *cobra.Command, c *etcd.Client) error {
-	cluster, err := c.Cluster(cmd.Context())
+func printMembers(cmd *cobra.Command, ask func(context.Context) (etcd.Cluster, error)) error {
+	cluster, err := ask(cmd.Context())
 	if err != nil {
 		return err
 	}

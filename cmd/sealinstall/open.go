@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 )
 
 // trustDir is the operator's: files of public keys or allowed_signers. When
@@ -65,7 +66,7 @@ func (o *runOptions) trust() (t *bundle.Trust, from string, err error) {
 	if len(o.verifyKeys) > 0 {
 		t, err = bundle.LoadTrust(o.verifyKeys...)
 		if err != nil {
-			err = usageError{err}
+			err = usage.Error{Err: err}
 		}
 		return t, "the keys of --verify-key", err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
 	"github.com/sealbuild/sealbuild/registry/catalog"
@@ -34,7 +35,7 @@ meanwhile. What is there is not written again; a run that was stopped goes on wh
 			case "copy":
 				p.All = true
 			default:
-				return usageError{fmt.Errorf("--mode %q: expected difference or copy", mode)}
+				return usage.Errorf("--mode %q: expected difference or copy", mode)
 			}
 			return o.withBundle(func(f *bundle.File) error {
 				images, err := payload.Catalog(cmd.Context(), f.Reader)
@@ -72,7 +73,7 @@ meanwhile: pulls that have begun get --grace to end, once for manifests and once
 		Example: "  ./sealinstall registry gc --keep monitoring.bundle --keep images.txt",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if c.Grace < 0 {
-				return usageError{fmt.Errorf("--grace %v is negative", c.Grace)}
+				return usage.Errorf("--grace %v is negative", c.Grace)
 			}
 			store := disk.Open(dirArg(args))
 			kept, err := o.kept(cmd, store, keep)
@@ -101,8 +102,11 @@ meanwhile: pulls that have begun get --grace to end, once for manifests and once
 func (o *runOptions) kept(cmd *cobra.Command, store *disk.Store, files []string) (catalog.Catalog, error) {
 	var kept catalog.Catalog
 	var refs []catalog.Ref
-	sources := 0
+	sources, whole := 0, true // whole: what the cluster itself pulls is among what is kept
 	add := func(f *bundle.File) error {
+		if kind := f.Kind(); sources == 0 || kind != bundle.AddsApplications {
+			whole = kind != bundle.AddsApplications
+		}
 		sources++
 		c, err := payload.Catalog(cmd.Context(), f.Reader)
 		kept = kept.Merge(c)
@@ -118,7 +122,7 @@ func (o *runOptions) kept(cmd *cobra.Command, store *disk.Store, files []string)
 			if err != nil {
 				return catalog.Catalog{}, err
 			}
-			sources++
+			sources, whole = sources+1, true
 			refs = append(refs, list...)
 			continue
 		}
@@ -130,7 +134,10 @@ func (o *runOptions) kept(cmd *cobra.Command, store *disk.Store, files []string)
 		}
 	}
 	if sources == 0 {
-		return catalog.Catalog{}, usageError{errors.New("nothing says what to keep: run this from a bundle, or give --bundle or --keep")}
+		return catalog.Catalog{}, usage.Errorf("nothing says what to keep: run this from a bundle, or give --bundle or --keep")
+	}
+	if !whole {
+		return catalog.Catalog{}, usage.Errorf("only bundles of applications say what to keep, and what the cluster itself pulls would be removed: name the bundle that the cluster was made with, too (--keep); nothing was removed")
 	}
 	reached, absent, err := store.Reach(cmd.Context(), refs)
 	if err != nil {
@@ -190,7 +197,7 @@ func readImageList(name string) (refs []catalog.Ref, err error) {
 			err = errors.New("neither a tag nor a digest")
 		}
 		if err != nil {
-			return nil, usageError{fmt.Errorf("%s:%d: %w", name, n, err)}
+			return nil, usage.Errorf("%s:%d: %w", name, n, err)
 		}
 		refs = append(refs, ref)
 	}
@@ -206,7 +213,7 @@ func dirArg(args []string) string {
 
 func maxOneArg(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
-		return usageError{fmt.Errorf("%s takes one directory", cmd.CommandPath())}
+		return usage.Errorf("%s takes one directory", cmd.CommandPath())
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
 	"github.com/sealbuild/sealbuild/registry/catalog"
@@ -30,7 +31,7 @@ func newRegistryVerifyCommand(o *runOptions) *cobra.Command {
 		Long: `Read every blob of the registry in a directory of this machine (default ` + disk.DefaultRoot + `) and look for those that are named and
 not there. They are taken from this bundle, if this program has one or --bundle names one, and from the places that
 --from names: another registry's directory, or its URL. Without such a place nothing is changed.`,
-		Example: "  ./sealinstall registry verify\n  " + passwordVariable + "=… sealinstall registry verify --from https://10.0.0.3:5000 --ca /etc/registry/ca.crt --user admin",
+		Example: "  ./sealinstall registry verify\n  " + wanted.PasswordVariable + "=… sealinstall registry verify --from https://10.0.0.3:5000 --ca /etc/registry/ca.crt --user admin",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			store := disk.Open(dirArg(args))
 			var sources []catalog.Source
@@ -44,7 +45,7 @@ not there. They are taken from this bundle, if this program has one or --bundle 
 					return err
 				}
 				r := registry.NewRemote(cmd.Context(), store, place, client)
-				r.User, r.Password = user, environmentPassword()
+				r.User, r.Password = user, wanted.EnvironmentPassword()
 				sources = append(sources, r)
 			}
 			done := false
@@ -63,7 +64,7 @@ not there. They are taken from this bundle, if this program has one or --bundle 
 	}
 	cmd.Flags().StringArrayVar(&from, "from", nil, "directory or URL of a registry to repair from (repeatable)")
 	cmd.Flags().StringVar(&ca, "ca", "", "CA certificate file for URLs")
-	cmd.Flags().StringVar(&user, "user", "", "user name for URLs; the password is read from "+passwordVariable)
+	cmd.Flags().StringVar(&user, "user", "", "user name for URLs; the password is read from "+wanted.PasswordVariable)
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
@@ -36,19 +36,22 @@ func (o *runOptions) installFlags(f *pflag.FlagSet) {
 }
 
 func (o *runOptions) run(cmd *cobra.Command) error {
-	if o.config.dryRun {
+	if o.dryRun {
 		return o.plan(cmd)
 	}
 	if err := o.check(); err != nil {
 		return err
 	}
-	cluster, err := o.desired()
+	cluster, err := o.Desired()
 	if err != nil {
 		return err
 	}
-	return o.pipeline(cmd, cluster, o.again, steps.Install(), func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
-		return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
-	})
+	return o.pipeline(cmd, cluster, o.DesiredAgain, steps.Install(), recorded)
+}
+
+// recorded finishes a pipeline whose outcome is recorded, whether it came to its end or not.
+func recorded(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
+	return r.Ledger.Record(context.WithoutCancel(ctx), err, installer.Changes(timings))
 }
 
 // pipeline opens what a run needs, runs the steps, lets finish record the outcome, and prints the summary. again makes the cluster
@@ -61,11 +64,8 @@ func (o *runOptions) pipeline(
 	if err := o.check(); err != nil {
 		return err
 	}
-	policy, err := o.hostKeyPolicy()
+	login, err := o.Login(cluster)
 	if err != nil {
-		return err
-	}
-	if err := o.askPassphrases(cluster); err != nil {
 		return err
 	}
 	file, err := o.openBundle()
@@ -91,17 +91,12 @@ func (o *runOptions) pipeline(
 	for _, w := range cluster.Warnings() {
 		rep.Warnf("%s", w)
 	}
-	known := o.knownHosts
-	if known == "" {
-		known = state.Path("known_hosts")
-	}
+	login.Report, login.KnownHosts = rep, cmp.Or(login.KnownHosts, state.Path("known_hosts"))
 	r := steps.New(cluster, file.Reader, steps.Options{
-		Again: again, LeaveOut: o.leaveOut, State: state,
+		Again: again, LeaveOut: o.LeaveOut, State: state,
 		Absence: o.members.absence, Exists: o.members.exists, DrainTimeout: o.members.drainTimeout, Confirm: o.members.confirm,
-		IgnoreChecks: o.ignoreChecks, Copy: o.copyMode, CADir: o.config.caDir,
-	}, fleet.Options{
-		Report: rep, Jobs: o.jobs, Timeout: o.timeout, HostKey: policy, KnownHosts: known, AgentSocket: agentSocket(), UserConfig: o.userConfig,
-	})
+		IgnoreChecks: o.ignoreChecks, Copy: o.copyMode, CADir: o.caDir,
+	}, login)
 	defer r.Close()
 	timings, err := installer.RunSteps(r.Held(cmd.Context()), list, r, rep)
 	err = errors.Join(err, finish(cmd.Context(), r, timings, err))
@@ -119,13 +114,6 @@ func (o *runOptions) pipeline(
 		return nil
 	}
 	return s.print(cmd.OutOrStdout(), o.output)
-}
-
-func (o *runOptions) progress(cmd *cobra.Command) io.Writer {
-	if o.output == "json" {
-		return cmd.ErrOrStderr()
-	}
-	return cmd.OutOrStdout()
 }
 
 func openLog(state *installer.State, start time.Time) (string, *os.File, error) {

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/sealbuild/sealbuild/installer/host/hosttest"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -44,5 +47,51 @@ func TestScripts(t *testing.T) {
 			"exits": exits, "flip": flip, "cut": cut, "listen": listen, "accepted": accepted,
 			"makebundle": makeBundle, "serving": serving, "fetch": fetch, "lacks": lacks, "stop-server": stopServer,
 		},
+	})
+}
+
+// TestScriptsOverSSH runs the real program against two real sshd, which are this machine: $HOST1 and $HOST2.
+// What they run finds a journalctl in $JOURNAL/bin that prints the files of its units there.
+func TestScriptsOverSSH(t *testing.T) {
+	journal := t.TempDir()
+	if err := os.Mkdir(filepath.Join(journal, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	program := `#!/bin/sh
+for arg; do [ "$before" != -u ] || cat "` + journal + `/$arg" 2>/dev/null; before=$arg; done; true
+`
+	if err := os.WriteFile(filepath.Join(journal, "bin", "journalctl"), []byte(program), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := "SetEnv PATH=" + journal + "/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	one, two := hosttest.StartSSHD(t, "127.0.0.11", path), hosttest.StartSSHD(t, "127.0.0.12", path)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/ssh",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			home := filepath.Join(env.WorkDir, "home")
+			env.Setenv("HOME", home)
+			env.Setenv("SEALOS_RUNTIME_ROOT", filepath.Join(env.WorkDir, "state"))
+			env.Setenv("HOST1", fmt.Sprintf("%s:%d", one.Address, one.Port))
+			env.Setenv("HOST2", fmt.Sprintf("%s:%d", two.Address, two.Port))
+			env.Setenv("JOURNAL", journal)
+			env.Values[stateKey{}] = &scriptState{}
+			keys := [][]byte{}
+			for _, s := range []*hosttest.SSHD{one, two} {
+				key, err := os.ReadFile(s.KeyFile)
+				if err != nil {
+					return err
+				}
+				keys = append(keys, key)
+			}
+			if err := os.MkdirAll(filepath.Join(home, ".ssh"), 0o700); err != nil {
+				return err
+			}
+			return errors.Join(
+				os.WriteFile(filepath.Join(home, ".ssh", "id_ed25519"), keys[0], 0o600), os.WriteFile(filepath.Join(home, ".ssh", "id_rsa"), keys[1], 0o600),
+			)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "listen": listen, "accepted": accepted, "lacks": lacks},
 	})
 }

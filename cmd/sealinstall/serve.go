@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/spf13/cobra"
+
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
-	"github.com/spf13/cobra"
 )
 
 func newServeCommand(o *runOptions) *cobra.Command {
@@ -52,24 +54,24 @@ func newServeCommand(o *runOptions) *cobra.Command {
 func plainHTTPOnLoopbackOnly(addr, cert string) error {
 	name, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return usageError{fmt.Errorf("--addr %q: expected HOST:PORT", addr)}
+		return usage.Errorf("--addr %q: expected HOST:PORT", addr)
 	}
 	if ip := net.ParseIP(name); cert == "" && name != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return usageError{fmt.Errorf("--addr %s is not loopback: give --tls-cert and --tls-key", addr)}
+		return usage.Errorf("--addr %s is not loopback: give --tls-cert and --tls-key", addr)
 	}
 	return nil
 }
 
 func tlsConfig(cert, key string) (*tls.Config, error) {
 	if (cert == "") != (key == "") {
-		return nil, usageError{errors.New("--tls-cert and --tls-key go together")}
+		return nil, usage.Errorf("--tls-cert and --tls-key go together")
 	}
 	if cert == "" {
 		return nil, nil
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return nil, usageError{fmt.Errorf("read the certificate: %w", err)}
+		return nil, usage.Errorf("read the certificate: %w", err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }

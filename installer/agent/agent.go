@@ -93,17 +93,6 @@ func (a *Agent) Remove(ctx context.Context, paths []string) error {
 	return a.call(ctx, VerbRemove, RemoveRequest{paths}, nil, nil)
 }
 
-// CareStart runs argv as a transient systemd unit, which is started again whenever it ends, until the host reboots or
-// CareStop. If it runs already with the same argv, nothing happens.
-func (a *Agent) CareStart(ctx context.Context, unit string, argv []string) error {
-	return a.call(ctx, VerbCareStart, CareRequest{unit, argv}, nil, nil)
-}
-
-// CareStop ends a unit that CareStart began. One that is not there is fine.
-func (a *Agent) CareStop(ctx context.Context, unit string) error {
-	return a.call(ctx, VerbCareStop, CareRequest{Unit: unit}, nil, nil)
-}
-
 // Clear removes directories with all they hold. One that the site has made a link or a mount point stays, empty. File systems
 // that are mounted further below are not touched; kept names them.
 func (a *Agent) Clear(ctx context.Context, q ClearRequest) (kept []string, err error) {
@@ -115,6 +104,13 @@ func (a *Agent) Clear(ctx context.Context, q ClearRequest) (kept []string, err e
 func (a *Agent) Dirs(ctx context.Context, dirs ...string) (map[string]Dir, error) {
 	res, err := ask[DirsResult](ctx, a, VerbDirs, DirsRequest{dirs})
 	return res.Dirs, err
+}
+
+// Blobs lists what lies in the store of a registry: the sizes of blobs in bytes, by the hex digits of their sha256. It reads none
+// of them.
+func (a *Agent) Blobs(ctx context.Context, root string) (map[string]int64, error) {
+	res, err := ask[BlobsResult](ctx, a, VerbBlobs, BlobsRequest{root})
+	return res.Blobs, err
 }
 
 // UseInstaller gives the stub that this agent runs the name under which units and scripts run it, in one step, and removes

@@ -19,6 +19,8 @@ type FactsRequest struct {
 	Sync     string   `json:"sync,omitempty"`  // directory where the time of a durable write is measured; empty measures nothing
 	Ports    []int    `json:"ports,omitempty"` // TCP ports whose listeners are asked for
 	Dirs     []string `json:"dirs,omitempty"`  // directories whose content is asked for; they need not exist
+	// Lean leaves out what only a preflight wants and may take seconds: name servers, firewalls, other runtimes, guards.
+	Lean bool `json:"lean,omitempty"`
 }
 
 // Facts describes a host.
@@ -74,6 +76,7 @@ type Facts struct {
 	Sockets         map[string]bool  `json:"sockets,omitempty"`  // whether each that was asked for takes connections
 	Programs        map[string]bool  `json:"programs,omitempty"` // whether each that was asked for runs
 	LockedBy        string           `json:"lockedBy,omitempty"` // who holds the lock that was asked for; empty if nobody does
+	LockStep        string           `json:"lockStep,omitempty"` // the step at which that one works, as far as it has told
 	Dirs            map[string]Dir   `json:"dirs,omitempty"`     // those asked for
 }
 

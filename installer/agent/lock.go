@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/sealbuild/sealbuild/ground/wait"
@@ -17,11 +19,16 @@ type Lock struct {
 	s    *session
 	stop context.CancelFunc
 	lost chan error
+
+	saying sync.Mutex // held while a step is written
+	mu     sync.Mutex
+	step   string
 }
 
 // Lock takes the lock on the file at path on the host. The file exists as long as the lock; it holds holder, for others to
-// read. If another holds the lock, the error is an *Error with CodeLocked, whose message is that holder. The lock ends with
-// Release, with this process, with ctx, or when the host hears nothing from the installer for half a minute.
+// read, and in a second line the step that [Lock.Say] told. If another holds the lock, the error is an *Error with CodeLocked,
+// whose message is that holder. The lock ends with Release, with this process, with ctx, or when the host hears nothing from the
+// installer for half a minute.
 func (a *Agent) Lock(ctx context.Context, path, holder string) (*Lock, error) {
 	return a.LockAsking(ctx, ctx, path, holder)
 }
@@ -68,6 +75,22 @@ func (a *Agent) lockWithin(asking, life context.Context, q LockRequest, every ti
 		l.lost <- a.blame(VerbLock, err)
 	}()
 	return l, nil
+}
+
+// Say tells the host the step at which the holder works, for others to read; it is one line. It does not wait for the host, which
+// may hang. A stub of an older version takes it for a sign of life.
+func (l *Lock) Say(step string) {
+	l.mu.Lock()
+	l.step = strings.Join(strings.Fields(step), " ")
+	l.mu.Unlock()
+	go func() {
+		l.saying.Lock()
+		defer l.saying.Unlock()
+		l.mu.Lock()
+		line := l.step // the newest, whichever goroutine writes first
+		l.mu.Unlock()
+		_, _ = io.WriteString(l.s.in, line+"\n") // a lock that ends tells why by itself
+	}()
 }
 
 // Lost receives the reason if the lock ends before Release. After Release it has no meaning.

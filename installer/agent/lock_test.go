@@ -39,6 +39,36 @@ func TestALockIsHeldByOneUntilItIsReleased(t *testing.T) {
 	})
 }
 
+func TestALockTellsWhoHoldsItAndAtWhichStep(t *testing.T) {
+	agenttest.Everywhere(t, func(t *testing.T, a *agent.Agent) {
+		path := filepath.Join(t.TempDir(), "lock")
+		l, err := a.Lock(t.Context(), path, "the holder")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Release()
+		for _, step := range []string{"a step with a long name", "short"} {
+			l.Say(step)
+			for end := time.Now().Add(patience); ; {
+				f, err := a.Facts(t.Context(), agent.FactsRequest{Lean: true, Lock: path})
+				if err != nil || f.LockedBy != "the holder" {
+					t.Fatalf("held by %q, %v", f.LockedBy, err)
+				}
+				if f.LockStep == step {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatalf("at step %q, want %q", f.LockStep, step)
+				}
+			}
+		}
+		var answered *agent.Error
+		if _, err := a.Lock(t.Context(), path, "another"); !errors.As(err, &answered) || answered.Message != "the holder" {
+			t.Errorf("another is told %v", err)
+		}
+	})
+}
+
 func TestALockEndsWithItsInstaller(t *testing.T) {
 	agenttest.Everywhere(t, func(t *testing.T, a *agent.Agent) {
 		path := filepath.Join(t.TempDir(), "lock")

@@ -2,34 +2,36 @@ package agent
 
 // Names of verbs, as they stand on the command line.
 const (
-	VerbFacts      = "facts"
-	VerbWriteFiles = "write-files"
-	VerbReadFiles  = "read-files"
-	VerbHosts      = "hosts"
-	VerbScript     = "script"
-	VerbExec       = "exec"
-	VerbPrepare    = "prepare-layers"
-	VerbUnpack     = "unpack"
-	VerbSwitch     = "switch-layers"
-	VerbRegistry   = "registry-receive"
-	VerbRemove     = "remove"
-	VerbClear      = "clear"
-	VerbTidy       = "tidy"
-	VerbPodCgroups = "pod-cgroups"
-	VerbCareStart  = "care-start"
-	VerbCareStop   = "care-stop"
-	VerbLock       = "lock"
-	VerbListen     = "listen"
-	VerbReach      = "reach"
-	VerbInstaller  = "installer"
-	VerbDirs       = "dirs"
+	VerbFacts       = "facts"
+	VerbWriteFiles  = "write-files"
+	VerbReadFiles   = "read-files"
+	VerbHosts       = "hosts"
+	VerbScript      = "script"
+	VerbExec        = "exec"
+	VerbPrepare     = "prepare-layers"
+	VerbUnpack      = "unpack"
+	VerbSwitch      = "switch-layers"
+	VerbRegistry    = "registry-receive"
+	VerbRemove      = "remove"
+	VerbClear       = "clear"
+	VerbTidy        = "tidy"
+	VerbPodCgroups  = "pod-cgroups"
+	VerbLock        = "lock"
+	VerbListen      = "listen"
+	VerbReach       = "reach"
+	VerbInstaller   = "installer"
+	VerbDirs        = "dirs"
+	VerbBlobs       = "registry-blobs"
+	VerbCopyPrepare = "copy-prepare"
+	VerbCopyPlace   = "copy-place"
 )
 
 // repeatable tells whether a verb may be carried out twice: it changes nothing that is as asked already. Of a script or a
 // program this is not known.
 func repeatable(verb string) bool {
 	switch verb {
-	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch:
+	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch,
+		VerbBlobs, VerbCopyPrepare, VerbCopyPlace:
 		return true
 	}
 	return false
@@ -40,7 +42,8 @@ func repeatable(verb string) bool {
 func Quiet(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbWriteFiles, VerbReadFiles, VerbHosts, VerbPrepare, VerbUnpack, VerbSwitch,
-		VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller:
+		VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller, VerbBlobs,
+		VerbCopyPrepare, VerbCopyPlace:
 		return true
 	}
 	return false

@@ -3,12 +3,6 @@ package agent
 // What travels between an [Agent] and its process on the host, one request and one result for each verb. Those that callers
 // fill in or read are in api.go and facts.go.
 
-// CareRequest names a unit, and what it runs.
-type CareRequest struct {
-	Unit string   `json:"unit"`
-	Argv []string `json:"argv,omitempty"`
-}
-
 // ClearResult names the mount points that were left alone.
 type ClearResult struct {
 	Kept []string `json:"kept,omitempty"`
@@ -119,9 +113,21 @@ type ReachResult struct {
 	Unreached []Unreached `json:"unreached,omitempty"`
 }
 
+// BlobsRequest is where a registry lies whose blobs are listed.
+type BlobsRequest struct {
+	Root string `json:"root"`
+}
+
+// BlobsResult has the sizes of the blobs in bytes, by the hex digits of their sha256.
+type BlobsResult struct {
+	Blobs map[string]int64 `json:"blobs"`
+}
+
 // ReceiveRequest is where a registry lies.
 type ReceiveRequest struct {
 	Root string `json:"root"`
+	// Passing tells that it is no registry: files pass through on their way to another place.
+	Passing bool `json:"passing,omitempty"`
 }
 
 // RemoveRequest names what to remove.

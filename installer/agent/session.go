@@ -75,7 +75,9 @@ func (a *Agent) watch(ctx *context.Context, verb string, req any) *host.Watch {
 	what := "the request " + verb
 	switch q := req.(type) {
 	case ReceiveRequest:
-		what = "images to the registry in " + q.Root
+		if what = "images to the registry in " + q.Root; q.Passing {
+			what = "files"
+		}
 	case UnpackRequest:
 		what = fmt.Sprintf("layer %.19s… for %s", q.Digest, q.Dir)
 	case WriteRequest:

@@ -86,7 +86,16 @@ func (r watchedReader) Read(p []byte) (int, error) {
 // What fn writes, the other reads, and the other way round. Both ends are closed when ctx ends. A root that has no registry yet
 // is marked as made by this cluster first, so that a reset may remove it.
 func (a *Agent) RegistryReceive(ctx context.Context, root string, fn func(w io.Writer, r io.Reader) error) error {
-	s, err := a.open(ctx, VerbRegistry, ReceiveRequest{root}, nil)
+	return a.receive(ctx, ReceiveRequest{Root: root}, fn)
+}
+
+// FilesReceive is [Agent.RegistryReceive] into the store of [Agent.PrepareCopy].
+func (a *Agent) FilesReceive(ctx context.Context, store string, fn func(w io.Writer, r io.Reader) error) error {
+	return a.receive(ctx, ReceiveRequest{Root: store, Passing: true}, fn)
+}
+
+func (a *Agent) receive(ctx context.Context, q ReceiveRequest, fn func(w io.Writer, r io.Reader) error) error {
+	s, err := a.open(ctx, VerbRegistry, q, nil)
 	if err != nil {
 		return err
 	}

@@ -12,11 +12,14 @@ import (
 	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
+// checkTimeout bounds one question through the virtual address, behind which a first server may be dead.
+const checkTimeout = 3 * time.Second
+
 // Check asks the virtual address until it answers or ctx ends.
 func Check(ctx context.Context, vip netip.AddrPort) error {
-	probe := httpProbe(Config{HealthPath: DefaultHealthPath})
+	probe := httpProbe(DefaultHealthPath)
 	err := wait.Until(ctx, 200*time.Millisecond, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
+		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 		defer cancel()
 		return probe(ctx, vip)
 	})
@@ -26,16 +29,22 @@ func Check(ctx context.Context, vip netip.AddrPort) error {
 	return nil
 }
 
+// answerError is what a server says that is not ready.
+type answerError struct{ path, status string }
+
+func (e answerError) Error() string { return e.path + " answered " + e.status }
+
 // httpProbe asks a server's health path. The server's certificate is not checked: a node may have no CA yet, nothing secret is
-// sent, and an impostor who answers here still fails the TLS handshake of every real client.
-func httpProbe(c Config) func(context.Context, netip.AddrPort) error {
+// sent, and an impostor who answers here still fails the TLS handshake of every real client. A server that answers that it is not
+// ready gives an answerError.
+func httpProbe(path string) func(context.Context, netip.AddrPort) error {
 	client := &http.Client{Transport: &http.Transport{
 		Proxy:             nil,                                   // the environment's proxies are never for cluster hosts
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // see above
 		DisableKeepAlives: true,                                  // a kept connection would hide a server that accepts no new ones
 	}}
 	return func(ctx context.Context, addr netip.AddrPort) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr.String()+c.HealthPath, nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr.String()+path, nil)
 		if err != nil {
 			return err
 		}
@@ -48,7 +57,7 @@ func httpProbe(c Config) func(context.Context, netip.AddrPort) error {
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10))
 		// 401 and 403 come from a live server with anonymous access turned off.
 		if resp.StatusCode >= 400 && resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
-			return fmt.Errorf("%s answered %s", c.HealthPath, resp.Status)
+			return answerError{path, resp.Status}
 		}
 		return nil
 	}

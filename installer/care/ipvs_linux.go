@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 
 	"github.com/moby/ipvs"
 	"github.com/vishvananda/netlink"
@@ -18,6 +19,12 @@ func ipvsAvailable() error {
 		return fmt.Errorf("the kernel has no ip_vs: %w", err)
 	}
 	return nil
+}
+
+// endOfDeleted has the kernel end the connections of a server that is deleted. By itself it drops their packets, and clients wait
+// for answers as long as they have patience. kube-proxy's own ipvs mode does the same.
+func endOfDeleted() error {
+	return os.WriteFile("/proc/sys/net/ipv4/vs/expire_nodest_conn", []byte("1"), 0o644)
 }
 
 // ipvsBalancer programs one virtual service of the kernel. Services and servers of others are never touched.
@@ -54,7 +61,7 @@ func (b *ipvsBalancer) Servers() ([]Server, error) {
 	var out []Server
 	for _, d := range dests {
 		if ip, ok := netip.AddrFromSlice(d.Address); ok {
-			out = append(out, Server{netip.AddrPortFrom(ip.Unmap(), d.Port), d.Weight})
+			out = append(out, Server{Addr: netip.AddrPortFrom(ip.Unmap(), d.Port), Weight: d.Weight, Open: d.ActiveConnections})
 		}
 	}
 	return out, nil

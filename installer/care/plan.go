@@ -21,39 +21,53 @@ type Change struct {
 	Server Server
 }
 
-// plan computes the changes that lead from current to the desired servers, where fails counts each server's failed checks in a
-// row: 0 = weight 1, 1 = weight 0 (connections drain), 2 and more = removed. When every desired server fails, all are treated
-// as healthy. Servers that are not desired go. Additions come first, so that a swap of servers never leaves none.
-func plan(current []Server, desired []netip.AddrPort, fails map[netip.AddrPort]int) []Change {
-	want := map[netip.AddrPort]int{}
-	allFail := !slices.ContainsFunc(desired, func(a netip.AddrPort) bool { return fails[a] == 0 })
+// standing is what the probes say of a server, the best first.
+type standing int
+
+const (
+	fit      standing = iota // it takes connections
+	unready                  // it answers that it is not ready: it serves what it has, and is about to end or has just begun
+	silent                   // it has not answered twice
+	refusing                 // it refuses connections
+)
+
+// taking lists the desired servers that are to get new connections: those with the best standing that any has. If that is a bad
+// one the probes may be wrong, as on a node that has no time for them, and then connections still work.
+func taking(desired []netip.AddrPort, found map[netip.AddrPort]standing) []netip.AddrPort {
+	best := refusing
 	for _, a := range desired {
-		switch {
-		case allFail || fails[a] == 0:
-			want[a] = 1
-		case fails[a] == 1:
-			want[a] = 0
-		}
+		best = min(best, found[a])
 	}
-	have := map[netip.AddrPort]int{}
-	for _, s := range current {
-		have[s.Addr] = s.Weight
-	}
+	return slices.DeleteFunc(slices.Clone(desired), func(a netip.AddrPort) bool { return found[a] > best })
+}
+
+// plan computes the changes that lead from current to the desired servers. A server that is to get no new connections gets weight
+// 0 first, which leaves its open ones alone. One that does not answer or is not desired goes once drained says so; one that
+// answers stays, for it ends its connections itself. Additions come first, so that a swap of servers never leaves none.
+func plan(current []Server, desired []netip.AddrPort, found map[netip.AddrPort]standing, drained func(Server) bool) []Change {
+	take := taking(desired, found)
 	var changes []Change
-	for _, a := range desired {
-		w, wanted := want[a]
-		if _, has := have[a]; wanted && !has && w > 0 {
-			changes = append(changes, Change{Add, Server{a, w}})
+	for _, a := range take {
+		if !slices.ContainsFunc(current, func(s Server) bool { return s.Addr == a }) {
+			changes = append(changes, Change{Add, Server{Addr: a, Weight: 1}})
 		}
 	}
 	for _, s := range current {
-		w, wanted := want[s.Addr]
 		switch {
-		case !wanted:
-			changes = append(changes, Change{Delete, s})
-		case w != s.Weight:
-			changes = append(changes, Change{Update, Server{s.Addr, w}})
+		case slices.Contains(take, s.Addr):
+			if s.Weight != 1 {
+				changes = append(changes, Change{Update, Server{Addr: s.Addr, Weight: 1}})
+			}
+		case s.Weight != 0:
+			changes = append(changes, Change{Update, Server{Addr: s.Addr}})
+		case leaves(s.Addr, desired, found) && drained(s):
+			changes = append(changes, Change{Delete, Server{Addr: s.Addr}})
 		}
 	}
 	return changes
+}
+
+// leaves tells whether a server that gets no new connections is to go at last.
+func leaves(a netip.AddrPort, desired []netip.AddrPort, found map[netip.AddrPort]standing) bool {
+	return !slices.Contains(desired, a) || found[a] >= silent
 }

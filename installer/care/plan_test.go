@@ -13,44 +13,58 @@ var (
 	sameAddr   = cmpopts.EquateComparable(netip.AddrPort{})
 )
 
+// at is a server with a weight, and open connections.
+func at(a netip.AddrPort, weight int, open ...int) Server {
+	s := Server{Addr: a, Weight: weight}
+	for _, n := range open {
+		s.Open = n
+	}
+	return s
+}
+
 func TestPlan(t *testing.T) {
-	type fails = map[netip.AddrPort]int
+	type found = map[netip.AddrPort]standing
+	all := []netip.AddrPort{m1, m2}
 	for name, tc := range map[string]struct {
 		current []Server
 		desired []netip.AddrPort
-		fails   fails
+		found   found
 		want    []Change
 	}{
-		"all servers are added at the start": {
-			nil, []netip.AddrPort{m1, m2}, nil, []Change{{Add, Server{m1, 1}}, {Add, Server{m2, 1}}},
+		"all servers are added at the start": {nil, all, nil, []Change{{Add, at(m1, 1)}, {Add, at(m2, 1)}}},
+		"nothing to do changes nothing":      {[]Server{at(m1, 1, 3)}, []netip.AddrPort{m1}, nil, nil},
+		"one that is not ready gets no more": {[]Server{at(m1, 1), at(m2, 1)}, all, found{m2: unready}, []Change{{Update, at(m2, 0)}}},
+		"one that is not ready stays":        {[]Server{at(m1, 1), at(m2, 0)}, all, found{m2: unready}, nil},
+		"a silent one gets no more first":    {[]Server{at(m1, 1), at(m2, 1)}, all, found{m2: silent}, []Change{{Update, at(m2, 0)}}},
+		"a silent one without connections goes": {
+			[]Server{at(m1, 1), at(m2, 0)}, all, found{m2: silent}, []Change{{Delete, at(m2, 0)}},
 		},
-		"nothing to do changes nothing": {
-			[]Server{{m1, 1}}, []netip.AddrPort{m1}, fails{m1: 0}, nil,
+		"a silent one with connections waits for them": {[]Server{at(m1, 1), at(m2, 0, 1)}, all, found{m2: silent}, nil},
+		"one that went stays away while silent":        {[]Server{at(m1, 1)}, all, found{m2: silent}, nil},
+		"one that went is back once it answers":        {[]Server{at(m1, 1)}, all, nil, []Change{{Add, at(m2, 1)}}},
+		"one without weight gets it back":              {[]Server{at(m1, 1), at(m2, 0, 4)}, all, nil, []Change{{Update, at(m2, 1)}}},
+		"one that is no master any more gets no more, after the new one came": {
+			[]Server{at(m1, 1), at(m2, 1)}, []netip.AddrPort{m1, m3}, nil, []Change{{Add, at(m3, 1)}, {Update, at(m2, 0)}},
 		},
-		"the first failure drains": {
-			[]Server{{m1, 1}, {m2, 1}}, []netip.AddrPort{m1, m2}, fails{m2: 1}, []Change{{Update, Server{m2, 0}}},
-		},
-		"the second failure removes": {
-			[]Server{{m1, 1}, {m2, 0}}, []netip.AddrPort{m1, m2}, fails{m2: 2}, []Change{{Delete, Server{m2, 0}}},
-		},
-		"a removed server that fails stays away": {
-			[]Server{{m1, 1}}, []netip.AddrPort{m1, m2}, fails{m2: 7}, nil,
-		},
-		"a server that is back gets connections again": {
-			[]Server{{m1, 1}}, []netip.AddrPort{m1, m2}, fails{m2: 0}, []Change{{Add, Server{m2, 1}}},
-		},
-		"a drained server that is back gets its weight": {
-			[]Server{{m1, 1}, {m2, 0}}, []netip.AddrPort{m1, m2}, nil, []Change{{Update, Server{m2, 1}}},
-		},
-		"one that is no master any more goes, after the new one came": {
-			[]Server{{m1, 1}, {m2, 1}}, []netip.AddrPort{m1, m3}, nil, []Change{{Add, Server{m3, 1}}, {Delete, Server{m2, 1}}},
+		"one that is no master any more goes without connections": {
+			[]Server{at(m1, 1), at(m2, 0), at(m3, 0, 1)}, []netip.AddrPort{m1}, nil, []Change{{Delete, at(m2, 0)}},
 		},
 		"when none answers all are kept": {
-			[]Server{{m1, 1}, {m2, 0}}, []netip.AddrPort{m1, m2}, fails{m1: 1, m2: 3}, []Change{{Update, Server{m2, 1}}},
+			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: silent, m2: silent}, []Change{{Update, at(m2, 1)}},
+		},
+		"when none answers those that do not refuse are kept": {
+			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: refusing, m2: silent}, []Change{{Update, at(m1, 0)}, {Update, at(m2, 1)}},
+		},
+		"when all refuse all are kept": {
+			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: refusing, m2: refusing}, []Change{{Update, at(m2, 1)}},
+		},
+		"when none is ready those that answer are used": {
+			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: silent, m2: unready}, []Change{{Update, at(m1, 0)}, {Update, at(m2, 1)}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if d := cmp.Diff(tc.want, plan(tc.current, tc.desired, tc.fails), sameAddr); d != "" {
+			got := plan(tc.current, tc.desired, tc.found, func(s Server) bool { return s.Open == 0 })
+			if d := cmp.Diff(tc.want, got, sameAddr); d != "" {
 				t.Error(d)
 			}
 		})

@@ -19,7 +19,15 @@ import (
 )
 
 // dialTimeout bounds the attempt to reach one server before the next is tried.
-const dialTimeout = 2 * time.Second
+const dialTimeout = time.Second
+
+// flow is one forwarded connection.
+type flow struct{ client, server *net.TCPConn }
+
+func (f *flow) end() {
+	_ = f.client.Close()
+	_ = f.server.Close()
+}
 
 // proxy forwards TCP connections in this process, round robin over the servers with a weight.
 type proxy struct {
@@ -28,10 +36,11 @@ type proxy struct {
 	mu       sync.Mutex
 	servers  []Server
 	next     int
+	flows    map[netip.AddrPort]map[*flow]bool
 }
 
-// newProxy listens on the virtual address until ctx ends. The port is shared (SO_REUSEPORT): while a node joins, a first keeper
-// serves it until the cluster's own pod does, and neither has to wait for the other.
+// newProxy listens on the virtual address until ctx ends. The port is shared (SO_REUSEPORT), so that another keeper that has it,
+// the pod of an earlier version or one that an operator runs by hand, does not keep this one from serving.
 func newProxy(ctx context.Context, vip netip.AddrPort, log *slog.Logger) (*proxy, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var serr error
@@ -42,7 +51,7 @@ func newProxy(ctx context.Context, vip netip.AddrPort, log *slog.Logger) (*proxy
 	if err != nil {
 		return nil, fmt.Errorf("listen on the virtual address: %w", err)
 	}
-	p := &proxy{listener: l, log: log}
+	p := &proxy{listener: l, log: log, flows: map[netip.AddrPort]map[*flow]bool{}}
 	context.AfterFunc(ctx, func() { _ = l.Close() })
 	go p.accept(ctx)
 	return p, nil
@@ -51,15 +60,27 @@ func newProxy(ctx context.Context, vip netip.AddrPort, log *slog.Logger) (*proxy
 func (p *proxy) Servers() ([]Server, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Clone(p.servers), nil
+	out := slices.Clone(p.servers)
+	for i := range out {
+		out[i].Open = len(p.flows[out[i].Addr])
+	}
+	return out, nil
 }
 
 func (p *proxy) Apply(c Change) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.servers = slices.DeleteFunc(p.servers, func(s Server) bool { return s.Addr == c.Server.Addr })
-	if c.Op != Delete {
+	i := slices.IndexFunc(p.servers, func(s Server) bool { return s.Addr == c.Server.Addr })
+	switch {
+	case c.Op == Delete:
+		p.servers = slices.DeleteFunc(p.servers, func(s Server) bool { return s.Addr == c.Server.Addr })
+		for f := range p.flows[c.Server.Addr] {
+			f.end()
+		}
+	case i < 0:
 		p.servers = append(p.servers, c.Server)
+	default:
+		p.servers[i].Weight = c.Server.Weight
 	}
 	return nil
 }
@@ -102,14 +123,14 @@ func (p *proxy) accept(ctx context.Context) {
 }
 
 func (p *proxy) forward(ctx context.Context, client *net.TCPConn) {
-	defer client.Close()
-	server, err := p.dial(ctx)
+	f, addr, err := p.dial(ctx, client)
 	if err != nil {
+		_ = client.Close()
 		p.log.Warn("no API server takes the connection", "error", err)
 		return
 	}
-	defer server.Close()
-	stop := context.AfterFunc(ctx, func() { _ = client.Close(); _ = server.Close() })
+	defer p.forget(f, addr)
+	stop := context.AfterFunc(ctx, f.end)
 	defer stop()
 	done := make(chan struct{}, 2)
 	pipe := func(dst, src *net.TCPConn) {
@@ -118,25 +139,53 @@ func (p *proxy) forward(ctx context.Context, client *net.TCPConn) {
 		_ = dst.CloseWrite()
 		done <- struct{}{}
 	}
-	go pipe(server, client)
-	go pipe(client, server)
+	go pipe(f.server, client)
+	go pipe(client, f.server)
 	<-done
 	<-done
 }
 
-func (p *proxy) dial(ctx context.Context) (*net.TCPConn, error) {
-	candidates := p.candidates()
-	if len(candidates) == 0 {
-		return nil, errors.New("no server is healthy")
-	}
-	var errs []error
+// dial connects a client with the first server that takes it. Nothing of the client's has been read yet, so it does not see those
+// that refused.
+func (p *proxy) dial(ctx context.Context, client *net.TCPConn) (*flow, netip.AddrPort, error) {
+	errs := []error{errors.New("no server is left to try")}
 	d := net.Dialer{Timeout: dialTimeout}
-	for _, a := range candidates {
+	for _, a := range p.candidates() {
 		c, err := d.DialContext(ctx, "tcp4", a.String())
-		if err == nil {
-			return c.(*net.TCPConn), nil
+		if err != nil {
+			errs = append(errs, err)
+			continue
 		}
-		errs = append(errs, err)
+		f := &flow{client, c.(*net.TCPConn)}
+		if p.remember(f, a) {
+			return f, a, nil
+		}
+		_ = c.Close()
+		errs = append(errs, fmt.Errorf("%s is no longer one of the servers", a))
 	}
-	return nil, errors.Join(errs...)
+	return nil, netip.AddrPort{}, errors.Join(errs...)
+}
+
+// remember notes an open connection, unless its server went while it was being opened.
+func (p *proxy) remember(f *flow, a netip.AddrPort) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.ContainsFunc(p.servers, func(s Server) bool { return s.Addr == a }) {
+		return false
+	}
+	if p.flows[a] == nil {
+		p.flows[a] = map[*flow]bool{}
+	}
+	p.flows[a][f] = true
+	return true
+}
+
+func (p *proxy) forget(f *flow, a netip.AddrPort) {
+	f.end()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.flows[a], f)
+	if len(p.flows[a]) == 0 {
+		delete(p.flows, a)
+	}
 }

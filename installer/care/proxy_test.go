@@ -51,7 +51,7 @@ func newTestProxy(t *testing.T, servers ...netip.AddrPort) (*proxy, string) {
 		t.Fatal(err)
 	}
 	for _, s := range servers {
-		if err := p.Apply(Change{Add, Server{s, 1}}); err != nil {
+		if err := p.Apply(Change{Add, at(s, 1)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -113,7 +113,7 @@ func TestTwoProxiesShareTheAddressWhileOneTakesOver(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the second keeper cannot listen beside the first: %v", err)
 	}
-	if err := second.Apply(Change{Add, Server{echo(t, "second"), 1}}); err != nil {
+	if err := second.Apply(Change{Add, at(echo(t, "second"), 1)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Clean(); err != nil {
@@ -127,14 +127,14 @@ func TestTwoProxiesShareTheAddressWhileOneTakesOver(t *testing.T) {
 func TestHealthIsWhatTheServerAnswersOverTLS(t *testing.T) {
 	code := http.StatusOK
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/healthz" {
+		if r.URL.Path != "/readyz" {
 			t.Errorf("asked for %s", r.URL.Path)
 		}
 		w.WriteHeader(code)
 	}))
 	defer srv.Close()
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1") // must not be used
-	probe := httpProbe(Config{HealthPath: "/healthz"})
+	probe := httpProbe(DefaultHealthPath)
 	addr := netip.MustParseAddrPort(strings.TrimPrefix(srv.URL, "https://"))
 	for c, healthy := range map[int]bool{200: true, 401: true, 403: true, 500: false, 503: false} {
 		code = c
@@ -185,18 +185,6 @@ func localIn(trie, ip string) bool {
 	return false
 }
 
-func TestStaticPodNamesTheMastersOfNow(t *testing.T) {
-	out, err := StaticPod("sealbuild.io/care:abc", netip.MustParseAddrPort("10.103.97.2:6443"), []netip.AddrPort{m1, m2}, ModeAuto)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"image: sealbuild.io/care:abc", "- 10.103.97.2:6443", "- 10.0.0.1:6443", "- 10.0.0.2:6443", "hostNetwork: true", "priorityClassName: system-node-critical"} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("no %q in:\n%s", want, out)
-		}
-	}
-}
-
 // TestModeAutoServesTheAddressWhateverTheKernelHas is the promise that joining
 // nodes lean on: in a namespace of its own, a connection to the virtual address
 // reaches a server, through ip_vs or, without it, through the proxy.
@@ -213,14 +201,14 @@ func TestModeAutoServesTheAddressWhateverTheKernelHas(t *testing.T) {
 		if err := c.complete(); err != nil {
 			t.Fatal(err)
 		}
-		b, err := newBalancer(ctx, &c)
+		b, _, err := newBalancer(ctx, &c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := b.Servers(); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Apply(Change{Add, Server{server, 1}}); err != nil {
+		if err := b.Apply(Change{Add, at(server, 1)}); err != nil {
 			t.Fatal(err)
 		}
 		if got := ask(t, vip.String()); got != "server:hi" {

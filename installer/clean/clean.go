@@ -10,7 +10,6 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
-	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/hostnet"
 	"github.com/sealbuild/sealbuild/installer/journal"
@@ -32,21 +31,13 @@ func (c *Cleaner) Kubernetes(ctx context.Context, t *fleet.Target, step string, 
 	if !t.Journal.Has(journal.KubeadmBegun) {
 		return nil
 	}
-	if err := t.Agent.CareStop(ctx, care.Unit); err != nil {
-		return err
-	}
 	if err := leave(ctx, t); err != nil {
 		return err
 	}
 	if err := c.Nodes.Reset(ctx, t, step, func() error { return nil }); err != nil {
 		return err
 	}
-	vip, _, err := c.VirtualServer()
-	if err != nil {
-		return err
-	}
-	_, err = c.Exec(ctx, t, step, t.Stub, "care", "--clean", "--vs", vip.String())
-	return err
+	return c.Net.EndCare(ctx, t, step)
 }
 
 // Scripts runs the clean scripts of the images on those of some hosts where the cluster was begun.
@@ -100,6 +91,9 @@ func (c *Cleaner) Files(ctx context.Context, hosts []*fleet.Target) (int, error)
 		}
 		if err := c.Nodes.RemoveKubeconfig(ctx, t); err != nil {
 			return err
+		}
+		if err := c.Net.RemoveCare(ctx, t); err != nil {
+			return fmt.Errorf("remove the virtual address: %w", err)
 		}
 		if err := c.Net.RemoveServiceRoute(ctx, t); err != nil {
 			return err

@@ -52,18 +52,56 @@ func decodeMembers(data []byte) ([]Member, error) {
 	return out, nil
 }
 
-// decodeLeader reads out of a member's state which member it takes for the leader; empty if it knows none.
-func decodeLeader(data []byte) (id string, err error) {
+// decodeState reads a member's state into m, and tells whether it has a leader.
+func decodeState(data []byte, m *Member) (bool, error) {
 	var answer struct {
-		Leader number `json:"leader"`
+		Header struct {
+			Member number `json:"member_id"`
+		} `json:"header"`
+		Leader  number   `json:"leader"`
+		Version string   `json:"version"`
+		Size    size     `json:"dbSize"`
+		InUse   size     `json:"dbSizeInUse"`
+		Quota   size     `json:"dbSizeQuota"` // negative: none
+		Errors  []string `json:"errors"`      // alarms among them, as "memberID:7 alarm:NOSPACE "
 	}
 	if err := json.Unmarshal(data, &answer); err != nil {
-		return "", fmt.Errorf("state of a member: %w", err)
+		return false, fmt.Errorf("state of a member: %w", err)
 	}
-	if strings.Trim(string(answer.Leader), "0") == "" {
-		return "", nil
+	led := strings.Trim(string(answer.Leader), "0") != ""
+	m.Version, m.Leads = answer.Version, led && answer.Leader == answer.Header.Member
+	m.Size, m.InUse, m.Quota = int64(answer.Size), int64(answer.InUse), int64(answer.Quota)
+	m.Alarms = nil
+	for _, e := range answer.Errors {
+		if _, alarm, ok := strings.Cut(e, "alarm:"); ok {
+			m.Alarms = append(m.Alarms, strings.TrimSpace(alarm))
+		}
 	}
-	return string(answer.Leader), nil
+	return led, nil
+}
+
+// decodeOwn reads which member gave an answer.
+func decodeOwn(data []byte) (id string, err error) {
+	var answer struct {
+		Header struct {
+			Member number `json:"member_id"`
+		} `json:"header"`
+	}
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return "", fmt.Errorf("answer of a member: %w", err)
+	}
+	return string(answer.Header.Member), nil
+}
+
+// size is a number of bytes in the JSON of protocol buffers. One that cannot be read is 0: nothing depends on it but what is shown.
+type size int64
+
+func (s *size) UnmarshalJSON(data []byte) error {
+	n, err := strconv.ParseInt(strings.Trim(string(data), `"`), 10, 64)
+	if err == nil {
+		*s = size(n)
+	}
+	return nil
 }
 
 // decodeRefusal gives the message of an answer with an error status, or the status if it has none.

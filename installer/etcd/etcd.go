@@ -24,7 +24,19 @@ type Member struct {
 	Learner    bool     `json:"learner,omitempty"` // it has no vote
 	Answers    bool     `json:"answers"`           // it told its state when it was asked for the list
 	Error      string   `json:"error,omitempty"`   // why it does not
+
+	// What the member tells of itself; [Client.Own] asks for it.
+
+	Leads   bool     `json:"leads,omitempty"`   // it is the leader
+	Version string   `json:"version,omitempty"` // of etcd
+	Size    int64    `json:"size,omitempty"`    // of its database file in bytes
+	InUse   int64    `json:"inUse,omitempty"`   // of that in use; the rest is given back by defragmentation
+	Quota   int64    `json:"quota,omitempty"`   // what the file may grow to in bytes, at which etcd refuses writes; 0 if it does not tell, negative: none
+	Alarms  []string `json:"alarms,omitempty"`  // raised for any member: NOSPACE, CORRUPT
 }
+
+// DefaultQuota is what a database may grow to where nobody says otherwise, in bytes. Members before 3.6 do not tell theirs.
+const DefaultQuota = 2 << 30
 
 // Started tells whether the member was ever up.
 func (m Member) Started() bool { return m.Name != "" }

@@ -19,7 +19,7 @@ var machines = map[string]string{"x86_64": "amd64", "aarch64": "arm64", "armv7l"
 // of the first master that can be reached. Every other host gets the images of its own, see [Fleet.settleHost]. A master
 // that cannot be asked, or whose architecture the bundle lacks, is a problem when all hosts are reached.
 func (f *Fleet) SettleArch(ctx context.Context) error {
-	platforms := f.Payload.Bundle.Platforms()
+	platforms := f.Payload.Platforms()
 	if f.Payload.Arch != "" || len(platforms) < 2 {
 		return nil
 	}
@@ -64,7 +64,7 @@ func (f *Fleet) askArch(ctx context.Context, link host.Host) (string, error) {
 	}
 	machine := strings.TrimSpace(out.String())
 	arch := machines[machine]
-	if platforms := f.Payload.Bundle.Platforms(); !slices.Contains(platforms, "linux/"+arch) {
+	if platforms := f.Payload.Platforms(); !slices.Contains(platforms, "linux/"+arch) {
 		return "", &preflight.Found{
 			Check: "architecture", Message: fmt.Sprintf("the host is %s, the bundle is for %s", machine, strings.Join(platforms, ", ")),
 			Remedy: "build the bundle with --platform for that architecture, too",
@@ -77,7 +77,7 @@ func (f *Fleet) askArch(ctx context.Context, link host.Host) (string, error) {
 // the host the images of its own.
 func (f *Fleet) settleHost(ctx context.Context, t *Target) (err error) {
 	arch, err := f.askArch(ctx, t.Link)
-	if err != nil || len(f.Payload.Bundle.Platforms()) < 2 {
+	if err != nil || len(f.Payload.Platforms()) < 2 {
 		return err
 	}
 	if t.Arch = arch; t.Arch == f.Payload.Arch {

@@ -83,8 +83,11 @@ func Each(ctx context.Context, targets []*Target, jobs int, fn func(context.Cont
 	var wg sync.WaitGroup
 	for i, t := range targets {
 		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
+			select {
+			case slots <- struct{}{}:
+				defer func() { <-slots }()
+			case <-ctx.Done(): // those that have a slot may take long to end
+			}
 			err := context.Cause(ctx)
 			if err == nil {
 				err = fn(ctx, t)

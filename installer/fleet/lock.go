@@ -27,8 +27,9 @@ func (f *Fleet) LockPath() string { return "/run/sealos-" + f.Cluster + ".lock" 
 type locks struct {
 	mu     sync.Mutex
 	held   map[*Target]*agent.Lock
-	lost   error // why the run must not go on; nil while it may
-	closed bool  // the locks have been given back: one that ends now is not lost
+	step   string // at which the run works; empty before the first
+	lost   error  // why the run must not go on; nil while it may
+	closed bool   // the locks have been given back: one that ends now is not lost
 	cancel context.CancelFunc
 	stop   context.CancelCauseFunc // ends the steps; nil before [Fleet.Held]
 	keep   sync.WaitGroup          // the goroutines that run keepLock
@@ -62,11 +63,29 @@ func (f *Fleet) LockMasters(ctx context.Context) (problems []preflight.Problem, 
 			return []preflight.Problem{lockProblem(t, f.Cluster, err)}, taken
 		}
 		f.locks.mu.Lock()
-		f.locks.held[t] = l
+		f.locks.took(t, l)
 		f.locks.mu.Unlock()
 		f.locks.keep.Go(func() { f.keepLock(ctx, t, l, holder) })
 	}
 	return nil, false
+}
+
+// took notes a lock that the run has got, and tells the host at which step it works. The locks are locked.
+func (l *locks) took(t *Target, lock *agent.Lock) {
+	l.held[t] = lock
+	if l.step != "" {
+		lock.Say(l.step)
+	}
+}
+
+// StepBegins tells every master that is locked at which step the run works, so that others can tell. The engine calls it.
+func (f *Fleet) StepBegins(step string) {
+	f.locks.mu.Lock()
+	defer f.locks.mu.Unlock()
+	f.locks.step = step
+	for _, l := range f.locks.held {
+		l.Say(step)
+	}
 }
 
 // Held gives a context for the steps. It ends when another installer takes a lock that this run has lost: two must not work
@@ -197,7 +216,7 @@ func (f *Fleet) keepLock(ctx context.Context, t *Target, l *agent.Lock, holder s
 		}
 		f.locks.mu.Lock()
 		if closed = f.locks.closed; !closed {
-			f.locks.held[t] = l
+			f.locks.took(t, l)
 		}
 		f.locks.mu.Unlock()
 		if closed {

@@ -67,7 +67,7 @@ func (h *Health) Answers(ctx context.Context, ends bool) []preflight.Problem {
 		}
 		return nil
 	}
-	p := h.NoMajority(masters, total, away, err)
+	p := NoMajority(len(masters), total, away, err)
 	if expired := h.expired(ctx, masters); expired != "" {
 		p.Message, p.Remedy = expired+"; therefore "+p.Message, "sealinstall cert --renew all"
 	}
@@ -110,18 +110,18 @@ func (h *Health) KnownMasters() (total int, away []string) {
 	return total, away
 }
 
-// NoMajority is the problem of a cluster that does not answer. masters are those of it that are reached; total and away are as
+// NoMajority is the problem of a cluster that does not answer. masters is how many of it are reached; total and away are as
 // [Health.KnownMasters] gives them.
-func (h *Health) NoMajority(masters []*fleet.Target, total int, away []string, cause error) preflight.Problem {
+func NoMajority(masters, total int, away []string, cause error) preflight.Problem {
 	p := preflight.Problem{Check: "cluster"}
-	if len(masters) <= total/2 {
-		p.Message = fmt.Sprintf("etcd has no majority: %d of %d masters are reached, and %d are needed; not reached, or not named: %s", len(masters), total, total/2+1, installer.HostList(away))
+	if masters <= total/2 {
+		p.Message = fmt.Sprintf("etcd has no majority: %d of %d masters are reached, and %d are needed; not reached, or not named: %s", masters, total, total/2+1, installer.HostList(away))
 		p.Remedy = "give these masters their power or network back, or name them; masters whose disks are lost cannot be replaced before a majority answers"
 		return p
 	}
 	// All of them say much the same.
 	first := strings.Join(strings.Fields(installer.Tell(preflight.Unjoin(cause)[0])), " ")
-	p.Message = fmt.Sprintf("the cluster does not answer, or etcd has no majority: %d of %d masters are reached, none answers: %s", len(masters), total, first)
+	p.Message = fmt.Sprintf("the cluster does not answer, or etcd has no majority: %d of %d masters are reached, none answers: %s", masters, total, first)
 	p.Remedy = "look at kubelet (journalctl -u kubelet) and at etcd (crictl ps -a, crictl logs) on these masters"
 	return p
 }

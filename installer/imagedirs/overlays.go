@@ -22,6 +22,12 @@ import (
 func (d Dirs) underOverlays(ctx context.Context, t *fleet.Target, write func(stale []agent.File) error) error {
 	now := d.Share(t).Overlaid()
 	before := strings.FieldsFunc(t.Journal.Of(journal.Overlaid), func(c rune) bool { return c == '\n' })
+	for _, name := range before {
+		if !slices.ContainsFunc(d.Share(t).Dirs(), func(dir string) bool { return strings.HasPrefix(name, dir+"/") }) {
+			now = append(now, name) // it lies over images that this run does not bring
+		}
+	}
+	slices.Sort(now)
 	unwanted := slices.DeleteFunc(slices.Clone(before), func(name string) bool { return slices.Contains(now, name) })
 	stale, err := d.withoutOverlay(ctx, t, unwanted)
 	if err != nil {

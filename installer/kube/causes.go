@@ -77,7 +77,7 @@ func (c *Client) podCause(ctx context.Context, p Pod) string {
 	if event := c.lastEvent(ctx, p); event != "" {
 		return event
 	}
-	return p.why()
+	return p.Why()
 }
 
 // lastLine is the last line of a container's output; if it was restarted, of the run before.

@@ -108,11 +108,16 @@ func (c *Client) Kubectl(ctx context.Context, args ...string) (out []byte, err e
 
 // KubectlOn asks the API server of one control plane, from there.
 func (c *Client) KubectlOn(ctx context.Context, p ControlPlane, args ...string) ([]byte, error) {
+	return c.kubectlOn(ctx, p, nil, args...)
+}
+
+// kubectlOn is the same with something for kubectl to read.
+func (c *Client) kubectlOn(ctx context.Context, p ControlPlane, stdin []byte, args ...string) ([]byte, error) {
 	argv := slices.Concat([]string{
 		"kubectl", "--kubeconfig", c.AdminConf, "--server=https://" + netip.AddrPortFrom(p.IP, installer.APIServerPort).String(),
 		"--cache-dir", c.CacheDir, "--request-timeout=10s",
 	}, args)
-	res, err := p.Agent.Exec(ctx, agent.ExecRequest{Argv: argv, TimeoutSeconds: int(askLimit / time.Second)}, nil)
+	res, err := p.Agent.Exec(ctx, agent.ExecRequest{Argv: argv, Stdin: stdin, TimeoutSeconds: int(askLimit / time.Second)}, nil)
 	if err != nil {
 		return nil, err
 	}

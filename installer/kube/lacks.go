@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sealbuild/sealbuild/installer"
 )
 
@@ -20,15 +22,41 @@ type Lacks struct {
 	Nodes    []Node
 }
 
+// Lacks asks for what the cluster waits for on the hosts, see [Seen.Lacks]. It asks for no pods but those of workloads that lack
+// some: it is called again and again.
+func (c *Client) Lacks(ctx context.Context, hosts []Host) (Lacks, error) {
+	var s Seen
+	group, asking := errgroup.WithContext(ctx) // programs that wait for the API most of the time
+	group.Go(func() (err error) { s.Nodes, err = c.Nodes(asking); return err })
+	group.Go(func() (err error) { s.static, err = c.staticPods(asking); return err })
+	group.Go(func() (err error) { s.workloads, err = c.workloads(asking); return err })
+	if err := group.Wait(); err != nil {
+		return Lacks{}, err
+	}
+	return s.lacks(hosts, func(load workload) (int, []Pod, error) {
+		pods, err := c.Pods(ctx, "--namespace", load.namespace, "--selector", load.labels())
+		ready := 0
+		for _, p := range pods {
+			if p.ready && !p.remains() {
+				ready++
+			}
+		}
+		return ready, slices.DeleteFunc(pods, func(p Pod) bool { return p.ready || p.remains() }), err
+	})
+}
+
 // Lacks lists what the cluster waits for: nodes that are not Ready (or not there), static pods of its hosts, and
 // workloads of any namespace that the cluster itself needs. Pods count through their owners only.
-func (c *Client) Lacks(ctx context.Context, hosts []Host) (Lacks, error) {
-	var w Lacks
-	var err error
-	if w.Nodes, err = c.Nodes(ctx); err != nil {
-		return w, err
-	}
-	w.Lines = nodesWaiting(w.Nodes, hosts)
+func (s Seen) Lacks(hosts []Host) Lacks {
+	w, _ := s.lacks(hosts, func(load workload) (int, []Pod, error) { // the only errors are those of this function
+		return load.ready, slices.DeleteFunc(slices.Clone(s.Unready), func(p Pod) bool { return !load.selects(p) }), nil
+	})
+	return w
+}
+
+// lacks judges what was seen. unready gives how many pods of a workload are ready, and those that are not.
+func (s Seen) lacks(hosts []Host, unready func(workload) (ready int, others []Pod, err error)) (Lacks, error) {
+	w := Lacks{Nodes: s.Nodes, Lines: nodesWaiting(s.Nodes, hosts)}
 	for _, n := range w.Nodes {
 		if len(n.Pressure) > 0 && !isForeign(n.Name, hosts) {
 			w.Pressure = append(w.Pressure, fmt.Sprintf("node %s has %s", n.Title(), strings.Join(n.Pressure, ", ")))
@@ -39,27 +67,27 @@ func (c *Client) Lacks(ctx context.Context, hosts []Host) (Lacks, error) {
 		silent[n.Name] = n.Ready == "Unknown"
 	}
 	skip := func(node string) bool { return node != "" && (isForeign(node, hosts) || silent[node]) }
-	static, err := c.staticPods(ctx)
-	if err != nil {
-		return w, err
-	}
-	missing, sick := missingPods(static, hosts, skip)
+	missing, sick := missingPods(s.static, hosts, skip)
 	w.Lines, w.Sick = append(w.Lines, missing...), append(w.Sick, sick...)
-	all, err := c.workloads(ctx)
-	if err != nil {
-		return w, err
-	}
-	for _, load := range all {
+	for _, load := range s.workloads {
 		switch {
 		case load.well():
 		case !load.vital:
 			w.Apps = append(w.Apps, fmt.Sprintf("%s: %d of %d pods are ready", load.title(), load.ready, load.desired))
+		case load.unseen:
+			w.Lines = append(w.Lines, load.title()+" has not been looked at by its controller yet")
+		case len(load.selector) == 0:
+			w.Lines = append(w.Lines, load.short())
 		default:
-			line, sick, err := c.lacking(ctx, load, skip)
+			ready, others, err := unready(load)
 			if err != nil {
 				return w, err
 			}
-			w.Lines, w.Sick = append(w.Lines, line...), append(w.Sick, sick...)
+			sick := slices.DeleteFunc(slices.Clone(others), func(p Pod) bool { return skip(p.Node) })
+			if len(sick) == 0 && load.desired > ready+len(others) {
+				w.Lines = append(w.Lines, load.short())
+			}
+			w.Sick = append(w.Sick, sick...)
 		}
 	}
 	for _, p := range w.Sick {
@@ -67,39 +95,9 @@ func (c *Client) Lacks(ctx context.Context, hosts []Host) (Lacks, error) {
 		if p.Node != "" {
 			on = " on " + p.Node
 		}
-		w.Lines = append(w.Lines, fmt.Sprintf("pod %s%s is not ready: %s", p.Title(), on, p.why()))
+		w.Lines = append(w.Lines, fmt.Sprintf("pod %s%s is not ready: %s", p.Title(), on, p.Why()))
 	}
 	return w, nil
-}
-
-// lacking finds the pods that a workload lacks. Those on nodes that are skipped do not count.
-func (c *Client) lacking(ctx context.Context, load workload, skip func(node string) bool) (lines []string, sick []Pod, err error) {
-	short := fmt.Sprintf("%s: %d of %d pods are ready", load.title(), load.ready, load.desired)
-	if load.unseen {
-		return []string{load.title() + " has not been looked at by its controller yet"}, nil, nil
-	}
-	if len(load.selector) == 0 {
-		return []string{short}, nil, nil
-	}
-	pods, err := c.Pods(ctx, "--namespace", load.namespace, "--selector", load.labels())
-	if err != nil {
-		return nil, nil, err
-	}
-	missing := load.desired
-	for _, p := range pods {
-		switch {
-		case p.remains():
-		case p.ready, skip(p.Node):
-			missing--
-		default:
-			missing--
-			sick = append(sick, p)
-		}
-	}
-	if len(sick) == 0 && missing > 0 {
-		lines = append(lines, short)
-	}
-	return lines, sick, nil
 }
 
 // isForeign tells whether a node is none of the hosts: for example a master without power that the command leaves out. Pods

@@ -17,16 +17,20 @@ type Node struct {
 	Pressure []string
 	Version  string // of its kubelet; empty if that has not told it
 	Leaving  bool   // a run of ours has cordoned it, see [Client.Cordon]
+	Runtime  string // its container runtime and the version, as containerd://2.1.4; empty if not told
 }
 
-// nodesTemplate prints the fields of [Node].
-const nodesTemplate = `{{range .items}}node {{printf "%q" .metadata.name}}
+// nodeLines prints the fields of [Node].
+const nodeLines = `node {{printf "%q" .metadata.name}}
 {{range $k, $v := .metadata.annotations}}{{if eq $k "` + Leaving + `"}}leaves
 {{end}}{{end}}{{with .status.nodeInfo}}{{with .kubeletVersion}}runs {{printf "%q" .}}
+{{end}}{{with .containerRuntimeVersion}}by {{printf "%q" .}}
 {{end}}{{end}}{{range .status.addresses}}{{if eq .type "InternalIP"}}at {{printf "%q" .address}}
 {{end}}{{end}}{{range .status.conditions}}{{if eq .type "Ready"}}ready {{printf "%q" .status}}{{if ne .status "True"}} {{printf "%q" (or .message .reason "")}}{{end}}
 {{else if eq .status "True"}}has {{printf "%q" .type}}
-{{end}}{{end}}{{end}}`
+{{end}}{{end}}`
+
+const nodesTemplate = `{{range .items}}` + nodeLines + `{{end}}`
 
 // Nodes lists the nodes of the cluster.
 func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
@@ -34,6 +38,10 @@ func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	return readNodes(records), nil
+}
+
+func readNodes(records []answerLine) []Node {
 	nodes := []Node{}
 	for _, rec := range records {
 		if rec.kind == "node" {
@@ -55,11 +63,13 @@ func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 			n.Version = rec.value(0)
 		case "leaves":
 			n.Leaving = true
+		case "by":
+			n.Runtime = rec.value(0)
 		case "has":
 			n.Pressure = append(n.Pressure, rec.value(0))
 		}
 	}
-	return nodes, nil
+	return nodes
 }
 
 // NodeOf finds the node of a host, by its name or, if the host was not looked at, by its address.

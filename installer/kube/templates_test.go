@@ -55,7 +55,7 @@ func TestPodsThatAreNotReadyAreToldWithTheirReason(t *testing.T) {
 	}
 	var got []told
 	for _, p := range pods {
-		got = append(got, told{p.Title(), p.Node, p.why(), p.ready, p.remains()})
+		got = append(got, told{p.Title(), p.Node, p.Why(), p.ready, p.remains()})
 	}
 	want := []told{
 		{"kube-system/fine", "", "Running", true, false},
@@ -76,7 +76,7 @@ func TestPodsThatAreNotReadyAreToldWithTheirReason(t *testing.T) {
 }
 
 func TestNodesAndWorkloadsAreReadWhateverTheyLack(t *testing.T) {
-	for name, form := range map[string]string{"nodes": nodesTemplate, "workloads": workloadsTemplate, "pods": podsTemplate, "events": eventsTemplate} {
+	for name, form := range map[string]string{"nodes": nodesTemplate, "workloads": workloadsTemplate, "pods": podsTemplate, "events": eventsTemplate, "places": placesTemplate} {
 		t.Run(name, func(t *testing.T) {
 			if records := templated(t, form, `{"items":[]}`); len(records) != 0 {
 				t.Errorf("of an empty list: %v", records)
@@ -122,4 +122,36 @@ func FuzzReadRecords(f *testing.F) {
 			t.Errorf("%q is read as %v, that as %v, %v", text, records, same, err)
 		}
 	})
+}
+
+func TestOneLookSeesNodesPodsAndWorkloads(t *testing.T) {
+	seen := readSeen(templated(t, seenTemplate, `{"items":[
+		{"kind":"Node","metadata":{"name":"host-a"},"status":{"nodeInfo":{"kubeletVersion":"v1.36.3","containerRuntimeVersion":"containerd://2.1.4"},
+			"addresses":[{"type":"InternalIP","address":"10.0.0.2"}],"conditions":[{"type":"Ready","status":"True"}]}},
+		{"kind":"Pod","metadata":{"name":"etcd-host-a","namespace":"kube-system","labels":{"tier":"control-plane"}},"spec":{"nodeName":"host-a"},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}},
+		{"kind":"Pod","metadata":{"name":"fine","namespace":"x"},"spec":{},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}},
+		{"kind":"Pod","metadata":{"name":"proxy-1","namespace":"kube-system","labels":{"app":"proxy"}},"spec":{"nodeName":"host-a"},"status":{"phase":"Pending",
+			"containerStatuses":[{"name":"app","ready":false,"restartCount":3,"state":{"waiting":{"reason":"ImagePullBackOff","message":"no such \"image\""}}}]}},
+		{"kind":"Pod","metadata":{"name":"gone","namespace":"x"},"spec":{},"status":{"phase":"Failed","reason":"Evicted"}},
+		{"kind":"DaemonSet","metadata":{"name":"proxy","namespace":"kube-system","generation":1},"spec":{"selector":{"matchLabels":{"app":"proxy"}},"template":{"spec":{}}},
+			"status":{"observedGeneration":1,"desiredNumberScheduled":2,"numberReady":1}},
+		{"kind":"Deployment","metadata":{"name":"web","namespace":"x","generation":1},"spec":{"replicas":2,"selector":{"matchLabels":{"app":"web"}},"template":{"spec":{}}},"status":{"observedGeneration":1}}
+	]}`))
+	if diff := cmp.Diff([]Node{{Name: "host-a", IP: "10.0.0.2", Ready: "True", Version: "v1.36.3", Runtime: "containerd://2.1.4"}}, seen.Nodes); diff != "" {
+		t.Errorf("nodes (-want +got):\n%s", diff)
+	}
+	if len(seen.Unready) != 1 || seen.Unready[0].Title() != "kube-system/proxy-1" {
+		t.Errorf("pods: %+v", seen.Unready)
+	}
+	w := seen.Lacks([]Host{{Node: "host-a", Master: true}})
+	want := []string{
+		"pod kube-system/kube-apiserver-host-a is not there yet", "pod kube-system/kube-controller-manager-host-a is not there yet",
+		"pod kube-system/kube-scheduler-host-a is not there yet", `pod kube-system/proxy-1 on host-a is not ready: app: ImagePullBackOff no such "image"`,
+	}
+	if diff := cmp.Diff(want, w.Lines); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"Deployment x/web: 0 of 2 pods are ready"}, w.Apps); diff != "" {
+		t.Errorf("applications (-want +got):\n%s", diff)
+	}
 }

@@ -20,22 +20,30 @@ type workload struct {
 	selector              map[string]string
 }
 
-// workloadsTemplate prints the fields of [workload].
-const workloadsTemplate = `{{range .items}}` +
-	`work {{printf "%q %q %q" .kind .metadata.namespace .metadata.name}}` +
+// workloadLines prints the fields of [workload].
+const workloadLines = `work {{printf "%q %q %q" .kind .metadata.namespace .metadata.name}}` +
 	` {{with .spec.template.spec.priorityClassName}}{{printf "%q" .}}{{else}}""{{end}}` +
 	` {{if eq .kind "DaemonSet"}}{{with .status.desiredNumberScheduled}}"{{.}}"{{else}}"0"{{end}} {{with .status.numberReady}}"{{.}}"{{else}}"0"{{end}}` +
 	`{{else}}{{with .spec.replicas}}"{{.}}"{{else}}"0"{{end}} {{with .status.readyReplicas}}"{{.}}"{{else}}"0"{{end}}{{end}}` +
 	` {{with .metadata.generation}}"{{.}}"{{else}}"0"{{end}} {{with .status.observedGeneration}}"{{.}}"{{else}}"0"{{end}}
 {{range $k, $v := .spec.selector.matchLabels}}label {{printf "%q %q" $k $v}}
-{{end}}{{end}}`
+{{end}}`
+
+const (
+	workloadsTemplate = `{{range .items}}` + workloadLines + `{{end}}`
+	workloadKinds     = "daemonsets.apps,deployments.apps,statefulsets.apps"
+)
 
 // workloads lists those of all namespaces.
 func (c *Client) workloads(ctx context.Context) ([]workload, error) {
-	records, err := c.query(ctx, workloadsTemplate, "daemonsets.apps,deployments.apps,statefulsets.apps", "--all-namespaces")
+	records, err := c.query(ctx, workloadsTemplate, workloadKinds, "--all-namespaces")
 	if err != nil {
 		return nil, err
 	}
+	return readWorkloads(records), nil
+}
+
+func readWorkloads(records []answerLine) []workload {
 	var out []workload
 	for _, rec := range records {
 		switch {
@@ -51,10 +59,24 @@ func (c *Client) workloads(ctx context.Context) ([]workload, error) {
 			out[len(out)-1].selector[rec.value(0)] = rec.value(1)
 		}
 	}
-	return out, nil
+	return out
 }
 
 func (w workload) title() string { return fmt.Sprintf("%s %s/%s", w.kind, w.namespace, w.name) }
+
+func (w workload) short() string {
+	return fmt.Sprintf("%s: %d of %d pods are ready", w.title(), w.ready, w.desired)
+}
+
+// selects tells whether a pod with known labels is one of the workload's.
+func (w workload) selects(p Pod) bool {
+	for k, v := range w.selector {
+		if p.labels[k] != v {
+			return false
+		}
+	}
+	return p.Namespace == w.namespace
+}
 
 func (w workload) well() bool { return w.ready >= w.desired && !w.unseen }
 
@@ -73,6 +95,7 @@ type Pod struct {
 	ready, going                 bool // going: it is being deleted
 	message                      string
 	containers                   []containerState
+	labels                       map[string]string // of pods that [Client.See] found
 }
 
 // containerState is a container that is not ready.
@@ -81,18 +104,26 @@ type containerState struct {
 	restarts              int
 }
 
-// podsTemplate prints pods. One that is ready takes one line.
-const podsTemplate = `{{range .items}}{{$ready := "False"}}{{range .status.conditions}}{{if eq .type "Ready"}}{{$ready = .status}}{{end}}{{end}}` +
-	`pod {{printf "%q %q" .metadata.namespace .metadata.name}} {{with .spec.nodeName}}{{printf "%q" .}}{{else}}""{{end}} {{printf "%q %q" .status.phase $ready}}` +
-	` {{if .metadata.deletionTimestamp}}"going"{{else}}""{{end}}
-{{if ne $ready "True"}}{{range .status.conditions}}{{if eq .status "False"}}{{with .message}}because {{printf "%q" .}}
+// Parts of the templates for pods: whether one is ready, its line, and why it is not ready.
+const (
+	podReady = `{{$ready := "False"}}{{range .status.conditions}}{{if eq .type "Ready"}}{{$ready = .status}}{{end}}{{end}}`
+	podLine  = `pod {{printf "%q %q" .metadata.namespace .metadata.name}} {{with .spec.nodeName}}{{printf "%q" .}}{{else}}""{{end}} {{printf "%q %q" .status.phase $ready}}` +
+		` {{if .metadata.deletionTimestamp}}"going"{{else}}""{{end}}
+`
+	podLabels = `{{range $k, $v := .metadata.labels}}label {{printf "%q %q" $k $v}}
+{{end}}`
+	podWhy = `{{range .status.conditions}}{{if eq .status "False"}}{{with .message}}because {{printf "%q" .}}
 {{end}}{{end}}{{end}}{{with .status.message}}because {{printf "%q" .}}
-{{end}}{{range .status.initContainerStatuses}}{{template "container" .}}{{end}}{{range .status.containerStatuses}}{{template "container" .}}{{end}}{{end}}{{end}}` +
-	`{{define "container"}}{{if not .ready}}container {{printf "%q" .name}} ` +
-	`{{with .state.waiting}}{{printf "%q" .reason}} {{with .message}}{{printf "%q" .}}{{else}}""{{end}}` +
-	`{{else}}{{with .state.terminated}}{{with .reason}}{{printf "%q" .}}{{else}}"Terminated"{{end}} "exit status {{.exitCode}}"{{else}}"" ""{{end}}{{end}}` +
-	` {{with .restartCount}}"{{.}}"{{else}}"0"{{end}}
+{{end}}{{range .status.initContainerStatuses}}{{template "container" .}}{{end}}{{range .status.containerStatuses}}{{template "container" .}}{{end}}`
+	podContainer = `{{define "container"}}{{if not .ready}}container {{printf "%q" .name}} ` +
+		`{{with .state.waiting}}{{printf "%q" .reason}} {{with .message}}{{printf "%q" .}}{{else}}""{{end}}` +
+		`{{else}}{{with .state.terminated}}{{with .reason}}{{printf "%q" .}}{{else}}"Terminated"{{end}} "exit status {{.exitCode}}"{{else}}"" ""{{end}}{{end}}` +
+		` {{with .restartCount}}"{{.}}"{{else}}"0"{{end}}
 {{end}}{{end}}`
+)
+
+// podsTemplate prints pods. One that is ready takes one line.
+const podsTemplate = `{{range .items}}` + podReady + podLine + `{{if ne $ready "True"}}` + podWhy + `{{end}}{{end}}` + podContainer
 
 // Pods lists pods; args are those of kubectl get pods.
 func (c *Client) Pods(ctx context.Context, args ...string) ([]Pod, error) {
@@ -118,6 +149,11 @@ func readPods(records []answerLine) []Pod {
 		}
 		p := &out[len(out)-1]
 		switch rec.kind {
+		case "label":
+			if p.labels == nil {
+				p.labels = map[string]string{}
+			}
+			p.labels[rec.value(0)] = rec.value(1)
 		case "because":
 			p.message = rec.value(0)
 		case "container":
@@ -133,8 +169,8 @@ func (p Pod) Title() string { return p.Namespace + "/" + p.Name }
 // remains tells whether a pod is over: it has ended, was evicted, or is being deleted.
 func (p Pod) remains() bool { return p.phase == "Succeeded" || p.phase == "Failed" || p.going }
 
-// why is the reason that the API gives with the pod.
-func (p Pod) why() string {
+// Why is the reason that the API gives with a pod that is not ready, in words.
+func (p Pod) Why() string {
 	for _, c := range p.containers {
 		if c.reason != "" && c.reason != "PodInitializing" && c.reason != "ContainerCreating" {
 			return strings.TrimSpace(strings.TrimRight(c.name+": "+c.reason+" "+c.message, " "))

@@ -85,6 +85,9 @@ func (c checked) defaultCluster() object {
 			argument("audit-log-path", AuditLogDir+"/audit.log"),
 			argument("audit-policy-file", AuditPolicyPath),
 			argument("enable-aggregator-routing", "true"),
+			// A server that is told to stop says so at /readyz, and serves until the balancers of all nodes have seen it. kubelet
+			// gives a static pod 30 seconds to end: the rest is for the requests that run then.
+			argument("shutdown-delay-duration", "10s"),
 		},
 	}
 	controllerManager := object{"extraArgs": []any{

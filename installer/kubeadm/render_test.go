@@ -3,6 +3,7 @@ package kubeadm
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -227,6 +228,28 @@ func TestCollidingNetworksAreRefused(t *testing.T) {
 		_, err := Render(in)
 		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: error is %v, want %q", name, err, tc.want)
+		}
+	}
+}
+
+// TestAPIServerServesOnWhenItIsToldToStop holds the time that balancers have to see it, in every form of the documents, and that a
+// value of the site's own is the one that counts.
+func TestAPIServerServesOnWhenItIsToldToStop(t *testing.T) {
+	for version, form := range map[string]string{
+		"v1.36.3":  "name: shutdown-delay-duration\n    value: %s\n",
+		"v1.30.14": "shutdown-delay-duration: %s\n",
+	} {
+		for own, want := range map[string]string{"": "10s", "25s": "25s"} {
+			in := example(Init)
+			in.KubernetesVersion = version
+			if own != "" {
+				in.UserDocs = [][]byte{[]byte("apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n" +
+					"apiServer: {extraArgs: [{name: shutdown-delay-duration, value: " + own + "}]}\n")}
+			}
+			got := render(t, in)
+			if !strings.Contains(got, fmt.Sprintf(form, want)) || strings.Count(got, "shutdown-delay-duration") != 1 {
+				t.Errorf("%s, own value %q:\n%s", version, own, got)
+			}
 		}
 	}
 }

@@ -30,7 +30,7 @@ func (l *Ledger) Compare(ctx context.Context) ([]preflight.Problem, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(foreign, l.otherVersions()), nil
+	return slices.Concat(foreign, l.otherVersions(), l.otherSettings()), nil
 }
 
 // MeetRecord takes over the record of a master where it knows more than this machine: hosts that another machine has added,
@@ -40,6 +40,7 @@ func (l *Ledger) MeetRecord(ctx context.Context) error {
 	if err != nil || found == nil {
 		return err
 	}
+	l.Recorded = found
 	if err := l.findExpelled(found); err != nil {
 		return err
 	}
@@ -63,10 +64,20 @@ func (l *Ledger) MeetRecord(ctx context.Context) error {
 	if c.Status.Phase == "" {
 		c.Created, c.Status = found.Created, found.Status
 	}
+	for _, m := range found.Status.Mounts {
+		if !slices.ContainsFunc(c.Status.Mounts, func(o installer.Mount) bool { return o.ImageName == m.ImageName }) {
+			c.Status.Mounts = append(slices.Clone(c.Status.Mounts), m)
+		}
+	}
 	if err := c.Complete(); err != nil {
 		return fmt.Errorf("the record of cluster %s on %s: %w", l.Cluster.Name, on.IP, err)
 	}
 	l.Cluster = &c
+	if l.Payload.Adds() { // the record tells which rootfs the cluster has
+		if err := l.Read(ctx); err != nil {
+			return err
+		}
+	}
 	return l.bringKnown(ctx)
 }
 
@@ -226,6 +237,9 @@ func (l *Ledger) ForeignAuthorities(ctx context.Context) ([]preflight.Problem, e
 // otherVersions finds hosts of the cluster whose rootfs or patches are others than the bundle brings: of another version of
 // Kubernetes, or of another build.
 func (l *Ledger) otherVersions() []preflight.Problem {
+	if l.Payload.Adds() {
+		return l.unrecorded()
+	}
 	var out []preflight.Problem
 	rootfs, recorded := l.Payload.Rootfs().KubeVersion(), l.Cluster.Status.KubeVersion()
 	for _, t := range fleet.Only(l.All(), (*fleet.Target).InCluster) {
@@ -246,7 +260,15 @@ func (l *Ledger) RunningVersions() []preflight.Problem {
 	brings := l.Payload.Rootfs().KubeVersion()
 	var out []preflight.Problem
 	for _, t := range l.Targets {
-		if n, there := kube.NodeOf(l.Known, site.KubeHost(t)); there && t.InCluster() && brings != "" && n.Version != "" && n.Version != brings {
+		n, there := kube.NodeOf(l.Known, site.KubeHost(t))
+		switch {
+		case !there || !t.InCluster() || brings == "" || n.Version == "" || n.Version == brings:
+		case l.Payload.Adds():
+			out = append(out, preflight.Problem{
+				Host: t.IP.String(), Check: "version", Message: fmt.Sprintf("kubelet %s runs there, and the record of the cluster says Kubernetes %s", n.Version, brings),
+				Remedy: "bring the host back to what the record says, then run this again",
+			})
+		default:
 			out = append(out, versionProblem(t.IP.String(), "kubelet "+n.Version+" there", "Kubernetes "+brings))
 		}
 	}

@@ -163,11 +163,14 @@ func timeless(record []byte) []byte {
 func (l *Ledger) Clusterfile(s installer.Status) ([]byte, error) {
 	made := *l.Cluster
 	made.Images = slices.Clone(l.KeptImages())
-	for _, i := range l.Payload.Images {
+	for _, i := range l.Payload.Brought() {
 		made.Images = append(made.Images, i.Name)
 	}
 	if s.Phase != installer.PhaseSuccess {
 		made.Hosts = slices.Concat(made.Hosts, made.Leaving) // until the run that takes them out has come to its end
+	}
+	if err := l.keepCommand(&made); err != nil {
+		return nil, err
 	}
 	made.Note(l.Payload.Bundle.IndexDigest().String())
 	// The text is not masked as a whole: it is read again, and "root" may be a password. Its parts leave out secrets themselves.
@@ -197,7 +200,7 @@ func (l *Ledger) Status(runErr error) installer.Status {
 			s.Mounts = append(s.Mounts, m)
 		}
 	}
-	for _, i := range l.Payload.Images {
+	for _, i := range l.Payload.Brought() {
 		s.Mounts = append(s.Mounts, installer.Mount{
 			Name: payload.DirName(i.Name), Type: i.Type, ImageName: i.Name, MountPoint: i.Dir,
 			Env: l.Cluster.PublicEnv(i.Env), Labels: i.Labels, Cmd: i.Cmd, Entrypoint: i.Entrypoint,

@@ -29,7 +29,7 @@ func UnusedConfigs(configs []installer.Config, files map[string]map[string]File)
 		for name, has := range files {
 			_, plain := has[configuredFile(c)]
 			_, template := has[configuredFile(c)+".tmpl"]
-			used = used || (c.Match == "" || sameImage(c.Match, name)) && (plain || template || c.Match != "")
+			used = used || (c.Match == "" || SameImage(c.Match, name)) && (plain || template || c.Match != "")
 		}
 		switch {
 		case used:

@@ -63,6 +63,7 @@ type Image struct {
 	Secret     func(key, value string) bool // tells variables that are secret; nil for [installer.SecretEnv]
 	Dir        string                       // where it lies on a host
 	Files      map[string]File              // its small files, see [Image.ReadFiles]
+	Recorded   bool                         // the cluster has it by its record, and the bundle does not bring it: it has no layers
 }
 
 // loadImage reads manifest and configuration of a cluster image. If d is the digest of an index, it takes the entry for
@@ -140,9 +141,9 @@ func (i *Image) typeOf() (string, error) {
 	return "", fmt.Errorf("cluster image %s: label sealos.io.type=%q: expected rootfs, patch or application", i.Name, t)
 }
 
-// sameImage tells whether a name that an operator gave means the image with a full name. It is the full name, or what
+// SameImage tells whether a name that an operator gave means the image with a full name. It is the full name, or what
 // follows a slash in it; the tag latest may be left out.
-func sameImage(asked, name string) bool {
+func SameImage(asked, name string) bool {
 	if asked == name {
 		return true
 	}
@@ -164,7 +165,7 @@ func resolveImages(asked, have []string) ([]string, error) {
 				found = []string{name}
 				break
 			}
-			if sameImage(a, name) {
+			if SameImage(a, name) {
 				found = append(found, name)
 			}
 		}

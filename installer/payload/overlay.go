@@ -52,7 +52,7 @@ func (i *Image) Overlay(configs []installer.Config, env map[string]string) (Over
 		_, exists := current[configuredFile(c)]
 		_, template := current[configuredFile(c)+".tmpl"]
 		switch {
-		case c.Match != "" && !sameImage(c.Match, i.Name):
+		case c.Match != "" && !SameImage(c.Match, i.Name):
 		case !exists && template && isTemplate(configuredFile(c)+".tmpl"):
 			late = append(late, c)
 		case exists || c.Match != "": // else it is meant for another image

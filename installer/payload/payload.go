@@ -6,6 +6,7 @@ package payload
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -26,6 +27,8 @@ type Payload struct {
 	// Arch is the architecture of the first master, as images name it. It is settled only where the bundle is for several.
 	Arch   string
 	Images []*Image // for that: rootfs and patches first, then applications, each kind as listed
+	// OntoCluster allows a bundle without a rootfs: the cluster of the record has one.
+	OntoCluster bool
 
 	cluster  *installer.Cluster
 	mu       sync.Mutex
@@ -48,6 +51,23 @@ func (p *Payload) Load(ctx context.Context, c *installer.Cluster) error {
 	}
 	p.Images = images
 	return p.readFiles(ctx, images)
+}
+
+// Describe reads what the images that c asks for say of themselves, and none of their files: no layer is decoded. Where the bundle
+// is for several architectures and none is settled, it takes the first.
+func (p *Payload) Describe(c *installer.Cluster) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	arch := p.Arch
+	if platforms := p.Bundle.Platforms(); arch == "" && len(platforms) > 1 {
+		arch = strings.TrimPrefix(platforms[0], "linux/")
+	}
+	p.cluster, p.variants = c, map[string][]*Image{}
+	images, err := p.read(arch)
+	if err == nil {
+		p.Images = images
+	}
+	return err
 }
 
 // For gives the images for hosts of an architecture, in the same order as [Payload.Images].
@@ -109,8 +129,14 @@ func (p *Payload) read(arch string) ([]*Image, error) {
 			rootfs++
 		}
 	}
-	if rootfs != 1 {
+	if rootfs > 1 {
 		return nil, fmt.Errorf("the bundle holds %d rootfs images (label sealos.io.type=rootfs); a cluster is made from exactly one", rootfs)
+	}
+	if rootfs == 0 && len(all) > 0 {
+		return p.onto(all)
+	}
+	if rootfs == 0 {
+		return nil, errors.New("the bundle holds no cluster image")
 	}
 	return all, nil
 }
@@ -128,14 +154,17 @@ func (p *Payload) wanted() ([]bundle.Image, error) {
 	}
 	names := have
 	asked := p.cluster.Images
-	if len(asked) == 0 && p.cluster.MadeWith() == p.Bundle.IndexDigest().String() {
+	if len(asked) == 0 && p.cluster.MadeWith(p.Bundle.IndexDigest().String()) {
 		asked = p.cluster.Kept // the same file as before: what was left out of it then is left out now
 	}
 	// What an earlier bundle brought is in the cluster already.
 	asked = slices.DeleteFunc(slices.Clone(asked), func(a string) bool {
-		same := func(name string) bool { return sameImage(a, name) }
+		same := func(name string) bool { return SameImage(a, name) }
 		return !slices.ContainsFunc(have, same) && slices.ContainsFunc(p.cluster.Kept, same)
 	})
+	if len(asked) == 0 && len(p.cluster.Images) > 0 {
+		return nil, fmt.Errorf("spec.image asks for nothing that this bundle holds, which is %s: add to it what is to be installed", strings.Join(have, ", "))
+	}
 	if len(asked) > 0 {
 		var err error
 		if names, err = resolveImages(asked, have); err != nil {
@@ -155,6 +184,9 @@ func (p *Payload) readFiles(ctx context.Context, images []*Image) error {
 		configured = append(configured, configuredFile(c))
 	}
 	for _, i := range images {
+		if i.Recorded {
+			continue // what is known of its files, hosts have told: see ReadFromHost
+		}
 		files, err := i.ReadFiles(ctx, p.Bundle, configured...)
 		if err != nil {
 			return err

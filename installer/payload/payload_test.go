@@ -1,8 +1,11 @@
 package payload
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealbuild/sealbuild/installer"
 )
@@ -45,5 +48,20 @@ func TestDirNamesAreOneElementOfAPathAndOneImageEach(t *testing.T) {
 	}
 	if got := DirName("app-v1"); got != "app-v1" {
 		t.Errorf("a name that is fine becomes %q", got)
+	}
+}
+
+func TestEveryHostHasAnOrderOfRegistries(t *testing.T) {
+	at := func(ip string, master bool) installer.Host {
+		return installer.Host{IP: netip.MustParseAddr(ip), Master: master}
+	}
+	c := &installer.Cluster{Hosts: []installer.Host{at("10.0.0.1", true), at("10.0.0.2", true), at("10.0.0.3", false), at("10.0.0.4", false)}}
+	for ip, want := range map[string]string{
+		"10.0.0.1": "10.0.0.1 10.0.0.2", "10.0.0.2": "10.0.0.2 10.0.0.1", "10.0.0.3": "10.0.0.1 10.0.0.2", "10.0.0.4": "10.0.0.2 10.0.0.1",
+		"10.0.0.9": "10.0.0.1 10.0.0.2", // it leaves the cluster
+	} {
+		if diff := cmp.Diff(want, strings.Join(Share{Cluster: c, Host: at(ip, false)}.RegistryHosts(), " ")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", ip, diff)
+		}
 	}
 }

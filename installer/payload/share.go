@@ -34,12 +34,13 @@ func (s Share) All() []*Image {
 	return s.Images
 }
 
-// Here are the images that lie on the host: applications lie on the first master only.
+// Here are the images of the bundle that lie on the host: applications lie on the first master only.
 func (s Share) Here() []*Image {
+	out := s.system()
 	if s.First() {
-		return slices.Clone(s.All())
+		out = slices.Clone(s.All())
 	}
-	return s.system()
+	return slices.DeleteFunc(out, func(i *Image) bool { return i.Recorded })
 }
 
 // system are the rootfs and the patches for the host.
@@ -48,12 +49,13 @@ func (s Share) system() []*Image {
 }
 
 // RegistryHosts lists the addresses of the registries in the order in which the host asks them. A master asks its own
-// first. The first one of the others differs from host to host, so that not all ask the first master.
+// first. The first one of the others differs from host to host, so that not all ask the first master. A host that leaves the
+// cluster asks that first.
 func (s Share) RegistryHosts() []string {
 	ips := s.Cluster.MasterIPs()
 	i := slices.Index(ips, s.Host.IP.String())
 	if i < 0 {
-		i = slices.IndexFunc(s.Cluster.Hosts, func(h installer.Host) bool { return h.IP == s.Host.IP }) % len(ips)
+		i = max(0, slices.IndexFunc(s.Cluster.Hosts, func(h installer.Host) bool { return h.IP == s.Host.IP })) % len(ips)
 	}
 	return slices.Concat(ips[i:], ips[:i])
 }

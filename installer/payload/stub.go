@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -18,6 +19,23 @@ type Stub struct {
 	Path string // on hosts: versions lie beside each other
 }
 
+// OfStub is the payload of a program without a bundle: itself, for hosts of its own architecture.
+func OfStub(program []byte) *Payload {
+	return &Payload{stubs: map[string]Stub{"": newStub(program)}}
+}
+
+func newStub(program []byte) Stub {
+	return Stub{Data: program, Path: installer.StubPath + "-" + digest.FromBytes(program).Encoded()[:12]}
+}
+
+// Platforms lists what there are stubs for: linux/amd64.
+func (p *Payload) Platforms() []string {
+	if p.Bundle == nil {
+		return []string{"linux/" + runtime.GOARCH}
+	}
+	return p.Bundle.Platforms()
+}
+
 // Stub gives the stub for the hosts of an architecture. It is read once, compared with the digest in the index, and kept in
 // memory: what runs as root on every host is what was verified, even if the file changes meanwhile.
 func (p *Payload) Stub(arch string) (Stub, error) {
@@ -29,7 +47,7 @@ func (p *Payload) Stub(arch string) (Stub, error) {
 		if err != nil {
 			return Stub{}, err
 		}
-		stub = Stub{Data: data, Path: installer.StubPath + "-" + digest.FromBytes(data).Encoded()[:12]}
+		stub = newStub(data)
 		if p.stubs == nil {
 			p.stubs = map[string]Stub{}
 		}

@@ -64,7 +64,11 @@ type Kubeadm struct {
 // Of computes what a run on a site would do. It contacts no host and writes nothing, but renders templates and documents,
 // so that what would fail there fails here. recorded gives an error for a cluster that is recorded to run something else.
 func Of(ctx context.Context, on *site.Site, recorded func() error) (Plan, error) {
+	on.Payload.OntoCluster = true
 	if err := prepare(ctx, on); err != nil {
+		return Plan{}, err
+	}
+	if err := (site.Adding{Site: on}).Clusterless(); err != nil {
 		return Plan{}, err
 	}
 	if err := recorded(); err != nil {
@@ -79,7 +83,7 @@ func Of(ctx context.Context, on *site.Site, recorded func() error) (Plan, error)
 		Bundle:   on.Payload.Bundle.IndexDigest().String(),
 		Warnings: on.Cluster.Warnings(), Containers: len(payload.ContainerImages(on.Payload.Bundle)),
 	}
-	for _, i := range on.Payload.Images {
+	for _, i := range on.Payload.Brought() {
 		p.Images = append(p.Images, Image{i.Name, i.Type, i.Digest.String(), layerBytes(i), i.Dir})
 	}
 	for _, t := range on.Targets {
@@ -116,6 +120,9 @@ func prepare(ctx context.Context, on *site.Site) error {
 
 // Documents renders the documents for kubeadm, for the first host of each kind.
 func Documents(on *site.Site) ([]Kubeadm, error) {
+	if on.Payload.Adds() {
+		return nil, nil // kubeadm does nothing
+	}
 	var out []Kubeadm
 	for _, k := range []struct {
 		kind  kubeadm.Kind

@@ -22,7 +22,8 @@ type Problem struct {
 }
 
 // Checks are the names of the checks that an operator may ignore. Without a connection, a configuration that can be
-// written, the right architecture and one cluster there is nothing to install, and etcd starts in no directory of others.
+// written, the right architecture, a rootfs and one cluster there is nothing to install, and etcd starts in no directory of
+// others.
 func Checks() []string {
 	return []string{
 		"antivirus", "apparmor", "capacity", "cgroup", "check.sh", "clock", "cpu", "disk", "disk-speed", "fapolicyd", "file-types", "firewall",

@@ -3,6 +3,7 @@ package secrets
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -25,6 +26,11 @@ const (
 // StateFiles are the files and directories of the state that hold secrets, or what was made from them.
 func StateFiles() []string {
 	return []string{"pki", passwordFile, pushPasswordFile, passwordGiven, "registry_htpasswd"}
+}
+
+// PasswordFiles are the files in which a directory holds the registry's passwords: that of the state, or Dir("etc") of a master.
+func PasswordFiles(dir string) []string {
+	return []string{filepath.Join(dir, passwordFile), filepath.Join(dir, pushPasswordFile)}
 }
 
 // passwordGiven says asked until the masters have the password, and inForce after that.

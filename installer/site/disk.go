@@ -26,7 +26,7 @@ func (st *Site) PlacesOf(t *fleet.Target) preflight.Places {
 // not have, such as images whose directory was moved.
 func (st *Site) NeedOf(t *fleet.Target, s payload.Sizes) preflight.Needs {
 	n := st.needAtFirst(t, s)
-	if !t.Begun() {
+	if !t.Begun() || st.Payload.Adds() && !(Adding{st}).hasAll() {
 		return n
 	}
 	p := n.Places
@@ -41,13 +41,18 @@ func (st *Site) NeedOf(t *fleet.Target, s payload.Sizes) preflight.Needs {
 func (st *Site) needAtFirst(t *fleet.Target, s payload.Sizes) preflight.Needs {
 	n := preflight.Needs{Places: st.PlacesOf(t)}
 	p := n.Places
-	n.Least = map[string]int64{p.Data: s.Stub + s.Rootfs, p.Log: logRoom}
+	n.Least = map[string]int64{p.Data: s.Stub + s.Rootfs}
+	if !st.Payload.Adds() {
+		n.Least[p.Log] += logRoom
+	}
 	n.Least[p.Bin] += s.Rootfs // its programs are copied there
 	certain := s.System
 	if t.Master {
 		certain += s.Control
 		n.Least[p.Registry] += s.Registry
-		n.Least[p.Etcd] += etcdRoom
+		if !st.Payload.Adds() {
+			n.Least[p.Etcd] += etcdRoom
+		}
 	}
 	if t == st.Master0() {
 		n.Least[p.Data] += s.Apps

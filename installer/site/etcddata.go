@@ -17,8 +17,8 @@ import (
 // The mark journal.EtcdData says that etcd's data directory on a master is the cluster's: it was absent or empty when kubeadm was
 // about to begin. The mark holds a [DataDir]. Without it, or a manifest that names the directory, nothing in there is touched.
 
-// etcdManifest is the static pod of etcd on a master.
-const etcdManifest = installer.KubeDir + "/manifests/etcd.yaml"
+// EtcdManifest is the static pod of etcd on a master.
+const EtcdManifest = installer.KubeDir + "/manifests/etcd.yaml"
 
 // DataDir is a directory for etcd's data on a host.
 type DataDir struct {
@@ -41,8 +41,8 @@ func EtcdData(t *fleet.Target) (DataDir, bool) {
 	return DataDir{}, false
 }
 
-// manifestDataDir reads from the manifest of etcd where its data are; it is empty if the manifest does not say.
-func manifestDataDir(manifest []byte) string {
+// ManifestDataDir reads from the manifest of etcd where its data are; it is empty if the manifest does not say.
+func ManifestDataDir(manifest []byte) string {
 	var pod struct {
 		Spec struct {
 			Volumes []struct {

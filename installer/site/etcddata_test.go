@@ -30,7 +30,7 @@ spec:
 		"spec: {volumes: [{name: etcd-data, hostPath: {path: relative}}]}": "",
 		"spec: {volumes: [{name: etcd-certs, hostPath: {path: /x}}]}":      "",
 	} {
-		if got := manifestDataDir([]byte(text)); got != want {
+		if got := ManifestDataDir([]byte(text)); got != want {
 			t.Errorf("%q, want %q, of:\n%s", got, want, text)
 		}
 	}

@@ -20,6 +20,9 @@ func (st *Site) checkNetworks() error {
 	if port, err := strconv.ParseUint(st.Access().Port, 10, 16); err != nil || port == 0 {
 		return &installer.NetworkError{Err: fmt.Errorf("registryPort %q is not a port: give one from 1 to 65535", st.Access().Port)}
 	}
+	if st.Payload.Adds() {
+		return nil // the cluster has its networks, and keeps them
+	}
 	n := st.askedNetworks()
 	n.VIP = vip.Unmap()
 	return st.Cluster.CheckNetworks(n)
@@ -52,6 +55,9 @@ func (st *Site) ServedNetworks() ([]netip.Prefix, error) {
 
 // NetworksToAsk are the networks of Services to which hosts are asked for a route, before their templates are rendered.
 func (st *Site) NetworksToAsk() []string {
+	if st.Payload.Adds() {
+		return nil
+	}
 	var out []string
 	for _, p := range st.askedNetworks().Services {
 		out = append(out, p.String())

@@ -2,6 +2,7 @@ package site
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -26,6 +27,9 @@ func (st *Site) Load(ctx context.Context) error {
 // Read reads the images and their small files, and judges the addresses that they ask for.
 func (st *Site) Read(ctx context.Context) error {
 	if err := st.Payload.Load(ctx, st.Cluster); err != nil {
+		if lacks, ok := errors.AsType[*payload.NoRootfsError](err); ok {
+			return &preflight.Error{Problems: []preflight.Problem{{Check: "rootfs", Message: lacks.Message, Remedy: lacks.Remedy}}}
+		}
 		return err
 	}
 	return st.checkNetworks()
@@ -99,11 +103,11 @@ func (st *Site) look(ctx context.Context, t *fleet.Target, networks []string) er
 
 // readMarks reads the journal of a host, and where the manifest of its etcd has the data.
 func (st *Site) readMarks(ctx context.Context, t *fleet.Target) error {
-	found, err := t.Journal.Read(ctx, st.Marks(), etcdManifest)
+	found, err := t.Journal.Read(ctx, st.Marks(), EtcdManifest)
 	if err != nil {
 		return err
 	}
-	t.EtcdManifest = manifestDataDir(found[etcdManifest])
+	t.EtcdManifest = ManifestDataDir(found[EtcdManifest])
 	t.WorkedBefore = t.Journal.Has(journal.Init) || t.Journal.Has(journal.Registry) || t.Journal.Has(journal.KubeadmBegun)
 	return nil
 }

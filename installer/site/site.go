@@ -28,7 +28,8 @@ type Site struct {
 	Passwords Passwords          // of the registry, once they are settled
 	Kube      *kube.Client
 	Absence   Absence
-	Known     []kube.Node // the Nodes when the run began, written by health; nil if the cluster did not answer
+	Recorded  *installer.Cluster // as the masters have it, written by ledger; nil if none has one
+	Known     []kube.Node        // the Nodes when the run began, written by health; nil if the cluster did not answer
 }
 
 // Passwords are the passwords of the registry's two accounts.
@@ -48,8 +49,8 @@ func (st *Site) PlainRegistry(t *fleet.Target) bool { return sealos.PlainRegistr
 // CareImage gives the name of the care image as the runtime of a host holds it. The error says that the bundle has none.
 //
 // It is our image, whatever the label `image` of the rootfs names. The lvscare of sealos does not work where the kernel has
-// no ip_vs, keeps masters that are gone, and does not put back a route that somebody removed. It would also find the
-// virtual address held by the unit that served while the host joined, and lose the route when that unit ends.
+// no ip_vs, keeps masters that are gone, and does not put back a route that somebody removed. It would also balance beside the
+// unit that serves the address, by a list that nobody updates.
 func (st *Site) CareImage(t *fleet.Target) (string, error) {
 	for _, i := range payload.ContainerImages(st.Payload.Bundle) {
 		if strings.HasPrefix(i.Name, "sealbuild.io/care:") {
@@ -70,13 +71,23 @@ func (st *Site) RootfsDir() string { return st.Dir("rootfs") }
 // UnusedConfigs is an error for Config documents that would change nothing.
 func (st *Site) UnusedConfigs() error {
 	files := map[string]map[string]payload.File{}
-	for _, i := range st.Payload.Images {
+	for _, i := range st.Payload.Brought() {
 		files[i.Name] = i.Files
 	}
 	for _, name := range st.KeptImages() {
 		files[name] = nil // its Config documents were applied when it was installed
 	}
-	return payload.UnusedConfigs(st.Cluster.Configs, files)
+	if !st.Payload.Adds() {
+		return payload.UnusedConfigs(st.Cluster.Configs, files)
+	}
+	given := Adding{st}.newConfigs()
+	for _, c := range given {
+		if c.Match != "" && payload.SameImage(c.Match, st.Payload.Rootfs().Name) {
+			//lint:ignore ST1005 that is how the kind of document is spelled
+			return fmt.Errorf("Config %q changes %s, which this bundle does not bring: give it to a run of the bundle that does", c.Name, c.Match)
+		}
+	}
+	return payload.UnusedConfigs(given, files)
 }
 
 // Accounts are the accounts of the registry on a host.
@@ -91,7 +102,7 @@ func (st *Site) Accounts(t *fleet.Target) []registry.Account {
 // KeptImages are the cluster images that the cluster has and this run does not bring.
 func (st *Site) KeptImages() []string {
 	return slices.DeleteFunc(slices.Clone(st.Cluster.Kept), func(name string) bool {
-		return slices.ContainsFunc(st.Payload.Images, func(i *payload.Image) bool { return i.Name == name })
+		return slices.ContainsFunc(st.Payload.Brought(), func(i *payload.Image) bool { return i.Name == name })
 	})
 }
 

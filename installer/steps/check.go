@@ -16,14 +16,17 @@ import (
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/sealos"
+	"github.com/sealbuild/sealbuild/installer/site"
 )
 
 // check reaches every host, reads its facts and reports every problem of every host at once. If the run goes no further,
 // the stub is taken away from the hosts again.
 func (r *Run) check(ctx context.Context) (installer.Result, error) {
+	r.Payload.OntoCluster = true
 	if err := r.Load(ctx); err != nil {
 		return installer.Result{}, err
 	}
+	known := r.Payload.Rootfs().Name
 	r.WarnOfScripts()
 	r.verifyInBackground(ctx)
 	measured := r.measureInBackground(ctx)
@@ -39,6 +42,16 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	if len(differ) > 0 { // the hosts are of another cluster: no other check says anything about this one
 		return installer.Result{}, &preflight.Error{Problems: append(problems, differ...)}
 	}
+	if r.Payload.Adds() {
+		unfit, err := site.Adding{Site: r.Site}.MeetRootfs(ctx, known)
+		if err != nil {
+			return installer.Result{}, err
+		}
+		if len(unfit) > 0 {
+			return installer.Result{}, &preflight.Error{Problems: append(problems, unfit...)}
+		}
+	}
+	r.mayHaveJoined = !r.Cluster.Finished() || slices.ContainsFunc(r.Targets, func(t *fleet.Target) bool { return !t.Joined() })
 	if err = r.Ledger.OwnState(); err == nil {
 		err = r.secrets.AdoptAndSettle(ctx)
 	}
@@ -70,7 +83,11 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 			return installer.Result{}, err
 		}
 	}
-	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, nil
+	note := fmt.Sprintf("%d hosts", len(r.Targets))
+	if r.Payload.Adds() {
+		note += "; the rootfs stays " + r.Payload.Rootfs().Name
+	}
+	return installer.Result{Note: note}, nil
 }
 
 // tellDifferences tells how the cluster that is wanted differs from the one that is there.
@@ -178,7 +195,7 @@ func (r *Run) checkScripts(ctx context.Context, known []preflight.Problem) []pre
 			return (p.Host == t.IP.String() || p.Host == "") && !p.Warning && !slices.Contains(r.IgnoreChecks, p.Check)
 		})
 		img, line := r.Share(t).Script("check")
-		if !t.Looked || hopeless || line == "" || t.Begun() && r.PlainRegistry(t) {
+		if !t.Looked || hopeless || line == "" || r.Payload.Adds() || t.Begun() && r.PlainRegistry(t) {
 			return nil
 		}
 		small, err := r.Share(t).SystemFiles()

@@ -34,7 +34,7 @@ func TestEveryCheckHasAName(t *testing.T) {
 			}
 		}
 	}
-	for _, necessary := range []string{"connect", "lock", "configuration", "first-master", "architecture", "version", "another-cluster", "record", "tunnel", "etcd", "cluster"} {
+	for _, necessary := range []string{"connect", "lock", "configuration", "first-master", "architecture", "version", "another-cluster", "record", "tunnel", "etcd", "cluster", "rootfs"} {
 		if slices.Contains(preflight.Checks(), necessary) {
 			t.Errorf("%s can be ignored", necessary)
 		}

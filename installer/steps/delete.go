@@ -44,6 +44,9 @@ func (r *Run) checkLeaving(ctx context.Context) (installer.Result, error) {
 		err = refused(r.health.Answers(ctx, false), nil)
 	}
 	if err == nil {
+		err = r.health.AskAgain(ctx) // masters that boot come up by themselves; this run starts nothing
+	}
+	if err == nil {
 		err = r.judgeLeaving(ctx)
 	}
 	return installer.Result{Note: fmt.Sprintf("%d hosts stay, %d leave", len(r.Targets), len(r.Site.Leaving))}, err

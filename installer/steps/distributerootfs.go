@@ -23,9 +23,12 @@ func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
 	if err := r.recordChecks(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	switched, err := r.UseStubs(ctx)
-	if err != nil {
-		return installer.Result{}, fmt.Errorf("put this run's installer into use: %w", err)
+	switched := 0
+	if !r.Payload.Adds() { // else the installer in use may be newer than this one, and stays
+		var err error
+		if switched, err = r.UseStubs(ctx); err != nil {
+			return installer.Result{}, fmt.Errorf("put this run's installer into use: %w", err)
+		}
 	}
 	var sent atomic.Int64 // bytes
 	changes, err := r.Count(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) (changes int, err error) {

@@ -14,6 +14,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/guest"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/payload"
+	"github.com/sealbuild/sealbuild/installer/site"
 )
 
 // guest runs ENTRYPOINT and CMD of each image in order: those of the rootfs and patches on all hosts, those of applications
@@ -22,6 +23,9 @@ func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 	changes := 0
 	vain := map[*fleet.Target]bool{} // hosts where Services were waited for in vain
 	for n, i := range r.Payload.Images {
+		if i.Recorded {
+			continue // its commands ran when it came into the cluster
+		}
 		targets := []*fleet.Target{r.Master0()}
 		if i.Type != installer.TypeApplication {
 			targets = r.Targets
@@ -34,10 +38,7 @@ func (r *Run) guest(ctx context.Context) (installer.Result, error) {
 		})
 		ran, err := r.Count(ctx, targets, func(ctx context.Context, t *fleet.Target) (int, error) {
 			i := r.Share(t).All()[n]
-			cmd := i.Cmd
-			if len(r.Cluster.Command) > 0 && n == len(r.Payload.Images)-1 {
-				cmd = r.Cluster.Command
-			}
+			cmd := site.Adding{Site: r.Site}.CommandOf(i)
 			if len(i.Entrypoint)+len(cmd) == 0 {
 				return 0, nil
 			}

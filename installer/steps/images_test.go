@@ -50,8 +50,8 @@ func TestABundleWithoutExactlyOneRootfsIsRefused(t *testing.T) {
 		return clusterImage(name, "rootfs", map[string]string{"version": "v1.36.3"}, name)
 	}
 	for want, images := range map[string][]stepstest.Image{
-		"holds 0 rootfs images": {clusterImage("app:v1", "application", nil, "a")},
-		"holds 2 rootfs images": {root("root:1"), root("root:2")},
+		"needs the rootfs of the cluster": {clusterImage("app:v1", "application", nil, "a")},
+		"holds 2 rootfs images":           {root("root:1"), root("root:2")},
 	} {
 		r := newRun(t, makeBundle(t, images), t.Output(), oneMaster)
 		if err := r.Read(t.Context()); err == nil || !strings.Contains(err.Error(), want) {

@@ -23,11 +23,11 @@ func Install() []Step {
 		{Name: "render", Title: "render templates for each host", Run: (*Run).render},
 		{Name: "distribute-rootfs", Title: "unpack cluster images on the hosts", Run: (*Run).distributeRootfs},
 		{Name: "distribute-registry", Title: "send missing images to the registry hosts", Run: (*Run).distributeRegistry},
-		{Name: "bootstrap", Title: "host names, registry, container runtime, kubelet", Run: (*Run).bootstrap},
-		{Name: "init-master0", Title: "start the control plane on the first master", Run: (*Run).initMaster0},
-		{Name: "join-masters", Title: "join further masters, one at a time", Run: (*Run).joinMasters},
-		{Name: "join-nodes", Title: "join nodes through the virtual address", Run: (*Run).joinNodes},
-		{Name: "sync-ipvs", Title: "tell every node the masters of now", Run: (*Run).syncIPVS},
+		{Name: "bootstrap", Title: "host names, registry, container runtime, kubelet", Run: (*Run).bootstrap, Skip: (*Run).onlyAdds},
+		{Name: "init-master0", Title: "start the control plane on the first master", Run: (*Run).initMaster0, Skip: (*Run).onlyAdds},
+		{Name: "join-masters", Title: "join further masters, one at a time", Run: (*Run).joinMasters, Skip: (*Run).onlyAdds},
+		{Name: "join-nodes", Title: "join nodes through the virtual address", Run: (*Run).joinNodes, Skip: (*Run).onlyAdds},
+		{Name: "sync-ipvs", Title: "tell every node the masters of now", Run: (*Run).syncIPVS, Skip: (*Run).onlyAdds},
 		{Name: "guest", Title: "run the commands of the images", Run: (*Run).guest},
 		{Name: "verify", Title: "wait until every node is Ready", Run: (*Run).verify},
 	}
@@ -59,6 +59,9 @@ func Apply() []Step {
 
 // Preview is the part of a pipeline that changes nothing.
 func Preview(list []Step) []Step { return list[:1] }
+
+// onlyAdds tells that the bundle brings applications alone: hosts and control plane stay as they are.
+func (r *Run) onlyAdds() bool { return r.Payload.Adds() }
 
 // Reset takes a cluster apart, and leaves clean hosts.
 func Reset() []Step {

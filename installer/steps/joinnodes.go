@@ -2,7 +2,6 @@ package steps
 
 import (
 	"context"
-	"fmt"
 	"path"
 
 	"github.com/sealbuild/sealbuild/installer"
@@ -30,11 +29,12 @@ func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
 			if err != nil {
 				return "", err
 			}
-			if err := r.net.StartCare(ctx, t); err != nil {
-				return "", fmt.Errorf("start the keeper of the virtual address: %w", err)
+			// kubeadm would wait five minutes for an address that does not answer, and say little.
+			if _, err := r.net.SyncCare(ctx, []*fleet.Target{t}); err != nil {
+				return "", err
 			}
 			// kubelet watches the directory of static pods only if it is there when kubelet starts. Otherwise it looks there
-			// every 20 seconds, and the cluster would wait that long for care.
+			// every 20 seconds, and the cluster would wait that long for the pod of care.
 			if _, err := r.Exec(ctx, t, "join-nodes", "mkdir", "-p", "-m", "0700", path.Dir(hostnet.CareManifest)); err != nil {
 				return "", err
 			}

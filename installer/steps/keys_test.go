@@ -21,6 +21,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent/agenttest"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/status"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -93,6 +94,10 @@ func simulate(t *testing.T, r *Run) map[string]*overheard {
 				return agent.Facts{Hostname: name, Modules: map[string]bool{"ip_vs": true}, Nameservers: []agent.Nameserver{{Address: "10.0.0.1", Answers: true}}}
 			},
 			Exec: func(_ context.Context, q agent.ExecRequest) (agent.ExecResult, error) {
+				if q.Argv[0] == "systemctl" && q.Argv[1] == "show" { // every unit that there is runs
+					unit, _ := os.ReadFile(filepath.Join(root, "etc/systemd/system", q.Argv[len(q.Argv)-1]))
+					return agent.ExecResult{Stdout: append([]byte("ActiveState=active\n"), unit...)}, nil
+				}
 				if slices.Contains(q.Argv, "token") {
 					return agent.ExecResult{Stdout: []byte("abcdef.0123456789abcdef\n")}, nil
 				}
@@ -247,7 +252,8 @@ func TestCertificatesAreShownAndOnlyWhatIsNamedIsRenewed(t *testing.T) {
 	}
 	asked := newRun(t, file, t.Output(), made...)
 	asked.Dial = func(_ context.Context, t *fleet.Target) (host.Host, error) { return hosts[t.IP.String()], nil }
-	status, err := asked.askStatus(t.Context())
+	room := status.Room{Site: asked.Site, State: asked.State}
+	status, err := room.Ask(t.Context())
 	if err != nil || len(status.Hosts) != 2 || !status.Hosts[1].Joined || time.Until(status.Hosts[1].CertsEnd) < 99*365*24*time.Hour || status.Ready || len(status.Waiting) == 0 {
 		t.Errorf("status %+v, %v", status, err) // the pods that it waits for are not simulated
 	}

@@ -39,5 +39,5 @@ func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, err
 	}
 	b := r.Payload.Bundle
-	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.Payload.Images), len(payload.ContainerImages(b)), b.IndexDigest())}, nil
+	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.Payload.Brought()), len(payload.ContainerImages(b)), b.IndexDigest())}, nil
 }

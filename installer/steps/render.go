@@ -10,7 +10,11 @@ import (
 
 // render renders the files of each image for each host that it goes to.
 func (r *Run) render(ctx context.Context) (installer.Result, error) {
-	if err := errors.Join(r.UnusedConfigs(), r.secrets.PreparePKI()); err != nil {
+	err := r.UnusedConfigs()
+	if !r.Payload.Adds() {
+		err = errors.Join(err, r.secrets.PreparePKI())
+	}
+	if err != nil {
 		return installer.Result{}, err
 	}
 	rendered := 0
@@ -23,6 +27,9 @@ func (r *Run) render(ctx context.Context) (installer.Result, error) {
 		}
 		for _, o := range t.Overlays {
 			rendered += len(o)
+		}
+		if r.Payload.Adds() {
+			continue
 		}
 		// What kubeadm would refuse is found before a host is changed.
 		if _, err := r.InitDocuments(t); err != nil {

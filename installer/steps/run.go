@@ -57,6 +57,10 @@ type Run struct {
 	leaving  *leaving.Leaving
 	Ledger   *ledger.Ledger
 
+	// mayHaveJoined tells that a host was not in the cluster when the run began, or that a run before was cut off: check writes
+	// it, verify reads it.
+	mayHaveJoined bool
+
 	verified chan error // check begins to verify the bundle, open-bundle reads the outcome
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/payload"
+	"github.com/sealbuild/sealbuild/installer/site"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -39,7 +40,9 @@ type world struct {
 	timeout time.Duration
 	env     map[string]string // as -e gives it
 
-	wish     func() *installer.Cluster // in place of all hosts, as a record gives them
+	wish     func() *installer.Cluster                  // in place of all hosts, as a record gives them
+	verb     func(w *world) (*installer.Cluster, error) // in place of all hosts, out of what is recorded
+	dead     bool                                       // --dead
 	leaveOut []string
 	told     io.Writer // what is reported to the operator; nil: it is dropped
 }
@@ -111,8 +114,8 @@ func newWorld(t testing.TB, dir string, file []byte, masters, workers int) *worl
 		t.Fatal(err)
 	}
 	w := &world{Site: site, dir: filepath.Join(dir, "state"), bundle: file, masters: masters, jobs: 4, timeout: 4 * time.Second}
-	// In proportion: a boot of 20 to 60 s, and three minutes of patience.
-	site.Boot = w.timeout / 5
+	// In proportion to three minutes of patience, but for what a test seldom waits for.
+	site.Pace = stepstest.Pace{Boot: w.timeout / 5, Lease: w.timeout / 5, Evict: w.timeout / 5, Pod: w.timeout / 400, Elect: w.timeout / 200, Steady: w.timeout / 80}
 	if err := os.MkdirAll(w.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -139,11 +142,12 @@ func (w *world) clone(t testing.TB, dir string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &world{Site: site, dir: filepath.Join(dir, "state"), bundle: w.bundle, masters: w.masters, take: w.take, docs: w.docs, jobs: w.jobs, timeout: w.timeout, env: w.env}
+	c := *w
+	c.Site, c.dir, c.wish, c.leaveOut, c.told = site, filepath.Join(dir, "state"), nil, nil, nil
 	if err := os.CopyFS(c.dir, os.DirFS(w.dir)); err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return &c
 }
 
 func (w *world) hosts() []installer.Host {
@@ -172,11 +176,18 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 	if w.wish != nil {
 		c = w.wish()
 	}
+	options := Options{State: &installer.State{Dir: w.dir}, LeaveOut: w.leaveOut}
+	if w.verb != nil {
+		if c, err = w.verb(w); err != nil {
+			return 0, err
+		}
+		options.Exists, options.DrainTimeout, options.Absence = true, w.timeout/2, site.Absence{GoOn: true, Dead: w.dead}
+	}
 	if err := c.Complete(); err != nil {
 		return 0, err
 	}
 	// Without the lock of the state, which is a file of one process: see TestTwoInstallersAtOnce.
-	r := New(c, b, Options{State: &installer.State{Dir: w.dir}, LeaveOut: w.leaveOut}, fleet.Options{
+	r := New(c, b, options, fleet.Options{
 		Report: installer.NewReporter(cmp.Or[io.Writer](w.told, io.Discard), io.Discard, false), Jobs: w.jobs, Timeout: w.timeout,
 	})
 	r.Dial = func(ctx context.Context, t *fleet.Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }

@@ -267,3 +267,12 @@ func TestResetWithoutADeadMasterDoesNotWaitForAMajorityThatCannotBe(t *testing.T
 		}
 	}
 }
+
+func TestANodeThatWasReinstalledAMomentAgoJoinsAnew(t *testing.T) {
+	w := livingCluster(t, 1, 2)
+	w.mustInstall(t)
+	if err := w.Machines()[2].Replace(); err != nil {
+		t.Fatal(err)
+	}
+	w.mustInstall(t) // its Node is there, and Ready
+}

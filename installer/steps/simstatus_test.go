@@ -19,6 +19,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/installer/status"
 	"github.com/sealbuild/sealbuild/test/detector"
 )
 
@@ -44,11 +45,11 @@ func (w *world) looker(t testing.TB, ctx context.Context, out io.Writer, hosts .
 }
 
 // status asks the site for its status.
-func (w *world) status(t testing.TB, hosts ...installer.Host) Status {
+func (w *world) status(t testing.TB, hosts ...installer.Host) status.Status {
 	t.Helper()
-	var s Status
+	var s status.Status
 	r := w.looker(t, t.Context(), io.Discard, hosts...)
-	if _, err := installer.RunSteps(t.Context(), AskStatus(func(found Status) { s = found }), r, r.Report); err != nil {
+	if _, err := installer.RunSteps(t.Context(), AskStatus(0, 0, func(found status.Status) error { s = found; return nil }), r, r.Report); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -64,22 +65,30 @@ func installed(t testing.TB, masters, nodes int) *world {
 	return w
 }
 
-func (s Status) says(want string) bool {
+// noticed waits until the cluster has noticed what has happened.
+func (w *world) noticed(t testing.TB) {
+	t.Helper()
+	if err := w.Noticed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func says(s status.Status, want string) bool {
 	for _, p := range s.Problems {
 		if strings.Contains(p.Host+": "+p.Message, want) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(slices.Concat(s.Waiting, s.Causes, s.Warnings), func(line string) bool { return strings.Contains(line, want) })
+	return slices.ContainsFunc(slices.Concat(s.Undone, s.Waiting, s.Causes, s.Warnings), func(line string) bool { return strings.Contains(line, want) })
 }
 
-func mustSay(t *testing.T, s Status, ready bool, want ...string) {
+func mustSay(t *testing.T, s status.Status, ready bool, want ...string) {
 	t.Helper()
 	if s.Ready != ready {
 		t.Errorf("ready: %t", s.Ready)
 	}
 	for _, text := range want {
-		if !s.says(text) {
+		if !says(s, text) {
 			t.Errorf("%q is not told", text)
 		}
 	}
@@ -102,6 +111,7 @@ func TestStatusOfAWholeClusterIsReady(t *testing.T) {
 func TestStatusGoesThroughAnyMasterWhenTheFirstIsDead(t *testing.T) {
 	w := installed(t, 3, 1)
 	w.Machines()[0].PowerOff()
+	w.noticed(t)
 	s := w.status(t)
 	mustSay(t, s, false, "10.77.0.1: host is unreachable", "node host-1 (10.77.0.1) is not Ready")
 	if s.Hosts[0].Reached || s.Hosts[0].Hostname != "host-1" || !s.Hosts[1].Joined {
@@ -155,6 +165,7 @@ func TestACertificateThatHasEndedIsNamedAsTheCause(t *testing.T) {
 func TestStatusOfAHostAloneTellsOfTheOtherNodes(t *testing.T) {
 	w := installed(t, 3, 1)
 	w.Machines()[3].StopKubelet()
+	w.noticed(t)
 	s := w.status(t, w.hosts()[1])
 	mustSay(t, s, false, "node host-4 (10.77.0.4) is not Ready", "node host-1 (10.77.0.1) is in the cluster, and none of the hosts that were asked")
 }
@@ -226,7 +237,7 @@ func TestStatusTellsOfAFullDisk(t *testing.T) {
 	w := installed(t, 3, 1)
 	w.Machines()[1].Leave("/var/lib/etcd", 0)
 	w.Machines()[3].Leave("/var/lib/containerd", 1<<30)
-	config := filepath.Join(w.Machines()[3].Root(), kubeletConfig)
+	config := filepath.Join(w.Machines()[3].Root(), "/var/lib/kubelet/config.yaml")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(config), 0o755), os.WriteFile(config, []byte("kind: KubeletConfiguration\nevictionHard: {imagefs.available: 10%}\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +385,11 @@ func TestFiveThousandNodesAreAskedFor(t *testing.T) {
 	w := installed(t, 1, 1)
 	w.timeout = 2 * time.Minute // lists of this size take the simulation a while
 	w.Crowd(crowd)
-	s := w.status(t)
+	r := w.looker(t, t.Context(), io.Discard)
+	s, err := (&status.Room{Site: r.Site, State: r.State, Within: w.timeout}).Ask(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	mustSay(t, s, true)
 	if len(s.Warnings) != crowd {
 		t.Errorf("%d nodes are told of that were not asked", len(s.Warnings))

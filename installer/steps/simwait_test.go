@@ -90,6 +90,7 @@ func TestWaitingThatTakesTooLongNamesTheCause(t *testing.T) {
 		w.timeout = time.Minute
 		r := lookedAt(t, w, io.Discard)
 		w.Machines()[1].LoseRuntime()
+		w.noticed(t)
 		err := r.health.WaitReady(t.Context())
 		for _, want := range []string{"not ready after 1m0s\n", "node host-2 (10.77.0.2) is not Ready", "cause: 10.77.0.2: kubelet does not run, the container runtime does not answer at "} {
 			if err == nil || !strings.Contains(err.Error(), want) {

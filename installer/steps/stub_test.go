@@ -19,6 +19,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/installer/status"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
@@ -54,7 +55,7 @@ func withStub(t *testing.T, stub string, images []stepstest.Image) []byte {
 func name(stub string) string { return filepath.Base(versionOf(stub + "\n")) }
 
 // statusOnly asks every host and changes none.
-func statusOnly() []Step { return AskStatus(func(Status) {}) }
+func statusOnly() []Step { return AskStatus(0, 0, func(status.Status) error { return nil }) }
 
 func TestRunsThatChangeNothingReplaceNoInstaller(t *testing.T) {
 	ours, other := withStub(t, "ours", simImages()), withStub(t, "another", simImages())
@@ -132,7 +133,7 @@ func TestInstallersOfKilledRunsGoWithTheNext(t *testing.T) {
 	made := w.trees(t)
 	w.bundle = withStub(t, "another", simImages())
 	w.Arm(&stepstest.Fault{Kind: stepstest.InstallerDies, At: stepstest.Event{Host: w.Machines()[0].IP, Kind: "answer", What: "facts", N: 1}})
-	if _, err := w.run(t.Context(), statusOnly()); err == nil {
+	if _, err := w.run(t.Context(), Certificates(false, nil, func([]HostCertificates) {})); err == nil {
 		t.Fatal("nobody was killed: this test sees nothing")
 	}
 	w.Arm(nil)
@@ -140,7 +141,7 @@ func TestInstallersOfKilledRunsGoWithTheNext(t *testing.T) {
 		t.Fatalf("the killed run left nothing: %v", found)
 	}
 	w.bundle = withStub(t, "a third", simImages())
-	if _, err := w.run(t.Context(), statusOnly()); err != nil {
+	if _, err := w.run(t.Context(), Certificates(false, nil, func([]HostCertificates) {})); err != nil {
 		t.Fatal(err)
 	}
 	for i, tree := range w.trees(t) {

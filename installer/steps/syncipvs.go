@@ -11,7 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/hostnet"
 )
 
-// syncIPVS writes the static pod of care on every worker, with exactly the masters of now.
+// syncIPVS tells care on every worker exactly the masters of now, and writes the static pod by which the cluster sees care.
 func (r *Run) syncIPVS(ctx context.Context) (installer.Result, error) {
 	vip, servers, err := r.VirtualServer()
 	if err != nil {
@@ -20,20 +20,21 @@ func (r *Run) syncIPVS(ctx context.Context) (installer.Result, error) {
 	if _, err := r.CareImage(r.Master0()); err != nil {
 		return installer.Result{}, err
 	}
-	changes, err := r.Count(ctx, r.Workers(), func(ctx context.Context, t *fleet.Target) (int, error) {
+	changes, err := r.net.SyncCare(ctx, r.Workers())
+	if err != nil {
+		return installer.Result{Changes: changes}, err
+	}
+	pods, err := r.Count(ctx, r.Workers(), func(ctx context.Context, t *fleet.Target) (int, error) {
 		image, err := r.CareImage(t)
 		if err != nil {
 			return 0, err
 		}
-		pod, err := care.StaticPod(image, vip, servers, care.ModeAuto)
+		pod, err := care.StaticPod(image, vip)
 		if err != nil {
-			return 0, err
-		}
-		if err := r.net.PullCare(ctx, t, image, pod); err != nil {
 			return 0, err
 		}
 		changed, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: hostnet.CareManifest, Mode: 0o600, Content: pod}})
 		return len(changed), err
 	})
-	return installer.Result{Changes: changes, Note: fmt.Sprintf("%d masters behind %s", len(servers), vip)}, err
+	return installer.Result{Changes: changes + pods, Note: fmt.Sprintf("%d masters behind %s", len(servers), vip)}, err
 }

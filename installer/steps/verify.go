@@ -5,12 +5,9 @@ import (
 	"fmt"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/care"
-	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
-// verify waits until every node is Ready and the pods of kube-system run, and ends the unit that served the virtual address
-// for joining.
+// verify waits until every node is Ready and the pods of kube-system are, that of care on each worker with them.
 func (r *Run) verify(ctx context.Context) (installer.Result, error) {
 	uncordoned, err := r.nodes.Uncordon(ctx)
 	if err != nil {
@@ -19,19 +16,32 @@ func (r *Run) verify(ctx context.Context) (installer.Result, error) {
 	if err := r.health.WaitReady(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	vip, _, err := r.VirtualServer()
+	moved, err := r.spread(ctx)
 	if err != nil {
 		return installer.Result{}, err
 	}
-	err = r.Each(ctx, r.Workers(), func(ctx context.Context, t *fleet.Target) error {
-		if err := t.Agent.CareStop(ctx, care.Unit); err != nil {
-			return err
-		}
-		_, err := r.Exec(ctx, t, "verify", t.Stub, "care", "--check", "--vs", vip.String())
-		return err
-	})
-	if err != nil {
-		return installer.Result{}, fmt.Errorf("end the keeper that was used for joining: %w", err)
+	return installer.Result{Changes: uncordoned + moved, Note: fmt.Sprintf("%d nodes Ready", len(r.Targets))}, nil
+}
+
+// spread moves pods apart of which all copies lie on one node, if this run or one that was cut off before has joined a host:
+// they ran where there was room then. It tells what it moved and what it left, and returns how many it moved. The cluster
+// works either way, so what goes wrong is a warning.
+func (r *Run) spread(ctx context.Context) (int, error) {
+	if !r.mayHaveJoined || len(r.Targets) < 2 && len(r.Cluster.Away()) == 0 {
+		return 0, nil
 	}
-	return installer.Result{Changes: uncordoned, Note: fmt.Sprintf("%d nodes Ready", len(r.Targets))}, nil
+	found, err := r.Kube.Spread(ctx, r.Timeout)
+	for _, line := range found.Moved {
+		r.Report.Infof("moved %s: all copies lay there", line)
+	}
+	for _, line := range found.Left {
+		r.Report.Warnf("%s", line)
+	}
+	if ctx.Err() != nil {
+		return len(found.Moved), context.Cause(ctx)
+	}
+	if err != nil {
+		r.Report.Warnf("pods may still lie together on one node: %v", err)
+	}
+	return len(found.Moved), nil
 }

@@ -18,10 +18,40 @@ const maxPeers = 8
 // time, nothing else. The zero value is ready. It is for one catalog and one round of pushes.
 type Fanout struct {
 	mu      sync.Mutex
-	relays  []relayInfo   // in the order in which their hosts came
-	came    int           // hosts
-	running int           // of those, hosts that have not ended
-	ended   chan struct{} // closed and made anew when a host ends
+	relays  []relayInfo // in the order in which their hosts came
+	came    int         // hosts
+	running int         // of those, hosts that have not ended
+	// expected is how many hosts have been announced and have not come.
+	expected int
+	ended    chan struct{} // closed and made anew when a host ends
+}
+
+// Expect says that so many more hosts are to come: relays stay open for them. Each comes with its push, or [Fanout.Absent] says
+// that it does not; a push that fails early counts as that. Without it the relays close when all hosts that have come have
+// everything.
+func (f *Fanout) Expect(hosts int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.expected += hosts
+}
+
+// Absent says that a host that was expected does not come.
+func (f *Fanout) Absent() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.expected = max(0, f.expected-1)
+	f.tell()
+}
+
+// tell wakes those who wait for the end.
+func (f *Fanout) tell() {
+	if f.running+f.expected == 0 {
+		f.relays = nil // they close now
+	}
+	if f.ended != nil {
+		close(f.ended)
+	}
+	f.ended = make(chan struct{})
 }
 
 // join adds a host and returns the relays it may take blobs from, nearest first.
@@ -30,6 +60,7 @@ func (f *Fanout) join(info *relayInfo) (peers []relayInfo) {
 	defer f.mu.Unlock()
 	f.came++
 	f.running++
+	f.expected = max(0, f.expected-1)
 	if f.ended == nil {
 		f.ended = make(chan struct{})
 	}
@@ -53,20 +84,16 @@ func (f *Fanout) leave(failed *relayInfo) {
 			break
 		}
 	}
-	if f.running == 0 {
-		f.relays = nil // they close now
-	}
-	close(f.ended)
-	f.ended = make(chan struct{})
+	f.tell()
 }
 
 // wait returns when no host needs a relay, or when ctx ends.
 func (f *Fanout) wait(ctx context.Context) {
 	for {
 		f.mu.Lock()
-		running, ended := f.running, f.ended
+		left, ended := f.running+f.expected, f.ended
 		f.mu.Unlock()
-		if running == 0 {
+		if left == 0 {
 			return
 		}
 		select {

@@ -337,3 +337,37 @@ func TestRelaysAnswerOnlyThoseWhoKnowTheirToken(t *testing.T) {
 		t.Errorf("another certificate: %s", got)
 	}
 }
+
+// Relays stay open for a host that is slow to come, and its content need not wait for that host on the others.
+func TestAHostThatIsExpectedTakesFromThoseThatWereThereBefore(t *testing.T) {
+	src, c := registrytest.Images(t, 300_000, 10)
+	hosts := []*simHost{newSimHost(t, 0), newSimHost(t, 0)}
+	f := &Fanout{}
+	f.Expect(3)
+	push := func(h *simHost, durable func() error) Receipt {
+		sr, sw := io.Pipe()
+		rr, rw := io.Pipe()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if _, err := Receive(t.Context(), h.store, sr, rw, h.options); err != nil {
+				t.Error(err)
+			}
+		}()
+		receipt, err := Push(t.Context(), sw, rr, c, src, PushOptions{Fanout: f, Address: "127.0.0.1", Durable: durable})
+		if err != nil {
+			t.Error(err)
+		}
+		sw.Close()
+		<-done
+		return receipt
+	}
+	complete, first := make(chan struct{}), make(chan Receipt)
+	go func() { first <- push(hosts[0], func() error { close(complete); return nil }) }()
+	<-complete // though two more are expected
+	go f.Absent()
+	second := push(hosts[1], nil)
+	if r := <-first; r.BytesSent == 0 || second.BytesSent != 0 || second.BytesPassed != r.BytesSent {
+		t.Errorf("%d bytes were sent to the first, %d to the second, which took %d from it", r.BytesSent, second.BytesSent, second.BytesPassed)
+	}
+}

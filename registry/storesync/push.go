@@ -22,6 +22,9 @@ type PushOptions struct {
 	Fanout  *Fanout
 	Address string
 
+	// Durable is told, once, that the store has everything, before a push of a fan-out waits for the others. Its error is that of
+	// the push.
+	Durable  func() error
 	Progress func(bytes int64) // told of blob bytes as they are sent, never at once from two goroutines
 }
 

@@ -27,6 +27,12 @@ type sender struct {
 }
 
 func (s *sender) run(ctx context.Context, c catalog.Catalog, index map[key]int) error {
+	joined := s.options.Fanout == nil
+	defer func() {
+		if !joined {
+			s.options.Fanout.Absent()
+		}
+	}()
 	if err := s.want(); err != nil {
 		return fmt.Errorf("%w: %w", errWrite, err)
 	}
@@ -50,6 +56,7 @@ func (s *sender) run(ctx context.Context, c catalog.Catalog, index map[key]int) 
 		}
 		relay := a.relay
 		peers := s.options.Fanout.join(relay)
+		joined = true
 		done := false
 		leave = func() { done = true; s.options.Fanout.leave(nil) }
 		defer func() {
@@ -88,6 +95,14 @@ func (s *sender) run(ctx context.Context, c catalog.Catalog, index map[key]int) 
 		return protocolError("the receiver does not say that it is done")
 	}
 	s.receipt.LinksSet, s.receipt.TagsSet = a.done.LinksSet, a.done.TagsSet
+	if s.options.Durable != nil {
+		stop := giveSigns(ctx, s.w, func() bool { return true })
+		err := s.options.Durable()
+		stop()
+		if err != nil {
+			return err
+		}
+	}
 	if leave(); s.options.Fanout != nil {
 		// The receiver waits for the end of the stream, and has to know that it will come.
 		stop := giveSigns(ctx, s.w, func() bool { return true })

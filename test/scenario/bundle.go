@@ -14,13 +14,15 @@ import (
 
 // Built is what the connected side made.
 type Built struct {
-	Bundle   string // the one file
-	Root     string // the repository
-	Conf     string // registries.conf that leads to the loopback upstream registry
-	Store    string // sealbuild's image store
-	Cache    string // where everything that outlives a run lies
-	Upstream string // the pieces of Kubernetes
-	Tests    string // Kubernetes' own tests, where the recipe has them
+	Bundle string // the one file
+	// Application is a file that only adds an application; empty unless the recipe makes one.
+	Application string
+	Root        string // the repository
+	Conf        string // registries.conf that leads to the loopback upstream registry
+	Store       string // sealbuild's image store
+	Cache       string // where everything that outlives a run lies
+	Upstream    string // the pieces of Kubernetes
+	Tests       string // Kubernetes' own tests, where the recipe has them
 
 	work *workplace // what only this run has: its bundle, and the way to its registry
 }

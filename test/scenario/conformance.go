@@ -108,9 +108,9 @@ func (s *Site) judge(ctx context.Context, st *story, name string) error {
 	return s.onlyServicesWereMissed(ctx, st)
 }
 
-// addTests builds a bundle with the same rootfs and the tests, and adds it to the cluster as an operator does.
+// addTests builds a bundle of the tests alone, and adds them to the cluster as an operator does.
 func (s *Site) addTests(ctx context.Context, st *story) (err error) {
-	b, stop, err := build(ctx, st, recipe{images: (*Built).clusterWithTests, tests: true})
+	b, stop, err := build(ctx, st, recipe{images: (*Built).testsAlone, tests: true})
 	if err != nil {
 		return err
 	}
@@ -176,6 +176,15 @@ func (b *Built) testsImage(ctx context.Context, s *story) error {
 		return err
 	}
 	return b.seal(ctx, s, "-t", "e2e:v1.36.3", "-o", "none", b.dir("e2e"))
+}
+
+// testsAlone makes a bundle that adds the tests to a cluster.
+func (b *Built) testsAlone(ctx context.Context, s *story) error {
+	if err := b.testsImage(ctx, s); err != nil {
+		return err
+	}
+	b.Bundle = b.work.path("conformance")
+	return b.seal(ctx, s, "bundle", "e2e:v1.36.3", "-o", b.Bundle)
 }
 
 // clusterWithTests is one file with Kubernetes, a pod network, and the tests.

@@ -63,13 +63,17 @@ func (s *Site) everyMasterCounts(ctx context.Context, st *story) error {
 	if n := strings.Count(pods, "Running"); n != len(s.Masters) {
 		return fmt.Errorf("%d etcd members run:\n%s", n, pods)
 	}
-	manifest, err := s.Nodes[0].Exec(ctx, "cat", "/etc/kubernetes/manifests/kube-sealos-care.yaml")
+	// The same question that kubelet asks for the pod of care, which is there, too.
+	if _, err := s.Nodes[0].Exec(ctx, "test", "-f", "/etc/kubernetes/manifests/kube-sealos-care.yaml"); err != nil {
+		return fmt.Errorf("%s has no pod of care: %w", s.Nodes[0].Name, err)
+	}
+	kept, err := s.Nodes[0].Exec(ctx, "/var/lib/sealos/bin/sealinstall", "care", "--check", "--vs", "10.103.97.2:6443", "--list", "/var/lib/sealos/care/servers")
 	if err != nil {
 		return err
 	}
 	for _, m := range s.Masters {
-		if !strings.Contains(manifest.Stdout, m.Addr+":6443") {
-			return fmt.Errorf("%s does not stand behind the virtual address:\n%s", m.Name, manifest.Stdout)
+		if !strings.Contains(kept.Stdout, m.Addr+":6443") {
+			return fmt.Errorf("%s does not stand behind the virtual address:\n%s", m.Name, kept.Stdout)
 		}
 		res, err := m.Exec(ctx, "systemctl", "is-active", "registry")
 		if err != nil {

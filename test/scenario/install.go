@@ -12,22 +12,32 @@ import (
 )
 
 // Install is the main story: one file makes a cluster of one master and one
-// node with no network, the same command again changes nothing, and reset
-// gives back clean hosts.
+// node with no network, the same command again changes nothing, a file with an
+// application alone adds it, and reset gives back clean hosts.
 func Install(ctx context.Context, out io.Writer) error {
-	return installation(ctx, out, 1, func(_ context.Context, _ *story, s *Site, f Figures) error { return writeFigures(s.built.Root, f) })
+	return installation(ctx, out, recipe{images: (*Built).imagesAndApplication}, 1, func(ctx context.Context, st *story, s *Site, f Figures) error {
+		if err := addApplication(ctx, st, s); err != nil {
+			return err
+		}
+		return writeFigures(s.built.Root, f)
+	})
 }
 
 // JudgedInstall is the same story with a second node, and in the middle of it
 // Kubernetes' own tests are added to the cluster and judge it.
 func JudgedInstall(ctx context.Context, out io.Writer) error {
-	return installation(ctx, out, 2, func(ctx context.Context, st *story, s *Site, _ Figures) error { return s.judge(ctx, st, "install") })
+	return installation(ctx, out, recipe{images: (*Built).imagesAndApplication}, 2, func(ctx context.Context, st *story, s *Site, _ Figures) error {
+		if err := addApplication(ctx, st, s); err != nil {
+			return err
+		}
+		return s.judge(ctx, st, "install")
+	})
 }
 
 // installation tells the story; then is what is done with the finished cluster.
-func installation(ctx context.Context, out io.Writer, nodes int, then func(context.Context, *story, *Site, Figures) error) (err error) {
+func installation(ctx context.Context, out io.Writer, r recipe, nodes int, then func(context.Context, *story, *Site, Figures) error) (err error) {
 	st := newStory(out)
-	site, err := buildAndOpen(ctx, st, 1, nodes)
+	site, err := makeAndOpen(ctx, st, r, 1, nodes)
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,8 @@ import (
 
 // Machine is a machine inside this process, for tests that need many of them: the verbs are the real ones and so are the files,
 // below Root; what a machine has beside files is asked of the functions. Exec and Script are called for every program, those of
-// systemd included. It has no network of its own: every address that is dialled answers, and a registry gets all from the
-// sender alone.
+// systemd included. It has no network of its own: every address that is dialled answers, and what a sync brings comes from
+// the sender alone, unless Sync says otherwise.
 type Machine struct {
 	Root   string // absolute, without links
 	Facts  func(q agent.FactsRequest) agent.Facts
@@ -28,6 +28,8 @@ type Machine struct {
 	Script func(ctx context.Context, q agent.ScriptRequest, log func(line string) error) (code int, err error)
 	// Change, if set, is told of every change of a file, named without Root, as it goes on. An error ends the verb there.
 	Change func(name string, at Moment) error
+	// Sync, if set, says how the machine reaches others for what a sync brings.
+	Sync *storesync.ReceiveOptions
 }
 
 // Moment is a stage of a change of a file.
@@ -130,7 +132,10 @@ func (system) Listen(context.Context, string, int, string) (io.Closer, error) {
 
 func (system) Reach(context.Context, agent.Endpoint, string) string { return "" }
 
-func (system) Sync() storesync.ReceiveOptions {
+func (s system) Sync() storesync.ReceiveOptions {
+	if s.m.Sync != nil {
+		return *s.m.Sync
+	}
 	return storesync.ReceiveOptions{
 		Listen: func() (net.Listener, error) { return nil, net.ErrClosed },
 		Dial:   func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed },

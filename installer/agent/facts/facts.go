@@ -44,9 +44,13 @@ func Look(ctx context.Context, q agent.FactsRequest) (agent.Facts, error) {
 	dns := make(chan struct{})
 	go func() {
 		defer close(dns)
-		f.Nameservers = askAll(ctx, nameservers(f.ResolvFiles))
+		if !q.Lean {
+			f.Nameservers = askAll(ctx, nameservers(f.ResolvFiles))
+		}
 	}()
-	f.ResolvesOwnName = m.resolves(ctx, f.Hostname)
+	if !q.Lean {
+		f.ResolvesOwnName = m.resolves(ctx, f.Hostname)
+	}
 
 	f.OS = m.osName()
 	f.MemoryBytes = m.memory()
@@ -66,8 +70,10 @@ func Look(ctx context.Context, q agent.FactsRequest) (agent.Facts, error) {
 		_, err := programs.Find(name)
 		f.Tools[name] = err == nil
 	}
-	f.Runtimes = m.foreignRuntimes()
-	m.siteFacts(ctx, &f)
+	if !q.Lean {
+		f.Runtimes = m.foreignRuntimes()
+		m.siteFacts(ctx, &f)
+	}
 	m.lifeFacts(ctx, q, &f)
 	f.Listeners = m.listeners(q.Ports)
 	if q.Sync != "" && files.CheckPath(q.Sync) == nil {
@@ -88,7 +94,7 @@ func Left(in files.Machine, q agent.FactsRequest, f *agent.Facts) {
 	f.Filled = m.Filled(q.Paths)
 	f.Kubernetes = m.kubernetesTraces()
 	m.kubernetesPlaces(f)
-	f.LockedBy = m.lockHolder(q.Lock)
+	f.LockedBy, f.LockStep = m.lockHolder(q.Lock)
 	f.Dirs = m.Dirs(q.Dirs)
 }
 

@@ -46,26 +46,30 @@ func (m machine) accepts(ctx context.Context, name string) bool {
 	return true
 }
 
-// lockHolder gives the holder of the lock at a path: the text of its file, if the kernel has a lock on that. The file of a
+// lockHolder gives the holder of the lock at a path, and the step at which that one works: the lines of its file, if the kernel
+// has a lock on that. The file of a
 // holder that was killed may remain without a lock. It does not try to take the lock: another installer that does so at this
 // moment must get it.
-func (m machine) lockHolder(name string) string {
+func (m machine) lockHolder(name string) (holder, step string) {
 	if name == "" || files.CheckPath(name) != nil {
-		return ""
+		return "", ""
 	}
 	var s unix.Stat_t
 	if unix.Stat(m.Path(name), &s) != nil {
-		return ""
+		return "", ""
 	}
 	text, err := os.ReadFile("/proc/locks") // of the kernel, also where a test has another root
 	if err != nil || !holdsLock(string(text), uint64(s.Dev), s.Ino) {
-		return ""
+		return "", ""
 	}
-	holder := strings.TrimSpace(m.Text(name))
-	if holder == "" {
-		return "an installer that has just begun"
+	lines := strings.SplitN(m.Text(name), "\n", 3) // what follows is left of a longer step
+	if lines[0] == "" {
+		return "an installer that has just begun", ""
 	}
-	return holder
+	if len(lines) > 1 {
+		step = lines[1]
+	}
+	return lines[0], step
 }
 
 // holdsLock reads /proc/locks: "1: FLOCK  ADVISORY  WRITE 1234 00:1b:567 0 EOF"; lines of processes that wait for the lock have

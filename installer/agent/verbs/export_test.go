@@ -7,6 +7,3 @@ const (
 	RegistryTree = registryTree
 	MaxListeners = maxListeners
 )
-
-// Description marks a unit with what it runs.
-var Description = description

@@ -52,16 +52,30 @@ func (m machine) lock(ctx context.Context, q agent.LockRequest, c *call) (any, e
 	if q.PatienceMillis > 0 {
 		patience = time.Duration(q.PatienceMillis) * time.Millisecond
 	}
-	return struct{}{}, aliveFor(ctx, c, patience)
+	return struct{}{}, aliveFor(ctx, c, patience, func(step string) {
+		text := q.Holder + "\n" + step + "\n"
+		if _, err := f.WriteAt([]byte(text), 0); err == nil { // who reads it in this moment may find the end of the step before
+			_ = f.Truncate(int64(len(text)))
+		}
+	})
 }
 
-// aliveFor returns nil when the installer ends the call, and an error when the installer gives no sign of life.
-func aliveFor(ctx context.Context, c *call, patience time.Duration) error {
+// firstLine is the holder in the text of a lock's file; after it comes the step.
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	return strings.TrimSpace(line)
+}
+
+// aliveFor returns nil when the installer ends the call, and an error when the installer gives no sign of life. A sign of life is
+// a line; one that is not empty is the step at which the installer works, which says is told.
+func aliveFor(ctx context.Context, c *call, patience time.Duration, says func(step string)) error {
 	beat := make(chan error)
 	go func() {
-		var b [1]byte
 		for {
-			_, err := c.in.Read(b[:])
+			line, err := agent.ReadLine(c.in, maxHolder)
+			if err == nil && len(line) > 0 {
+				says(string(line))
+			}
 			select {
 			case beat <- err:
 			case <-ctx.Done():
@@ -108,7 +122,7 @@ func acquire(path string) (*os.File, error) {
 			if !errors.Is(err, unix.EWOULDBLOCK) {
 				return nil, fmt.Errorf("lock %s: %w", path, err)
 			}
-			return nil, &agent.Error{Code: agent.CodeLocked, Message: strings.TrimSpace(string(holder[:n]))}
+			return nil, &agent.Error{Code: agent.CodeLocked, Message: firstLine(string(holder[:n]))}
 		}
 		mine, err := f.Stat()
 		there, err2 := os.Stat(path)

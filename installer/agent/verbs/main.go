@@ -84,13 +84,15 @@ func (m machine) verbs() map[string]verb {
 		agent.VerbClear:      plain(agent.VerbClear, m.clear),
 		agent.VerbTidy:       plain(agent.VerbTidy, m.Tidy),
 		agent.VerbPodCgroups: plain(agent.VerbPodCgroups, m.podCgroups),
-		agent.VerbCareStart:  mute(agent.VerbCareStart, m.careStart),
-		agent.VerbCareStop:   mute(agent.VerbCareStop, m.careStop),
 		agent.VerbLock:       streaming(agent.VerbLock, m.lock),
 		agent.VerbListen:     streaming(agent.VerbListen, m.listen),
 		agent.VerbReach:      plain(agent.VerbReach, m.reach),
 		agent.VerbInstaller:  plain(agent.VerbInstaller, m.Installer),
 		agent.VerbDirs:       plain(agent.VerbDirs, m.LookAtDirs),
+		agent.VerbBlobs:      plain(agent.VerbBlobs, m.blobs),
+
+		agent.VerbCopyPrepare: plain(agent.VerbCopyPrepare, m.prepareCopy),
+		agent.VerbCopyPlace:   plain(agent.VerbCopyPlace, m.placeCopy),
 	}
 }
 

@@ -50,8 +50,12 @@ func (m machine) receiveRegistry(ctx context.Context, q agent.ReceiveRequest, c 
 	if err := files.CheckPath(q.Root); err != nil {
 		return nil, err
 	}
-	if err := m.claimRegistry(q.Root); err != nil {
-		return nil, fmt.Errorf("mark registry %s as this cluster's: %w", q.Root, err)
+	what := "receive files"
+	if !q.Passing {
+		what = "fill registry"
+		if err := m.claimRegistry(q.Root); err != nil {
+			return nil, fmt.Errorf("mark registry %s as this cluster's: %w", q.Root, err)
+		}
 	}
 	if err := c.out.stream(true); err != nil {
 		return nil, err
@@ -63,7 +67,7 @@ func (m machine) receiveRegistry(ctx context.Context, q agent.ReceiveRequest, c 
 	}{c.in, c.end}
 	_, err := storesync.Receive(ctx, disk.Open(m.Path(q.Root)), in, c.out.w, m.Sync())
 	if err != nil {
-		return nil, &inBand{fmt.Errorf("fill registry: %w", err)}
+		return nil, &inBand{fmt.Errorf("%s: %w", what, err)}
 	}
 	return nil, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/copies"
 	"github.com/sealbuild/sealbuild/installer/agent/facts"
 	"github.com/sealbuild/sealbuild/installer/agent/files"
 	"github.com/sealbuild/sealbuild/installer/agent/layers"
@@ -115,4 +116,12 @@ func (m machine) switchLayers(_ context.Context, q agent.Layers) error {
 
 func (m machine) unpack(ctx context.Context, q agent.UnpackRequest, c *call) (any, error) {
 	return struct{}{}, layers.Unpack(ctx, m.Machine, q, c.in, c.out.stream)
+}
+
+func (m machine) prepareCopy(ctx context.Context, q agent.CopyRequest) (agent.CopyPlace, error) {
+	return copies.Prepare(ctx, m.Machine, q)
+}
+
+func (m machine) placeCopy(ctx context.Context, q agent.CopyRequest) (agent.CopyResult, error) {
+	return copies.Place(ctx, m.Machine, q)
 }

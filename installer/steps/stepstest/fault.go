@@ -1,7 +1,6 @@
 package stepstest
 
 import (
-	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +26,7 @@ func (c *call) happen(kind, what string) error {
 	s.trace = append(s.trace, e)
 	if f := s.fault; f != nil && f.fired == (Event{}) && f.due(e, len(s.trace)) {
 		f.fired = e
-		c.strike(f.Kind)
+		c.strike(f)
 	}
 	if m.full && kind == string(agenttest.Removing) {
 		m.spare++
@@ -53,9 +52,12 @@ func (f *Fault) due(e Event, number int) bool {
 }
 
 // strike makes a fault happen during a call.
-func (c *call) strike(kind FaultKind) {
+func (c *call) strike(f *Fault) {
 	m := c.machine
-	switch kind {
+	if other := c.session.site.machine(f.On); other != nil {
+		m = other
+	}
+	switch f.Kind {
 	case InstallerDies:
 		c.session.dead = true
 		c.session.cancel(errStopped)
@@ -70,13 +72,10 @@ func (c *call) strike(kind FaultKind) {
 		c.cut = true
 		c.cancel()
 	case PowerCut:
-		m.crash()
-		m.off = true
-		clear(m.units)
-		m.boot()
-		if err := errors.Join(m.tree.remove("/run"), m.tree.mkdir("/run/systemd/system", nil)); err != nil {
-			m.site.violated("the simulation failed: %v", err)
-		}
+		m.cutPower()
+	case Reboot:
+		m.cutPower()
+		m.powerOn()
 	case DiskFull:
 		m.full = true
 	}

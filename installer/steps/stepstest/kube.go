@@ -1,8 +1,10 @@
 package stepstest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,14 +23,21 @@ type kube struct {
 	tokens  map[string]bool
 	values  map[string]string // what was put into etcd
 	objects map[string][]object
+	leader  string    // address of etcd's leader
+	elected time.Time // there is no leader before
 	silent  time.Time // no API server answers before
 	crowd   int       // of further nodes, which are no machines
-}
+	size    int64     // of etcd's database
+	alarms  []string  // of etcd
+	hangs   bool      // no API server answers, or refuses, until who asks gives up
 
-// kubeNode is a Node object.
-type kubeNode struct {
-	ip     string
-	master bool // it has a control plane's label and taint
+	configs  map[string]string // ConfigMaps that kubeadm keeps in kube-system; never changed, but replaced
+	apps     []App
+	pods     []pod // of the workloads
+	attached []attachment
+	made     int // pods there ever were
+
+	deployments []*Deployment
 }
 
 // has tells whether there is a Node of a name.
@@ -44,6 +53,8 @@ func (k *kube) clone() *kube {
 	c := *k
 	c.members, c.nodes, c.tokens, c.values = maps.Clone(k.members), maps.Clone(k.nodes), maps.Clone(k.tokens), maps.Clone(k.values)
 	c.objects = maps.Clone(k.objects)
+	c.apps, c.pods, c.attached = slices.Clone(k.apps), slices.Clone(k.pods), slices.Clone(k.attached)
+	c.deployments = cloneDeployments(k.deployments)
 	return &c
 }
 
@@ -62,22 +73,40 @@ func staticPods() []string {
 
 func manifest(pod string) string { return manifests + "/" + pod + ".yaml" }
 
-// serves tells whether the API answers on a machine: its server runs there, and the etcd beside it has a majority. Without
+// serves tells whether the API answers on a machine: its server runs there, and the etcd beside it has a leader. Without
 // that it neither writes nor reads.
 func (s *Site) serves(m *Machine) bool {
-	return m != nil && s.kube != nil && !time.Now().Before(s.kube.silent) && m.kubelet() && m.tree.has(manifest("kube-apiserver")) &&
-		s.kube.members[m.IP].voter && s.runs(m) && s.quorum()
+	return m != nil && s.kube != nil && !time.Now().Before(s.kube.silent) && m.booted(apiUp) && m.runsPod("kube-apiserver") &&
+		s.kube.members[m.IP].voter && s.runs(m) && s.led()
 }
 
-// reaches tells whether the API answers on a machine by the name in kubeconfigs.
+// reaches tells whether the API answers on a machine by the name in kubeconfigs. At the virtual address, one of the servers
+// that are listed there answers.
 func (s *Site) reaches(m *Machine) bool {
 	at := m.tree.lookup("apiserver.cluster.local")
 	if other := s.machine(at); other != nil {
 		return s.serves(other)
 	}
-	_, unit := m.units["sealos-care.service"]
-	kept := m.tree.has(manifest(care.PodName)) && m.kubelet()
-	return at != "" && (unit || kept) && slices.ContainsFunc(s.machines, s.serves)
+	return at != "" && s.keeps(m) == nil
+}
+
+const careUnit = care.Unit + ".service"
+
+// careServers is what the care of a machine has in force: the list of servers on the disk, if it runs.
+func (m *Machine) careServers() (servers []netip.AddrPort, err error) {
+	if _, runs := m.units[careUnit]; !runs || m.off {
+		return nil, errors.New("no care follows the list")
+	}
+	return care.ParseList([]byte(m.tree.text(care.ListFile)))
+}
+
+// keeps gives the error for which the virtual address does not answer on a machine.
+func (s *Site) keeps(m *Machine) error {
+	servers, err := m.careServers()
+	if err == nil && !slices.ContainsFunc(servers, func(a netip.AddrPort) bool { return s.serves(s.machine(a.Addr().String())) }) {
+		err = fmt.Errorf("the virtual address does not answer: none of %v does", servers)
+	}
+	return err
 }
 
 // lookup reads the address of a name from the hosts file.
@@ -91,41 +120,6 @@ func (t tree) lookup(name string) string {
 	return ""
 }
 
-// kubelet tells whether kubelet runs on a machine. Nothing runs before the machine is up again.
-func (m *Machine) kubelet() bool {
-	return m.up() && m.runtime && !m.stopped && (m.tree.has(kubeletConf) || m.tree.has(bootstrapConf))
-}
-
-// register lets each kubelet that was started, by a boot or by hand, make its Node if that is missing. The Node has no
-// label and taint of a control plane: kubeadm sets these. A kubelet that goes on running makes none.
-func (s *Site) register() {
-	for _, m := range s.machines {
-		if !m.fresh || !m.kubelet() || !m.tree.has(kubeletConf) || s.kube == nil || !s.reaches(m) {
-			continue
-		}
-		m.fresh = false
-		if _, ok := s.kube.nodes[m.node()]; !ok {
-			s.kube.nodes[m.node()] = kubeNode{ip: m.IP}
-		}
-	}
-}
-
-// ready tells whether a machine's node is Ready.
-func (s *Site) ready(m *Machine) bool {
-	if s.kube == nil {
-		return false
-	}
-	s.register()
-	return s.kube.nodes[m.node()].ip == m.IP && s.nodeReady(m.node())
-}
-
-// nodeReady tells whether the Node of a name is Ready.
-func (s *Site) nodeReady(name string) bool {
-	n, ok := s.kube.nodes[name]
-	m := s.machine(n.ip)
-	return ok && m != nil && m.kubelet() && m.tree.has(kubeletConf) && m.reachesServices()
-}
-
 type object = map[string]any
 
 func truth(b bool) string {
@@ -135,8 +129,9 @@ func truth(b bool) string {
 	return "False"
 }
 
-// Unsound says what is wrong with the cluster. It should be one of all machines, the first of which are masters.
-func (s *Site) Unsound(masters int) []string {
+// Unsound says what is wrong with the cluster. It should be one of all machines, the first of which are masters, but for those
+// at the addresses that are gone.
+func (s *Site) Unsound(masters int, gone ...string) []string {
 	defer s.locked()()
 	out := slices.Clone(s.violations)
 	wrong := func(ok bool, format string, args ...any) {
@@ -147,32 +142,53 @@ func (s *Site) Unsound(masters int) []string {
 	if s.kube == nil {
 		return append(out, "there is no cluster")
 	}
+	var staying, servers []*Machine
+	var addresses []string
+	for i, m := range s.machines {
+		if slices.Contains(gone, m.IP) {
+			_, member := s.kube.members[m.IP]
+			wrong(!member, "%s is a member of etcd", m.IP)
+			wrong(s.kube.nodes[m.node()].ip != m.IP, "%s still has a Node", m.IP)
+			continue
+		}
+		if staying = append(staying, m); i < masters {
+			servers, addresses = append(servers, m), append(addresses, m.IP)
+		}
+	}
 	for ip, member := range s.kube.members {
-		i := slices.IndexFunc(s.machines, func(m *Machine) bool { return m.IP == ip })
-		wrong(i >= 0 && i < masters, "%s is a member of etcd", ip)
+		wrong(slices.Contains(addresses, ip), "%s is a member of etcd", ip)
 		wrong(member.voter, "%s has no vote in etcd", ip)
 	}
-	for i, m := range s.machines {
+	for _, m := range staying {
 		wrong(s.ready(m), "%s is not Ready", m.IP)
 		wrong(m.runtime, "%s has no container runtime", m.IP)
-		_, unit := m.units["sealos-care.service"]
-		wrong(!unit, "%s: what was only for joining still runs", m.IP)
-		if i >= masters {
-			wrong(!s.kube.nodes[m.node()].master, "%s is marked as a master", m.IP)
+		n := s.kube.nodes[m.node()]
+		wrong(!n.unschedulable && len(n.taints) == 0, "%s is cordoned, or has taints: %v", m.IP, n.taints)
+		if !slices.Contains(servers, m) {
+			wrong(m.keepsExactly(servers), "%s does not keep the virtual address with exactly the masters: %q", m.IP, m.tree.text(care.ListFile))
+			wrong(!n.master, "%s is marked as a master", m.IP)
 			wrong(s.reaches(m), "%s does not reach the API", m.IP)
 			continue
 		}
 		wrong(m.registry, "%s has no registry", m.IP)
-		wrong(s.kube.nodes[m.node()].master, "%s is not marked as a master", m.IP)
+		wrong(n.master, "%s is not marked as a master", m.IP)
 		wrong(s.serves(m), "%s does not serve the API: etcd has it as %+v", m.IP, s.kube.members[m.IP])
 		wrong(m.proxyAPI == m.IP, "kube-proxy on %s asks the API server of %s", m.IP, m.proxyAPI)
 		wrong(m.tree.text("/etc/kubernetes/pki/ca.crt") == s.kube.ca, "%s has an authority that is not the cluster's", m.IP)
 		for _, name := range authorities() {
 			file := "/etc/kubernetes/pki/" + name
-			wrong(m.tree.has(file) && m.tree.text(file) == s.machines[0].tree.text(file), "%s differs on %s", file, m.IP)
+			wrong(m.tree.has(file) && m.tree.text(file) == servers[0].tree.text(file), "%s differs on %s", file, m.IP)
 		}
 	}
 	return out
+}
+
+// keepsExactly tells whether care on a machine has these masters in force, in whatever order.
+func (m *Machine) keepsExactly(masters []*Machine) bool {
+	servers, err := m.careServers()
+	return err == nil && len(servers) == len(masters) && !slices.ContainsFunc(masters, func(master *Machine) bool {
+		return !slices.ContainsFunc(servers, func(a netip.AddrPort) bool { return a.Addr().String() == master.IP })
+	})
 }
 
 // Gone says what is left of a cluster after its reset.
@@ -180,6 +196,9 @@ func (s *Site) Gone() []string {
 	defer s.locked()()
 	out := slices.Clone(s.violations)
 	for _, m := range s.machines {
+		if m.lost {
+			continue
+		}
 		if len(m.serviceRoutes) > 0 {
 			out = append(out, fmt.Sprintf("%s still has a route to %v", m.IP, m.serviceRoutes))
 		}
@@ -215,9 +234,23 @@ func (m *Machine) reachesServices() bool { return !m.NoDefaultRoute || len(m.ser
 
 var routeCommand = regexp.MustCompile(`(?m)^ExecStart=\S+ care --service-route (\S+)$`)
 
+const unitDir = "/etc/systemd/system/"
+
+// startUnit starts a unit that has a file, and tells whether it has. What systemd knows of it is its description.
+func (m *Machine) startUnit(unit string) bool {
+	_, rest, ok := strings.Cut(m.tree.text(unitDir+unit), "\nDescription=")
+	if ok {
+		m.units[unit], _, _ = strings.Cut(rest, "\n")
+	}
+	return ok
+}
+
 // boot does what the machine's units do when it starts. The site is locked.
 func (m *Machine) boot() {
 	m.serviceRoutes = nil
+	if m.tree.has(unitDir + "multi-user.target.wants/" + careUnit) {
+		m.startUnit(careUnit)
+	}
 	if !m.tree.has(routeWanted) {
 		return
 	}

@@ -5,24 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 )
 
 // kubeadm does in a few steps what the real one (1.36) does in many. It refuses what the real one refuses: a host that is
 // already in a cluster, a directory for etcd that holds something, a token or an authority that is not the cluster's, a
-// Node that is there and Ready, members of etcd that do not answer, a second member for etcd to learn about at once. What
-// the real one waits for in vain, this one refuses at once.
+// Node that is there and Ready, a second member for etcd to learn about at once. It waits for what the real one waits for, as
+// long as a few boots take.
 func (c *call) kubeadm(ctx context.Context, args []string) (string, error) {
 	switch {
-	case args[0] != "reset" && c.machine.settle(ctx) != nil:
-		return "", ctx.Err()
 	case args[0] == "init":
 		return "", c.kubeadmInit(ctx, args[len(args)-1])
 	case args[0] == "join":
 		return "", c.kubeadmJoin(ctx, args[len(args)-1])
 	case args[0] == "reset":
-		return "", c.kubeadmReset(args)
+		return "", c.kubeadmReset(ctx, args)
 	case args[0] == "--kubeconfig" && args[2] == "token":
 		return c.kubeadmToken(args[1])
 	}
@@ -50,7 +47,7 @@ func (c *call) preflight(config string) (dataDir string, err error) {
 				return fmt.Errorf("[ERROR FileAvailable]: %s already exists", name)
 			}
 		}
-		if !m.runtime {
+		if !m.containerd() {
 			return fmt.Errorf("[ERROR CRI]: container runtime is not running")
 		}
 		if !m.tree.has(config) {
@@ -88,6 +85,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 	}
 	ca := ""
 	return c.steps(
+		ctx,
 		"init: certificates", func(_ *Site, m *Machine) error {
 			for _, name := range append(authorities(), "apiserver.crt", "apiserver.key") {
 				if !m.tree.has("/etc/kubernetes/pki/" + name) {
@@ -98,8 +96,9 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 			return nil
 		},
 		"init: kubelet", func(_ *Site, m *Machine) error {
+			m.before()
 			m.stopped = false
-			return errors.Join(m.leaveTraces(), m.tree.put(kubeletConf, "kubelet\n"))
+			return errors.Join(m.leaveTraces(), m.tree.put(kubeletConf, kubeletOf(ca)))
 		},
 		"init: control plane", func(s *Site, m *Machine) error {
 			if s.kube != nil && len(s.kube.nodes) > 0 && !s.lost() {
@@ -109,24 +108,48 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 				ca: ca, dataDir: dataDir, members: map[string]member{m.IP: {id: 1, voter: true}}, added: 1,
 				nodes: map[string]kubeNode{}, tokens: map[string]bool{}, values: map[string]string{},
 			}
-			return errors.Join(m.controlPlane(), m.etcdManifest(dataDir), s.startEtcd(m))
+			return errors.Join(m.controlPlane(), m.etcdManifest(dataDir))
 		},
+		"init: wait for the API", patiently(func(s *Site, m *Machine) error {
+			if !s.serves(m) {
+				return fmt.Errorf("[wait-control-plane] the API server does not answer (%s)", s.startEtcd(m))
+			}
+			return nil
+		}),
 		"init: register node", func(s *Site, m *Machine) error {
 			s.kube.nodes[m.node()] = kubeNode{ip: m.IP, master: true}
 			m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
 			return nil
 		},
-		"init: addons", func(_ *Site, m *Machine) error {
+		"init: addons", func(s *Site, m *Machine) error {
+			s.kube.configs = map[string]string{}
+			for doc := range strings.SplitSeq(m.tree.text(config), "\n---\n") {
+				if strings.Contains(doc, "kind: ClusterConfiguration") {
+					s.kube.configs["kubeadm-config"] = doc
+				}
+			}
 			m.done["kubeadm init"]++
 			return nil
 		},
 	)
 }
 
+// patiently is a step that kubeadm tries until it succeeds, or kubeadm's time is over.
+type patiently func(*Site, *Machine) error
+
 // steps does steps in turn. list holds the name of each, followed by the function that does it.
-func (c *call) steps(list ...any) error {
+func (c *call) steps(ctx context.Context, list ...any) error {
 	for i := 0; i < len(list); i += 2 {
-		if err := c.step(list[i].(string), list[i+1].(func(*Site, *Machine) error)); err != nil {
+		name, err := list[i].(string), error(nil)
+		switch do := list[i+1].(type) {
+		case patiently:
+			if err = c.happen("step", name); err == nil {
+				err = c.await(ctx, c.session.site.patience(), do)
+			}
+		case func(*Site, *Machine) error:
+			err = c.step(name, do)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -153,8 +176,9 @@ func (m *Machine) controlPlane() error {
 }
 
 func (m *Machine) etcdManifest(dataDir string) error {
-	return errors.Join(m.tree.put(manifest("etcd"), "spec:\n  volumes:\n  - hostPath:\n      path: "+dataDir+"\n      type: DirectoryOrCreate\n    name: etcd-data\n"),
-		m.tree.mkdir(dataDir, []string{"0700"}))
+	text := "spec:\n  containers:\n  - command:\n    - --initial-cluster=" + m.site.kube.memberList() +
+		"\n  volumes:\n  - hostPath:\n      path: " + dataDir + "\n      type: DirectoryOrCreate\n    name: etcd-data\n"
+	return errors.Join(m.tree.put(manifest("etcd"), text), m.tree.mkdir(dataDir, []string{"0700"}))
 }
 
 // leaveTraces leaves the files and units that kubelet and pods leave in many places.
@@ -194,7 +218,11 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 	if token == nil || server == nil {
 		return fmt.Errorf("%s is no discovery file", found[1])
 	}
-	err = c.step("join: discovery", func(s *Site, m *Machine) error {
+	what := "join node"
+	if strings.Contains(text, "controlPlane:") {
+		what = "join master"
+	}
+	list := []any{"join: discovery", patiently(func(s *Site, m *Machine) error {
 		switch {
 		case s.machine(server[1]) != nil && !s.serves(s.machine(server[1])):
 			return fmt.Errorf("dial tcp %s:6443: connect: connection refused", server[1])
@@ -202,46 +230,52 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 			return fmt.Errorf("https://%s:6443 does not answer (%s)", server[1], m.tree.lookup(server[1]))
 		case !s.kube.tokens[token[1]]:
 			return fmt.Errorf("token %s is not the cluster's", token[1])
-		case s.nodeReady(m.node()):
+		}
+		return nil
+	})}
+	if what == "join master" {
+		list = append(list, prepareMaster()...)
+	}
+	list = append(list, "join: node name", func(s *Site, m *Machine) error {
+		if s.nodeReady(m.node()) {
 			return fmt.Errorf("a Node with name %q and status \"Ready\" already exists in the cluster", m.node())
 		}
 		return nil
+	}, "join: kubelet", func(_ *Site, m *Machine) error {
+		m.before()
+		m.stopped, m.fresh = false, true
+		return errors.Join(m.leaveTraces(), m.tree.put(bootstrapConf, "token: "+token[1]+"\n"))
 	})
-	if err != nil {
-		return err
-	}
-	what := "join node"
-	if strings.Contains(text, "controlPlane:") {
-		what = "join master"
+	if what == "join master" {
+		list = append(list, joinEtcd(dataDir)...)
 	}
 	if err := c.session.site.pause(ctx, "kubeadm "+what); err != nil {
 		return err
 	}
-	kubelet := []any{"join: kubelet", func(_ *Site, m *Machine) error {
-		m.stopped = false
-		return errors.Join(m.leaveTraces(), m.tree.put(bootstrapConf, "kubelet\n"))
-	}}
-	steps := kubelet
-	if what == "join master" {
-		steps = slices.Concat(prepareMaster(), kubelet, joinEtcd(dataDir))
-	}
-	return c.steps(slices.Concat(steps, []any{
-		"join: register node", func(s *Site, m *Machine) error {
-			if !slices.ContainsFunc(s.machines, s.serves) {
-				return errors.New("[kubelet-wait-bootstrap]: the API does not answer")
+	return c.steps(ctx, append(list,
+		"join: register node", patiently(func(s *Site, m *Machine) error {
+			// kubelet gets its certificate by itself, and makes the Node. That of a master asks the API server beside it.
+			if s.register(); !m.tree.has(kubeletConf) || m.fresh {
+				return errors.New("[kubelet-wait-bootstrap]: kubelet has no certificate yet")
 			}
-			s.kube.nodes[m.node()] = kubeNode{ip: m.IP}
 			m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
-			return errors.Join(m.tree.put(kubeletConf, "kubelet\n"), m.tree.remove(bootstrapConf))
+			return m.tree.remove(bootstrapConf)
+		}),
+		"join: mark", func(s *Site, m *Machine) error {
+			if n, ok := s.kube.nodes[m.node()]; what == "join master" && ok {
+				n.master = true
+				s.kube.nodes[m.node()] = n
+			}
+			return nil
 		},
-		"join: last", func(s *Site, m *Machine) error {
-			if what == "join master" {
-				s.kube.nodes[m.node()] = kubeNode{ip: m.IP, master: true}
+		"join: last", patiently(func(s *Site, m *Machine) error {
+			if what == "join master" && !s.serves(m) {
+				return errors.New("[wait-control-plane] the API server does not answer")
 			}
 			m.done["kubeadm join"]++
 			return nil
-		},
-	})...)
+		}),
+	)...)
 }
 
 // prepareMaster are the steps before kubelet is started.
@@ -258,98 +292,28 @@ func prepareMaster() []any {
 			}
 			return m.controlPlane()
 		},
-		"join: check-etcd", func(s *Site, _ *Machine) error {
-			for ip, is := range s.kube.members {
-				if is.started && !s.runs(s.machine(ip)) {
-					return fmt.Errorf("[check-etcd] waits for the member of %s", ip)
-				}
-			}
-			if !s.quorum() {
+		"join: check-etcd", patiently(func(s *Site, _ *Machine) error {
+			if !s.led() {
 				return errors.New("[check-etcd] etcdserver: no leader")
 			}
 			return nil
-		},
+		}),
 	}
 }
 
 // joinEtcd are the steps by which etcd takes in a member: a learner, which starts, catches up and gets a vote.
 func joinEtcd(dataDir string) []any {
 	return []any{
-		"join: etcd learner", func(s *Site, m *Machine) error {
-			if _, ok := s.kube.members[m.IP]; ok {
-				return nil // kubeadm goes on with the one that is there
-			}
-			for ip, is := range s.kube.members {
-				if !is.voter {
-					return fmt.Errorf("etcdserver: too many learner members in cluster: %s is one", ip)
-				}
-			}
-			if !s.quorum() {
-				return errors.New("etcdserver: request timed out")
-			}
-			s.kube.added++
-			s.kube.members[m.IP] = member{id: s.kube.added}
-			return nil
-		},
+		"join: etcd learner", patiently(func(s *Site, m *Machine) error { return members{s}.addLearner(m.IP) }),
 		"join: etcd manifest", func(_ *Site, m *Machine) error { return m.etcdManifest(dataDir) },
-		"join: etcd starts", func(s *Site, m *Machine) error { return s.startEtcd(m) },
-		"join: etcd vote", func(s *Site, m *Machine) error {
-			is := s.kube.members[m.IP]
-			if !s.quorum() || !s.runs(m) {
-				return errors.New("etcdserver: can only promote a learner member which is in sync with leader")
+		"join: etcd starts", patiently(func(s *Site, m *Machine) error {
+			if !s.runs(m) {
+				return fmt.Errorf("the etcd member is not started: %s", s.startEtcd(m))
 			}
-			is.voter = true
-			s.kube.members[m.IP] = is
 			return nil
-		},
+		}),
+		"join: etcd vote", patiently(func(s *Site, m *Machine) error { return members{s}.promote(m) }),
 	}
-}
-
-// kubeadmReset removes the member only if it finds the cluster's configuration, for which it needs the machine's Node;
-// otherwise it warns. In any case it empties etcd's data directory, on every machine, even if the files are not the
-// cluster's, unless it is told to skip that phase. It empties directories with all that others have put there. What is
-// hidden from it stays.
-func (c *call) kubeadmReset(args []string) error {
-	certs := "/etc/kubernetes/pki"
-	if i := slices.Index(args, "--cert-dir"); i >= 0 {
-		certs = args[i+1]
-	}
-	var steps []any
-	if !slices.Contains(args, "--skip-phases=remove-etcd-member") {
-		steps = []any{
-			"reset: etcd member", func(s *Site, m *Machine) error {
-				if s.kube == nil || !s.reaches(m) || !m.tree.has(adminConf) && !m.tree.has(kubeletConf) {
-					return nil // warns, and goes on
-				}
-				if _, ok := s.kube.nodes[m.node()]; !ok || !s.quorum() || len(s.kube.members) == 1 {
-					return nil
-				}
-				delete(s.kube.members, m.IP)
-				return nil
-			},
-			"reset: etcd data", func(_ *Site, m *Machine) error { return errors.Join(m.tree.wipe(m.dataDir()), m.tree.wipe(etcdDir)) },
-		}
-	}
-	return c.steps(slices.Concat(steps, []any{
-		"reset: kubelet", func(_ *Site, m *Machine) error {
-			if m.done["kubeadm init"]+m.done["kubeadm join"] > m.done["kubeadm reset"] {
-				m.done["kubeadm reset"]++
-			}
-			m.stopped = true
-			return nil
-		},
-		"reset: files", func(_ *Site, m *Machine) error {
-			for _, dir := range []string{manifests, certs, kubeletDir} {
-				if slices.Contains(c.hide, dir) {
-					continue
-				}
-				if err := m.tree.wipe(dir); err != nil {
-					return err
-				}
-			}
-			return m.tree.remove(kubeletConf, bootstrapConf, adminConf, "/etc/kubernetes/super-admin.conf", "/etc/kubernetes/controller-manager.conf", "/etc/kubernetes/scheduler.conf")
-		},
-	})...)
 }
 
 func (c *call) kubeadmToken(kubeconfig string) (string, error) {

@@ -91,7 +91,7 @@ func (c *call) ended() error {
 func (c *call) killed() error {
 	m := c.machine
 	switch {
-	case m.off:
+	case m.hidden || !m.booted(sshdUp):
 		return &host.Error{Host: m.IP, Kind: host.ErrUnreachable, Err: errors.New("no answer")}
 	case m.life != c.life:
 		return &host.ExitError{Host: m.IP, Argv: []string{"stub"}, Code: -1, Signal: "KILL"}
@@ -204,6 +204,16 @@ func (c *call) underWay() (end func()) {
 	}
 }
 
+// Command runs a program on a machine, as its administrator does, and gives what it prints.
+func (m *Machine) Command(ctx context.Context, stdin string, argv ...string) (string, error) {
+	l := &link{session: m.site.Start(func(error) {}), machine: m}
+	c, err := l.begin()
+	if err != nil {
+		return "", err
+	}
+	return c.program(ctx, agent.ExecRequest{Argv: argv, Stdin: []byte(stdin)})
+}
+
 // agent runs a verb of the stub.
 func (c *call) agent(ctx context.Context, stub, verb string, cmd host.Cmd) error {
 	m := c.machine
@@ -285,12 +295,15 @@ func (m *Machine) facts(q agent.FactsRequest) agent.Facts {
 			f.Disks[name] = agent.Mount{Path: name, Device: "small", Type: "tmpfs", Total: 1 << 40, Free: uint64(free)}
 		}
 	}
+	if m.registry {
+		f.PortsInUse = append(f.PortsInUse, 5000)
+	}
 	f.Sockets, f.Programs = map[string]bool{}, map[string]bool{}
 	for _, name := range q.Sockets {
-		f.Sockets[name] = m.runtime
+		f.Sockets[name] = m.containerd()
 	}
 	for _, name := range q.Programs {
-		f.Programs[name] = m.runtime && !m.stopped && m.tree.has(kubeletConf)
+		f.Programs[name] = m.kubelet() && m.tree.has(kubeletConf)
 	}
 	if m.NoDefaultRoute {
 		f.DefaultRoute = false

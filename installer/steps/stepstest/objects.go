@@ -8,23 +8,7 @@ import (
 	"strings"
 	"text/template"
 	"time"
-
-	"github.com/sealbuild/sealbuild/installer/care"
 )
-
-func (s *Site) kubeletRuns(m *Machine) bool { return m.kubelet() && m.tree.has(kubeletConf) }
-
-// StopKubelet stops kubelet by hand. The marks of the machine stay.
-func (m *Machine) StopKubelet() {
-	defer m.site.locked()()
-	m.stopped = true
-}
-
-// LoseRuntime stops the container runtime and takes its data away.
-func (m *Machine) LoseRuntime() {
-	defer m.site.locked()()
-	m.runtime = false
-}
 
 // LoseRegistry stops the registry.
 func (m *Machine) LoseRegistry() {
@@ -32,12 +16,10 @@ func (m *Machine) LoseRegistry() {
 	m.registry = false
 }
 
-// PowerOff takes the power from a machine, until Repair.
-func (m *Machine) PowerOff() {
+// Runs has a machine's systemd run a unit that has no file.
+func (m *Machine) Runs(unit, description string) {
 	defer m.site.locked()()
-	m.crash()
-	m.off = true
-	clear(m.units)
+	m.units[unit] = description
 }
 
 // Leave leaves so much room, in bytes, on the disk of a path.
@@ -81,6 +63,18 @@ func (s *Site) Silence(d time.Duration) {
 	s.kube.silent = time.Now().Add(d)
 }
 
+// Hang lets every API server take questions and never answer them.
+func (s *Site) Hang() {
+	defer s.locked()()
+	s.kube.hangs = true
+}
+
+// hangs tells whether the API servers of a site hang.
+func hangs(s *Site) bool {
+	defer s.locked()()
+	return s.kube != nil && s.kube.hangs
+}
+
 // Crowd gives the cluster n further Nodes, Ready and with all that real ones hold.
 func (s *Site) Crowd(n int) {
 	defer s.locked()()
@@ -98,31 +92,45 @@ func ready(status string) []any {
 	}
 }
 
-func (s *Site) nodeObject(name string) object {
+func (s workloads) nodeObject(name string) object {
 	status := "True"
 	if !s.nodeReady(name) {
 		status = "Unknown"
 	}
+	n := s.kube.nodes[name]
+	labels, spec, taints := object{"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}, object{}, []any{}
+	for k, v := range n.labels {
+		labels[k] = v
+	}
+	add := func(t taint) { taints = append(taints, object{"key": t.key, "value": t.value, "effect": t.effect}) }
+	if n.master {
+		labels[controlPlaneTaint] = ""
+		add(taint{controlPlaneTaint, "", "NoSchedule"})
+	}
+	if n.unschedulable {
+		spec["unschedulable"] = true
+		add(taint{"node.kubernetes.io/unschedulable", "", "NoSchedule"})
+	}
+	if status != "True" {
+		add(taint{"node.kubernetes.io/unreachable", "", "NoExecute"})
+	}
+	for _, t := range n.taints {
+		add(t)
+	}
+	if len(taints) > 0 {
+		spec["taints"] = taints
+	}
+	annotations := object{"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+	for k, v := range n.annotations {
+		annotations[k] = v
+	}
 	return object{
-		"kind": "Node", "metadata": object{"name": name},
-		"status": object{"nodeInfo": object{"kubeletVersion": s.Kubelet}, "conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": s.kube.nodes[name].ip}, object{"type": "Hostname", "address": name}}},
+		"apiVersion": "v1", "kind": "Node", "metadata": object{"name": name, "labels": labels, "annotations": annotations}, "spec": spec,
+		"status": object{"allocatable": object{"cpu": "4", "memory": "8Gi", "pods": "110"}, "nodeInfo": object{"kubeletVersion": s.Kubelet, "containerRuntimeVersion": "containerd://2.1.4"}, "conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": n.ip}, object{"type": "Hostname", "address": name}}},
 	}
 }
 
-// oneNode is a Node as JSON; empty if there is none.
-func (s *Site) oneNode(name string) string {
-	s.register()
-	if !s.kube.has(name) {
-		return ""
-	}
-	text, err := json.Marshal(s.nodeObject(name))
-	if err != nil {
-		panic(err) // maps, strings and slices of them can be encoded
-	}
-	return string(text)
-}
-
-func (s *Site) nodeList() []object {
+func (s workloads) nodeList() []object {
 	s.register()
 	items := []object{}
 	for _, m := range s.machines {
@@ -143,73 +151,56 @@ func (s *Site) nodeList() []object {
 	return items
 }
 
-// podList lists the static pods by the manifests of each machine, kube-proxy, and the pods that were added.
-func (s *Site) podList() []object {
-	items := []object{}
-	for _, m := range s.machines {
-		if !s.kube.has(m.node()) {
-			continue
-		}
-		add := func(name string, labels object) {
-			items = append(items, object{
-				"kind": "Pod", "metadata": object{"name": name + "-" + m.node(), "namespace": "kube-system", "labels": labels},
-				"spec":   object{"nodeName": m.node()},
-				"status": object{"phase": "Running", "conditions": []any{object{"type": "Ready", "status": truth(s.kubeletRuns(m))}}},
-			})
-		}
-		add("kube-proxy", object{"k8s-app": "kube-proxy"})
-		for _, pod := range append(staticPods(), care.PodName) {
-			if m.tree.has(manifest(pod)) {
-				add(pod, object{"component": pod, "tier": "control-plane"})
-			}
-		}
+// list gives the objects of a kind, or those of them with the names, as the flags select and print them.
+func (s workloads) list(kind string, names []string, flags map[string]string) (string, error) {
+	kind, one, _ := strings.Cut(kind, "/")
+	if one != "" {
+		names = append(names, one)
 	}
-	return append(items, s.kube.objects["pods"]...)
-}
-
-// workloadList lists kube-proxy's DaemonSet, and the workloads that were added.
-func (s *Site) workloadList() []object {
-	nodes, up := s.kube.crowd, s.kube.crowd
-	for _, m := range s.machines {
-		if s.kube.has(m.node()) {
-			nodes++
-			if s.kubeletRuns(m) {
-				up++
-			}
-		}
-	}
-	return append([]object{{
-		"kind": "DaemonSet", "metadata": object{"name": "kube-proxy", "namespace": "kube-system", "generation": 1},
-		"spec": object{
-			"selector": object{"matchLabels": object{"k8s-app": "kube-proxy"}},
-			"template": object{"spec": object{"priorityClassName": "system-node-critical"}},
-		},
-		"status": object{"observedGeneration": 1, "desiredNumberScheduled": nodes, "numberReady": up},
-	}}, s.kube.objects["workloads"]...)
-}
-
-// list gives the objects of a kind, as the flags select and print them.
-func (s *Site) list(kind string, flags map[string]string) (string, error) {
-	var items []object
-	switch kind {
-	case "nodes":
-		items = s.nodeList()
-	case "pods":
-		items = s.podList()
-	case "events":
-		items = s.kube.objects["events"]
-	case "daemonsets.apps,deployments.apps,statefulsets.apps":
-		items = s.workloadList()
-	default:
+	all, ok := s.objectsOf(kind)
+	if !ok {
 		return "", fmt.Errorf("not simulated: get %s", kind)
 	}
-	items = slices.DeleteFunc(slices.Clone(items), func(o object) bool { return !chosen(o, flags) })
-	text, err := json.Marshal(object{"kind": "List", "items": items})
+	items := slices.DeleteFunc(slices.Clone(all), func(o object) bool { return !chosen(o, flags) })
+	if len(names) > 0 {
+		named := []object{}
+		for _, name := range names {
+			i := slices.IndexFunc(items, func(o object) bool { return o["metadata"].(object)["name"] == name })
+			switch {
+			case i >= 0:
+				named = append(named, items[i])
+			case flags["--ignore-not-found"] == "":
+				return "", fmt.Errorf("error from server (NotFound): %s %q not found", kind, name)
+			}
+		}
+		items = named
+	}
+	if len(names) == 1 && len(items) == 0 {
+		return "", nil
+	}
+	if flags["-o"] == "name" {
+		var out strings.Builder
+		for _, o := range items {
+			fmt.Fprintf(&out, "%s/%s\n", strings.ToLower(fmt.Sprint(o["kind"])), o["metadata"].(object)["name"])
+		}
+		return out.String(), nil
+	}
+	if len(names) == 1 {
+		return format(items[0], flags)
+	}
+	return format(object{"kind": "List", "items": items}, flags)
+}
+
+// format prints an object.
+func format(o object, flags map[string]string) (string, error) {
+	text, err := json.Marshal(o)
 	if err != nil {
 		return "", err
 	}
 	form, ok := strings.CutPrefix(flags["-o"], "go-template=")
-	if !ok {
+	if !ok && flags["-o"] != "json" {
+		return "", fmt.Errorf("not simulated: kubectl get -o %q", flags["-o"])
+	} else if !ok {
 		return string(text), nil
 	}
 	// As kubectl does it: the template sees what JSON makes of the objects.
@@ -254,7 +245,7 @@ func chosen(o object, flags map[string]string) bool {
 }
 
 // logs gives the logs that were added for a pod.
-func (s *Site) logs(pod string) (string, error) {
+func (s workloads) logs(pod string) (string, error) {
 	for _, o := range s.kube.objects["logs"] {
 		if o["pod"] == pod {
 			return fmt.Sprint(o["text"]), nil
@@ -272,28 +263,36 @@ func (m *Machine) EndContainer(name, words string) {
 	m.ended[name] = words
 }
 
+// lastWords are those of a container of the control plane that has ended; empty if it runs, or was never there.
+func (m *Machine) lastWords(name string) string {
+	if m.static(); name == "etcd" && m.running[name] && m.ended[name] == "" {
+		return m.site.startEtcd(m)
+	}
+	return m.ended[name]
+}
+
 // crictl knows containers that have ended.
 func (c *call) crictl(args []string) (string, error) {
 	s, m := c.session.site, c.machine
 	defer s.locked()()
-	if !m.runtime {
+	if !m.containerd() {
 		return "", errors.New("connect: no such file or directory")
 	}
-	words := []string{}
+	name, says := "", ""
 	for _, a := range args {
-		if name := strings.Trim(a, "^$"); m.ended[name] != "" {
-			words = append(words, name)
+		if words := m.lastWords(strings.Trim(a, "^$")); words != "" {
+			name, says = strings.Trim(a, "^$"), words
 		}
 	}
 	switch {
-	case slices.Contains(args, "--quiet") && len(words) == 0:
+	case slices.Contains(args, "--quiet") && name == "":
 		return "", nil
-	case slices.Contains(args, "ps") && len(words) == 0:
+	case slices.Contains(args, "ps") && name == "":
 		return `{"containers": []}`, nil
 	case slices.Contains(args, "ps"):
-		return `{"containers": [{"id": "` + words[0] + `", "state": "CONTAINER_EXITED"}]}`, nil
-	case slices.Contains(args, "logs") && len(words) == 1:
-		return m.ended[words[0]], nil
+		return `{"containers": [{"id": "` + name + `", "state": "CONTAINER_EXITED"}]}`, nil
+	case slices.Contains(args, "logs") && name != "":
+		return says, nil
 	}
 	return "", fmt.Errorf("not simulated: crictl %v", args)
 }

@@ -2,7 +2,6 @@ package stepstest
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,16 +9,23 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
-	"github.com/sealbuild/sealbuild/installer/care"
+	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
 // exec runs a program. A fault that stopped it is an error; what the program refuses is its exit status.
 func (c *call) exec(ctx context.Context, q agent.ExecRequest) (agent.ExecResult, error) {
+	if q.TimeoutSeconds > 0 {
+		late := &agent.Error{Code: agent.CodeTimeout, Message: fmt.Sprintf("run %s: still running after %d s", host.Quote(q.Argv...), q.TimeoutSeconds)}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(q.TimeoutSeconds)*time.Second, late)
+		defer cancel()
+	}
 	out, err := c.program(ctx, q)
 	if fate := c.fate(); fate != nil {
 		return agent.ExecResult{}, fate
@@ -54,14 +60,18 @@ func (c *call) program(ctx context.Context, q agent.ExecRequest) (string, error)
 		c.hide = q.Hide
 		return c.kubeadm(ctx, argv[1:])
 	case "kubectl":
-		return c.kubectl(argv[1:], q.Env)
-	case "systemctl", "systemd-run":
+		if hangs(c.session.site) {
+			<-ctx.Done()
+			return "", context.Cause(ctx)
+		}
+		return c.kubectl(ctx, argv[1:], q)
+	case "systemctl":
 		return c.systemd(argv)
 	case "sealinstall":
 		if argv[1] == "care" && argv[2] == "--service-route" {
 			return c.serviceRoute(argv[3])
 		}
-		return c.stub(argv[1:])
+		return c.stub(ctx, argv[1:])
 	case "test":
 		if !c.tree.has(argv[2]) {
 			return "", errors.New("it is not there")
@@ -89,119 +99,12 @@ func (c *call) program(ctx context.Context, q agent.ExecRequest) (string, error)
 	return "", fmt.Errorf("not simulated: %v", argv)
 }
 
-// api gives the error for which a machine gets no answer from the API server at an address.
-func (s *Site) api(m *Machine, kubeconfig, at string) error {
-	switch {
-	case !m.tree.has(kubeconfig):
-		return fmt.Errorf("stat %s: no such file or directory", kubeconfig)
-	case !s.serves(s.machine(at)):
-		return fmt.Errorf("the connection to the server %s:6443 was refused", at)
-	case !strings.Contains(m.tree.text(kubeconfig), base64.StdEncoding.EncodeToString([]byte(s.kube.ca))):
-		return errors.New("x509: certificate signed by unknown authority")
-	}
-	return nil
-}
-
-func (c *call) kubectl(args []string, env map[string]string) (out string, err error) {
-	if slices.Contains(args, "view") {
-		for name := range strings.SplitSeq(env["KUBECONFIG"], ":") {
-			out += c.tree.text(name)
-		}
-		return out, nil
-	}
-	flags := map[string]string{}
-	var words []string
-	for i := 0; i < len(args); i++ {
-		switch name, value, ok := strings.Cut(args[i], "="); {
-		case ok && strings.HasPrefix(name, "--"):
-			flags[name] = value
-		case slices.Contains([]string{"--all-namespaces", "--previous", "--overwrite", "--ignore-not-found"}, args[i]):
-		case strings.HasPrefix(args[i], "-") && i+1 < len(args):
-			flags[args[i]] = args[i+1]
-			i++
-		default:
-			words = append(words, args[i])
-		}
-	}
-	do := func(s *Site, m *Machine) error {
-		at := m.tree.lookup("apiserver.cluster.local")
-		if server, ok := flags["--server"]; ok {
-			at = strings.TrimSuffix(strings.TrimPrefix(server, "https://"), ":6443")
-		}
-		if err := s.api(m, flags["--kubeconfig"], at); err != nil {
-			return err
-		}
-		out, err = s.ask(words, flags)
-		return err
-	}
-	if words[0] == "get" || words[0] == "logs" {
-		s := c.session.site
-		defer s.locked()()
-		return out, do(s, c.machine)
-	}
-	return out, c.step("kubectl "+strings.Join(words, " "), do)
-}
-
-func (s *Site) ask(words []string, flags map[string]string) (string, error) {
-	switch strings.Join(words[:min(2, len(words))], " ") {
-	case "get":
-		return "ok", nil
-	case "get node":
-		return s.oneNode(words[2]), nil
-	case "get daemonset":
-		return "daemonset.apps/kube-proxy\n", nil
-	case "get configmap": // somebody has removed kubeadm-config
-		return "", nil
-	case "delete node":
-		delete(s.kube.nodes, words[2]) // and a kubelet that runs does not bring it back
-		return "", nil
-	case "label node", "taint node":
-		n, ok := s.kube.nodes[words[2]]
-		if !ok {
-			return "", fmt.Errorf("error from server (NotFound): nodes %q not found", words[2])
-		}
-		n.master = n.master || words[0] == "taint"
-		s.kube.nodes[words[2]] = n
-		return "", nil
-	case "delete pod":
-		_, name, _ := strings.Cut(flags["--field-selector"], "spec.nodeName=")
-		for _, m := range s.machines {
-			if m.node() == name {
-				m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
-			}
-		}
-		return "", nil
-	}
-	switch words[0] {
-	case "get":
-		return s.list(words[1], flags)
-	case "logs":
-		return s.logs(words[1])
-	}
-	return "", fmt.Errorf("not simulated: kubectl %v", words)
-}
-
-// systemd knows transient units, by name, with their descriptions.
+// systemd knows units, by name, with their descriptions.
 func (c *call) systemd(argv []string) (out string, err error) {
 	return out, c.step(strings.Join(argv[:2], " "), func(_ *Site, m *Machine) error {
 		unit := argv[len(argv)-1]
-		if argv[0] == "systemd-run" {
-			unit, description := "", ""
-			for _, a := range argv {
-				if v, ok := strings.CutPrefix(a, "--unit="); ok {
-					unit = v
-				}
-				if v, ok := strings.CutPrefix(a, "--description="); ok {
-					description = v
-				}
-			}
-			if _, ok := m.units[unit]; ok {
-				return fmt.Errorf("unit %s was already loaded", unit)
-			}
-			m.units[unit] = description
-			return nil
-		}
 		description, ok := m.units[unit]
+		description, _, _ = strings.Cut(description, "\n")
 		switch {
 		case argv[1] == "show" && ok:
 			out = "LoadState=loaded\nActiveState=active\nDescription=" + description + "\n"
@@ -213,42 +116,49 @@ func (c *call) systemd(argv []string) (out string, err error) {
 					out += name + " loaded active active " + name + "\n"
 				}
 			}
-		case argv[1] == "stop":
+		case argv[1] == "stop" && !slices.Contains(argv, "kubelet") && !slices.Contains(argv, "kubelet.service"):
 			for _, unit := range argv[2:] {
 				delete(m.units, unit)
 			}
+		case argv[1] == "start" && strings.HasSuffix(unit, ".service"):
+			if !m.startUnit(unit) {
+				return fmt.Errorf("unit %s not found", unit)
+			}
 		case slices.Contains(argv, "kubelet") && (argv[1] == "start" || argv[1] == "restart"):
+			m.before()
 			if m.stopped || argv[1] == "restart" {
 				m.stopped, m.fresh = false, true
 			}
+		case argv[1] == "stop":
+			m.before()
+			m.stopped = true
 		}
 		return nil
 	})
 }
 
 // stub runs the commands of the stub that are not the agent's.
-func (c *call) stub(args []string) (out string, err error) {
+func (c *call) stub(ctx context.Context, args []string) (out string, err error) {
 	if args[0] == "etcd" {
 		what := strings.Join(args, " ")
 		return out, c.step("sealinstall "+what, func(s *Site, m *Machine) (err error) {
-			out, err = s.askEtcd(m, args[1:])
+			out, err = members{s}.askEtcd(m, args[1:])
 			return err
 		})
+	}
+	if args[0] == "care" && args[1] == "--check" {
+		return "", c.await(ctx, c.session.site.Pace.Boot/3, func(s *Site, m *Machine) error { return s.keeps(m) }) // 15 s on real hosts
 	}
 	s, m := c.session.site, c.machine
 	defer s.locked()()
 	switch {
+	case args[0] == "version":
+		return "sealinstall v1.2.3\n", nil
 	case args[0] == "registry":
 		if !m.registry {
 			return "", errors.New("connection refused")
 		}
 		return "", m.ping(args)
-	case args[0] == "care" && args[1] == "--check":
-		_, unit := m.units["sealos-care.service"]
-		if !unit && (!m.tree.has(manifest(care.PodName)) || !m.kubelet()) {
-			return "", errors.New("nobody keeps the virtual address")
-		}
-		return "", nil
 	case args[0] == "care" && args[1] == "--clean":
 		if args[2] == "--service-route" {
 			m.serviceRoutes = nil
@@ -325,9 +235,12 @@ func (m *Machine) effect(name string, q agent.ScriptRequest) error {
 		if !m.tree.has(path.Join(etc, "registry_ca.crt")) {
 			return errors.New("no registry_ca.crt")
 		}
-		m.runtime = true
+		m.runtime, m.begun = true, true
 	case "clean.sh":
+		m.before()
 		m.runtime = false
+		m.static()
+		clear(m.containers)
 	case "clean-registry.sh":
 		m.registry = false
 		if err := m.tree.remove("/etc/registry"); err != nil {

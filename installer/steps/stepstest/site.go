@@ -21,10 +21,9 @@ type Site struct {
 	Kubelet string // version of every kubelet; empty: it does not tell
 	// Latency, if set, is how long a call or a program takes. It is set before anything runs.
 	Latency func(what string) time.Duration
-	// Boot is how long a machine takes, from when it has its power back, until anything of Kubernetes answers there: 20 to
-	// 60 s on real ones, where the installer waits up to 3 minutes. A test whose patience is shorter sets it in proportion.
-	// It is set before anything runs.
-	Boot time.Duration
+	// Pace is how long what passes by itself takes. A test whose patience is shorter than that of an installer of real hosts,
+	// which waits up to 3 minutes for a boot, sets it in proportion. It is set before anything runs.
+	Pace Pace
 
 	mu         sync.Mutex
 	dir        string
@@ -54,19 +53,27 @@ type Machine struct {
 	NoDefaultRoute bool
 
 	// All below is guarded by the site's mutex.
-	tree  tree
-	life  int // raised when everything that runs on the machine is killed
-	off   bool
-	boots time.Time // when what is started at boot answers
-	fresh bool      // kubelet was started, and has not looked for its Node yet
-	full  bool      // no room on its disks
-	spare int       // files that fit nevertheless, because others went away
-	units map[string]string
+	tree tree
+	life int // raised when everything that runs on the machine is killed
+	off  bool
+	lost bool // it never gets its power back
+	// hidden: the machine of the installer does not reach it.
+	hidden bool
+	boots  time.Time // when it got its power back
+	fresh  bool      // kubelet was started, and has not looked for its Node yet
+	heard  time.Time // when kubelet was last alive, if it is not now
+	full   bool      // no room on its disks
+	spare  int       // files that fit nevertheless, because others went away
+	units  map[string]string
 	// serviceRoutes are lost in a power cut, unless a unit that is enabled makes them anew.
 	serviceRoutes []string
 	registry      bool
-	runtime       bool
+	runtime       bool              // it is there, and starts at boot
+	begun         bool              // the runtime, by a script, whatever the boot has come to
 	stopped       bool              // kubelet, by systemctl or kubeadm; a boot starts it
+	running       map[string]bool   // static pods that have a container
+	containers    map[string]string // of other pods: by the pod's UID, which pod it is
+	steady        time.Time         // since when its member of etcd runs
 	ended         map[string]string // last words of containers that have ended
 	free          map[string]int64  // room on the disk of a path, where that is not plenty
 	proxyAPI      string            // what the API server's name meant when kube-proxy's pod was made here
@@ -91,7 +98,8 @@ const (
 	InstallerDies FaultKind = "installer dies" // SIGKILL: nothing of it does anything any more
 	AgentDies     FaultKind = "agent dies"     // SIGKILL, with what it started
 	LinkCut       FaultKind = "link cut"       // ssh breaks; an answer that was under way is lost
-	PowerCut      FaultKind = "power cut"      // the host is off until PowerOn
+	PowerCut      FaultKind = "power cut"      // the host is off until Repair
+	Reboot        FaultKind = "reboot"         // the host is off, and boots at once
 	DiskFull      FaultKind = "disk full"      // nothing is written on the host any more until Relieve
 )
 
@@ -100,6 +108,7 @@ type Fault struct {
 	Kind   FaultKind
 	At     Event
 	Number int
+	On     string // the address of the host that it befalls; empty: that of the event
 
 	fired Event
 }
@@ -130,7 +139,7 @@ func (m *Machine) newDisk() error {
 			return err
 		}
 	}
-	for _, name := range []string{"/root", "/var/lib", "/var/log", "/run/systemd/system", "/tmp", "/usr/bin"} {
+	for _, name := range []string{"/root", "/var/lib", "/var/log", "/run/systemd/system", "/etc/systemd/system/multi-user.target.wants", "/tmp", "/usr/bin"} {
 		if err := os.MkdirAll(m.tree.path(name), 0o755); err != nil {
 			return err
 		}
@@ -141,8 +150,12 @@ func (m *Machine) newDisk() error {
 // Replace gives a machine an empty disk. What ran on it does not run any more, and no file says what it was.
 func (m *Machine) Replace() error {
 	defer m.site.locked()()
+	m.before()
 	m.life++
 	m.registry, m.runtime, m.stopped, m.fresh, m.proxyAPI = false, false, false, false, ""
+	m.steady = time.Time{}
+	clear(m.running)
+	clear(m.containers)
 	clear(m.units)
 	clear(m.done)
 	return m.newDisk()
@@ -178,11 +191,11 @@ func (m *Machine) Has(name string) bool {
 // Clone makes a site, below dir, that is as this one is now.
 func (s *Site) Clone(dir string) (*Site, error) {
 	defer s.locked()()
-	c := &Site{Latency: s.Latency, Boot: s.Boot, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
+	c := &Site{Latency: s.Latency, Pace: s.Pace, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
 	for _, m := range s.machines {
 		n := *m
 		n.site, n.tree = c, c.newTree()
-		n.units, n.done = maps.Clone(m.units), maps.Clone(m.done)
+		n.units, n.done, n.running, n.containers = maps.Clone(m.units), maps.Clone(m.done), maps.Clone(m.running), maps.Clone(m.containers)
 		if err := copyTree(string(n.tree), string(m.tree)); err != nil {
 			return nil, err
 		}
@@ -238,43 +251,6 @@ func (s *Site) violated(format string, args ...any) {
 	s.violations = append(s.violations, fmt.Sprintf(format, args...))
 }
 
-// Repair gives every machine its power and the room on its disks back.
-func (s *Site) Repair() {
-	defer s.locked()()
-	for _, m := range s.machines {
-		if m.off {
-			m.boots, m.stopped, m.fresh = time.Now().Add(s.Boot), false, true
-		}
-		m.off, m.full, m.spare = false, false, 0
-	}
-}
-
-// up tells whether a machine is on, and has started what it starts at boot.
-func (m *Machine) up() bool { return !m.off && !time.Now().Before(m.boots) }
-
-// Up waits until every machine that was switched on is up.
-func (s *Site) Up(ctx context.Context) error {
-	for _, m := range s.machines {
-		if err := m.settle(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// settle waits until a machine that was switched on is up.
-func (m *Machine) settle(ctx context.Context) error {
-	m.site.mu.Lock()
-	left := time.Until(m.boots)
-	m.site.mu.Unlock()
-	select {
-	case <-time.After(left):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // Done counts how often a machine has completed each action that must not be done twice.
 func (m *Machine) Done() map[string]int {
 	defer m.site.locked()()
@@ -295,16 +271,5 @@ func (s *Site) pause(ctx context.Context, what string) error {
 	if s.Latency == nil {
 		return ctx.Err()
 	}
-	d := s.Latency(what)
-	if d == 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return sleep(ctx, s.Latency(what))
 }

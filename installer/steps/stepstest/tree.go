@@ -53,6 +53,19 @@ func (t tree) remove(names ...string) error {
 	return errors.Join(errs...)
 }
 
+// emptyRun is what a boot does to /run: it holds nothing but what says that systemd runs.
+func (t tree) emptyRun() error {
+	return errors.Join(t.remove("/run"), t.mkdir("/run/systemd/system", nil))
+}
+
+// moveAway moves what a directory holds to another one.
+func (t tree) moveAway(dir, to string) error {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(t.path(to)), 0o755), os.Rename(t.path(dir), t.path(to))); err != nil {
+		return err
+	}
+	return os.MkdirAll(t.path(dir), 0o755)
+}
+
 // copyTree copies directories, files and links with their modes. What vanishes meanwhile is left out.
 func copyTree(to, from string) error {
 	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -63,13 +65,13 @@ func address(link string, addrs ...string) error {
 	return netlink.LinkSetUp(l)
 }
 
-// serveMasters does what it is told, one order a line: network, start ADDR, stop ADDR.
+// serveMasters does what it is told, one order a line: network, start ADDR, red ADDR, end ADDR (what runs ends first), stop ADDR.
 func serveMasters(in io.Reader, out io.Writer) error {
 	cert, err := selfSigned()
 	if err != nil {
 		return err
 	}
-	running := map[string]*http.Server{}
+	running := map[string]*apiServer{}
 	for sc := bufio.NewScanner(in); sc.Scan(); {
 		verb, addr, _ := strings.Cut(sc.Text(), " ")
 		var err error
@@ -82,6 +84,12 @@ func serveMasters(in io.Reader, out io.Writer) error {
 			if s := running[addr]; s != nil {
 				err = s.Close()
 			}
+		case "end":
+			ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+			err = running[addr].Shutdown(ctx)
+			cancel()
+		case "red":
+			running[addr].red.Store(true)
 		}
 		if err != nil {
 			fmt.Fprintln(out, err)
@@ -92,22 +100,36 @@ func serveMasters(in io.Reader, out io.Writer) error {
 	return nil
 }
 
-// serve is an API server as far as a load balancer can tell: TLS, a health
-// path, and a name that tells which one answered.
-func serve(addr string, cert tls.Certificate) (*http.Server, error) {
+// apiServer is an API server as far as a load balancer can tell: TLS, a health
+// path that is red before it ends, a name that tells which one answered, and
+// requests that do not end.
+type apiServer struct {
+	*http.Server
+	red atomic.Bool
+}
+
+func serve(addr string, cert tls.Certificate) (*apiServer, error) {
 	l, err := net.Listen("tcp", net.JoinHostPort(addr, port))
 	if err != nil {
 		return nil, err
 	}
-	s := &http.Server{
+	s := new(apiServer)
+	s.Server = &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/who" {
+			switch {
+			case r.URL.Path == "/who":
 				fmt.Fprint(w, addr, " ", r.RemoteAddr)
-				return
+			case r.URL.Path == "/watch":
+				fmt.Fprintln(w, addr)
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			case s.red.Load():
+				http.Error(w, "shutdown", http.StatusInternalServerError)
+			default:
+				fmt.Fprint(w, "ok")
 			}
-			fmt.Fprint(w, "ok")
 		}),
 	}
 	go func() { _ = s.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}})) }()

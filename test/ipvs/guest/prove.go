@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,8 @@ const (
 	vip      = "10.103.97.2"
 	foreign  = "10.200.0.1" // a virtual service that is somebody else's
 	interval = time.Second  // between care's health checks
+	drain    = 5 * time.Second
+	listFile = "/run/servers"
 )
 
 // prove runs every step; the first that does not hold ends it.
@@ -83,7 +86,13 @@ func prove(ctx context.Context, m *masters, log *slog.Logger) error {
 		{"a flushed virtual service comes back", func() error {
 			return errors.Join(dropService(), eventually(ctx, func() error { return expectServers(all...) }), expectSpread(ctx, all))
 		}},
-		{"a keeper told of fewer masters removes the stale one", func() error {
+		{"another list is in force and costs no question", func() error { return expectListFollowed(ctx, k, all) }},
+		{"a server that stops as planned costs no question", func() error { return expectPlannedStop(ctx, m, all) }},
+		{"a removed server's open connection is ended after its time, and no other", func() error { return expectDrained(ctx, k, all) }},
+		{"a keeper that was away while the list changed removes the stale one", func() error {
+			if err := eventually(ctx, func() error { return expectServers(all...) }); err != nil {
+				return err
+			}
 			k.stop()
 			if err := expectSpread(ctx, all); err != nil {
 				return fmt.Errorf("with no keeper running: %w", err)
@@ -116,17 +125,41 @@ type keeper struct {
 }
 
 func (k *keeper) config(servers []string, once bool) care.Config {
-	c := care.Config{VIP: k.vip, Mode: care.ModeIPVS, Interval: interval, Timeout: interval, RunOnce: once, Log: k.log}
-	for _, s := range servers {
-		c.RealServers = append(c.RealServers, netip.MustParseAddrPort(s+":"+port))
-	}
-	return c
+	k.tell(servers...)
+	return care.Config{VIP: k.vip, List: listFile, Mode: care.ModeIPVS, Interval: interval, Timeout: interval, Drain: drain, RunOnce: once, Log: k.log}
 }
 
 func (k *keeper) start(ctx context.Context, servers []string) {
 	ctx, k.cancel = context.WithCancel(ctx)
 	k.done = make(chan error, 1)
-	go func() { k.done <- care.Run(ctx, k.config(servers, false)) }()
+	c := k.config(servers, false)
+	go func() { k.done <- care.Run(ctx, c) }()
+}
+
+// tell writes the list as the installer does.
+func (k *keeper) tell(servers ...string) {
+	err := errors.Join(os.WriteFile(listFile+".new", care.FormatList(addrPorts(servers)), 0o644), os.Rename(listFile+".new", listFile))
+	if err != nil {
+		fmt.Println("ipvs: write the list:", err)
+	}
+}
+
+// confirm waits until the list is in force.
+func (k *keeper) confirm(ctx context.Context, servers ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*interval) // as the installer does
+	defer cancel()
+	s, err := care.Confirm(ctx, listFile, k.vip, addrPorts(servers))
+	if err != nil {
+		return fmt.Errorf("the list is not in force: %w (%s)", err, s)
+	}
+	return nil
+}
+
+func addrPorts(servers []string) (out []netip.AddrPort) {
+	for _, s := range servers {
+		out = append(out, netip.MustParseAddrPort(s+":"+port))
+	}
+	return out
 }
 
 func (k *keeper) stop() {
@@ -138,8 +171,8 @@ func (k *keeper) stop() {
 
 // ask tells which server answered through the virtual address, and from where
 // it saw the connection come.
-func ask(ctx context.Context) (server, from string, err error) {
-	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
+func ask(ctx context.Context, limit time.Duration) (server, from string, err error) {
+	client := &http.Client{Timeout: limit, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true,
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+net.JoinHostPort(vip, port)+"/who", nil)
@@ -161,7 +194,7 @@ func ask(ctx context.Context) (server, from string, err error) {
 func expectSpread(ctx context.Context, want []string) error {
 	met := map[string]int{}
 	for range 4 * len(want) {
-		server, from, err := ask(ctx)
+		server, from, err := ask(ctx, 3*time.Second)
 		if err != nil {
 			return fmt.Errorf("ask through the virtual address: %w", err)
 		}

@@ -1,39 +1,18 @@
-package main
+package wanted
 
 import (
 	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
 
-	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
-)
 
-// Environment variables that secrets are read from, so that they need not stand on the command line, which other users can see.
-const (
-	passwordVariable   = "SEALINSTALL_PASSWORD"
-	passphraseVariable = "SEALINSTALL_KEY_PASSPHRASE"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
+	"github.com/sealbuild/sealbuild/installer/host"
 )
-
-// environmentPassword and environmentPassphrase take a secret out of the environment, since what runs on this machine inherits
-// that.
-var (
-	environmentPassword   = taken(passwordVariable)
-	environmentPassphrase = taken(passphraseVariable)
-)
-
-func taken(variable string) func() string {
-	return sync.OnceValue(func() string {
-		secret := os.Getenv(variable)
-		_ = os.Unsetenv(variable) // fails for names that cannot be
-		return secret
-	})
-}
 
 // sshSources is where settings for ssh come from beside the flags that hold them.
 type sshSources struct {
@@ -44,9 +23,9 @@ type sshSources struct {
 	userConfig     *host.UserConfig
 }
 
-func (o *runOptions) sshFlags(f *pflag.FlagSet) {
+func (o *Options) sshFlags(f *pflag.FlagSet) {
 	f.StringVarP(&o.ssh.User, "user", "u", "", "user to log in as: root, or one who may use sudo (default root)")
-	f.StringVarP(&o.ssh.Password, "passwd", "p", "", "password of the login, and of sudo where it asks; better: "+passwordVariable+", --passwd-file or --ask-passwd")
+	f.StringVarP(&o.ssh.Password, "passwd", "p", "", "password of the login, and of sudo where it asks; better: "+PasswordVariable+", --passwd-file or --ask-passwd")
 	f.StringVar(&o.passwordFile, "passwd-file", "", "file that holds the password")
 	f.BoolVar(&o.askPassword, "ask-passwd", false, "ask for the password on the terminal")
 	f.StringVarP(&o.ssh.KeyFile, "pk", "i", "", "private key file (default: those of ~/.ssh); keys of an ssh agent are tried too")
@@ -59,20 +38,35 @@ func (o *runOptions) sshFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.knownHosts, "known-hosts", "", "file of known host keys (default: in the cluster's state directory)")
 }
 
-func (o *runOptions) hostKeyPolicy() (host.HostKeyPolicy, error) {
+func (o *Options) hostKeyPolicy() (host.HostKeyPolicy, error) {
 	policy, err := host.ParseHostKeyPolicy(o.hostKey)
 	if err != nil {
-		return 0, usageError{fmt.Errorf("--host-key %q: expected strict, accept-new or off", o.hostKey)}
+		return 0, usage.Errorf("--host-key %q: expected strict, accept-new or off", o.hostKey)
 	}
 	return policy, nil
 }
 
+// Login asks for the passphrases that the cluster's hosts need, and says how they are reached. KnownHosts is empty where flags name
+// no file; then the caller has one in the cluster's state directory.
+func (o *Options) Login(c *installer.Cluster) (fleet.Options, error) {
+	policy, err := o.hostKeyPolicy()
+	if err != nil {
+		return fleet.Options{}, err
+	}
+	if err := askPassphrases(c); err != nil {
+		return fleet.Options{}, err
+	}
+	return fleet.Options{
+		Jobs: o.jobs, Timeout: o.Timeout, HostKey: policy, KnownHosts: o.knownHosts, AgentSocket: os.Getenv(agentVariable), UserConfig: o.userConfig,
+	}, nil
+}
+
 // laySSH puts the flags over what a Clusterfile says.
-func (o *runOptions) laySSH(s *installer.SSH) error {
+func (o *Options) laySSH(s *installer.SSH) error {
 	s.User, s.Port, s.KeyFile = cmp.Or(o.ssh.User, s.User), cmp.Or(o.ssh.Port, s.Port), cmp.Or(o.ssh.KeyFile, s.KeyFile)
 	if o.ssh.Jump != "" {
 		if _, err := host.ParseJump(o.ssh.Jump); err != nil {
-			return usageError{fmt.Errorf("--jump: %w", err)}
+			return usage.Errorf("--jump: %w", err)
 		}
 		s.Jump = o.ssh.Jump
 	}
@@ -86,71 +80,9 @@ func (o *runOptions) laySSH(s *installer.SSH) error {
 	return err
 }
 
-// secret takes the first that is there of a flag's value, a file and an environment variable.
-func secret(value, file string, environment func() string) (string, error) {
-	switch {
-	case value != "":
-		return value, nil
-	case file != "":
-		data, err := readBounded(file, maxSecretFile)
-		return strings.TrimRight(string(data), "\r\n"), err
-	}
-	return environment(), nil
-}
-
-func (o *runOptions) password() (string, error) {
-	if o.askPassword && o.ssh.Password == "" && o.passwordFile == "" {
-		answer, err := ask("password: ")
-		o.ssh.Password = answer // nobody is asked twice
-		return answer, err
-	}
-	return secret(o.ssh.Password, o.passwordFile, environmentPassword)
-}
-
-func ask(question string) (string, error) {
-	fmt.Fprint(os.Stderr, question)
-	data, err := term.ReadPassword(int(os.Stdin.Fd()))
-	fmt.Fprintln(os.Stderr)
-	if err != nil {
-		return "", fmt.Errorf("read from the terminal: %w", err)
-	}
-	return string(data), nil
-}
-
-// askPassphrases asks for what encrypted keys need that nobody gave, where somebody can answer and no agent may have
-// the keys open. Each key is asked for once.
-func (o *runOptions) askPassphrases(c *installer.Cluster) error {
-	if agentSocket() != "" || !term.IsTerminal(int(os.Stdin.Fd())) {
-		return nil
-	}
-	answers := map[string]string{}
-	var logins []*installer.SSH
-	for _, hosts := range [][]installer.Host{c.Hosts, c.Leaving} {
-		for i := range hosts {
-			logins = append(logins, &hosts[i].SSH)
-		}
-	}
-	for _, s := range logins {
-		if s.KeyFile == "" || s.KeyPassphrase != "" || !host.Encrypted(s.KeyFile) {
-			continue
-		}
-		if _, asked := answers[s.KeyFile]; !asked {
-			answer, err := ask("passphrase of " + s.KeyFile + ": ")
-			if err != nil {
-				return err
-			}
-			answers[s.KeyFile] = answer
-		}
-		s.KeyPassphrase = answers[s.KeyFile]
-	}
-	return nil
-}
-
-func agentSocket() string { return os.Getenv("SSH_AUTH_SOCK") }
-
 // layUserConfig takes from the operator's ssh configuration what neither flags nor Clusterfile say. The rest of it is
 // asked for when a host is dialled. recorded tells that the cluster's own settings may be mere defaults of the run before.
-func (o *runOptions) layUserConfig(c *installer.Cluster, recorded bool) error {
+func (o *Options) layUserConfig(c *installer.Cluster, recorded bool) error {
 	if err := o.readUserConfig(); err != nil {
 		return err
 	}
@@ -169,7 +101,7 @@ func (o *runOptions) layUserConfig(c *installer.Cluster, recorded bool) error {
 		}
 		said, err := o.userConfig.For(h.IP.String(), named)
 		if err != nil {
-			return usageError{err}
+			return usage.Error{Err: err}
 		}
 		if h.SSH.Jump == "" && c.SSH.Jump == "" {
 			// Only to see what is said about jump hosts: they are made when hosts are dialled.
@@ -188,7 +120,7 @@ func (o *runOptions) layUserConfig(c *installer.Cluster, recorded bool) error {
 	return nil
 }
 
-func (o *runOptions) readUserConfig() error {
+func (o *Options) readUserConfig() error {
 	name := o.userConfigFile
 	switch name {
 	case "none":
@@ -201,12 +133,12 @@ func (o *runOptions) readUserConfig() error {
 		name = filepath.Join(home, ".ssh", "config")
 	default:
 		if _, err := os.Stat(name); err != nil {
-			return usageError{err}
+			return usage.Error{Err: err}
 		}
 	}
 	config, err := host.ReadUserConfig(name)
 	if err != nil {
-		return usageError{fmt.Errorf("%w (give another file with --ssh-config, or none)", err)}
+		return usage.Errorf("%w (give another file with --ssh-config, or none)", err)
 	}
 	o.userConfig = config
 	return nil

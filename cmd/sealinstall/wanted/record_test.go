@@ -1,4 +1,4 @@
-package main
+package wanted
 
 import (
 	"os"
@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
 
 	"github.com/sealbuild/sealbuild/installer"
 )
@@ -28,7 +29,7 @@ status:
 `
 
 // flagged are options with the flags given, on a machine whose cluster has the record given.
-func flagged(t *testing.T, record string, flags ...string) *runOptions {
+func flagged(t *testing.T, record string, flags ...string) *Options {
 	t.Helper()
 	root := t.TempDir()
 	t.Setenv("SEALOS_RUNTIME_ROOT", filepath.Join(root, "state"))
@@ -37,9 +38,11 @@ func flagged(t *testing.T, record string, flags ...string) *runOptions {
 	if err := os.WriteFile(onMaster, []byte(record), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o := &runOptions{onMaster: func(string) string { return onMaster }}
-	cmd := newRunCommand(o)
-	if err := cmd.ParseFlags(flags); err != nil {
+	o := &Options{onMaster: func(string) string { return onMaster }}
+	f := pflag.NewFlagSet("", pflag.ContinueOnError)
+	o.ClusterFlags(f)
+	o.SettingsFlags(f)
+	if err := f.Parse(flags); err != nil {
 		t.Fatal(err)
 	}
 	return o
@@ -57,7 +60,7 @@ func worked(c *installer.Cluster) (out []string) {
 func TestAMasterWithoutARecordOfItsOwnKnowsTheWholeCluster(t *testing.T) {
 	all := []string{"10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"}
 	o := flagged(t, finishedRecord)
-	c, err := o.desired()
+	c, err := o.Desired()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +68,7 @@ func TestAMasterWithoutARecordOfItsOwnKnowsTheWholeCluster(t *testing.T) {
 		t.Errorf("a run without flags (-want +got):\n%s", diff)
 	}
 	o = flagged(t, finishedRecord)
-	if c, err = o.selection("status"); err != nil {
+	if c, err = o.Selection("status"); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(all, worked(c)); diff != "" {
@@ -75,7 +78,7 @@ func TestAMasterWithoutARecordOfItsOwnKnowsTheWholeCluster(t *testing.T) {
 
 func TestSettingsOfTheLastRunThatEndedStayInForce(t *testing.T) {
 	o := flagged(t, finishedRecord, "--masters", "10.0.0.3", "--nodes", "10.0.0.6")
-	c, err := o.desired()
+	c, err := o.Desired()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,12 +91,12 @@ func TestSettingsOfTheLastRunThatEndedStayInForce(t *testing.T) {
 	if diff := cmp.Diff([]string{"10.0.0.2", "10.0.0.4", "10.0.0.5"}, c.Away()); diff != "" {
 		t.Errorf("hosts left alone (-want +got):\n%s", diff)
 	}
-	if c, err = flagged(t, finishedRecord, "--masters", "10.0.0.3", "-e", "registryPort=5002").desired(); err != nil || c.Env["registryPort"] != "5002" {
+	if c, err = flagged(t, finishedRecord, "--masters", "10.0.0.3", "-e", "registryPort=5002").Desired(); err != nil || c.Env["registryPort"] != "5002" {
 		t.Errorf("what a flag says: %v, %v", c, err)
 	}
 	// Of a run that never came to its end nothing is in force: the flags say all.
 	failed := finishedRecord[:len(finishedRecord)-len("ClusterSuccess\n")] + "ClusterFailed\n"
-	if c, err = flagged(t, failed, "--masters", "10.0.0.3").desired(); err != nil || c.Env["registryPort"] != "" {
+	if c, err = flagged(t, failed, "--masters", "10.0.0.3").Desired(); err != nil || c.Env["registryPort"] != "" {
 		t.Errorf("settings of a run that failed: %v, %v", c, err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package wanted
 
 import (
 	"os"
@@ -7,14 +7,14 @@ import (
 )
 
 func TestPasswordOfTheEnvironmentIsNotInherited(t *testing.T) {
-	t.Setenv(passwordVariable, "correct-horse")
-	if got := environmentPassword(); got != "correct-horse" {
+	t.Setenv(PasswordVariable, "correct-horse")
+	if got := EnvironmentPassword(); got != "correct-horse" {
 		t.Errorf("password %q", got)
 	}
-	if got, there := os.LookupEnv(passwordVariable); there {
+	if got, there := os.LookupEnv(PasswordVariable); there {
 		t.Errorf("what is started here inherits %q", got)
 	}
-	if got := environmentPassword(); got != "correct-horse" {
+	if got := EnvironmentPassword(); got != "correct-horse" {
 		t.Errorf("asked again, it is %q", got)
 	}
 }

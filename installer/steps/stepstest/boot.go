@@ -1,0 +1,262 @@
+package stepstest
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/sealbuild/sealbuild/installer/care"
+)
+
+// Pace is how long what passes by itself takes, in the time of the test: real, or of a bubble. What is zero takes none.
+type Pace struct {
+	Boot   time.Duration // from the power until an API server answers: 20 to 60 s on real hosts
+	Lease  time.Duration // from when a kubelet falls silent until its Node is Unknown, and until the pods of a Node that is gone are removed: 50 s
+	Evict  time.Duration // from then until the Node's pods are deleted, or a volume is taken from it by force: 5 minutes
+	Pod    time.Duration // for a pod to start, and to end
+	Elect  time.Duration // for etcd to choose another leader: 2 s
+	Steady time.Duration // a voter must have been there for so long before etcd changes members: 5 s
+}
+
+// RealPace is about that of real hosts. It is for tests whose clock is not real.
+func RealPace() Pace {
+	return Pace{Boot: 45 * time.Second, Lease: 50 * time.Second, Evict: 5 * time.Minute, Pod: 5 * time.Second, Elect: 2 * time.Second, Steady: 5 * time.Second}
+}
+
+// Stages of a boot, in their order: each takes a fifth of it.
+const (
+	sshdUp = iota + 1
+	runtimeUp
+	kubeletUp
+	etcdUp
+	apiUp
+)
+
+// booted tells whether a machine is on, and has come to a stage of its boot.
+func (m *Machine) booted(stage int) bool {
+	return !m.off && !time.Now().Before(m.boots.Add(m.site.Pace.Boot*time.Duration(stage)/apiUp))
+}
+
+// containerd tells whether the container runtime runs.
+func (m *Machine) containerd() bool {
+	return m.runtime && (m.begun || m.booted(runtimeUp)) && m.booted(sshdUp)
+}
+
+// kubelet tells whether kubelet runs on a machine, and does something.
+func (m *Machine) kubelet() bool {
+	return m.containerd() && m.booted(kubeletUp) && !m.stopped && (m.tree.has(kubeletConf) || m.tree.has(bootstrapConf))
+}
+
+// before notes what is true of a machine until now, because that is about to change: since when its kubelet is silent, and
+// which containers it has.
+func (m *Machine) before() {
+	m.static()
+	if m.kubelet() {
+		m.heard = time.Now()
+	}
+}
+
+// static brings the containers of static pods in line with their manifests, as kubelet does while it runs. Without kubelet
+// they go on as they are; without the runtime there are none.
+func (m *Machine) static() {
+	switch {
+	case !m.runtime || m.off:
+		clear(m.running)
+		return
+	case !m.kubelet():
+		return
+	}
+	for _, pod := range append(staticPods(), care.PodName) {
+		if has := m.tree.has(manifest(pod)); has == m.running[pod] {
+			continue
+		} else if !has {
+			delete(m.running, pod)
+			continue
+		}
+		if m.running == nil {
+			m.running = map[string]bool{}
+		}
+		m.running[pod] = true
+	}
+	if m.running["etcd"] {
+		m.site.startEtcd(m)
+	}
+}
+
+// runsPod tells whether the container of a static pod runs.
+func (m *Machine) runsPod(name string) bool {
+	m.static()
+	return m.running[name] && m.ended[name] == ""
+}
+
+// PowerOff takes the power from a machine, until PowerOn or Repair.
+func (m *Machine) PowerOff() {
+	defer m.site.locked()()
+	m.cutPower()
+}
+
+// cutPower takes the power from a machine, with all that is in its memory. The site is locked.
+func (m *Machine) cutPower() {
+	m.before()
+	m.crash()
+	m.off = true
+	clear(m.units)
+	clear(m.running)
+	clear(m.containers)
+	m.boot()
+	if err := m.tree.emptyRun(); err != nil {
+		m.site.violated("the simulation failed: %v", err)
+	}
+}
+
+// Destroy takes the power from a machine for ever.
+func (m *Machine) Destroy() {
+	defer m.site.locked()()
+	m.cutPower()
+	m.lost = true
+}
+
+// Hide keeps the machine of the installer from reaching a machine. Others reach it.
+func (m *Machine) Hide() {
+	defer m.site.locked()()
+	m.hidden = true
+}
+
+// PowerOn gives a machine its power back. It boots: nothing of it answers at first.
+func (m *Machine) PowerOn() {
+	defer m.site.locked()()
+	m.powerOn()
+}
+
+func (m *Machine) powerOn() {
+	if m.off && !m.lost {
+		m.off, m.boots, m.stopped, m.fresh, m.begun = false, time.Now(), false, true, false
+	}
+}
+
+// Repair gives every machine its power and the room on its disks back, and waits until all answer to ssh: what comes after
+// that in a boot takes longer.
+func (s *Site) Repair() {
+	unlock := s.locked()
+	for _, m := range s.machines {
+		m.powerOn()
+		m.full, m.spare = false, 0
+	}
+	unlock()
+	for _, m := range s.machines {
+		if !m.lost {
+			_ = m.settle(context.Background(), sshdUp)
+		}
+	}
+}
+
+// Up waits until every machine that was switched on is up.
+func (s *Site) Up(ctx context.Context) error {
+	for _, m := range s.machines {
+		if err := m.settle(ctx, apiUp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Noticed waits until the cluster has noticed what has happened: kubelets that are silent have lost their leases, and etcd has
+// chosen a leader.
+func (s *Site) Noticed(ctx context.Context) error {
+	unlock := s.locked()
+	if s.kube != nil {
+		s.led()
+	}
+	unlock()
+	return sleep(ctx, max(s.Pace.Lease, s.Pace.Elect)+time.Millisecond)
+}
+
+// settle waits until a machine that was switched on has come to a stage.
+func (m *Machine) settle(ctx context.Context, stage int) error {
+	m.site.mu.Lock()
+	left := time.Until(m.boots.Add(m.site.Pace.Boot * time.Duration(stage) / apiUp))
+	m.site.mu.Unlock()
+	return sleep(ctx, left)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// patience is how long kubeadm waits for anything: minutes, which is longer than any boot.
+func (s *Site) patience() time.Duration { return 3 * s.Pace.Boot }
+
+// await asks, with the site locked, until something is so or a program's patience is at its end.
+func (c *call) await(ctx context.Context, patience time.Duration, do func(s *Site, m *Machine) error) error {
+	s := c.session.site
+	end := time.Now().Add(patience)
+	for {
+		err := c.quietly(do)
+		if err == nil || c.fate() != nil || !time.Now().Before(end) {
+			return err
+		}
+		if err := sleep(ctx, s.Pace.Boot/30); err != nil {
+			return err
+		}
+	}
+}
+
+// quietly does something with the site locked, without an event.
+func (c *call) quietly(do func(s *Site, m *Machine) error) error {
+	s := c.session.site
+	defer s.locked()()
+	if err := c.ended(); err != nil {
+		return err
+	}
+	return do(s, c.machine)
+}
+
+// StopKubelet stops kubelet by hand. The marks of the machine stay, and so do its containers.
+func (m *Machine) StopKubelet() {
+	defer m.site.locked()()
+	m.before()
+	m.stopped = true
+}
+
+// LoseRuntime stops the container runtime and takes its data away.
+func (m *Machine) LoseRuntime() {
+	defer m.site.locked()()
+	m.before()
+	m.runtime = false
+	m.static()
+	clear(m.containers)
+}
+
+// unmount takes away what is mounted below a directory, as kubeadm reset does before it empties the directory: the files of
+// those disks are not reached by it. What is mounted at the directory itself stays, and is emptied.
+func (m *Machine) unmount(dir string) error {
+	const mounts = "/proc/self/mounts"
+	var left strings.Builder
+	text := m.tree.text(mounts)
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 2 || !strings.HasPrefix(f[1], dir+"/") {
+			left.WriteString(line)
+			continue
+		}
+		if err := m.tree.moveAway(f[1], path.Join("/unmounted", f[1])); err != nil {
+			return fmt.Errorf("unmount %s: %w", f[1], err)
+		}
+	}
+	if left.String() == text {
+		return nil
+	}
+	return m.tree.put(mounts, left.String())
+}

@@ -1,0 +1,296 @@
+package stepstest
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sealbuild/sealbuild/installer/care"
+)
+
+// objectsOf lists the objects of a kind.
+func (s workloads) objectsOf(kind string) ([]object, bool) {
+	switch kind {
+	case "node", "nodes":
+		return s.nodeList(), true
+	case "pod", "pods":
+		return append(s.podList(), deploymentPods(s.Site)...), true
+	case "events":
+		return s.kube.objects["events"], true
+	case "daemonsets.apps,deployments.apps,statefulsets.apps":
+		return s.workloadList(), true
+	case "nodes,pods,daemonsets.apps,deployments.apps,statefulsets.apps":
+		pods, _ := s.objectsOf("pods")
+		return slices.Concat(s.nodeList(), pods, s.workloadList()), true
+	case "deployment", "deployments", "deployments.apps":
+		return only(s.workloadList(), "Deployment"), true
+	case "statefulset", "statefulsets", "statefulsets.apps":
+		return only(s.workloadList(), "StatefulSet"), true
+	case "daemonset", "daemonsets", "daemonsets.apps":
+		return only(s.workloadList(), "DaemonSet"), true
+	case "replicasets.apps,statefulsets.apps":
+		return s.controllerList(), true
+	case "configmap", "configmaps":
+		list := []object{}
+		for name, text := range s.kube.configs {
+			list = append(list, object{"kind": "ConfigMap", "metadata": object{"namespace": "kube-system", "name": name}, "data": object{"ClusterConfiguration": text}})
+		}
+		return list, true
+	case "pdb", "poddisruptionbudget", "poddisruptionbudgets", "poddisruptionbudgets.policy":
+		return s.budgetList(), true
+	case "pv", "persistentvolume", "persistentvolumes":
+		return s.volumeList(false), true
+	case "pvc", "persistentvolumeclaim", "persistentvolumeclaims":
+		return s.volumeList(true), true
+	case "volumeattachment", "volumeattachments", "volumeattachments.storage.k8s.io":
+		return s.attachmentList(), true
+	case "lease", "leases", "leases.coordination.k8s.io":
+		list := []object{}
+		for _, n := range s.nodeList() {
+			list = append(list, object{"kind": "Lease", "metadata": object{"namespace": "kube-node-lease", "name": n["metadata"].(object)["name"]}})
+		}
+		return list, true
+	}
+	return nil, false
+}
+
+func only(items []object, kind string) []object {
+	list := []object{}
+	for _, o := range items {
+		if o["kind"] == kind {
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+// podList lists the static pods by the manifests of each machine, kube-proxy, those of the workloads and those that were added.
+func (s workloads) podList() []object {
+	items := []object{}
+	for _, m := range s.machines {
+		if !s.kube.has(m.node()) {
+			continue
+		}
+		// What runs is told by kubelet; what ran is believed until the Node is Unknown.
+		up := truth(s.nodeReady(m.node()))
+		add := func(name string, labels, more object) {
+			meta := object{"name": name + "-" + m.node(), "namespace": "kube-system", "labels": labels}
+			maps.Copy(meta, more)
+			items = append(items, object{
+				"kind": "Pod", "metadata": meta, "spec": object{"nodeName": m.node()},
+				"status": object{"phase": "Running", "conditions": []any{object{"type": "Ready", "status": up}}},
+			})
+		}
+		add("kube-proxy", object{"k8s-app": "kube-proxy"}, object{"ownerReferences": owner("DaemonSet", "kube-proxy")})
+		for _, pod := range append(staticPods(), care.PodName) {
+			if m.tree.has(manifest(pod)) {
+				add(pod, object{"component": pod, "tier": "control-plane"}, object{
+					"annotations": object{"kubernetes.io/config.mirror": pod}, "ownerReferences": owner("Node", m.node()),
+				})
+			}
+		}
+	}
+	for _, p := range s.kube.pods {
+		items = append(items, s.podObject(p))
+	}
+	return append(items, s.kube.objects["pods"]...)
+}
+
+func owner(kind, name string) []any {
+	return []any{object{"kind": kind, "name": name, "controller": true, "uid": "of-" + kind + "-" + name}}
+}
+
+func (s workloads) podObject(p pod) object {
+	a := p.app
+	meta := object{"namespace": a.Namespace, "name": p.name, "uid": p.uid, "labels": object{"app": a.Name}}
+	switch a.Kind {
+	case "Deployment":
+		meta["ownerReferences"] = owner("ReplicaSet", a.Namespace+"-"+a.Name+"-7d9f")
+	case "StatefulSet", "DaemonSet":
+		meta["ownerReferences"] = owner(a.Kind, a.Namespace+"-"+a.Name)
+	}
+	if !p.deleted.IsZero() {
+		meta["deletionTimestamp"], meta["deletionGracePeriodSeconds"] = p.deleted.UTC().Format(time.RFC3339), 30
+	}
+	if a.Kept {
+		meta["finalizers"] = []any{"site/kept"}
+	}
+	volumes := []any{}
+	if a.EmptyDir {
+		volumes = append(volumes, object{"name": "scratch", "emptyDir": object{}})
+	}
+	if v := a.volume(p.name); v != "" {
+		volumes = append(volumes, object{"name": "data", "persistentVolumeClaim": object{"claimName": v}})
+	}
+	spec := object{"volumes": volumes, "containers": []any{object{"name": "app", "resources": object{"requests": object{"cpu": "100m", "memory": "64Mi"}}}}}
+	phase := "Pending"
+	if p.node != "" {
+		spec["nodeName"] = p.node
+	}
+	if p.seen {
+		phase = "Running"
+	}
+	status := object{"phase": phase, "conditions": []any{object{"type": "Ready", "status": truth(s.podReady(p))}}}
+	if p.node == "" {
+		status["conditions"] = []any{object{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0 nodes are available"}}
+	}
+	return object{"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec, "status": status}
+}
+
+// workloadList lists kube-proxy's DaemonSet, the workloads, and those that were added.
+func (s workloads) workloadList() []object {
+	nodes, up := s.kube.crowd, s.kube.crowd
+	for _, m := range s.machines {
+		if s.kube.has(m.node()) {
+			nodes++
+			if s.nodeReady(m.node()) {
+				up++
+			}
+		}
+	}
+	items := []object{{
+		"kind": "DaemonSet", "metadata": object{"name": "kube-proxy", "namespace": "kube-system", "generation": 1},
+		"spec": object{
+			"selector": object{"matchLabels": object{"k8s-app": "kube-proxy"}},
+			"template": object{"spec": object{"priorityClassName": "system-node-critical"}},
+		},
+		"status": object{"observedGeneration": 1, "desiredNumberScheduled": nodes, "numberReady": up},
+	}}
+	for _, a := range s.kube.apps {
+		if a.Kind == "Pod" {
+			continue
+		}
+		ready, all := 0, 0
+		for _, i := range s.podsOf(a) {
+			if p := s.kube.pods[i]; p.deleted.IsZero() {
+				all++
+				if s.podReady(p) {
+					ready++
+				}
+			}
+		}
+		spec := object{"selector": object{"matchLabels": object{"app": a.Name}}, "template": object{"spec": object{}}}
+		status := object{"observedGeneration": 1, "desiredNumberScheduled": all, "numberReady": ready}
+		if a.Kind != "DaemonSet" {
+			spec["replicas"] = a.Replicas
+			status = object{"observedGeneration": 1, "replicas": all, "readyReplicas": ready, "availableReplicas": ready}
+		}
+		items = append(items, object{"kind": a.Kind, "metadata": object{"namespace": a.Namespace, "name": a.Name, "generation": 1}, "spec": spec, "status": status})
+	}
+	return append(items, s.kube.objects["workloads"]...)
+}
+
+// controllerList lists what makes pods: ReplicaSets and StatefulSets.
+func (s workloads) controllerList() []object {
+	list := []object{}
+	for _, a := range s.kube.apps {
+		kind, name := a.Kind, a.Namespace+"-"+a.Name
+		if kind == "Deployment" {
+			kind, name = "ReplicaSet", name+"-7d9f"
+		} else if kind != "StatefulSet" {
+			continue
+		}
+		healthy, expected, _ := s.budget(a)
+		status := object{"replicas": expected}
+		if healthy > 0 {
+			status["readyReplicas"] = healthy
+		}
+		list = append(list, object{"kind": kind, "metadata": object{"namespace": a.Namespace, "name": name, "uid": "of-" + kind + "-" + name}, "status": status})
+	}
+	return list
+}
+
+// stats is what a kubelet tells of its pods.
+func (s workloads) stats(node string) (string, error) {
+	if !s.alive(node) {
+		return "", fmt.Errorf("error from server: error dialing backend: dial tcp %s:10250: connect: no route to host", s.kube.nodes[node].ip)
+	}
+	pods := []any{}
+	for _, p := range s.kube.pods {
+		if p.node == node {
+			pods = append(pods, object{"podRef": object{"name": p.name, "namespace": p.app.Namespace}, "volume": []any{object{"name": "scratch", "usedBytes": 4096}}})
+		}
+	}
+	text, err := json.Marshal(object{"pods": pods})
+	return string(text), err
+}
+
+// patchConfig merges a patch into a ConfigMap of kube-system.
+func (s workloads) patchConfig(words []string, flags map[string]string) error {
+	var patch struct {
+		Data map[string]string `json:"data"`
+	}
+	if words[0] != "configmap" || flags["--type"] != "merge" || flags["--namespace"] != "kube-system" {
+		return fmt.Errorf("not simulated: kubectl patch %v", words)
+	}
+	if _, ok := s.kube.configs[words[1]]; !ok {
+		return fmt.Errorf("error from server (NotFound): configmaps %q not found", words[1])
+	}
+	if err := json.Unmarshal([]byte(flags["--patch"]), &patch); err != nil {
+		return err
+	}
+	s.kube.configs = maps.Clone(s.kube.configs)
+	s.kube.configs[words[1]] = patch.Data["ClusterConfiguration"]
+	return nil
+}
+
+func (s workloads) budgetList() []object {
+	list := []object{}
+	for _, a := range s.kube.apps {
+		if a.MinAvailable == 0 {
+			continue
+		}
+		healthy, expected, allowed := s.budget(a)
+		list = append(list, object{
+			"kind": "PodDisruptionBudget", "metadata": object{"namespace": a.Namespace, "name": a.Name},
+			"spec":   object{"minAvailable": a.MinAvailable, "selector": object{"matchLabels": object{"app": a.Name}}},
+			"status": object{"currentHealthy": healthy, "desiredHealthy": a.MinAvailable, "expectedPods": expected, "disruptionsAllowed": allowed},
+		})
+	}
+	return list
+}
+
+// volumeList lists the volumes of workloads, or their claims.
+func (s workloads) volumeList(claims bool) []object {
+	list, listed := []object{}, map[string]bool{}
+	for _, p := range s.kube.pods {
+		name := p.app.volume(p.name)
+		if name == "" || listed[name] {
+			continue
+		}
+		listed[name] = true
+		size := object{"storage": "1Gi"}
+		if claims {
+			list = append(list, object{
+				"kind": "PersistentVolumeClaim", "metadata": object{"namespace": p.app.Namespace, "name": name},
+				"spec": object{"volumeName": name, "resources": object{"requests": size}}, "status": object{"phase": "Bound", "capacity": size},
+			})
+			continue
+		}
+		spec := object{"capacity": size, "claimRef": object{"namespace": p.app.Namespace, "name": name}}
+		if at := p.app.Local; at != "" {
+			spec["local"] = object{"path": "/data/" + p.app.Name}
+			spec["nodeAffinity"] = object{"required": object{"nodeSelectorTerms": []any{object{"matchExpressions": []any{
+				object{"key": "kubernetes.io/hostname", "operator": "In", "values": []any{at}},
+			}}}}}
+		} else {
+			spec["csi"] = object{"driver": "disks.site", "volumeHandle": name}
+		}
+		list = append(list, object{"kind": "PersistentVolume", "metadata": object{"name": name}, "spec": spec, "status": object{"phase": "Bound"}})
+	}
+	return list
+}
+
+func (s workloads) attachmentList() []object {
+	list := []object{}
+	for _, a := range s.kube.attached {
+		list = append(list, object{
+			"kind": "VolumeAttachment", "metadata": object{"name": "csi-" + a.volume},
+			"spec":   object{"attacher": "disks.site", "nodeName": a.node, "source": object{"persistentVolumeName": a.volume}},
+			"status": object{"attached": true},
+		})
+	}
+	return list
+}
