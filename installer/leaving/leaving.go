@@ -3,7 +3,6 @@
 package leaving
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -40,6 +39,9 @@ func (l *Leaving) NodeOf(t *fleet.Target) (kube.Node, bool) {
 
 // apiManifest is the static pod of the API server on a master.
 const apiManifest = installer.KubeDir + "/manifests/kube-apiserver.yaml"
+
+// apiProgram is what the API server is called among the processes of its host.
+const apiProgram = "kube-apiserver"
 
 // stopPatience is how long an API server may take to end: it refuses new requests first, and serves those under way.
 const stopPatience = 45 * time.Second
@@ -81,8 +83,8 @@ func (l *Leaving) stopAPI(ctx context.Context, t *fleet.Target) error {
 		return err
 	}
 	err = installer.Insist(ctx, min(stopPatience, l.Timeout), func(ctx context.Context) error {
-		res, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: l.ControlPlane(t).Crictl("ps", "--quiet", "--name", "^kube-apiserver$"), TimeoutSeconds: 10}, nil)
-		if err == nil && len(bytes.TrimSpace(res.Stdout)) > 0 {
+		f, err := t.Agent.Facts(ctx, agent.FactsRequest{Lean: true, Programs: []string{apiProgram}})
+		if err == nil && f.Programs[apiProgram] {
 			err = fmt.Errorf("kubelet has not ended it")
 		}
 		return err
@@ -110,8 +112,8 @@ func (l *Leaving) deleteNode(ctx context.Context, t *fleet.Target) error {
 	return nil
 }
 
-// silencePatience is how long the cluster may take to notice that a host is switched off: its lease ends after 40 s.
-const silencePatience = 90 * time.Second
+// silencePatience is how long the cluster may take to notice that a host is switched off: its lease ends after 40 s, and a busy cluster takes longer to look.
+const silencePatience = 3 * time.Minute
 
 // Silent waits until the cluster takes the host for dead, too. A host that only this machine does not reach must not be
 // declared dead: its pods would run twice.

@@ -104,6 +104,20 @@ func staleMember(m etcd.Member, at *fleet.Target) error {
 		m.Host(), state, m.Host(), at.IP, installer.StubPath, m.Host())
 }
 
+// forgetPods removes the pods of an earlier life of a host, on which nothing runs now. The cluster would take most of a minute,
+// and a kubelet that joins before that takes them for its own: the pod network's among them, which then says nothing of the
+// new Node's network.
+func (e Members) forgetPods(ctx context.Context, t *fleet.Target) error {
+	err := installer.Insist(ctx, e.APIPatience(), func(ctx context.Context) error {
+		_, err := e.Kube.Kubectl(ctx, "delete", "pods", "--all-namespaces", "--field-selector", "spec.nodeName="+t.NodeName(), "--force", "--grace-period=0", "--ignore-not-found", "--wait=false")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("remove the pods of an earlier life of node %s: %w", t.NodeName(), err)
+	}
+	return nil
+}
+
 type nodeAddress struct {
 	Type    string `json:"type"`
 	Address string `json:"address"`
@@ -112,6 +126,7 @@ type nodeAddress struct {
 // DropNode deletes the Node that a host has in the cluster from an earlier life. A Node of that name with another address
 // belongs to another host, and stays.
 func (e Members) DropNode(ctx context.Context, t *fleet.Target) error {
+	foreign := false
 	err := installer.Insist(ctx, e.APIPatience(), func(ctx context.Context) error {
 		raw, err := e.Kube.Kubectl(ctx, "get", "node", t.NodeName(), "-o", "json", "--ignore-not-found")
 		if err != nil || len(strings.TrimSpace(string(raw))) == 0 {
@@ -127,6 +142,7 @@ func (e Members) DropNode(ctx context.Context, t *fleet.Target) error {
 		}
 		others := slices.ContainsFunc(n.Status.Addresses, func(a nodeAddress) bool { return a.Type == "InternalIP" })
 		if others && !slices.Contains(n.Status.Addresses, nodeAddress{"InternalIP", t.IP.String()}) {
+			foreign = true
 			return nil // if that one lives, kubeadm refuses to join the host
 		}
 		_, err = e.Kube.Kubectl(ctx, "delete", "node", t.NodeName(), "--ignore-not-found", "--wait=false")
@@ -135,5 +151,8 @@ func (e Members) DropNode(ctx context.Context, t *fleet.Target) error {
 	if err != nil {
 		return fmt.Errorf("delete node %s: %w", t.NodeName(), err)
 	}
-	return nil
+	if foreign {
+		return nil
+	}
+	return e.forgetPods(ctx, t)
 }

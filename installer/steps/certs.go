@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/hostregistry"
@@ -136,8 +137,16 @@ func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int
 	return len(changed), r.health.WaitAPI(ctx)
 }
 
-// restartStaticPod stops the container of a static pod. Kubelet starts it again.
+// restartStaticPod stops the container of a static pod, or its process where the rootfs brings no crictl. Kubelet starts it
+// again.
 func (r *Run) restartStaticPod(ctx context.Context, t *fleet.Target, name string) error {
+	if there, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"crictl", "--version"}, TimeoutSeconds: 10}, nil); err != nil || there.Code != 0 {
+		// The kernel keeps 15 bytes of a name, which tell these programs from all others.
+		if _, err := r.Exec(ctx, t, "renew", "pkill", "-TERM", "-x", name[:min(len(name), 15)]); err != nil {
+			return fmt.Errorf("restart %s, which still uses its old certificate: %w", name, err)
+		}
+		return nil
+	}
 	res, err := r.Exec(ctx, t, "renew", r.ControlPlane(t).Crictl("ps", "--quiet", "--name", "^"+name+"$")...)
 	var ids []byte
 	if err == nil {

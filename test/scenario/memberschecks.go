@@ -175,20 +175,23 @@ func (m *memberSite) configMapsAreExact(ctx context.Context) error {
 	return err
 }
 
-// vipIsExact looks at the servers that are given to the keeper of the virtual address.
+// vipIsExact asks the keeper of a virtual address whether it has exactly the masters behind it, and reads the list that it follows.
 func (m *memberSite) vipIsExact(ctx context.Context, h *testbed.Host) error {
-	res, err := h.Exec(ctx, "cat", "/etc/kubernetes/manifests/kube-sealos-care.yaml")
+	res, err := h.Exec(ctx, "cat", "/var/lib/sealos/care/servers")
 	if err != nil {
 		return err
 	}
-	return same("servers", regexp.MustCompile(`10\.66\.0\.\d+:6443`).FindAllString(res.Stdout, -1), withPort(addressList(m.Masters), ":6443"))
-}
-
-func withPort(addrs []string, port string) (out []string) {
-	for _, a := range addrs {
-		out = append(out, a+port)
+	argv := []string{"/var/lib/sealos/bin/sealinstall", "care", "--check", "--vs", "10.103.97.2:6443", "--list", "/var/lib/sealos/care/servers"}
+	var servers []string
+	for _, a := range addressList(m.Masters) {
+		servers = append(servers, a+":6443")
+		argv = append(argv, "--rs", a+":6443")
 	}
-	return out
+	if err := same("listed servers", strings.Fields(res.Stdout), servers); err != nil {
+		return err
+	}
+	_, err = h.Exec(ctx, argv...)
+	return err
 }
 
 // etcHostsAreExact looks at the lines of the installer: each host of the cluster by its name, and nobody else.

@@ -65,7 +65,7 @@ func MembersDead(ctx context.Context, out io.Writer) (err error) {
 	return m.nothingMoreToDo(ctx)
 }
 
-// deadLimit is how long it may take until nothing of a dead host is in the cluster any more, from the beginning of the command.
+// deadLimit is how long it may take after the command until replicas that were on a dead host run elsewhere.
 const deadLimit = 60 * time.Second
 
 // buried takes the power from a host, and then takes the host out of the cluster, by the third master.
@@ -92,22 +92,18 @@ func (m *memberSite) buried(ctx context.Context, dead *testbed.Host, command str
 	// Half of the requests go to a replica that died with its node until Kubernetes has noticed.
 	m.load.enter(!wasNode, "%s is deleted, dead", dead.Name)
 	m.Masters, m.Nodes = without(m.Masters, dead), without(m.Nodes, dead)
-	begin := time.Now()
 	if _, _, err := m.run(ctx, command); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	if err := m.settle(ctx, dead.Name+" is deleted, dead"); err != nil {
-		return err
-	}
 	if wasNode {
-		m.found(what, m.replicasRun(ctx, begin))
+		m.found(what, m.replicasRun(ctx))
 	}
-	return nil
+	return m.settle(ctx, dead.Name+" is deleted, dead")
 }
 
 // replicasRun fails unless both replicas are ready before the limit.
-func (m *memberSite) replicasRun(ctx context.Context, begin time.Time) error {
-	ctx, cancel := context.WithDeadlineCause(ctx, begin.Add(deadLimit), fmt.Errorf("after %s", deadLimit))
+func (m *memberSite) replicasRun(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, deadLimit, fmt.Errorf("after %s", deadLimit))
 	defer cancel()
 	return until(ctx, func() error {
 		ready, err := m.kubectl(ctx, "get", "deployment", "-n", "load", "asked", "-o", "jsonpath={.status.readyReplicas}/{.status.replicas}")

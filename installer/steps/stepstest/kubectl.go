@@ -165,6 +165,9 @@ func (s workloads) ask(words []string, flags map[string]string, stdin []byte) (s
 			return "", errors.Join(errs...)
 		}
 		_, name, _ := strings.Cut(flags["--field-selector"], "spec.nodeName=")
+		if flags["--force"] != "" {
+			s.kube.pods = slices.DeleteFunc(slices.Clone(s.kube.pods), func(p pod) bool { return p.node == name && !p.app.Kept })
+		}
 		for _, m := range s.machines {
 			if m.node() == name {
 				m.proxyAPI = m.tree.lookup("apiserver.cluster.local")
