@@ -112,7 +112,8 @@ func (l *Leaving) deleteNode(ctx context.Context, t *fleet.Target) error {
 	return nil
 }
 
-// silencePatience is how long the cluster may take to notice that a host is switched off: its lease ends after 40 s, and a busy cluster takes longer to look.
+// silencePatience is how long the cluster may take to notice that a host is switched off: its lease ends after 40 s, and a busy
+// cluster takes longer to look.
 const silencePatience = 3 * time.Minute
 
 // Silent waits until the cluster takes the host for dead, too. A host that only this machine does not reach must not be
