@@ -22,6 +22,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
+	"github.com/sealbuild/sealbuild/installer/leaving"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/settings"
 	"github.com/sealbuild/sealbuild/installer/site"
@@ -47,6 +48,7 @@ type world struct {
 	verb     func(w *world) (*installer.Cluster, error) // in place of all hosts, out of what is recorded
 	dead     bool                                       // --dead
 	leaveOut []string
+	confirm  func([]leaving.Loss) error
 	told     io.Writer // what is reported to the operator; nil: it is dropped
 }
 
@@ -184,6 +186,7 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 		if c, err = w.verb(w); err != nil {
 			return 0, err
 		}
+		options.Confirm = w.confirm
 		options.Exists, options.Absence = true, site.Absence{GoOn: true, Dead: w.dead}
 	}
 	if err := c.Complete(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/leaving"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -220,5 +221,41 @@ func TestAHostThatLosesItsPowerOnceItHasLeftKeepsNothing(t *testing.T) {
 	w.mustCommand(t, Delete(), deletes(2), false, 2)
 	if !cut || left.Has("/var/lib/sealos") {
 		t.Errorf("power cut: %t; the installer lies there: %t", cut, left.Has("/var/lib/sealos"))
+	}
+}
+
+func TestWhatIsLostWithAHostIsToldAndNothingIsDoneUnlessItIsConfirmed(t *testing.T) {
+	w := filled(t, 1, 2)
+	w.Deploy(stepstest.App{Namespace: "shop", Name: "db", Kind: "StatefulSet", Replicas: 1, Local: "host-2"})
+	w.Deploy(stepstest.App{Namespace: "shop", Name: "once", Kind: "Pod", Local: "host-2"})
+	for len(w.Pods("shop", "db"))+len(w.Pods("shop", "once")) < 2 {
+		if t.Context().Err() != nil {
+			t.Fatal("the pods do not start")
+		}
+	}
+	before := w.trees(t)
+	var losses []leaving.Loss
+	no := errors.New("not confirmed")
+	w.confirm = func(found []leaving.Loss) error {
+		losses = found
+		return no
+	}
+	if _, err := w.command(t, Delete(), deletes(1), false); !errors.Is(err, no) {
+		t.Fatal(err)
+	}
+	w.confirm = nil
+	var lost string
+	for _, l := range losses {
+		lost += fmt.Sprintf("%s %s %s %d\n", l.Host, l.Role, l.Node, l.Moves) + strings.Join(l.Lost, "\n")
+	}
+	for _, want := range []string{"10.77.0.2 node host-2 1", "pod shop/db-0 is the last one of StatefulSet/", "pod shop/once: nothing makes it anew elsewhere", "data of pod shop/db-0: volume of claim local-db (1Gi"} {
+		if !strings.Contains(lost, want) {
+			t.Errorf("%q is not told:\n%s", want, lost)
+		}
+	}
+	for i, tree := range w.trees(t) {
+		if diff := differences(before[i], tree); len(diff) > 0 {
+			t.Errorf("host %d was changed: %s", i+1, strings.Join(diff, ", "))
+		}
 	}
 }
