@@ -176,11 +176,22 @@ func TestServerThatStopsKeepsItsConnectionsForAsLongAsItAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newKept(t, m1, m2)
 		b.open(m2, 1)
-		b.set(m2, answerError{"/readyz", "500 Internal Server Error"}, false)
+		b.set(m2, answerError{"/readyz", "500 Internal Server Error", 500}, false)
 		b.expect(t, time.Second, "after one answer", at(m1, 1), at(m2, 0, 1))
 		b.expect(t, time.Minute, "a minute later", at(m1, 1), at(m2, 0, 1))
 		b.set(m2, nil, false)
 		b.expect(t, time.Second, "ready again", at(m1, 1), at(m2, 1, 1))
+	})
+}
+
+func TestAServerThatDoesNotKnowItsRulesYetGetsNoConnectionsUnlessAllSaySo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newKept(t, m1, m2)
+		forbidden := answerError{"/readyz", "403 Forbidden", 403}
+		b.set(m2, forbidden, false)
+		b.expect(t, time.Second, "one that has just begun", at(m1, 1), at(m2, 0))
+		b.set(m1, forbidden, false)
+		b.expect(t, time.Second, "where anonymous clients get nothing else", at(m1, 1), at(m2, 1))
 	})
 }
 

@@ -3,6 +3,7 @@ package care
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,7 +22,11 @@ func Check(ctx context.Context, vip netip.AddrPort) error {
 	err := wait.Until(ctx, 200*time.Millisecond, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 		defer cancel()
-		return probe(ctx, vip)
+		err := probe(ctx, vip)
+		if said, ok := errors.AsType[answerError](err); ok && said.code == http.StatusForbidden {
+			return nil // where anonymous clients may ask nothing, that is all it says
+		}
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("the virtual address %s does not answer: %w (can this host reach port 6443 of the masters?)", vip, err)
@@ -30,7 +35,10 @@ func Check(ctx context.Context, vip netip.AddrPort) error {
 }
 
 // answerError is what a server says that is not ready.
-type answerError struct{ path, status string }
+type answerError struct {
+	path, status string
+	code         int
+}
 
 func (e answerError) Error() string { return e.path + " answered " + e.status }
 
@@ -55,9 +63,10 @@ func httpProbe(path string) func(context.Context, netip.AddrPort) error {
 		defer resp.Body.Close()
 		// Drained so that the server sees a finished request; its text is not used.
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10))
-		// 401 and 403 come from a live server with anonymous access turned off.
-		if resp.StatusCode >= 400 && resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
-			return answerError{path, resp.Status}
+		// A live server with anonymous access turned off answers 401. One that has just begun answers 403 until it knows its rules,
+		// to every client; where that is what anonymous clients get for ever, all servers say it, and all are taken.
+		if resp.StatusCode >= 400 && resp.StatusCode != http.StatusUnauthorized {
+			return answerError{path, resp.Status, resp.StatusCode}
 		}
 		return nil
 	}

@@ -136,7 +136,7 @@ func TestHealthIsWhatTheServerAnswersOverTLS(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1") // must not be used
 	probe := httpProbe(DefaultHealthPath)
 	addr := netip.MustParseAddrPort(strings.TrimPrefix(srv.URL, "https://"))
-	for c, healthy := range map[int]bool{200: true, 401: true, 403: true, 500: false, 503: false} {
+	for c, healthy := range map[int]bool{200: true, 401: true, 403: false, 500: false, 503: false} {
 		code = c
 		if err := probe(t.Context(), addr); (err == nil) != healthy {
 			t.Errorf("status %d: %v", c, err)
