@@ -1,13 +1,16 @@
 package steps
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/sealbuild/sealbuild/ground/wait"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -61,8 +64,16 @@ func TestHostsWithoutARouteToServicesGetOne(t *testing.T) {
 			if err := w.Up(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if bad := w.Unsound(2); len(bad) > 0 {
-				t.Errorf("after the power cut:\n%s", strings.Join(bad, "\n"))
+			// etcd elects a leader once its members are up, and API servers wait for that.
+			bounded, done := context.WithTimeout(t.Context(), w.timeout)
+			err := wait.Until(bounded, 10*time.Millisecond, func(context.Context) error {
+				if bad := w.Unsound(2); len(bad) > 0 {
+					return errors.New(strings.Join(bad, "\n"))
+				}
+				return nil
+			})
+			if done(); err != nil {
+				t.Errorf("after the power cut:\n%v", err)
 			}
 			if _, err := w.run(t.Context(), Reset()); err != nil {
 				t.Fatal(err)
