@@ -18,8 +18,19 @@ func (l *Leaving) Drain(ctx context.Context, patience time.Duration) (int, error
 			nodes = append(nodes, node.Name)
 		}
 	}
-	for _, node := range nodes { // all of them first, so that no pod moves from one to the next
+	giveBack := func(cordoned []string) {
+		if ctx.Err() != nil {
+			return // the next run finds by their annotation what this one has cordoned
+		}
+		for _, node := range cordoned {
+			if err := l.Kube.Uncordon(ctx, node); err != nil {
+				l.Report.Warnf("node %s stays cordoned: %s", node, installer.Tell(err))
+			}
+		}
+	}
+	for i, node := range nodes { // all of them first, so that no pod moves from one to the next
 		if err := l.Kube.Cordon(ctx, node); err != nil {
+			giveBack(nodes[:i+1])
 			return 0, fmt.Errorf("cordon node %s: %w", node, err)
 		}
 	}
@@ -28,13 +39,7 @@ func (l *Leaving) Drain(ctx context.Context, patience time.Duration) (int, error
 		if err == nil {
 			continue
 		}
-		if ctx.Err() == nil {
-			for _, node := range nodes {
-				if back := l.Kube.Uncordon(ctx, node); back != nil {
-					l.Report.Warnf("node %s stays cordoned: %s", node, installer.Tell(back))
-				}
-			}
-		}
+		giveBack(nodes)
 		return 0, fmt.Errorf("%w\n  The hosts stay in the cluster, and pods may run there again. Mend what holds the pods, or give more time with --drain-timeout", err)
 	}
 	return len(nodes), nil
