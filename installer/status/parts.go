@@ -127,7 +127,7 @@ func inForce(vip netip.AddrPort, a *answers) []Server {
 		return nil // care goes on with the last good one, which only its log tells
 	}
 	var out []Server
-	for _, s := range list {
+	for _, s := range list.Servers {
 		out = append(out, Server{s.String(), 1})
 	}
 	return out

@@ -25,7 +25,7 @@ func TestASiteIsAskedWithinSecondsWhateverItsSize(t *testing.T) {
 
 func TestServersOfTheVirtualAddressComeFromTheKernelOrTheList(t *testing.T) {
 	vip := netip.MustParseAddrPort("10.103.97.2:6443")
-	list := care.FormatList([]netip.AddrPort{netip.MustParseAddrPort("10.0.0.2:6443"), netip.MustParseAddrPort("10.0.0.3:6443")})
+	list := care.List{Servers: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.2:6443"), netip.MustParseAddrPort("10.0.0.3:6443")}}.Format()
 	const others = `IP Virtual Server version 1.2.1 (size=4096)
 Prot LocalAddress:Port Scheduler Flags
   -> RemoteAddress:Port Forward Weight ActiveConn InActConn
