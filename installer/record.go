@@ -15,6 +15,9 @@ const (
 	// annotationCommand, with the name of an application, is the command that was given for it.
 	annotationCommand = "command.sealbuild.io/"
 	maxBundles        = 16 // older ones are forgotten
+	// annotationTakenOut is the addresses of hosts that were taken out of the cluster, the last one last.
+	annotationTakenOut = "sealbuild.io/taken-out"
+	maxTakenOut        = 64 // older ones are forgotten
 )
 
 // Finished tells whether the last run that is recorded of the cluster ended well.
@@ -33,6 +36,26 @@ func (c *Cluster) Note(bundle string) {
 	c.Annotations = MergeEnv(c.Annotations)
 	all := append(strings.Fields(c.Annotations[annotationBundle]), bundle)
 	c.Annotations[annotationBundle] = strings.Join(all[max(0, len(all)-maxBundles):], " ")
+}
+
+// TakenOut are the addresses of hosts that were in the cluster and are not any more, as far as it is recorded.
+func (c *Cluster) TakenOut() []string {
+	return slices.DeleteFunc(strings.Fields(c.Annotations[annotationTakenOut]), func(ip string) bool { return slices.Contains(c.IPs(), ip) })
+}
+
+// NoteTakenOut records hosts that are not in the cluster any more. Those that are in it again are forgotten.
+func (c *Cluster) NoteTakenOut(addresses ...string) {
+	all := c.TakenOut()
+	for _, ip := range addresses {
+		if !slices.Contains(all, ip) && !slices.Contains(c.IPs(), ip) {
+			all = append(all, ip)
+		}
+	}
+	c.Annotations = MergeEnv(c.Annotations)
+	delete(c.Annotations, annotationTakenOut)
+	if len(all) > 0 {
+		c.Annotations[annotationTakenOut] = strings.Join(all[max(0, len(all)-maxTakenOut):], " ")
+	}
 }
 
 // CommandFor is the command that was given for an application when it was added to the cluster; nil if none was.

@@ -61,6 +61,7 @@ func (l *Ledger) MeetRecord(ctx context.Context) error {
 			c.Kept = append(c.Kept, name)
 		}
 	}
+	c.NoteTakenOut(found.TakenOut()...)
 	if c.Status.Phase == "" {
 		c.Created, c.Status = found.Created, found.Status
 	}

@@ -191,6 +191,11 @@ func (l *Ledger) Clusterfile(s installer.Status) ([]byte, error) {
 	if s.Phase != installer.PhaseSuccess {
 		made.Hosts = slices.Concat(made.Hosts, made.Leaving) // until the run that takes them out has come to its end
 	}
+	var left []string
+	for _, h := range made.Leaving {
+		left = append(left, h.IP.String())
+	}
+	made.NoteTakenOut(left...)
 	if err := l.keepCommand(&made); err != nil {
 		return nil, err
 	}

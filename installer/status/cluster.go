@@ -13,7 +13,8 @@ import (
 // cluster is what the API has told.
 type cluster struct {
 	seen   kube.Seen
-	err    error // why it has told nothing
+	err    error    // why it has told nothing
+	back   []string // nodes that the cluster refuses, and whose kubelets have been heard of since
 	causes []string
 }
 
@@ -98,6 +99,9 @@ func (r *Room) client(planes ...kube.ControlPlane) *kube.Client {
 
 func (r *Room) ask(ctx context.Context, p kube.ControlPlane) (c cluster) {
 	c.seen, c.err = r.client(p).See(ctx)
+	if c.err == nil && len(r.Cluster.TakenOut()) > 0 {
+		c.back, _ = r.client(p).Knocking(ctx) // they do no harm: that they are there is no answer to wait for
+	}
 	return c
 }
 
