@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,18 +68,16 @@ func noBar(err error) error {
 func (c *Client) Unbar(ctx context.Context, nodes ...string) error {
 	barred, err := c.barred(ctx)
 	for _, b := range barred {
-		if err == nil && slices.Contains(nodes, b.node) {
-			_, err = c.Kubectl(ctx, "delete", bindings+","+policies, b.node+barSuffix, "--ignore-not-found")
+		if err == nil && slices.Contains(nodes, b) {
+			_, err = c.Kubectl(ctx, "delete", bindings+","+policies, b+barSuffix, "--ignore-not-found")
 		}
 	}
 	return err
 }
 
-type bar struct{ node, since string }
-
-// barred lists the nodes that the cluster refuses, and since when, by the clock of the API server.
-func (c *Client) barred(ctx context.Context) (out []bar, err error) {
-	const template = `{{range .items}}is {{printf "%q %q" .metadata.name .metadata.creationTimestamp}}
+// barred lists the nodes that the cluster refuses.
+func (c *Client) barred(ctx context.Context) (out []string, err error) {
+	const template = `{{range .items}}is {{printf "%q" .metadata.name}}
 {{end}}`
 	err = c.Ask(ctx, func(ctx context.Context, p ControlPlane) error {
 		raw, err := c.KubectlOn(ctx, p, "get", policies, "-o", "go-template="+template)
@@ -91,7 +88,7 @@ func (c *Client) barred(ctx context.Context) (out []bar, err error) {
 		records, err := readRecords(string(raw))
 		for _, rec := range records {
 			if node, ours := strings.CutSuffix(rec.value(0), barSuffix); ours {
-				out = append(out, bar{node, rec.value(1)})
+				out = append(out, node)
 			}
 		}
 		return err
@@ -100,28 +97,4 @@ func (c *Client) barred(ctx context.Context) (out []bar, err error) {
 		return nil, nil
 	}
 	return out, err
-}
-
-// Knocking are the names of Nodes that the cluster refuses, and whose kubelets have been heard of since: they are back. A kubelet
-// tells of its start and of its state in Events, which the API server keeps for an hour after the last.
-func (c *Client) Knocking(ctx context.Context) (out []string, err error) {
-	barred, err := c.barred(ctx)
-	if err != nil || len(barred) == 0 {
-		return nil, err
-	}
-	const template = `{{range .items}}{{$of := .}}{{with .source}}{{with .component}}by {{printf "%q %q %q" . $of.involvedObject.name $of.metadata.creationTimestamp}}
-{{end}}{{end}}{{end}}`
-	records, err := c.query(ctx, template, "events", "-n", "default", "--field-selector", "involvedObject.kind=Node")
-	if err != nil {
-		return nil, fmt.Errorf("ask for the events of nodes: %w", err)
-	}
-	for _, b := range barred {
-		// Times are of one form and one clock, so they compare as text.
-		if slices.ContainsFunc(records, func(rec answerLine) bool {
-			return rec.value(0) == "kubelet" && rec.value(1) == b.node && rec.value(2) > b.since
-		}) {
-			out = append(out, b.node)
-		}
-	}
-	return out, nil
 }

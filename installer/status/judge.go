@@ -194,8 +194,10 @@ func (v *verdict) api() {
 		}
 	}
 	v.Waiting = append(v.Waiting, kube.NotReady(strange)...)
-	for _, name := range v.cluster.back {
-		v.warn("node %s was taken out of the cluster and is back with its old disk; the cluster refuses it, so nothing runs there: `sealinstall add` takes it in again, else switch it off or wipe its disk", name)
+	for _, ip := range v.cluster.back {
+		if slices.Contains(v.takenOut, ip) && !slices.ContainsFunc(seen.Nodes, func(n kube.Node) bool { return n.IP == ip }) {
+			v.warn("%s: it was taken out of the cluster while it was dead, and a kubelet answers there: it is back with its old disk, unless it is in another cluster now. This cluster places nothing there. `sealinstall add` takes it in again; else wipe its disk", ip)
+		}
 	}
 	for _, app := range w.Apps {
 		v.warn("application: %s", app)

@@ -7,14 +7,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // policy is a ValidatingAdmissionPolicy that refuses a Node of one name.
 type policy struct {
 	name, refuses, message string
 	bound                  bool
-	made                   time.Time
 }
 
 const policyKinds = "validatingadmissionpolicybindings.admissionregistration.k8s.io,validatingadmissionpolicies.admissionregistration.k8s.io"
@@ -65,7 +66,7 @@ func (s workloads) apply(stdin []byte) error {
 				return fmt.Errorf("not simulated: %s, %v", o.Spec.Validations[0].Expression, rule)
 			}
 			if of(o.Metadata.Name) < 0 {
-				s.kube.policies = append(s.kube.policies, policy{name: o.Metadata.Name, refuses: node, message: o.Spec.Validations[0].Message, made: time.Now()})
+				s.kube.policies = append(s.kube.policies, policy{name: o.Metadata.Name, refuses: node, message: o.Spec.Validations[0].Message})
 			}
 		case "ValidatingAdmissionPolicyBinding":
 			if i := of(o.Spec.PolicyName); i >= 0 && slices.Equal(o.Spec.ValidationActions, []string{"Deny"}) {
@@ -82,7 +83,7 @@ func (s workloads) apply(stdin []byte) error {
 func (s workloads) policyList() []object {
 	items := []object{}
 	for _, p := range s.kube.policies {
-		items = append(items, object{"kind": "ValidatingAdmissionPolicy", "metadata": object{"name": p.name, "creationTimestamp": p.made.UTC().Format(time.RFC3339)}})
+		items = append(items, object{"kind": "ValidatingAdmissionPolicy", "metadata": object{"name": p.name}})
 	}
 	return items
 }
@@ -92,27 +93,9 @@ func (s workloads) unapply(names []string) {
 	s.kube.policies = slices.DeleteFunc(slices.Clone(s.kube.policies), func(p policy) bool { return slices.Contains(names, p.name) })
 }
 
-// refuse has a kubelet told that its Node is refused. It goes on asking, and tells of that in Events.
-func (s *Site) refuse(node string) {
-	of := func(o object) bool {
-		source, _ := o["source"].(object)
-		return source["host"] == node
-	}
-	if slices.ContainsFunc(s.kube.objects["events"], of) {
-		return
-	}
-	if s.kube.objects == nil {
-		s.kube.objects = map[string][]object{}
-	}
-	s.kube.objects["events"] = append(slices.Clone(s.kube.objects["events"]), object{
-		"kind": "Event", "metadata": object{"namespace": "default", "name": node + ".1", "creationTimestamp": time.Now().UTC().Add(time.Second).Format(time.RFC3339)},
-		"source": object{"component": "kubelet", "host": node}, "involvedObject": object{"kind": "Node", "name": node}, "type": "Normal", "reason": "Starting",
-		"message": "Starting kubelet.",
-	})
-}
-
-// Refused tells whether the cluster refuses a Node of a name.
-func (s *Site) Refused(node string) bool {
+// answers tells whether something takes connections at an endpoint: a kubelet that runs does at its port.
+func (s *Site) answers(e agent.Endpoint) bool {
 	defer s.locked()()
-	return s.kube.refused(node)
+	m := s.machine(e.IP)
+	return e.Port == installer.KubeletPort && m != nil && m.kubelet()
 }

@@ -46,7 +46,6 @@ func (s *Site) register() {
 			continue
 		}
 		if !s.kube.has(m.node()) && s.kube.refused(m.node()) {
-			s.refuse(m.node())
 			continue
 		}
 		m.fresh = false
