@@ -41,6 +41,7 @@ type kube struct {
 	made      int // pods there ever were
 
 	deployments []*Deployment
+	policies    []policy // never changed, but replaced
 }
 
 // has tells whether there is a Node of a name.
@@ -189,6 +190,7 @@ func (s *Site) Unsound(masters int, gone ...string) []string {
 	for _, m := range staying {
 		wrong(s.ready(m), "%s is not Ready", m.IP)
 		wrong(m.runtime, "%s has no container runtime", m.IP)
+		wrong(!s.kube.refused(m.node()), "a Node of %s is refused", m.IP)
 		n := s.kube.nodes[m.node()]
 		wrong(!n.unschedulable && len(n.taints) == 0, "%s is cordoned, or has taints: %v", m.IP, n.taints)
 		if !slices.Contains(servers, m) {

@@ -232,6 +232,7 @@ func (c *call) agent(ctx context.Context, stub, verb string, cmd host.Cmd) error
 	}
 	sim := &agenttest.Machine{
 		Root: string(c.tree), Facts: m.facts, Exec: c.exec, Script: c.script, Etcd: database{m},
+		Reach:  c.session.site.answers,
 		Change: func(name string, at agenttest.Moment) error { return c.happen(string(at), name) },
 	}
 	out := &holdBack{w: cmd.Stdout}

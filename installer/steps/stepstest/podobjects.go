@@ -19,6 +19,8 @@ func (s workloads) objectsOf(kind string) ([]object, bool) {
 		return append(s.podList(), deploymentPods(s.Site)...), true
 	case "events":
 		return s.kube.objects["events"], true
+	case "validatingadmissionpolicies.admissionregistration.k8s.io":
+		return s.policyList(), true
 	case "daemonsets.apps,deployments.apps,statefulsets.apps":
 		return s.workloadList(), true
 	case "nodes,pods,daemonsets.apps,deployments.apps,statefulsets.apps":

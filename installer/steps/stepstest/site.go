@@ -24,6 +24,8 @@ type Site struct {
 	// Pace is how long what passes by itself takes. A test whose patience is shorter than that of an installer of real hosts,
 	// which waits up to 3 minutes for a boot, sets it in proportion. It is set before anything runs.
 	Pace Pace
+	// NoPolicies: the cluster is older than Kubernetes 1.30 and has no ValidatingAdmissionPolicy.
+	NoPolicies bool
 
 	mu         sync.Mutex
 	dir        string
@@ -194,7 +196,7 @@ func (m *Machine) Has(name string) bool {
 // Clone makes a site, below dir, that is as this one is now.
 func (s *Site) Clone(dir string) (*Site, error) {
 	defer s.locked()()
-	c := &Site{Latency: s.Latency, Pace: s.Pace, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
+	c := &Site{Latency: s.Latency, Pace: s.Pace, NoPolicies: s.NoPolicies, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
 	for _, m := range s.machines {
 		n := *m
 		n.site, n.tree = c, newTree(c)
