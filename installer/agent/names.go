@@ -11,6 +11,8 @@ const (
 	VerbPrepare     = "prepare-layers"
 	VerbUnpack      = "unpack"
 	VerbSwitch      = "switch-layers"
+	VerbSwitchBack  = "switch-layers-back"
+	VerbForget      = "forget-layers"
 	VerbRegistry    = "registry-receive"
 	VerbRemove      = "remove"
 	VerbClear       = "clear"
@@ -31,7 +33,7 @@ const (
 func repeatable(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch,
-		VerbBlobs, VerbCopyPrepare, VerbCopyPlace:
+		VerbSwitchBack, VerbForget, VerbBlobs, VerbCopyPrepare, VerbCopyPlace:
 		return true
 	}
 	return false
@@ -42,7 +44,7 @@ func repeatable(verb string) bool {
 func Quiet(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbWriteFiles, VerbReadFiles, VerbHosts, VerbPrepare, VerbUnpack, VerbSwitch,
-		VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller, VerbBlobs,
+		VerbSwitchBack, VerbForget, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller, VerbBlobs,
 		VerbCopyPrepare, VerbCopyPlace:
 		return true
 	}
