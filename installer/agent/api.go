@@ -81,6 +81,9 @@ type LayersPlace struct {
 	At     string `json:"at,omitempty"`     // the directory that they lie in, with links resolved
 }
 
+// LayersKept ends the name of the directory that a switch has kept, beside the one in use.
+const LayersKept = ".before"
+
 // LayersNote is the name, in a directory of layers, of a file of the installer's own. No layer touches it, and it goes where the
 // directory goes. A directory beside that has one is taken for [Layers.Aside] only: other files may lie over its layers.
 const LayersNote = ".layers/note"

@@ -43,7 +43,7 @@ func (m machine) placesOf(dir string) (places, error) {
 	if err != nil {
 		return places{}, fmt.Errorf("layers of %s: %w", dir, err)
 	}
-	p := places{dir: real, next: real + ".next", before: real + ".before", away: real + ".old"}
+	p := places{dir: real, next: real + ".next", before: real + agent.LayersKept, away: real + ".old"}
 	if slices.Contains(mounts, real) {
 		p.inside, p.next = true, path.Join(real, layersDir, nextInside)
 	}
