@@ -62,7 +62,10 @@ type call struct {
 	tree tree
 	life int
 	hide []string // directories that the program which runs finds empty
-	cut  bool     // guarded by the site's mutex
+	// release is that of the kubeadm that runs.
+	release release
+	cut     bool // guarded by the site's mutex, as is what follows
+	killed9 bool // the program that runs was killed, and nothing else
 	// cancel ends what the agent does, as the end of its input would.
 	cancel context.CancelFunc
 }
