@@ -24,6 +24,7 @@ const (
 	VerbBlobs       = "registry-blobs"
 	VerbCopyPrepare = "copy-prepare"
 	VerbCopyPlace   = "copy-place"
+	VerbSnapshot    = "etcd-snapshot"
 )
 
 // repeatable tells whether a verb may be carried out twice: it changes nothing that is as asked already. Of a script or a
@@ -31,7 +32,7 @@ const (
 func repeatable(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch,
-		VerbBlobs, VerbCopyPrepare, VerbCopyPlace:
+		VerbBlobs, VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
 		return true
 	}
 	return false
@@ -43,7 +44,7 @@ func Quiet(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbWriteFiles, VerbReadFiles, VerbHosts, VerbPrepare, VerbUnpack, VerbSwitch,
 		VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller, VerbBlobs,
-		VerbCopyPrepare, VerbCopyPlace:
+		VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
 		return true
 	}
 	return false

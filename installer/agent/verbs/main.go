@@ -91,6 +91,7 @@ func (m machine) verbs() map[string]verb {
 		agent.VerbDirs:       plain(agent.VerbDirs, m.LookAtDirs),
 		agent.VerbBlobs:      plain(agent.VerbBlobs, m.blobs),
 
+		agent.VerbSnapshot:    plain(agent.VerbSnapshot, m.snapshot),
 		agent.VerbCopyPrepare: plain(agent.VerbCopyPrepare, m.prepareCopy),
 		agent.VerbCopyPlace:   plain(agent.VerbCopyPlace, m.placeCopy),
 	}

@@ -177,6 +177,9 @@ func (s workloads) ask(words []string, flags map[string]string, stdin []byte) (s
 			}
 		}
 		return "", nil
+	case "delete " + policyKinds:
+		s.unapply(words[2:])
+		return "", nil
 	case "rollout status":
 		return s.rolloutProxy(words), nil
 	case "rollout restart":
@@ -196,6 +199,8 @@ func (s workloads) ask(words []string, flags map[string]string, stdin []byte) (s
 		return "", notFound("deployments.apps", name)
 	}
 	switch words[0] {
+	case "apply":
+		return "", s.apply(stdin)
 	case "patch":
 		return "", s.patchConfig(words[1:], flags)
 	case "get":

@@ -234,7 +234,8 @@ func (c *call) agent(ctx context.Context, stub, verb string, cmd host.Cmd) error
 		return err
 	}
 	sim := &agenttest.Machine{
-		Root: string(c.tree), Facts: m.facts, Exec: c.exec, Script: c.script,
+		Root: string(c.tree), Facts: m.facts, Exec: c.exec, Script: c.script, Etcd: database{m},
+		Reach:  takesConnections(c.session.site),
 		Change: func(name string, at agenttest.Moment) error { return c.happen(string(at), name) },
 	}
 	out := &holdBack{w: cmd.Stdout}

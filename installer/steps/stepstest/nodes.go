@@ -32,7 +32,7 @@ func kubeletOf(ca string) string {
 // register lets each kubelet that was started, by a boot or by hand, get its certificate if it has a token for that, and make
 // its Node if that is missing. The Node has no label and taint of a control plane: kubeadm sets these. A Node that is there
 // stays as it is, cordoned if it was. A kubelet that goes on running makes none, nor does one with another cluster's
-// certificate.
+// certificate; one whose Node a policy refuses goes on asking.
 func (s *Site) register() {
 	defer tellVersions(s)
 	for _, m := range s.machines {
@@ -46,6 +46,9 @@ func (s *Site) register() {
 				s.violated("the simulation failed: %v", err)
 			}
 		case text != own:
+			continue
+		}
+		if !s.kube.has(m.node()) && s.kube.refused(m.node()) {
 			continue
 		}
 		m.fresh = false

@@ -154,6 +154,9 @@ func (s workloads) nodeList() []object {
 
 // list gives the objects of a kind, or those of them with the names, as the flags select and print them.
 func (s workloads) list(kind string, names []string, flags map[string]string) (string, error) {
+	if strings.HasPrefix(kind, "validatingadmissionpolicies") && s.NoPolicies {
+		return "", errNoPolicies
+	}
 	kind, one, _ := strings.Cut(kind, "/")
 	if one != "" {
 		names = append(names, one)

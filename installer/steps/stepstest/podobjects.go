@@ -17,6 +17,8 @@ func (s workloads) objectsOf(kind string) ([]object, bool) {
 		return append(s.podList(), deploymentPods(s.Site)...), true
 	case "events":
 		return s.kube.objects["events"], true
+	case "validatingadmissionpolicies.admissionregistration.k8s.io":
+		return s.policyList(), true
 	case "daemonsets.apps,deployments.apps,statefulsets.apps":
 		return s.workloadList(), true
 	case "nodes,pods,daemonsets.apps,deployments.apps,statefulsets.apps":
@@ -62,7 +64,7 @@ func only(items []object, kind string) []object {
 
 // podList lists the static pods by the manifests of each machine, kube-proxy, those of the workloads and those that were added.
 func (s workloads) podList() []object {
-	mirror(s)
+	mirror(s.Site)
 	items := []object{}
 	for _, m := range s.machines {
 		if !s.kube.has(m.node()) {

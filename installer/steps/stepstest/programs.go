@@ -154,7 +154,7 @@ func (c *call) stub(ctx context.Context, args []string) (out string, err error) 
 		})
 	}
 	if args[0] == "care" && args[1] == "--check" {
-		return "", c.await(ctx, c.session.site.Pace.Boot/3, func(s *Site, m *Machine) error { return s.keeps(m) }) // 15 s on real hosts
+		return "", c.await(ctx, c.session.site.Pace.Boot/3, func(s *Site, m *Machine) error { return s.confirms(m, args) }) // 15 s on real hosts
 	}
 	s, m := c.session.site, c.machine
 	defer s.locked()()

@@ -24,7 +24,10 @@ var (
 
 // renew makes certificates anew, as kubeadm does it in an upgrade whether they are near their end or not: with new keys, the
 // subjects and names of before, and the validity that kubeadm is told. Names are those of files in pki, or of a kubeconfig.
-func renew(m *Machine, names ...string) error {
+func (u *upgrade) renew(m *Machine, names ...string) error {
+	if !u.renews {
+		return nil
+	}
 	for _, name := range names {
 		if strings.HasSuffix(name, ".conf") {
 			file := "/etc/kubernetes/" + name

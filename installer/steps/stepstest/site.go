@@ -27,6 +27,8 @@ type Site struct {
 	// Watch notes as violations what clients of the cluster see of a change of the control plane, and of its nodes. It is set
 	// before anything runs, on a site of several masters.
 	Watch bool
+	// NoPolicies: the cluster is older than Kubernetes 1.30 and has no ValidatingAdmissionPolicy.
+	NoPolicies bool
 
 	mu         sync.Mutex
 	dir        string
@@ -206,7 +208,7 @@ func (m *Machine) Has(name string) bool {
 // Clone makes a site, below dir, that is as this one is now.
 func (s *Site) Clone(dir string) (*Site, error) {
 	defer s.locked()()
-	c := &Site{Latency: s.Latency, Pace: s.Pace, Watch: s.Watch, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
+	c := &Site{Latency: s.Latency, Pace: s.Pace, Watch: s.Watch, NoPolicies: s.NoPolicies, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
 	for _, m := range s.machines {
 		n := *m
 		n.site, n.tree = c, newTree(c)

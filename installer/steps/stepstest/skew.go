@@ -114,7 +114,7 @@ func watchKubelet(m *Machine, before string) {
 
 // watchApps notes workloads of which fewer pods are Ready than their budget allows, once as many were.
 func (s workloads) watchApps() {
-	if !s.Watch || struck(s) {
+	if !s.Watch || struck(s.Site) {
 		return
 	}
 	for i := range s.kube.apps {
@@ -126,7 +126,7 @@ func (s workloads) watchApps() {
 		case healthy >= a.MinAvailable:
 			a.served = true
 		case a.served:
-			breach(s, "clients: %d of the %d pods that %s/%s needs were Ready", healthy, a.MinAvailable, a.Namespace, a.Name)
+			breach(s.Site, "clients: %d of the %d pods that %s/%s needs were Ready", healthy, a.MinAvailable, a.Namespace, a.Name)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package stepstest
 
 import (
 	"io/fs"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -163,14 +164,12 @@ func serversOf(m *Machine) (servers []*Machine) {
 
 // sendsTo tells whether care on a machine gives new connections to the API server of another one.
 func sendsTo(m, server *Machine) bool {
-	servers, err := m.careServers()
+	list, err := m.careList()
 	if err != nil {
 		return false
 	}
-	for _, a := range servers {
-		if a.Addr().String() == server.IP {
-			return true
-		}
+	at := func(list []netip.AddrPort) bool {
+		return slices.ContainsFunc(list, func(a netip.AddrPort) bool { return a.Addr().String() == server.IP })
 	}
-	return false
+	return at(list.Servers) && !at(list.Withheld)
 }

@@ -20,6 +20,7 @@ type upgrade struct {
 	*call
 	apply   bool
 	force   bool
+	renews  bool // certificates
 	master  bool // as kubeadm sees it: there is the manifest of an API server
 	version string
 	cluster object
@@ -31,6 +32,7 @@ type upgrade struct {
 func (c *call) kubeadmUpgrade(ctx context.Context, args []string) error {
 	words, flags := upgradeFlags(args)
 	u := &upgrade{call: c, apply: len(words) > 0 && words[0] == "apply", force: slices.Contains(flags, "--force") || slices.Contains(flags, "-f")}
+	u.renews = !slices.Contains(flags, "--certificate-renewal=false")
 	switch {
 	case c.release.version == "":
 		return errors.New("exec: \"kubeadm\": executable file not found in $PATH")
@@ -189,9 +191,9 @@ func (u *upgrade) controlPlane(ctx context.Context) error {
 		}
 	}
 	return u.step("upgrade: administrator's certificates", func(_ *Site, m *Machine) error {
-		err := renew(m, "admin.conf")
+		err := u.renew(m, "admin.conf")
 		if m.tree.has("/etc/kubernetes/super-admin.conf") {
-			err = errors.Join(err, renew(m, "super-admin.conf"))
+			err = errors.Join(err, u.renew(m, "super-admin.conf"))
 		}
 		// Of the directories only that of the new manifests goes.
 		return errors.Join(err, m.tree.remove(u.fresh))
@@ -264,7 +266,7 @@ func (u *upgrade) component(ctx context.Context, pod, before string) error {
 			return errEqual
 		}
 		u.moved = append(u.moved, pod)
-		return renew(m, renewedWith(pod)...)
+		return u.renew(m, renewedWith(pod)...)
 	})
 	switch {
 	case errors.Is(err, errEqual):
