@@ -35,10 +35,12 @@ type kube struct {
 	notes   map[string]string // annotations of these; likewise
 	// proxyRuns is the configuration that every kube-proxy has read.
 	proxyRuns string
-	apps      []App
-	pods      []pod // of the workloads
-	attached  []attachment
-	made      int // pods there ever were
+	// proxyImage is the image of kube-proxy's DaemonSet; empty if that does not say one.
+	proxyImage string
+	apps       []App
+	pods       []pod // of the workloads
+	attached   []attachment
+	made       int // pods there ever were
 
 	deployments []*Deployment
 	policies    []policy // never changed, but replaced
