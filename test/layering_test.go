@@ -97,6 +97,7 @@ var mayImport = []struct {
 	{"installer/hostregistry/...", append([]string{"installer/host", "installer/secrets", "registry/...", "bundle"}, onASite...)},
 	{"installer/nodes/...", append([]string{"installer/care", "installer/certs", "installer/secrets", "installer/members"}, onASite...)},
 	{"installer/settings/...", append([]string{"installer/care"}, onASite...)},
+	{"installer/compat/...", append([]string{"installer/etcd", "installer/members"}, onASite...)},
 	{"installer/leaving/...", append([]string{"installer/members"}, onASite...)},
 	{"installer/clean/...", append([]string{"installer/care", "installer/hostnet", "installer/ledger", "installer/nodes", "installer/secrets"}, onASite...)},
 	{"installer/ledger/...", append([]string{"installer/secrets"}, onASite...)},

@@ -21,12 +21,14 @@ import (
 // Machine is a machine inside this process, for tests that need many of them: the verbs are the real ones and so are the files,
 // below Root; what a machine has beside files is asked of the functions. Exec and Script are called for every program, those of
 // systemd included. It has no network of its own: every address that is dialled answers, and what a sync brings comes from
-// the sender alone, unless Sync says otherwise.
+// the sender alone, unless Reach and Sync say otherwise.
 type Machine struct {
 	Root   string // absolute, without links
 	Facts  func(q agent.FactsRequest) agent.Facts
 	Exec   func(ctx context.Context, q agent.ExecRequest) (agent.ExecResult, error)
 	Script func(ctx context.Context, q agent.ScriptRequest, log func(line string) error) (code int, err error)
+	// Reach, if set, tells whether something takes connections at an endpoint of which no word is expected.
+	Reach func(agent.Endpoint) bool
 	// Change, if set, is told of every change of a file, named without Root, as it goes on. An error ends the verb there.
 	Change func(name string, at Moment) error
 	// Sync, if set, says how the machine reaches others for what a sync brings.
@@ -133,7 +135,12 @@ func (system) Listen(context.Context, string, int, string) (io.Closer, error) {
 	return io.NopCloser(nil), nil
 }
 
-func (system) Reach(context.Context, agent.Endpoint, string) string { return "" }
+func (s system) Reach(_ context.Context, e agent.Endpoint, word string) string {
+	if word == "" && s.m.Reach != nil && !s.m.Reach(e) {
+		return "refused"
+	}
+	return ""
+}
 
 func (s system) Etcd() (snapshots.Member, error) {
 	if s.m.Etcd == nil {
