@@ -220,3 +220,13 @@ func (m *Member) signal(s os.Signal) {
 		m.t.Fatal(err)
 	}
 }
+
+// Put stores a value by etcd's own client.
+func (m *Member) Put(certs, key, value string) {
+	m.t.Helper()
+	out, err := exec.CommandContext(m.t.Context(), filepath.Join(filepath.Dir(m.argv[0]), "etcdctl"), "--endpoints="+m.Endpoint, "--cacert="+certs+"/ca.crt",
+		"--cert="+certs+"/server.crt", "--key="+certs+"/server.key", "put", key, value).CombinedOutput()
+	if err != nil {
+		m.t.Fatalf("etcdctl put: %v\n%s", err, out)
+	}
+}
