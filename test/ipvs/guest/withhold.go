@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -178,7 +177,7 @@ func upgrade(ctx context.Context, k *keeper, m *masters, list care.List, watchin
 	target := list.Withheld[0].Addr().String()
 	began := time.Now()
 	k.tellList(list)
-	if err := k.confirmList(ctx, list); err != nil {
+	if err := eventually(ctx, func() error { return k.confirmList(ctx, list) }); err != nil {
 		return err
 	}
 	fmt.Printf("ipvs: withheld after %s\n", time.Since(began).Round(time.Millisecond))
@@ -240,7 +239,7 @@ func upgrade(ctx context.Context, k *keeper, m *masters, list care.List, watchin
 	plain := care.List{Servers: list.Servers}
 	began = time.Now()
 	k.tellList(plain)
-	if err := k.confirmList(ctx, plain, netip.MustParseAddrPort(net.JoinHostPort(target, port))); err != nil {
+	if err := eventually(ctx, func() error { return k.confirmList(ctx, plain, list.Withheld[0]) }); err != nil {
 		return err
 	}
 	fmt.Printf("ipvs: released after %s\n", time.Since(began).Round(time.Millisecond))
