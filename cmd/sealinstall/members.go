@@ -81,7 +81,8 @@ Any host can go, the first master too, from the machine where the cluster was
 made or from any master that stays. Their pods move away first, as
 PodDisruptionBudgets allow; then they leave etcd and the cluster, all other
 hosts learn of it, and the hosts are left as reset leaves them. What is lost
-with them is told before, and asked about.
+with them is told before, and asked about. A host that was taken out before is
+no error; an address that was never in the cluster is.
 
 A host that does not answer and never will again goes with --dead. See that it
 stays switched off: its volumes and pods are given to other hosts.`,
@@ -97,9 +98,15 @@ stays switched off: its volumes and pods are given to other hosts.`,
 			if !o.Yes {
 				o.members.confirm = o.confirmDelete(cmd)
 			}
-			cluster, err := o.Reduced()
+			cluster, before, err := o.Reduced()
 			if err != nil {
 				return err
+			}
+			if len(before) > 0 {
+				fmt.Fprintf(o.progress(cmd), "%s: taken out of cluster %s before: nothing is left to do\n", installer.HostList(before), o.Cluster)
+			}
+			if cluster == nil {
+				return summary{Cluster: o.Cluster}.print(cmd.OutOrStdout(), o.output)
 			}
 			if o.dryRun {
 				return o.preview(cmd, cluster, steps.Delete())

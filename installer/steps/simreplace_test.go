@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/leaving"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -161,7 +163,23 @@ func TestTheSecondOfTwoLivingMastersIsNotDeletedWhileTheThirdIsDead(t *testing.T
 		}
 	}
 	w.mustCommand(t, Delete(), deletes(0), true, 0) // the order that works
+	w.mustTell(t, []string{"10.77.0.1"}, []string{"10.77.0.1"})
 	w.mustCommand(t, Delete(), deletes(1), false, 0, 1)
+	w.mustTell(t, []string{"10.77.0.1", "10.77.0.2"}, []string{"10.77.0.1"})
+	w.mustCommand(t, Install(), adds(1), false, 0)
+	w.mustTell(t, []string{"10.77.0.1"}, []string{"10.77.0.1"})
+}
+
+// mustTell fails unless the record tells which hosts were taken out, and which of them were dead.
+func (w *world) mustTell(t *testing.T, takenOut, buried []string) {
+	t.Helper()
+	c, err := w.recorded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([][]string{takenOut, buried}, [][]string{c.TakenOut(), c.Buried()}); diff != "" {
+		t.Errorf("taken out, and dead: %s", diff)
+	}
 }
 
 func TestAHostWhosePodsMayNotGoStaysAsItWas(t *testing.T) {
