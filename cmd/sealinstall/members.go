@@ -43,7 +43,7 @@ The bundle must be the one that the cluster runs.`,
 				return err
 			}
 			if o.dryRun {
-				return o.preview(cmd, cluster, steps.Install())
+				return o.preview(cmd, cluster, nil, steps.Preview(steps.Install()))
 			}
 			return o.pipeline(cmd, cluster, o.ExtendedAgain, steps.Install(), recordMembers)
 		},
@@ -59,14 +59,16 @@ func (o *runOptions) previewFlag(f *pflag.FlagSet) {
 	f.BoolVar(&o.dryRun, "dry-run", false, "look at the hosts, show what would be done, and change nothing")
 }
 
-// preview shows what a pipeline would do. It reaches the hosts and changes nothing there.
-func (o *runOptions) preview(cmd *cobra.Command, cluster *installer.Cluster, list []steps.Step) error {
+// preview runs steps that show what a pipeline would do. They reach the hosts and change nothing there.
+func (o *runOptions) preview(
+	cmd *cobra.Command, cluster *installer.Cluster, again func(*installer.Cluster) (*installer.Cluster, error), list []steps.Step,
+) error {
 	o.printed = true
 	o.members.confirm = func(losses []leaving.Loss) error {
 		_, err := io.WriteString(o.progress(cmd), told(losses))
 		return err
 	}
-	return o.pipeline(cmd, cluster, nil, steps.Preview(list), func(context.Context, *steps.Run, []installer.Timing, error) error {
+	return o.pipeline(cmd, cluster, again, list, func(context.Context, *steps.Run, []installer.Timing, error) error {
 		_, err := fmt.Fprintln(o.progress(cmd), "nothing was changed")
 		return err
 	})
@@ -109,7 +111,7 @@ stays switched off: its volumes and pods are given to other hosts.`,
 				return summary{Cluster: o.Cluster}.print(cmd.OutOrStdout(), o.output)
 			}
 			if o.dryRun {
-				return o.preview(cmd, cluster, steps.Delete())
+				return o.preview(cmd, cluster, nil, steps.Preview(steps.Delete()))
 			}
 			return o.pipeline(cmd, cluster, nil, steps.Delete(), recordMembers)
 		},
@@ -236,7 +238,7 @@ func (o *runOptions) apply(cmd *cobra.Command) error {
 		list = steps.Apply()
 	}
 	if o.dryRun {
-		return o.preview(cmd, cluster, list)
+		return o.preview(cmd, cluster, nil, steps.Preview(list))
 	}
 	return o.pipeline(cmd, cluster, o.DesiredAgain, list, recordMembers)
 }

@@ -58,6 +58,11 @@ func Apply() []Step {
 	return slices.Concat(join[:at], []Step{dead}, join[at:], leave[slices.IndexFunc(leave, func(s Step) bool { return s.Name == "drain" }):])
 }
 
+// PlanReset tells what [Reset] would do.
+func PlanReset() []Step {
+	return []Step{Reset()[0], {Name: "plan", Title: "find what would be done on each host", Run: (*Run).planReset}}
+}
+
 // Preview is the part of a pipeline that changes nothing.
 func Preview(list []Step) []Step { return list[:1] }
 
