@@ -66,13 +66,27 @@ type Layers struct {
 	Exclude []string        `json:"exclude,omitempty"` // paths in the layers, with all below them, that are not unpacked and stay as they are: "registry"
 	// Executable are paths below which every file may be run, whatever the layers say; "." is all.
 	Executable []string `json:"executable,omitempty"`
+	// Aside has them unpacked into a directory beside, also where they only go on from those in use, which stay untouched. It is
+	// refused where nobody knows whether those are whole, and where the directory is a mount point.
+	Aside bool `json:"aside,omitempty"`
+	// Keep says what becomes of the directory that a switch takes out of use: it is kept as DIR.before, until the next switch that
+	// keeps one. One that is switched back from waits beside for another try. Without Keep it is removed.
+	Keep bool `json:"keep,omitempty"`
 }
 
 // LayersPlace is where layers are to be unpacked.
 type LayersPlace struct {
-	Beside bool `json:"beside,omitempty"` // into a directory beside: other layers lie in the directory itself
-	Have   int  `json:"have"`             // how many of the layers lie there, from the lowest on
+	Beside bool   `json:"beside,omitempty"` // into a directory beside: other layers lie in the directory itself
+	Have   int    `json:"have"`             // how many of the layers lie there, from the lowest on
+	At     string `json:"at,omitempty"`     // the directory that they lie in, with links resolved
 }
+
+// LayersKept ends the name of the directory that a switch has kept, beside the one in use.
+const LayersKept = ".before"
+
+// LayersNote is the name, in a directory of layers, of a file of the installer's own. No layer touches it, and it goes where the
+// directory goes. A directory beside that has one is taken for [Layers.Aside] only: other files may lie over its layers.
+const LayersNote = ".layers/note"
 
 // UnpackRequest is one layer to apply to a directory.
 type UnpackRequest struct {

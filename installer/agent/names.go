@@ -11,6 +11,8 @@ const (
 	VerbPrepare     = "prepare-layers"
 	VerbUnpack      = "unpack"
 	VerbSwitch      = "switch-layers"
+	VerbSwitchBack  = "switch-layers-back"
+	VerbForget      = "forget-layers"
 	VerbRegistry    = "registry-receive"
 	VerbRemove      = "remove"
 	VerbClear       = "clear"
@@ -32,7 +34,7 @@ const (
 func repeatable(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch,
-		VerbBlobs, VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
+		VerbSwitchBack, VerbForget, VerbBlobs, VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
 		return true
 	}
 	return false
@@ -43,7 +45,7 @@ func repeatable(verb string) bool {
 func Quiet(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbWriteFiles, VerbReadFiles, VerbHosts, VerbPrepare, VerbUnpack, VerbSwitch,
-		VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller, VerbBlobs,
+		VerbSwitchBack, VerbForget, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller, VerbBlobs,
 		VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
 		return true
 	}

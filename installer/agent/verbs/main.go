@@ -78,6 +78,8 @@ func (m machine) verbs() map[string]verb {
 		agent.VerbExec:       logged(agent.VerbExec, m.exec),
 		agent.VerbPrepare:    plain(agent.VerbPrepare, m.prepareLayers),
 		agent.VerbSwitch:     mute(agent.VerbSwitch, m.switchLayers),
+		agent.VerbSwitchBack: mute(agent.VerbSwitchBack, m.switchLayersBack),
+		agent.VerbForget:     mute(agent.VerbForget, m.forgetLayers),
 		agent.VerbUnpack:     streaming(agent.VerbUnpack, m.unpack),
 		agent.VerbRegistry:   streaming(agent.VerbRegistry, m.receiveRegistry),
 		agent.VerbRemove:     mute(agent.VerbRemove, m.Remove),

@@ -120,6 +120,14 @@ func (m machine) switchLayers(_ context.Context, q agent.Layers) error {
 	return layers.Switch(m.Machine, q)
 }
 
+func (m machine) switchLayersBack(_ context.Context, q agent.Layers) error {
+	return layers.SwitchBack(m.Machine, q)
+}
+
+func (m machine) forgetLayers(_ context.Context, q agent.Layers) error {
+	return layers.Forget(m.Machine, q)
+}
+
 func (m machine) unpack(ctx context.Context, q agent.UnpackRequest, c *call) (any, error) {
 	return struct{}{}, layers.Unpack(ctx, m.Machine, q, c.in, c.out.stream)
 }

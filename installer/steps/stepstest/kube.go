@@ -109,14 +109,14 @@ func (m *Machine) careList() (care.List, error) {
 // keeps gives the error for which the virtual address does not answer on a machine.
 func (s *Site) keeps(m *Machine) error {
 	list, err := m.careList()
-	if err == nil && !slices.ContainsFunc(list.Servers, s.answers) {
+	if err == nil && !slices.ContainsFunc(list.Servers, s.answersAPI) {
 		err = fmt.Errorf("the virtual address does not answer: none of %v does", list.Servers)
 	}
 	return err
 }
 
-// answers tells whether there is an API server at an address.
-func (s *Site) answers(a netip.AddrPort) bool { return s.serves(s.machine(a.Addr().String())) }
+// answersAPI tells whether there is an API server at an address.
+func (s *Site) answersAPI(a netip.AddrPort) bool { return s.serves(s.machine(a.Addr().String())) }
 
 // confirms gives the error for which `care --check` on a machine, with these arguments, does not end well.
 func (s *Site) confirms(m *Machine, args []string) error {
@@ -127,12 +127,12 @@ func (s *Site) confirms(m *Machine, args []string) error {
 	if err != nil {
 		return err
 	}
-	other := func(a netip.AddrPort) bool { return !slices.Contains(list.Withheld, a) && s.answers(a) }
+	other := func(a netip.AddrPort) bool { return !slices.Contains(list.Withheld, a) && s.answersAPI(a) }
 	if len(list.Withheld) > 0 && !slices.ContainsFunc(list.Servers, other) {
 		return fmt.Errorf("of %v, which are withheld, one still gets connections", list.Withheld)
 	}
 	if i := slices.Index(args, "--ready"); i >= 0 {
-		if a, err := netip.ParseAddrPort(args[i+1]); err != nil || slices.Contains(list.Withheld, a) || !s.answers(a) {
+		if a, err := netip.ParseAddrPort(args[i+1]); err != nil || slices.Contains(list.Withheld, a) || !s.answersAPI(a) {
 			return fmt.Errorf("not all of [%s] are ready", args[i+1])
 		}
 	}
