@@ -1,6 +1,7 @@
 package stepstest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -295,9 +296,15 @@ func (s members) etcdCluster() etcd.Cluster {
 	return c
 }
 
+// etcdVersion is the version of etcd on a machine, as its manifest says it.
+func etcdVersion(m *Machine) string {
+	version, _, _ := strings.Cut(cmp.Or(m.version("etcd"), "3.6.8"), "-")
+	return version
+}
+
 // tell adds what a member that runs tells of itself.
 func (s members) tell(o *etcd.Member, m *Machine, led bool) {
-	o.Version, o.Size, o.InUse, o.Quota, o.Alarms = "3.6.8", s.kube.size, s.kube.size/2, etcd.DefaultQuota, s.kube.alarms
+	o.Version, o.Size, o.InUse, o.Quota, o.Alarms = etcdVersion(m), s.kube.size, s.kube.size/2, etcd.DefaultQuota, s.kube.alarms
 	o.Committed, o.Applied, o.Revision = committed, committed, int64(1+len(s.kube.values))
 	if !s.steady(m) {
 		o.Committed, o.Applied = 1, 1
