@@ -24,15 +24,16 @@ func at(a netip.AddrPort, weight int, open ...int) Server {
 
 func TestPlan(t *testing.T) {
 	type found = map[netip.AddrPort]standing
-	all := []netip.AddrPort{m1, m2}
+	all := List{Servers: []netip.AddrPort{m1, m2}}
+	withheld := List{all.Servers, []netip.AddrPort{m2}}
 	for name, tc := range map[string]struct {
 		current []Server
-		desired []netip.AddrPort
+		desired List
 		found   found
 		want    []Change
 	}{
 		"all servers are added at the start": {nil, all, nil, []Change{{Add, at(m1, 1)}, {Add, at(m2, 1)}}},
-		"nothing to do changes nothing":      {[]Server{at(m1, 1, 3)}, []netip.AddrPort{m1}, nil, nil},
+		"nothing to do changes nothing":      {[]Server{at(m1, 1, 3)}, List{Servers: []netip.AddrPort{m1}}, nil, nil},
 		"one that is not ready gets no more": {[]Server{at(m1, 1), at(m2, 1)}, all, found{m2: unready}, []Change{{Update, at(m2, 0)}}},
 		"one that is not ready stays":        {[]Server{at(m1, 1), at(m2, 0)}, all, found{m2: unready}, nil},
 		"a silent one gets no more first":    {[]Server{at(m1, 1), at(m2, 1)}, all, found{m2: silent}, []Change{{Update, at(m2, 0)}}},
@@ -44,10 +45,10 @@ func TestPlan(t *testing.T) {
 		"one that went is back once it answers":        {[]Server{at(m1, 1)}, all, nil, []Change{{Add, at(m2, 1)}}},
 		"one without weight gets it back":              {[]Server{at(m1, 1), at(m2, 0, 4)}, all, nil, []Change{{Update, at(m2, 1)}}},
 		"one that is no master any more gets no more, after the new one came": {
-			[]Server{at(m1, 1), at(m2, 1)}, []netip.AddrPort{m1, m3}, nil, []Change{{Add, at(m3, 1)}, {Update, at(m2, 0)}},
+			[]Server{at(m1, 1), at(m2, 1)}, List{Servers: []netip.AddrPort{m1, m3}}, nil, []Change{{Add, at(m3, 1)}, {Update, at(m2, 0)}},
 		},
 		"one that is no master any more goes without connections": {
-			[]Server{at(m1, 1), at(m2, 0), at(m3, 0, 1)}, []netip.AddrPort{m1}, nil, []Change{{Delete, at(m2, 0)}},
+			[]Server{at(m1, 1), at(m2, 0), at(m3, 0, 1)}, List{Servers: []netip.AddrPort{m1}}, nil, []Change{{Delete, at(m2, 0)}},
 		},
 		"when none answers all are kept": {
 			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: silent, m2: silent}, []Change{{Update, at(m2, 1)}},
@@ -61,6 +62,20 @@ func TestPlan(t *testing.T) {
 		"when none is ready those that answer are used": {
 			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: silent, m2: unready}, []Change{{Update, at(m1, 0)}, {Update, at(m2, 1)}},
 		},
+		"one that is withheld gets no more, and keeps what is open": {
+			[]Server{at(m1, 1), at(m2, 1, 3)}, withheld, nil, []Change{{Update, at(m2, 0)}},
+		},
+		"one that is withheld stays without connections": {[]Server{at(m1, 1), at(m2, 0)}, withheld, nil, nil},
+		"one that is withheld is not added":              {[]Server{at(m1, 1)}, withheld, nil, nil},
+		"one that is withheld and silent goes":           {[]Server{at(m1, 1), at(m2, 0)}, withheld, found{m2: silent}, []Change{{Delete, at(m2, 0)}}},
+		"one that is released gets its weight back":      {[]Server{at(m1, 1), at(m2, 0, 3)}, all, nil, []Change{{Update, at(m2, 1)}}},
+		"one that is withheld is used when no other is fit": {
+			[]Server{at(m1, 1), at(m2, 0)}, withheld, found{m1: unready}, []Change{{Update, at(m1, 0)}, {Update, at(m2, 1)}},
+		},
+		"one that is withheld is not used when the others are no worse": {
+			[]Server{at(m1, 1), at(m2, 0)}, withheld, found{m1: unready, m2: unready}, nil,
+		},
+		"the only server is used though it is withheld": {nil, List{[]netip.AddrPort{m2}, []netip.AddrPort{m2}}, nil, []Change{{Add, at(m2, 1)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := plan(tc.current, tc.desired, tc.found, func(s Server) bool { return s.Open == 0 })

@@ -99,8 +99,11 @@ func TestMembersAreListedWithTheirStates(t *testing.T) {
 				{"ID":"2","name":"two","peerURLs":["https://10.0.0.3:2380"],"clientURLs":["https://127.0.0.1:1"]},
 				{"ID":"3","peerURLs":["https://10.0.0.4:2380"],"isLearner":true}]}`, self)
 		case "/v3/maintenance/status":
-			fmt.Fprint(w, `{"header":{"member_id":"9372538179322589801"},"leader":"9372538179322589801","raftTerm":"4","version":"3.6.8",
+			fmt.Fprint(w, `{"header":{"member_id":"9372538179322589801","revision":"70"},"leader":"9372538179322589801","raftTerm":"4","version":"3.6.8",
+				"raftIndex":"12","raftAppliedIndex":"11",
 				"dbSize":"1720000000","dbSizeInUse":"900","dbSizeQuota":"2147483648","errors":["etcdserver: odd","memberID:2 alarm:NOSPACE "]}`)
+		case "/version":
+			fmt.Fprint(w, `{"etcdserver":"3.6.8","etcdcluster":"3.6.0","storage":"3.6.0"}`)
 		default:
 			http.NotFound(w, r)
 		}
@@ -114,8 +117,12 @@ func TestMembersAreListedWithTheirStates(t *testing.T) {
 		t.Errorf("of a member that is down: %q", got.Members[1].Error)
 	}
 	got.Members[1].Error = ""
-	want := Cluster{Leader: true, Members: []Member{
-		{ID: "9372538179322589801", Name: "one", PeerURLs: []string{"https://10.0.0.2:2380"}, ClientURLs: []string{endpoint}, Answers: true, Leads: true, Version: "3.6.8", Size: 1_720_000_000, InUse: 900, Quota: 2 << 30, Alarms: []string{"NOSPACE"}},
+	want := Cluster{Leader: true, Version: "3.6.0", Members: []Member{
+		{
+			ID: "9372538179322589801", Name: "one", PeerURLs: []string{"https://10.0.0.2:2380"}, ClientURLs: []string{endpoint}, Answers: true, Leads: true,
+			Version: "3.6.8", Size: 1_720_000_000, InUse: 900, Quota: 2 << 30, Alarms: []string{"NOSPACE"},
+			Follows: "9372538179322589801", Committed: 12, Applied: 11, Revision: 70,
+		},
 		{ID: "2", Name: "two", PeerURLs: []string{"https://10.0.0.3:2380"}, ClientURLs: []string{"https://127.0.0.1:1"}},
 		{ID: "3", PeerURLs: []string{"https://10.0.0.4:2380"}, Learner: true, Error: "it was never started"},
 	}}
@@ -129,7 +136,7 @@ func TestMembersAreListedWithTheirStates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.Members[2].Error = "" // the others are not asked
+	want.Members[2].Error, want.Version = "", "" // the others are not asked
 	if diff := cmp.Diff(want, own); diff != "" {
 		t.Errorf("of the member itself (-want +got):\n%s", diff)
 	}
@@ -138,7 +145,7 @@ func TestMembersAreListedWithTheirStates(t *testing.T) {
 func TestAMemberWithoutAQuotaTellsItsStateAllTheSame(t *testing.T) {
 	var m Member
 	led, err := decodeState([]byte(`{"header":{"member_id":"7"},"leader":"8","dbSize":"5","dbSizeQuota":"-1"}`), &m)
-	if diff := cmp.Diff(Member{Size: 5, Quota: -1}, m); diff != "" || !led || err != nil {
+	if diff := cmp.Diff(Member{Size: 5, Quota: -1, Follows: "8"}, m); diff != "" || !led || err != nil {
 		t.Errorf("led %t, %v\n%s", led, err, diff)
 	}
 }

@@ -61,6 +61,11 @@ func (l *Ledger) MeetRecord(ctx context.Context) error {
 			c.Kept = append(c.Kept, name)
 		}
 	}
+	known := map[string]bool{}
+	for _, ip := range found.TakenOut() {
+		known[ip] = slices.Contains(found.Buried(), ip)
+	}
+	c.NoteTakenOut(known)
 	if c.Status.Phase == "" {
 		c.Created, c.Status = found.Created, found.Status
 	}

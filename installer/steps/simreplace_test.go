@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -84,19 +85,50 @@ func TestADeletedHostThatComesBackWithItsOldDiskDoesNoHarmAndJoinsAnew(t *testin
 			m.PowerOff()
 			w.noticed(t)
 			w.mustCommand(t, Delete(), deletes(i), true, i)
+			if s := w.recordedStatus(t); len(s.Warnings) > 0 || !s.Ready {
+				t.Errorf("status tells %+v", s)
+			}
 			m.PowerOn()
 			if err := w.Up(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if i < 3 {
-				w.mustBeSound(t, i) // nothing of it comes back
+			w.mustBeSound(t, i) // nothing of it comes back
+			s := w.recordedStatus(t)
+			if told := strings.Join(s.Warnings, "\n"); !strings.Contains(told, m.IP+": it was taken out of the cluster while it was dead, and a kubelet answers there") {
+				t.Errorf("status tells %q", told)
 			}
+			mustSay(t, s, true)
 			w.mustCommand(t, Install(), adds(i), false)
 			if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
 				t.Errorf("a further run: %d changes, %v", changes, err)
 			}
+			if s := w.recordedStatus(t); len(s.Warnings) > 0 || !s.Ready {
+				t.Errorf("status tells %+v", s)
+			}
 		})
 	}
+}
+
+func TestAHostThatKubernetesCannotRefuseIsToldAsAProblemWhenItIsBack(t *testing.T) {
+	w := filled(t, 1, 2)
+	w.NoPolicies = true
+	var told bytes.Buffer
+	w.told = &told
+	m := w.Machines()[2]
+	m.PowerOff()
+	w.noticed(t)
+	w.mustCommand(t, Delete(), deletes(2), true, 2)
+	if !strings.Contains(told.String(), "10.77.0.3: keep it switched off, or wipe its disk") {
+		t.Errorf("delete says %s", told.String())
+	}
+	mustSay(t, w.recordedStatus(t), true)
+	m.PowerOn()
+	if err := w.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mustSay(t, w.recordedStatus(t), false, "10.77.0.3: it was taken out of the cluster, and its node host-3 is in the cluster again: pods may run there")
+	w.mustCommand(t, Install(), adds(2), false)
+	mustSay(t, w.recordedStatus(t), true)
 }
 
 // refusedFor gives the problem of a kind for which a command was refused.

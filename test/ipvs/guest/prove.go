@@ -138,7 +138,7 @@ func (k *keeper) start(ctx context.Context, servers []string) {
 
 // tell writes the list as the installer does.
 func (k *keeper) tell(servers ...string) {
-	err := errors.Join(os.WriteFile(listFile+".new", care.FormatList(addrPorts(servers)), 0o644), os.Rename(listFile+".new", listFile))
+	err := errors.Join(os.WriteFile(listFile+".new", care.List{Servers: addrPorts(servers)}.Format(), 0o644), os.Rename(listFile+".new", listFile))
 	if err != nil {
 		fmt.Println("ipvs: write the list:", err)
 	}
@@ -148,7 +148,7 @@ func (k *keeper) tell(servers ...string) {
 func (k *keeper) confirm(ctx context.Context, servers ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*interval) // as the installer does
 	defer cancel()
-	s, err := care.Confirm(ctx, listFile, k.vip, addrPorts(servers))
+	s, err := care.Confirm(ctx, listFile, k.vip, care.List{Servers: addrPorts(servers)})
 	if err != nil {
 		return fmt.Errorf("the list is not in force: %w (%s)", err, s)
 	}
