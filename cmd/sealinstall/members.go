@@ -61,7 +61,7 @@ func (o *runOptions) previewFlag(f *pflag.FlagSet) {
 
 // preview shows what a pipeline would do. It reaches the hosts and changes nothing there.
 func (o *runOptions) preview(cmd *cobra.Command, cluster *installer.Cluster, list []steps.Step) error {
-	o.printed = true
+	o.printed, o.members.preview = true, true
 	o.members.confirm = func(losses []leaving.Loss) error {
 		_, err := io.WriteString(o.progress(cmd), told(losses))
 		return err

@@ -204,7 +204,7 @@ func (s workloads) workloadList() []object {
 		status := object{"observedGeneration": 1, "desiredNumberScheduled": all, "numberReady": ready}
 		if a.Kind != "DaemonSet" {
 			spec["replicas"] = a.Replicas
-			status = object{"observedGeneration": 1, "replicas": all, "readyReplicas": ready, "availableReplicas": ready}
+			status = object{"observedGeneration": 1, "replicas": all, "updatedReplicas": all, "readyReplicas": ready, "availableReplicas": ready}
 		}
 		items = append(items, object{"kind": a.Kind, "metadata": object{"namespace": a.Namespace, "name": a.Name, "generation": 1}, "spec": spec, "status": status})
 	}
