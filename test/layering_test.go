@@ -97,12 +97,15 @@ var mayImport = []struct {
 	{"installer/hostregistry/...", append([]string{"installer/host", "installer/secrets", "registry/...", "bundle"}, onASite...)},
 	{"installer/nodes/...", append([]string{"installer/care", "installer/certs", "installer/secrets", "installer/members"}, onASite...)},
 	{"installer/settings/...", append([]string{"installer/care"}, onASite...)},
-	{"installer/compat/...", append([]string{"installer/etcd", "installer/members"}, onASite...)},
+	{"installer/compat/...", append([]string{"bundle", "installer/etcd", "installer/members"}, onASite...)},
+	{"installer/upgrade/...", append([]string{
+		"installer/members", "installer/imagedirs", "installer/hostnet", "installer/hostregistry", "installer/settings",
+	}, onASite...)},
 	{"installer/leaving/...", append([]string{"installer/members"}, onASite...)},
 	{"installer/clean/...", append([]string{"installer/care", "installer/hostnet", "installer/ledger", "installer/nodes", "installer/secrets"}, onASite...)},
 	{"installer/ledger/...", append([]string{"installer/secrets"}, onASite...)},
 	{"installer/status/...", append([]string{
-		"installer/host", "installer/care", "installer/certs", "installer/etcd", "installer/secrets", "installer/health", "installer/ledger",
+		"installer/host", "installer/care", "installer/certs", "installer/etcd", "installer/secrets", "installer/health", "installer/ledger", "installer/upgrade",
 	}, onASite...)},
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},
 	{"installer", []string{"installer/host"}},

@@ -45,6 +45,9 @@ func newCareCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(awaited) > 0 && (!check || c.List == "") {
+				return usage.Errorf("--ready: it is asked of --check with --list")
+			}
 			switch {
 			case clean:
 				return care.Clean(c.VIP)

@@ -95,6 +95,7 @@ func (o *runOptions) pipeline(
 	r := steps.New(cluster, file.Reader, steps.Options{
 		Again: again, LeaveOut: o.LeaveOut, State: state,
 		Absence: o.members.absence, Exists: o.members.exists, DrainTimeout: o.members.drainTimeout, Confirm: o.members.confirm, Settings: o.members.settings,
+		Preview: o.members.preview, Upgrade: o.members.upgrade, ParallelNodes: o.members.parallelNodes, ConfirmUpgrade: o.members.confirmUpgrade,
 		IgnoreChecks: o.ignoreChecks, Copy: o.copyMode, CADir: o.caDir,
 	}, login)
 	defer r.Close()
@@ -174,6 +175,10 @@ func (s summary) print(w io.Writer, form string) error {
 	verdict := fmt.Sprintf("%d changes", s.Changes)
 	if s.Changes == 0 {
 		verdict = "all was as asked, nothing changed"
+	}
+	if s.Log == "" { // no host was asked
+		_, err := fmt.Fprintf(w, "cluster %s: %s\n", s.Cluster, verdict)
+		return err
 	}
 	_, err := fmt.Fprintf(w, "cluster %s: done in %.1fs, %s (log: %s)\n", s.Cluster, s.Seconds, verdict, s.Log)
 	return err

@@ -143,7 +143,12 @@ func newSite(t *testing.T, servers ...string) (*site, []*apiServer) {
 // tell writes the list as the installer does.
 func (s *site) tell(t *testing.T, servers ...netip.AddrPort) {
 	t.Helper()
-	if err := os.WriteFile(s.list+".new", List{Servers: servers}.Format(), 0o644); err != nil {
+	s.tellList(t, List{Servers: servers})
+}
+
+func (s *site) tellList(t *testing.T, list List) {
+	t.Helper()
+	if err := os.WriteFile(s.list+".new", list.Format(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(s.list+".new", s.list); err != nil {
@@ -153,9 +158,14 @@ func (s *site) tell(t *testing.T, servers ...netip.AddrPort) {
 
 func (s *site) confirm(t *testing.T, servers ...netip.AddrPort) {
 	t.Helper()
+	s.confirmList(t, List{Servers: servers})
+}
+
+func (s *site) confirmList(t *testing.T, list List, ready ...netip.AddrPort) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if _, err := Confirm(ctx, s.list, netip.MustParseAddrPort(s.vip), List{Servers: servers}); err != nil {
+	if _, err := Confirm(ctx, s.list, netip.MustParseAddrPort(s.vip), list, ready...); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -52,21 +52,23 @@ func taking(desired List, found map[netip.AddrPort]standing) []netip.AddrPort {
 
 // plan computes the changes that lead from current to the desired servers. A server that is to get no new connections gets weight
 // 0 first, which leaves its open ones alone. One that does not answer or is not desired goes once drained says so; one that
-// answers stays, for it ends its connections itself. Additions come first, so that a swap of servers never leaves none.
+// answers stays, for it ends its connections itself. Those that are to get connections come first, so that a swap of servers never
+// leaves none.
 func plan(current []Server, desired List, found map[netip.AddrPort]standing, drained func(Server) bool) []Change {
 	take := taking(desired, found)
 	var changes []Change
 	for _, a := range take {
-		if !slices.ContainsFunc(current, func(s Server) bool { return s.Addr == a }) {
+		i := slices.IndexFunc(current, func(s Server) bool { return s.Addr == a })
+		switch {
+		case i < 0:
 			changes = append(changes, Change{Add, Server{Addr: a, Weight: 1}})
+		case current[i].Weight != 1:
+			changes = append(changes, Change{Update, Server{Addr: a, Weight: 1}})
 		}
 	}
 	for _, s := range current {
 		switch {
 		case slices.Contains(take, s.Addr):
-			if s.Weight != 1 {
-				changes = append(changes, Change{Update, Server{Addr: s.Addr, Weight: 1}})
-			}
 		case s.Weight != 0:
 			changes = append(changes, Change{Update, Server{Addr: s.Addr}})
 		case leaves(s.Addr, desired.Servers, found) && drained(s):

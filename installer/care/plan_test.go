@@ -2,6 +2,7 @@ package care
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -54,13 +55,13 @@ func TestPlan(t *testing.T) {
 			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: silent, m2: silent}, []Change{{Update, at(m2, 1)}},
 		},
 		"when none answers those that do not refuse are kept": {
-			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: refusing, m2: silent}, []Change{{Update, at(m1, 0)}, {Update, at(m2, 1)}},
+			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: refusing, m2: silent}, []Change{{Update, at(m2, 1)}, {Update, at(m1, 0)}},
 		},
 		"when all refuse all are kept": {
 			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: refusing, m2: refusing}, []Change{{Update, at(m2, 1)}},
 		},
 		"when none is ready those that answer are used": {
-			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: silent, m2: unready}, []Change{{Update, at(m1, 0)}, {Update, at(m2, 1)}},
+			[]Server{at(m1, 1), at(m2, 0)}, all, found{m1: silent, m2: unready}, []Change{{Update, at(m2, 1)}, {Update, at(m1, 0)}},
 		},
 		"one that is withheld gets no more, and keeps what is open": {
 			[]Server{at(m1, 1), at(m2, 1, 3)}, withheld, nil, []Change{{Update, at(m2, 0)}},
@@ -70,7 +71,7 @@ func TestPlan(t *testing.T) {
 		"one that is withheld and silent goes":           {[]Server{at(m1, 1), at(m2, 0)}, withheld, found{m2: silent}, []Change{{Delete, at(m2, 0)}}},
 		"one that is released gets its weight back":      {[]Server{at(m1, 1), at(m2, 0, 3)}, all, nil, []Change{{Update, at(m2, 1)}}},
 		"one that is withheld is used when no other is fit": {
-			[]Server{at(m1, 1), at(m2, 0)}, withheld, found{m1: unready}, []Change{{Update, at(m1, 0)}, {Update, at(m2, 1)}},
+			[]Server{at(m1, 1), at(m2, 0)}, withheld, found{m1: unready}, []Change{{Update, at(m2, 1)}, {Update, at(m1, 0)}},
 		},
 		"one that is withheld is not used when the others are no worse": {
 			[]Server{at(m1, 1), at(m2, 0)}, withheld, found{m1: unready, m2: unready}, nil,
@@ -83,5 +84,41 @@ func TestPlan(t *testing.T) {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+// TestASwapOfServersNeverLeavesNone takes every step from every state of three servers to every other.
+func TestASwapOfServersNeverLeavesNone(t *testing.T) {
+	all := []netip.AddrPort{m1, m2, m3}
+	standings := func(n int) map[netip.AddrPort]standing {
+		out := map[netip.AddrPort]standing{}
+		for _, a := range all {
+			out[a], n = standing(n%4), n/4
+		}
+		return out
+	}
+	for withheld := range len(all) + 1 {
+		list := List{Servers: all, Withheld: all[:withheld]}
+		for from := range 4 * 4 * 4 {
+			var current []Server
+			for _, a := range all {
+				s := at(a, 0, 1)
+				if slices.Contains(taking(List{Servers: all}, standings(from)), a) {
+					s.Weight = 1
+				}
+				current = append(current, s)
+			}
+			for to := range 4 * 4 * 4 {
+				b := &table{servers: slices.Clone(current)}
+				for _, c := range plan(current, list, standings(to), func(Server) bool { return true }) {
+					if err := b.Apply(c); err != nil {
+						t.Fatal(err)
+					}
+					if !slices.ContainsFunc(b.servers, func(s Server) bool { return s.Weight > 0 }) {
+						t.Fatalf("from %v to %v, %d withheld: none is left after %v", standings(from), standings(to), withheld, c)
+					}
+				}
+			}
+		}
 	}
 }

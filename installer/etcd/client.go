@@ -34,6 +34,8 @@ const (
 type Client struct {
 	endpoint string
 	http     *http.Client
+	confirm  time.Duration // confirmPatience
+	silence  time.Duration // snapshotPatience
 }
 
 // New makes a client of the member at an endpoint, with the certificates in a directory.
@@ -56,7 +58,9 @@ func New(endpoint, certs string) (*Client, error) {
 		ForceAttemptHTTP2: true, DisableKeepAlives: true,
 	}
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Client{endpoint: endpoint, http: &http.Client{Transport: transport, CheckRedirect: stay}}, nil
+	return &Client{
+		endpoint: endpoint, http: &http.Client{Transport: transport, CheckRedirect: stay}, confirm: confirmPatience, silence: snapshotPatience,
+	}, nil
 }
 
 // clientPair reads the certificate that kubeadm makes for health checks of etcd or, where that is missing, the API server's.

@@ -58,6 +58,9 @@ func (m Member) behind(leader Member) error {
 	return nil
 }
 
+// transferTimeout is how long a member may take to hand over: twice the election timeout that kubeadm's members have here.
+const transferTimeout = 5 * time.Second
+
 // confirmPatience is how long the members may take to agree who leads, after a member has said so.
 const confirmPatience = 5 * time.Second
 
@@ -67,6 +70,9 @@ func (c *Client) Yield(ctx context.Context) (Cluster, error) {
 	cluster, own, err := c.withOwn(ctx)
 	if err != nil {
 		return Cluster{}, err
+	}
+	if own.Follows == "" {
+		return Cluster{}, errors.New("etcd has no leader")
 	}
 	if voters, _ := cluster.Voters(); !own.Leads || voters == 1 {
 		return cluster, nil
@@ -78,7 +84,7 @@ func (c *Client) Yield(ctx context.Context) (Cluster, error) {
 	if err := c.transfer(ctx, c.endpoint, to); err != nil {
 		return Cluster{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, confirmPatience)
+	ctx, cancel := context.WithTimeout(ctx, c.confirm)
 	defer cancel()
 	err = wait.Until(ctx, 200*time.Millisecond, func(ctx context.Context) (err error) {
 		if cluster, own, err = c.withOwn(ctx); err != nil {
@@ -145,7 +151,7 @@ func (c *Client) transfer(ctx context.Context, leader string, to []Member) error
 		if err != nil {
 			return err
 		}
-		if _, err = c.post(ctx, leader, "/v3/maintenance/transfer-leadership", string(q), statusTimeout); err == nil {
+		if _, err = c.post(ctx, leader, "/v3/maintenance/transfer-leadership", string(q), transferTimeout); err == nil {
 			return nil
 		}
 		errs = append(errs, fmt.Errorf("hand the leadership to the member of %s: %w", m.Host(), err))

@@ -27,7 +27,7 @@ const maxPiece = 1 << 20
 func (c *Client) Snapshot(ctx context.Context, start func(bytes int64) (io.Writer, error)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watch := time.AfterFunc(snapshotPatience, func() { cancel(fmt.Errorf("nothing came from %s for %s", c.endpoint, snapshotPatience)) })
+	watch := time.AfterFunc(c.silence, func() { cancel(fmt.Errorf("nothing came from %s for %s", c.endpoint, c.silence)) })
 	defer watch.Stop()
 	resp, err := c.send(ctx, http.MethodPost, c.endpoint, "/v3/maintenance/snapshot", `{}`)
 	if err != nil {
@@ -41,7 +41,7 @@ func (c *Client) Snapshot(ctx context.Context, start func(bytes int64) (io.Write
 	in := receiver{start: start}
 	pieces := bufio.NewReaderSize(resp.Body, maxPiece)
 	for {
-		watch.Reset(snapshotPatience)
+		watch.Reset(c.silence)
 		line, err := pieces.ReadSlice('\n')
 		watch.Stop() // while it is written, the disk is slow and not the member
 		if ctx.Err() != nil {

@@ -39,9 +39,10 @@ func (n Net) SyncCare(ctx context.Context, targets []*fleet.Target) (changes int
 
 // Withhold has care on every worker send no new connections to the API server of t, and returns once each of them confirms that,
 // at most 15 seconds after it was told. What is open to it goes on; a server that was withheld before is no longer. The only API
-// server of a cluster is never withheld. An error names the worker: it may not be reached, or find no other API server ready. A care
-// of an earlier version is replaced, so this run's installer must be in use on the workers ([fleet.Fleet.UseStubs]). Whoever is cut
-// off after it need not know of it: [Net.SyncCare] ends it.
+// server of a cluster is never withheld. An error names the worker, which was not reached, or where no other API server is ready.
+//
+// A care of an earlier version is replaced, so this run's installer must be in use on the workers ([fleet.Fleet.UseStubs]). A run
+// after one that was cut off need not know of it: [Net.SyncCare] ends it.
 func (n Net) Withhold(ctx context.Context, t *fleet.Target) error {
 	vip, servers, err := n.VirtualServer()
 	if err != nil {

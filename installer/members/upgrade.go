@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
@@ -105,5 +104,5 @@ func (e Members) ClusterVersion(ctx context.Context) (string, error) {
 // CanRunOlder is an error, with the reason, unless an etcd of an older version can run with the data of a cluster of that version.
 // A tag of etcd's image will do for the older version.
 func CanRunOlder(clusterVersion, olderServerVersion string) error {
-	return etcd.CanRunOlder(clusterVersion, strings.TrimPrefix(olderServerVersion, "v"))
+	return etcd.CanRunOlder(clusterVersion, olderServerVersion)
 }

@@ -2,8 +2,14 @@ package steps
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,9 +22,28 @@ import (
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
+// newer is the bundle of the simulated site with programs that know no flag that begins with --gone, and no such field.
+func newer(t testing.TB) []byte {
+	t.Helper()
+	const program = "#!/bin/sh\nfor arg; do case $arg in --gone*) echo \"Error: unknown flag: ${arg%%=*}\" >&2; exit 1;; esac; done\n"
+	const kubeadm = "#!/bin/sh\nwhile read -r line; do case $line in gone*) echo 'unknown field \"gone\"'; exit 1;; esac; done\n"
+	images := simImages()
+	for i := range images {
+		if images[i].Type == "rootfs" {
+			images[i].Files = maps.Clone(images[i].Files)
+			images[i].Files["bin/kubelet"], images[i].Files["bin/kubeadm"] = program, kubeadm
+		}
+	}
+	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
+		images = append(images, stepstest.Image{Name: "registry.k8s.io/" + name + ":v1.36.3", Files: map[string]string{"usr/local/bin/" + name: program}})
+	}
+	return bundleOf(t, images)
+}
+
 // judged is what stands in the way of version to, for a site that has a cluster.
 func (w *world) judged(t *testing.T, to string) []preflight.Problem {
 	t.Helper()
+	w.bundle = newer(t)
 	r := w.looker(t, t.Context(), io.Discard)
 	defer func() { _ = r.Close() }() // the lock is for who comes next
 	var found []preflight.Problem
@@ -73,6 +98,34 @@ func TestNothingStandsInTheWayOfAHealthyClusterAndLookingChangesNothing(t *testi
 			t.Errorf("looking changed host %d: %s", i, strings.Join(diff, ", "))
 		}
 	}
+}
+
+func TestArgumentsAndSettingsThatTheNewVersionLacksAreFoundOnEveryHost(t *testing.T) {
+	w := installed(t, 2, 1)
+	edit := func(host int, name string, change func(string) string) {
+		t.Helper()
+		name = filepath.Join(w.Machines()[host].Root(), name)
+		text, err := os.ReadFile(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(change(string(text))), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit(1, "etc/kubernetes/manifests/kube-scheduler.yaml", func(text string) string {
+		return regexp.MustCompile(`(?m)^( *)- kube-scheduler\n`).ReplaceAllString(text, "$0$1- --gone-flag=1\n")
+	})
+	edit(0, "etc/kubernetes/manifests/kube-scheduler.yaml", func(string) string { return "a: b: c\n" })
+	edit(2, "etc/default/kubelet", func(string) string { return "KUBELET_EXTRA_ARGS=--gone-too\n" })
+	edit(2, "var/lib/kubelet/config.yaml", func(text string) string { return text + "gone: true\n" })
+	stepstest.EditConfigMap(w.Site, "kube-proxy", "kind: KubeProxyConfiguration", "kind: KubeProxyConfiguration\ngone: 1")
+	mustFind(t, w.judged(t, "v1.36.3"),
+		"10.77.0.1 flags false: /etc/kubernetes/manifests/kube-scheduler.yaml cannot be read: ",
+		"10.77.0.2 flags false: /etc/kubernetes/manifests/kube-scheduler.yaml sets --gone-flag, which kube-scheduler of v1.36.3 does not have",
+		"10.77.0.3 flags false: /etc/default/kubelet sets --gone-too, which kubelet of v1.36.3 does not have",
+		"10.77.0.3 flags false: /var/lib/kubelet/config.yaml sets the field gone, which v1.36.3 does not have",
+		" flags false: the ConfigMap kube-system/kube-proxy sets the field gone, which v1.36.3 does not have")
 }
 
 func TestADeadMasterIsNamedWithTheCommandThatTakesItOut(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -155,24 +154,6 @@ var initialCluster = regexp.MustCompile(`--initial-cluster=(\S*)`)
 
 // memberList is what etcd's manifest says of the members.
 func (k *kube) memberList() string { return strings.Join(slices.Sorted(maps.Keys(k.members)), ",") }
-
-// wipe empties a directory, as kubeadm reset does.
-func (t tree) wipe(dir string) error {
-	entries, err := os.ReadDir(t.path(dir))
-	if err != nil {
-		return nil // it is not there
-	}
-	var errs []error
-	for _, e := range entries {
-		errs = append(errs, os.RemoveAll(t.path(path.Join(dir, e.Name()))))
-	}
-	return errors.Join(errs...)
-}
-
-func (t tree) empty(dir string) bool {
-	entries, err := os.ReadDir(t.path(dir))
-	return err != nil || len(entries) == 0
-}
 
 // members are those of etcd, when somebody asks for a change of them. The site is locked.
 type members struct{ *Site }

@@ -242,7 +242,11 @@ func (s workloads) stats(node string) (string, error) {
 	pods := []any{}
 	for _, p := range s.kube.pods {
 		if p.node == node {
-			pods = append(pods, object{"podRef": object{"name": p.name, "namespace": p.app.Namespace}, "volume": []any{object{"name": "scratch", "usedBytes": 4096}}})
+			volumes := []any{object{"name": "scratch", "usedBytes": 4096}, object{"name": "uncounted"}}
+			if p.app.Local != "" {
+				volumes = append(volumes, object{"name": "data", "pvcRef": object{"name": "local-" + p.app.Name, "namespace": p.app.Namespace}, "usedBytes": 3 << 20})
+			}
+			pods = append(pods, object{"podRef": object{"name": p.name, "namespace": p.app.Namespace}, "volume": volumes})
 		}
 	}
 	text, err := json.Marshal(object{"pods": pods})

@@ -111,6 +111,7 @@ func (u *upgrade) patient(ctx context.Context, what string, patience time.Durati
 func (u *upgrade) short() time.Duration {
 	return cmp.Or(u.session.site.Pace.Manifests, patience(u.session.site)) / 5
 }
+
 func (u *upgrade) long() time.Duration {
 	return cmp.Or(u.session.site.Pace.Manifests, patience(u.session.site))
 }
