@@ -10,6 +10,7 @@ import (
 // those at the addresses that are left out: a bundle of [Kubernetes] of these, installed on a fresh site, leaves nothing to list.
 func NotAt(s *Site, version, containerd string, leaveOut ...string) (out []string) {
 	defer s.locked()()
+	defer s.remembering()()
 	r := releaseOf(version)
 	workloads{s}.tick()
 	is := func(what, got, want string) {

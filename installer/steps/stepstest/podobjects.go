@@ -77,7 +77,7 @@ func (s workloads) podList() []object {
 			image := m.proxyImage
 			if labels["tier"] != nil {
 				text, _ := mirrored(m, name)
-				maps.Copy(spec, specOf(text))
+				maps.Copy(spec, specOf(s.Site, text))
 				image, works = imageOf(text), !m.kubelet() || podWorks(m, name)
 			} else if image != "" {
 				spec["containers"] = []any{object{"name": name, "image": image}}
@@ -188,10 +188,13 @@ func (s workloads) workloadList() []object {
 		if a.Kind == "Pod" {
 			continue
 		}
-		ready, all := 0, 0
+		ready, all, fresh := 0, 0, 0
 		for _, i := range s.podsOf(a) {
 			if p := s.kube.pods[i]; p.deleted.IsZero() {
 				all++
+				if p.app.round == a.round {
+					fresh++
+				}
 				if s.podReady(p) {
 					ready++
 				}
@@ -204,7 +207,7 @@ func (s workloads) workloadList() []object {
 		status := object{"observedGeneration": 1, "desiredNumberScheduled": all, "numberReady": ready}
 		if a.Kind != "DaemonSet" {
 			spec["replicas"] = a.Replicas
-			status = object{"observedGeneration": 1, "replicas": all, "updatedReplicas": all, "readyReplicas": ready, "availableReplicas": ready}
+			status = object{"observedGeneration": 1, "replicas": all, "readyReplicas": ready, "availableReplicas": ready, "updatedReplicas": fresh}
 		}
 		items = append(items, object{"kind": a.Kind, "metadata": object{"namespace": a.Namespace, "name": a.Name, "generation": 1}, "spec": spec, "status": status})
 	}
