@@ -105,7 +105,7 @@ func TestAPlanOfCertificatesTellsWhatIsMadeAnew(t *testing.T) {
 				made = append(made, strings.TrimSuffix(m[1], ".crt"))
 			}
 		}
-		line := regexp.MustCompile(`10\.77\.0\.`+string(rune('1'+i))+`: would be made anew: (.*), registry;`).FindStringSubmatch(all)
+		line := regexp.MustCompile(`10\.77\.0\.` + string(rune('1'+i)) + `: would be made anew: (.*), registry;`).FindStringSubmatch(all)
 		if line == nil {
 			t.Fatalf("%s", all)
 		}
