@@ -103,7 +103,7 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 	o.installFlags(root.Flags())
 	root.AddCommand(
 		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o),
-		newAddCommand(o), newDeleteCommand(o), newResetCommand(o), newCertCommand(o), newStatusCommand(o),
+		newAddCommand(o), newDeleteCommand(o), newUpgradeCommand(o), newRollbackCommand(o), newResetCommand(o), newCertCommand(o), newStatusCommand(o),
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
 		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newNodeCommand(), newVersionCommand(),
 	)

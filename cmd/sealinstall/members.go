@@ -63,7 +63,7 @@ func (o *runOptions) previewFlag(f *pflag.FlagSet) {
 func (o *runOptions) preview(
 	cmd *cobra.Command, cluster *installer.Cluster, again func(*installer.Cluster) (*installer.Cluster, error), list []steps.Step,
 ) error {
-	o.printed = true
+	o.printed, o.members.preview = true, true
 	o.members.confirm = func(losses []leaving.Loss) error {
 		_, err := io.WriteString(o.progress(cmd), told(losses))
 		return err

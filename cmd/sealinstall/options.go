@@ -42,6 +42,11 @@ type memberOptions struct {
 	prune        bool // hosts that are not in the Clusterfile leave
 	drainTimeout time.Duration
 	confirm      func([]leaving.Loss) error // nil: nobody is asked
+
+	preview        bool // the run only looks
+	upgrade        bool // the cluster is brought to what the bundle brings, or back
+	parallelNodes  string
+	confirmUpgrade func([]string) error // nil: nobody is asked
 }
 
 // flags registers the flags of commands that make a cluster.

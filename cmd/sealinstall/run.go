@@ -95,6 +95,7 @@ func (o *runOptions) pipeline(
 	r := steps.New(cluster, file.Reader, steps.Options{
 		Again: again, LeaveOut: o.LeaveOut, State: state,
 		Absence: o.members.absence, Exists: o.members.exists, DrainTimeout: o.members.drainTimeout, Confirm: o.members.confirm, Settings: o.members.settings,
+		Preview: o.members.preview, Upgrade: o.members.upgrade, ParallelNodes: o.members.parallelNodes, ConfirmUpgrade: o.members.confirmUpgrade,
 		IgnoreChecks: o.ignoreChecks, Copy: o.copyMode, CADir: o.caDir,
 	}, login)
 	defer r.Close()

@@ -106,6 +106,12 @@ func (a *Agent) Dirs(ctx context.Context, dirs ...string) (map[string]Dir, error
 	return res.Dirs, err
 }
 
+// Snapshot has the host's member of etcd send its database, and keeps it in a file on the host with mode 0600. The file gets its
+// name when it was read back from the disk as etcd has sent it: an error leaves none. A disk without room for it is refused.
+func (a *Agent) Snapshot(ctx context.Context, q SnapshotRequest) (SnapshotResult, error) {
+	return ask[SnapshotResult](ctx, a, VerbSnapshot, q)
+}
+
 // Blobs lists what lies in the store of a registry: the sizes of blobs in bytes, by the hex digits of their sha256. It reads none
 // of them.
 func (a *Agent) Blobs(ctx context.Context, root string) (map[string]int64, error) {

@@ -11,6 +11,8 @@ const (
 	VerbPrepare     = "prepare-layers"
 	VerbUnpack      = "unpack"
 	VerbSwitch      = "switch-layers"
+	VerbSwitchBack  = "switch-layers-back"
+	VerbForget      = "forget-layers"
 	VerbRegistry    = "registry-receive"
 	VerbRemove      = "remove"
 	VerbClear       = "clear"
@@ -24,6 +26,7 @@ const (
 	VerbBlobs       = "registry-blobs"
 	VerbCopyPrepare = "copy-prepare"
 	VerbCopyPlace   = "copy-place"
+	VerbSnapshot    = "etcd-snapshot"
 )
 
 // repeatable tells whether a verb may be carried out twice: it changes nothing that is as asked already. Of a script or a
@@ -31,7 +34,7 @@ const (
 func repeatable(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch,
-		VerbBlobs, VerbCopyPrepare, VerbCopyPlace:
+		VerbSwitchBack, VerbForget, VerbBlobs, VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
 		return true
 	}
 	return false
@@ -42,8 +45,8 @@ func repeatable(verb string) bool {
 func Quiet(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbWriteFiles, VerbReadFiles, VerbHosts, VerbPrepare, VerbUnpack, VerbSwitch,
-		VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller, VerbBlobs,
-		VerbCopyPrepare, VerbCopyPlace:
+		VerbSwitchBack, VerbForget, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller, VerbBlobs,
+		VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
 		return true
 	}
 	return false

@@ -143,6 +143,10 @@ func (c *Cleaner) Files(ctx context.Context, hosts []*fleet.Target) (int, error)
 			// The list of layers goes before the layers, in case an installation follows instead of the rest of this reset.
 			remove = append(remove, path.Join(i.Dir, ".layers"))
 		}
+		// What an upgrade has put beside it is not found through a link that the site made of it.
+		if err := t.Agent.ForgetLayers(ctx, agent.Layers{Dir: c.RootfsDir()}); err != nil {
+			return err
+		}
 		if _, err := t.Agent.Tidy(ctx, agent.TidyRequest{Dir: path.Dir(installer.StubPath)}); err != nil { // transfers that were cut off
 			return err
 		}

@@ -41,11 +41,7 @@ func (d Dirs) marksUpon(t *fleet.Target, dir string, replaced bool) []string {
 // Fill brings a host the layers of a directory that it lacks, and takes the marks of work with the old files back before.
 // sent is in bytes.
 func (d Dirs) Fill(ctx context.Context, t *fleet.Target, dir string) (changes int, sent int64, err error) {
-	layers, executable := d.Share(t).Layers(dir)
-	want := agent.Layers{Dir: dir, Exclude: []string{"registry"}, Executable: executable}
-	for _, l := range layers {
-		want.Digests = append(want.Digests, l.DiffID)
-	}
+	layers, want := d.wanted(t, dir)
 	if len(layers) == 0 {
 		return 0, 0, nil
 	}
@@ -58,13 +54,9 @@ func (d Dirs) Fill(ctx context.Context, t *fleet.Target, dir string) (changes in
 			return 0, 0, err
 		}
 	}
-	for n := place.Have; n < len(layers); n++ {
-		size, err := d.sendLayer(ctx, t, want, layers, n, place.Beside)
-		sent += size
-		if err != nil {
-			return changes, sent, err
-		}
-		changes++
+	changes, sent, err = d.sendLayers(ctx, t, want, layers, place)
+	if err != nil {
+		return changes, sent, err
 	}
 	if place.Beside {
 		if err := t.Journal.Drop(ctx, d.marksUpon(t, dir, true)...); err != nil {
@@ -80,6 +72,30 @@ func (d Dirs) Fill(ctx context.Context, t *fleet.Target, dir string) (changes in
 	}
 	_, err = t.Journal.Under(ctx, journal.Images, d.Share(t).Description(), func(*journal.Work) error { return nil })
 	return changes, sent, err
+}
+
+// wanted are the layers that a directory of a host is to have, and the request for them.
+func (d Dirs) wanted(t *fleet.Target, dir string) ([]payload.Layer, agent.Layers) {
+	layers, executable := d.Share(t).Layers(dir)
+	want := agent.Layers{Dir: dir, Exclude: []string{"registry"}, Executable: executable}
+	for _, l := range layers {
+		want.Digests = append(want.Digests, l.DiffID)
+	}
+	return layers, want
+}
+
+// sendLayers unpacks the layers that a place on a host lacks, and gives their number and the bytes that were sent.
+func (d Dirs) sendLayers(ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, place agent.LayersPlace) (int, int64, error) {
+	changes, sent := 0, int64(0)
+	for n := place.Have; n < len(layers); n++ {
+		size, err := d.sendLayer(ctx, t, want, layers, n, place.Beside)
+		sent += size
+		if err != nil {
+			return changes, sent, err
+		}
+		changes++
+	}
+	return changes, sent, nil
 }
 
 // sendLayer unpacks layer n on a host, upon those before it. sent is in bytes.

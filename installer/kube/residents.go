@@ -28,8 +28,8 @@ const residentsTemplate = `{{range .items}}{{$mirror := false}}{{range $k, $v :=
 	`pod {{printf "%q %q" .metadata.namespace .metadata.name}} {{with .spec.nodeName}}{{printf "%q" .}}{{else}}""{{end}}
 {{range .metadata.ownerReferences}}{{if .controller}}owner {{printf "%q %q %q" .kind .name .uid}}
 {{end}}{{end}}{{range .status.conditions}}{{if and (eq .type "Ready") (eq .status "True")}}ready
-{{end}}{{end}}{{range .spec.volumes}}{{if .emptyDir}}empty {{printf "%q" .name}}
-{{end}}{{with .hostPath}}path {{printf "%q" .path}}
+{{end}}{{end}}{{range .spec.volumes}}{{$name := .name}}{{range $kind, $v := .}}{{if eq $kind "emptyDir"}}empty {{printf "%q" $name}}
+{{end}}{{end}}{{with .hostPath}}path {{printf "%q" .path}}
 {{end}}{{with .persistentVolumeClaim}}claim {{printf "%q" .claimName}}
 {{end}}{{end}}{{range .spec.containers}}{{with .resources}}{{with .requests}}asks {{with .cpu}}{{printf "%q" .}}{{else}}""{{end}} {{with .memory}}{{printf "%q" .}}{{else}}""{{end}}
 {{end}}{{end}}{{end}}{{end}}{{end}}`
@@ -44,15 +44,9 @@ func (c *Client) Residents(ctx context.Context, nodes []string) ([]Resident, err
 	if err != nil {
 		return nil, err
 	}
-	var out []Resident
-	var controllers []string
-	for _, node := range nodes {
-		records, err := c.query(ctx, residentsTemplate, "pods", "--all-namespaces", "--field-selector", "spec.nodeName="+node)
-		if err != nil {
-			return nil, err
-		}
-		found, uids := readResidents(records, volumes)
-		out, controllers = append(out, found...), append(controllers, uids...)
+	out, controllers, err := c.residentsOf(ctx, nodes, volumes)
+	if err != nil {
+		return nil, err
 	}
 	here := map[string]int{} // ready pods of a controller on these nodes
 	for i, r := range out {
@@ -66,6 +60,42 @@ func (c *Client) Residents(ctx context.Context, nodes []string) ([]Resident, err
 		}
 	}
 	return slices.DeleteFunc(out, func(r Resident) bool { return strings.HasPrefix(r.Owner, "DaemonSet/") }), nil
+}
+
+// askedAlone is up to how many nodes are asked for one by one: for more, all pods are asked for at once.
+const askedAlone = 3
+
+// residentsOf lists the pods of some nodes, in the order of these, and the identifiers of their controllers.
+func (c *Client) residentsOf(ctx context.Context, nodes []string, volumes map[string]string) (out []Resident, controllers []string, err error) {
+	if len(nodes) <= askedAlone {
+		for _, node := range nodes {
+			records, err := c.query(ctx, residentsTemplate, "pods", "--all-namespaces", "--field-selector", "spec.nodeName="+node)
+			if err != nil {
+				return nil, nil, err
+			}
+			found, uids := readResidents(records, volumes)
+			out, controllers = append(out, found...), append(controllers, uids...)
+		}
+		return out, controllers, nil
+	}
+	records, err := c.query(ctx, residentsTemplate, "pods", "--all-namespaces")
+	if err != nil {
+		return nil, nil, err
+	}
+	found, uids := readResidents(records, volumes)
+	at, by := map[string]int{}, make([][]int, len(nodes))
+	for i, node := range nodes {
+		at[node] = i
+	}
+	for i, r := range found {
+		if node, ok := at[r.Node]; ok {
+			by[node] = append(by[node], i)
+		}
+	}
+	for _, i := range slices.Concat(by...) {
+		out, controllers = append(out, found[i]), append(controllers, uids[i])
+	}
+	return out, controllers, nil
 }
 
 // readResidents reads pods, and the identifiers of their controllers.

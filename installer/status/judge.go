@@ -17,6 +17,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/site"
+	"github.com/sealbuild/sealbuild/installer/upgrade"
 )
 
 // all is everything that was told, in the order of the targets.
@@ -310,6 +311,8 @@ func (v *verdict) undone() {
 			continue
 		case j.Has(journal.Cleaned):
 			what = "a reset was begun there and did not come to its end"
+		case upgrade.Unfinished(j.Of(journal.Upgrade)) != "":
+			what = upgrade.Unfinished(j.Of(journal.Upgrade))
 		case j.Has(journal.KubeadmBegun) && !a.t.Joined():
 			what = "kubeadm was begun there and did not come to its end"
 		case a.t.Joined() && !j.Has(journal.Images) && marked:

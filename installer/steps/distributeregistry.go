@@ -17,6 +17,9 @@ import (
 // distributeRegistry sends the registry of every master the blobs that it lacks. The masters pass blobs on to each other
 // while these arrive, so that the line of this machine carries each blob once.
 func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) {
+	if err := r.begin(ctx); err != nil {
+		return installer.Result{}, err
+	}
 	catalog, err := payload.Catalog(ctx, r.Payload.Bundle)
 	if err != nil {
 		return installer.Result{}, err

@@ -38,6 +38,32 @@ func (o *Options) extendedOn(known *record) (*installer.Cluster, error) {
 	return c, o.layUserConfig(c, known != nil)
 }
 
+// Existing is the recorded cluster with all its hosts, and with the settings that flags and files give; flags name a host of it
+// where nothing is recorded here.
+func (o *Options) Existing() (*installer.Cluster, error) {
+	known, err := o.recorded(o.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	if (known == nil || known.Status.TakenApart()) && !o.masters.given && o.clusterfile == "" {
+		return nil, usage.Errorf("no cluster %q is recorded on this machine: run this where it was made, on one of its masters, or name one with --masters", o.Cluster)
+	}
+	c, err := o.Desired()
+	if err == nil {
+		Settle(c, false)
+	}
+	return c, err
+}
+
+// ExistingAgain is Existing with the record that was found on a master, for a machine that has none.
+func (o *Options) ExistingAgain(found *installer.Cluster) (*installer.Cluster, error) {
+	c, err := o.DesiredAgain(found)
+	if err == nil {
+		Settle(c, false)
+	}
+	return c, err
+}
+
 // Reduced is the recorded cluster without the hosts that flags name, and the addresses of those that were taken out of it before;
 // the cluster is nil if these are all.
 func (o *Options) Reduced() (c *installer.Cluster, before []string, err error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/agent/files"
+	"github.com/sealbuild/sealbuild/installer/agent/snapshots"
 	"github.com/sealbuild/sealbuild/installer/agent/verbs"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/registry/storesync"
@@ -32,6 +33,8 @@ type Machine struct {
 	Change func(name string, at Moment) error
 	// Sync, if set, says how the machine reaches others for what a sync brings.
 	Sync *storesync.ReceiveOptions
+	// Etcd, if set, is the machine's member of etcd. A machine has none otherwise.
+	Etcd snapshots.Member
 }
 
 // Moment is a stage of a change of a file.
@@ -137,6 +140,13 @@ func (s system) Reach(_ context.Context, e agent.Endpoint, word string) string {
 		return "refused"
 	}
 	return ""
+}
+
+func (s system) Etcd() (snapshots.Member, error) {
+	if s.m.Etcd == nil {
+		return nil, errors.New("dial tcp 127.0.0.1:2379: connect: connection refused")
+	}
+	return s.m.Etcd, nil
 }
 
 func (s system) Sync() storesync.ReceiveOptions {

@@ -78,6 +78,8 @@ func (m machine) verbs() map[string]verb {
 		agent.VerbExec:       logged(agent.VerbExec, m.exec),
 		agent.VerbPrepare:    plain(agent.VerbPrepare, m.prepareLayers),
 		agent.VerbSwitch:     mute(agent.VerbSwitch, m.switchLayers),
+		agent.VerbSwitchBack: mute(agent.VerbSwitchBack, m.switchLayersBack),
+		agent.VerbForget:     mute(agent.VerbForget, m.forgetLayers),
 		agent.VerbUnpack:     streaming(agent.VerbUnpack, m.unpack),
 		agent.VerbRegistry:   streaming(agent.VerbRegistry, m.receiveRegistry),
 		agent.VerbRemove:     mute(agent.VerbRemove, m.Remove),
@@ -91,6 +93,7 @@ func (m machine) verbs() map[string]verb {
 		agent.VerbDirs:       plain(agent.VerbDirs, m.LookAtDirs),
 		agent.VerbBlobs:      plain(agent.VerbBlobs, m.blobs),
 
+		agent.VerbSnapshot:    plain(agent.VerbSnapshot, m.snapshot),
 		agent.VerbCopyPrepare: plain(agent.VerbCopyPrepare, m.prepareCopy),
 		agent.VerbCopyPlace:   plain(agent.VerbCopyPlace, m.placeCopy),
 	}

@@ -21,7 +21,10 @@ type App struct {
 	Kept            bool   // its pods have a finalizer, which nobody takes away
 	Sick            bool   // its pods never get Ready
 
-	round int // raised by a restart
+	image  string // of its pods; empty: they do not say one
+	label  string // its pods have it with the key k8s-app
+	served bool   // as many of its pods were Ready as its budget wants
+	round  int    // raised by a restart
 }
 
 // pod is a Pod object, and what became of it.
@@ -103,6 +106,8 @@ func (s workloads) tick() {
 	s.makePods()
 	s.bindPods()
 	s.startPods()
+	s.rollProxy()
+	s.watchApps()
 }
 
 // alive tells whether the kubelet of a node runs, and hears of the cluster.

@@ -93,9 +93,11 @@ func (s workloads) unapply(names []string) {
 	s.kube.policies = slices.DeleteFunc(slices.Clone(s.kube.policies), func(p policy) bool { return slices.Contains(names, p.name) })
 }
 
-// answers tells whether something takes connections at an endpoint: a kubelet that runs does at its port.
-func (s *Site) answers(e agent.Endpoint) bool {
-	defer s.locked()()
-	m := s.machine(e.IP)
-	return e.Port == installer.KubeletPort && m != nil && m.kubelet()
+// takesConnections tells whether something takes connections at an endpoint: a kubelet that runs does at its port.
+func takesConnections(s *Site) func(agent.Endpoint) bool {
+	return func(e agent.Endpoint) bool {
+		defer s.locked()()
+		m := s.machine(e.IP)
+		return e.Port == installer.KubeletPort && m != nil && m.kubelet()
+	}
 }

@@ -1,11 +1,14 @@
 package stepstest
 
 import (
+	"cmp"
+	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
-	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -152,24 +155,6 @@ var initialCluster = regexp.MustCompile(`--initial-cluster=(\S*)`)
 // memberList is what etcd's manifest says of the members.
 func (k *kube) memberList() string { return strings.Join(slices.Sorted(maps.Keys(k.members)), ",") }
 
-// wipe empties a directory, as kubeadm reset does.
-func (t tree) wipe(dir string) error {
-	entries, err := os.ReadDir(t.path(dir))
-	if err != nil {
-		return nil // it is not there
-	}
-	var errs []error
-	for _, e := range entries {
-		errs = append(errs, os.RemoveAll(t.path(path.Join(dir, e.Name()))))
-	}
-	return errors.Join(errs...)
-}
-
-func (t tree) empty(dir string) bool {
-	entries, err := os.ReadDir(t.path(dir))
-	return err != nil || len(entries) == 0
-}
-
 // members are those of etcd, when somebody asks for a change of them. The site is locked.
 type members struct{ *Site }
 
@@ -177,7 +162,7 @@ type members struct{ *Site }
 func (s members) askEtcd(m *Machine, args []string) (string, error) {
 	switch {
 	case s.kube == nil || !s.runs(m):
-		return "", errors.New("dial tcp 127.0.0.1:2379: connect: connection refused")
+		return "", errEtcdDown
 	case !s.kube.members[m.IP].voter:
 		return "", errors.New("etcdserver: rpc not supported for learner")
 	}
@@ -186,6 +171,10 @@ func (s members) askEtcd(m *Machine, args []string) (string, error) {
 		b, err := json.Marshal(ownState(s, m))
 		return string(b), err
 	case "members":
+	case "yield":
+		if err := s.yield(m); err != nil {
+			return "", err
+		}
 	case "remove":
 		i := slices.Index(args, "--peer")
 		if err := s.removeMember(args[i+1]); err != nil {
@@ -268,14 +257,37 @@ func (s members) watchQuorum(by string) {
 	}
 }
 
+// yield gives the leadership to another member, if that of m has it.
+func (s members) yield(m *Machine) error {
+	voters, _, _ := voters(s.Site)
+	if !s.led() || s.kube.leader != m.IP || voters == 1 {
+		return nil
+	}
+	for _, ip := range slices.Sorted(maps.Keys(s.kube.members)) {
+		if other := s.machine(ip); ip != m.IP && s.kube.members[ip].voter && s.steady(other) {
+			s.kube.leader = ip
+			return nil
+		}
+	}
+	return errors.New("no other member can lead")
+}
+
+// steady tells whether a member runs for long enough that it has what the others have.
+func (s *Site) steady(m *Machine) bool { return s.runs(m) && time.Since(m.steady) >= s.Pace.Steady }
+
+// committed is how long the log of etcd is.
+const committed = 100_000
+
 func (s members) etcdCluster() etcd.Cluster {
-	c := etcd.Cluster{Leader: s.led()}
+	c := etcd.Cluster{Leader: s.led(), Version: "3.6.0"}
 	for _, ip := range slices.Sorted(maps.Keys(s.kube.members)) {
 		is := s.kube.members[ip]
 		m := etcd.Member{ID: strconv.Itoa(is.id), PeerURLs: []string{"https://" + ip + ":2380"}, Learner: !is.voter}
 		if is.started {
 			m.Name, m.ClientURLs = "of "+ip, []string{"https://" + ip + ":2379"}
-			if m.Answers = s.runs(s.machine(ip)); !m.Answers {
+			if m.Answers = s.runs(s.machine(ip)); m.Answers {
+				s.tell(&m, s.machine(ip), c.Leader)
+			} else {
 				m.Error = "connection refused"
 			}
 		}
@@ -284,19 +296,72 @@ func (s members) etcdCluster() etcd.Cluster {
 	return c
 }
 
-// ownState is what a member tells of itself.
+// etcdVersion is the version of etcd on a machine, as its manifest says it.
+func etcdVersion(m *Machine) string {
+	version, _, _ := strings.Cut(cmp.Or(m.version("etcd"), "3.6.8"), "-")
+	return version
+}
+
+// tell adds what a member that runs tells of itself.
+func (s members) tell(o *etcd.Member, m *Machine, led bool) {
+	o.Version, o.Size, o.InUse, o.Quota, o.Alarms = etcdVersion(m), s.kube.size, s.kube.size/2, etcd.DefaultQuota, s.kube.alarms
+	o.Committed, o.Applied, o.Revision = committed, committed, int64(1+len(s.kube.values))
+	if !s.steady(m) {
+		o.Committed, o.Applied = 1, 1
+	}
+	if led {
+		o.Leads, o.Follows = s.kube.leader == m.IP, strconv.Itoa(s.kube.members[s.kube.leader].id)
+	}
+}
+
+// ownState is what a member tells when it alone is asked.
 func ownState(s members, m *Machine) etcd.Cluster {
 	c := s.etcdCluster()
+	c.Version = ""
 	for i := range c.Members {
-		o := &c.Members[i]
-		o.Answers, o.Error = false, ""
-		if !o.At(m.IP) {
-			continue
+		if o := &c.Members[i]; !o.At(m.IP) {
+			*o = etcd.Member{ID: o.ID, Name: o.Name, PeerURLs: o.PeerURLs, ClientURLs: o.ClientURLs, Learner: o.Learner}
 		}
-		o.Answers, o.Version, o.Size, o.InUse, o.Quota, o.Alarms = true, "3.6.8", s.kube.size, s.kube.size/2, etcd.DefaultQuota, s.kube.alarms
-		o.Leads = c.Leader && s.kube.leader == m.IP
 	}
 	return c
+}
+
+// database is a machine's member of etcd, for those who take snapshots.
+type database struct{ *Machine }
+
+var errEtcdDown = errors.New("dial tcp 127.0.0.1:2379: connect: connection refused")
+
+// Own is what the member tells.
+func (d database) Own(context.Context) (etcd.Cluster, error) {
+	defer d.site.locked()()
+	if d.site.kube == nil || !d.site.runs(d.Machine) {
+		return etcd.Cluster{}, errEtcdDown
+	}
+	return ownState(members{d.site}, d.Machine), nil
+}
+
+// Snapshot sends the values that were put into etcd, and their sha256.
+func (d database) Snapshot(_ context.Context, start func(bytes int64) (io.Writer, error)) error {
+	data, err := d.values()
+	if err != nil {
+		return err
+	}
+	to, err := start(int64(len(data)))
+	if err != nil {
+		return err
+	}
+	_, err = to.Write(data)
+	return err
+}
+
+func (d database) values() ([]byte, error) {
+	defer d.site.locked()()
+	if d.site.kube == nil || !d.site.runs(d.Machine) {
+		return nil, errEtcdDown
+	}
+	data, err := json.Marshal(d.site.kube.values)
+	sum := sha256.Sum256(data)
+	return append(data, sum[:]...), err
 }
 
 // Fill gives etcd's database a size in bytes, and raises alarms.

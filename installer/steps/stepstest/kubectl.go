@@ -71,6 +71,9 @@ func (c *call) kubectl(ctx context.Context, args []string, q agent.ExecRequest) 
 		if err := s.api(m, flags["--kubeconfig"], at); err != nil {
 			return err
 		}
+		if strings.HasPrefix(flags["--raw"], "/readyz") && s.machine(at) != nil && !isReadyz(s.machine(at)) {
+			return errors.New("error from server (InternalError): an error on the server (\"[-]poststarthook/start-service-ip-repair-controllers failed: reason withheld\") has prevented the request from succeeding")
+		}
 		w := workloads{s}
 		w.tick()
 		return then(w)
