@@ -45,9 +45,12 @@ func run() int {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-signals
-		fmt.Fprintln(os.Stderr, "\nstopping; press Ctrl-C again to stop at once")
+		say("stopping; press Ctrl-C again to stop at once")
 		cancel(installer.ErrInterrupted)
 		<-signals
+		if v := onScreen.Load(); v != nil {
+			v.Close()
+		}
 		os.Exit(exitFailed)
 	}()
 	wanted.TakeSecrets()
@@ -58,7 +61,9 @@ func run() int {
 	if own, ok := errors.AsType[*onhosts.ExitStatus](err); ok {
 		return own.Code
 	}
-	fmt.Fprintf(os.Stderr, "error: %s\n", installer.Tell(err))
+	if ran, ok := errors.AsType[*runError](err); !ok || !ran.told {
+		fmt.Fprintf(os.Stderr, "error: %s\n", installer.Tell(err))
+	}
 	return exitStatus(err)
 }
 
