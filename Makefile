@@ -98,6 +98,11 @@ fuzz:
 upstream: deps
 	test/upstream/make.sh
 
+## upstream-before: the same of the minor version before, to upgrade from
+.PHONY: upstream-before
+upstream-before: deps
+	test/upstream/make.sh before
+
 ## upstream-conformance: Kubernetes' own tests, their runner and their images, in the same way
 .PHONY: upstream-conformance
 upstream-conformance: deps
@@ -156,7 +161,7 @@ clean:
 	$(GO) run ./test/testbed/cmd/bed sweep
 	if [[ -n "$(CACHE)" ]]; then \
 		cd "$${SEALBUILD_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/sealbuild-test}" && \
-		rm -rf tree-* debs beds runs parts upstream-* conformance-* registry-* store ipvs-* bench-* crane-* oci-suite sealos-* sealinstall*; fi
+		rm -rf tree-* debs beds runs parts upstream-* before-* conformance-* registry-* store ipvs-* bench-* crane-* oci-suite sealos-* sealinstall*; fi
 
 ## help: this list
 .PHONY: help

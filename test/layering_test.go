@@ -146,6 +146,9 @@ var installerLinks = []string{
 	"github.com/kevinburke/ssh_config", "github.com/hiddeco/sshsig",
 	"github.com/moby/ipvs", "github.com/vishvananda/netlink/...", "github.com/vishvananda/netns",
 
+	// What kubeadm knows of CoreDNS' configuration.
+	"github.com/coredns/corefile-migration/...", "github.com/coredns/caddy/caddyfile",
+
 	// Configuration, and templates with the functions of sprig.
 	"go.yaml.in/yaml/...", "sigs.k8s.io/yaml", "github.com/BurntSushi/toml/...", "github.com/Masterminds/...", "dario.cat/mergo",
 	"github.com/huandu/xstrings", "github.com/mitchellh/...", "github.com/shopspring/decimal", "github.com/spf13/cast",

@@ -176,6 +176,10 @@ func (s summary) print(w io.Writer, form string) error {
 	if s.Changes == 0 {
 		verdict = "all was as asked, nothing changed"
 	}
+	if s.Log == "" { // no host was asked
+		_, err := fmt.Fprintf(w, "cluster %s: %s\n", s.Cluster, verdict)
+		return err
+	}
 	_, err := fmt.Fprintf(w, "cluster %s: done in %.1fs, %s (log: %s)\n", s.Cluster, s.Seconds, verdict, s.Log)
 	return err
 }

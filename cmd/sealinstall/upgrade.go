@@ -85,7 +85,7 @@ func (o *runOptions) upgradeWith(cmd *cobra.Command, list []steps.Step, what str
 		return err
 	}
 	if o.dryRun {
-		return o.preview(cmd, cluster, list)
+		return o.preview(cmd, cluster, o.ExistingAgain, steps.Preview(list))
 	}
 	if !o.Yes {
 		o.members.confirmUpgrade = func(lines []string) error {

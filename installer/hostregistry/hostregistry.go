@@ -257,8 +257,8 @@ func (g *Registry) shown(t *fleet.Target, cert []byte) string {
 	return journal.Inputs(g.Accounts(t), cert)
 }
 
-// renews tells whether the certificate of a master's registry is among those that renew names.
-func (g *Registry) renews(t *fleet.Target, renew []string) (bool, error) {
+// Renews tells whether the certificate of a master's registry is among those that renew names.
+func (g *Registry) Renews(t *fleet.Target, renew []string) (bool, error) {
 	named := slices.Contains(renew, RegistryCert)
 	if g.PlainRegistry(t) {
 		if named {
@@ -272,7 +272,7 @@ func (g *Registry) renews(t *fleet.Target, renew []string) (bool, error) {
 // Renew makes the certificate of a master's registry anew if renew names it, and has the image's script put it in place.
 // Our registry then reads it again by itself. It returns the number of files that were written.
 func (g *Registry) Renew(ctx context.Context, t *fleet.Target, renew []string) (int, error) {
-	if wanted, err := g.renews(t, renew); err != nil || !wanted {
+	if wanted, err := g.Renews(t, renew); err != nil || !wanted {
 		return 0, err
 	}
 	certPath, keyPath := g.Etc("registry_tls.crt"), g.Etc("registry_tls.key")

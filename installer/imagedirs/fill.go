@@ -84,8 +84,9 @@ func (d Dirs) wanted(t *fleet.Target, dir string) ([]payload.Layer, agent.Layers
 	return layers, want
 }
 
-// sendLayers unpacks the layers that a place on a host lacks. sent is in bytes.
-func (d Dirs) sendLayers(ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, place agent.LayersPlace) (changes int, sent int64, err error) {
+// sendLayers unpacks the layers that a place on a host lacks, and gives their number and the bytes that were sent.
+func (d Dirs) sendLayers(ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, place agent.LayersPlace) (int, int64, error) {
+	changes, sent := 0, int64(0)
 	for n := place.Have; n < len(layers); n++ {
 		size, err := d.sendLayer(ctx, t, want, layers, n, place.Beside)
 		sent += size

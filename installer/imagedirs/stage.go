@@ -52,7 +52,7 @@ func (d Dirs) Staged(ctx context.Context, t *fleet.Target, dir string) (bool, er
 }
 
 // Prepare runs the script `prepare` of the images in the staged rootfs of a host, if they have one: it makes ready what can be made
-// ready while the host works as before. Nothing is run where no rootfs is staged.
+// ready while the host works as before. Nothing is run where the rootfs is in use already.
 func (d Dirs) Prepare(ctx context.Context, t *fleet.Target, step string) (ran bool, err error) {
 	img, line := d.Share(t).Script("prepare")
 	if line == "" {
@@ -60,6 +60,9 @@ func (d Dirs) Prepare(ctx context.Context, t *fleet.Target, step string) (ran bo
 	}
 	s, err := d.staging(ctx, t, d.RootfsDir())
 	if err != nil || !s.place.Beside {
+		return false, err
+	}
+	if err := d.wantWhole(ctx, t, d.RootfsDir(), s); err != nil {
 		return false, err
 	}
 	env := d.Share(t).Env(img)
@@ -81,6 +84,15 @@ func (d Dirs) complete(ctx context.Context, t *fleet.Target, dir string, s stagi
 	}
 	n, err := d.readNote(ctx, t, s.place.At)
 	return n.Inputs == d.inputs(t, dir), err
+}
+
+// wantWhole is an error unless everything lies beside a directory.
+func (d Dirs) wantWhole(ctx context.Context, t *fleet.Target, dir string, s staging) error {
+	whole, err := d.complete(ctx, t, dir, s)
+	if err == nil && !whole {
+		err = fmt.Errorf("what is to come into use in %s does not lie beside it yet as it is wanted now", dir)
+	}
+	return err
 }
 
 // inputs stands for all that is staged for a directory.

@@ -50,10 +50,7 @@ func (d Dirs) Switch(ctx context.Context, t *fleet.Target, dir string) (switched
 	if !s.place.Beside {
 		return false, d.inForce(ctx, t, dir)
 	}
-	if whole, err := d.complete(ctx, t, dir, s); err != nil || !whole {
-		if err == nil {
-			err = fmt.Errorf("switch %s: what is to come into use does not lie there yet as it is wanted now", dir)
-		}
+	if err := d.wantWhole(ctx, t, dir, s); err != nil {
 		return false, err
 	}
 	next, err := d.readNote(ctx, t, s.place.At)

@@ -28,6 +28,11 @@ func (v *verdict) certificates() {
 		slices.SortFunc(a.certs, func(x, y certs.Info) int { return strings.Compare(x.Path, y.Path) })
 		for _, c := range a.certs {
 			h.Certificates = append(h.Certificates, Certificate{c.Path, c.Ends})
+			for _, ip := range v.takenOut {
+				if slices.Contains(c.Names, ip) {
+					v.warn("%s: its certificate %s still names %s, which was taken out of the cluster (sealinstall cert --renew %s)", h.Address, c.Path, ip, strings.TrimSuffix(strings.TrimPrefix(c.Path, "pki/"), ".crt"))
+				}
+			}
 			if h.CertsEnd.IsZero() || c.Ends.Before(h.CertsEnd) {
 				h.CertsEnd, h.FirstCert = c.Ends, c.Path
 			}

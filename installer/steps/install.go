@@ -90,6 +90,11 @@ func Rollback() []Step {
 	}
 }
 
+// PlanReset tells what [Reset] would do.
+func PlanReset() []Step {
+	return []Step{Reset()[0], {Name: "plan", Title: "find what would be done on each host", Run: (*Run).planReset}}
+}
+
 // Preview is the part of a pipeline that changes nothing.
 func Preview(list []Step) []Step { return list[:1] }
 

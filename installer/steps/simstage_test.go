@@ -326,3 +326,34 @@ func TestSwitchThatKeepsSurvivesEveryFault(t *testing.T) {
 		})
 	}
 }
+
+// TestPrepareRunsInTheStagedRootfsOfImagesThatHaveIt runs it beside a rootfs in use that has no such script.
+func TestPrepareRunsInTheStagedRootfsOfImagesThatHaveIt(t *testing.T) {
+	prepareStep := onAll("prepare", func(ctx context.Context, r *Run, t *fleet.Target) (int, error) {
+		ran, err := r.dirs.Prepare(ctx, t, "stage")
+		if ran {
+			return 1, err
+		}
+		return 0, err
+	})
+	for label, want := range map[string]int{"prepare.sh": 2, "": 0} { // a file of that name, without the label, is nobody's business
+		w, _ := treeAfter(t, unpackedOnly(), simBundle(t))
+		images := overlaidDifferently()
+		images[0].Files["scripts/prepare.sh"] = "echo prepare\n"
+		if label != "" {
+			images[0].Config.Labels["prepare"] = label
+		}
+		w.bundle = bundleOf(t, images)
+		if _, err := w.run(t.Context(), withSteps(prepareStep)); (err != nil) != (label != "") {
+			t.Errorf("label %q, where nothing is staged: %v", label, err)
+		}
+		mustRun(t, w, withSteps(stageStep))
+		if ran := mustRun(t, w, withSteps(prepareStep)); ran != want {
+			t.Errorf("label %q: it ran on %d hosts, want %d", label, ran, want)
+		}
+		mustRun(t, w, withSteps(switchStep))
+		if ran := mustRun(t, w, withSteps(prepareStep)); ran != 0 {
+			t.Errorf("label %q: it ran on %d hosts after the switch", label, ran)
+		}
+	}
+}

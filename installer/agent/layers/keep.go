@@ -145,7 +145,8 @@ func (m machine) keepable(p places, have layerList) error {
 	return m.unmounted(p.before)
 }
 
-// replace moves a directory to another's place. What lay there is removed, and what is left out of layers stays with the directory in use.
+// replace moves a directory to another's place. What lay there is removed, and what is left out of layers stays with the directory
+// in use.
 func (m machine) replace(to, from string, p places, q agent.Layers) error {
 	if err := m.carry(from, p, q); err != nil {
 		return err

@@ -79,6 +79,7 @@ func (s *Site) Deploy(a App) {
 // Pods gives the node of each pod of a workload that is Ready, by the name of the pod.
 func (s *Site) Pods(namespace, name string) map[string]string {
 	defer s.locked()()
+	defer s.remembering()()
 	workloads{s}.tick()
 	out := map[string]string{}
 	for _, p := range s.kube.pods {

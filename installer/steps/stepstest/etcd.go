@@ -42,7 +42,7 @@ func (s *Site) runs(m *Machine) bool {
 	if m == nil || s.kube == nil {
 		return false
 	}
-	runs := m.booted(etcdUp) && m.runsPod("etcd") && m.holdsMember() && !m.tooOld()
+	runs := recall(s, "runs etcd", m, func() bool { return m.booted(etcdUp) && m.runsPod("etcd") && m.holdsMember() && !m.tooOld() })
 	switch {
 	case !runs:
 		m.steady = time.Time{}

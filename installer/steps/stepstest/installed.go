@@ -29,9 +29,13 @@ func (c *call) programVersion(argv0 string) string {
 	return programVersion(c.tree.text(argv0))
 }
 
-// install does what the scripts init-cri and init of a rootfs of [Kubernetes] do, file by file and image by image.
+// install does what the scripts init-cri, init and prepare of a rootfs of [Kubernetes] do, file by file and image by image.
 func (c *call) install(name string, q agent.ScriptRequest) error {
 	rootfs := path.Dir(q.Dir)
+	master := strings.Contains(q.Env["SEALOS_SYS_RUN_MODE"], "master")
+	if name == "prepare.sh" {
+		return c.pull(rootfs, master, false)
+	}
 	dir, ok := map[string]string{"init-cri.sh": "cri", "init.sh": "bin"}[name]
 	if !ok || !c.tree.has(rootfs+"/bin/kubelet") {
 		return nil
@@ -57,11 +61,11 @@ func (c *call) install(name string, q agent.ScriptRequest) error {
 			return nil
 		})
 	}
-	return c.pull(rootfs, strings.Contains(q.Env["SEALOS_SYS_RUN_MODE"], "master"))
+	return c.pull(rootfs, master, true)
 }
 
-// pull gets the images that the rootfs lists, and pins exactly them.
-func (c *call) pull(rootfs string, master bool) error {
+// pull gets the images that the rootfs lists, and pins them; no others, if it is alone.
+func (c *call) pull(rootfs string, master, alone bool) error {
 	var wanted []string
 	for line := range strings.Lines(c.tree.text(path.Join(rootfs, imageList))) {
 		image := strings.TrimSpace(line)
@@ -83,6 +87,9 @@ func (c *call) pull(rootfs string, master bool) error {
 		if err != nil {
 			return err
 		}
+	}
+	if !alone {
+		return nil
 	}
 	return c.quietly(func(_ *Site, m *Machine) error {
 		for image := range m.images {

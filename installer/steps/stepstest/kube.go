@@ -84,18 +84,22 @@ func manifest(pod string) string { return manifests + "/" + pod + ".yaml" }
 // serves tells whether the API answers on a machine: its server runs there, and the etcd beside it has a leader. Without
 // that it neither writes nor reads.
 func (s *Site) serves(m *Machine) bool {
-	return m != nil && s.kube != nil && !time.Now().Before(s.kube.silent) && m.booted(apiUp) && m.runsPod("kube-apiserver") &&
-		s.kube.members[m.IP].voter && s.runs(m) && s.led()
+	return m != nil && s.kube != nil && recall(s, "serves", m, func() bool {
+		return !time.Now().Before(s.kube.silent) && m.booted(apiUp) && m.runsPod("kube-apiserver") &&
+			s.kube.members[m.IP].voter && s.runs(m) && s.led()
+	})
 }
 
 // reaches tells whether the API answers on a machine by the name in kubeconfigs. At the virtual address, one of the servers
 // that are listed there answers.
 func (s *Site) reaches(m *Machine) bool {
-	at := m.tree.lookup("apiserver.cluster.local")
-	if other := s.machine(at); other != nil {
-		return s.serves(other)
-	}
-	return at != "" && s.keeps(m) == nil
+	return recall(s, "reaches", m, func() bool {
+		at := m.tree.lookup("apiserver.cluster.local")
+		if other := s.machine(at); other != nil {
+			return s.serves(other)
+		}
+		return at != "" && s.keeps(m) == nil
+	})
 }
 
 const careUnit = care.Unit + ".service"
@@ -165,6 +169,7 @@ func truth(b bool) string {
 // at the addresses that are gone.
 func (s *Site) Unsound(masters int, gone ...string) []string {
 	defer s.locked()()
+	defer s.remembering()()
 	out := slices.Clone(s.violations)
 	wrong := func(ok bool, format string, args ...any) {
 		if !ok {

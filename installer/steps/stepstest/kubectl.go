@@ -64,6 +64,7 @@ func (c *call) kubectl(ctx context.Context, args []string, q agent.ExecRequest) 
 		flags["--kubeconfig"] = adminConf
 	}
 	do := func(s *Site, m *Machine, then func(workloads) error) error {
+		defer s.remembering()()
 		at := m.tree.lookup("apiserver.cluster.local")
 		if server, ok := flags["--server"]; ok {
 			at = strings.TrimSuffix(strings.TrimPrefix(server, "https://"), ":6443")

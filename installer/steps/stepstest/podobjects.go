@@ -77,7 +77,7 @@ func (s workloads) podList() []object {
 			image := m.proxyImage
 			if labels["tier"] != nil {
 				text, _ := mirrored(m, name)
-				maps.Copy(spec, specOf(text))
+				maps.Copy(spec, specOf(s.Site, text))
 				image, works = imageOf(text), !m.kubelet() || podWorks(m, name)
 			} else if image != "" {
 				spec["containers"] = []any{object{"name": name, "image": image}}
@@ -188,10 +188,13 @@ func (s workloads) workloadList() []object {
 		if a.Kind == "Pod" {
 			continue
 		}
-		ready, all := 0, 0
+		ready, all, fresh := 0, 0, 0
 		for _, i := range s.podsOf(a) {
 			if p := s.kube.pods[i]; p.deleted.IsZero() {
 				all++
+				if p.app.round == a.round {
+					fresh++
+				}
 				if s.podReady(p) {
 					ready++
 				}
@@ -204,7 +207,7 @@ func (s workloads) workloadList() []object {
 		status := object{"observedGeneration": 1, "desiredNumberScheduled": all, "numberReady": ready}
 		if a.Kind != "DaemonSet" {
 			spec["replicas"] = a.Replicas
-			status = object{"observedGeneration": 1, "replicas": all, "updatedReplicas": all, "readyReplicas": ready, "availableReplicas": ready}
+			status = object{"observedGeneration": 1, "replicas": all, "readyReplicas": ready, "availableReplicas": ready, "updatedReplicas": fresh}
 		}
 		items = append(items, object{"kind": a.Kind, "metadata": object{"namespace": a.Namespace, "name": a.Name, "generation": 1}, "spec": spec, "status": status})
 	}
@@ -239,7 +242,11 @@ func (s workloads) stats(node string) (string, error) {
 	pods := []any{}
 	for _, p := range s.kube.pods {
 		if p.node == node {
-			pods = append(pods, object{"podRef": object{"name": p.name, "namespace": p.app.Namespace}, "volume": []any{object{"name": "scratch", "usedBytes": 4096}}})
+			volumes := []any{object{"name": "scratch", "usedBytes": 4096}, object{"name": "uncounted"}}
+			if p.app.Local != "" {
+				volumes = append(volumes, object{"name": "data", "pvcRef": object{"name": "local-" + p.app.Name, "namespace": p.app.Namespace}, "usedBytes": 3 << 20})
+			}
+			pods = append(pods, object{"podRef": object{"name": p.name, "namespace": p.app.Namespace}, "volume": volumes})
 		}
 	}
 	text, err := json.Marshal(object{"pods": pods})

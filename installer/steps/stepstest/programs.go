@@ -154,7 +154,10 @@ func (c *call) stub(ctx context.Context, args []string) (out string, err error) 
 		})
 	}
 	if args[0] == "care" && args[1] == "--check" {
-		return "", c.await(ctx, c.session.site.Pace.Boot/3, func(s *Site, m *Machine) error { return s.confirms(m, args) }) // 15 s on real hosts
+		return "", c.await(ctx, c.session.site.Pace.Boot/3, func(s *Site, m *Machine) error {
+			defer s.remembering()()
+			return s.confirms(m, args)
+		}) // 15 s on real hosts
 	}
 	s, m := c.session.site, c.machine
 	defer s.locked()()
@@ -255,7 +258,7 @@ func (m *Machine) effect(name string, q agent.ScriptRequest) error {
 		m.static()
 		clear(m.containers)
 		return uninstall(m, path.Dir(q.Dir))
-	case "init-cri.sh", "clean-cri.sh":
+	case "init-cri.sh", "clean-cri.sh", "prepare.sh":
 	case "clean-registry.sh":
 		m.registry = false
 		if err := m.tree.remove("/etc/registry"); err != nil {

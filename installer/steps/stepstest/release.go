@@ -97,9 +97,9 @@ func Kubernetes(version, containerd string) []Image {
 	rootfs := &images[0]
 	rootfs.Name = "localhost/kubernetes:" + version
 	labels := maps.Clone(rootfs.Config.Labels)
-	labels["version"], labels["init-cri"], labels["init"], labels["clean"], labels["clean-registry"] = version, "init-cri.sh", "init.sh", "clean.sh", "clean-registry.sh"
+	labels["version"], labels["init-cri"], labels["init"], labels["clean"], labels["clean-registry"], labels["prepare"] = version, "init-cri.sh", "init.sh", "clean.sh", "clean-registry.sh", "prepare.sh"
 	rootfs.Config.Labels, rootfs.Config.Cmd = labels, []string{"echo first", "echo second"}
-	for _, name := range []string{"init-cri", "init", "clean", "clean-registry"} {
+	for _, name := range []string{"init-cri", "init", "clean", "clean-registry", "prepare"} {
 		rootfs.Files["scripts/"+name+".sh"] = "echo " + name + " of " + version + "\n"
 	}
 	for _, name := range []string{"kubelet", "kubeadm", "kubectl"} {

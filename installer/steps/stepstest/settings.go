@@ -285,12 +285,19 @@ func (s workloads) rolloutProxy(words []string) string {
 }
 
 // specOf is what the manifest of a static pod says of its containers and volumes.
-func specOf(manifest string) (spec object) {
+func specOf(s *Site, manifest string) (spec object) {
+	if spec, ok := s.specs[manifest]; ok {
+		return spec
+	}
 	var manifested object
 	if yaml.Unmarshal([]byte(manifest), &manifested) != nil {
 		return nil
 	}
 	spec, _ = below(manifested, "spec").(object)
+	if s.specs == nil {
+		s.specs = map[string]object{}
+	}
+	s.specs[manifest] = spec
 	return spec
 }
 

@@ -34,6 +34,8 @@ type Site struct {
 	dir        string
 	trees      int
 	machines   []*Machine
+	memo       memo
+	specs      map[string]object // of static pods, by their manifests
 	kube       *kube
 	noProxy    bool
 	trace      []Event

@@ -32,11 +32,12 @@ func allStatic() []string { return append(staticPods(), care.PodName) }
 // static brings the containers of static pods in line with their manifests, as kubelet does while it runs: they end when their
 // manifest goes, and start anew when it changes. Without kubelet they go on as they are; without the runtime there are none.
 func (m *Machine) static() {
-	if m.settling {
-		return // it was asked by what it asks
+	if m.settling || m.site.memo[fact{"settled", m}] {
+		return // it was asked by what it asks, or not long ago
 	}
 	m.settling = true
 	defer func() { m.settling = false }()
+	recall(m.site, "settled", m, func() bool { return true })
 	switch {
 	case !m.runtime || m.off:
 		clear(m.running)

@@ -79,6 +79,7 @@ func upgradeFlags(args []string) (words, flags []string) {
 // ask does something by an API server: on a master with the administrator's kubeconfig, on a worker with kubelet's.
 func (u *upgrade) ask(do func(s *Site, m *Machine) error) func(s *Site, m *Machine) error {
 	return func(s *Site, m *Machine) error {
+		defer s.remembering()()
 		at := m.tree.lookup("apiserver.cluster.local")
 		switch {
 		case s.kube == nil:
