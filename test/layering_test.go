@@ -99,7 +99,7 @@ var mayImport = []struct {
 	{"installer/settings/...", append([]string{"installer/care"}, onASite...)},
 	{"installer/compat/...", append([]string{"bundle", "installer/etcd", "installer/members"}, onASite...)},
 	{"installer/upgrade/...", append([]string{
-		"installer/members", "installer/nodes", "installer/imagedirs", "installer/hostnet", "installer/hostregistry", "installer/settings",
+		"installer/members", "installer/imagedirs", "installer/hostnet", "installer/hostregistry", "installer/settings",
 	}, onASite...)},
 	{"installer/leaving/...", append([]string{"installer/members"}, onASite...)},
 	{"installer/clean/...", append([]string{"installer/care", "installer/hostnet", "installer/ledger", "installer/nodes", "installer/secrets"}, onASite...)},

@@ -46,7 +46,7 @@ func (u *Upgrade) turn(ctx context.Context, t *fleet.Target, step string) error 
 	if err := leave(ctx); err != nil {
 		return err
 	}
-	if err := u.Nodes.ClearKubeadmCopies(ctx, t); err != nil {
+	if err := u.Members.ClearKubeadmCopies(ctx, t); err != nil {
 		return err
 	}
 	return m.to(ctx, t, done)

@@ -20,7 +20,6 @@ import (
 	"github.com/sealbuild/sealbuild/installer/imagedirs"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/members"
-	"github.com/sealbuild/sealbuild/installer/nodes"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/site"
 )
@@ -29,7 +28,6 @@ import (
 type Upgrade struct {
 	*site.Site
 	Members  members.Members
-	Nodes    *nodes.Nodes
 	Net      hostnet.Net
 	Dirs     imagedirs.Dirs
 	Registry *hostregistry.Registry
