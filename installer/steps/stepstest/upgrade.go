@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // upgrade is one run of kubeadm upgrade. What it does, and in which order, is that of kubeadm 1.36 (cmd/upgrade, phases/upgrade):
@@ -214,6 +216,8 @@ func (u *upgrade) etcd(ctx context.Context, before map[string]string) error {
 		case older(u.release.etcd, has):
 			skip = true // a warning
 			return nil
+		case broken(m, "disk", tmpDir) != "":
+			return fmt.Errorf("failed to back up etcd data: %w", unix.ENOSPC)
 		}
 		return copyTree(m.tree.path(path.Join(u.data, "etcd")), m.tree.path(m.dataDir()))
 	})

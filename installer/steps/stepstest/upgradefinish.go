@@ -43,7 +43,7 @@ func (u *upgrade) finish(ctx context.Context) error {
 	}
 	err = u.step("upgrade: kubelet's configuration", func(_ *Site, m *Machine) error {
 		socket, _ := below(documents(m.tree.text(instanceConfig))["KubeletConfiguration"], "containerRuntimeEndpoint").(string)
-		return m.tree.put(kubeletConfig, u.release.kubeletDocument(config, socket))
+		return m.tree.share(kubeletConfig, u.release.kubeletDocument(config, socket))
 	})
 	if err != nil || !u.master {
 		return err
