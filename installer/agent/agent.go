@@ -148,6 +148,12 @@ func (a *Agent) Tidy(ctx context.Context, q TidyRequest) (left []string, err err
 	return res.Left, err
 }
 
+// Sweep removes from a directory the directories whose names the request knows. It goes through no link: one in place of the
+// directory is refused, and one in it stays, as do files, mount points and what holds anything of another user.
+func (a *Agent) Sweep(ctx context.Context, q SweepRequest) (SweepResult, error) {
+	return ask[SweepResult](ctx, a, VerbSweep, q)
+}
+
 // ask makes a call without a stream whose result is an R.
 func ask[R any](ctx context.Context, a *Agent, verb string, request any) (R, error) {
 	var result R

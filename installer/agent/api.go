@@ -135,6 +135,19 @@ type TidyRequest struct {
 	Known []string `json:"known"`
 }
 
+// SweepRequest names copies that a program leaves in a directory.
+type SweepRequest struct {
+	Dir   string   `json:"dir"`
+	Known []string `json:"known"` // patterns of path.Match, of names in Dir
+}
+
+// SweepResult is what became of them.
+type SweepResult struct {
+	Removed []string `json:"removed,omitempty"` // names in the directory
+	Bytes   int64    `json:"bytes,omitempty"`   // that they took on the disk
+	Left    []string `json:"left,omitempty"`    // names of what else is there
+}
+
 // SnapshotRequest is a snapshot of etcd to keep on the host.
 type SnapshotRequest struct {
 	Dir  string `json:"dir"`  // made, and kept, with mode 0700

@@ -17,6 +17,7 @@ const (
 	VerbRemove      = "remove"
 	VerbClear       = "clear"
 	VerbTidy        = "tidy"
+	VerbSweep       = "sweep"
 	VerbPodCgroups  = "pod-cgroups"
 	VerbLock        = "lock"
 	VerbListen      = "listen"
@@ -33,7 +34,7 @@ const (
 // program this is not known.
 func repeatable(verb string) bool {
 	switch verb {
-	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch,
+	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbSweep, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch,
 		VerbSwitchBack, VerbForget, VerbBlobs, VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
 		return true
 	}
@@ -45,7 +46,7 @@ func repeatable(verb string) bool {
 func Quiet(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbWriteFiles, VerbReadFiles, VerbHosts, VerbPrepare, VerbUnpack, VerbSwitch,
-		VerbSwitchBack, VerbForget, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller, VerbBlobs,
+		VerbSwitchBack, VerbForget, VerbRemove, VerbClear, VerbTidy, VerbSweep, VerbPodCgroups, VerbInstaller, VerbBlobs,
 		VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
 		return true
 	}

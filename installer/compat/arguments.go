@@ -84,7 +84,7 @@ func manifestArguments(component string, manifest []byte) ([]string, error) {
 	return nil, nil
 }
 
-// unitArguments are the arguments that a file of variables (NAME="VALUE") gives to kubelet by its unit, which splits them at spaces.
+// unitArguments are the arguments that a file of variables (NAME="VALUE") gives to kubelet: its unit splits them at spaces.
 func unitArguments(text []byte) []string {
 	var out []string
 	for line := range strings.Lines(string(text)) {

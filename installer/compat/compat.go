@@ -55,6 +55,7 @@ func (c Compat) Look(ctx context.Context, from, to string) ([]preflight.Problem,
 		{"disk", "the room on disks", func(ctx context.Context) ([]preflight.Problem, error) { return c.disks(ctx, members) }},
 		{"drain", "what a drain meets", func(ctx context.Context) ([]preflight.Problem, error) { return c.drains(ctx, nodes) }},
 		{"flags", "arguments and settings", func(ctx context.Context) ([]preflight.Problem, error) { return c.flags(ctx, from, to) }},
+		{"corefile", "CoreDNS' configuration", c.corefile},
 	}
 	found := make([][]preflight.Problem, len(parts))
 	var all sync.WaitGroup

@@ -236,7 +236,7 @@ func (c Compat) keptDocuments(ctx context.Context) (map[string][]byte, error) {
 	return out, nil
 }
 
-// fromDocument is what a document sets: s says where it is. beside is a ClusterConfiguration, without which kubeadm reads no others.
+// fromDocument is what a document sets; s says where it is. kubeadm reads others only with a ClusterConfiguration beside them.
 func fromDocument(s setting, kind string, text, beside []byte) ([]setting, error) {
 	var doc map[string]any
 	if err := yaml.Unmarshal(text, &doc); err != nil {

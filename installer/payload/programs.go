@@ -45,9 +45,9 @@ func (p *Payload) ImageLayers(base, tag, arch string) []Layer {
 	return out
 }
 
-// Programs writes programs that lie in a directory bin of some layers, or at their root. create makes the file for one; where several
-// layers have it, it is called anew for the upper one. Each layer is read to its end, so that its digest is known to be right. A
-// program that no layer has is an error that is fs.ErrNotExist.
+// Programs writes programs that lie in a directory bin of some layers, or at their root. create makes the file of one; where
+// several layers have it, it is called anew for the upper one. Each layer is read to its end, so that its digest is known to be
+// right. A program that no layer has is an error that is fs.ErrNotExist.
 func Programs(ctx context.Context, blobs Blobs, layers []Layer, names []string, create func(name string) (io.WriteCloser, error)) error {
 	found := map[string]bool{}
 	for _, l := range layers {

@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/secrets"
+	"github.com/sealbuild/sealbuild/installer/site"
 )
 
 // HostCertificates are the certificates of one master.
@@ -88,6 +89,7 @@ func (r *Run) planCerts(ctx context.Context, renew []string) error {
 }
 
 func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
+	r.Payload.OntoCluster = true
 	if err := r.Load(ctx); err != nil {
 		return installer.Result{}, err
 	}
@@ -102,7 +104,24 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 	if err := refused(r.Ledger.Compare(ctx)); err != nil {
 		return installer.Result{}, err
 	}
+	if err := r.meetRootfs(ctx); err != nil {
+		return installer.Result{}, err
+	}
 	return installer.Result{}, r.secrets.AdoptAndSettle(ctx)
+}
+
+// meetRootfs finds out what the cluster has of its rootfs where the bundle brings none, for runs that need no more of it than is
+// recorded and lies on the hosts.
+func (r *Run) meetRootfs(ctx context.Context) error {
+	on := site.Adding{Site: r.Site}
+	if err := on.Clusterless(); err != nil || !r.onlyAdds() {
+		return err
+	}
+	var scripts []string
+	for _, key := range []string{"clean", "clean-registry", "init-registry"} {
+		scripts = append(scripts, "scripts/"+key+".sh")
+	}
+	return on.ReadRootfs(ctx, scripts...)
 }
 
 // refused is the error for problems, if there are any, or the one that kept them from being found.

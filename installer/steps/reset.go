@@ -15,6 +15,7 @@ import (
 
 // connectForReset reaches every host. It judges none: a reset is for hosts that a failed installation left behind, too.
 func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
+	r.Payload.OntoCluster = true
 	if err := r.Load(ctx); err != nil {
 		return installer.Result{}, err
 	}
@@ -23,6 +24,9 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 	}
 	// Versions are not compared: another bundle than the one that made the cluster can reset it, too.
 	if err := r.Ledger.MeetRecord(ctx); err != nil {
+		return installer.Result{}, err
+	}
+	if err := r.meetRootfs(ctx); err != nil {
 		return installer.Result{}, err
 	}
 	if err := refused(r.notNamed(), nil); err != nil {

@@ -17,7 +17,6 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
-	"github.com/sealbuild/sealbuild/installer/compat"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -40,8 +39,8 @@ func newer(t testing.TB) []byte {
 	return bundleOf(t, images)
 }
 
-// judged is what stands in the way of version to, for a site that has a cluster.
-func (w *world) judged(t *testing.T, to string) []preflight.Problem {
+// judged is what stands in the way of a newer bundle, for a site that has a cluster.
+func (w *world) judged(t *testing.T) []preflight.Problem {
 	t.Helper()
 	w.bundle = newer(t)
 	r := w.looker(t, t.Context(), io.Discard)
@@ -56,7 +55,7 @@ func (w *world) judged(t *testing.T, to string) []preflight.Problem {
 			return installer.Result{}, err
 		}
 		r.Open(ctx) // hosts that do not answer are found by what follows, too
-		found, err = compat.Compat{Site: r.Site, Sizes: sizes}.Look(ctx, r.Payload.Rootfs().KubeVersion(), to)
+		found, err = standsInTheWay(ctx, r, r.Payload.Rootfs().KubeVersion(), sizes)
 		return installer.Result{}, err
 	}}}, r, r.Report)
 	if err != nil {
@@ -85,9 +84,9 @@ func mustFind(t *testing.T, problems []preflight.Problem, want ...string) {
 
 func TestNothingStandsInTheWayOfAHealthyClusterAndLookingChangesNothing(t *testing.T) {
 	w := installed(t, 3, 2)
-	w.judged(t, "v1.36.3") // its lock leaves an empty file
+	w.judged(t) // its lock leaves an empty file
 	before := w.trees(t)
-	found := w.judged(t, "v1.36.3")
+	found := w.judged(t)
 	// The control plane of this double may have no images.
 	found = slices.DeleteFunc(found, func(p preflight.Problem) bool { return p.Warning && strings.Contains(p.Message, "tells no version") })
 	if len(found) > 0 {
@@ -120,7 +119,7 @@ func TestArgumentsAndSettingsThatTheNewVersionLacksAreFoundOnEveryHost(t *testin
 	edit(2, "etc/default/kubelet", func(string) string { return "KUBELET_EXTRA_ARGS=--gone-too\n" })
 	edit(2, "var/lib/kubelet/config.yaml", func(text string) string { return text + "gone: true\n" })
 	stepstest.EditConfigMap(w.Site, "kube-proxy", "kind: KubeProxyConfiguration", "kind: KubeProxyConfiguration\ngone: 1")
-	mustFind(t, w.judged(t, "v1.36.3"),
+	mustFind(t, w.judged(t),
 		"10.77.0.1 flags false: /etc/kubernetes/manifests/kube-scheduler.yaml cannot be read: ",
 		"10.77.0.2 flags false: /etc/kubernetes/manifests/kube-scheduler.yaml sets --gone-flag, which kube-scheduler of v1.36.3 does not have",
 		"10.77.0.3 flags false: /etc/default/kubelet sets --gone-too, which kubelet of v1.36.3 does not have",
@@ -133,7 +132,7 @@ func TestADeadMasterIsNamedWithTheCommandThatTakesItOut(t *testing.T) {
 	w.Machines()[1].PowerOff()
 	w.Machines()[4].PowerOff()
 	w.noticed(t)
-	mustFind(t, w.judged(t, "v1.36.3"), "10.77.0.2 connect false: the master does not answer", "sealinstall delete --dead --masters 10.77.0.2", "sealinstall delete --dead --nodes 10.77.0.5")
+	mustFind(t, w.judged(t), "10.77.0.2 connect false: the master does not answer", "sealinstall delete --dead --masters 10.77.0.2", "sealinstall delete --dead --nodes 10.77.0.5")
 }
 
 func TestAFullDiskIsFoundBeforeTheNewVersionIsPutBesideTheOldOne(t *testing.T) {
@@ -146,7 +145,7 @@ func TestAFullDiskIsFoundBeforeTheNewVersionIsPutBesideTheOldOne(t *testing.T) {
 			}
 		}
 	}
-	mustFind(t, w.judged(t, "v1.36.3"), "10.77.0.1 disk false: ", "10.77.0.2 disk false: ")
+	mustFind(t, w.judged(t), "10.77.0.1 disk false: ", "10.77.0.2 disk false: ")
 }
 
 func TestPodsThatADrainMeetsAreFoundBefore(t *testing.T) {
@@ -155,7 +154,7 @@ func TestPodsThatADrainMeetsAreFoundBefore(t *testing.T) {
 		w.Deploy(stepstest.App{Namespace: "shop", Name: "alone", Kind: "Pod"})
 		w.Deploy(stepstest.App{Namespace: "shop", Name: "kept", Kind: "Deployment", Replicas: 1, Kept: true})
 		time.Sleep(time.Minute)
-		mustFind(t, w.judged(t, "v1.36.3"), "PodDisruptionBudget shop/web allows no disruption: 2 of its 2 pods are healthy", "nothing makes pod shop/alone anew elsewhere",
+		mustFind(t, w.judged(t), "PodDisruptionBudget shop/web allows no disruption: 2 of its 2 pods are healthy", "nothing makes pod shop/alone anew elsewhere",
 			"loses what is in its emptyDir scratch", "has the finalizers site/kept")
 	})
 }

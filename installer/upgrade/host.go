@@ -103,8 +103,8 @@ func (u *Upgrade) quiet(ctx context.Context, t *fleet.Target, m mark, step strin
 		return nil
 	}
 	changes := m.Kube != u.To()
-	if t.Master && len(u.Cluster.Masters()) > 1 {
-		if changes && m.Stage == begun {
+	if t.Master && changes && len(u.Cluster.Masters()) > 1 {
+		if m.Stage == begun {
 			if err := u.Members.GiveUpLeadership(ctx, t); err != nil {
 				return leave, err
 			}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
@@ -33,6 +34,11 @@ func (u *Upgrade) follow(ctx context.Context, step string, atOnce int, which fun
 	}
 	ordered := fleet.Only(u.inOrder(), func(t *fleet.Target) bool { return which(t) && slices.Contains(pending, t) })
 	for batch := range slices.Chunk(ordered, max(1, atOnce)) {
+		if len(batch) > 1 { // all of them first, so that no pod moves from one to the next
+			if err := u.cordon(ctx, batch); err != nil {
+				return changes, err
+			}
+		}
 		turned, err := u.Count(ctx, batch, func(ctx context.Context, t *fleet.Target) (int, error) {
 			if err := u.turn(ctx, t, step); err != nil {
 				return 0, err
@@ -45,6 +51,16 @@ func (u *Upgrade) follow(ctx context.Context, step string, atOnce int, which fun
 		}
 	}
 	return changes, nil
+}
+
+// cordon keeps new pods away from hosts whose kubelet gets another version. [site.Site.Evacuate] and Readmit take it from there.
+func (u *Upgrade) cordon(ctx context.Context, batch []*fleet.Target) error {
+	return u.Each(ctx, batch, func(ctx context.Context, t *fleet.Target) error {
+		if u.versionOf(t) == u.To() {
+			return nil
+		}
+		return installer.Insist(ctx, u.APIPatience(), func(ctx context.Context) error { return u.Kube.Cordon(ctx, t.NodeName()) })
+	})
 }
 
 // rest says which hosts have not begun.

@@ -50,6 +50,9 @@ func (u *Upgrade) wanted(t *fleet.Target) string { return u.Share(t).Description
 
 // Pending are the hosts of the run in the cluster that do not run yet what the bundle brings, or have not shown that they do.
 func (u *Upgrade) Pending() ([]*fleet.Target, error) {
+	if u.Payload.Adds() {
+		return nil, nil // applications alone: hosts stay as they are
+	}
 	var out []*fleet.Target
 	for _, t := range fleet.Only(u.Targets, (*fleet.Target).InCluster) {
 		m, there, err := on(t)

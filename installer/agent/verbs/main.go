@@ -85,6 +85,7 @@ func (m machine) verbs() map[string]verb {
 		agent.VerbRemove:     mute(agent.VerbRemove, m.Remove),
 		agent.VerbClear:      plain(agent.VerbClear, m.clear),
 		agent.VerbTidy:       plain(agent.VerbTidy, m.Tidy),
+		agent.VerbSweep:      plain(agent.VerbSweep, m.Sweep),
 		agent.VerbPodCgroups: plain(agent.VerbPodCgroups, m.podCgroups),
 		agent.VerbLock:       streaming(agent.VerbLock, m.lock),
 		agent.VerbListen:     streaming(agent.VerbListen, m.listen),

@@ -1,13 +1,9 @@
 package stepstest
 
 import (
-	"cmp"
-	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"path"
 	"regexp"
@@ -46,7 +42,7 @@ func (s *Site) runs(m *Machine) bool {
 	if m == nil || s.kube == nil {
 		return false
 	}
-	runs := recall(s, "runs etcd", m, func() bool { return m.booted(etcdUp) && m.runsPod("etcd") && m.holdsMember() })
+	runs := recall(s, "runs etcd", m, func() bool { return m.booted(etcdUp) && m.runsPod("etcd") && m.holdsMember() && !m.tooOld() })
 	switch {
 	case !runs:
 		m.steady = time.Time{}
@@ -105,7 +101,11 @@ func (s *Site) led() bool {
 			}
 		}
 	}
-	return !time.Now().Before(k.elected)
+	if time.Now().Before(k.elected) {
+		return false
+	}
+	s.raise()
+	return true
 }
 
 // lost tells whether no machine has the data of a voter any more.
@@ -129,6 +129,8 @@ func (s *Site) startEtcd(m *Machine) (words string) {
 	file := path.Join(m.dataDir(), "member/id")
 	first := initialCluster.FindStringSubmatch(m.tree.text(manifest("etcd")))
 	switch has := m.tree.text(file); {
+	case ok && has == s.kube.name(is) && m.tooOld():
+		return "invalid downgrade; server version is lower than determined cluster version"
 	case ok && has == s.kube.name(is):
 		return ""
 	case has != "":
@@ -257,29 +259,8 @@ func (s members) watchQuorum(by string) {
 	}
 }
 
-// yield gives the leadership to another member, if that of m has it.
-func (s members) yield(m *Machine) error {
-	voters, _, _ := voters(s.Site)
-	if !s.led() || s.kube.leader != m.IP || voters == 1 {
-		return nil
-	}
-	for _, ip := range slices.Sorted(maps.Keys(s.kube.members)) {
-		if other := s.machine(ip); ip != m.IP && s.kube.members[ip].voter && s.steady(other) {
-			s.kube.leader = ip
-			return nil
-		}
-	}
-	return errors.New("no other member can lead")
-}
-
-// steady tells whether a member runs for long enough that it has what the others have.
-func (s *Site) steady(m *Machine) bool { return s.runs(m) && time.Since(m.steady) >= s.Pace.Steady }
-
-// committed is how long the log of etcd is.
-const committed = 100_000
-
 func (s members) etcdCluster() etcd.Cluster {
-	c := etcd.Cluster{Leader: s.led(), Version: "3.6.0"}
+	c := etcd.Cluster{Leader: s.led(), Version: s.clusterVersion()}
 	for _, ip := range slices.Sorted(maps.Keys(s.kube.members)) {
 		is := s.kube.members[ip]
 		m := etcd.Member{ID: strconv.Itoa(is.id), PeerURLs: []string{"https://" + ip + ":2380"}, Learner: !is.voter}
@@ -294,74 +275,6 @@ func (s members) etcdCluster() etcd.Cluster {
 		c.Members = append(c.Members, m)
 	}
 	return c
-}
-
-// etcdVersion is the version of etcd on a machine, as its manifest says it.
-func etcdVersion(m *Machine) string {
-	version, _, _ := strings.Cut(cmp.Or(m.version("etcd"), "3.6.8"), "-")
-	return version
-}
-
-// tell adds what a member that runs tells of itself.
-func (s members) tell(o *etcd.Member, m *Machine, led bool) {
-	o.Version, o.Size, o.InUse, o.Quota, o.Alarms = etcdVersion(m), s.kube.size, s.kube.size/2, etcd.DefaultQuota, s.kube.alarms
-	o.Committed, o.Applied, o.Revision = committed, committed, int64(1+len(s.kube.values))
-	if !s.steady(m) {
-		o.Committed, o.Applied = 1, 1
-	}
-	if led {
-		o.Leads, o.Follows = s.kube.leader == m.IP, strconv.Itoa(s.kube.members[s.kube.leader].id)
-	}
-}
-
-// ownState is what a member tells when it alone is asked.
-func ownState(s members, m *Machine) etcd.Cluster {
-	c := s.etcdCluster()
-	c.Version = ""
-	for i := range c.Members {
-		if o := &c.Members[i]; !o.At(m.IP) {
-			*o = etcd.Member{ID: o.ID, Name: o.Name, PeerURLs: o.PeerURLs, ClientURLs: o.ClientURLs, Learner: o.Learner}
-		}
-	}
-	return c
-}
-
-// database is a machine's member of etcd, for those who take snapshots.
-type database struct{ *Machine }
-
-var errEtcdDown = errors.New("dial tcp 127.0.0.1:2379: connect: connection refused")
-
-// Own is what the member tells.
-func (d database) Own(context.Context) (etcd.Cluster, error) {
-	defer d.site.locked()()
-	if d.site.kube == nil || !d.site.runs(d.Machine) {
-		return etcd.Cluster{}, errEtcdDown
-	}
-	return ownState(members{d.site}, d.Machine), nil
-}
-
-// Snapshot sends the values that were put into etcd, and their sha256.
-func (d database) Snapshot(_ context.Context, start func(bytes int64) (io.Writer, error)) error {
-	data, err := d.values()
-	if err != nil {
-		return err
-	}
-	to, err := start(int64(len(data)))
-	if err != nil {
-		return err
-	}
-	_, err = to.Write(data)
-	return err
-}
-
-func (d database) values() ([]byte, error) {
-	defer d.site.locked()()
-	if d.site.kube == nil || !d.site.runs(d.Machine) {
-		return nil, errEtcdDown
-	}
-	data, err := json.Marshal(d.site.kube.values)
-	sum := sha256.Sum256(data)
-	return append(data, sum[:]...), err
 }
 
 // Fill gives etcd's database a size in bytes, and raises alarms.

@@ -29,7 +29,9 @@ type kube struct {
 	crowd   int       // of further nodes, which are no machines
 	size    int64     // of etcd's database
 	alarms  []string  // of etcd
-	hangs   bool      // no API server answers, or refuses, until who asks gives up
+	// etcdMinor is the minor of etcd's 3 that all voters have had; 0 before that is known.
+	etcdMinor int
+	hangs     bool // no API server answers, or refuses, until who asks gives up
 
 	configs map[string]string // ConfigMaps that kubeadm keeps in kube-system; never changed, but replaced
 	notes   map[string]string // annotations of these; likewise
