@@ -23,6 +23,7 @@ type upgrade struct {
 	apply   bool
 	force   bool
 	renews  bool // certificates
+	addons  bool // it does not skip that phase
 	master  bool // as kubeadm sees it: there is the manifest of an API server
 	version string
 	cluster object
@@ -34,7 +35,7 @@ type upgrade struct {
 func (c *call) kubeadmUpgrade(ctx context.Context, args []string) error {
 	words, flags := upgradeFlags(args)
 	u := &upgrade{call: c, apply: len(words) > 0 && words[0] == "apply", force: slices.Contains(flags, "--force") || slices.Contains(flags, "-f")}
-	u.renews = !slices.Contains(flags, "--certificate-renewal=false")
+	u.renews, u.addons = !slices.Contains(flags, "--certificate-renewal=false"), !slices.Contains(flags, "--skip-phases=addon")
 	switch {
 	case c.release.version == "":
 		return errors.New("exec: \"kubeadm\": executable file not found in $PATH")
@@ -43,6 +44,7 @@ func (c *call) kubeadmUpgrade(ctx context.Context, args []string) error {
 		if !slices.Contains(flags, "--yes") && !slices.Contains(flags, "-y") && !u.force {
 			return errors.New("it asks, and nobody answers")
 		}
+	case strings.Join(words, " ") == "node phase addon all":
 	case len(words) != 1 || words[0] != "node":
 		return fmt.Errorf("not simulated: kubeadm upgrade %v", args)
 	}
@@ -55,6 +57,9 @@ func (c *call) kubeadmUpgrade(ctx context.Context, args []string) error {
 	})
 	if err := u.configuration(ctx); err != nil {
 		return err
+	}
+	if len(words) == 4 {
+		return u.upgradeAddons(ctx)
 	}
 	if err := u.preflight(ctx); err != nil {
 		return err
