@@ -24,6 +24,7 @@ const (
 	VerbInstaller   = "installer"
 	VerbDirs        = "dirs"
 	VerbBlobs       = "registry-blobs"
+	VerbBundle      = "registry-bundle"
 	VerbCopyPrepare = "copy-prepare"
 	VerbCopyPlace   = "copy-place"
 )
@@ -33,7 +34,7 @@ const (
 func repeatable(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch,
-		VerbSwitchBack, VerbForget, VerbBlobs, VerbCopyPrepare, VerbCopyPlace:
+		VerbSwitchBack, VerbForget, VerbBlobs, VerbBundle, VerbCopyPrepare, VerbCopyPlace:
 		return true
 	}
 	return false
@@ -44,7 +45,7 @@ func repeatable(verb string) bool {
 func Quiet(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbWriteFiles, VerbReadFiles, VerbHosts, VerbPrepare, VerbUnpack, VerbSwitch,
-		VerbSwitchBack, VerbForget, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller, VerbBlobs,
+		VerbSwitchBack, VerbForget, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller, VerbBlobs, VerbBundle,
 		VerbCopyPrepare, VerbCopyPlace:
 		return true
 	}
