@@ -6,10 +6,12 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 	"github.com/sealbuild/sealbuild/registry/catalog"
 	"github.com/sealbuild/sealbuild/registry/disk"
 )
@@ -69,6 +71,40 @@ func TestRegistriesKnowWhichBundlesAClusterRanWith(t *testing.T) {
 			if diff := cmp.Diff([]string{"3", "4"}, slices.Sorted(maps.Keys(r.Tags))); diff != "" {
 				t.Errorf("tags left (-want +got):\n%s", diff)
 			}
+		}
+	}
+}
+
+// TestADifferentialBundleEndsAsTheFullOne brings other images to hosts, once from a bundle that leaves out what the site has.
+func TestADifferentialBundleEndsAsTheFullOne(t *testing.T) {
+	begin, _ := treeAfter(t, Install()[:6], simBundle(t))
+	var ends [][]map[string]string
+	var sizes []int
+	for _, onSite := range []bool{false, true} {
+		images := overlaidDifferently()
+		for i := range images {
+			images[i].OnSite = onSite && images[i].Type == "" // container images, all as before
+		}
+		images = append(images, stepstest.Image{Name: "quay.io/new:1", Files: map[string]string{"new": "new\n"}})
+		w := begin.clone(t, memoryDir(t))
+		w.bundle = bundleOf(t, images)
+		sizes = append(sizes, len(w.bundle))
+		mustRun(t, w, slices.Concat(withSteps(Install()[4], stageStep, switchStep), Install()[3:6]))
+		if changes := mustRun(t, w, Install()[:6]); changes != 0 {
+			t.Errorf("on site %v, a further run: %d changes", onSite, changes)
+		}
+		ends = append(ends, w.trees(t))
+	}
+	if sizes[1] >= sizes[0] {
+		t.Errorf("the bundles have %v bytes: this test sees nothing", sizes)
+	}
+	for i := range ends[0] {
+		for _, tree := range ends {
+			// What is recorded of a bundle bears its digest.
+			maps.DeleteFunc(tree[i], func(name, _ string) bool { return filepath.Base(filepath.Dir(name)) == "bundles" })
+		}
+		if diff := differences(ends[0][i], ends[1][i]); len(diff) > 0 {
+			t.Errorf("host %d:\n%s", i+1, strings.Join(diff, "\n"))
 		}
 	}
 }
