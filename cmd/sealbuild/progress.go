@@ -11,7 +11,8 @@ import (
 	show "github.com/sealbuild/sealbuild/ground/progress"
 )
 
-// progress shows what goes on: phases, of which each has bytes to move, and the output of the build. Quiet, it shows warnings alone.
+// progress shows what goes on: phases, of which each has bytes to move, and the output of the build. Quiet, it shows warnings
+// alone.
 type progress struct {
 	w      io.Writer
 	quiet  bool

@@ -98,7 +98,8 @@ func (o *runOptions) pipeline(
 	login.Report, login.KnownHosts = rep, cmp.Or(login.KnownHosts, state.Path("known_hosts"))
 	r := steps.New(cluster, file.Reader, steps.Options{
 		Again: again, LeaveOut: o.LeaveOut, State: state,
-		Absence: o.members.absence, Exists: o.members.exists, DrainTimeout: o.members.drainTimeout, Confirm: aside(view, o.members.confirm), Settings: o.members.settings,
+		Absence: o.members.absence, Exists: o.members.exists, DrainTimeout: o.members.drainTimeout, Settings: o.members.settings,
+		Confirm:      aside(view, o.members.confirm),
 		IgnoreChecks: o.ignoreChecks, Copy: o.copyMode, CADir: o.caDir,
 	}, login)
 	defer r.Close()

@@ -33,8 +33,8 @@ type View struct {
 
 type shows interface{ event(Event) }
 
-// Open shows events on w in one of the [Forms]: as a table where form is auto and w a terminal that can move its cursor. The table is
-// coloured unless $NO_COLOR is set. Close it.
+// Open shows events on w in one of the [Forms]: as a table where form is auto and w a terminal that can move its cursor. The table
+// is coloured unless $NO_COLOR is set. Close it.
 func Open(form string, w io.Writer) *View {
 	v := &View{ends: make(chan struct{})}
 	switch f, ok := w.(*os.File); {
@@ -61,7 +61,8 @@ func Open(form string, w io.Writer) *View {
 	return v
 }
 
-// Lines shows events on w as plain lines that come at once: no warning waits for those of other hosts, and nothing is told in silence.
+// Lines shows events on w as plain lines that come at once: no warning waits for those of other hosts, and nothing is told in
+// silence.
 func Lines(w io.Writer) *View {
 	p := newPlain(w)
 	return &View{shows: atOnce{p}, ends: make(chan struct{})}

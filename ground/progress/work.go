@@ -25,8 +25,8 @@ type Work struct {
 // workEvery is the least time between two events about the bytes of one piece of work.
 const workEvery = time.Second
 
-// Does tells that a host begins something; an empty host is this machine. what says in a few words what it is; empty: what the step is
-// about. bytes is how much there is to be done, 0 where nobody knows.
+// Does tells that a host begins something; an empty host is this machine. what says in a few words what it is; empty: what the step
+// is about. bytes is how much there is to be done, 0 where nobody knows.
 func (t *Teller) Does(host, what string, bytes int64) *Work {
 	w := &Work{by: t, event: Event{Kind: WorkBegins, Work: t.works.Add(1), Host: host, Does: what, Bytes: bytes}, told: t.Now()}
 	t.Tell(w.event)
