@@ -123,6 +123,11 @@ func (r *Reporter) Problem(host, check, text, remedy string, stops bool) {
 	r.tell(progress.Event{Kind: progress.Problem, Host: host, Check: check, Text: text, Remedy: remedy, Stops: stops})
 }
 
+// Begins tells that a command begins which is one step by itself; [Reporter.Ends] ends it.
+func (r *Reporter) Begins(name, title string) {
+	r.tell(progress.Event{Kind: progress.StepBegins, Step: name, Title: title})
+}
+
 // Work is something that a host, or this machine, does for a while.
 type Work struct{ *progress.Work }
 

@@ -37,12 +37,13 @@ type shows interface{ event(Event) }
 // is coloured unless $NO_COLOR is set. Close it.
 func Open(form string, w io.Writer) *View {
 	v := &View{ends: make(chan struct{})}
-	switch f, ok := w.(*os.File); {
+	f, table := terminal(w)
+	switch {
 	case form == "json":
 		v.shows = newJSON(w)
 		v.Event(Event{Time: time.Now(), Kind: Begins, Version: Version})
 		return v
-	case form == "auto" && ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != "":
+	case form == "auto" && table:
 		size := func() (int, int) {
 			columns, rows, err := term.GetSize(int(f.Fd()))
 			if err != nil || columns < 1 || rows < 1 {
@@ -59,6 +60,21 @@ func Open(form string, w io.Writer) *View {
 		go v.keepUp(p, time.Second)
 	}
 	return v
+}
+
+// terminal tells whether w is a terminal that can move its cursor.
+func terminal(w io.Writer) (*os.File, bool) {
+	f, ok := w.(*os.File)
+	return f, ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != ""
+}
+
+// Beside is [Open] for a command that prints a result and is not asked to tell how it comes about: where form is auto and w no terminal,
+// nothing is shown.
+func Beside(form string, w io.Writer) *View {
+	if _, table := terminal(w); form == "auto" && !table {
+		return Lines(io.Discard)
+	}
+	return Open(form, w)
 }
 
 // Lines shows events on w as plain lines that come at once: no warning waits for those of other hosts, and nothing is told in
