@@ -17,7 +17,7 @@ type PushOptions struct {
 	DryRun bool // only ask what is missing: the receipt's Missing fields. Nothing is made or changed over there
 
 	Missing func([]catalog.Blob) // told, once and before anything is sent, what the store lacks
-	Left    func(bytes int64)    // told, at the same time, how many bytes are to come, without those that the store has of blobs that it lacks
+	Left    func(bytes int64)    // told at the same time how many bytes are to come, without what was kept of interrupted blobs
 	// Fanout makes this push one of several that help each other. Address is where the other hosts reach this one: a name or an
 	// IP address.
 	Fanout  *Fanout
