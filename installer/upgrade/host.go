@@ -46,10 +46,10 @@ func (u *Upgrade) turn(ctx context.Context, t *fleet.Target, step string) error 
 	if err := leave(ctx); err != nil {
 		return err
 	}
-	if err := m.to(ctx, t, done); err != nil {
+	if err := u.Members.ClearKubeadmCopies(ctx, t); err != nil {
 		return err
 	}
-	return nil
+	return m.to(ctx, t, done)
 }
 
 // inWords says what becomes of a host.

@@ -31,7 +31,7 @@ func (m *Machine) etcdVersion() string {
 func (m *Machine) tooOld() bool { return minor(m.etcdVersion()) < m.site.kube.etcdMinor }
 
 // raise raises the version of etcd's cluster once every voter has a newer minor.
-func (s *Site) raise() {
+func raise(s *Site) {
 	lowest := 1 << 10
 	for ip, is := range s.kube.members {
 		if !is.voter {
@@ -47,7 +47,7 @@ func (s *Site) raise() {
 }
 
 // clusterVersion is what a member says of the cluster.
-func (s *Site) clusterVersion() string {
+func clusterVersion(s *Site) string {
 	if s.kube.etcdMinor == 0 {
 		return "not_decided"
 	}
@@ -61,7 +61,7 @@ func (s members) yield(m *Machine) error {
 		return nil
 	}
 	for _, ip := range slices.Sorted(maps.Keys(s.kube.members)) {
-		if other := s.machine(ip); ip != m.IP && s.kube.members[ip].voter && s.steady(other) {
+		if other := s.machine(ip); ip != m.IP && s.kube.members[ip].voter && steady(s.Site, other) {
 			s.kube.leader = ip
 			return nil
 		}
@@ -70,7 +70,7 @@ func (s members) yield(m *Machine) error {
 }
 
 // steady tells whether a member runs for long enough that it has what the others have.
-func (s *Site) steady(m *Machine) bool { return s.runs(m) && time.Since(m.steady) >= s.Pace.Steady }
+func steady(s *Site, m *Machine) bool { return s.runs(m) && time.Since(m.steady) >= s.Pace.Steady }
 
 // committed is how long the log of etcd is.
 const committed = 100_000
@@ -79,7 +79,7 @@ const committed = 100_000
 func (s members) tell(o *etcd.Member, m *Machine, led bool) {
 	o.Version, o.Size, o.InUse, o.Quota, o.Alarms = m.etcdVersion(), s.kube.size, s.kube.size/2, etcd.DefaultQuota, s.kube.alarms
 	o.Committed, o.Applied, o.Revision = committed, committed, int64(1+len(s.kube.values))
-	if !s.steady(m) {
+	if !steady(s.Site, m) {
 		o.Committed, o.Applied = 1, 1
 	}
 	if led {

@@ -153,6 +153,9 @@ func (u *upgrade) tmp(m *Machine, name string) (string, error) {
 		at = at.Add(time.Second)
 	}
 	dir := tmpDir + name + "-" + at.Format("2006-01-02-15-04-05")
+	if name == "kubeadm-upgraded-manifests" { // or a number
+		dir = fmt.Sprintf("%s%s%d", tmpDir, name, at.UnixNano())
+	}
 	return dir, m.tree.mkdir(dir, []string{"0700"})
 }
 
