@@ -110,6 +110,7 @@ var mayImport = []struct {
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},
 	{"installer", []string{"installer/host"}},
 	{"cluster-images/...", []string{"..."}}, // data, and tests of it: no Go that anybody could import but the files of kubernetes/
+	{"cmd/cli", nil}, // of both programs
 	{"cmd/sealinstall/usage", nil},
 	{"cmd/sealinstall/wanted", []string{
 		"cmd/sealinstall/usage", "installer", "installer/fleet", "installer/host", "installer/kubeadm", "installer/ledger", "installer/templates",
@@ -125,7 +126,7 @@ const ground = "ground/..."
 // so it cannot reach out of the site, carries nothing of the builder along, and stays small enough to be copied to every host. A
 // line more is a decision; docs/architecture.md says why the registry's are these.
 var installerLinks = []string{
-	module + "/cmd/sealinstall/...", module + "/bundle", module + "/registry/...", module + "/installer/...", module + "/ground/...",
+	module + "/cmd/sealinstall/...", module + "/cmd/cli", module + "/bundle", module + "/registry/...", module + "/installer/...", module + "/ground/...",
 
 	// Images: the registry's storage, with what it measures itself with; digests, types, zstd.
 	"github.com/distribution/distribution/v3", "github.com/distribution/distribution/v3/configuration",

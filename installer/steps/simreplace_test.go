@@ -265,7 +265,7 @@ func (o *onceTold) Write(p []byte) (int, error) {
 func TestAHostThatLosesItsPowerOnceItHasLeftKeepsNothing(t *testing.T) {
 	w := filled(t, 3, 1)
 	left, cut := w.Machines()[2], false
-	w.told = &onceTold{text: "] verify ", do: func() {
+	w.told = &onceTold{text: "] clean ", do: func() {
 		left.PowerOff()
 		cut = true
 	}}

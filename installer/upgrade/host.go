@@ -104,10 +104,9 @@ func (u *Upgrade) quiet(ctx context.Context, t *fleet.Target, m mark, step strin
 	}
 	changes := m.Kube != u.To()
 	if t.Master && changes && len(u.Cluster.Masters()) > 1 {
-		if m.Stage == begun {
-			if err := u.Members.GiveUpLeadership(ctx, t); err != nil {
-				return leave, err
-			}
+		// In between, its member may be what an earlier run has stopped; then it leads nothing.
+		if err := u.Members.GiveUpLeadership(ctx, t); err != nil && (m.Stage == begun || m.Stage == done) {
+			return leave, err
 		}
 		undo = append(undo, func(ctx context.Context) error { return u.Net.Release(ctx, t, min(gatePatience, u.Timeout)) })
 		if err := u.Net.Withhold(ctx, t); err != nil {

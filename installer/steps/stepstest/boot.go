@@ -69,6 +69,7 @@ func (m *Machine) PowerOff() {
 func (m *Machine) cutPower() {
 	m.before()
 	m.crash()
+	m.cuts++
 	m.off = true
 	clear(m.units)
 	clear(m.running)

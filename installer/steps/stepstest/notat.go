@@ -31,6 +31,9 @@ func NotAt(s *Site, version, containerd string, leaveOut ...string) (out []strin
 	}
 	is("the version in kubeadm-config", fmt.Sprint(documents(s.kube.configs["kubeadm-config"])["ClusterConfiguration"]["kubernetesVersion"]), version)
 	is("kube-proxy's DaemonSet", tagOf(s.kube.proxyImage), version)
+	for _, m := range s.machines {
+		is(m.IP+": kube-proxy", tagOf(m.proxyImage), version)
+	}
 	for _, a := range s.kube.apps {
 		if a.label == "kube-dns" {
 			is("CoreDNS's Deployment", tagOf(a.image), r.dns)
@@ -55,7 +58,6 @@ func notAt(m *Machine, r release, containerd string) (out []string) {
 	n := m.site.kube.nodes[m.node()]
 	is("the kubelet of the Node", n.kubelet, r.version)
 	is("the containerd of the Node", n.containerd, containerd)
-	is("kube-proxy", tagOf(m.proxyImage), r.version)
 	m.static()
 	for _, pod := range staticPods() {
 		want := r.version
@@ -69,10 +71,21 @@ func notAt(m *Machine, r release, containerd string) (out []string) {
 			}
 		}
 	}
-	pinned := maps.Clone(m.images)
-	maps.DeleteFunc(pinned, func(_ string, pinned bool) bool { return !pinned })
-	want := r.images(r.version, !n.master)
-	slices.Sort(want)
-	is("what is pinned", fmt.Sprint(slices.Sorted(maps.Keys(pinned))), fmt.Sprint(want))
+	for _, image := range r.images(r.version, !n.master) {
+		if !m.images[image] {
+			out = append(out, image+" is not pinned")
+		}
+	}
 	return out
+}
+
+// Pinned lists the images that are pinned on a machine.
+func Pinned(m *Machine) (list []string) {
+	defer m.site.locked()()
+	for _, image := range slices.Sorted(maps.Keys(m.images)) {
+		if m.images[image] {
+			list = append(list, image)
+		}
+	}
+	return list
 }

@@ -122,7 +122,8 @@ func flaw(program, version string) string { return program + " " + version }
 
 // Break lets a program of a version fail on a machine, with its last words, whenever it is started there: kubelet or a static
 // pod (kube-apiserver, v1.36.3; etcd, 3.6.8-0) ends at once and is started again and again. The program kube-apiserver/readyz
-// runs and answers, but is never ready.
+// runs and answers, but is never ready; an image is not pulled (image, registry.k8s.io/pause:3.10.2), and for kubeadm's copy of
+// etcd's data there is no room (disk, /etc/kubernetes/tmp/).
 func Break(m *Machine, program, version, words string) {
 	defer m.site.locked()()
 	m.before()
@@ -178,7 +179,7 @@ func obtain(m *Machine, image string) bool {
 	if _, has := m.images[image]; has {
 		return true
 	}
-	if !offers(m.site, image) {
+	if !offers(m.site, image) || broken(m, "image", image) != "" {
 		return false
 	}
 	m.images[image] = false

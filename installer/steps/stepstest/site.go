@@ -61,7 +61,8 @@ type Machine struct {
 
 	// All below is guarded by the site's mutex.
 	tree tree
-	life int // raised when everything that runs on the machine is killed
+	life int // raised when the agents that run on the machine are killed
+	cuts int // of its power, which end all that runs there
 	off  bool
 	lost bool // it never gets its power back
 	// hidden: the machine of the installer does not reach it.
@@ -170,6 +171,7 @@ func (m *Machine) Replace() error {
 	defer m.site.locked()()
 	m.before()
 	m.life++
+	m.cuts++
 	m.registry, m.runtime, m.stopped, m.fresh, m.proxyAPI = false, false, false, false, ""
 	m.steady = time.Time{}
 	m.mirrors, m.programs, m.images, m.proxyImage = nil, programs{}, nil, ""
@@ -275,6 +277,14 @@ func (s *Site) violated(format string, args ...any) {
 func (m *Machine) Done() map[string]int {
 	defer m.site.locked()()
 	return maps.Clone(m.done)
+}
+
+// Forget begins to count anew what machines have done.
+func Forget(s *Site) {
+	defer s.locked()()
+	for _, m := range s.machines {
+		clear(m.done)
+	}
 }
 
 // Root is the directory of the machine's files now.

@@ -24,6 +24,14 @@ func (t tree) put(name, text string) error {
 	return os.WriteFile(t.path(name), []byte(text), 0o600)
 }
 
+// share is put for a file that everybody may read.
+func (t tree) share(name, text string) error {
+	if err := t.put(name, text); err != nil {
+		return err
+	}
+	return os.Chmod(t.path(name), 0o644)
+}
+
 func (t tree) has(name string) bool {
 	_, err := os.Lstat(t.path(name))
 	return err == nil

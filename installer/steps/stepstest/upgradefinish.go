@@ -43,10 +43,18 @@ func (u *upgrade) finish(ctx context.Context) error {
 	}
 	err = u.step("upgrade: kubelet's configuration", func(_ *Site, m *Machine) error {
 		socket, _ := below(documents(m.tree.text(instanceConfig))["KubeletConfiguration"], "containerRuntimeEndpoint").(string)
-		return m.tree.put(kubeletConfig, u.release.kubeletDocument(config, socket))
+		return m.tree.share(kubeletConfig, u.release.kubeletDocument(config, socket))
 	})
-	if err != nil || !u.master {
+	if err != nil || !u.addons {
 		return err
+	}
+	return u.upgradeAddons(ctx)
+}
+
+// upgradeAddons is the phase of that name.
+func (u *upgrade) upgradeAddons(ctx context.Context) error {
+	if !u.master {
+		return nil // it says so
 	}
 	for _, name := range []string{"coredns", "kube-proxy"} {
 		err := u.patient(ctx, "upgrade: add-on "+name, u.short(), func(s *Site, m *Machine) error {
