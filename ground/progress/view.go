@@ -68,8 +68,8 @@ func terminal(w io.Writer) (*os.File, bool) {
 	return f, ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != ""
 }
 
-// Beside is [Open] for a command that prints a result and is not asked to tell how it comes about: where form is auto and w no terminal,
-// nothing is shown.
+// Beside is [Open] for a command that prints a result and is not asked to tell how it comes about: where form is auto and w no
+// terminal, nothing is shown.
 func Beside(form string, w io.Writer) *View {
 	if _, table := terminal(w); form == "auto" && !table {
 		return Lines(io.Discard)
