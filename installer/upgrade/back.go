@@ -61,10 +61,11 @@ func (u *Upgrade) putBack(ctx context.Context, t *fleet.Target, m *mark, step st
 	if err := u.runFormerScripts(ctx, t, former, step); err != nil {
 		return err
 	}
-	if err := u.restartKubelet(ctx, t, step); err != nil {
+	since, err := u.restartKubelet(ctx, t, *m, step)
+	if err != nil {
 		return err
 	}
-	if err := u.insist(ctx, func(ctx context.Context) error { return u.lives(ctx, t, m.Kube) }); err != nil {
+	if err := u.settles(ctx, t, m.Kube, since); err != nil {
 		return err
 	}
 	if m.First {

@@ -98,6 +98,81 @@ func (u *Upgrade) runs(ctx context.Context, t *fleet.Target, component string) e
 	return fmt.Errorf("pod %s is not there", name)
 }
 
+// A kubelet of another minor version takes the static pods that run for strangers: it knows them by a digest over all that it knows
+// of a pod, which is not what the kubelet before it knew. So, some seconds after it has told that its Node is Ready, it stops all
+// of them at once and starts them anew. Until then all that the cluster says of them is what the kubelet before has told.
+
+// restarted is what a host ran when its kubelet was started anew.
+type restarted struct {
+	at     time.Time
+	hashes map[string]string // by component: the digest by which kubelet knows the static pod; none where that cannot tell anything
+}
+
+// strangersPatience is how long a kubelet of another minor version may go on with static pods as they are: if their digests are the
+// same for it, it has nothing to start anew.
+const strangersPatience = time.Minute
+
+// looks is how many times in a row a host must be found well: what ends again soon after its start is not.
+const looks = 5
+
+// settles waits until a host lives with a version, and shows it some times in a row.
+func (u *Upgrade) settles(ctx context.Context, t *fleet.Target, version string, since restarted) error {
+	well := 0
+	return u.insist(ctx, func(ctx context.Context) error {
+		err := u.lives(ctx, t, version)
+		if err == nil {
+			err = u.anew(ctx, t, since)
+		}
+		if well++; err != nil {
+			well = 0
+		} else if well < looks {
+			err = fmt.Errorf("it has just come up")
+		}
+		return err
+	})
+}
+
+// anew is an error while static pods of a master are still those of the kubelet before.
+func (u *Upgrade) anew(ctx context.Context, t *fleet.Target, since restarted) error {
+	if len(since.hashes) == 0 || time.Since(since.at) > strangersPatience {
+		return nil
+	}
+	now, err := u.hashes(ctx, t)
+	if err != nil {
+		return err
+	}
+	for c, before := range since.hashes {
+		if before != "" && now[c] == before {
+			return fmt.Errorf("kubelet has not started the static pod %s anew yet", c)
+		}
+	}
+	return nil
+}
+
+// hashes are the digests by which kubelet knows the static pods of a master.
+func (u *Upgrade) hashes(ctx context.Context, t *fleet.Target) (map[string]string, error) {
+	out := map[string]string{}
+	for _, c := range components() {
+		if c == "etcd" && t.EtcdManifest == "" {
+			continue
+		}
+		raw, err := u.Kube.Kubectl(ctx, "get", "pod", "-n", "kube-system", c+"-"+t.NodeName(), "-o", "json")
+		if err != nil {
+			return nil, err
+		}
+		var pod struct {
+			Metadata struct {
+				Annotations map[string]string `json:"annotations"`
+			} `json:"metadata"`
+		}
+		if err := json.Unmarshal(raw, &pod); err != nil {
+			return nil, fmt.Errorf("decode static pod %s: %w", c, err)
+		}
+		out[c] = pod.Metadata.Annotations["kubernetes.io/config.hash"]
+	}
+	return out, nil
+}
+
 // clusterVersion is the version that the data of ConfigMap kubeadm-config name; empty if they name none.
 func clusterVersion(data []byte) string {
 	var stored struct {

@@ -8,12 +8,14 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	kubeadmdocs "github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/settings"
 	"github.com/sealbuild/sealbuild/installer/site"
 )
@@ -33,9 +35,9 @@ func (u *Upgrade) turn(ctx context.Context, t *fleet.Target, step string) error 
 		}
 		return err
 	}
-	err = u.forward(ctx, t, &m, step)
+	since, err := u.forward(ctx, t, &m, step)
 	if err == nil {
-		err = u.insist(ctx, func(ctx context.Context) error { return u.lives(ctx, t, u.To()) })
+		err = u.settles(ctx, t, u.To(), since)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -129,24 +131,24 @@ func (u *Upgrade) giveUp(ctx context.Context, t *fleet.Target, leave func(contex
 }
 
 // forward exchanges what a host runs.
-func (u *Upgrade) forward(ctx context.Context, t *fleet.Target, m *mark, step string) error {
+func (u *Upgrade) forward(ctx context.Context, t *fleet.Target, m *mark, step string) (since restarted, err error) {
 	if m.Stage == begun { // what a host has gone back from may not lie beside any more
 		if _, _, err := u.Dirs.Stage(ctx, t, u.RootfsDir()); err != nil {
-			return fmt.Errorf("unpack the new rootfs beside the one in use: %w", err)
+			return since, fmt.Errorf("unpack the new rootfs beside the one in use: %w", err)
 		}
 	}
 	if _, err := u.Dirs.Switch(ctx, t, u.RootfsDir()); err != nil {
-		return fmt.Errorf("put the new rootfs in its place: %w", err)
+		return since, fmt.Errorf("put the new rootfs in its place: %w", err)
 	}
 	if m.Stage == begun || m.Stage == kubeadm {
 		if err := u.runKubeadm(ctx, t, m, step); err != nil {
-			return err
+			return since, err
 		}
 	}
 	if err := u.runScripts(ctx, t, step); err != nil {
-		return err
+		return since, err
 	}
-	return u.restartKubelet(ctx, t, step)
+	return u.restartKubelet(ctx, t, *m, step)
 }
 
 // runKubeadm has the kubeadm of the new rootfs upgrade a host, unless Kubernetes stays as it is. On the first host it upgrades the
@@ -260,14 +262,28 @@ func (u *Upgrade) runScripts(ctx context.Context, t *fleet.Target, step string) 
 	return err
 }
 
-// restartKubelet starts the kubelet that lies on the host now.
-func (u *Upgrade) restartKubelet(ctx context.Context, t *fleet.Target, step string) error {
-	for _, args := range [][]string{{"daemon-reload"}, {"restart", "kubelet"}} {
-		if _, err := u.Exec(ctx, t, step, append([]string{"systemctl"}, args...)...); err != nil {
-			return fmt.Errorf("start the new kubelet: %w", err)
+// restartKubelet starts the kubelet that lies on the host now. One of another minor version starts all static pods anew, etcd among
+// them, so etcd's leadership moves away before.
+func (u *Upgrade) restartKubelet(ctx context.Context, t *fleet.Target, m mark, step string) (since restarted, err error) {
+	if t.Master && preflight.MinorOf(m.Kube) != preflight.MinorOf(u.To()) {
+		err := installer.Insist(ctx, u.APIPatience(), func(ctx context.Context) (err error) {
+			since.hashes, err = u.hashes(ctx, t)
+			return err
+		})
+		if err == nil && t.EtcdManifest != "" {
+			err = installer.Insist(ctx, u.APIPatience(), func(ctx context.Context) error { return u.Members.GiveUpLeadership(ctx, t) })
+		}
+		if err != nil && ctx.Err() == nil {
+			u.Report.Warnf("%s: before its kubelet starts anew: %s", t.IP, installer.TellAt(err, t.IP.String()))
 		}
 	}
-	return nil
+	since.at = time.Now()
+	for _, args := range [][]string{{"daemon-reload"}, {"restart", "kubelet"}} {
+		if _, err := u.Exec(ctx, t, step, append([]string{"systemctl"}, args...)...); err != nil {
+			return since, fmt.Errorf("start the new kubelet: %w", err)
+		}
+	}
+	return since, nil
 }
 
 // failed puts a host back that did not pass its gate, and says what became of it.

@@ -17,6 +17,7 @@ type container struct {
 	image    string
 	file     stamp
 	since    time.Time
+	by       int // minor version of the kubelet that started it: one of another minor does not know it, and starts it anew
 }
 
 // stamp tells files apart without reading them.
@@ -60,14 +61,14 @@ func reconcile(m *Machine, pod string) {
 	info, err := os.Lstat(m.tree.path(manifest(pod)))
 	old, runs := m.running[pod]
 	switch {
-	case err != nil && !runs, err == nil && runs && old.file == stampOf(info):
+	case err != nil && !runs, err == nil && runs && old.file == stampOf(info) && old.by == minor(m.programs.kubelet):
 		return
 	case err != nil:
 		ends(m, pod)
 		return
 	}
 	text := m.tree.text(manifest(pod))
-	if runs && old.manifest == text {
+	if runs && old.manifest == text && old.by == minor(m.programs.kubelet) {
 		old.file = stampOf(info)
 		m.running[pod] = old
 		return
@@ -81,7 +82,7 @@ func reconcile(m *Machine, pod string) {
 	if m.running == nil {
 		m.running = map[string]container{}
 	}
-	m.running[pod] = container{text, imageOf(text), stampOf(info), time.Now()}
+	m.running[pod] = container{text, imageOf(text), stampOf(info), time.Now(), minor(m.programs.kubelet)}
 	watchSkew(m.site)
 }
 
