@@ -142,8 +142,8 @@ func upgradeKills(t *testing.T) (*killTest, []stepstest.Event) {
 	return k, done.Trace()
 }
 
-// TestAnUpgradeSurvivesEveryDeathOfItsPrograms kills the installer, agents with all that they run, and kubeadm alone: between the two
-// renames of each manifest, and at a sample of all other changes.
+// TestAnUpgradeSurvivesEveryDeathOfItsPrograms kills the installer, agents with all that they run, and kubeadm alone: between
+// the two renames of each manifest, and at a sample of all other changes.
 func TestAnUpgradeSurvivesEveryDeathOfItsPrograms(t *testing.T) {
 	detector.Whole(t)
 	synctest.Test(t, func(t *testing.T) {
