@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 // pieces are the lines of a snapshot of a database, as etcd's gateway sends them.
@@ -123,6 +126,22 @@ func TestASnapshotEndsWithItsReceiver(t *testing.T) {
 		t.Errorf("refused later: %v", err)
 	}
 }
+
+// A slow disk is not a silent member.
+func TestASnapshotWaitsForItsReceiver(t *testing.T) {
+	database := bytes.Repeat([]byte("database"), 10_000)
+	endpoint, certs := server(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, strings.Join(pieces(database), "\n")) })
+	c := client(t, endpoint, certs)
+	c.silence = 200 * time.Millisecond
+	if err := c.Snapshot(t.Context(), func(int64) (io.Writer, error) { return slow{2 * c.silence}, nil }); err != nil {
+		t.Error(err)
+	}
+}
+
+// slow takes its time for each write.
+type slow struct{ time.Duration }
+
+func (s slow) Write(p []byte) (int, error) { return len(p), wait.For(context.Background(), s.Duration) }
 
 type failing struct{ error }
 

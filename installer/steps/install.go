@@ -92,7 +92,7 @@ func Rollback() []Step {
 
 // PlanReset tells what [Reset] would do.
 func PlanReset() []Step {
-	return []Step{Reset()[0], {Name: "plan", Title: "find what would be done on each host", Run: (*Run).planReset}}
+	return []Step{Reset()[0], {Name: "plan", Title: "find what would be done on each host", Run: planReset}}
 }
 
 // Preview is the part of a pipeline that changes nothing.

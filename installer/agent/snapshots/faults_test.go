@@ -173,6 +173,7 @@ func TestKilledAtAnyChangeNothingButWholeSnapshotsHaveTheirNames(t *testing.T) {
 		}
 		// What a killed process cannot remove.
 		filestest.Write(t, on.Root+dir+"/.sealinstall-"+fresh.Name+".123", "half", 0o600)
+		filestest.Write(t, on.Root+dir+"/.sealinstall-"+request("20261130T200000").Name+".123", "half", 0o600)
 		for _, name := range names(t, on) {
 			data, err := os.ReadFile(on.Root + dir + "/" + name)
 			if err != nil {
@@ -200,9 +201,8 @@ func TestKilledAtAnyChangeNothingButWholeSnapshotsHaveTheirNames(t *testing.T) {
 
 func TestASnapshotThatIsNotWantedAnyMoreEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	m := &member{database: make([]byte, 100_000)}
+	m := &member{database: make([]byte, 100_000), meanwhile: cancel, hangs: true}
 	on := machine(t, m)
-	m.meanwhile = cancel
 	if _, err := on.Agent("stub").Snapshot(ctx, request("20261130T144716")); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}

@@ -31,13 +31,14 @@ type member struct {
 	announced int64 // 0: the truth
 	fail      error // after the first half
 	meanwhile func()
+	hangs     bool // after the first half, until nobody waits for it
 }
 
 func (m *member) Own(context.Context) (etcd.Cluster, error) {
 	return etcd.Cluster{Members: []etcd.Member{{ID: "1"}, {ID: "2", Answers: true, Version: "3.6.8", Revision: 42}}}, nil
 }
 
-func (m *member) Snapshot(_ context.Context, start func(bytes int64) (io.Writer, error)) error {
+func (m *member) Snapshot(ctx context.Context, start func(bytes int64) (io.Writer, error)) error {
 	sum := sha256.Sum256(m.database)
 	file := append(slices.Clone(m.database), sum[:]...)
 	if m.announced == 0 {
@@ -53,6 +54,10 @@ func (m *member) Snapshot(_ context.Context, start func(bytes int64) (io.Writer,
 	}
 	if m.meanwhile != nil {
 		m.meanwhile()
+	}
+	if m.hangs {
+		<-ctx.Done()
+		return context.Cause(ctx)
 	}
 	if m.fail != nil {
 		return m.fail

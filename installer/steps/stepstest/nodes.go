@@ -271,6 +271,7 @@ func (s workloads) policyList() []object {
 // unapply deletes policies with their bindings.
 func (s workloads) unapply(names []string) {
 	s.kube.policies = slices.DeleteFunc(slices.Clone(s.kube.policies), func(p policy) bool { return slices.Contains(names, p.name) })
+	s.register() // one that was refused asks again every few seconds
 }
 
 // takesConnections tells whether something takes connections at an endpoint: a kubelet that runs does at its port.
