@@ -78,7 +78,7 @@ func upgraded(w *world, masters int) []string {
 func keptByUpgrade(name string) bool {
 	for _, part := range []string{
 		"/snapshots/", "/before/", "/rootfs.before", "/rootfs/.layers/note", "/journal/upgrade", "/journal/guest-localhost-kubernetes-" + oldKube,
-		"/etc/kubernetes/tmp/kubeadm-", "/var/lib/registry/",
+		"/var/lib/registry/",
 	} {
 		if strings.Contains(name, part) {
 			return true

@@ -109,7 +109,7 @@ func (m *Machine) PowerOn() {
 
 func (m *Machine) powerOn() {
 	if m.off && !m.lost {
-		m.off, m.boots, m.stopped, m.fresh, m.begun = false, time.Now(), false, true, false
+		m.off, m.boots, m.booting, m.stopped, m.fresh, m.begun = false, time.Now(), true, false, true, false
 		m.takesConfig()
 	}
 }

@@ -68,6 +68,8 @@ type Machine struct {
 	// hidden: the machine of the installer does not reach it.
 	hidden bool
 	boots  time.Time // when it got its power back
+	// booting: its kubelet has started no static pod since.
+	booting bool
 	// refuses tells that kubelet ended at once with the configuration of its last start, kubeletRuns what that was.
 	refuses     bool
 	kubeletRuns string

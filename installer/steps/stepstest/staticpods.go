@@ -46,8 +46,12 @@ func (m *Machine) static() {
 		return
 	}
 	if !m.stuck {
+		since := time.Now()
+		if m.booting { // nobody has asked since kubelet came up
+			since, m.booting = m.boots.Add(m.site.Pace.Boot*kubeletUp/apiUp), false
+		}
 		for _, pod := range allStatic() {
-			reconcile(m, pod)
+			reconcile(m, pod, since)
 		}
 	}
 	if _, runs := m.running["etcd"]; runs {
@@ -55,8 +59,8 @@ func (m *Machine) static() {
 	}
 }
 
-// reconcile is static for one pod.
-func reconcile(m *Machine, pod string) {
+// reconcile is static for one pod. What it starts runs since a time.
+func reconcile(m *Machine, pod string, since time.Time) {
 	info, err := os.Lstat(m.tree.path(manifest(pod)))
 	old, runs := m.running[pod]
 	switch {
@@ -81,7 +85,7 @@ func reconcile(m *Machine, pod string) {
 	if m.running == nil {
 		m.running = map[string]container{}
 	}
-	m.running[pod] = container{text, imageOf(text), stampOf(info), time.Now()}
+	m.running[pod] = container{text, imageOf(text), stampOf(info), since}
 	watchSkew(m.site)
 }
 
