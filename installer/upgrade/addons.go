@@ -16,8 +16,8 @@ import (
 // nothing where it does not: also the mirror of a pod of a master that is gone keeps it from it.
 func addons() []string { return []string{"daemonset/kube-proxy", "deployment/coredns"} }
 
-// AddonsFollow has kubeadm upgrade the add-ons, unless they have the images that the bundle brings, waits until they run with these,
-// and says which they are. A cluster that has none of its own, or others in their place, keeps those.
+// AddonsFollow has kubeadm upgrade the add-ons, unless they have the images that the bundle brings, waits until they run with
+// these, and says which they are. A cluster that has none of its own, or others in their place, keeps those.
 func (u *Upgrade) AddonsFollow(ctx context.Context, step string) (changes int, note string, err error) {
 	pending, err := u.Pending()
 	if err != nil {

@@ -68,6 +68,8 @@ type Machine struct {
 	// hidden: the machine of the installer does not reach it.
 	hidden bool
 	boots  time.Time // when it got its power back
+	// booting: its kubelet has started no static pod since.
+	booting bool
 	// refuses tells that kubelet ended at once with the configuration of its last start, kubeletRuns what that was.
 	refuses     bool
 	kubeletRuns string
@@ -213,7 +215,8 @@ func (m *Machine) Has(name string) bool {
 func (s *Site) Clone(dir string) (*Site, error) {
 	defer s.locked()()
 	c := &Site{
-		Latency: s.Latency, Pace: s.Pace, Watch: s.Watch, NoPolicies: s.NoPolicies, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone(),
+		Latency: s.Latency, Pace: s.Pace, Watch: s.Watch, NoPolicies: s.NoPolicies,
+		dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone(),
 	}
 	for _, m := range s.machines {
 		n := *m
