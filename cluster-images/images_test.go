@@ -130,7 +130,7 @@ func TestKubefilesSayWhatTheImagesAre(t *testing.T) {
 func TestScriptLabelsNameScriptsThatExist(t *testing.T) {
 	t.Parallel()
 	labels := parse(t, "kubernetes").Labels()
-	for _, key := range []string{"check", "init-registry", "init-cri", "init", "clean", "clean-cri", "clean-registry"} {
+	for _, key := range []string{"check", "init-registry", "init-cri", "init", "prepare", "clean", "clean-cri", "clean-registry"} {
 		info, err := os.Stat(filepath.Join("kubernetes", "scripts", labels[key]))
 		if labels[key] == "" || err != nil {
 			t.Errorf("label %s=%q: %v", key, labels[key], err)

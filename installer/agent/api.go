@@ -66,13 +66,27 @@ type Layers struct {
 	Exclude []string        `json:"exclude,omitempty"` // paths in the layers, with all below them, that are not unpacked and stay as they are: "registry"
 	// Executable are paths below which every file may be run, whatever the layers say; "." is all.
 	Executable []string `json:"executable,omitempty"`
+	// Aside has them unpacked into a directory beside, also where they only go on from those in use, which stay untouched. It is
+	// refused where nobody knows whether those are whole, and where the directory is a mount point.
+	Aside bool `json:"aside,omitempty"`
+	// Keep says what becomes of the directory that a switch takes out of use: it is kept as DIR.before, until the next switch that
+	// keeps one. One that is switched back from waits beside for another try. Without Keep it is removed.
+	Keep bool `json:"keep,omitempty"`
 }
 
 // LayersPlace is where layers are to be unpacked.
 type LayersPlace struct {
-	Beside bool `json:"beside,omitempty"` // into a directory beside: other layers lie in the directory itself
-	Have   int  `json:"have"`             // how many of the layers lie there, from the lowest on
+	Beside bool   `json:"beside,omitempty"` // into a directory beside: other layers lie in the directory itself
+	Have   int    `json:"have"`             // how many of the layers lie there, from the lowest on
+	At     string `json:"at,omitempty"`     // the directory that they lie in, with links resolved
 }
+
+// LayersKept ends the name of the directory that a switch has kept, beside the one in use.
+const LayersKept = ".before"
+
+// LayersNote is the name, in a directory of layers, of a file of the installer's own. No layer touches it, and it goes where the
+// directory goes. A directory beside that has one is taken for [Layers.Aside] only: other files may lie over its layers.
+const LayersNote = ".layers/note"
 
 // UnpackRequest is one layer to apply to a directory.
 type UnpackRequest struct {
@@ -119,4 +133,34 @@ type TidyRequest struct {
 	Dir string `json:"dir"`
 	// Known are names below Dir. The last part of each is a pattern of path.Match. A directory that matches goes with all it holds.
 	Known []string `json:"known"`
+}
+
+// SweepRequest names copies that a program leaves in a directory.
+type SweepRequest struct {
+	Dir   string   `json:"dir"`
+	Known []string `json:"known"` // patterns of path.Match, of names in Dir
+}
+
+// SweepResult is what became of them.
+type SweepResult struct {
+	Removed []string `json:"removed,omitempty"` // names in the directory
+	Bytes   int64    `json:"bytes,omitempty"`   // that they took on the disk
+	Left    []string `json:"left,omitempty"`    // names of what else is there
+}
+
+// SnapshotRequest is a snapshot of etcd to keep on the host.
+type SnapshotRequest struct {
+	Dir  string `json:"dir"`  // made, and kept, with mode 0700
+	Name string `json:"name"` // etcd-*-<20060102T150405Z>.db
+	Keep int    `json:"keep"` // how many snapshots stay in Dir: the newest, and this one among them
+}
+
+// SnapshotResult is the snapshot that was kept.
+type SnapshotResult struct {
+	Path     string   `json:"path"`
+	Bytes    int64    `json:"bytes"`
+	SHA256   string   `json:"sha256"`            // of the file, in hex digits
+	Etcd     string   `json:"etcd"`              // version of the member
+	Revision int64    `json:"revision"`          // that the database had at least
+	Removed  []string `json:"removed,omitempty"` // names of older snapshots that went
 }

@@ -11,10 +11,13 @@ const (
 	VerbPrepare     = "prepare-layers"
 	VerbUnpack      = "unpack"
 	VerbSwitch      = "switch-layers"
+	VerbSwitchBack  = "switch-layers-back"
+	VerbForget      = "forget-layers"
 	VerbRegistry    = "registry-receive"
 	VerbRemove      = "remove"
 	VerbClear       = "clear"
 	VerbTidy        = "tidy"
+	VerbSweep       = "sweep"
 	VerbPodCgroups  = "pod-cgroups"
 	VerbLock        = "lock"
 	VerbListen      = "listen"
@@ -24,14 +27,15 @@ const (
 	VerbBlobs       = "registry-blobs"
 	VerbCopyPrepare = "copy-prepare"
 	VerbCopyPlace   = "copy-place"
+	VerbSnapshot    = "etcd-snapshot"
 )
 
 // repeatable tells whether a verb may be carried out twice: it changes nothing that is as asked already. Of a script or a
 // program this is not known.
 func repeatable(verb string) bool {
 	switch verb {
-	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch,
-		VerbBlobs, VerbCopyPrepare, VerbCopyPlace:
+	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbSweep, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch,
+		VerbSwitchBack, VerbForget, VerbBlobs, VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
 		return true
 	}
 	return false
@@ -42,8 +46,8 @@ func repeatable(verb string) bool {
 func Quiet(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbWriteFiles, VerbReadFiles, VerbHosts, VerbPrepare, VerbUnpack, VerbSwitch,
-		VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller, VerbBlobs,
-		VerbCopyPrepare, VerbCopyPlace:
+		VerbSwitchBack, VerbForget, VerbRemove, VerbClear, VerbTidy, VerbSweep, VerbPodCgroups, VerbInstaller, VerbBlobs,
+		VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
 		return true
 	}
 	return false

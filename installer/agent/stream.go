@@ -18,9 +18,22 @@ func (a *Agent) PrepareLayers(ctx context.Context, q Layers) (LayersPlace, error
 }
 
 // SwitchLayers replaces the content of the directory, in one step, by layers that were unpacked beside it. The old content is
-// removed, except for what is excluded. Files that the caller wrote over the layers have to be written again.
+// removed or kept, as q says, except for what is excluded. Files that the caller wrote over the old layers have to be written
+// again, those that it wrote over the new ones beside come with them.
 func (a *Agent) SwitchLayers(ctx context.Context, q Layers) error {
 	return a.call(ctx, VerbSwitch, q, nil, nil)
+}
+
+// SwitchLayersBack takes the layers out of use, in one step, and brings back the directory that [Agent.SwitchLayers] kept, with
+// everything as it was in it. It does nothing if these layers are not in use, and is refused if nothing was kept.
+func (a *Agent) SwitchLayersBack(ctx context.Context, q Layers) error {
+	return a.call(ctx, VerbSwitchBack, q, nil, nil)
+}
+
+// ForgetLayers removes what was unpacked beside a directory and never came into use and, unless q.Keep, the directory that a
+// switch kept. The digests of q mean nothing.
+func (a *Agent) ForgetLayers(ctx context.Context, q Layers) error {
+	return a.call(ctx, VerbForget, q, nil, nil)
 }
 
 // Unpack applies a layer to a directory on the host by the rules of OCI images: whiteouts, opaque directories, links; nothing

@@ -41,11 +41,7 @@ func (d Dirs) marksUpon(t *fleet.Target, dir string, replaced bool) []string {
 // Fill brings a host the layers of a directory that it lacks, and takes the marks of work with the old files back before.
 // sent is in bytes.
 func (d Dirs) Fill(ctx context.Context, t *fleet.Target, dir string) (changes int, sent int64, err error) {
-	layers, executable := d.Share(t).Layers(dir)
-	want := agent.Layers{Dir: dir, Exclude: []string{"registry"}, Executable: executable}
-	for _, l := range layers {
-		want.Digests = append(want.Digests, l.DiffID)
-	}
+	layers, want := d.wanted(t, dir)
 	if len(layers) == 0 {
 		return 0, 0, nil
 	}
@@ -58,13 +54,9 @@ func (d Dirs) Fill(ctx context.Context, t *fleet.Target, dir string) (changes in
 			return 0, 0, err
 		}
 	}
-	for n := place.Have; n < len(layers); n++ {
-		size, err := d.sendLayer(ctx, t, want, layers, n, place.Beside)
-		sent += size
-		if err != nil {
-			return changes, sent, err
-		}
-		changes++
+	changes, sent, err = d.sendLayers(ctx, t, want, layers, place)
+	if err != nil {
+		return changes, sent, err
 	}
 	if place.Beside {
 		if err := t.Journal.Drop(ctx, d.marksUpon(t, dir, true)...); err != nil {
@@ -82,13 +74,48 @@ func (d Dirs) Fill(ctx context.Context, t *fleet.Target, dir string) (changes in
 	return changes, sent, err
 }
 
+// wanted are the layers that a directory of a host is to have, and the request for them.
+func (d Dirs) wanted(t *fleet.Target, dir string) ([]payload.Layer, agent.Layers) {
+	layers, executable := d.Share(t).Layers(dir)
+	want := agent.Layers{Dir: dir, Exclude: []string{"registry"}, Executable: executable}
+	for _, l := range layers {
+		want.Digests = append(want.Digests, l.DiffID)
+	}
+	return layers, want
+}
+
+// sendLayers unpacks the layers that a place on a host lacks, and gives their number and the bytes that were sent.
+func (d Dirs) sendLayers(ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, place agent.LayersPlace) (
+	changes int, sent int64, err error,
+) {
+	var told func(bytes int64)
+	if place.Have < len(layers) {
+		var travels int64
+		for _, l := range layers[place.Have:] {
+			travels += d.Payload.Travels(l)
+		}
+		work := d.Report.Does(t.IP.String(), "unpacks images into "+want.Dir, travels)
+		defer func() { work.End(err) }()
+		told = work.Did
+	}
+	for n := place.Have; n < len(layers); n++ {
+		size, err := d.sendLayer(ctx, t, want, layers, n, place.Beside, told)
+		sent += size
+		if err != nil {
+			return changes, sent, err
+		}
+		changes++
+	}
+	return changes, sent, nil
+}
+
 // sendLayer unpacks layer n on a host, upon those before it. sent is in bytes.
-func (d Dirs) sendLayer(ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, n int, beside bool) (sent int64, err error) {
+func (d Dirs) sendLayer(ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, n int, beside bool, told func(bytes int64)) (sent int64, err error) {
 	stream, format, err := d.Payload.Open(layers[n])
 	if err != nil {
 		return 0, err
 	}
-	counted := &countingReader{r: stream}
+	counted := &countingReader{r: stream, told: told}
 	if c, ok := stream.(io.Closer); ok {
 		defer func() { err = errors.Join(err, c.Close()) }()
 	}
@@ -99,12 +126,14 @@ func (d Dirs) sendLayer(ctx context.Context, t *fleet.Target, want agent.Layers,
 }
 
 type countingReader struct {
-	r io.Reader
-	n int64
+	r    io.Reader
+	n    int64
+	told func(bytes int64)
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
+	c.told(int64(n))
 	return n, err
 }

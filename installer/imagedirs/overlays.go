@@ -21,7 +21,7 @@ import (
 // as the images have them.
 func (d Dirs) underOverlays(ctx context.Context, t *fleet.Target, write func(stale []agent.File) error) error {
 	now := d.Share(t).Overlaid()
-	before := strings.FieldsFunc(t.Journal.Of(journal.Overlaid), func(c rune) bool { return c == '\n' })
+	before := lines(t.Journal.Of(journal.Overlaid))
 	for _, name := range before {
 		if !slices.ContainsFunc(d.Share(t).Dirs(), func(dir string) bool { return strings.HasPrefix(name, dir+"/") }) {
 			now = append(now, name) // it lies over images that this run does not bring
@@ -41,6 +41,11 @@ func (d Dirs) underOverlays(ctx context.Context, t *fleet.Target, write func(sta
 		return err
 	}
 	return d.recordOverlaid(ctx, t, now)
+}
+
+// lines are the names that a mark lists.
+func lines(text string) []string {
+	return strings.FieldsFunc(text, func(c rune) bool { return c == '\n' })
 }
 
 // recordOverlaid records which files lie over the images of a host.
@@ -97,10 +102,15 @@ func (d Dirs) withoutOverlay(ctx context.Context, t *fleet.Target, names []strin
 	return out, nil
 }
 
+// renderedInputs stands for the rendered files of images made for sealos, in the mark journal.Rendered.
+func (d Dirs) renderedInputs(t *fleet.Target) string {
+	return journal.Inputs(d.Share(t).Rendered(d.RootfsDir()), d.Share(t).Digests())
+}
+
 // WriteOverlays lays the rendered files over the images of a host. Scripts of images made for sealos change such files in
 // place. There a file is written again only when it is to be another one; then the scripts run again, too.
 func (d Dirs) WriteOverlays(ctx context.Context, t *fleet.Target) (changes int, err error) {
-	inputs := journal.Inputs(d.Share(t).Rendered(d.RootfsDir()), d.Share(t).Digests())
+	inputs := d.renderedInputs(t)
 	kept := d.PlainRegistry(t) && t.Journal.Is(journal.Rendered, inputs)
 	err = d.underOverlays(ctx, t, func(files []agent.File) error {
 		for _, dir := range d.Share(t).Dirs() {

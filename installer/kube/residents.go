@@ -121,7 +121,7 @@ func readResidents(records []answerLine, volumes map[string]string) (out []Resid
 			r.Local = append(r.Local, "hostPath "+rec.value(0))
 		case "claim":
 			if v, ok := volumes[r.Namespace+"/"+rec.value(0)]; ok {
-				r.Local = append(r.Local, fmt.Sprintf("volume of claim %s (%s)", rec.value(0), v))
+				r.Local = append(r.Local, fmt.Sprintf(claimPrefix+"%s (%s)", rec.value(0), v))
 			}
 		case "asks":
 			r.CPU, r.Memory = r.CPU+milli(rec.value(0)), r.Memory+quantity(rec.value(1))
@@ -208,8 +208,8 @@ func (c *Client) Rooms(ctx context.Context) ([]Room, error) {
 	return out, nil
 }
 
-// VolumeUse gives how much pods have written into their volumes on a node, in bytes by NAMESPACE/POD and volume, as kubelet
-// counts it.
+// VolumeUse gives how much lies in the volumes of pods on a node, in bytes by NAMESPACE/POD and what [VolumeName] gives, as
+// kubelet counts it. Volumes that it does not count are not among them.
 func (c *Client) VolumeUse(ctx context.Context, node string) (map[string]map[string]int64, error) {
 	raw, err := c.Kubectl(ctx, "get", "--raw", "/api/v1/nodes/"+node+"/proxy/stats/summary")
 	if err != nil {
@@ -219,8 +219,9 @@ func (c *Client) VolumeUse(ctx context.Context, node string) (map[string]map[str
 		Pods []struct {
 			PodRef struct{ Name, Namespace string } `json:"podRef"`
 			Volume []struct {
-				Name      string `json:"name"`
-				UsedBytes int64  `json:"usedBytes"`
+				Name      string                 `json:"name"`
+				PVCRef    *struct{ Name string } `json:"pvcRef"`
+				UsedBytes *int64                 `json:"usedBytes"`
 			} `json:"volume"`
 		} `json:"pods"`
 	}
@@ -231,18 +232,22 @@ func (c *Client) VolumeUse(ctx context.Context, node string) (map[string]map[str
 	for _, p := range stats.Pods {
 		used := map[string]int64{}
 		for _, v := range p.Volume {
-			used[v.Name] = v.UsedBytes
+			if v.UsedBytes == nil {
+				continue
+			}
+			if used[v.Name] = *v.UsedBytes; v.PVCRef != nil {
+				used[claimPrefix+v.PVCRef.Name] = *v.UsedBytes
+			}
 		}
 		out[p.PodRef.Namespace+"/"+p.PodRef.Name] = used
 	}
 	return out, nil
 }
 
-// VolumeName is the name of the volume that an entry of [Resident.Local] speaks of; empty if it has none.
+const claimPrefix = "volume of claim "
+
+// VolumeName is the name of the volume, or the words before its size of the claim, that an entry of [Resident.Local] speaks of.
 func VolumeName(local string) string {
-	name, _ := strings.CutPrefix(local, "emptyDir ")
-	if name == local {
-		return ""
-	}
+	name, _, _ := strings.Cut(strings.TrimPrefix(local, "emptyDir "), " (")
 	return name
 }

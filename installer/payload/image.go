@@ -141,6 +141,23 @@ func (i *Image) typeOf() (string, error) {
 	return "", fmt.Errorf("cluster image %s: label sealos.io.type=%q: expected rootfs, patch or application", i.Name, t)
 }
 
+// Repository is the name of an image without its tag and digest.
+func Repository(name string) string {
+	name, _, _ = strings.Cut(name, "@")
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name = name[:i]
+	}
+	return name
+}
+
+// Replaces tells whether a bundle takes the place of an image of an earlier one in an upgrade: it brings another version of it; or
+// it brings a rootfs, and the image, of that type, is the rootfs of before.
+func (p *Payload) Replaces(name, ofType string) bool {
+	return slices.ContainsFunc(p.Brought(), func(i *Image) bool {
+		return Repository(i.Name) == Repository(name) || i.Type == installer.TypeRootfs && ofType == installer.TypeRootfs
+	})
+}
+
 // SameImage tells whether a name that an operator gave means the image with a full name. It is the full name, or what
 // follows a slash in it; the tag latest may be left out.
 func SameImage(asked, name string) bool {

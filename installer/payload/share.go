@@ -98,11 +98,14 @@ func (s Share) RuntimeSocket() string {
 }
 
 // scriptsByFile are the scripts that run where an image has their file, with a label or without. init-cri and clean-cri are
-// not among them: images made for sealos have these files, too, but call them from init and clean, with arguments.
+// not among them: images made for sealos have these files, too, but call them from init and clean, with arguments. Nor is
+// prepare: what a file of that name does there nobody knows.
 var scriptsByFile = []string{"check", "init", "clean", "init-registry", "clean-registry"}
 
 // Scripts are the labels that name scripts.
-func Scripts() []string { return append(slices.Clone(scriptsByFile), "init-cri", "clean-cri", "auth") }
+func Scripts() []string {
+	return append(slices.Clone(scriptsByFile), "init-cri", "clean-cri", "auth", "prepare")
+}
 
 // Script finds the image that provides a script on the host, and the shell text that runs it: what the label says, or
 // KEY.sh where the image has that file. The last image that has it counts. line is empty if none has.

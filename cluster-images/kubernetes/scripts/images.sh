@@ -49,9 +49,25 @@ pull_image() {
 	return 1
 }
 
-# pull_images: all of them at once; fails after the others have come, naming every one that did not.
+# pull_images: those of this image, which is in use from now on.
 pull_images() {
-	local logs ref i=0 failed=0 refs=() pids=()
+	pull_all
+	settle_pins "${refs[@]}"
+}
+
+# prepare_images: those of this image, which comes into use in an upgrade. All that were pinned stay so. The note comes first,
+# so that what an upgrade pinned that was given up is found again.
+prepare_images() {
+	local all
+	all=$(wanted_images | cat -- - "$(pins prepared)" | sort -u)
+	note_pins prepared "$all"
+	pull_all
+}
+
+# pull_all: all images at once, into refs; fails after the others have come, naming every one that did not.
+pull_all() {
+	local logs ref i=0 failed=0 pids=()
+	refs=()
 	logs=$(mktemp -d -- "$state/.pull.XXXXXX") # goes with the rest where this is killed
 	while read -r ref; do
 		refs+=("$ref")
@@ -71,19 +87,29 @@ pull_images() {
 	done
 	rm -rf -- "$logs"
 	((failed == 0)) || die "images are missing; does the registry answer from this host (port $registryPort), and was the bundle built with this image list?"
-	unpin_old "${refs[@]}"
 }
 
-# unpin_old REF…: after an upgrade, images that are no longer wanted may be collected again.
-unpin_old() {
-	local old
-	if [[ -f $state/pinned ]]; then
-		while read -r old; do
-			if ! printf '%s\n' "$@" | grep -qxF -- "$old"; then
-				ctr_k8s images label "$old" io.cri-containerd.pinned= </dev/null >/dev/null 2>&1 || true
-			fi
-		done <"$state/pinned"
-	fi
-	printf '%s\n' "$@" >"$state/.pinned.new"
-	mv -f -- "$state/.pinned.new" "$state/pinned"
+# Lists of pinned images in $state: "pinned" are those in use, "pinned-before" those in use before them, to which a host may be
+# put back, "prepared" those that an upgrade has brought.
+pins() { if [[ -f $state/$1 ]]; then printf '%s\n' "$state/$1"; else printf '/dev/null\n'; fi; }
+note_pins() {
+	printf '%s\n' "$2" >"$state/.$1.new"
+	mv -f -- "$state/.$1.new" "$state/$1"
+}
+
+# settle_pins REF…: these are in use now. They stay pinned, and so do those in use before; what is older, or was only prepared,
+# may be collected again. Labels come before lists: whatever is cut off, the next call finds what is left to do.
+settle_pins() {
+	local now former old
+	now=$(printf '%s\n' "$@")
+	former=$(cat -- "$(pins pinned)")
+	[[ -n $former && $former != "$now" ]] || former=$(cat -- "$(pins pinned-before)")
+	sort -u -- "$(pins pinned)" "$(pins pinned-before)" "$(pins prepared)" | while read -r old; do
+		if [[ -n $old ]] && ! grep -qxF -- "$old" <<<"$now"$'\n'"$former"; then
+			ctr_k8s images label "$old" io.cri-containerd.pinned= </dev/null >/dev/null 2>&1 || true
+		fi
+	done
+	[[ -z $former ]] || note_pins pinned-before "$former"
+	note_pins pinned "$now"
+	rm -f -- "$state/prepared"
 }

@@ -28,5 +28,5 @@ func ExchangeInSteps(on files.Machine, dir string) (stopped, err error) {
 	if err := errors.Join(err, machine{files.At(on.Root)}.dropList(p.dir)); err != nil {
 		return nil, err
 	}
-	return machine{on}.exchangeInSteps(p), nil
+	return machine{on}.exchangeInSteps(p, p.next), nil
 }

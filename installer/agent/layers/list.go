@@ -37,11 +37,15 @@ type layerList struct {
 const maxList = 1 << 20
 
 func check(q agent.Layers) error {
-	if err := files.CheckPath(q.Dir); err != nil {
-		return err
-	}
 	if len(q.Digests) == 0 {
 		return &agent.Error{Code: agent.CodeRefused, Message: "layers of " + q.Dir + ": none"}
+	}
+	return checkNames(q)
+}
+
+func checkNames(q agent.Layers) error {
+	if err := files.CheckPath(q.Dir); err != nil {
+		return err
 	}
 	for _, d := range q.Digests {
 		if err := d.Validate(); err != nil {

@@ -20,7 +20,7 @@ import (
 // Layers that extend those in a directory are unpacked upon them. Other layers are unpacked into a directory beside, and the
 // two directories are exchanged in one step. Before that the list of the directory in use is removed: so the directory beside
 // has the list of the new layers or, after the exchange, none. The call after one that was killed goes on or begins anew by
-// that.
+// that. How a directory is kept when it is exchanged: keep.go.
 
 // machine is a host with directories of layers.
 type machine struct{ files.Machine }
@@ -29,6 +29,7 @@ type machine struct{ files.Machine }
 type places struct {
 	dir    string // in use
 	next   string // where other layers are unpacked
+	before string // what was in use before a switch that kept it
 	away   string // where the one in use lies for a moment, if two cannot be exchanged in one step
 	inside bool   // a file system is mounted on dir, so its content is exchanged
 }
@@ -42,7 +43,7 @@ func (m machine) placesOf(dir string) (places, error) {
 	if err != nil {
 		return places{}, fmt.Errorf("layers of %s: %w", dir, err)
 	}
-	p := places{dir: real, next: real + ".next", away: real + ".old"}
+	p := places{dir: real, next: real + ".next", before: real + agent.LayersKept, away: real + ".old"}
 	if slices.Contains(mounts, real) {
 		p.inside, p.next = true, path.Join(real, layersDir, nextInside)
 	}
@@ -80,7 +81,7 @@ func Prepare(on files.Machine, q agent.Layers) (agent.LayersPlace, error) {
 	if err != nil {
 		return agent.LayersPlace{}, err
 	}
-	if err := m.putBack(p, q); err != nil {
+	if err := m.settle(p, q); err != nil {
 		return agent.LayersPlace{}, err
 	}
 	q.Dir = p.dir
@@ -90,6 +91,10 @@ func Prepare(on files.Machine, q agent.Layers) (agent.LayersPlace, error) {
 	}
 	fresh := false
 	switch {
+	case q.Aside:
+		if err := m.keepable(p, have); err != nil {
+			return agent.LayersPlace{}, err
+		}
 	case known:
 	case m.hasMarks(q):
 		have, known = layerList{settings: settingsOf(q), layers: q.Digests}, true
@@ -106,22 +111,22 @@ func Prepare(on files.Machine, q agent.Layers) (agent.LayersPlace, error) {
 			return agent.LayersPlace{}, err
 		}
 	}
-	if fresh || known && have.begins(q) {
+	if fresh || have.is(q) || known && have.begins(q) && !q.Aside {
 		m.sweepStages(p.dir)
-		return agent.LayersPlace{Have: len(have.layers)}, m.clear(p, q)
+		return agent.LayersPlace{Have: len(have.layers), At: p.dir}, m.clear(p, q)
 	}
-	if err := m.unmounted(p); err != nil {
+	if err := m.unmounted(p.dir); err != nil {
 		return agent.LayersPlace{}, err
 	}
 	have, known, err = m.layersIn(p.next)
-	if err != nil || known && have.begins(q) {
+	if err != nil || known && have.begins(q) && (q.Aside || !m.Exists(path.Join(p.next, agent.LayersNote))) {
 		m.sweepStages(p.next)
-		return agent.LayersPlace{Beside: true, Have: len(have.layers)}, err
+		return agent.LayersPlace{Beside: true, Have: len(have.layers), At: p.next}, err
 	}
-	return agent.LayersPlace{Beside: true}, m.clear(p, q)
+	return agent.LayersPlace{Beside: true, At: p.next}, m.clear(p, q)
 }
 
-// Switch replaces the directory in use by the one beside, and removes the old one.
+// Switch replaces the directory in use by the one beside, and removes or keeps the old one.
 func Switch(on files.Machine, q agent.Layers) error {
 	m := machine{on}
 	if err := check(q); err != nil {
@@ -131,7 +136,7 @@ func Switch(on files.Machine, q agent.Layers) error {
 	if err != nil {
 		return err
 	}
-	if err := m.putBack(p, q); err != nil {
+	if err := m.settle(p, q); err != nil {
 		return err
 	}
 	have, _, err := m.layersIn(p.dir)
@@ -141,14 +146,18 @@ func Switch(on files.Machine, q agent.Layers) error {
 	if have.is(q) { // done by a call whose answer was lost
 		return m.clear(p, q)
 	}
+	former := have
 	if have, _, err = m.layersIn(p.next); err != nil {
 		return err
 	}
 	if !have.is(q) {
 		return &agent.Error{Code: agent.CodeRefused, Message: "switch " + q.Dir + ": the layers are not all there"}
 	}
-	if err := m.unmounted(p); err != nil {
+	if err := m.unmounted(p.dir); err != nil {
 		return err
+	}
+	if q.Keep {
+		return m.switchKeeping(p, q, former)
 	}
 	if err := m.dropList(p.dir); err != nil {
 		return fmt.Errorf("switch %s: %w", q.Dir, err)
@@ -156,7 +165,7 @@ func Switch(on files.Machine, q agent.Layers) error {
 	if p.inside {
 		err = m.exchangeInside(p, q, have)
 	} else {
-		err = m.exchange(p)
+		err = m.exchange(p, p.next)
 	}
 	if err != nil {
 		return fmt.Errorf("switch %s: %w", q.Dir, err)
@@ -174,39 +183,25 @@ func (m machine) sweepStages(dir string) {
 	sweepStages(root)
 }
 
-// exchange exchanges the two directories, in one step if the file system can.
-func (m machine) exchange(p places) error {
+// exchange exchanges the directory in use for another, in one step if the file system can.
+func (m machine) exchange(p places, other string) error {
 	err := m.Disk.Put(p.dir, func() error {
-		return unix.Renameat2(unix.AT_FDCWD, m.Path(p.next), unix.AT_FDCWD, m.Path(p.dir), unix.RENAME_EXCHANGE)
+		return unix.Renameat2(unix.AT_FDCWD, m.Path(other), unix.AT_FDCWD, m.Path(p.dir), unix.RENAME_EXCHANGE)
 	})
 	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
 		return errors.Join(err, durable.SyncDir(m.Path(path.Dir(p.dir))))
 	}
-	return m.exchangeInSteps(p)
+	return m.exchangeInSteps(p, other)
 }
 
 // exchangeInSteps is for file systems that cannot exchange two directories, such as NFS.
-func (m machine) exchangeInSteps(p places) error {
-	for _, step := range [][2]string{{p.dir, p.away}, {p.next, p.dir}, {p.away, p.next}} {
+func (m machine) exchangeInSteps(p places, other string) error {
+	for _, step := range [][2]string{{p.dir, p.away}, {other, p.dir}, {p.away, other}} {
 		if err := m.Disk.Put(step[1], func() error { return os.Rename(m.Path(step[0]), m.Path(step[1])) }); err != nil {
 			return err
 		}
 	}
 	return durable.SyncDir(m.Path(path.Dir(p.dir)))
-}
-
-// putBack undoes an exchange in three steps that was cut off between them.
-func (m machine) putBack(p places, q agent.Layers) error {
-	if p.inside || !m.Exists(p.away) {
-		return nil
-	}
-	if m.Exists(p.dir) { // the new one is in its place
-		return m.discard(p.away, p, q)
-	}
-	if err := m.Disk.Put(p.dir, func() error { return durable.Rename(m.Path(p.away), m.Path(p.dir)) }); err != nil {
-		return fmt.Errorf("put %s back: %w", p.dir, err)
-	}
-	return nil
 }
 
 // exchangeInside replaces the content of a directory. Meanwhile there is no list: if it is cut off, all is done again.
@@ -252,9 +247,27 @@ func (m machine) clear(p places, q agent.Layers) error {
 	return m.discard(p.next, p, q)
 }
 
-// discard removes a directory of layers that is not in use. What is left out of layers was made by others: it is moved to the
-// one in use.
+// discard removes a directory of layers that is not in use. What is left out of layers goes to the one in use before.
 func (m machine) discard(old string, p places, q agent.Layers) error {
+	if err := m.carry(old, p, q); err != nil {
+		return err
+	}
+	for _, list := range []string{listName, listBefore, listFailed} { // what is left of it is not to be taken for whole
+		if _, err := m.RemoveFile(path.Join(old, layersDir, list)); err != nil {
+			return fmt.Errorf("remove %s: %w", old, err)
+		}
+	}
+	if err := m.unmounted(old); err != nil {
+		return err
+	}
+	if err := m.RemoveAll(old); err != nil {
+		return fmt.Errorf("remove what was in use before: %w", err)
+	}
+	return nil
+}
+
+// carry moves what is left out of layers, which others have made, from a directory that is not in use to the one that is.
+func (m machine) carry(old string, p places, q agent.Layers) error {
 	for _, e := range q.Exclude {
 		from, to := path.Join(old, e), path.Join(p.dir, e)
 		if !m.Exists(from) || m.Exists(to) {
@@ -267,28 +280,19 @@ func (m machine) discard(old string, p places, q agent.Layers) error {
 			return fmt.Errorf("keep %s: %w", to, err)
 		}
 	}
-	if err := m.dropList(old); err != nil {
-		return fmt.Errorf("remove %s: %w", old, err)
-	}
-	if err := m.unmounted(places{dir: old}); err != nil {
-		return err
-	}
-	if err := m.RemoveAll(old); err != nil {
-		return fmt.Errorf("remove what was in use before: %w", err)
-	}
 	return nil
 }
 
 // unmounted refuses to replace or remove a directory below which a file system is mounted.
-func (m machine) unmounted(p places) error {
+func (m machine) unmounted(dir string) error {
 	mounts, err := m.MountPoints()
 	if err != nil {
 		return fmt.Errorf("look for mounts: %w", err)
 	}
 	for _, mount := range mounts {
-		if strings.HasPrefix(mount, p.dir+"/") {
+		if strings.HasPrefix(mount, dir+"/") {
 			return &agent.Error{
-				Code: agent.CodeRefused, Message: fmt.Sprintf("the files in %s are to be replaced, and a file system is mounted on %s", p.dir, mount),
+				Code: agent.CodeRefused, Message: fmt.Sprintf("the files in %s are to be replaced, and a file system is mounted on %s", dir, mount),
 				Remedy: "look at what it holds, unmount it, and run the same command again",
 			}
 		}

@@ -78,11 +78,14 @@ func (m machine) verbs() map[string]verb {
 		agent.VerbExec:       logged(agent.VerbExec, m.exec),
 		agent.VerbPrepare:    plain(agent.VerbPrepare, m.prepareLayers),
 		agent.VerbSwitch:     mute(agent.VerbSwitch, m.switchLayers),
+		agent.VerbSwitchBack: mute(agent.VerbSwitchBack, m.switchLayersBack),
+		agent.VerbForget:     mute(agent.VerbForget, m.forgetLayers),
 		agent.VerbUnpack:     streaming(agent.VerbUnpack, m.unpack),
 		agent.VerbRegistry:   streaming(agent.VerbRegistry, m.receiveRegistry),
 		agent.VerbRemove:     mute(agent.VerbRemove, m.Remove),
 		agent.VerbClear:      plain(agent.VerbClear, m.clear),
 		agent.VerbTidy:       plain(agent.VerbTidy, m.Tidy),
+		agent.VerbSweep:      plain(agent.VerbSweep, m.Sweep),
 		agent.VerbPodCgroups: plain(agent.VerbPodCgroups, m.podCgroups),
 		agent.VerbLock:       streaming(agent.VerbLock, m.lock),
 		agent.VerbListen:     streaming(agent.VerbListen, m.listen),
@@ -91,6 +94,7 @@ func (m machine) verbs() map[string]verb {
 		agent.VerbDirs:       plain(agent.VerbDirs, m.LookAtDirs),
 		agent.VerbBlobs:      plain(agent.VerbBlobs, m.blobs),
 
+		agent.VerbSnapshot:    plain(agent.VerbSnapshot, m.snapshot),
 		agent.VerbCopyPrepare: plain(agent.VerbCopyPrepare, m.prepareCopy),
 		agent.VerbCopyPlace:   plain(agent.VerbCopyPlace, m.placeCopy),
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent/files"
 	"github.com/sealbuild/sealbuild/installer/agent/layers"
 	"github.com/sealbuild/sealbuild/installer/agent/programs"
+	"github.com/sealbuild/sealbuild/installer/agent/snapshots"
+	"github.com/sealbuild/sealbuild/installer/etcd"
 	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
@@ -27,6 +29,8 @@ type System interface {
 	Reach(ctx context.Context, e agent.Endpoint, word string) (why string)
 	// Sync gives the options of a sync: how it reaches other hosts and shows signs of life.
 	Sync() storesync.ReceiveOptions
+	// Etcd gives the host's member of etcd.
+	Etcd() (snapshots.Member, error)
 }
 
 // machine is what verbs work on.
@@ -53,6 +57,8 @@ func (system) Script(ctx context.Context, q agent.ScriptRequest, log func(line s
 func (system) Sync() storesync.ReceiveOptions {
 	return storesync.ReceiveOptions{Moves: new(pulse).moves}
 }
+
+func (system) Etcd() (snapshots.Member, error) { return etcd.New(etcd.Endpoint, etcd.CertsDir) }
 
 func (m machine) look(ctx context.Context, q agent.FactsRequest) (agent.Facts, error) {
 	started := time.Now()
@@ -114,6 +120,14 @@ func (m machine) switchLayers(_ context.Context, q agent.Layers) error {
 	return layers.Switch(m.Machine, q)
 }
 
+func (m machine) switchLayersBack(_ context.Context, q agent.Layers) error {
+	return layers.SwitchBack(m.Machine, q)
+}
+
+func (m machine) forgetLayers(_ context.Context, q agent.Layers) error {
+	return layers.Forget(m.Machine, q)
+}
+
 func (m machine) unpack(ctx context.Context, q agent.UnpackRequest, c *call) (any, error) {
 	return struct{}{}, layers.Unpack(ctx, m.Machine, q, c.in, c.out.stream)
 }
@@ -124,4 +138,12 @@ func (m machine) prepareCopy(ctx context.Context, q agent.CopyRequest) (agent.Co
 
 func (m machine) placeCopy(ctx context.Context, q agent.CopyRequest) (agent.CopyResult, error) {
 	return copies.Place(ctx, m.Machine, q)
+}
+
+func (m machine) snapshot(ctx context.Context, q agent.SnapshotRequest) (agent.SnapshotResult, error) {
+	from, err := m.Etcd()
+	if err != nil {
+		return agent.SnapshotResult{}, err
+	}
+	return snapshots.Take(ctx, m.Machine, from, q)
 }

@@ -21,7 +21,10 @@ type App struct {
 	Kept            bool   // its pods have a finalizer, which nobody takes away
 	Sick            bool   // its pods never get Ready
 
-	round int // raised by a restart
+	image  string // of its pods; empty: they do not say one
+	label  string // its pods have it with the key k8s-app
+	served bool   // as many of its pods were Ready as its budget wants
+	round  int    // raised by a restart
 }
 
 // pod is a Pod object, and what became of it.
@@ -29,7 +32,7 @@ type pod struct {
 	app       App // as it was when the pod was made
 	name, uid string
 	node      string
-	life      int       // of the machine, when its containers were started; with seen
+	cuts      int       // of the machine's power, when its containers were started; with seen
 	seen      bool      // its kubelet has started its containers
 	readyAt   time.Time // once it is seen
 	deleted   time.Time // when somebody deleted it; it ends some time after that
@@ -76,6 +79,7 @@ func (s *Site) Deploy(a App) {
 // Pods gives the node of each pod of a workload that is Ready, by the name of the pod.
 func (s *Site) Pods(namespace, name string) map[string]string {
 	defer s.locked()()
+	defer s.remembering()()
 	workloads{s}.tick()
 	out := map[string]string{}
 	for _, p := range s.kube.pods {
@@ -103,6 +107,8 @@ func (s workloads) tick() {
 	s.makePods()
 	s.bindPods()
 	s.startPods()
+	s.rollProxy()
+	s.watchApps()
 }
 
 // alive tells whether the kubelet of a node runs, and hears of the cluster.
@@ -135,13 +141,13 @@ func (s workloads) startPods() {
 			continue
 		}
 		m := s.machine(s.kube.nodes[p.node].ip)
-		if p.seen && p.life == m.life {
+		if p.seen && p.cuts == m.cuts {
 			continue
 		}
 		if v := p.disk(); v != "" && !s.attach(v, p.node) {
 			continue
 		}
-		p.seen, p.life, p.readyAt = true, m.life, time.Now().Add(s.Pace.Pod)
+		p.seen, p.cuts, p.readyAt = true, m.cuts, time.Now().Add(s.Pace.Pod)
 		for _, other := range s.machines {
 			for uid, name := range other.containers {
 				if p.app.Kind == "StatefulSet" && name == p.app.Namespace+"/"+p.name && uid != p.uid && !other.off {

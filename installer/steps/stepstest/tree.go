@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +22,14 @@ func (t tree) put(name, text string) error {
 		return err
 	}
 	return os.WriteFile(t.path(name), []byte(text), 0o600)
+}
+
+// share is put for a file that everybody may read.
+func (t tree) share(name, text string) error {
+	if err := t.put(name, text); err != nil {
+		return err
+	}
+	return os.Chmod(t.path(name), 0o644)
 }
 
 func (t tree) has(name string) bool {
@@ -51,6 +60,24 @@ func (t tree) remove(names ...string) error {
 		errs = append(errs, os.RemoveAll(t.path(name)))
 	}
 	return errors.Join(errs...)
+}
+
+// wipe empties a directory, as kubeadm reset does.
+func (t tree) wipe(dir string) error {
+	entries, err := os.ReadDir(t.path(dir))
+	if err != nil {
+		return nil // it is not there
+	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, os.RemoveAll(t.path(path.Join(dir, e.Name()))))
+	}
+	return errors.Join(errs...)
+}
+
+func (t tree) empty(dir string) bool {
+	entries, err := os.ReadDir(t.path(dir))
+	return err != nil || len(entries) == 0
 }
 
 // emptyRun is what a boot does to /run: it holds nothing but what says that systemd runs.
