@@ -42,7 +42,17 @@ meanwhile. What is there is not written again; a run that was stopped goes on wh
 				if err != nil {
 					return err
 				}
-				r, err := storesync.Fill(cmd.Context(), disk.Open(dirArg(args)), images, payload.Source(f.Reader), p)
+				store := disk.Open(dirArg(args))
+				if !p.DryRun {
+					brings, err := payload.Brings(f.Reader, images)
+					if err == nil {
+						err = store.BundleComes(brings)
+					}
+					if err != nil {
+						return err
+					}
+				}
+				r, err := storesync.Fill(cmd.Context(), store, images, payload.Source(f.Reader), p)
 				if err != nil {
 					return err
 				}
@@ -63,24 +73,41 @@ meanwhile. What is there is not written again; a run that was stopped goes on wh
 
 func newRegistryGCCommand(o *runOptions) *cobra.Command {
 	var keep []string
+	var last int
 	var c disk.CollectOptions
 	cmd := &cobra.Command{
 		Use: "gc [DIR]", Short: "Remove what no installed bundle names from the registry in a directory", Args: maxOneArg,
 		Long: `Remove everything from the registry in a directory of this machine (default ` + disk.DefaultRoot + `) but the images of this
 bundle, if this program has one or --bundle names one, and those that --keep names: a bundle, or a text file with
-an image on each line, as NAME:TAG or NAME[:TAG] DIGEST. It needs no free space, and the registry may be served
-meanwhile: pulls that have begun get --grace to end, once for manifests and once for layers.`,
-		Example: "  ./sealinstall registry gc --keep monitoring.bundle --keep images.txt",
+an image on each line, as NAME:TAG or NAME[:TAG] DIGEST.
+
+With --last, remove only what older bundles have brought, and keep all else: what was pushed, and of each cluster image what the
+last so many versions need that a cluster ran with (2: that of now and the one before), and those that came since and
+are not in use yet. The registry knows this of bundles that came since installers record it; what came before stays.
+
+It needs no free space, and the registry may be served meanwhile: pulls that have begun get --grace to end, once for
+manifests and once for layers.`,
+		Example: "  sealinstall registry gc --last 2\n  ./sealinstall registry gc --keep monitoring.bundle --keep images.txt",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if c.Grace < 0 {
 				return usage.Errorf("--grace %v is negative", c.Grace)
 			}
+			if cmd.Flags().Changed("last") && last < 1 {
+				return usage.Errorf("--last %d: expected how many versions to keep, 1 or more", last)
+			}
 			store := disk.Open(dirArg(args))
-			kept, err := o.kept(cmd, store, keep)
+			kept, err := o.kept(cmd, store, keep, last > 0)
 			if err != nil {
 				return err
 			}
-			done, err := store.Collect(cmd.Context(), kept, c)
+			var done disk.Collected
+			if last > 0 {
+				var old []digest.Digest
+				done, old, err = store.CollectOlder(cmd.Context(), last, kept, c)
+				fmt.Fprintf(cmd.OutOrStdout(), "%d bundles are older than the last %d versions in use\n", len(old), last)
+			} else {
+				done, err = store.Collect(cmd.Context(), kept, c)
+			}
 			if errors.Is(err, disk.ErrBusy) {
 				err = fmt.Errorf("%w: run this again when the sync has ended", err)
 			}
@@ -93,13 +120,14 @@ meanwhile: pulls that have begun get --grace to end, once for manifests and once
 		},
 	}
 	cmd.Flags().StringArrayVar(&keep, "keep", nil, "bundle, or text file of images, to keep as well (repeatable)")
+	cmd.Flags().IntVar(&last, "last", 0, "remove only what is of bundles before the last so many versions in use")
 	cmd.Flags().DurationVar(&c.Grace, "grace", 30*time.Second, "how long a pull that has begun may go on")
 	cmd.Flags().BoolVar(&c.DryRun, "dry-run", false, "only count")
 	return cmd
 }
 
-// kept gathers what a collection leaves.
-func (o *runOptions) kept(cmd *cobra.Command, store *disk.Store, files []string) (catalog.Catalog, error) {
+// kept gathers what a collection leaves, beside what it leaves anyway if most says so.
+func (o *runOptions) kept(cmd *cobra.Command, store *disk.Store, files []string, most bool) (catalog.Catalog, error) {
 	var kept catalog.Catalog
 	var refs []catalog.Ref
 	sources, whole := 0, true // whole: what the cluster itself pulls is among what is kept
@@ -133,10 +161,10 @@ func (o *runOptions) kept(cmd *cobra.Command, store *disk.Store, files []string)
 			return catalog.Catalog{}, fmt.Errorf("--keep: %w", err)
 		}
 	}
-	if sources == 0 {
+	if sources == 0 && !most {
 		return catalog.Catalog{}, usage.Errorf("nothing says what to keep: run this from a bundle, or give --bundle or --keep")
 	}
-	if !whole {
+	if !whole && !most {
 		return catalog.Catalog{}, usage.Errorf("only bundles of applications say what to keep, and what the cluster itself pulls would be removed: name the bundle that the cluster was made with, too (--keep); nothing was removed")
 	}
 	reached, absent, err := store.Reach(cmd.Context(), refs)

@@ -25,6 +25,7 @@ const (
 	VerbInstaller   = "installer"
 	VerbDirs        = "dirs"
 	VerbBlobs       = "registry-blobs"
+	VerbBundle      = "registry-bundle"
 	VerbCopyPrepare = "copy-prepare"
 	VerbCopyPlace   = "copy-place"
 	VerbSnapshot    = "etcd-snapshot"
@@ -35,7 +36,7 @@ const (
 func repeatable(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbSweep, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch,
-		VerbSwitchBack, VerbForget, VerbBlobs, VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
+		VerbSwitchBack, VerbForget, VerbBlobs, VerbBundle, VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
 		return true
 	}
 	return false
@@ -46,7 +47,7 @@ func repeatable(verb string) bool {
 func Quiet(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbWriteFiles, VerbReadFiles, VerbHosts, VerbPrepare, VerbUnpack, VerbSwitch,
-		VerbSwitchBack, VerbForget, VerbRemove, VerbClear, VerbTidy, VerbSweep, VerbPodCgroups, VerbInstaller, VerbBlobs,
+		VerbSwitchBack, VerbForget, VerbRemove, VerbClear, VerbTidy, VerbSweep, VerbPodCgroups, VerbInstaller, VerbBlobs, VerbBundle,
 		VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
 		return true
 	}

@@ -1,5 +1,7 @@
 package agent
 
+import "encoding/json"
+
 // What travels between an [Agent] and its process on the host, one request and one result for each verb. Those that callers
 // fill in or read are in api.go and facts.go.
 
@@ -129,6 +131,23 @@ type ReceiveRequest struct {
 	// Passing tells that it is no registry: files pass through on their way to another place.
 	Passing bool `json:"passing,omitempty"`
 }
+
+// BundleRequest is what the registry in Root is to record of a bundle.
+type BundleRequest struct {
+	Root   string          `json:"root"`
+	Bundle json.RawMessage `json:"bundle"` // a disk.Bundle of package registry/disk
+	State  BundleState     `json:"state"`
+}
+
+// BundleState is how far a cluster is with a bundle.
+type BundleState string
+
+// States of a bundle.
+const (
+	BundleComes BundleState = "comes"  // what it brings is about to be sent
+	BundleInUse BundleState = "in use" // a run with it came to its end
+	BundleLeft  BundleState = "left"   // the cluster went back to what it had before
+)
 
 // RemoveRequest names what to remove.
 type RemoveRequest struct {

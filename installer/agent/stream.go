@@ -102,6 +102,12 @@ func (a *Agent) RegistryReceive(ctx context.Context, root string, fn func(w io.W
 	return a.receive(ctx, ReceiveRequest{Root: root}, fn)
 }
 
+// RecordBundle has the registry in q.Root remember what a bundle brings, so that a collection can tell it from what was pushed. A
+// root that has no registry yet is marked as RegistryReceive does.
+func (a *Agent) RecordBundle(ctx context.Context, q BundleRequest) error {
+	return a.call(ctx, VerbBundle, q, nil, nil)
+}
+
 // FilesReceive is [Agent.RegistryReceive] into the store of [Agent.PrepareCopy].
 func (a *Agent) FilesReceive(ctx context.Context, store string, fn func(w io.Writer, r io.Reader) error) error {
 	return a.receive(ctx, ReceiveRequest{Root: store, Passing: true}, fn)

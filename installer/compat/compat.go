@@ -56,6 +56,7 @@ func (c Compat) Look(ctx context.Context, from, to string) ([]preflight.Problem,
 		{"drain", "what a drain meets", func(ctx context.Context) ([]preflight.Problem, error) { return c.drains(ctx, nodes) }},
 		{"flags", "arguments and settings", func(ctx context.Context) ([]preflight.Problem, error) { return c.flags(ctx, from, to) }},
 		{"corefile", "CoreDNS' configuration", c.corefile},
+		{"api-versions", "versions of the API", func(ctx context.Context) ([]preflight.Problem, error) { return c.apiVersions(ctx, target) }},
 	}
 	found := make([][]preflight.Problem, len(parts))
 	var all sync.WaitGroup

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/registry/catalog"
+	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
 // Source lets the registry's code read blobs from a bundle, in place.
@@ -46,4 +47,20 @@ func Catalog(ctx context.Context, b *bundle.Reader) (catalog.Catalog, error) {
 		return catalog.Catalog{}, fmt.Errorf("list the images of the bundle: %w", err)
 	}
 	return images, nil
+}
+
+// Brings describes for a registry what a bundle brings to it: images, and the cluster images that need them.
+func Brings(b *bundle.Reader, images catalog.Catalog) (disk.Bundle, error) {
+	cluster := map[string]digest.Digest{}
+	for _, i := range b.Images() {
+		if i.Kind != bundle.KindCluster {
+			continue
+		}
+		name, _, err := catalog.RepositoryName(i.Name)
+		if err != nil {
+			return disk.Bundle{}, err
+		}
+		cluster[name] = i.Digest
+	}
+	return disk.NewBundle(b.IndexDigest(), cluster, images), nil
 }

@@ -8,9 +8,9 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/payload"
-	"github.com/sealbuild/sealbuild/installer/sealos"
 	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
@@ -20,12 +20,12 @@ func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) 
 	if err := r.begin(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	catalog, err := payload.Catalog(ctx, r.Payload.Bundle)
+	catalog, err := r.registry.Images(ctx, r.Report.Warnf)
+	if err == nil {
+		err = r.registry.NoteBundle(ctx, agent.BundleComes)
+	}
 	if err != nil {
 		return installer.Result{}, err
-	}
-	if r.PlainRegistry(r.Master0()) {
-		catalog = sealos.ShortNames(catalog, r.Report.Warnf)
 	}
 	hosts := r.Masters()
 	var fanout *storesync.Fanout
@@ -52,6 +52,7 @@ func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) 
 		passed.Add(receipt.BytesPassed)
 		return nil
 	})
+	r.brought = err == nil
 	note := fmt.Sprintf("%d blobs, %s sent", changes.Load(), humanize.IBytes(uint64(sent.Load())))
 	if n := passed.Load(); n > 0 {
 		note += fmt.Sprintf(", %s passed on between hosts", humanize.IBytes(uint64(n)))

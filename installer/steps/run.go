@@ -73,6 +73,8 @@ type Run struct {
 	// mayHaveJoined tells that a host was not in the cluster when the run began, or that a run before was cut off: check writes
 	// it, verify reads it.
 	mayHaveJoined bool
+	// brought tells that the registries have what the bundle brings: distribute-registry writes it, verify reads it.
+	brought bool
 
 	verified chan error // check begins to verify the bundle, open-bundle reads the outcome
 }

@@ -223,6 +223,10 @@ func TestHostsWorkAgainAfterASwitchOfImages(t *testing.T) {
 		}
 	}
 	for i, tree := range w.trees(t) {
+		maps.DeleteFunc(tree, func(name, _ string) bool { // the registry remembers that the other bundle came
+			_, was := made[i][name]
+			return !was && filepath.Base(filepath.Dir(name)) == "bundles"
+		})
 		if diff := differences(made[i], tree); len(diff) > 0 {
 			t.Errorf("host %d:\n%s", i+1, strings.Join(diff, "\n"))
 		}

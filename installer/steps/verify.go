@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // verify waits until every node is Ready and the pods of kube-system are, that of care on each worker with them.
@@ -19,6 +20,11 @@ func (r *Run) verify(ctx context.Context) (installer.Result, error) {
 	moved, err := r.spread(ctx)
 	if err != nil {
 		return installer.Result{}, err
+	}
+	if r.brought {
+		if err := r.registry.NoteBundle(ctx, agent.BundleInUse); err != nil {
+			return installer.Result{}, err
+		}
 	}
 	return installer.Result{Changes: uncordoned + moved, Note: fmt.Sprintf("%d nodes Ready", len(r.Targets))}, nil
 }

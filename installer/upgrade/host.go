@@ -150,7 +150,7 @@ func (u *Upgrade) forward(ctx context.Context, t *fleet.Target, m *mark, step st
 }
 
 // runKubeadm has the kubeadm of the new rootfs upgrade a host, unless Kubernetes stays as it is. On the first host it upgrades the
-// documents of the cluster, too; with the last master it brings the add-ons.
+// documents of the cluster, too. The add-ons follow once all masters have ([Upgrade.AddonsFollow]).
 func (u *Upgrade) runKubeadm(ctx context.Context, t *fleet.Target, m *mark, step string) error {
 	if m.Kube == u.To() {
 		return m.to(ctx, t, turned)
@@ -218,7 +218,7 @@ func (u *Upgrade) kubeadmFlags(t *fleet.Target) ([]string, error) {
 		ignored = append(ignored, docs.Ignored()...)
 	}
 	slices.Sort(ignored)
-	flags := []string{"--certificate-renewal=false"}
+	flags := []string{"--certificate-renewal=false", skipAddons}
 	if len(ignored) > 0 {
 		flags = append(flags, "--ignore-preflight-errors="+strings.Join(slices.Compact(ignored), ","))
 	}

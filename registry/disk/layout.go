@@ -14,8 +14,8 @@ const (
 	LayoutRoot         = "docker/registry/v2"
 	layoutBlobs        = LayoutRoot + "/blobs"
 	LayoutRepositories = LayoutRoot + "/repositories"
-	// OwnDirectory holds what is under way. It lies beside the layout's own tree, on the same filesystem, so that
-	// renames work and no registry or garbage collector looks into it.
+	// OwnDirectory holds what is under way, and the records of bundles. It lies beside the layout's own tree, on the same
+	// filesystem, so that renames work and no registry or garbage collector looks into it.
 	OwnDirectory     = ".sealbuild"
 	PartialDirectory = OwnDirectory + "/partial"
 )

@@ -80,6 +80,7 @@ func (m machine) verbs() map[string]verb {
 		agent.VerbSwitch:     mute(agent.VerbSwitch, m.switchLayers),
 		agent.VerbSwitchBack: mute(agent.VerbSwitchBack, m.switchLayersBack),
 		agent.VerbForget:     mute(agent.VerbForget, m.forgetLayers),
+		agent.VerbBundle:     mute(agent.VerbBundle, m.recordBundle),
 		agent.VerbUnpack:     streaming(agent.VerbUnpack, m.unpack),
 		agent.VerbRegistry:   streaming(agent.VerbRegistry, m.receiveRegistry),
 		agent.VerbRemove:     mute(agent.VerbRemove, m.Remove),

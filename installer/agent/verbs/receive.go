@@ -2,6 +2,7 @@ package verbs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +44,30 @@ func (m machine) claimRegistry(root string) error {
 		return err
 	}
 	return m.Replace(filepath.Join(root, registryMark), mark, files.DefaultMode, []byte(text), nil)
+}
+
+// recordBundle records what a bundle brings to a registry, and whether the cluster runs with it.
+func (m machine) recordBundle(_ context.Context, q agent.BundleRequest) error {
+	if err := files.CheckPath(q.Root); err != nil {
+		return err
+	}
+	var b disk.Bundle
+	if err := json.Unmarshal(q.Bundle, &b); err != nil {
+		return &agent.Error{Code: agent.CodeProtocol, Message: "record bundle: " + err.Error()}
+	}
+	store := disk.Open(m.Path(q.Root))
+	switch q.State {
+	case agent.BundleComes:
+		if err := m.claimRegistry(q.Root); err != nil {
+			return fmt.Errorf("mark registry %s as this cluster's: %w", q.Root, err)
+		}
+		return store.BundleComes(b)
+	case agent.BundleInUse:
+		return store.BundleInUse(b)
+	case agent.BundleLeft:
+		return store.BundleLeft(b)
+	}
+	return &agent.Error{Code: agent.CodeProtocol, Message: fmt.Sprintf("record bundle: state %q is not known", q.State)}
 }
 
 // receiveRegistry hands stdin and stdout to the protocol of the sync.

@@ -212,7 +212,9 @@ func (m *Machine) Has(name string) bool {
 // Clone makes a site, below dir, that is as this one is now.
 func (s *Site) Clone(dir string) (*Site, error) {
 	defer s.locked()()
-	c := &Site{Latency: s.Latency, Pace: s.Pace, Watch: s.Watch, NoPolicies: s.NoPolicies, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
+	c := &Site{
+		Latency: s.Latency, Pace: s.Pace, Watch: s.Watch, NoPolicies: s.NoPolicies, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone(),
+	}
 	for _, m := range s.machines {
 		n := *m
 		n.site, n.tree = c, newTree(c)
