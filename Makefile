@@ -11,7 +11,8 @@ GO ?= go
 TAGS := containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_devicemapper
 # The commit alone names a build, so that two builds of one commit are one.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
+LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
 
 # Programs of the module itself, e.g. UNIT="./bundle/..." for a part of it.
@@ -98,6 +99,11 @@ fuzz:
 upstream: deps
 	test/upstream/make.sh
 
+## upstream-before: the same of the minor version before, to upgrade from
+.PHONY: upstream-before
+upstream-before: deps
+	test/upstream/make.sh before
+
 ## upstream-conformance: Kubernetes' own tests, their runner and their images, in the same way
 .PHONY: upstream-conformance
 upstream-conformance: deps
@@ -156,7 +162,7 @@ clean:
 	$(GO) run ./test/testbed/cmd/bed sweep
 	if [[ -n "$(CACHE)" ]]; then \
 		cd "$${SEALBUILD_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/sealbuild-test}" && \
-		rm -rf tree-* debs beds runs parts upstream-* conformance-* registry-* store ipvs-* bench-* crane-* oci-suite sealos-* sealinstall*; fi
+		rm -rf tree-* debs beds runs parts upstream-* before-* conformance-* registry-* store ipvs-* bench-* crane-* oci-suite sealos-* sealinstall*; fi
 
 ## help: this list
 .PHONY: help

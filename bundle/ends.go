@@ -8,8 +8,10 @@ import (
 	"hash/crc32"
 )
 
+// FormatVersion is the version of bundles that are written, and the only one that is read; FORMAT.md says what it is.
+const FormatVersion = 1
+
 const (
-	formatVersion = 1
 	knownFeatures = 0
 
 	magic       = "sealbuild bundle"
@@ -183,8 +185,8 @@ func appendSectionHeader(dst []byte, tag string, n int) []byte {
 
 func checkVersion(version, features uint32) error {
 	unknown := features &^ knownFeatures
-	if version != formatVersion || unknown != 0 {
-		return &VersionError{Version: int(version), Supported: formatVersion, Features: unknown}
+	if version != FormatVersion || unknown != 0 {
+		return &VersionError{Version: int(version), Supported: FormatVersion, Features: unknown}
 	}
 	return nil
 }

@@ -132,7 +132,7 @@ func (w *Writer) writeIndex() (trailer, error) {
 	}
 	t := trailer{
 		indexStart: w.pos - w.start, indexData: int64(len(data)), indexJSON: int64(len(plain)),
-		indexSum: sha256.Sum256(data), version: formatVersion,
+		indexSum: sha256.Sum256(data), version: FormatVersion,
 	}
 	if err := w.write(append(appendSectionHeader(nil, indexTag, len(data)), data...)); err != nil {
 		return trailer{}, err

@@ -118,7 +118,7 @@ func FuzzIndex(f *testing.F) {
 		data := enc.EncodeAll(plain, nil)
 		tr := trailer{
 			indexStart: good.trailer.indexStart, indexData: int64(len(data)), indexJSON: int64(len(plain)),
-			indexSum: sha256.Sum256(data), version: formatVersion,
+			indexSum: sha256.Sum256(data), version: FormatVersion,
 		}
 		tr.payloadSize = tr.indexStart + sectionHeaderSize + tr.indexData + trailerSize
 		b := append(appendSectionHeader(bytes.Clone(archive), indexTag, len(data)), data...)

@@ -115,7 +115,7 @@ func (w *Writer) writeStub(stub io.Reader, platform string) error {
 	if p := w.index.PartSize; p < 0 || p > 0 && p < w.start+headSize {
 		return fmt.Errorf("parts of %d bytes have no room for the installer, which has %d", p, w.start+headSize)
 	}
-	hd := head{version: formatVersion, stubSize: w.start, partSize: w.index.PartSize}
+	hd := head{version: FormatVersion, stubSize: w.start, partSize: w.index.PartSize}
 	h.Sum(hd.stubSum[:0])
 	w.index.Stub = indexStub{Size: w.start, Digest: sumDigest(hd.stubSum[:]), Platform: platform}
 	return w.write(hd.marshal())

@@ -31,6 +31,7 @@ const (
 	DefaultVIP      = "10.103.97.2"
 	APIServerDomain = "apiserver.cluster.local"
 	APIServerPort   = 6443
+	KubeletPort     = 10250
 	DefaultSSHPort  = 22
 	DefaultUser     = "root"
 )

@@ -3,6 +3,7 @@ package installer
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,6 +16,9 @@ const (
 	// annotationCommand, with the name of an application, is the command that was given for it.
 	annotationCommand = "command.sealbuild.io/"
 	maxBundles        = 16 // older ones are forgotten
+	// annotationTakenOut is the addresses of hosts that were taken out of the cluster, the last one last.
+	annotationTakenOut = "sealbuild.io/taken-out"
+	maxTakenOut        = 64 // older ones are forgotten
 )
 
 // Finished tells whether the last run that is recorded of the cluster ended well.
@@ -33,6 +37,54 @@ func (c *Cluster) Note(bundle string) {
 	c.Annotations = MergeEnv(c.Annotations)
 	all := append(strings.Fields(c.Annotations[annotationBundle]), bundle)
 	c.Annotations[annotationBundle] = strings.Join(all[max(0, len(all)-maxBundles):], " ")
+}
+
+// TakenOut are the addresses of hosts that were in the cluster and are not any more, as far as it is recorded.
+func (c *Cluster) TakenOut() (out []string) {
+	for _, entry := range c.takenOut() {
+		out = append(out, strings.TrimPrefix(entry, wasDead))
+	}
+	return out
+}
+
+// Buried are those of [Cluster.TakenOut] that were dead. Nobody has cleaned them: they may come back as they were.
+func (c *Cluster) Buried() (out []string) {
+	for _, entry := range c.takenOut() {
+		if ip, dead := strings.CutPrefix(entry, wasDead); dead {
+			out = append(out, ip)
+		}
+	}
+	return out
+}
+
+// wasDead stands before the addresses in [annotationTakenOut] of hosts that were dead.
+const wasDead = "dead:"
+
+// takenOut are the entries of [annotationTakenOut], without hosts that are in the cluster again.
+func (c *Cluster) takenOut() []string {
+	return slices.DeleteFunc(strings.Fields(c.Annotations[annotationTakenOut]), func(entry string) bool {
+		return slices.Contains(c.IPs(), strings.TrimPrefix(entry, wasDead))
+	})
+}
+
+// NoteTakenOut records hosts that are not in the cluster any more, and tells of each whether it was dead. Those that are in it
+// again are forgotten.
+func (c *Cluster) NoteTakenOut(hosts map[string]bool) {
+	all := strings.Fields(c.Annotations[annotationTakenOut])
+	for _, ip := range slices.Sorted(maps.Keys(hosts)) {
+		all = slices.DeleteFunc(all, func(entry string) bool { return strings.TrimPrefix(entry, wasDead) == ip })
+		if hosts[ip] {
+			all = append(all, wasDead+ip)
+		} else {
+			all = append(all, ip)
+		}
+	}
+	c.Annotations = MergeEnv(c.Annotations, map[string]string{annotationTakenOut: strings.Join(all, " ")})
+	if all = c.takenOut(); len(all) == 0 {
+		delete(c.Annotations, annotationTakenOut)
+		return
+	}
+	c.Annotations[annotationTakenOut] = strings.Join(all[max(0, len(all)-maxTakenOut):], " ")
 }
 
 // CommandFor is the command that was given for an application when it was added to the cluster; nil if none was.

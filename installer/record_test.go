@@ -2,7 +2,9 @@ package installer
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -130,5 +132,30 @@ func TestAnEmptyAddressInAListIsAnError(t *testing.T) {
 		if got, err := ParseAddresses(list); err == nil {
 			t.Errorf("%q is taken for %v", list, got)
 		}
+	}
+}
+
+func TestHostsThatWereTakenOutAreRecordedUntilTheyAreBack(t *testing.T) {
+	c := &Cluster{Hosts: []Host{{IP: netip.MustParseAddr("10.0.0.1"), Master: true}}}
+	c.NoteTakenOut(map[string]bool{"10.0.0.8": true, "10.0.0.9": false, "10.0.0.1": false})
+	c.NoteTakenOut(map[string]bool{"fd00::1": true})
+	tell := func() [][]string { return [][]string{c.TakenOut(), c.Buried()} }
+	if diff := cmp.Diff([][]string{{"10.0.0.8", "10.0.0.9", "fd00::1"}, {"10.0.0.8", "fd00::1"}}, tell()); diff != "" {
+		t.Error(diff)
+	}
+	c.Hosts = append(c.Hosts, Host{IP: netip.MustParseAddr("10.0.0.8")})
+	c.NoteTakenOut(map[string]bool{"10.0.0.9": true}) // it came back, and died
+	if diff := cmp.Diff([][]string{{"fd00::1", "10.0.0.9"}, {"fd00::1", "10.0.0.9"}}, tell()); diff != "" {
+		t.Error(diff)
+	}
+	c.Hosts = nil
+	if slices.Contains(c.TakenOut(), "10.0.0.8") {
+		t.Error("a host that was taken in again is told, once it is forgotten, as taken out")
+	}
+	for i := range 100 {
+		c.NoteTakenOut(map[string]bool{fmt.Sprintf("10.1.0.%d", i): false})
+	}
+	if out := c.TakenOut(); len(out) != 64 || out[63] != "10.1.0.99" {
+		t.Errorf("%d are kept: %v", len(out), out)
 	}
 }

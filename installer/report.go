@@ -3,35 +3,47 @@ package installer
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/sealbuild/sealbuild/ground/progress"
 )
 
-// Reporter tells the operator what happens, and writes everything to the log. It is safe for use by several goroutines. Values
-// given to [Reporter.Hide] never reach either.
+// Reporter tells the operator what happens, as events for whatever shows them, and writes everything to the log. It is safe for use
+// by several goroutines. Values given to [Reporter.Hide] never reach either.
 type Reporter struct {
-	mu      sync.Mutex
-	out     io.Writer
+	to      progress.Sink
 	log     *slog.Logger
 	verbose bool
 	masks   *masks
+	now     func() time.Time
+	works   atomic.Int64 // numbers given to pieces of work
 }
 
-// NewReporter writes progress to out and structured records to logFile.
+// NewReporter tells in plain lines on out, as they come, and writes structured records to logFile.
 // verbose repeats the output of scripts and commands on out.
 func NewReporter(out, logFile io.Writer, verbose bool) *Reporter {
+	return ReportTo(progress.Lines(out), logFile, verbose)
+}
+
+// ReportTo is [NewReporter] for whatever shows events.
+func ReportTo(sink progress.Sink, logFile io.Writer, verbose bool) *Reporter {
 	masks := newMasks()
 	return &Reporter{
-		out: out,
+		to: sink,
 		// Before anything is encoded: in JSON a secret looks different.
 		log:     slog.New(slog.NewJSONHandler(logFile, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: masks.attr})),
 		verbose: verbose,
 		masks:   masks,
+		now:     time.Now,
 	}
 }
 
@@ -54,49 +66,67 @@ func (r *Reporter) EncodeJSON(w io.Writer, v any) error {
 	return err
 }
 
+// tell hands an event on, without secrets and control characters.
+func (r *Reporter) tell(e progress.Event) {
+	e.Time = r.now()
+	for _, text := range []*string{&e.Title, &e.Note, &e.Error, &e.Does, &e.Text, &e.Remedy} {
+		if *text != "" {
+			*text = r.masks.mask(Plain(*text))
+		}
+	}
+	r.to.Event(e)
+}
+
 func (r *Reporter) begin(i, n int, name, title string) {
 	r.log.Info("step begins", "step", name, "number", i, "of", n)
-	r.printf("[%2d/%d] %-20s %s\n", i, n, name, title)
+	r.tell(progress.Event{Kind: progress.StepBegins, Step: name, Number: i, Of: n, Title: title})
 }
 
 func (r *Reporter) end(i, n int, name string, t Timing, res Result, err error) {
+	e := progress.Event{Kind: progress.StepEnds, Step: name, Number: i, Of: n, Seconds: t.Duration.Seconds(), Changes: res.Changes, Note: res.Note}
 	if err != nil {
-		r.log.Error("step failed", "step", name, "seconds", t.Duration.Seconds(), "error", Tell(err))
-		r.printf("[%2d/%d] %-20s FAILED after %s\n", i, n, name, seconds(t.Duration))
-		return
+		e.Error = cmp.Or(Tell(err), "failed")
+		r.log.Error("step failed", "step", name, "seconds", t.Duration.Seconds(), "error", e.Error)
+	} else {
+		r.log.Info("step done", "step", name, "seconds", t.Duration.Seconds(), "changes", res.Changes, "note", res.Note)
 	}
-	r.log.Info("step done", "step", name, "seconds", t.Duration.Seconds(), "changes", res.Changes, "note", res.Note)
-	state := "done"
-	if res.Changes == 0 {
-		state = "ok, nothing to change"
-	}
-	if res.Note != "" {
-		state += " (" + res.Note + ")"
-	}
-	r.printf("[%2d/%d] %-20s %s in %s\n", i, n, name, state, seconds(t.Duration))
+	r.tell(e)
 }
 
-func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
-
-// Infof prints one line for the operator.
+// Infof tells the operator something. A text that begins with an address and a colon is about that host.
 func (r *Reporter) Infof(format string, args ...any) {
 	msg := Plain(fmt.Sprintf(format, args...))
 	r.log.Info(msg)
-	r.printf("        %s\n", msg)
+	host, text := hostAndText(msg)
+	r.tell(progress.Event{Kind: progress.Info, Host: host, Text: text})
 }
 
-// Warnf prints one warning for the operator.
+// Warnf warns the operator. A text that begins with an address and a colon is about that host: what several hosts give alike is
+// told once.
 func (r *Reporter) Warnf(format string, args ...any) {
 	msg := Plain(fmt.Sprintf(format, args...))
 	r.log.Warn(msg)
-	r.printf("warning: %s\n", msg)
+	host, text := hostAndText(msg)
+	r.tell(progress.Event{Kind: progress.Warning, Host: host, Text: text})
 }
 
-func (r *Reporter) printf(format string, args ...any) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	// An error is passed over: the terminal may be gone, and there are still the log and the exit status.
-	_, _ = io.WriteString(r.out, r.masks.mask(fmt.Sprintf(format, args...)))
+func hostAndText(msg string) (host, text string) {
+	if before, after, ok := strings.Cut(msg, ": "); ok {
+		if _, err := netip.ParseAddr(before); err == nil {
+			return before, after
+		}
+	}
+	return "", msg
+}
+
+// Problem tells of something that stands in the way, for programs: persons read it in the error of the run.
+func (r *Reporter) Problem(host, check, text, remedy string, stops bool) {
+	r.tell(progress.Event{Kind: progress.Problem, Host: host, Check: check, Text: text, Remedy: remedy, Stops: stops})
+}
+
+// Ends tells that the run has ended, where its log is, and, with its error, what to do.
+func (r *Reporter) Ends(took time.Duration, changes int, log string, err error, remedy string) {
+	r.tell(progress.Event{Kind: progress.Ends, Seconds: took.Seconds(), Changes: changes, Log: log, Error: Tell(err), Remedy: remedy})
 }
 
 // Output returns a writer that logs a command's output line by line. A line that may end within a secret waits for the next
@@ -105,7 +135,7 @@ func (r *Reporter) Output(host, step, command string) io.WriteCloser {
 	return &lineWriter{masks: r.masks, emit: func(line string) {
 		r.log.Debug("output", "host", host, "step", step, "command", command, "line", line)
 		if r.verbose {
-			r.printf("        %s: %s\n", host, line)
+			r.tell(progress.Event{Kind: progress.Output, Host: host, Step: step, Text: line})
 		}
 	}}
 }

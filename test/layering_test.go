@@ -70,9 +70,10 @@ var mayImport = []struct {
 	{"installer/agent/files/...", []string{"installer/agent"}},
 	{"installer/agent/layers", []string{"installer/agent", "installer/agent/files"}},
 	{"installer/agent/copies", []string{"installer/agent", "installer/agent/files", "registry/catalog", "registry/disk"}},
+	{"installer/agent/snapshots", []string{"installer/agent", "installer/agent/files", "installer/etcd"}},
 	{"installer/agent/programs", []string{"installer/agent", "installer/host"}},
 	{"installer/agent/facts", []string{"installer/agent", "installer/agent/files", "installer/agent/programs", "installer/care"}},
-	{"installer/agent/...", []string{"installer/agent/...", "installer/host/...", "registry/..."}},
+	{"installer/agent/...", []string{"installer/agent/...", "installer/host/...", "installer/etcd", "registry/..."}},
 	{"installer/kube/...", []string{"installer", "installer/care", "installer/agent"}},
 	{"installer/preflight/...", []string{"installer", "installer/host", "installer/care", "installer/kubeadm", "installer/agent"}},
 	{"installer/journal/...", []string{"installer", "installer/agent"}},
@@ -96,15 +97,20 @@ var mayImport = []struct {
 	{"installer/hostregistry/...", append([]string{"installer/host", "installer/secrets", "registry/...", "bundle"}, onASite...)},
 	{"installer/nodes/...", append([]string{"installer/care", "installer/certs", "installer/secrets", "installer/members"}, onASite...)},
 	{"installer/settings/...", append([]string{"installer/care"}, onASite...)},
+	{"installer/compat/...", append([]string{"bundle", "installer/etcd", "installer/members"}, onASite...)},
+	{"installer/upgrade/...", append([]string{
+		"installer/members", "installer/nodes", "installer/imagedirs", "installer/hostnet", "installer/hostregistry", "installer/settings",
+	}, onASite...)},
 	{"installer/leaving/...", append([]string{"installer/members"}, onASite...)},
 	{"installer/clean/...", append([]string{"installer/care", "installer/hostnet", "installer/ledger", "installer/nodes", "installer/secrets"}, onASite...)},
 	{"installer/ledger/...", append([]string{"installer/secrets"}, onASite...)},
 	{"installer/status/...", append([]string{
-		"installer/host", "installer/care", "installer/certs", "installer/etcd", "installer/secrets", "installer/health", "installer/ledger",
+		"installer/host", "installer/care", "installer/certs", "installer/etcd", "installer/secrets", "installer/health", "installer/ledger", "installer/upgrade",
 	}, onASite...)},
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},
 	{"installer", []string{"installer/host"}},
 	{"cluster-images/...", []string{"..."}}, // data, and tests of it: no Go that anybody could import but the files of kubernetes/
+	{"cmd/cli", nil}, // of both programs
 	{"cmd/sealinstall/usage", nil},
 	{"cmd/sealinstall/wanted", []string{
 		"cmd/sealinstall/usage", "installer", "installer/fleet", "installer/host", "installer/kubeadm", "installer/ledger", "installer/templates",
@@ -120,7 +126,7 @@ const ground = "ground/..."
 // so it cannot reach out of the site, carries nothing of the builder along, and stays small enough to be copied to every host. A
 // line more is a decision; docs/architecture.md says why the registry's are these.
 var installerLinks = []string{
-	module + "/cmd/sealinstall/...", module + "/bundle", module + "/registry/...", module + "/installer/...", module + "/ground/...",
+	module + "/cmd/sealinstall/...", module + "/cmd/cli", module + "/bundle", module + "/registry/...", module + "/installer/...", module + "/ground/...",
 
 	// Images: the registry's storage, with what it measures itself with; digests, types, zstd.
 	"github.com/distribution/distribution/v3", "github.com/distribution/distribution/v3/configuration",
@@ -140,6 +146,9 @@ var installerLinks = []string{
 	"golang.org/x/crypto/...", "golang.org/x/sys/unix", "golang.org/x/sync/...", "golang.org/x/net/dns/dnsmessage",
 	"github.com/kevinburke/ssh_config", "github.com/hiddeco/sshsig",
 	"github.com/moby/ipvs", "github.com/vishvananda/netlink/...", "github.com/vishvananda/netns",
+
+	// What kubeadm knows of CoreDNS' configuration.
+	"github.com/coredns/corefile-migration/...", "github.com/coredns/caddy/caddyfile",
 
 	// Configuration, and templates with the functions of sprig.
 	"go.yaml.in/yaml/...", "sigs.k8s.io/yaml", "github.com/BurntSushi/toml/...", "github.com/Masterminds/...", "dario.cat/mergo",

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle/assemble"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/cmd/cli"
 )
 
 // app is one run of the program: where it writes, and the flags that every verb shares.
@@ -47,7 +48,11 @@ func (a *app) command() *cobra.Command {
 				return habit
 			}
 		}
-		return usagef("%w (see %s --help)", err, c.CommandPath())
+		hint := cli.NearFlag(c, err, otherFlags)
+		if hint == "" {
+			hint = "see " + c.CommandPath() + " --help"
+		}
+		return usagef("%w (%s)", err, hint)
 	})
 	root.PersistentPreRun = func(*cobra.Command, []string) { a.prepare() }
 	f := root.PersistentFlags()

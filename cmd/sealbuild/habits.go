@@ -22,6 +22,18 @@ var habits = map[string]string{
 	"reset":   "a cluster is reset by its bundle: ./sealinstall reset",
 }
 
+// otherFlags answer flags of other builders, as they are typed.
+var otherFlags = map[string]string{
+	"--masters": "hosts are given to the bundle: ./sealinstall --masters ADDRESSES --nodes ADDRESSES", "--nodes": "hosts are given to the bundle: ./sealinstall --nodes ADDRESSES",
+	"--push":       "an image is pushed once it is stored: sealbuild push NAME",
+	"--load":       "every image is stored: sealbuild images lists them",
+	"--insecure":   "a registry without HTTPS, or with a certificate that nobody knows: --tls-verify=false",
+	"--creds":      "log in first: sealbuild login REGISTRY",
+	"--progress":   "-q tells errors and warnings only, -v more of what the libraries do",
+	"--force":      "nothing asks here",
+	"--dockerfile": "a Kubefile is named with -f",
+}
+
 // meant answers a first word that is no command and no directory. It is nil where the word may be a context, which stands alone.
 func meant(c *cobra.Command, word string, alone bool) error {
 	if _, err := os.Stat(word); err == nil && alone {

@@ -20,7 +20,7 @@ const checkPatience = 15 * time.Second
 
 func newCareCommand() *cobra.Command {
 	var vs, scheme, services string
-	var servers []string
+	var servers, ready []string
 	var clean, check, watch bool
 	c := care.Config{}
 	cmd := &cobra.Command{
@@ -38,18 +38,21 @@ func newCareCommand() *cobra.Command {
 			if !c.VIP.Addr().Is4() || c.VIP.Port() == 0 {
 				return usage.Errorf("--vs %q: expected IPv4:PORT", vs)
 			}
-			for _, s := range servers {
-				rs, err := netip.ParseAddrPort(s)
-				if err != nil {
-					return usage.Errorf("--rs %q: expected ADDRESS:PORT", s)
-				}
-				c.RealServers = append(c.RealServers, rs)
+			if c.RealServers, err = addresses("--rs", servers); err != nil {
+				return err
+			}
+			awaited, err := addresses("--ready", ready)
+			if err != nil {
+				return err
+			}
+			if len(awaited) > 0 && (!check || c.List == "") {
+				return usage.Errorf("--ready: it is asked of --check with --list")
 			}
 			switch {
 			case clean:
 				return care.Clean(c.VIP)
 			case check:
-				return checkCare(cmd.Context(), cmd.OutOrStdout(), c)
+				return checkCare(cmd.Context(), cmd.OutOrStdout(), c, awaited)
 			case watch && c.List == "":
 				return usage.Errorf("--watch: say with --list which care is meant")
 			case watch:
@@ -78,26 +81,41 @@ func newCareCommand() *cobra.Command {
 	f.DurationVar(&c.Timeout, "health-timeout", care.DefaultTimeout, "longest time for one health check")
 	f.BoolVar(&c.RunOnce, "run-once", false, "program the kernel once and end")
 	f.StringVar(&services, "service-route", "", "see to it that this host has a route to the network of Services given, CIDR, and end; with --clean: remove that of this program")
-	f.BoolVar(&check, "check", false, "wait until the virtual server answers, and with --list until the servers in force are those of the file, or of --rs; print the status and end")
+	f.BoolVar(&check, "check", false, "wait until the virtual server answers, and with --list until what is in force is what the file says, or the servers of --rs; print the status and end")
+	f.StringArrayVar(&ready, "ready", nil, "with --check and --list: wait also until this server, ADDRESS:PORT, says that it is ready and gets connections (repeatable)")
 	f.BoolVar(&watch, "watch", false, "log the status of the care that follows --list whenever it changes")
 	f.BoolVarP(&clean, "clean", "C", false, "remove the virtual server and end")
 	return cmd
 }
 
-// checkCare waits until the virtual server answers and, if a list is named, its care has these servers in force.
-func checkCare(ctx context.Context, out io.Writer, c care.Config) error {
+// addresses reads the values of a flag.
+func addresses(flag string, values []string) (out []netip.AddrPort, err error) {
+	for _, v := range values {
+		a, err := netip.ParseAddrPort(v)
+		if err != nil {
+			return nil, usage.Errorf("%s %q: expected ADDRESS:PORT", flag, v)
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// checkCare waits until the virtual server answers and, if a list is named, its care has these servers in force and has found those
+// of ready to be so.
+func checkCare(ctx context.Context, out io.Writer, c care.Config, ready []netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
 	if c.List == "" {
 		return care.Check(ctx, c.VIP)
 	}
-	var err error
-	if len(c.RealServers) == 0 {
-		if c.RealServers, err = care.ReadList(c.List); err != nil {
+	list := care.List{Servers: c.RealServers}
+	if len(list.Servers) == 0 {
+		var err error
+		if list, err = care.ReadList(c.List); err != nil {
 			return err
 		}
 	}
-	s, err := care.Confirm(ctx, c.List, c.VIP, c.RealServers)
+	s, err := care.Confirm(ctx, c.List, c.VIP, list, ready...)
 	if err != nil {
 		return err
 	}

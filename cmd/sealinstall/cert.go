@@ -36,6 +36,9 @@ the master's registry shows, which needs no restart for it.`,
 			if err != nil {
 				return err
 			}
+			if o.dryRun {
+				return o.preview(cmd, cluster, o.SelectionAgain("cert"), steps.PlanCertificates(renew))
+			}
 			return o.pipeline(cmd, cluster, o.SelectionAgain("cert"), list, func(ctx context.Context, r *steps.Run, timings []installer.Timing, err error) error {
 				if err != nil {
 					return nil // it is told; the cluster's recorded state stays as it was
@@ -53,6 +56,7 @@ the master's registry shows, which needs no restart for it.`,
 	o.hostFlags(cmd.Flags())
 	cmd.Flags().StringSliceVar(&renew, "renew", nil, "certificates to make anew: all, or their names")
 	o.CertificateFlags(cmd.Flags())
+	o.previewFlag(cmd.Flags())
 	return cmd
 }
 

@@ -13,16 +13,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/cmd/cli"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/onhosts"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/site"
+	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
-// version is set by the linker.
-var version = "dev"
+// version and commit are set by the linker.
+var (
+	version = "dev"
+	commit  string
+)
 
 // Exit statuses.
 const (
@@ -40,9 +45,12 @@ func run() int {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-signals
-		fmt.Fprintln(os.Stderr, "\nstopping; press Ctrl-C again to stop at once")
+		say("stopping; press Ctrl-C again to stop at once")
 		cancel(installer.ErrInterrupted)
 		<-signals
+		if v := onScreen.Load(); v != nil {
+			v.Close()
+		}
 		os.Exit(exitFailed)
 	}()
 	wanted.TakeSecrets()
@@ -53,7 +61,9 @@ func run() int {
 	if own, ok := errors.AsType[*onhosts.ExitStatus](err); ok {
 		return own.Code
 	}
-	fmt.Fprintf(os.Stderr, "error: %s\n", installer.Tell(err))
+	if ran, ok := errors.AsType[*runError](err); !ok || !ran.told {
+		fmt.Fprintf(os.Stderr, "error: %s\n", installer.Tell(err))
+	}
 	return exitStatus(err)
 }
 
@@ -98,12 +108,12 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 	}
 	root.PersistentFlags().StringVar(&o.bundle, "bundle", "", "bundle file to use instead of the one behind this program")
 	root.PersistentFlags().StringArrayVar(&o.verifyKeys, "verify-key", nil, "file of public keys or allowed_signers: the bundle must be signed by one of them (default: those in "+trustDir+", if any)")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage.Error{Err: err} })
+	root.SetFlagErrorFunc(unknownFlag)
 	o.flags(root.Flags())
 	o.installFlags(root.Flags())
 	root.AddCommand(
 		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o),
-		newAddCommand(o), newDeleteCommand(o), newResetCommand(o), newCertCommand(o), newStatusCommand(o),
+		newAddCommand(o), newDeleteCommand(o), newUpgradeCommand(o), newRollbackCommand(o), newResetCommand(o), newCertCommand(o), newStatusCommand(o),
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
 		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newNodeCommand(), newVersionCommand(),
 	)
@@ -128,14 +138,6 @@ func refuseArgs(c *cobra.Command) {
 	}
 }
 
-// noArgs refuses arguments that are no command, with a hint for the usual slip.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usage.Errorf("unknown command or argument %q for %q; hosts are given with --masters and --nodes (see --help)", args[0], cmd.CommandPath())
-	}
-	return nil
-}
-
 // oneArg asks for exactly one argument.
 func oneArg(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
@@ -146,9 +148,12 @@ func oneArg(cmd *cobra.Command, args []string) error {
 
 func newVersionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: noArgs,
+		Use: "version", Short: "Print the version, the commit, and the versions of formats", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "sealinstall", version)
+			_, err := fmt.Fprint(cmd.OutOrStdout(), cli.Version(
+				"sealinstall", version, commit,
+				fmt.Sprint("bundle ", bundle.FormatVersion), "Clusterfile "+installer.APIVersion, fmt.Sprint("sync ", storesync.WireVersion),
+			))
 			return err
 		},
 	}

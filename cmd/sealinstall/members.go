@@ -43,7 +43,7 @@ The bundle must be the one that the cluster runs.`,
 				return err
 			}
 			if o.dryRun {
-				return o.preview(cmd, cluster, steps.Install())
+				return o.preview(cmd, cluster, nil, steps.Preview(steps.Install()))
 			}
 			return o.pipeline(cmd, cluster, o.ExtendedAgain, steps.Install(), recordMembers)
 		},
@@ -59,14 +59,16 @@ func (o *runOptions) previewFlag(f *pflag.FlagSet) {
 	f.BoolVar(&o.dryRun, "dry-run", false, "look at the hosts, show what would be done, and change nothing")
 }
 
-// preview shows what a pipeline would do. It reaches the hosts and changes nothing there.
-func (o *runOptions) preview(cmd *cobra.Command, cluster *installer.Cluster, list []steps.Step) error {
-	o.printed = true
+// preview runs steps that show what a pipeline would do. They reach the hosts and change nothing there.
+func (o *runOptions) preview(
+	cmd *cobra.Command, cluster *installer.Cluster, again func(*installer.Cluster) (*installer.Cluster, error), list []steps.Step,
+) error {
+	o.printed, o.members.preview = true, true
 	o.members.confirm = func(losses []leaving.Loss) error {
 		_, err := io.WriteString(o.progress(cmd), told(losses))
 		return err
 	}
-	return o.pipeline(cmd, cluster, nil, steps.Preview(list), func(context.Context, *steps.Run, []installer.Timing, error) error {
+	return o.pipeline(cmd, cluster, again, list, func(context.Context, *steps.Run, []installer.Timing, error) error {
 		_, err := fmt.Fprintln(o.progress(cmd), "nothing was changed")
 		return err
 	})
@@ -81,7 +83,8 @@ Any host can go, the first master too, from the machine where the cluster was
 made or from any master that stays. Their pods move away first, as
 PodDisruptionBudgets allow; then they leave etcd and the cluster, all other
 hosts learn of it, and the hosts are left as reset leaves them. What is lost
-with them is told before, and asked about.
+with them is told before, and asked about. A host that was taken out before is
+no error; an address that was never in the cluster is.
 
 A host that does not answer and never will again goes with --dead. See that it
 stays switched off: its volumes and pods are given to other hosts.`,
@@ -97,12 +100,18 @@ stays switched off: its volumes and pods are given to other hosts.`,
 			if !o.Yes {
 				o.members.confirm = o.confirmDelete(cmd)
 			}
-			cluster, err := o.Reduced()
+			cluster, before, err := o.Reduced()
 			if err != nil {
 				return err
 			}
+			if len(before) > 0 {
+				fmt.Fprintf(o.progress(cmd), "%s: taken out of cluster %s before: nothing is left to do\n", installer.HostList(before), o.Cluster)
+			}
+			if cluster == nil {
+				return summary{Cluster: o.Cluster}.print(cmd.OutOrStdout(), o.output)
+			}
 			if o.dryRun {
-				return o.preview(cmd, cluster, steps.Delete())
+				return o.preview(cmd, cluster, nil, steps.Preview(steps.Delete()))
 			}
 			return o.pipeline(cmd, cluster, nil, steps.Delete(), recordMembers)
 		},
@@ -229,7 +238,7 @@ func (o *runOptions) apply(cmd *cobra.Command) error {
 		list = steps.Apply()
 	}
 	if o.dryRun {
-		return o.preview(cmd, cluster, list)
+		return o.preview(cmd, cluster, nil, steps.Preview(list))
 	}
 	return o.pipeline(cmd, cluster, o.DesiredAgain, list, recordMembers)
 }

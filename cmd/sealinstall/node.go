@@ -48,6 +48,16 @@ func newEtcdCommand() *cobra.Command {
 			return printMembers(cmd, c.Own)
 		},
 	}
+	yield := &cobra.Command{
+		Use: "yield", Args: noArgs, Short: "Give the leadership to another member if this master's own has it, and list the members as JSON",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := etcd.New(endpoint, certs)
+			if err != nil {
+				return err
+			}
+			return printMembers(cmd, c.Yield)
+		},
+	}
 	remove := &cobra.Command{
 		Use: "remove --peer IP", Args: noArgs, Short: "Take the member of a host out, and list the others as JSON",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -67,7 +77,7 @@ func newEtcdCommand() *cobra.Command {
 	remove.Flags().StringVar(&peer, "peer", "", "address at which the other members reach it")
 	cmd.PersistentFlags().StringVar(&endpoint, "endpoint", etcd.Endpoint, "where this master's member answers")
 	cmd.PersistentFlags().StringVar(&certs, "certs", etcd.CertsDir, "directory of etcd's certificates")
-	cmd.AddCommand(members, own, remove)
+	cmd.AddCommand(members, own, yield, remove)
 	return cmd
 }
 

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
+	"github.com/sealbuild/sealbuild/ground/progress"
 	"github.com/sealbuild/sealbuild/installer/leaving"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/settings"
@@ -24,6 +28,7 @@ type runOptions struct {
 	verifyKeys   []string // files; the bundle must be signed by one of their keys
 	signer       string   // who signed the bundle that was opened, if anybody asked
 	output       string
+	form         string // of progress
 	verbose      bool
 	dryRun       bool
 	copyMode     bool
@@ -42,6 +47,11 @@ type memberOptions struct {
 	prune        bool // hosts that are not in the Clusterfile leave
 	drainTimeout time.Duration
 	confirm      func([]leaving.Loss) error // nil: nobody is asked
+
+	preview        bool // the run only looks
+	upgrade        bool // the cluster is brought to what the bundle brings, or back
+	parallelNodes  string
+	confirmUpgrade func([]string) error // nil: nobody is asked
 }
 
 // flags registers the flags of commands that make a cluster.
@@ -64,6 +74,7 @@ func (o *runOptions) hostFlags(f *pflag.FlagSet) {
 	o.ClusterFlags(f)
 	f.StringVarP(&o.output, "output", "o", "text", "form of the summary: text or json")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "show the output of scripts and commands")
+	f.StringVar(&o.form, "progress", "auto", "how it is told what goes on: auto (a table on a terminal, else plain lines), plain, or json (events on the standard error)")
 }
 
 // yesFlag registers --yes, for commands that ask something.
@@ -74,6 +85,9 @@ func (o *runOptions) yesFlag(f *pflag.FlagSet, what string) {
 func (o *runOptions) check() error {
 	if err := checkForm(o.output); err != nil {
 		return err
+	}
+	if err := progress.CheckForm(o.form); err != nil {
+		return usage.Error{Err: err}
 	}
 	if err := o.Check(); err != nil {
 		return err
@@ -88,8 +102,35 @@ func (o *runOptions) check() error {
 
 // progress is where a command tells what it does.
 func (o *runOptions) progress(cmd *cobra.Command) io.Writer {
-	if o.output == "json" {
+	if o.output == "json" || o.form == "json" {
 		return cmd.ErrOrStderr()
 	}
 	return cmd.OutOrStdout()
+}
+
+// view shows what a command does. One that prints while it is at it has no table.
+func (o *runOptions) view(cmd *cobra.Command) *progress.View {
+	form := o.form
+	if form == "auto" && o.onlyLooks {
+		form = "plain"
+	}
+	return progress.Open(form, o.progress(cmd))
+}
+
+// onScreen is what shows the run that is under way; nil: there is none.
+var onScreen atomic.Pointer[progress.View]
+
+// say writes a line for the operator that disturbs no table.
+func say(text string) {
+	if v := onScreen.Load(); v == nil || !v.Say(text) {
+		fmt.Fprintln(os.Stderr, "\n"+text) // behind the ^C that the terminal has shown
+	}
+}
+
+// aside has a question asked while no table is drawn.
+func aside[T any](v *progress.View, ask func(T) error) func(T) error {
+	if ask == nil {
+		return nil
+	}
+	return func(what T) error { return v.Aside(func() error { return ask(what) }) }
 }

@@ -30,6 +30,9 @@ the cluster stays recorded until that one is reset, too.`,
 			if err != nil {
 				return err
 			}
+			if o.dryRun {
+				return o.preview(cmd, cluster, o.WholeAgain, steps.PlanReset())
+			}
 			if err := o.confirmReset(cmd, cluster); err != nil {
 				return err
 			}
@@ -43,6 +46,7 @@ the cluster stays recorded until that one is reset, too.`,
 	}
 	o.hostFlags(cmd.Flags())
 	o.yesFlag(cmd.Flags(), "do not ask")
+	o.previewFlag(cmd.Flags())
 	cmd.Flags().StringSliceVar(&o.LeaveOut, "leave-out", nil, "addresses of hosts that cannot be reached any more: the others are reset without them")
 	return cmd
 }

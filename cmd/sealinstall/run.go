@@ -87,33 +87,56 @@ func (o *runOptions) pipeline(
 		return err
 	}
 	defer logFile.Close()
-	rep := installer.NewReporter(o.progress(cmd), logFile, o.verbose)
+	view := o.view(cmd)
+	onScreen.Store(view)
+	defer onScreen.Store(nil)
+	defer view.Close()
+	rep := installer.ReportTo(view, logFile, o.verbose)
 	for _, w := range cluster.Warnings() {
 		rep.Warnf("%s", w)
 	}
 	login.Report, login.KnownHosts = rep, cmp.Or(login.KnownHosts, state.Path("known_hosts"))
 	r := steps.New(cluster, file.Reader, steps.Options{
 		Again: again, LeaveOut: o.LeaveOut, State: state,
-		Absence: o.members.absence, Exists: o.members.exists, DrainTimeout: o.members.drainTimeout, Confirm: o.members.confirm, Settings: o.members.settings,
+		Absence: o.members.absence, Exists: o.members.exists, DrainTimeout: o.members.drainTimeout, Settings: o.members.settings,
+		Confirm: aside(view, o.members.confirm), ConfirmUpgrade: aside(view, o.members.confirmUpgrade),
+		Preview: o.members.preview, Upgrade: o.members.upgrade, ParallelNodes: o.members.parallelNodes,
 		IgnoreChecks: o.ignoreChecks, Copy: o.copyMode, CADir: o.caDir,
 	}, login)
 	defer r.Close()
 	timings, err := installer.RunSteps(r.Held(cmd.Context()), list, r, rep)
+	view.Close() // what follows is printed
 	err = errors.Join(err, finish(cmd.Context(), r, timings, err))
 	s := summary{Cluster: cluster.Name, Seconds: time.Since(start).Seconds(), Changes: installer.Changes(timings), Log: logPath}
 	for _, t := range timings {
 		s.Steps = append(s.Steps, stepSummary{t.Step, t.Duration.Seconds(), t.Changes})
 	}
+	tellEnd(rep, time.Since(start), s, err)
 	if err != nil && o.output == "json" && !o.printed {
 		err = errors.Join(err, s.printFailure(cmd.OutOrStdout(), rep, err))
 	}
 	if err != nil {
-		return &runError{err: err, text: rep.Mask(installer.Tell(err)), log: logPath}
+		return &runError{err: err, text: rep.Mask(installer.Tell(err)), log: logPath, told: o.form == "json"}
 	}
 	if o.printed {
 		return nil
 	}
 	return s.print(cmd.OutOrStdout(), o.output)
+}
+
+// tellEnd tells how a run has ended, and every problem that it found.
+func tellEnd(rep *installer.Reporter, took time.Duration, s summary, err error) {
+	var pre *preflight.Error
+	if errors.As(err, &pre) {
+		for _, p := range slices.Concat(pre.Problems, pre.Warnings) {
+			rep.Problem(p.Host, p.Check, p.Message, p.Remedy, !p.Warning)
+		}
+	}
+	remedy := ""
+	if err != nil {
+		remedy = nextStep(err)
+	}
+	rep.Ends(took, s.Changes, s.Log, err, remedy)
 }
 
 func openLog(state *installer.State, start time.Time) (string, *os.File, error) {
@@ -133,6 +156,7 @@ type runError struct {
 	err  error
 	text string // of err, without secrets
 	log  string
+	told bool // as an event, to a program
 }
 
 func (e *runError) Error() string {
@@ -174,6 +198,10 @@ func (s summary) print(w io.Writer, form string) error {
 	verdict := fmt.Sprintf("%d changes", s.Changes)
 	if s.Changes == 0 {
 		verdict = "all was as asked, nothing changed"
+	}
+	if s.Log == "" { // no host was asked
+		_, err := fmt.Fprintf(w, "cluster %s: %s\n", s.Cluster, verdict)
+		return err
 	}
 	_, err := fmt.Fprintf(w, "cluster %s: done in %.1fs, %s (log: %s)\n", s.Cluster, s.Seconds, verdict, s.Log)
 	return err

@@ -106,6 +106,12 @@ func (a *Agent) Dirs(ctx context.Context, dirs ...string) (map[string]Dir, error
 	return res.Dirs, err
 }
 
+// Snapshot has the host's member of etcd send its database, and keeps it in a file on the host with mode 0600. The file gets its
+// name when it was read back from the disk as etcd has sent it: an error leaves none. A disk without room for it is refused.
+func (a *Agent) Snapshot(ctx context.Context, q SnapshotRequest) (SnapshotResult, error) {
+	return ask[SnapshotResult](ctx, a, VerbSnapshot, q)
+}
+
 // Blobs lists what lies in the store of a registry: the sizes of blobs in bytes, by the hex digits of their sha256. It reads none
 // of them.
 func (a *Agent) Blobs(ctx context.Context, root string) (map[string]int64, error) {
@@ -140,6 +146,12 @@ func (a *Agent) RemovePodCgroups(ctx context.Context) (busy []string, err error)
 func (a *Agent) Tidy(ctx context.Context, q TidyRequest) (left []string, err error) {
 	res, err := ask[TidyResult](ctx, a, VerbTidy, q)
 	return res.Left, err
+}
+
+// Sweep removes from a directory the directories whose names the request knows. It goes through no link: one in place of the
+// directory is refused, and one in it stays, as do files, mount points and what holds anything of another user.
+func (a *Agent) Sweep(ctx context.Context, q SweepRequest) (SweepResult, error) {
+	return ask[SweepResult](ctx, a, VerbSweep, q)
 }
 
 // ask makes a call without a stream whose result is an R.

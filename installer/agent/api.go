@@ -134,3 +134,33 @@ type TidyRequest struct {
 	// Known are names below Dir. The last part of each is a pattern of path.Match. A directory that matches goes with all it holds.
 	Known []string `json:"known"`
 }
+
+// SweepRequest names copies that a program leaves in a directory.
+type SweepRequest struct {
+	Dir   string   `json:"dir"`
+	Known []string `json:"known"` // patterns of path.Match, of names in Dir
+}
+
+// SweepResult is what became of them.
+type SweepResult struct {
+	Removed []string `json:"removed,omitempty"` // names in the directory
+	Bytes   int64    `json:"bytes,omitempty"`   // that they took on the disk
+	Left    []string `json:"left,omitempty"`    // names of what else is there
+}
+
+// SnapshotRequest is a snapshot of etcd to keep on the host.
+type SnapshotRequest struct {
+	Dir  string `json:"dir"`  // made, and kept, with mode 0700
+	Name string `json:"name"` // etcd-*-<20060102T150405Z>.db
+	Keep int    `json:"keep"` // how many snapshots stay in Dir: the newest, and this one among them
+}
+
+// SnapshotResult is the snapshot that was kept.
+type SnapshotResult struct {
+	Path     string   `json:"path"`
+	Bytes    int64    `json:"bytes"`
+	SHA256   string   `json:"sha256"`            // of the file, in hex digits
+	Etcd     string   `json:"etcd"`              // version of the member
+	Revision int64    `json:"revision"`          // that the database had at least
+	Removed  []string `json:"removed,omitempty"` // names of older snapshots that went
+}

@@ -17,6 +17,7 @@ const (
 	VerbRemove      = "remove"
 	VerbClear       = "clear"
 	VerbTidy        = "tidy"
+	VerbSweep       = "sweep"
 	VerbPodCgroups  = "pod-cgroups"
 	VerbLock        = "lock"
 	VerbListen      = "listen"
@@ -27,14 +28,15 @@ const (
 	VerbBundle      = "registry-bundle"
 	VerbCopyPrepare = "copy-prepare"
 	VerbCopyPlace   = "copy-place"
+	VerbSnapshot    = "etcd-snapshot"
 )
 
 // repeatable tells whether a verb may be carried out twice: it changes nothing that is as asked already. Of a script or a
 // program this is not known.
 func repeatable(verb string) bool {
 	switch verb {
-	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch,
-		VerbSwitchBack, VerbForget, VerbBlobs, VerbBundle, VerbCopyPrepare, VerbCopyPlace:
+	case VerbFacts, VerbReadFiles, VerbWriteFiles, VerbHosts, VerbRemove, VerbClear, VerbTidy, VerbSweep, VerbPodCgroups, VerbReach, VerbPrepare, VerbSwitch,
+		VerbSwitchBack, VerbForget, VerbBlobs, VerbBundle, VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
 		return true
 	}
 	return false
@@ -45,8 +47,8 @@ func repeatable(verb string) bool {
 func Quiet(verb string) bool {
 	switch verb {
 	case VerbFacts, VerbWriteFiles, VerbReadFiles, VerbHosts, VerbPrepare, VerbUnpack, VerbSwitch,
-		VerbSwitchBack, VerbForget, VerbRemove, VerbClear, VerbTidy, VerbPodCgroups, VerbInstaller, VerbBlobs, VerbBundle,
-		VerbCopyPrepare, VerbCopyPlace:
+		VerbSwitchBack, VerbForget, VerbRemove, VerbClear, VerbTidy, VerbSweep, VerbPodCgroups, VerbInstaller, VerbBlobs, VerbBundle,
+		VerbCopyPrepare, VerbCopyPlace, VerbSnapshot:
 		return true
 	}
 	return false

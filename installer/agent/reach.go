@@ -26,7 +26,8 @@ func (l *Listening) Close() (busy []int, err error) {
 	return res.Busy, err
 }
 
-// Reach dials endpoints from the host, each for three seconds at most, and gives those that did not answer with the word.
+// Reach dials endpoints from the host, each for three seconds at most, and gives those that did not answer with the word; with no
+// word, those that took no connection.
 func (a *Agent) Reach(ctx context.Context, endpoints []Endpoint, word string) ([]Unreached, error) {
 	res, err := ask[ReachResult](ctx, a, VerbReach, ReachRequest{endpoints, word})
 	return res.Unreached, err

@@ -28,7 +28,7 @@ func TestTheAddressServesAsSoonAsThereIsANetwork(t *testing.T) {
 		}
 		defer os.RemoveAll(dir)
 		list := dir + "/servers"
-		if err := os.WriteFile(list, FormatList([]netip.AddrPort{api}), 0o644); err != nil {
+		if err := os.WriteFile(list, List{Servers: []netip.AddrPort{api}}.Format(), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -64,7 +64,7 @@ func TestTheAddressServesAsSoonAsThereIsANetwork(t *testing.T) {
 		server := startAPIOn(t, l, helper.TLS.Certificates[0])
 		within, stop := context.WithTimeout(t.Context(), 10*time.Second)
 		defer stop()
-		if _, err := Confirm(within, list, vip, []netip.AddrPort{server.addr}); err != nil {
+		if _, err := Confirm(within, list, vip, List{Servers: []netip.AddrPort{server.addr}}); err != nil {
 			t.Error(err)
 		}
 		cancel()

@@ -46,6 +46,7 @@ type Config struct {
 	VIP         netip.AddrPort   // the virtual address and port, IPv4
 	RealServers []netip.AddrPort // the API servers, if there is no List
 	List        string           // a file that lists the API servers, which is followed; see [ParseList]
+	first       List             // of that file, or the RealServers
 	Mode        string           // ModeAuto when empty
 	Interval    time.Duration    // between two health checks, and two looks at the list
 	Timeout     time.Duration    // of one health check
@@ -76,13 +77,14 @@ func (c *Config) complete() error {
 	if !c.VIP.IsValid() || !c.VIP.Addr().Is4() || c.VIP.Port() == 0 {
 		return fmt.Errorf("virtual server %s: expected IPv4:PORT", c.VIP)
 	}
+	c.first = List{Servers: c.RealServers}
 	if c.List != "" {
 		var err error
-		if c.RealServers, err = ReadList(c.List); err != nil {
+		if c.first, err = ReadList(c.List); err != nil {
 			return err
 		}
 	}
-	if len(c.RealServers) == 0 {
+	if len(c.first.Servers) == 0 {
 		return errors.New("no real server")
 	}
 	c.Mode, c.HealthPath = cmp.Or(c.Mode, ModeAuto), cmp.Or(c.HealthPath, DefaultHealthPath)
@@ -139,7 +141,7 @@ func Clean(vip netip.AddrPort) error {
 }
 
 func newBalancer(ctx context.Context, c *Config) (b Balancer, mode string, err error) {
-	if err := ensureRoute(c.VIP.Addr(), c.RealServers[0].Addr()); err != nil {
+	if err := ensureRoute(c.VIP.Addr(), c.first.Servers[0].Addr()); err != nil {
 		return nil, "", err
 	}
 	switch c.Mode {
@@ -172,7 +174,7 @@ type keeper struct {
 	balancer Balancer
 	probe    func(context.Context, netip.AddrPort) error
 	route    func(vip, server netip.Addr) error
-	servers  []netip.AddrPort // the list in force
+	list     List // in force
 	fails    map[netip.AddrPort]int
 	found    map[netip.AddrPort]standing
 	left     map[netip.AddrPort]time.Time // since when a server is to go
@@ -182,7 +184,7 @@ type keeper struct {
 
 func newKeeper(c Config, b Balancer, mode string, probe func(context.Context, netip.AddrPort) error, route func(vip, server netip.Addr) error) *keeper {
 	return &keeper{
-		config: c, mode: mode, balancer: b, probe: probe, route: route, servers: c.RealServers, board: new(board),
+		config: c, mode: mode, balancer: b, probe: probe, route: route, list: c.first, board: new(board),
 		fails: map[netip.AddrPort]int{}, found: map[netip.AddrPort]standing{}, left: map[netip.AddrPort]time.Time{},
 	}
 }
@@ -197,7 +199,7 @@ func (k *keeper) loop(ctx context.Context) {
 	k.check(ctx, func() { keep(k.apply()) }) // at once: what was out when an earlier keeper ended may still be
 	for range wait.Every(ctx, k.config.Interval) {
 		k.follow()
-		keep(errors.Join(k.route(k.config.VIP.Addr(), k.servers[0].Addr()), k.apply()))
+		keep(errors.Join(k.route(k.config.VIP.Addr(), k.list.Servers[0].Addr()), k.apply()))
 		k.check(ctx, func() { keep(k.apply()) })
 	}
 }
@@ -207,16 +209,16 @@ func (k *keeper) follow() {
 	if k.config.List == "" {
 		return
 	}
-	servers, err := ReadList(k.config.List)
+	list, err := ReadList(k.config.List)
 	switch {
 	case err != nil && k.problem != err.Error():
 		k.problem = err.Error()
-		k.config.Log.Error("the last good list stays in force", "servers", k.servers, "error", err)
+		k.config.Log.Error("the last good list stays in force", "servers", k.list.Servers, "error", err)
 	case err == nil:
 		k.problem = ""
-		if !slices.Equal(servers, k.servers) {
-			k.config.Log.Info("another list of servers", "servers", servers)
-			k.servers = servers
+		if !list.equal(k.list) {
+			k.config.Log.Info("another list of servers", "servers", list.Servers, "withheld", list.Withheld)
+			k.list = list
 		}
 	}
 }
@@ -228,14 +230,14 @@ func (k *keeper) check(ctx context.Context, apply func()) {
 		err  error
 	}
 	verdicts := make(chan verdict)
-	for _, rs := range k.servers {
+	for _, rs := range k.list.Servers {
 		go func() {
 			pctx, cancel := context.WithTimeout(ctx, k.config.Timeout)
 			defer cancel()
 			verdicts <- verdict{rs, k.probe(pctx, rs)}
 		}()
 	}
-	for range k.servers {
+	for range k.list.Servers {
 		v := <-verdicts
 		if ctx.Err() != nil {
 			continue // the probes were cut off, so they say nothing about the servers
@@ -279,7 +281,7 @@ func (k *keeper) apply() error {
 	}
 	k.noteLeaving(current)
 	var errs []error
-	changes := plan(current, k.servers, k.found, k.drained)
+	changes := plan(current, k.list, k.found, k.drained)
 	for _, c := range changes {
 		k.config.Log.Info("real server", "change", c.Op, "server", c.Server.Addr, "weight", c.Server.Weight)
 		errs = append(errs, k.balancer.Apply(c))
@@ -288,7 +290,12 @@ func (k *keeper) apply() error {
 		current, err = k.balancer.Servers()
 		errs = append(errs, err)
 	}
-	s := Status{VIP: k.config.VIP, Mode: k.mode, Wanted: k.servers, Servers: current, Problem: k.problem}
+	s := Status{VIP: k.config.VIP, Mode: k.mode, Wanted: k.list.Servers, Withheld: k.list.Withheld, Servers: current, Problem: k.problem}
+	for _, a := range k.list.Servers {
+		if is, probed := k.found[a]; probed && is == fit {
+			s.Ready = append(s.Ready, a)
+		}
+	}
 	err = errors.Join(errs...)
 	if err != nil {
 		s.Problem = err.Error()
@@ -299,10 +306,10 @@ func (k *keeper) apply() error {
 
 // noteLeaving remembers since when servers are to go.
 func (k *keeper) noteLeaving(current []Server) {
-	take, was := taking(k.servers, k.found), k.left
+	take, was := taking(k.list, k.found), k.left
 	k.left = map[netip.AddrPort]time.Time{}
 	for _, s := range current {
-		if slices.Contains(take, s.Addr) || !leaves(s.Addr, k.servers, k.found) {
+		if slices.Contains(take, s.Addr) || !leaves(s.Addr, k.list.Servers, k.found) {
 			continue
 		}
 		k.left[s.Addr] = time.Now()

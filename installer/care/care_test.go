@@ -96,7 +96,7 @@ func (l *logged) take() string {
 func newKept(t *testing.T, servers ...netip.AddrPort) *kept {
 	t.Helper()
 	b := &kept{table: new(table), answer: map[netip.AddrPort]error{}, hangs: map[netip.AddrPort]bool{}, list: filepath.Join(t.TempDir(), "servers")}
-	b.write(t, string(FormatList(servers)))
+	b.write(t, string(List{Servers: servers}.Format()))
 	c := Config{VIP: netip.MustParseAddrPort("10.103.97.2:6443"), List: b.list, Log: slog.New(slog.NewTextHandler(&b.log, nil))}
 	if err := c.complete(); err != nil {
 		t.Fatal(err)
@@ -202,7 +202,7 @@ func TestSlowServerIsOutAfterTwoFailures(t *testing.T) {
 		b.expect(t, 1900*time.Millisecond, "one failure", at(m1, 1), at(m2, 1))
 		b.expect(t, 800*time.Millisecond, "two", at(m1, 1), at(m2, 0))
 		// A server that hangs keeps nobody waiting: another that refuses is out within the same second.
-		b.write(t, string(FormatList([]netip.AddrPort{m1, m2, m3})))
+		b.write(t, string(List{Servers: []netip.AddrPort{m1, m2, m3}}.Format()))
 		b.expect(t, 2*time.Second, "one more", at(m1, 1), at(m3, 1))
 		b.set(m3, errRefused, false)
 		b.expect(t, 1100*time.Millisecond, "refusing", at(m1, 1), at(m3, 0))
@@ -219,12 +219,12 @@ func TestAListIsInForceWithinTwoSecondsAndTakesFromNobodyWhatIsOpen(t *testing.T
 		b.open(m2, 1)
 		b.set(m1, nil, true) // as late as it can be: every round waits for a server that hangs
 		time.Sleep(time.Second)
-		b.write(t, string(FormatList([]netip.AddrPort{m1, m3})))
+		b.write(t, string(List{Servers: []netip.AddrPort{m1, m3}}.Format()))
 		b.expect(t, 2*time.Second, "the list in force", at(m1, 0, 5), at(m2, 0, 1), at(m3, 1))
 		b.set(m1, nil, false)
 		b.expect(t, 7*time.Second, "the removed server has its connection", at(m1, 1, 5), at(m2, 0, 1), at(m3, 1))
 		b.expect(t, 4*time.Second, "not for ever", at(m1, 1, 5), at(m3, 1))
-		b.write(t, string(FormatList([]netip.AddrPort{m3})))
+		b.write(t, string(List{Servers: []netip.AddrPort{m3}}.Format()))
 		b.expect(t, 2*time.Second, "the next one", at(m1, 0, 5), at(m3, 1))
 		b.open(m1, 0)
 		b.expect(t, 2*time.Second, "the server has ended them", at(m3, 1))

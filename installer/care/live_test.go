@@ -143,7 +143,12 @@ func newSite(t *testing.T, servers ...string) (*site, []*apiServer) {
 // tell writes the list as the installer does.
 func (s *site) tell(t *testing.T, servers ...netip.AddrPort) {
 	t.Helper()
-	if err := os.WriteFile(s.list+".new", FormatList(servers), 0o644); err != nil {
+	s.tellList(t, List{Servers: servers})
+}
+
+func (s *site) tellList(t *testing.T, list List) {
+	t.Helper()
+	if err := os.WriteFile(s.list+".new", list.Format(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(s.list+".new", s.list); err != nil {
@@ -153,9 +158,14 @@ func (s *site) tell(t *testing.T, servers ...netip.AddrPort) {
 
 func (s *site) confirm(t *testing.T, servers ...netip.AddrPort) {
 	t.Helper()
+	s.confirmList(t, List{Servers: servers})
+}
+
+func (s *site) confirmList(t *testing.T, list List, ready ...netip.AddrPort) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if _, err := Confirm(ctx, s.list, netip.MustParseAddrPort(s.vip), servers); err != nil {
+	if _, err := Confirm(ctx, s.list, netip.MustParseAddrPort(s.vip), list, ready...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -348,7 +358,7 @@ func TestStatusTellsWhoIsServedHowAndWhatIsWrong(t *testing.T) {
 	ask(fmt.Sprintf("%s by proxy: %s %s(silent) problem: read the list of servers: open %s: no such file or directory", vip, b.addr, a.addr, s.list))
 	ctx, cancel := context.WithTimeout(t.Context(), 3*beat)
 	defer cancel()
-	_, err := Confirm(ctx, s.list, vip, []netip.AddrPort{a.addr})
+	_, err := Confirm(ctx, s.list, vip, List{Servers: []netip.AddrPort{a.addr}})
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("care keeps to [%s %s], not to [%s]", a.addr, b.addr, a.addr)) {
 		t.Errorf("told %v", err)
 	}
@@ -357,7 +367,7 @@ func TestStatusTellsWhoIsServedHowAndWhatIsWrong(t *testing.T) {
 func TestWhereNoCareRunsItIsTold(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), beat)
 	defer cancel()
-	_, err := Confirm(ctx, filepath.Join(t.TempDir(), "servers"), m1, []netip.AddrPort{m2})
+	_, err := Confirm(ctx, filepath.Join(t.TempDir(), "servers"), m1, List{Servers: []netip.AddrPort{m2}})
 	if err == nil || !strings.Contains(err.Error(), "no care follows") || !strings.Contains(err.Error(), "journalctl -u sealos-care") {
 		t.Errorf("told %v", err)
 	}

@@ -1,6 +1,7 @@
 package care
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 )
@@ -31,36 +32,46 @@ const (
 	refusing                 // it refuses connections
 )
 
-// taking lists the desired servers that are to get new connections: those with the best standing that any has. If that is a bad
-// one the probes may be wrong, as on a node that has no time for them, and then connections still work.
-func taking(desired []netip.AddrPort, found map[netip.AddrPort]standing) []netip.AddrPort {
-	best := refusing
-	for _, a := range desired {
-		best = min(best, found[a])
+// taking lists the servers that are to get new connections: those with the best standing that any has. If that is a bad one the
+// probes may be wrong, as on a node that has no time for them, and then connections still work. One that is withheld gets none
+// unless it stands better than all others: an address that does not answer is worse.
+func taking(desired List, found map[netip.AddrPort]standing) []netip.AddrPort {
+	rank := func(a netip.AddrPort) int {
+		r := 2 * int(found[a])
+		if slices.Contains(desired.Withheld, a) {
+			r++
+		}
+		return r
 	}
-	return slices.DeleteFunc(slices.Clone(desired), func(a netip.AddrPort) bool { return found[a] > best })
+	best := math.MaxInt
+	for _, a := range desired.Servers {
+		best = min(best, rank(a))
+	}
+	return slices.DeleteFunc(slices.Clone(desired.Servers), func(a netip.AddrPort) bool { return rank(a) > best })
 }
 
 // plan computes the changes that lead from current to the desired servers. A server that is to get no new connections gets weight
 // 0 first, which leaves its open ones alone. One that does not answer or is not desired goes once drained says so; one that
-// answers stays, for it ends its connections itself. Additions come first, so that a swap of servers never leaves none.
-func plan(current []Server, desired []netip.AddrPort, found map[netip.AddrPort]standing, drained func(Server) bool) []Change {
+// answers stays, for it ends its connections itself. Those that are to get connections come first, so that a swap of servers never
+// leaves none.
+func plan(current []Server, desired List, found map[netip.AddrPort]standing, drained func(Server) bool) []Change {
 	take := taking(desired, found)
 	var changes []Change
 	for _, a := range take {
-		if !slices.ContainsFunc(current, func(s Server) bool { return s.Addr == a }) {
+		i := slices.IndexFunc(current, func(s Server) bool { return s.Addr == a })
+		switch {
+		case i < 0:
 			changes = append(changes, Change{Add, Server{Addr: a, Weight: 1}})
+		case current[i].Weight != 1:
+			changes = append(changes, Change{Update, Server{Addr: a, Weight: 1}})
 		}
 	}
 	for _, s := range current {
 		switch {
 		case slices.Contains(take, s.Addr):
-			if s.Weight != 1 {
-				changes = append(changes, Change{Update, Server{Addr: s.Addr, Weight: 1}})
-			}
 		case s.Weight != 0:
 			changes = append(changes, Change{Update, Server{Addr: s.Addr}})
-		case leaves(s.Addr, desired, found) && drained(s):
+		case leaves(s.Addr, desired.Servers, found) && drained(s):
 			changes = append(changes, Change{Delete, Server{Addr: s.Addr}})
 		}
 	}

@@ -20,11 +20,13 @@ import (
 
 // Status is what a care that follows a list file does now.
 type Status struct {
-	VIP     netip.AddrPort   `json:"vip"`
-	Mode    string           `json:"mode"`    // ModeIPVS or ModeProxy
-	Wanted  []netip.AddrPort `json:"wanted"`  // the list in force
-	Servers []Server         `json:"servers"` // as connections meet them now
-	Problem string           `json:"problem,omitempty"`
+	VIP      netip.AddrPort   `json:"vip"`
+	Mode     string           `json:"mode"`               // ModeIPVS or ModeProxy
+	Wanted   []netip.AddrPort `json:"wanted"`             // the list in force
+	Withheld []netip.AddrPort `json:"withheld,omitempty"` // those of it that are withheld; a care that is older never says it
+	Ready    []netip.AddrPort `json:"ready,omitempty"`    // those that said at the last probe that they are; a care that is older never says it
+	Servers  []Server         `json:"servers"`            // as connections meet them now
+	Problem  string           `json:"problem,omitempty"`
 }
 
 // String is one line for people: the address, how it is served, and the servers with what is special about them.
@@ -35,13 +37,15 @@ func (s Status) String() string {
 		switch {
 		case x.Weight == 0 && !slices.Contains(s.Wanted, x.Addr):
 			word += "(leaving)"
+		case slices.Contains(s.Withheld, x.Addr):
+			word += "(withheld)"
 		case x.Weight == 0:
 			word += "(not ready)"
 		}
 		words = append(words, word)
 	}
 	for _, a := range s.Wanted {
-		if !slices.ContainsFunc(s.Servers, func(x Server) bool { return x.Addr == a }) {
+		if s.at(a) == nil {
 			words = append(words, a.String()+"(silent)")
 		}
 	}
@@ -51,19 +55,33 @@ func (s Status) String() string {
 	return strings.Join(words, " ")
 }
 
-// follows gives an error unless care keeps vip with exactly these servers, in whatever order.
-func (s Status) follows(vip netip.AddrPort, servers []netip.AddrPort) error {
-	sorted := func(list []netip.AddrPort) []netip.AddrPort {
-		return slices.SortedFunc(slices.Values(list), netip.AddrPort.Compare)
+// at is a server as connections meet it; nil if they do not.
+func (s Status) at(a netip.AddrPort) *Server {
+	i := slices.IndexFunc(s.Servers, func(x Server) bool { return x.Addr == a })
+	if i < 0 {
+		return nil
 	}
-	strange := func(x Server) bool { return x.Weight > 0 && !slices.Contains(servers, x.Addr) }
+	return &s.Servers[i]
+}
+
+// follows gives an error unless care keeps vip with exactly these servers, in whatever order, and withholds those of them that the
+// list says. The servers of ready must have said that they are, and get connections.
+func (s Status) follows(vip netip.AddrPort, list List, ready []netip.AddrPort) error {
+	takes := func(a netip.AddrPort) bool { x := s.at(a); return x != nil && x.Weight > 0 }
+	strange := func(x Server) bool { return x.Weight > 0 && !slices.Contains(list.Servers, x.Addr) }
 	switch {
 	case s.VIP != vip:
 		return fmt.Errorf("care keeps %s, not %s", s.VIP, vip)
-	case !slices.Equal(sorted(s.Wanted), sorted(servers)):
-		return fmt.Errorf("care keeps to %v, not to %v: %s", s.Wanted, servers, s)
+	case !sameSet(s.Wanted, list.Servers):
+		return fmt.Errorf("care keeps to %v, not to %v: %s", s.Wanted, list.Servers, s)
+	case !sameSet(s.Withheld, list.Withheld):
+		return fmt.Errorf("care withholds %v, not %v: %s", s.Withheld, list.Withheld, s)
 	case slices.ContainsFunc(s.Servers, strange):
-		return fmt.Errorf("a server that is not of %v still gets connections: %s", servers, s)
+		return fmt.Errorf("a server that is not of %v still gets connections: %s", list.Servers, s)
+	case slices.ContainsFunc(list.Withheld, takes):
+		return fmt.Errorf("of %v, which are withheld, one still gets connections, since no other server is ready: %s", list.Withheld, s)
+	case slices.ContainsFunc(ready, func(a netip.AddrPort) bool { return !takes(a) || !slices.Contains(s.Ready, a) }):
+		return fmt.Errorf("not all of %v are ready: %s", ready, s)
 	case s.Problem != "":
 		return errors.New(s.Problem)
 	}
@@ -91,14 +109,15 @@ func Ask(ctx context.Context, list string) (Status, error) {
 	return s, nil
 }
 
-// Confirm waits until the care that follows a list file keeps vip with exactly these servers, and connections to it are answered.
-// The error is the last cause when ctx ends.
-func Confirm(ctx context.Context, list string, vip netip.AddrPort, servers []netip.AddrPort) (s Status, err error) {
+// Confirm waits until the care that follows a list file keeps vip with exactly these servers, withholds those of them that it is
+// to withhold and no other, has found those of ready to be so, and connections to it are answered. The error is the last cause when
+// ctx ends.
+func Confirm(ctx context.Context, file string, vip netip.AddrPort, list List, ready ...netip.AddrPort) (s Status, err error) {
 	err = wait.Until(ctx, 100*time.Millisecond, func(ctx context.Context) (err error) {
-		if s, err = Ask(ctx, list); err != nil {
+		if s, err = Ask(ctx, file); err != nil {
 			return err
 		}
-		return s.follows(vip, servers)
+		return s.follows(vip, list, ready)
 	})
 	if err != nil {
 		return s, err

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/x509"
 	"encoding/base64"
@@ -58,6 +59,23 @@ func (in MasterInput) Names() []string {
 	return out
 }
 
+// Unfit lists the certificates of a master, as Names does, that [PKI.MasterFiles] replaces there: those that Renew names, and those
+// that the master lacks or that do not fit. It makes none.
+func (p *PKI) Unfit(in MasterInput) (out []string) {
+	for _, l := range in.leaves() {
+		if has := in.has(l.name); slices.Contains(in.Renew, l.name) || has == nil || !has.fits(p.authorities[l.authority], l.profile) {
+			out = append(out, l.name)
+		}
+	}
+	for _, k := range in.kubeconfigs() {
+		name, has := k.name+".conf", in.hasKubeconfig(k.name)
+		if slices.Contains(in.Renew, name) || has == nil || !has.fits(p.authorities[kubernetesCA], k.profile()) || !bytes.Equal(p.kubeconfig(in, k.user, has), in.Has[name]) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // Paths lists the files of those certificates, as Has names them.
 func (in MasterInput) Paths() []string {
 	var out []string
@@ -101,8 +119,7 @@ func (p *PKI) MasterFiles(in MasterInput) ([]File, error) {
 		files = append(files, pairFiles("pki/"+l.name, pair)...)
 	}
 	for _, k := range in.kubeconfigs() {
-		prof := profile{commonName: k.user, organization: k.groups, usages: clientAuth}
-		pair, err := p.chosen(path.Join(dir, k.name), kubernetesCA, prof, in.hasKubeconfig(k.name))
+		pair, err := p.chosen(path.Join(dir, k.name), kubernetesCA, k.profile(), in.hasKubeconfig(k.name))
 		if err != nil {
 			return nil, fmt.Errorf("kubeconfig %s of %s: %w", k.name, in.IP, err)
 		}
@@ -182,6 +199,10 @@ func (in MasterInput) adminGroup() string {
 type kubeconfigUser struct {
 	name, user string
 	groups     []string
+}
+
+func (k kubeconfigUser) profile() profile {
+	return profile{commonName: k.user, organization: k.groups, usages: clientAuth}
 }
 
 func (in MasterInput) kubeconfigs() []kubeconfigUser {

@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 	"github.com/sealbuild/sealbuild/installer/ledger"
 	"github.com/sealbuild/sealbuild/installer/nodes"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
@@ -57,22 +58,58 @@ func (c *Cleaner) Scripts(ctx context.Context, hosts []*fleet.Target) (int, erro
 	return len(begun), err
 }
 
+// script is one that cleans a host.
+type script struct {
+	of   *payload.Image
+	line string
+}
+
+// scriptsOf are the scripts of the images that clean a host, in their order.
+func (c *Cleaner) scriptsOf(t *fleet.Target) (out []script) {
+	keys := []string{"clean", "clean-cri"}
+	if t.Master {
+		keys = append(keys, "clean-registry")
+	}
+	for _, key := range keys {
+		if img, line := c.Share(t).Script(key); line != "" {
+			out = append(out, script{img, line})
+		}
+	}
+	return out
+}
+
+// ownDirs are the directories and files on a host that are the installer's alone, those of the cluster last.
+func (c *Cleaner) ownDirs() []string {
+	return []string{c.RootfsDir(), c.Dir("applications"), c.Dir("etc"), c.Dir("cache"), c.Dir("check"), c.Dir(ledger.ClusterfileName), installer.StubPath, c.Dir()}
+}
+
+// Plan says in words what is done on a host that is cleaned, in the order of it.
+func (c *Cleaner) Plan(t *fleet.Target) (out []string) {
+	if !t.Begun() {
+		return []string{"it is left as it is: the cluster was never begun there"}
+	}
+	if t.Journal.Has(journal.KubeadmBegun) {
+		if t.Master {
+			out = append(out, "its member leaves etcd")
+		}
+		out = append(out, "kubeadm reset")
+	}
+	if !t.Journal.Has(journal.Cleaned) {
+		for _, s := range c.scriptsOf(t) {
+			out = append(out, s.line)
+		}
+	}
+	return append(out, "remove "+c.Dir()+", "+c.RootfsDir()+" and "+installer.StubPath+", and what pods, kubelet and the virtual address have left")
+}
+
 func (c *Cleaner) runScripts(ctx context.Context, t *fleet.Target) error {
 	// If the installation was cut off before the scripts came, they have nothing to undo.
 	there, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"test", "-d", path.Join(c.RootfsDir(), "scripts")}, TimeoutSeconds: 10}, nil)
 	if err != nil || there.Code != 0 {
 		return err
 	}
-	keys := []string{"clean", "clean-cri"}
-	if t.Master {
-		keys = append(keys, "clean-registry")
-	}
-	for _, key := range keys {
-		img, line := c.Share(t).Script(key)
-		if line == "" {
-			continue
-		}
-		if err := c.RunRootfsScript(ctx, t, "clean", img, line); err != nil {
+	for _, s := range c.scriptsOf(t) {
+		if err := c.RunRootfsScript(ctx, t, "clean", s.of, s.line); err != nil {
 			return err
 		}
 	}
@@ -115,9 +152,7 @@ func (c *Cleaner) Files(ctx context.Context, hosts []*fleet.Target) (int, error)
 		}
 		// The journal goes last, with the directory of the cluster: while it is there, a reset that was cut off can be run again.
 		// Every run brings the stub anew, so that it can go, too.
-		mounted, err := t.Agent.Clear(ctx, agent.ClearRequest{Paths: append(
-			remove, c.RootfsDir(), c.Dir("applications"), c.Dir("etc"), c.Dir("cache"), c.Dir("check"), c.Dir(ledger.ClusterfileName), installer.StubPath, c.Dir(),
-		)})
+		mounted, err := t.Agent.Clear(ctx, agent.ClearRequest{Paths: append(remove, c.ownDirs()...)})
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package etcd
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -35,6 +34,8 @@ const (
 type Client struct {
 	endpoint string
 	http     *http.Client
+	confirm  time.Duration // confirmPatience
+	silence  time.Duration // snapshotPatience
 }
 
 // New makes a client of the member at an endpoint, with the certificates in a directory.
@@ -57,7 +58,9 @@ func New(endpoint, certs string) (*Client, error) {
 		ForceAttemptHTTP2: true, DisableKeepAlives: true,
 	}
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Client{endpoint: endpoint, http: &http.Client{Transport: transport, CheckRedirect: stay}}, nil
+	return &Client{
+		endpoint: endpoint, http: &http.Client{Transport: transport, CheckRedirect: stay}, confirm: confirmPatience, silence: snapshotPatience,
+	}, nil
 }
 
 // clientPair reads the certificate that kubeadm makes for health checks of etcd or, where that is missing, the API server's.
@@ -88,6 +91,7 @@ func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 	}
 	wg.Wait()
 	out.Leader = slices.Contains(leaders, true)
+	out.Version = c.version(ctx)
 	return out, nil
 }
 
@@ -113,8 +117,8 @@ func (c *Client) Own(ctx context.Context) (Cluster, error) {
 	}
 	for i := range out.Members {
 		if m := &out.Members[i]; m.ID == id {
-			m.Answers, m.Leads, m.Version, m.Alarms = true, state.Leads, state.Version, state.Alarms
-			m.Size, m.InUse, m.Quota = state.Size, state.InUse, state.Quota
+			state.ID, state.Name, state.PeerURLs, state.ClientURLs, state.Learner, state.Answers = m.ID, m.Name, m.PeerURLs, m.ClientURLs, m.Learner, true
+			*m = state
 		}
 	}
 	return out, nil
@@ -171,47 +175,15 @@ func (c *Client) Remove(ctx context.Context, ip string) error {
 	return nil
 }
 
-// moveLeader gives the leadership to another member if m has it, so that nobody waits for an election when m is removed.
-// It is worth a try only: etcd elects a leader by itself.
-func (c *Client) moveLeader(ctx context.Context, m Member, members []Member) {
-	for _, at := range m.ClientURLs {
-		at = strings.TrimSuffix(at, "/")
-		body, err := c.post(ctx, at, "/v3/maintenance/status", `{}`, statusTimeout)
-		if err != nil {
-			continue
-		}
-		var now Member
-		if _, err := decodeState(body, &now); err != nil || !now.Leads {
-			return
-		}
-		for _, other := range members {
-			if other.ID == m.ID || other.Learner || !other.Started() {
-				continue
-			}
-			q, err := json.Marshal(map[string]string{"targetID": other.ID})
-			if err != nil {
-				return
-			}
-			if _, err := c.post(ctx, at, "/v3/maintenance/transfer-leadership", string(q), statusTimeout); err == nil {
-				return
-			}
-		}
-	}
+func (c *Client) post(ctx context.Context, endpoint, path, body string, patience time.Duration) ([]byte, error) {
+	return c.ask(ctx, http.MethodPost, endpoint, path, body, patience)
 }
 
-func (c *Client) post(ctx context.Context, endpoint, path, body string, patience time.Duration) ([]byte, error) {
+func (c *Client) ask(ctx context.Context, method, endpoint, path, body string, patience time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer from %s within %s", endpoint, patience))
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint+path, bytes.NewReader([]byte(body)))
+	resp, err := c.send(ctx, method, endpoint, path, body)
 	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.http.Do(req)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
 		return nil, err
 	}
 	defer resp.Body.Close()
@@ -222,7 +194,24 @@ func (c *Client) post(ctx context.Context, endpoint, path, body string, patience
 	case len(data) > maxAnswer:
 		return nil, fmt.Errorf("the answer of %s is longer than %d bytes", endpoint, maxAnswer)
 	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("etcd at %s: %s", endpoint, decodeRefusal(resp.Status, data))
+		return nil, refusal(endpoint, resp, data)
 	}
 	return data, nil
+}
+
+func (c *Client) send(ctx context.Context, method, endpoint, path, body string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, endpoint+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return resp, err
+}
+
+func refusal(endpoint string, resp *http.Response, data []byte) error {
+	return fmt.Errorf("etcd at %s: %s", endpoint, decodeRefusal(resp.Status, data))
 }

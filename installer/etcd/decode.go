@@ -22,6 +22,15 @@ func (n *number) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// value is the number itself; 0 where the answer has none.
+func (n number) value() uint64 {
+	v, err := strconv.ParseUint(string(n), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
 // decodeMembers reads the answer to a request for the list of members.
 func decodeMembers(data []byte) ([]Member, error) {
 	var answer struct {
@@ -56,20 +65,27 @@ func decodeMembers(data []byte) ([]Member, error) {
 func decodeState(data []byte, m *Member) (bool, error) {
 	var answer struct {
 		Header struct {
-			Member number `json:"member_id"`
+			Member   number `json:"member_id"`
+			Revision size   `json:"revision"`
 		} `json:"header"`
-		Leader  number   `json:"leader"`
-		Version string   `json:"version"`
-		Size    size     `json:"dbSize"`
-		InUse   size     `json:"dbSizeInUse"`
-		Quota   size     `json:"dbSizeQuota"` // negative: none
-		Errors  []string `json:"errors"`      // alarms among them, as "memberID:7 alarm:NOSPACE "
+		Leader    number   `json:"leader"`
+		Committed number   `json:"raftIndex"`
+		Applied   number   `json:"raftAppliedIndex"`
+		Version   string   `json:"version"`
+		Size      size     `json:"dbSize"`
+		InUse     size     `json:"dbSizeInUse"`
+		Quota     size     `json:"dbSizeQuota"` // negative: none
+		Errors    []string `json:"errors"`      // alarms among them, as "memberID:7 alarm:NOSPACE "
 	}
 	if err := json.Unmarshal(data, &answer); err != nil {
 		return false, fmt.Errorf("state of a member: %w", err)
 	}
 	led := strings.Trim(string(answer.Leader), "0") != ""
-	m.Version, m.Leads = answer.Version, led && answer.Leader == answer.Header.Member
+	m.Version, m.Leads, m.Follows = answer.Version, led && answer.Leader == answer.Header.Member, ""
+	if led {
+		m.Follows = string(answer.Leader)
+	}
+	m.Committed, m.Applied, m.Revision = answer.Committed.value(), answer.Applied.value(), int64(answer.Header.Revision)
 	m.Size, m.InUse, m.Quota = int64(answer.Size), int64(answer.InUse), int64(answer.Quota)
 	m.Alarms = nil
 	for _, e := range answer.Errors {

@@ -1,5 +1,6 @@
-// Package etcd asks a member of etcd for the members of its cluster, and removes members. It uses the JSON gateway that every
-// etcd has on its client port, since kubeadm does not remove a member in every case. It runs on a master.
+// Package etcd asks a member of etcd for the members of its cluster, removes members, moves leadership and takes snapshots. It
+// uses the JSON gateway that every etcd has on its client port, since kubeadm does not remove a member in every case. It runs on a
+// master.
 package etcd
 
 import (
@@ -12,6 +13,9 @@ import (
 type Cluster struct {
 	Members []Member `json:"members"`
 	Leader  bool     `json:"leader"` // there is one, so a majority of the voters is up
+	// Version is the one that all members can do, as "3.6.0"; empty if the member does not tell. Only [Client.Cluster] and
+	// [Client.Yield] ask for it.
+	Version string `json:"version,omitempty"`
 }
 
 // Member is a member of etcd's cluster. One that was added and never started has a peer address only, no name and no client
@@ -33,6 +37,13 @@ type Member struct {
 	InUse   int64    `json:"inUse,omitempty"`   // of that in use; the rest is given back by defragmentation
 	Quota   int64    `json:"quota,omitempty"`   // what the file may grow to in bytes, at which etcd refuses writes; 0 if it does not tell, negative: none
 	Alarms  []string `json:"alarms,omitempty"`  // raised for any member: NOSPACE, CORRUPT
+
+	// Where it is in the log that all members have in common.
+
+	Follows   string `json:"follows,omitempty"`   // ID of the member that it takes for the leader; empty: it knows none
+	Committed uint64 `json:"committed,omitempty"` // the last entry that it knows to be at a majority
+	Applied   uint64 `json:"applied,omitempty"`   // the last entry that its database has
+	Revision  int64  `json:"revision,omitempty"`  // of its database
 }
 
 // DefaultQuota is what a database may grow to where nobody says otherwise, in bytes. Members before 3.6 do not tell theirs.

@@ -2,82 +2,30 @@ package etcd
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealbuild/sealbuild/test/etcdtest"
 )
 
 // server answers as etcd does, to clients with a certificate of its authority only.
 func server(t *testing.T, handle http.HandlerFunc) (endpoint, certs string) {
 	t.Helper()
-	dir := t.TempDir()
-	ca, caKey := certificate(t, nil, nil, "etcd-ca")
-	leaf, leafKey := certificate(t, ca, caKey, "etcd")
-	writePEM(t, filepath.Join(dir, "ca.crt"), "CERTIFICATE", ca.Raw)
-	writePEM(t, filepath.Join(dir, "healthcheck-client.crt"), "CERTIFICATE", leaf.Raw)
-	key, err := x509.MarshalECPrivateKey(leafKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, filepath.Join(dir, "healthcheck-client.key"), "EC PRIVATE KEY", key)
-	pool := x509.NewCertPool()
-	pool.AddCert(ca)
+	certs = etcdtest.Certs(t)
 	s := httptest.NewUnstartedServer(handle)
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: leafKey}}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
+	s.TLS = etcdtest.ServerTLS(t, certs)
 	s.Config.ErrorLog = nil
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	return s.URL, dir
-}
-
-func certificate(t *testing.T, parent *x509.Certificate, parentKey *ecdsa.PrivateKey, name string) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if parent == nil {
-		parent, parentKey = c, key
-		c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), parentKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return made, key
-}
-
-func writePEM(t *testing.T, name, kind string, der []byte) {
-	t.Helper()
-	if err := os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return s.URL, certs
 }
 
 func client(t *testing.T, endpoint, certs string) *Client {
@@ -99,8 +47,11 @@ func TestMembersAreListedWithTheirStates(t *testing.T) {
 				{"ID":"2","name":"two","peerURLs":["https://10.0.0.3:2380"],"clientURLs":["https://127.0.0.1:1"]},
 				{"ID":"3","peerURLs":["https://10.0.0.4:2380"],"isLearner":true}]}`, self)
 		case "/v3/maintenance/status":
-			fmt.Fprint(w, `{"header":{"member_id":"9372538179322589801"},"leader":"9372538179322589801","raftTerm":"4","version":"3.6.8",
+			fmt.Fprint(w, `{"header":{"member_id":"9372538179322589801","revision":"70"},"leader":"9372538179322589801","raftTerm":"4","version":"3.6.8",
+				"raftIndex":"12","raftAppliedIndex":"11",
 				"dbSize":"1720000000","dbSizeInUse":"900","dbSizeQuota":"2147483648","errors":["etcdserver: odd","memberID:2 alarm:NOSPACE "]}`)
+		case "/version":
+			fmt.Fprint(w, `{"etcdserver":"3.6.8","etcdcluster":"3.6.0","storage":"3.6.0"}`)
 		default:
 			http.NotFound(w, r)
 		}
@@ -114,8 +65,12 @@ func TestMembersAreListedWithTheirStates(t *testing.T) {
 		t.Errorf("of a member that is down: %q", got.Members[1].Error)
 	}
 	got.Members[1].Error = ""
-	want := Cluster{Leader: true, Members: []Member{
-		{ID: "9372538179322589801", Name: "one", PeerURLs: []string{"https://10.0.0.2:2380"}, ClientURLs: []string{endpoint}, Answers: true, Leads: true, Version: "3.6.8", Size: 1_720_000_000, InUse: 900, Quota: 2 << 30, Alarms: []string{"NOSPACE"}},
+	want := Cluster{Leader: true, Version: "3.6.0", Members: []Member{
+		{
+			ID: "9372538179322589801", Name: "one", PeerURLs: []string{"https://10.0.0.2:2380"}, ClientURLs: []string{endpoint}, Answers: true, Leads: true,
+			Version: "3.6.8", Size: 1_720_000_000, InUse: 900, Quota: 2 << 30, Alarms: []string{"NOSPACE"},
+			Follows: "9372538179322589801", Committed: 12, Applied: 11, Revision: 70,
+		},
 		{ID: "2", Name: "two", PeerURLs: []string{"https://10.0.0.3:2380"}, ClientURLs: []string{"https://127.0.0.1:1"}},
 		{ID: "3", PeerURLs: []string{"https://10.0.0.4:2380"}, Learner: true, Error: "it was never started"},
 	}}
@@ -129,7 +84,7 @@ func TestMembersAreListedWithTheirStates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.Members[2].Error = "" // the others are not asked
+	want.Members[2].Error, want.Version = "", "" // the others are not asked
 	if diff := cmp.Diff(want, own); diff != "" {
 		t.Errorf("of the member itself (-want +got):\n%s", diff)
 	}
@@ -138,7 +93,7 @@ func TestMembersAreListedWithTheirStates(t *testing.T) {
 func TestAMemberWithoutAQuotaTellsItsStateAllTheSame(t *testing.T) {
 	var m Member
 	led, err := decodeState([]byte(`{"header":{"member_id":"7"},"leader":"8","dbSize":"5","dbSizeQuota":"-1"}`), &m)
-	if diff := cmp.Diff(Member{Size: 5, Quota: -1}, m); diff != "" || !led || err != nil {
+	if diff := cmp.Diff(Member{Size: 5, Quota: -1, Follows: "8"}, m); diff != "" || !led || err != nil {
 		t.Errorf("led %t, %v\n%s", led, err, diff)
 	}
 }

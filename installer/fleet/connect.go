@@ -24,7 +24,7 @@ func (f *Fleet) Reach(ctx context.Context, jobs int) []preflight.Problem {
 
 // ReachThese is [Fleet.Reach] for some hosts.
 func (f *Fleet) ReachThese(ctx context.Context, targets []*Target, jobs int) []preflight.Problem {
-	return preflight.From(Each(ctx, targets, jobs, func(ctx context.Context, t *Target) error {
+	return preflight.From(f.each(ctx, targets, jobs, func(ctx context.Context, t *Target) error {
 		err := f.Connect(ctx, t)
 		t.Connected = err == nil
 		return err

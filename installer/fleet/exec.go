@@ -22,9 +22,11 @@ func (f *Fleet) RunScript(ctx context.Context, t *Target, step, dir, line string
 }
 
 // RunLine runs a shell line on a host, within the run's timeout, and logs its output under a title.
-func (f *Fleet) RunLine(ctx context.Context, t *Target, step, title string, req agent.ScriptRequest) error {
+func (f *Fleet) RunLine(ctx context.Context, t *Target, step, title string, req agent.ScriptRequest) (err error) {
 	ctx, cancel := f.Bounded(ctx)
 	defer cancel()
+	work := f.Report.Does(t.IP.String(), title, 0)
+	defer func() { work.End(err) }()
 	log := f.Report.Output(t.IP.String(), step, title)
 	defer func() { _ = log.Close() }() // it only writes a last line that has no end
 	return t.Agent.Script(ctx, req, log)
@@ -37,12 +39,14 @@ func (f *Fleet) Exec(ctx context.Context, t *Target, step string, argv ...string
 }
 
 // ExecWith is [Fleet.Exec] for a request that says more than a command.
-func (f *Fleet) ExecWith(ctx context.Context, t *Target, step string, req agent.ExecRequest) (agent.ExecResult, error) {
+func (f *Fleet) ExecWith(ctx context.Context, t *Target, step string, req agent.ExecRequest) (res agent.ExecResult, err error) {
 	command := strings.Join(req.Argv, " ")
+	work := f.Report.Does(t.IP.String(), command, 0)
+	defer func() { work.End(err) }()
 	log := f.Report.Output(t.IP.String(), step, command)
 	defer func() { _ = log.Close() }()
 	req.TimeoutSeconds = int(f.Timeout / time.Second)
-	res, err := t.Agent.Exec(ctx, req, log)
+	res, err = t.Agent.Exec(ctx, req, log)
 	if err != nil {
 		return res, fmt.Errorf("run %s: %w", command, err)
 	}

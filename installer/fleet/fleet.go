@@ -126,12 +126,33 @@ func Only(targets []*Target, is func(*Target) bool) []*Target {
 	return slices.DeleteFunc(slices.Clone(targets), func(t *Target) bool { return !is(t) })
 }
 
-// Each is [Each] with as many hosts at once as the run works on. It does nothing once a lock is lost.
+// Each is [Each] with as many hosts at once as the run works on, and tells which are at work. It does nothing once a lock is lost.
 func (f *Fleet) Each(ctx context.Context, targets []*Target, fn func(context.Context, *Target) error) error {
 	if err := f.Lost(); err != nil {
 		return err
 	}
-	return Each(ctx, targets, f.Jobs, fn)
+	return f.each(ctx, targets, f.Jobs, fn)
+}
+
+func (f *Fleet) each(ctx context.Context, targets []*Target, jobs int, fn func(context.Context, *Target) error) error {
+	if len(targets) == 0 {
+		return nil
+	}
+	f.Report.About(names(targets))
+	return Each(ctx, targets, jobs, func(ctx context.Context, t *Target) error {
+		work := f.Report.Does(t.IP.String(), "", 0)
+		err := fn(ctx, t)
+		work.End(err)
+		return err
+	})
+}
+
+func names(targets []*Target) []string {
+	out := make([]string, len(targets))
+	for i, t := range targets {
+		out[i] = t.IP.String()
+	}
+	return out
 }
 
 // Count runs fn on targets as [Fleet.Each] does, and adds up how many changes it made, those of hosts where it failed included.

@@ -23,11 +23,11 @@ func dialsTo(from, to *Target, registryPort int) []int {
 	case from == to:
 		return nil
 	case from.Master && to.Master:
-		return []int{installer.APIServerPort, 2379, 2380, 10250, registryPort}
+		return []int{installer.APIServerPort, 2379, 2380, installer.KubeletPort, registryPort}
 	case to.Master:
 		return []int{installer.APIServerPort, registryPort}
 	case from.Master:
-		return []int{10250}
+		return []int{installer.KubeletPort}
 	}
 	return nil
 }

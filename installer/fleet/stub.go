@@ -33,7 +33,10 @@ func (f *Fleet) bringStub(ctx context.Context, t *Target) error {
 	}
 	t.Stub, t.Agent = stub.Path, agent.NewAgent(t.Link, stub.Path)
 	t.Journal.Open(f.Cluster, t.Agent)
-	if err := t.Link.Put(ctx, stub.Path, 0o755, bytes.NewReader(stub.Data)); err != nil {
+	work := f.Report.Does(t.IP.String(), "gets the installer", 0)
+	err = t.Link.Put(ctx, stub.Path, 0o755, bytes.NewReader(stub.Data))
+	work.End(err)
+	if err != nil {
 		return fmt.Errorf("bring the installer to %s: %w", stub.Path, err)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
@@ -33,19 +34,75 @@ func (n Net) SyncCare(ctx context.Context, targets []*fleet.Target) (changes int
 	if err != nil {
 		return 0, err
 	}
-	return n.Count(ctx, targets, func(ctx context.Context, t *fleet.Target) (int, error) {
-		changed, err := n.syncCare(ctx, t, vip, servers)
+	return n.tellCare(ctx, targets, vip, care.List{Servers: servers})
+}
+
+// Withhold has care on every worker send no new connections to the API server of t, and returns once each of them confirms that,
+// at most 15 seconds after it was told. What is open to it goes on; a server that was withheld before is no longer. The only API
+// server of a cluster is never withheld. An error names the worker, which was not reached, or where no other API server is ready.
+//
+// A care of an earlier version is replaced, so this run's installer must be in use on the workers ([fleet.Fleet.UseStubs]). A run
+// after one that was cut off need not know of it: [Net.SyncCare] ends it.
+func (n Net) Withhold(ctx context.Context, t *fleet.Target) error {
+	vip, servers, err := n.VirtualServer()
+	if err != nil {
+		return err
+	}
+	list := care.List{Servers: servers}
+	if len(servers) > 1 {
+		list.Withheld = []netip.AddrPort{netip.AddrPortFrom(t.IP, installer.APIServerPort)}
+	}
+	_, err = n.tellCare(ctx, n.Workers(), vip, list)
+	return err
+}
+
+// Release ends [Net.Withhold], and returns once care on every worker has found the API server of t ready and sends connections
+// there, at most patience after it was told. The error names the worker where that is not so.
+func (n Net) Release(ctx context.Context, t *fleet.Target, patience time.Duration) error {
+	if _, err := n.SyncCare(ctx, n.Workers()); err != nil {
+		return err
+	}
+	vip, _, err := n.VirtualServer()
+	if err != nil {
+		return err
+	}
+	server := netip.AddrPortFrom(t.IP, installer.APIServerPort)
+	return n.Each(ctx, n.Workers(), func(ctx context.Context, worker *fleet.Target) error {
+		err := installer.Insist(ctx, patience, func(ctx context.Context) error {
+			return n.checkCare(ctx, worker, vip, "--ready", server.String())
+		})
 		if err != nil {
-			return 0, fmt.Errorf("have care keep %s with the masters of now: %w", vip, err)
+			return fmt.Errorf("have care send connections to the API server of %s again: %w", t.IP, err)
+		}
+		return nil
+	})
+}
+
+func (n Net) tellCare(ctx context.Context, targets []*fleet.Target, vip netip.AddrPort, list care.List) (changes int, err error) {
+	return n.Count(ctx, targets, func(ctx context.Context, t *fleet.Target) (int, error) {
+		changed, err := n.syncCare(ctx, t, vip, list)
+		if err != nil {
+			what := "the masters of now"
+			if len(list.Withheld) > 0 {
+				what = fmt.Sprintf("no new connections to %v", list.Withheld)
+			}
+			return 0, fmt.Errorf("have care keep %s with %s: %w", vip, what, err)
 		}
 		return changed, nil
 	})
 }
 
-func (n Net) syncCare(ctx context.Context, t *fleet.Target, vip netip.AddrPort, servers []netip.AddrPort) (int, error) {
+// checkCare waits until care on a host confirms its list, at most 15 seconds.
+func (n Net) checkCare(ctx context.Context, t *fleet.Target, vip netip.AddrPort, more ...string) error {
+	argv := append([]string{t.Stub, "care", "--check", "--vs", vip.String(), "--list", care.ListFile}, more...)
+	_, err := n.Exec(ctx, t, "sync-ipvs", argv...)
+	return err
+}
+
+func (n Net) syncCare(ctx context.Context, t *fleet.Target, vip netip.AddrPort, list care.List) (int, error) {
 	version := path.Base(t.Stub)
 	changed, err := t.Agent.WriteFiles(ctx, []agent.File{
-		{Path: care.ListFile, Mode: 0o644, Content: care.FormatList(servers)},
+		{Path: care.ListFile, Mode: 0o644, Content: list.Format()},
 		{Path: careUnitPath, Mode: 0o644, Content: care.UnitFile(installer.StubPath, version, vip)},
 		{Path: careWanted, Link: careUnitPath},
 	})
@@ -60,7 +117,7 @@ func (n Net) syncCare(ctx context.Context, t *fleet.Target, vip netip.AddrPort, 
 	if started {
 		changes = 1
 	}
-	if _, err := n.Exec(ctx, t, "sync-ipvs", t.Stub, "care", "--check", "--vs", vip.String(), "--list", care.ListFile); err != nil {
+	if err := n.checkCare(ctx, t, vip); err != nil {
 		return 0, err
 	}
 	// The pod of an earlier version balances by the list in its command line, and would go on doing so.

@@ -37,6 +37,8 @@ type Registry struct {
 	*site.Site
 	Secrets *secrets.Secrets
 	State   *installer.State
+
+	accounts sync.Mutex // while the account file is made
 }
 
 var errNoRegistry = errors.New("no image has an init-registry script: nothing would serve the images")
@@ -162,6 +164,8 @@ func (g *Registry) wait(ctx context.Context, t *fleet.Target, patience time.Dura
 // change on every run.
 func (g *Registry) htpasswd(t *fleet.Target) ([]byte, error) {
 	const name = "registry_htpasswd"
+	g.accounts.Lock()
+	defer g.accounts.Unlock()
 	old, err := os.ReadFile(g.State.Path(name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
@@ -179,34 +183,40 @@ func (g *Registry) htpasswd(t *fleet.Target) ([]byte, error) {
 // Files puts the registry's CA on every host, and certificate, key and accounts on every master, where the image's scripts
 // expect them. It returns what the registry of each master has to show then, see [Registry.Start].
 func (g *Registry) Files(ctx context.Context) (shown map[*fleet.Target]string, changes int, err error) {
-	account, err := g.htpasswd(g.Master0())
-	if err != nil {
-		return nil, 0, err
-	}
 	var mu sync.Mutex
 	shown = map[*fleet.Target]string{}
 	changes, err = g.Count(ctx, g.Targets, func(ctx context.Context, t *fleet.Target) (int, error) {
-		files := []agent.File{{Path: g.Etc("registry_ca.crt"), Mode: 0o644, Content: g.Secrets.PKI.RegistryCA()}}
-		if t.Master {
-			own, input, err := g.hostFiles(ctx, t, account)
-			if err != nil {
-				return 0, err
-			}
-			mu.Lock()
-			shown[t] = input
-			mu.Unlock()
-			files = append(files, own...)
-		}
-		changed, err := t.Agent.WriteFiles(ctx, files)
-		if err != nil {
-			return len(changed), fmt.Errorf("write the registry's certificates: %w", err)
-		}
-		return len(changed), nil
+		input, changed, err := g.FilesOf(ctx, t)
+		mu.Lock()
+		defer mu.Unlock()
+		shown[t] = input
+		return changed, err
 	})
 	if err == nil {
 		err = g.Secrets.PasswordIsInForce()
 	}
 	return shown, changes, err
+}
+
+// FilesOf is [Registry.Files] for one host.
+func (g *Registry) FilesOf(ctx context.Context, t *fleet.Target) (shown string, changes int, err error) {
+	files := []agent.File{{Path: g.Etc("registry_ca.crt"), Mode: 0o644, Content: g.Secrets.PKI.RegistryCA()}}
+	if t.Master {
+		account, err := g.htpasswd(g.Master0())
+		if err != nil {
+			return "", 0, err
+		}
+		own, input, err := g.hostFiles(ctx, t, account)
+		if err != nil {
+			return "", 0, err
+		}
+		shown, files = input, append(files, own...)
+	}
+	changed, err := t.Agent.WriteFiles(ctx, files)
+	if err != nil {
+		return "", len(changed), fmt.Errorf("write the registry's certificates: %w", err)
+	}
+	return shown, len(changed), nil
 }
 
 // Etc is the path at which the image's scripts expect a file of the registry.
@@ -247,8 +257,8 @@ func (g *Registry) shown(t *fleet.Target, cert []byte) string {
 	return journal.Inputs(g.Accounts(t), cert)
 }
 
-// renews tells whether the certificate of a master's registry is among those that renew names.
-func (g *Registry) renews(t *fleet.Target, renew []string) (bool, error) {
+// Renews tells whether the certificate of a master's registry is among those that renew names.
+func (g *Registry) Renews(t *fleet.Target, renew []string) (bool, error) {
 	named := slices.Contains(renew, RegistryCert)
 	if g.PlainRegistry(t) {
 		if named {
@@ -262,7 +272,7 @@ func (g *Registry) renews(t *fleet.Target, renew []string) (bool, error) {
 // Renew makes the certificate of a master's registry anew if renew names it, and has the image's script put it in place.
 // Our registry then reads it again by itself. It returns the number of files that were written.
 func (g *Registry) Renew(ctx context.Context, t *fleet.Target, renew []string) (int, error) {
-	if wanted, err := g.renews(t, renew); err != nil || !wanted {
+	if wanted, err := g.Renews(t, renew); err != nil || !wanted {
 		return 0, err
 	}
 	certPath, keyPath := g.Etc("registry_tls.crt"), g.Etc("registry_tls.key")

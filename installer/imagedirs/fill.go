@@ -85,10 +85,21 @@ func (d Dirs) wanted(t *fleet.Target, dir string) ([]payload.Layer, agent.Layers
 }
 
 // sendLayers unpacks the layers that a place on a host lacks, and gives their number and the bytes that were sent.
-func (d Dirs) sendLayers(ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, place agent.LayersPlace) (int, int64, error) {
-	changes, sent := 0, int64(0)
+func (d Dirs) sendLayers(ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, place agent.LayersPlace) (
+	changes int, sent int64, err error,
+) {
+	var told func(bytes int64)
+	if place.Have < len(layers) {
+		var travels int64
+		for _, l := range layers[place.Have:] {
+			travels += d.Payload.Travels(l)
+		}
+		work := d.Report.Does(t.IP.String(), "unpacks images into "+want.Dir, travels)
+		defer func() { work.End(err) }()
+		told = work.Did
+	}
 	for n := place.Have; n < len(layers); n++ {
-		size, err := d.sendLayer(ctx, t, want, layers, n, place.Beside)
+		size, err := d.sendLayer(ctx, t, want, layers, n, place.Beside, told)
 		sent += size
 		if err != nil {
 			return changes, sent, err
@@ -99,12 +110,12 @@ func (d Dirs) sendLayers(ctx context.Context, t *fleet.Target, want agent.Layers
 }
 
 // sendLayer unpacks layer n on a host, upon those before it. sent is in bytes.
-func (d Dirs) sendLayer(ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, n int, beside bool) (sent int64, err error) {
+func (d Dirs) sendLayer(ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, n int, beside bool, told func(bytes int64)) (sent int64, err error) {
 	stream, format, err := d.Payload.Open(layers[n])
 	if err != nil {
 		return 0, err
 	}
-	counted := &countingReader{r: stream}
+	counted := &countingReader{r: stream, told: told}
 	if c, ok := stream.(io.Closer); ok {
 		defer func() { err = errors.Join(err, c.Close()) }()
 	}
@@ -115,12 +126,14 @@ func (d Dirs) sendLayer(ctx context.Context, t *fleet.Target, want agent.Layers,
 }
 
 type countingReader struct {
-	r io.Reader
-	n int64
+	r    io.Reader
+	n    int64
+	told func(bytes int64)
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
+	c.told(int64(n))
 	return n, err
 }

@@ -32,6 +32,7 @@ const (
 	KubeadmDone   = "kubeadm-done"   // the host is in the cluster
 	Settings      = "settings"       // the files of kubeadm and kubelet as they were written; holds a settings.mark
 	Kubeconfig    = "kubeconfig"     // root's kubeconfig is settled
+	Upgrade       = "upgrade"        // how far an upgrade has come there; holds an upgrade.mark
 	Cleaned       = "cleaned"        // a reset has run the clean scripts
 )
 
@@ -42,7 +43,7 @@ func Guest(image string) string { return "guest-" + image }
 func Marks() []string {
 	return []string{
 		Begun, Images, Overlaid, Checked, Findings, Preflight, Rendered,
-		Registry, RegistryShown, Init, EtcdData, KubeadmBegun, KubeadmDone, Settings, Kubeconfig, Cleaned,
+		Registry, RegistryShown, Init, EtcdData, KubeadmBegun, KubeadmDone, Settings, Kubeconfig, Upgrade, Cleaned,
 	}
 }
 

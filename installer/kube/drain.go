@@ -12,24 +12,65 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 )
 
-// Leaving is the annotation of a Node that a run of ours has cordoned, to take it out of the cluster.
+// Leaving is the annotation of a Node that a run of ours has cordoned, to move its pods away. Its value tells what the Node was
+// before: open, or cordoned by somebody else. It stands on the Node, so that whoever goes on knows it, wherever that is.
 const Leaving = "sealbuild.io/leaving"
 
-// Cordon keeps new pods away from a node, and notes that it was done here.
+// The values of [Leaving].
+const (
+	wasOpen     = "true"
+	wasCordoned = "cordoned-before"
+)
+
+// cordonTemplate prints whether a Node is cordoned, and what [Leaving] says.
+const cordonTemplate = `node {{with .metadata.annotations}}{{range $k, $v := .}}{{if eq $k "` + Leaving + `"}}{{printf "%q" $v}}{{end}}{{end}}{{end}}
+{{with .spec}}{{if .unschedulable}}cordoned{{end}}{{end}}
+`
+
+// cordoned tells whether a node is cordoned, and what [Leaving] says; empty if no run of ours has cordoned it.
+func (c *Client) cordoned(ctx context.Context, node string) (is bool, before string, err error) {
+	records, err := c.query(ctx, cordonTemplate, "node", node)
+	for _, rec := range records {
+		if rec.kind == "node" {
+			before = rec.value(0)
+		} else {
+			is = true
+		}
+	}
+	return is, before, err
+}
+
+// Cordon keeps new pods away from a node, and notes on it that it was done here, and whether somebody else had done so before.
+// Where that is noted already, by a run that was cut off, it stays as it is.
 func (c *Client) Cordon(ctx context.Context, node string) error {
-	if _, err := c.Kubectl(ctx, "annotate", "node", node, Leaving+"=true", "--overwrite"); err != nil {
+	is, before, err := c.cordoned(ctx, node)
+	if err != nil || is && before != "" {
 		return err
 	}
-	_, err := c.Kubectl(ctx, "cordon", node)
+	now := wasOpen
+	if is {
+		now = wasCordoned
+	}
+	if _, err := c.Kubectl(ctx, "annotate", "node", node, Leaving+"="+now, "--overwrite"); err != nil || is {
+		return err
+	}
+	_, err = c.Kubectl(ctx, "cordon", node)
 	return err
 }
 
-// Uncordon takes a [Client.Cordon] back.
+// Uncordon takes a [Client.Cordon] back: a node that somebody else had cordoned before stays cordoned, and so does one that no run
+// of ours has cordoned.
 func (c *Client) Uncordon(ctx context.Context, node string) error {
-	if _, err := c.Kubectl(ctx, "uncordon", node); err != nil {
+	is, before, err := c.cordoned(ctx, node)
+	if err != nil || before == "" {
 		return err
 	}
-	_, err := c.Kubectl(ctx, "annotate", "node", node, Leaving+"-")
+	if is && before != wasCordoned {
+		if _, err := c.Kubectl(ctx, "uncordon", node); err != nil {
+			return err
+		}
+	}
+	_, err = c.Kubectl(ctx, "annotate", "node", node, Leaving+"-")
 	return err
 }
 

@@ -17,12 +17,13 @@ type Node struct {
 	Pressure []string
 	Version  string // of its kubelet; empty if that has not told it
 	Leaving  bool   // a run of ours has cordoned it, see [Client.Cordon]
+	Cordoned bool   // somebody else had cordoned it before that
 	Runtime  string // its container runtime and the version, as containerd://2.1.4; empty if not told
 }
 
 // nodeLines prints the fields of [Node].
 const nodeLines = `node {{printf "%q" .metadata.name}}
-{{range $k, $v := .metadata.annotations}}{{if eq $k "` + Leaving + `"}}leaves
+{{range $k, $v := .metadata.annotations}}{{if eq $k "` + Leaving + `"}}leaves {{printf "%q" $v}}
 {{end}}{{end}}{{with .status.nodeInfo}}{{with .kubeletVersion}}runs {{printf "%q" .}}
 {{end}}{{with .containerRuntimeVersion}}by {{printf "%q" .}}
 {{end}}{{end}}{{range .status.addresses}}{{if eq .type "InternalIP"}}at {{printf "%q" .address}}
@@ -62,7 +63,7 @@ func readNodes(records []answerLine) []Node {
 		case "runs":
 			n.Version = rec.value(0)
 		case "leaves":
-			n.Leaving = true
+			n.Leaving, n.Cordoned = true, rec.value(0) == wasCordoned
 		case "by":
 			n.Runtime = rec.value(0)
 		case "has":

@@ -28,8 +28,8 @@ const residentsTemplate = `{{range .items}}{{$mirror := false}}{{range $k, $v :=
 	`pod {{printf "%q %q" .metadata.namespace .metadata.name}} {{with .spec.nodeName}}{{printf "%q" .}}{{else}}""{{end}}
 {{range .metadata.ownerReferences}}{{if .controller}}owner {{printf "%q %q %q" .kind .name .uid}}
 {{end}}{{end}}{{range .status.conditions}}{{if and (eq .type "Ready") (eq .status "True")}}ready
-{{end}}{{end}}{{range .spec.volumes}}{{if .emptyDir}}empty {{printf "%q" .name}}
-{{end}}{{with .hostPath}}path {{printf "%q" .path}}
+{{end}}{{end}}{{range .spec.volumes}}{{$name := .name}}{{range $kind, $v := .}}{{if eq $kind "emptyDir"}}empty {{printf "%q" $name}}
+{{end}}{{end}}{{with .hostPath}}path {{printf "%q" .path}}
 {{end}}{{with .persistentVolumeClaim}}claim {{printf "%q" .claimName}}
 {{end}}{{end}}{{range .spec.containers}}{{with .resources}}{{with .requests}}asks {{with .cpu}}{{printf "%q" .}}{{else}}""{{end}} {{with .memory}}{{printf "%q" .}}{{else}}""{{end}}
 {{end}}{{end}}{{end}}{{end}}{{end}}`
@@ -44,15 +44,9 @@ func (c *Client) Residents(ctx context.Context, nodes []string) ([]Resident, err
 	if err != nil {
 		return nil, err
 	}
-	var out []Resident
-	var controllers []string
-	for _, node := range nodes {
-		records, err := c.query(ctx, residentsTemplate, "pods", "--all-namespaces", "--field-selector", "spec.nodeName="+node)
-		if err != nil {
-			return nil, err
-		}
-		found, uids := readResidents(records, volumes)
-		out, controllers = append(out, found...), append(controllers, uids...)
+	out, controllers, err := c.residentsOf(ctx, nodes, volumes)
+	if err != nil {
+		return nil, err
 	}
 	here := map[string]int{} // ready pods of a controller on these nodes
 	for i, r := range out {
@@ -66,6 +60,42 @@ func (c *Client) Residents(ctx context.Context, nodes []string) ([]Resident, err
 		}
 	}
 	return slices.DeleteFunc(out, func(r Resident) bool { return strings.HasPrefix(r.Owner, "DaemonSet/") }), nil
+}
+
+// askedAlone is up to how many nodes are asked for one by one: for more, all pods are asked for at once.
+const askedAlone = 3
+
+// residentsOf lists the pods of some nodes, in the order of these, and the identifiers of their controllers.
+func (c *Client) residentsOf(ctx context.Context, nodes []string, volumes map[string]string) (out []Resident, controllers []string, err error) {
+	if len(nodes) <= askedAlone {
+		for _, node := range nodes {
+			records, err := c.query(ctx, residentsTemplate, "pods", "--all-namespaces", "--field-selector", "spec.nodeName="+node)
+			if err != nil {
+				return nil, nil, err
+			}
+			found, uids := readResidents(records, volumes)
+			out, controllers = append(out, found...), append(controllers, uids...)
+		}
+		return out, controllers, nil
+	}
+	records, err := c.query(ctx, residentsTemplate, "pods", "--all-namespaces")
+	if err != nil {
+		return nil, nil, err
+	}
+	found, uids := readResidents(records, volumes)
+	at, by := map[string]int{}, make([][]int, len(nodes))
+	for i, node := range nodes {
+		at[node] = i
+	}
+	for i, r := range found {
+		if node, ok := at[r.Node]; ok {
+			by[node] = append(by[node], i)
+		}
+	}
+	for _, i := range slices.Concat(by...) {
+		out, controllers = append(out, found[i]), append(controllers, uids[i])
+	}
+	return out, controllers, nil
 }
 
 // readResidents reads pods, and the identifiers of their controllers.
@@ -91,7 +121,7 @@ func readResidents(records []answerLine, volumes map[string]string) (out []Resid
 			r.Local = append(r.Local, "hostPath "+rec.value(0))
 		case "claim":
 			if v, ok := volumes[r.Namespace+"/"+rec.value(0)]; ok {
-				r.Local = append(r.Local, fmt.Sprintf("volume of claim %s (%s)", rec.value(0), v))
+				r.Local = append(r.Local, fmt.Sprintf(claimPrefix+"%s (%s)", rec.value(0), v))
 			}
 		case "asks":
 			r.CPU, r.Memory = r.CPU+milli(rec.value(0)), r.Memory+quantity(rec.value(1))
@@ -178,8 +208,8 @@ func (c *Client) Rooms(ctx context.Context) ([]Room, error) {
 	return out, nil
 }
 
-// VolumeUse gives how much pods have written into their volumes on a node, in bytes by NAMESPACE/POD and volume, as kubelet
-// counts it.
+// VolumeUse gives how much lies in the volumes of pods on a node, in bytes by NAMESPACE/POD and what [VolumeName] gives, as
+// kubelet counts it. Volumes that it does not count are not among them.
 func (c *Client) VolumeUse(ctx context.Context, node string) (map[string]map[string]int64, error) {
 	raw, err := c.Kubectl(ctx, "get", "--raw", "/api/v1/nodes/"+node+"/proxy/stats/summary")
 	if err != nil {
@@ -189,8 +219,9 @@ func (c *Client) VolumeUse(ctx context.Context, node string) (map[string]map[str
 		Pods []struct {
 			PodRef struct{ Name, Namespace string } `json:"podRef"`
 			Volume []struct {
-				Name      string `json:"name"`
-				UsedBytes int64  `json:"usedBytes"`
+				Name      string                 `json:"name"`
+				PVCRef    *struct{ Name string } `json:"pvcRef"`
+				UsedBytes *int64                 `json:"usedBytes"`
 			} `json:"volume"`
 		} `json:"pods"`
 	}
@@ -201,18 +232,22 @@ func (c *Client) VolumeUse(ctx context.Context, node string) (map[string]map[str
 	for _, p := range stats.Pods {
 		used := map[string]int64{}
 		for _, v := range p.Volume {
-			used[v.Name] = v.UsedBytes
+			if v.UsedBytes == nil {
+				continue
+			}
+			if used[v.Name] = *v.UsedBytes; v.PVCRef != nil {
+				used[claimPrefix+v.PVCRef.Name] = *v.UsedBytes
+			}
 		}
 		out[p.PodRef.Namespace+"/"+p.PodRef.Name] = used
 	}
 	return out, nil
 }
 
-// VolumeName is the name of the volume that an entry of [Resident.Local] speaks of; empty if it has none.
+const claimPrefix = "volume of claim "
+
+// VolumeName is the name of the volume, or the words before its size of the claim, that an entry of [Resident.Local] speaks of.
 func VolumeName(local string) string {
-	name, _ := strings.CutPrefix(local, "emptyDir ")
-	if name == local {
-		return ""
-	}
+	name, _, _ := strings.Cut(strings.TrimPrefix(local, "emptyDir "), " (")
 	return name
 }

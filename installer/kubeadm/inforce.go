@@ -190,6 +190,17 @@ func (d Documents) KubeletArguments() []Argument {
 	return out
 }
 
+// Ignored are the checks that kubeadm is told to overlook on the host of the documents.
+func (d Documents) Ignored() []string {
+	var out []string
+	for _, kind := range []string{kindInit, kindJoin} {
+		if doc := d.documentOf(kind); doc != nil {
+			out = union(out, listAt(doc.fields, "nodeRegistration", "ignorePreflightErrors"))
+		}
+	}
+	return out
+}
+
 // kubeadmsOwn are the arguments of kubelet that kubeadm sets by itself.
 func kubeadmsOwn() []string {
 	return []string{

@@ -4,6 +4,7 @@ package leaving
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -171,5 +172,28 @@ func (l *Leaving) LeaveDead(ctx context.Context, t *fleet.Target, patience time.
 	if len(left) > 0 {
 		l.Report.Warnf("%s: the cluster still has these of it; they go with its Node: %s", t.IP, installer.NameSome(left))
 	}
+	if err := l.bar(ctx, t, node.Name); err != nil {
+		return err
+	}
 	return l.deleteNode(ctx, t)
+}
+
+// bar makes the cluster refuse the Node of a dead host that may come back with its old disk.
+func (l *Leaving) bar(ctx context.Context, t *fleet.Target, node string) error {
+	var err error
+	try := func(ctx context.Context) error {
+		if err = l.Kube.Bar(ctx, node); errors.Is(err, kube.ErrNoBar) {
+			return nil
+		}
+		return err
+	}
+	if lasting := installer.Insist(ctx, l.APIPatience(), try); lasting != nil {
+		err = lasting
+	}
+	if err != nil && ctx.Err() == nil {
+		l.Report.Warnf("%s: keep it switched off, or wipe its disk: if it comes back as it was, its Node is in the cluster again, and pods may run there; `sealinstall status` tells of it then. The cluster does not refuse it: %s",
+			t.IP, installer.Tell(err))
+		return nil
+	}
+	return ctx.Err()
 }

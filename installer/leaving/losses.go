@@ -50,8 +50,10 @@ func (l *Leaving) Losses(ctx context.Context) (out []Loss, room []preflight.Prob
 			of.Moves++
 		}
 		for _, data := range p.Local {
-			if n := used[p.Node][p.Title()][kube.VolumeName(data)]; n > 0 {
+			if n, told := used[p.Node][p.Title()][kube.VolumeName(data)]; told {
 				data += ", " + humanize.IBytes(uint64(n))
+			} else {
+				data += ", size not known"
 			}
 			of.Lost = append(of.Lost, fmt.Sprintf("data of pod %s: %s", p.Title(), data))
 		}

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/Masterminds/semver/v3"
+
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
@@ -55,12 +57,17 @@ func (l *Ledger) MeetRecord(ctx context.Context) error {
 		return l.bringKnown(ctx)
 	}
 	c := *l.Cluster
-	c.Hosts = inRecordedOrder(l.stillIn(found, on), l.staying(found.Hosts), !l.Absence.GoOn)
+	c.Hosts = inRecordedOrder(l.stillIn(found, on), l.staying(found.Hosts), !l.Absence.GoOn && !l.Upgrades)
 	for _, name := range found.Images {
 		if !slices.Contains(c.Kept, name) {
 			c.Kept = append(c.Kept, name)
 		}
 	}
+	known := map[string]bool{}
+	for _, ip := range found.TakenOut() {
+		known[ip] = slices.Contains(found.Buried(), ip)
+	}
+	c.NoteTakenOut(known)
 	if c.Status.Phase == "" {
 		c.Created, c.Status = found.Created, found.Status
 	}
@@ -237,7 +244,10 @@ func (l *Ledger) ForeignAuthorities(ctx context.Context) ([]preflight.Problem, e
 // otherVersions finds hosts of the cluster whose rootfs or patches are others than the bundle brings: of another version of
 // Kubernetes, or of another build.
 func (l *Ledger) otherVersions() []preflight.Problem {
-	if l.Payload.Adds() {
+	switch {
+	case l.Upgrades: // room upgrade judges them
+		return nil
+	case l.Payload.Adds():
 		return l.unrecorded()
 	}
 	var out []preflight.Problem
@@ -246,9 +256,9 @@ func (l *Ledger) otherVersions() []preflight.Problem {
 		here, brings := t.Journal.Of(journal.Images), l.Share(t).Description()
 		switch {
 		case here != "" && here != brings:
-			out = append(out, versionProblem(t.IP.String(), imagesInWords(here), imagesInWords(brings)))
+			out = append(out, l.versionProblem(t.IP.String(), imagesInWords(here), imagesInWords(brings), isUpgrade(kubeIn(here), rootfs)))
 		case here == "" && recorded != "" && recorded != rootfs: // an installer that did not write the mark made the cluster
-			out = append(out, versionProblem(t.IP.String(), "Kubernetes "+recorded, rootfs))
+			out = append(out, l.versionProblem(t.IP.String(), "Kubernetes "+recorded, rootfs, isUpgrade(recorded, rootfs)))
 		}
 	}
 	return out
@@ -259,6 +269,9 @@ func (l *Ledger) otherVersions() []preflight.Problem {
 func (l *Ledger) RunningVersions() []preflight.Problem {
 	brings := l.Payload.Rootfs().KubeVersion()
 	var out []preflight.Problem
+	if l.Upgrades {
+		return nil
+	}
 	for _, t := range l.Targets {
 		n, there := kube.NodeOf(l.Known, site.KubeHost(t))
 		switch {
@@ -269,18 +282,43 @@ func (l *Ledger) RunningVersions() []preflight.Problem {
 				Remedy: "bring the host back to what the record says, then run this again",
 			})
 		default:
-			out = append(out, versionProblem(t.IP.String(), "kubelet "+n.Version+" there", "Kubernetes "+brings))
+			out = append(out, l.versionProblem(t.IP.String(), "kubelet "+n.Version+" there", "Kubernetes "+brings, false))
 		}
 	}
 	return out
 }
 
-func versionProblem(host, runs, brings string) preflight.Problem {
-	return preflight.Problem{
+// versionProblem says that the bundle brings something else than runs, and which verb does what may be meant.
+func (l *Ledger) versionProblem(host, runs, brings string, newer bool) preflight.Problem {
+	p := preflight.Problem{
 		Host: host, Check: "version",
 		Message: fmt.Sprintf("the cluster runs %s, this bundle brings %s", runs, brings),
-		Remedy:  "use the bundle that the cluster was made with, or one that brings the same; changing what runs will be `upgrade`, which this version does not have",
+		Remedy:  "use the bundle that the cluster was made with, or one that brings the same",
 	}
+	if newer {
+		p.Message += ": this is an upgrade"
+		p.Remedy = "run this bundle with the verb `upgrade` (first with --dry-run, which shows what it does); to go on with what runs, use the bundle that the cluster was made with"
+	}
+	return p
+}
+
+// isUpgrade tells whether a bundle with one version of Kubernetes is an upgrade of what runs: it is not older.
+func isUpgrade(runs, brings string) bool {
+	now, err := semver.NewVersion(runs)
+	if err != nil {
+		return false
+	}
+	then, err := semver.NewVersion(brings)
+	return err == nil && !then.LessThan(now)
+}
+
+// kubeIn is the version of Kubernetes in a mark [journal.Images].
+func kubeIn(mark string) string {
+	line, _, _ := strings.Cut(mark, "\n")
+	if f := strings.Fields(line); len(f) == 3 {
+		return f[1]
+	}
+	return ""
 }
 
 // imagesInWords says in words what the mark journal.Images says.
@@ -306,5 +344,5 @@ func (l *Ledger) RecordedVersion() error {
 	if v == "" || v == l.Payload.Rootfs().KubeVersion() {
 		return nil
 	}
-	return &preflight.Error{Problems: []preflight.Problem{versionProblem("", "Kubernetes "+v, "Kubernetes "+l.Payload.Rootfs().KubeVersion())}}
+	return &preflight.Error{Problems: []preflight.Problem{l.versionProblem("", "Kubernetes "+v, "Kubernetes "+l.Payload.Rootfs().KubeVersion(), isUpgrade(v, l.Payload.Rootfs().KubeVersion()))}}
 }

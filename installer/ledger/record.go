@@ -191,6 +191,13 @@ func (l *Ledger) Clusterfile(s installer.Status) ([]byte, error) {
 	if s.Phase != installer.PhaseSuccess {
 		made.Hosts = slices.Concat(made.Hosts, made.Leaving) // until the run that takes them out has come to its end
 	}
+	left := map[string]bool{}
+	for _, t := range l.Leaving {
+		if s.Phase == installer.PhaseSuccess {
+			left[t.IP.String()] = t.Dead
+		}
+	}
+	made.NoteTakenOut(left)
 	if err := l.keepCommand(&made); err != nil {
 		return nil, err
 	}

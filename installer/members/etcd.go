@@ -57,6 +57,11 @@ func (e Members) ask(ctx context.Context, t *fleet.Target, args ...string) (etcd
 	return c, nil
 }
 
+// Own asks the member of a master for the members as it knows them, and for its own state. It needs no majority.
+func (e Members) Own(ctx context.Context, t *fleet.Target) (etcd.Cluster, error) {
+	return e.ask(ctx, t, "own")
+}
+
 // askAny asks the etcd of one master after the other, until one does what args say.
 func (e Members) askAny(ctx context.Context, masters []*fleet.Target, args ...string) (c etcd.Cluster, err error) {
 	var errs []error

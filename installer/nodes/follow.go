@@ -60,9 +60,13 @@ func (n *Nodes) Uncordon(ctx context.Context) (changes int, err error) {
 		if !there || !node.Leaving {
 			continue
 		}
-		n.Report.Infof("%s: an earlier run has cordoned node %s and was cut off; it stays in the cluster, and gets pods again", t.IP, node.Name)
-		if err := installer.Insist(ctx, n.APIPatience(), func(ctx context.Context) error { return n.Kube.Uncordon(ctx, node.Name) }); err != nil {
-			return changes, t.Failed(fmt.Errorf("uncordon its node: %w", err))
+		end := "gets pods again"
+		if node.Cordoned {
+			end = "stays cordoned, as somebody else had left it"
+		}
+		n.Report.Infof("%s: an earlier run has cordoned node %s and was cut off; it stays in the cluster, and %s", t.IP, node.Name, end)
+		if err := n.Readmit(ctx, node.Name); err != nil {
+			return changes, t.Failed(err)
 		}
 		changes++
 	}

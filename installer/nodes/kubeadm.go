@@ -127,8 +127,17 @@ func (n *Nodes) Reset(ctx context.Context, t *fleet.Target, step string, also fu
 	return t.Journal.Drop(ctx, journal.KubeadmBegun)
 }
 
-// Token makes a token with which hosts join; it lives two hours.
-func (n *Nodes) Token(ctx context.Context) (token string, err error) {
+// Admit makes a token with which hosts join; it lives two hours. If the cluster refuses their Nodes, because they were taken out
+// while they were dead, it does so no longer.
+func (n *Nodes) Admit(ctx context.Context, hosts ...*fleet.Target) (token string, err error) {
+	var names []string
+	for _, t := range hosts {
+		names = append(names, t.NodeName())
+	}
+	err = installer.Insist(ctx, n.APIPatience(), func(ctx context.Context) error { return n.Kube.Unbar(ctx, names...) })
+	if err != nil {
+		return "", fmt.Errorf("let the cluster take in the nodes %s: %w", installer.NameSome(names), err)
+	}
 	create := func(ctx context.Context, p kube.ControlPlane) error {
 		res, err := p.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"kubeadm", "--kubeconfig", installer.AdminConf, "token", "create", "--ttl", "2h"}, TimeoutSeconds: 30}, nil)
 		if err != nil {

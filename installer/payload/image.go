@@ -141,6 +141,23 @@ func (i *Image) typeOf() (string, error) {
 	return "", fmt.Errorf("cluster image %s: label sealos.io.type=%q: expected rootfs, patch or application", i.Name, t)
 }
 
+// Repository is the name of an image without its tag and digest.
+func Repository(name string) string {
+	name, _, _ = strings.Cut(name, "@")
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name = name[:i]
+	}
+	return name
+}
+
+// Replaces tells whether a bundle takes the place of an image of an earlier one in an upgrade: it brings another version of it; or
+// it brings a rootfs, and the image, of that type, is the rootfs of before.
+func (p *Payload) Replaces(name, ofType string) bool {
+	return slices.ContainsFunc(p.Brought(), func(i *Image) bool {
+		return Repository(i.Name) == Repository(name) || i.Type == installer.TypeRootfs && ofType == installer.TypeRootfs
+	})
+}
+
 // SameImage tells whether a name that an operator gave means the image with a full name. It is the full name, or what
 // follows a slash in it; the tag latest may be left out.
 func SameImage(asked, name string) bool {
@@ -217,26 +234,35 @@ func (i *Image) ReadFiles(ctx context.Context, blobs Blobs, also ...string) (map
 	return files, nil
 }
 
-func readLayer(ctx context.Context, blobs Blobs, l Layer, files map[string]File, also, run []string) (err error) {
+// decoded reads the tar of a layer; end is to be called when it is no longer needed.
+func decoded(blobs Blobs, l Layer) (r io.Reader, end func() error, err error) {
 	blob, err := blobs.OpenBlob(l.Digest)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, blob.Close()) }()
-	var r io.Reader = blob
 	switch {
 	case l.Gzip():
-		if r, err = gzip.NewReader(blob); err != nil {
-			return err
+		r, err = gzip.NewReader(blob)
+		if err != nil {
+			return nil, nil, errors.Join(err, blob.Close())
 		}
+		return r, blob.Close, nil
 	case l.Zstd():
 		dec, err := zstd.NewReader(blob, zstd.WithDecoderMaxWindow(8<<20))
 		if err != nil {
-			return err
+			return nil, nil, errors.Join(err, blob.Close())
 		}
-		defer dec.Close()
-		r = dec
+		return dec, func() error { dec.Close(); return blob.Close() }, nil
 	}
+	return blob, blob.Close, nil
+}
+
+func readLayer(ctx context.Context, blobs Blobs, l Layer, files map[string]File, also, run []string) (err error) {
+	r, end, err := decoded(blobs, l)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, end()) }()
 	total := 0
 	for tr := tar.NewReader(r); ; {
 		if err := ctx.Err(); err != nil {

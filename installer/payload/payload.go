@@ -248,3 +248,12 @@ func (p *Payload) Open(l Layer) (io.Reader, string, error) {
 	frames, _, err := p.Bundle.OpenZstd(l.Digest)
 	return frames, "zstd", err
 }
+
+// Travels is how many bytes [Payload.Open] gives of a layer; 0 where the bundle does not hold it.
+func (p *Payload) Travels(l Layer) int64 {
+	if l.Gzip() || l.Zstd() {
+		return l.Size
+	}
+	info, _ := p.Bundle.Stat(l.Digest)
+	return info.StoredSize
+}

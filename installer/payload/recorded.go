@@ -103,6 +103,16 @@ func recordedSystem(c *installer.Cluster) []*Image {
 	return append(rootfs[:1], patches...)
 }
 
+// Former is what a cluster has by its record: rootfs and patches, which lie on its hosts, and no bundle. The error says that the
+// record has no rootfs.
+func Former(recorded *installer.Cluster) (*Payload, error) {
+	images := recordedSystem(recorded)
+	if len(images) == 0 {
+		return nil, fmt.Errorf("the record of cluster %s names no rootfs", recorded.Name)
+	}
+	return &Payload{Images: images, cluster: recorded}, nil
+}
+
 // ReadFromHost tells what files of rootfs and patches, by their path below the rootfs, hold on the hosts of the cluster. It
 // is what the cluster has: rendered, and as scripts have changed it.
 func (p *Payload) ReadFromHost(files map[string][]byte) {

@@ -107,17 +107,22 @@ func (p *Payload) runtimeSize(images []bundle.Image) int64 {
 	return total
 }
 
-// layersOf lists the layers of an image in the architecture of the first master. It leaves out what cannot be read: that is
-// found when the bundle is verified.
-func (p *Payload) layersOf(d digest.Digest) (layers []v1.Descriptor) {
-	_ = ocigraph.Walk(v1.Descriptor{Digest: d}, ocigraph.Visitor{
+// layersOf lists the layers of an image in the architecture of the first master.
+func (p *Payload) layersOf(d digest.Digest) []v1.Descriptor {
+	return layersFor(p.Bundle, v1.Descriptor{Digest: d}, p.ArchOfFirst())
+}
+
+// layersFor lists the layers of an image in an architecture. It leaves out what cannot be read: that is found when the bundle is
+// verified.
+func layersFor(b *bundle.Reader, of v1.Descriptor, arch string) (layers []v1.Descriptor) {
+	_ = ocigraph.Walk(of, ocigraph.Visitor{
 		Load: func(d v1.Descriptor) (ocigraph.Manifest, error) {
-			m, _ := ocigraph.Read(p.Bundle, d.Digest) // an index names platforms that the bundle does not hold
+			m, _ := ocigraph.Read(b, d.Digest) // an index names platforms that the bundle does not hold
 			return m, nil
 		},
 		Children: func(n ocigraph.Node) ([]v1.Descriptor, error) {
 			return slices.DeleteFunc(n.Manifest.Manifests, func(child v1.Descriptor) bool {
-				return child.Platform != nil && child.Platform.Architecture != p.ArchOfFirst()
+				return child.Platform != nil && child.Platform.Architecture != arch
 			}), nil
 		},
 		Done: func(n ocigraph.Node) error {

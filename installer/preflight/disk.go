@@ -32,7 +32,7 @@ type Needs struct {
 
 // mountProblems judges every mount by what is needed on it.
 func mountProblems(v Host) []Problem {
-	out := diskProblems(v)
+	out := DiskProblems(v)
 	add := v.adder(&out)
 	p := v.Needs.Places
 	full := map[string]bool{}
@@ -66,8 +66,8 @@ func hint(dir string, p Places) string {
 	return ""
 }
 
-// diskProblems adds up what is needed on each mount of a host.
-func diskProblems(v Host) []Problem {
+// DiskProblems adds up what is needed on each mount of a host.
+func DiskProblems(v Host) []Problem {
 	var out []Problem
 	mounts := map[string]agent.Mount{}
 	for dir := range v.Needs.Most {

@@ -38,7 +38,7 @@ func TestDiskNeedsAreAddedUpPerMount(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, p := range diskProblems(viewOf(agent.Facts{Disks: c.disks}, func(v *Host) { v.Settings, v.Needs.Least, v.Needs.Most = c.kube, n.Least, n.Most })) {
+			for _, p := range DiskProblems(viewOf(agent.Facts{Disks: c.disks}, func(v *Host) { v.Settings, v.Needs.Least, v.Needs.Most = c.kube, n.Least, n.Most })) {
 				mount, _, _ := strings.Cut(p.Message, " ")
 				if p.Warning {
 					mount = "warning: " + mount

@@ -26,7 +26,7 @@ type Problem struct {
 // others.
 func Checks() []string {
 	return []string{
-		"antivirus", "apparmor", "capacity", "cgroup", "check.sh", "clock", "cpu", "disk", "disk-speed", "drain", "fapolicyd", "file-types", "firewall",
+		"antivirus", "apparmor", "capacity", "cgroup", "check.sh", "clock", "corefile", "cpu", "disk", "disk-speed", "drain", "fapolicyd", "file-types", "firewall", "flags",
 		"host-name", "inodes", "kubernetes", "leftovers", "memory", "module", "nameserver", "noexec", "own-name", "port", "proxy",
 		"reach", "read-only", "runtime", "selinux", "subnet",
 		"swap", "tool", "vip",

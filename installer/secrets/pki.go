@@ -134,10 +134,13 @@ func (s *Secrets) MasterInput(ctx context.Context, t *fleet.Target) (certs.Maste
 		return certs.MasterInput{}, err
 	}
 	settings := docs.Settings()
+	sans := append(s.Cluster.MasterIPs(), append([]string{installer.APIServerDomain, s.Payload.VIP(s.Cluster)}, settings.CertSANs...)...)
+	// A master that was left out when another one was taken out still has its name. What is wanted, too, stays.
+	without := slices.DeleteFunc(slices.Concat(addresses(s.Cluster.Leaving), s.Cluster.TakenOut()), func(ip string) bool { return slices.Contains(sans, ip) })
 	in := certs.MasterInput{
 		Hostname: t.NodeName(), IP: t.IP,
-		APISANs:        append(s.Cluster.MasterIPs(), append([]string{installer.APIServerDomain, s.Payload.VIP(s.Cluster)}, settings.CertSANs...)...),
-		Without:        addresses(s.Cluster.Leaving),
+		APISANs:        sans,
+		Without:        without,
 		EtcdSANs:       append(append([]string{}, settings.EtcdServerSANs...), settings.EtcdPeerSANs...),
 		ServiceSubnets: settings.ServiceSubnets, DNSDomain: settings.DNSDomain,
 		Endpoint: settings.ControlPlaneEndpoint, ClusterName: settings.ClusterName,

@@ -45,7 +45,7 @@ func (r *roll) kubelet(ctx context.Context, h *host) (int, error) {
 			back = r.restart(ctx, h, fields)
 		}
 		if back == nil && drain {
-			back = r.uncordon(ctx, h)
+			back = r.Readmit(ctx, h.NodeName())
 		}
 		if back == nil {
 			back = r.restored(ctx, h, []string{kubeletConfig, kubeletFlags}, pendingKubelet)
@@ -53,7 +53,7 @@ func (r *roll) kubelet(ctx context.Context, h *host) (int, error) {
 		return 0, gaveBack("kubelet", err, back)
 	}
 	if drain {
-		if err := r.uncordon(ctx, h); err != nil {
+		if err := r.Readmit(ctx, h.NodeName()); err != nil {
 			return 0, err
 		}
 	}
@@ -63,22 +63,11 @@ func (r *roll) kubelet(ctx context.Context, h *host) (int, error) {
 
 // drain moves the pods of a host away. If that does not succeed the host stays as it was.
 func (r *roll) drain(ctx context.Context, h *host) error {
-	patience := cmp.Or(r.DrainTimeout, DefaultDrain)
-	if err := r.Kube.Cordon(ctx, h.NodeName()); err != nil {
-		return fmt.Errorf("cordon its node: %w", err)
-	}
-	err := r.Kube.Drain(ctx, h.NodeName(), patience)
+	err := r.Evacuate(ctx, cmp.Or(r.DrainTimeout, DefaultDrain), h.NodeName())
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	if back := r.uncordon(ctx, h); back != nil {
-		r.Report.Warnf("node %s stays cordoned: %s", h.NodeName(), installer.Tell(back))
-	}
 	return fmt.Errorf("%w\n  Its kubelet keeps the settings of before, and pods may run there again. Mend what holds the pods, or give more time with --drain-timeout", err)
-}
-
-func (r *roll) uncordon(ctx context.Context, h *host) error {
-	return installer.Insist(ctx, r.APIPatience(), func(ctx context.Context) error { return r.Kube.Uncordon(ctx, h.NodeName()) })
 }
 
 // looks is how many times in a row a kubelet must be found well: one that ends again soon after its start is not.

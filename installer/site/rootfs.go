@@ -84,11 +84,12 @@ func (a Adding) MeetRootfs(ctx context.Context, before string) ([]preflight.Prob
 			return problems, nil
 		}
 	}
-	return nil, a.readRootfs(ctx)
+	return nil, a.ReadRootfs(ctx)
 }
 
-// readRootfs reads from a control plane what the files of the rootfs say there.
-func (a Adding) readRootfs(ctx context.Context) error {
+// ReadRootfs reads from a control plane, or from another host that has it, what the files of the rootfs say there. more are the
+// paths below the rootfs of files that are read, too.
+func (a Adding) ReadRootfs(ctx context.Context, more ...string) error {
 	for _, t := range a.Targets {
 		var err error
 		if t.Variant == nil {
@@ -98,20 +99,21 @@ func (a Adding) readRootfs(ctx context.Context) error {
 			return t.Failed(err)
 		}
 	}
-	masters := a.ControlPlanes()
-	if len(masters) == 0 {
+	hosts := slices.Concat(a.ControlPlanes(), fleet.Only(a.Targets, func(t *fleet.Target) bool { return t.Begun() && !t.Journal.Has(journal.Cleaned) }))
+	if len(hosts) == 0 {
 		return nil
 	}
+	names := slices.Concat(rootfsFiles, more)
 	var paths []string
-	for _, name := range rootfsFiles {
+	for _, name := range names {
 		paths = append(paths, path.Join(a.Payload.RootfsDir(), name))
 	}
-	found, err := masters[0].Agent.ReadFiles(ctx, paths)
+	found, err := hosts[0].Agent.ReadFiles(ctx, paths)
 	if err != nil {
-		return masters[0].Failed(fmt.Errorf("read what the rootfs is there: %w", err))
+		return hosts[0].Failed(fmt.Errorf("read what the rootfs is there: %w", err))
 	}
 	files := map[string][]byte{}
-	for n, name := range rootfsFiles {
+	for n, name := range names {
 		if text, ok := found[paths[n]]; ok {
 			files[name] = text
 		}

@@ -28,6 +28,7 @@ type Site struct {
 	Passwords Passwords          // of the registry, once they are settled
 	Kube      *kube.Client
 	Absence   Absence
+	Upgrades  bool               // the run brings the hosts of the cluster to what the bundle brings
 	Recorded  *installer.Cluster // as the masters have it, written by ledger; nil if none has one
 	Known     []kube.Node        // the Nodes when the run began, written by health; nil if the cluster did not answer
 }
@@ -99,9 +100,17 @@ func (st *Site) Accounts(t *fleet.Target) []registry.Account {
 	return []registry.Account{{User: a.User, Password: a.Password, PullOnly: true}, {User: a.PushUser, Password: a.PushPassword}}
 }
 
-// KeptImages are the cluster images that the cluster has and this run does not bring.
+// KeptImages are the cluster images that the cluster has and this run does not bring. An upgrade does not keep those whose place
+// is taken by what it brings.
 func (st *Site) KeptImages() []string {
+	types := map[string]string{}
+	for _, m := range st.Cluster.Status.Mounts {
+		types[m.ImageName] = m.Type
+	}
 	return slices.DeleteFunc(slices.Clone(st.Cluster.Kept), func(name string) bool {
+		if st.Upgrades && st.Payload.Replaces(name, types[name]) {
+			return true
+		}
 		return slices.ContainsFunc(st.Payload.Brought(), func(i *payload.Image) bool { return i.Name == name })
 	})
 }

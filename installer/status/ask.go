@@ -45,6 +45,7 @@ type Room struct {
 // Ask gives the answer after [Limit] at the latest. Hosts that do not answer are part of it; the only errors are that the bundle
 // cannot be read, and that ctx ended.
 func (r *Room) Ask(ctx context.Context) (Status, error) {
+	r.Payload.OntoCluster = true // what the rootfs is, the record tells
 	if err := r.Payload.Describe(r.Cluster); err != nil {
 		return Status{}, err
 	}

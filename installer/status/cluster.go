@@ -3,9 +3,11 @@ package status
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
@@ -13,7 +15,8 @@ import (
 // cluster is what the API has told.
 type cluster struct {
 	seen   kube.Seen
-	err    error // why it has told nothing
+	err    error    // why it has told nothing
+	back   []string // addresses of hosts that were taken out while they were dead, and where a kubelet answers
 	causes []string
 }
 
@@ -97,8 +100,37 @@ func (r *Room) client(planes ...kube.ControlPlane) *kube.Client {
 }
 
 func (r *Room) ask(ctx context.Context, p kube.ControlPlane) (c cluster) {
+	back := make(chan []string, 1)
+	go func() { back <- r.backFrom(ctx, p) }()
 	c.seen, c.err = r.client(p).See(ctx)
+	c.back = <-back
 	return c
+}
+
+// knocking is how long hosts that were taken out may take to answer.
+const knocking = time.Second
+
+// backFrom are the addresses of hosts that were taken out while they were dead, and where a kubelet answers a control plane.
+func (r *Room) backFrom(ctx context.Context, p kube.ControlPlane) (out []string) {
+	var ends []agent.Endpoint
+	for _, ip := range r.Cluster.Buried() {
+		ends = append(ends, agent.Endpoint{IP: ip, Port: installer.KubeletPort})
+	}
+	if len(ends) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, knocking)
+	defer cancel()
+	silent, err := p.Agent.Reach(ctx, ends, "")
+	if err != nil {
+		return nil // one whose packets are dropped; or an older stub, which waits for a word
+	}
+	for _, e := range ends {
+		if !slices.ContainsFunc(silent, func(u agent.Unreached) bool { return u.Endpoint == e }) {
+			out = append(out, e.IP)
+		}
+	}
+	return out
 }
 
 // hostsIn are the hosts with the names that the API has for them.

@@ -17,6 +17,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/site"
+	"github.com/sealbuild/sealbuild/installer/upgrade"
 )
 
 // all is everything that was told, in the order of the targets.
@@ -32,13 +33,14 @@ type verdict struct {
 	*Status
 	*Room
 	all
-	c *installer.Cluster // as the newest record has it: with hosts that this machine does not know
+	c        *installer.Cluster // as the newest record has it: with hosts that this machine does not know
+	takenOut []string           // addresses, by the newest record
 }
 
 // judge makes the status of what was told.
 func (r *Room) judge(a all) Status {
 	s := Status{Cluster: r.Cluster.Name, Kubernetes: r.Payload.Rootfs().KubeVersion(), At: a.at.UTC().Truncate(time.Second), Hosts: []Host{}}
-	v := verdict{&s, r, a, r.Cluster}
+	v := verdict{Status: &s, Room: r, all: a, c: r.Cluster}
 	v.record()
 	for _, h := range a.hosts {
 		v.host(h)
@@ -182,12 +184,22 @@ func (v *verdict) api() {
 	v.Waiting = slices.Concat(v.Waiting, w.Lines, w.Pressure)
 	var strange []kube.Node
 	for _, n := range kube.Strangers(w.Nodes, hosts) {
-		v.warn("node %s is in the cluster, and none of the hosts that were asked", n.Title())
+		if slices.Contains(v.takenOut, n.IP) {
+			v.differs(n.IP, "taken-out", "switch it off or wipe its disk, and `kubectl delete node "+n.Name+"`; or `sealinstall add` takes it in again",
+				"it was taken out of the cluster, and its node %s is in the cluster again: pods may run there", n.Name)
+		} else {
+			v.warn("node %s is in the cluster, and none of the hosts that were asked", n.Title())
+		}
 		if n.Ready != "True" {
 			strange = append(strange, n)
 		}
 	}
 	v.Waiting = append(v.Waiting, kube.NotReady(strange)...)
+	for _, ip := range v.cluster.back {
+		if slices.Contains(v.takenOut, ip) && !slices.ContainsFunc(seen.Nodes, func(n kube.Node) bool { return n.IP == ip }) {
+			v.warn("%s: it was taken out of the cluster while it was dead, and a kubelet answers there: it is back with its old disk, unless it is in another cluster now. This cluster places nothing there. `sealinstall add` takes it in again; else wipe its disk", ip)
+		}
+	}
 	for _, app := range w.Apps {
 		v.warn("application: %s", app)
 	}
@@ -245,7 +257,7 @@ func (v *verdict) record() {
 			known.Hosts, others = append(known.Hosts, h), append(others, h.IP.String())
 		}
 	}
-	v.c = &known
+	v.c, v.takenOut = &known, newest.TakenOut()
 	v.Room = v.Room.knowing(newest)
 	if !newest.MadeWith(v.Payload.Bundle.IndexDigest().String()) {
 		v.images = nil
@@ -299,6 +311,8 @@ func (v *verdict) undone() {
 			continue
 		case j.Has(journal.Cleaned):
 			what = "a reset was begun there and did not come to its end"
+		case upgrade.Unfinished(j.Of(journal.Upgrade)) != "":
+			what = upgrade.Unfinished(j.Of(journal.Upgrade))
 		case j.Has(journal.KubeadmBegun) && !a.t.Joined():
 			what = "kubeadm was begun there and did not come to its end"
 		case a.t.Joined() && !j.Has(journal.Images) && marked:

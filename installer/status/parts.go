@@ -28,6 +28,11 @@ func (v *verdict) certificates() {
 		slices.SortFunc(a.certs, func(x, y certs.Info) int { return strings.Compare(x.Path, y.Path) })
 		for _, c := range a.certs {
 			h.Certificates = append(h.Certificates, Certificate{c.Path, c.Ends})
+			for _, ip := range v.takenOut {
+				if slices.Contains(c.Names, ip) {
+					v.warn("%s: its certificate %s still names %s, which was taken out of the cluster (sealinstall cert --renew %s)", h.Address, c.Path, ip, strings.TrimSuffix(strings.TrimPrefix(c.Path, "pki/"), ".crt"))
+				}
+			}
 			if h.CertsEnd.IsZero() || c.Ends.Before(h.CertsEnd) {
 				h.CertsEnd, h.FirstCert = c.Ends, c.Path
 			}
@@ -117,18 +122,21 @@ func (v *verdict) etcd() {
 }
 
 // inForce are the servers of the virtual address that a node has in force: what the kernel has or, where a process forwards, the
-// list that it follows.
+// list that it follows. That also says which of them are withheld.
 func inForce(vip netip.AddrPort, a *answers) []Server {
-	if out := kernelHas(vip, string(a.files[kernelServers])); len(out) > 0 {
-		return out
+	list, err := care.ParseList(a.files[care.ListFile]) // of a broken one nothing: care goes on with the last good one, which only its log tells
+	out := kernelHas(vip, string(a.files[kernelServers]))
+	if len(out) == 0 && err == nil {
+		for _, s := range list.Servers {
+			weight := 1
+			if slices.Contains(list.Withheld, s) {
+				weight = 0
+			}
+			out = append(out, Server{Address: s.String(), Weight: weight})
+		}
 	}
-	list, err := care.ParseList(a.files[care.ListFile])
-	if err != nil {
-		return nil // care goes on with the last good one, which only its log tells
-	}
-	var out []Server
-	for _, s := range list {
-		out = append(out, Server{s.String(), 1})
+	for i, s := range out {
+		out[i].Withheld = slices.ContainsFunc(list.Withheld, func(w netip.AddrPort) bool { return w.String() == s.Address })
 	}
 	return out
 }
@@ -187,6 +195,9 @@ func (v *verdict) servers() {
 		has := map[string]bool{}
 		for _, s := range h.Servers {
 			has[s.Address] = true
+			if s.Withheld {
+				v.differs(h.Address, "vip", "run the command again that was cut off", "an upgrade keeps new connections to the virtual address away from %s", s.Address)
+			}
 		}
 		for _, m := range v.c.Masters() {
 			at := netip.AddrPortFrom(m.IP, installer.APIServerPort).String()

@@ -73,8 +73,9 @@ type Disk struct {
 
 // Server is an API server behind the virtual address, as a node has it in force.
 type Server struct {
-	Address string `json:"address"` // IP:PORT
-	Weight  int    `json:"weight"`  // 0: it gets no new connections
+	Address  string `json:"address"`            // IP:PORT
+	Weight   int    `json:"weight"`             // 0: it gets no new connections
+	Withheld bool   `json:"withheld,omitempty"` // it is to get none, because an upgrade is at work on it or was cut off there
 }
 
 // Store is the registry of a master.

@@ -25,7 +25,7 @@ func TestASiteIsAskedWithinSecondsWhateverItsSize(t *testing.T) {
 
 func TestServersOfTheVirtualAddressComeFromTheKernelOrTheList(t *testing.T) {
 	vip := netip.MustParseAddrPort("10.103.97.2:6443")
-	list := care.FormatList([]netip.AddrPort{netip.MustParseAddrPort("10.0.0.2:6443"), netip.MustParseAddrPort("10.0.0.3:6443")})
+	list := care.List{Servers: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.2:6443"), netip.MustParseAddrPort("10.0.0.3:6443")}}.Format()
 	const others = `IP Virtual Server version 1.2.1 (size=4096)
 Prot LocalAddress:Port Scheduler Flags
   -> RemoteAddress:Port Forward Weight ActiveConn InActConn
@@ -38,8 +38,8 @@ TCP  0A600001:01BB rr
 UDP  0A600001:0035 rr
   -> 0AF40002:0035      Masq    1      0          0
 `
-	byList := []Server{{"10.0.0.2:6443", 1}, {"10.0.0.3:6443", 1}}
-	byKernel := []Server{{"10.0.0.2:6443", 1}, {"10.0.0.3:6443", 0}}
+	byList := []Server{{"10.0.0.2:6443", 1, false}, {"10.0.0.3:6443", 1, false}}
+	byKernel := []Server{{"10.0.0.2:6443", 1, false}, {"10.0.0.3:6443", 0, false}}
 	for name, c := range map[string]struct {
 		kernel string
 		want   []Server
@@ -48,6 +48,18 @@ UDP  0A600001:0035 rr
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
+	}
+	withheld := append(list, "# withheld 10.0.0.3:6443\n"...)
+	want := []Server{{"10.0.0.2:6443", 1, false}, {"10.0.0.3:6443", 0, true}}
+	for name, kernel := range map[string]string{"no ip_vs": "", "the kernel": ours} {
+		got := inForce(vip, &answers{files: map[string][]byte{care.ListFile: withheld, kernelServers: []byte(kernel)}})
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s, one is withheld (-want +got):\n%s", name, diff)
+		}
+	}
+	text := Status{Hosts: []Host{{Address: "10.0.0.9", Servers: want}}}.serverLines()
+	if diff := cmp.Diff([]string{"10.0.0.2:6443, 10.0.0.3:6443 (withheld) on 10.0.0.9"}, text); diff != "" {
+		t.Error(diff)
 	}
 }
 

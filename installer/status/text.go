@@ -250,7 +250,10 @@ func (s Status) serverLines() []string {
 	for _, h := range s.Hosts {
 		var words []string
 		for _, v := range h.Servers {
-			if v.Weight == 0 {
+			switch {
+			case v.Withheld:
+				v.Address += " (withheld)"
+			case v.Weight == 0:
 				v.Address += " (weight 0)"
 			}
 			words = append(words, v.Address)

@@ -5,10 +5,8 @@ import (
 	"fmt"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
-	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
 // bootstrap makes hosts ready for kubeadm: names, the registry on every master, then the container runtime and kubelet everywhere.
@@ -42,18 +40,7 @@ func (r *Run) bootstrap(ctx context.Context) (installer.Result, error) {
 
 // initHost runs the scripts init-cri, init and auth of the images on a host, and counts those that have succeeded.
 func (r *Run) initHost(ctx context.Context, t *fleet.Target) (ran int, err error) {
-	type script struct {
-		image *payload.Image
-		line  string
-	}
-	var scripts []script
-	var inputs []any
-	for _, key := range []string{"init-cri", "init", "auth"} {
-		if i, line := r.Share(t).Script(key); line != "" {
-			scripts = append(scripts, script{i, line})
-			inputs = append(inputs, key, line, r.Share(t).Env(i), t.Overlays[i])
-		}
-	}
+	setUp := r.dirs.SetUp(t, r.Share(t))
 	stopped, err := r.nodes.Asleep(ctx, t)
 	if err != nil {
 		return 0, err
@@ -64,18 +51,9 @@ func (r *Run) initHost(ctx context.Context, t *fleet.Target) (ran int, err error
 			return 0, err
 		}
 	}
-	_, err = t.Journal.Under(ctx, journal.Init, journal.Inputs(append(inputs, r.Share(t).Digests())...), func(w *journal.Work) error {
-		for n, s := range scripts {
-			var marks []agent.File
-			if n == len(scripts)-1 {
-				marks = append(marks, w.ByHost())
-			}
-			if err := r.RunRootfsScript(ctx, t, "bootstrap", s.image, s.line, marks...); err != nil {
-				return err
-			}
-			ran++
-		}
-		return nil
+	_, err = t.Journal.Under(ctx, journal.Init, setUp.Inputs, func(w *journal.Work) (err error) {
+		ran, err = r.dirs.RunSetUp(ctx, t, "bootstrap", setUp, w.ByHost)
+		return err
 	})
 	if err == nil && stopped != "" && t.Joined() {
 		err = r.nodes.Wake(ctx, t, "bootstrap")

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -83,13 +84,7 @@ func TestTheKeeperOfAnEarlierVersionIsReplacedOnce(t *testing.T) {
 func TestAWorkerWhoseCareDoesNotConfirmStopsTheStep(t *testing.T) {
 	w := newWorld(t, memoryDir(t), simBundle(t), 1, 1)
 	w.mustRun(t, Install())
-	r := w.newRun(t)
-	if err := r.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if bad := r.Open(t.Context()); len(bad) > 0 {
-		t.Fatal(bad)
-	}
+	r := w.openRun(t)
 	changes, err := r.net.SyncCare(t.Context(), r.Workers())
 	if changes != 0 || err != nil {
 		t.Errorf("the list of now: %d changes, %v", changes, err)
@@ -110,5 +105,106 @@ func TestAWorkerThatComesBackFromAPowerCutServesBeforeKubelet(t *testing.T) {
 	w.Repair() // and nothing of Kubernetes answers yet
 	if bad := w.Unsound(1); strings.Contains(strings.Join(bad, "\n"), "virtual address") {
 		t.Errorf("when it has its power back: %q", bad)
+	}
+}
+
+// openRun is a run against the cluster of a world that has looked at all hosts.
+func (w *world) openRun(t *testing.T) *Run {
+	t.Helper()
+	r := w.newRun(t)
+	if err := r.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if bad := r.Open(t.Context()); len(bad) > 0 {
+		t.Fatal(bad)
+	}
+	return r
+}
+
+func TestAnAPIServerIsWithheldOnEveryWorkerUntilItIsReleased(t *testing.T) {
+	w := newWorld(t, memoryDir(t), simBundle(t), 2, 2)
+	w.mustRun(t, Install())
+	r := w.openRun(t)
+	m := w.Machines()
+	plain := m[0].IP + ":6443\n" + m[1].IP + ":6443\n"
+	lists := func(want string) {
+		t.Helper()
+		for i := 2; i < 4; i++ {
+			if diff := cmp.Diff(want, w.read(t, i, care.ListFile)); diff != "" {
+				t.Errorf("%s: %s", m[i].IP, diff)
+			}
+		}
+	}
+	for range 2 { // again changes nothing
+		if err := r.net.Withhold(t.Context(), r.Targets[1]); err != nil {
+			t.Fatal(err)
+		}
+		lists(plain + "# withheld " + m[1].IP + ":6443\n")
+	}
+	for range 2 {
+		if err := r.net.Release(t.Context(), r.Targets[1], time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		lists(plain)
+	}
+	starts := w.count(m[2].IP, "systemctl start")
+	if starts != 1 {
+		t.Errorf("care was started %d times", starts)
+	}
+	// A run that is cut off in between leaves nothing to the next one.
+	if err := r.net.Withhold(t.Context(), r.Targets[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if bad := strings.Join(w.Unsound(2), "\n"); !strings.Contains(bad, "does not keep the virtual address with exactly the masters") {
+		t.Errorf("a master that is withheld is not told: %s", bad)
+	}
+	w.mustRun(t, Install())
+	lists(plain)
+	if bad := w.Unsound(2); len(bad) > 0 {
+		t.Error(bad)
+	}
+}
+
+func TestAnAPIServerThatDoesNotServeIsNotReleased(t *testing.T) {
+	w := newWorld(t, memoryDir(t), simBundle(t), 3, 1)
+	w.mustRun(t, Install())
+	r := w.openRun(t)
+	if err := r.net.Withhold(t.Context(), r.Targets[1]); err != nil {
+		t.Fatal(err)
+	}
+	w.Machines()[1].PowerOff()
+	err := r.net.Release(t.Context(), r.Targets[1], time.Second)
+	for _, want := range []string{w.Machines()[3].IP, "have care send connections to the API server of " + w.Machines()[1].IP + " again", "still so after 1s", "are ready"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("told %v, want %q", err, want)
+		}
+	}
+}
+
+func TestTheOnlyAPIServerIsNotWithheld(t *testing.T) {
+	w := newWorld(t, memoryDir(t), simBundle(t), 1, 1)
+	w.mustRun(t, Install())
+	r := w.openRun(t)
+	if err := r.net.Withhold(t.Context(), r.Targets[0]); err != nil {
+		t.Error(err)
+	}
+	if bad := w.Unsound(1); len(bad) > 0 {
+		t.Error(bad)
+	}
+}
+
+func TestAWorkerThatCannotWithholdIsNamed(t *testing.T) {
+	w := newWorld(t, memoryDir(t), simBundle(t), 2, 1)
+	w.mustRun(t, Install())
+	r := w.openRun(t)
+	w.Machines()[0].PowerOff()
+	err := r.net.Withhold(t.Context(), r.Targets[1])
+	for _, want := range []string{w.Machines()[2].IP, "no new connections to [" + w.Machines()[1].IP + ":6443]"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("told %v, want %q", err, want)
+		}
 	}
 }

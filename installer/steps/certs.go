@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/secrets"
+	"github.com/sealbuild/sealbuild/installer/site"
 )
 
 // HostCertificates are the certificates of one master.
@@ -42,7 +43,53 @@ func Certificates(change bool, renew []string, show func([]HostCertificates)) []
 	}})
 }
 
+// PlanCertificates tells what [Certificates] would make anew, and what it would disturb.
+func PlanCertificates(renew []string) []Step {
+	return []Step{
+		{Name: "connect", Title: "reach every host", Run: (*Run).connectForCerts},
+		{Name: "plan", Title: "find the certificates that would be made anew", Run: func(r *Run, ctx context.Context) (installer.Result, error) {
+			return installer.Result{}, r.planCerts(ctx, renew)
+		}},
+	}
+}
+
+func (r *Run) planCerts(ctx context.Context, renew []string) error {
+	if err := r.secrets.PreparePKI(); err != nil {
+		return err
+	}
+	for _, t := range r.Masters() {
+		in, err := r.renewal(ctx, t, renew)
+		if err != nil {
+			return t.Failed(err)
+		}
+		names := r.secrets.PKI.Unfit(in)
+		var restarts []string
+		for _, component := range controllers {
+			if slices.Contains(names, component+".conf") {
+				restarts = append(restarts, "kube-"+component)
+			}
+		}
+		registry, err := r.registry.Renews(t, renew)
+		if err != nil {
+			return t.Failed(err)
+		}
+		if registry {
+			names = append(names, hostregistry.RegistryCert)
+		}
+		text := "nothing would be made anew"
+		if len(names) > 0 {
+			text = "would be made anew: " + strings.Join(names, ", ")
+		}
+		if len(restarts) > 0 {
+			text += "; restarted: " + strings.Join(restarts, ", ")
+		}
+		r.Report.Infof("%s: %s", t.IP, text)
+	}
+	return nil
+}
+
 func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
+	r.Payload.OntoCluster = true
 	if err := r.Load(ctx); err != nil {
 		return installer.Result{}, err
 	}
@@ -57,7 +104,24 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 	if err := refused(r.Ledger.Compare(ctx)); err != nil {
 		return installer.Result{}, err
 	}
+	if err := r.meetRootfs(ctx); err != nil {
+		return installer.Result{}, err
+	}
 	return installer.Result{}, r.secrets.AdoptAndSettle(ctx)
+}
+
+// meetRootfs finds out what the cluster has of its rootfs where the bundle brings none, for runs that need no more of it than is
+// recorded and lies on the hosts.
+func (r *Run) meetRootfs(ctx context.Context) error {
+	on := site.Adding{Site: r.Site}
+	if err := on.Clusterless(); err != nil || !r.onlyAdds() {
+		return err
+	}
+	var scripts []string
+	for _, key := range []string{"clean", "clean-registry", "init-registry"} {
+		scripts = append(scripts, "scripts/"+key+".sh")
+	}
+	return on.ReadRootfs(ctx, scripts...)
 }
 
 // refused is the error for problems, if there are any, or the one that kept them from being found.
@@ -87,12 +151,11 @@ func (r *Run) renewCerts(ctx context.Context, renew []string) (installer.Result,
 	return installer.Result{Changes: changes}, nil
 }
 
-// renewOn makes the certificates of one master anew, and counts the files that it wrote. API server and etcd read theirs again by
-// themselves. The controllers are restarted, and it waits until the API servers are ready before the next master is changed.
-func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int, error) {
+// renewal is what is wanted of the certificates of one master, with those that it has and that are renewed in any case.
+func (r *Run) renewal(ctx context.Context, t *fleet.Target, renew []string) (certs.MasterInput, error) {
 	in, err := r.secrets.MasterInput(ctx, t)
 	if err != nil {
-		return 0, err
+		return in, err
 	}
 	known := in.Names()
 	for _, name := range renew {
@@ -103,8 +166,21 @@ func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int
 		case slices.Contains(known, name):
 			in.Renew = append(in.Renew, name)
 		case name != "super-admin.conf": // which exists on the first master only
-			return 0, fmt.Errorf("there is no certificate %q%s", name, installer.DidYouMean(name, append(known, "all", hostregistry.RegistryCert)))
+			return in, fmt.Errorf("there is no certificate %q%s", name, installer.DidYouMean(name, append(known, "all", hostregistry.RegistryCert)))
 		}
+	}
+	return in, nil
+}
+
+// controllers are what reads its certificate only when it starts.
+var controllers = []string{"controller-manager", "scheduler"}
+
+// renewOn makes the certificates of one master anew, and counts the files that it wrote. API server and etcd read theirs again by
+// themselves. The controllers are restarted, and it waits until the API servers are ready before the next master is changed.
+func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int, error) {
+	in, err := r.renewal(ctx, t, renew)
+	if err != nil {
+		return 0, err
 	}
 	made, err := r.secrets.PKI.MasterFiles(in)
 	if err != nil {
@@ -122,7 +198,7 @@ func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int
 	if err != nil || len(changed) == 0 && t.Journal.Has(journal.Kubeconfig) {
 		return len(changed), err
 	}
-	for _, component := range []string{"controller-manager", "scheduler"} {
+	for _, component := range controllers {
 		if slices.Contains(changed, path.Join(installer.KubeDir, component+".conf")) {
 			if err := r.restartStaticPod(ctx, t, "kube-"+component); err != nil {
 				return len(changed), err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/compat"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/nodes"
@@ -61,13 +62,22 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	if away := r.Cluster.Away(); len(away) > 0 {
 		r.Report.Infof("%s: in cluster %s and not named: left as they are, and not looked at", installer.HostList(away), r.Cluster.Name)
 	}
+	if r.Upgrade && !r.Preview {
+		if err := r.upgrade.Mend(ctx); err != nil {
+			return installer.Result{}, err
+		}
+	}
 	problems = append(problems, exists(r, problems)...)
 	problems = append(problems, r.health.Answers(ctx, len(problems) > 0)...)
 	problems = append(problems, r.Ledger.RunningVersions()...)
 	problems = append(problems, r.judge(sizes.Sizes)...)
 	problems = append(problems, r.TryPorts(ctx, r.RegistryPort())...)
 	problems = append(problems, r.checkScripts(ctx, problems)...)
-	problems = append(problems, compareSettings(ctx, r, problems)...)
+	if r.Upgrade {
+		problems = append(problems, judgeUpgrade(ctx, r, problems, sizes.Sizes)...)
+	} else {
+		problems = append(problems, compareSettings(ctx, r, problems)...)
+	}
 	if err := ctx.Err(); err != nil {
 		return installer.Result{}, context.Cause(ctx)
 	}
@@ -77,6 +87,9 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	}
 	if len(serious) > 0 {
 		return installer.Result{}, &preflight.Error{Problems: serious, Warnings: warnings}
+	}
+	if r.Upgrade {
+		return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, tellUpgrade(r)
 	}
 	tellDifferences(r)
 	if len(r.Site.Leaving) > 0 {
@@ -89,6 +102,12 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 		note += "; the rootfs stays " + r.Payload.Rootfs().Name
 	}
 	return installer.Result{Note: note}, nil
+}
+
+// standsInTheWay finds what keeps a cluster, whose record says version from, from the version that the bundle brings. Its hosts
+// were looked at. It changes nothing.
+func standsInTheWay(ctx context.Context, r *Run, from string, s payload.Sizes) ([]preflight.Problem, error) {
+	return compat.Compat{Site: r.Site, Sizes: s}.Look(ctx, from, r.Payload.Rootfs().KubeVersion())
 }
 
 // tellDifferences tells how the cluster that is wanted differs from the one that is there.

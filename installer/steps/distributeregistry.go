@@ -17,6 +17,9 @@ import (
 // distributeRegistry sends the registry of every master the blobs that it lacks. The masters pass blobs on to each other
 // while these arrive, so that the line of this machine carries each blob once.
 func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) {
+	if err := r.begin(ctx); err != nil {
+		return installer.Result{}, err
+	}
 	catalog, err := r.registry.Images(ctx, r.Report.Warnf)
 	if err == nil {
 		err = r.registry.NoteBundle(ctx, agent.BundleComes)
@@ -31,11 +34,13 @@ func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) 
 	}
 	var changes, sent, passed atomic.Int64
 	// All at once whatever --jobs says: a host that waits for its turn could take nothing from the others.
-	err = fleet.Each(ctx, hosts, len(hosts), func(ctx context.Context, t *fleet.Target) error {
+	err = fleet.Each(ctx, hosts, len(hosts), func(ctx context.Context, t *fleet.Target) (err error) {
+		work := r.Report.Does(t.IP.String(), "gets images", 0)
+		defer func() { work.End(err) }()
 		var receipt storesync.Receipt
-		err := t.Agent.RegistryReceive(ctx, r.Access().Data, func(w io.Writer, in io.Reader) (err error) {
+		err = t.Agent.RegistryReceive(ctx, r.Access().Data, func(w io.Writer, in io.Reader) (err error) {
 			receipt, err = storesync.Push(ctx, w, in, catalog, payload.Source(r.Payload.Bundle), storesync.PushOptions{
-				All: r.Copy, Fanout: fanout, Address: t.IP.String(),
+				All: r.Copy, Fanout: fanout, Address: t.IP.String(), Progress: work.Did, Left: work.Of,
 			})
 			return err
 		})

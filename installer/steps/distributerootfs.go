@@ -52,6 +52,9 @@ func (r *Run) begin(ctx context.Context) error {
 	fresh := fleet.Only(r.Targets, func(t *fleet.Target) bool { return !t.Journal.Has(journal.Begun) })
 	expelled := fleet.Only(r.Targets, func(t *fleet.Target) bool { return t.Expelled })
 	// Before the record has them again: the next run would take them for hosts that have joined.
+	if r.Ledger.Begun {
+		return nil
+	}
 	err := r.Each(ctx, expelled, func(ctx context.Context, t *fleet.Target) error { return t.Journal.Drop(ctx, journal.KubeadmDone) })
 	if err == nil {
 		err = r.Ledger.Begin()

@@ -58,6 +58,43 @@ func Apply() []Step {
 	return slices.Concat(join[:at], []Step{dead}, join[at:], leave[slices.IndexFunc(leave, func(s Step) bool { return s.Name == "drain" }):])
 }
 
+// Upgrade brings the hosts of a cluster to what a newer bundle brings: first all of it beside what runs, then one host after the
+// other. What the installation does for hosts that are as the bundle has them comes last.
+func Upgrade() []Step {
+	return []Step{
+		{Name: "check", Title: "look at every host, judge the upgrade", Run: (*Run).check},
+		{Name: "open-bundle", Title: "verify every byte of the bundle", Run: (*Run).openBundle},
+		{Name: "render", Title: "render templates for each host", Run: (*Run).render},
+		{Name: "snapshot", Title: "save what etcd holds, on every master", Run: snapshot, Skip: (*Run).onlyAdds},
+		{Name: "distribute-registry", Title: "send missing images to the registry hosts", Run: (*Run).distributeRegistry},
+		{Name: "stage", Title: "bring what is new beside what runs, on every host", Run: stage, Skip: (*Run).onlyAdds},
+		{Name: "upgrade-masters", Title: "upgrade masters, one at a time", Run: upgradeMasters, Skip: (*Run).onlyAdds},
+		{Name: "upgrade-addons", Title: "wait for the add-ons of Kubernetes", Run: upgradeAddons, Skip: (*Run).onlyAdds},
+		{Name: "upgrade-nodes", Title: "upgrade nodes, some at a time", Run: upgradeNodes, Skip: (*Run).onlyAdds},
+		{Name: "distribute-rootfs", Title: "unpack cluster images on the hosts", Run: (*Run).distributeRootfs},
+		{Name: "bootstrap", Title: "host names, registry, container runtime, kubelet", Run: (*Run).bootstrap, Skip: (*Run).onlyAdds},
+		{Name: "settings", Title: "roll out changed settings, host by host", Run: (*Run).settingsInForce, Skip: (*Run).onlyAdds},
+		{Name: "sync-ipvs", Title: "tell every node the masters of now", Run: (*Run).syncIPVS, Skip: (*Run).onlyAdds},
+		{Name: "guest", Title: "run the commands of the images", Run: (*Run).guest},
+		{Name: "verify", Title: "wait until every node is Ready", Run: (*Run).verify},
+	}
+}
+
+// Rollback gives hosts back what they ran before an upgrade that has not come to its end.
+func Rollback() []Step {
+	return []Step{
+		{Name: "check", Title: "look at every host, judge the way back", Run: checkRollback},
+		{Name: "rollback", Title: "give hosts back what they ran before", Run: rollback},
+		{Name: "sync-ipvs", Title: "tell every node the masters of now", Run: (*Run).syncIPVS},
+		{Name: "verify", Title: "wait until every node is Ready", Run: (*Run).verify},
+	}
+}
+
+// PlanReset tells what [Reset] would do.
+func PlanReset() []Step {
+	return []Step{Reset()[0], {Name: "plan", Title: "find what would be done on each host", Run: (*Run).planReset}}
+}
+
 // Preview is the part of a pipeline that changes nothing.
 func Preview(list []Step) []Step { return list[:1] }
 

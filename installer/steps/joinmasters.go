@@ -34,7 +34,7 @@ func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
 
 func (r *Run) joinMaster(ctx context.Context, t *fleet.Target) error {
 	err := r.nodes.Run(ctx, t, "join-masters", func(ctx context.Context) (string, error) {
-		token, err := r.nodes.Token(ctx)
+		token, err := r.nodes.Admit(ctx, t)
 		if err != nil {
 			return "", err
 		}

@@ -18,7 +18,7 @@ func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
 	if err != nil || len(todo) == 0 {
 		return installer.Result{Changes: again}, err
 	}
-	token, err := r.nodes.Token(ctx)
+	token, err := r.nodes.Admit(ctx, todo...)
 	if err != nil {
 		return installer.Result{Changes: again}, err
 	}

@@ -13,7 +13,12 @@ import (
 func (r *Run) verifyInBackground(ctx context.Context) {
 	r.verified = make(chan error, 1)
 	go func() {
-		damages, err := r.Payload.Bundle.Verify(ctx, nil)
+		work, so := r.Report.Does("", "verifies the bundle", r.Payload.Bundle.Size()), int64(0)
+		damages, err := r.Payload.Bundle.Verify(ctx, func(done, _ int64) {
+			work.Did(done - so)
+			so = done
+		})
+		work.End(err)
 		for _, d := range damages {
 			err = errors.Join(err, fmt.Errorf("%s is damaged: bytes %d to %d of the file: %s", d.Entry, d.Offset, d.Offset+d.Length, d.Reason))
 		}

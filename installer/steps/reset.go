@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -14,6 +15,7 @@ import (
 
 // connectForReset reaches every host. It judges none: a reset is for hosts that a failed installation left behind, too.
 func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
+	r.Payload.OntoCluster = true
 	if err := r.Load(ctx); err != nil {
 		return installer.Result{}, err
 	}
@@ -22,6 +24,9 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 	}
 	// Versions are not compared: another bundle than the one that made the cluster can reset it, too.
 	if err := r.Ledger.MeetRecord(ctx); err != nil {
+		return installer.Result{}, err
+	}
+	if err := r.meetRootfs(ctx); err != nil {
 		return installer.Result{}, err
 	}
 	if err := refused(r.notNamed(), nil); err != nil {
@@ -52,7 +57,22 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 	if ours == 0 {
 		return installer.Result{}, fmt.Errorf("none of the hosts belongs to cluster %s: nothing was done (name its hosts with --masters and --nodes)", r.Cluster.Name)
 	}
-	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, r.State.Write(ledger.ResetFile, 0o600, []byte(r.Ledger.ResetHosts()))
+	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, nil
+}
+
+// planReset tells what the steps that follow would do on each host.
+func (r *Run) planReset(context.Context) (installer.Result, error) {
+	for _, t := range slices.Concat(r.Workers(), r.lastFirst()) {
+		r.Report.Infof("%s (%s): %s", t.IP, t.Role(), strings.Join(r.clean.Plan(t), "; "))
+	}
+	return installer.Result{}, nil
+}
+
+// lastFirst are the masters in the order in which a reset takes them out.
+func (r *Run) lastFirst() []*fleet.Target {
+	masters := slices.Clone(r.Masters())
+	slices.Reverse(masters)
+	return masters
 }
 
 // notNamed gives a problem for each host that is in the record of a master and not among the hosts of this reset.
@@ -75,11 +95,14 @@ func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 	reset := func(ctx context.Context, t *fleet.Target) error {
 		return r.clean.Kubernetes(ctx, t, "reset-kubernetes", r.members.LeaveForReset)
 	}
+	if err := r.State.Write(ledger.ResetFile, 0o600, []byte(r.Ledger.ResetHosts())); err != nil {
+		return installer.Result{}, err
+	}
 	begun := fleet.Only(r.Targets, func(t *fleet.Target) bool { return t.Journal.Has(journal.KubeadmBegun) })
 	if err := r.Each(ctx, r.Workers(), reset); err != nil {
 		return installer.Result{}, err
 	}
-	for _, t := range slices.Backward(r.Masters()) {
+	for _, t := range r.lastFirst() {
 		if err := reset(ctx, t); err != nil {
 			return installer.Result{}, t.Failed(err)
 		}

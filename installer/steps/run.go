@@ -20,6 +20,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/secrets"
 	"github.com/sealbuild/sealbuild/installer/settings"
 	"github.com/sealbuild/sealbuild/installer/site"
+	"github.com/sealbuild/sealbuild/installer/upgrade"
 )
 
 // Options are the settings of a run. The run only reads them.
@@ -41,6 +42,13 @@ type Options struct {
 	Settings settings.Wish
 	// Confirm asks the operator before hosts leave; nil: nobody is asked.
 	Confirm func([]leaving.Loss) error
+	// Upgrade says that the run brings the cluster to what the bundle brings; ParallelNodes, how many workers at a time:
+	// see [upgrade.AtOnce].
+	Upgrade       bool
+	ParallelNodes string
+	Preview       bool // the run only looks
+	// ConfirmUpgrade asks the operator before hosts are upgraded or go back, by what becomes of each; nil: nobody is asked.
+	ConfirmUpgrade func([]string) error
 	// Again makes the cluster anew from a record that only a master has; nil where that makes no difference.
 	Again func(recorded *installer.Cluster) (*installer.Cluster, error)
 }
@@ -59,6 +67,7 @@ type Run struct {
 	clean    *clean.Cleaner
 	leaving  *leaving.Leaving
 	settings *settings.Settings
+	upgrade  *upgrade.Upgrade
 	Ledger   *ledger.Ledger
 
 	// mayHaveJoined tells that a host was not in the cluster when the run began, or that a run before was cut off: check writes
@@ -73,20 +82,24 @@ type Run struct {
 // New prepares a run on the hosts of a cluster. It contacts none.
 func New(c *installer.Cluster, b *bundle.Reader, o Options, f fleet.Options) *Run {
 	on := site.New(c, b, f)
-	on.Absence = o.Absence
+	on.Absence, on.Upgrades = o.Absence, o.Upgrade
 	kept := &secrets.Secrets{Site: on, State: o.State, CADir: o.CADir}
 	kept.HideGiven()
 	members, net := members.Members{Site: on}, hostnet.Net{Site: on}
 	nodes := &nodes.Nodes{Site: on, Secrets: kept, Members: members}
 	recorded := ledger.New(on, o.State, o.Again)
+	registry, dirs := &hostregistry.Registry{Site: on, Secrets: kept, State: o.State}, imagedirs.Dirs{Site: on}
 	return &Run{
 		Options: o, Site: on, secrets: kept, members: members,
-		registry: &hostregistry.Registry{Site: on, Secrets: kept, State: o.State},
+		registry: registry,
 		nodes:    nodes,
 		clean:    &clean.Cleaner{Site: on, Nodes: nodes, Net: net}, leaving: &leaving.Leaving{Site: on, Members: members},
 		health: &health.Health{Site: on, Secrets: kept},
-		net:    net, dirs: imagedirs.Dirs{Site: on}, Ledger: recorded,
+		net:    net, dirs: dirs, Ledger: recorded,
 		settings: &settings.Settings{Site: on, Wish: o.Settings, DrainTimeout: o.DrainTimeout, Recorded: recorded.DocumentsInForce},
+		upgrade: &upgrade.Upgrade{
+			Site: on, Members: members, Nodes: nodes, Net: net, Dirs: dirs, Registry: registry, DrainTimeout: o.DrainTimeout, Parallel: o.ParallelNodes,
+		},
 	}
 }
 

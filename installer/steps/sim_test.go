@@ -44,6 +44,8 @@ type world struct {
 	// settings is what the verb wants of settings in force.
 	settings settings.Wish
 
+	ignore   []string                                   // --ignore-check
+	upgrade  bool                                       // the verb is upgrade or rollback
 	wish     func() *installer.Cluster                  // in place of all hosts, as a record gives them
 	verb     func(w *world) (*installer.Cluster, error) // in place of all hosts, out of what is recorded
 	dead     bool                                       // --dead
@@ -181,7 +183,10 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 	if w.wish != nil {
 		c = w.wish()
 	}
-	options := Options{State: &installer.State{Dir: w.dir}, LeaveOut: w.leaveOut, Settings: w.settings, DrainTimeout: w.timeout / 2}
+	options := Options{State: &installer.State{Dir: w.dir}, LeaveOut: w.leaveOut, Settings: w.settings, DrainTimeout: w.timeout / 2, Upgrade: w.upgrade, IgnoreChecks: w.ignore}
+	if w.upgrade {
+		options.Settings.Apply = true
+	}
 	if w.verb != nil {
 		if c, err = w.verb(w); err != nil {
 			return 0, err

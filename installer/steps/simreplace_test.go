@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,7 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/leaving"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
@@ -84,19 +88,50 @@ func TestADeletedHostThatComesBackWithItsOldDiskDoesNoHarmAndJoinsAnew(t *testin
 			m.PowerOff()
 			w.noticed(t)
 			w.mustCommand(t, Delete(), deletes(i), true, i)
+			if s := w.recordedStatus(t); len(s.Warnings) > 0 || !s.Ready {
+				t.Errorf("status tells %+v", s)
+			}
 			m.PowerOn()
 			if err := w.Up(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if i < 3 {
-				w.mustBeSound(t, i) // nothing of it comes back
+			w.mustBeSound(t, i) // nothing of it comes back
+			s := w.recordedStatus(t)
+			if told := strings.Join(s.Warnings, "\n"); !strings.Contains(told, m.IP+": it was taken out of the cluster while it was dead, and a kubelet answers there") {
+				t.Errorf("status tells %q", told)
 			}
+			mustSay(t, s, true)
 			w.mustCommand(t, Install(), adds(i), false)
 			if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
 				t.Errorf("a further run: %d changes, %v", changes, err)
 			}
+			if s := w.recordedStatus(t); len(s.Warnings) > 0 || !s.Ready {
+				t.Errorf("status tells %+v", s)
+			}
 		})
 	}
+}
+
+func TestAHostThatKubernetesCannotRefuseIsToldAsAProblemWhenItIsBack(t *testing.T) {
+	w := filled(t, 1, 2)
+	w.NoPolicies = true
+	var told bytes.Buffer
+	w.told = &told
+	m := w.Machines()[2]
+	m.PowerOff()
+	w.noticed(t)
+	w.mustCommand(t, Delete(), deletes(2), true, 2)
+	if !strings.Contains(told.String(), "10.77.0.3: keep it switched off, or wipe its disk") {
+		t.Errorf("delete says %s", told.String())
+	}
+	mustSay(t, w.recordedStatus(t), true)
+	m.PowerOn()
+	if err := w.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mustSay(t, w.recordedStatus(t), false, "10.77.0.3: it was taken out of the cluster, and its node host-3 is in the cluster again: pods may run there")
+	w.mustCommand(t, Install(), adds(2), false)
+	mustSay(t, w.recordedStatus(t), true)
 }
 
 // refusedFor gives the problem of a kind for which a command was refused.
@@ -129,7 +164,23 @@ func TestTheSecondOfTwoLivingMastersIsNotDeletedWhileTheThirdIsDead(t *testing.T
 		}
 	}
 	w.mustCommand(t, Delete(), deletes(0), true, 0) // the order that works
+	w.mustTell(t, []string{"10.77.0.1"}, []string{"10.77.0.1"})
 	w.mustCommand(t, Delete(), deletes(1), false, 0, 1)
+	w.mustTell(t, []string{"10.77.0.1", "10.77.0.2"}, []string{"10.77.0.1"})
+	w.mustCommand(t, Install(), adds(1), false, 0)
+	w.mustTell(t, []string{"10.77.0.1"}, []string{"10.77.0.1"})
+}
+
+// mustTell fails unless the record tells which hosts were taken out, and which of them were dead.
+func (w *world) mustTell(t *testing.T, takenOut, buried []string) {
+	t.Helper()
+	c, err := w.recorded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([][]string{takenOut, buried}, [][]string{c.TakenOut(), c.Buried()}); diff != "" {
+		t.Errorf("taken out, and dead: %s", diff)
+	}
 }
 
 func TestAHostWhosePodsMayNotGoStaysAsItWas(t *testing.T) {
@@ -214,7 +265,7 @@ func (o *onceTold) Write(p []byte) (int, error) {
 func TestAHostThatLosesItsPowerOnceItHasLeftKeepsNothing(t *testing.T) {
 	w := filled(t, 3, 1)
 	left, cut := w.Machines()[2], false
-	w.told = &onceTold{text: "] verify ", do: func() {
+	w.told = &onceTold{text: "] clean ", do: func() {
 		left.PowerOff()
 		cut = true
 	}}
@@ -234,21 +285,22 @@ func TestWhatIsLostWithAHostIsToldAndNothingIsDoneUnlessItIsConfirmed(t *testing
 		}
 	}
 	before := w.trees(t)
-	var losses []leaving.Loss
-	no := errors.New("not confirmed")
-	w.confirm = func(found []leaving.Loss) error {
-		losses = found
-		return no
+	ask := func(dead bool) (lost string) {
+		no := errors.New("not confirmed")
+		w.confirm = func(found []leaving.Loss) error {
+			for _, l := range found {
+				lost += fmt.Sprintf("%s %s %s %d\n", l.Host, l.Role, l.Node, l.Moves) + strings.Join(l.Lost, "\n")
+			}
+			return no
+		}
+		defer func() { w.confirm = nil }()
+		if _, err := w.command(t, Delete(), deletes(1), dead); !errors.Is(err, no) {
+			t.Fatal(err)
+		}
+		return lost
 	}
-	if _, err := w.command(t, Delete(), deletes(1), false); !errors.Is(err, no) {
-		t.Fatal(err)
-	}
-	w.confirm = nil
-	var lost string
-	for _, l := range losses {
-		lost += fmt.Sprintf("%s %s %s %d\n", l.Host, l.Role, l.Node, l.Moves) + strings.Join(l.Lost, "\n")
-	}
-	for _, want := range []string{"10.77.0.2 node host-2 1", "pod shop/db-0 is the last one of StatefulSet/", "pod shop/once: nothing makes it anew elsewhere", "data of pod shop/db-0: volume of claim local-db (1Gi"} {
+	lost := ask(false)
+	for _, want := range []string{"10.77.0.2 node host-2 1", "pod shop/db-0 is the last one of StatefulSet/", "pod shop/once: nothing makes it anew elsewhere", "data of pod shop/db-0: volume of claim local-db (1Gi /data/db), 3.0 MiB"} {
 		if !strings.Contains(lost, want) {
 			t.Errorf("%q is not told:\n%s", want, lost)
 		}
@@ -257,5 +309,40 @@ func TestWhatIsLostWithAHostIsToldAndNothingIsDoneUnlessItIsConfirmed(t *testing
 		if diff := differences(before[i], tree); len(diff) > 0 {
 			t.Errorf("host %d was changed: %s", i+1, strings.Join(diff, ", "))
 		}
+	}
+	w.Machines()[1].PowerOff() // nobody counts there any more
+	w.noticed(t)
+	if lost := ask(true); !strings.Contains(lost, "data of pod shop/db-0: volume of claim local-db (1Gi /data/db), size not known") {
+		t.Errorf("a size that is not known is not told as that:\n%s", lost)
+	}
+}
+
+func TestAMasterThatWasLeftOutKeepsTheNameOfOneThatIsGoneUntilTheNextRun(t *testing.T) {
+	w := filled(t, 3, 1)
+	names := func() []string {
+		found, _ := certs.Describe("pki/apiserver.crt", []byte(w.file(t, w.Machines()[1], "/etc/kubernetes/pki/apiserver.crt")))
+		return found.Names
+	}
+	// Its certificate is of before: as if it had not been reached when the other one was taken out.
+	old, key := w.file(t, w.Machines()[1], "/etc/kubernetes/pki/apiserver.crt"), w.file(t, w.Machines()[1], "/etc/kubernetes/pki/apiserver.key")
+	w.mustCommand(t, Delete(), deletes(2), false, 2)
+	if slices.Contains(names(), "10.77.0.3") {
+		t.Fatalf("names %v", names())
+	}
+	mustSay(t, w.recordedStatus(t), true)
+	for name, text := range map[string]string{"crt": old, "key": key} {
+		if err := w.Machines()[1].Write("/etc/kubernetes/pki/apiserver."+name, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustSay(t, w.recordedStatus(t), true, "10.77.0.2: its certificate pki/apiserver.crt still names 10.77.0.3, which was taken out of the cluster (sealinstall cert --renew apiserver)")
+	if _, err := w.command(t, Install(), adds(), false); err != nil || slices.Contains(names(), "10.77.0.3") {
+		t.Errorf("after the next run: %v, names %v", err, names())
+	}
+	if s := w.recordedStatus(t); len(s.Warnings) > 0 {
+		t.Errorf("%v", s.Warnings)
+	}
+	if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
+		t.Errorf("a further run: %d changes, %v", changes, err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/status"
 	"github.com/sealbuild/sealbuild/registry/disk"
 )
@@ -85,6 +86,18 @@ TCP  0A676102:192B rr
 	s := w.status(t)
 	mustSay(t, s, false, "10.77.0.4: the virtual address leads to 10.77.0.9:6443, which is no master", "10.77.0.4: the virtual address does not lead to the master 10.77.0.2")
 	if diff := cmp.Diff([]status.Server{{Address: "10.77.0.1:6443", Weight: 1}, {Address: "10.77.0.9:6443", Weight: 0}}, s.Hosts[3].Servers); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestStatusTellsOfAServerThatACutOffUpgradeWithholds(t *testing.T) {
+	w := installed(t, 2, 1)
+	if err := w.Machines()[2].Write(care.ListFile, w.read(t, 2, care.ListFile)+"# withheld 10.77.0.2:6443\n"); err != nil {
+		t.Fatal(err)
+	}
+	s := w.status(t)
+	mustSay(t, s, false, "10.77.0.3: an upgrade keeps new connections to the virtual address away from 10.77.0.2:6443")
+	if diff := cmp.Diff([]status.Server{{Address: "10.77.0.1:6443", Weight: 1}, {Address: "10.77.0.2:6443", Withheld: true}}, s.Hosts[2].Servers); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -63,7 +63,6 @@ func conforms(t testing.TB, s status.Status) {
 // recorded makes the looker know the cluster as the machine does that made it.
 func (w *world) recordedStatus(t testing.TB) status.Status {
 	t.Helper()
-	r := w.looker(t, t.Context(), io.Discard)
 	name := filepath.Join(w.dir, ledger.ClusterfileName)
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -77,6 +76,7 @@ func (w *world) recordedStatus(t testing.TB) status.Status {
 	if err := c.Complete(); err != nil {
 		t.Fatal(err)
 	}
+	r := w.looker(t, t.Context(), io.Discard, c.Hosts...)
 	r.Cluster = c
 	s, err := (&status.Room{Site: r.Site, State: r.State}).Ask(t.Context())
 	if err != nil {

@@ -26,7 +26,7 @@ type hello struct {
 }
 
 func (h hello) encode() []byte {
-	b := binary.AppendUvarint([]byte(wireMagic), wireVersion)
+	b := binary.AppendUvarint([]byte(wireMagic), WireVersion)
 	b = binary.AppendUvarint(b, uint64(h.flags))
 	return binary.AppendUvarint(b, uint64(h.blobs))
 }
@@ -36,8 +36,8 @@ func decodeHello(payload []byte) (hello, error) {
 	if string(d.bytes(uint64(len(wireMagic)))) != wireMagic {
 		return hello{}, protocolError("it does not start with %q", wireMagic)
 	}
-	if v := d.uvarint(1 << 32); d.err == nil && v != wireVersion {
-		return hello{}, protocolError("version %d, this program speaks %d: use the same sealinstall on both sides", v, wireVersion)
+	if v := d.uvarint(1 << 32); d.err == nil && v != WireVersion {
+		return hello{}, protocolError("version %d, this program speaks %d: use the same sealinstall on both sides", v, WireVersion)
 	}
 	h := hello{flags: helloFlags(d.uvarint(uint64(flagsKnown)))}
 	h.blobs = int(d.uvarint(maxBlobs))

@@ -17,6 +17,7 @@ type PushOptions struct {
 	DryRun bool // only ask what is missing: the receipt's Missing fields. Nothing is made or changed over there
 
 	Missing func([]catalog.Blob) // told, once and before anything is sent, what the store lacks
+	Left    func(bytes int64)    // told, at the same time, how many bytes are to come, without those that the store has of blobs that it lacks
 	// Fanout makes this push one of several that help each other. Address is where the other hosts reach this one: a name or an
 	// IP address.
 	Fanout  *Fanout
@@ -25,7 +26,9 @@ type PushOptions struct {
 	// Durable is told, once, that the store has everything, before a push of a fan-out waits for the others. Its error is that of
 	// the push.
 	Durable  func() error
-	Progress func(bytes int64) // told of blob bytes as they are sent, never at once from two goroutines
+	// Progress is told of blob bytes as they are sent, and of those that other hosts have sent once they have; never at once from two
+	// goroutines. What arrived damaged is sent, and told of, again.
+	Progress func(bytes int64)
 }
 
 // Receipt is what a session did. Sizes are in bytes.

@@ -44,6 +44,9 @@ func (s *sender) run(ctx context.Context, c catalog.Catalog, index map[key]int) 
 	if s.options.Missing != nil {
 		s.options.Missing(s.blobsOf(a.missing))
 	}
+	if s.options.Left != nil {
+		s.options.Left(s.receipt.BytesMissing)
+	}
 	if s.options.DryRun {
 		return nil
 	}
@@ -124,6 +127,9 @@ func (s *sender) pass(ctx context.Context, peers []relayInfo, missing []span) (a
 	blobs, bytes := s.sum(missing)
 	leftBlobs, leftBytes := s.sum(a.missing)
 	s.receipt.BlobsPassed, s.receipt.BytesPassed = blobs-leftBlobs, bytes-leftBytes
+	if s.options.Progress != nil {
+		s.options.Progress(s.receipt.BytesPassed)
+	}
 	return a, nil
 }
 

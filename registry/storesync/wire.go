@@ -18,10 +18,12 @@ import (
 	"unicode"
 )
 
+// WireVersion is the version of what travels between the two ends of a sync, as WIRE.md says it.
+const WireVersion = 2
+
 // Bounds of the wire, checked before anything is allocated. WIRE.md says what travels in which frame.
 const (
-	wireMagic   = "sealbuild-sync\n"
-	wireVersion = 2
+	wireMagic = "sealbuild-sync\n"
 
 	maxBlobs        = 1 << 20
 	maxTags         = 1 << 18

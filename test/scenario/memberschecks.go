@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/test/testbed"
 )
 
@@ -255,11 +256,20 @@ func (m *memberSite) sansAreExact(ctx context.Context, h *testbed.Host) error {
 
 // recordIsExact looks at the Clusterfile that a master keeps.
 func (m *memberSite) recordIsExact(ctx context.Context, h *testbed.Host) error {
-	res, err := h.Exec(ctx, "cat", "/var/lib/sealos/data/default/Clusterfile")
+	const name = "/var/lib/sealos/data/default/Clusterfile"
+	res, err := h.Exec(ctx, "cat", name)
 	if err != nil {
 		return err
 	}
-	return same("recorded hosts", siteAddress.FindAllString(res.Stdout, -1), addressList(m.all()))
+	c, err := installer.ParseClusterfile(name, []byte(res.Stdout))
+	if err != nil {
+		return err
+	}
+	named := siteAddress.FindAllString(res.Stdout, -1) // in its hosts, and among those that were taken out; nowhere else
+	return errors.Join(
+		same("recorded hosts", c.IPs(), addressList(m.all())),
+		same("addresses in the record", named, slices.Concat(c.IPs(), c.TakenOut())),
+	)
 }
 
 // spreadOut fails if all replicas lie on one host: there are others that would take them.

@@ -95,6 +95,9 @@ func (m *memberSite) buried(ctx context.Context, dead *testbed.Host, command str
 	if _, _, err := m.run(ctx, command); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	if again, _, err := m.run(ctx, command); err != nil || again.Changes != 0 {
+		m.found(what, fmt.Errorf("a second delete: %d changes, %w", again.Changes, err))
+	}
 	if wasNode {
 		m.found(what, m.replicasRun(ctx))
 	}

@@ -7,8 +7,9 @@
 #   make.sh [SET]          make what is missing, print the path
 #   make.sh --path [SET]   only print the path, made or not
 #
-# SET is cluster (the default), or conformance: Kubernetes' own end-to-end
-# tests, their runner and their images.
+# SET is cluster (the default); before, the same of the minor version before, to
+# upgrade from; or conformance: Kubernetes' own end-to-end tests, their runner and
+# their images.
 #
 # SEALBUILD_CACHE  where it goes (default ${XDG_CACHE_HOME:-~/.cache}/sealbuild-test)
 # shellcheck source-path=SCRIPTDIR
@@ -84,6 +85,14 @@ part() {
 	log "$name: made in $((SECONDS - started)) s, $(du -sh "$made" | cut -f1)"
 }
 
+# versioned NAME DIR… is part for one that the set before has in another version:
+# with the versions of that set, and the sources of before/NAME where there are some.
+versioned() {
+	local versions=$set_versions here=$here
+	[[ $set != before || ! -d $here/before/$1 ]] || here+=/before
+	part "$@"
+}
+
 # all_parts goes through every part of the set with the sources it depends on.
 all_parts() {
 	keys=
@@ -94,14 +103,14 @@ all_parts() {
 		return
 	fi
 	part debian
-	part programs hello pause
-	part etcd etcd
+	versioned programs hello pause
+	versioned etcd etcd
 	part cni cni flannel-cni
-	part containerd containerd
+	versioned containerd containerd
 	part flannel flannel
-	part coredns coredns
-	part kubernetes kubernetes
-	part images mkimage
+	versioned coredns coredns
+	versioned kubernetes kubernetes
+	versioned images mkimage
 	part helm helm
 	part crictl crictl
 	part sealos sealos
@@ -109,6 +118,7 @@ all_parts() {
 
 # assemble links the parts into the tree that callers see.
 assemble() {
+	local versions=$set_versions
 	if [[ $set == conformance ]]; then assemble_conformance "$1"; else assemble_cluster "$1"; fi
 }
 
@@ -146,15 +156,21 @@ main() {
 	set=${1:-cluster}
 	case $set in
 	cluster) tree=upstream ;;
-	conformance) tree=conformance ;;
+	before | conformance) tree=$set ;;
 	*)
-		log "there is no set $set: cluster, conformance"
+		log "there is no set $set: cluster, before, conformance"
 		exit 2
 		;;
 	esac
 	need go dpkg-deb apt-get sha256sum flock
 	toolchain=$(go env GOVERSION)
 	versions=$(grep -E '^[A-Z_]+=' "$here/versions.env")
+	set_versions=$versions
+	if [[ $set == before ]]; then
+		# shellcheck source=before.env
+		. "$here/before.env"
+		set_versions+=$'\n'$(grep -E '^[A-Z_]+=' "$here/before.env")
+	fi
 	compressor=$(grep 'klauspost/compress ' "$here/../../go.mod")
 	# The first pass only computes names, so that a finished tree is found at once.
 	only_key=1

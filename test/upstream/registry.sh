@@ -9,8 +9,8 @@
 #   registry.sh start ADDR PIDFILE   serve in the background, return when it answers
 #   registry.sh stop  PIDFILE
 #
-# ADDR is HOST:PORT on loopback. With UPSTREAM_SETS="cluster conformance" in the
-# environment it holds the images of both sets of make.sh (default: cluster). The
+# ADDR is HOST:PORT on loopback. With UPSTREAM_SETS="cluster before conformance" in the
+# environment it holds the images of those sets of make.sh (default: cluster). The
 # served data is read-only, so that no test can change what the next one pulls.
 # shellcheck source-path=SCRIPTDIR
 set -euo pipefail

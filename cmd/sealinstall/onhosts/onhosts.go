@@ -77,7 +77,7 @@ func (c *commands) flags(cmd *cobra.Command, timeout string) {
 	f.Lookup("jobs").DefValue = fmt.Sprint(manyJobs)
 	f.Lookup("timeout").Usage = timeout
 	f.Lookup("output").Usage = "form of the output: text or json"
-	f.Lookup("verbose").Hidden = true // there is no more to show
+	f.Lookup("verbose").Hidden, f.Lookup("progress").Hidden = true, true // there is no more to show
 }
 
 func (c *commands) open(cmd *cobra.Command, verb string) (*Site, error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/agent/files"
+	"github.com/sealbuild/sealbuild/installer/agent/snapshots"
 	"github.com/sealbuild/sealbuild/installer/agent/verbs"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/registry/storesync"
@@ -20,16 +21,20 @@ import (
 // Machine is a machine inside this process, for tests that need many of them: the verbs are the real ones and so are the files,
 // below Root; what a machine has beside files is asked of the functions. Exec and Script are called for every program, those of
 // systemd included. It has no network of its own: every address that is dialled answers, and what a sync brings comes from
-// the sender alone, unless Sync says otherwise.
+// the sender alone, unless Reach and Sync say otherwise.
 type Machine struct {
 	Root   string // absolute, without links
 	Facts  func(q agent.FactsRequest) agent.Facts
 	Exec   func(ctx context.Context, q agent.ExecRequest) (agent.ExecResult, error)
 	Script func(ctx context.Context, q agent.ScriptRequest, log func(line string) error) (code int, err error)
+	// Reach, if set, tells whether something takes connections at an endpoint of which no word is expected.
+	Reach func(agent.Endpoint) bool
 	// Change, if set, is told of every change of a file, named without Root, as it goes on. An error ends the verb there.
 	Change func(name string, at Moment) error
 	// Sync, if set, says how the machine reaches others for what a sync brings.
 	Sync *storesync.ReceiveOptions
+	// Etcd, if set, is the machine's member of etcd. A machine has none otherwise.
+	Etcd snapshots.Member
 }
 
 // Moment is a stage of a change of a file.
@@ -130,7 +135,19 @@ func (system) Listen(context.Context, string, int, string) (io.Closer, error) {
 	return io.NopCloser(nil), nil
 }
 
-func (system) Reach(context.Context, agent.Endpoint, string) string { return "" }
+func (s system) Reach(_ context.Context, e agent.Endpoint, word string) string {
+	if word == "" && s.m.Reach != nil && !s.m.Reach(e) {
+		return "refused"
+	}
+	return ""
+}
+
+func (s system) Etcd() (snapshots.Member, error) {
+	if s.m.Etcd == nil {
+		return nil, errors.New("dial tcp 127.0.0.1:2379: connect: connection refused")
+	}
+	return s.m.Etcd, nil
+}
 
 func (s system) Sync() storesync.ReceiveOptions {
 	if s.m.Sync != nil {

@@ -86,6 +86,7 @@ func (m machine) verbs() map[string]verb {
 		agent.VerbRemove:     mute(agent.VerbRemove, m.Remove),
 		agent.VerbClear:      plain(agent.VerbClear, m.clear),
 		agent.VerbTidy:       plain(agent.VerbTidy, m.Tidy),
+		agent.VerbSweep:      plain(agent.VerbSweep, m.Sweep),
 		agent.VerbPodCgroups: plain(agent.VerbPodCgroups, m.podCgroups),
 		agent.VerbLock:       streaming(agent.VerbLock, m.lock),
 		agent.VerbListen:     streaming(agent.VerbListen, m.listen),
@@ -94,6 +95,7 @@ func (m machine) verbs() map[string]verb {
 		agent.VerbDirs:       plain(agent.VerbDirs, m.LookAtDirs),
 		agent.VerbBlobs:      plain(agent.VerbBlobs, m.blobs),
 
+		agent.VerbSnapshot:    plain(agent.VerbSnapshot, m.snapshot),
 		agent.VerbCopyPrepare: plain(agent.VerbCopyPrepare, m.prepareCopy),
 		agent.VerbCopyPlace:   plain(agent.VerbCopyPlace, m.placeCopy),
 	}

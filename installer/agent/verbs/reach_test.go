@@ -94,3 +94,17 @@ func freePort(t *testing.T) int {
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
 }
+
+func TestAPortOfWhichNoWordIsExpectedIsReachedOnceItTakesConnections(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	says := agent.Endpoint{IP: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port}
+	not := agent.Endpoint{IP: "127.0.0.1", Port: freePort(t)}
+	got, err := agenttest.Local(t).Reach(t.Context(), []agent.Endpoint{says, not}, "")
+	if diff := cmp.Diff([]agent.Unreached{{Endpoint: not, Why: "refused"}}, got); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+}

@@ -11,6 +11,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent/files"
 	"github.com/sealbuild/sealbuild/installer/agent/layers"
 	"github.com/sealbuild/sealbuild/installer/agent/programs"
+	"github.com/sealbuild/sealbuild/installer/agent/snapshots"
+	"github.com/sealbuild/sealbuild/installer/etcd"
 	"github.com/sealbuild/sealbuild/registry/storesync"
 )
 
@@ -27,6 +29,8 @@ type System interface {
 	Reach(ctx context.Context, e agent.Endpoint, word string) (why string)
 	// Sync gives the options of a sync: how it reaches other hosts and shows signs of life.
 	Sync() storesync.ReceiveOptions
+	// Etcd gives the host's member of etcd.
+	Etcd() (snapshots.Member, error)
 }
 
 // machine is what verbs work on.
@@ -53,6 +57,8 @@ func (system) Script(ctx context.Context, q agent.ScriptRequest, log func(line s
 func (system) Sync() storesync.ReceiveOptions {
 	return storesync.ReceiveOptions{Moves: new(pulse).moves}
 }
+
+func (system) Etcd() (snapshots.Member, error) { return etcd.New(etcd.Endpoint, etcd.CertsDir) }
 
 func (m machine) look(ctx context.Context, q agent.FactsRequest) (agent.Facts, error) {
 	started := time.Now()
@@ -132,4 +138,12 @@ func (m machine) prepareCopy(ctx context.Context, q agent.CopyRequest) (agent.Co
 
 func (m machine) placeCopy(ctx context.Context, q agent.CopyRequest) (agent.CopyResult, error) {
 	return copies.Place(ctx, m.Machine, q)
+}
+
+func (m machine) snapshot(ctx context.Context, q agent.SnapshotRequest) (agent.SnapshotResult, error) {
+	from, err := m.Etcd()
+	if err != nil {
+		return agent.SnapshotResult{}, err
+	}
+	return snapshots.Take(ctx, m.Machine, from, q)
 }

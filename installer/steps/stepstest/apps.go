@@ -21,7 +21,10 @@ type App struct {
 	Kept            bool   // its pods have a finalizer, which nobody takes away
 	Sick            bool   // its pods never get Ready
 
-	round int // raised by a restart
+	image  string // of its pods; empty: they do not say one
+	label  string // its pods have it with the key k8s-app
+	served bool   // as many of its pods were Ready as its budget wants
+	round  int    // raised by a restart
 }
 
 // pod is a Pod object, and what became of it.
@@ -76,6 +79,7 @@ func (s *Site) Deploy(a App) {
 // Pods gives the node of each pod of a workload that is Ready, by the name of the pod.
 func (s *Site) Pods(namespace, name string) map[string]string {
 	defer s.locked()()
+	defer s.remembering()()
 	workloads{s}.tick()
 	out := map[string]string{}
 	for _, p := range s.kube.pods {
@@ -103,6 +107,8 @@ func (s workloads) tick() {
 	s.makePods()
 	s.bindPods()
 	s.startPods()
+	s.rollProxy()
+	s.watchApps()
 }
 
 // alive tells whether the kubelet of a node runs, and hears of the cluster.

@@ -6,8 +6,6 @@ import (
 	"path"
 	"strings"
 	"time"
-
-	"github.com/sealbuild/sealbuild/installer/care"
 )
 
 // Pace is how long what passes by itself takes, in the time of the test: real, or of a bubble. What is zero takes none.
@@ -18,6 +16,9 @@ type Pace struct {
 	Pod    time.Duration // for a pod to start, and to end
 	Elect  time.Duration // for etcd to choose another leader: 2 s
 	Steady time.Duration // a voter must have been there for so long before etcd changes members: 5 s
+	Static time.Duration // for a static pod, from when its manifest changes until it answers: 5 to 20 s
+	// Manifests is how long kubeadm waits for each static pod in an upgrade: 5 minutes; if it is zero, a few boots.
+	Manifests time.Duration
 }
 
 // RealPace is about that of real hosts. It is for tests whose clock is not real.
@@ -46,7 +47,7 @@ func (m *Machine) containerd() bool {
 
 // kubelet tells whether kubelet runs on a machine, and does something.
 func (m *Machine) kubelet() bool {
-	return m.containerd() && m.booted(kubeletUp) && !m.stopped && !m.refuses && (m.tree.has(kubeletConf) || m.tree.has(bootstrapConf))
+	return m.containerd() && m.booted(kubeletUp) && !m.stopped && !m.refuses && broken(m, "kubelet", m.programs.kubelet) == "" && (m.tree.has(kubeletConf) || m.tree.has(bootstrapConf))
 }
 
 // before notes what is true of a machine until now, because that is about to change: since when its kubelet is silent, and
@@ -56,39 +57,6 @@ func (m *Machine) before() {
 	if m.kubelet() {
 		m.heard = time.Now()
 	}
-}
-
-// static brings the containers of static pods in line with their manifests, as kubelet does while it runs. Without kubelet
-// they go on as they are; without the runtime there are none.
-func (m *Machine) static() {
-	switch {
-	case !m.runtime || m.off:
-		clear(m.running)
-		return
-	case !m.kubelet():
-		return
-	}
-	for _, pod := range append(staticPods(), care.PodName) {
-		if has := m.tree.has(manifest(pod)); has == m.running[pod] {
-			continue
-		} else if !has {
-			delete(m.running, pod)
-			continue
-		}
-		if m.running == nil {
-			m.running = map[string]bool{}
-		}
-		m.running[pod] = true
-	}
-	if m.running["etcd"] {
-		m.site.startEtcd(m)
-	}
-}
-
-// runsPod tells whether the container of a static pod runs.
-func (m *Machine) runsPod(name string) bool {
-	m.static()
-	return m.running[name] && m.ended[name] == "" && !strings.Contains(m.tree.text(manifest(name)), "--"+NoSuchFlag+"=")
 }
 
 // PowerOff takes the power from a machine, until PowerOn or Repair.
@@ -105,6 +73,7 @@ func (m *Machine) cutPower() {
 	clear(m.units)
 	clear(m.running)
 	clear(m.containers)
+	m.proxyImage = ""
 	m.boot()
 	if err := m.tree.emptyRun(); err != nil {
 		m.site.violated("the simulation failed: %v", err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -43,7 +42,7 @@ func (s *Site) runs(m *Machine) bool {
 	if m == nil || s.kube == nil {
 		return false
 	}
-	runs := m.booted(etcdUp) && m.runsPod("etcd") && m.holdsMember()
+	runs := recall(s, "runs etcd", m, func() bool { return m.booted(etcdUp) && m.runsPod("etcd") && m.holdsMember() && !m.tooOld() })
 	switch {
 	case !runs:
 		m.steady = time.Time{}
@@ -102,7 +101,11 @@ func (s *Site) led() bool {
 			}
 		}
 	}
-	return !time.Now().Before(k.elected)
+	if time.Now().Before(k.elected) {
+		return false
+	}
+	s.raise()
+	return true
 }
 
 // lost tells whether no machine has the data of a voter any more.
@@ -126,6 +129,8 @@ func (s *Site) startEtcd(m *Machine) (words string) {
 	file := path.Join(m.dataDir(), "member/id")
 	first := initialCluster.FindStringSubmatch(m.tree.text(manifest("etcd")))
 	switch has := m.tree.text(file); {
+	case ok && has == s.kube.name(is) && m.tooOld():
+		return "invalid downgrade; server version is lower than determined cluster version"
 	case ok && has == s.kube.name(is):
 		return ""
 	case has != "":
@@ -152,24 +157,6 @@ var initialCluster = regexp.MustCompile(`--initial-cluster=(\S*)`)
 // memberList is what etcd's manifest says of the members.
 func (k *kube) memberList() string { return strings.Join(slices.Sorted(maps.Keys(k.members)), ",") }
 
-// wipe empties a directory, as kubeadm reset does.
-func (t tree) wipe(dir string) error {
-	entries, err := os.ReadDir(t.path(dir))
-	if err != nil {
-		return nil // it is not there
-	}
-	var errs []error
-	for _, e := range entries {
-		errs = append(errs, os.RemoveAll(t.path(path.Join(dir, e.Name()))))
-	}
-	return errors.Join(errs...)
-}
-
-func (t tree) empty(dir string) bool {
-	entries, err := os.ReadDir(t.path(dir))
-	return err != nil || len(entries) == 0
-}
-
 // members are those of etcd, when somebody asks for a change of them. The site is locked.
 type members struct{ *Site }
 
@@ -177,7 +164,7 @@ type members struct{ *Site }
 func (s members) askEtcd(m *Machine, args []string) (string, error) {
 	switch {
 	case s.kube == nil || !s.runs(m):
-		return "", errors.New("dial tcp 127.0.0.1:2379: connect: connection refused")
+		return "", errEtcdDown
 	case !s.kube.members[m.IP].voter:
 		return "", errors.New("etcdserver: rpc not supported for learner")
 	}
@@ -186,6 +173,10 @@ func (s members) askEtcd(m *Machine, args []string) (string, error) {
 		b, err := json.Marshal(ownState(s, m))
 		return string(b), err
 	case "members":
+	case "yield":
+		if err := s.yield(m); err != nil {
+			return "", err
+		}
 	case "remove":
 		i := slices.Index(args, "--peer")
 		if err := s.removeMember(args[i+1]); err != nil {
@@ -269,32 +260,19 @@ func (s members) watchQuorum(by string) {
 }
 
 func (s members) etcdCluster() etcd.Cluster {
-	c := etcd.Cluster{Leader: s.led()}
+	c := etcd.Cluster{Leader: s.led(), Version: s.clusterVersion()}
 	for _, ip := range slices.Sorted(maps.Keys(s.kube.members)) {
 		is := s.kube.members[ip]
 		m := etcd.Member{ID: strconv.Itoa(is.id), PeerURLs: []string{"https://" + ip + ":2380"}, Learner: !is.voter}
 		if is.started {
 			m.Name, m.ClientURLs = "of "+ip, []string{"https://" + ip + ":2379"}
-			if m.Answers = s.runs(s.machine(ip)); !m.Answers {
+			if m.Answers = s.runs(s.machine(ip)); m.Answers {
+				s.tell(&m, s.machine(ip), c.Leader)
+			} else {
 				m.Error = "connection refused"
 			}
 		}
 		c.Members = append(c.Members, m)
-	}
-	return c
-}
-
-// ownState is what a member tells of itself.
-func ownState(s members, m *Machine) etcd.Cluster {
-	c := s.etcdCluster()
-	for i := range c.Members {
-		o := &c.Members[i]
-		o.Answers, o.Error = false, ""
-		if !o.At(m.IP) {
-			continue
-		}
-		o.Answers, o.Version, o.Size, o.InUse, o.Quota, o.Alarms = true, "3.6.8", s.kube.size, s.kube.size/2, etcd.DefaultQuota, s.kube.alarms
-		o.Leads = c.Leader && s.kube.leader == m.IP
 	}
 	return c
 }

@@ -1,6 +1,7 @@
 package stepstest
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -38,12 +39,21 @@ func (c *call) happen(kind, what string) error {
 		}
 		return &os.PathError{Op: "write", Path: what, Err: unix.ENOSPC}
 	}
+	if c.killed9 {
+		return errKilled
+	}
 	return alive()
 }
+
+// errKilled ends a program that was killed.
+var errKilled = errors.New("killed")
 
 func (f *Fault) due(e Event, number int) bool {
 	if f.At != (Event{}) {
 		return e == f.At
+	}
+	if f.Kind == ProgramDies && e.Kind != "step" {
+		return false
 	}
 	if f.Kind == DiskFull && e.Kind != "before" && e.Kind != "put" && e.Kind != "step" {
 		return false
@@ -68,6 +78,8 @@ func (c *call) strike(f *Fault) {
 		}
 	case AgentDies:
 		m.crash()
+	case ProgramDies:
+		c.killed9 = true
 	case LinkCut:
 		c.cut = true
 		c.cancel()

@@ -29,18 +29,23 @@ type kube struct {
 	crowd   int       // of further nodes, which are no machines
 	size    int64     // of etcd's database
 	alarms  []string  // of etcd
-	hangs   bool      // no API server answers, or refuses, until who asks gives up
+	// etcdMinor is the minor of etcd's 3 that all voters have had; 0 before that is known.
+	etcdMinor int
+	hangs     bool // no API server answers, or refuses, until who asks gives up
 
 	configs map[string]string // ConfigMaps that kubeadm keeps in kube-system; never changed, but replaced
 	notes   map[string]string // annotations of these; likewise
 	// proxyRuns is the configuration that every kube-proxy has read.
 	proxyRuns string
-	apps      []App
-	pods      []pod // of the workloads
-	attached  []attachment
-	made      int // pods there ever were
+	// proxyImage is the image of kube-proxy's DaemonSet; empty if that does not say one.
+	proxyImage string
+	apps       []App
+	pods       []pod // of the workloads
+	attached   []attachment
+	made       int // pods there ever were
 
 	deployments []*Deployment
+	policies    []policy // never changed, but replaced
 }
 
 // has tells whether there is a Node of a name.
@@ -79,37 +84,65 @@ func manifest(pod string) string { return manifests + "/" + pod + ".yaml" }
 // serves tells whether the API answers on a machine: its server runs there, and the etcd beside it has a leader. Without
 // that it neither writes nor reads.
 func (s *Site) serves(m *Machine) bool {
-	return m != nil && s.kube != nil && !time.Now().Before(s.kube.silent) && m.booted(apiUp) && m.runsPod("kube-apiserver") &&
-		s.kube.members[m.IP].voter && s.runs(m) && s.led()
+	return m != nil && s.kube != nil && recall(s, "serves", m, func() bool {
+		return !time.Now().Before(s.kube.silent) && m.booted(apiUp) && m.runsPod("kube-apiserver") &&
+			s.kube.members[m.IP].voter && s.runs(m) && s.led()
+	})
 }
 
 // reaches tells whether the API answers on a machine by the name in kubeconfigs. At the virtual address, one of the servers
 // that are listed there answers.
 func (s *Site) reaches(m *Machine) bool {
-	at := m.tree.lookup("apiserver.cluster.local")
-	if other := s.machine(at); other != nil {
-		return s.serves(other)
-	}
-	return at != "" && s.keeps(m) == nil
+	return recall(s, "reaches", m, func() bool {
+		at := m.tree.lookup("apiserver.cluster.local")
+		if other := s.machine(at); other != nil {
+			return s.serves(other)
+		}
+		return at != "" && s.keeps(m) == nil
+	})
 }
 
 const careUnit = care.Unit + ".service"
 
-// careServers is what the care of a machine has in force: the list of servers on the disk, if it runs.
-func (m *Machine) careServers() (servers []netip.AddrPort, err error) {
+// careList is what the care of a machine has in force: the list of servers on the disk, if it runs.
+func (m *Machine) careList() (care.List, error) {
 	if _, runs := m.units[careUnit]; !runs || m.off {
-		return nil, errors.New("no care follows the list")
+		return care.List{}, errors.New("no care follows the list")
 	}
 	return care.ParseList([]byte(m.tree.text(care.ListFile)))
 }
 
 // keeps gives the error for which the virtual address does not answer on a machine.
 func (s *Site) keeps(m *Machine) error {
-	servers, err := m.careServers()
-	if err == nil && !slices.ContainsFunc(servers, func(a netip.AddrPort) bool { return s.serves(s.machine(a.Addr().String())) }) {
-		err = fmt.Errorf("the virtual address does not answer: none of %v does", servers)
+	list, err := m.careList()
+	if err == nil && !slices.ContainsFunc(list.Servers, s.answersAPI) {
+		err = fmt.Errorf("the virtual address does not answer: none of %v does", list.Servers)
 	}
 	return err
+}
+
+// answersAPI tells whether there is an API server at an address.
+func (s *Site) answersAPI(a netip.AddrPort) bool { return s.serves(s.machine(a.Addr().String())) }
+
+// confirms gives the error for which `care --check` on a machine, with these arguments, does not end well.
+func (s *Site) confirms(m *Machine, args []string) error {
+	if err := s.keeps(m); err != nil {
+		return err
+	}
+	list, err := m.careList()
+	if err != nil {
+		return err
+	}
+	other := func(a netip.AddrPort) bool { return !slices.Contains(list.Withheld, a) && s.answersAPI(a) }
+	if len(list.Withheld) > 0 && !slices.ContainsFunc(list.Servers, other) {
+		return fmt.Errorf("of %v, which are withheld, one still gets connections", list.Withheld)
+	}
+	if i := slices.Index(args, "--ready"); i >= 0 {
+		if a, err := netip.ParseAddrPort(args[i+1]); err != nil || slices.Contains(list.Withheld, a) || !s.answersAPI(a) {
+			return fmt.Errorf("not all of [%s] are ready", args[i+1])
+		}
+	}
+	return nil
 }
 
 // lookup reads the address of a name from the hosts file.
@@ -136,6 +169,7 @@ func truth(b bool) string {
 // at the addresses that are gone.
 func (s *Site) Unsound(masters int, gone ...string) []string {
 	defer s.locked()()
+	defer s.remembering()()
 	out := slices.Clone(s.violations)
 	wrong := func(ok bool, format string, args ...any) {
 		if !ok {
@@ -165,6 +199,7 @@ func (s *Site) Unsound(masters int, gone ...string) []string {
 	for _, m := range staying {
 		wrong(s.ready(m), "%s is not Ready", m.IP)
 		wrong(m.runtime, "%s has no container runtime", m.IP)
+		wrong(!s.kube.refused(m.node()), "a Node of %s is refused", m.IP)
 		n := s.kube.nodes[m.node()]
 		wrong(!n.unschedulable && len(n.taints) == 0, "%s is cordoned, or has taints: %v", m.IP, n.taints)
 		if !slices.Contains(servers, m) {
@@ -186,11 +221,11 @@ func (s *Site) Unsound(masters int, gone ...string) []string {
 	return out
 }
 
-// keepsExactly tells whether care on a machine has these masters in force, in whatever order.
+// keepsExactly tells whether care on a machine has these masters in force, in whatever order, and withholds none.
 func (m *Machine) keepsExactly(masters []*Machine) bool {
-	servers, err := m.careServers()
-	return err == nil && len(servers) == len(masters) && !slices.ContainsFunc(masters, func(master *Machine) bool {
-		return !slices.ContainsFunc(servers, func(a netip.AddrPort) bool { return a.Addr().String() == master.IP })
+	list, err := m.careList()
+	return err == nil && len(list.Servers) == len(masters) && len(list.Withheld) == 0 && !slices.ContainsFunc(masters, func(master *Machine) bool {
+		return !slices.ContainsFunc(list.Servers, func(a netip.AddrPort) bool { return a.Addr().String() == master.IP })
 	})
 }
 

@@ -18,6 +18,8 @@ func (c *call) kubeadm(ctx context.Context, args []string) (string, error) {
 		return "", c.kubeadmInit(ctx, args[len(args)-1])
 	case args[0] == "join":
 		return "", c.kubeadmJoin(ctx, args[len(args)-1])
+	case args[0] == "upgrade":
+		return "", c.kubeadmUpgrade(ctx, args[1:])
 	case args[0] == "reset":
 		return "", c.kubeadmReset(ctx, args)
 	case args[0] == "--kubeconfig" && args[2] == "token":
@@ -98,7 +100,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 		"init: kubelet", func(_ *Site, m *Machine) error {
 			m.before()
 			m.stopped = false
-			return errors.Join(leaveTraces(m), kubeletFiles(m, m.tree.text(config)), m.tree.put(kubeletConf, kubeletOf(ca)))
+			return errors.Join(leaveTraces(m), c.release.kubeletFiles(m, m.tree.text(config)), m.tree.put(kubeletConf, kubeletOf(ca)))
 		},
 		"init: control plane", func(s *Site, m *Machine) error {
 			if s.kube != nil && len(s.kube.nodes) > 0 && !s.lost() {
@@ -108,7 +110,7 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 				ca: ca, dataDir: dataDir, members: map[string]member{m.IP: {id: 1, voter: true}}, added: 1,
 				nodes: map[string]kubeNode{}, tokens: map[string]bool{}, values: map[string]string{},
 			}
-			return errors.Join(m.controlPlane(m.tree.text(config)), m.etcdManifest(dataDir))
+			return errors.Join(m.controlPlane(m.tree.text(config)), c.release.etcdManifest(m, dataDir, s.kube.memberList()))
 		},
 		"init: wait for the API", patiently(func(s *Site, m *Machine) error {
 			if !s.serves(m) {
@@ -122,7 +124,8 @@ func (c *call) kubeadmInit(ctx context.Context, config string) error {
 			return nil
 		},
 		"init: addons", func(s *Site, m *Machine) error {
-			keepSettings(s, m.tree.text(config))
+			c.release.keepSettings(s, m.tree.text(config))
+			c.release.addons(s, documents(m.tree.text(config))["ClusterConfiguration"])
 			m.done["kubeadm init"]++
 			return nil
 		},
@@ -170,10 +173,18 @@ func (m *Machine) controlPlane(text string) error {
 	return m.tree.put("/var/log/kubernetes/audit.log", "{}\n")
 }
 
-func (m *Machine) etcdManifest(dataDir string) error {
-	text := "spec:\n  containers:\n  - command:\n    - --initial-cluster=" + m.site.kube.memberList() +
+func (r release) etcdManifest(m *Machine, dataDir, members string) error {
+	return errors.Join(m.tree.put(manifest("etcd"), r.etcdPod(dataDir, members)), m.tree.mkdir(dataDir, []string{"0700"}))
+}
+
+// etcdPod is the manifest of etcd.
+func (r release) etcdPod(dataDir, members string) string {
+	image := ""
+	if r.etcd != "" {
+		image = "\n    image: " + imageRepository + "etcd:" + r.etcd + "\n    name: etcd"
+	}
+	return "spec:\n  containers:\n  - command:\n    - --initial-cluster=" + members + image +
 		"\n  volumes:\n  - hostPath:\n      path: " + dataDir + "\n      type: DirectoryOrCreate\n    name: etcd-data\n"
-	return errors.Join(m.tree.put(manifest("etcd"), text), m.tree.mkdir(dataDir, []string{"0700"}))
 }
 
 // leaveTraces leaves the files and units that kubelet and pods leave in many places.
@@ -239,10 +250,10 @@ func (c *call) kubeadmJoin(ctx context.Context, config string) error {
 	}, "join: kubelet", func(_ *Site, m *Machine) error {
 		m.before()
 		m.stopped, m.fresh = false, true
-		return errors.Join(leaveTraces(m), kubeletFiles(m, text), m.tree.put(bootstrapConf, "token: "+token[1]+"\n"))
+		return errors.Join(leaveTraces(m), c.release.kubeletFiles(m, text), m.tree.put(bootstrapConf, "token: "+token[1]+"\n"))
 	})
 	if what == "join master" {
-		list = append(list, joinEtcd(dataDir)...)
+		list = append(list, c.release.joinEtcd(dataDir)...)
 	}
 	if err := c.session.site.pause(ctx, "kubeadm "+what); err != nil {
 		return err
@@ -297,10 +308,10 @@ func prepareMaster() []any {
 }
 
 // joinEtcd are the steps by which etcd takes in a member: a learner, which starts, catches up and gets a vote.
-func joinEtcd(dataDir string) []any {
+func (r release) joinEtcd(dataDir string) []any {
 	return []any{
 		"join: etcd learner", patiently(func(s *Site, m *Machine) error { return members{s}.addLearner(m.IP) }),
-		"join: etcd manifest", func(_ *Site, m *Machine) error { return m.etcdManifest(dataDir) },
+		"join: etcd manifest", func(_ *Site, m *Machine) error { return r.etcdManifest(m, dataDir, m.site.kube.memberList()) },
 		"join: etcd starts", patiently(func(s *Site, m *Machine) error {
 			if !s.runs(m) {
 				return fmt.Errorf("the etcd member is not started: %s", s.startEtcd(m))

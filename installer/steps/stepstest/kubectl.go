@@ -64,12 +64,16 @@ func (c *call) kubectl(ctx context.Context, args []string, q agent.ExecRequest) 
 		flags["--kubeconfig"] = adminConf
 	}
 	do := func(s *Site, m *Machine, then func(workloads) error) error {
+		defer s.remembering()()
 		at := m.tree.lookup("apiserver.cluster.local")
 		if server, ok := flags["--server"]; ok {
 			at = strings.TrimSuffix(strings.TrimPrefix(server, "https://"), ":6443")
 		}
 		if err := s.api(m, flags["--kubeconfig"], at); err != nil {
 			return err
+		}
+		if strings.HasPrefix(flags["--raw"], "/readyz") && s.machine(at) != nil && !isReadyz(s.machine(at)) {
+			return errors.New("error from server (InternalError): an error on the server (\"[-]poststarthook/start-service-ip-repair-controllers failed: reason withheld\") has prevented the request from succeeding")
 		}
 		w := workloads{s}
 		w.tick()
@@ -174,6 +178,9 @@ func (s workloads) ask(words []string, flags map[string]string, stdin []byte) (s
 			}
 		}
 		return "", nil
+	case "delete " + policyKinds:
+		s.unapply(words[2:])
+		return "", nil
 	case "rollout status":
 		return s.rolloutProxy(words), nil
 	case "rollout restart":
@@ -193,6 +200,8 @@ func (s workloads) ask(words []string, flags map[string]string, stdin []byte) (s
 		return "", notFound("deployments.apps", name)
 	}
 	switch words[0] {
+	case "apply":
+		return "", s.apply(stdin)
 	case "patch":
 		return "", s.patchConfig(words[1:], flags)
 	case "get":

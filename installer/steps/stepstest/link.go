@@ -62,7 +62,10 @@ type call struct {
 	tree tree
 	life int
 	hide []string // directories that the program which runs finds empty
-	cut  bool     // guarded by the site's mutex
+	// release is that of the kubeadm that runs.
+	release release
+	cut     bool // guarded by the site's mutex, as is what follows
+	killed9 bool // the program that runs was killed, and nothing else
 	// cancel ends what the agent does, as the end of its input would.
 	cancel context.CancelFunc
 }
@@ -231,7 +234,8 @@ func (c *call) agent(ctx context.Context, stub, verb string, cmd host.Cmd) error
 		return err
 	}
 	sim := &agenttest.Machine{
-		Root: string(c.tree), Facts: m.facts, Exec: c.exec, Script: c.script,
+		Root: string(c.tree), Facts: m.facts, Exec: c.exec, Script: c.script, Etcd: database{m},
+		Reach:  takesConnections(c.session.site),
 		Change: func(name string, at agenttest.Moment) error { return c.happen(string(at), name) },
 	}
 	out := &holdBack{w: cmd.Stdout}

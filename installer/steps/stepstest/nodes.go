@@ -11,6 +11,8 @@ import (
 // kubeNode is a Node object.
 type kubeNode struct {
 	ip            string
+	kubelet       string // version, as that has told it; likewise of containerd
+	containerd    string
 	master        bool // it has a control plane's label and taint
 	unschedulable bool
 	taints        []taint           // beside that of a control plane
@@ -30,8 +32,9 @@ func kubeletOf(ca string) string {
 // register lets each kubelet that was started, by a boot or by hand, get its certificate if it has a token for that, and make
 // its Node if that is missing. The Node has no label and taint of a control plane: kubeadm sets these. A Node that is there
 // stays as it is, cordoned if it was. A kubelet that goes on running makes none, nor does one with another cluster's
-// certificate.
+// certificate; one whose Node a policy refuses goes on asking.
 func (s *Site) register() {
+	defer tellVersions(s)
 	for _, m := range s.machines {
 		if !m.fresh || !m.kubelet() || s.kube == nil || !s.reaches(m) {
 			continue
@@ -45,10 +48,26 @@ func (s *Site) register() {
 		case text != own:
 			continue
 		}
+		if !s.kube.has(m.node()) && s.kube.refused(m.node()) {
+			continue
+		}
 		m.fresh = false
 		n := s.kube.nodes[m.node()]
 		n.ip = m.IP
 		s.kube.nodes[m.node()] = n
+	}
+}
+
+// tellVersions lets kubelets that run tell the versions of themselves and of the runtime.
+func tellVersions(s *Site) {
+	for _, m := range s.machines {
+		if s.kube == nil || m.programs == (programs{}) || !m.kubelet() {
+			continue
+		}
+		if n, ok := s.kube.nodes[m.node()]; ok && n.ip == m.IP && (n.kubelet != m.programs.kubelet || n.containerd != m.programs.containerd) && s.reaches(m) {
+			n.kubelet, n.containerd = m.programs.kubelet, m.programs.containerd
+			s.kube.nodes[m.node()] = n
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package stepstest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -126,7 +127,7 @@ func (s workloads) nodeObject(name string) object {
 	}
 	return object{
 		"apiVersion": "v1", "kind": "Node", "metadata": object{"name": name, "labels": labels, "annotations": annotations}, "spec": spec,
-		"status": object{"allocatable": object{"cpu": "4", "memory": "8Gi", "pods": "110"}, "nodeInfo": object{"kubeletVersion": s.Kubelet, "containerRuntimeVersion": "containerd://2.1.4"}, "conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": n.ip}, object{"type": "Hostname", "address": name}}},
+		"status": object{"allocatable": object{"cpu": "4", "memory": "8Gi", "pods": "110"}, "nodeInfo": object{"kubeletVersion": cmp.Or(n.kubelet, s.Kubelet), "containerRuntimeVersion": "containerd://" + cmp.Or(n.containerd, "2.1.4")}, "conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": n.ip}, object{"type": "Hostname", "address": name}}},
 	}
 }
 
@@ -153,6 +154,9 @@ func (s workloads) nodeList() []object {
 
 // list gives the objects of a kind, or those of them with the names, as the flags select and print them.
 func (s workloads) list(kind string, names []string, flags map[string]string) (string, error) {
+	if strings.HasPrefix(kind, "validatingadmissionpolicies") && s.NoPolicies {
+		return "", errNoPolicies
+	}
 	kind, one, _ := strings.Cut(kind, "/")
 	if one != "" {
 		names = append(names, one)
@@ -265,10 +269,10 @@ func (m *Machine) EndContainer(name, words string) {
 
 // lastWords are those of a container of the control plane that has ended; empty if it runs, or was never there.
 func (m *Machine) lastWords(name string) string {
-	if m.static(); name == "etcd" && m.running[name] && m.ended[name] == "" {
+	if m.static(); name == "etcd" && m.running[name].manifest != "" && m.ended[name] == "" && broken(m, name, m.version(name)) == "" {
 		return m.site.startEtcd(m)
 	}
-	return m.ended[name]
+	return cmp.Or(m.ended[name], broken(m, name, m.version(name)))
 }
 
 // crictl knows containers that have ended.

@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/sealbuild/sealbuild/installer/care"
 )
 
 // objectsOf lists the objects of a kind.
@@ -19,6 +17,8 @@ func (s workloads) objectsOf(kind string) ([]object, bool) {
 		return append(s.podList(), deploymentPods(s.Site)...), true
 	case "events":
 		return s.kube.objects["events"], true
+	case "validatingadmissionpolicies.admissionregistration.k8s.io":
+		return s.policyList(), true
 	case "daemonsets.apps,deployments.apps,statefulsets.apps":
 		return s.workloadList(), true
 	case "nodes,pods,daemonsets.apps,deployments.apps,statefulsets.apps":
@@ -64,28 +64,38 @@ func only(items []object, kind string) []object {
 
 // podList lists the static pods by the manifests of each machine, kube-proxy, those of the workloads and those that were added.
 func (s workloads) podList() []object {
+	mirror(s.Site)
 	items := []object{}
 	for _, m := range s.machines {
 		if !s.kube.has(m.node()) {
 			continue
 		}
 		// What runs is told by kubelet; what ran is believed until the Node is Unknown.
-		up := truth(s.nodeReady(m.node()))
+		up := s.nodeReady(m.node())
 		add := func(name string, labels, more object) {
-			spec := object{"nodeName": m.node()}
+			spec, works := object{"nodeName": m.node()}, true
+			image := m.proxyImage
 			if labels["tier"] != nil {
-				maps.Copy(spec, ranContainers(m, name))
+				text, _ := mirrored(m, name)
+				maps.Copy(spec, specOf(s.Site, text))
+				image, works = imageOf(text), !m.kubelet() || podWorks(m, name)
+			} else if image != "" {
+				spec["containers"] = []any{object{"name": name, "image": image}}
+			}
+			ready := truth(works && up)
+			status := object{"phase": "Running", "conditions": []any{object{"type": "Ready", "status": ready}}}
+			if image != "" {
+				status["containerStatuses"] = []any{object{"name": name, "image": image, "ready": works && up}}
 			}
 			meta := object{"name": name + "-" + m.node(), "namespace": "kube-system", "labels": labels}
 			maps.Copy(meta, more)
 			items = append(items, object{
-				"kind": "Pod", "metadata": meta, "spec": spec,
-				"status": object{"phase": "Running", "conditions": []any{object{"type": "Ready", "status": up}}},
+				"kind": "Pod", "metadata": meta, "spec": spec, "status": status,
 			})
 		}
 		add("kube-proxy", object{"k8s-app": "kube-proxy"}, object{"ownerReferences": owner("DaemonSet", "kube-proxy")})
-		for _, pod := range append(staticPods(), care.PodName) {
-			if m.tree.has(manifest(pod)) {
+		for _, pod := range allStatic() {
+			if _, ok := mirrored(m, pod); ok {
 				add(pod, object{"component": pod, "tier": "control-plane"}, object{
 					"annotations": object{"kubernetes.io/config.mirror": pod}, "ownerReferences": owner("Node", m.node()),
 				})
@@ -102,9 +112,17 @@ func owner(kind, name string) []any {
 	return []any{object{"kind": kind, "name": name, "controller": true, "uid": "of-" + kind + "-" + name}}
 }
 
+// labels are those of a workload's pods.
+func (s workloads) labels(a App) object {
+	if a.label != "" {
+		return object{"k8s-app": a.label}
+	}
+	return object{"app": a.Name}
+}
+
 func (s workloads) podObject(p pod) object {
 	a := p.app
-	meta := object{"namespace": a.Namespace, "name": p.name, "uid": p.uid, "labels": object{"app": a.Name}}
+	meta := object{"namespace": a.Namespace, "name": p.name, "uid": p.uid, "labels": s.labels(a)}
 	switch a.Kind {
 	case "Deployment":
 		meta["ownerReferences"] = owner("ReplicaSet", a.Namespace+"-"+a.Name+"-7d9f")
@@ -124,7 +142,12 @@ func (s workloads) podObject(p pod) object {
 	if v := a.volume(p.name); v != "" {
 		volumes = append(volumes, object{"name": "data", "persistentVolumeClaim": object{"claimName": v}})
 	}
-	spec := object{"volumes": volumes, "containers": []any{object{"name": "app", "resources": object{"requests": object{"cpu": "100m", "memory": "64Mi"}}}}}
+	spec := object{"volumes": volumes}
+	container := object{"name": "app", "resources": object{"requests": object{"cpu": "100m", "memory": "64Mi"}}}
+	if a.image != "" {
+		container["name"], container["image"] = a.Name, a.image
+	}
+	spec["containers"] = []any{container}
 	phase := "Pending"
 	if p.node != "" {
 		spec["nodeName"] = p.node
@@ -141,10 +164,13 @@ func (s workloads) podObject(p pod) object {
 
 // workloadList lists kube-proxy's DaemonSet, the workloads, and those that were added.
 func (s workloads) workloadList() []object {
-	nodes, up := s.kube.crowd, s.kube.crowd
+	nodes, up, fresh := s.kube.crowd, s.kube.crowd, s.kube.crowd
 	for _, m := range s.machines {
 		if s.kube.has(m.node()) {
 			nodes++
+			if m.proxyImage == s.kube.proxyImage {
+				fresh++
+			}
 			if s.nodeReady(m.node()) {
 				up++
 			}
@@ -154,28 +180,34 @@ func (s workloads) workloadList() []object {
 		"kind": "DaemonSet", "metadata": object{"name": "kube-proxy", "namespace": "kube-system", "generation": 1},
 		"spec": object{
 			"selector": object{"matchLabels": object{"k8s-app": "kube-proxy"}},
-			"template": object{"spec": object{"priorityClassName": "system-node-critical"}},
+			"template": object{"spec": object{"priorityClassName": "system-node-critical", "containers": []any{object{"name": "kube-proxy", "image": s.kube.proxyImage}}}},
 		},
-		"status": object{"observedGeneration": 1, "desiredNumberScheduled": nodes, "numberReady": up},
+		"status": object{"observedGeneration": 1, "desiredNumberScheduled": nodes, "numberReady": up, "updatedNumberScheduled": fresh},
 	}}
 	for _, a := range s.kube.apps {
 		if a.Kind == "Pod" {
 			continue
 		}
-		ready, all := 0, 0
+		ready, all, fresh := 0, 0, 0
 		for _, i := range s.podsOf(a) {
 			if p := s.kube.pods[i]; p.deleted.IsZero() {
 				all++
+				if p.app.round == a.round {
+					fresh++
+				}
 				if s.podReady(p) {
 					ready++
 				}
 			}
 		}
-		spec := object{"selector": object{"matchLabels": object{"app": a.Name}}, "template": object{"spec": object{}}}
+		spec := object{"selector": object{"matchLabels": s.labels(a)}, "template": object{"spec": object{}}}
+		if a.image != "" {
+			spec["template"] = object{"spec": object{"containers": []any{object{"name": a.Name, "image": a.image}}}}
+		}
 		status := object{"observedGeneration": 1, "desiredNumberScheduled": all, "numberReady": ready}
 		if a.Kind != "DaemonSet" {
 			spec["replicas"] = a.Replicas
-			status = object{"observedGeneration": 1, "replicas": all, "readyReplicas": ready, "availableReplicas": ready}
+			status = object{"observedGeneration": 1, "replicas": all, "readyReplicas": ready, "availableReplicas": ready, "updatedReplicas": fresh}
 		}
 		items = append(items, object{"kind": a.Kind, "metadata": object{"namespace": a.Namespace, "name": a.Name, "generation": 1}, "spec": spec, "status": status})
 	}
@@ -210,7 +242,11 @@ func (s workloads) stats(node string) (string, error) {
 	pods := []any{}
 	for _, p := range s.kube.pods {
 		if p.node == node {
-			pods = append(pods, object{"podRef": object{"name": p.name, "namespace": p.app.Namespace}, "volume": []any{object{"name": "scratch", "usedBytes": 4096}}})
+			volumes := []any{object{"name": "scratch", "usedBytes": 4096}, object{"name": "uncounted"}}
+			if p.app.Local != "" {
+				volumes = append(volumes, object{"name": "data", "pvcRef": object{"name": "local-" + p.app.Name, "namespace": p.app.Namespace}, "usedBytes": 3 << 20})
+			}
+			pods = append(pods, object{"podRef": object{"name": p.name, "namespace": p.app.Namespace}, "volume": volumes})
 		}
 	}
 	text, err := json.Marshal(object{"pods": pods})

@@ -33,6 +33,9 @@ func (c *call) exec(ctx context.Context, q agent.ExecRequest) (agent.ExecResult,
 	if ctx.Err() != nil {
 		return agent.ExecResult{}, context.Cause(ctx)
 	}
+	if errors.Is(err, errKilled) {
+		return agent.ExecResult{Code: 128 + int(unix.SIGKILL), Stderr: []byte(out)}, nil
+	}
 	if err != nil {
 		return agent.ExecResult{Code: 1, Stderr: []byte(err.Error() + "\n")}, nil
 	}
@@ -57,7 +60,7 @@ func (c *call) program(ctx context.Context, q agent.ExecRequest) (string, error)
 	}
 	switch program {
 	case "kubeadm":
-		c.hide = q.Hide
+		c.hide, c.release = q.Hide, releaseOf(c.programVersion(argv[0]))
 		if len(argv) > 5 && argv[2] == "phase" {
 			return c.kubeadmPhase(argv[3:], q)
 		}
@@ -151,7 +154,10 @@ func (c *call) stub(ctx context.Context, args []string) (out string, err error) 
 		})
 	}
 	if args[0] == "care" && args[1] == "--check" {
-		return "", c.await(ctx, c.session.site.Pace.Boot/3, func(s *Site, m *Machine) error { return s.keeps(m) }) // 15 s on real hosts
+		return "", c.await(ctx, c.session.site.Pace.Boot/3, func(s *Site, m *Machine) error {
+			defer s.remembering()()
+			return s.confirms(m, args)
+		}) // 15 s on real hosts
 	}
 	s, m := c.session.site, c.machine
 	defer s.locked()()
@@ -198,10 +204,16 @@ func (c *call) script(ctx context.Context, q agent.ScriptRequest, log func(strin
 		return nil
 	})
 	if err == nil {
+		err = c.install(name, q)
+	}
+	if err == nil {
 		err = c.step("script ends: "+name, func(_ *Site, m *Machine) error { return m.effect(name, q) })
 	}
 	if fate := c.fate(); fate != nil {
 		return 0, fate
+	}
+	if errors.Is(err, errKilled) {
+		return 128 + int(unix.SIGKILL), nil
 	}
 	if err != nil {
 		return 1, log(err.Error())
@@ -245,6 +257,8 @@ func (m *Machine) effect(name string, q agent.ScriptRequest) error {
 		m.runtime = false
 		m.static()
 		clear(m.containers)
+		return uninstall(m, path.Dir(q.Dir))
+	case "init-cri.sh", "clean-cri.sh", "prepare.sh":
 	case "clean-registry.sh":
 		m.registry = false
 		if err := m.tree.remove("/etc/registry"); err != nil {

@@ -86,6 +86,9 @@ func podManifest(pod string, cluster object, ip string) string {
 		command = append(command, a)
 	}
 	container, spec := object{"name": pod, "command": command}, object{"hostNetwork": true}
+	if version, ok := cluster["kubernetesVersion"].(string); ok {
+		container["image"] = imageRepository + pod + ":" + version
+	}
 	mounts, volumes := []any{}, []any{}
 	list, _ := below(cluster, field, "extraVolumes").([]any)
 	for _, v := range list {
@@ -99,13 +102,16 @@ func podManifest(pod string, cluster object, ip string) string {
 	})
 }
 
-// kubeletDocument is kubelet's configuration with what kubeadm fills in; socket is empty for the one of the whole cluster.
-func kubeletDocument(doc object, socket string) string {
+// kubeletDocument is kubelet's configuration with what a kubeadm fills in; socket is empty for the one of the whole cluster.
+func (r release) kubeletDocument(doc object, socket string) string {
 	out := maps.Clone(doc)
 	if out == nil {
 		out = object{"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration"}
 	}
 	out["staticPodPath"], out["syncFrequency"] = manifests, "0s"
+	if minor(r.version) >= 36 {
+		out["memoryReservationPolicy"] = "None" // a field that older ones do not know
+	}
 	if socket != "" {
 		out["containerRuntimeEndpoint"] = socket
 	}
@@ -130,25 +136,31 @@ func registration(docs map[string]object) (socket, flags string) {
 }
 
 // keepSettings makes the ConfigMaps that kubeadm init makes of its documents.
-func keepSettings(s *Site, text string) {
+func (r release) keepSettings(s *Site, text string) {
 	docs := documents(text)
 	s.kube.notes = map[string]string{}
 	s.kube.configs = map[string]string{
-		"kubeadm-config": inYAML(docs["ClusterConfiguration"]), "kubelet-config": kubeletDocument(docs["KubeletConfiguration"], ""),
+		"kubeadm-config": inYAML(docs["ClusterConfiguration"]), "kubelet-config": r.kubeletDocument(docs["KubeletConfiguration"], ""),
 		"kube-proxy": proxyDocument(docs["KubeProxyConfiguration"], docs["ClusterConfiguration"]),
 	}
 	s.kube.proxyRuns = s.kube.configs["kube-proxy"]
 }
 
+// instanceConfig is where kubeadm keeps what of kubelet's configuration is of its host alone.
+const instanceConfig = kubeletDir + "/instance-config.yaml"
+
 // kubeletFiles writes kubelet's settings for the documents of an init or a join.
-func kubeletFiles(m *Machine, text string) error {
+func (r release) kubeletFiles(m *Machine, text string) error {
 	docs := documents(text)
 	socket, flags := registration(docs)
 	config, ok := docs["KubeletConfiguration"]
 	if !ok {
 		config = documents(m.site.kube.configs["kubelet-config"])["KubeletConfiguration"]
 	}
-	err := errors.Join(m.tree.put(kubeletFlags, flags), m.tree.put(kubeletConfig, kubeletDocument(config, socket)))
+	err := errors.Join(m.tree.put(kubeletFlags, flags), m.tree.put(kubeletConfig, r.kubeletDocument(config, socket)))
+	if r.version != "" {
+		err = errors.Join(err, m.tree.put(instanceConfig, inYAML(object{"kind": "KubeletConfiguration", "containerRuntimeEndpoint": socket})))
+	}
 	m.takesConfig()
 	return err
 }
@@ -183,7 +195,7 @@ func (c *call) kubeadmPhase(args []string, q agent.ExecRequest) (out string, err
 			if err := m.tree.put(path.Join(dir, path.Base(kubeletFlags)), flags); err != nil {
 				return err
 			}
-			return m.tree.put(path.Join(dir, path.Base(kubeletConfig)), kubeletDocument(docs["KubeletConfiguration"], socket))
+			return m.tree.put(path.Join(dir, path.Base(kubeletConfig)), c.release.kubeletDocument(docs["KubeletConfiguration"], socket))
 		case "addon kube-proxy --print-manifest":
 			out = "---\n" + inYAML(object{"kind": "ServiceAccount"}) + "---\n" + inYAML(object{
 				"kind": "ConfigMap", "data": object{"config.conf": proxyDocument(docs["KubeProxyConfiguration"], cluster)},
@@ -194,8 +206,13 @@ func (c *call) kubeadmPhase(args []string, q agent.ExecRequest) (out string, err
 	})
 }
 
-// takesConfig notes whether a kubelet that starts now can live with its configuration.
+// takesConfig notes which kubelet starts now, and whether it can live with its configuration.
 func (m *Machine) takesConfig() {
+	before := m.programs.kubelet
+	if m.programs.kubelet = installed(m, "kubelet"); before != m.programs.kubelet {
+		watchKubelet(m, before)
+		defer watchSkew(m.site)
+	}
 	m.refuses = strings.Contains(m.tree.text(kubeletConfig), "cgroupRoot: "+NoSuchRoot)
 	m.kubeletRuns = m.tree.text(kubeletConfig) + m.tree.text(kubeletFlags)
 }
@@ -267,13 +284,20 @@ func (s workloads) rolloutProxy(words []string) string {
 	return ""
 }
 
-// ranContainers are the containers and volumes of a static pod as kubelet has told the API of them.
-func ranContainers(m *Machine, pod string) (spec object) {
+// specOf is what the manifest of a static pod says of its containers and volumes.
+func specOf(s *Site, manifest string) (spec object) {
+	if spec, ok := s.specs[manifest]; ok {
+		return spec
+	}
 	var manifested object
-	if !m.kubelet() || yaml.Unmarshal([]byte(m.tree.text(manifest(pod))), &manifested) != nil {
+	if yaml.Unmarshal([]byte(manifest), &manifested) != nil {
 		return nil
 	}
 	spec, _ = below(manifested, "spec").(object)
+	if s.specs == nil {
+		s.specs = map[string]object{}
+	}
+	s.specs[manifest] = spec
 	return spec
 }
 

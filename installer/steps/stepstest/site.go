@@ -24,11 +24,18 @@ type Site struct {
 	// Pace is how long what passes by itself takes. A test whose patience is shorter than that of an installer of real hosts,
 	// which waits up to 3 minutes for a boot, sets it in proportion. It is set before anything runs.
 	Pace Pace
+	// Watch notes as violations what clients of the cluster see of a change of the control plane, and of its nodes. It is set
+	// before anything runs, on a site of several masters.
+	Watch bool
+	// NoPolicies: the cluster is older than Kubernetes 1.30 and has no ValidatingAdmissionPolicy.
+	NoPolicies bool
 
 	mu         sync.Mutex
 	dir        string
 	trees      int
 	machines   []*Machine
+	memo       memo
+	specs      map[string]object // of static pods, by their manifests
 	kube       *kube
 	noProxy    bool
 	trace      []Event
@@ -71,16 +78,23 @@ type Machine struct {
 	// serviceRoutes are lost in a power cut, unless a unit that is enabled makes them anew.
 	serviceRoutes []string
 	registry      bool
-	runtime       bool              // it is there, and starts at boot
-	begun         bool              // the runtime, by a script, whatever the boot has come to
-	stopped       bool              // kubelet, by systemctl or kubeadm; a boot starts it
-	running       map[string]bool   // static pods that have a container
-	containers    map[string]string // of other pods: by the pod's UID, which pod it is
-	steady        time.Time         // since when its member of etcd runs
-	ended         map[string]string // last words of containers that have ended
-	free          map[string]int64  // room on the disk of a path, where that is not plenty
-	proxyAPI      string            // what the API server's name meant when kube-proxy's pod was made here
-	done          map[string]int    // completed actions that are not to be done twice
+	runtime       bool                 // it is there, and starts at boot
+	begun         bool                 // the runtime, by a script, whatever the boot has come to
+	stopped       bool                 // kubelet, by systemctl or kubeadm; a boot starts it
+	running       map[string]container // of static pods
+	settling      bool                 // these are being brought in line
+	mirrors       map[string]string    // manifests of static pods, as its kubelet has told the API of them
+	programs      programs             // that run
+	images        map[string]bool      // that lie on it, and whether they are pinned; nil: images are not simulated
+	proxyImage    string               // of kube-proxy's pod
+	flaws         map[string]string    // programs that do not work, with their last words; never changed, but replaced
+	stuck         bool                 // its kubelet does not look at manifests
+	containers    map[string]string    // of other pods: by the pod's UID, which pod it is
+	steady        time.Time            // since when its member of etcd runs
+	ended         map[string]string    // last words of containers that have ended
+	free          map[string]int64     // room on the disk of a path, where that is not plenty
+	proxyAPI      string               // what the API server's name meant when kube-proxy's pod was made here
+	done          map[string]int       // completed actions that are not to be done twice
 }
 
 // Event is something that happens, and at which a fault can happen.
@@ -104,6 +118,7 @@ const (
 	PowerCut      FaultKind = "power cut"      // the host is off until Repair
 	Reboot        FaultKind = "reboot"         // the host is off, and boots at once
 	DiskFull      FaultKind = "disk full"      // nothing is written on the host any more until Relieve
+	ProgramDies   FaultKind = "program dies"   // SIGKILL of the program that the agent runs, and of nothing else
 )
 
 // Fault is something that goes wrong once: at the event At or, if that is zero, at the event with the number Number.
@@ -157,6 +172,7 @@ func (m *Machine) Replace() error {
 	m.life++
 	m.registry, m.runtime, m.stopped, m.fresh, m.proxyAPI = false, false, false, false, ""
 	m.steady = time.Time{}
+	m.mirrors, m.programs, m.images, m.proxyImage = nil, programs{}, nil, ""
 	clear(m.running)
 	clear(m.containers)
 	clear(m.units)
@@ -194,10 +210,11 @@ func (m *Machine) Has(name string) bool {
 // Clone makes a site, below dir, that is as this one is now.
 func (s *Site) Clone(dir string) (*Site, error) {
 	defer s.locked()()
-	c := &Site{Latency: s.Latency, Pace: s.Pace, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
+	c := &Site{Latency: s.Latency, Pace: s.Pace, Watch: s.Watch, NoPolicies: s.NoPolicies, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
 	for _, m := range s.machines {
 		n := *m
 		n.site, n.tree = c, newTree(c)
+		n.images, n.mirrors = maps.Clone(m.images), maps.Clone(m.mirrors)
 		n.units, n.done, n.running, n.containers = maps.Clone(m.units), maps.Clone(m.done), maps.Clone(m.running), maps.Clone(m.containers)
 		if err := copyTree(string(n.tree), string(m.tree)); err != nil {
 			return nil, err

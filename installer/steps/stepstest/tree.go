@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,6 +52,24 @@ func (t tree) remove(names ...string) error {
 		errs = append(errs, os.RemoveAll(t.path(name)))
 	}
 	return errors.Join(errs...)
+}
+
+// wipe empties a directory, as kubeadm reset does.
+func (t tree) wipe(dir string) error {
+	entries, err := os.ReadDir(t.path(dir))
+	if err != nil {
+		return nil // it is not there
+	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, os.RemoveAll(t.path(path.Join(dir, e.Name()))))
+	}
+	return errors.Join(errs...)
+}
+
+func (t tree) empty(dir string) bool {
+	entries, err := os.ReadDir(t.path(dir))
+	return err != nil || len(entries) == 0
 }
 
 // emptyRun is what a boot does to /run: it holds nothing but what says that systemd runs.

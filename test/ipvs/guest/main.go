@@ -56,7 +56,7 @@ func run() error {
 	if err := loadModules("/modules"); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
 	defer cancel()
 	m, err := startMasters(ctx)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -102,20 +103,22 @@ func serveMasters(in io.Reader, out io.Writer) error {
 
 // apiServer is an API server as far as a load balancer can tell: TLS, a health
 // path that is red before it ends, a name that tells which one answered, and
-// requests that do not end.
+// requests that end with the server.
 type apiServer struct {
 	*http.Server
 	red atomic.Bool
 }
 
 func serve(addr string, cert tls.Certificate) (*apiServer, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(addr, port))
+	tcp, err := net.Listen("tcp", net.JoinHostPort(addr, port))
 	if err != nil {
 		return nil, err
 	}
-	s := new(apiServer)
+	l := answerPlain(tcp, addr)
+	s, ending := new(apiServer), make(chan struct{})
 	s.Server = &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}}, // HTTP/2, too
 		ErrorLog:          log.New(io.Discard, "", 0),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch {
@@ -124,7 +127,10 @@ func serve(addr string, cert tls.Certificate) (*apiServer, error) {
 			case r.URL.Path == "/watch":
 				fmt.Fprintln(w, addr)
 				_ = http.NewResponseController(w).Flush()
-				<-r.Context().Done()
+				select {
+				case <-r.Context().Done():
+				case <-ending:
+				}
 			case s.red.Load():
 				http.Error(w, "shutdown", http.StatusInternalServerError)
 			default:
@@ -132,8 +138,72 @@ func serve(addr string, cert tls.Certificate) (*apiServer, error) {
 			}
 		}),
 	}
-	go func() { _ = s.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}})) }()
+	s.RegisterOnShutdown(func() { close(ending) })
+	go func() { _ = s.ServeTLS(l, "", "") }()
 	return s, nil
+}
+
+// plain is a listener of which TLS clients alone are left: others say a word, and are told the server's name. An emulated machine
+// has no time for many handshakes.
+type plain struct {
+	net.Listener
+	rest chan net.Conn
+}
+
+func answerPlain(l net.Listener, name string) *plain {
+	p := &plain{l, make(chan net.Conn)}
+	go func() {
+		defer close(p.rest)
+		var wait sync.WaitGroup
+		defer wait.Wait()
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return // it is closed
+			}
+			wait.Go(func() {
+				first := make([]byte, 1)
+				_ = conn.SetReadDeadline(time.Now().Add(15 * time.Second))
+				if _, err := io.ReadFull(conn, first); err != nil {
+					conn.Close()
+					return
+				}
+				_ = conn.SetReadDeadline(time.Time{})
+				if first[0] == tlsHandshake {
+					p.rest <- &unread{conn, first}
+					return
+				}
+				fmt.Fprint(conn, name)
+				conn.Close()
+			})
+		}
+	}()
+	return p
+}
+
+// tlsHandshake is with what a TLS client begins.
+const tlsHandshake = 22
+
+func (p *plain) Accept() (net.Conn, error) {
+	if conn, ok := <-p.rest; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+
+// unread is a connection of which something was read already.
+type unread struct {
+	net.Conn
+	head []byte
+}
+
+func (u *unread) Read(b []byte) (int, error) {
+	if len(u.head) > 0 {
+		n := copy(b, u.head)
+		u.head = u.head[n:]
+		return n, nil
+	}
+	return u.Conn.Read(b)
 }
 
 func selfSigned() (tls.Certificate, error) {

@@ -28,6 +28,7 @@ const (
 	foreign  = "10.200.0.1" // a virtual service that is somebody else's
 	interval = time.Second  // between care's health checks
 	drain    = 5 * time.Second
+	patience = 5 * time.Second // for one health check: the emulated machine may have little of a real one
 	listFile = "/run/servers"
 )
 
@@ -88,6 +89,7 @@ func prove(ctx context.Context, m *masters, log *slog.Logger) error {
 		}},
 		{"another list is in force and costs no question", func() error { return expectListFollowed(ctx, k, all) }},
 		{"a server that stops as planned costs no question", func() error { return expectPlannedStop(ctx, m, all) }},
+		{"a server that is withheld, upgraded and released costs no question", func() error { return expectWithheld(ctx, k, m, all) }},
 		{"a removed server's open connection is ended after its time, and no other", func() error { return expectDrained(ctx, k, all) }},
 		{"a keeper that was away while the list changed removes the stale one", func() error {
 			if err := eventually(ctx, func() error { return expectServers(all...) }); err != nil {
@@ -126,7 +128,7 @@ type keeper struct {
 
 func (k *keeper) config(servers []string, once bool) care.Config {
 	k.tell(servers...)
-	return care.Config{VIP: k.vip, List: listFile, Mode: care.ModeIPVS, Interval: interval, Timeout: interval, Drain: drain, RunOnce: once, Log: k.log}
+	return care.Config{VIP: k.vip, List: listFile, Mode: care.ModeIPVS, Interval: interval, Timeout: patience, Drain: drain, RunOnce: once, Log: k.log}
 }
 
 func (k *keeper) start(ctx context.Context, servers []string) {
@@ -137,8 +139,10 @@ func (k *keeper) start(ctx context.Context, servers []string) {
 }
 
 // tell writes the list as the installer does.
-func (k *keeper) tell(servers ...string) {
-	err := errors.Join(os.WriteFile(listFile+".new", care.FormatList(addrPorts(servers)), 0o644), os.Rename(listFile+".new", listFile))
+func (k *keeper) tell(servers ...string) { k.tellList(care.List{Servers: addrPorts(servers)}) }
+
+func (k *keeper) tellList(list care.List) {
+	err := errors.Join(os.WriteFile(listFile+".new", list.Format(), 0o644), os.Rename(listFile+".new", listFile))
 	if err != nil {
 		fmt.Println("ipvs: write the list:", err)
 	}
@@ -146,9 +150,13 @@ func (k *keeper) tell(servers ...string) {
 
 // confirm waits until the list is in force.
 func (k *keeper) confirm(ctx context.Context, servers ...string) error {
+	return k.confirmList(ctx, care.List{Servers: addrPorts(servers)})
+}
+
+func (k *keeper) confirmList(ctx context.Context, list care.List, ready ...netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*interval) // as the installer does
 	defer cancel()
-	s, err := care.Confirm(ctx, listFile, k.vip, addrPorts(servers))
+	s, err := care.Confirm(ctx, listFile, k.vip, list, ready...)
 	if err != nil {
 		return fmt.Errorf("the list is not in force: %w (%s)", err, s)
 	}

@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+)
+
+func TestAMistypedWordIsNearToWhatItMayMean(t *testing.T) {
+	names := []string{"masters", "nodes", "passwd", "passwd-file", "pk", "port", "dry-run", "drain-timeout"}
+	for word, want := range map[string][]string{
+		"master":   {"masters"},
+		"mastres":  {"masters"},
+		"node":     {"nodes"},
+		"password": {"passwd"},
+		"dry":      {"dry-run"},
+		"xy":       nil, // as near to pk as to anything
+		"frob":     nil,
+	} {
+		if diff := cmp.Diff(want, Near(word, names)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", word, diff)
+		}
+	}
+}
+
+func TestAnUnknownFlagIsAnsweredByHabitsThenByTheNearestFlag(t *testing.T) {
+	for args, want := range map[string]string{
+		"--ips 1":    "hosts are given with --hosts",
+		"-x":         "use -y",
+		"-z":         "",
+		"--mastres":  "did you mean --masters?",
+		"--nothing":  "",
+		"--hiden":    "", // a flag that --help does not show is nobody's answer
+		"--masters":  "", // it lacks its value: that is said already
+		"--no=--ips": "did you mean --nodes?",
+	} {
+		cmd := &cobra.Command{}
+		cmd.Flags().String("masters", "", "")
+		cmd.Flags().String("nodes", "", "")
+		cmd.Flags().String("hidden", "", "")
+		cmd.Flags().Lookup("hidden").Hidden = true
+		err := cmd.ParseFlags(strings.Fields(args))
+		if got := NearFlag(cmd, err, map[string]string{"--ips": "hosts are given with --hosts", "-x": "use -y"}); err == nil || got != want {
+			t.Errorf("%s: %q, want %q (%v)", args, got, want, err)
+		}
+	}
+}
+
+func TestTheCommitIsTheLinkersElseThatOfTheBuild(t *testing.T) {
+	noted := func(modified string) *debug.BuildInfo {
+		return &debug.BuildInfo{Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: modified}}}
+	}
+	for _, c := range []struct {
+		commit string
+		info   *debug.BuildInfo
+		want   string
+	}{{"def", noted("true"), "def"}, {"", noted("false"), "abc"}, {"", noted("true"), "abc with changes"}, {"", nil, "unknown"}} {
+		want := fmt.Sprintf("x v1 (commit %s, %s, %s/%s)\nformats: bundle 1, sync 2\n", c.want, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		if diff := cmp.Diff(want, versionText("x", "v1", c.commit, c.info, []string{"bundle 1", "sync 2"})); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}

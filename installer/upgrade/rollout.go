@@ -1,0 +1,95 @@
+package upgrade
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
+)
+
+// MastersFollow upgrades masters one after the other, and stops at the first that has to go back.
+func (u *Upgrade) MastersFollow(ctx context.Context, step string) (int, error) {
+	return u.follow(ctx, step, 1, func(t *fleet.Target) bool { return t.Master })
+}
+
+// NodesFollow upgrades workers, as many at a time as is allowed. If one of them has to go back, those beside it come to their
+// end, and no further one begins.
+func (u *Upgrade) NodesFollow(ctx context.Context, step string) (int, error) {
+	workers := fleet.Only(u.Workers(), (*fleet.Target).InCluster)
+	n, err := AtOnce(u.Parallel, len(workers))
+	if err != nil {
+		return 0, err
+	}
+	return u.follow(ctx, step, n, func(t *fleet.Target) bool { return !t.Master })
+}
+
+func (u *Upgrade) follow(ctx context.Context, step string, atOnce int, which func(*fleet.Target) bool) (changes int, err error) {
+	pending, err := u.Pending()
+	if err != nil {
+		return 0, err
+	}
+	ordered := fleet.Only(u.inOrder(), func(t *fleet.Target) bool { return which(t) && slices.Contains(pending, t) })
+	for batch := range slices.Chunk(ordered, max(1, atOnce)) {
+		if len(batch) > 1 { // all of them first, so that no pod moves from one to the next
+			if err := u.cordon(ctx, batch); err != nil {
+				return changes, err
+			}
+		}
+		turned, err := u.Count(ctx, batch, func(ctx context.Context, t *fleet.Target) (int, error) {
+			if err := u.turn(ctx, t, step); err != nil {
+				return 0, err
+			}
+			return 1, nil
+		})
+		changes += turned
+		if err != nil {
+			return changes, fmt.Errorf("%w%s", err, u.rest(ordered, batch))
+		}
+	}
+	return changes, nil
+}
+
+// cordon keeps new pods away from hosts whose kubelet gets another version. [site.Site.Evacuate] and Readmit take it from there.
+func (u *Upgrade) cordon(ctx context.Context, batch []*fleet.Target) error {
+	return u.Each(ctx, batch, func(ctx context.Context, t *fleet.Target) error {
+		if u.versionOf(t) == u.To() {
+			return nil
+		}
+		return installer.Insist(ctx, u.APIPatience(), func(ctx context.Context) error { return u.Kube.Cordon(ctx, t.NodeName()) })
+	})
+}
+
+// rest says which hosts have not begun.
+func (u *Upgrade) rest(ordered, batch []*fleet.Target) string {
+	var names []string
+	for _, t := range ordered {
+		if _, there, err := on(t); err == nil && !there && !slices.Contains(batch, t) {
+			names = append(names, t.IP.String())
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "\n  Not begun: " + strings.Join(names, ", ")
+}
+
+// AtOnce is how many of some hosts may be upgraded at the same time: a number, or a percentage of them; at least one. The error
+// says what is wrong with the text.
+func AtOnce(text string, hosts int) (int, error) {
+	if text == "" {
+		return 1, nil
+	}
+	number, percent := strings.CutSuffix(text, "%")
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 || percent && n > 100 {
+		return 0, fmt.Errorf("%q: expected a number of hosts, as 2, or a percentage of them, as 10%%", text)
+	}
+	if percent {
+		n = hosts * n / 100
+	}
+	return max(1, min(n, max(1, hosts))), nil
+}
