@@ -8,6 +8,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/compat"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/payload"
@@ -140,5 +141,8 @@ func checkRollback(r *Run, ctx context.Context) (installer.Result, error) {
 // rollback gives hosts back what they ran before, the one that came last first.
 func rollback(r *Run, ctx context.Context) (installer.Result, error) {
 	n, err := r.upgrade.AllBack(ctx, "rollback")
+	if err == nil {
+		err = r.registry.NoteBundle(ctx, agent.BundleLeft)
+	}
 	return installer.Result{Changes: n}, err
 }
