@@ -32,7 +32,7 @@ func (u *Upgrade) AddonsFollow(ctx context.Context, step string) (changes int, n
 	for _, name := range addons() {
 		var found workload
 		behind := false
-		err := u.insist(ctx, func(ctx context.Context) (err error) {
+		err := u.gate().insist(ctx, func(ctx context.Context) (err error) {
 			found, behind, err = u.behind(ctx, name)
 			return err
 		})
@@ -41,7 +41,7 @@ func (u *Upgrade) AddonsFollow(ctx context.Context, step string) (changes int, n
 			err = u.upgradeAddons(ctx, step)
 		}
 		if err == nil {
-			err = u.insist(ctx, func(ctx context.Context) error {
+			err = u.gate().insist(ctx, func(ctx context.Context) error {
 				if found, behind, err = u.behind(ctx, name); err != nil || found.name == "" {
 					return err
 				}

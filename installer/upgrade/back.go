@@ -65,7 +65,7 @@ func (u *Upgrade) putBack(ctx context.Context, t *fleet.Target, m *mark, step st
 	if err != nil {
 		return err
 	}
-	if err := u.settles(ctx, t, m.Kube, since); err != nil {
+	if err := u.gate().settles(ctx, t, m.Kube, since); err != nil {
 		return err
 	}
 	if m.First {

@@ -8,9 +8,11 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	kubeadmdocs "github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/members"
 	"github.com/sealbuild/sealbuild/installer/site"
 )
 
@@ -18,9 +20,22 @@ import (
 // pod.
 const gatePatience = 5 * time.Minute
 
+// gate is what a host has to show before the next one follows.
+type gate struct {
+	*site.Site
+	Members members.Members
+}
+
+func (u *Upgrade) gate() gate { return gate{u.Site, u.Members} }
+
+// insist repeats an action for as long as a host may take.
+func (u gate) insist(ctx context.Context, what func(context.Context) error) error {
+	return installer.Insist(ctx, min(gatePatience, u.Timeout), what)
+}
+
 // lives is an error unless a host shows that it lives with a version: kubelet runs and has told the cluster so with that version,
 // its Node is Ready, and on a master all static pods run as their manifests say, the API server is ready, and etcd follows.
-func (u *Upgrade) lives(ctx context.Context, t *fleet.Target, version string) error {
+func (u gate) lives(ctx context.Context, t *fleet.Target, version string) error {
 	f, err := t.Agent.Facts(ctx, u.LifeRequest(t))
 	if err != nil {
 		return err
@@ -62,13 +77,13 @@ func (u *Upgrade) lives(ctx context.Context, t *fleet.Target, version string) er
 }
 
 // serves is an error unless the API server of a master says itself that it is ready.
-func (u *Upgrade) serves(ctx context.Context, t *fleet.Target) error {
+func (u gate) serves(ctx context.Context, t *fleet.Target) error {
 	_, err := u.Kube.KubectlOn(ctx, u.ControlPlane(t), "get", "--raw", "/readyz")
 	return err
 }
 
 // runs is an error unless the static pod of a component runs on a master as its manifest says, and is ready.
-func (u *Upgrade) runs(ctx context.Context, t *fleet.Target, component string) error {
+func (u gate) runs(ctx context.Context, t *fleet.Target, component string) error {
 	name := component + "-" + t.NodeName()
 	found, err := t.Agent.ReadFiles(ctx, []string{manifest(component)})
 	if err != nil {
@@ -116,7 +131,7 @@ const strangersPatience = time.Minute
 const looks = 5
 
 // settles waits until a host lives with a version, and shows it some times in a row.
-func (u *Upgrade) settles(ctx context.Context, t *fleet.Target, version string, since restarted) error {
+func (u gate) settles(ctx context.Context, t *fleet.Target, version string, since restarted) error {
 	well := 0
 	return u.insist(ctx, func(ctx context.Context) error {
 		err := u.lives(ctx, t, version)
@@ -133,7 +148,7 @@ func (u *Upgrade) settles(ctx context.Context, t *fleet.Target, version string, 
 }
 
 // anew is an error while static pods of a master are still those of the kubelet before.
-func (u *Upgrade) anew(ctx context.Context, t *fleet.Target, since restarted) error {
+func (u gate) anew(ctx context.Context, t *fleet.Target, since restarted) error {
 	if len(since.hashes) == 0 || time.Since(since.at) > strangersPatience {
 		return nil
 	}
@@ -150,7 +165,7 @@ func (u *Upgrade) anew(ctx context.Context, t *fleet.Target, since restarted) er
 }
 
 // hashes are the digests by which kubelet knows the static pods of a master.
-func (u *Upgrade) hashes(ctx context.Context, t *fleet.Target) (map[string]string, error) {
+func (u gate) hashes(ctx context.Context, t *fleet.Target) (map[string]string, error) {
 	out := map[string]string{}
 	for _, c := range components() {
 		if c == "etcd" && t.EtcdManifest == "" {

@@ -37,7 +37,7 @@ func (u *Upgrade) turn(ctx context.Context, t *fleet.Target, step string) error 
 	}
 	since, err := u.forward(ctx, t, &m, step)
 	if err == nil {
-		err = u.settles(ctx, t, u.To(), since)
+		err = u.gate().settles(ctx, t, u.To(), since)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -169,7 +169,7 @@ func (u *Upgrade) runKubeadm(ctx context.Context, t *fleet.Target, m *mark, step
 	}
 	argv := []string{path.Join(u.RootfsDir(), "bin", "kubeadm"), "upgrade", "node"}
 	if t.Master {
-		if err := u.insist(ctx, func(ctx context.Context) error { return u.serves(ctx, t) }); err != nil {
+		if err := u.gate().insist(ctx, func(ctx context.Context) error { return u.gate().serves(ctx, t) }); err != nil {
 			return fmt.Errorf("its API server: %w", err)
 		}
 		first, err := u.isFirst(ctx, t, m)
@@ -267,7 +267,7 @@ func (u *Upgrade) runScripts(ctx context.Context, t *fleet.Target, step string) 
 func (u *Upgrade) restartKubelet(ctx context.Context, t *fleet.Target, m mark, step string) (since restarted, err error) {
 	if t.Master && preflight.MinorOf(m.Kube) != preflight.MinorOf(u.To()) {
 		err := installer.Insist(ctx, u.APIPatience(), func(ctx context.Context) (err error) {
-			since.hashes, err = u.hashes(ctx, t)
+			since.hashes, err = u.gate().hashes(ctx, t)
 			return err
 		})
 		if err == nil && t.EtcdManifest != "" {

@@ -7,13 +7,11 @@
 package upgrade
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/hostnet"
 	"github.com/sealbuild/sealbuild/installer/hostregistry"
@@ -115,11 +113,6 @@ func kubeOf(images string) string {
 
 // alone tells whether the cluster has one host: its pods have nowhere to go.
 func (u *Upgrade) alone() bool { return len(u.Cluster.Hosts) == 1 }
-
-// insist repeats an action for as long as a host may take.
-func (u *Upgrade) insist(ctx context.Context, what func(context.Context) error) error {
-	return installer.Insist(ctx, min(gatePatience, u.Timeout), what)
-}
 
 // Former is what the cluster had before, by the record that its masters have. The error says that there is none.
 func (u *Upgrade) Former() (*payload.Payload, error) {
