@@ -106,7 +106,7 @@ var mayImport = []struct {
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},
 	{"installer", []string{"installer/host"}},
 	{"cluster-images/...", []string{"..."}}, // data, and tests of it: no Go that anybody could import but the files of kubernetes/
-	{"cmd/cli", nil}, // of both programs
+	{"cmd/cli", nil},                        // of both programs
 	{"cmd/sealinstall/usage", nil},
 	{"cmd/sealinstall/wanted", []string{
 		"cmd/sealinstall/usage", "installer", "installer/fleet", "installer/host", "installer/kubeadm", "installer/ledger", "installer/templates",
