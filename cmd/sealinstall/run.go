@@ -213,6 +213,8 @@ func (s summary) print(w io.Writer, form string) error {
 	return err
 }
 
+func isUpgrade(p preflight.Problem) bool { return p.Verb == "upgrade" }
+
 // nextStep is what the operator does about a failure. The same command again is only named where it can help.
 func nextStep(err error) string {
 	var called usage.Error
@@ -229,6 +231,8 @@ func nextStep(err error) string {
 		return "run the same command again: it goes on where it stopped"
 	case errors.As(err, &called):
 		return "correct the command; the same one will be refused again"
+	case errors.As(err, &preflight) && slices.ContainsFunc(preflight.Problems, isUpgrade):
+		return "look at what it would do with `" + os.Args[0] + " upgrade --dry-run`; no host was changed"
 	case errors.As(err, &preflight):
 		return "mend the cause and run the same command again, or the command that a remedy names; no host was changed"
 	case errors.As(err, &corrupt), errors.As(err, &truncated):

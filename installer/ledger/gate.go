@@ -296,7 +296,7 @@ func (l *Ledger) versionProblem(host, runs, brings string, newer bool) preflight
 		Remedy:  "use the bundle that the cluster was made with, or one that brings the same",
 	}
 	if newer {
-		p.Message += ": this is an upgrade"
+		p.Message, p.Verb = p.Message+": this is an upgrade", "upgrade"
 		p.Remedy = "run this bundle with the verb `upgrade` (first with --dry-run, which shows what it does); to go on with what runs, use the bundle that the cluster was made with"
 	}
 	return p
