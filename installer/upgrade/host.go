@@ -159,9 +159,9 @@ func (u *Upgrade) runKubeadm(ctx context.Context, t *fleet.Target, m *mark, step
 	}
 	if m.Stage == kubeadm {
 		u.Report.Infof("%s: kubeadm was interrupted there; it begins again", t.IP)
-		if err := u.keeper().mendManifests(ctx, t); err != nil {
-			return fmt.Errorf("put manifests back that an interrupted kubeadm has moved away: %w", err)
-		}
+	}
+	if err := u.keeper().mendManifests(ctx, t); err != nil {
+		return fmt.Errorf("put manifests back that an interrupted kubeadm has moved away: %w", err)
 	}
 	flags, err := u.kubeadmFlags(t)
 	if err != nil {
@@ -169,6 +169,11 @@ func (u *Upgrade) runKubeadm(ctx context.Context, t *fleet.Target, m *mark, step
 	}
 	argv := []string{path.Join(u.RootfsDir(), "bin", "kubeadm"), "upgrade", "node"}
 	if t.Master {
+		if m.Stage == begun && len(u.Cluster.Masters()) > 1 {
+			if err := u.endAPI(ctx, t); err != nil {
+				return err
+			}
+		}
 		if err := u.gate().insist(ctx, func(ctx context.Context) error { return u.gate().serves(ctx, t) }); err != nil {
 			return fmt.Errorf("its API server: %w", err)
 		}
@@ -202,6 +207,34 @@ func (u *Upgrade) runKubeadm(ctx context.Context, t *fleet.Target, m *mark, step
 	*m = after
 	t.Journal.Note(journal.Upgrade, after.text())
 	return nil
+}
+
+const apiServer = "kube-apiserver"
+
+// endPatience is how long an API server may take to end: it refuses new requests first, and serves those under way.
+const endPatience = 45 * time.Second
+
+// endAPI has the API server of a master end in order and start anew. New connections do not come to it any more, and those that it
+// has move to the others when it ends. Otherwise they would hang while kubeadm exchanges the etcd beside it, which takes longer than
+// the cluster believes in a kubelet that is not heard of (seen on real hosts).
+func (u *Upgrade) endAPI(ctx context.Context, t *fleet.Target) error {
+	if _, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: manifest(apiServer), Remove: true}}); err != nil {
+		return fmt.Errorf("end its API server: %w", err)
+	}
+	err := installer.Insist(ctx, min(endPatience, u.Timeout), func(ctx context.Context) error {
+		f, err := t.Agent.Facts(ctx, agent.FactsRequest{Lean: true, Programs: []string{apiServer}})
+		if err == nil && f.Programs[apiServer] {
+			err = errors.New("kubelet has not ended it")
+		}
+		return err
+	})
+	if ctx.Err() != nil {
+		return err // the next run puts it back
+	}
+	if err != nil {
+		u.Report.Warnf("%s: its API server does not end by itself; what is connected to it may hang for a moment: %s", t.IP, installer.TellAt(err, t.IP.String()))
+	}
+	return u.keeper().mendManifests(ctx, t)
 }
 
 // kubeadmFlags are those of `kubeadm upgrade` on a host. This installer alone makes certificates. What kubeadm was
