@@ -145,7 +145,8 @@ func (c Cluster) heirs(leader Member) (to []Member, why error) {
 	return to, errors.Join(errs...)
 }
 
-// transfer asks the leader, at its endpoint, to hand over, and gives the first member that takes it. etcd answers once it leads.
+// transfer asks the leader, at its endpoint, to hand over, and gives the first member that takes it. etcd answers once that one
+// leads.
 func (c *Client) transfer(ctx context.Context, leader string, to []Member) (Member, error) {
 	var errs []error
 	for _, m := range to {

@@ -163,8 +163,10 @@ func FuzzPiece(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line []byte) {
 		var got bytes.Buffer
 		r := receiver{start: func(int64) (io.Writer, error) { return &got, nil }}
-		if r.take(line) == nil && r.take(line) == nil && r.end() == nil {
-			t.Errorf("%q is whole", got.Bytes())
+		for range 3 {
+			if r.take(line) == nil && r.end() == nil {
+				t.Errorf("%q is whole", got.Bytes())
+			}
 		}
 	})
 }
