@@ -271,6 +271,7 @@ func realPrograms(t *testing.T) (p *programs, version string) {
 
 func TestTheRealProgramsTellExactlyWhatTheyDoNotHave(t *testing.T) {
 	p, version := realPrograms(t)
+	apiServerKnowsAllGates(t, p)
 	for _, component := range kubeadm.Components() {
 		// Values that name files which are not there do not matter.
 		args := []string{"--kubeconfig=/nowhere/x.conf", "--authentication-kubeconfig=/nowhere/x.conf", "--v=2", "--feature-gates=AllAlpha=true,AllBeta=true"}
@@ -319,9 +320,9 @@ func TestTheRealProgramsTellExactlyWhatTheyDoNotHave(t *testing.T) {
 	}
 }
 
-// The gates of kubelet are tried with the API server, so that has to know all of them.
-func TestTheRealAPIServerKnowsEveryGateOfKubelet(t *testing.T) {
-	p, _ := realPrograms(t)
+// apiServerKnowsAllGates holds for the gates of kubelet: they are tried with the API server, so that has to know all of them.
+func apiServerKnowsAllGates(t *testing.T, p *programs) {
+	t.Helper()
 	help, err := p.ask(t.Context(), nil, "kubelet", "--help")
 	if err != nil || !help.ok {
 		t.Fatalf("%v, %v", help.ok, err)
