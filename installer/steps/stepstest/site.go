@@ -209,7 +209,8 @@ func (m *Machine) Has(name string) bool {
 func (s *Site) Clone(dir string) (*Site, error) {
 	defer s.locked()()
 	c := &Site{
-		Latency: s.Latency, Pace: s.Pace, Watch: s.Watch, NoPolicies: s.NoPolicies, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone(),
+		Latency: s.Latency, Pace: s.Pace, Watch: s.Watch, NoPolicies: s.NoPolicies,
+		dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone(),
 	}
 	for _, m := range s.machines {
 		n := *m
