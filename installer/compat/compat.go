@@ -10,7 +10,6 @@ import (
 	"github.com/Masterminds/semver/v3"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/site"
@@ -20,8 +19,6 @@ import (
 type Compat struct {
 	*site.Site
 	Sizes payload.Sizes // of the new bundle
-	// Staged tells whether a host has the rootfs and the images of the new version already; nil: none has.
-	Staged func(*fleet.Target) bool
 }
 
 // part is something that is looked at.
