@@ -252,6 +252,9 @@ func (u *Upgrade) kubeadmFlags(t *fleet.Target) ([]string, error) {
 		}
 		ignored = append(ignored, docs.Ignored()...)
 	}
+	if slices.Contains(u.IgnoreChecks, "corefile") {
+		ignored = append(ignored, "CoreDNSUnsupportedPlugins", "CoreDNSMigration")
+	}
 	slices.Sort(ignored)
 	flags := []string{"--certificate-renewal=false", skipAddons}
 	if len(ignored) > 0 {

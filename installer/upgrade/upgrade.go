@@ -35,6 +35,8 @@ type Upgrade struct {
 	// Parallel says how many workers are upgraded at the same time: a number, or a percentage of the workers as 10%; empty
 	// means one.
 	Parallel string
+	// IgnoreChecks are checks that the operator ignores: kubeadm makes some of them, too.
+	IgnoreChecks []string
 }
 
 // DefaultDrain is how long the pods of a host may take to move away.
