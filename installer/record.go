@@ -39,6 +39,11 @@ func (c *Cluster) Note(bundle string) {
 	c.Annotations[annotationBundle] = strings.Join(all[max(0, len(all)-maxBundles):], " ")
 }
 
+// NoteOnly records the bundle that the cluster is made with from now on: what it was made with before brings something else.
+func (c *Cluster) NoteOnly(bundle string) {
+	c.Annotations = MergeEnv(c.Annotations, map[string]string{annotationBundle: bundle})
+}
+
 // TakenOut are the addresses of hosts that were in the cluster and are not any more, as far as it is recorded.
 func (c *Cluster) TakenOut() (out []string) {
 	for _, entry := range c.takenOut() {

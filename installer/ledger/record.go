@@ -41,6 +41,8 @@ type Ledger struct {
 	created  time.Time
 	Begun    bool   // the record says that this run is at work
 	finished []byte // the record before that, if it was of a finished cluster; else nil
+	// WentBack says that all hosts run again what they ran before an upgrade: the record of before holds again.
+	WentBack bool
 }
 
 // New is the ledger of a run that begins now.
@@ -123,6 +125,9 @@ func (l *Ledger) Record(ctx context.Context, runErr error, changes int) error {
 	if runErr != nil && !l.Begun {
 		return nil // no host was changed, so what is recorded is still true
 	}
+	if runErr == nil && l.WentBack {
+		return l.goBack(ctx)
+	}
 	data, err := l.Clusterfile(l.Status(runErr))
 	if err != nil {
 		return err
@@ -142,6 +147,26 @@ func (l *Ledger) Record(ctx context.Context, runErr error, changes int) error {
 		return err
 	}
 	return l.State.Remove(LastClusterfileName)
+}
+
+// goBack makes the record that masters have, which is of before the upgrade that was taken back, that of this machine again.
+func (l *Ledger) goBack(ctx context.Context) error {
+	for _, t := range l.ControlPlanes() {
+		name := RecordOnMaster(l.Cluster.Name)
+		found, err := t.Agent.ReadFiles(ctx, []string{name})
+		if err != nil {
+			return t.Failed(fmt.Errorf("read the record of the cluster: %w", err))
+		}
+		of, err := installer.ParseClusterfile(t.IP.String()+":"+name, found[name])
+		if found[name] == nil || err != nil || l.Recorded == nil || !of.Status.WroteAt().Equal(l.Recorded.Status.WroteAt()) {
+			continue
+		}
+		if err := l.State.Write(ClusterfileName, 0o600, found[name]); err != nil {
+			return err
+		}
+		return l.State.Remove(LastClusterfileName)
+	}
+	return nil
 }
 
 // RecordSettings writes the settings of a cluster and leaves its state as it was: a run that changes certificates looks at
@@ -201,7 +226,11 @@ func (l *Ledger) Clusterfile(s installer.Status) ([]byte, error) {
 	if err := l.keepCommand(&made); err != nil {
 		return nil, err
 	}
-	made.Note(l.Payload.Bundle.IndexDigest().String())
+	if of := l.Payload.Bundle.IndexDigest().String(); l.Upgrades && !l.Payload.Adds() {
+		made.NoteOnly(of)
+	} else {
+		made.Note(of)
+	}
 	// The text is not masked as a whole: it is read again, and "root" may be a password. Its parts leave out secrets themselves.
 	return made.Clusterfile(l.created, s)
 }

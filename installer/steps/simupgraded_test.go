@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -20,6 +21,7 @@ import (
 func olderSite(t *testing.T, masters, workers int) (w *world, newer []byte) {
 	t.Helper()
 	w = newWorld(t, memoryDir(t), bundleOf(t, stepstest.Kubernetes("v1.35.0", "2.1.4")), masters, workers)
+	w.timeout = 30 * time.Second // a host is looked at several times before the next one follows
 	if _, err := w.run(t.Context(), Install()); err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +59,7 @@ func TestAnotherBundleIsRefusedWithTheVerbThatIsMeant(t *testing.T) {
 	if _, err := w.run(t.Context(), Upgrade()); err != nil {
 		t.Fatal(err)
 	}
-	w.bundle = older
+	w.bundle = older // with which the cluster was made once
 	w.refusedRun(t, Upgrade(), "does not go back")
 	w.upgrade = false
 	w.refusedRun(t, Install(), "use the bundle that the cluster was made with")
@@ -164,4 +166,30 @@ func TestAnUpgradeLeavesCertificatesAloneAndCannotBeTakenBackAtItsEnd(t *testing
 		t.Errorf("%d certificates and keys, %s", len(before), diff)
 	}
 	w.refusedRun(t, Rollback(), "has come to its end", "snapshots")
+}
+
+func TestAnUpgradeThatWasTakenBackIsNotOnRecord(t *testing.T) {
+	w, newer := olderSite(t, 2, 1)
+	older := w.bundle
+	stepstest.Break(w.Machines()[1], "kube-apiserver", "v1.36.3", "it ends at once")
+	w.upgrade, w.bundle = true, newer
+	w.Arm(nil)
+	if _, err := w.run(t.Context(), Upgrade()); err == nil {
+		t.Fatal("an API server that does not start was not noticed")
+	}
+	w.Arm(nil)
+	if _, err := w.run(t.Context(), Rollback()); err != nil {
+		t.Fatal(err)
+	}
+	w.upgrade, w.bundle = false, older
+	w.Arm(nil)
+	changes, err := w.run(t.Context(), Install())
+	if err != nil || changes != 0 {
+		t.Errorf("%d changes, %v", changes, err)
+	}
+	for _, m := range w.Machines() {
+		if text := w.file(t, m, "/usr/bin/kubelet"); !strings.Contains(text, "v1.35.0") {
+			t.Errorf("%s: %s", m.IP, text)
+		}
+	}
 }

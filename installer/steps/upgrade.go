@@ -141,6 +141,7 @@ func checkRollback(r *Run, ctx context.Context) (installer.Result, error) {
 // rollback gives hosts back what they ran before, the one that came last first.
 func rollback(r *Run, ctx context.Context) (installer.Result, error) {
 	n, err := r.upgrade.AllBack(ctx, "rollback")
+	r.Ledger.WentBack = err == nil
 	if err == nil {
 		err = r.registry.NoteBundle(ctx, agent.BundleLeft)
 	}
