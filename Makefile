@@ -70,7 +70,7 @@ test: deps
 # A program with the race detector waits a second at its end; those that buildah and the tests start are many, and short.
 # Heaps of tests are small, so that collecting them at every doubling is a quarter of what they cost.
 # The detector makes some tests so slow that they take a sample under it; those run whole without it.
-UNRACED := MemoryDoesNotGrow|EveryFlippedByte|EveryTruncation|EveryBlobComesBack|EveryFault$$|FollowsAReset|CutAnywhereKeepsEtcd|FiveThousand|LittleMemory|AnswerThatWasCut|CostsNoAllocation|WrittenOnceAndReadBack|ManyLargeFiles|FormsOfKubefilesAndTheImagesFound|ASecretIsReadAndKeptNowhere|BasesAreTakenWithLayersOfEveryKind|BasesByDigestAndBesideTheStages|ChartsAreRenderedForTheKubernetesOfTheSite|UnusualImagesAreTakenOrRefusedAlike|WhatABaseHasDoneOnBuildIsSearchedAndCounts|WhatLiesElsewhereInTheImageIsFound|WhatTheContextDoesNotShowIsSearchedInTheImage|AnOldPackageIsBuilt$$
+UNRACED := MemoryDoesNotGrow|EveryFlippedByte|EveryTruncation|EveryBlobComesBack|EveryFault$$|FollowsAReset|CutAnywhereKeepsEtcd|FiveThousand|LittleMemory|AnswerThatWasCut|CostsNoAllocation|WrittenOnceAndReadBack|ManyLargeFiles|FormsOfKubefilesAndTheImagesFound|ASecretIsReadAndKeptNowhere|BasesAreTakenWithLayersOfEveryKind|BasesByDigestAndBesideTheStages|ChartsAreRenderedForTheKubernetesOfTheSite|UnusualImagesAreTakenOrRefusedAlike|WhatABaseHasDoneOnBuildIsSearchedAndCounts|WhatLiesElsewhereInTheImageIsFound|WhatTheContextDoesNotShowIsSearchedInTheImage|AnOldPackageIsBuilt$$|EveryDeathOfItsPrograms|SurvivesPowerCuts|WithAnUpgradeGoesBack|CutOffIsTakenBack
 .PHONY: unit
 unit:
 	@export GOGC=400; whole=; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \

@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sealbuild/sealbuild/ground/progress"
@@ -24,8 +23,7 @@ type Reporter struct {
 	log     *slog.Logger
 	verbose bool
 	masks   *masks
-	now     func() time.Time
-	works   atomic.Int64 // numbers given to pieces of work
+	works   progress.Teller
 }
 
 // NewReporter tells in plain lines on out, as they come, and writes structured records to logFile.
@@ -37,14 +35,15 @@ func NewReporter(out, logFile io.Writer, verbose bool) *Reporter {
 // ReportTo is [NewReporter] for whatever shows events.
 func ReportTo(sink progress.Sink, logFile io.Writer, verbose bool) *Reporter {
 	masks := newMasks()
-	return &Reporter{
+	r := &Reporter{
 		to: sink,
 		// Before anything is encoded: in JSON a secret looks different.
 		log:     slog.New(slog.NewJSONHandler(logFile, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: masks.attr})),
 		verbose: verbose,
 		masks:   masks,
-		now:     time.Now,
 	}
+	r.works.Tell, r.works.Now = r.tell, time.Now
+	return r
 }
 
 // Silent is a reporter that tells nobody.
@@ -68,7 +67,7 @@ func (r *Reporter) EncodeJSON(w io.Writer, v any) error {
 
 // tell hands an event on, without secrets and control characters.
 func (r *Reporter) tell(e progress.Event) {
-	e.Time = r.now()
+	e.Time = r.works.Now()
 	for _, text := range []*string{&e.Title, &e.Note, &e.Error, &e.Does, &e.Text, &e.Remedy} {
 		if *text != "" {
 			*text = r.masks.mask(Plain(*text))
@@ -122,6 +121,27 @@ func hostAndText(msg string) (host, text string) {
 // Problem tells of something that stands in the way, for programs: persons read it in the error of the run.
 func (r *Reporter) Problem(host, check, text, remedy string, stops bool) {
 	r.tell(progress.Event{Kind: progress.Problem, Host: host, Check: check, Text: text, Remedy: remedy, Stops: stops})
+}
+
+// Begins tells that a command begins which is one step by itself; [Reporter.Ends] ends it.
+func (r *Reporter) Begins(name, title string) {
+	r.tell(progress.Event{Kind: progress.StepBegins, Step: name, Title: title})
+}
+
+// Work is something that a host, or this machine, does for a while.
+type Work struct{ *progress.Work }
+
+// Does is [progress.Teller.Does].
+func (r *Reporter) Does(host, what string, bytes int64) Work {
+	return Work{r.works.Does(host, what, bytes)}
+}
+
+// End tells that the work has ended, with its error or without one.
+func (w Work) End(err error) { w.Work.End(Tell(err)) }
+
+// About tells which hosts a piece of work is about that begins now on some of them.
+func (r *Reporter) About(hosts []string) {
+	r.tell(progress.Event{Kind: progress.Hosts, Hosts: hosts})
 }
 
 // Ends tells that the run has ended, where its log is, and, with its error, what to do.

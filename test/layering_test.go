@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -99,7 +98,7 @@ var mayImport = []struct {
 	{"installer/settings/...", append([]string{"installer/care"}, onASite...)},
 	{"installer/compat/...", append([]string{"bundle", "installer/etcd", "installer/members"}, onASite...)},
 	{"installer/upgrade/...", append([]string{
-		"installer/members", "installer/nodes", "installer/imagedirs", "installer/hostnet", "installer/hostregistry", "installer/settings",
+		"installer/members", "installer/imagedirs", "installer/hostnet", "installer/hostregistry", "installer/settings",
 	}, onASite...)},
 	{"installer/leaving/...", append([]string{"installer/members"}, onASite...)},
 	{"installer/clean/...", append([]string{"installer/care", "installer/hostnet", "installer/ledger", "installer/nodes", "installer/secrets"}, onASite...)},
@@ -110,7 +109,7 @@ var mayImport = []struct {
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},
 	{"installer", []string{"installer/host"}},
 	{"cluster-images/...", []string{"..."}}, // data, and tests of it: no Go that anybody could import but the files of kubernetes/
-	{"cmd/cli", nil}, // of both programs
+	{"cmd/cli", nil},                        // of both programs
 	{"cmd/sealinstall/usage", nil},
 	{"cmd/sealinstall/wanted", []string{
 		"cmd/sealinstall/usage", "installer", "installer/fleet", "installer/host", "installer/kubeadm", "installer/ledger", "installer/templates",
@@ -370,35 +369,3 @@ func TestGoFilesHoldOneConcept(t *testing.T) {
 }
 
 var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
-
-func TestEveryFuzzTargetHasSeeds(t *testing.T) {
-	targets := 0
-	for _, f := range sources(t, "*_test.go") {
-		raw, err := os.ReadFile(filepath.Join("..", f))
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range fuzzTarget.FindAllSubmatchIndex(raw, -1) {
-			targets++
-			name := string(raw[m[2]:m[3]])
-			body := raw[m[0]:]
-			if end := bytes.Index(body, []byte("\n}\n")); end > 0 {
-				body = body[:end]
-			}
-			// Seeds are files of the corpus, or what the target adds itself.
-			corpus, err := filepath.Glob(filepath.Join("..", path.Dir(f), "testdata", "fuzz", name, "*"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(corpus) == 0 && !bytes.Contains(body, []byte(".Add(")) {
-				t.Errorf("%s: %s has no seed: neither testdata/fuzz/%s nor a call of Add", f, name, name)
-			}
-		}
-	}
-	if targets == 0 {
-		t.Error("no fuzz target found: this test sees nothing")
-	}
-}

@@ -1,5 +1,5 @@
-// Package cli is what the command lines of both programs have in common: what somebody who mistyped a word may have meant, and which
-// build a program is.
+// Package cli is what the command lines of both programs have in common: what somebody who mistyped a word may have meant, and
+// which build a program is.
 package cli
 
 import (
@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Near gives those of names that a mistyped word may mean, the nearest first: those that differ in one letter or begin with the word;
-// where none does, in two letters. cobra measures, as it does for commands.
+// Near gives those of names that a mistyped word may mean, the nearest first: those that differ in one letter or begin with the
+// word; where none does, in two letters. cobra measures, as it does for commands.
 func Near(word string, names []string) []string {
 	for distance := 1; distance <= 2; distance++ {
 		tree := cobra.Command{SuggestionsMinimumDistance: distance}

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Version says which build a program is, and what it reads and writes: its version, the commit it was made of, the Go release and the
-// platform; on a second line the versions of formats.
+// Version says which build a program is, and what it reads and writes: its version, the commit it was made of, the Go release and
+// the platform; on a second line the versions of formats.
 func Version(program, version, commit string, formats ...string) string {
 	info, _ := debug.ReadBuildInfo()
 	return versionText(program, version, commit, info, formats)

@@ -17,6 +17,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/cmd/cli"
+	show "github.com/sealbuild/sealbuild/ground/progress"
 )
 
 // app is one run of the program: where it writes, and the flags that every verb shares.
@@ -29,6 +30,7 @@ type app struct {
 	jobs      int
 	verbose   bool
 	quiet     bool
+	form      string // of progress
 	tlsVerify bool
 	authFile  string
 	certDir   string
@@ -54,11 +56,12 @@ func (a *app) command() *cobra.Command {
 		}
 		return usagef("%w (%s)", err, hint)
 	})
-	root.PersistentPreRun = func(*cobra.Command, []string) { a.prepare() }
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.prepare() }
 	f := root.PersistentFlags()
 	f.StringVar(&a.root, "root", "", "image store (default $SEALBUILD_ROOT, /var/lib/sealbuild, or $XDG_DATA_HOME/sealbuild when not root)")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "tell more of what the libraries do")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "errors and warnings only")
+	f.StringVar(&a.form, "progress", "auto", "how it is told what goes on: auto (on a terminal in place, else plain lines), plain, or json (events on the standard error)")
 	build := a.buildCommand() // as other builders have it
 	build.Use, build.Short = "build -t NAME:TAG [flags] CONTEXT", "The same as sealbuild without a command"
 	root.AddCommand(build, a.bundleCommand(), a.planCommand(), a.imagesCommand(), a.rmiCommand(), a.tagCommand(),
@@ -77,8 +80,12 @@ func (a *app) registryFlags(c *cobra.Command) {
 }
 
 // prepare makes the libraries speak with the program's voice.
-func (a *app) prepare() {
-	logrus.SetOutput(a.err)
+func (a *app) prepare() error {
+	if err := show.CheckForm(a.form); err != nil {
+		return &usageError{err}
+	}
+	a.progress = newProgress(a.form, a.err, a.quiet)
+	logrus.SetOutput(libraries{a.progress})
 	logrus.SetFormatter(plainFormatter{&a.full})
 	logrus.SetLevel(logrus.WarnLevel)
 	if a.verbose {
@@ -88,12 +95,19 @@ func (a *app) prepare() {
 		slog.SetDefault(slog.New(slog.DiscardHandler))
 		log.SetOutput(io.Discard)
 	}
-	a.progress = newProgress(a.err, a.quiet)
+	return nil
 }
 
-func (a *app) finish() {
+func (a *app) finish(err error) {
 	if a.progress != nil {
-		a.progress.end()
+		a.progress.end(err)
+	}
+}
+
+// tell prints the last line of a run, or tells it a program.
+func (a *app) tell(text string) {
+	if a.progress == nil || !a.progress.ends(text) {
+		fmt.Fprintln(a.err, text)
 	}
 }
 

@@ -29,7 +29,6 @@ var otherFlags = map[string]string{
 	"--load":       "every image is stored: sealbuild images lists them",
 	"--insecure":   "a registry without HTTPS, or with a certificate that nobody knows: --tls-verify=false",
 	"--creds":      "log in first: sealbuild login REGISTRY",
-	"--progress":   "-q tells errors and warnings only, -v more of what the libraries do",
 	"--force":      "nothing asks here",
 	"--dockerfile": "a Kubefile is named with -f",
 }

@@ -37,31 +37,34 @@ func run(args []string) int {
 	cmd := a.command()
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
-	a.finish()
+	a.finish(err)
 	if err == nil {
 		for _, line := range a.full {
-			fmt.Fprint(a.err, line)
+			_, _ = libraries{a.progress}.Write([]byte(line)) // it never fails
 		}
 	}
 	var usage *usageError
 	switch {
 	case err == nil:
+		if a.progress != nil {
+			a.progress.ends("")
+		}
 		return exitOK
 	case ctx.Err() != nil:
-		fmt.Fprintln(a.err, "sealbuild: interrupted; what was downloaded is kept, and the same command goes on from there")
+		a.tell("sealbuild: interrupted; what was downloaded is kept, and the same command goes on from there")
 		return exitFailed
 	case errors.As(err, &usage):
-		fmt.Fprintf(a.err, "sealbuild: %v\n", err)
+		a.tell(fmt.Sprintf("sealbuild: %v", err))
 		return exitUsage
 	case diskFull(err):
 		at := ""
 		if e, ok := errors.AsType[*os.PathError](err); ok {
 			at = " at " + e.Path
 		}
-		fmt.Fprintf(a.err, "sealbuild: a disk is full (no space left on device, or no inodes)%s: %s\n", at, a.room())
+		a.tell(fmt.Sprintf("sealbuild: a disk is full (no space left on device, or no inodes)%s: %s", at, a.room()))
 		return exitFailed
 	default:
-		fmt.Fprintf(a.err, "sealbuild: %v\n", err)
+		a.tell(fmt.Sprintf("sealbuild: %v", err))
 		return exitFailed
 	}
 }

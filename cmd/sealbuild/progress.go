@@ -4,87 +4,96 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/dustin/go-humanize"
-	"golang.org/x/term"
+	show "github.com/sealbuild/sealbuild/ground/progress"
 )
 
-// progress shows what goes on: on a terminal one line that changes, elsewhere a plain line at the start and the end of a phase and
-// every ten seconds. It also takes the output of the build, which goes above the changing line.
+// progress shows what goes on: phases, of which each has bytes to move, and the output of the build. Quiet, it shows warnings
+// alone.
 type progress struct {
-	w        io.Writer
-	terminal bool
-	quiet    bool
-	every    time.Duration
+	w      io.Writer
+	quiet  bool
+	json   bool
+	start  time.Time
+	view   *show.View
+	teller show.Teller
 
 	mu      sync.Mutex
 	phase   string
-	total   int64
-	done    int64
 	began   time.Time
-	shown   time.Time
-	drawn   bool // the changing line is on the screen
+	work    *show.Work // of the phase
 	pending bytes.Buffer
 }
 
-func newProgress(w io.Writer, quiet bool) *progress {
-	p := &progress{w: w, quiet: quiet, every: 10 * time.Second}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
-		p.terminal, p.every = true, 100*time.Millisecond
+func newProgress(form string, w io.Writer, quiet bool) *progress {
+	p := &progress{w: w, quiet: quiet, json: form == "json", start: time.Now()}
+	if quiet && form == "auto" {
+		form = "plain"
 	}
+	p.view = show.Open(form, w)
+	p.teller.Tell, p.teller.Now = p.tell, time.Now
 	return p
+}
+
+func (p *progress) tell(e show.Event) {
+	if p.quiet && e.Kind != show.Warning && e.Kind != show.Ends {
+		return
+	}
+	e.Time = time.Now()
+	p.view.Event(e)
+}
+
+// does says what a phase does with bytes, by the first word of its name.
+var does = map[string]string{
+	"pull": "downloads", "build": "downloads", "push": "sends", "write": "writes", "verify": "checks", "leave": "writes",
 }
 
 // Phase begins a phase and ends the one before.
 func (p *progress) Phase(name string, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.close()
-	p.phase, p.total, p.done = name, total, 0
-	p.began = time.Now()
-	p.shown = p.began
-	if !p.quiet && !p.terminal {
-		fmt.Fprintln(p.w, name)
+	p.close("")
+	p.phase, p.began = name, time.Now()
+	p.tell(show.Event{Kind: show.StepBegins, Step: name})
+	verb, _, _ := strings.Cut(name, " ")
+	if what := does[verb]; what != "" {
+		p.work = p.teller.Does("", what, total)
 	}
-	p.draw()
 }
 
 // Expect adds bytes to the phase.
 func (p *progress) Expect(n int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.total += n
+	if w := p.current(); w != nil {
+		w.More(n)
+	}
 }
 
 // Advance counts bytes of the phase.
 func (p *progress) Advance(n int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.done += n
-	if now := time.Now(); now.Sub(p.shown) >= p.every {
-		p.shown = now
-		p.draw()
+	if w := p.current(); w != nil {
+		w.Did(n)
 	}
 }
 
-// Note prints a warning; also when quiet.
-func (p *progress) Note(text string) {
+func (p *progress) current() *show.Work {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.above("warning: " + text + "\n")
+	return p.work
 }
+
+// Note prints a warning; also when quiet.
+func (p *progress) Note(text string) { p.tell(show.Event{Kind: show.Warning, Text: text}) }
 
 // say prints a result.
 func (p *progress) say(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.close()
-	if !p.quiet {
-		fmt.Fprintf(p.w, format+"\n", args...)
+	p.close("")
+	if text := fmt.Sprintf(format, args...); !p.quiet && !p.view.Say(text) {
+		fmt.Fprintln(p.w, text)
 	}
 }
 
@@ -93,80 +102,58 @@ func (p *progress) Write(data []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.pending.Write(data)
-	if end := bytes.LastIndexByte(p.pending.Bytes(), '\n'); end >= 0 {
-		p.above(string(p.pending.Next(end + 1)))
+	for {
+		end := bytes.IndexByte(p.pending.Bytes(), '\n')
+		if end < 0 {
+			return len(data), nil
+		}
+		p.tell(show.Event{Kind: show.Output, Text: strings.TrimRight(string(p.pending.Next(end+1)), "\r\n")})
 	}
-	return len(data), nil
 }
 
-func (p *progress) end() {
+// end ends what is under way, with its error if it has one, and takes the table away.
+func (p *progress) end(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.close()
 	if p.pending.Len() > 0 {
-		fmt.Fprintln(p.w, p.pending.String())
+		p.tell(show.Event{Kind: show.Output, Text: p.pending.String()})
 		p.pending.Reset()
 	}
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
+	p.close(why)
+	p.view.Close()
 }
 
 // close ends a phase with its figures.
-func (p *progress) close() {
+func (p *progress) close(why string) {
 	if p.phase == "" {
 		return
 	}
-	p.clear()
-	if !p.quiet && (p.done > 0 || p.terminal) {
-		fmt.Fprintln(p.w, p.line(true))
+	took, moved := time.Since(p.began), ""
+	if p.work != nil {
+		moved = show.Moved(p.work.End(why), took)
 	}
-	p.phase = ""
+	p.tell(show.Event{Kind: show.StepEnds, Step: p.phase, Seconds: took.Seconds(), Note: moved, Error: why})
+	p.phase, p.work = "", nil
 }
 
-// above prints text where the changing line was, and that line below it.
-func (p *progress) above(text string) {
-	p.clear()
-	fmt.Fprint(p.w, text)
-	if p.terminal {
-		p.draw()
+// ends tells a program how the run has ended: text is empty, or why it failed. It is false where a person reads.
+func (p *progress) ends(text string) bool {
+	if p.json {
+		p.tell(show.Event{Kind: show.Ends, Seconds: time.Since(p.start).Seconds(), Error: text})
 	}
+	return p.json
 }
 
-func (p *progress) clear() {
-	if p.drawn {
-		fmt.Fprint(p.w, "\r\x1b[K")
-		p.drawn = false
-	}
-}
+// libraries takes what libraries print, which is a warning at least, or asked for.
+type libraries struct{ *progress }
 
-func (p *progress) draw() {
-	switch {
-	case p.quiet || p.phase == "":
-	case p.terminal:
-		fmt.Fprint(p.w, "\r\x1b[K"+p.line(false))
-		p.drawn = true
-	case p.done > 0:
-		fmt.Fprintln(p.w, p.line(false))
+func (l libraries) Write(data []byte) (int, error) {
+	for line := range strings.Lines(string(data)) {
+		l.view.Event(show.Event{Time: time.Now(), Kind: show.Output, Text: strings.TrimRight(line, "\r\n")})
 	}
-}
-
-// line is the phase with its bytes, rate and, until it is over, time to go.
-func (p *progress) line(over bool) string {
-	var b strings.Builder
-	b.WriteString(p.phase)
-	elapsed := time.Since(p.began)
-	if p.done > 0 {
-		b.WriteString(": " + humanize.IBytes(uint64(p.done)))
-		if p.total > p.done && !over {
-			b.WriteString(" of " + humanize.IBytes(uint64(p.total)))
-		}
-		rate := float64(p.done) / max(elapsed.Seconds(), 1e-3)
-		b.WriteString(", " + humanize.IBytes(uint64(rate)) + "/s")
-		if p.total > p.done && !over {
-			left := time.Duration(float64(p.total-p.done) / rate * float64(time.Second))
-			b.WriteString(", " + left.Round(time.Second).String() + " left")
-		}
-	}
-	if over {
-		b.WriteString(", " + elapsed.Round(10*time.Millisecond).String())
-	}
-	return b.String()
+	return len(data), nil
 }

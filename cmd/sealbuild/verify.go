@@ -47,7 +47,7 @@ Every damaged entry is printed with its range of bytes; the exit status is then
 			if err != nil {
 				return fmt.Errorf("verify %s: %w", name, err)
 			}
-			a.progress.end()
+			a.progress.end(nil)
 			if len(damage) == 0 {
 				_, err := fmt.Fprintf(a.out, "%s: every byte is as it was written (%s, %d images, %d blobs)%s\n",
 					name, humanize.IBytes(uint64(f.Size())), len(f.Images()), len(f.Blobs()), signed)

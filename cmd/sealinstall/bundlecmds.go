@@ -14,6 +14,8 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/ground/progress"
+	"github.com/sealbuild/sealbuild/installer"
 )
 
 // withBundle opens the bundle for as long as do takes.
@@ -31,7 +33,15 @@ func newVerifyCommand(o *runOptions) *cobra.Command {
 		Use: "verify", Short: "Check every byte of the bundle, and its signature when one is demanded", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.withBundle(func(f *bundle.File) error {
-				damages, err := f.Verify(cmd.Context(), nil)
+				view, so := progress.Beside("auto", cmd.ErrOrStderr()), int64(0)
+				rep := installer.ReportTo(view, io.Discard, false)
+				rep.Begins("verify", "check every byte of the bundle")
+				work := rep.Does("", "verifies the bundle", f.Size())
+				damages, err := f.Verify(cmd.Context(), func(done, _ int64) {
+					work.Did(done - so)
+					so = done
+				})
+				view.Close()
 				if err != nil {
 					return err
 				}

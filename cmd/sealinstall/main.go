@@ -115,7 +115,7 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o),
 		newAddCommand(o), newDeleteCommand(o), newUpgradeCommand(o), newRollbackCommand(o), newResetCommand(o), newCertCommand(o), newStatusCommand(o),
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
-		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newNodeCommand(), newVersionCommand(),
+		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newAPIsCommand(), newNodeCommand(), newVersionCommand(),
 	)
 	root.AddCommand(onhosts.Commands(o)...)
 	root.InitDefaultCompletionCmd()

@@ -100,21 +100,26 @@ func (o *runOptions) check() error {
 	return nil
 }
 
-// progress is where a command tells what it does.
+// progress is where a command tells what it does in words: nowhere if programs read both outputs.
 func (o *runOptions) progress(cmd *cobra.Command) io.Writer {
-	if o.output == "json" || o.form == "json" {
-		return cmd.ErrOrStderr()
+	switch {
+	case o.output != "json":
+		return cmd.OutOrStdout()
+	case o.form == "json":
+		return io.Discard
 	}
-	return cmd.OutOrStdout()
+	return cmd.ErrOrStderr()
 }
 
 // view shows what a command does. One that prints while it is at it has no table.
 func (o *runOptions) view(cmd *cobra.Command) *progress.View {
-	form := o.form
-	if form == "auto" && o.onlyLooks {
-		form = "plain"
+	switch {
+	case o.form == "json":
+		return progress.Open(o.form, cmd.ErrOrStderr())
+	case o.onlyLooks:
+		return progress.Open("plain", o.progress(cmd))
 	}
-	return progress.Open(form, o.progress(cmd))
+	return progress.Open(o.form, o.progress(cmd))
 }
 
 // onScreen is what shows the run that is under way; nil: there is none.

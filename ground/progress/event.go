@@ -1,6 +1,6 @@
-// Package progress is what a run tells while it is under way: a stream of events, and the three ways to show it. Plain lines are for
-// logs, a table that changes is for terminals, JSON lines are for programs. Whoever works tells what happens, and does not know how
-// that is shown.
+// Package progress is what a run tells while it is under way: a stream of events, and the three ways to show it. Plain lines are
+// for logs, a table that changes is for terminals, JSON lines are for programs. Whoever works tells what happens, and does not know
+// how that is shown.
 package progress
 
 import "time"

@@ -8,8 +8,8 @@ import (
 )
 
 // live shows a table below all that was told, and draws it again in place. Only the table moves: what has ended stands above it as
-// plain lines, which the terminal keeps. No line of the table is as wide as the terminal, so none wraps; the cursor stays visible and
-// stands below it between two drawings, so that a program that is killed leaves nothing behind that has to be put right.
+// plain lines, which the terminal keeps. No line of the table is as wide as the terminal, so none wraps; the cursor stays visible
+// and stands below it between two drawings, so that a program that is killed leaves nothing behind that has to be put right.
 type live struct {
 	w        io.Writer
 	size     func() (columns, rows int)
@@ -23,8 +23,8 @@ type live struct {
 	over    bool // the table is gone for good: what comes is told in plain lines
 }
 
-// mostRows is how many hosts the table shows at most, and widest how many columns it takes: farther apart, nobody sees what stands in one
-// line.
+// mostRows is how many hosts the table shows at most, and widest how many columns it takes: farther apart, nobody sees what stands
+// in one line.
 const (
 	mostRows = 10
 	widest   = 120

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// screen is a terminal: it wraps, scrolls, keeps what has scrolled away, and refuses every sequence that it does not know. A line that
-// wrapped is broken anew when the screen gets another width, as terminals of today do.
+// screen is a terminal: it wraps, scrolls, keeps what has scrolled away, and refuses every sequence that it does not know. A line
+// that wrapped is broken anew when the screen gets another width, as terminals of today do.
 type screen struct {
 	t             *testing.T
 	columns, rows int

@@ -12,15 +12,20 @@ import (
 // head names a step in every line about it.
 func head(e Event) string {
 	if e.Number == 0 {
-		return fmt.Sprintf("%-20s", e.Step)
+		return e.Step
 	}
 	return fmt.Sprintf("[%2d/%d] %-20s", e.Number, e.Of, e.Step)
 }
 
 // outcome is the line about a step that has ended.
 func outcome(e Event) string {
-	if e.Error != "" {
+	switch {
+	case e.Error != "":
 		return fmt.Sprintf("%s FAILED after %.1fs", head(e), e.Seconds)
+	case e.Number == 0 && e.Note != "":
+		return fmt.Sprintf("%s: %s in %.1fs", head(e), e.Note, e.Seconds)
+	case e.Number == 0:
+		return fmt.Sprintf("%s: done in %.1fs", head(e), e.Seconds)
 	}
 	state := "done"
 	if e.Changes == 0 {
@@ -38,10 +43,12 @@ func told(e Event) string {
 	if e.Host != "" {
 		text = e.Host + ": " + text
 	}
-	switch e.Kind {
-	case Info, Output:
+	switch {
+	case e.Kind == Output && e.Host == "":
+		return text // of a program of this machine, as it prints it
+	case e.Kind == Info, e.Kind == Output:
 		return "        " + text
-	case Warning:
+	case e.Kind == Warning:
 		return "warning: " + text
 	}
 	return ""
@@ -57,6 +64,18 @@ func named(hosts []string) string {
 }
 
 func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+
+// Moved says how many bytes were moved in a time, and how fast: "1.2 GiB, 50 MiB/s"; empty for none.
+func Moved(bytes int64, took time.Duration) string {
+	if bytes <= 0 {
+		return ""
+	}
+	text := size(bytes)
+	if rate := speed(float64(bytes) / max(took.Seconds(), 1e-3)); rate != "" {
+		text += ", " + rate
+	}
+	return text
+}
 
 // share is how far something has come: bytes of bytes, or the bytes alone where nobody knows how many there will be.
 func share(done, of int64) string {

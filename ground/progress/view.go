@@ -33,16 +33,17 @@ type View struct {
 
 type shows interface{ event(Event) }
 
-// Open shows events on w in one of the [Forms]: as a table where form is auto and w a terminal that can move its cursor. The table is
-// coloured unless $NO_COLOR is set. Close it.
+// Open shows events on w in one of the [Forms]: as a table where form is auto and w a terminal that can move its cursor. The table
+// is coloured unless $NO_COLOR is set. Close it.
 func Open(form string, w io.Writer) *View {
 	v := &View{ends: make(chan struct{})}
-	switch f, ok := w.(*os.File); {
+	f, table := terminal(w)
+	switch {
 	case form == "json":
 		v.shows = newJSON(w)
 		v.Event(Event{Time: time.Now(), Kind: Begins, Version: Version})
 		return v
-	case form == "auto" && ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != "":
+	case form == "auto" && table:
 		size := func() (int, int) {
 			columns, rows, err := term.GetSize(int(f.Fd()))
 			if err != nil || columns < 1 || rows < 1 {
@@ -61,7 +62,23 @@ func Open(form string, w io.Writer) *View {
 	return v
 }
 
-// Lines shows events on w as plain lines that come at once: no warning waits for those of other hosts, and nothing is told in silence.
+// terminal tells whether w is a terminal that can move its cursor.
+func terminal(w io.Writer) (*os.File, bool) {
+	f, ok := w.(*os.File)
+	return f, ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != ""
+}
+
+// Beside is [Open] for a command that prints a result and is not asked to tell how it comes about: where form is auto and w no
+// terminal, nothing is shown.
+func Beside(form string, w io.Writer) *View {
+	if _, table := terminal(w); form == "auto" && !table {
+		return Lines(io.Discard)
+	}
+	return Open(form, w)
+}
+
+// Lines shows events on w as plain lines that come at once: no warning waits for those of other hosts, and nothing is told in
+// silence.
 func Lines(w io.Writer) *View {
 	p := newPlain(w)
 	return &View{shows: atOnce{p}, ends: make(chan struct{})}

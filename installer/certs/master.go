@@ -69,7 +69,8 @@ func (p *PKI) Unfit(in MasterInput) (out []string) {
 	}
 	for _, k := range in.kubeconfigs() {
 		name, has := k.name+".conf", in.hasKubeconfig(k.name)
-		if slices.Contains(in.Renew, name) || has == nil || !has.fits(p.authorities[kubernetesCA], k.profile()) || !bytes.Equal(p.kubeconfig(in, k.user, has), in.Has[name]) {
+		fits := has != nil && has.fits(p.authorities[kubernetesCA], k.profile()) && bytes.Equal(p.kubeconfig(in, k.user, has), in.Has[name])
+		if slices.Contains(in.Renew, name) || !fits {
 			out = append(out, name)
 		}
 	}

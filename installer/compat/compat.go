@@ -10,7 +10,6 @@ import (
 	"github.com/Masterminds/semver/v3"
 
 	"github.com/sealbuild/sealbuild/installer"
-	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/site"
@@ -20,8 +19,6 @@ import (
 type Compat struct {
 	*site.Site
 	Sizes payload.Sizes // of the new bundle
-	// Staged tells whether a host has the rootfs and the images of the new version already; nil: none has.
-	Staged func(*fleet.Target) bool
 }
 
 // part is something that is looked at.
@@ -56,6 +53,7 @@ func (c Compat) Look(ctx context.Context, from, to string) ([]preflight.Problem,
 		{"drain", "what a drain meets", func(ctx context.Context) ([]preflight.Problem, error) { return c.drains(ctx, nodes) }},
 		{"flags", "arguments and settings", func(ctx context.Context) ([]preflight.Problem, error) { return c.flags(ctx, from, to) }},
 		{"corefile", "CoreDNS' configuration", c.corefile},
+		{"api-versions", "versions of the API", func(ctx context.Context) ([]preflight.Problem, error) { return c.apiVersions(ctx, target) }},
 	}
 	found := make([][]preflight.Problem, len(parts))
 	var all sync.WaitGroup

@@ -70,14 +70,12 @@ func (c Compat) needs(t *fleet.Target, lacks, database int64) preflight.Needs {
 		n.Most[dir] += most
 	}
 	p, s := n.Places, c.Sizes
-	if c.Staged == nil || !c.Staged(t) {
-		images := s.System
-		if t.Master {
-			images += s.Control
-		}
-		add(p.Data, s.Stub+s.Rootfs, s.Stub+s.Rootfs)
-		add(p.CRI, images, max(images, s.Images))
+	images := s.System
+	if t.Master {
+		images += s.Control
 	}
+	add(p.Data, s.Stub+s.Rootfs, s.Stub+s.Rootfs)
+	add(p.CRI, images, max(images, s.Images))
 	add(p.Bin, programRoom, programRoom)
 	if t.Master {
 		add(p.Registry, lacks, lacks)

@@ -83,7 +83,7 @@ func drainProblems(nodes []kube.Node, pods []kube.Resident, budgets []kube.Budge
 	for _, p := range pods {
 		var empty []string
 		for _, local := range p.Local {
-			if name := kube.VolumeName(local); name != "" {
+			if name, is := strings.CutPrefix(local, "emptyDir "); is {
 				empty = append(empty, name)
 			}
 		}

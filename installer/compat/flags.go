@@ -91,7 +91,11 @@ func try(ctx context.Context, p *programs, settings []setting, to string) ([]pre
 			return out, err
 		}
 		for _, r := range refused {
-			out = append(out, preflight.Problem{Host: s.host, Check: "flags", Message: r.inWords(program, to, s.name), Remedy: s.remedy})
+			p := preflight.Problem{Host: s.host, Check: "flags", Message: r.inWords(program, to, s.name), Remedy: s.remedy}
+			if s.name == kubeletFlags && slices.Contains(kubeadm.KubeletArgumentsOfKubeadm(), r.flag) {
+				p.Warning, p.Remedy = true, "nothing to do: kubeadm has set it and takes it out itself; where it does not, the host goes back to what it ran before"
+			}
+			out = append(out, p)
 		}
 	}
 	return out, nil
@@ -236,33 +240,31 @@ func (c Compat) keptDocuments(ctx context.Context) (map[string][]byte, error) {
 	return out, nil
 }
 
-// fromDocument is what a document sets; s says where it is. kubeadm reads others only with a ClusterConfiguration beside them.
+// fromDocument is what a document sets; s says where it is. beside is a ClusterConfiguration of now: kubeadm reads others only with
+// one, and for the version that it names.
 func fromDocument(s setting, kind string, text, beside []byte) ([]setting, error) {
-	var doc map[string]any
-	if err := yaml.Unmarshal(text, &doc); err != nil {
+	var doc, cluster map[string]any
+	if err := errors.Join(yaml.Unmarshal(text, &doc), yaml.Unmarshal(beside, &cluster)); err != nil {
 		return nil, err
 	}
+	if doc == nil {
+		return nil, errors.New("it holds no document")
+	}
 	read := s
-	read.documents = text
 	if kind != kubeadm.Cluster {
-		read.documents = slices.Concat(beside, []byte("---\n"), text)
+		read.documents = slices.Concat(hostOfNobody(cluster["apiVersion"]), beside, []byte("---\n"), text)
 		out := []setting{read}
 		if s.gates = gatesOf(doc["featureGates"]); s.gates != "" {
 			out = append(out, s)
 		}
 		return out, nil
 	}
-	var version struct {
-		KubernetesVersion string `yaml:"kubernetesVersion"`
-	}
-	if err := yaml.Unmarshal(beside, &version); err != nil {
+	doc["kubernetesVersion"] = cluster["kubernetesVersion"]
+	own, err := yaml.Marshal(doc)
+	if err != nil {
 		return nil, err
 	}
-	doc["kubernetesVersion"] = version.KubernetesVersion // whatever the cluster had before: kubeadm reads those of now
-	var err error
-	if read.documents, err = yaml.Marshal(doc); err != nil {
-		return nil, err
-	}
+	read.documents = slices.Concat(hostOfNobody(doc["apiVersion"]), own)
 	out := []setting{read}
 	for _, component := range kubeadm.Components() {
 		s.program, s.args = component, argumentsOf(doc, componentFields[component])
@@ -271,4 +273,10 @@ func fromDocument(s setting, kind string, text, beside []byte) ([]setting, error
 		}
 	}
 	return out, nil
+}
+
+// hostOfNobody is an InitConfiguration without which kubeadm would look at the machine that it runs on: at its name, its addresses
+// and its container runtimes.
+func hostOfNobody(version any) []byte {
+	return fmt.Appendf(nil, "apiVersion: %v\nkind: InitConfiguration\nlocalAPIEndpoint: {advertiseAddress: 192.0.2.1}\nnodeRegistration: {name: nobody, criSocket: unix:///nowhere}\n---\n", version)
 }

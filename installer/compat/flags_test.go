@@ -80,8 +80,12 @@ func TestArgumentsAreReadWhereverTheyAreSet(t *testing.T) {
 			t.Errorf("of a ClusterConfiguration %s: %+v, %v", name, found, err)
 		}
 	}
+	if _, err := fromDocument(setting{}, kubeadm.Cluster, []byte("# nothing\n"), []byte("kind: ClusterConfiguration\n")); err == nil {
+		t.Error("a document of comments is read")
+	}
 	found, err := fromDocument(setting{}, kubeadm.Kubelet, []byte("kind: KubeletConfiguration\nfeatureGates: {B: false, A: true}\n"), []byte("kind: ClusterConfiguration\n"))
-	if err != nil || len(found) != 2 || found[1].gates != "A=true,B=false" || string(found[0].documents) != "kind: ClusterConfiguration\n---\nkind: KubeletConfiguration\nfeatureGates: {B: false, A: true}\n" {
+	const both = "---\nkind: ClusterConfiguration\n---\nkind: KubeletConfiguration\nfeatureGates: {B: false, A: true}\n"
+	if err != nil || len(found) != 2 || found[1].gates != "A=true,B=false" || !strings.HasSuffix(string(found[0].documents), both) {
 		t.Errorf("of a KubeletConfiguration: %+v, %v", found, err)
 	}
 }
@@ -141,6 +145,7 @@ func TestTheProgramsOfTheBundleAreAskedAndNothingIsLeft(t *testing.T) {
 		{name: "the documents", remedy: "change them", program: "kube-apiserver", args: []string{"--known=1", "--gone=1", "--feature-gates=Gone=true,Known=true", "--other=2", "--token=geheim"}},
 		{host: "10.0.0.1", name: "/etc/default/kubelet", program: "kubelet", args: []string{"--gone=1"}},
 		{host: "10.0.0.2", name: "/etc/default/kubelet", program: "kubelet", args: []string{"--gone=1"}},
+		{host: "10.0.0.2", name: kubeletFlags, program: "kubelet", args: []string{"--pod-infra-container-image=pause"}},
 		{host: "10.0.0.1", name: kubeletConfig, gates: "Gone=false"},
 		{host: "10.0.0.1", name: kubeletConfig, documents: []byte("nosuch: 1\n")},
 		{host: "10.0.0.2", name: kubeletConfig, documents: []byte("fine: 1\n")},
@@ -155,6 +160,8 @@ func TestTheProgramsOfTheBundleAreAskedAndNothingIsLeft(t *testing.T) {
 		" flags problem: the documents sets --other, which kube-apiserver of v1.36.3 does not have | change them",
 		"10.0.0.1 flags problem: /etc/default/kubelet sets --gone, which kubelet of v1.36.3 does not have | ",
 		"10.0.0.2 flags problem: /etc/default/kubelet sets --gone, which kubelet of v1.36.3 does not have | ",
+		"10.0.0.2 flags warning: /var/lib/kubelet/kubeadm-flags.env sets --pod-infra-container-image, which kubelet of v1.36.3 does not have" +
+			" | nothing to do: kubeadm has set it and takes it out itself; where it does not, the host goes back to what it ran before",
 		"10.0.0.1 flags problem: /var/lib/kubelet/config.yaml sets the feature gate Gone, which v1.36.3 does not have | ",
 		"10.0.0.1 flags problem: /var/lib/kubelet/config.yaml sets the field a.nosuch, which v1.36.3 does not have | ",
 		"10.0.0.1 flags problem: /var/lib/kubelet/config.yaml sets the field other, which v1.36.3 does not have | ",
@@ -170,8 +177,8 @@ func TestTheProgramsOfTheBundleAreAskedAndNothingIsLeft(t *testing.T) {
 	if strings.Contains(string(text), "geheim") {
 		t.Errorf("a secret is an argument:\n%s", text)
 	}
-	if n := strings.Count(string(text), "/kubelet "); n != 2 {
-		t.Errorf("kubelet was asked %d times for two hosts that are alike", n)
+	if n := strings.Count(string(text), "/kubelet "); n != 3 {
+		t.Errorf("kubelet was asked %d times for two hosts that are alike, and another argument", n)
 	}
 	if err := p.close(); err != nil {
 		t.Fatal(err)
@@ -264,6 +271,7 @@ func realPrograms(t *testing.T) (p *programs, version string) {
 
 func TestTheRealProgramsTellExactlyWhatTheyDoNotHave(t *testing.T) {
 	p, version := realPrograms(t)
+	apiServerKnowsAllGates(t, p)
 	for _, component := range kubeadm.Components() {
 		// Values that name files which are not there do not matter.
 		args := []string{"--kubeconfig=/nowhere/x.conf", "--authentication-kubeconfig=/nowhere/x.conf", "--v=2", "--feature-gates=AllAlpha=true,AllBeta=true"}
@@ -292,7 +300,7 @@ func TestTheRealProgramsTellExactlyWhatTheyDoNotHave(t *testing.T) {
 	if got, err := tryArguments(t.Context(), p, "kubelet", []string{"--node-ip=10.0.0.1", "--v=2", "--container-runtime=remote"}); err != nil || len(got) != 1 || got[0].flag != "container-runtime" {
 		t.Errorf("kubelet: %+v, %v", got, err)
 	}
-	head := "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: " + version + "\n"
+	head := string(hostOfNobody("kubeadm.k8s.io/v1beta4")) + "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: " + version + "\n"
 	kubelet := head + "---\napiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
 	for name, c := range map[string]struct {
 		documents string
@@ -312,9 +320,9 @@ func TestTheRealProgramsTellExactlyWhatTheyDoNotHave(t *testing.T) {
 	}
 }
 
-// The gates of kubelet are tried with the API server, so that has to know all of them.
-func TestTheRealAPIServerKnowsEveryGateOfKubelet(t *testing.T) {
-	p, _ := realPrograms(t)
+// apiServerKnowsAllGates holds for the gates of kubelet: they are tried with the API server, so that has to know all of them.
+func apiServerKnowsAllGates(t *testing.T, p *programs) {
+	t.Helper()
 	help, err := p.ask(t.Context(), nil, "kubelet", "--help")
 	if err != nil || !help.ok {
 		t.Fatalf("%v, %v", help.ok, err)

@@ -81,12 +81,14 @@ func (c *Client) Yield(ctx context.Context) (Cluster, error) {
 	if len(to) == 0 {
 		return Cluster{}, fmt.Errorf("no other member can lead: %w", none)
 	}
-	if err := c.transfer(ctx, c.endpoint, to); err != nil {
+	heir, err := c.transfer(ctx, c.endpoint, to)
+	if err != nil {
 		return Cluster{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.confirm)
+	wctx, cancel := context.WithTimeout(ctx, c.confirm)
 	defer cancel()
-	err = wait.Until(ctx, 200*time.Millisecond, func(ctx context.Context) (err error) {
+	err = wait.Until(wctx, 200*time.Millisecond, func(context.Context) (err error) {
+		// An answer that was asked for in time counts, however slow the host is.
 		if cluster, own, err = c.withOwn(ctx); err != nil {
 			return err
 		}
@@ -95,7 +97,7 @@ func (c *Client) Yield(ctx context.Context) (Cluster, error) {
 				return nil
 			}
 		}
-		return fmt.Errorf("the leadership was to go to the member of %s, and no other member says that it leads", to[0].Host())
+		return fmt.Errorf("the leadership was to go to the member of %s, and no other member says that it leads", heir.Host())
 	})
 	return cluster, err
 }
@@ -143,20 +145,21 @@ func (c Cluster) heirs(leader Member) (to []Member, why error) {
 	return to, errors.Join(errs...)
 }
 
-// transfer asks the leader, at its endpoint, to hand over to the first member that takes it. etcd answers once that one leads.
-func (c *Client) transfer(ctx context.Context, leader string, to []Member) error {
+// transfer asks the leader, at its endpoint, to hand over, and gives the first member that takes it. etcd answers once that one
+// leads.
+func (c *Client) transfer(ctx context.Context, leader string, to []Member) (Member, error) {
 	var errs []error
 	for _, m := range to {
 		q, err := json.Marshal(map[string]string{"targetID": m.ID})
 		if err != nil {
-			return err
+			return Member{}, err
 		}
 		if _, err = c.post(ctx, leader, "/v3/maintenance/transfer-leadership", string(q), transferTimeout); err == nil {
-			return nil
+			return m, nil
 		}
 		errs = append(errs, fmt.Errorf("hand the leadership to the member of %s: %w", m.Host(), err))
 	}
-	return errors.Join(errs...)
+	return Member{}, errors.Join(errs...)
 }
 
 // moveLeader gives the leadership to another member if m has it, so that nobody waits for an election when m is removed.
@@ -173,7 +176,7 @@ func (c *Client) moveLeader(ctx context.Context, m Member, members []Member) {
 			return
 		}
 		others := slices.DeleteFunc(slices.Clone(members), func(o Member) bool { return o.ID == m.ID || o.Learner || !o.Started() })
-		if c.transfer(ctx, at, others) == nil {
+		if _, err := c.transfer(ctx, at, others); err == nil {
 			return
 		}
 	}

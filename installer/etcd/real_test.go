@@ -235,3 +235,61 @@ func TestTheClusterTellsTheVersionThatAllMembersHaveHad(t *testing.T) {
 		}
 	}
 }
+
+// What an upgrade does to etcd, member by member, and back: from the version that a site has to the one of today, with data written
+// on both.
+func TestMembersGoToANewerPatchAndBackWithWhatWasWrittenSince(t *testing.T) {
+	before, now := etcdtest.Before(t, "etcd"), etcdtest.Program(t, "etcd")
+	cluster := etcdtest.Start(t, 3)
+	for _, m := range cluster.Members {
+		m.Kill()
+		m.Use(before)
+	}
+	for _, m := range cluster.Members {
+		m.Run()
+	}
+	settled(t, cluster, cluster.Members...)
+	cluster.Members[0].Put(cluster.Certs, "before", "value")
+	var had string
+	for _, program := range []string{now, before} {
+		for i, m := range cluster.Members {
+			c := client(t, m.Endpoint, cluster.Certs)
+			state, err := c.Own(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			old, _ := state.Of(m.IP)
+			if had == "" {
+				had = old.Version
+			}
+			if after, err := c.Yield(t.Context()); err != nil || leaderOf(after) == m.IP {
+				t.Fatalf("%s gives up the leadership: %v", m.IP, err)
+			}
+			if err := c.Snapshot(t.Context(), func(int64) (io.Writer, error) { return io.Discard, nil }); err != nil {
+				t.Errorf("a snapshot of %s: %v", old.Version, err)
+			}
+			m.Kill()
+			m.Use(program)
+			m.Run()
+			settled(t, cluster, m)
+			m.Put(cluster.Certs, fmt.Sprintf("%s-%d", filepath.Base(filepath.Dir(program)), i), "value")
+		}
+		state, err := client(t, cluster.Members[0].Endpoint, cluster.Certs).Cluster(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := CanRunOlder(state.Version, had); err != nil {
+			t.Errorf("etcd %s is to run again, and: %v", had, err)
+		}
+		for _, m := range state.Members {
+			if (m.Version == had) != (program == before) {
+				t.Errorf("the member of %s is %s", m.Host(), m.Version)
+			}
+		}
+	}
+	for _, key := range []string{"before", filepath.Base(filepath.Dir(now)) + "-1", filepath.Base(filepath.Dir(before)) + "-2"} {
+		if got := cluster.Members[1].Get(cluster.Certs, key); got != "value" {
+			t.Errorf("%s is %q", key, got)
+		}
+	}
+}

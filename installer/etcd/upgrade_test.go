@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sealbuild/sealbuild/ground/wait"
 )
 
 // pieces are the lines of a snapshot of a database, as etcd's gateway sends them.
@@ -30,11 +33,13 @@ func pieces(database []byte) (lines []string) {
 }
 
 // snapshotOf takes a snapshot of a member that answers so.
-func snapshotOf(t *testing.T, handle http.HandlerFunc) ([]byte, error) {
+func snapshotOf(t *testing.T, silent bool, handle http.HandlerFunc) ([]byte, error) {
 	t.Helper()
 	endpoint, certs := server(t, handle)
 	c := client(t, endpoint, certs)
-	c.silence = 300 * time.Millisecond
+	if silent {
+		c.silence = 300 * time.Millisecond
+	}
 	var got bytes.Buffer
 	err := c.Snapshot(t.Context(), func(int64) (io.Writer, error) { return &got, nil })
 	return got.Bytes(), err
@@ -49,13 +54,13 @@ func TestASnapshotIsRightOrAnError(t *testing.T) {
 	send := func(lines ...string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, strings.Join(lines, "\n")+"\n") }
 	}
-	got, err := snapshotOf(t, send(good...))
+	got, err := snapshotOf(t, false, send(good...))
 	sum := sha256.Sum256(database)
 	if err != nil || !bytes.Equal(got, append(slices.Clone(database), sum[:]...)) {
 		t.Fatalf("of a good one %d bytes: %v", len(got), err)
 	}
 	whole := bytes.Repeat([]byte("x"), 64<<10) // no short piece
-	if _, err := snapshotOf(t, send(pieces(whole)...)); err != nil {
+	if _, err := snapshotOf(t, false, send(pieces(whole)...)); err != nil {
 		t.Errorf("of whole pieces: %v", err)
 	}
 	abort := func(text string) http.HandlerFunc {
@@ -105,7 +110,7 @@ func TestASnapshotIsRightOrAnError(t *testing.T) {
 		}, "nothing came from"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := snapshotOf(t, c.handle); err == nil || !strings.Contains(err.Error(), c.want) {
+			if _, err := snapshotOf(t, strings.HasPrefix(name, "silence"), c.handle); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error %v, want %q", err, c.want)
 			}
 		})
@@ -124,6 +129,26 @@ func TestASnapshotEndsWithItsReceiver(t *testing.T) {
 	}
 }
 
+// A slow disk is not a silent member.
+func TestASnapshotWaitsForItsReceiver(t *testing.T) {
+	database := []byte("database") // one piece
+	endpoint, certs := server(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, strings.Join(pieces(database), "\n")) })
+	c := client(t, endpoint, certs)
+	c.silence = 2 * time.Second
+	if err := c.Snapshot(t.Context(), func(int64) (io.Writer, error) { return &slow{c.silence + time.Second}, nil }); err != nil {
+		t.Error(err)
+	}
+}
+
+// slow takes its time for the first write.
+type slow struct{ first time.Duration }
+
+func (s *slow) Write(p []byte) (int, error) {
+	first := s.first
+	s.first = 0
+	return len(p), wait.For(context.Background(), first)
+}
+
 type failing struct{ error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.error }
@@ -138,8 +163,10 @@ func FuzzPiece(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line []byte) {
 		var got bytes.Buffer
 		r := receiver{start: func(int64) (io.Writer, error) { return &got, nil }}
-		if r.take(line) == nil && r.take(line) == nil && r.end() == nil {
-			t.Errorf("%q is whole", got.Bytes())
+		for range 3 {
+			if r.take(line) == nil && r.end() == nil {
+				t.Errorf("%q is whole", got.Bytes())
+			}
 		}
 	})
 }
@@ -235,13 +262,14 @@ func leading(t *testing.T, leader *string, moved func(to string) error) *Client 
 	})
 	self = endpoint
 	c := client(t, endpoint, certs)
-	c.confirm = 300 * time.Millisecond
+	c.confirm = time.Minute // on a slow machine
 	return c
 }
 
 func TestLeadershipIsGoneOnlyWhenAnotherMemberSaysSo(t *testing.T) {
 	leader, asked := "1", []string{}
 	c := leading(t, &leader, func(string) error { return nil }) // and nothing comes of it
+	c.confirm = 300 * time.Millisecond
 	if _, err := c.Yield(t.Context()); err == nil || !strings.Contains(err.Error(), "no other member says that it leads") {
 		t.Errorf("a promise: %v", err)
 	}

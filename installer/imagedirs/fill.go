@@ -110,7 +110,9 @@ func (d Dirs) sendLayers(ctx context.Context, t *fleet.Target, want agent.Layers
 }
 
 // sendLayer unpacks layer n on a host, upon those before it. sent is in bytes.
-func (d Dirs) sendLayer(ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, n int, beside bool, told func(bytes int64)) (sent int64, err error) {
+func (d Dirs) sendLayer(
+	ctx context.Context, t *fleet.Target, want agent.Layers, layers []payload.Layer, n int, beside bool, told func(bytes int64),
+) (sent int64, err error) {
 	stream, format, err := d.Payload.Open(layers[n])
 	if err != nil {
 		return 0, err

@@ -25,7 +25,7 @@ const (
 )
 
 // ErrNoBar says that the cluster cannot refuse a Node: its Kubernetes is older than 1.30.
-var ErrNoBar = errors.New("Kubernetes refuses no Node by its name before version 1.30")
+var ErrNoBar = errors.New("its Kubernetes is older than 1.30, and refuses no Node by its name")
 
 // Bar makes the cluster refuse a Node of a name. Where it cannot, the error is [ErrNoBar].
 func (c *Client) Bar(ctx context.Context, node string) error {

@@ -201,8 +201,8 @@ func (d Documents) Ignored() []string {
 	return out
 }
 
-// kubeadmsOwn are the arguments of kubelet that kubeadm sets by itself.
-func kubeadmsOwn() []string {
+// KubeletArgumentsOfKubeadm are the arguments of kubelet that kubeadm sets by itself.
+func KubeletArgumentsOfKubeadm() []string {
 	return []string{
 		"container-runtime", "container-runtime-endpoint", "register-with-taints", "hostname-override", "pod-infra-container-image", "network-plugin", "cgroup-driver",
 	}
@@ -229,7 +229,7 @@ func CompareArguments(now []byte, wanted []Argument) (text []byte, changed []Dif
 	}
 	for _, word := range strings.Fields(value) {
 		name, v, _ := strings.Cut(strings.TrimPrefix(word, "--"), "=")
-		if _, asked := want[prefix+name]; !asked && slices.Contains(kubeadmsOwn(), name) {
+		if _, asked := want[prefix+name]; !asked && slices.Contains(KubeletArgumentsOfKubeadm(), name) {
 			words = append(words, word)
 			continue
 		}

@@ -296,7 +296,7 @@ func (l *Ledger) versionProblem(host, runs, brings string, newer bool) preflight
 		Remedy:  "use the bundle that the cluster was made with, or one that brings the same",
 	}
 	if newer {
-		p.Message += ": this is an upgrade"
+		p.Message, p.Verb = p.Message+": this is an upgrade", "upgrade"
 		p.Remedy = "run this bundle with the verb `upgrade` (first with --dry-run, which shows what it does); to go on with what runs, use the bundle that the cluster was made with"
 	}
 	return p
@@ -340,9 +340,10 @@ func imagesInWords(mark string) string {
 
 // RecordedVersion is an error if the record says another version of Kubernetes than the bundle brings. It asks no host.
 func (l *Ledger) RecordedVersion() error {
-	v := l.Cluster.Status.KubeVersion()
-	if v == "" || v == l.Payload.Rootfs().KubeVersion() {
+	v, brings := l.Cluster.Status.KubeVersion(), l.Payload.Rootfs().KubeVersion()
+	if v == "" || v == brings {
 		return nil
 	}
-	return &preflight.Error{Problems: []preflight.Problem{l.versionProblem("", "Kubernetes "+v, "Kubernetes "+l.Payload.Rootfs().KubeVersion(), isUpgrade(v, l.Payload.Rootfs().KubeVersion()))}}
+	p := l.versionProblem("", "Kubernetes "+v, "Kubernetes "+brings, isUpgrade(v, brings))
+	return &preflight.Error{Problems: []preflight.Problem{p}}
 }

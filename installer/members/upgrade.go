@@ -32,14 +32,14 @@ func (u Upgrade) Name() string {
 type Saved = agent.SnapshotResult
 
 // Save keeps a snapshot of etcd in a directory of a master, as the member there sends it; nothing of it leaves the host. The
-// file is verified: it has the sha256 that etcd says, and was read back from the disk. An error leaves no file under its name; what an
-// interrupted call has left goes with the next one. Of all snapshots in the directory the newest stay, see [Kept].
+// file is verified: it has the sha256 that etcd says, and was read back from the disk. An error leaves no file under its name;
+// what an interrupted call has left goes with the next one. Of all snapshots in the directory the newest stay, see [Kept].
 func (e Members) Save(ctx context.Context, t *fleet.Target, dir string, u Upgrade) (Saved, error) {
 	return t.Agent.Snapshot(ctx, agent.SnapshotRequest{Dir: dir, Name: u.Name(), Keep: Kept})
 }
 
-// CaughtUp is an error, with the cause, unless the member of a master answers, has a vote, has a leader, is at most a few entries of
-// the log behind that, and no alarm is raised. That member itself is asked.
+// CaughtUp is an error, with the cause, unless the member of a master answers, has a vote, has a leader, is at most a few entries
+// of the log behind that, and no alarm is raised. That member itself is asked.
 func (e Members) CaughtUp(ctx context.Context, t *fleet.Target) error {
 	c, err := e.ask(ctx, t, "members")
 	if err != nil {

@@ -33,7 +33,7 @@ func KnownKube() []string {
 	for _, name := range secrets.AdoptedFiles() {
 		known = append(known, "pki/"+name)
 	}
-	for _, pod := range append(controlPlanePods(), care.PodName) {
+	for _, pod := range []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", care.PodName} {
 		known = append(known, "manifests/"+pod+".yaml")
 	}
 	return append(known, "kubelet.conf", "bootstrap-kubelet.conf", path.Base(kubeadm.AuditPolicyPath), "tmp/kubeadm-*")

@@ -19,6 +19,7 @@ type Problem struct {
 	Remedy  string `json:"remedy"`
 	Warning bool   `json:"warning,omitempty"` // it does not stop a run
 	Ignored bool   `json:"ignored,omitempty"` // it is a warning only because the operator ignores the check
+	Verb    string `json:"verb,omitempty"`    // of the bundle that was run, if that does what was meant
 }
 
 // Checks are the names of the checks that an operator may ignore. Without a connection, a configuration that can be
@@ -26,7 +27,7 @@ type Problem struct {
 // others.
 func Checks() []string {
 	return []string{
-		"antivirus", "apparmor", "capacity", "cgroup", "check.sh", "clock", "corefile", "cpu", "disk", "disk-speed", "drain", "fapolicyd", "file-types", "firewall", "flags",
+		"antivirus", "api-versions", "apparmor", "capacity", "cgroup", "check.sh", "clock", "corefile", "cpu", "disk", "disk-speed", "drain", "fapolicyd", "file-types", "firewall", "flags",
 		"host-name", "inodes", "kubernetes", "leftovers", "memory", "module", "nameserver", "noexec", "own-name", "port", "proxy",
 		"reach", "read-only", "runtime", "selinux", "subnet",
 		"swap", "tool", "vip",

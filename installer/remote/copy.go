@@ -28,7 +28,7 @@ type Copied struct {
 // this machine once: hosts take from each other what they can, while it arrives. bring gives a host its agent; it is called for
 // at most f.Jobs hosts at once. Hosts that are slow to be reached, or hang, are not waited for by the others.
 func Copy(ctx context.Context, f *fleet.Fleet, bring bringing, s *Source, to string) []Copied {
-	c := &copying{Source: s, request: agent.CopyRequest{To: to, Entries: s.Entries}, fanout: new(storesync.Fanout)}
+	c := &copying{Source: s, request: agent.CopyRequest{To: to, Entries: s.Entries}, fanout: new(storesync.Fanout), report: f.Report}
 	c.fanout.Expect(len(f.Targets))
 	out := make([]Copied, len(f.Targets))
 	slots := make(chan struct{}, max(1, f.Jobs))
@@ -54,6 +54,7 @@ type copying struct {
 	*Source
 	request agent.CopyRequest
 	fanout  *storesync.Fanout
+	report  *installer.Reporter
 }
 
 func (c *copying) to(ctx context.Context, t *fleet.Target, slots chan struct{}, bring bringing, r *Copied) error {
@@ -97,11 +98,12 @@ func (c *copying) send(ctx context.Context, t *fleet.Target, place agent.CopyPla
 		return err
 	}
 	ended := make(chan Copied, 1) // a push that hangs is left behind
+	work := c.report.Does(r.Host, "gets files", 0)
 	err := t.Agent.FilesReceive(ctx, place.Store, func(w io.Writer, in io.Reader) error {
 		comes.Store(true)
 		var did Copied
 		receipt, err := storesync.Push(ctx, w, in, c.blobs, c.Source, storesync.PushOptions{
-			Fanout: c.fanout, Address: t.IP.String(), Durable: func() error {
+			Fanout: c.fanout, Address: t.IP.String(), Left: work.Of, Progress: work.Did, Durable: func() error {
 				res, err := t.Agent.PlaceCopy(ctx, c.request)
 				did.Changed = res.Changed
 				return err
@@ -111,6 +113,7 @@ func (c *copying) send(ctx context.Context, t *fleet.Target, place agent.CopyPla
 		ended <- did
 		return err
 	})
+	work.End(err)
 	select {
 	case did := <-ended:
 		r.Changed, r.Sent, r.Passed = did.Changed, did.Sent, did.Passed

@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sealbuild/sealbuild/ground/progress"
+	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/test/registrytest"
@@ -39,6 +43,20 @@ func totals(results []Copied) (sent, passed int64, changed int) {
 	return sent, passed, changed
 }
 
+// toldOf is how many bytes it was told of that each host had in the end.
+type toldOf struct {
+	mu    sync.Mutex
+	bytes map[string]int64
+}
+
+func (a *toldOf) Event(e progress.Event) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if e.Kind == progress.WorkEnds && e.Done == e.Bytes {
+		a.bytes[e.Host] += e.Done
+	}
+}
+
 // aBit is what requests and frames may take beside the bytes of files.
 const aBit = 1 << 20
 
@@ -47,8 +65,15 @@ func TestAFileLeavesThisMachineOnceHoweverManyHosts(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	random(t, file, large, 1)
 	src := source(t, file)
+	told := &toldOf{bytes: map[string]int64{}}
+	s.Report = installer.ReportTo(told, io.Discard, false)
 	results := Copy(t.Context(), s.Fleet, s.bring, src, "/srv/file")
 	complete(t, results)
+	for _, r := range results {
+		if got := told.bytes[r.Host]; got != large {
+			t.Errorf("%s: it is told of %d bytes of %d", r.Host, got, large)
+		}
+	}
 	sent, passed, changed := totals(results)
 	if sent != large || passed != 4*large || changed != 5 {
 		t.Errorf("sent %d, passed on %d, %d changes", sent, passed, changed)
@@ -249,7 +274,7 @@ func TestADirectoryThatWasNotThereAppearsWholeOrNotAtAll(t *testing.T) {
 		t.Error("a part of the directory has its name")
 	}
 
-	// What has arrived is not sent again.
+	// What has toldOf is not sent again.
 	h.dieAt.Store(0)
 	h.sent.Store(0)
 	results = Copy(t.Context(), s.Fleet, s.bring, src, "/srv/dir")

@@ -18,7 +18,7 @@ func (st *Site) ControlPlanes() []*fleet.Target {
 }
 
 // askable are the same masters for the client of the cluster.
-func (st *Site) askable() []kube.ControlPlane {
+func askable(st *Site) []kube.ControlPlane {
 	var out []kube.ControlPlane
 	for _, t := range st.ControlPlanes() {
 		out = append(out, st.ControlPlane(t))

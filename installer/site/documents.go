@@ -120,7 +120,7 @@ func (st *Site) kubeadmInputFor(kind kubeadm.Kind, t *fleet.Target, share payloa
 		APIEndpoint: net.JoinHostPort(installer.APIServerDomain, strconv.Itoa(installer.APIServerPort)),
 		CRISocket:   socket, ImageSocket: env["SEALOS_SYS_IMAGE_ENDPOINT"], Discovery: st.DiscoveryFile(),
 		ImageDocs: share.Documents(kubeadmFile), UserDocs: st.Cluster.Kubeadm, ResolvConf: st.ResolvConf(),
-		SingleNode: len(st.Cluster.Hosts) == 1, IPVS: ipvs, EtcdDataDir: st.defaultDataDir(), IgnorePreflight: st.ignoredChecks(t),
+		SingleNode: len(st.Cluster.Hosts) == 1, IPVS: ipvs, EtcdDataDir: st.defaultDataDir(), IgnorePreflight: ignoredChecks(st, t),
 		ImageRepository: strings.TrimSuffix(sealos.HeldPrefix(st.Share(t)), "/"),
 	}
 }

@@ -120,7 +120,7 @@ func (st *Site) etcdSettingsIn(docs kubeadm.Documents) (dir string, external boo
 }
 
 // ignoredChecks are the checks of kubeadm that would wrongly refuse a host: kubeadm takes lost+found for data.
-func (st *Site) ignoredChecks(t *fleet.Target) []string {
+func ignoredChecks(st *Site, t *fleet.Target) []string {
 	if !t.Master {
 		return nil
 	}

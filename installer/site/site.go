@@ -40,7 +40,7 @@ type Passwords struct{ Pull, Push string }
 func New(c *installer.Cluster, b *bundle.Reader, o fleet.Options) *Site {
 	o.Cluster, o.Payload = c.Name, payload.New(b)
 	st := &Site{Fleet: fleet.New(o, c.Hosts, c.Leaving), Cluster: c}
-	st.Kube = &kube.Client{ControlPlanes: st.askable, AdminConf: installer.AdminConf, CacheDir: st.KubectlCache()}
+	st.Kube = &kube.Client{ControlPlanes: func() []kube.ControlPlane { return askable(st) }, AdminConf: installer.AdminConf, CacheDir: st.KubectlCache()}
 	return st
 }
 

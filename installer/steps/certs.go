@@ -48,17 +48,17 @@ func PlanCertificates(renew []string) []Step {
 	return []Step{
 		{Name: "connect", Title: "reach every host", Run: (*Run).connectForCerts},
 		{Name: "plan", Title: "find the certificates that would be made anew", Run: func(r *Run, ctx context.Context) (installer.Result, error) {
-			return installer.Result{}, r.planCerts(ctx, renew)
+			return installer.Result{}, planCerts(ctx, r, renew)
 		}},
 	}
 }
 
-func (r *Run) planCerts(ctx context.Context, renew []string) error {
+func planCerts(ctx context.Context, r *Run, renew []string) error {
 	if err := r.secrets.PreparePKI(); err != nil {
 		return err
 	}
 	for _, t := range r.Masters() {
-		in, err := r.renewal(ctx, t, renew)
+		in, err := renewal(ctx, r, t, renew)
 		if err != nil {
 			return t.Failed(err)
 		}
@@ -104,7 +104,7 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 	if err := refused(r.Ledger.Compare(ctx)); err != nil {
 		return installer.Result{}, err
 	}
-	if err := r.meetRootfs(ctx); err != nil {
+	if err := meetRootfs(ctx, r); err != nil {
 		return installer.Result{}, err
 	}
 	return installer.Result{}, r.secrets.AdoptAndSettle(ctx)
@@ -112,7 +112,7 @@ func (r *Run) connectForCerts(ctx context.Context) (installer.Result, error) {
 
 // meetRootfs finds out what the cluster has of its rootfs where the bundle brings none, for runs that need no more of it than is
 // recorded and lies on the hosts.
-func (r *Run) meetRootfs(ctx context.Context) error {
+func meetRootfs(ctx context.Context, r *Run) error {
 	on := site.Adding{Site: r.Site}
 	if err := on.Clusterless(); err != nil || !r.onlyAdds() {
 		return err
@@ -152,7 +152,7 @@ func (r *Run) renewCerts(ctx context.Context, renew []string) (installer.Result,
 }
 
 // renewal is what is wanted of the certificates of one master, with those that it has and that are renewed in any case.
-func (r *Run) renewal(ctx context.Context, t *fleet.Target, renew []string) (certs.MasterInput, error) {
+func renewal(ctx context.Context, r *Run, t *fleet.Target, renew []string) (certs.MasterInput, error) {
 	in, err := r.secrets.MasterInput(ctx, t)
 	if err != nil {
 		return in, err
@@ -178,7 +178,7 @@ var controllers = []string{"controller-manager", "scheduler"}
 // renewOn makes the certificates of one master anew, and counts the files that it wrote. API server and etcd read theirs again by
 // themselves. The controllers are restarted, and it waits until the API servers are ready before the next master is changed.
 func (r *Run) renewOn(ctx context.Context, t *fleet.Target, renew []string) (int, error) {
-	in, err := r.renewal(ctx, t, renew)
+	in, err := renewal(ctx, r, t, renew)
 	if err != nil {
 		return 0, err
 	}

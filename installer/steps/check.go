@@ -10,7 +10,6 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
-	"github.com/sealbuild/sealbuild/installer/compat"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/nodes"
@@ -102,12 +101,6 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 		note += "; the rootfs stays " + r.Payload.Rootfs().Name
 	}
 	return installer.Result{Note: note}, nil
-}
-
-// standsInTheWay finds what keeps a cluster, whose record says version from, from the version that the bundle brings. Its hosts
-// were looked at. It changes nothing.
-func standsInTheWay(ctx context.Context, r *Run, from string, s payload.Sizes) ([]preflight.Problem, error) {
-	return compat.Compat{Site: r.Site, Sizes: s}.Look(ctx, from, r.Payload.Rootfs().KubeVersion())
 }
 
 // tellDifferences tells how the cluster that is wanted differs from the one that is there.

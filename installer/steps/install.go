@@ -69,7 +69,7 @@ func Upgrade() []Step {
 		{Name: "distribute-registry", Title: "send missing images to the registry hosts", Run: (*Run).distributeRegistry},
 		{Name: "stage", Title: "bring what is new beside what runs, on every host", Run: stage, Skip: (*Run).onlyAdds},
 		{Name: "upgrade-masters", Title: "upgrade masters, one at a time", Run: upgradeMasters, Skip: (*Run).onlyAdds},
-		{Name: "upgrade-addons", Title: "wait for the add-ons of Kubernetes", Run: upgradeAddons, Skip: (*Run).onlyAdds},
+		{Name: "upgrade-addons", Title: "upgrade the add-ons of Kubernetes", Run: upgradeAddons, Skip: (*Run).onlyAdds},
 		{Name: "upgrade-nodes", Title: "upgrade nodes, some at a time", Run: upgradeNodes, Skip: (*Run).onlyAdds},
 		{Name: "distribute-rootfs", Title: "unpack cluster images on the hosts", Run: (*Run).distributeRootfs},
 		{Name: "bootstrap", Title: "host names, registry, container runtime, kubelet", Run: (*Run).bootstrap, Skip: (*Run).onlyAdds},
@@ -92,7 +92,7 @@ func Rollback() []Step {
 
 // PlanReset tells what [Reset] would do.
 func PlanReset() []Step {
-	return []Step{Reset()[0], {Name: "plan", Title: "find what would be done on each host", Run: (*Run).planReset}}
+	return []Step{Reset()[0], {Name: "plan", Title: "find what would be done on each host", Run: planReset}}
 }
 
 // Preview is the part of a pipeline that changes nothing.

@@ -26,7 +26,7 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 	if err := r.Ledger.MeetRecord(ctx); err != nil {
 		return installer.Result{}, err
 	}
-	if err := r.meetRootfs(ctx); err != nil {
+	if err := meetRootfs(ctx, r); err != nil {
 		return installer.Result{}, err
 	}
 	if err := refused(r.notNamed(), nil); err != nil {
@@ -61,15 +61,15 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 }
 
 // planReset tells what the steps that follow would do on each host.
-func (r *Run) planReset(context.Context) (installer.Result, error) {
-	for _, t := range slices.Concat(r.Workers(), r.lastFirst()) {
+func planReset(r *Run, _ context.Context) (installer.Result, error) {
+	for _, t := range slices.Concat(r.Workers(), lastFirst(r)) {
 		r.Report.Infof("%s (%s): %s", t.IP, t.Role(), strings.Join(r.clean.Plan(t), "; "))
 	}
 	return installer.Result{}, nil
 }
 
 // lastFirst are the masters in the order in which a reset takes them out.
-func (r *Run) lastFirst() []*fleet.Target {
+func lastFirst(r *Run) []*fleet.Target {
 	masters := slices.Clone(r.Masters())
 	slices.Reverse(masters)
 	return masters
@@ -102,7 +102,7 @@ func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 	if err := r.Each(ctx, r.Workers(), reset); err != nil {
 		return installer.Result{}, err
 	}
-	for _, t := range r.lastFirst() {
+	for _, t := range lastFirst(r) {
 		if err := reset(ctx, t); err != nil {
 			return installer.Result{}, t.Failed(err)
 		}

@@ -98,7 +98,7 @@ func New(c *installer.Cluster, b *bundle.Reader, o Options, f fleet.Options) *Ru
 		net:    net, dirs: dirs, Ledger: recorded,
 		settings: &settings.Settings{Site: on, Wish: o.Settings, DrainTimeout: o.DrainTimeout, Recorded: recorded.DocumentsInForce},
 		upgrade: &upgrade.Upgrade{
-			Site: on, Members: members, Nodes: nodes, Net: net, Dirs: dirs, Registry: registry, DrainTimeout: o.DrainTimeout, Parallel: o.ParallelNodes,
+			Site: on, Members: members, Net: net, Dirs: dirs, Registry: registry, DrainTimeout: o.DrainTimeout, Parallel: o.ParallelNodes,
 		},
 	}
 }

@@ -37,6 +37,9 @@ type killTest struct {
 	second   []byte               // the bundle after the fault, where it is another
 	later    func(w *world) error // a run that brings what was away up to date
 	bubble   bool                 // it is in a bubble of time: one fault after the other
+	// repaired is called after a fault, once machines have their power back; nil: nothing is done.
+	repaired func(w *world, f *stepstest.Fault)
+	apart    func(string) bool // files of hosts whose names differ from run to run; nil: none
 }
 
 // try lets one fault happen, and checks what the next runs make of it.
@@ -61,6 +64,9 @@ func (k *killTest) try(t *testing.T, dir string, f *stepstest.Fault) (fired step
 	w.Repair()
 	// The fault may not have happened yet; from here on none does.
 	w.Arm(nil)
+	if k.repaired != nil {
+		k.repaired(w, f)
+	}
 	if k.second != nil {
 		w.bundle = k.second
 	}
@@ -84,6 +90,9 @@ func (k *killTest) try(t *testing.T, dir string, f *stepstest.Fault) (fired step
 	}
 	for i, tree := range w.trees(t) {
 		for _, d := range differences(k.made[i], tree) {
+			if k.apart != nil && k.apart(d) {
+				continue
+			}
 			// Nor does anybody remove the lock of an agent that was killed after all was done; it is gone with the next boot.
 			if f.Kind == stepstest.AgentDies && strings.HasPrefix(d, "left over /run/") {
 				continue

@@ -91,10 +91,10 @@ func upgradeMasters(r *Run, ctx context.Context) (installer.Result, error) {
 	return installer.Result{Changes: n, Note: fmt.Sprintf("%d of %d masters", n, len(fleet.Only(r.Masters(), (*fleet.Target).InCluster)))}, err
 }
 
-// upgradeAddons waits until the add-ons run that kubeadm has upgraded with the last master.
+// upgradeAddons has kubeadm upgrade the add-ons, and waits until they run.
 func upgradeAddons(r *Run, ctx context.Context) (installer.Result, error) {
-	note, err := r.upgrade.AddonsFollow(ctx, "upgrade-addons")
-	return installer.Result{Note: note}, err
+	n, note, err := r.upgrade.AddonsFollow(ctx, "upgrade-addons")
+	return installer.Result{Changes: n, Note: note}, err
 }
 
 // upgradeNodes brings workers to what the bundle brings, some at a time.

@@ -4,50 +4,85 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
 
-// addons are what kubeadm runs in the cluster itself. It upgrades them with the last master, and says nothing where it does not:
-// also the mirror of a pod of a master that is gone keeps it from it.
+// addons are what kubeadm runs in the cluster itself. It would upgrade them with the last master, before that has passed its gate:
+// kube-proxy may not be newer than an API server that goes back. So it is told to leave them alone, and does them here. It says
+// nothing where it does not: also the mirror of a pod of a master that is gone keeps it from it.
 func addons() []string { return []string{"daemonset/kube-proxy", "deployment/coredns"} }
 
-// AddonsFollow waits until the add-ons run with the images that the bundle brings, and says which these are. A cluster that has
-// none of its own, or others in their place, keeps those.
-func (u *Upgrade) AddonsFollow(ctx context.Context, step string) (note string, err error) {
+// AddonsFollow has kubeadm upgrade the add-ons, unless they have the images that the bundle brings, waits until they run with
+// these, and says which they are. A cluster that has none of its own, or others in their place, keeps those.
+func (u *Upgrade) AddonsFollow(ctx context.Context, step string) (changes int, note string, err error) {
 	pending, err := u.Pending()
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	for _, t := range pending {
 		if t.Master {
-			return "", fmt.Errorf("master %s has not followed: kubeadm upgrades the add-ons with the last one", t.IP)
+			return 0, "", fmt.Errorf("master %s has not followed: the add-ons follow once all have", t.IP)
 		}
 	}
 	var notes []string
 	for _, name := range addons() {
-		want := u.brings(name[strings.LastIndexByte(name, '/')+1:])
-		image := ""
-		err := u.insist(ctx, func(ctx context.Context) error {
-			found, gone, err := u.addon(ctx, name)
-			if err != nil || gone {
-				return err
-			}
-			image = found.image
-			if want != "" && payload.Repository(want) == payload.Repository(found.image) && want != found.image {
-				return fmt.Errorf("%s runs %s, and the bundle brings %s: kubeadm has not upgraded it (do all masters run the same version?)", name, found.image, want)
-			}
-			return found.rolled()
+		var found workload
+		behind := false
+		err := u.gate().insist(ctx, func(ctx context.Context) (err error) {
+			found, behind, err = u.behind(ctx, name)
+			return err
 		})
-		if err != nil {
-			return "", err
+		if err == nil && behind && changes == 0 { // kubeadm does all of them
+			changes = 1
+			err = u.upgradeAddons(ctx, step)
 		}
-		if image != "" {
-			notes = append(notes, image[strings.LastIndexByte(image, '/')+1:])
+		if err == nil {
+			err = u.gate().insist(ctx, func(ctx context.Context) error {
+				if found, behind, err = u.behind(ctx, name); err != nil || found.name == "" {
+					return err
+				}
+				if behind {
+					return fmt.Errorf("%s runs %s, which is not the image that the bundle brings: kubeadm has not upgraded it (do all masters run the same version?)", name, found.image)
+				}
+				return found.rolled()
+			})
+		}
+		if err != nil {
+			return changes, "", err
+		}
+		if found.image != "" {
+			notes = append(notes, found.image[strings.LastIndexByte(found.image, '/')+1:])
 		}
 	}
-	return strings.Join(notes, ", "), nil
+	return changes, strings.Join(notes, ", "), nil
+}
+
+// behind asks for an add-on, and tells whether it has another image than the bundle brings for it. The workload is empty where
+// the cluster has none.
+func (u *Upgrade) behind(ctx context.Context, name string) (workload, bool, error) {
+	found, gone, err := u.addon(ctx, name)
+	if err != nil || gone {
+		return workload{}, false, err
+	}
+	want := u.brings(name[strings.LastIndexByte(name, '/')+1:])
+	return found, want != "" && payload.Repository(want) == payload.Repository(found.image) && want != found.image, nil
+}
+
+// skipAddons keeps `kubeadm upgrade` from them.
+const skipAddons = "--skip-phases=addon"
+
+// upgradeAddons has the kubeadm of the new rootfs upgrade them, on any master.
+func (u *Upgrade) upgradeAddons(ctx context.Context, step string) error {
+	masters := fleet.Only(u.Masters(), (*fleet.Target).InCluster)
+	if len(masters) == 0 {
+		return fmt.Errorf("no master of the cluster is named: kubeadm upgrades the add-ons from one")
+	}
+	_, err := u.Exec(ctx, masters[0], step, path.Join(u.RootfsDir(), "bin", "kubeadm"), "upgrade", "node", "phase", "addon", "all")
+	return err
 }
 
 // brings is the image of an add-on that the bundle brings; empty if it has none, or several.

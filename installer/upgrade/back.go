@@ -45,6 +45,10 @@ func (u *Upgrade) putBack(ctx context.Context, t *fleet.Target, m *mark, step st
 	if err := m.to(ctx, t, back); err != nil {
 		return err
 	}
+	// The new kubelet may not work with the API server of before, which starts as soon as a kubelet sees its manifest.
+	if _, err := u.Exec(ctx, t, step, "systemctl", "stop", "kubelet"); err != nil {
+		return fmt.Errorf("stop the new kubelet: %w", err)
+	}
 	if err := u.Dirs.SwitchBack(ctx, t, u.RootfsDir()); err != nil {
 		return fmt.Errorf("put the rootfs of before back: %w", err)
 	}
@@ -57,10 +61,11 @@ func (u *Upgrade) putBack(ctx context.Context, t *fleet.Target, m *mark, step st
 	if err := u.runFormerScripts(ctx, t, former, step); err != nil {
 		return err
 	}
-	if err := u.restartKubelet(ctx, t, step); err != nil {
+	since, err := u.restartKubelet(ctx, t, *m, step)
+	if err != nil {
 		return err
 	}
-	if err := u.insist(ctx, func(ctx context.Context) error { return u.lives(ctx, t, m.Kube) }); err != nil {
+	if err := u.gate().settles(ctx, t, m.Kube, since); err != nil {
 		return err
 	}
 	if m.First {

@@ -8,12 +8,14 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	kubeadmdocs "github.com/sealbuild/sealbuild/installer/kubeadm"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/settings"
 	"github.com/sealbuild/sealbuild/installer/site"
 )
@@ -33,9 +35,9 @@ func (u *Upgrade) turn(ctx context.Context, t *fleet.Target, step string) error 
 		}
 		return err
 	}
-	err = u.forward(ctx, t, &m, step)
+	since, err := u.forward(ctx, t, &m, step)
 	if err == nil {
-		err = u.insist(ctx, func(ctx context.Context) error { return u.lives(ctx, t, u.To()) })
+		err = u.gate().settles(ctx, t, u.To(), since)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -46,7 +48,7 @@ func (u *Upgrade) turn(ctx context.Context, t *fleet.Target, step string) error 
 	if err := leave(ctx); err != nil {
 		return err
 	}
-	if err := u.Nodes.ClearKubeadmCopies(ctx, t); err != nil {
+	if err := u.Members.ClearKubeadmCopies(ctx, t); err != nil {
 		return err
 	}
 	return m.to(ctx, t, done)
@@ -104,10 +106,9 @@ func (u *Upgrade) quiet(ctx context.Context, t *fleet.Target, m mark, step strin
 	}
 	changes := m.Kube != u.To()
 	if t.Master && changes && len(u.Cluster.Masters()) > 1 {
-		if m.Stage == begun {
-			if err := u.Members.GiveUpLeadership(ctx, t); err != nil {
-				return leave, err
-			}
+		// In between, its member may be what an earlier run has stopped; then it leads nothing.
+		if err := u.Members.GiveUpLeadership(ctx, t); err != nil && (m.Stage == begun || m.Stage == done) {
+			return leave, err
 		}
 		undo = append(undo, func(ctx context.Context) error { return u.Net.Release(ctx, t, min(gatePatience, u.Timeout)) })
 		if err := u.Net.Withhold(ctx, t); err != nil {
@@ -130,37 +131,37 @@ func (u *Upgrade) giveUp(ctx context.Context, t *fleet.Target, leave func(contex
 }
 
 // forward exchanges what a host runs.
-func (u *Upgrade) forward(ctx context.Context, t *fleet.Target, m *mark, step string) error {
+func (u *Upgrade) forward(ctx context.Context, t *fleet.Target, m *mark, step string) (since restarted, err error) {
 	if m.Stage == begun { // what a host has gone back from may not lie beside any more
 		if _, _, err := u.Dirs.Stage(ctx, t, u.RootfsDir()); err != nil {
-			return fmt.Errorf("unpack the new rootfs beside the one in use: %w", err)
+			return since, fmt.Errorf("unpack the new rootfs beside the one in use: %w", err)
 		}
 	}
 	if _, err := u.Dirs.Switch(ctx, t, u.RootfsDir()); err != nil {
-		return fmt.Errorf("put the new rootfs in its place: %w", err)
+		return since, fmt.Errorf("put the new rootfs in its place: %w", err)
 	}
 	if m.Stage == begun || m.Stage == kubeadm {
 		if err := u.runKubeadm(ctx, t, m, step); err != nil {
-			return err
+			return since, err
 		}
 	}
 	if err := u.runScripts(ctx, t, step); err != nil {
-		return err
+		return since, err
 	}
-	return u.restartKubelet(ctx, t, step)
+	return u.restartKubelet(ctx, t, *m, step)
 }
 
 // runKubeadm has the kubeadm of the new rootfs upgrade a host, unless Kubernetes stays as it is. On the first host it upgrades the
-// documents of the cluster, too; with the last master it brings the add-ons.
+// documents of the cluster, too. The add-ons follow once all masters have ([Upgrade.AddonsFollow]).
 func (u *Upgrade) runKubeadm(ctx context.Context, t *fleet.Target, m *mark, step string) error {
 	if m.Kube == u.To() {
 		return m.to(ctx, t, turned)
 	}
 	if m.Stage == kubeadm {
 		u.Report.Infof("%s: kubeadm was interrupted there; it begins again", t.IP)
-		if err := u.keeper().mendManifests(ctx, t); err != nil {
-			return fmt.Errorf("put manifests back that an interrupted kubeadm has moved away: %w", err)
-		}
+	}
+	if err := u.keeper().mendManifests(ctx, t); err != nil {
+		return fmt.Errorf("put manifests back that an interrupted kubeadm has moved away: %w", err)
 	}
 	flags, err := u.kubeadmFlags(t)
 	if err != nil {
@@ -168,7 +169,12 @@ func (u *Upgrade) runKubeadm(ctx context.Context, t *fleet.Target, m *mark, step
 	}
 	argv := []string{path.Join(u.RootfsDir(), "bin", "kubeadm"), "upgrade", "node"}
 	if t.Master {
-		if err := u.insist(ctx, func(ctx context.Context) error { return u.serves(ctx, t) }); err != nil {
+		if m.Stage == begun && len(u.Cluster.Masters()) > 1 {
+			if err := u.endAPI(ctx, t); err != nil {
+				return err
+			}
+		}
+		if err := u.gate().insist(ctx, func(ctx context.Context) error { return u.gate().serves(ctx, t) }); err != nil {
 			return fmt.Errorf("its API server: %w", err)
 		}
 		first, err := u.isFirst(ctx, t, m)
@@ -203,6 +209,34 @@ func (u *Upgrade) runKubeadm(ctx context.Context, t *fleet.Target, m *mark, step
 	return nil
 }
 
+const apiServer = "kube-apiserver"
+
+// endPatience is how long an API server may take to end: it refuses new requests first, and serves those under way.
+const endPatience = 45 * time.Second
+
+// endAPI has the API server of a master end in order and start anew. New connections do not come to it any more, and those that it
+// has move to the others when it ends. Otherwise they would hang while kubeadm exchanges the etcd beside it, which takes longer than
+// the cluster believes in a kubelet that is not heard of (seen on real hosts).
+func (u *Upgrade) endAPI(ctx context.Context, t *fleet.Target) error {
+	if _, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: manifest(apiServer), Remove: true}}); err != nil {
+		return fmt.Errorf("end its API server: %w", err)
+	}
+	err := installer.Insist(ctx, min(endPatience, u.Timeout), func(ctx context.Context) error {
+		f, err := t.Agent.Facts(ctx, agent.FactsRequest{Lean: true, Programs: []string{apiServer}})
+		if err == nil && f.Programs[apiServer] {
+			err = errors.New("kubelet has not ended it")
+		}
+		return err
+	})
+	if ctx.Err() != nil {
+		return err // the next run puts it back
+	}
+	if err != nil {
+		u.Report.Warnf("%s: its API server does not end by itself; what is connected to it may hang for a moment: %s", t.IP, installer.TellAt(err, t.IP.String()))
+	}
+	return u.keeper().mendManifests(ctx, t)
+}
+
 // kubeadmFlags are those of `kubeadm upgrade` on a host. This installer alone makes certificates. What kubeadm was
 // told to overlook when the host joined it overlooks again: its own documents do not keep that.
 func (u *Upgrade) kubeadmFlags(t *fleet.Target) ([]string, error) {
@@ -219,7 +253,7 @@ func (u *Upgrade) kubeadmFlags(t *fleet.Target) ([]string, error) {
 		ignored = append(ignored, docs.Ignored()...)
 	}
 	slices.Sort(ignored)
-	flags := []string{"--certificate-renewal=false"}
+	flags := []string{"--certificate-renewal=false", skipAddons}
 	if len(ignored) > 0 {
 		flags = append(flags, "--ignore-preflight-errors="+strings.Join(slices.Compact(ignored), ","))
 	}
@@ -261,14 +295,28 @@ func (u *Upgrade) runScripts(ctx context.Context, t *fleet.Target, step string) 
 	return err
 }
 
-// restartKubelet starts the kubelet that lies on the host now.
-func (u *Upgrade) restartKubelet(ctx context.Context, t *fleet.Target, step string) error {
-	for _, args := range [][]string{{"daemon-reload"}, {"restart", "kubelet"}} {
-		if _, err := u.Exec(ctx, t, step, append([]string{"systemctl"}, args...)...); err != nil {
-			return fmt.Errorf("start the new kubelet: %w", err)
+// restartKubelet starts the kubelet that lies on the host now. One of another minor version starts all static pods anew, etcd among
+// them, so etcd's leadership moves away before.
+func (u *Upgrade) restartKubelet(ctx context.Context, t *fleet.Target, m mark, step string) (since restarted, err error) {
+	if t.Master && preflight.MinorOf(m.Kube) != preflight.MinorOf(u.To()) {
+		err := installer.Insist(ctx, u.APIPatience(), func(ctx context.Context) (err error) {
+			since.hashes, err = u.gate().hashes(ctx, t)
+			return err
+		})
+		if err == nil && t.EtcdManifest != "" {
+			err = installer.Insist(ctx, u.APIPatience(), func(ctx context.Context) error { return u.Members.GiveUpLeadership(ctx, t) })
+		}
+		if err != nil && ctx.Err() == nil {
+			u.Report.Warnf("%s: before its kubelet starts anew: %s", t.IP, installer.TellAt(err, t.IP.String()))
 		}
 	}
-	return nil
+	since.at = time.Now()
+	for _, args := range [][]string{{"daemon-reload"}, {"restart", "kubelet"}} {
+		if _, err := u.Exec(ctx, t, step, append([]string{"systemctl"}, args...)...); err != nil {
+			return since, fmt.Errorf("start the new kubelet: %w", err)
+		}
+	}
+	return since, nil
 }
 
 // failed puts a host back that did not pass its gate, and says what became of it.

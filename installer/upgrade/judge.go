@@ -114,11 +114,11 @@ func (u *Upgrade) UnderWay() bool {
 	return slices.ContainsFunc(u.Targets, func(t *fleet.Target) bool { return Unfinished(t.Journal.Of(journal.Upgrade)) != "" })
 }
 
-// Mend puts manifests back that a kubeadm which was killed has moved away on masters: without them a cluster of one master answers
-// nobody.
+// Mend puts manifests back that a run or a kubeadm which was killed has moved away on masters: without them a cluster of one
+// master answers nobody.
 func (u *Upgrade) Mend(ctx context.Context) error {
 	return u.Each(ctx, u.Masters(), func(ctx context.Context, t *fleet.Target) error {
-		if m, there, err := on(t); err != nil || !there || m.Stage != kubeadm {
+		if m, there, err := on(t); err != nil || !there || m.Stage == done {
 			return err
 		}
 		return u.keeper().mendManifests(ctx, t)

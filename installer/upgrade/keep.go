@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -126,10 +127,11 @@ func (u keeper) giveBack(ctx context.Context, t *fleet.Target, only func(name st
 }
 
 // mendManifests puts manifests back that are missing: kubeadm moves the old one away before it moves the new one to its place,
-// and, killed between, refuses to run again.
+// and, killed between, refuses to run again. It does not wait for the disk either: one that a power cut has left empty is missing,
+// too.
 func (u keeper) mendManifests(ctx context.Context, t *fleet.Target) error {
 	return u.giveBack(ctx, t, func(name string, now []byte) bool {
-		return now == nil && path.Base(path.Dir(name)) == "manifests"
+		return len(bytes.Trim(now, "\x00 \t\r\n")) == 0 && path.Base(path.Dir(name)) == "manifests"
 	})
 }
 

@@ -7,20 +7,17 @@
 package upgrade
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/hostnet"
 	"github.com/sealbuild/sealbuild/installer/hostregistry"
 	"github.com/sealbuild/sealbuild/installer/imagedirs"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/members"
-	"github.com/sealbuild/sealbuild/installer/nodes"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/site"
 )
@@ -29,7 +26,6 @@ import (
 type Upgrade struct {
 	*site.Site
 	Members  members.Members
-	Nodes    *nodes.Nodes
 	Net      hostnet.Net
 	Dirs     imagedirs.Dirs
 	Registry *hostregistry.Registry
@@ -117,11 +113,6 @@ func kubeOf(images string) string {
 
 // alone tells whether the cluster has one host: its pods have nowhere to go.
 func (u *Upgrade) alone() bool { return len(u.Cluster.Hosts) == 1 }
-
-// insist repeats an action for as long as a host may take.
-func (u *Upgrade) insist(ctx context.Context, what func(context.Context) error) error {
-	return installer.Insist(ctx, min(gatePatience, u.Timeout), what)
-}
 
 // Former is what the cluster had before, by the record that its masters have. The error says that there is none.
 func (u *Upgrade) Former() (*payload.Payload, error) {

@@ -43,7 +43,13 @@ func fanOut(t testing.TB, ctx context.Context, c catalog.Catalog, src catalog.So
 			if broken != nil {
 				w = &breaking{w, i, 0, broken, sw}
 			}
-			receipts[i], errs[i] = Push(ctx, w, rr, c, src, PushOptions{Fanout: f, Address: "127.0.0.1"})
+			var left, came int64
+			receipts[i], errs[i] = Push(ctx, w, rr, c, src, PushOptions{
+				Fanout: f, Address: "127.0.0.1", Left: func(n int64) { left = n }, Progress: func(n int64) { came += n },
+			})
+			if r := receipts[i]; errs[i] == nil && (left != r.BytesMissing || came != r.BytesSent+r.BytesPassed) {
+				t.Errorf("host %d is told of %d of %d bytes, and got %d and %d of %d", i, came, left, r.BytesSent, r.BytesPassed, r.BytesMissing)
+			}
 			sw.Close()
 			<-done
 		})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/sealbuild/sealbuild/registry/catalog"
@@ -17,7 +18,7 @@ type PushOptions struct {
 	DryRun bool // only ask what is missing: the receipt's Missing fields. Nothing is made or changed over there
 
 	Missing func([]catalog.Blob) // told, once and before anything is sent, what the store lacks
-	Left    func(bytes int64)    // told, at the same time, how many bytes are to come, without those that the store has of blobs that it lacks
+	Left    func(bytes int64)    // told at the same time how many bytes are to come, without what was kept of interrupted blobs
 	// Fanout makes this push one of several that help each other. Address is where the other hosts reach this one: a name or an
 	// IP address.
 	Fanout  *Fanout
@@ -25,9 +26,9 @@ type PushOptions struct {
 
 	// Durable is told, once, that the store has everything, before a push of a fan-out waits for the others. Its error is that of
 	// the push.
-	Durable  func() error
-	// Progress is told of blob bytes as they are sent, and of those that other hosts have sent once they have; never at once from two
-	// goroutines. What arrived damaged is sent, and told of, again.
+	Durable func() error
+	// Progress is told of blob bytes as they are sent, by this or by other hosts; never at once from two goroutines. What arrived
+	// damaged is sent, and told of, again; what others sent so is taken back: a negative number.
 	Progress func(bytes int64)
 }
 
@@ -161,6 +162,12 @@ func (s *sender) nextAnswer(fr *frameReader) (a answer) {
 			a.relay = &info
 		case frameMissing:
 			a.missing, next, a.err = decodeSpans(a.missing, next, payload, s.table)
+		case frameTaken:
+			d := decoder{data: payload}
+			taken := int64(d.uvarint(math.MaxInt64))
+			if a.err = d.end(); a.err == nil {
+				s.passed(taken)
+			}
 		case frameAsked:
 			return a
 		case frameDone:

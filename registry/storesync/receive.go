@@ -238,7 +238,9 @@ func (rc *receiver) rounds(ctx context.Context) error {
 			err = rc.receiveBlobs(ctx)
 		} else if err == nil {
 			rc.others.Store(true)
+			quiet := rc.tellTaken(ctx)
 			err = rc.fetch(ctx, peers)
+			quiet()
 			rc.others.Store(false)
 		}
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,6 +25,32 @@ type sender struct {
 	received int64
 	again    bool // what is sent arrived damaged before, so the source hashes it too: that tells whose fault it is
 	receipt  Receipt
+
+	telling sync.Mutex // while Progress is told
+	taken   int64      // bytes that it was told of others
+	passing bool       // the receiver takes blobs from others
+}
+
+func (s *sender) progress(bytes int64) {
+	if s.options.Progress != nil && bytes != 0 {
+		s.options.Progress(bytes)
+	}
+}
+
+// passed tells how many bytes other hosts have sent by now. What a receiver says of it at another time is passed over.
+func (s *sender) passed(bytes int64) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	if s.passing {
+		s.progress(bytes - s.taken)
+		s.taken = bytes
+	}
+}
+
+func (s *sender) setPassing(passing bool) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	s.passing = passing
 }
 
 func (s *sender) run(ctx context.Context, c catalog.Catalog, index map[key]int) error {
@@ -117,6 +144,7 @@ func (s *sender) run(ctx context.Context, c catalog.Catalog, index map[key]int) 
 
 // pass lets the receiver take what it lacks from peers, and returns what is left.
 func (s *sender) pass(ctx context.Context, peers []relayInfo, missing []span) (answer, error) {
+	s.setPassing(true)
 	if err := s.w.write(framePeers, encodePeers(peers)); err != nil {
 		return answer{}, fmt.Errorf("%w: %w", errWrite, err)
 	}
@@ -127,9 +155,8 @@ func (s *sender) pass(ctx context.Context, peers []relayInfo, missing []span) (a
 	blobs, bytes := s.sum(missing)
 	leftBlobs, leftBytes := s.sum(a.missing)
 	s.receipt.BlobsPassed, s.receipt.BytesPassed = blobs-leftBlobs, bytes-leftBytes
-	if s.options.Progress != nil {
-		s.options.Progress(s.receipt.BytesPassed)
-	}
+	s.passed(s.receipt.BytesPassed)
+	s.setPassing(false)
 	return a, nil
 }
 
@@ -229,9 +256,7 @@ func (s *sender) blobs(ctx context.Context, missing []span) error {
 			if p.t == frameData {
 				free <- p.buf
 				s.receipt.BytesSent += int64(len(p.data))
-				if s.options.Progress != nil {
-					s.options.Progress(int64(len(p.data)))
-				}
+				s.progress(int64(len(p.data)))
 			} else {
 				s.receipt.BlobsSent++
 			}

@@ -110,8 +110,11 @@ func TestCopyModeSendsEverything(t *testing.T) {
 	src, c := registrytest.Samples(t)
 	store := disk.Open(t.TempDir())
 	mustSync(t, c, src, store, PushOptions{})
-	var progress int64
-	out := mustSync(t, c, src, store, PushOptions{All: true, Progress: func(n int64) { progress += n }})
+	var progress, left int64
+	out := mustSync(t, c, src, store, PushOptions{All: true, Progress: func(n int64) { progress += n }, Left: func(n int64) { left = n }})
+	if left != out.sent.BytesMissing || left != progress {
+		t.Errorf("%d bytes were to come, %d did, %d are missing", left, progress, out.sent.BytesMissing)
+	}
 	if out.sent.BlobsSent != len(c.Blobs()) || progress != out.sent.BytesSent || progress == 0 {
 		t.Errorf("%d blobs and %d bytes sent, progress %d", out.sent.BlobsSent, out.sent.BytesSent, progress)
 	}

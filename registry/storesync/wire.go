@@ -19,7 +19,7 @@ import (
 )
 
 // WireVersion is the version of what travels between the two ends of a sync, as WIRE.md says it.
-const WireVersion = 2
+const WireVersion = 3
 
 // Bounds of the wire, checked before anything is allocated. WIRE.md says what travels in which frame.
 const (
@@ -53,6 +53,7 @@ const (
 	frameRelay                        // receiver: how others reach what it has
 	framePeers                        // sender: where to take blobs from
 	frameAlive                        // both: this side is at work, or waits for others; it has nothing to say yet
+	frameTaken                        // receiver: how many bytes it has taken from relays by now
 )
 
 // ErrProtocol is wrapped by every complaint about what the other end of a session sent.
@@ -142,7 +143,7 @@ func (f *frameReader) oneHeader() (frameType, int, error) {
 		return 0, 0, noEOF(err)
 	}
 	t := frameType(b)
-	if t < frameHello || t > frameAlive {
+	if t < frameHello || t > frameTaken {
 		return 0, 0, protocolError("frame of unknown type %d", b)
 	}
 	n, err := binary.ReadUvarint(f.r)

@@ -26,7 +26,19 @@ import (
 // Program is the path of one of etcd's programs: etcd, etcdctl, etcdutl. The test is skipped where there is none.
 func Program(t testing.TB, name string) string {
 	t.Helper()
-	if dir := os.Getenv("ETCD"); dir != "" {
+	return find(t, "ETCD", "upstream-current", name)
+}
+
+// Before is Program of the etcd that a site runs before an upgrade.
+func Before(t testing.TB, name string) string {
+	t.Helper()
+	return find(t, "ETCD_BEFORE", "before-current", name)
+}
+
+// find looks in a directory that a variable names, else in a tree of test/upstream.
+func find(t testing.TB, variable, tree, name string) string {
+	t.Helper()
+	if dir := os.Getenv(variable); dir != "" {
 		return filepath.Join(dir, name)
 	}
 	cache := os.Getenv("SEALBUILD_CACHE")
@@ -37,9 +49,9 @@ func Program(t testing.TB, name string) string {
 		}
 		cache = filepath.Join(dir, "sealbuild-test")
 	}
-	dir, err := programs(cache)
+	dir, err := programs(cache, tree)
 	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("no etcd to run (run test/upstream/make.sh or set ETCD to the directory of etcd and etcdutl): %v", err)
+		t.Skipf("no etcd to run (run test/upstream/make.sh, with `before` for %s, or set %s to the directory of etcd and etcdutl): %v", tree, variable, err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -48,8 +60,8 @@ func Program(t testing.TB, name string) string {
 }
 
 // programs unpacks the programs of the image into a directory of the cache, unless they lie there.
-func programs(cache string) (string, error) {
-	layout := filepath.Join(cache, "upstream-current", "images")
+func programs(cache, tree string) (string, error) {
+	layout := filepath.Join(cache, tree, "images")
 	var index v1.Index
 	if err := readJSON(filepath.Join(layout, "index.json"), &index); err != nil {
 		return "", err
@@ -197,6 +209,9 @@ func (m *Member) Run() {
 	}
 }
 
+// Use has the member run another etcd from its next start on.
+func (m *Member) Use(program string) { m.argv[0] = program }
+
 // Kill ends the process at once.
 func (m *Member) Kill() {
 	if m.process.ProcessState != nil {
@@ -222,11 +237,19 @@ func (m *Member) signal(s os.Signal) {
 }
 
 // Put stores a value by etcd's own client.
-func (m *Member) Put(certs, key, value string) {
+func (m *Member) Put(certs, key, value string) { m.ctl(certs, "put", key, value) }
+
+// Get gives the line of a value.
+func (m *Member) Get(certs, key string) string {
+	return strings.TrimSpace(m.ctl(certs, "get", "--print-value-only", key))
+}
+
+func (m *Member) ctl(certs string, args ...string) string {
 	m.t.Helper()
-	out, err := exec.CommandContext(m.t.Context(), filepath.Join(filepath.Dir(m.argv[0]), "etcdctl"), "--endpoints="+m.Endpoint, "--cacert="+certs+"/ca.crt",
-		"--cert="+certs+"/server.crt", "--key="+certs+"/server.key", "put", key, value).CombinedOutput()
+	argv := append([]string{"--endpoints=" + m.Endpoint, "--cacert=" + certs + "/ca.crt", "--cert=" + certs + "/server.crt", "--key=" + certs + "/server.key"}, args...)
+	out, err := exec.CommandContext(m.t.Context(), filepath.Join(filepath.Dir(m.argv[0]), "etcdctl"), argv...).CombinedOutput()
 	if err != nil {
-		m.t.Fatalf("etcdctl put: %v\n%s", err, out)
+		m.t.Fatalf("etcdctl %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
+	return string(out)
 }

@@ -23,6 +23,8 @@ type Built struct {
 	Cache       string // where everything that outlives a run lies
 	Upstream    string // the pieces of Kubernetes
 	Tests       string // Kubernetes' own tests, where the recipe has them
+	Before      string // the pieces of the minor version before, where the recipe has them
+	OldBundle   string // what a site has that Bundle upgrades; empty unless the recipe makes one
 
 	work *workplace // what only this run has: its bundle, and the way to its registry
 }
@@ -47,6 +49,7 @@ func Build(ctx context.Context, s *story) (b Built, stop func() error, err error
 type recipe struct {
 	images func(*Built, context.Context, *story) error // makes the cluster images and the bundle of them
 	tests  bool                                        // Kubernetes' own tests and their images are wanted, too
+	before bool                                        // so is the minor version before
 }
 
 // build makes tools and pieces, and what the recipe makes of them.
@@ -86,6 +89,12 @@ func build(ctx context.Context, s *story, r recipe) (b Built, stop func() error,
 			return b, nil, err
 		}
 	}
+	if r.before {
+		s.heading("making the pieces of the minor version before (minutes the first time)")
+		if b.Before, err = lastLine(ctx, s.out, b.Root, "test/upstream/make.sh", "before"); err != nil {
+			return b, nil, err
+		}
+	}
 	b.Store = filepath.Join(b.Cache, "store")
 	b.Conf = b.work.path("registries.conf")
 	stop, err = startUpstream(ctx, s.out, b)
@@ -112,6 +121,9 @@ func startUpstream(ctx context.Context, out io.Writer, b Built) (func() error, e
 	sets := "UPSTREAM_SETS=cluster"
 	if b.Tests != "" {
 		sets += " conformance"
+	}
+	if b.Before != "" {
+		sets += " before"
 	}
 	if err := command(ctx, out, b.Root, []string{sets}, script, "start", addr, pidfile); err != nil {
 		return nil, err

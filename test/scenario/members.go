@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -291,11 +292,11 @@ func (m *memberSite) isHealthy(ctx context.Context) error {
 
 // asked runs status. It is an error if the cluster is not healthy.
 func (m *memberSite) asked(ctx context.Context) (testbed.Result, error) {
-	argv := append([]string{"/root/sealinstall"}, withAddresses(askStatus, nil)...)
+	argv := append([]string{m.file}, withAddresses(askStatus, nil)...)
 	start := time.Now()
 	res, err := m.master0().Run(ctx, testbed.Command{Argv: append(argv, "-o", "json"), Dir: "/root"})
 	m.took = append(m.took, StepFigure{"status", time.Since(start).Seconds()})
-	m.st.say("%s# ./sealinstall status -o json\n%s%s", m.master0().Name, res.Stdout, res.Stderr)
+	m.st.say("%s# ./%s status -o json\n%s%s", m.master0().Name, filepath.Base(m.file), res.Stdout, res.Stderr)
 	if err == nil && !json.Valid([]byte(res.Stdout)) {
 		err = errors.New("what status prints is no JSON")
 	}

@@ -135,9 +135,8 @@ func prepareLoad(ctx context.Context, st *story, site *Site) (*load, error) {
 	return &load{st: st, site: site, runs: map[string]*loadRun{}}, nil
 }
 
-// deploy makes the application, and takes the certificate of the administrator to ask the API with.
+// deploy makes the application, and asks.
 func (l *load) deploy(ctx context.Context) error {
-	l.st.heading("an application of two replicas, asked %d times a second on each worker; the API %d times through its virtual address", appRate, apiRate)
 	res, err := l.site.master0().Run(ctx, testbed.Command{
 		Argv:  []string{"kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "--cache-dir", "/root/.sealos/kubectl-of-test", "apply", "-f", "-"},
 		Stdin: strings.NewReader(askedApp),
@@ -146,6 +145,12 @@ func (l *load) deploy(ctx context.Context) error {
 		return fmt.Errorf("deploy the application: %w", err)
 	}
 	l.st.say("%s", strings.TrimSpace(res.Stdout))
+	return l.begin(ctx)
+}
+
+// begin takes the certificate of the administrator to ask the API with, and lets every worker ask it and the application.
+func (l *load) begin(ctx context.Context) error {
+	l.st.heading("an application of two replicas, asked %d times a second on each worker; the API %d times through its virtual address", appRate, apiRate)
 	if _, err := l.site.kubectl(ctx, "rollout", "status", "-n", "load", "deployment/asked", "--timeout=120s"); err != nil {
 		return err
 	}

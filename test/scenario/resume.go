@@ -106,7 +106,7 @@ func Resume(ctx context.Context, out io.Writer) (err error) {
 // withPassword runs sealinstall on the first master, with the ssh password in
 // the environment.
 func (s *Site) withPassword(ctx context.Context, args []string) (testbed.Result, error) {
-	return s.master0().Run(ctx, testbed.Command{Argv: append([]string{"/root/sealinstall"}, args...), Dir: "/root", Env: s.passwordEnv()})
+	return s.master0().Run(ctx, testbed.Command{Argv: append([]string{s.file}, args...), Dir: "/root", Env: s.passwordEnv()})
 }
 
 func (s *Site) passwordEnv() []string { return []string{"SEALINSTALL_PASSWORD=" + s.Password} }
@@ -129,7 +129,7 @@ func (s *Site) begin(ctx context.Context, step string, args ...string) *run {
 	go func() {
 		defer close(r.ended)
 		r.res, r.err = s.master0().Run(ctx, testbed.Command{
-			Argv: append([]string{"/root/sealinstall"}, args...), Dir: "/root", Env: s.passwordEnv(), Stdout: r.out,
+			Argv: append([]string{s.file}, args...), Dir: "/root", Env: s.passwordEnv(), Stdout: r.out,
 		})
 	}()
 	return r

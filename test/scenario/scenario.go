@@ -41,6 +41,9 @@ func All() []Scenario {
 		{"conformance-broken", "clusters that look well and are not: the quick selection sees it", ConformanceBroken},
 		{"members", "1+2 becomes 3+2, hosts leave and come back, under load; nothing fails", Members},
 		{"members-dead", "masters and a node die for ever, the first master too; others take their place; old disks come back", MembersDead},
+		{"upgrade", "3+2 with an older Kubernetes are upgraded under load; nothing fails, what must be refused is refused", Upgrade},
+		{"upgrade-bare", "an upgrade beside the bare commands of kubeadm", UpgradeBare},
+		{"upgrade-faults", "an upgrade in which everything goes wrong: what fails is put back, the same command goes on", UpgradeFaults},
 		{"badinput", "what an operator gets wrong, and what it says", BadInput},
 	}
 }

@@ -148,3 +148,12 @@ func (c *sealosContext) listImages(ctx context.Context) error {
 	}
 	return os.WriteFile(filepath.Join(c.dir, "images/shim/DefaultImageList"), []byte(list+"\n"), 0o644)
 }
+
+// containerdVersion asks the containerd of a set of pieces.
+func containerdVersion(ctx context.Context, pieces string) (string, error) {
+	out, err := exec.CommandContext(ctx, filepath.Join(pieces, "cri/containerd"), "--version").Output()
+	if f := strings.Fields(string(out)); err == nil && len(f) >= 3 {
+		return f[2], nil
+	}
+	return "", fmt.Errorf("containerd --version: %w: %q", err, out)
+}

@@ -52,12 +52,20 @@ func siteFlags() []string {
 	}
 }
 
+// Where the operator has the files that were carried in: the one of a site, or what it is installed from and what upgrades it.
+const (
+	onSite    = "/root/sealinstall"
+	oldOnSite = "/root/old.run"
+	newOnSite = "/root/new.run"
+)
+
 // Site is a closed network of hosts with the one file carried in.
 type Site struct {
 	*testbed.Bed
 	Masters, Nodes []*testbed.Host
 
 	built Built    // where the bundle came from
+	file  string   // the bundle on the first master that the operator runs
 	extra []string // flags of every run beside siteFlags
 }
 
@@ -102,7 +110,10 @@ func openSite(ctx context.Context, st *story, b Built, masters, nodes int) (*Sit
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("boot the hosts: %w", err), b.work.remove())
 	}
-	site := &Site{Bed: bed, Masters: slices.Clone(bed.Hosts[:masters]), Nodes: slices.Clone(bed.Hosts[masters:]), built: b}
+	site := &Site{Bed: bed, Masters: slices.Clone(bed.Hosts[:masters]), Nodes: slices.Clone(bed.Hosts[masters:]), built: b, file: onSite}
+	if b.OldBundle != "" {
+		site.file = oldOnSite
+	}
 	if err := site.carryIn(ctx, st, b); err != nil {
 		return nil, errors.Join(err, site.Close())
 	}
@@ -114,15 +125,22 @@ func (s *Site) carryIn(ctx context.Context, st *story, b Built) error {
 	if err := os.WriteFile(config, []byte(siteConfig), 0o644); err != nil {
 		return err
 	}
-	info, err := os.Stat(b.Bundle)
-	if err != nil {
-		return err
-	}
-	st.say("carrying %s (%d MB), a key and a configuration file onto %s", filepath.Base(b.Bundle), info.Size()/1e6, s.master0().Name)
-	for _, f := range []struct {
+	type carried struct {
 		src, dst string
 		mode     os.FileMode
-	}{{b.Bundle, "/root/sealinstall", 0o755}, {s.KeyFile, "/root/.ssh/id_ed25519", 0o600}, {config, "/root/site.yml", 0o644}} {
+	}
+	files := []carried{{s.KeyFile, "/root/.ssh/id_ed25519", 0o600}, {config, "/root/site.yml", 0o644}}
+	if b.OldBundle != "" {
+		files = append(files, carried{b.OldBundle, oldOnSite, 0o755}, carried{b.Bundle, newOnSite, 0o755})
+	} else {
+		files = append(files, carried{b.Bundle, onSite, 0o755})
+	}
+	for _, f := range files {
+		info, err := os.Stat(f.src)
+		if err != nil {
+			return err
+		}
+		st.say("carrying %s (%d kB) onto %s", f.dst, (info.Size()+999)/1000, s.master0().Name)
 		if err := s.master0().Copy(ctx, f.src, f.dst, f.mode); err != nil {
 			return fmt.Errorf("copy %s onto %s: %w", f.dst, s.master0().Name, err)
 		}
@@ -151,9 +169,9 @@ type Summary struct {
 
 // sealinstall runs the file on the first master as an operator would.
 func (s *Site) sealinstall(ctx context.Context, st *story, args ...string) (Summary, testbed.Result, error) {
-	st.say("%s# ./sealinstall %s", s.master0().Name, strings.Join(args, " "))
+	st.say("%s# ./%s %s", s.master0().Name, filepath.Base(s.file), strings.Join(args, " "))
 	res, err := s.master0().Run(ctx, testbed.Command{
-		Argv: append([]string{"/root/sealinstall"}, append(args, "-o", "json")...), Dir: "/root", Stderr: st.out,
+		Argv: append([]string{s.file}, append(args, "-o", "json")...), Dir: "/root", Stderr: st.out,
 	})
 	if err != nil {
 		return Summary{}, res, err

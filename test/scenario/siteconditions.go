@@ -92,7 +92,7 @@ func openUncommonSite(ctx context.Context, st *story, b Built) (_ *Site, err err
 	if err != nil {
 		return nil, err
 	}
-	site := &Site{Bed: bed, Masters: slices.Clone(bed.Hosts[:1]), Nodes: slices.Clone(bed.Hosts[1:]), built: b}
+	site := &Site{Bed: bed, Masters: slices.Clone(bed.Hosts[:1]), Nodes: slices.Clone(bed.Hosts[1:]), built: b, file: onSite}
 	return site, site.carryIn(ctx, st, b)
 }
 

@@ -5,16 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/ground/progress"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/remote"
 )
@@ -48,6 +51,7 @@ status is 1.` + selection,
 		},
 	}
 	c.flags(cmd, "longest time until one host can take files")
+	cmd.Flags().Lookup("progress").Hidden = false
 	return cmd
 }
 
@@ -93,10 +97,25 @@ func (c *commands) scp(cmd *cobra.Command, src, dst string) (err error) {
 	}
 	// Before the connections are closed.
 	defer func() { err = errors.Join(err, site.TakeBack(context.WithoutCancel(ctx))) }()
+	start, form := time.Now(), cmd.Flag("progress").Value.String()
+	view := progress.Beside(form, cmd.ErrOrStderr())
+	site.Report = installer.ReportTo(view, io.Discard, false)
+	site.Report.Begins("scp", "copy "+src+" to "+to)
 	results := remote.Copy(ctx, site.Fleet, site.Bring, source, to)
+	view.Close()
+	failure := incomplete(to, results)
+	site.Report.Ends(time.Since(start), 0, "", failure, "")
 	if err := printCopied(cmd, results, isJSON(cmd)); err != nil {
 		return err
 	}
+	if failure != nil && form == "json" {
+		return &ExitStatus{1} // it is told already
+	}
+	return failure
+}
+
+// incomplete tells on how many hosts a copy is not what it should be; nil: on none.
+func incomplete(to string, results []remote.Copied) error {
 	failed := 0
 	for _, r := range results {
 		if r.Error != "" {

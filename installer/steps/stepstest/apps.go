@@ -32,7 +32,7 @@ type pod struct {
 	app       App // as it was when the pod was made
 	name, uid string
 	node      string
-	life      int       // of the machine, when its containers were started; with seen
+	cuts      int       // of the machine's power, when its containers were started; with seen
 	seen      bool      // its kubelet has started its containers
 	readyAt   time.Time // once it is seen
 	deleted   time.Time // when somebody deleted it; it ends some time after that
@@ -141,13 +141,13 @@ func (s workloads) startPods() {
 			continue
 		}
 		m := s.machine(s.kube.nodes[p.node].ip)
-		if p.seen && p.life == m.life {
+		if p.seen && p.cuts == m.cuts {
 			continue
 		}
 		if v := p.disk(); v != "" && !s.attach(v, p.node) {
 			continue
 		}
-		p.seen, p.life, p.readyAt = true, m.life, time.Now().Add(s.Pace.Pod)
+		p.seen, p.cuts, p.readyAt = true, m.cuts, time.Now().Add(s.Pace.Pod)
 		for _, other := range s.machines {
 			for uid, name := range other.containers {
 				if p.app.Kind == "StatefulSet" && name == p.app.Namespace+"/"+p.name && uid != p.uid && !other.off {

@@ -104,7 +104,7 @@ func (s *Site) led() bool {
 	if time.Now().Before(k.elected) {
 		return false
 	}
-	s.raise()
+	raise(s)
 	return true
 }
 
@@ -260,7 +260,7 @@ func (s members) watchQuorum(by string) {
 }
 
 func (s members) etcdCluster() etcd.Cluster {
-	c := etcd.Cluster{Leader: s.led(), Version: s.clusterVersion()}
+	c := etcd.Cluster{Leader: s.led(), Version: clusterVersion(s.Site)}
 	for _, ip := range slices.Sorted(maps.Keys(s.kube.members)) {
 		is := s.kube.members[ip]
 		m := etcd.Member{ID: strconv.Itoa(is.id), PeerURLs: []string{"https://" + ip + ":2380"}, Learner: !is.voter}

@@ -1,11 +1,18 @@
 package stepstest
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
 // kubeNode is a Node object.
@@ -183,4 +190,163 @@ func (s *Site) taint(node string, specs []string, overwrite bool) error {
 		n.taints = taints
 		return nil
 	})
+}
+
+// policy is a ValidatingAdmissionPolicy that refuses a Node of one name.
+type policy struct {
+	name, refuses, message string
+	bound                  bool
+}
+
+const policyKinds = "validatingadmissionpolicybindings.admissionregistration.k8s.io,validatingadmissionpolicies.admissionregistration.k8s.io"
+
+var errNoPolicies = errors.New(`error: the server doesn't have a resource type "validatingadmissionpolicies"`)
+
+// refused tells whether a policy refuses a Node of a name.
+func (k *kube) refused(node string) bool {
+	return slices.ContainsFunc(k.policies, func(p policy) bool { return p.bound && p.refuses == node })
+}
+
+// apply takes the documents that refuse a Node, as kubectl apply does.
+func (s workloads) apply(stdin []byte) error {
+	var list struct {
+		Items []struct {
+			APIVersion, Kind string
+			Metadata         struct{ Name string }
+			Spec             struct {
+				PolicyName        string
+				ValidationActions []string
+				MatchConstraints  struct {
+					ResourceRules []struct{ APIGroups, APIVersions, Operations, Resources []string }
+				}
+				Validations []struct{ Expression, Message string }
+			}
+		}
+	}
+	if err := json.Unmarshal(stdin, &list); err != nil {
+		return err
+	}
+	if s.NoPolicies {
+		return errors.New(`error: resource mapping not found for name: "x" namespace: "" from "STDIN": no matches for kind "ValidatingAdmissionPolicy" in version "admissionregistration.k8s.io/v1"`)
+	}
+	s.kube.policies = slices.Clone(s.kube.policies)
+	for _, o := range list.Items {
+		if o.APIVersion != "admissionregistration.k8s.io/v1" {
+			return fmt.Errorf("not simulated: apply %s", o.APIVersion)
+		}
+		of := func(name string) int {
+			return slices.IndexFunc(s.kube.policies, func(p policy) bool { return p.name == name })
+		}
+		switch o.Kind {
+		case "ValidatingAdmissionPolicy":
+			quoted, ok := strings.CutPrefix(o.Spec.Validations[0].Expression, "object.metadata.name != ")
+			node, err := strconv.Unquote(quoted)
+			rule := o.Spec.MatchConstraints.ResourceRules[0]
+			if !ok || err != nil || fmt.Sprint(rule) != "{[] [v1] [CREATE] [nodes]}" {
+				return fmt.Errorf("not simulated: %s, %v", o.Spec.Validations[0].Expression, rule)
+			}
+			if of(o.Metadata.Name) < 0 {
+				s.kube.policies = append(s.kube.policies, policy{name: o.Metadata.Name, refuses: node, message: o.Spec.Validations[0].Message})
+			}
+		case "ValidatingAdmissionPolicyBinding":
+			if i := of(o.Spec.PolicyName); i >= 0 && slices.Equal(o.Spec.ValidationActions, []string{"Deny"}) {
+				s.kube.policies[i].bound = true
+			}
+		default:
+			return fmt.Errorf("not simulated: apply a %s", o.Kind)
+		}
+	}
+	return nil
+}
+
+// policyList lists the policies.
+func (s workloads) policyList() []object {
+	items := []object{}
+	for _, p := range s.kube.policies {
+		items = append(items, object{"kind": "ValidatingAdmissionPolicy", "metadata": object{"name": p.name}})
+	}
+	return items
+}
+
+// unapply deletes policies with their bindings.
+func (s workloads) unapply(names []string) {
+	s.kube.policies = slices.DeleteFunc(slices.Clone(s.kube.policies), func(p policy) bool { return slices.Contains(names, p.name) })
+	s.register() // one that was refused asks again every few seconds
+}
+
+// takesConnections tells whether something takes connections at an endpoint: a kubelet that runs does at its port.
+func takesConnections(s *Site) func(agent.Endpoint) bool {
+	return func(e agent.Endpoint) bool {
+		defer s.locked()()
+		m := s.machine(e.IP)
+		return e.Port == installer.KubeletPort && m != nil && m.kubelet()
+	}
+}
+
+// kubeadmReset does what the real one does, in its order. It takes the member out of etcd only if it finds the cluster's
+// configuration, for which it needs an administrator's kubeconfig or kubelet's, an API that answers and the machine's Node;
+// otherwise, or if etcd refuses, it warns. In any case it empties etcd's data directory, on every machine, even if the files
+// are not the cluster's, unless it is told to skip that phase. It stops kubelet, unmounts what is mounted in kubelet's
+// directory, removes containers if the runtime answers, and empties directories with all that others have put there. What is
+// hidden from it stays.
+func (c *call) kubeadmReset(ctx context.Context, args []string) error {
+	if !slices.Contains(args, "--force") && !slices.Contains(args, "-f") {
+		return errors.New("aborted reset operation: it asks, and nobody answers")
+	}
+	certs := "/etc/kubernetes/pki"
+	if i := slices.Index(args, "--cert-dir"); i >= 0 {
+		certs = args[i+1]
+	}
+	var steps []any
+	if !slices.Contains(args, "--skip-phases=remove-etcd-member") {
+		steps = []any{
+			"reset: etcd member", func(s *Site, m *Machine) error {
+				if s.kube == nil || !s.reaches(m) || !m.tree.has(adminConf) && !m.tree.has(kubeletConf) {
+					return nil // warns, and goes on
+				}
+				if _, ok := s.kube.nodes[m.node()]; !ok || len(s.kube.members) == 1 {
+					return nil
+				}
+				_ = members{s}.removeMember(m.IP) // warns, and goes on
+				return nil
+			},
+			"reset: etcd data", func(_ *Site, m *Machine) error { return errors.Join(m.tree.wipe(m.dataDir()), m.tree.wipe(etcdDir)) },
+		}
+	}
+	return c.steps(ctx, slices.Concat(steps, []any{
+		"reset: kubelet", func(_ *Site, m *Machine) error {
+			if m.done["kubeadm init"]+m.done["kubeadm join"] > m.done["kubeadm reset"] {
+				m.done["kubeadm reset"]++
+			}
+			m.before()
+			m.stopped = true
+			return nil
+		},
+		"reset: mounts and containers", func(_ *Site, m *Machine) error {
+			if m.containerd() {
+				clear(m.running)
+				clear(m.containers)
+			}
+			if slices.Contains(c.hide, kubeletDir) {
+				return nil
+			}
+			return m.unmount(kubeletDir)
+		},
+		"reset: files", func(_ *Site, m *Machine) error {
+			for _, dir := range []string{manifests, kubeletDir, certs} {
+				if slices.Contains(c.hide, dir) {
+					continue
+				}
+				if err := m.tree.wipe(dir); err != nil {
+					return err
+				}
+			}
+			if slices.Contains(args, "--cleanup-tmp-dir") {
+				if err := m.tree.wipe("/etc/kubernetes/tmp"); err != nil {
+					return err
+				}
+			}
+			return m.tree.remove(kubeletConf, bootstrapConf, adminConf, "/etc/kubernetes/super-admin.conf", "/etc/kubernetes/controller-manager.conf", "/etc/kubernetes/scheduler.conf")
+		},
+	})...)
 }

@@ -125,9 +125,13 @@ func (s workloads) nodeObject(name string) object {
 	for k, v := range n.annotations {
 		annotations[k] = v
 	}
+	info := object{"kubeletVersion": cmp.Or(n.kubelet, s.Kubelet), "containerRuntimeVersion": "containerd://" + cmp.Or(n.containerd, "2.1.4")}
 	return object{
 		"apiVersion": "v1", "kind": "Node", "metadata": object{"name": name, "labels": labels, "annotations": annotations}, "spec": spec,
-		"status": object{"allocatable": object{"cpu": "4", "memory": "8Gi", "pods": "110"}, "nodeInfo": object{"kubeletVersion": cmp.Or(n.kubelet, s.Kubelet), "containerRuntimeVersion": "containerd://" + cmp.Or(n.containerd, "2.1.4")}, "conditions": ready(status), "addresses": []any{object{"type": "InternalIP", "address": n.ip}, object{"type": "Hostname", "address": name}}},
+		"status": object{
+			"allocatable": object{"cpu": "4", "memory": "8Gi", "pods": "110"}, "nodeInfo": info, "conditions": ready(status),
+			"addresses": []any{object{"type": "InternalIP", "address": n.ip}, object{"type": "Hostname", "address": name}},
+		},
 	}
 }
 

@@ -1,6 +1,7 @@
 package stepstest
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -88,6 +89,9 @@ func (s workloads) podList() []object {
 				status["containerStatuses"] = []any{object{"name": name, "image": image, "ready": works && up}}
 			}
 			meta := object{"name": name + "-" + m.node(), "namespace": "kube-system", "labels": labels}
+			if labels["tier"] != nil {
+				meta["annotations"] = object{"kubernetes.io/config.hash": fmt.Sprintf("%x", sha256.Sum256([]byte(fmt.Sprint(image, m.running[name].by))))}
+			}
 			maps.Copy(meta, more)
 			items = append(items, object{
 				"kind": "Pod", "metadata": meta, "spec": spec, "status": status,

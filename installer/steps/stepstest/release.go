@@ -122,7 +122,8 @@ func flaw(program, version string) string { return program + " " + version }
 
 // Break lets a program of a version fail on a machine, with its last words, whenever it is started there: kubelet or a static
 // pod (kube-apiserver, v1.36.3; etcd, 3.6.8-0) ends at once and is started again and again. The program kube-apiserver/readyz
-// runs and answers, but is never ready.
+// runs and answers, but is never ready; an image is not pulled (image, registry.k8s.io/pause:3.10.2), and for kubeadm's copy of
+// etcd's data there is no room (disk, /etc/kubernetes/tmp/).
 func Break(m *Machine, program, version, words string) {
 	defer m.site.locked()()
 	m.before()
@@ -178,7 +179,7 @@ func obtain(m *Machine, image string) bool {
 	if _, has := m.images[image]; has {
 		return true
 	}
-	if !offers(m.site, image) {
+	if !offers(m.site, image) || broken(m, "image", image) != "" {
 		return false
 	}
 	m.images[image] = false
@@ -191,4 +192,88 @@ func offers(s *Site, image string) bool {
 	return slices.ContainsFunc(s.machines, func(m *Machine) bool {
 		return m.registry && !m.off && m.tree.has(fmt.Sprintf("/var/lib/registry/docker/registry/v2/repositories/%s/_manifests/tags/%s/current/link", name, tag))
 	})
+}
+
+// NotAt lists what of a cluster does not run, or does not say, a version of Kubernetes and of containerd, on every machine but
+// those at the addresses that are left out: a bundle of [Kubernetes] of these, installed on a fresh site, leaves nothing to list.
+func NotAt(s *Site, version, containerd string, leaveOut ...string) (out []string) {
+	defer s.locked()()
+	defer s.remembering()()
+	r := releaseOf(version)
+	workloads{s}.tick()
+	is := func(what, got, want string) {
+		if got != want {
+			out = append(out, fmt.Sprintf("%s is %q, not %s", what, got, want))
+		}
+	}
+	for _, m := range s.machines {
+		if slices.Contains(leaveOut, m.IP) {
+			continue
+		}
+		for _, line := range notAt(m, r, containerd) {
+			out = append(out, m.IP+": "+line)
+		}
+	}
+	if len(leaveOut) > 0 {
+		return out
+	}
+	is("the version in kubeadm-config", fmt.Sprint(documents(s.kube.configs["kubeadm-config"])["ClusterConfiguration"]["kubernetesVersion"]), version)
+	is("kube-proxy's DaemonSet", tagOf(s.kube.proxyImage), version)
+	for _, m := range s.machines {
+		is(m.IP+": kube-proxy", tagOf(m.proxyImage), version)
+	}
+	for _, a := range s.kube.apps {
+		if a.label == "kube-dns" {
+			is("CoreDNS's Deployment", tagOf(a.image), r.dns)
+		}
+	}
+	return out
+}
+
+// notAt is [NotAt] for one machine.
+func notAt(m *Machine, r release, containerd string) (out []string) {
+	is := func(what, got, want string) {
+		if got != want {
+			out = append(out, fmt.Sprintf("%s is %q, not %s", what, got, want))
+		}
+	}
+	for _, program := range []string{"kubelet", "kubeadm", "kubectl"} {
+		is("the installed "+program, installed(m, program), r.version)
+	}
+	is("the installed containerd", installed(m, "containerd"), containerd)
+	is("the kubelet that runs", m.programs.kubelet, r.version)
+	is("the containerd that runs", m.programs.containerd, containerd)
+	n := m.site.kube.nodes[m.node()]
+	is("the kubelet of the Node", n.kubelet, r.version)
+	is("the containerd of the Node", n.containerd, containerd)
+	m.static()
+	for _, pod := range staticPods() {
+		want := r.version
+		if pod == "etcd" {
+			want = r.etcd
+		}
+		if n.master {
+			is(pod, m.version(pod), want)
+			if !podWorks(m, pod) {
+				out = append(out, pod+" does not work")
+			}
+		}
+	}
+	for _, image := range r.images(r.version, !n.master) {
+		if !m.images[image] {
+			out = append(out, image+" is not pinned")
+		}
+	}
+	return out
+}
+
+// Pinned lists the images that are pinned on a machine.
+func Pinned(m *Machine) (list []string) {
+	defer m.site.locked()()
+	for _, image := range slices.Sorted(maps.Keys(m.images)) {
+		if m.images[image] {
+			list = append(list, image)
+		}
+	}
+	return list
 }

@@ -157,9 +157,9 @@ func (r release) kubeletFiles(m *Machine, text string) error {
 	if !ok {
 		config = documents(m.site.kube.configs["kubelet-config"])["KubeletConfiguration"]
 	}
-	err := errors.Join(m.tree.put(kubeletFlags, flags), m.tree.put(kubeletConfig, r.kubeletDocument(config, socket)))
+	err := errors.Join(m.tree.share(kubeletFlags, flags), m.tree.share(kubeletConfig, r.kubeletDocument(config, socket)))
 	if r.version != "" {
-		err = errors.Join(err, m.tree.put(instanceConfig, inYAML(object{"kind": "KubeletConfiguration", "containerRuntimeEndpoint": socket})))
+		err = errors.Join(err, m.tree.share(instanceConfig, inYAML(object{"kind": "KubeletConfiguration", "containerRuntimeEndpoint": socket})))
 	}
 	m.takesConfig()
 	return err

@@ -61,12 +61,15 @@ type Machine struct {
 
 	// All below is guarded by the site's mutex.
 	tree tree
-	life int // raised when everything that runs on the machine is killed
+	life int // raised when the agents that run on the machine are killed
+	cuts int // of its power, which end all that runs there
 	off  bool
 	lost bool // it never gets its power back
 	// hidden: the machine of the installer does not reach it.
 	hidden bool
 	boots  time.Time // when it got its power back
+	// booting: its kubelet has started no static pod since.
+	booting bool
 	// refuses tells that kubelet ended at once with the configuration of its last start, kubeletRuns what that was.
 	refuses     bool
 	kubeletRuns string
@@ -170,6 +173,7 @@ func (m *Machine) Replace() error {
 	defer m.site.locked()()
 	m.before()
 	m.life++
+	m.cuts++
 	m.registry, m.runtime, m.stopped, m.fresh, m.proxyAPI = false, false, false, false, ""
 	m.steady = time.Time{}
 	m.mirrors, m.programs, m.images, m.proxyImage = nil, programs{}, nil, ""
@@ -210,7 +214,10 @@ func (m *Machine) Has(name string) bool {
 // Clone makes a site, below dir, that is as this one is now.
 func (s *Site) Clone(dir string) (*Site, error) {
 	defer s.locked()()
-	c := &Site{Latency: s.Latency, Pace: s.Pace, Watch: s.Watch, NoPolicies: s.NoPolicies, dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone()}
+	c := &Site{
+		Latency: s.Latency, Pace: s.Pace, Watch: s.Watch, NoPolicies: s.NoPolicies,
+		dir: dir, seen: map[Event]int{}, calls: map[*call]bool{}, kube: s.kube.clone(),
+	}
 	for _, m := range s.machines {
 		n := *m
 		n.site, n.tree = c, newTree(c)
@@ -275,6 +282,14 @@ func (s *Site) violated(format string, args ...any) {
 func (m *Machine) Done() map[string]int {
 	defer m.site.locked()()
 	return maps.Clone(m.done)
+}
+
+// Forget begins to count anew what machines have done.
+func Forget(s *Site) {
+	defer s.locked()()
+	for _, m := range s.machines {
+		clear(m.done)
+	}
 }
 
 // Root is the directory of the machine's files now.

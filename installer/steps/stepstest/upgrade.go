@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // upgrade is one run of kubeadm upgrade. What it does, and in which order, is that of kubeadm 1.36 (cmd/upgrade, phases/upgrade):
@@ -21,6 +23,7 @@ type upgrade struct {
 	apply   bool
 	force   bool
 	renews  bool // certificates
+	addons  bool // it does not skip that phase
 	master  bool // as kubeadm sees it: there is the manifest of an API server
 	version string
 	cluster object
@@ -32,7 +35,7 @@ type upgrade struct {
 func (c *call) kubeadmUpgrade(ctx context.Context, args []string) error {
 	words, flags := upgradeFlags(args)
 	u := &upgrade{call: c, apply: len(words) > 0 && words[0] == "apply", force: slices.Contains(flags, "--force") || slices.Contains(flags, "-f")}
-	u.renews = !slices.Contains(flags, "--certificate-renewal=false")
+	u.renews, u.addons = !slices.Contains(flags, "--certificate-renewal=false"), !slices.Contains(flags, "--skip-phases=addon")
 	switch {
 	case c.release.version == "":
 		return errors.New("exec: \"kubeadm\": executable file not found in $PATH")
@@ -41,6 +44,7 @@ func (c *call) kubeadmUpgrade(ctx context.Context, args []string) error {
 		if !slices.Contains(flags, "--yes") && !slices.Contains(flags, "-y") && !u.force {
 			return errors.New("it asks, and nobody answers")
 		}
+	case strings.Join(words, " ") == "node phase addon all":
 	case len(words) != 1 || words[0] != "node":
 		return fmt.Errorf("not simulated: kubeadm upgrade %v", args)
 	}
@@ -53,6 +57,9 @@ func (c *call) kubeadmUpgrade(ctx context.Context, args []string) error {
 	})
 	if err := u.configuration(ctx); err != nil {
 		return err
+	}
+	if len(words) == 4 {
+		return u.upgradeAddons(ctx)
 	}
 	if err := u.preflight(ctx); err != nil {
 		return err
@@ -146,6 +153,9 @@ func (u *upgrade) tmp(m *Machine, name string) (string, error) {
 		at = at.Add(time.Second)
 	}
 	dir := tmpDir + name + "-" + at.Format("2006-01-02-15-04-05")
+	if name == "kubeadm-upgraded-manifests" { // or a number
+		dir = fmt.Sprintf("%s%s%d", tmpDir, name, at.UnixNano())
+	}
 	return dir, m.tree.mkdir(dir, []string{"0700"})
 }
 
@@ -214,6 +224,8 @@ func (u *upgrade) etcd(ctx context.Context, before map[string]string) error {
 		case older(u.release.etcd, has):
 			skip = true // a warning
 			return nil
+		case broken(m, "disk", tmpDir) != "":
+			return fmt.Errorf("failed to back up etcd data: %w", unix.ENOSPC)
 		}
 		return copyTree(m.tree.path(path.Join(u.data, "etcd")), m.tree.path(m.dataDir()))
 	})

@@ -22,7 +22,7 @@ func listened() (*Reporter, *heard, *time.Time) {
 	now := time.Date(2026, 11, 30, 8, 0, 0, 0, time.UTC)
 	told := new(heard)
 	r := ReportTo(told, io.Discard, false)
-	r.now = func() time.Time { return now }
+	r.works.Now = func() time.Time { return now }
 	return r, told, &now
 }
 
