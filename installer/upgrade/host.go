@@ -215,8 +215,8 @@ const apiServer = "kube-apiserver"
 const endPatience = 45 * time.Second
 
 // endAPI has the API server of a master end in order and start anew. New connections do not come to it any more, and those that it
-// has move to the others when it ends. Otherwise they would hang while kubeadm exchanges the etcd beside it, which takes longer than
-// the cluster believes in a kubelet that is not heard of (seen on real hosts).
+// has move to the others when it ends. Otherwise they would hang while kubeadm exchanges the etcd beside it, which takes longer
+// than the cluster believes in a kubelet that is not heard of (seen on real hosts).
 func (u *Upgrade) endAPI(ctx context.Context, t *fleet.Target) error {
 	if _, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: manifest(apiServer), Remove: true}}); err != nil {
 		return fmt.Errorf("end its API server: %w", err)
