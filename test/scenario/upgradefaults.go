@@ -72,7 +72,7 @@ func (u *upgradeSite) deadMasterIsNamed(ctx context.Context) error {
 	}
 	alive := u.Masters
 	u.Masters = without(alive, dead)
-	err := u.changesNothing(ctx, "an upgrade with a dead master", exitRefused, []string{dead.Addr, "delete --masters " + dead.Addr + " --dead"}, newOnSite, "upgrade", "--yes")
+	err := u.changesNothing(ctx, "an upgrade with a dead master", exitRefused, []string{dead.Addr, "delete --dead --masters " + dead.Addr}, newOnSite, "upgrade", "--yes")
 	u.Masters = alive
 	if err != nil {
 		return err
