@@ -72,7 +72,8 @@ func (u *upgradeSite) deadMasterIsNamed(ctx context.Context) error {
 	}
 	alive := u.Masters
 	u.Masters = without(alive, dead)
-	err := u.changesNothing(ctx, "an upgrade with a dead master", exitRefused, []string{dead.Addr, "delete --dead --masters " + dead.Addr}, newOnSite, "upgrade", "--yes")
+	words := []string{dead.Addr, "delete --dead --masters " + dead.Addr}
+	err := u.changesNothing(ctx, "an upgrade with a dead master", exitRefused, words, newOnSite, "upgrade", "--yes")
 	u.Masters = alive
 	if err != nil {
 		return err
