@@ -102,13 +102,13 @@ func (u *upgrade) job(s *Site) error {
 		switch {
 		case !runs("kube-controller-manager") || !runs("kube-scheduler") || !m.kubelet():
 		case !obtain(m, image):
-			return fmt.Errorf("Job did not complete in 1m0s: on %s: failed to pull image %s: no registry has it", m.node(), image)
+			return fmt.Errorf("the health check's Job did not complete in 1m0s: on %s: failed to pull image %s: no registry has it", m.node(), image)
 		default:
 			return nil
 		}
 		break
 	}
-	return errors.New("Job did not complete in 1m0s: no condition of type Complete")
+	return errors.New("the health check's Job did not complete in 1m0s: no condition of type Complete")
 }
 
 var errNoSpace = errors.New("etcdserver: mvcc: database space exceeded")
