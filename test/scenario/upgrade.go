@@ -45,6 +45,10 @@ func Upgrade(ctx context.Context, out io.Writer) (err error) {
 	if err := u.changesNothing(ctx, "the plan", 0, []string{oldKubernetes, newKubernetes, "asked"}, newOnSite, "upgrade", "--dry-run"); err != nil {
 		return err
 	}
+	applied := fmt.Sprintf("%[1]s gen --masters %[2]s --nodes %[3]s >wanted.yaml && %[1]s apply -f wanted.yaml --dry-run", newOnSite, addresses(u.Masters), addresses(u.Nodes))
+	if err := u.changesNothing(ctx, "a Clusterfile applied with the new file", 0, []string{oldKubernetes, newKubernetes, "asked"}, "sh", "-c", applied); err != nil {
+		return err
+	}
 	if err := u.upgraded(ctx); err != nil {
 		return err
 	}
