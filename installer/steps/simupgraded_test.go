@@ -103,7 +103,14 @@ func TestAHostThatCannotBeDrainedIsNotUpgraded(t *testing.T) {
 	w.refusedRun(t, Upgrade(), "PodDisruptionBudget shop/till allows no disruption")
 	w.ignore = []string{"drain"}
 	w.Arm(nil)
+	var told strings.Builder
+	w.told = &told
 	_, err := w.run(t.Context(), Upgrade())
+	for _, want := range []string{"of rootfs to each host (3)", "of container images to each registry (1)", "move to other hosts first: shop/till-"} {
+		if !strings.Contains(told.String(), want) {
+			t.Errorf("%s\ndoes not say %q before it begins", &told, want)
+		}
+	}
 	if err == nil || !strings.Contains(err.Error(), "PodDisruptionBudget shop/till allows no disruption now") {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func Upgrade(ctx context.Context, out io.Writer) (err error) {
 	if err := u.begin(ctx); err != nil {
 		return err
 	}
-	if err := u.changesNothing(ctx, "the new file without a verb", exitRefused, []string{"upgrade", "./new.run upgrade", newKubernetes}, newOnSite); err != nil {
+	if err := u.changesNothing(ctx, "the new file without a verb", exitRefused, []string{newOnSite + " upgrade --dry-run", newKubernetes}, newOnSite); err != nil {
 		return err
 	}
 	if err := u.changesNothing(ctx, "the plan", 0, []string{oldKubernetes, newKubernetes, "asked"}, newOnSite, "upgrade", "--dry-run"); err != nil {
