@@ -146,8 +146,8 @@ func (u *Upgrade) Tell(ctx context.Context, sizes payload.Sizes) ([]string, erro
 	moves := map[string][]string{}
 	if len(pending) > 0 {
 		out = append(out, fmt.Sprintf("↑ bring beside what runs, at most: %s of rootfs to each host (%d), %s of container images to each registry (%d)",
-			humanize.IBytes(uint64(u.rootfsBytes())), len(pending), humanize.IBytes(uint64(sizes.Registry)), len(u.Cluster.MasterIPs())))
-		if moves, err = u.moves(ctx, pending); err != nil {
+			humanize.IBytes(uint64(rootfsBytes(u.Payload))), len(pending), humanize.IBytes(uint64(sizes.Registry)), len(u.Cluster.MasterIPs())))
+		if moves, err = movesFrom(ctx, u.Kube, pending); err != nil {
 			return nil, err
 		}
 	}
@@ -180,28 +180,25 @@ func (u *Upgrade) Tell(ctx context.Context, sizes payload.Sizes) ([]string, erro
 }
 
 // rootfsBytes is how much the layers of rootfs and patches are as they are sent.
-func (u *Upgrade) rootfsBytes() (n int64) {
-	for _, i := range u.Payload.Brought() {
+func rootfsBytes(p *payload.Payload) (n int64) {
+	for _, i := range p.Brought() {
 		if i.Type == installer.TypeApplication {
 			continue
 		}
 		for _, l := range i.Layers {
-			n += u.Payload.Travels(l)
+			n += p.Travels(l)
 		}
 	}
 	return n
 }
 
-// moves are the pods that have to leave each host, by the name of its Node. A cluster of one host is not drained.
-func (u *Upgrade) moves(ctx context.Context, hosts []*fleet.Target) (map[string][]string, error) {
-	if u.alone() {
-		return nil, nil
-	}
+// movesFrom are the pods that have to leave hosts, by the name of each one's Node.
+func movesFrom(ctx context.Context, c *kube.Client, hosts []*fleet.Target) (map[string][]string, error) {
 	var nodes []string
 	for _, t := range hosts {
 		nodes = append(nodes, t.NodeName())
 	}
-	pods, err := u.Kube.Residents(ctx, nodes)
+	pods, err := c.Residents(ctx, nodes)
 	if err != nil {
 		return nil, fmt.Errorf("ask which pods have to move: %w", err)
 	}
