@@ -30,7 +30,7 @@ func OpenState(cluster string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(s.Path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(s.Path("lock"), os.O_RDWR|os.O_CREATE, 0o600) //docs:file here ~/.sealos/<cluster>/lock: held while an installer works on the cluster, and names it
 	if err != nil {
 		return nil, fmt.Errorf("open the lock: %w", err)
 	}
@@ -52,7 +52,7 @@ func OpenState(cluster string) (*State, error) {
 
 // ReadState is [OpenState] without the lock, for commands that only look: another installer may be at work meanwhile.
 func ReadState(cluster string) (*State, error) {
-	dir, err := StateDir(cluster)
+	dir, err := StateDir(cluster) //docs:file here ~/.sealos/<cluster>/: all that this machine knows of a cluster (0700); below `SEALOS_RUNTIME_ROOT` where that is set
 	if err != nil {
 		return nil, err
 	}

@@ -112,6 +112,10 @@ func units(file, text string) (out []unit) {
 		if code {
 			continue
 		}
+		if strings.HasPrefix(line, "<!--") {
+			flush()
+			continue
+		}
 		if strings.HasPrefix(line, "#") {
 			flush()
 			promises, sure = line == promiseHeading, line == promisingBullets

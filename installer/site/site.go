@@ -67,7 +67,9 @@ func (st *Site) Dir(elem ...string) string {
 }
 
 // RootfsDir is the directory of rootfs and patches on hosts.
-func (st *Site) RootfsDir() string { return st.Dir("rootfs") }
+func (st *Site) RootfsDir() string {
+	return st.Dir("rootfs") //docs:file hosts /var/lib/sealos/data/<cluster>/rootfs/: the rootfs and patches; `rootfs.next` is one that an upgrade brings, `rootfs.before` the one before the last upgrade
+}
 
 // UnusedConfigs is an error for Config documents that would change nothing.
 func (st *Site) UnusedConfigs() error {
