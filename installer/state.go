@@ -52,7 +52,8 @@ func OpenState(cluster string) (*State, error) {
 
 // ReadState is [OpenState] without the lock, for commands that only look: another installer may be at work meanwhile.
 func ReadState(cluster string) (*State, error) {
-	dir, err := StateDir(cluster) //docs:file here ~/.sealos/<cluster>/: all that this machine knows of a cluster (0700); below `SEALOS_RUNTIME_ROOT` where that is set
+	//docs:file here ~/.sealos/<cluster>/: all that this machine knows of a cluster (0700); elsewhere by `SEALOS_RUNTIME_ROOT`
+	dir, err := StateDir(cluster)
 	if err != nil {
 		return nil, err
 	}

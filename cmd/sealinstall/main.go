@@ -29,8 +29,8 @@ var (
 	commit  string
 )
 
-// Exit statuses of every command. exec on one host ends with that of its program; status ends with 1 where the cluster is not healthy, and
-// with 3 where no host answers or none is known.
+// Exit statuses of every command. exec on one host ends with that of its program; status ends with 1 where the cluster is not
+// healthy, and with 3 where no host answers or none is known.
 const (
 	exitDone      = 0 // done, or nothing to do
 	exitFailed    = 1 // failed; the message names host, step, cause and remedy, and the same command goes on

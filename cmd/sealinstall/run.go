@@ -146,7 +146,7 @@ func tellEnd(rep *installer.Reporter, took time.Duration, s summary, err error) 
 }
 
 func openLog(state *installer.State, start time.Time) (string, *os.File, error) {
-	name := state.Path("logs", start.UTC().Format("20060102T150405.000Z")+".log") //docs:file here ~/.sealos/<cluster>/logs/: a log of each run, with the output of every command on every host, secrets masked
+	name := state.Path("logs", start.UTC().Format("20060102T150405.000Z")+".log") //docs:file here ~/.sealos/<cluster>/logs/: a log of each run, with all output, secrets masked
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return "", nil, fmt.Errorf("make the log directory: %w", err)
 	}

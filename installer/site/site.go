@@ -68,7 +68,10 @@ func (st *Site) Dir(elem ...string) string {
 
 // RootfsDir is the directory of rootfs and patches on hosts.
 func (st *Site) RootfsDir() string {
-	return st.Dir("rootfs") //docs:file hosts /var/lib/sealos/data/<cluster>/rootfs/: the rootfs and patches; `rootfs.next` is one that an upgrade brings, `rootfs.before` the one before the last upgrade
+	//docs:file hosts /var/lib/sealos/data/<cluster>/rootfs/: the rootfs and patches in use
+	//docs:file hosts /var/lib/sealos/data/<cluster>/rootfs.next/: those that an upgrade brings, until it changes over
+	//docs:file hosts /var/lib/sealos/data/<cluster>/rootfs.before/: those before the last upgrade
+	return st.Dir("rootfs")
 }
 
 // UnusedConfigs is an error for Config documents that would change nothing.

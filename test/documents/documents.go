@@ -36,12 +36,13 @@ type Span struct {
 
 // Block is a fenced block of code, with what the comment before it says of it.
 type Block struct {
-	Line   int    // of its first line of code
-	Lang   string // behind the fence
-	Text   string
-	RunBy  []string // tests and scenarios that run its commands: <!-- run by: A, B -->
-	NotRun string   // why none does: <!-- not run: REASON -->
-	Shows  string   // the file whose text it is: <!-- shows: PATH -->
+	Line    int    // of its first line of code
+	Section string // the heading that it stands below
+	Lang    string // behind the fence
+	Text    string
+	RunBy   []string // tests and scenarios that run its commands: <!-- run by: A, B -->
+	NotRun  string   // why none does: <!-- not run: REASON -->
+	Shows   string   // the file whose text it is: <!-- shows: PATH -->
 }
 
 // tops are, beside docs, the documents that are held to the rules: what a user reads.
@@ -110,7 +111,7 @@ var (
 // Parse reads a document.
 func Parse(name, text string) (Document, error) {
 	d := Document{Path: name, Anchors: map[string]bool{}}
-	var open string // the fence that ends the block
+	var open, section string // the fence that ends the block; the last heading
 	var block Block
 	var code []string
 	for i, line := range strings.Split(text, "\n") {
@@ -126,7 +127,7 @@ func Parse(name, text string) (Document, error) {
 			continue
 		}
 		if m := fence.FindStringSubmatch(line); m != nil {
-			open, block.Lang, block.Line = m[1], m[2], i+2
+			open, block.Lang, block.Line, block.Section = m[1], m[2], i+2, section
 			continue
 		}
 		if m := about.FindStringSubmatch(trimmed); m != nil {
@@ -135,6 +136,9 @@ func Parse(name, text string) (Document, error) {
 		}
 		if trimmed != "" && (block.RunBy != nil || block.NotRun != "" || block.Shows != "") {
 			return d, fmt.Errorf("%s:%d: a comment says who runs a block, and no block follows it", name, i+1)
+		}
+		if m := heading.FindStringSubmatch(line); m != nil {
+			section = m[1]
 		}
 		d.line(i+1, line)
 	}
