@@ -123,10 +123,10 @@ registry-conformance:
 	GOBIN="$$suite" $(GO) install $(OCI_SUITE); \
 	$(GO) test -tags "$(TAGS)" -count=1 -v ./test/ocispec -suite "$$suite/conformance"
 
-## demo: build a bundle, boot a closed network of two hosts, install, use, reset; told as a story
+## demo: build a bundle, boot a closed network of two hosts, install, use, reset; told as a story; RECORD=docs/media keeps demo.cast and demo.svg
 .PHONY: demo
 demo: deps
-	$(GO) run -tags "$(TAGS)" ./test/demo
+	$(GO) run -tags "$(TAGS)" ./test/demo $(if $(RECORD),-record "$(RECORD)")
 
 ## e2e: a scenario on real hosts, SCENARIO=name, several with commas, or all; FOCUS=regex for some of conformance
 .PHONY: e2e

@@ -30,7 +30,8 @@ func OpenState(cluster string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(s.Path("lock"), os.O_RDWR|os.O_CREATE, 0o600) //docs:file here ~/.sealos/<cluster>/lock: held while an installer works on the cluster, and names it
+	//docs:file here ~/.sealos/<cluster>/lock: held while an installer works on the cluster, and names it
+	f, err := os.OpenFile(s.Path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the lock: %w", err)
 	}
