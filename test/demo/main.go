@@ -1,4 +1,5 @@
-// Command demo tells the install scenario as a story: `make demo`. With -record it keeps what it tells, as an asciicast and a picture.
+// Command demo tells the install scenario as a story: `make demo`. With -record it keeps what it tells, as an asciicast and a
+// picture.
 package main
 
 import (

@@ -168,8 +168,8 @@ func Check(root *cobra.Command, c Command) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("%s: %w", c, err)
-	case c.Inline && cmd != root:
-		return nil // it names a verb and says not to what
+	case c.Inline && (cmd != root || cmd.Flags().NArg() == 0):
+		return nil // it names a verb or a flag, and says not to what
 	}
 	if v := cmd.Flags().Lookup("version"); v != nil && v.Changed {
 		return nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sealbuild/sealbuild/test/documents"
 	"github.com/sealbuild/sealbuild/test/testbed"
@@ -18,11 +19,12 @@ const (
 	firstInstallPage = "docs/first-install.md"
 	onConnected      = "On the connected machine"
 	carriedIn        = "Carry it in"
+	lookedAt         = "See it"
 	siteRun          = "site.run" // what the page has sealbuild write
 )
 
 // onTheSite are the headings whose commands are typed on the first master, in their order.
-var onTheSite = []string{carriedIn, "At the site", "See it", "Give the hosts back"}
+var onTheSite = []string{carriedIn, "At the site", lookedAt, "Give the hosts back"}
 
 // FollowedCommands reads the commands of docs/first-install.md by the heading they stand below.
 func FollowedCommands(root string) (map[string]string, error) {
@@ -94,6 +96,12 @@ func FirstInstall(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	for _, heading := range onTheSite {
+		// A reader takes a moment before looking; pods of the cluster's own DNS take that, too.
+		if heading == lookedAt {
+			if err := site.waitPods(ctx, 3*time.Minute); err != nil {
+				return err
+			}
+		}
 		st.heading("%s: %s", firstInstallPage, heading)
 		script := WithSite(page[heading], []string{site.Masters[0].Addr, site.Nodes[0].Addr}, siteFlags())
 		st.say("%s", script)
