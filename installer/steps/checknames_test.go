@@ -29,8 +29,10 @@ func TestEveryCheckHasAName(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, form := range []string{`\badd\((?:true|false|v\.[^"\n]*\("[A-Za-z]+"\)[^"\n]*), "([^"]+)"`, `Check: "([^"]+)"`, `preflight\.From\(.*, "([^"]+)"`, `\badd\("([a-z-]+)", "`,
-			`\badd\(.*, "(connect|cluster)", `, `v\.(?:problem|differs)\([^,\n]*, "([a-z-]+)", `} {
+		for _, form := range []string{
+			`\badd\((?:true|false|v\.[^"\n]*\("[A-Za-z]+"\)[^"\n]*), "([^"]+)"`, `Check: "([^"]+)"`, `preflight\.From\(.*, "([^"]+)"`, `\badd\("([a-z-]+)", "`,
+			`\badd\(.*, "(connect|cluster)", `, `v\.(?:problem|differs)\([^,\n]*, "([a-z-]+)", `,
+		} {
 			for _, m := range regexp.MustCompile(form).FindAllStringSubmatch(string(text), -1) {
 				found[m[1]] = true
 			}
