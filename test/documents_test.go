@@ -48,6 +48,37 @@ func checkBlocks(all []documents.Document, proves func(string) bool, read func(s
 	return problems
 }
 
+// checkScripts tells of blocks that scripts of our programs are said to run, and that call a command which none of these scripts
+// has. script gives the text of one.
+func checkScripts(all []documents.Document, script func(name string) (string, error)) (problems []string) {
+	for _, d := range all {
+		for _, b := range d.Blocks {
+			if b.RunBy == nil || slices.ContainsFunc(b.RunBy, func(name string) bool { return !strings.HasSuffix(name, ".txtar") }) {
+				continue
+			}
+			var have strings.Builder
+			for _, name := range b.RunBy {
+				text, err := script(name)
+				if err != nil {
+					problems = append(problems, fmt.Sprintf("%s:%d: %v", d.Path, b.Line, err))
+				}
+				have.WriteString(text)
+			}
+			commands, err := documents.Document{Path: d.Path, Blocks: []documents.Block{b}}.Commands()
+			if err != nil {
+				problems = append(problems, err.Error())
+			}
+			for _, c := range commands {
+				words := slices.DeleteFunc(slices.Clone(c.Args), func(a string) bool { return strings.HasPrefix(a, "-") })
+				if call := c.Program + " " + strings.Join(words[:min(1, len(words))], ""); !strings.Contains(have.String(), call) {
+					problems = append(problems, fmt.Sprintf("%s: none of %v calls %s", c, b.RunBy, call))
+				}
+			}
+		}
+	}
+	return problems
+}
+
 // proofs begin the line of a page about a bad day that names what shows that it is true.
 const proofs = "Shown by: "
 
@@ -134,6 +165,16 @@ func TestTheCommandsOfTheDocumentsSayWhoRunsThem(t *testing.T) {
 	known := treeTests(t)
 	for _, problem := range checkBlocks(readDocuments(t), func(name string) bool { return known[name] }, func(name string) (string, error) {
 		text, err := os.ReadFile(filepath.Join("..", name))
+		return string(text), err
+	}) {
+		t.Error(problem)
+	}
+}
+
+func TestScriptsCallTheCommandsThatTheyAreSaidToRun(t *testing.T) {
+	for _, problem := range checkScripts(readDocuments(t), func(name string) (string, error) {
+		program, file, _ := strings.Cut(name, "/")
+		text, err := os.ReadFile(filepath.Join("..", "cmd", program, "testdata", "script", file))
 		return string(text), err
 	}) {
 		t.Error(problem)
@@ -227,6 +268,11 @@ func TestTheLintOfDocumentsSeesWhatIsWrong(t *testing.T) {
 		"docs/one.md:31: this is not the text of file:",
 	}, got); diff != "" {
 		t.Errorf("blocks (-want +got):\n%s", diff)
+	}
+	three := parse("docs/three.md", "<!-- run by: tool/a.txtar -->\n```sh\n./sealinstall verify\n./sealinstall gc --last 2\n```\n<!-- run by: tool/a.txtar, TestA -->\n```sh\n./sealinstall other\n```\n")
+	if diff := cmp.Diff([]string{"docs/three.md:4: sealinstall gc --last 2: none of [tool/a.txtar] calls sealinstall gc"},
+		checkScripts([]documents.Document{three}, func(string) (string, error) { return "exec sealinstall verify\n", nil })); diff != "" {
+		t.Errorf("scripts (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{
 		`a.md: "scenario gone" is no test of this tree`,

@@ -161,18 +161,22 @@ func Check(root *cobra.Command, c Command) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c, err)
 	}
+	cmd.InitDefaultHelpFlag()
+	cmd.InitDefaultVersionFlag()
 	err = cmd.ParseFlags(rest)
 	var lacks *pflag.ValueRequiredError
 	switch {
-	case errors.Is(err, pflag.ErrHelp), c.Inline && errors.As(err, &lacks):
+	case c.Inline && errors.As(err, &lacks):
 		return nil
 	case err != nil:
 		return fmt.Errorf("%s: %w", c, err)
 	case c.Inline && (cmd != root || cmd.Flags().NArg() == 0):
 		return nil // it names a verb or a flag, and says not to what
 	}
-	if v := cmd.Flags().Lookup("version"); v != nil && v.Changed {
-		return nil
+	for _, name := range []string{"help", "version"} {
+		if f := cmd.Flags().Lookup(name); f != nil && f.Changed {
+			return nil
+		}
 	}
 	if err := cmd.ValidateArgs(cmd.Flags().Args()); err != nil {
 		return fmt.Errorf("%s: %w", c, err)

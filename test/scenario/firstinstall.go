@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,7 +39,11 @@ func FollowedCommands(root string) (map[string]string, error) {
 	}
 	out := map[string]string{}
 	for _, b := range page.Blocks {
-		if b.Lang == documents.Shell {
+		switch {
+		case b.Lang != documents.Shell:
+		case !slices.Equal(b.RunBy, []string{"scenario first-install"}):
+			return nil, fmt.Errorf("%s:%d: these commands are followed by scenario first-install, and do not say so", firstInstallPage, b.Line)
+		default:
 			out[b.Section] += b.Text + "\n"
 		}
 	}
