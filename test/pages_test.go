@@ -45,3 +45,28 @@ func TestThePageForWhoMakesImagesNamesEveryLabelAndVariable(t *testing.T) {
 		}
 	}
 }
+
+func TestTheDrawingOfARunHasItsSteps(t *testing.T) {
+	page, err := os.ReadFile("../docs/how-it-works.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("../installer/steps/install.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(source), "\nfunc Install() []Step {\n")
+	list, _, _ = strings.Cut(list, "\n}\n")
+	var want, got []string
+	for _, m := range regexp.MustCompile(`\{Name: "([a-z0-9-]+)"`).FindAllStringSubmatch(list, -1) {
+		want = append(want, m[1])
+	}
+	_, drawing, _ := strings.Cut(string(page), "\n## One run\n\n```text\n")
+	drawing, _, _ = strings.Cut(drawing, "\n```\n")
+	for _, m := range regexp.MustCompile(`(?m)^ ([a-z0-9-]+) `).FindAllStringSubmatch(drawing, -1) {
+		got = append(got, m[1])
+	}
+	if len(want) < 10 || !slices.Equal(want, got) {
+		t.Errorf("the drawing has the steps %v, a run has %v", got, want)
+	}
+}
