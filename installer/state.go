@@ -66,7 +66,7 @@ func ReadState(cluster string) (*State, error) {
 
 // StateDir is where the state of a cluster lies, whether or not it exists.
 func StateDir(cluster string) (string, error) {
-	root := os.Getenv("SEALOS_RUNTIME_ROOT")
+	root := os.Getenv("SEALOS_RUNTIME_ROOT") //docs:env sealinstall SEALOS_RUNTIME_ROOT: directory of the state of clusters in place of ~/.sealos
 	if root == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {

@@ -13,11 +13,11 @@ import (
 
 // What the pages say of exit statuses, checks, files and JSON stands where the program has it.
 func TestTheReferenceIsThatOfTheSource(t *testing.T) {
-	source, err := reference.ReadSource("..", "cmd/sealbuild", "cmd/sealinstall", "installer", "registry", "bundle")
+	source, err := reference.ReadSource("..", "cmd/sealbuild", "cmd/sealinstall", "installer", "registry", "bundle", "ground")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, page := range map[string]func() (string, error){"exit-status.md": source.Exits, "checks.md": source.Checks, "files.md": source.Files} {
+	for name, page := range map[string]func() (string, error){"exit-status.md": source.Exits, "checks.md": source.Checks, "files.md": source.Files, "environment.md": source.Environment} {
 		text, err := page()
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -45,6 +45,7 @@ func TestTheReferenceIsThatOfTheSource(t *testing.T) {
 // The pages are made of what is written in Go, so a remark that is none must not pass in silence.
 func TestTheReferenceReadsRemarksOfTheSource(t *testing.T) {
 	const head = "package p\n\nimport \"github.com/sealbuild/sealbuild/q\"\n\n"
+	page := (*reference.Source).Files
 	read := func(text string) (string, error) {
 		t.Helper()
 		root := t.TempDir()
@@ -60,27 +61,35 @@ func TestTheReferenceReadsRemarksOfTheSource(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return source.Files()
+		return page(source)
 	}
 	all := "//docs:file here /h: h\n//docs:file hosts /a/<b>: all | c\n//docs:file workers /w: w\n//docs:file builder /b: b\n"
-	page, err := read("const own = \"/f\"\nconst file = q.Root + own //docs:file masters: the file\n" + all)
+	got, err := read("const own = \"/f\"\nconst file = q.Root + own //docs:file masters: the file\n" + all)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range []string{"## On masters\n\n| path | what |\n|---|---|\n| `/var/lib/x/f` | the file |\n", "| `/a/<b>` | all \\| c |\n"} {
-		if !strings.Contains(page, row) {
-			t.Errorf("the page lacks %q:\n%s", row, page)
+		if !strings.Contains(got, row) {
+			t.Errorf("the page lacks %q:\n%s", row, got)
 		}
 	}
 	for text, want := range map[string]string{
-		"//docs:file everywhere /x: x\n": "expected //docs:file WHERE [PATH]: WHAT",
+		"//docs:file everywhere /x: x\n": `"everywhere" is none of`,
 		"//docs:files here /x: x\n":      "expected //docs:file WHERE [PATH]: WHAT",
-		"//docs:file here: no path\n":    "no path",
-		"//docs:file here relative: x\n": "no path",
+		"//docs:file here: no path\n":    "no path or name",
+		"//docs:file here relative: x\n": "no path or name",
 	} {
 		if _, err := read(all + text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
+	}
+	page = (*reference.Source).Environment
+	got, err = read("const mode = \"TOOL_MODE\" //docs:env both: the mode\n\nvar a, b, c = os.Getenv(mode), os.Getenv(\"PATH\"), os.Getenv(\"_INNER\")\n")
+	if want := "## Both programs\n\n| variable | what |\n|---|---|\n| `TOOL_MODE` | the mode |\n"; err != nil || !strings.Contains(got, want) {
+		t.Errorf("%v: the page lacks %q:\n%s", err, want, got)
+	}
+	if _, err := read("var _, _ = os.LookupEnv(\"TOOL_MODE\")\n"); err == nil || !strings.Contains(err.Error(), "what is the variable TOOL_MODE?") {
+		t.Errorf("a variable without a remark: %v", err)
 	}
 }
 
