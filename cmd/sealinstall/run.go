@@ -146,10 +146,11 @@ func tellEnd(rep *installer.Reporter, took time.Duration, s summary, err error) 
 }
 
 func openLog(state *installer.State, start time.Time) (string, *os.File, error) {
-	name := state.Path("logs", start.UTC().Format("20060102T150405.000Z")+".log") //docs:file here ~/.sealos/<cluster>/logs/: a log of each run, with all output, secrets masked
+	name := state.Path("logs", start.UTC().Format("20060102T150405.000Z")+".log")
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return "", nil, fmt.Errorf("make the log directory: %w", err)
 	}
+	//docs:file here ~/.sealos/<cluster>/logs/: a log of each run, with all output, secrets masked
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", nil, fmt.Errorf("open the log: %w", err)
