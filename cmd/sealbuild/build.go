@@ -268,7 +268,7 @@ func (a *app) write(c *cobra.Command, b *assemble.Builder, r assemble.BundleRequ
 // keepTemporaryFiles points the libraries' temporary files to the store's
 // session, so that a killed run leaves none, unless the operator chose a place.
 func keepTemporaryFiles(s *store.Store) error {
-	if os.Getenv("TMPDIR") != "" {
+	if os.Getenv("TMPDIR") != "" { //docs:env sealbuild TMPDIR: directory of temporary files in place of one in the image store
 		return nil
 	}
 	dir, err := s.TempDir("tmp")

@@ -20,7 +20,7 @@ import (
 )
 
 // passphraseVariable is the environment variable that the passphrase of a signing key is read from.
-const passphraseVariable = "SEALBUILD_SIGN_PASSPHRASE"
+const passphraseVariable = "SEALBUILD_SIGN_PASSPHRASE" //docs:env sealbuild: passphrase of the key of `--sign`
 
 // bundleFlags are for the verbs that write a bundle.
 type bundleFlags struct {

@@ -29,11 +29,13 @@ var (
 	commit  string
 )
 
-// Exit statuses.
+// Exit statuses of every command. exec on one host ends with that of its program; status ends with 1 where the cluster is not
+// healthy, and with 3 where no host answers or none is known.
 const (
-	exitFailed    = 1
-	exitUsage     = 2
-	exitPreflight = 3
+	exitDone      = 0 // done, or nothing to do
+	exitFailed    = 1 // failed; the message names host, step, cause and remedy, and the same command goes on
+	exitUsage     = 2 // the command line is wrong; nothing was done
+	exitPreflight = 3 // problems were found before anything was changed, and nothing was
 )
 
 func main() { os.Exit(run()) }
@@ -56,7 +58,7 @@ func run() int {
 	wanted.TakeSecrets()
 	err := newRoot().ExecuteContext(ctx)
 	if err == nil {
-		return 0
+		return exitDone
 	}
 	if own, ok := errors.AsType[*onhosts.ExitStatus](err); ok {
 		return own.Code

@@ -150,6 +150,7 @@ func openLog(state *installer.State, start time.Time) (string, *os.File, error) 
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return "", nil, fmt.Errorf("make the log directory: %w", err)
 	}
+	//docs:file here ~/.sealos/<cluster>/logs/: a log of each run, with all output, secrets masked
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", nil, fmt.Errorf("open the log: %w", err)

@@ -18,10 +18,10 @@ import (
 
 const (
 	// CareManifest is the static pod of care on a worker.
-	CareManifest = installer.KubeDir + "/manifests/" + care.PodName + ".yaml"
+	CareManifest = installer.KubeDir + "/manifests/" + care.PodName + ".yaml" //docs:file workers: the pod that shows in the cluster what the keeper does
 
 	careUnit     = care.Unit + ".service"
-	careUnitPath = "/etc/systemd/system/" + careUnit
+	careUnitPath = "/etc/systemd/system/" + careUnit                         //docs:file workers: the unit of the keeper of the virtual address
 	careWanted   = "/etc/systemd/system/multi-user.target.wants/" + careUnit // the link by which systemd starts it
 )
 

@@ -117,6 +117,7 @@ func (p *Payload) read(arch string) ([]*Image, error) {
 		i.Secret, i.Bundled = p.cluster.SecretEnv, b.Digest
 		i.Dir = installer.Dir(p.cluster.Name, "rootfs")
 		if i.Type == installer.TypeApplication {
+			//docs:file masters /var/lib/sealos/data/<cluster>/applications/: application images, on the first master
 			i.Dir = installer.Dir(p.cluster.Name, "applications", DirName(i.Name), "workdir")
 		}
 		all = append(all, i)

@@ -134,7 +134,9 @@ func (r *roll) modeOf(name string) fs.FileMode {
 	return 0o600
 }
 
-func (r *roll) keptDir() string { return r.Dir("settings-before") }
+func (r *roll) keptDir() string {
+	return r.Dir("settings-before") //docs:file hosts /var/lib/sealos/data/<cluster>/settings-before/: settings as they were, while they are changed
+}
 
 // kept is where a file of a host is kept as it was before a change.
 func (r *roll) kept(name string) string {
