@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -83,31 +84,33 @@ func TestADeadHostIsDeletedAndReplacedByAFreshOneOfTheSameAddress(t *testing.T) 
 func TestADeletedHostThatComesBackWithItsOldDiskDoesNoHarmAndJoinsAnew(t *testing.T) {
 	for _, i := range []int{0, 2, 4} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			w := filled(t, 3, 2)
-			m := w.Machines()[i]
-			m.PowerOff()
-			w.noticed(t)
-			w.mustCommand(t, Delete(), deletes(i), true, i)
-			if s := w.recordedStatus(t); len(s.Warnings) > 0 || !s.Ready {
-				t.Errorf("status tells %+v", s)
-			}
-			m.PowerOn()
-			if err := w.Up(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			w.mustBeSound(t, i) // nothing of it comes back
-			s := w.recordedStatus(t)
-			if told := strings.Join(s.Warnings, "\n"); !strings.Contains(told, m.IP+": it was taken out of the cluster while it was dead, and a kubelet answers there") {
-				t.Errorf("status tells %q", told)
-			}
-			mustSay(t, s, true)
-			w.mustCommand(t, Install(), adds(i), false)
-			if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
-				t.Errorf("a further run: %d changes, %v", changes, err)
-			}
-			if s := w.recordedStatus(t); len(s.Warnings) > 0 || !s.Ready {
-				t.Errorf("status tells %+v", s)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				w := filled(t, 3, 2)
+				m := w.Machines()[i]
+				m.PowerOff()
+				w.noticed(t)
+				w.mustCommand(t, Delete(), deletes(i), true, i)
+				if s := w.recordedStatus(t); len(s.Warnings) > 0 || !s.Ready {
+					t.Errorf("status tells %+v", s)
+				}
+				m.PowerOn()
+				if err := w.Up(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				w.mustBeSound(t, i) // nothing of it comes back
+				s := w.recordedStatus(t)
+				if told := strings.Join(s.Warnings, "\n"); !strings.Contains(told, m.IP+": it was taken out of the cluster while it was dead, and a kubelet answers there") {
+					t.Errorf("status tells %q", told)
+				}
+				mustSay(t, s, true)
+				w.mustCommand(t, Install(), adds(i), false)
+				if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
+					t.Errorf("a further run: %d changes, %v", changes, err)
+				}
+				if s := w.recordedStatus(t); len(s.Warnings) > 0 || !s.Ready {
+					t.Errorf("status tells %+v", s)
+				}
+			})
 		})
 	}
 }
@@ -150,25 +153,27 @@ func refusedFor(t *testing.T, err error, check string) preflight.Problem {
 }
 
 func TestTheSecondOfTwoLivingMastersIsNotDeletedWhileTheThirdIsDead(t *testing.T) {
-	w := filled(t, 3, 1)
-	w.Machines()[0].PowerOff()
-	w.noticed(t)
-	before := w.trees(t)
-	_, err := w.command(t, Delete(), deletes(1), false)
-	if p := refusedFor(t, err, "etcd"); !strings.Contains(p.Remedy, "delete --dead --masters 10.77.0.1") {
-		t.Errorf("the remedy is %q", p.Remedy)
-	}
-	for i, tree := range w.trees(t) {
-		if diff := differences(before[i], tree); len(diff) > 0 {
-			t.Errorf("host %d was changed: %s", i+1, strings.Join(diff, ", "))
+	synctest.Test(t, func(t *testing.T) {
+		w := filled(t, 3, 1)
+		w.Machines()[0].PowerOff()
+		w.noticed(t)
+		before := w.trees(t)
+		_, err := w.command(t, Delete(), deletes(1), false)
+		if p := refusedFor(t, err, "etcd"); !strings.Contains(p.Remedy, "delete --dead --masters 10.77.0.1") {
+			t.Errorf("the remedy is %q", p.Remedy)
 		}
-	}
-	w.mustCommand(t, Delete(), deletes(0), true, 0) // the order that works
-	w.mustTell(t, []string{"10.77.0.1"}, []string{"10.77.0.1"})
-	w.mustCommand(t, Delete(), deletes(1), false, 0, 1)
-	w.mustTell(t, []string{"10.77.0.1", "10.77.0.2"}, []string{"10.77.0.1"})
-	w.mustCommand(t, Install(), adds(1), false, 0)
-	w.mustTell(t, []string{"10.77.0.1"}, []string{"10.77.0.1"})
+		for i, tree := range w.trees(t) {
+			if diff := differences(before[i], tree); len(diff) > 0 {
+				t.Errorf("host %d was changed: %s", i+1, strings.Join(diff, ", "))
+			}
+		}
+		w.mustCommand(t, Delete(), deletes(0), true, 0) // the order that works
+		w.mustTell(t, []string{"10.77.0.1"}, []string{"10.77.0.1"})
+		w.mustCommand(t, Delete(), deletes(1), false, 0, 1)
+		w.mustTell(t, []string{"10.77.0.1", "10.77.0.2"}, []string{"10.77.0.1"})
+		w.mustCommand(t, Install(), adds(1), false, 0)
+		w.mustTell(t, []string{"10.77.0.1"}, []string{"10.77.0.1"})
+	})
 }
 
 // mustTell fails unless the record tells which hosts were taken out, and which of them were dead.
@@ -215,26 +220,28 @@ func TestAHostThatIsNotDeadIsNotDeletedAsDead(t *testing.T) {
 }
 
 func TestOneMasterBecomesThreeAndOneAgain(t *testing.T) {
-	w := newWorld(t, memoryDir(t), simBundle(t), 3, 2)
-	all := w.hosts()
-	w.named = []installer.Host{all[0], all[3], all[4]}
-	if _, err := w.run(t.Context(), Install()); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Put(keptKey, keptValue); err != nil {
-		t.Fatal(err)
-	}
-	w.mustCommand(t, Install(), adds(1, 2), false)
-	w.mustCommand(t, Delete(), deletes(0), false, 0)
-	w.mustCommand(t, Delete(), deletes(1), false, 0, 1)
-	for _, i := range []int{0, 1} {
-		for _, name := range []string{"/var/lib/sealos", "/var/lib/etcd", "/etc/kubernetes/kubelet.conf"} {
-			if w.Machines()[i].Has(name) {
-				t.Errorf("host %d: %s is there", i+1, name)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, memoryDir(t), simBundle(t), 3, 2)
+		all := w.hosts()
+		w.named = []installer.Host{all[0], all[3], all[4]}
+		if _, err := w.run(t.Context(), Install()); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Put(keptKey, keptValue); err != nil {
+			t.Fatal(err)
+		}
+		w.mustCommand(t, Install(), adds(1, 2), false)
+		w.mustCommand(t, Delete(), deletes(0), false, 0)
+		w.mustCommand(t, Delete(), deletes(1), false, 0, 1)
+		for _, i := range []int{0, 1} {
+			for _, name := range []string{"/var/lib/sealos", "/var/lib/etcd", "/etc/kubernetes/kubelet.conf"} {
+				if w.Machines()[i].Has(name) {
+					t.Errorf("host %d: %s is there", i+1, name)
+				}
 			}
 		}
-	}
-	w.mustCommand(t, Install(), adds(0), false, 1)
+		w.mustCommand(t, Install(), adds(0), false, 1)
+	})
 }
 
 func TestDeleteWaitsForMastersThatHaveJustBooted(t *testing.T) {
