@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -280,41 +281,43 @@ func (w *world) repeated() []string {
 }
 
 func TestSimulatedClusterIsInstalledOnceAndResetWhole(t *testing.T) {
-	dir := memoryDir(t)
-	w := newWorld(t, dir, simBundle(t), 3, 2)
-	before := w.trees(t)
-	w.Arm(nil)
-	start := time.Now()
-	if _, err := w.run(t.Context(), Install()); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("first run %s, %d events", time.Since(start), len(w.Trace()))
-	if bad := append(w.Unsound(3), w.repeated()...); len(bad) > 0 {
-		t.Errorf("after the first run:\n%s", strings.Join(bad, "\n"))
-	}
-	made := w.trees(t)
-	start = time.Now()
-	changes, err := w.run(t.Context(), Install())
-	t.Logf("second run %s", time.Since(start))
-	if err != nil || changes != 0 {
-		t.Errorf("second run: %d changes, %v", changes, err)
-	}
-	for i, tree := range w.trees(t) {
-		if diff := differences(made[i], tree); len(diff) > 0 {
-			t.Errorf("host %d after the second run:\n%s", i, strings.Join(diff, "\n"))
+	synctest.Test(t, func(t *testing.T) {
+		dir := memoryDir(t)
+		w := newWorld(t, dir, simBundle(t), 3, 2)
+		before := w.trees(t)
+		w.Arm(nil)
+		start := time.Now()
+		if _, err := w.run(t.Context(), Install()); err != nil {
+			t.Fatal(err)
 		}
-	}
-	w.Arm(nil)
-	if _, err := w.run(t.Context(), Reset()); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("reset: %d events", len(w.Trace()))
-	for i, tree := range w.trees(t) {
-		if diff := differences(before[i], tree); len(diff) > 0 {
-			t.Errorf("host %d after the reset:\n%s", i, strings.Join(diff, "\n"))
+		t.Logf("first run %s, %d events", time.Since(start), len(w.Trace()))
+		if bad := append(w.Unsound(3), w.repeated()...); len(bad) > 0 {
+			t.Errorf("after the first run:\n%s", strings.Join(bad, "\n"))
 		}
-	}
-	if bad := w.Gone(); len(bad) > 0 {
-		t.Error(bad)
-	}
+		made := w.trees(t)
+		start = time.Now()
+		changes, err := w.run(t.Context(), Install())
+		t.Logf("second run %s", time.Since(start))
+		if err != nil || changes != 0 {
+			t.Errorf("second run: %d changes, %v", changes, err)
+		}
+		for i, tree := range w.trees(t) {
+			if diff := differences(made[i], tree); len(diff) > 0 {
+				t.Errorf("host %d after the second run:\n%s", i, strings.Join(diff, "\n"))
+			}
+		}
+		w.Arm(nil)
+		if _, err := w.run(t.Context(), Reset()); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("reset: %d events", len(w.Trace()))
+		for i, tree := range w.trees(t) {
+			if diff := differences(before[i], tree); len(diff) > 0 {
+				t.Errorf("host %d after the reset:\n%s", i, strings.Join(diff, "\n"))
+			}
+		}
+		if bad := w.Gone(); len(bad) > 0 {
+			t.Error(bad)
+		}
+	})
 }

@@ -331,35 +331,39 @@ func TestAHostThatDoesNotLiveWithNewSettingsGetsThoseOfBefore(t *testing.T) {
 }
 
 func TestAHostThatCannotBeDrainedKeepsItsSettings(t *testing.T) {
-	w := installedSite(t, 1, 2)
-	w.Deploy(stepstest.App{Kind: "Deployment", Namespace: "shop", Name: "till", Replicas: 2, MinAvailable: 2})
-	w.asks(applies, kubeletMaxPods)
-	_, err := w.run(t.Context(), Install())
-	if err == nil || !strings.Contains(err.Error(), "PodDisruptionBudget shop/till allows no disruption now") {
-		t.Fatal(err)
-	}
-	drained := false
-	for _, m := range w.Machines()[1:] {
-		text := w.file(t, m, kubeletFile)
-		drained = drained || strings.Contains(text, "maxPods: 200")
-		if w.Unschedulable(m.Name) {
-			t.Errorf("%s stays cordoned", m.Name)
+	synctest.Test(t, func(t *testing.T) {
+		w := installedSite(t, 1, 2)
+		w.Deploy(stepstest.App{Kind: "Deployment", Namespace: "shop", Name: "till", Replicas: 2, MinAvailable: 2})
+		w.asks(applies, kubeletMaxPods)
+		_, err := w.run(t.Context(), Install())
+		if err == nil || !strings.Contains(err.Error(), "PodDisruptionBudget shop/till allows no disruption now") {
+			t.Fatal(err)
 		}
-	}
-	if drained {
-		t.Error("a host with pods that could not move got its new settings")
-	}
+		drained := false
+		for _, m := range w.Machines()[1:] {
+			text := w.file(t, m, kubeletFile)
+			drained = drained || strings.Contains(text, "maxPods: 200")
+			if w.Unschedulable(m.Name) {
+				t.Errorf("%s stays cordoned", m.Name)
+			}
+		}
+		if drained {
+			t.Error("a host with pods that could not move got its new settings")
+		}
+	})
 }
 
 func TestAPodThatNothingMakesAnewIsNamedBeforeAnythingIsChanged(t *testing.T) {
-	w := installedSite(t, 1, 2)
-	w.Deploy(stepstest.App{Kind: "Pod", Namespace: "shop", Name: "lonely", Replicas: 1})
-	w.asks(applies, kubeletMaxPods)
-	if _, err := w.run(t.Context(), Install()); err == nil || !strings.Contains(err.Error(), "nothing makes pod shop/lonely") {
-		t.Fatal(err)
-	}
-	w.asks(applies, kubeletLogs) // no host is drained for that
-	if _, err := w.run(t.Context(), Install()); err != nil {
-		t.Fatal(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := installedSite(t, 1, 2)
+		w.Deploy(stepstest.App{Kind: "Pod", Namespace: "shop", Name: "lonely", Replicas: 1})
+		w.asks(applies, kubeletMaxPods)
+		if _, err := w.run(t.Context(), Install()); err == nil || !strings.Contains(err.Error(), "nothing makes pod shop/lonely") {
+			t.Fatal(err)
+		}
+		w.asks(applies, kubeletLogs) // no host is drained for that
+		if _, err := w.run(t.Context(), Install()); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

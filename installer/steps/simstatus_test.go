@@ -225,12 +225,14 @@ func TestLeftoversOfPodsHoldNothingUp(t *testing.T) {
 }
 
 func TestPodsOfADeadHostThatWasLeftOutHoldNothingUp(t *testing.T) {
-	w := installed(t, 3, 2)
-	w.Machines()[0].PowerOff()
-	r := w.looker(t, t.Context(), io.Discard, w.hosts()[1:]...)
-	if _, err := installer.RunSteps(t.Context(), Install(), r, r.Report); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := installed(t, 3, 2)
+		w.Machines()[0].PowerOff()
+		r := w.looker(t, t.Context(), io.Discard, w.hosts()[1:]...)
+		if _, err := installer.RunSteps(t.Context(), Install(), r, r.Report); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestStatusTellsOfAFullDisk(t *testing.T) {

@@ -160,26 +160,28 @@ func TestApplicationsAloneAreUpgradedWithoutTouchingHosts(t *testing.T) {
 }
 
 func TestAnUpgradeLeavesCertificatesAloneAndCannotBeTakenBackAtItsEnd(t *testing.T) {
-	w, newer := olderSite(t, 1, 1)
-	certificates := func() (out []string) {
-		for name, text := range w.trees(t)[0] {
-			if strings.HasPrefix(name, "etc/kubernetes/pki/") || strings.HasPrefix(name, "/etc/kubernetes/pki/") {
-				out = append(out, name+"="+text)
+	synctest.Test(t, func(t *testing.T) {
+		w, newer := olderSite(t, 1, 1)
+		certificates := func() (out []string) {
+			for name, text := range w.trees(t)[0] {
+				if strings.HasPrefix(name, "etc/kubernetes/pki/") || strings.HasPrefix(name, "/etc/kubernetes/pki/") {
+					out = append(out, name+"="+text)
+				}
 			}
+			slices.Sort(out)
+			return out
 		}
-		slices.Sort(out)
-		return out
-	}
-	before := certificates()
-	w.upgrade, w.bundle = true, newer
-	w.Arm(nil)
-	if _, err := w.run(t.Context(), Upgrade()); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(before, certificates()); diff != "" || len(before) == 0 {
-		t.Errorf("%d certificates and keys, %s", len(before), diff)
-	}
-	w.refusedRun(t, Rollback(), "has come to its end", "snapshots")
+		before := certificates()
+		w.upgrade, w.bundle = true, newer
+		w.Arm(nil)
+		if _, err := w.run(t.Context(), Upgrade()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before, certificates()); diff != "" || len(before) == 0 {
+			t.Errorf("%d certificates and keys, %s", len(before), diff)
+		}
+		w.refusedRun(t, Rollback(), "has come to its end", "snapshots")
+	})
 }
 
 func TestAnUpgradeThatWasTakenBackIsNotOnRecord(t *testing.T) {
