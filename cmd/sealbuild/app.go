@@ -66,7 +66,7 @@ func (a *app) command() *cobra.Command {
 	build.Use, build.Short = "build -t NAME:TAG [flags] CONTEXT", "The same as sealbuild without a command"
 	root.AddCommand(build, a.bundleCommand(), a.planCommand(), a.imagesCommand(), a.rmiCommand(), a.tagCommand(),
 		a.pullCommand(), a.pushCommand(), a.loginCommand(), a.logoutCommand(),
-		a.inspectCommand(), a.verifyCommand(), a.diffCommand(), a.versionCommand())
+		a.inspectCommand(), a.verifyCommand(), a.diffCommand(), a.versionCommand(), cli.TreeCommand())
 	return root
 }
 
