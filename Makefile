@@ -54,6 +54,24 @@ sealsbom-test: sealsbom
 build-all: build sealsbom
 	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(GOBUILD) -o bin/sealinstall-linux-$$arch ./cmd/sealinstall; done
 
+## release: archives, packages, pages, sums, bill and notes of this commit in RELEASE=DIR (bin/release); SIGN=KEYFILE signs the sums
+# The same commit and Go give the same bytes: every time is the commit's, and no setting of this machine counts.
+RELEASE ?= bin/release
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+.PHONY: release
+release:
+	rm -rf "$(RELEASE)"
+	mkdir -p "$(RELEASE)"
+	export GOAMD64=v1 GOARM64=v8.0 GOFLAGS= GOOS=linux; for arch in amd64 arm64; do for program in sealbuild sealinstall; do \
+		GOARCH=$$arch $(GOBUILD) -o "$(RELEASE)/$$program-linux-$$arch" ./cmd/$$program; done; done
+	out=$$(realpath "$(RELEASE)"); cd hack/release && CGO_ENABLED=0 $(GO) run . -source ../.. -out "$$out" \
+		-version "$(VERSION)" -commit "$(COMMIT)" -epoch "$(SOURCE_DATE_EPOCH)" -sign "$(if $(SIGN),$(abspath $(SIGN)))"
+
+## release-test: a release of the last commit twice, at two places; its .deb is installed below a directory and asked for its version
+.PHONY: release-test
+release-test:
+	hack/release-test.sh
+
 ## deps: the Debian packages that testing needs; nothing when they are there
 .PHONY: deps
 deps:
