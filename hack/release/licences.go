@@ -82,7 +82,7 @@ func licenceOf(dir string) (string, error) {
 	for _, f := range found {
 		name := strings.ToUpper(f.Name())
 		is := func(begin string) bool { return strings.HasPrefix(name, begin) }
-		if f.IsDir() || strings.HasSuffix(name, ".GO") || !is("LICENSE") && !is("LICENCE") && !is("COPYING") && !is("NOTICE") && !is("PATENTS") {
+		if f.IsDir() || strings.HasSuffix(name, ".GO") || !is("LICENSE") && !is("UNLICENSE") && !is("LICENCE") && !is("COPYING") && !is("NOTICE") && !is("PATENTS") {
 			continue
 		}
 		data, err := os.ReadFile(filepath.Join(dir, f.Name()))
