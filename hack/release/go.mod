@@ -1,5 +1,5 @@
 // The tool that makes a release is a module of its own, so that what packs it decides nothing for sealbuild and sealinstall:
-// docs/architecture.md, "A release".
+// docs/architecture.md, "A release is packed".
 module github.com/sealbuild/sealbuild/hack/release
 
 go 1.26.0

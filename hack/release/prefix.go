@@ -64,7 +64,7 @@ func output(c *exec.Cmd) (string, error) {
 	return string(out), nil
 }
 
-// prefix lays out what goes below /usr, or /usr/local, for one architecture. sealbuild finds the installers of every platform there.
+// prefix lays out what goes below /usr, or /usr/local, for one architecture. sealbuild finds its installers there.
 func (r release) prefix(dir, common, arch string) error {
 	if err := os.CopyFS(dir, os.DirFS(common)); err != nil {
 		return err
