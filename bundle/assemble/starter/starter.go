@@ -15,7 +15,7 @@ import (
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 )
 
-// Kubefile gives the text of a Kubefile for the build context dir. chart names a Helm chart in it, a directory or a .tgz: it alone is
+// Kubefile gives the text of a Kubefile for the directory dir. chart names a Helm chart in it, a directory or a .tgz: it alone is
 // installed. Empty means what lies in charts/, manifests/ and images/. Errors name the path and a remedy.
 func Kubefile(dir, chart string) (string, error) {
 	k := &draft{dir: dir}
