@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -43,6 +44,7 @@ func TestAReleaseOfTheSameCommitIsTheSameBytes(t *testing.T) {
 	a := unsigned(t)
 	old := syscall.Umask(0o077)
 	defer syscall.Umask(old)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // compressors divide their work among processors
 	t.Setenv("TZ", "Pacific/Kiritimati")
 	b, err := makeRelease(t.Context(), t.TempDir(), "")
 	if err != nil {
@@ -325,5 +327,28 @@ func TestAModuleWithoutALicenceIsTold(t *testing.T) {
 	write(t, filepath.Join(dir, "NOTICE"), "of x\n")
 	if text, err := licenceOf(dir); text != "LICENSE.md:\n\nMIT\nNOTICE:\n\nof x\n" || err != nil {
 		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// The first heading is what no version has yet, or the version that is tagged next; each other one names a version and its day.
+func TestTheChangelogIsByVersions(t *testing.T) {
+	raw, err := os.ReadFile("../../CHANGELOG.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[0-9a-z.]+)? \([0-9]{4}-[0-9]{2}-[0-9]{2}\)$`)
+	headings := 0
+	for line := range strings.Lines(string(raw)) {
+		heading, ok := strings.CutPrefix(strings.TrimSpace(line), "## ")
+		if !ok {
+			continue
+		}
+		headings++
+		if !form.MatchString(heading) && (headings > 1 || heading != unreleased) {
+			t.Errorf("heading %q: expected %q at the top, or a version and its day: 1.2.0 (2026-11-30)", heading, unreleased)
+		}
+	}
+	if headings == 0 {
+		t.Error("no headings: this test sees nothing")
 	}
 }
