@@ -8,10 +8,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 (cd hack/release && export CGO_ENABLED=0 && go vet -trimpath . && go test -trimpath .)
 
+commit=$(git rev-parse HEAD)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 for place in a somewhere/else/altogether; do
-	git clone -q --shared . "$work/$place"
+	git clone -q --shared --no-checkout . "$work/$place"
+	git -C "$work/$place" checkout -q --detach "$commit"
 	# Tags come along; what make is told by the one above it does not.
 	(umask 0027 && cd "$work/$place" && env -u MAKEFLAGS -u MAKELEVEL -u SOURCE_DATE_EPOCH make release)
 	mv "$work/$place/bin/release" "$work/release-${place%%/*}"
@@ -24,7 +26,6 @@ mkdir -p "$root"/var/lib/dpkg/{info,updates}
 : >"$root/var/lib/dpkg/status"
 deb=("$work"/release-a/sealbuild_*_"$(dpkg --print-architecture)".deb)
 dpkg --root="$root" --log=/dev/null --force-not-root --force-bad-path -i "${deb[0]}" >/dev/null
-commit=$(git rev-parse HEAD)
 for program in sealbuild sealinstall; do
 	said=$("$root/usr/bin/$program" version -o json)
 	echo "$said"
