@@ -10,7 +10,7 @@ GO ?= go
 # buildah and its libraries: no gpgme, no btrfs, no device mapper, so no cgo.
 TAGS := containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_devicemapper
 # The commit alone names a build, so that two builds of one commit are one.
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION ?= $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
@@ -53,6 +53,24 @@ sealsbom-test: sealsbom
 .PHONY: build-all
 build-all: build sealsbom
 	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(GOBUILD) -o bin/sealinstall-linux-$$arch ./cmd/sealinstall; done
+
+## release: archives, packages, pages, sums, bill and notes of this commit in RELEASE=DIR (bin/release); SIGN=KEYFILE signs the sums
+# The same commit and Go give the same bytes: every time is the commit's, and no setting of this machine counts.
+RELEASE ?= bin/release
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+.PHONY: release
+release:
+	rm -rf "$(RELEASE)"
+	mkdir -p "$(RELEASE)"
+	export GOAMD64=v1 GOARM64=v8.0 GOFLAGS= GOOS=linux; for arch in amd64 arm64; do for program in sealbuild sealinstall; do \
+		GOARCH=$$arch $(GOBUILD) -o "$(RELEASE)/$$program-linux-$$arch" ./cmd/$$program; done; done
+	out=$$(realpath "$(RELEASE)"); cd hack/release && CGO_ENABLED=0 $(GO) run . -source ../.. -out "$$out" \
+		-version "$(VERSION)" -commit "$(COMMIT)" -epoch "$(SOURCE_DATE_EPOCH)" -sign "$(if $(SIGN),$(abspath $(SIGN)))"
+
+## release-test: a release of the last commit twice, at two places; its .deb is installed below a directory and asked for its version
+.PHONY: release-test
+release-test:
+	hack/release-test.sh
 
 ## deps: the Debian packages that testing needs; nothing when they are there
 .PHONY: deps

@@ -44,6 +44,7 @@ var mayImport = []struct {
 	{"bundle/assemble/report", nil},
 	{"bundle/assemble/sbom", []string{"bundle/assemble/store"}},
 	{"bundle/assemble/store/...", []string{"bundle", "bundle/assemble/store"}},
+	{"bundle/assemble/starter", nil},
 	{"bundle/assemble/scan", []string{"kubefile"}},
 	{"bundle/assemble/build", []string{"kubefile"}},
 	{"bundle/assemble/pull", []string{"bundle/assemble/store"}},

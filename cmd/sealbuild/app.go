@@ -64,9 +64,9 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.form, "progress", "auto", "how it is told what goes on: auto (on a terminal in place, else plain lines), plain, or json (events on the standard error)")
 	build := a.buildCommand() // as other builders have it
 	build.Use, build.Short = "build -t NAME:TAG [flags] CONTEXT", "The same as sealbuild without a command"
-	root.AddCommand(build, a.bundleCommand(), a.planCommand(), a.imagesCommand(), a.rmiCommand(), a.tagCommand(),
+	root.AddCommand(a.initCommand(), build, a.bundleCommand(), a.planCommand(), a.imagesCommand(), a.rmiCommand(), a.tagCommand(),
 		a.pullCommand(), a.pushCommand(), a.loginCommand(), a.logoutCommand(),
-		a.inspectCommand(), a.verifyCommand(), a.diffCommand(), a.versionCommand())
+		a.inspectCommand(), a.verifyCommand(), a.diffCommand(), a.versionCommand(), cli.TreeCommand())
 	return root
 }
 

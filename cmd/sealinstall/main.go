@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,10 @@ import (
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/onhosts"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
+	"github.com/sealbuild/sealbuild/ground/progress"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/site"
 	"github.com/sealbuild/sealbuild/registry/storesync"
@@ -117,7 +121,7 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o),
 		newAddCommand(o), newDeleteCommand(o), newUpgradeCommand(o), newRollbackCommand(o), newResetCommand(o), newCertCommand(o), newStatusCommand(o),
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
-		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newAPIsCommand(), newNodeCommand(), newVersionCommand(),
+		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newAPIsCommand(), newNodeCommand(), newVersionCommand(), cli.TreeCommand(),
 	)
 	root.AddCommand(onhosts.Commands(o)...)
 	root.InitDefaultCompletionCmd()
@@ -149,14 +153,19 @@ func oneArg(cmd *cobra.Command, args []string) error {
 }
 
 func newVersionCommand() *cobra.Command {
-	return &cobra.Command{
+	var form string
+	cmd := &cobra.Command{
 		Use: "version", Short: "Print the version, the commit, and the versions of formats", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprint(cmd.OutOrStdout(), cli.Version(
-				"sealinstall", version, commit,
-				fmt.Sprint("bundle ", bundle.FormatVersion), "Clusterfile "+installer.APIVersion, fmt.Sprint("sync ", storesync.WireVersion),
-			))
-			return err
+			if err := checkForm(form); err != nil {
+				return err
+			}
+			return cli.NewBuild("sealinstall", version, commit, map[string]string{
+				"agent": strconv.Itoa(agent.Protocol), "bundle": strconv.Itoa(bundle.FormatVersion), "clusterfile": installer.APIVersion,
+				"journal": strconv.Itoa(journal.Version), "progress": strconv.Itoa(progress.Version), "sync": strconv.Itoa(storesync.WireVersion),
+			}).Write(cmd.OutOrStdout(), form)
 		},
 	}
+	cmd.Flags().StringVarP(&form, "output", "o", "text", "text or json")
+	return cmd
 }

@@ -15,6 +15,10 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
+// Version is that of the marks: where they lie, their names, and what they say. It is raised when an installer of before would read
+// one wrongly; a mark that is new, or says something new to who did not read it, raises nothing.
+const Version = 1
+
 // The marks of a host.
 const (
 	Begun         = "begun"          // set before anything else is changed on the host; what it says: nodes.BegunWith
