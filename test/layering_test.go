@@ -53,6 +53,7 @@ var mayImport = []struct {
 	}},
 	{"bundle/assemble/oldpackage", []string{"kubefile", "bundle/assemble/pull", "bundle/assemble/scan", "cluster-images/kubernetes"}},
 	{"bundle/assemble/write", []string{"bundle", "bundle/assemble/report", "bundle/assemble/sbom", "bundle/assemble/store", "registry/..."}},
+	{"bundle/assemble/summary", []string{"bundle", "bundle/assemble/write"}},
 	{"bundle/assemble", []string{"kubefile", "bundle", "bundle/assemble/...", "registry/..."}},
 	{"registry/catalog", nil},
 	{"registry/disk", []string{"registry/catalog"}},
