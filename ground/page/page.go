@@ -3,8 +3,8 @@
 //
 // The words of the look, as classes: ok, failed, warning (of a badge, a box, a bar or a text), waits and other (of a bar); badge;
 // box; muted; facts (a dl of names and values); rows (a list: a name, bars, a figure; wide where names are long), with scale for
-// one of its rows. Cells are num (a number), whole (no word is broken), nowrap (one line) or name (room for a long name). A cell's data-h is the name of its
-// column: a narrow window shows cells one below the other.
+// one of its rows. Cells are num (a number), whole (no word is broken), nowrap (one line) or name (room for a long name). A cell's
+// data-h is the name of its column: a narrow window shows cells one below the other.
 package page
 
 import (

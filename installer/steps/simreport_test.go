@@ -3,6 +3,7 @@ package steps
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -112,9 +113,16 @@ func TestAReportTellsOfEachHostWhatWasChangedThere(t *testing.T) {
 	}
 	addsUp(t, left, "follow-masters", "verify")
 	w.verb = (*world).recorded
+	kept := filepath.Join(w.dir, "reports", "x.html")
+	if err := errors.Join(os.Mkdir(filepath.Dir(kept), 0o700), os.WriteFile(kept, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	reset, err := w.recordedRun(t, "reset", Reset())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("the reports are gone with the cluster: %v", err)
 	}
 	addsUp(t, reset)
 }
