@@ -117,7 +117,8 @@ func TestAReportIsWhatItWas(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for suffix, got := range map[string][]byte{".json": document, ".html": html} {
+		_, shown, _ := bytes.Cut(html, []byte("<body>\n")) // how pages look is no matter of this one
+		for suffix, got := range map[string][]byte{".json": document, ".html": shown} {
 			if name == "twohundred" {
 				if len(got) > 1<<20 {
 					t.Errorf("%s%s has %d bytes", name, suffix, len(got))

@@ -127,6 +127,8 @@ func TestThePageAboutABundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	const file = "testdata/shop.html"
+	whole := got
+	_, got, _ = bytes.Cut(got, []byte("<body>\n")) // how pages look is no matter of this one
 	if *update {
 		if err := os.WriteFile(file, got, 0o644); err != nil {
 			t.Fatal(err)
@@ -150,7 +152,7 @@ func TestThePageAboutABundle(t *testing.T) {
 			t.Errorf("the page does not say %q", says)
 		}
 	}
-	t.Run("browser", func(t *testing.T) { browsertest.Fits(t, "bundle", got) })
+	t.Run("browser", func(t *testing.T) { browsertest.Fits(t, "bundle", whole) })
 }
 
 func TestThePageAboutABundleWithoutDocuments(t *testing.T) {
