@@ -233,7 +233,7 @@ func (m *memberSite) keepsItsQuorum(ctx context.Context, dead *testbed.Host) err
 
 // fingerprint is what a refused command must leave as it is: the files of the hosts that live, members of etcd, nodes.
 func (m *memberSite) fingerprint(ctx context.Context, dead *testbed.Host) ([]string, error) {
-	const files = `find /etc /var/lib/sealos /var/lib/kubelet/config.yaml /root/.sealos -xdev -type f -not -path '*/logs/*' -not -path '*/kubectl-of-test/*' \
+	const files = `find /etc /var/lib/sealos /var/lib/kubelet/config.yaml /root/.sealos -xdev -type f -not -path '*/logs/*' -not -path '*/reports/*' -not -path '*/kubectl-of-test/*' \
 	-not -name lock -exec sha256sum {} + | sort`
 	var out []string
 	for _, h := range without(m.all(), dead) {
