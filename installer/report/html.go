@@ -75,7 +75,7 @@ func count(n int, what string) string {
 func (v view) Command() string {
 	var out []string
 	for _, arg := range append([]string{"sealinstall", v.Asked.Verb}, v.Asked.Args...) {
-		if arg == "" || strings.ContainsAny(arg, " \t\n'\"$\\*?&|;<>()`") {
+		if arg == "" || strings.ContainsAny(strings.ReplaceAll(arg, "******", ""), " \t\n'\"$\\*?&|;<>()`") {
 			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 		}
 		out = append(out, arg)

@@ -48,6 +48,21 @@ func streams(t *testing.T) map[string]Report {
 	return out
 }
 
+// onDemand is a report with what the command report adds.
+func onDemand(r Report) Report {
+	r.Record = &Record{
+		Phase: "ClusterSuccess", Message: "every node is Ready", Hosts: []RecordHost{{"10.77.0.1", "master"}, {"10.77.0.4", "node"}},
+		Images: []string{"localhost/kubernetes:v1.36.3", "localhost/shop:2.4"}, Bundles: []string{"sha256:" + strings.Repeat("0f", 32)},
+	}
+	for i, outcome := range []Outcome{Failed, Refused, Done} {
+		r.Earlier = append(r.Earlier, Earlier{
+			Begins: r.Begins.Add(-time.Duration(i+1) * time.Hour), Verb: "run", Outcome: outcome, Seconds: 31, Changes: 4 * i,
+			File: "/root/.sealos/plant-7/reports/20261130T080000.000Z.html",
+		})
+	}
+	return r
+}
+
 // twoHundred is the report of a run on 200 hosts of which one fails.
 func twoHundred() Report {
 	var r Recorder
@@ -148,10 +163,7 @@ func TestAReportConformsToTheSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := streams(t)
-	onDemand := all["success"]
-	onDemand.Record = &Record{Phase: "ClusterSuccess", Message: "Ready", Hosts: []RecordHost{{"10.77.0.1", "master"}}, Images: []string{"a:1"}, Bundles: []string{"sha256:00"}}
-	onDemand.Earlier = []Earlier{{Begins: time.Now(), Verb: "run", Outcome: Failed, Seconds: 3, Changes: 4, File: "x.html"}}
-	all["on demand"] = onDemand
+	all["on demand"] = onDemand(all["success"])
 	all["nothing"] = (&Recorder{}).Report()
 	for name, r := range all {
 		text, err := r.JSON()
@@ -191,7 +203,9 @@ func TestAReportSaysHowTheRunEnded(t *testing.T) {
 }
 
 func TestNoPageReachesBeyondItsWidth(t *testing.T) {
-	for name, r := range streams(t) {
+	all := streams(t)
+	all["ondemand"] = onDemand(all["resumed"])
+	for name, r := range all {
 		t.Run(name, func(t *testing.T) {
 			html, err := r.HTML()
 			if err != nil {
