@@ -91,14 +91,14 @@ type Bundle struct {
 type Image struct {
 	Name   string `json:"name"`
 	Digest string `json:"digest"`
-	Kind   string `json:"kind,omitempty"` // rootfs, patch or application; empty: it runs in pods
-	Size   int64  `json:"size,omitempty"` // bytes of all its blobs
+	Kind   string `json:"kind,omitempty" mask:"-"` // rootfs, patch or application; empty: it runs in pods
+	Size   int64  `json:"size,omitempty"`          // bytes of all its blobs
 }
 
 // AboutHost is what is known of a host.
 type AboutHost struct {
-	Name         string            `json:"name,omitempty"` // of its Node
-	Role         string            `json:"role,omitempty"` // master or node
+	Name         string            `json:"name,omitempty"`          // of its Node
+	Role         string            `json:"role,omitempty" mask:"-"` // master or node
 	Versions     map[string]string `json:"versions,omitempty"`
 	Certificates []Certificate     `json:"certificates,omitempty"`
 }

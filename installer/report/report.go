@@ -24,7 +24,7 @@ const (
 // Report is the report of a run, in the form of docs/schemas/report.schema.json.
 type Report struct {
 	Version int       `json:"version"`
-	Outcome Outcome   `json:"outcome"`
+	Outcome Outcome   `json:"outcome" mask:"-"`
 	Begins  time.Time `json:"begins"`
 	Seconds float64   `json:"seconds"`
 	Changes int       `json:"changes"` // on hosts and in the cluster
@@ -113,14 +113,14 @@ type Record struct {
 // RecordHost is a host of the record.
 type RecordHost struct {
 	Address string `json:"address"`
-	Role    string `json:"role"`
+	Role    string `json:"role" mask:"-"`
 }
 
 // Earlier is a run before.
 type Earlier struct {
 	Begins  time.Time `json:"begins"`
 	Verb    string    `json:"verb"`
-	Outcome Outcome   `json:"outcome"`
+	Outcome Outcome   `json:"outcome" mask:"-"`
 	Seconds float64   `json:"seconds"`
 	Changes int       `json:"changes"`
 	File    string    `json:"file"` // name of its page

@@ -65,6 +65,22 @@ func TestARunThatChangedOrFailedLeavesAPage(t *testing.T) {
 	}
 }
 
+// A password may be a word of the report's form: what programs read in it stays what it is.
+func TestASecretThatIsAWordOfTheFormLeavesTheFormWhole(t *testing.T) {
+	shown := new(heard)
+	s := &installer.State{Dir: t.TempDir()}
+	r := &Run{To: shown, State: s, Start: start, Mask: func(text string) string {
+		return strings.NewReplacer("done", "******", "master", "******", "rootfs", "******").Replace(text)
+	}}
+	r.Event(progress.Event{Time: start, Kind: progress.AskedFor, Asked: &progress.Asked{Verb: "run", Bundle: &progress.Bundle{Images: []progress.Image{{Name: "a", Kind: "rootfs"}}}}})
+	r.Event(progress.Event{Time: start, Kind: progress.HostIs, Host: "10.0.0.2", About: &progress.AboutHost{Role: "master"}})
+	r.Event(progress.Event{Time: start, Kind: progress.Ends, Changes: 1})
+	made, err := read(s, start.Format(Stamp))
+	if err != nil || made.Outcome != "done" || made.Hosts[0].About.Role != "master" || made.Asked.Bundle.Images[0].Kind != "rootfs" {
+		t.Errorf("%v: %+v", err, made)
+	}
+}
+
 func TestFlagsAreShownWithoutTheirSecrets(t *testing.T) {
 	f := pflag.NewFlagSet("", pflag.ContinueOnError)
 	for _, name := range []string{"passwd", "pk-passwd", "masters", "file"} {
