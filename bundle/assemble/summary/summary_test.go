@@ -110,8 +110,11 @@ func shop(t *testing.T) (now, before *bundle.Reader) {
 		t.Fatal(err)
 	}
 	now = makeBundle(t, []made{
-		rootfs, {"localhost/shop:2.4", "application", []int{4_005}}, web,
-		{"registry.example.org/shop/db:18", "", []int{300_001, 500_007}}, {"registry.k8s.io/pause:3.10.2", "", []int{700}},
+		rootfs,
+		{"localhost/shop:2.4", "application", []int{4_005}},
+		web,
+		{"registry.example.org/shop/db:18", "", []int{300_001, 500_007}},
+		{"registry.k8s.io/pause:3.10.2", "", []int{700}},
 		{"registry.example.org/a-team-with-a-long-name/and-a-repository/with-a-name-that-does-not-end@sha256:" + strings.Repeat("0f", 32), "", []int{90_011}},
 	}, map[string]string{write.LockName: string(text), write.SBOMName: string(bill)})
 	before = makeBundle(t, []made{
