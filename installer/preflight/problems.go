@@ -22,6 +22,20 @@ type Problem struct {
 	Verb    string `json:"verb,omitempty"`    // of the bundle that was run, if that does what was meant
 }
 
+// Made are those of [Checks] that every host goes through before anything is changed there: some only before it is upgraded, or
+// before hosts leave the cluster.
+func Made(upgrades, leaves bool) []string {
+	return slices.DeleteFunc(Checks(), func(check string) bool {
+		switch check {
+		case "api-versions", "corefile", "drain", "flags":
+			return !upgrades
+		case "capacity":
+			return !leaves
+		}
+		return false
+	})
+}
+
 // Settle makes warnings of the problems whose checks are to be ignored, and separates warnings from the rest.
 func Settle(all []Problem, ignore []string) (serious, warnings []Problem) {
 	for _, p := range all {

@@ -38,6 +38,7 @@ func (s *Settings) Roll(ctx context.Context, step string) (changes int, err erro
 	for _, do := range []func(context.Context, *host) (int, error){r.controlPlane, r.kubelet, r.settle} {
 		for _, h := range st.hosts {
 			n, err := do(ctx, h)
+			s.Changed(h.Target, n)
 			if changes += n; err != nil {
 				return changes, h.Failed(err)
 			}

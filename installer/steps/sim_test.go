@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/ground/progress"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
@@ -52,7 +53,8 @@ type world struct {
 	dead     bool                                       // --dead
 	leaveOut []string
 	confirm  func([]leaving.Loss) error
-	told     io.Writer // what is reported to the operator; nil: it is dropped
+	told     io.Writer     // what is reported to the operator; nil: it is dropped
+	sink     progress.Sink // what takes the events in its place
 }
 
 // ownKubeconfig is the kubeconfig of an administrator who has another cluster of kubeadm's, with the same names in it.
@@ -199,9 +201,11 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 		return 0, err
 	}
 	// Without the lock of the state, which is a file of one process: see TestTwoInstallersAtOnce.
-	r := New(c, b, options, fleet.Options{
-		Report: installer.NewReporter(cmp.Or[io.Writer](w.told, io.Discard), io.Discard, false), Jobs: w.jobs, Timeout: w.timeout,
-	})
+	rep := installer.NewReporter(cmp.Or[io.Writer](w.told, io.Discard), io.Discard, false)
+	if w.sink != nil {
+		rep = installer.ReportTo(w.sink, io.Discard, false)
+	}
+	r := New(c, b, options, fleet.Options{Report: rep, Jobs: w.jobs, Timeout: w.timeout})
 	r.Dial = func(ctx context.Context, t *fleet.Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }
 	defer r.Close() // the locks of one that died are gone already
 	timings, err := installer.RunSteps(ctx, pipeline, r, r.Report)
@@ -214,6 +218,17 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 		err = errors.Join(err, r.Ledger.Record(context.WithoutCancel(ctx), err, changes))
 	case len(pipeline) > 1 && pipeline[1].Name == "reset-kubernetes" && err == nil:
 		err = r.Ledger.Forget()
+	}
+	if w.sink != nil {
+		remedy := ""
+		if err != nil {
+			remedy = "mend the cause and run the same command again"
+		}
+		took := time.Duration(0)
+		for _, t := range timings {
+			took += t.Duration
+		}
+		TellEnd(ctx, r, took, changes, "/root/.sealos/plant-7/logs/run.log", err, remedy)
 	}
 	if session.Dead() {
 		return changes, errors.Join(errDead, err)

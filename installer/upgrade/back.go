@@ -203,6 +203,7 @@ func (u *Upgrade) AllBack(ctx context.Context, step string) (int, error) {
 		if err := u.Back(ctx, t, step); err != nil {
 			return n, t.Failed(err)
 		}
+		u.Changed(t, 1)
 	}
 	return len(turned), nil
 }
