@@ -234,8 +234,8 @@ func breach(s *Site, format string, args ...any) {
 	}
 }
 
-// watchHang notes that kubelet and kubeadm of a master wait for its own API server while the etcd beside it is exchanged, though others
-// would answer: their requests hang there, about a minute. It notes nothing on a site that does not watch.
+// watchHang notes that kubelet and kubeadm of a master wait for its own API server while the etcd beside it is exchanged, though
+// others would answer: their requests hang there, about a minute. It notes nothing on a site that does not watch.
 func watchHang(s *Site, m *Machine, pod string) {
 	others := slices.ContainsFunc(s.machines, func(o *Machine) bool { return o != m && s.serves(o) })
 	if s.Watch && pod == "etcd" && others && m.tree.lookup("apiserver.cluster.local") == m.IP {
