@@ -123,6 +123,9 @@ func (o *runOptions) pipeline(
 	view.Close() // what follows is printed
 	err = errors.Join(err, finish(cmd.Context(), r, timings, err))
 	s := summary{Cluster: cluster.Name, Seconds: time.Since(start).Seconds(), Changes: installer.Changes(timings), Log: logPath}
+	if slices.ContainsFunc(list, func(step steps.Step) bool { return step.Name == "verify" }) {
+		s.masters = r.Cluster.MasterIPs()
+	}
 	for _, t := range timings {
 		s.Steps = append(s.Steps, stepSummary{t.Step, t.Duration.Seconds(), t.Changes})
 	}
@@ -192,6 +195,8 @@ type summary struct {
 
 	Error    string              `json:"error,omitempty"`    // of a run that failed
 	Problems []preflight.Problem `json:"problems,omitempty"` // what stands in the way; then the exit status is 3
+
+	masters []string // addresses of those of the cluster that the run has left behind; none if it has not
 }
 
 // printFailure writes the summary of a run that failed, with every problem of every host if it is about them.
@@ -221,6 +226,9 @@ func (s summary) print(w io.Writer, form string) error {
 		files += ", report: " + s.Report
 	}
 	_, err := fmt.Fprintf(w, "cluster %s: done in %.1fs, %s (%s)\n", s.Cluster, s.Seconds, verdict, files)
+	if err == nil && s.Changes > 0 && len(s.masters) > 0 {
+		_, err = fmt.Fprintf(w, "  reach it: kubectl, as root on %s\n  next: `%[2]s status`, `%[2]s add --nodes ADDRESS`\n", installer.NameSome(s.masters), os.Args[0])
+	}
 	return err
 }
 

@@ -258,3 +258,16 @@ func (p *Payload) Travels(l Layer) int64 {
 	info, _ := p.Bundle.Stat(l.Digest)
 	return info.StoredSize
 }
+
+// RootfsTravels is how many bytes the layers of rootfs and patches that the bundle brings are as they are sent.
+func (p *Payload) RootfsTravels() (n int64) {
+	for _, i := range p.Brought() {
+		if i.Type == installer.TypeApplication {
+			continue
+		}
+		for _, l := range i.Layers {
+			n += p.Travels(l)
+		}
+	}
+	return n
+}

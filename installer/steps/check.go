@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -99,6 +101,10 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 		return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, tellUpgrade(ctx, r, sizes.Sizes)
 	}
 	tellDifferences(r)
+	if fresh := fleet.Only(r.Targets, func(t *fleet.Target) bool { return !t.Joined() }); len(fresh) > 0 && !r.Payload.Adds() {
+		r.Report.Infof("to bring, at most: %s of rootfs to each new host (%d), %s of container images to each registry (%d)",
+			humanize.IBytes(uint64(r.Payload.RootfsTravels())), len(fresh), humanize.IBytes(uint64(sizes.Registry)), len(r.Cluster.MasterIPs()))
+	}
 	if len(r.Site.Leaving) > 0 {
 		if err := r.judgeLeaving(ctx); err != nil {
 			return installer.Result{}, err
