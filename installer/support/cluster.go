@@ -25,19 +25,33 @@ type resource struct {
 
 // resources are read of every cluster. Secrets are not among them.
 var resources = []resource{
-	{"nodes", "/api/v1/nodes", false}, {"pods", "/api/v1/pods", true}, {"events", "/api/v1/events", true},
-	{"deployments", "/apis/apps/v1/deployments", true}, {"daemonsets", "/apis/apps/v1/daemonsets", true},
-	{"statefulsets", "/apis/apps/v1/statefulsets", true}, {"replicasets", "/apis/apps/v1/replicasets", true},
-	{"services", "/api/v1/services", true}, {"endpoints", "/api/v1/endpoints", true}, {"endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", true},
-	{"configmaps", "/api/v1/configmaps", true}, {"serviceaccounts", "/api/v1/serviceaccounts", true},
-	{"pvcs", "/api/v1/persistentvolumeclaims", true}, {"pvs", "/api/v1/persistentvolumes", false},
-	{"storage-classes", "/apis/storage.k8s.io/v1/storageclasses", false}, {"volumeattachments", "/apis/storage.k8s.io/v1/volumeattachments", false},
-	{"jobs", "/apis/batch/v1/jobs", true}, {"cronjobs", "/apis/batch/v1/cronjobs", true},
-	{"ingress", "/apis/networking.k8s.io/v1/ingresses", true}, {"ingress-classes", "/apis/networking.k8s.io/v1/ingressclasses", false},
+	{"nodes", "/api/v1/nodes", false},
+	{"pods", "/api/v1/pods", true},
+	{"events", "/api/v1/events", true},
+	{"deployments", "/apis/apps/v1/deployments", true},
+	{"daemonsets", "/apis/apps/v1/daemonsets", true},
+	{"statefulsets", "/apis/apps/v1/statefulsets", true},
+	{"replicasets", "/apis/apps/v1/replicasets", true},
+	{"services", "/api/v1/services", true},
+	{"endpoints", "/api/v1/endpoints", true},
+	{"endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", true},
+	{"configmaps", "/api/v1/configmaps", true},
+	{"serviceaccounts", "/api/v1/serviceaccounts", true},
+	{"pvcs", "/api/v1/persistentvolumeclaims", true},
+	{"pvs", "/api/v1/persistentvolumes", false},
+	{"storage-classes", "/apis/storage.k8s.io/v1/storageclasses", false},
+	{"volumeattachments", "/apis/storage.k8s.io/v1/volumeattachments", false},
+	{"jobs", "/apis/batch/v1/jobs", true},
+	{"cronjobs", "/apis/batch/v1/cronjobs", true},
+	{"ingress", "/apis/networking.k8s.io/v1/ingresses", true},
+	{"ingress-classes", "/apis/networking.k8s.io/v1/ingressclasses", false},
 	{"network-policy", "/apis/networking.k8s.io/v1/networkpolicies", true},
 	{"pod-disruption-budgets", "/apis/policy/v1/poddisruptionbudgets", true},
-	{"resource-quota", "/api/v1/resourcequotas", true}, {"limitranges", "/api/v1/limitranges", true}, {"leases", "/apis/coordination.k8s.io/v1/leases", true},
-	{"roles", "/apis/rbac.authorization.k8s.io/v1/roles", true}, {"rolebindings", "/apis/rbac.authorization.k8s.io/v1/rolebindings", true},
+	{"resource-quota", "/api/v1/resourcequotas", true},
+	{"limitranges", "/api/v1/limitranges", true},
+	{"leases", "/apis/coordination.k8s.io/v1/leases", true},
+	{"roles", "/apis/rbac.authorization.k8s.io/v1/roles", true},
+	{"rolebindings", "/apis/rbac.authorization.k8s.io/v1/rolebindings", true},
 	{"clusterroles", "/apis/rbac.authorization.k8s.io/v1/clusterroles", false},
 	{"clusterrolebindings", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", false},
 	{"priorityclasses", "/apis/scheduling.k8s.io/v1/priorityclasses", false},
@@ -152,6 +166,9 @@ func (c *api) read(ctx context.Context, take func(*json.Decoder) error, paths ..
 	decoder := json.NewDecoder(from)
 	decoder.UseNumber()
 	err := take(decoder)
+	if err == nil {
+		_, err = io.Copy(io.Discard, from) // the end of a line
+	}
 	cancel(err)
 	_ = from.CloseWithError(errors.Join(err, io.ErrClosedPipe)) // what is still sent is not wanted
 	if told := <-ended; err != nil && told != nil && !errors.Is(told, context.Canceled) && !errors.Is(told, io.ErrClosedPipe) {
@@ -205,7 +222,9 @@ func (c *api) namespaces(ctx context.Context) {
 }
 
 // objects keeps all objects of a kind.
-func (c *api) objects(ctx context.Context, r resource) error { return c.each(ctx, r, func(map[string]any) {}) }
+func (c *api) objects(ctx context.Context, r resource) error {
+	return c.each(ctx, r, func(map[string]any) {})
+}
 
 // each keeps all objects of a kind, and shows them. The API gives them in the order of their namespaces.
 func (c *api) each(ctx context.Context, r resource, see func(map[string]any)) error {

@@ -252,6 +252,9 @@ func (a *asked) files(ctx context.Context) error {
 		ended <- err
 	}()
 	err := a.untar(read)
+	if err == nil {
+		_, err = io.Copy(io.Discard, read) // tar pads its end
+	}
 	cancel(err)
 	_ = read.CloseWithError(errors.Join(err, io.ErrClosedPipe)) // so that a host which still sends ends
 	if told := <-ended; err == nil {

@@ -56,7 +56,9 @@ func ReadRecipientsDir(dir string) (Recipients, error) {
 	return ReadRecipients(files)
 }
 
-func isKey(text string) bool { return strings.HasPrefix(text, "age1") || strings.HasPrefix(text, "ssh-") }
+func isKey(text string) bool {
+	return strings.HasPrefix(text, "age1") || strings.HasPrefix(text, "ssh-")
+}
 
 func recipientsOf(file string) (out Recipients, err error) {
 	f, err := os.Open(file)

@@ -37,8 +37,14 @@ func (a *asked) system(ctx context.Context) error {
 		name, of string
 		made     func(string) any
 	}{
-		{"hostos_info", "os", osInfo}, {"cpu", "cpu", cpuInfo}, {"memory", "memory", memoryInfo}, {"time", "time", timeInfo},
-		{"systemctl_services", "services", services}, {"kernel_modules", "modules", modules}, {"block_devices", "blocks", blockDevices}, {"sysctl", "sysctl", sysctls},
+		{"hostos_info", "os", osInfo},
+		{"cpu", "cpu", cpuInfo},
+		{"memory", "memory", memoryInfo},
+		{"time", "time", timeInfo},
+		{"systemctl_services", "services", services},
+		{"kernel_modules", "modules", modules},
+		{"block_devices", "blocks", blockDevices},
+		{"sysctl", "sysctl", sysctls},
 	} {
 		errs = append(errs, a.p.json(a.path("system", f.name+".json"), f.made(parts[f.of])))
 	}
