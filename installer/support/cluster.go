@@ -1,7 +1,6 @@
 package support
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,7 +16,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 )
 
-// resource is a kind of objects, and where troubleshoot.sh keeps it: a file for each namespace in a directory of that name, or one file.
+// resource is a kind of objects, and where troubleshoot.sh keeps it: in a file for each namespace in a directory of that name, or
+// in one file.
 type resource struct {
 	name, api  string
 	namespaced bool
@@ -84,8 +84,8 @@ func (b *bundle) cluster(ctx context.Context, p *part) {
 	c.customResources(ctx)
 }
 
-// collect keeps the objects of one kind. lost counts kinds that could not be had one after the other; it gives -1 when nothing more is
-// to be had.
+// collect keeps the objects of one kind. lost counts kinds that could not be had one after the other; it gives -1 when nothing more
+// is to be had.
 func (c *api) collect(ctx context.Context, r resource, lost int) int {
 	err := c.objects(ctx, r)
 	if err == nil {
@@ -243,102 +243,6 @@ func (c *api) each(ctx context.Context, r resource, see func(map[string]any)) er
 		return err
 	}
 	return files.fill(c.names)
-}
-
-// objectFiles writes objects of a kind, one file after the other. A page is in memory, and the file that is being written.
-type objectFiles struct {
-	p             *part
-	r             resource
-	kind, version string
-	seen          map[string]int // namespaces, and how many files each has
-	open          bool
-	namespace     string
-	text          bytes.Buffer
-}
-
-// mostOfObjects bounds a file of objects that is held in memory, in bytes: what is more goes to another file beside it.
-const mostOfObjects = 8 << 20
-
-func (f *objectFiles) add(item map[string]any) error {
-	namespace := ""
-	if f.r.namespaced {
-		namespace = text(item, "metadata", "namespace")
-	}
-	if f.open && (namespace != f.namespace || f.text.Len() > mostOfObjects) {
-		if err := f.end(); err != nil {
-			return err
-		}
-	}
-	if !f.open {
-		f.begin(namespace)
-	} else {
-		f.text.WriteString(",")
-	}
-	if meta, ok := item["metadata"].(map[string]any); ok {
-		delete(meta, "managedFields") // as kubectl does; they are half of most objects
-	}
-	out, err := json.Marshal(f.p.red.JSON(item))
-	if err != nil {
-		return err
-	}
-	f.text.WriteString("\n")
-	f.text.Write(out)
-	return nil
-}
-
-func (f *objectFiles) begin(namespace string) {
-	f.open, f.namespace = true, namespace
-	fmt.Fprintf(&f.text, `{"kind":%q,"apiVersion":%q,"metadata":{},"items":[`, f.kind, f.version)
-}
-
-// end keeps the file that is open.
-func (f *objectFiles) end() error {
-	if !f.open {
-		return nil
-	}
-	f.text.WriteString("]}\n")
-	f.seen[f.namespace]++
-	name := dir + f.r.name
-	if f.r.namespaced {
-		name += "/" + f.namespace
-	}
-	if n := f.seen[f.namespace]; n > 1 {
-		name += fmt.Sprintf("-%d", n)
-	}
-	err := f.p.safe(name+".json", f.text.Bytes())
-	f.open = false
-	f.text.Reset()
-	return err
-}
-
-// fill keeps an empty list for every namespace without such objects: readers take a file that is missing for an error.
-func (f *objectFiles) fill(names []string) error {
-	if !f.r.namespaced {
-		names = []string{""}
-	}
-	for _, namespace := range names {
-		if f.seen[namespace] > 0 {
-			continue
-		}
-		f.begin(namespace)
-		if err := f.end(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// text is a text in an object; empty if there is none.
-func text(v any, path ...string) string {
-	for _, name := range path {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return ""
-		}
-		v = m[name]
-	}
-	s, _ := v.(string)
-	return s
 }
 
 // discovery keeps which kinds the API has.

@@ -187,8 +187,8 @@ type info struct {
 // absent is the exit status of a line whose program a host does not have.
 const absent = 127
 
-// output keeps what a line of shell prints, and how it ended. A line that failed without a word of output is missing; where its program
-// is not there, nothing is.
+// output keeps what a line of shell prints, and how it ended. A line that failed without a word of output is missing; where its
+// program is not there, nothing is.
 func (a *asked) output(ctx context.Context, kind, name, line string, args ...string) error {
 	var code int
 	var stderr string
@@ -204,7 +204,11 @@ func (a *asked) output(ctx context.Context, kind, name, line string, args ...str
 	if errors.Is(err, errFull) || errors.Is(err, errTaken) {
 		return err
 	}
-	told := info{Command: strings.Join(append([]string{line}, args...), " "), ExitCode: strconv.Itoa(code), Error: stderr}
+	command := line
+	if strings.Contains(line, "$") {
+		command = strings.Join(append([]string{line}, args...), " ")
+	}
+	told := info{Command: command, ExitCode: strconv.Itoa(code), Error: stderr}
 	if err != nil {
 		told.Error = tell(err, a.t.IP.String())
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/sealbuild/sealbuild/installer/support/redact"
 )
 
-// part is some files of a bundle, until it is their turn: those of a host, or of the cluster. They lie in a file that has no name, so
-// nothing is left of them whatever ends this process, and no secret gets there. One goroutine writes a part; it may be taken at any
-// time, with the files that are whole.
+// part is some files of a bundle, until it is their turn: those of a host, or of the cluster. They lie in a file that has no name,
+// so nothing is left of them whatever ends this process, and no secret gets there. One goroutine writes a part; it may be taken at
+// any time, with the files that are whole.
 type part struct {
 	host  string // empty: none
 	file  *os.File

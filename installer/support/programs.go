@@ -17,7 +17,7 @@ func has(program string) string {
 	return "command -v " + program + " >/dev/null || exit " + strconv.Itoa(absent) + "; "
 }
 
-// programs are lines of shell by the names of the files that keep what they print.
+// programs are lines of shell by the names of the files that keep what they print. Their arguments are the units.
 var programs = []struct{ name, line string }{
 	{"kernel", "uname -a; cat /proc/cmdline; uptime"},
 	{"os-release", "cat /etc/os-release"},
@@ -30,6 +30,7 @@ var programs = []struct{ name, line string }{
 	{"processes", "ps -eo pid,ppid,user,stat,rss,etime,args --sort=-rss | head -n 400"},
 	{"units", "systemctl list-units --all --no-pager --no-legend --plain"},
 	{"units-failed", "systemctl list-units --failed --no-pager --no-legend --plain"},
+	{"unit-states", `systemctl status -l --no-pager -n 0 -- "$@"; systemctl cat --no-pager -- "$@"`},
 	{"versions", `for p in kubelet containerd runc; do command -v $p && $p --version; done; command -v crictl && crictl --version
 command -v kubeadm && kubeadm version -o short; command -v kubectl && kubectl version --client; [ ! -x ` + installer.StubPath + ` ] || ` + installer.StubPath + ` version; true`},
 	{"ip-address", has("ip") + "ip address; ip -s link"},
@@ -51,14 +52,13 @@ func (a *asked) programs(ctx context.Context) error {
 	for _, p := range programs {
 		lines[p.name], names = p.line, append(names, p.name)
 	}
-	if err := a.each(ctx, names, func(ctx context.Context, name string) error { return a.output(ctx, "run-host", name, lines[name]) }); err != nil {
-		return err
-	}
-	return a.output(ctx, "run-host", "unit-states", `systemctl status -l --no-pager -n 0 -- "$@"; systemctl cat --no-pager -- "$@"`, units...)
+	return a.each(ctx, names, func(ctx context.Context, name string) error {
+		return a.output(ctx, "run-host", name, lines[name], units...)
+	})
 }
 
-// unitJournal prints the journal of the unit $3 since $2, its last $1 bytes in whole lines. A line that is not whole might be the end of
-// a secret.
+// unitJournal prints the journal of the unit $3 since $2, its last $1 bytes in whole lines. A line that is not whole might be the
+// end of a secret.
 const unitJournal = `{ echo; journalctl -q --no-pager -a -o short-iso --since "@$2" -u "$3"; } | tail -c "$1" | ` + wholeLines
 
 // kernelJournal is the same for the kernel.

@@ -28,7 +28,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/support/redact"
 )
 
-// machine is a host whose files lie below a directory of this machine, and whose programs are those in bin there, then this machine's.
+// machine is a host whose files lie below a directory of this machine, and whose programs are those in bin there, then this
+// machine's.
 type machine struct {
 	t    testing.TB
 	name string

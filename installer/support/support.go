@@ -1,9 +1,9 @@
-// Package support makes a support bundle: one file that tells whoever is asked for help how the hosts and the cluster are. It takes no
-// lock, brings nothing to a host, and may be at work beside a run. A host, or an API, that is dead or hangs holds up nothing: what
-// could not be had is said in the bundle.
+// Package support makes a support bundle: one file that tells whoever is asked for help how the hosts and the cluster are. It takes
+// no lock, brings nothing to a host, and may be at work beside a run. A host, or an API, that is dead or hangs holds up nothing:
+// what could not be had is said in the bundle.
 //
-// Its layout is that of troubleshoot.sh, whose readers open it. Secrets are taken out before anything is written to a disk, see package
-// redact; Secrets of the cluster are not even read.
+// Its layout is that of troubleshoot.sh, whose readers open it. Secrets are taken out before anything is written to a disk, see
+// package redact; Secrets of the cluster are not even read.
 package support
 
 import (

@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -362,6 +365,57 @@ func TestAnInterruptionLeavesNoBundle(t *testing.T) {
 	}
 	if _, err := s.Write(ctx, io.Discard, "root"); !errors.Is(err, stop) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestABundleChangesNothingOnAHost(t *testing.T) {
+	s := newSim(t, 1, true) // its Put fails the test
+	m := s.hosts[0]
+	m.api = newAPI()
+	m.write("/var/log/pods/kube-system_etcd-m1_uid/etcd/0.log", "2026-01-02T03:04:05.1Z stderr F text\n")
+	m.write("/var/lib/kubelet/config.yaml", "a: 1\n")
+	before := tree(t, m.root)
+	s.make(t)
+	if diff := cmp.Diff(before, tree(t, m.root)); diff != "" {
+		t.Error(diff)
+	}
+	for _, title := range m.ran {
+		if strings.Contains(title, "node") {
+			t.Errorf("an installer was run there: %s", title)
+		}
+	}
+}
+
+// tree is all that lies below a directory, with its time.
+func tree(t testing.TB, root string) (out []string) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			out = append(out, fmt.Sprint(name, info.Mode(), info.Size(), info.ModTime()))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestOfALongLogTheNewestWholeLinesAreThere(t *testing.T) {
+	s := newSim(t, 1, true)
+	var log strings.Builder
+	for i := range 9 << 20 / 64 {
+		fmt.Fprintf(&log, "2026-01-02T03:04:05Z stdout F line %08d %s\n", i, strings.Repeat("x ", 16))
+	}
+	s.hosts[0].write("/var/log/pods/kube-system_etcd-m1_uid/etcd/0.log", log.String())
+	files, _ := s.make(t)
+	got := strings.Split(files["cluster-resources/pods/logs/kube-system/etcd-m1/etcd.log"], "\n")
+	if got[0] != "[older lines are left out]" || !strings.HasPrefix(got[1], "2026-01-02T03:04:05Z line ") || len(got) < 2 || !strings.Contains(got[len(got)-2], fmt.Sprintf("%08d", 9<<20/64-1)) {
+		t.Errorf("%d lines: %q … %q", len(got), got[:2], got[len(got)-2:])
 	}
 }
 

@@ -174,7 +174,8 @@ func (s *Site) masks(q *remote.Logs) *installer.Reporter {
 	return r
 }
 
-// secrets hides the secrets of the cluster that this machine keeps or was given, and tells how many passwords of the registry it keeps.
+// secrets hides the secrets of the cluster that this machine keeps or was given, and tells how many passwords of the registry it
+// keeps.
 func (s *Site) secrets() (r *installer.Reporter, kept int) {
 	r = installer.Silent()
 	r.HideNames(s.Cluster.SecretNames()...)

@@ -32,14 +32,14 @@ const (
 // Defaults of support-bundle.
 const (
 	bundleSince   = "3d"
-	bundleTimeout = 2 * time.Minute // for one host
+	bundleTimeout = 3 * time.Minute // for one host
 )
 
 func (c *commands) newSupportBundle() *cobra.Command {
 	var file, since string
 	var recipients []string
 	cmd := &cobra.Command{
-		Use: "support-bundle", Short: "Gather what whoever helps needs to know, without secrets, in one file", Args: cobra.NoArgs,
+		Use: "support-bundle", Short: "Gather what whoever helps needs to know, without secrets, in one file",
 		Long: `Gather what whoever helps needs to know, without secrets, in one file.
 
 It takes no lock, brings nothing to a host and changes nothing there, so it works
@@ -57,7 +57,10 @@ no file.` + selection,
   ./sealinstall support-bundle --hosts 10.0.0.4 --since 2h -o /tmp/node4.tar.gz
   ./sealinstall support-bundle --recipient age1… --recipient ~/.ssh/id_ed25519.pub
   age -d -i KEY support-bundle-default-….tar.gz.age | tar xz     # who has the key`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage.Errorf("unknown argument %q: hosts are given with --hosts, --masters and --nodes; nothing was done", args[0])
+			}
 			room := support.Room{Version: c.Version()}
 			var err error
 			if room.Since, err = parseSince(since, time.Now()); err != nil {

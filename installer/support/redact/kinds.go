@@ -8,7 +8,8 @@ import (
 // nameByte tells whether a byte may stand in the name of a setting.
 func nameByte(b byte) bool { return wordByte(b) || b == '.' || b == '-' }
 
-// assignments finds secrets behind a name and an equals sign or a colon: in environments, YAML, JSON (also within a string), headers.
+// assignments finds secrets behind a name and an equals sign or a colon: in environments, YAML, headers, JSON (also within a
+// string).
 func (r *Redactor) assignments(s string) (out []span) {
 	for i := 0; i < len(s); i++ {
 		if s[i] != '=' && s[i] != ':' {

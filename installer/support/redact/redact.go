@@ -1,6 +1,6 @@
 // Package redact takes secrets out of what others have written: logs, documents, objects of the API. It knows them in two ways: by
-// value, those that the installer has made or was given, and by kind, whatever a reader can tell is a secret: a private key, a token,
-// what stands behind a name such as password.
+// value, those that the installer has made or was given, and by kind, whatever a reader can tell is a secret: a private key, a
+// token, what stands behind a name such as password.
 //
 // A text is looked at in pieces of whole lines, so what is found does not depend on how a stream was cut on its way.
 package redact
