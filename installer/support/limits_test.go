@@ -1,0 +1,118 @@
+package support
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealbuild/sealbuild/installer/host"
+)
+
+// 200 hosts share what one bundle may have, whatever they print.
+func TestABundleIsBoundedWhateverHostsPrint(t *testing.T) {
+	s := newSim(t, 200, false)
+	line := strings.Repeat("0123456789abcde ", 8<<10/16) + "\n"
+	endless := func(ctx context.Context, c host.Cmd) (bool, error) {
+		for c.Title == "kernel" || c.Title == "processes" || c.Title == "kubelet" {
+			if _, err := io.WriteString(c.Stdout, line); err != nil {
+				return true, err
+			}
+			if ctx.Err() != nil {
+				return true, context.Cause(ctx)
+			}
+		}
+		return false, nil
+	}
+	for _, m := range s.hosts[:4] {
+		m.before = endless
+	}
+	files, sum := s.make(t)
+	share := int64(mostOfHosts / 200)
+	by := map[string]int64{}
+	for name, text := range files {
+		for _, m := range s.hosts[:4] {
+			if strings.Contains(name, "/"+m.name+"/") {
+				by[m.name] += int64(len(text))
+			}
+		}
+	}
+	for host, n := range by {
+		if n > share || n < share/8 {
+			t.Errorf("%s has %d bytes of %d", host, n, share)
+		}
+	}
+	if text := files["host-collectors/run-host/10.0.0.2/kernel.txt"]; !strings.Contains(text, "[cut after ") || int64(len(text)) > share/8+100 {
+		t.Errorf("%d bytes, which end in %q", len(text), text[max(0, len(text)-100):])
+	}
+	for _, m := range sum.Missing {
+		if m.Collector != "clock" && m.Collector != "cluster-resources" {
+			t.Errorf("%+v", m)
+		}
+	}
+}
+
+func TestABundleChangesNothingOnAHost(t *testing.T) {
+	s := newSim(t, 1, true) // its Put fails the test
+	m := s.hosts[0]
+	m.api = newAPI()
+	m.write("/var/log/pods/kube-system_etcd-m1_uid/etcd/0.log", "2026-01-02T03:04:05.1Z stderr F text\n")
+	m.write("/var/lib/kubelet/config.yaml", "a: 1\n")
+	before := tree(t, m.root)
+	s.make(t)
+	if diff := cmp.Diff(before, tree(t, m.root)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// tree is all that lies below a directory, with its time.
+func tree(t testing.TB, root string) (out []string) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			out = append(out, fmt.Sprint(name, info.Mode(), info.Size(), info.ModTime()))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestOfALongLogTheNewestWholeLinesAreThere(t *testing.T) {
+	s := newSim(t, 1, true)
+	var log strings.Builder
+	for i := range 9 << 20 / 64 {
+		fmt.Fprintf(&log, "2026-01-02T03:04:05Z stdout F line %08d %s\n", i, strings.Repeat("x ", 16))
+	}
+	s.hosts[0].write("/var/log/pods/kube-system_etcd-m1_uid/etcd/0.log", log.String())
+	files, _ := s.make(t)
+	got := strings.Split(files["cluster-resources/pods/logs/kube-system/etcd-m1/etcd.log"], "\n")
+	if got[0] != "[older lines are left out]" || !strings.HasPrefix(got[1], "2026-01-02T03:04:05Z line ") || len(got) < 2 || !strings.Contains(got[len(got)-2], fmt.Sprintf("%08d", 9<<20/64-1)) {
+		t.Errorf("%d lines: %q … %q", len(got), got[:2], got[len(got)-2:])
+	}
+}
+
+func TestLongLinesOfContainersArePutTogether(t *testing.T) {
+	var out strings.Builder
+	w := &criLines{to: &out}
+	text := "2026-01-02T03:04:05Z stdout P password=abc\n2026-01-02T03:04:06Z stdout F def\n2026-01-02T03:04:07Z stderr F \nno such line\n"
+	for i := range text { // however it is cut
+		if _, err := w.Write([]byte(text[i : i+1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff("2026-01-02T03:04:05Z password=abcdef\n2026-01-02T03:04:07Z \nno such line\n", out.String()); diff != "" {
+		t.Error(diff)
+	}
+}
