@@ -63,9 +63,12 @@ func (b *bundle) findings() []finding {
 		case h.Missing > 0:
 			add(isWarn, "host "+h.Host, "%d parts of what it was asked are missing", h.Missing)
 		}
-		if h.HasClock && h.Offset.Abs() > mostSkew {
+		if h.facts == nil && h.HasClock && h.Offset.Abs() > mostSkew { // else the preflight judges it
 			add(isError, "clock of "+h.Host, "it is %s off the clock of the machine that made this bundle", h.Offset.Round(time.Second))
 		}
+	}
+	for _, p := range b.preflight() {
+		out = append(out, ofProblem(p))
 	}
 	if b.status == nil {
 		add(isWarn, "status", "the cluster's status is not known")
@@ -77,21 +80,23 @@ func (b *bundle) findings() []finding {
 	return out
 }
 
-// judged are the findings of our own checks.
+// ofProblem is what stands in the way of a run, or of a cluster, as a finding.
+func ofProblem(p preflight.Problem) finding {
+	title, severity := p.Check, isError
+	if p.Host != "" {
+		title += " on " + p.Host
+	}
+	if p.Warning {
+		severity = isWarn
+	}
+	return newFinding(severity, title, p.Message+"; remedy: "+p.Remedy)
+}
+
+// judged are the findings of status.
 func judged(s status.Status) (out []finding) {
 	add := func(severity, title, detail string) { out = append(out, newFinding(severity, title, detail)) }
-	problem := func(p preflight.Problem) {
-		title, severity := p.Check, isError
-		if p.Host != "" {
-			title += " on " + p.Host
-		}
-		if p.Warning {
-			severity = isWarn
-		}
-		add(severity, title, p.Message+"; remedy: "+p.Remedy)
-	}
 	for _, p := range s.Problems {
-		problem(p)
+		out = append(out, ofProblem(p))
 	}
 	for _, part := range []struct {
 		severity, title string

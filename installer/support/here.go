@@ -20,7 +20,6 @@ var kept = []struct {
 
 // here collects what this machine knows: its record of the cluster, the logs and reports of its runs, and what status tells.
 func (b *bundle) here(ctx context.Context, p *part) {
-	b.learnHere()
 	files := []string{"Clusterfile", "Clusterfile.last", "disks.json"}
 	for _, k := range kept {
 		found, err := newestFiles(b.State.Path(k.dir), k.most)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/secrets"
@@ -27,6 +28,7 @@ type hostFacts struct {
 	Offset   time.Duration // how far its clock is ahead of this machine's
 	HasClock bool
 	Missing  int
+	facts    *agent.Facts // as the installer that lies there tells them; nil: there is none
 }
 
 // shell begins every line that hosts run: a login over ssh often lacks some directories.
@@ -115,7 +117,7 @@ func (b *bundle) askHost(ctx context.Context, t *fleet.Target, p *part, limit in
 	for _, c := range []struct {
 		name    string
 		collect func(context.Context) error
-	}{{"clock", a.clock}, {"system", a.system}, {"programs", a.programs}, {"files", a.files}, {"journald", a.journals}, {"pod-logs", a.podLogs}} {
+	}{{"clock", a.clock}, {"system", a.system}, {"facts", a.facts}, {"programs", a.programs}, {"files", a.files}, {"journald", a.journals}, {"pod-logs", a.podLogs}} {
 		err := ctx.Err()
 		if err != nil {
 			err = context.Cause(ctx)
@@ -221,8 +223,8 @@ func (a *asked) output(ctx context.Context, kind, name, line string, args ...str
 	return err
 }
 
-// each collects several things. One that is missing is no reason to leave out the others, unless the host is gone.
-func (a *asked) each(ctx context.Context, names []string, collect func(ctx context.Context, name string) error) error {
+// each collects several things of a kind. One that is missing is no reason to leave out the others, unless the host is gone.
+func (a *asked) each(ctx context.Context, kind string, names []string, collect func(ctx context.Context, name string) error) error {
 	for _, name := range names {
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s and what follows: %w", name, context.Cause(ctx))
@@ -235,7 +237,7 @@ func (a *asked) each(ctx context.Context, names []string, collect func(ctx conte
 		case ctx.Err() != nil:
 			return fmt.Errorf("%s and what follows: %w", name, context.Cause(ctx))
 		default:
-			a.p.lacks(strings.ReplaceAll(name, "/", "-"), err)
+			a.p.lacks(kind+"-"+strings.ReplaceAll(name, "/", "-"), err)
 		}
 	}
 	return nil

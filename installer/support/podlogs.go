@@ -49,7 +49,7 @@ func (a *asked) podLogs(ctx context.Context) error {
 		logs[name], names = l, append(names, name)
 	}
 	slices.Sort(names)
-	return a.each(ctx, names, func(ctx context.Context, name string) error {
+	return a.each(ctx, "pod-logs", names, func(ctx context.Context, name string) error {
 		ctx, enough := context.WithCancel(ctx)
 		defer enough()
 		return a.p.text(name, a.limit, enough, func(w io.Writer) error {

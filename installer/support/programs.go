@@ -52,7 +52,7 @@ func (a *asked) programs(ctx context.Context) error {
 	for _, p := range programs {
 		lines[p.name], names = p.line, append(names, p.name)
 	}
-	return a.each(ctx, names, func(ctx context.Context, name string) error {
+	return a.each(ctx, "run-host", names, func(ctx context.Context, name string) error {
 		return a.output(ctx, "run-host", name, lines[name], units...)
 	})
 }
@@ -69,7 +69,7 @@ const wholeLines = `sed '1{/^$/d;s/.*/[older lines are left out]/}'`
 
 func (a *asked) journals(ctx context.Context) error {
 	since, most := strconv.FormatInt(max(0, a.Since.Unix()), 10), strconv.FormatInt(a.limit, 10)
-	return a.each(ctx, append([]string{"kernel"}, units...), func(ctx context.Context, unit string) error {
+	return a.each(ctx, "journald", append([]string{"kernel"}, units...), func(ctx context.Context, unit string) error {
 		if unit == "kernel" {
 			return a.output(ctx, "journald", unit, has("journalctl")+kernelJournal, most, since)
 		}

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/agenttest"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/status"
@@ -35,6 +37,7 @@ type machine struct {
 	name string
 	root string // empty: it has nothing, and its programs print nothing
 	api  *apiServer
+	stub *agenttest.Machine // the installer that lies there; nil: none does
 	// before, if set, is asked before a command runs: it may end it.
 	before func(ctx context.Context, c host.Cmd) (ended bool, err error)
 }
@@ -49,7 +52,17 @@ func (m *machine) Put(_ context.Context, path string, _ fs.FileMode, _ io.Reader
 
 func (m *machine) Run(ctx context.Context, c host.Cmd) error {
 	if len(c.Argv) == 3 && c.Argv[1] == "node" {
-		m.t.Errorf("%s: the installer was asked to %s", m.name, c.Argv[2])
+		if m.stub == nil || c.Argv[2] != agent.VerbFacts {
+			m.t.Errorf("%s: the installer was asked for %s", m.name, c.Argv[2])
+			return errors.ErrUnsupported
+		}
+		return m.stub.Serve(ctx, c.Argv[2], c.Stdin, c.Stdout)
+	}
+	if c.Title == "look for an installer" {
+		if m.stub == nil {
+			return &host.ExitError{Host: m.name, Code: 1}
+		}
+		return nil
 	}
 	if m.before != nil {
 		if ended, err := m.before(ctx, c); ended {
@@ -65,7 +78,7 @@ func (m *machine) Run(ctx context.Context, c host.Cmd) error {
 	argv := slices.Clone(c.Argv)
 	for i := range argv[2:] {
 		if !strings.HasPrefix(argv[i+2], m.root) { // it told that path itself
-			argv[i+2] = places.ReplaceAllString(argv[i+2], "${1}"+m.root+"$2")
+			argv[i+2] = absolute.ReplaceAllString(argv[i+2], "${1}"+m.root+"$2")
 		}
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
@@ -82,8 +95,8 @@ func (m *machine) Run(ctx context.Context, c host.Cmd) error {
 	return err
 }
 
-// places are absolute paths in a line of shell.
-var places = regexp.MustCompile(`(^|[\s"'=])(/(?:etc|var|root)/)`)
+// absolute are paths in a line of shell.
+var absolute = regexp.MustCompile(`(^|[\s"'=])(/(?:etc|var|root)/)`)
 
 // write makes a file of the host.
 func (m *machine) write(name, text string) {

@@ -101,6 +101,7 @@ type bundle struct {
 }
 
 func (b *bundle) write(ctx context.Context) error {
+	b.learnHere()
 	b.learn(ctx)
 	parts := make(chan *part)
 	var all sync.WaitGroup

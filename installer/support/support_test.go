@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/agent/agenttest"
 	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
@@ -180,6 +183,28 @@ func TestWhatOurChecksFindIsTheAnalysis(t *testing.T) {
 	}
 }
 
+func TestHostsAreJudgedAsBeforeARunWhereAnInstallerLies(t *testing.T) {
+	s := newSim(t, 2, true)
+	for i, m := range s.hosts {
+		root, err := filepath.EvalSymlinks(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.stub = &agenttest.Machine{Root: root, Facts: func(agent.FactsRequest) agent.Facts {
+			return agent.Facts{Arch: "amd64", Hostname: "m1", MemoryBytes: 8 << 30, CPUs: 4, CgroupVersion: 2, Swap: i == 1, ResolvesOwnName: true, TimeService: "chronyd"}
+		}}
+	}
+	files, sum := s.make(t)
+	for _, want := range []string{`"swap on 10.0.0.3"`, `"host-name on 10.0.0.2"`} {
+		if !strings.Contains(files["analysis.json"], want) {
+			t.Errorf("%s is not in %s", want, files["analysis.json"])
+		}
+	}
+	if strings.Contains(files["analysis.json"], "swap on 10.0.0.2") || len(sum.Missing) != 1 || !strings.Contains(files["host-collectors/system/10.0.0.3/facts.json"], "chronyd") {
+		t.Errorf("%+v\n%s", sum.Missing, files["analysis.json"])
+	}
+}
+
 // The API is dead, one host is not reached, one dies in the middle, one program hangs, one host hangs and does not even end what is
 // broken off. The others tell all.
 func TestWhatIsDeadOrHangsHoldsUpNothingElse(t *testing.T) {
@@ -227,7 +252,7 @@ func TestWhatIsDeadOrHangsHoldsUpNothingElse(t *testing.T) {
 			slices.Sort(collectors)
 		}
 		want := map[string][]string{
-			"": {"cluster-resources"}, "10.0.0.3": {"connect"}, "10.0.0.4": {"programs"}, "10.0.0.5": {"disks"}, "10.0.0.6": {"rest"},
+			"": {"cluster-resources"}, "10.0.0.3": {"connect"}, "10.0.0.4": {"programs"}, "10.0.0.5": {"run-host-disks"}, "10.0.0.6": {"rest"},
 		}
 		// A host without files tells no time.
 		for host := range by {
