@@ -1,9 +1,10 @@
 // Package page makes a page that is one file: HTML with its look in it and no script, for a site where nothing can be fetched, for
 // windows of any width, and for paper.
 //
-// The words of the look, as classes: ok, failed, warning, waits (of a badge, a bar or a text); badge; muted; facts (a dl of names and
-// values); rows (a list of names with bars beside them); num (a cell of a number). A cell's data-h is its column's name: a narrow
-// window shows cells one below the other.
+// The words of the look, as classes: ok, failed, warning (of a badge, a box, a bar or a text), waits and other (of a bar); badge;
+// box; muted; facts (a dl of names and values); rows (a list: a name, bars, a figure; wide where names are long), with scale for
+// one of its rows. Cells are num (a number), whole (no word is broken), nowrap (one line) or name (room for a long name). A cell's
+// data-h is the name of its column: a narrow window shows cells one below the other.
 package page
 
 import (
