@@ -167,8 +167,9 @@ func (r *Redactor) arguments(s string) (out []span) {
 		for v < len(s) && strings.IndexByte(" \t\"',\\\r\n-", s[v]) >= 0 {
 			v++
 		}
-		if v == to || strings.Contains(s[to:v], "--") || strings.Count(s[to:v], "\n") > 1 {
-			continue
+		between := s[to:v]
+		if _, next, lines := strings.Cut(between, "\n"); between == "" || strings.Contains(between, "--") || lines && strings.Trim(next, " ") != "-" {
+			continue // a value is on the next line in a list of YAML only
 		}
 		end := wordEnd(s, v, " \t\r\n\"',\\")
 		if end > v && r.tells(s[from:to], s[v:end], true) {

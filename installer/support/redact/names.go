@@ -71,6 +71,8 @@ func (r *Redactor) tells(name, value string, clear bool) bool {
 	switch {
 	case k == strong:
 		return clear || !strings.HasSuffix(value, ":")
+	case len(value) < 4 && strings.Trim(value, "0123456789") == "":
+		return false // a number of the kernel's
 	case value[0] == '/' || strings.HasPrefix(value, "./"):
 		return false // where a key lies, or a key of etcd
 	case lower == "key" || lower == "keys" || !clear:
