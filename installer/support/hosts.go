@@ -39,7 +39,11 @@ const maxStderr = 4 << 10
 
 // run runs a line of shell on a host, as root. code is its exit status; an error means that its output was cut off.
 func run(ctx context.Context, h host.Host, title, line string, out io.Writer, args ...string) (code int, stderr string, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, answer, fmt.Errorf("no end after %s", answer))
+	return runWithin(ctx, answer, h, title, line, out, args...)
+}
+
+func runWithin(ctx context.Context, limit time.Duration, h host.Host, title, line string, out io.Writer, args ...string) (code int, stderr string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no end after %s", limit))
 	defer cancel()
 	said := &limited{to: &bytes.Buffer{}, left: maxStderr}
 	argv := append([]string{"/bin/sh", "-c", shell + line, "sh"}, args...)
@@ -117,7 +121,7 @@ func (b *bundle) askHost(ctx context.Context, t *fleet.Target, p *part, limit in
 	for _, c := range []struct {
 		name    string
 		collect func(context.Context) error
-	}{{"clock", a.clock}, {"system", a.system}, {"facts", a.facts}, {"programs", a.programs}, {"files", a.files}, {"journald", a.journals}, {"pod-logs", a.podLogs}} {
+	}{{"clock", a.clock}, {"programs", a.programs}, {"journald", a.journals}, {"pod-logs", a.podLogs}, {"files", a.files}, {"system", a.system}, {"facts", a.facts}} {
 		err := ctx.Err()
 		if err != nil {
 			err = context.Cause(ctx)
@@ -188,60 +192,6 @@ type info struct {
 
 // absent is the exit status of a line whose program a host does not have.
 const absent = 127
-
-// output keeps what a line of shell prints, and how it ended. A line that failed without a word of output is missing; where its
-// program is not there, nothing is.
-func (a *asked) output(ctx context.Context, kind, name, line string, args ...string) error {
-	var code int
-	var stderr string
-	ctx, enough := context.WithCancel(ctx)
-	defer enough()
-	var size int64
-	err := a.p.text(a.path(kind, name+".txt"), a.limit, enough, func(w io.Writer) (err error) {
-		counting := &limited{to: w, left: 1 << 62}
-		code, stderr, err = run(ctx, a.t.Link, name, line, counting, args...)
-		size = 1<<62 - counting.left
-		return err
-	})
-	if errors.Is(err, errFull) || errors.Is(err, errTaken) {
-		return err
-	}
-	command := line
-	if strings.Contains(line, "$") {
-		command = strings.Join(append([]string{line}, args...), " ")
-	}
-	told := info{Command: command, ExitCode: strconv.Itoa(code), Error: stderr}
-	if err != nil {
-		told.Error = tell(err, a.t.IP.String())
-	}
-	if noted := a.p.json(a.path(kind, name+"-info.json"), told); noted != nil {
-		return noted
-	}
-	if err == nil && code != 0 && code != absent && size == 0 {
-		err = fmt.Errorf("exit status %d: %s", code, strings.Join(strings.Fields(stderr), " "))
-	}
-	return err
-}
-
-// each collects several things of a kind. One that is missing is no reason to leave out the others, unless the host is gone.
-func (a *asked) each(ctx context.Context, kind string, names []string, collect func(ctx context.Context, name string) error) error {
-	for _, name := range names {
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s and what follows: %w", name, context.Cause(ctx))
-		}
-		err := collect(ctx, name)
-		switch {
-		case err == nil:
-		case errors.Is(err, host.ErrUnreachable), errors.Is(err, errFull), errors.Is(err, errTaken):
-			return fmt.Errorf("%s and what follows: %w", name, err)
-		case ctx.Err() != nil:
-			return fmt.Errorf("%s and what follows: %w", name, context.Cause(ctx))
-		default:
-			a.p.lacks(kind+"-"+strings.ReplaceAll(name, "/", "-"), err)
-		}
-	}
-	return nil
-}
 
 // files copies documents of the host as they lie there, in one stream of tar.
 func (a *asked) files(ctx context.Context) error {

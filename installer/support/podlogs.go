@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/sealbuild/sealbuild/installer/host"
 )
 
 // podLog is a log of a container, by what /var/log/pods says.
@@ -33,9 +35,6 @@ const listLogs = `for pods in /var/log/pods/kube-*_* /var/log/pods/calico-*_* /v
 	[ ! -d "$pods" ] || find -L "$pods" -mindepth 2 -maxdepth 2 -type f -name '[0-9]*.log' -newermt "@$1" -print
 done; true`
 
-// tailLog prints the last $1 bytes of the file $2, in whole lines.
-const tailLog = `{ echo; cat -- "$2"; } | tail -c "$1" | ` + wholeLines
-
 // podLogs keeps the logs of pods where troubleshoot.sh has them, so that they are there also while no API answers.
 func (a *asked) podLogs(ctx context.Context) error {
 	var list bytes.Buffer
@@ -43,24 +42,15 @@ func (a *asked) podLogs(ctx context.Context) error {
 	if _, _, err := run(ctx, a.t.Link, "list the logs of pods", listLogs, &limited{to: &list, left: 1 << 20}, since); err != nil {
 		return err
 	}
-	logs := map[string]podLog{}
-	var names []string
-	for name, l := range latestLogs(list.String()) {
-		logs[name], names = l, append(names, name)
-	}
-	slices.Sort(names)
-	return a.each(ctx, "pod-logs", names, func(ctx context.Context, name string) error {
-		ctx, enough := context.WithCancel(ctx)
-		defer enough()
-		return a.p.text(name, a.limit, enough, func(w io.Writer) error {
-			out := &criLines{to: w}
-			code, stderr, err := run(ctx, a.t.Link, "read "+logs[name].file, tailLog, out, strconv.FormatInt(a.limit, 10), logs[name].file)
-			if err == nil && code != 0 {
-				err = fmt.Errorf("exit status %d: %s", code, stderr)
-			}
-			return err
+	var all []question
+	for to, l := range latestLogs(list.String()) {
+		line := fmt.Sprintf("{ echo; cat -- %s; } | tail -c %d | %s", host.Quote(l.file), a.limit, wholeLines)
+		all = append(all, question{
+			name: "pod-logs-" + l.namespace + "-" + l.pod + "-" + l.container, file: to, line: line, as: func(w io.Writer) io.Writer { return &criLines{to: w} },
 		})
-	})
+	}
+	slices.SortFunc(all, func(x, y question) int { return cmp.Compare(x.file, y.file) })
+	return a.ask(ctx, "read logs of pods", all)
 }
 
 // latestLogs gives the newest log of each container, and the one before, by where they are kept. A line of list is

@@ -2,7 +2,9 @@ package support
 
 import (
 	"context"
+	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/care"
@@ -17,7 +19,7 @@ func has(program string) string {
 	return "command -v " + program + " >/dev/null || exit " + strconv.Itoa(absent) + "; "
 }
 
-// programs are lines of shell by the names of the files that keep what they print. Their arguments are the units.
+// programs are lines of shell by the names of the files that keep what they print.
 var programs = []struct{ name, line string }{
 	{"kernel", "uname -a; cat /proc/cmdline; uptime"},
 	{"os-release", "cat /etc/os-release"},
@@ -30,7 +32,7 @@ var programs = []struct{ name, line string }{
 	{"processes", "ps -eo pid,ppid,user,stat,rss,etime,args --sort=-rss | head -n 400"},
 	{"units", "systemctl list-units --all --no-pager --no-legend --plain"},
 	{"units-failed", "systemctl list-units --failed --no-pager --no-legend --plain"},
-	{"unit-states", `systemctl status -l --no-pager -n 0 -- "$@"; systemctl cat --no-pager -- "$@"`},
+	{"unit-states", "systemctl status -l --no-pager -n 0 " + strings.Join(units, " ") + "; systemctl cat --no-pager " + strings.Join(units, " ")},
 	{"versions", `for p in kubelet containerd runc; do command -v $p && $p --version; done; command -v crictl && crictl --version
 command -v kubeadm && kubeadm version -o short; command -v kubectl && kubectl version --client; [ ! -x ` + installer.StubPath + ` ] || ` + installer.StubPath + ` version; true`},
 	{"ip-address", has("ip") + "ip address; ip -s link"},
@@ -47,34 +49,32 @@ command -v kubeadm && kubeadm version -o short; command -v kubectl && kubectl ve
 }
 
 func (a *asked) programs(ctx context.Context) error {
-	lines := map[string]string{}
-	var names []string
+	var all []question
 	for _, p := range programs {
-		lines[p.name], names = p.line, append(names, p.name)
+		all = append(all, a.question("run-host", p.name, p.line))
 	}
-	return a.each(ctx, "run-host", names, func(ctx context.Context, name string) error {
-		return a.output(ctx, "run-host", name, lines[name], units...)
-	})
+	return a.ask(ctx, "run programs", all)
 }
 
-// unitJournal prints the journal of the unit $3 since $2, its last $1 bytes in whole lines. A line that is not whole might be the
-// end of a secret.
-const unitJournal = `{ echo; journalctl -q --no-pager -a -o short-iso --since "@$2" -u "$3"; } | tail -c "$1" | ` + wholeLines
+// question asks for what a line of shell prints.
+func (a *asked) question(kind, name, line string) question {
+	return question{name: kind + "-" + name, file: a.path(kind, name+".txt"), info: a.path(kind, name+"-info.json"), line: line}
+}
 
-// kernelJournal is the same for the kernel.
-const kernelJournal = `{ echo; journalctl -q --no-pager -a -o short-iso --since "@$2" -k; } | tail -c "$1" | ` + wholeLines
+// journal prints the journal of a unit, or of the kernel, its last bytes in whole lines. A line that is not whole might be the end of
+// a secret.
+const journal = `{ echo; journalctl -q --no-pager -a -o short-iso --since "@%d" %s; } | tail -c %d | ` + wholeLines
 
 // wholeLines drops the first line: it is empty, or not whole.
 const wholeLines = `sed '1{/^$/d;s/.*/[older lines are left out]/}'`
 
 func (a *asked) journals(ctx context.Context) error {
-	since, most := strconv.FormatInt(max(0, a.Since.Unix()), 10), strconv.FormatInt(a.limit, 10)
-	return a.each(ctx, "journald", append([]string{"kernel"}, units...), func(ctx context.Context, unit string) error {
-		if unit == "kernel" {
-			return a.output(ctx, "journald", unit, has("journalctl")+kernelJournal, most, since)
-		}
-		return a.output(ctx, "journald", unit, has("journalctl")+unitJournal, most, since, unit)
-	})
+	since := max(0, a.Since.Unix())
+	all := []question{a.question("journald", "kernel", has("journalctl")+fmt.Sprintf(journal, since, "-k", a.limit))}
+	for _, unit := range units {
+		all = append(all, a.question("journald", unit, has("journalctl")+fmt.Sprintf(journal, since, "-u "+unit, a.limit)))
+	}
+	return a.ask(ctx, "read journals", all)
 }
 
 // documentsLine sends files of at most 1 MiB as a tar: those that lie below the arguments, and no keys.

@@ -219,19 +219,23 @@ func TestWhatIsDeadOrHangsHoldsUpNothingElse(t *testing.T) {
 			return real(ctx, target)
 		}
 		gone := &host.Error{Host: s.hosts[2].name, Kind: host.ErrUnreachable, Err: errors.New("connection reset by peer")}
-		s.hosts[2].before = func(_ context.Context, c host.Cmd) (bool, error) { return c.Title == "memory", gone }
-		s.hosts[3].before = func(ctx context.Context, c host.Cmd) (bool, error) {
-			if c.Title != "disks" {
-				return false, nil
+		s.hosts[2].before = func(_ context.Context, c host.Cmd) (bool, error) {
+			if c.Title == "run programs" {
+				io.WriteString(c.Stdout, "::0\n|Linux\n=0\n::1\n|whole\n|half of a li")
 			}
-			io.WriteString(c.Stdout, "Filesystem\nhalf of a li")
-			<-ctx.Done()
-			return true, context.Cause(ctx)
+			return c.Title == "run programs", gone
+		}
+		disks := slices.IndexFunc(programs, func(p struct{ name, line string }) bool { return p.name == "disks" })
+		s.hosts[3].before = func(_ context.Context, c host.Cmd) (bool, error) {
+			if c.Title == "run programs" {
+				s.hosts[3].answer(c, 0, map[int]string{disks: "|some\n=124\n", 0: "!not allowed\n=1\n", 1: "!no such thing\n=127\n"})
+			}
+			return c.Title == "run programs", nil
 		}
 		forever := make(chan struct{})
 		defer close(forever)
 		s.hosts[4].before = func(_ context.Context, c host.Cmd) (bool, error) {
-			if c.Title == "kernel" {
+			if c.Title == "run programs" {
 				<-forever
 			}
 			return false, nil
@@ -252,7 +256,7 @@ func TestWhatIsDeadOrHangsHoldsUpNothingElse(t *testing.T) {
 			slices.Sort(collectors)
 		}
 		want := map[string][]string{
-			"": {"cluster-resources"}, "10.0.0.3": {"connect"}, "10.0.0.4": {"programs"}, "10.0.0.5": {"run-host-disks"}, "10.0.0.6": {"rest"},
+			"": {"cluster-resources"}, "10.0.0.3": {"connect"}, "10.0.0.4": {"programs"}, "10.0.0.5": {"run-host-disks", "run-host-kernel"}, "10.0.0.6": {"rest"},
 		}
 		// A host without files tells no time.
 		for host := range by {
@@ -264,7 +268,10 @@ func TestWhatIsDeadOrHangsHoldsUpNothingElse(t *testing.T) {
 		if diff := cmp.Diff(want, by); diff != "" {
 			t.Error(diff)
 		}
-		if got := files["host-collectors/run-host/10.0.0.5/disks.txt"]; got != "Filesystem\n[cut off: no end after 30s]\n" {
+		if got := files["host-collectors/run-host/10.0.0.4/os-release.txt"]; got != "whole\n[cut off: host is unreachable: connection reset by peer]\n" {
+			t.Errorf("%q", got)
+		}
+		if got := files["host-collectors/run-host/10.0.0.5/disks.txt"]; got != "some\n" {
 			t.Errorf("%q", got)
 		}
 		for _, name := range []string{"10.0.0.5/memory", "10.0.0.51/unit-states"} {
@@ -335,7 +342,7 @@ func TestAnInterruptionLeavesNoBundle(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("stopped")
 	s.hosts[0].before = func(ctx context.Context, c host.Cmd) (bool, error) {
-		if c.Title == "kernel" {
+		if c.Title == "run programs" {
 			cancel(stop)
 			<-ctx.Done()
 			return true, context.Cause(ctx)
