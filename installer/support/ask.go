@@ -26,8 +26,8 @@ type question struct {
 const patience = 20
 
 // askLine runs lines of shell one after the other, in one session: on a host that is busy each session takes its time. Of each it
-// prints ::NUMBER, what it printed behind bars, with the end of a last line that has none, what it said beside that behind !, and =
-// with its exit status.
+// prints ::NUMBER, what it printed behind bars, with the end of a last line that has none, what it said beside that behind !, and
+// its exit status behind =.
 const askLine = `n=0
 for line; do
 	echo "::$n"

@@ -27,7 +27,8 @@ func (a *asked) facts(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()
-	facts, err := agent.NewAgent(a.t.Link, installer.StubPath).Facts(ctx, agent.FactsRequest{Modules: preflight.Modules(), Tools: preflight.Tools(), Paths: places.All()})
+	q := agent.FactsRequest{Modules: preflight.Modules(), Tools: preflight.Tools(), Paths: places.All()}
+	facts, err := agent.NewAgent(a.t.Link, installer.StubPath).Facts(ctx, q)
 	if answered, ok := errors.AsType[*agent.Error](err); ok && answered.Code == agent.CodeProtocol {
 		return errors.New("the installer that lies there is too old to be asked")
 	}

@@ -61,8 +61,8 @@ func (a *asked) question(kind, name, line string) question {
 	return question{name: kind + "-" + name, file: a.path(kind, name+".txt"), info: a.path(kind, name+"-info.json"), line: line}
 }
 
-// journal prints the journal of a unit, or of the kernel, its last bytes in whole lines. A line that is not whole might be the end of
-// a secret.
+// journal prints the journal of a unit, or of the kernel, its last bytes in whole lines. A line that is not whole might be the end
+// of a secret.
 const journal = `{ echo; journalctl -q --no-pager -a -o short-iso --since "@%d" %s; } | tail -c %d | ` + wholeLines
 
 // wholeLines drops the first line: it is empty, or not whole.
