@@ -31,12 +31,17 @@ const patience = 20
 const askLine = `n=0
 for line; do
 	echo "::$n"
-	{ { said=$( { timeout -k 5 20 /bin/sh -c "$line" </dev/null 2>&1 >&3 3>&- 4>&-; echo "=$?"; } ); printf '%s\n' "$said" | tail -n 20 | sed 's/^\([^=]\)/!\1/' >&4; } 3>&1 | sed -e 's/^/|/' -e '$a\'; } 4>&1
+	{
+		{
+			said=$( { timeout -k 5 20 /bin/sh -c "$line" </dev/null 2>&1 >&3 3>&- 4>&-; echo "=$?"; } | tail -n 20 )
+			printf '%s\n' "$said" | sed 's/^\([^=]\)/!\1/' >&4
+		} 3>&1 | sed -e 's/^/|/' -e '$a\'
+	} 4>&1
 	n=$((n + 1))
 done`
 
-// ask puts questions to the host. One whose program the host does not have is answered. One that failed without a word of output, or
-// did not end, is missing, and so is all that could not be asked any more.
+// ask puts questions to the host. One whose program the host does not have is answered. One that failed without a word of output,
+// or did not end, is missing, and so is all that could not be asked any more.
 func (a *asked) ask(ctx context.Context, title string, questions []question) error {
 	if len(questions) == 0 {
 		return nil
