@@ -106,6 +106,7 @@ func TestNoneOfThirtyPlantedSecretsInTenShapesIsInABundle(t *testing.T) {
 	fmt.Fprintf(&pod, "2026-01-02T03:04:05Z stdout F {\"level\":\"info\",\"password\":\"%s\"}\n", p.word("JSON in a log"))
 	fmt.Fprintf(&pod, "2026-01-02T03:04:05Z stdout F {\"msg\":\"got {\\\"clientSecret\\\":\\\"%s\\\"}\"}\n", p.word("JSON in JSON"))
 	long := p.word("a line in two parts")
+	p.all[len(p.all)-1].gone = append(p.all[len(p.all)-1].gone, long[9:])
 	fmt.Fprintf(&pod, "2026-01-02T03:04:05Z stdout P {\"token\":\"%s\n2026-01-02T03:04:05Z stdout F %s\"}\n", long[:9], long[9:])
 	// 5 kubeconfig
 	m.write("/etc/cni/net.d/calico-kubeconfig", "users:\n- user:\n    token: "+p.word("token of a kubeconfig")+"\n")
