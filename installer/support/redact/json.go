@@ -1,10 +1,9 @@
 package redact
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
-
-	"github.com/sealbuild/sealbuild/installer"
 )
 
 // JSON gives a value, as encoding/json decodes it, without the secrets in it. It may be changed in place. Of a Secret of Kubernetes
@@ -36,7 +35,7 @@ func (r *Redactor) under(name string, value any) any {
 			delete(v, "stringData")
 		}
 		variable, _ := v["name"].(string)
-		if text, ok := v["value"].(string); ok && variable != "" && text != "" && installer.SecretEnv(variable, text) && r.kindOf(variable) != plain {
+		if text, ok := v["value"].(string); ok && r.tells(variable, text, true) {
 			v["value"] = Masked
 		}
 		for key := range v {
@@ -56,8 +55,10 @@ func (r *Redactor) string(name, text string) string {
 		decoder.UseNumber()
 		var inner any
 		if decoder.Decode(&inner) == nil && !decoder.More() {
-			if out, err := json.Marshal(r.JSON(inner)); err == nil {
-				return r.known.Mask(string(out))
+			before, _ := json.Marshal(inner) // of what was decoded neither fails
+			after, _ := json.Marshal(r.JSON(inner))
+			if !bytes.Equal(before, after) { // else it keeps the form that it has
+				text = string(after)
 			}
 		}
 	}

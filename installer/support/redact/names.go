@@ -41,7 +41,7 @@ func (r *Redactor) kindOf(name string) kind {
 
 func judged(name string) kind {
 	lower := strings.ToLower(strings.Trim(name, "-_."))
-	if slices.Contains(about, lower) || strings.HasPrefix(lower, "kernel.keys.") {
+	if slices.Contains(about, lower) || strings.HasPrefix(lower, "kernel.keys.") || strings.HasSuffix(name, ".Secret") { // *v1.Secret in a log
 		return plain
 	}
 	bare := strings.NewReplacer("-", "", "_", "", ".", "").Replace(lower)

@@ -125,6 +125,7 @@ func TestWhatIsNoSecretStays(t *testing.T) {
 		"certificate-authority-data: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSURCVENDQWUyZ0F3SUJB",
 		"-----BEGIN CERTIFICATE-----\nMIIDBTCCAe2gAwIBAgIIYWl0\n-----END CERTIFICATE-----",
 		"Failed to get key: etcdserver: request timed out",
+		`reflector.go:167: Failed to watch *v1.Secret: failed to list *v1.Secret: Get "https://10.96.0.1:443/api/v1/secrets": dial tcp: i/o timeout`,
 		"image: registry.k8s.io/pause@sha256:278fb9dbcca9518083ad1e11276933a2e96f23de604a3a08cc3c80002767d24c",
 		"net.ipv4.ip_forward = 1\nkernel.keys.maxkeys = 200",
 		"password: ${DB_PASSWORD}\ntoken: null",
