@@ -302,6 +302,9 @@ func defined(item map[string]any) (d definition, ok bool) {
 	return definition{text(item, "metadata", "name"), path, text(spec, "scope") == "Namespaced"}, true
 }
 
+// mostOfAKind bounds the objects of a kind that the cluster has been taught: they are held in memory, by their namespaces.
+const mostOfAKind = 5000
+
 // customResources keeps the objects of kinds that the cluster has been taught.
 func (c *api) customResources(ctx context.Context) {
 	r := resource{"custom-resource-definitions", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", false}
@@ -319,8 +322,11 @@ func (c *api) customResources(ctx context.Context) {
 		if ctx.Err() != nil {
 			break
 		}
-		by := map[string][]any{}
+		by, n := map[string][]any{}, 0
 		err := c.pages(ctx, d.api, func(page list) error {
+			if n += len(page.Items); n > mostOfAKind {
+				return fmt.Errorf("there are more than %d: the rest is left out", mostOfAKind)
+			}
 			for _, item := range page.Items {
 				namespace := text(item, "metadata", "namespace")
 				by[namespace] = append(by[namespace], item)

@@ -107,3 +107,28 @@ func TestLongLinesOfContainersArePutTogether(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestOfAKindThatTheClusterWasTaughtThereAreNotTooMany(t *testing.T) {
+	s := newSim(t, 1, false)
+	s.hosts[0].api = newAPI()
+	var pages []any
+	for i := range mostOfAKind/100 + 2 {
+		var items []any
+		for k := range 100 {
+			items = append(items, object("default", fmt.Sprintf("thing-%d-%d", i, k), nil))
+		}
+		page := listOf("Thing", "site.io/v1", items...)
+		if i <= mostOfAKind/100 {
+			page["metadata"] = map[string]any{"continue": fmt.Sprint(i + 1)}
+		}
+		pages = append(pages, page)
+	}
+	s.hosts[0].api.objects["/apis/site.io/v1/things"] = pages
+	files, sum := s.make(t)
+	if n := strings.Count(files["cluster-resources/custom-resources/things.site.io/default.json"], `"kind": "Thing"`); n != mostOfAKind {
+		t.Errorf("%d are there", n)
+	}
+	if !strings.Contains(files["cluster-resources/custom-resources/custom-resources-errors.json"], "the rest is left out") || len(sum.Missing) == 0 {
+		t.Errorf("nobody says that some are left out: %+v", sum.Missing)
+	}
+}
