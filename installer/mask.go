@@ -250,3 +250,6 @@ func (r *Reporter) HideLogin(user, password string) {
 		r.Hide(base64.StdEncoding.EncodeToString([]byte(user + ":" + password)))
 	}
 }
+
+// GoesOn tells whether text, which ends with a line, may end in the middle of a secret that the next line continues.
+func (r *Reporter) GoesOn(text string) bool { return r.masks.open(text) }

@@ -109,6 +109,11 @@ var mayImport = []struct {
 	{"installer/status/...", append([]string{
 		"installer/host", "installer/care", "installer/certs", "installer/etcd", "installer/secrets", "installer/health", "installer/ledger", "installer/upgrade",
 	}, onASite...)},
+	{"installer/support/redact", []string{"installer"}},
+	{"installer/support", []string{
+		"installer", "installer/host", "installer/care", "installer/agent", "installer/fleet", "installer/ledger", "installer/preflight", "installer/secrets",
+		"installer/status", "installer/support/redact",
+	}},
 	{"installer/steps/...", []string{"installer/...", "registry/...", "bundle"}},
 	{"installer", []string{"installer/host"}},
 	{"cluster-images/...", []string{"..."}}, // data, and tests of it: no Go that anybody could import but the files of kubernetes/
@@ -150,6 +155,9 @@ var installerLinks = []string{
 	"github.com/kevinburke/ssh_config", "github.com/hiddeco/sshsig",
 	"github.com/moby/ipvs", "github.com/vishvananda/netlink/...", "github.com/vishvananda/netns",
 
+	// Support bundles for those alone who help: age, also to keys of ssh.
+	"filippo.io/age", "filippo.io/age/agessh", "filippo.io/age/internal/...", "filippo.io/edwards25519/...", "filippo.io/hpke/...", "golang.org/x/sys/cpu",
+
 	// What kubeadm knows of CoreDNS' configuration.
 	"github.com/coredns/corefile-migration/...", "github.com/coredns/caddy/caddyfile",
 
@@ -159,7 +167,7 @@ var installerLinks = []string{
 }
 
 // installerPackages is how many packages of others sealinstall may link.
-const installerPackages = 130
+const installerPackages = 136
 
 func installerMayLink(pkg string) bool {
 	return slices.ContainsFunc(installerLinks, func(pattern string) bool { return within(pkg, pattern) })

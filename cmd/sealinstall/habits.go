@@ -27,6 +27,8 @@ var synonyms = map[string][]string{
 	"gen":     {"generate", "config", "template"},
 	"plan":    {"diff", "preview", "dry-run"},
 	"upgrade": {"update"},
+
+	"support-bundle": {"support", "sos", "sosreport", "must-gather", "dump", "diagnose", "doctor"},
 }
 
 const (

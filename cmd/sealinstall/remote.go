@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/payload"
+	"github.com/sealbuild/sealbuild/installer/site"
+	"github.com/sealbuild/sealbuild/installer/status"
 )
 
 // What package onhosts is given for its commands.
@@ -77,3 +80,22 @@ func (o *runOptions) Stubs() (stubs *payload.Payload, closeBundle func(), err er
 	}
 	return payload.New(file.Reader), func() { _ = file.Close() }, nil
 }
+
+// Status asks hosts of a site, and its cluster, how they are.
+func (o *runOptions) Status(ctx context.Context, s *onhosts.Site) (status.Status, error) {
+	file, err := o.openBundle()
+	if err != nil {
+		return status.Status{}, err
+	}
+	defer file.Close()
+	cluster := *s.Cluster
+	options := s.Options
+	options.Report = installer.Silent()
+	room := status.Room{Site: site.New(&cluster, file.Reader, options), State: s.State}
+	room.Dial = s.Dial
+	defer func() { _ = room.Close() }() // nothing was left to send
+	return room.Ask(ctx)
+}
+
+// Version is that of this program.
+func (o *runOptions) Version() string { return version }

@@ -167,17 +167,23 @@ func printLine(cmd *cobra.Command, masked *installer.Reporter) func(remote.Line)
 // masks knows the secrets of the cluster that this machine keeps or was given. A machine that keeps none learns the registry's
 // passwords from the masters.
 func (s *Site) masks(q *remote.Logs) *installer.Reporter {
-	r := installer.Silent()
+	r, kept := s.secrets()
+	if kept == 0 {
+		q.SecretFiles, q.Hide = secrets.PasswordFiles(installer.Dir(s.Cluster.Name, "etc")), r.Hide
+	}
+	return r
+}
+
+// secrets hides the secrets of the cluster that this machine keeps or was given, and tells how many passwords of the registry it
+// keeps.
+func (s *Site) secrets() (r *installer.Reporter, kept int) {
+	r = installer.Silent()
 	r.HideNames(s.Cluster.SecretNames()...)
-	kept := 0
 	for _, name := range secrets.PasswordFiles(s.State.Dir) {
 		if text, err := os.ReadFile(name); err == nil {
 			r.Hide(string(text))
 			kept++
 		}
-	}
-	if kept == 0 {
-		q.SecretFiles, q.Hide = secrets.PasswordFiles(installer.Dir(s.Cluster.Name, "etc")), r.Hide
 	}
 	hide := func(login installer.SSH, env map[string]string) {
 		r.Hide(login.Password)
@@ -190,5 +196,5 @@ func (s *Site) masks(q *remote.Logs) *installer.Reporter {
 	for _, h := range s.Cluster.Hosts {
 		hide(h.SSH, h.Env)
 	}
-	return r
+	return r, kept
 }

@@ -1,7 +1,8 @@
-// Package onhosts has the commands that go to hosts which an operator selects, beside any run: exec, scp and logs.
+// Package onhosts has the commands that go to hosts which an operator selects, beside any run: exec, scp, logs and support-bundle.
 package onhosts
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/payload"
+	"github.com/sealbuild/sealbuild/installer/status"
 )
 
 // Program is what these commands share with all others.
@@ -25,6 +27,10 @@ type Program interface {
 	// Stubs is the program for hosts: that of the bundle, or this one where it has no bundle behind it. It may be read until it is
 	// closed.
 	Stubs() (stubs *payload.Payload, closeBundle func(), err error)
+	// Status asks hosts of a site, and its cluster, how they are. It needs the bundle.
+	Status(ctx context.Context, s *Site) (status.Status, error)
+	// Version is that of this program.
+	Version() string
 }
 
 // Site is the hosts that a command goes to.
@@ -58,7 +64,7 @@ type commands struct{ Program }
 // Commands are the commands of a program.
 func Commands(p Program) []*cobra.Command {
 	c := &commands{p}
-	return []*cobra.Command{c.newExec(), c.newScp(), c.newLogs()}
+	return []*cobra.Command{c.newExec(), c.newScp(), c.newLogs(), c.newSupportBundle()}
 }
 
 // selection is what --help says of the hosts.
