@@ -291,8 +291,7 @@ func (u *upgrade) component(ctx context.Context, pod, before string) error {
 		return u.rollback(err)
 	}
 	move := func(from, to string) func(*Site, *Machine) error {
-		return func(s *Site, m *Machine) error {
-			watchHang(s, m, pod)
+		return func(_ *Site, m *Machine) error {
 			err := os.Rename(m.tree.path(from), m.tree.path(to))
 			m.static()
 			return err
