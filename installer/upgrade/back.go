@@ -61,9 +61,6 @@ func (u *Upgrade) putBack(ctx context.Context, t *fleet.Target, m *mark, step st
 	if err := u.runFormerScripts(ctx, t, former, step); err != nil {
 		return err
 	}
-	if err := leanOnItself(ctx, u, t); err != nil {
-		return err
-	}
 	since, err := u.restartKubelet(ctx, t, *m, step)
 	if err != nil {
 		return err
