@@ -88,7 +88,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, &preflight.Error{Problems: serious, Warnings: warnings}
 	}
 	if r.Upgrade {
-		return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, tellUpgrade(r)
+		return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, tellUpgrade(ctx, r, sizes.Sizes)
 	}
 	tellDifferences(r)
 	if len(r.Site.Leaving) > 0 {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -97,28 +98,37 @@ func TestWhatSomebodyChangedByHandIsNamedBeforeAnUpgradeOverwritesIt(t *testing.
 }
 
 func TestAHostThatCannotBeDrainedIsNotUpgraded(t *testing.T) {
-	w, newer := olderSite(t, 1, 2)
-	w.Deploy(stepstest.App{Kind: "Deployment", Namespace: "shop", Name: "till", Replicas: 2, MinAvailable: 2})
-	w.upgrade, w.bundle = true, newer
-	w.refusedRun(t, Upgrade(), "PodDisruptionBudget shop/till allows no disruption")
-	w.ignore = []string{"drain"}
-	w.Arm(nil)
-	_, err := w.run(t.Context(), Upgrade())
-	if err == nil || !strings.Contains(err.Error(), "PodDisruptionBudget shop/till allows no disruption now") {
-		t.Fatal(err)
-	}
-	held := 0
-	for _, m := range w.Machines()[1:] {
-		if w.Unschedulable(m.Name) {
-			t.Errorf("%s stays cordoned", m.Name)
+	synctest.Test(t, func(t *testing.T) {
+		w, newer := olderSite(t, 1, 2)
+		w.Deploy(stepstest.App{Kind: "Deployment", Namespace: "shop", Name: "till", Replicas: 2, MinAvailable: 2})
+		w.upgrade, w.bundle = true, newer
+		w.refusedRun(t, Upgrade(), "PodDisruptionBudget shop/till allows no disruption")
+		w.ignore = []string{"drain"}
+		w.Arm(nil)
+		var told strings.Builder
+		w.told = &told
+		_, err := w.run(t.Context(), Upgrade())
+		for _, want := range []string{"of rootfs to each host (3)", "of container images to each registry (1)", "move to other hosts first: shop/till-"} {
+			if !strings.Contains(told.String(), want) {
+				t.Errorf("%s\ndoes not say %q before it begins", &told, want)
+			}
 		}
-		if text := w.file(t, m, "/usr/bin/kubelet"); strings.Contains(text, "v1.35.0") {
-			held++
+		if err == nil || !strings.Contains(err.Error(), "PodDisruptionBudget shop/till allows no disruption now") {
+			t.Fatal(err)
 		}
-	}
-	if held == 0 {
-		t.Error("a host was upgraded with pods that could not move")
-	}
+		held := 0
+		for _, m := range w.Machines()[1:] {
+			if w.Unschedulable(m.Name) {
+				t.Errorf("%s stays cordoned", m.Name)
+			}
+			if text := w.file(t, m, "/usr/bin/kubelet"); strings.Contains(text, "v1.35.0") {
+				held++
+			}
+		}
+		if held == 0 {
+			t.Error("a host was upgraded with pods that could not move")
+		}
+	})
 }
 
 func TestApplicationsAloneAreUpgradedWithoutTouchingHosts(t *testing.T) {

@@ -37,7 +37,7 @@ func (u *Upgrade) turn(ctx context.Context, t *fleet.Target, step string) error 
 	}
 	since, err := u.forward(ctx, t, &m, step)
 	if err == nil {
-		err = u.gate().settles(ctx, t, u.To(), since)
+		err = doing(u, t, "shows that it lives with "+u.To(), func() error { return u.gate().settles(ctx, t, u.To(), since) })
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -111,7 +111,7 @@ func (u *Upgrade) quiet(ctx context.Context, t *fleet.Target, m mark, step strin
 			return leave, err
 		}
 		undo = append(undo, func(ctx context.Context) error { return u.Net.Release(ctx, t, min(gatePatience, u.Timeout)) })
-		if err := u.Net.Withhold(ctx, t); err != nil {
+		if err := doing(u, t, "gets no new API connections", func() error { return u.Net.Withhold(ctx, t) }); err != nil {
 			return leave, err
 		}
 	}
@@ -119,7 +119,17 @@ func (u *Upgrade) quiet(ctx context.Context, t *fleet.Target, m mark, step strin
 		return leave, nil
 	}
 	undo = append(undo, func(ctx context.Context) error { return u.Readmit(ctx, t.NodeName()) })
-	return leave, u.Evacuate(ctx, cmp.Or(u.DrainTimeout, DefaultDrain), t.NodeName())
+	return leave, doing(u, t, "its pods move to other hosts", func() error {
+		return u.Evacuate(ctx, cmp.Or(u.DrainTimeout, DefaultDrain), t.NodeName())
+	})
+}
+
+// doing tells what a host is at while something is done.
+func doing(u *Upgrade, t *fleet.Target, what string, do func() error) error {
+	work := u.Report.Does(t.IP.String(), what, 0)
+	err := do()
+	work.End(err)
+	return err
 }
 
 // giveUp takes back what was done on a host of which nothing was changed yet.
@@ -170,11 +180,12 @@ func (u *Upgrade) runKubeadm(ctx context.Context, t *fleet.Target, m *mark, step
 	argv := []string{path.Join(u.RootfsDir(), "bin", "kubeadm"), "upgrade", "node"}
 	if t.Master {
 		if m.Stage == begun && len(u.Cluster.Masters()) > 1 {
-			if err := u.endAPI(ctx, t); err != nil {
+			if err := doing(u, t, "its API server ends in order", func() error { return u.endAPI(ctx, t) }); err != nil {
 				return err
 			}
 		}
-		if err := u.gate().insist(ctx, func(ctx context.Context) error { return u.gate().serves(ctx, t) }); err != nil {
+		serves := func(ctx context.Context) error { return u.gate().serves(ctx, t) }
+		if err := doing(u, t, "its API server starts", func() error { return u.gate().insist(ctx, serves) }); err != nil {
 			return fmt.Errorf("its API server: %w", err)
 		}
 		first, err := u.isFirst(ctx, t, m)
