@@ -102,6 +102,11 @@ unit:
 lint:
 	hack/lint.sh
 
+## docs: the pages of docs/reference, written anew from the programs; tests fail while they are not current
+.PHONY: docs
+docs:
+	SEALBUILD_DOCS=write $(GO) test -tags "$(TAGS)" -vet=off -count=1 -run '^TestTheReference(OfCommandsIsThatOfTheProgram|IsThatOfTheSource)$$' ./cmd/sealbuild ./cmd/sealinstall ./test
+
 ## fmt: rewrite the Go sources as lint wants them
 .PHONY: fmt
 fmt:
@@ -136,10 +141,10 @@ registry-conformance:
 	GOBIN="$$suite" $(GO) install $(OCI_SUITE); \
 	$(GO) test -tags "$(TAGS)" -count=1 -v ./test/ocispec -suite "$$suite/conformance"
 
-## demo: build a bundle, boot a closed network of two hosts, install, use, reset; told as a story
+## demo: build a bundle, boot a closed network of two hosts, install, use, reset; told as a story; RECORD=docs/media keeps demo.cast and demo.svg
 .PHONY: demo
 demo: deps
-	$(GO) run -tags "$(TAGS)" ./test/demo
+	$(GO) run -tags "$(TAGS)" ./test/demo $(if $(RECORD),-record "$(RECORD)")
 
 ## e2e: a scenario on real hosts, SCENARIO=name, several with commas, or all; FOCUS=regex for some of conformance
 .PHONY: e2e

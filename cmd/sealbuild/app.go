@@ -169,13 +169,14 @@ func (a *app) builder(s *store.Store) (*assemble.Builder, error) {
 // system is the configuration that docker's and podman's users have already.
 func (a *app) system() (*types.SystemContext, error) {
 	sys := &types.SystemContext{
+		//docs:env sealbuild CONTAINERS_REGISTRIES_CONF: registries.conf in place of that of the system
 		SystemRegistriesConfPath: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
 		AuthFilePath:             a.authFile,
 		DockerCertPath:           a.certDir,
 		DockerRegistryUserAgent:  "sealbuild/" + version,
 	}
 	if sys.AuthFilePath == "" {
-		sys.AuthFilePath = os.Getenv("REGISTRY_AUTH_FILE")
+		sys.AuthFilePath = os.Getenv("REGISTRY_AUTH_FILE") //docs:env sealbuild REGISTRY_AUTH_FILE: credentials, as `--authfile`
 	}
 	for what, path := range map[string]string{"CONTAINERS_REGISTRIES_CONF": sys.SystemRegistriesConfPath, "credentials file": sys.AuthFilePath} {
 		if path == "" {
@@ -194,7 +195,7 @@ func (a *app) system() (*types.SystemContext, error) {
 
 // sourceDateEpoch is the time that everything made gets: 1970 unless said.
 func sourceDateEpoch() (time.Time, error) {
-	text := os.Getenv("SOURCE_DATE_EPOCH")
+	text := os.Getenv("SOURCE_DATE_EPOCH") //docs:env sealbuild SOURCE_DATE_EPOCH: seconds since 1970 that times inside images and bundles get
 	if text == "" {
 		return time.Unix(0, 0).UTC(), nil
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/cmd/cli"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/onhosts"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/reports"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
 	"github.com/sealbuild/sealbuild/ground/progress"
@@ -33,11 +34,13 @@ var (
 	commit  string
 )
 
-// Exit statuses.
+// Exit statuses of every command. exec on one host ends with that of its program; status ends with 1 where the cluster is not
+// healthy, and with 3 where no host answers or none is known.
 const (
-	exitFailed    = 1
-	exitUsage     = 2
-	exitPreflight = 3
+	exitDone      = 0 // done, or nothing to do
+	exitFailed    = 1 // failed; the message names host, step, cause and remedy, and the same command goes on
+	exitUsage     = 2 // the command line is wrong; nothing was done
+	exitPreflight = 3 // problems were found before anything was changed, and nothing was
 )
 
 func main() { os.Exit(run()) }
@@ -60,7 +63,7 @@ func run() int {
 	wanted.TakeSecrets()
 	err := newRoot().ExecuteContext(ctx)
 	if err == nil {
-		return 0
+		return exitDone
 	}
 	if own, ok := errors.AsType[*onhosts.ExitStatus](err); ok {
 		return own.Code
@@ -118,6 +121,7 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 	root.AddCommand(
 		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o),
 		newAddCommand(o), newDeleteCommand(o), newUpgradeCommand(o), newRollbackCommand(o), newResetCommand(o), newCertCommand(o), newStatusCommand(o),
+		reports.Command(version),
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
 		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newAPIsCommand(), newNodeCommand(), newVersionCommand(), cli.TreeCommand(),
 	)

@@ -123,7 +123,9 @@ func (j *Journal) Forget() {
 }
 
 // Path is the file of a mark on the host.
-func (j *Journal) Path(mark string) string { return installer.Dir(j.cluster, "journal", mark) }
+func (j *Journal) Path(mark string) string {
+	return installer.Dir(j.cluster, "journal", mark) //docs:file hosts /var/lib/sealos/data/<cluster>/journal/: marks of what is done there
+}
 
 // File is a mark as a file, for requests in which the agent sets the mark itself once it has seen the work end. That is
 // best for programs that must not run twice.

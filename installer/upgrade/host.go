@@ -155,6 +155,9 @@ func (u *Upgrade) forward(ctx context.Context, t *fleet.Target, m *mark, step st
 			return since, err
 		}
 	}
+	if err := leanOnItself(ctx, u, t); err != nil {
+		return since, err
+	}
 	if err := u.runScripts(ctx, t, step); err != nil {
 		return since, err
 	}
@@ -179,6 +182,9 @@ func (u *Upgrade) runKubeadm(ctx context.Context, t *fleet.Target, m *mark, step
 	}
 	argv := []string{path.Join(u.RootfsDir(), "bin", "kubeadm"), "upgrade", "node"}
 	if t.Master {
+		if err := leanOnOther(ctx, u, t); err != nil {
+			return err
+		}
 		if m.Stage == begun && len(u.Cluster.Masters()) > 1 {
 			if err := doing(u, t, "its API server ends in order", func() error { return u.endAPI(ctx, t) }); err != nil {
 				return err
@@ -221,6 +227,31 @@ func (u *Upgrade) runKubeadm(ctx context.Context, t *fleet.Target, m *mark, step
 }
 
 const apiServer = "kube-apiserver"
+
+// leanOnOther has what runs on a master reach the API by another master, by the name that all of it uses: kubeadm and kubelet would
+// wait for requests that hang on the host's own API server while the etcd beside it is exchanged, about a minute each time (seen on
+// real hosts). Connections that are open move once its API server ends.
+func leanOnOther(ctx context.Context, u *Upgrade, t *fleet.Target) error {
+	others := slices.DeleteFunc(fleet.Only(u.Masters(), (*fleet.Target).InCluster), func(o *fleet.Target) bool { return o == t })
+	if len(others) == 0 {
+		return nil
+	}
+	if _, err := u.Net.SetHosts(ctx, t, others[0].IP.String()); err != nil {
+		return fmt.Errorf("have it reach the API by %s: %w", others[0].IP, err)
+	}
+	return nil
+}
+
+// leanOnItself ends [leanOnOther], also that of an earlier run: a kubelet may not be newer than the API server that it speaks to.
+func leanOnItself(ctx context.Context, u *Upgrade, t *fleet.Target) error {
+	if !t.Master {
+		return nil
+	}
+	if _, err := u.Net.SetHosts(ctx, t, t.IP.String()); err != nil {
+		return fmt.Errorf("have it reach the API by itself: %w", err)
+	}
+	return nil
+}
 
 // endPatience is how long an API server may take to end: it refuses new requests first, and serves those under way.
 const endPatience = 45 * time.Second

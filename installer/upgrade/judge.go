@@ -146,7 +146,7 @@ func (u *Upgrade) Tell(ctx context.Context, sizes payload.Sizes) ([]string, erro
 	moves := map[string][]string{}
 	if len(pending) > 0 {
 		out = append(out, fmt.Sprintf("↑ bring beside what runs, at most: %s of rootfs to each host (%d), %s of container images to each registry (%d)",
-			humanize.IBytes(uint64(rootfsBytes(u.Payload))), len(pending), humanize.IBytes(uint64(sizes.Registry)), len(u.Cluster.MasterIPs())))
+			humanize.IBytes(uint64(u.Payload.RootfsTravels())), len(pending), humanize.IBytes(uint64(sizes.Registry)), len(u.Cluster.MasterIPs())))
 		if moves, err = movesFrom(ctx, u.Kube, pending); err != nil {
 			return nil, err
 		}
@@ -177,19 +177,6 @@ func (u *Upgrade) Tell(ctx context.Context, sizes payload.Sizes) ([]string, erro
 		}
 	}
 	return out, nil
-}
-
-// rootfsBytes is how much the layers of rootfs and patches are as they are sent.
-func rootfsBytes(p *payload.Payload) (n int64) {
-	for _, i := range p.Brought() {
-		if i.Type == installer.TypeApplication {
-			continue
-		}
-		for _, l := range i.Layers {
-			n += p.Travels(l)
-		}
-	}
-	return n
 }
 
 // movesFrom are the pods that have to leave hosts, by the name of each one's Node.

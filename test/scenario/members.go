@@ -236,7 +236,7 @@ func (m *memberSite) keepsItsQuorum(ctx context.Context, dead *testbed.Host) err
 // fingerprint is what a refused command must leave as it is: the files of the hosts that live, members of etcd, nodes. Files of
 // more than 4 MiB are known by size, inode and time, since the roots of a host are gigabytes.
 func (m *memberSite) fingerprint(ctx context.Context, dead *testbed.Host) ([]string, error) {
-	const files = `{ find /etc /var/lib/sealos /var/lib/kubelet/config.yaml /root/.sealos -xdev -type f -not -path '*/logs/*' -not -path '*/kubectl-of-test/*' \
+	const files = `{ find /etc /var/lib/sealos /var/lib/kubelet/config.yaml /root/.sealos -xdev -type f -not -path '*/logs/*' -not -path '*/reports/*' -not -path '*/kubectl-of-test/*' \
 	-not -name lock \( -size +4M -printf '%s %i %T@ %p\n' -o -exec sha256sum {} + \); } | sort`
 	hosts := without(m.all(), dead)
 	found := make([][]string, len(hosts))
