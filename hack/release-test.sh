@@ -34,3 +34,16 @@ for program in sealbuild sealinstall; do
 		exit 1
 	}
 done
+
+# The package alone makes a bundle for both architectures: it brings the installers.
+((EUID == 0)) || {
+	echo "release: building with the package needs root: not tried"
+	exit
+}
+export SEALBUILD_ROOT=$work/store
+mkdir "$work/app" && echo data >"$work/app/data"
+cd "$work/app"
+"$root/usr/bin/sealbuild" init -q
+echo 'COPY data /' >>Kubefile
+"$root/usr/bin/sealbuild" -q -t app:1.0 --platform linux/amd64,linux/arm64 --sbom-packages=never -o ../app.run .
+"$root/usr/bin/sealbuild" inspect ../app.run | grep -F 'linux/amd64, linux/arm64'

@@ -24,7 +24,7 @@ func (r release) documents(ctx context.Context, to string) error {
 		below string
 		paths []string
 	}{
-		{docs, []string{"README.md", "CHANGELOG.md", "LICENSE", "docs", "bundle/FORMAT.md", "registry/storesync/WIRE.md"}},
+		{docs, []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs", "bundle/FORMAT.md", "registry/storesync/WIRE.md"}},
 		{recipes, []string{"cluster-images", ":(exclude)*.go", ":(exclude)*.gitignore", ":(exclude)*.shellcheckrc"}},
 	} {
 		list, err := r.git(ctx, append([]string{"ls-files", "--stage", "--"}, part.paths...)...)
@@ -76,6 +76,8 @@ func (r release) prefix(dir, common, arch string) error {
 		errs = append(errs, os.Link(r.program("sealinstall", of), filepath.Join(libexec, "sealinstall-linux-"+of)))
 	}
 	errs = append(errs, os.Symlink("../libexec/sealbuild/sealinstall-linux-"+arch, filepath.Join(bin, "sealinstall")))
+	// Documents name the recipes as they do in a checkout.
+	errs = append(errs, os.Symlink("../../sealbuild/cluster-images", filepath.Join(dir, docs, "cluster-images")))
 	return errors.Join(errs...)
 }
 

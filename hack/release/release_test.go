@@ -81,10 +81,11 @@ func laidOut(zsh, licence string) map[string]string {
 		"share/man/man1/sealbuild.1": "0644", "share/man/man1/sealbuild-plan.1": "0644",
 	}
 	for _, name := range []string{
-		"README.md", "CHANGELOG.md", licence, "THIRD-PARTY", "docs/builder.md", "docs/schemas/a.json", "bundle/FORMAT.md", "registry/storesync/WIRE.md",
+		"README.md", "CHANGELOG.md", "CONTRIBUTING.md", licence, "THIRD-PARTY", "docs/builder.md", "docs/schemas/a.json", "bundle/FORMAT.md", "registry/storesync/WIRE.md",
 	} {
 		all["share/doc/sealbuild/"+name] = "0644"
 	}
+	all["share/doc/sealbuild/cluster-images"] = "-> ../../sealbuild/cluster-images"
 	for _, program := range programs {
 		all["share/bash-completion/completions/"+program] = "0644"
 		all["share/fish/vendor_completions.d/"+program+".fish"] = "0644"

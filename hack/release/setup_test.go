@@ -17,7 +17,7 @@ func checkout(dir string) error {
 	source, sourceErr := os.ReadFile("testdata/program/main.go")
 	errs := []error{sumsErr, sourceErr}
 	for name, text := range map[string]string{
-		"README.md": "see docs/builder.md\n", "LICENSE": "Apache\n", "docs/builder.md": "build\n", "docs/schemas/a.json": "{}\n",
+		"README.md": "see docs/builder.md\n", "CONTRIBUTING.md": "how\n", "LICENSE": "Apache\n", "docs/builder.md": "build\n", "docs/schemas/a.json": "{}\n",
 		"CHANGELOG.md":     "# Changelog\n\n## Unreleased\n\n- not yet\n\n## 1.2.0 (2026-11-30)\n\n- it works\n\n### More\n\n- much\n\n## 1.1.0\n\n- old\n",
 		"bundle/FORMAT.md": "format\n", "registry/storesync/WIRE.md": "wire\n",
 		"cluster-images/helm/Kubefile": "FROM scratch\n", "cluster-images/helm/fetch.sh": "#!/bin/sh\n", "cluster-images/x_test.go": "package x\n",
