@@ -10,7 +10,7 @@ GO ?= go
 # buildah and its libraries: no gpgme, no btrfs, no device mapper, so no cgo.
 TAGS := containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_devicemapper
 # The commit alone names a build, so that two builds of one commit are one.
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION ?= $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
@@ -54,6 +54,24 @@ sealsbom-test: sealsbom
 build-all: build sealsbom
 	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(GOBUILD) -o bin/sealinstall-linux-$$arch ./cmd/sealinstall; done
 
+## release: archives, packages, pages, sums, bill and notes of this commit in RELEASE=DIR (bin/release); SIGN=KEYFILE signs the sums
+# The same commit and Go give the same bytes: every time is the commit's, and no setting of this machine counts.
+RELEASE ?= bin/release
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+.PHONY: release
+release:
+	rm -rf "$(RELEASE)"
+	mkdir -p "$(RELEASE)"
+	export GOAMD64=v1 GOARM64=v8.0 GOFLAGS= GOOS=linux; for arch in amd64 arm64; do for program in sealbuild sealinstall; do \
+		GOARCH=$$arch $(GOBUILD) -o "$(RELEASE)/$$program-linux-$$arch" ./cmd/$$program; done; done
+	out=$$(realpath "$(RELEASE)"); cd hack/release && CGO_ENABLED=0 $(GO) run . -source ../.. -out "$$out" \
+		-version "$(VERSION)" -commit "$(COMMIT)" -epoch "$(SOURCE_DATE_EPOCH)" -sign "$(if $(SIGN),$(abspath $(SIGN)))"
+
+## release-test: a release of the last commit twice, at two places; its .deb is installed below a directory and asked for its version
+.PHONY: release-test
+release-test:
+	hack/release-test.sh
+
 ## deps: the Debian packages that testing needs; nothing when they are there
 .PHONY: deps
 deps:
@@ -83,6 +101,11 @@ unit:
 .PHONY: lint
 lint:
 	hack/lint.sh
+
+## docs: the pages of docs/reference, written anew from the programs; tests fail while they are not current
+.PHONY: docs
+docs:
+	SEALBUILD_DOCS=write $(GO) test -tags "$(TAGS)" -vet=off -count=1 -run '^TestTheReference(OfCommandsIsThatOfTheProgram|IsThatOfTheSource)$$' ./cmd/sealbuild ./cmd/sealinstall ./test
 
 ## fmt: rewrite the Go sources as lint wants them
 .PHONY: fmt
@@ -118,10 +141,10 @@ registry-conformance:
 	GOBIN="$$suite" $(GO) install $(OCI_SUITE); \
 	$(GO) test -tags "$(TAGS)" -count=1 -v ./test/ocispec -suite "$$suite/conformance"
 
-## demo: build a bundle, boot a closed network of two hosts, install, use, reset; told as a story
+## demo: build a bundle, boot a closed network of two hosts, install, use, reset; told as a story; RECORD=docs/media keeps demo.cast and demo.svg
 .PHONY: demo
 demo: deps
-	$(GO) run -tags "$(TAGS)" ./test/demo
+	$(GO) run -tags "$(TAGS)" ./test/demo $(if $(RECORD),-record "$(RECORD)")
 
 ## e2e: a scenario on real hosts, SCENARIO=name, several with commas, or all; FOCUS=regex for some of conformance
 .PHONY: e2e

@@ -5,6 +5,7 @@
 #   hack/deps.sh          for make test, lint, e2e, demo
 #   hack/deps.sh bench    also what is measured beside our programs
 #   hack/deps.sh ipvs     also what boots a kernel with ip_vs
+#   hack/deps.sh browser  also Chromium, which tests look at pages with: 112 MB to load, 389 MB on the disk
 #
 # Go itself is a requirement, not installed here: see README.
 set -euo pipefail
@@ -53,6 +54,13 @@ cpio cpio
 '
 fi
 
+if [[ ${1:-} == browser ]]; then
+	wanted+='
+chromium chromium
+fc-list fontconfig
+'
+fi
+
 # go.mod says which Go it takes; an older one of 1.21 or later fetches it.
 check_go() {
 	local need have
@@ -77,6 +85,7 @@ missing() {
 	# cgo, which the race detector needs, wants the C library's headers.
 	[[ -e /usr/include/stdlib.h ]] || echo libc6-dev
 	[[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
+	[[ $wanted != *chromium* || -d /usr/share/fonts/truetype/dejavu ]] || echo fonts-dejavu-core
 }
 
 install() {

@@ -80,6 +80,8 @@ check shfmt shell_formatted
 check shellcheck shell_clean
 # What the documents promise has a test that is named beside it.
 check promises go test -tags "$tags" -count=1 -run '^TestEveryPromiseHasATest$' ./test
+# Links of the documents lead somewhere, their commands say who runs them, and the pages that are made from the source are current.
+check documents go test -tags "$tags" -count=1 -run 'Document|BadDays|Reference|ImagesNames|DrawingOf|ScriptsCall' ./test
 # What CONTRIBUTING.md asks of the source, as far as a program can see it.
 check house go test -tags "$tags" -count=1 -run '^TestHouse' ./test
 check govulncheck vulnerabilities

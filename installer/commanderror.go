@@ -2,6 +2,7 @@ package installer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -47,3 +48,32 @@ func (e *GuestError) ErrorAt(host string) string {
 }
 
 func (e *GuestError) Unwrap() error { return e.Err }
+
+// namedIn lists the hosts that an error names, each once.
+func namedIn(err error) (out []string) {
+	host := ""
+	switch e := err.(type) {
+	case *HostError:
+		host = e.Host
+	case *CommandError:
+		host = e.Host
+	case *GuestError:
+		host = e.Host
+	}
+	if host != "" {
+		return []string{host}
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return namedIn(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			for _, h := range namedIn(part) {
+				if !slices.Contains(out, h) {
+					out = append(out, h)
+				}
+			}
+		}
+	}
+	return out
+}

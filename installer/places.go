@@ -5,7 +5,8 @@ import "path"
 // Places on hosts.
 const (
 	DataRoot = "/var/lib/sealos"
-	StubPath = DataRoot + "/bin/sealinstall" // as units and scripts know it; each run brings its own version beside it
+	// StubPath is the installer as units and scripts know it; each run brings its own version beside it.
+	StubPath = DataRoot + "/bin/sealinstall" //docs:file hosts: the installer without its payload, which units, scripts and later commands run
 	KubeDir  = "/etc/kubernetes"
 	// AdminConf is the kubeconfig of the cluster's administrator on a master.
 	AdminConf = KubeDir + "/admin.conf"

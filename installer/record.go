@@ -26,8 +26,11 @@ func (c *Cluster) Finished() bool { return c.Status.Phase == PhaseSuccess }
 
 // MadeWith tells whether the cluster was made with the bundle whose index has a digest.
 func (c *Cluster) MadeWith(bundle string) bool {
-	return slices.Contains(strings.Fields(c.Annotations[annotationBundle]), bundle)
+	return slices.Contains(c.Bundles(), bundle)
 }
+
+// Bundles are the digests of the indexes of the bundles that the cluster was made with, the first one first.
+func (c *Cluster) Bundles() []string { return strings.Fields(c.Annotations[annotationBundle]) }
 
 // Note records a bundle that the cluster is made with.
 func (c *Cluster) Note(bundle string) {
@@ -35,7 +38,7 @@ func (c *Cluster) Note(bundle string) {
 		return
 	}
 	c.Annotations = MergeEnv(c.Annotations)
-	all := append(strings.Fields(c.Annotations[annotationBundle]), bundle)
+	all := append(c.Bundles(), bundle)
 	c.Annotations[annotationBundle] = strings.Join(all[max(0, len(all)-maxBundles):], " ")
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -84,7 +85,7 @@ func (r *Reporter) begin(i, n int, name, title string) {
 func (r *Reporter) end(i, n int, name string, t Timing, res Result, err error) {
 	e := progress.Event{Kind: progress.StepEnds, Step: name, Number: i, Of: n, Seconds: t.Duration.Seconds(), Changes: res.Changes, Note: res.Note}
 	if err != nil {
-		e.Error = cmp.Or(Tell(err), "failed")
+		e.Error, e.Hosts = cmp.Or(Tell(err), "failed"), namedIn(err)
 		r.log.Error("step failed", "step", name, "seconds", t.Duration.Seconds(), "error", e.Error)
 	} else {
 		r.log.Info("step done", "step", name, "seconds", t.Duration.Seconds(), "changes", res.Changes, "note", res.Note)
@@ -116,6 +117,34 @@ func hostAndText(msg string) (host, text string) {
 		}
 	}
 	return "", msg
+}
+
+// Asked tells what the operator asks for.
+func (r *Reporter) Asked(what progress.Asked) {
+	what.Args = slices.Clone(what.Args)
+	for i, arg := range what.Args {
+		what.Args[i] = r.masks.mask(Plain(arg))
+	}
+	r.tell(progress.Event{Kind: progress.AskedFor, Asked: &what})
+}
+
+// Checked tells which checks hosts went through.
+func (r *Reporter) Checked(hosts, checks []string) {
+	if len(hosts) > 0 {
+		r.tell(progress.Event{Kind: progress.Checked, Hosts: hosts, Checks: checks})
+	}
+}
+
+// Changed tells that so many things were changed on a host, in the step that is under way.
+func (r *Reporter) Changed(host string, changes int) {
+	if changes > 0 {
+		r.tell(progress.Event{Kind: progress.Changed, Host: host, Changes: changes})
+	}
+}
+
+// HostIs tells what is known of a host at the end of a run.
+func (r *Reporter) HostIs(host string, about progress.AboutHost) {
+	r.tell(progress.Event{Kind: progress.HostIs, Host: host, About: &about})
 }
 
 // Problem tells of something that stands in the way, for programs: persons read it in the error of the run.

@@ -30,6 +30,7 @@ func OpenState(cluster string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
+	//docs:file here ~/.sealos/<cluster>/lock: held while an installer works on the cluster, and names it
 	f, err := os.OpenFile(s.Path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the lock: %w", err)
@@ -52,6 +53,7 @@ func OpenState(cluster string) (*State, error) {
 
 // ReadState is [OpenState] without the lock, for commands that only look: another installer may be at work meanwhile.
 func ReadState(cluster string) (*State, error) {
+	//docs:file here ~/.sealos/<cluster>/: all that this machine knows of a cluster (0700); elsewhere by `SEALOS_RUNTIME_ROOT`
 	dir, err := StateDir(cluster)
 	if err != nil {
 		return nil, err
@@ -64,7 +66,7 @@ func ReadState(cluster string) (*State, error) {
 
 // StateDir is where the state of a cluster lies, whether or not it exists.
 func StateDir(cluster string) (string, error) {
-	root := os.Getenv("SEALOS_RUNTIME_ROOT")
+	root := os.Getenv("SEALOS_RUNTIME_ROOT") //docs:env sealinstall SEALOS_RUNTIME_ROOT: directory of the state of clusters in place of ~/.sealos
 	if root == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {

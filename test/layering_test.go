@@ -44,6 +44,7 @@ var mayImport = []struct {
 	{"bundle/assemble/report", nil},
 	{"bundle/assemble/sbom", []string{"bundle/assemble/store"}},
 	{"bundle/assemble/store/...", []string{"bundle", "bundle/assemble/store"}},
+	{"bundle/assemble/starter", nil},
 	{"bundle/assemble/scan", []string{"kubefile"}},
 	{"bundle/assemble/build", []string{"kubefile"}},
 	{"bundle/assemble/pull", []string{"bundle/assemble/store"}},
@@ -53,6 +54,7 @@ var mayImport = []struct {
 	}},
 	{"bundle/assemble/oldpackage", []string{"kubefile", "bundle/assemble/pull", "bundle/assemble/scan", "cluster-images/kubernetes"}},
 	{"bundle/assemble/write", []string{"bundle", "bundle/assemble/report", "bundle/assemble/sbom", "bundle/assemble/store", "registry/..."}},
+	{"bundle/assemble/summary", []string{"bundle", "bundle/assemble/write"}},
 	{"bundle/assemble", []string{"kubefile", "bundle", "bundle/assemble/...", "registry/..."}},
 	{"registry/catalog", nil},
 	{"registry/disk", []string{"registry/catalog"}},
@@ -65,6 +67,7 @@ var mayImport = []struct {
 	{"installer/care/...", nil},
 	{"installer/etcd/...", nil},
 	{"installer/guest/...", nil},
+	{"installer/report/...", nil},
 	{"installer/agent", []string{"installer/host"}},
 	{"installer/agent/files/...", []string{"installer/agent"}},
 	{"installer/agent/layers", []string{"installer/agent", "installer/agent/files"}},
@@ -116,6 +119,7 @@ var mayImport = []struct {
 	{"cluster-images/...", []string{"..."}}, // data, and tests of it: no Go that anybody could import but the files of kubernetes/
 	{"cmd/cli", nil},                        // of both programs
 	{"cmd/sealinstall/usage", nil},
+	{"cmd/sealinstall/reports", []string{"cmd/sealinstall/usage", "bundle", "installer", "installer/ledger", "installer/report"}},
 	{"cmd/sealinstall/wanted", []string{
 		"cmd/sealinstall/usage", "installer", "installer/fleet", "installer/host", "installer/kubeadm", "installer/ledger", "installer/templates",
 	}},

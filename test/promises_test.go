@@ -43,12 +43,16 @@ type unit struct {
 	proof      []string // of a row that names its scenario itself
 }
 
-func (u unit) promises() bool { return u.sure || promisingWords.MatchString(u.text) }
+// The name of a page that a link leads to promises nothing.
+func (u unit) promises() bool {
+	return u.sure || promisingWords.MatchString(linkTarget.ReplaceAllString(u.text, "]"))
+}
 
 var (
 	spaces      = regexp.MustCompile(`\s+`)
 	boldLead    = regexp.MustCompile(`^\*\*[^*]*[.!?]\*\*\s*`)
 	sentenceEnd = regexp.MustCompile(`[^ ]+[.!?][)"]?\s+()[^ ]`)
+	linkTarget  = regexp.MustCompile(`\]\([^)]*\)`)
 	separator   = regexp.MustCompile(`^\|[-:| ]+\|$`)
 )
 
@@ -110,6 +114,10 @@ func units(file, text string) (out []unit) {
 			continue
 		}
 		if code {
+			continue
+		}
+		if strings.HasPrefix(line, "<!--") {
+			flush()
 			continue
 		}
 		if strings.HasPrefix(line, "#") {

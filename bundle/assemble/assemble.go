@@ -9,13 +9,16 @@
 package assemble
 
 import (
+	"context"
 	"io"
 	"time"
 
 	"github.com/containers/image/v5/types"
 
+	"github.com/sealbuild/sealbuild/bundle/assemble/pull"
 	"github.com/sealbuild/sealbuild/bundle/assemble/report"
 	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
+	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 )
 
@@ -48,4 +51,9 @@ func (b *Builder) log() io.Writer {
 
 func (b *Builder) resolver() resolve.Resolver {
 	return resolve.Resolver{Store: b.Store, System: b.System, Jobs: b.Jobs, Report: b.report(), Offline: b.offline, Backoff: b.Backoff}
+}
+
+// Measure asks registries how large the images are that the looks name, and brings none of them.
+func (b *Builder) Measure(ctx context.Context, looks []search.Look) (pull.Measured, error) {
+	return b.resolver().Measure(ctx, looks)
 }

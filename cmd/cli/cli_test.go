@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -60,9 +62,23 @@ func TestTheCommitIsTheLinkersElseThatOfTheBuild(t *testing.T) {
 		info   *debug.BuildInfo
 		want   string
 	}{{"def", noted("true"), "def"}, {"", noted("false"), "abc"}, {"", noted("true"), "abc with changes"}, {"", nil, "unknown"}} {
-		want := fmt.Sprintf("x v1 (commit %s, %s, %s/%s)\nformats: bundle 1, sync 2\n", c.want, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		if diff := cmp.Diff(want, versionText("x", "v1", c.commit, c.info, []string{"bundle 1", "sync 2"})); diff != "" {
-			t.Errorf("(-want +got):\n%s", diff)
+		if got := commitOf(c.commit, c.info); got != c.want {
+			t.Errorf("%+v: %s", c, got)
 		}
+	}
+}
+
+func TestABuildIsToldAlikeToAPersonAndToAProgram(t *testing.T) {
+	b := NewBuild("x", "v1", "abc", map[string]string{"sync": "2", "bundle": "1"})
+	if diff := cmp.Diff(fmt.Sprintf("x v1 (commit abc, %s, %s/%s)\nformats: bundle 1, sync 2\n", runtime.Version(), runtime.GOOS, runtime.GOARCH), b.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	var text strings.Builder
+	var read Build
+	if err := errors.Join(b.Write(&text, "json"), json.Unmarshal([]byte(text.String()), &read)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(b, read); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

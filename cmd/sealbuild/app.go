@@ -64,9 +64,9 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.form, "progress", "auto", "how it is told what goes on: auto (on a terminal in place, else plain lines), plain, or json (events on the standard error)")
 	build := a.buildCommand() // as other builders have it
 	build.Use, build.Short = "build -t NAME:TAG [flags] CONTEXT", "The same as sealbuild without a command"
-	root.AddCommand(build, a.bundleCommand(), a.planCommand(), a.imagesCommand(), a.rmiCommand(), a.tagCommand(),
+	root.AddCommand(a.initCommand(), build, a.bundleCommand(), a.planCommand(), a.imagesCommand(), a.rmiCommand(), a.tagCommand(),
 		a.pullCommand(), a.pushCommand(), a.loginCommand(), a.logoutCommand(),
-		a.inspectCommand(), a.verifyCommand(), a.diffCommand(), a.versionCommand())
+		a.inspectCommand(), a.verifyCommand(), a.diffCommand(), a.versionCommand(), cli.TreeCommand())
 	return root
 }
 
@@ -169,13 +169,14 @@ func (a *app) builder(s *store.Store) (*assemble.Builder, error) {
 // system is the configuration that docker's and podman's users have already.
 func (a *app) system() (*types.SystemContext, error) {
 	sys := &types.SystemContext{
+		//docs:env sealbuild CONTAINERS_REGISTRIES_CONF: registries.conf in place of that of the system
 		SystemRegistriesConfPath: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
 		AuthFilePath:             a.authFile,
 		DockerCertPath:           a.certDir,
 		DockerRegistryUserAgent:  "sealbuild/" + version,
 	}
 	if sys.AuthFilePath == "" {
-		sys.AuthFilePath = os.Getenv("REGISTRY_AUTH_FILE")
+		sys.AuthFilePath = os.Getenv("REGISTRY_AUTH_FILE") //docs:env sealbuild REGISTRY_AUTH_FILE: credentials, as `--authfile`
 	}
 	for what, path := range map[string]string{"CONTAINERS_REGISTRIES_CONF": sys.SystemRegistriesConfPath, "credentials file": sys.AuthFilePath} {
 		if path == "" {
@@ -194,7 +195,7 @@ func (a *app) system() (*types.SystemContext, error) {
 
 // sourceDateEpoch is the time that everything made gets: 1970 unless said.
 func sourceDateEpoch() (time.Time, error) {
-	text := os.Getenv("SOURCE_DATE_EPOCH")
+	text := os.Getenv("SOURCE_DATE_EPOCH") //docs:env sealbuild SOURCE_DATE_EPOCH: seconds since 1970 that times inside images and bundles get
 	if text == "" {
 		return time.Unix(0, 0).UTC(), nil
 	}

@@ -103,6 +103,9 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 	if err != nil {
 		return err
 	}
+	if o.output == "none" && o.bundle.report != "" {
+		return usagef("--report is about a bundle, and -o none writes none")
+	}
 	if o.output != "none" {
 		a.output = o.output
 		if err := write.CheckOutput(o.output); err != nil {
@@ -169,7 +172,7 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 		return nil
 	}
 	request.Images, request.Output = append(o.with, rec.Name), o.output
-	return a.write(c, b, request)
+	return a.write(c, b, request, o.bundle)
 }
 
 // imageFlags say what image comes of a Kubefile; a plan knows them, too.
@@ -188,7 +191,7 @@ func (o *buildOptions) imageFlags(c *cobra.Command) {
 func (o *buildOptions) request(context string) (assemble.BuildRequest, error) {
 	r := assemble.BuildRequest{
 		Name: o.name, Context: context, Kubefile: o.file, Labels: o.labels, Env: o.env, NoCache: o.noCache,
-		Exclude: outputInside(context, o.output), IgnoreScanErrors: o.ignoreScanErrors,
+		Exclude: append(outputInside(context, o.output), outputInside(context, o.bundle.report)...), IgnoreScanErrors: o.ignoreScanErrors,
 		Target: o.target, Contexts: map[string]assemble.NamedContext{},
 	}
 	for _, text := range o.contexts {
@@ -197,7 +200,7 @@ func (o *buildOptions) request(context string) (assemble.BuildRequest, error) {
 			return r, usagef("--build-context %v", err)
 		}
 		if named.Dir != "" {
-			named.Exclude = outputInside(named.Dir, o.output)
+			named.Exclude = append(outputInside(named.Dir, o.output), outputInside(named.Dir, o.bundle.report)...)
 		}
 		r.Contexts[name] = named
 	}
@@ -253,7 +256,7 @@ func outputInside(context, output string) []string {
 }
 
 // write makes a bundle and says where it is.
-func (a *app) write(c *cobra.Command, b *assemble.Builder, r assemble.BundleRequest) error {
+func (a *app) write(c *cobra.Command, b *assemble.Builder, r assemble.BundleRequest, flags bundleFlags) error {
 	w, err := b.Bundle(c.Context(), r)
 	if err != nil {
 		return err
@@ -262,13 +265,16 @@ func (a *app) write(c *cobra.Command, b *assemble.Builder, r assemble.BundleRequ
 	if w.Left > 0 {
 		a.progress.say("left out %d blobs, %s, that the site is said to have", w.Left, humanize.IBytes(uint64(w.Saved)))
 	}
-	return nil
+	if flags.report == "" {
+		return nil
+	}
+	return flags.writeReport(r.Output)
 }
 
 // keepTemporaryFiles points the libraries' temporary files to the store's
 // session, so that a killed run leaves none, unless the operator chose a place.
 func keepTemporaryFiles(s *store.Store) error {
-	if os.Getenv("TMPDIR") != "" {
+	if os.Getenv("TMPDIR") != "" { //docs:env sealbuild TMPDIR: directory of temporary files in place of one in the image store
 		return nil
 	}
 	dir, err := s.TempDir("tmp")

@@ -27,7 +27,7 @@ order, which is the order in which they are installed.`,
 				return err
 			}
 			request.Images, request.Output, a.output = images, output, output
-			return a.withBuilder(func(b *assemble.Builder) error { return a.write(c, b, request) })
+			return a.withBuilder(func(b *assemble.Builder) error { return a.write(c, b, request, flags) })
 		},
 	}
 	a.tlsVerify = true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,17 +17,19 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble"
 	"github.com/sealbuild/sealbuild/bundle/assemble/sbom"
+	"github.com/sealbuild/sealbuild/bundle/assemble/summary"
 	"github.com/sealbuild/sealbuild/bundle/assemble/write"
+	"github.com/sealbuild/sealbuild/ground/durable"
 )
 
 // passphraseVariable is the environment variable that the passphrase of a signing key is read from.
-const passphraseVariable = "SEALBUILD_SIGN_PASSPHRASE"
+const passphraseVariable = "SEALBUILD_SIGN_PASSPHRASE" //docs:env sealbuild: passphrase of the key of `--sign`
 
 // bundleFlags are for the verbs that write a bundle.
 type bundleFlags struct {
-	stub, sign, passphraseFile, split, packages string
-	trust, base, have                           []string
-	verify                                      bool
+	stub, sign, passphraseFile, split, packages, report string
+	trust, base, have                                   []string
+	verify                                              bool
 }
 
 func (o *bundleFlags) register(c *cobra.Command) {
@@ -38,6 +41,7 @@ func (o *bundleFlags) register(c *cobra.Command) {
 	f.StringArrayVar(&o.trust, "trust-key", nil, "public key file: the installer takes other payloads (--bundle) only when signed by it (repeatable)")
 	f.StringVar(&o.split, "split", "", "cut the bundle into files of this SIZE, as 4GiB; FAT32 takes 4095MiB")
 	f.StringVar(&o.packages, "sbom-packages", string(sbom.WhenThere), "list the packages inside the images in the bill of materials: always, never, or auto, if sealsbom is beside sealbuild")
+	f.StringVar(&o.report, "report", "", "also write a page about the bundle to this FILE.html: what is in it, how large, who asks for it, what has changed since --base")
 	f.StringArrayVar(&o.base, "base", nil, "leave out the images' blobs that this bundle, installed at the site, brought (repeatable)")
 	f.StringArrayVar(&o.have, "have", nil, "leave out the images' blobs in this inventory of the site; of several, what all of them have")
 }
@@ -45,6 +49,9 @@ func (o *bundleFlags) register(c *cobra.Command) {
 // request reads what the flags name. Keys are opened here: what is missing or asked for comes up before anything takes long.
 func (o *bundleFlags) request(ctx context.Context) (r assemble.BundleRequest, err error) {
 	r.Stub, r.Verify, r.Packages = o.stub, o.verify, sbom.When(o.packages)
+	if err := o.checkReport(); err != nil {
+		return r, err
+	}
 	if !slices.Contains([]sbom.When{sbom.WhenThere, sbom.Always, sbom.Never}, r.Packages) {
 		return r, usagef("--sbom-packages %q: expected auto, always or never", o.packages)
 	}
@@ -86,6 +93,45 @@ func (o *bundleFlags) passphrase() ([]byte, error) {
 	fmt.Fprintf(os.Stderr, "passphrase of %s: ", o.sign)
 	defer fmt.Fprintln(os.Stderr)
 	return term.ReadPassword(int(os.Stdin.Fd()))
+}
+
+// checkReport tells early, since a build takes minutes, that the page cannot be written.
+func (o *bundleFlags) checkReport() error {
+	if o.report == "" {
+		return nil
+	}
+	if dir, err := os.Stat(filepath.Dir(o.report)); err != nil || !dir.IsDir() {
+		return usagef("--report %s: %s is no directory", o.report, filepath.Dir(o.report))
+	}
+	return nil
+}
+
+// writeReport writes the page about a bundle that is written.
+func (o *bundleFlags) writeReport(output string) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("the bundle is written, and the page about it is not: --report: %w", err)
+		}
+	}()
+	f, err := bundle.OpenFile(output)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var bases []summary.Base
+	for _, name := range o.base {
+		base, err := bundle.OpenFile(name)
+		if err != nil {
+			return err
+		}
+		defer base.Close()
+		bases = append(bases, summary.Base{Name: filepath.Base(name), Reader: base.Reader})
+	}
+	made, err := summary.Page(filepath.Base(output), f.Reader, bases)
+	if err != nil {
+		return err
+	}
+	return durable.Write(o.report, made, 0o644)
 }
 
 // trustLines adds the lines of a file of public keys.

@@ -17,11 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Exit statuses, as documented in the help.
+// Exit statuses of every command.
 const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
+	exitOK     = 0 // done
+	exitFailed = 1 // failed; what was downloaded is kept, and the same command goes on from there
+	exitUsage  = 2 // the command line is wrong; nothing was done
 )
 
 func main() { os.Exit(run(os.Args[1:])) }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -15,9 +16,13 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/cmd/cli"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/onhosts"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/reports"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
+	"github.com/sealbuild/sealbuild/ground/progress"
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/site"
 	"github.com/sealbuild/sealbuild/registry/storesync"
@@ -29,11 +34,13 @@ var (
 	commit  string
 )
 
-// Exit statuses.
+// Exit statuses of every command. exec on one host ends with that of its program; status ends with 1 where the cluster is not
+// healthy, and with 3 where no host answers or none is known.
 const (
-	exitFailed    = 1
-	exitUsage     = 2
-	exitPreflight = 3
+	exitDone      = 0 // done, or nothing to do
+	exitFailed    = 1 // failed; the message names host, step, cause and remedy, and the same command goes on
+	exitUsage     = 2 // the command line is wrong; nothing was done
+	exitPreflight = 3 // problems were found before anything was changed, and nothing was
 )
 
 func main() { os.Exit(run()) }
@@ -56,7 +63,7 @@ func run() int {
 	wanted.TakeSecrets()
 	err := newRoot().ExecuteContext(ctx)
 	if err == nil {
-		return 0
+		return exitDone
 	}
 	if own, ok := errors.AsType[*onhosts.ExitStatus](err); ok {
 		return own.Code
@@ -114,8 +121,9 @@ cluster. Run it again after any interruption: it goes on where it was.`,
 	root.AddCommand(
 		newRunCommand(o), newApplyCommand(o), newPlanCommand(o), newGenCommand(o),
 		newAddCommand(o), newDeleteCommand(o), newUpgradeCommand(o), newRollbackCommand(o), newResetCommand(o), newCertCommand(o), newStatusCommand(o),
+		reports.Command(version),
 		newVerifyCommand(o), newListCommand(o), newInspectCommand(o), newExtractCommand(o), newInventoryCommand(o), newServeCommand(o),
-		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newAPIsCommand(), newNodeCommand(), newVersionCommand(),
+		newRegistryCommand(o), newCareCommand(), newEtcdCommand(), newAPIsCommand(), newNodeCommand(), newVersionCommand(), cli.TreeCommand(),
 	)
 	root.AddCommand(onhosts.Commands(o)...)
 	root.InitDefaultCompletionCmd()
@@ -147,14 +155,19 @@ func oneArg(cmd *cobra.Command, args []string) error {
 }
 
 func newVersionCommand() *cobra.Command {
-	return &cobra.Command{
+	var form string
+	cmd := &cobra.Command{
 		Use: "version", Short: "Print the version, the commit, and the versions of formats", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprint(cmd.OutOrStdout(), cli.Version(
-				"sealinstall", version, commit,
-				fmt.Sprint("bundle ", bundle.FormatVersion), "Clusterfile "+installer.APIVersion, fmt.Sprint("sync ", storesync.WireVersion),
-			))
-			return err
+			if err := checkForm(form); err != nil {
+				return err
+			}
+			return cli.NewBuild("sealinstall", version, commit, map[string]string{
+				"agent": strconv.Itoa(agent.Protocol), "bundle": strconv.Itoa(bundle.FormatVersion), "clusterfile": installer.APIVersion,
+				"journal": strconv.Itoa(journal.Version), "progress": strconv.Itoa(progress.Version), "sync": strconv.Itoa(storesync.WireVersion),
+			}).Write(cmd.OutOrStdout(), form)
 		},
 	}
+	cmd.Flags().StringVarP(&form, "output", "o", "text", "text or json")
+	return cmd
 }

@@ -194,6 +194,9 @@ of the control plane, kubelets and kube-proxy are rolled out host by host; what
 somebody has changed by hand stays, unless --take-over is given. Flags lie over
 the file. sealinstall gen prints a complete file to begin with.
 
+A bundle with a newer Kubernetes or another rootfs is an upgrade, and is done as
+the verb upgrade does it. Hosts come and go with the same command afterwards.
+
 --dry-run shows the differences; where no cluster is recorded, it shows what an
 installation would do, and asks no host.`,
 		Example: `  ./sealinstall gen --masters 10.0.0.2 > Clusterfile
@@ -209,6 +212,7 @@ installation would do, and asks no host.`,
 	o.leaveFlags(cmd.Flags())
 	o.yesFlag(cmd.Flags(), "do not ask before hosts leave")
 	cmd.Flags().BoolVar(&o.members.settings.TakeOver, "take-over", false, "overwrite settings that somebody has changed by hand on hosts or in the cluster")
+	o.parallelFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&o.members.prune, "prune", false, "take the hosts out of the cluster that are not in the file")
 	return cmd
 }
@@ -217,7 +221,7 @@ func (o *runOptions) apply(cmd *cobra.Command) error {
 	if !o.ClusterfileGiven() {
 		return usage.Errorf("no Clusterfile: name one with -f")
 	}
-	if err := errors.Join(o.check(), o.checkDrain()); err != nil {
+	if err := errors.Join(o.check(), o.checkDrain(), o.checkParallel()); err != nil {
 		return err
 	}
 	cluster, err := o.Desired()
@@ -227,6 +231,17 @@ func (o *runOptions) apply(cmd *cobra.Command) error {
 	exists := cluster.Status.Phase != ""
 	if o.dryRun && !exists {
 		return o.plan(cmd)
+	}
+	if exists {
+		switch newer, err := o.bringsUpgrade(cluster); {
+		case err != nil:
+			return err
+		case newer && o.members.prune:
+			return usage.Errorf("this bundle is an upgrade of the cluster, and --prune may take hosts out of it: do one after the other, the same command without --prune first")
+		case newer:
+			wanted.Settle(cluster, false)
+			return o.upgrade(cmd, cluster)
+		}
 	}
 	wanted.Settle(cluster, o.members.prune)
 	o.members.absence.GoOn = exists

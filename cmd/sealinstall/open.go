@@ -15,8 +15,8 @@ import (
 // trustDir is the operator's: files of public keys or allowed_signers. When
 // there are any, every bundle has to be signed by one of them.
 const (
-	trustDir         = "/etc/sealbuild/trust.d"
-	trustDirVariable = "SEALBUILD_TRUST_DIR" // another directory
+	trustDir         = "/etc/sealbuild/trust.d" //docs:file here: keys that a bundle must be signed by; read, never written
+	trustDirVariable = "SEALBUILD_TRUST_DIR"    //docs:env sealinstall: directory of keys in place of /etc/sealbuild/trust.d; it must hold some
 )
 
 // openBundle opens the bundle: the file asked for, or this program itself.

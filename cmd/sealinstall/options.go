@@ -93,6 +93,9 @@ func (o *runOptions) check() error {
 		return err
 	}
 	for _, name := range o.ignoreChecks {
+		if slices.Contains(preflight.Essential(), name) {
+			return usage.Errorf("--ignore-check %q: that check always counts: mend what its problem names", name)
+		}
 		if !slices.Contains(preflight.Checks(), name) {
 			return usage.Errorf("--ignore-check %q: expected names out of %s", name, strings.Join(preflight.Checks(), ", "))
 		}

@@ -16,7 +16,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/cmd/sealinstall/reports"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/ground/progress"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -97,10 +99,13 @@ func (o *runOptions) pipeline(
 	onScreen.Store(view)
 	defer onScreen.Store(nil)
 	defer view.Close()
-	rep := installer.ReportTo(view, logFile, o.verbose)
-	for _, w := range cluster.Warnings() {
-		rep.Warnf("%s", w)
+	kept := &reports.Run{To: view, State: state, Start: start}
+	var told progress.Sink = kept
+	if o.onlyLooks || o.members.preview {
+		told = view
 	}
+	rep := installer.ReportTo(told, logFile, o.verbose)
+	kept.Mask = rep.Mask
 	login.Report, login.KnownHosts = rep, cmp.Or(login.KnownHosts, state.Path("known_hosts"))
 	r := steps.New(cluster, file.Reader, steps.Options{
 		Again: again, LeaveOut: o.LeaveOut, State: state,
@@ -110,19 +115,31 @@ func (o *runOptions) pipeline(
 		IgnoreChecks: o.ignoreChecks, Copy: o.copyMode, CADir: o.caDir,
 	}, login)
 	defer r.Close()
+	rep.Asked(reports.Asked(cmd, cluster, file.Reader, version, o.signer)) // secrets are known now
+	for _, w := range cluster.Warnings() {
+		rep.Warnf("%s", w)
+	}
 	timings, err := installer.RunSteps(r.Held(cmd.Context()), list, r, rep)
 	view.Close() // what follows is printed
 	err = errors.Join(err, finish(cmd.Context(), r, timings, err))
 	s := summary{Cluster: cluster.Name, Seconds: time.Since(start).Seconds(), Changes: installer.Changes(timings), Log: logPath}
+	if slices.ContainsFunc(list, func(step steps.Step) bool { return step.Name == "verify" }) {
+		s.masters = r.Cluster.MasterIPs()
+	}
 	for _, t := range timings {
 		s.Steps = append(s.Steps, stepSummary{t.Step, t.Duration.Seconds(), t.Changes})
 	}
-	tellEnd(rep, time.Since(start), s, err)
+	remedy := ""
+	if err != nil {
+		remedy = nextStep(err)
+	}
+	steps.TellEnd(cmd.Context(), r, time.Since(start), s.Changes, s.Log, err, remedy)
+	s.Report = kept.Page
 	if err != nil && o.output == "json" && !o.printed {
 		err = errors.Join(err, s.printFailure(cmd.OutOrStdout(), rep, err))
 	}
 	if err != nil {
-		return &runError{err: err, text: rep.Mask(installer.Tell(err)), log: logPath, told: o.form == "json"}
+		return &runError{err: err, text: rep.Mask(installer.Tell(err)), log: logPath, report: s.Report, told: o.form == "json"}
 	}
 	if o.printed {
 		return nil
@@ -130,26 +147,12 @@ func (o *runOptions) pipeline(
 	return s.print(cmd.OutOrStdout(), o.output)
 }
 
-// tellEnd tells how a run has ended, and every problem that it found.
-func tellEnd(rep *installer.Reporter, took time.Duration, s summary, err error) {
-	var pre *preflight.Error
-	if errors.As(err, &pre) {
-		for _, p := range slices.Concat(pre.Problems, pre.Warnings) {
-			rep.Problem(p.Host, p.Check, p.Message, p.Remedy, !p.Warning)
-		}
-	}
-	remedy := ""
-	if err != nil {
-		remedy = nextStep(err)
-	}
-	rep.Ends(took, s.Changes, s.Log, err, remedy)
-}
-
 func openLog(state *installer.State, start time.Time) (string, *os.File, error) {
-	name := state.Path("logs", start.UTC().Format("20060102T150405.000Z")+".log")
+	name := state.Path("logs", start.UTC().Format(reports.Stamp)+".log")
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return "", nil, fmt.Errorf("make the log directory: %w", err)
 	}
+	//docs:file here ~/.sealos/<cluster>/logs/: a log of each run, with all output, secrets masked
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", nil, fmt.Errorf("open the log: %w", err)
@@ -162,11 +165,17 @@ type runError struct {
 	err  error
 	text string // of err, without secrets
 	log  string
-	told bool // as an event, to a program
+	// report is the page about the run; empty where there is none.
+	report string
+	told   bool // as an event, to a program
 }
 
 func (e *runError) Error() string {
-	return fmt.Sprintf("%v\n  log: %s\n  next: %s", e.text, e.log, nextStep(e.err))
+	files := "log: " + e.log
+	if e.report != "" {
+		files += "\n  report: " + e.report
+	}
+	return fmt.Sprintf("%v\n  %s\n  next: %s", e.text, files, nextStep(e.err))
 }
 func (e *runError) Unwrap() error { return e.err }
 
@@ -182,9 +191,12 @@ type summary struct {
 	Changes int           `json:"changes"`
 	Steps   []stepSummary `json:"steps"`
 	Log     string        `json:"log"`
+	Report  string        `json:"report,omitempty"` // the page about the run
 
 	Error    string              `json:"error,omitempty"`    // of a run that failed
 	Problems []preflight.Problem `json:"problems,omitempty"` // what stands in the way; then the exit status is 3
+
+	masters []string // addresses of those of the cluster that the run has left behind; none if it has not
 }
 
 // printFailure writes the summary of a run that failed, with every problem of every host if it is about them.
@@ -209,7 +221,14 @@ func (s summary) print(w io.Writer, form string) error {
 		_, err := fmt.Fprintf(w, "cluster %s: %s\n", s.Cluster, verdict)
 		return err
 	}
-	_, err := fmt.Fprintf(w, "cluster %s: done in %.1fs, %s (log: %s)\n", s.Cluster, s.Seconds, verdict, s.Log)
+	files := "log: " + s.Log
+	if s.Report != "" {
+		files += ", report: " + s.Report
+	}
+	_, err := fmt.Fprintf(w, "cluster %s: done in %.1fs, %s (%s)\n", s.Cluster, s.Seconds, verdict, files)
+	if err == nil && s.Changes > 0 && len(s.masters) > 0 {
+		_, err = fmt.Fprintf(w, "  reach it: kubectl, as root on %s\n  next: `%[2]s status`, `%[2]s add --nodes ADDRESS`\n", installer.NameSome(s.masters), os.Args[0])
+	}
 	return err
 }
 

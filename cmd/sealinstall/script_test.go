@@ -46,6 +46,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "flip": flip, "cut": cut, "listen": listen, "accepted": accepted,
 			"makebundle": makeBundle, "serving": serving, "fetch": fetch, "lacks": lacks, "stop-server": stopServer,
+			"pages": pages, "modes": modes, "many": many,
 		},
 	})
 }

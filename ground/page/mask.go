@@ -2,8 +2,9 @@ package page
 
 import "reflect"
 
-// Masked is a copy of v in which every text went through mask: whatever structs, lists, maps and pointers it lies in.
-// Fields that are not exported are copied as they are.
+// Masked is a copy of v in which every text went through mask: whatever structs, lists, maps and pointers it lies in. Fields that
+// are not exported are copied as they are, and so are those with the tag mask:"-": words of the program's own, of which others read
+// what they mean.
 func Masked[T any](v T, mask func(string) string) T {
 	out := reflect.New(reflect.TypeFor[T]()).Elem()
 	masked(out, reflect.ValueOf(&v).Elem(), mask)
@@ -27,7 +28,7 @@ func masked(to, from reflect.Value, mask func(string) string) {
 		}
 	case reflect.Struct:
 		for i := range from.NumField() {
-			if from.Type().Field(i).IsExported() {
+			if f := from.Type().Field(i); f.IsExported() && f.Tag.Get("mask") != "-" {
 				masked(to.Field(i), from.Field(i), mask)
 			}
 		}

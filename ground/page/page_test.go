@@ -73,11 +73,12 @@ func TestEveryTextOfAValueIsMasked(t *testing.T) {
 		HTML  template.HTML
 		None  *part
 		N     int
+		Word  string `mask:"-"`
 	}
 	at := time.Date(2026, 11, 30, 8, 0, 0, 0, time.UTC)
 	given := func(s string) whole {
 		p := part{Text: "a " + s, more: "kept", At: at}
-		return whole{p, []part{p}, [2]string{s, "x"}, &p, []any{s, 1}, map[string][]string{s: {s}}, []byte(s), template.HTML(s), nil, 3}
+		return whole{p, []part{p}, [2]string{s, "x"}, &p, []any{s, 1}, map[string][]string{s: {s}}, []byte(s), template.HTML(s), nil, 3, "hunter22"}
 	}
 	v := given("hunter22")
 	got := Masked(v, func(s string) string { return strings.ReplaceAll(s, "hunter22", "******") })

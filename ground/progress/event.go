@@ -14,6 +14,7 @@ type Kind string
 // Kinds of events.
 const (
 	Begins     Kind = "begins"      // the stream; the first event
+	AskedFor   Kind = "asked"       // what the operator asks for, and of which bundle
 	StepBegins Kind = "step-begins" // a step
 	StepEnds   Kind = "step-ends"   // with Error: it failed
 	Hosts      Kind = "hosts"       // the hosts that work begins on, or that wait for it
@@ -23,7 +24,10 @@ const (
 	Info       Kind = "info"
 	Warning    Kind = "warning"
 	Output     Kind = "output"  // a line that a script or command printed
+	Checked    Kind = "checked" // the checks that hosts went through: those without a problem have found nothing
 	Problem    Kind = "problem" // something that stands in the way, or would
+	Changed    Kind = "changed" // things on a host, in the step
+	HostIs     Kind = "host"    // what is known of a host at the end of the run
 	Ends       Kind = "ends"    // the run; the last event. With Error: it failed
 )
 
@@ -56,7 +60,54 @@ type Event struct {
 	Check  string `json:"check,omitempty"`  // that found a problem
 	Remedy string `json:"remedy,omitempty"` // of a problem, or of the error of the run
 	Log    string `json:"log,omitempty"`    // file that holds all that the run did
+	Report string `json:"report,omitempty"` // file that is the page about the run
 	Stops  bool   `json:"stops,omitempty"`  // the problem stops the run
+
+	Asked  *Asked     `json:"asked,omitempty"`
+	Checks []string   `json:"checks,omitempty"` // names of those that were made
+	About  *AboutHost `json:"about,omitempty"`
+}
+
+// Asked is what the operator asks for.
+type Asked struct {
+	Verb    string   `json:"verb"`
+	Args    []string `json:"args,omitempty"`    // flags that were given, without secrets
+	Cluster string   `json:"cluster,omitempty"` // its name
+	Program string   `json:"program,omitempty"` // version of it
+	Machine string   `json:"machine,omitempty"` // that the run is made on
+	User    string   `json:"user,omitempty"`    // who makes it
+	Bundle  *Bundle  `json:"bundle,omitempty"`
+}
+
+// Bundle is the bundle that a run is made with.
+type Bundle struct {
+	Digest string  `json:"digest"`           // of its index, which covers every byte
+	Signer string  `json:"signer,omitempty"` // by the keys that this machine trusts; empty: nobody demanded a signature
+	Key    string  `json:"key,omitempty"`    // fingerprint of the key that signed; empty: it is not signed
+	Images []Image `json:"images,omitempty"`
+}
+
+// Image is an image of a bundle.
+type Image struct {
+	Name   string `json:"name"`
+	Digest string `json:"digest"`
+	Kind   string `json:"kind,omitempty" mask:"-"` // rootfs, patch or application; empty: it runs in pods
+	Size   int64  `json:"size,omitempty"`          // bytes of all its blobs
+}
+
+// AboutHost is what is known of a host.
+type AboutHost struct {
+	Name         string            `json:"name,omitempty"`          // of its Node
+	Role         string            `json:"role,omitempty" mask:"-"` // master or node
+	Versions     map[string]string `json:"versions,omitempty"`
+	Certificates []Certificate     `json:"certificates,omitempty"`
+}
+
+// Certificate is one that lies on a host.
+type Certificate struct {
+	Path    string    `json:"path"`
+	Subject string    `json:"subject,omitempty"`
+	Ends    time.Time `json:"ends"`
 }
 
 // Sink takes events, from several goroutines at once.

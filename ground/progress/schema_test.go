@@ -27,7 +27,16 @@ func TestEveryEventOfARunConformsToTheSchema(t *testing.T) {
 		tell(s)
 		s.tell(Event{Kind: Output, Host: "10.0.0.2", Text: "a line"})
 		s.tell(Event{Kind: Problem, Host: "10.0.0.2", Check: "disk", Text: "full", Remedy: "make room", Stops: true})
-		s.tell(Event{Kind: Ends, Seconds: 3, Changes: 4, Log: "/root/.sealos/default/logs/x.log"})
+		s.tell(Event{Kind: AskedFor, Asked: &Asked{
+			Verb: "run", Args: []string{"--masters", "10.0.0.2"}, Cluster: "default", Program: "1.0", Machine: "here", User: "root",
+			Bundle: &Bundle{Digest: "sha256:00", Signer: "ops@example.org", Key: "SHA256:x", Images: []Image{{"a:1", "sha256:01", "rootfs", 3}, {"b:1", "sha256:02", "", 4}}},
+		}})
+		s.tell(Event{Kind: Checked, Hosts: []string{"10.0.0.2"}, Checks: []string{"disk"}})
+		s.tell(Event{Kind: Changed, Host: "10.0.0.2", Changes: 3})
+		s.tell(Event{Kind: HostIs, Host: "10.0.0.2", About: &AboutHost{
+			"master1", "master", map[string]string{"kubelet": "v1.36.3"}, []Certificate{{"pki/ca.crt", "kubernetes", begin}},
+		}})
+		s.tell(Event{Kind: Ends, Seconds: 3, Report: "/root/.sealos/default/reports/x.html", Changes: 4, Log: "/root/.sealos/default/logs/x.log"})
 		for line := range strings.Lines(out.String()) {
 			event, err := jsonschema.UnmarshalJSON(strings.NewReader(line))
 			if err != nil {
@@ -43,8 +52,8 @@ func TestEveryEventOfARunConformsToTheSchema(t *testing.T) {
 			seen[e.Kind] = true
 		}
 	}
-	if len(seen) != 12 {
-		t.Errorf("of 12 kinds of events these were seen: %v", seen)
+	if len(seen) != 16 {
+		t.Errorf("of 16 kinds of events these were seen: %v", seen)
 	}
 	for _, wrong := range []string{`{"event":"info","text":"no time"}`, `{"time":"2026-11-30T08:00:00Z","event":"other"}`, `{"time":"2026-11-30T08:00:00Z","event":"work-moves","done":3}`} {
 		event, err := jsonschema.UnmarshalJSON(strings.NewReader(wrong))

@@ -51,6 +51,7 @@ func Open(form string, w io.Writer) *View {
 			}
 			return columns, rows
 		}
+		//docs:env both NO_COLOR: set to anything: no colours
 		l := &live{w: w, size: size, colour: os.Getenv("NO_COLOR") == "", state: newState()}
 		v.shows = l
 		go v.keepUp(l, 250*time.Millisecond)
@@ -65,6 +66,7 @@ func Open(form string, w io.Writer) *View {
 // terminal tells whether w is a terminal that can move its cursor.
 func terminal(w io.Writer) (*os.File, bool) {
 	f, ok := w.(*os.File)
+	//docs:env both TERM: with dumb, or without it, lines in place of a table
 	return f, ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != ""
 }
 

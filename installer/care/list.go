@@ -15,7 +15,7 @@ import (
 // would not show.
 const (
 	Dir      = "/var/lib/sealos/care"
-	ListFile = Dir + "/servers"
+	ListFile = Dir + "/servers" //docs:file workers: the masters behind the virtual address
 )
 
 // withheldMark begins the line that withholds a server. To a care that does not know of it, it is a comment: that care goes on

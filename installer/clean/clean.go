@@ -122,21 +122,21 @@ func (c *Cleaner) runScripts(ctx context.Context, t *fleet.Target) error {
 // Files removes what the installer itself put on some hosts.
 func (c *Cleaner) Files(ctx context.Context, hosts []*fleet.Target) (int, error) {
 	begun := fleet.Only(hosts, (*fleet.Target).Begun)
-	err := c.Each(ctx, begun, func(ctx context.Context, t *fleet.Target) error {
+	return c.Count(ctx, begun, func(ctx context.Context, t *fleet.Target) (int, error) {
 		if _, err := t.Agent.SetHosts(ctx, nil); err != nil {
-			return err
+			return 0, err
 		}
 		if err := c.Nodes.RemoveKubeconfig(ctx, t); err != nil {
-			return err
+			return 0, err
 		}
 		if err := c.Net.RemoveCare(ctx, t); err != nil {
-			return fmt.Errorf("remove the virtual address: %w", err)
+			return 0, fmt.Errorf("remove the virtual address: %w", err)
 		}
 		if err := c.Net.RemoveServiceRoute(ctx, t); err != nil {
-			return err
+			return 0, err
 		}
 		if err := c.removeTraces(ctx, t); err != nil {
-			return err
+			return 0, err
 		}
 		var remove []string
 		for _, i := range c.Share(t).Here() {
@@ -145,24 +145,23 @@ func (c *Cleaner) Files(ctx context.Context, hosts []*fleet.Target) (int, error)
 		}
 		// What an upgrade has put beside it is not found through a link that the site made of it.
 		if err := t.Agent.ForgetLayers(ctx, agent.Layers{Dir: c.RootfsDir()}); err != nil {
-			return err
+			return 0, err
 		}
 		if _, err := t.Agent.Tidy(ctx, agent.TidyRequest{Dir: path.Dir(installer.StubPath)}); err != nil { // transfers that were cut off
-			return err
+			return 0, err
 		}
 		// The journal goes last, with the directory of the cluster: while it is there, a reset that was cut off can be run again.
 		// Every run brings the stub anew, so that it can go, too.
 		mounted, err := t.Agent.Clear(ctx, agent.ClearRequest{Paths: append(remove, c.ownDirs()...)})
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if len(mounted) > 0 {
 			c.Report.Warnf("%s: file systems of the site are mounted in %s; they stay as they are: %s", t.IP, c.Dir(), installer.NameSome(mounted))
 		}
 		t.Journal.Forget()
-		return nil
+		return 1, nil
 	})
-	return len(begun), err
 }
 
 // removeTraces removes what kubeadm, kubelet and pods have left in places that no script of an image cleans.

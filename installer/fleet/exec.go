@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"path"
 	"strings"
 	"time"
 
@@ -41,7 +42,7 @@ func (f *Fleet) Exec(ctx context.Context, t *Target, step string, argv ...string
 // ExecWith is [Fleet.Exec] for a request that says more than a command.
 func (f *Fleet) ExecWith(ctx context.Context, t *Target, step string, req agent.ExecRequest) (res agent.ExecResult, err error) {
 	command := strings.Join(req.Argv, " ")
-	work := f.Report.Does(t.IP.String(), command, 0)
+	work := f.Report.Does(t.IP.String(), strings.TrimPrefix(command, path.Dir(req.Argv[0])+"/"), 0)
 	defer func() { work.End(err) }()
 	log := f.Report.Output(t.IP.String(), step, command)
 	defer func() { _ = log.Close() }()

@@ -155,8 +155,18 @@ func names(targets []*Target) []string {
 	return out
 }
 
-// Count runs fn on targets as [Fleet.Each] does, and adds up how many changes it made, those of hosts where it failed included.
+// Count runs fn on targets as [Fleet.Each] does, and adds up how many changes it made, those of hosts where it failed included. It
+// tells of each host how many there were.
 func (f *Fleet) Count(ctx context.Context, targets []*Target, fn func(context.Context, *Target) (changes int, err error)) (int, error) {
+	return f.Sum(ctx, targets, func(ctx context.Context, t *Target) (int, error) {
+		n, err := fn(ctx, t)
+		f.Changed(t, n)
+		return n, err
+	})
+}
+
+// Sum is [Fleet.Count] for what is a part of a change that somebody else counts: it tells of none.
+func (f *Fleet) Sum(ctx context.Context, targets []*Target, fn func(context.Context, *Target) (changes int, err error)) (int, error) {
 	var all atomic.Int64
 	err := f.Each(ctx, targets, func(ctx context.Context, t *Target) error {
 		n, err := fn(ctx, t)
@@ -165,3 +175,6 @@ func (f *Fleet) Count(ctx context.Context, targets []*Target, fn func(context.Co
 	})
 	return int(all.Load()), err
 }
+
+// Changed tells that so many things were changed on a host. Who counts by [Fleet.Count] has told so.
+func (f *Fleet) Changed(t *Target, n int) { f.Report.Changed(t.IP.String(), n) }

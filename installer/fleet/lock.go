@@ -21,7 +21,9 @@ import (
 // that lives can hold it: see [agent.Agent.LockAsking].
 
 // LockPath is the file of the lock on a host. Its file system is emptied when the host boots.
-func (f *Fleet) LockPath() string { return "/run/sealos-" + f.Cluster + ".lock" }
+func (f *Fleet) LockPath() string {
+	return "/run/sealos-" + f.Cluster + ".lock" //docs:file masters /run/sealos-<cluster>.lock: held while an installer works on the cluster; gone after a boot
+}
 
 // locks are the locks that a run holds.
 type locks struct {

@@ -7,7 +7,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
@@ -66,16 +65,14 @@ func runsNothing(ctx context.Context, t *Target) error {
 // UseStubs makes this run's stub the one that units and scripts use on every host. It gives the number of hosts where they
 // used another one before.
 func (f *Fleet) UseStubs(ctx context.Context) (int, error) {
-	var changes atomic.Int64
-	err := f.Each(ctx, f.Targets, func(ctx context.Context, t *Target) error {
+	return f.Count(ctx, f.Targets, func(ctx context.Context, t *Target) (changes int, err error) {
 		changed, err := t.Agent.UseInstaller(ctx, installer.StubPath)
 		if changed {
-			changes.Add(1)
+			changes = 1
 		}
 		t.stubUsed = err == nil
-		return err
+		return changes, err
 	})
-	return int(changes.Load()), err
 }
 
 // Withdraw removes from hosts what this run brought and nothing uses, and what killed runs left. Called again it does

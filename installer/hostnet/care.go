@@ -18,10 +18,10 @@ import (
 
 const (
 	// CareManifest is the static pod of care on a worker.
-	CareManifest = installer.KubeDir + "/manifests/" + care.PodName + ".yaml"
+	CareManifest = installer.KubeDir + "/manifests/" + care.PodName + ".yaml" //docs:file workers: the pod that shows in the cluster what the keeper does
 
 	careUnit     = care.Unit + ".service"
-	careUnitPath = "/etc/systemd/system/" + careUnit
+	careUnitPath = "/etc/systemd/system/" + careUnit                         //docs:file workers: the unit of the keeper of the virtual address
 	careWanted   = "/etc/systemd/system/multi-user.target.wants/" + careUnit // the link by which systemd starts it
 )
 
@@ -34,7 +34,17 @@ func (n Net) SyncCare(ctx context.Context, targets []*fleet.Target) (changes int
 	if err != nil {
 		return 0, err
 	}
-	return n.tellCare(ctx, targets, vip, care.List{Servers: servers})
+	return n.tellCare(ctx, targets, vip, care.List{Servers: servers}, n.Count)
+}
+
+// CareFollows is [Net.SyncCare] as a part of a change that somebody else counts.
+func (n Net) CareFollows(ctx context.Context, targets []*fleet.Target) error {
+	vip, servers, err := n.VirtualServer()
+	if err != nil {
+		return err
+	}
+	_, err = n.tellCare(ctx, targets, vip, care.List{Servers: servers}, n.Sum)
+	return err
 }
 
 // Withhold has care on every worker send no new connections to the API server of t, and returns once each of them confirms that,
@@ -52,14 +62,14 @@ func (n Net) Withhold(ctx context.Context, t *fleet.Target) error {
 	if len(servers) > 1 {
 		list.Withheld = []netip.AddrPort{netip.AddrPortFrom(t.IP, installer.APIServerPort)}
 	}
-	_, err = n.tellCare(ctx, n.Workers(), vip, list)
+	_, err = n.tellCare(ctx, n.Workers(), vip, list, n.Sum)
 	return err
 }
 
 // Release ends [Net.Withhold], and returns once care on every worker has found the API server of t ready and sends connections
 // there, at most patience after it was told. The error names the worker where that is not so.
 func (n Net) Release(ctx context.Context, t *fleet.Target, patience time.Duration) error {
-	if _, err := n.SyncCare(ctx, n.Workers()); err != nil {
+	if err := n.CareFollows(ctx, n.Workers()); err != nil {
 		return err
 	}
 	vip, _, err := n.VirtualServer()
@@ -78,8 +88,11 @@ func (n Net) Release(ctx context.Context, t *fleet.Target, patience time.Duratio
 	})
 }
 
-func (n Net) tellCare(ctx context.Context, targets []*fleet.Target, vip netip.AddrPort, list care.List) (changes int, err error) {
-	return n.Count(ctx, targets, func(ctx context.Context, t *fleet.Target) (int, error) {
+func (n Net) tellCare(
+	ctx context.Context, targets []*fleet.Target, vip netip.AddrPort, list care.List,
+	count func(context.Context, []*fleet.Target, func(context.Context, *fleet.Target) (int, error)) (int, error),
+) (changes int, err error) {
+	return count(ctx, targets, func(ctx context.Context, t *fleet.Target) (int, error) {
 		changed, err := n.syncCare(ctx, t, vip, list)
 		if err != nil {
 			what := "the masters of now"

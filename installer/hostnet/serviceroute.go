@@ -15,7 +15,7 @@ import (
 // The unit that makes the route again at every boot, and the link by which systemd starts it.
 const (
 	routeUnit     = "sealos-service-route.service"
-	routeUnitPath = "/etc/systemd/system/" + routeUnit
+	routeUnitPath = "/etc/systemd/system/" + routeUnit //docs:file hosts: the unit of the route to Services, where a host has no route that covers them
 	routeWanted   = "/etc/systemd/system/multi-user.target.wants/" + routeUnit
 )
 

@@ -15,6 +15,10 @@ import (
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
+// Version is that of the marks: where they lie, their names, and what they say. It is raised when an installer of before would read
+// one wrongly; a mark that is new, or says something new to who did not read it, raises nothing.
+const Version = 1
+
 // The marks of a host.
 const (
 	Begun         = "begun"          // set before anything else is changed on the host; what it says: nodes.BegunWith
@@ -119,7 +123,9 @@ func (j *Journal) Forget() {
 }
 
 // Path is the file of a mark on the host.
-func (j *Journal) Path(mark string) string { return installer.Dir(j.cluster, "journal", mark) }
+func (j *Journal) Path(mark string) string {
+	return installer.Dir(j.cluster, "journal", mark) //docs:file hosts /var/lib/sealos/data/<cluster>/journal/: marks of what is done there
+}
 
 // File is a mark as a file, for requests in which the agent sets the mark itself once it has seen the work end. That is
 // best for programs that must not run twice.

@@ -11,11 +11,11 @@ import (
 
 const (
 	// AuditPolicyPath is where the installer puts the audit policy that the API server is told to read.
-	AuditPolicyPath = "/etc/kubernetes/audit-policy.yml"
+	AuditPolicyPath = "/etc/kubernetes/audit-policy.yml" //docs:file masters: what the API server audits
 	// DefaultEtcdDataDir is where kubeadm itself puts etcd's data.
-	DefaultEtcdDataDir = "/var/lib/etcd"
+	DefaultEtcdDataDir = "/var/lib/etcd" //docs:file masters: data of etcd, unless the Clusterfile names another directory
 	// AuditLogDir holds the audit log on every master.
-	AuditLogDir = "/var/log/kubernetes"
+	AuditLogDir = "/var/log/kubernetes" //docs:file masters: logs of the audit
 	// century is 100 years, the validity of every certificate: on a site without network nobody renews them.
 	century      = "876000h0m0s"
 	apiPort      = 6443

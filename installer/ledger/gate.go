@@ -18,6 +18,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
 	"github.com/sealbuild/sealbuild/installer/kube"
+	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/site"
 )
@@ -300,6 +301,18 @@ func (l *Ledger) versionProblem(host, runs, brings string, newer bool) preflight
 		p.Remedy = "run this bundle with the verb `upgrade` (first with --dry-run, which shows what it does); to go on with what runs, use the bundle that the cluster was made with"
 	}
 	return p
+}
+
+// BringsUpgrade tells whether what a bundle brings is an upgrade of a recorded cluster: a newer Kubernetes, or the same one in
+// another rootfs. It asks no host: a rootfs of the same name with other content only the marks of the hosts tell.
+func BringsUpgrade(c *installer.Cluster, brings *payload.Payload) bool {
+	runs, rootfs := c.Status.KubeVersion(), brings.Rootfs()
+	if brings.Adds() || !isUpgrade(runs, rootfs.KubeVersion()) {
+		return false
+	}
+	return runs != rootfs.KubeVersion() || slices.ContainsFunc(c.Status.Mounts, func(m installer.Mount) bool {
+		return m.Type == installer.TypeRootfs && !payload.SameImage(m.ImageName, rootfs.Name)
+	})
 }
 
 // isUpgrade tells whether a bundle with one version of Kubernetes is an upgrade of what runs: it is not older.

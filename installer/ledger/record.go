@@ -26,9 +26,9 @@ import (
 // Files of the state directory.
 const (
 	// ClusterfileName is the record: the cluster as the last run left it, or as the run at work is to make it.
-	ClusterfileName = "Clusterfile"
+	ClusterfileName = "Clusterfile" //docs:file here ~/.sealos/<cluster>/Clusterfile: the record: the cluster as it is, or as the run at work is to make it
 	// LastClusterfileName is, while a run is at work, the record of the last run that ended well.
-	LastClusterfileName = "Clusterfile.last"
+	LastClusterfileName = "Clusterfile.last" //docs:file here ~/.sealos/<cluster>/Clusterfile.last: the record of the last run that ended well, while another is at work
 )
 
 // Ledger writes and reads the record of a cluster.
@@ -52,7 +52,7 @@ func New(on *site.Site, state *installer.State, again func(*installer.Cluster) (
 
 // RecordOnMaster is the path of a cluster's record on each of its masters.
 func RecordOnMaster(cluster string) string {
-	return path.Join(installer.DataRoot, "data", cluster, ClusterfileName)
+	return path.Join(installer.DataRoot, "data", cluster, ClusterfileName) //docs:file masters /var/lib/sealos/data/<cluster>/Clusterfile: the record, without secrets
 }
 
 // Begin records that a run is at work, before it changes the first host. So a reset after a power cut knows the hosts, and

@@ -68,6 +68,7 @@ func (n *Nodes) Uncordon(ctx context.Context) (changes int, err error) {
 		if err := n.Readmit(ctx, node.Name); err != nil {
 			return changes, t.Failed(err)
 		}
+		n.Changed(t, 1)
 		changes++
 	}
 	return changes, nil

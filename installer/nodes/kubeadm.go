@@ -38,7 +38,7 @@ func (n *Nodes) Prepare(ctx context.Context, t *fleet.Target, in kubeadm.Input, 
 	if err != nil {
 		return "", err
 	}
-	config = n.Dir("etc", "kubeadm.yaml")
+	config = n.Dir("etc", "kubeadm.yaml") //docs:file hosts /var/lib/sealos/data/<cluster>/etc/kubeadm.yaml: the documents that kubeadm was given
 	files := append(extra, agent.File{Path: config, Mode: 0o600, Content: data})
 	if t.Master {
 		files = append(files, agent.File{Path: kubeadm.AuditPolicyPath, Mode: 0o600, Content: n.AuditPolicy(t)})

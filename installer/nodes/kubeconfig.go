@@ -18,8 +18,8 @@ import (
 // userKubeconfig is where kubectl looks for a kubeconfig when root runs it. Other users make their own. What was in the
 // file before is kept beside it.
 const (
-	userKubeconfig   = "/root/.kube/config"
-	beforeKubeconfig = "/root/.kube/config.before-sealos"
+	userKubeconfig   = "/root/.kube/config"               //docs:file masters: the cluster is added to what is there
+	beforeKubeconfig = "/root/.kube/config.before-sealos" //docs:file masters: that file as it was before
 )
 
 // kubeconfigRecord is what a reset has to know to take the cluster out of root's kubeconfig. It is written before the

@@ -117,6 +117,7 @@ func (p *Payload) read(arch string) ([]*Image, error) {
 		i.Secret, i.Bundled = p.cluster.SecretEnv, b.Digest
 		i.Dir = installer.Dir(p.cluster.Name, "rootfs")
 		if i.Type == installer.TypeApplication {
+			//docs:file masters /var/lib/sealos/data/<cluster>/applications/: application images, on the first master
 			i.Dir = installer.Dir(p.cluster.Name, "applications", DirName(i.Name), "workdir")
 		}
 		all = append(all, i)
@@ -256,4 +257,17 @@ func (p *Payload) Travels(l Layer) int64 {
 	}
 	info, _ := p.Bundle.Stat(l.Digest)
 	return info.StoredSize
+}
+
+// RootfsTravels is how many bytes the layers of rootfs and patches that the bundle brings are as they are sent.
+func (p *Payload) RootfsTravels() (n int64) {
+	for _, i := range p.Brought() {
+		if i.Type == installer.TypeApplication {
+			continue
+		}
+		for _, l := range i.Layers {
+			n += p.Travels(l)
+		}
+	}
+	return n
 }

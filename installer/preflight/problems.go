@@ -14,7 +14,7 @@ import (
 // Problem is one thing that stands in the way on one host.
 type Problem struct {
 	Host    string `json:"host,omitempty"` // address; empty when it is about the cluster as a whole
-	Check   string `json:"check"`          // one of [Checks], or connect, lock, configuration, settings, first-master, cluster, certificates, record, etcd
+	Check   string `json:"check"`          // one of [Checks] or [Essential]
 	Message string `json:"message"`
 	Remedy  string `json:"remedy"`
 	Warning bool   `json:"warning,omitempty"` // it does not stop a run
@@ -22,16 +22,18 @@ type Problem struct {
 	Verb    string `json:"verb,omitempty"`    // of the bundle that was run, if that does what was meant
 }
 
-// Checks are the names of the checks that an operator may ignore. Without a connection, a configuration that can be
-// written, the right architecture, a rootfs and one cluster there is nothing to install, and etcd starts in no directory of
-// others.
-func Checks() []string {
-	return []string{
-		"antivirus", "api-versions", "apparmor", "capacity", "cgroup", "check.sh", "clock", "corefile", "cpu", "disk", "disk-speed", "drain", "fapolicyd", "file-types", "firewall", "flags",
-		"host-name", "inodes", "kubernetes", "leftovers", "memory", "module", "nameserver", "noexec", "own-name", "port", "proxy",
-		"reach", "read-only", "runtime", "selinux", "subnet",
-		"swap", "tool", "vip",
-	}
+// Made are those of [Checks] that every host goes through before anything is changed there: some only before it is upgraded, or
+// before hosts leave the cluster.
+func Made(upgrades, leaves bool) []string {
+	return slices.DeleteFunc(Checks(), func(check string) bool {
+		switch check {
+		case "api-versions", "corefile", "drain", "flags":
+			return !upgrades
+		case "capacity":
+			return !leaves
+		}
+		return false
+	})
 }
 
 // Settle makes warnings of the problems whose checks are to be ignored, and separates warnings from the rest.

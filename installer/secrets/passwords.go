@@ -16,8 +16,10 @@ import (
 // The files of the state that hold the passwords of the registry's two accounts. Masters have them, too, so that any
 // machine can go on if this one is lost.
 const (
-	passwordFile     = "registry-password"      // of the account that pulls: registryUsername
-	pushPasswordFile = "registry-push-password" // of the account that pushes and deletes
+	// passwordFile has that of the account that pulls: registryUsername.
+	passwordFile = "registry-password" //docs:file here ~/.sealos/<cluster>/registry-password: password of the account that pulls (0600)
+	// pushPasswordFile has that of the account that pushes and deletes.
+	pushPasswordFile = "registry-push-password" //docs:file here ~/.sealos/<cluster>/registry-push-password: password of the account `push` (0600)
 	// passwordGiven exists once the operator has given the password. Until the masters have that, it says asked: a run that
 	// goes on after one that was cut off uses the same password.
 	passwordGiven = "registry-password-given"
@@ -47,9 +49,13 @@ func (s *Secrets) AdoptAndSettle(ctx context.Context) error {
 	return s.Settle(ctx)
 }
 
-func (s *Secrets) masterPasswordFile() string { return s.Dir("etc", passwordFile) }
+func (s *Secrets) masterPasswordFile() string {
+	return s.Dir("etc", passwordFile) //docs:file masters /var/lib/sealos/data/<cluster>/etc/registry-password: password of the account that pulls (0600)
+}
 
-func (s *Secrets) masterPushPasswordFile() string { return s.Dir("etc", pushPasswordFile) }
+func (s *Secrets) masterPushPasswordFile() string {
+	return s.Dir("etc", pushPasswordFile) //docs:file masters /var/lib/sealos/data/<cluster>/etc/registry-push-password: password of the account `push` (0600)
+}
 
 // PasswordFiles are the registry's passwords as files of a master.
 func (s *Secrets) PasswordFiles(t *fleet.Target) []agent.File {

@@ -74,7 +74,7 @@ func (s *Secrets) adopt(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the cluster's certificates on %s: %w", t.IP, err)
 	}
-	here, err := os.ReadFile(s.State.Path("pki", "ca.crt"))
+	here, err := os.ReadFile(s.State.Path("pki", "ca.crt")) //docs:file here ~/.sealos/<cluster>/pki/: the authorities and keys of the cluster (0700)
 	switch {
 	case err == nil && !bytes.Equal(here, found[remote("ca.crt")]):
 		return fmt.Errorf("%s belongs to a cluster with another certificate authority than the one in %s: use another --cluster name, or move that directory away", t.IP, s.State.Dir)
@@ -112,6 +112,7 @@ func (s *Secrets) MasterFiles(ctx context.Context, t *fleet.Target) ([]agent.Fil
 	}
 	ca, caKey := s.PKI.RegistryAuthority()
 	files := []agent.File{
+		//docs:file masters /etc/kubernetes/pki/: certificates and keys of the control plane, and the authorities; those of the registry, too
 		{Path: path.Join(installer.KubeDir, "pki/registry-ca.crt"), Mode: 0o644, Content: ca},
 		{Path: path.Join(installer.KubeDir, "pki/registry-ca.key"), Mode: 0o600, Content: caKey},
 	}

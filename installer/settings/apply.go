@@ -38,6 +38,7 @@ func (s *Settings) Roll(ctx context.Context, step string) (changes int, err erro
 	for _, do := range []func(context.Context, *host) (int, error){r.controlPlane, r.kubelet, r.settle} {
 		for _, h := range st.hosts {
 			n, err := do(ctx, h)
+			s.Changed(h.Target, n)
 			if changes += n; err != nil {
 				return changes, h.Failed(err)
 			}
@@ -134,7 +135,9 @@ func (r *roll) modeOf(name string) fs.FileMode {
 	return 0o600
 }
 
-func (r *roll) keptDir() string { return r.Dir("settings-before") }
+func (r *roll) keptDir() string {
+	return r.Dir("settings-before") //docs:file hosts /var/lib/sealos/data/<cluster>/settings-before/: settings as they were, while they are changed
+}
 
 // kept is where a file of a host is kept as it was before a change.
 func (r *roll) kept(name string) string {

@@ -16,13 +16,13 @@ import (
 
 // Files of a host that hold its settings.
 const (
-	kubeletDir    = "/var/lib/kubelet"
+	kubeletDir    = "/var/lib/kubelet" //docs:file hosts: settings and identity of kubelet, and volumes of pods
 	kubeletConfig = kubeletDir + "/config.yaml"
 	kubeletFlags  = kubeletDir + "/kubeadm-flags.env"
 )
 
 func manifest(component string) string {
-	return path.Join(installer.KubeDir, "manifests", component+".yaml")
+	return path.Join(installer.KubeDir, "manifests", component+".yaml") //docs:file masters /etc/kubernetes/manifests/: static pods of the control plane
 }
 
 // filesOf are the files of a host that hold its settings.

@@ -10,7 +10,9 @@ import (
 )
 
 // KubectlCache is the directory on a master where kubectl keeps what it has learnt of the API.
-func (st *Site) KubectlCache() string { return st.Dir("cache", "kubectl") }
+func (st *Site) KubectlCache() string {
+	return st.Dir("cache", "kubectl") //docs:file masters /var/lib/sealos/data/<cluster>/cache/: what kubectl keeps for itself
+}
 
 // ControlPlanes are the masters that can be asked about the cluster.
 func (st *Site) ControlPlanes() []*fleet.Target {

@@ -135,7 +135,9 @@ func KubeadmYAML(in kubeadm.Input) ([]byte, error) {
 }
 
 // DiscoveryFile is the kubeconfig with which a host joins, on the host.
-func (st *Site) DiscoveryFile() string { return st.Dir("etc", "discovery.conf") }
+func (st *Site) DiscoveryFile() string {
+	return st.Dir("etc", "discovery.conf") //docs:file hosts /var/lib/sealos/data/<cluster>/etc/discovery.conf: what kubeadm joins with
+}
 
 // AuditPolicy is the audit policy of the API server on a host: that of the last image that has one, or the installer's.
 // Without any the API server does not start.
@@ -154,7 +156,9 @@ func (st *Site) AuditPolicy(t *fleet.Target) []byte {
 // servers that change later (DHCP) change for pods, too: kubelet reads the file for each pod. Where no such file serves a
 // pod, it is a file of ours. An argument of kubelet for each host would say the same, but changes only with a restart of
 // kubelet; and the next `kubeadm upgrade` forgets a patch of kubeadm's.
-func (st *Site) ResolvConf() string { return st.Dir("etc", "resolv.conf") }
+func (st *Site) ResolvConf() string {
+	return st.Dir("etc", "resolv.conf") //docs:file hosts /var/lib/sealos/data/<cluster>/etc/resolv.conf: name servers for pods
+}
 
 // kubeadmFile is where an image may carry kubeadm documents of its own.
 const kubeadmFile = "etc/kubeadm.yml"

@@ -67,7 +67,12 @@ func (st *Site) Dir(elem ...string) string {
 }
 
 // RootfsDir is the directory of rootfs and patches on hosts.
-func (st *Site) RootfsDir() string { return st.Dir("rootfs") }
+func (st *Site) RootfsDir() string {
+	//docs:file hosts /var/lib/sealos/data/<cluster>/rootfs/: the rootfs and patches in use
+	//docs:file hosts /var/lib/sealos/data/<cluster>/rootfs.next/: those that an upgrade brings, until it changes over
+	//docs:file hosts /var/lib/sealos/data/<cluster>/rootfs.before/: those before the last upgrade
+	return st.Dir("rootfs")
+}
 
 // UnusedConfigs is an error for Config documents that would change nothing.
 func (st *Site) UnusedConfigs() error {

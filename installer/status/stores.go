@@ -80,7 +80,7 @@ type figure struct {
 }
 
 const (
-	figuresFile = "disks.json"
+	figuresFile = "disks.json"     //docs:file here ~/.sealos/<cluster>/disks.json: how full disks were at an earlier `status`
 	leastApart  = 10 * time.Minute // figures that are closer say nothing of a trend
 	keepFigure  = 24 * time.Hour
 )

@@ -140,9 +140,11 @@ func (r *Run) renewCerts(ctx context.Context, renew []string) (installer.Result,
 	for _, t := range r.Masters() {
 		n, err := r.renewOn(ctx, t, renew)
 		changes += n
+		r.Changed(t, n)
 		if err == nil {
 			n, err = r.registry.Renew(ctx, t, renew)
 			changes += n
+			r.Changed(t, n)
 		}
 		if err != nil {
 			return installer.Result{Changes: changes}, t.Failed(err)

@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -81,16 +83,28 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, context.Cause(ctx)
 	}
 	serious, warnings := preflight.Settle(problems, r.IgnoreChecks)
+	var seen []string
+	for _, t := range fleet.Only(r.Targets, func(t *fleet.Target) bool { return t.Looked }) {
+		seen = append(seen, t.IP.String())
+	}
+	r.Report.Checked(seen, preflight.Made(r.Upgrade, len(r.Site.Leaving) > 0))
 	for _, w := range preflight.Warnings(warnings) {
 		r.Report.Warnf("%s", w)
 	}
-	if len(serious) > 0 {
+	if len(serious) > 0 { // who ends the run tells each
 		return installer.Result{}, &preflight.Error{Problems: serious, Warnings: warnings}
 	}
+	for _, w := range warnings {
+		r.Report.Problem(w.Host, w.Check, w.Message, w.Remedy, false)
+	}
 	if r.Upgrade {
-		return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, tellUpgrade(r)
+		return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, tellUpgrade(ctx, r, sizes.Sizes)
 	}
 	tellDifferences(r)
+	if fresh := fleet.Only(r.Targets, func(t *fleet.Target) bool { return !t.Joined() }); len(fresh) > 0 && !r.Payload.Adds() {
+		r.Report.Infof("to bring, at most: %s of rootfs to each new host (%d), %s of container images to each registry (%d)",
+			humanize.IBytes(uint64(r.Payload.RootfsTravels())), len(fresh), humanize.IBytes(uint64(sizes.Registry)), len(r.Cluster.MasterIPs()))
+	}
 	if len(r.Site.Leaving) > 0 {
 		if err := r.judgeLeaving(ctx); err != nil {
 			return installer.Result{}, err

@@ -106,6 +106,7 @@ func (r *Run) leave(ctx context.Context) (installer.Result, error) {
 		if err != nil {
 			return installer.Result{Changes: left}, t.Failed(err)
 		}
+		r.Changed(t, 1)
 		left++
 	}
 	return installer.Result{Changes: left}, nil
@@ -119,6 +120,7 @@ func (r *Run) leaveDead(ctx context.Context) (installer.Result, error) {
 			if err := r.leaving.LeaveDead(ctx, t, r.DrainTimeout); err != nil {
 				return installer.Result{Changes: left}, t.Failed(err)
 			}
+			r.Changed(t, 1)
 			left++
 		}
 	}

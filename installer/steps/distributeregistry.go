@@ -47,6 +47,7 @@ func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) 
 		if err != nil {
 			return fmt.Errorf("fill the registry in %s: %w", r.Access().Data, err)
 		}
+		r.Changed(t, receipt.BlobsSent+receipt.BlobsPassed)
 		changes.Add(int64(receipt.BlobsSent + receipt.BlobsPassed))
 		sent.Add(receipt.BytesSent)
 		passed.Add(receipt.BytesPassed)

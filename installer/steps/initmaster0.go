@@ -31,6 +31,7 @@ func (r *Run) initMaster0(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{}, t.Failed(err)
 	}
+	r.Changed(t, 1)
 	return installer.Result{Changes: 1}, nil
 }
 

@@ -20,6 +20,7 @@ func (r *Run) joinMasters(ctx context.Context) (installer.Result, error) {
 		if err := r.joinMaster(ctx, t); err != nil {
 			return installer.Result{Changes: changes}, t.Failed(err)
 		}
+		r.Changed(t, 1)
 		changes++
 	}
 	res, err := r.keepMaster(ctx, r.OtherMasters(), "join-masters")

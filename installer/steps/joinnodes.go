@@ -30,7 +30,7 @@ func (r *Run) joinNodes(ctx context.Context) (installer.Result, error) {
 				return "", err
 			}
 			// kubeadm would wait five minutes for an address that does not answer, and say little.
-			if _, err := r.net.SyncCare(ctx, []*fleet.Target{t}); err != nil {
+			if err := r.net.CareFollows(ctx, []*fleet.Target{t}); err != nil {
 				return "", err
 			}
 			// kubelet watches the directory of static pods only if it is there when kubelet starts. Otherwise it looks there

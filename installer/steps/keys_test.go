@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
@@ -232,47 +233,49 @@ func TestPrivateKeysLeaveThisMachineOnlyToMasters(t *testing.T) {
 }
 
 func TestCertificatesAreShownAndOnlyWhatIsNamedIsRenewed(t *testing.T) {
-	file := makeBundle(t, stepstest.Cluster())
-	made := []installer.Host{hostAt("127.0.0.2", 0, true), hostAt("127.0.0.3", 0, true)}
-	first := newRun(t, file, t.Output(), made...)
-	hosts := simulate(t, first)
-	installOn(t, first, hosts)
-	closeRun(t, first)
-	before := tree(t, hosts["127.0.0.3"].sim.Root)
-	work := func(change bool, renew ...string) (found []HostCertificates, changes int, err error) {
-		r := newRun(t, file, t.Output(), made...)
-		defer closeRun(t, r)
-		r.Dial = func(_ context.Context, t *fleet.Target) (host.Host, error) { return hosts[t.IP.String()], nil }
-		timings, err := installer.RunSteps(t.Context(), Certificates(change, renew, func(c []HostCertificates) { found = c }), r, r.Report)
-		return found, installer.Changes(timings), err
-	}
-	found, changes, err := work(false)
-	if err != nil || changes != 0 || len(found) != 2 || len(found[0].Certificates) != 15 || len(found[1].Certificates) != 14 {
-		t.Fatalf("%d changes, %v, found %+v", changes, err, found)
-	}
-	asked := newRun(t, file, t.Output(), made...)
-	asked.Dial = func(_ context.Context, t *fleet.Target) (host.Host, error) { return hosts[t.IP.String()], nil }
-	room := status.Room{Site: asked.Site, State: asked.State}
-	status, err := room.Ask(t.Context())
-	if err != nil || len(status.Hosts) != 2 || !status.Hosts[1].Joined || time.Until(status.Hosts[1].CertsEnd) < 99*365*24*time.Hour || status.Ready || len(status.Waiting) == 0 {
-		t.Errorf("status %+v, %v", status, err) // the pods that it waits for are not simulated
-	}
-	closeRun(t, asked)
-	_, changes, err = work(true, "apiserver", "scheduler.conf")
-	if err != nil || changes != 6 { // certificate, key and kubeconfig of two masters
-		t.Errorf("%d changes, %v", changes, err)
-	}
-	var changed []string
-	for name, content := range tree(t, hosts["127.0.0.3"].sim.Root) {
-		if before[name] != content {
-			changed = append(changed, strings.TrimPrefix(name, installer.KubeDir+"/"))
+	synctest.Test(t, func(t *testing.T) {
+		file := makeBundle(t, stepstest.Cluster())
+		made := []installer.Host{hostAt("127.0.0.2", 0, true), hostAt("127.0.0.3", 0, true)}
+		first := newRun(t, file, t.Output(), made...)
+		hosts := simulate(t, first)
+		installOn(t, first, hosts)
+		closeRun(t, first)
+		before := tree(t, hosts["127.0.0.3"].sim.Root)
+		work := func(change bool, renew ...string) (found []HostCertificates, changes int, err error) {
+			r := newRun(t, file, t.Output(), made...)
+			defer closeRun(t, r)
+			r.Dial = func(_ context.Context, t *fleet.Target) (host.Host, error) { return hosts[t.IP.String()], nil }
+			timings, err := installer.RunSteps(t.Context(), Certificates(change, renew, func(c []HostCertificates) { found = c }), r, r.Report)
+			return found, installer.Changes(timings), err
 		}
-	}
-	slices.Sort(changed)
-	if want := []string{"pki/apiserver.crt", "pki/apiserver.key", "scheduler.conf"}; !slices.Equal(changed, want) {
-		t.Errorf("changed %v, want %v", changed, want)
-	}
-	if _, _, err := work(true, "apisever"); err == nil || !strings.Contains(err.Error(), `did you mean "apiserver"?`) {
-		t.Errorf("a name that is none: %v", err)
-	}
+		found, changes, err := work(false)
+		if err != nil || changes != 0 || len(found) != 2 || len(found[0].Certificates) != 15 || len(found[1].Certificates) != 14 {
+			t.Fatalf("%d changes, %v, found %+v", changes, err, found)
+		}
+		asked := newRun(t, file, t.Output(), made...)
+		asked.Dial = func(_ context.Context, t *fleet.Target) (host.Host, error) { return hosts[t.IP.String()], nil }
+		room := status.Room{Site: asked.Site, State: asked.State}
+		status, err := room.Ask(t.Context())
+		if err != nil || len(status.Hosts) != 2 || !status.Hosts[1].Joined || time.Until(status.Hosts[1].CertsEnd) < 99*365*24*time.Hour || status.Ready || len(status.Waiting) == 0 {
+			t.Errorf("status %+v, %v", status, err) // the pods that it waits for are not simulated
+		}
+		closeRun(t, asked)
+		_, changes, err = work(true, "apiserver", "scheduler.conf")
+		if err != nil || changes != 6 { // certificate, key and kubeconfig of two masters
+			t.Errorf("%d changes, %v", changes, err)
+		}
+		var changed []string
+		for name, content := range tree(t, hosts["127.0.0.3"].sim.Root) {
+			if before[name] != content {
+				changed = append(changed, strings.TrimPrefix(name, installer.KubeDir+"/"))
+			}
+		}
+		slices.Sort(changed)
+		if want := []string{"pki/apiserver.crt", "pki/apiserver.key", "scheduler.conf"}; !slices.Equal(changed, want) {
+			t.Errorf("changed %v, want %v", changed, want)
+		}
+		if _, _, err := work(true, "apisever"); err == nil || !strings.Contains(err.Error(), `did you mean "apiserver"?`) {
+			t.Errorf("a name that is none: %v", err)
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -101,39 +102,41 @@ func TestARegistrysCertificateThatEndsIsRenewedWhereItIsServed(t *testing.T) {
 }
 
 func TestCertListsAndRenewsTheRegistrysCertificates(t *testing.T) {
-	w := newWorld(t, memoryDir(t), simBundle(t), 3, 1)
-	w.mustRun(t, Install())
-	listed := func(change bool, renew ...string) (ends []time.Time) {
-		t.Helper()
-		w.mustRun(t, Certificates(change, renew, func(hosts []HostCertificates) {
-			for _, h := range hosts {
-				i := slices.IndexFunc(h.Certificates, func(c certs.Info) bool { return c.Path == servedCert })
-				if i < 0 {
-					t.Fatalf("%s: the registry's certificate is not listed: %+v", h.Host, h.Certificates)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, memoryDir(t), simBundle(t), 3, 1)
+		w.mustRun(t, Install())
+		listed := func(change bool, renew ...string) (ends []time.Time) {
+			t.Helper()
+			w.mustRun(t, Certificates(change, renew, func(hosts []HostCertificates) {
+				for _, h := range hosts {
+					i := slices.IndexFunc(h.Certificates, func(c certs.Info) bool { return c.Path == servedCert })
+					if i < 0 {
+						t.Fatalf("%s: the registry's certificate is not listed: %+v", h.Host, h.Certificates)
+					}
+					ends = append(ends, h.Certificates[i].Ends)
 				}
-				ends = append(ends, h.Certificates[i].Ends)
+			}))
+			return ends
+		}
+		w.expire(t, 1)
+		if ends := listed(false); len(ends) != 3 || time.Until(ends[0]) < 0 || time.Until(ends[1]) > 0 {
+			t.Errorf("ends: %v", ends)
+		}
+		for _, name := range []string{"registry", "all"} {
+			before := []string{w.read(t, 0, servedCert), w.read(t, 1, servedCert), w.read(t, 2, servedCert)}
+			for i, end := range listed(true, name) {
+				if now := w.read(t, i, servedCert); now == before[i] || time.Until(end) < 365*24*time.Hour || now != w.read(t, i, rootfsEtc+"registry_tls.crt") {
+					t.Errorf("--renew %s: master %d shows a certificate until %s", name, i, end)
+				}
 			}
-		}))
-		return ends
-	}
-	w.expire(t, 1)
-	if ends := listed(false); len(ends) != 3 || time.Until(ends[0]) < 0 || time.Until(ends[1]) > 0 {
-		t.Errorf("ends: %v", ends)
-	}
-	for _, name := range []string{"registry", "all"} {
-		before := []string{w.read(t, 0, servedCert), w.read(t, 1, servedCert), w.read(t, 2, servedCert)}
-		for i, end := range listed(true, name) {
-			if now := w.read(t, i, servedCert); now == before[i] || time.Until(end) < 365*24*time.Hour || now != w.read(t, i, rootfsEtc+"registry_tls.crt") {
-				t.Errorf("--renew %s: master %d shows a certificate until %s", name, i, end)
+			if changes := w.mustRun(t, Install()); changes != 0 {
+				t.Errorf("after --renew %s a run makes %d changes", name, changes)
 			}
 		}
-		if changes := w.mustRun(t, Install()); changes != 0 {
-			t.Errorf("after --renew %s a run makes %d changes", name, changes)
+		if _, err := w.run(t.Context(), Certificates(true, []string{"registri"}, func([]HostCertificates) {})); err == nil || !strings.Contains(err.Error(), `"registry"`) {
+			t.Errorf("a slip is told: %v", err)
 		}
-	}
-	if _, err := w.run(t.Context(), Certificates(true, []string{"registri"}, func([]HostCertificates) {})); err == nil || !strings.Contains(err.Error(), `"registry"`) {
-		t.Errorf("a slip is told: %v", err)
-	}
+	})
 }
 
 func TestEveryHostKnowsTheAccountThatPullsAndMastersAloneTheOther(t *testing.T) {
@@ -201,37 +204,41 @@ func TestARegistryOfBeforeLearnsOfTheSecondAccount(t *testing.T) {
 }
 
 func TestAPasswordThatAnotherMachineHasSetIsNotReplaced(t *testing.T) {
-	w := newWorld(t, memoryDir(t), simBundle(t), 2, 1)
-	w.mustRun(t, Install())
-	other := w.from(t)
-	if changes := other.mustRun(t, Install()); changes != 0 {
-		t.Errorf("another machine makes %d changes", changes)
-	}
-	other.env = map[string]string{"registryPassword": "of mine"}
-	other.mustRun(t, Install())
-	other.env = nil
-	for name, machine := range map[string]*world{"the first machine": w, "the other": other, "a third": w.from(t)} {
-		if changes := machine.mustRun(t, Install()); changes != 0 {
-			t.Errorf("%s makes %d changes", name, changes)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, memoryDir(t), simBundle(t), 2, 1)
+		w.mustRun(t, Install())
+		other := w.from(t)
+		if changes := other.mustRun(t, Install()); changes != 0 {
+			t.Errorf("another machine makes %d changes", changes)
 		}
-		for i := range 2 {
-			if got := w.read(t, i, "/var/lib/sealos/data/default/etc/registry-password"); got != "of mine\n" {
-				t.Errorf("after %s: %q", name, got)
+		other.env = map[string]string{"registryPassword": "of mine"}
+		other.mustRun(t, Install())
+		other.env = nil
+		for name, machine := range map[string]*world{"the first machine": w, "the other": other, "a third": w.from(t)} {
+			if changes := machine.mustRun(t, Install()); changes != 0 {
+				t.Errorf("%s makes %d changes", name, changes)
+			}
+			for i := range 2 {
+				if got := w.read(t, i, "/var/lib/sealos/data/default/etc/registry-password"); got != "of mine\n" {
+					t.Errorf("after %s: %q", name, got)
+				}
 			}
 		}
-	}
+	})
 }
 
 func TestAPasswordThatWasAskedForSurvivesARunThatWasCutOff(t *testing.T) {
-	w := newWorld(t, memoryDir(t), simBundle(t), 2, 0)
-	w.mustRun(t, Install())
-	w.env = map[string]string{"registryPassword": "of mine"}
-	if _, err := w.run(t.Context(), Install()[:3]); err != nil { // the check has settled it, no master has it
-		t.Fatal(err)
-	}
-	w.env = nil
-	w.mustRun(t, Install())
-	if got := w.read(t, 1, "/var/lib/sealos/data/default/etc/registry-password"); got != "of mine\n" {
-		t.Errorf("%q", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, memoryDir(t), simBundle(t), 2, 0)
+		w.mustRun(t, Install())
+		w.env = map[string]string{"registryPassword": "of mine"}
+		if _, err := w.run(t.Context(), Install()[:3]); err != nil { // the check has settled it, no master has it
+			t.Fatal(err)
+		}
+		w.env = nil
+		w.mustRun(t, Install())
+		if got := w.read(t, 1, "/var/lib/sealos/data/default/etc/registry-password"); got != "of mine\n" {
+			t.Errorf("%q", got)
+		}
+	})
 }

@@ -93,7 +93,12 @@ func (r *Run) notNamed() []preflight.Problem {
 // shrinks by one member at a time.
 func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 	reset := func(ctx context.Context, t *fleet.Target) error {
-		return r.clean.Kubernetes(ctx, t, "reset-kubernetes", r.members.LeaveForReset)
+		begun := t.Journal.Has(journal.KubeadmBegun)
+		err := r.clean.Kubernetes(ctx, t, "reset-kubernetes", r.members.LeaveForReset)
+		if err == nil && begun {
+			r.Changed(t, 1)
+		}
+		return err
 	}
 	if err := r.State.Write(ledger.ResetFile, 0o600, []byte(r.Ledger.ResetHosts())); err != nil {
 		return installer.Result{}, err
@@ -113,6 +118,11 @@ func (r *Run) resetKubernetes(ctx context.Context) (installer.Result, error) {
 // cleanHosts runs the clean scripts of the images on every host where the cluster was begun.
 func (r *Run) cleanHosts(ctx context.Context) (installer.Result, error) {
 	n, err := r.clean.Scripts(ctx, r.Targets)
+	if err == nil {
+		for _, t := range fleet.Only(r.Targets, (*fleet.Target).Begun) {
+			r.Changed(t, 1)
+		}
+	}
 	return installer.Result{Changes: n}, err
 }
 

@@ -3,6 +3,7 @@ package steps
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/sealbuild/sealbuild/bundle"
@@ -17,6 +18,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/ledger"
 	"github.com/sealbuild/sealbuild/installer/members"
 	"github.com/sealbuild/sealbuild/installer/nodes"
+	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/secrets"
 	"github.com/sealbuild/sealbuild/installer/settings"
 	"github.com/sealbuild/sealbuild/installer/site"
@@ -102,6 +104,20 @@ func New(c *installer.Cluster, b *bundle.Reader, o Options, f fleet.Options) *Ru
 			IgnoreChecks: o.IgnoreChecks,
 		},
 	}
+}
+
+// TellEnd tells what is known of each host of a run, where it changed something or failed, every problem that it found, and how it
+// has ended. log is the file that holds all of it, remedy what the operator does about err.
+func TellEnd(ctx context.Context, r *Run, took time.Duration, changes int, log string, err error, remedy string) {
+	if err != nil || changes > 0 {
+		r.health.TellHosts(ctx, err == nil)
+	}
+	if pre, ok := errors.AsType[*preflight.Error](err); ok {
+		for _, p := range slices.Concat(pre.Problems, pre.Warnings) {
+			r.Report.Problem(p.Host, p.Check, p.Message, p.Remedy, !p.Warning)
+		}
+	}
+	r.Report.Ends(took, changes, log, err, remedy)
 }
 
 // Close takes away from hosts what this run brought and nothing uses, gives back the cluster's lock, and ends the

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sealbuild/sealbuild/ground/wait"
@@ -32,60 +33,62 @@ func withProxyMode(t *testing.T, mode string) []byte {
 func TestHostsWithoutARouteToServicesGetOne(t *testing.T) {
 	for _, mode := range []string{"iptables", "nftables"} {
 		t.Run(mode, func(t *testing.T) {
-			w := newWorld(t, memoryDir(t), withProxyMode(t, mode), 2, 1)
-			before := w.trees(t)
-			machines := w.Machines()
-			machines[0].NoDefaultRoute, machines[2].NoDefaultRoute = true, true
-			if _, err := w.run(t.Context(), Install()); err != nil {
-				t.Fatal(err)
-			}
-			if bad := append(w.Unsound(2), w.repeated()...); len(bad) > 0 {
-				t.Errorf("the cluster:\n%s", strings.Join(bad, "\n"))
-			}
-			for i, want := range []bool{true, false, true} {
-				if _, err := os.Stat(filepath.Join(machines[i].Root(), "etc/systemd/system/sealos-service-route.service")); (err == nil) != want {
-					t.Errorf("host %d: the unit: %v", i, err)
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, memoryDir(t), withProxyMode(t, mode), 2, 1)
+				before := w.trees(t)
+				machines := w.Machines()
+				machines[0].NoDefaultRoute, machines[2].NoDefaultRoute = true, true
+				if _, err := w.run(t.Context(), Install()); err != nil {
+					t.Fatal(err)
 				}
-			}
-			if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
-				t.Errorf("second run: %d changes, %v", changes, err)
-			}
-			// A host that has joined loses its default route, and the power.
-			machines[1].NoDefaultRoute = true
-			if changes, err := w.run(t.Context(), Install()); err != nil || changes != 1 {
-				t.Errorf("after the change: %d changes, %v", changes, err)
-			}
-			w.Arm(&stepstest.Fault{Kind: stepstest.PowerCut, Number: 1})
-			if _, err := w.run(t.Context(), Install()); err == nil {
-				t.Error("no power cut")
-			}
-			w.Repair()
-			w.Arm(nil)
-			if err := w.Up(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			// etcd elects a leader once its members are up, and API servers wait for that.
-			bounded, done := context.WithTimeout(t.Context(), w.timeout)
-			err := wait.Until(bounded, 10*time.Millisecond, func(context.Context) error {
-				if bad := w.Unsound(2); len(bad) > 0 {
-					return errors.New(strings.Join(bad, "\n"))
+				if bad := append(w.Unsound(2), w.repeated()...); len(bad) > 0 {
+					t.Errorf("the cluster:\n%s", strings.Join(bad, "\n"))
 				}
-				return nil
+				for i, want := range []bool{true, false, true} {
+					if _, err := os.Stat(filepath.Join(machines[i].Root(), "etc/systemd/system/sealos-service-route.service")); (err == nil) != want {
+						t.Errorf("host %d: the unit: %v", i, err)
+					}
+				}
+				if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
+					t.Errorf("second run: %d changes, %v", changes, err)
+				}
+				// A host that has joined loses its default route, and the power.
+				machines[1].NoDefaultRoute = true
+				if changes, err := w.run(t.Context(), Install()); err != nil || changes != 1 {
+					t.Errorf("after the change: %d changes, %v", changes, err)
+				}
+				w.Arm(&stepstest.Fault{Kind: stepstest.PowerCut, Number: 1})
+				if _, err := w.run(t.Context(), Install()); err == nil {
+					t.Error("no power cut")
+				}
+				w.Repair()
+				w.Arm(nil)
+				if err := w.Up(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				// etcd elects a leader once its members are up, and API servers wait for that.
+				bounded, done := context.WithTimeout(t.Context(), w.timeout)
+				err := wait.Until(bounded, 10*time.Millisecond, func(context.Context) error {
+					if bad := w.Unsound(2); len(bad) > 0 {
+						return errors.New(strings.Join(bad, "\n"))
+					}
+					return nil
+				})
+				if done(); err != nil {
+					t.Errorf("after the power cut:\n%v", err)
+				}
+				if _, err := w.run(t.Context(), Reset()); err != nil {
+					t.Fatal(err)
+				}
+				for i, tree := range w.trees(t) {
+					if diff := differences(before[i], tree); len(diff) > 0 {
+						t.Errorf("host %d after the reset: %v", i, diff)
+					}
+				}
+				if bad := w.Gone(); len(bad) > 0 {
+					t.Error(bad)
+				}
 			})
-			if done(); err != nil {
-				t.Errorf("after the power cut:\n%v", err)
-			}
-			if _, err := w.run(t.Context(), Reset()); err != nil {
-				t.Fatal(err)
-			}
-			for i, tree := range w.trees(t) {
-				if diff := differences(before[i], tree); len(diff) > 0 {
-					t.Errorf("host %d after the reset: %v", i, diff)
-				}
-			}
-			if bad := w.Gone(); len(bad) > 0 {
-				t.Error(bad)
-			}
 		})
 	}
 }
@@ -110,15 +113,17 @@ func TestARouteThatIsThereForServicesIsNoOverlap(t *testing.T) {
 }
 
 func TestNobodyGetsARouteWithIPVS(t *testing.T) {
-	w := newWorld(t, memoryDir(t), withProxyMode(t, "ipvs"), 1, 1)
-	w.timeout = 2e9
-	w.Machines()[1].NoDefaultRoute = true
-	// The simulated network plugin knows no ipvs, so the node is not Ready. Only the route matters here.
-	_, err := w.run(t.Context(), Install())
-	if !errors.Is(err, kube.ErrNotReady) {
-		t.Errorf("%v", err)
-	}
-	if _, err := os.Stat(filepath.Join(w.Machines()[1].Root(), "etc/systemd/system/sealos-service-route.service")); err == nil {
-		t.Error("the host got a route that it does not need")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, memoryDir(t), withProxyMode(t, "ipvs"), 1, 1)
+		w.timeout = 2e9
+		w.Machines()[1].NoDefaultRoute = true
+		// The simulated network plugin knows no ipvs, so the node is not Ready. Only the route matters here.
+		_, err := w.run(t.Context(), Install())
+		if !errors.Is(err, kube.ErrNotReady) {
+			t.Errorf("%v", err)
+		}
+		if _, err := os.Stat(filepath.Join(w.Machines()[1].Root(), "etc/systemd/system/sealos-service-route.service")); err == nil {
+			t.Error("the host got a route that it does not need")
+		}
+	})
 }

@@ -14,11 +14,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/ground/progress"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
@@ -51,7 +53,8 @@ type world struct {
 	dead     bool                                       // --dead
 	leaveOut []string
 	confirm  func([]leaving.Loss) error
-	told     io.Writer // what is reported to the operator; nil: it is dropped
+	told     io.Writer     // what is reported to the operator; nil: it is dropped
+	sink     progress.Sink // what takes the events in its place
 }
 
 // ownKubeconfig is the kubeconfig of an administrator who has another cluster of kubeadm's, with the same names in it.
@@ -198,9 +201,11 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 		return 0, err
 	}
 	// Without the lock of the state, which is a file of one process: see TestTwoInstallersAtOnce.
-	r := New(c, b, options, fleet.Options{
-		Report: installer.NewReporter(cmp.Or[io.Writer](w.told, io.Discard), io.Discard, false), Jobs: w.jobs, Timeout: w.timeout,
-	})
+	rep := installer.NewReporter(cmp.Or[io.Writer](w.told, io.Discard), io.Discard, false)
+	if w.sink != nil {
+		rep = installer.ReportTo(w.sink, io.Discard, false)
+	}
+	r := New(c, b, options, fleet.Options{Report: rep, Jobs: w.jobs, Timeout: w.timeout})
 	r.Dial = func(ctx context.Context, t *fleet.Target) (host.Host, error) { return session.Dial(ctx, t.IP.String()) }
 	defer r.Close() // the locks of one that died are gone already
 	timings, err := installer.RunSteps(ctx, pipeline, r, r.Report)
@@ -213,6 +218,17 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 		err = errors.Join(err, r.Ledger.Record(context.WithoutCancel(ctx), err, changes))
 	case len(pipeline) > 1 && pipeline[1].Name == "reset-kubernetes" && err == nil:
 		err = r.Ledger.Forget()
+	}
+	if w.sink != nil {
+		remedy := ""
+		if err != nil {
+			remedy = "mend the cause and run the same command again"
+		}
+		took := time.Duration(0)
+		for _, t := range timings {
+			took += t.Duration
+		}
+		TellEnd(ctx, r, took, changes, "/root/.sealos/plant-7/logs/run.log", err, remedy)
 	}
 	if session.Dead() {
 		return changes, errors.Join(errDead, err)
@@ -280,41 +296,43 @@ func (w *world) repeated() []string {
 }
 
 func TestSimulatedClusterIsInstalledOnceAndResetWhole(t *testing.T) {
-	dir := memoryDir(t)
-	w := newWorld(t, dir, simBundle(t), 3, 2)
-	before := w.trees(t)
-	w.Arm(nil)
-	start := time.Now()
-	if _, err := w.run(t.Context(), Install()); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("first run %s, %d events", time.Since(start), len(w.Trace()))
-	if bad := append(w.Unsound(3), w.repeated()...); len(bad) > 0 {
-		t.Errorf("after the first run:\n%s", strings.Join(bad, "\n"))
-	}
-	made := w.trees(t)
-	start = time.Now()
-	changes, err := w.run(t.Context(), Install())
-	t.Logf("second run %s", time.Since(start))
-	if err != nil || changes != 0 {
-		t.Errorf("second run: %d changes, %v", changes, err)
-	}
-	for i, tree := range w.trees(t) {
-		if diff := differences(made[i], tree); len(diff) > 0 {
-			t.Errorf("host %d after the second run:\n%s", i, strings.Join(diff, "\n"))
+	synctest.Test(t, func(t *testing.T) {
+		dir := memoryDir(t)
+		w := newWorld(t, dir, simBundle(t), 3, 2)
+		before := w.trees(t)
+		w.Arm(nil)
+		start := time.Now()
+		if _, err := w.run(t.Context(), Install()); err != nil {
+			t.Fatal(err)
 		}
-	}
-	w.Arm(nil)
-	if _, err := w.run(t.Context(), Reset()); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("reset: %d events", len(w.Trace()))
-	for i, tree := range w.trees(t) {
-		if diff := differences(before[i], tree); len(diff) > 0 {
-			t.Errorf("host %d after the reset:\n%s", i, strings.Join(diff, "\n"))
+		t.Logf("first run %s, %d events", time.Since(start), len(w.Trace()))
+		if bad := append(w.Unsound(3), w.repeated()...); len(bad) > 0 {
+			t.Errorf("after the first run:\n%s", strings.Join(bad, "\n"))
 		}
-	}
-	if bad := w.Gone(); len(bad) > 0 {
-		t.Error(bad)
-	}
+		made := w.trees(t)
+		start = time.Now()
+		changes, err := w.run(t.Context(), Install())
+		t.Logf("second run %s", time.Since(start))
+		if err != nil || changes != 0 {
+			t.Errorf("second run: %d changes, %v", changes, err)
+		}
+		for i, tree := range w.trees(t) {
+			if diff := differences(made[i], tree); len(diff) > 0 {
+				t.Errorf("host %d after the second run:\n%s", i, strings.Join(diff, "\n"))
+			}
+		}
+		w.Arm(nil)
+		if _, err := w.run(t.Context(), Reset()); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("reset: %d events", len(w.Trace()))
+		for i, tree := range w.trees(t) {
+			if diff := differences(before[i], tree); len(diff) > 0 {
+				t.Errorf("host %d after the reset:\n%s", i, strings.Join(diff, "\n"))
+			}
+		}
+		if bad := w.Gone(); len(bad) > 0 {
+			t.Error(bad)
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/ledger"
@@ -32,33 +33,35 @@ func prunes(places ...int) func(w *world) (*installer.Cluster, error) {
 func TestOneApplyReplacesHosts(t *testing.T) {
 	for name, dead := range map[string]bool{"that live": false, "that are dead": true} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, memoryDir(t), simBundle(t), 4, 3)
-			all := w.hosts()
-			w.named = slices.Concat(all[:3], all[4:6]) // masters 1 to 3, nodes 5 and 6
-			if _, err := w.run(t.Context(), Install()); err != nil {
-				t.Fatal(err)
-			}
-			if err := w.Put(keptKey, keptValue); err != nil {
-				t.Fatal(err)
-			}
-			w.named = nil
-			if dead {
-				w.Machines()[0].PowerOff()
-				w.Machines()[4].PowerOff()
-				w.noticed(t)
-			}
-			var told bytes.Buffer
-			w.told = &told
-			w.mustCommand(t, Apply(), prunes(1, 2, 3, 5, 6), dead, 0, 4) // the first master and a node are other machines now
-			for _, line := range []string{"+ add master 10.77.0.4", "+ add node 10.77.0.7", "- delete master 10.77.0.1", "- delete node 10.77.0.5"} {
-				if !strings.Contains(told.String(), line) {
-					t.Errorf("it does not tell %q before:\n%s", line, told.String())
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, memoryDir(t), simBundle(t), 4, 3)
+				all := w.hosts()
+				w.named = slices.Concat(all[:3], all[4:6]) // masters 1 to 3, nodes 5 and 6
+				if _, err := w.run(t.Context(), Install()); err != nil {
+					t.Fatal(err)
 				}
-			}
-			w.told = nil
-			if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
-				t.Errorf("a further run: %d changes, %v", changes, err)
-			}
+				if err := w.Put(keptKey, keptValue); err != nil {
+					t.Fatal(err)
+				}
+				w.named = nil
+				if dead {
+					w.Machines()[0].PowerOff()
+					w.Machines()[4].PowerOff()
+					w.noticed(t)
+				}
+				var told bytes.Buffer
+				w.told = &told
+				w.mustCommand(t, Apply(), prunes(1, 2, 3, 5, 6), dead, 0, 4) // the first master and a node are other machines now
+				for _, line := range []string{"+ add master 10.77.0.4", "+ add node 10.77.0.7", "- delete master 10.77.0.1", "- delete node 10.77.0.5"} {
+					if !strings.Contains(told.String(), line) {
+						t.Errorf("it does not tell %q before:\n%s", line, told.String())
+					}
+				}
+				w.told = nil
+				if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
+					t.Errorf("a further run: %d changes, %v", changes, err)
+				}
+			})
 		})
 	}
 }

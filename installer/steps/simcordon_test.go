@@ -3,6 +3,7 @@ package steps
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,7 +23,7 @@ func (w *world) cordoned() (out []string) {
 
 func TestANodeThatAnOperatorHadCordonedStaysSo(t *testing.T) {
 	blocked := stepstest.App{Namespace: "shop", Name: "web", Kind: "Deployment", Replicas: 2, MinAvailable: 2}
-	run := func(w *world) error {
+	run := func(t *testing.T, w *world) error {
 		_, err := w.run(t.Context(), Install())
 		return err
 	}
@@ -51,35 +52,37 @@ func TestANodeThatAnOperatorHadCordonedStaysSo(t *testing.T) {
 		}, ""},
 		"settings are rolled out": {stepstest.App{}, func(t *testing.T, w *world) error {
 			w.asks(applies, kubeletMaxPods)
-			return run(w)
+			return run(t, w)
 		}, ""},
 		"a drain for settings is given up": {blocked, func(t *testing.T, w *world) error {
 			w.asks(applies, kubeletMaxPods)
-			return run(w)
+			return run(t, w)
 		}, "allows no disruption"},
 		"a host does not live with its settings": {stepstest.App{}, func(t *testing.T, w *world) error {
 			w.asks(applies, kubeletBroken)
-			return run(w)
+			return run(t, w)
 		}, "was given those of before"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := filled(t, 1, 3)
-			if c.app.Name != "" {
-				w.Deploy(c.app)
-				for len(w.Pods("shop", c.app.Name)) < c.app.Replicas {
-					time.Sleep(w.Pace.Pod)
+			synctest.Test(t, func(t *testing.T) {
+				w := filled(t, 1, 3)
+				if c.app.Name != "" {
+					w.Deploy(c.app)
+					for len(w.Pods("shop", c.app.Name)) < c.app.Replicas {
+						time.Sleep(w.Pace.Pod)
+					}
 				}
-			}
-			w.mustKubectl(t, "cordon", "host-2")
-			if err := c.do(t, w); c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff([]string{"host-2"}, w.cordoned()); diff != "" {
-				t.Errorf("cordoned: %s", diff)
-			}
-			if out := w.mustKubectl(t, "get", "nodes", "-o", "json"); strings.Contains(out, "sealbuild.io/leaving") {
-				t.Error("a Node still says that a run of the installer has cordoned it")
-			}
+				w.mustKubectl(t, "cordon", "host-2")
+				if err := c.do(t, w); c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff([]string{"host-2"}, w.cordoned()); diff != "" {
+					t.Errorf("cordoned: %s", diff)
+				}
+				if out := w.mustKubectl(t, "get", "nodes", "-o", "json"); strings.Contains(out, "sealbuild.io/leaving") {
+					t.Error("a Node still says that a run of the installer has cordoned it")
+				}
+			})
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -70,35 +71,37 @@ func joinKills(t *testing.T) (*killTest, []stepstest.Event) {
 // and by a power cut. With SIM_FAULTS=all it does so at every event from the first mark of the join to its last, in every
 // way.
 func TestAMastersJoinCutAnywhereKeepsEtcd(t *testing.T) {
-	k, events := joinKills(t)
-	masters := []string{k.begin.Machines()[1].IP, k.begin.Machines()[2].IP}
-	var list []*stepstest.Fault
-	begun := map[string]bool{} // masters whose join has begun, and not ended
-	for _, e := range events {
-		if strings.Contains(e.What, "/journal/"+journal.EtcdData) {
-			begun[e.Host] = true
-		}
-		joining := e.Kind == "step" && (strings.HasPrefix(e.What, "join: ") || e.What == "preflight")
-		switch {
-		case !slices.Contains(masters, e.Host):
-		case everyFault() && !begun[e.Host]:
-		case everyFault():
-			for _, kind := range []stepstest.FaultKind{stepstest.InstallerDies, stepstest.AgentDies, stepstest.LinkCut, stepstest.PowerCut} {
-				list = append(list, &stepstest.Fault{Kind: kind, At: e})
+	synctest.Test(t, func(t *testing.T) {
+		k, events := joinKills(t)
+		masters := []string{k.begin.Machines()[1].IP, k.begin.Machines()[2].IP}
+		var list []*stepstest.Fault
+		begun := map[string]bool{} // masters whose join has begun, and not ended
+		for _, e := range events {
+			if strings.Contains(e.What, "/journal/"+journal.EtcdData) {
+				begun[e.Host] = true
 			}
-		case joining && e.Host == masters[0]:
-			list = append(list, &stepstest.Fault{Kind: stepstest.AgentDies, At: e}, &stepstest.Fault{Kind: stepstest.PowerCut, At: e})
-		case joining:
-			list = append(list, &stepstest.Fault{Kind: stepstest.PowerCut, At: e})
+			joining := e.Kind == "step" && (strings.HasPrefix(e.What, "join: ") || e.What == "preflight")
+			switch {
+			case !slices.Contains(masters, e.Host):
+			case everyFault() && !begun[e.Host]:
+			case everyFault():
+				for _, kind := range []stepstest.FaultKind{stepstest.InstallerDies, stepstest.AgentDies, stepstest.LinkCut, stepstest.PowerCut} {
+					list = append(list, &stepstest.Fault{Kind: kind, At: e})
+				}
+			case joining && e.Host == masters[0]:
+				list = append(list, &stepstest.Fault{Kind: stepstest.AgentDies, At: e}, &stepstest.Fault{Kind: stepstest.PowerCut, At: e})
+			case joining:
+				list = append(list, &stepstest.Fault{Kind: stepstest.PowerCut, At: e})
+			}
+			if e.Kind == "after" && strings.Contains(e.What, "/journal/"+journal.Kubeconfig) {
+				begun[e.Host] = false
+			}
 		}
-		if e.Kind == "after" && strings.Contains(e.What, "/journal/"+journal.Kubeconfig) {
-			begun[e.Host] = false
+		if len(list) < 20 {
+			t.Fatalf("only %d faults", len(list))
 		}
-	}
-	if len(list) < 20 {
-		t.Fatalf("only %d faults", len(list))
-	}
-	k.all(t, list)
+		k.all(t, list)
+	})
 }
 
 // cutJoin ends the join of a machine at a step of kubeadm.
@@ -113,10 +116,12 @@ func (w *world) cutJoin(t *testing.T, kind stepstest.FaultKind, ip, step string)
 }
 
 func TestASecondMasterThatVotesAndNeverJoinedIsTakenOutBeforeItIsWiped(t *testing.T) {
-	w := livingCluster(t, 2, 0)
-	w.cutJoin(t, stepstest.PowerCut, w.Machines()[1].IP, "join: register node")
-	w.Repair() // it has the second vote: until its etcd runs again, nothing can be changed
-	w.mustInstall(t)
+	synctest.Test(t, func(t *testing.T) {
+		w := livingCluster(t, 2, 0)
+		w.cutJoin(t, stepstest.PowerCut, w.Machines()[1].IP, "join: register node")
+		w.Repair() // it has the second vote: until its etcd runs again, nothing can be changed
+		w.mustInstall(t)
+	})
 }
 
 func TestNothingIsWipedOnAHostWhoseMemberCannotBeRemoved(t *testing.T) {
@@ -157,14 +162,16 @@ func TestAThirdMasterJoinsThoughTheSecondLeftALearner(t *testing.T) {
 }
 
 func TestAMasterThatComesBackWithAnEmptyDiskJoinsAnew(t *testing.T) {
-	for _, back := range []int{0, 1, 2} {
-		w := livingCluster(t, 3, 1)
-		w.mustInstall(t)
-		if err := w.Machines()[back].Replace(); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		for _, back := range []int{0, 1, 2} {
+			w := livingCluster(t, 3, 1)
+			w.mustInstall(t)
+			if err := w.Machines()[back].Replace(); err != nil {
+				t.Fatal(err)
+			}
+			w.mustInstall(t)
 		}
-		w.mustInstall(t)
-	}
+	})
 }
 
 func TestAMemberOfNoHostOfTheCommandIsNamedBeforeKubeadmWaitsForIt(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -97,39 +98,41 @@ func TestAMountPointWithLostAndFoundTakesEtcdsData(t *testing.T) {
 		{"of a master that comes later", []int{1}, false, "/var/lib/etcd"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, memoryDir(t), simBundle(t), 3, 1)
-			if !c.first {
-				w = livingCluster(t, 3, 1)
-			}
-			for _, i := range c.mount {
-				if err := w.Machines()[i].Mount("/var/lib/etcd"); err != nil {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, memoryDir(t), simBundle(t), 3, 1)
+				if !c.first {
+					w = livingCluster(t, 3, 1)
+				}
+				for _, i := range c.mount {
+					if err := w.Machines()[i].Mount("/var/lib/etcd"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				before := w.trees(t)
+				if _, err := w.run(t.Context(), Install()); err != nil {
 					t.Fatal(err)
 				}
-			}
-			before := w.trees(t)
-			if _, err := w.run(t.Context(), Install()); err != nil {
-				t.Fatal(err)
-			}
-			bad := slices.DeleteFunc(w.Unsound(3), func(b string) bool { return strings.Contains(b, "although it is on record") })
-			if len(bad) > 0 {
-				t.Error(bad)
-			}
-			for _, m := range w.Machines()[:3] {
-				if !m.Has(c.data + "/member/id") {
-					t.Errorf("%s: no data in %s", m.IP, c.data)
+				bad := slices.DeleteFunc(w.Unsound(3), func(b string) bool { return strings.Contains(b, "although it is on record") })
+				if len(bad) > 0 {
+					t.Error(bad)
 				}
-			}
-			if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
-				t.Errorf("a further run: %d changes, %v", changes, err)
-			}
-			if _, err := w.run(t.Context(), Reset()); err != nil {
-				t.Fatal(err)
-			}
-			for i, tree := range w.trees(t) {
-				if diff := differences(before[i], tree); len(diff) > 0 && (c.first || i > 0) {
-					t.Errorf("host %d after the reset:\n%s", i+1, strings.Join(diff, "\n"))
+				for _, m := range w.Machines()[:3] {
+					if !m.Has(c.data + "/member/id") {
+						t.Errorf("%s: no data in %s", m.IP, c.data)
+					}
 				}
-			}
+				if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
+					t.Errorf("a further run: %d changes, %v", changes, err)
+				}
+				if _, err := w.run(t.Context(), Reset()); err != nil {
+					t.Fatal(err)
+				}
+				for i, tree := range w.trees(t) {
+					if diff := differences(before[i], tree); len(diff) > 0 && (c.first || i > 0) {
+						t.Errorf("host %d after the reset:\n%s", i+1, strings.Join(diff, "\n"))
+					}
+				}
+			})
 		})
 	}
 }

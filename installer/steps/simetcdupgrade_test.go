@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -80,57 +81,59 @@ func TestEveryMasterSavesWhatEtcdHolds(t *testing.T) {
 // TestASnapshotCutAnywhereIsWholeOrNotThere cuts a host's power at every event of a snapshot there. With SIM_FAULTS=all it is hit
 // in the other ways, too.
 func TestASnapshotCutAnywhereIsWholeOrNotThere(t *testing.T) {
-	begin := livingCluster(t, 2, 0)
-	begin.mustInstall(t)
-	first := members.Upgrade{From: "v1.35.0", To: "v1.36.3", At: time.Date(2026, 11, 30, 14, 47, 16, 0, time.UTC)}
-	second := first
-	second.At = first.At.Add(time.Hour)
-	save := func(w *world, u members.Upgrade) error {
-		_, err := w.run(t.Context(), withSteps(onAll("snapshot", func(ctx context.Context, r *Run, t *fleet.Target) (int, error) {
-			_, err := r.members.Save(ctx, t, r.Dir("snapshots"), u)
-			return 1, err
-		})))
-		return err
-	}
-	w := begin.clone(t, memoryDir(t))
-	w.Arm(nil)
-	if err := save(w, first); err != nil {
-		t.Fatal(err)
-	}
-	events := slices.DeleteFunc(w.Trace(), func(e stepstest.Event) bool {
-		return !strings.Contains(e.What, "snapshot") || e.Host != w.Machines()[1].IP
-	})
-	if len(events) < 5 {
-		t.Fatalf("only %d events: %v", len(events), events)
-	}
-	kinds := []stepstest.FaultKind{stepstest.PowerCut}
-	if everyFault() {
-		kinds = append(kinds, stepstest.InstallerDies, stepstest.AgentDies, stepstest.LinkCut, stepstest.DiskFull)
-	}
-	for _, kind := range kinds {
-		for _, e := range events {
-			w := begin.clone(t, memoryDir(t))
-			w.Arm(&stepstest.Fault{At: e, Kind: kind})
-			if err := save(w, first); err == nil && kind != stepstest.LinkCut && kind != stepstest.DiskFull {
-				t.Errorf("%v at %v: nothing happened", kind, e)
-			}
-			for _, m := range w.Machines() {
-				if _, err := snapshotsOf(m); err != nil {
-					t.Errorf("%v at %v: %v", kind, e, err)
+	synctest.Test(t, func(t *testing.T) {
+		begin := livingCluster(t, 2, 0)
+		begin.mustInstall(t)
+		first := members.Upgrade{From: "v1.35.0", To: "v1.36.3", At: time.Date(2026, 11, 30, 14, 47, 16, 0, time.UTC)}
+		second := first
+		second.At = first.At.Add(time.Hour)
+		save := func(w *world, u members.Upgrade) error {
+			_, err := w.run(t.Context(), withSteps(onAll("snapshot", func(ctx context.Context, r *Run, t *fleet.Target) (int, error) {
+				_, err := r.members.Save(ctx, t, r.Dir("snapshots"), u)
+				return 1, err
+			})))
+			return err
+		}
+		w := begin.clone(t, memoryDir(t))
+		w.Arm(nil)
+		if err := save(w, first); err != nil {
+			t.Fatal(err)
+		}
+		events := slices.DeleteFunc(w.Trace(), func(e stepstest.Event) bool {
+			return !strings.Contains(e.What, "snapshot") || e.Host != w.Machines()[1].IP
+		})
+		if len(events) < 5 {
+			t.Fatalf("only %d events: %v", len(events), events)
+		}
+		kinds := []stepstest.FaultKind{stepstest.PowerCut}
+		if everyFault() {
+			kinds = append(kinds, stepstest.InstallerDies, stepstest.AgentDies, stepstest.LinkCut, stepstest.DiskFull)
+		}
+		for _, kind := range kinds {
+			for _, e := range events {
+				w := begin.clone(t, memoryDir(t))
+				w.Arm(&stepstest.Fault{At: e, Kind: kind})
+				if err := save(w, first); err == nil && kind != stepstest.LinkCut && kind != stepstest.DiskFull {
+					t.Errorf("%v at %v: nothing happened", kind, e)
 				}
-			}
-			w.Repair()
-			w.Arm(nil)
-			if err := installer.Insist(t.Context(), w.timeout, func(context.Context) error { return save(w, second) }); err != nil {
-				t.Errorf("%v at %v: afterwards: %v", kind, e, err)
-			}
-			for _, m := range w.Machines() {
-				if names, err := snapshotsOf(m); err != nil || len(names) > members.Kept || !slices.Contains(names, second.Name()) {
-					t.Errorf("%v at %v: afterwards %v, %v", kind, e, names, err)
+				for _, m := range w.Machines() {
+					if _, err := snapshotsOf(m); err != nil {
+						t.Errorf("%v at %v: %v", kind, e, err)
+					}
+				}
+				w.Repair()
+				w.Arm(nil)
+				if err := installer.Insist(t.Context(), w.timeout, func(context.Context) error { return save(w, second) }); err != nil {
+					t.Errorf("%v at %v: afterwards: %v", kind, e, err)
+				}
+				for _, m := range w.Machines() {
+					if names, err := snapshotsOf(m); err != nil || len(names) > members.Kept || !slices.Contains(names, second.Name()) {
+						t.Errorf("%v at %v: afterwards %v, %v", kind, e, names, err)
+					}
 				}
 			}
 		}
-	}
+	})
 }
 
 func TestLeadershipLeavesTheMasterWhoseTurnItIs(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
@@ -212,25 +213,27 @@ func TestSimulatedKubeadmPutsManifestsBackAndNothingElse(t *testing.T) {
 		"a kubelet that sees no manifest": stepstest.Stick,
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := kubeadmSite(t, 3, 0)
-			w.Pace.Manifests = w.timeout / 8
-			m := w.Machines()[0]
-			before := w.trees(t)[0]
-			spoil(m)
-			err := w.kubeadm(t, 0, "apply", newKube, "--yes", "--certificate-renewal=false")
-			if err == nil || !strings.Contains(err.Error(), "kubeadm has tried to recover everything into the earlier state") {
-				t.Fatal(err)
-			}
-			stepstest.Mend(m)
-			etcd := strings.Contains(m.Text("/etc/kubernetes/manifests/etcd.yaml"), "3.6.8-0")
-			if etcd != strings.Contains(name, "API") {
-				t.Errorf("etcd's manifest is new: %v", etcd)
-			}
-			for _, d := range differences(before, w.trees(t)[0]) {
-				if !strings.Contains(d, "/etc/kubernetes/tmp/") {
-					t.Error(d)
+			synctest.Test(t, func(t *testing.T) {
+				w := kubeadmSite(t, 3, 0)
+				w.Pace.Manifests = w.timeout / 8
+				m := w.Machines()[0]
+				before := w.trees(t)[0]
+				spoil(m)
+				err := w.kubeadm(t, 0, "apply", newKube, "--yes", "--certificate-renewal=false")
+				if err == nil || !strings.Contains(err.Error(), "kubeadm has tried to recover everything into the earlier state") {
+					t.Fatal(err)
 				}
-			}
+				stepstest.Mend(m)
+				etcd := strings.Contains(m.Text("/etc/kubernetes/manifests/etcd.yaml"), "3.6.8-0")
+				if etcd != strings.Contains(name, "API") {
+					t.Errorf("etcd's manifest is new: %v", etcd)
+				}
+				for _, d := range differences(before, w.trees(t)[0]) {
+					if !strings.Contains(d, "/etc/kubernetes/tmp/") {
+						t.Error(d)
+					}
+				}
+			})
 		})
 	}
 }

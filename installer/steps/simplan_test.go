@@ -54,7 +54,7 @@ func TestAPlanOfAResetTellsWhatTheResetDoes(t *testing.T) {
 	w := installed(t, 2, 1)
 	told := w.planned(t, PlanReset())
 	var order []string
-	for _, line := range regexp.MustCompile(`(?m)^ +(10\.77\.0\.\d) \((master|node)\): (.*)$`).FindAllStringSubmatch(told, -1) {
+	for _, line := range regexp.MustCompile(`(?m)^[0-9:]{8} +(10\.77\.0\.\d) \((master|node)\): (.*)$`).FindAllStringSubmatch(told, -1) {
 		order = append(order, line[1])
 		if (line[2] == "master") != strings.Contains(line[3], "its member leaves etcd") || !strings.Contains(line[3], "kubeadm reset") || !strings.Contains(line[3], "/var/lib/sealos/data/default") {
 			t.Errorf("%s", line[0])

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -63,19 +64,21 @@ func filled(t *testing.T, masters, nodes int) *world {
 func TestADeadHostIsDeletedAndReplacedByAFreshOneOfTheSameAddress(t *testing.T) {
 	for _, i := range []int{0, 1, 3} { // the first master, another one, a node
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			w := filled(t, 3, 2)
-			m := w.Machines()[i]
-			m.PowerOff()
-			w.noticed(t)
-			w.mustCommand(t, Delete(), deletes(i), true, i)
-			if err := m.Replace(); err != nil {
-				t.Fatal(err)
-			}
-			w.Repair()
-			w.mustCommand(t, Install(), adds(i), false)
-			if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
-				t.Errorf("a further run: %d changes, %v", changes, err)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				w := filled(t, 3, 2)
+				m := w.Machines()[i]
+				m.PowerOff()
+				w.noticed(t)
+				w.mustCommand(t, Delete(), deletes(i), true, i)
+				if err := m.Replace(); err != nil {
+					t.Fatal(err)
+				}
+				w.Repair()
+				w.mustCommand(t, Install(), adds(i), false)
+				if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
+					t.Errorf("a further run: %d changes, %v", changes, err)
+				}
+			})
 		})
 	}
 }
@@ -83,55 +86,59 @@ func TestADeadHostIsDeletedAndReplacedByAFreshOneOfTheSameAddress(t *testing.T) 
 func TestADeletedHostThatComesBackWithItsOldDiskDoesNoHarmAndJoinsAnew(t *testing.T) {
 	for _, i := range []int{0, 2, 4} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			w := filled(t, 3, 2)
-			m := w.Machines()[i]
-			m.PowerOff()
-			w.noticed(t)
-			w.mustCommand(t, Delete(), deletes(i), true, i)
-			if s := w.recordedStatus(t); len(s.Warnings) > 0 || !s.Ready {
-				t.Errorf("status tells %+v", s)
-			}
-			m.PowerOn()
-			if err := w.Up(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			w.mustBeSound(t, i) // nothing of it comes back
-			s := w.recordedStatus(t)
-			if told := strings.Join(s.Warnings, "\n"); !strings.Contains(told, m.IP+": it was taken out of the cluster while it was dead, and a kubelet answers there") {
-				t.Errorf("status tells %q", told)
-			}
-			mustSay(t, s, true)
-			w.mustCommand(t, Install(), adds(i), false)
-			if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
-				t.Errorf("a further run: %d changes, %v", changes, err)
-			}
-			if s := w.recordedStatus(t); len(s.Warnings) > 0 || !s.Ready {
-				t.Errorf("status tells %+v", s)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				w := filled(t, 3, 2)
+				m := w.Machines()[i]
+				m.PowerOff()
+				w.noticed(t)
+				w.mustCommand(t, Delete(), deletes(i), true, i)
+				if s := w.recordedStatus(t); len(s.Warnings) > 0 || !s.Ready {
+					t.Errorf("status tells %+v", s)
+				}
+				m.PowerOn()
+				if err := w.Up(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				w.mustBeSound(t, i) // nothing of it comes back
+				s := w.recordedStatus(t)
+				if told := strings.Join(s.Warnings, "\n"); !strings.Contains(told, m.IP+": it was taken out of the cluster while it was dead, and a kubelet answers there") {
+					t.Errorf("status tells %q", told)
+				}
+				mustSay(t, s, true)
+				w.mustCommand(t, Install(), adds(i), false)
+				if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
+					t.Errorf("a further run: %d changes, %v", changes, err)
+				}
+				if s := w.recordedStatus(t); len(s.Warnings) > 0 || !s.Ready {
+					t.Errorf("status tells %+v", s)
+				}
+			})
 		})
 	}
 }
 
 func TestAHostThatKubernetesCannotRefuseIsToldAsAProblemWhenItIsBack(t *testing.T) {
-	w := filled(t, 1, 2)
-	w.NoPolicies = true
-	var told bytes.Buffer
-	w.told = &told
-	m := w.Machines()[2]
-	m.PowerOff()
-	w.noticed(t)
-	w.mustCommand(t, Delete(), deletes(2), true, 2)
-	if !strings.Contains(told.String(), "10.77.0.3: keep it switched off, or wipe its disk") {
-		t.Errorf("delete says %s", told.String())
-	}
-	mustSay(t, w.recordedStatus(t), true)
-	m.PowerOn()
-	if err := w.Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	mustSay(t, w.recordedStatus(t), false, "10.77.0.3: it was taken out of the cluster, and its node host-3 is in the cluster again: pods may run there")
-	w.mustCommand(t, Install(), adds(2), false)
-	mustSay(t, w.recordedStatus(t), true)
+	synctest.Test(t, func(t *testing.T) {
+		w := filled(t, 1, 2)
+		w.NoPolicies = true
+		var told bytes.Buffer
+		w.told = &told
+		m := w.Machines()[2]
+		m.PowerOff()
+		w.noticed(t)
+		w.mustCommand(t, Delete(), deletes(2), true, 2)
+		if !strings.Contains(told.String(), "10.77.0.3: keep it switched off, or wipe its disk") {
+			t.Errorf("delete says %s", told.String())
+		}
+		mustSay(t, w.recordedStatus(t), true)
+		m.PowerOn()
+		if err := w.Up(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		mustSay(t, w.recordedStatus(t), false, "10.77.0.3: it was taken out of the cluster, and its node host-3 is in the cluster again: pods may run there")
+		w.mustCommand(t, Install(), adds(2), false)
+		mustSay(t, w.recordedStatus(t), true)
+	})
 }
 
 // refusedFor gives the problem of a kind for which a command was refused.
@@ -150,25 +157,27 @@ func refusedFor(t *testing.T, err error, check string) preflight.Problem {
 }
 
 func TestTheSecondOfTwoLivingMastersIsNotDeletedWhileTheThirdIsDead(t *testing.T) {
-	w := filled(t, 3, 1)
-	w.Machines()[0].PowerOff()
-	w.noticed(t)
-	before := w.trees(t)
-	_, err := w.command(t, Delete(), deletes(1), false)
-	if p := refusedFor(t, err, "etcd"); !strings.Contains(p.Remedy, "delete --dead --masters 10.77.0.1") {
-		t.Errorf("the remedy is %q", p.Remedy)
-	}
-	for i, tree := range w.trees(t) {
-		if diff := differences(before[i], tree); len(diff) > 0 {
-			t.Errorf("host %d was changed: %s", i+1, strings.Join(diff, ", "))
+	synctest.Test(t, func(t *testing.T) {
+		w := filled(t, 3, 1)
+		w.Machines()[0].PowerOff()
+		w.noticed(t)
+		before := w.trees(t)
+		_, err := w.command(t, Delete(), deletes(1), false)
+		if p := refusedFor(t, err, "etcd"); !strings.Contains(p.Remedy, "delete --dead --masters 10.77.0.1") {
+			t.Errorf("the remedy is %q", p.Remedy)
 		}
-	}
-	w.mustCommand(t, Delete(), deletes(0), true, 0) // the order that works
-	w.mustTell(t, []string{"10.77.0.1"}, []string{"10.77.0.1"})
-	w.mustCommand(t, Delete(), deletes(1), false, 0, 1)
-	w.mustTell(t, []string{"10.77.0.1", "10.77.0.2"}, []string{"10.77.0.1"})
-	w.mustCommand(t, Install(), adds(1), false, 0)
-	w.mustTell(t, []string{"10.77.0.1"}, []string{"10.77.0.1"})
+		for i, tree := range w.trees(t) {
+			if diff := differences(before[i], tree); len(diff) > 0 {
+				t.Errorf("host %d was changed: %s", i+1, strings.Join(diff, ", "))
+			}
+		}
+		w.mustCommand(t, Delete(), deletes(0), true, 0) // the order that works
+		w.mustTell(t, []string{"10.77.0.1"}, []string{"10.77.0.1"})
+		w.mustCommand(t, Delete(), deletes(1), false, 0, 1)
+		w.mustTell(t, []string{"10.77.0.1", "10.77.0.2"}, []string{"10.77.0.1"})
+		w.mustCommand(t, Install(), adds(1), false, 0)
+		w.mustTell(t, []string{"10.77.0.1"}, []string{"10.77.0.1"})
+	})
 }
 
 // mustTell fails unless the record tells which hosts were taken out, and which of them were dead.
@@ -184,57 +193,63 @@ func (w *world) mustTell(t *testing.T, takenOut, buried []string) {
 }
 
 func TestAHostWhosePodsMayNotGoStaysAsItWas(t *testing.T) {
-	w := filled(t, 1, 3)
-	w.Deploy(stepstest.App{Namespace: "shop", Name: "web", Kind: "Deployment", Replicas: 2, MinAvailable: 2})
-	w.Deploy(stepstest.App{Namespace: "shop", Name: "held", Kind: "Deployment", Replicas: 3, Kept: true})
-	for len(w.Pods("shop", "web"))+len(w.Pods("shop", "held")) < 5 {
-		time.Sleep(w.Pace.Pod)
-	}
-	_, err := w.command(t, Delete(), deletes(1), false)
-	for _, want := range []string{"host-2 was not drained", "PodDisruptionBudget shop/web allows no disruption", "held by its finalizers"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not in: %v", want, err)
+	synctest.Test(t, func(t *testing.T) {
+		w := filled(t, 1, 3)
+		w.Deploy(stepstest.App{Namespace: "shop", Name: "web", Kind: "Deployment", Replicas: 2, MinAvailable: 2})
+		w.Deploy(stepstest.App{Namespace: "shop", Name: "held", Kind: "Deployment", Replicas: 3, Kept: true})
+		for len(w.Pods("shop", "web"))+len(w.Pods("shop", "held")) < 5 {
+			time.Sleep(w.Pace.Pod)
 		}
-	}
-	w.mustBeSound(t)
-	if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
-		t.Errorf("a further run: %d changes, %v", changes, err)
-	}
+		_, err := w.command(t, Delete(), deletes(1), false)
+		for _, want := range []string{"host-2 was not drained", "PodDisruptionBudget shop/web allows no disruption", "held by its finalizers"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%q is not in: %v", want, err)
+			}
+		}
+		w.mustBeSound(t)
+		if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
+			t.Errorf("a further run: %d changes, %v", changes, err)
+		}
+	})
 }
 
 func TestAHostThatIsNotDeadIsNotDeletedAsDead(t *testing.T) {
-	for _, i := range []int{2, 3} {
-		w := filled(t, 3, 2)
-		w.Machines()[i].Hide() // from this machine only
-		_, err := w.command(t, Delete(), deletes(i), true)
-		if err == nil || !strings.Contains(err.Error(), "not dead") {
-			t.Errorf("the command is told %v", err)
+	synctest.Test(t, func(t *testing.T) {
+		for _, i := range []int{2, 3} {
+			w := filled(t, 3, 2)
+			w.Machines()[i].Hide() // from this machine only
+			_, err := w.command(t, Delete(), deletes(i), true)
+			if err == nil || !strings.Contains(err.Error(), "not dead") {
+				t.Errorf("the command is told %v", err)
+			}
+			w.mustBeSound(t)
 		}
-		w.mustBeSound(t)
-	}
+	})
 }
 
 func TestOneMasterBecomesThreeAndOneAgain(t *testing.T) {
-	w := newWorld(t, memoryDir(t), simBundle(t), 3, 2)
-	all := w.hosts()
-	w.named = []installer.Host{all[0], all[3], all[4]}
-	if _, err := w.run(t.Context(), Install()); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Put(keptKey, keptValue); err != nil {
-		t.Fatal(err)
-	}
-	w.mustCommand(t, Install(), adds(1, 2), false)
-	w.mustCommand(t, Delete(), deletes(0), false, 0)
-	w.mustCommand(t, Delete(), deletes(1), false, 0, 1)
-	for _, i := range []int{0, 1} {
-		for _, name := range []string{"/var/lib/sealos", "/var/lib/etcd", "/etc/kubernetes/kubelet.conf"} {
-			if w.Machines()[i].Has(name) {
-				t.Errorf("host %d: %s is there", i+1, name)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, memoryDir(t), simBundle(t), 3, 2)
+		all := w.hosts()
+		w.named = []installer.Host{all[0], all[3], all[4]}
+		if _, err := w.run(t.Context(), Install()); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Put(keptKey, keptValue); err != nil {
+			t.Fatal(err)
+		}
+		w.mustCommand(t, Install(), adds(1, 2), false)
+		w.mustCommand(t, Delete(), deletes(0), false, 0)
+		w.mustCommand(t, Delete(), deletes(1), false, 0, 1)
+		for _, i := range []int{0, 1} {
+			for _, name := range []string{"/var/lib/sealos", "/var/lib/etcd", "/etc/kubernetes/kubelet.conf"} {
+				if w.Machines()[i].Has(name) {
+					t.Errorf("host %d: %s is there", i+1, name)
+				}
 			}
 		}
-	}
-	w.mustCommand(t, Install(), adds(0), false, 1)
+		w.mustCommand(t, Install(), adds(0), false, 1)
+	})
 }
 
 func TestDeleteWaitsForMastersThatHaveJustBooted(t *testing.T) {
@@ -263,16 +278,18 @@ func (o *onceTold) Write(p []byte) (int, error) {
 }
 
 func TestAHostThatLosesItsPowerOnceItHasLeftKeepsNothing(t *testing.T) {
-	w := filled(t, 3, 1)
-	left, cut := w.Machines()[2], false
-	w.told = &onceTold{text: "] clean ", do: func() {
-		left.PowerOff()
-		cut = true
-	}}
-	w.mustCommand(t, Delete(), deletes(2), false, 2)
-	if !cut || left.Has("/var/lib/sealos") {
-		t.Errorf("power cut: %t; the installer lies there: %t", cut, left.Has("/var/lib/sealos"))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := filled(t, 3, 1)
+		left, cut := w.Machines()[2], false
+		w.told = &onceTold{text: "] clean ", do: func() {
+			left.PowerOff()
+			cut = true
+		}}
+		w.mustCommand(t, Delete(), deletes(2), false, 2)
+		if !cut || left.Has("/var/lib/sealos") {
+			t.Errorf("power cut: %t; the installer lies there: %t", cut, left.Has("/var/lib/sealos"))
+		}
+	})
 }
 
 func TestWhatIsLostWithAHostIsToldAndNothingIsDoneUnlessItIsConfirmed(t *testing.T) {
@@ -318,31 +335,33 @@ func TestWhatIsLostWithAHostIsToldAndNothingIsDoneUnlessItIsConfirmed(t *testing
 }
 
 func TestAMasterThatWasLeftOutKeepsTheNameOfOneThatIsGoneUntilTheNextRun(t *testing.T) {
-	w := filled(t, 3, 1)
-	names := func() []string {
-		found, _ := certs.Describe("pki/apiserver.crt", []byte(w.file(t, w.Machines()[1], "/etc/kubernetes/pki/apiserver.crt")))
-		return found.Names
-	}
-	// Its certificate is of before: as if it had not been reached when the other one was taken out.
-	old, key := w.file(t, w.Machines()[1], "/etc/kubernetes/pki/apiserver.crt"), w.file(t, w.Machines()[1], "/etc/kubernetes/pki/apiserver.key")
-	w.mustCommand(t, Delete(), deletes(2), false, 2)
-	if slices.Contains(names(), "10.77.0.3") {
-		t.Fatalf("names %v", names())
-	}
-	mustSay(t, w.recordedStatus(t), true)
-	for name, text := range map[string]string{"crt": old, "key": key} {
-		if err := w.Machines()[1].Write("/etc/kubernetes/pki/apiserver."+name, text); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		w := filled(t, 3, 1)
+		names := func() []string {
+			found, _ := certs.Describe("pki/apiserver.crt", []byte(w.file(t, w.Machines()[1], "/etc/kubernetes/pki/apiserver.crt")))
+			return found.Names
 		}
-	}
-	mustSay(t, w.recordedStatus(t), true, "10.77.0.2: its certificate pki/apiserver.crt still names 10.77.0.3, which was taken out of the cluster (sealinstall cert --renew apiserver)")
-	if _, err := w.command(t, Install(), adds(), false); err != nil || slices.Contains(names(), "10.77.0.3") {
-		t.Errorf("after the next run: %v, names %v", err, names())
-	}
-	if s := w.recordedStatus(t); len(s.Warnings) > 0 {
-		t.Errorf("%v", s.Warnings)
-	}
-	if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
-		t.Errorf("a further run: %d changes, %v", changes, err)
-	}
+		// Its certificate is of before: as if it had not been reached when the other one was taken out.
+		old, key := w.file(t, w.Machines()[1], "/etc/kubernetes/pki/apiserver.crt"), w.file(t, w.Machines()[1], "/etc/kubernetes/pki/apiserver.key")
+		w.mustCommand(t, Delete(), deletes(2), false, 2)
+		if slices.Contains(names(), "10.77.0.3") {
+			t.Fatalf("names %v", names())
+		}
+		mustSay(t, w.recordedStatus(t), true)
+		for name, text := range map[string]string{"crt": old, "key": key} {
+			if err := w.Machines()[1].Write("/etc/kubernetes/pki/apiserver."+name, text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mustSay(t, w.recordedStatus(t), true, "10.77.0.2: its certificate pki/apiserver.crt still names 10.77.0.3, which was taken out of the cluster (sealinstall cert --renew apiserver)")
+		if _, err := w.command(t, Install(), adds(), false); err != nil || slices.Contains(names(), "10.77.0.3") {
+			t.Errorf("after the next run: %v, names %v", err, names())
+		}
+		if s := w.recordedStatus(t); len(s.Warnings) > 0 {
+			t.Errorf("%v", s.Warnings)
+		}
+		if changes, err := w.command(t, Install(), adds(), false); err != nil || changes != 0 {
+			t.Errorf("a further run: %d changes, %v", changes, err)
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -97,32 +98,34 @@ func TestAKubeletSettingRollsHostByHost(t *testing.T) {
 		"pods move away": {kubeletMaxPods, "maxPods: 200", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := installedSite(t, 1, 2)
-			w.asks(applies, c.doc)
-			if changes, err := w.run(t.Context(), Install()); err != nil || changes != 4 {
-				t.Fatalf("%d changes, %v", changes, err)
-			}
-			for _, m := range w.Machines() {
-				if !strings.Contains(m.KubeletRuns(), c.line) {
-					t.Errorf("kubelet of %s runs %s", m.IP, m.KubeletRuns())
+			synctest.Test(t, func(t *testing.T) {
+				w := installedSite(t, 1, 2)
+				w.asks(applies, c.doc)
+				if changes, err := w.run(t.Context(), Install()); err != nil || changes != 4 {
+					t.Fatalf("%d changes, %v", changes, err)
 				}
-				if w.Unschedulable(m.Name) {
-					t.Errorf("%s stays cordoned", m.Name)
+				for _, m := range w.Machines() {
+					if !strings.Contains(m.KubeletRuns(), c.line) {
+						t.Errorf("kubelet of %s runs %s", m.IP, m.KubeletRuns())
+					}
+					if w.Unschedulable(m.Name) {
+						t.Errorf("%s stays cordoned", m.Name)
+					}
 				}
-			}
-			if !strings.Contains(stepstest.ConfigMap(w.Site, "kubelet-config"), c.line) {
-				t.Error("hosts that join later get the setting of before")
-			}
-			if got := len(w.stepsOf("kubectl drain")) > 0; got != c.drained {
-				t.Errorf("drained: %v", w.stepsOf("kubectl drain"))
-			}
-			if unsound := w.Unsound(1); len(unsound) > 0 {
-				t.Error(unsound)
-			}
-			w.asks(applies, c.doc)
-			if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
-				t.Errorf("again: %d changes, %v", changes, err)
-			}
+				if !strings.Contains(stepstest.ConfigMap(w.Site, "kubelet-config"), c.line) {
+					t.Error("hosts that join later get the setting of before")
+				}
+				if got := len(w.stepsOf("kubectl drain")) > 0; got != c.drained {
+					t.Errorf("drained: %v", w.stepsOf("kubectl drain"))
+				}
+				if unsound := w.Unsound(1); len(unsound) > 0 {
+					t.Error(unsound)
+				}
+				w.asks(applies, c.doc)
+				if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
+					t.Errorf("again: %d changes, %v", changes, err)
+				}
+			})
 		})
 	}
 }
@@ -288,73 +291,79 @@ func TestAHostThatDoesNotLiveWithNewSettingsGetsThoseOfBefore(t *testing.T) {
 		"API server": {apiServerBad, apiManifest, "kube-apiserver does not come back with the new settings, so it was given those of before"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := installedSite(t, 3, 1)
-			var before []string
-			for _, m := range w.Machines()[:3] {
-				before = append(before, w.file(t, m, c.file))
-			}
-			w.asks(applies, c.doc)
-			_, err := w.run(t.Context(), Install())
-			if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), w.Machines()[0].IP) {
-				t.Fatal(err)
-			}
-			for i, m := range w.Machines()[:3] {
-				if diff := cmp.Diff(before[i], w.file(t, m, c.file)); diff != "" {
-					t.Errorf("%s: %s", m.IP, diff)
+			synctest.Test(t, func(t *testing.T) {
+				w := installedSite(t, 3, 1)
+				var before []string
+				for _, m := range w.Machines()[:3] {
+					before = append(before, w.file(t, m, c.file))
 				}
-				if w.Unschedulable(m.Name) {
-					t.Errorf("%s stays cordoned", m.Name)
+				w.asks(applies, c.doc)
+				_, err := w.run(t.Context(), Install())
+				if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), w.Machines()[0].IP) {
+					t.Fatal(err)
 				}
-			}
-			if unsound := w.Unsound(3); len(unsound) > 0 {
-				t.Error(unsound)
-			}
-			if _, err := os.Stat(filepath.Join(w.Machines()[0].Root(), "/var/lib/sealos/data/default/settings-before")); err == nil {
-				t.Error("what was kept for the way back is still there")
-			}
-			// The corrected Clusterfile is applied as if nothing had been.
-			w.asks(applies)
-			if _, err := w.run(t.Context(), Install()); err != nil {
-				t.Fatal(err)
-			}
-			w.asks(applies)
-			if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
-				t.Errorf("%d changes, %v", changes, err)
-			}
+				for i, m := range w.Machines()[:3] {
+					if diff := cmp.Diff(before[i], w.file(t, m, c.file)); diff != "" {
+						t.Errorf("%s: %s", m.IP, diff)
+					}
+					if w.Unschedulable(m.Name) {
+						t.Errorf("%s stays cordoned", m.Name)
+					}
+				}
+				if unsound := w.Unsound(3); len(unsound) > 0 {
+					t.Error(unsound)
+				}
+				if _, err := os.Stat(filepath.Join(w.Machines()[0].Root(), "/var/lib/sealos/data/default/settings-before")); err == nil {
+					t.Error("what was kept for the way back is still there")
+				}
+				// The corrected Clusterfile is applied as if nothing had been.
+				w.asks(applies)
+				if _, err := w.run(t.Context(), Install()); err != nil {
+					t.Fatal(err)
+				}
+				w.asks(applies)
+				if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
+					t.Errorf("%d changes, %v", changes, err)
+				}
+			})
 		})
 	}
 }
 
 func TestAHostThatCannotBeDrainedKeepsItsSettings(t *testing.T) {
-	w := installedSite(t, 1, 2)
-	w.Deploy(stepstest.App{Kind: "Deployment", Namespace: "shop", Name: "till", Replicas: 2, MinAvailable: 2})
-	w.asks(applies, kubeletMaxPods)
-	_, err := w.run(t.Context(), Install())
-	if err == nil || !strings.Contains(err.Error(), "PodDisruptionBudget shop/till allows no disruption now") {
-		t.Fatal(err)
-	}
-	drained := false
-	for _, m := range w.Machines()[1:] {
-		text := w.file(t, m, kubeletFile)
-		drained = drained || strings.Contains(text, "maxPods: 200")
-		if w.Unschedulable(m.Name) {
-			t.Errorf("%s stays cordoned", m.Name)
+	synctest.Test(t, func(t *testing.T) {
+		w := installedSite(t, 1, 2)
+		w.Deploy(stepstest.App{Kind: "Deployment", Namespace: "shop", Name: "till", Replicas: 2, MinAvailable: 2})
+		w.asks(applies, kubeletMaxPods)
+		_, err := w.run(t.Context(), Install())
+		if err == nil || !strings.Contains(err.Error(), "PodDisruptionBudget shop/till allows no disruption now") {
+			t.Fatal(err)
 		}
-	}
-	if drained {
-		t.Error("a host with pods that could not move got its new settings")
-	}
+		drained := false
+		for _, m := range w.Machines()[1:] {
+			text := w.file(t, m, kubeletFile)
+			drained = drained || strings.Contains(text, "maxPods: 200")
+			if w.Unschedulable(m.Name) {
+				t.Errorf("%s stays cordoned", m.Name)
+			}
+		}
+		if drained {
+			t.Error("a host with pods that could not move got its new settings")
+		}
+	})
 }
 
 func TestAPodThatNothingMakesAnewIsNamedBeforeAnythingIsChanged(t *testing.T) {
-	w := installedSite(t, 1, 2)
-	w.Deploy(stepstest.App{Kind: "Pod", Namespace: "shop", Name: "lonely", Replicas: 1})
-	w.asks(applies, kubeletMaxPods)
-	if _, err := w.run(t.Context(), Install()); err == nil || !strings.Contains(err.Error(), "nothing makes pod shop/lonely") {
-		t.Fatal(err)
-	}
-	w.asks(applies, kubeletLogs) // no host is drained for that
-	if _, err := w.run(t.Context(), Install()); err != nil {
-		t.Fatal(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := installedSite(t, 1, 2)
+		w.Deploy(stepstest.App{Kind: "Pod", Namespace: "shop", Name: "lonely", Replicas: 1})
+		w.asks(applies, kubeletMaxPods)
+		if _, err := w.run(t.Context(), Install()); err == nil || !strings.Contains(err.Error(), "nothing makes pod shop/lonely") {
+			t.Fatal(err)
+		}
+		w.asks(applies, kubeletLogs) // no host is drained for that
+		if _, err := w.run(t.Context(), Install()); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/sealbuild/sealbuild/installer/settings"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
@@ -44,18 +45,20 @@ func rolloutKills(t *testing.T) (*killTest, []stepstest.Event) {
 }
 
 func TestARolloutOfSettingsSurvivesEveryFault(t *testing.T) {
-	k, events := rolloutKills(t)
-	var list []*stepstest.Fault
-	for i, e := range events {
-		// Each run waits for kubelets: a sample of the writes, and every step from one state to the next.
-		changes := e.Kind == "after" && (strings.HasSuffix(e.What, "/journal/settings") || strings.Contains(e.What, "/settings-before/") && i%3 == 0) ||
-			e.Kind == "step" && (strings.HasPrefix(e.What, "kubectl rollout") || strings.HasPrefix(e.What, "systemctl restart"))
-		if everyFault() || changes {
-			list = append(list, &stepstest.Fault{Kind: stepstest.InstallerDies, At: e})
+	synctest.Test(t, func(t *testing.T) {
+		k, events := rolloutKills(t)
+		var list []*stepstest.Fault
+		for i, e := range events {
+			// Each run waits for kubelets: a sample of the writes, and every step from one state to the next.
+			changes := e.Kind == "after" && (strings.HasSuffix(e.What, "/journal/settings") || strings.Contains(e.What, "/settings-before/") && i%3 == 0) ||
+				e.Kind == "step" && (strings.HasPrefix(e.What, "kubectl rollout") || strings.HasPrefix(e.What, "systemctl restart"))
+			if everyFault() || changes {
+				list = append(list, &stepstest.Fault{Kind: stepstest.InstallerDies, At: e})
+			}
 		}
-	}
-	t.Logf("%d deaths of the installer", len(list))
-	k.all(t, append(list, randomFaults(t, events, 6, 600)...))
+		t.Logf("%d deaths of the installer", len(list))
+		k.all(t, append(list, randomFaults(t, events, 6, 600)...))
+	})
 }
 
 func TestAnApplyThatWasCutOffIsFinishedByApplyAlone(t *testing.T) {

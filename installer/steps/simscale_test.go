@@ -17,6 +17,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/installer/status"
 	"github.com/sealbuild/sealbuild/test/detector"
 )
 
@@ -239,5 +240,27 @@ func TestLockOfAKilledInstallerIsTakenOver(t *testing.T) {
 	}
 	if err := state.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestFiveThousandNodesAreAskedFor(t *testing.T) {
+	crowd := 5000
+	if detector.On {
+		crowd = 500 // the simulation makes lists of all of them, and make unit runs this whole without the detector, too
+	}
+	w := installed(t, 1, 1)
+	w.timeout = 2 * time.Minute // lists of this size take the simulation a while
+	w.Crowd(crowd)
+	r := w.looker(t, t.Context(), io.Discard)
+	s, err := (&status.Room{Site: r.Site, State: r.State, Within: w.timeout}).Ask(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSay(t, s, true)
+	if len(s.Warnings) != crowd {
+		t.Errorf("%d nodes are told of that were not asked", len(s.Warnings))
+	}
+	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
+		t.Errorf("a run: %d changes, %v", changes, err)
 	}
 }

@@ -20,7 +20,6 @@ import (
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/status"
-	"github.com/sealbuild/sealbuild/test/detector"
 )
 
 // looker is a run on the site that has not begun yet, to look at a cluster. What is reported goes to out.
@@ -225,12 +224,14 @@ func TestLeftoversOfPodsHoldNothingUp(t *testing.T) {
 }
 
 func TestPodsOfADeadHostThatWasLeftOutHoldNothingUp(t *testing.T) {
-	w := installed(t, 3, 2)
-	w.Machines()[0].PowerOff()
-	r := w.looker(t, t.Context(), io.Discard, w.hosts()[1:]...)
-	if _, err := installer.RunSteps(t.Context(), Install(), r, r.Report); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := installed(t, 3, 2)
+		w.Machines()[0].PowerOff()
+		r := w.looker(t, t.Context(), io.Discard, w.hosts()[1:]...)
+		if _, err := installer.RunSteps(t.Context(), Install(), r, r.Report); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestStatusTellsOfAFullDisk(t *testing.T) {
@@ -374,27 +375,5 @@ func TestWhatWasStoppedIsStartedAgain(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-func TestFiveThousandNodesAreAskedFor(t *testing.T) {
-	crowd := 5000
-	if detector.On {
-		crowd = 500 // the simulation makes lists of all of them, and make unit runs this whole without the detector, too
-	}
-	w := installed(t, 1, 1)
-	w.timeout = 2 * time.Minute // lists of this size take the simulation a while
-	w.Crowd(crowd)
-	r := w.looker(t, t.Context(), io.Discard)
-	s, err := (&status.Room{Site: r.Site, State: r.State, Within: w.timeout}).Ask(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustSay(t, s, true)
-	if len(s.Warnings) != crowd {
-		t.Errorf("%d nodes are told of that were not asked", len(s.Warnings))
-	}
-	if changes, err := w.run(t.Context(), Install()); err != nil || changes != 0 {
-		t.Errorf("a run: %d changes, %v", changes, err)
 	}
 }

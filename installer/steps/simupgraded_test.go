@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,19 +51,21 @@ func (w *world) refusedRun(t *testing.T, pipeline []Step, says ...string) {
 }
 
 func TestAnotherBundleIsRefusedWithTheVerbThatIsMeant(t *testing.T) {
-	w, newer := olderSite(t, 1, 1)
-	older := w.bundle
-	w.bundle = newer
-	w.refusedRun(t, Install(), "this is an upgrade", "`upgrade`")
-	w.upgrade = true
-	w.Arm(nil)
-	if _, err := w.run(t.Context(), Upgrade()); err != nil {
-		t.Fatal(err)
-	}
-	w.bundle = older // with which the cluster was made once
-	w.refusedRun(t, Upgrade(), "does not go back")
-	w.upgrade = false
-	w.refusedRun(t, Install(), "use the bundle that the cluster was made with")
+	synctest.Test(t, func(t *testing.T) {
+		w, newer := olderSite(t, 1, 1)
+		older := w.bundle
+		w.bundle = newer
+		w.refusedRun(t, Install(), "this is an upgrade", "`upgrade`")
+		w.upgrade = true
+		w.Arm(nil)
+		if _, err := w.run(t.Context(), Upgrade()); err != nil {
+			t.Fatal(err)
+		}
+		w.bundle = older // with which the cluster was made once
+		w.refusedRun(t, Upgrade(), "does not go back")
+		w.upgrade = false
+		w.refusedRun(t, Install(), "use the bundle that the cluster was made with")
+	})
 }
 
 func TestOnlyAClusterIsUpgradedAndOneMinorAtATime(t *testing.T) {
@@ -76,49 +79,60 @@ func TestOnlyAClusterIsUpgradedAndOneMinorAtATime(t *testing.T) {
 }
 
 func TestWhatSomebodyChangedByHandIsNamedBeforeAnUpgradeOverwritesIt(t *testing.T) {
-	w, newer := olderSite(t, 1, 1)
-	m := w.Machines()[1]
-	text := strings.Replace(w.file(t, m, kubeletFile), "maxPods: 110", "maxPods: 33", 1)
-	if err := os.WriteFile(filepath.Join(m.Root(), kubeletFile), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	w.upgrade, w.bundle = true, newer
-	w.refusedRun(t, Upgrade(), m.IP, "somebody has changed "+kubeletFile, "--take-over")
-	w.settings = settings.Wish{TakeOver: true}
-	var told bytes.Buffer
-	w.told = &told
-	w.Arm(nil)
-	if _, err := w.run(t.Context(), Upgrade()); err != nil {
-		t.Fatal(err)
-	}
-	if text := w.file(t, m, kubeletFile); strings.Contains(text, "maxPods: 33") || !strings.Contains(told.String(), "it is overwritten") {
-		t.Errorf("%s\n%s", text, &told)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w, newer := olderSite(t, 1, 1)
+		m := w.Machines()[1]
+		text := strings.Replace(w.file(t, m, kubeletFile), "maxPods: 110", "maxPods: 33", 1)
+		if err := os.WriteFile(filepath.Join(m.Root(), kubeletFile), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		w.upgrade, w.bundle = true, newer
+		w.refusedRun(t, Upgrade(), m.IP, "somebody has changed "+kubeletFile, "--take-over")
+		w.settings = settings.Wish{TakeOver: true}
+		var told bytes.Buffer
+		w.told = &told
+		w.Arm(nil)
+		if _, err := w.run(t.Context(), Upgrade()); err != nil {
+			t.Fatal(err)
+		}
+		if text := w.file(t, m, kubeletFile); strings.Contains(text, "maxPods: 33") || !strings.Contains(told.String(), "it is overwritten") {
+			t.Errorf("%s\n%s", text, &told)
+		}
+	})
 }
 
 func TestAHostThatCannotBeDrainedIsNotUpgraded(t *testing.T) {
-	w, newer := olderSite(t, 1, 2)
-	w.Deploy(stepstest.App{Kind: "Deployment", Namespace: "shop", Name: "till", Replicas: 2, MinAvailable: 2})
-	w.upgrade, w.bundle = true, newer
-	w.refusedRun(t, Upgrade(), "PodDisruptionBudget shop/till allows no disruption")
-	w.ignore = []string{"drain"}
-	w.Arm(nil)
-	_, err := w.run(t.Context(), Upgrade())
-	if err == nil || !strings.Contains(err.Error(), "PodDisruptionBudget shop/till allows no disruption now") {
-		t.Fatal(err)
-	}
-	held := 0
-	for _, m := range w.Machines()[1:] {
-		if w.Unschedulable(m.Name) {
-			t.Errorf("%s stays cordoned", m.Name)
+	synctest.Test(t, func(t *testing.T) {
+		w, newer := olderSite(t, 1, 2)
+		w.Deploy(stepstest.App{Kind: "Deployment", Namespace: "shop", Name: "till", Replicas: 2, MinAvailable: 2})
+		w.upgrade, w.bundle = true, newer
+		w.refusedRun(t, Upgrade(), "PodDisruptionBudget shop/till allows no disruption")
+		w.ignore = []string{"drain"}
+		w.Arm(nil)
+		var told strings.Builder
+		w.told = &told
+		_, err := w.run(t.Context(), Upgrade())
+		for _, want := range []string{"of rootfs to each host (3)", "of container images to each registry (1)", "move to other hosts first: shop/till-"} {
+			if !strings.Contains(told.String(), want) {
+				t.Errorf("%s\ndoes not say %q before it begins", &told, want)
+			}
 		}
-		if text := w.file(t, m, "/usr/bin/kubelet"); strings.Contains(text, "v1.35.0") {
-			held++
+		if err == nil || !strings.Contains(err.Error(), "PodDisruptionBudget shop/till allows no disruption now") {
+			t.Fatal(err)
 		}
-	}
-	if held == 0 {
-		t.Error("a host was upgraded with pods that could not move")
-	}
+		held := 0
+		for _, m := range w.Machines()[1:] {
+			if w.Unschedulable(m.Name) {
+				t.Errorf("%s stays cordoned", m.Name)
+			}
+			if text := w.file(t, m, "/usr/bin/kubelet"); strings.Contains(text, "v1.35.0") {
+				held++
+			}
+		}
+		if held == 0 {
+			t.Error("a host was upgraded with pods that could not move")
+		}
+	})
 }
 
 func TestApplicationsAloneAreUpgradedWithoutTouchingHosts(t *testing.T) {
@@ -146,50 +160,54 @@ func TestApplicationsAloneAreUpgradedWithoutTouchingHosts(t *testing.T) {
 }
 
 func TestAnUpgradeLeavesCertificatesAloneAndCannotBeTakenBackAtItsEnd(t *testing.T) {
-	w, newer := olderSite(t, 1, 1)
-	certificates := func() (out []string) {
-		for name, text := range w.trees(t)[0] {
-			if strings.HasPrefix(name, "etc/kubernetes/pki/") || strings.HasPrefix(name, "/etc/kubernetes/pki/") {
-				out = append(out, name+"="+text)
+	synctest.Test(t, func(t *testing.T) {
+		w, newer := olderSite(t, 1, 1)
+		certificates := func() (out []string) {
+			for name, text := range w.trees(t)[0] {
+				if strings.HasPrefix(name, "etc/kubernetes/pki/") || strings.HasPrefix(name, "/etc/kubernetes/pki/") {
+					out = append(out, name+"="+text)
+				}
 			}
+			slices.Sort(out)
+			return out
 		}
-		slices.Sort(out)
-		return out
-	}
-	before := certificates()
-	w.upgrade, w.bundle = true, newer
-	w.Arm(nil)
-	if _, err := w.run(t.Context(), Upgrade()); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(before, certificates()); diff != "" || len(before) == 0 {
-		t.Errorf("%d certificates and keys, %s", len(before), diff)
-	}
-	w.refusedRun(t, Rollback(), "has come to its end", "snapshots")
+		before := certificates()
+		w.upgrade, w.bundle = true, newer
+		w.Arm(nil)
+		if _, err := w.run(t.Context(), Upgrade()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before, certificates()); diff != "" || len(before) == 0 {
+			t.Errorf("%d certificates and keys, %s", len(before), diff)
+		}
+		w.refusedRun(t, Rollback(), "has come to its end", "snapshots")
+	})
 }
 
 func TestAnUpgradeThatWasTakenBackIsNotOnRecord(t *testing.T) {
-	w, newer := olderSite(t, 2, 1)
-	older := w.bundle
-	stepstest.Break(w.Machines()[1], "kube-apiserver", "v1.36.3", "it ends at once")
-	w.upgrade, w.bundle = true, newer
-	w.Arm(nil)
-	if _, err := w.run(t.Context(), Upgrade()); err == nil {
-		t.Fatal("an API server that does not start was not noticed")
-	}
-	w.Arm(nil)
-	if _, err := w.run(t.Context(), Rollback()); err != nil {
-		t.Fatal(err)
-	}
-	w.upgrade, w.bundle = false, older
-	w.Arm(nil)
-	changes, err := w.run(t.Context(), Install())
-	if err != nil || changes != 0 {
-		t.Errorf("%d changes, %v", changes, err)
-	}
-	for _, m := range w.Machines() {
-		if text := w.file(t, m, "/usr/bin/kubelet"); !strings.Contains(text, "v1.35.0") {
-			t.Errorf("%s: %s", m.IP, text)
+	synctest.Test(t, func(t *testing.T) {
+		w, newer := olderSite(t, 2, 1)
+		older := w.bundle
+		stepstest.Break(w.Machines()[1], "kube-apiserver", "v1.36.3", "it ends at once")
+		w.upgrade, w.bundle = true, newer
+		w.Arm(nil)
+		if _, err := w.run(t.Context(), Upgrade()); err == nil {
+			t.Fatal("an API server that does not start was not noticed")
 		}
-	}
+		w.Arm(nil)
+		if _, err := w.run(t.Context(), Rollback()); err != nil {
+			t.Fatal(err)
+		}
+		w.upgrade, w.bundle = false, older
+		w.Arm(nil)
+		changes, err := w.run(t.Context(), Install())
+		if err != nil || changes != 0 {
+			t.Errorf("%d changes, %v", changes, err)
+		}
+		for _, m := range w.Machines() {
+			if text := w.file(t, m, "/usr/bin/kubelet"); !strings.Contains(text, "v1.35.0") {
+				t.Errorf("%s: %s", m.IP, text)
+			}
+		}
+	})
 }

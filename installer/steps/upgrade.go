@@ -44,8 +44,8 @@ func unreached(problems []preflight.Problem) bool {
 }
 
 // tellUpgrade says what an upgrade does, and asks the operator if it does anything.
-func tellUpgrade(r *Run) error {
-	lines, err := r.upgrade.Tell()
+func tellUpgrade(ctx context.Context, r *Run, sizes payload.Sizes) error {
+	lines, err := r.upgrade.Tell(ctx, sizes)
 	if err != nil {
 		return err
 	}

@@ -61,6 +61,9 @@ func (u *Upgrade) putBack(ctx context.Context, t *fleet.Target, m *mark, step st
 	if err := u.runFormerScripts(ctx, t, former, step); err != nil {
 		return err
 	}
+	if err := leanOnItself(ctx, u, t); err != nil {
+		return err
+	}
 	since, err := u.restartKubelet(ctx, t, *m, step)
 	if err != nil {
 		return err
@@ -203,6 +206,7 @@ func (u *Upgrade) AllBack(ctx context.Context, step string) (int, error) {
 		if err := u.Back(ctx, t, step); err != nil {
 			return n, t.Failed(err)
 		}
+		u.Changed(t, 1)
 	}
 	return len(turned), nil
 }

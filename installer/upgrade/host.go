@@ -37,7 +37,7 @@ func (u *Upgrade) turn(ctx context.Context, t *fleet.Target, step string) error 
 	}
 	since, err := u.forward(ctx, t, &m, step)
 	if err == nil {
-		err = u.gate().settles(ctx, t, u.To(), since)
+		err = doing(u, t, "shows that it lives with "+u.To(), func() error { return u.gate().settles(ctx, t, u.To(), since) })
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -111,7 +111,7 @@ func (u *Upgrade) quiet(ctx context.Context, t *fleet.Target, m mark, step strin
 			return leave, err
 		}
 		undo = append(undo, func(ctx context.Context) error { return u.Net.Release(ctx, t, min(gatePatience, u.Timeout)) })
-		if err := u.Net.Withhold(ctx, t); err != nil {
+		if err := doing(u, t, "gets no new API connections", func() error { return u.Net.Withhold(ctx, t) }); err != nil {
 			return leave, err
 		}
 	}
@@ -119,7 +119,17 @@ func (u *Upgrade) quiet(ctx context.Context, t *fleet.Target, m mark, step strin
 		return leave, nil
 	}
 	undo = append(undo, func(ctx context.Context) error { return u.Readmit(ctx, t.NodeName()) })
-	return leave, u.Evacuate(ctx, cmp.Or(u.DrainTimeout, DefaultDrain), t.NodeName())
+	return leave, doing(u, t, "its pods move to other hosts", func() error {
+		return u.Evacuate(ctx, cmp.Or(u.DrainTimeout, DefaultDrain), t.NodeName())
+	})
+}
+
+// doing tells what a host is at while something is done.
+func doing(u *Upgrade, t *fleet.Target, what string, do func() error) error {
+	work := u.Report.Does(t.IP.String(), what, 0)
+	err := do()
+	work.End(err)
+	return err
 }
 
 // giveUp takes back what was done on a host of which nothing was changed yet.
@@ -145,6 +155,9 @@ func (u *Upgrade) forward(ctx context.Context, t *fleet.Target, m *mark, step st
 			return since, err
 		}
 	}
+	if err := leanOnItself(ctx, u, t); err != nil {
+		return since, err
+	}
 	if err := u.runScripts(ctx, t, step); err != nil {
 		return since, err
 	}
@@ -169,12 +182,16 @@ func (u *Upgrade) runKubeadm(ctx context.Context, t *fleet.Target, m *mark, step
 	}
 	argv := []string{path.Join(u.RootfsDir(), "bin", "kubeadm"), "upgrade", "node"}
 	if t.Master {
+		if err := leanOnOther(ctx, u, t); err != nil {
+			return err
+		}
 		if m.Stage == begun && len(u.Cluster.Masters()) > 1 {
-			if err := u.endAPI(ctx, t); err != nil {
+			if err := doing(u, t, "its API server ends in order", func() error { return u.endAPI(ctx, t) }); err != nil {
 				return err
 			}
 		}
-		if err := u.gate().insist(ctx, func(ctx context.Context) error { return u.gate().serves(ctx, t) }); err != nil {
+		serves := func(ctx context.Context) error { return u.gate().serves(ctx, t) }
+		if err := doing(u, t, "its API server starts", func() error { return u.gate().insist(ctx, serves) }); err != nil {
 			return fmt.Errorf("its API server: %w", err)
 		}
 		first, err := u.isFirst(ctx, t, m)
@@ -210,6 +227,31 @@ func (u *Upgrade) runKubeadm(ctx context.Context, t *fleet.Target, m *mark, step
 }
 
 const apiServer = "kube-apiserver"
+
+// leanOnOther has what runs on a master reach the API by another master, by the name that all of it uses: kubeadm and kubelet would
+// wait for requests that hang on the host's own API server while the etcd beside it is exchanged, about a minute each time (seen on
+// real hosts). Connections that are open move once its API server ends.
+func leanOnOther(ctx context.Context, u *Upgrade, t *fleet.Target) error {
+	others := slices.DeleteFunc(fleet.Only(u.Masters(), (*fleet.Target).InCluster), func(o *fleet.Target) bool { return o == t })
+	if len(others) == 0 {
+		return nil
+	}
+	if _, err := u.Net.SetHosts(ctx, t, others[0].IP.String()); err != nil {
+		return fmt.Errorf("have it reach the API by %s: %w", others[0].IP, err)
+	}
+	return nil
+}
+
+// leanOnItself ends [leanOnOther], also that of an earlier run: a kubelet may not be newer than the API server that it speaks to.
+func leanOnItself(ctx context.Context, u *Upgrade, t *fleet.Target) error {
+	if !t.Master {
+		return nil
+	}
+	if _, err := u.Net.SetHosts(ctx, t, t.IP.String()); err != nil {
+		return fmt.Errorf("have it reach the API by itself: %w", err)
+	}
+	return nil
+}
 
 // endPatience is how long an API server may take to end: it refuses new requests first, and serves those under way.
 const endPatience = 45 * time.Second

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
+	"github.com/dustin/go-humanize"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -134,18 +135,30 @@ func nameOf(images string) string {
 	return "another rootfs"
 }
 
-// Tell says what an upgrade does, in the order in which it is done: a line for each host, and for each application.
-func (u *Upgrade) Tell() ([]string, error) {
+// Tell says what an upgrade does, in the order in which it is done: what is brought, a line for each host with the pods that leave
+// it, and one for each application.
+func (u *Upgrade) Tell(ctx context.Context, sizes payload.Sizes) ([]string, error) {
 	pending, err := u.Pending()
 	if err != nil {
 		return nil, err
 	}
 	var out []string
+	moves := map[string][]string{}
+	if len(pending) > 0 {
+		out = append(out, fmt.Sprintf("↑ bring beside what runs, at most: %s of rootfs to each host (%d), %s of container images to each registry (%d)",
+			humanize.IBytes(uint64(u.Payload.RootfsTravels())), len(pending), humanize.IBytes(uint64(sizes.Registry)), len(u.Cluster.MasterIPs())))
+		if moves, err = movesFrom(ctx, u.Kube, pending); err != nil {
+			return nil, err
+		}
+	}
 	for _, t := range u.inOrder() {
 		if !slices.Contains(pending, t) {
 			continue
 		}
-		from, what := u.versionOf(t), "its pods move to other hosts first"
+		from, what := u.versionOf(t), "no pod has to move"
+		if names := moves[t.NodeName()]; len(names) > 0 {
+			what = fmt.Sprintf("%d of its pods move to other hosts first: %s", len(names), installer.NameSome(names))
+		}
 		switch {
 		case from == u.To():
 			what = "another rootfs: its container runtime and kubelet may start anew, pods go on"
@@ -162,6 +175,23 @@ func (u *Upgrade) Tell() ([]string, error) {
 		if i.Type == installer.TypeApplication && !slices.Contains(u.Cluster.Kept, i.Name) {
 			out = append(out, "↑ upgrade "+i.Name+": its commands run once all hosts have followed")
 		}
+	}
+	return out, nil
+}
+
+// movesFrom are the pods that have to leave hosts, by the name of each one's Node.
+func movesFrom(ctx context.Context, c *kube.Client, hosts []*fleet.Target) (map[string][]string, error) {
+	var nodes []string
+	for _, t := range hosts {
+		nodes = append(nodes, t.NodeName())
+	}
+	pods, err := c.Residents(ctx, nodes)
+	if err != nil {
+		return nil, fmt.Errorf("ask which pods have to move: %w", err)
+	}
+	out := map[string][]string{}
+	for _, p := range pods {
+		out[p.Node] = append(out[p.Node], p.Title())
 	}
 	return out, nil
 }

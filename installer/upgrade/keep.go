@@ -53,7 +53,9 @@ func changedByKubeadm(t *fleet.Target) map[string]fs.FileMode {
 }
 
 // keptDir is where a host keeps what it had before.
-func (u keeper) keptDir() string { return u.Dir("before") }
+func (u keeper) keptDir() string {
+	return u.Dir("before") //docs:file hosts /var/lib/sealos/data/<cluster>/before/: files that kubeadm changes in an upgrade, as they were
+}
 
 func (u keeper) kept(name string) string {
 	return path.Join(u.keptDir(), strings.ReplaceAll(strings.TrimPrefix(name, "/"), "/", "_"))

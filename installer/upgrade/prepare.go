@@ -34,7 +34,9 @@ func (u *Upgrade) Save(ctx context.Context) (saved int, size int64, err error) {
 }
 
 // SnapshotDir is where masters keep what etcd held before an upgrade.
-func (u *Upgrade) SnapshotDir() string { return u.Dir("snapshots") }
+func (u *Upgrade) SnapshotDir() string {
+	return u.Dir("snapshots") //docs:file masters /var/lib/sealos/data/<cluster>/snapshots/: what etcd held before each of the last two upgrades (0600)
+}
 
 // Stage brings all hosts that are to follow the new rootfs beside the one in use, and then runs the image's script `prepare`
 // there, which pulls what will run. Nothing that runs is disturbed. It returns how much it changed, and how many bytes it sent.

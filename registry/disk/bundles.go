@@ -22,7 +22,7 @@ import (
 // pushed, which nobody might have elsewhere. What came before there were such records counts as pushed.
 
 // bundleDirectory holds a record for each bundle, named by its digest.
-const bundleDirectory = OwnDirectory + "/bundles"
+const bundleDirectory = OwnDirectory + "/bundles" //docs:file masters /var/lib/registry/.sealbuild/: what each bundle has brought, and what is under way
 
 // Bundle is what a bundle has brought.
 type Bundle struct {

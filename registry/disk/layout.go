@@ -7,7 +7,7 @@ import (
 )
 
 // DefaultRoot is where a registry keeps its store unless it is told otherwise, as distribution's does.
-const DefaultRoot = "/var/lib/registry"
+const DefaultRoot = "/var/lib/registry" //docs:file masters: the images, in the layout of distribution's registry
 
 // The distribution registry's layout, version 2, as slash-separated paths below a root.
 const (

@@ -79,7 +79,7 @@ func (s *Site) cutAtVote(ctx context.Context, st *story, joining *testbed.Host, 
 	r := s.begin(ctx, "join-masters", s.joinArgs()...)
 	defer r.kill()
 	if !r.reach(ctx, moment{"join-masters", 0}) {
-		return fmt.Errorf("the run ended before the join (%v):\n%s%s", r.err, r.out, r.res.Stderr)
+		return fmt.Errorf("the run ended before the join (%v):\n%s", r.err, r.out)
 	}
 	for {
 		list, err := s.members(ctx)
@@ -89,7 +89,7 @@ func (s *Site) cutAtVote(ctx context.Context, st *story, joining *testbed.Host, 
 		}
 		select {
 		case <-r.ended:
-			return fmt.Errorf("the run ended before the vote was seen (%v, %v): %s\n%s%s", r.err, err, list, r.out, r.res.Stderr)
+			return fmt.Errorf("the run ended before the vote was seen (%v, %v): %s\n%s", r.err, err, list, r.out)
 		case <-ctx.Done():
 			return fmt.Errorf("no vote was seen: %w: %v", ctx.Err(), err)
 		case <-time.After(50 * time.Millisecond):

@@ -32,9 +32,14 @@ func MemberCommands() map[string][]string {
 
 // withAddresses is a documented command with the addresses of a site's hosts: the n-th is 10.0.0.(n+1) in the document.
 func withAddresses(command string, hosts []string) []string {
+	return strings.Fields(withHosts(command, hosts))[1:]
+}
+
+// withHosts puts the addresses of a site's hosts in the place of those of a document.
+func withHosts(text string, hosts []string) string {
 	var pairs []string
 	for i, h := range hosts {
 		pairs = append(pairs, documentedNetwork+string(rune('2'+i)), h)
 	}
-	return strings.Fields(strings.NewReplacer(pairs...).Replace(command))[1:]
+	return strings.NewReplacer(pairs...).Replace(text)
 }

@@ -3,9 +3,11 @@ package scenario
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -129,7 +131,7 @@ func (s *Site) begin(ctx context.Context, step string, args ...string) *run {
 	go func() {
 		defer close(r.ended)
 		r.res, r.err = s.master0().Run(ctx, testbed.Command{
-			Argv: append([]string{s.file}, args...), Dir: "/root", Env: s.passwordEnv(), Stdout: r.out,
+			Argv: slices.Concat([]string{s.file}, args, []string{"--progress", "json"}), Dir: "/root", Env: s.passwordEnv(), Stderr: r.out,
 		})
 	}()
 	return r
@@ -154,29 +156,45 @@ func (r *run) reach(ctx context.Context, m moment) bool {
 	}
 }
 
-// stepWatch keeps what a run prints, and closes begun at the first line about a step.
+// stepWatch reads what a run tells, and closes begun when a step begins.
 type stepWatch struct {
 	step  string
 	mu    sync.Mutex
-	text  []byte
+	rest  []byte        // the beginning of a line
+	text  []string      // what a person would read
 	begun chan struct{} // nil once closed
 }
 
 func (w *stepWatch) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.text = append(w.text, p...)
-	if w.begun != nil && bytes.Contains(w.text, []byte("] "+w.step+" ")) {
-		close(w.begun)
-		w.begun = nil
+	w.rest = append(w.rest, p...)
+	for {
+		line, rest, whole := bytes.Cut(w.rest, []byte("\n"))
+		if !whole {
+			return len(p), nil
+		}
+		w.rest = bytes.Clone(rest)
+		var e struct{ Event, Step, Host, Text, Error, Remedy string }
+		if json.Unmarshal(line, &e) != nil {
+			w.text = append(w.text, string(line))
+			continue
+		}
+		if e.Event == "step-begins" && e.Step == w.step && w.begun != nil {
+			close(w.begun)
+			w.begun = nil
+		}
+		switch e.Event {
+		case "step-begins", "warning", "info", "problem", "ends":
+			w.text = append(w.text, strings.Join(strings.Fields(strings.Join([]string{e.Event, e.Step, e.Host, e.Text, e.Error, e.Remedy}, " ")), " "))
+		}
 	}
-	return len(p), nil
 }
 
 func (w *stepWatch) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return string(w.text)
+	return strings.Join(w.text, "\n")
 }
 
 // killed runs sealinstall, kills it at a moment, and tells whether it met it
@@ -211,7 +229,7 @@ func (s *Site) disturbed(ctx context.Context, st *story, what string, at moment,
 	defer r.kill()
 	if !r.reach(ctx, at) {
 		<-r.ended
-		return fmt.Errorf("the run ended before %s at %s (%v, %v):\n%s%s", what, at, r.err, ctx.Err(), r.out, r.res.Stderr)
+		return fmt.Errorf("the run ended before %s at %s (%v, %v):\n%s", what, at, r.err, ctx.Err(), r.out)
 	}
 	if err := disturb(ctx); err != nil {
 		return err
@@ -219,10 +237,11 @@ func (s *Site) disturbed(ctx context.Context, st *story, what string, at moment,
 	<-r.ended
 	st.say("%s at %s: ended after %.1f s with status %d", what, at, time.Since(start).Seconds(), r.res.Code)
 	if r.err != nil {
-		st.say("%s", strings.TrimSpace(r.res.Stderr))
+		text := r.out.String()
+		st.say("%s", text[strings.LastIndex(text, "\n")+1:])
 	}
 	if r.res.Code == 2 || ctx.Err() != nil {
-		return fmt.Errorf("%s: %w\n%s", what, errors.Join(r.err, ctx.Err()), r.res.Stderr)
+		return fmt.Errorf("%s: %w\n%s", what, errors.Join(r.err, ctx.Err()), r.out)
 	}
 	return mend(ctx)
 }

@@ -27,6 +27,7 @@ type Scenario struct {
 func All() []Scenario {
 	return []Scenario{
 		{"install", "one master and two nodes, twice, judged by Kubernetes' own tests, and back", JudgedInstall},
+		{"first-install", "docs/first-install.md, word for word, on two hosts that have nothing", FirstInstall},
 		{"ha", "three masters and one node; the first master dies, another goes on", HA},
 		{"registry-failover", "the registry a node asks first dies, is damaged, comes back", RegistryFailover},
 		{"etcd-join", "masters' joins are cut when etcd has taken them in; one comes back with an empty disk", EtcdJoin},

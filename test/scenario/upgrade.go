@@ -39,10 +39,14 @@ func Upgrade(ctx context.Context, out io.Writer) (err error) {
 	if err := u.begin(ctx); err != nil {
 		return err
 	}
-	if err := u.changesNothing(ctx, "the new file without a verb", exitRefused, []string{"upgrade", "./new.run upgrade", newKubernetes}, newOnSite); err != nil {
+	if err := u.changesNothing(ctx, "the new file without a verb", exitRefused, []string{newOnSite + " upgrade --dry-run", newKubernetes}, newOnSite); err != nil {
 		return err
 	}
 	if err := u.changesNothing(ctx, "the plan", 0, []string{oldKubernetes, newKubernetes, "asked"}, newOnSite, "upgrade", "--dry-run"); err != nil {
+		return err
+	}
+	applied := fmt.Sprintf("%[1]s gen --masters %[2]s --nodes %[3]s >wanted.yaml && %[1]s apply -f wanted.yaml --dry-run", newOnSite, addresses(u.Masters), addresses(u.Nodes))
+	if err := u.changesNothing(ctx, "a Clusterfile applied with the new file", 0, []string{oldKubernetes, newKubernetes, "asked"}, "sh", "-c", applied); err != nil {
 		return err
 	}
 	if err := u.upgraded(ctx); err != nil {

@@ -75,8 +75,8 @@ type blob struct {
 	done    bool // successfully
 }
 
-// resolve finds out what a reference needs and queues what the store lacks.
-func (g *gatherer) resolve(ctx context.Context, w Wanted) {
+// look describes an image, or records why it cannot be had.
+func (g *gatherer) look(ctx context.Context, w Wanted) (*image, []v1.Descriptor, bool) {
 	img, leaves, err := g.describe(ctx, w)
 	if err != nil {
 		absent := w.Suspected && passable(err)
@@ -84,6 +84,14 @@ func (g *gatherer) resolve(ctx context.Context, w Wanted) {
 			g.remember(w.Ref, meaning{Unknown: NotFound(err), Absent: err.Error()})
 		}
 		g.fail(ctx, w, err, absent || w.Suspected && g.options.Lenient)
+	}
+	return img, leaves, err == nil
+}
+
+// resolve finds out what a reference needs and queues what the store lacks.
+func (g *gatherer) resolve(ctx context.Context, w Wanted) {
+	img, leaves, ok := g.look(ctx, w)
+	if !ok {
 		return
 	}
 	g.mu.Lock()

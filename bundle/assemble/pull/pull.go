@@ -89,28 +89,76 @@ func (o Options) withDefaults() Options {
 
 // Gather fetches every wanted image into st. When certain references fail the error is an *Error and the result holds the others.
 func Gather(ctx context.Context, st *store.Store, wanted []Wanted, o Options) (Result, error) {
-	o = o.withDefaults()
-	g, err := newGatherer(st, o)
+	g, err := newGatherer(st, o.withDefaults())
 	if err != nil {
 		return Result{}, err
 	}
 	defer g.remotes.close()
-	for _, w := range wanted {
-		g.queue.add(firstOfAll, func(ctx context.Context) { g.resolve(ctx, w) })
-	}
-	g.queue.run(ctx, o.Jobs)
-	g.tellAll()
-	if err := ctx.Err(); err != nil {
+	if err := g.each(ctx, wanted, g.resolve); err != nil {
 		return Result{}, err
 	}
 	r := g.result
 	slices.SortFunc(r.Images, func(a, b store.Pinned) int { return cmp.Compare(a.Ref, b.Ref) })
-	slices.SortFunc(r.Absent, func(a, b Failure) int { return cmp.Compare(a.Ref, b.Ref) })
 	if len(g.failures) > 0 {
-		slices.SortFunc(g.failures, func(a, b Failure) int { return cmp.Compare(a.Ref, b.Ref) })
 		return r, &Error{Failures: g.failures, Fetched: len(r.Images), Kept: st.Keeps()}
 	}
 	return r, nil
+}
+
+// Measured is what registries say of images, without their layers.
+type Measured struct {
+	Sizes  map[string]int64 // bytes to download, by reference: manifests, configs and layers of the wanted platforms
+	Total  int64            // bytes of all together: what several images share counts once
+	Absent []Failure        // suspected references that could not be had, sorted by reference
+	Failed []Failure        // those that would fail a Gather, sorted by reference
+}
+
+// Measure asks how large every wanted image is. st gets the manifests and configs that are read; what it has already counts, too.
+func Measure(ctx context.Context, st *store.Store, wanted []Wanted, o Options) (Measured, error) {
+	g, err := newGatherer(st, o.withDefaults())
+	if err != nil {
+		return Measured{}, err
+	}
+	defer g.remotes.close()
+	m := Measured{Sizes: map[string]int64{}}
+	counted := map[string]bool{}
+	err = g.each(ctx, wanted, func(ctx context.Context, w Wanted) {
+		img, leaves, ok := g.look(ctx, w)
+		if !ok {
+			return
+		}
+		sizes := map[string]int64{}
+		for _, leaf := range leaves {
+			sizes[string(leaf.Digest)] = leaf.Size
+		}
+		for d, raw := range img.manifests {
+			sizes[d] = int64(len(raw))
+		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for d, size := range sizes {
+			m.Sizes[w.Ref] += size
+			if !counted[d] {
+				m.Total += size
+			}
+			counted[d] = true
+		}
+	})
+	m.Absent, m.Failed = g.result.Absent, g.failures
+	return m, err
+}
+
+// each does something for every wanted image, with as many at a time as there may be transfers.
+func (g *gatherer) each(ctx context.Context, wanted []Wanted, do func(context.Context, Wanted)) error {
+	for _, w := range wanted {
+		g.queue.add(firstOfAll, func(ctx context.Context) { do(ctx, w) })
+	}
+	g.queue.run(ctx, g.options.Jobs)
+	g.tellAll()
+	byRef := func(a, b Failure) int { return cmp.Compare(a.Ref, b.Ref) }
+	slices.SortFunc(g.result.Absent, byRef)
+	slices.SortFunc(g.failures, byRef)
+	return ctx.Err()
 }
 
 type silent struct{}

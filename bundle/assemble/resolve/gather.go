@@ -206,23 +206,9 @@ func (r Resolver) archive(ctx context.Context, dir string, a scan.Archive, platf
 	if err != nil {
 		return nil, nil, err
 	}
-	file := pull.Archive{Transport: a.Transport, Path: plain}
-	places := []store.Found{{File: a.File, Line: a.Line, Certainty: string(scan.Certain)}}
-	var all []pull.Archive
-	if a.Ref != "" {
-		file.Wanted = pull.Wanted{Ref: a.Ref, Places: places}
-		all = append(all, file)
-	} else {
-		names, err := pull.ListArchive(file, r.System)
-		if err != nil {
-			return nil, nil, err
-		}
-		for _, n := range names {
-			one := file
-			one.Source = n.Source
-			one.Wanted = pull.Wanted{Ref: n.Ref, Places: places}
-			all = append(all, one)
-		}
+	all, err := r.held(a, plain)
+	if err != nil {
+		return nil, nil, err
 	}
 	for _, one := range all {
 		var docker store.Pinned // the one image that it holds under a name
@@ -238,7 +224,7 @@ func (r Resolver) archive(ctx context.Context, dir string, a scan.Archive, platf
 				}
 			}
 			if other := new(pull.PlatformError); errors.As(err, &other) {
-				misses = append(misses, miss{pull.Failure{Ref: one.Wanted.Ref, Places: places, Err: err}, name})
+				misses = append(misses, miss{pull.Failure{Ref: one.Wanted.Ref, Places: one.Wanted.Places, Err: err}, name})
 				err = nil
 				continue
 			}
@@ -253,6 +239,66 @@ func (r Resolver) archive(ctx context.Context, dir string, a scan.Archive, platf
 		}
 	}
 	return loaded, misses, nil
+}
+
+// held lists the images of an archive that lies, without compression, at plain.
+func (r Resolver) held(a scan.Archive, plain string) (all []pull.Archive, err error) {
+	file := pull.Archive{Transport: a.Transport, Path: plain}
+	places := []store.Found{{File: a.File, Line: a.Line, Certainty: string(scan.Certain)}}
+	if a.Ref != "" {
+		file.Wanted = pull.Wanted{Ref: a.Ref, Places: places}
+		return []pull.Archive{file}, nil
+	}
+	names, err := pull.ListArchive(file, r.System)
+	for _, n := range names {
+		one := file
+		one.Source = n.Source
+		one.Wanted = pull.Wanted{Ref: n.Ref, Places: places}
+		all = append(all, one)
+	}
+	return all, err
+}
+
+// Measure asks registries how large the images are that the looks name, and brings none. What an archive holds is there already.
+func (r Resolver) Measure(ctx context.Context, looks []search.Look) (pull.Measured, error) {
+	local := map[string]map[string]bool{}
+	names := map[string][]pull.Archive{} // by what an archive is called, and what its image
+	var platforms []v1.Platform
+	for _, l := range looks {
+		platforms = append(platforms, l.Platform)
+		here := map[string]bool{}
+		local[store.Platform(l.Platform)] = here
+		for _, a := range l.Found.Archives {
+			path := filepath.Join(l.Dir, filepath.FromSlash(a.Path))
+			key := path + "=" + a.Ref
+			if names[key] == nil {
+				all, err := r.namesIn(ctx, path, a)
+				if err != nil {
+					return pull.Measured{}, fmt.Errorf("%simage archive: %w", search.At(a.Place), err)
+				}
+				names[key] = all
+			}
+			for _, one := range names[key] {
+				here[one.Wanted.Ref] = true
+			}
+		}
+	}
+	return pull.Measure(ctx, r.Store, wantedBy(looks, local), r.Options(platforms))
+}
+
+// namesIn lists the images of an archive and keeps nothing of it.
+func (r Resolver) namesIn(ctx context.Context, path string, a scan.Archive) ([]pull.Archive, error) {
+	scratch, err := r.Store.TempDir("plain")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(scratch) }()
+	if a.Ref == "" {
+		if path, err = plainArchive(ctx, scratch, path); err != nil {
+			return nil, err
+		}
+	}
+	return r.held(a, path)
 }
 
 // NoteOther tells of an image that its cluster image brings and that is for other platforms.

@@ -50,20 +50,20 @@ type Store struct {
 // DefaultRoot is where the store lies unless the operator says otherwise: $SEALBUILD_ROOT, else /var/lib/sealbuild for root, else
 // $XDG_DATA_HOME/sealbuild.
 func DefaultRoot() (string, error) {
-	if root := os.Getenv("SEALBUILD_ROOT"); root != "" {
+	if root := os.Getenv("SEALBUILD_ROOT"); root != "" { //docs:env sealbuild SEALBUILD_ROOT: the image store, as `--root`
 		return filepath.Abs(root)
 	}
 	if os.Geteuid() == 0 && os.Getenv("_CONTAINERS_ROOTLESS_UID") == "" {
-		return "/var/lib/sealbuild", nil
+		return "/var/lib/sealbuild", nil //docs:file builder /var/lib/sealbuild/: the image store and the cache of what was downloaded, for root; `--root` or `SEALBUILD_ROOT` names another
 	}
-	if data := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) {
+	if data := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) { //docs:env sealbuild XDG_DATA_HOME: where the image store of a user is below
 		return filepath.Join(data, "sealbuild"), nil
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return "", fmt.Errorf("find the image store's place: %w (set SEALBUILD_ROOT)", err)
 	}
-	return filepath.Join(home, ".local", "share", "sealbuild"), nil
+	return filepath.Join(home, ".local", "share", "sealbuild"), nil //docs:file builder ~/.local/share/sealbuild/: the same for other users, or below `XDG_DATA_HOME`
 }
 
 // Open opens the store at root, making it when it is not there, and removes what killed runs left behind.

@@ -14,7 +14,7 @@ import (
 )
 
 // agentVariable names the socket of the operator's ssh agent.
-const agentVariable = "SSH_AUTH_SOCK"
+const agentVariable = "SSH_AUTH_SOCK" //docs:env both: the ssh agent, for logins, `--ssh` and `--sign`
 
 // Confirmed writes the text to out, and tells whether the standard input gives the answer to it that lets a command go on.
 func Confirmed(out io.Writer, text, answer string) bool {

@@ -8,8 +8,8 @@ import (
 
 // Environment variables that secrets are read from, so that they need not stand on the command line, which other users can see.
 const (
-	PasswordVariable   = "SEALINSTALL_PASSWORD"
-	passphraseVariable = "SEALINSTALL_KEY_PASSPHRASE"
+	PasswordVariable   = "SEALINSTALL_PASSWORD"       //docs:env sealinstall: password of the login, and of sudo where it asks
+	passphraseVariable = "SEALINSTALL_KEY_PASSPHRASE" //docs:env sealinstall: passphrase of the private key
 )
 
 // EnvironmentPassword and environmentPassphrase take a secret out of the environment, since what runs on this machine inherits

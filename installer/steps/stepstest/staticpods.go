@@ -234,6 +234,15 @@ func breach(s *Site, format string, args ...any) {
 	}
 }
 
+// watchHang notes that kubelet and kubeadm of a master wait for its own API server while the etcd beside it is exchanged, though
+// others would answer: their requests hang there, about a minute. It notes nothing on a site that does not watch.
+func watchHang(s *Site, m *Machine, pod string) {
+	others := slices.ContainsFunc(s.machines, func(o *Machine) bool { return o != m && s.serves(o) })
+	if s.Watch && pod == "etcd" && others && m.tree.lookup("apiserver.cluster.local") == m.IP {
+		breach(s, "%s: its etcd is exchanged while it reaches the API by itself", m.IP)
+	}
+}
+
 // watchStop notes what clients see when the container of a static pod is ended because its manifest says so, while others could
 // have served them. It notes nothing on a site that does not watch.
 func watchStop(m *Machine, pod string) {

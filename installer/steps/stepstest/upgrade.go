@@ -291,7 +291,8 @@ func (u *upgrade) component(ctx context.Context, pod, before string) error {
 		return u.rollback(err)
 	}
 	move := func(from, to string) func(*Site, *Machine) error {
-		return func(_ *Site, m *Machine) error {
+		return func(s *Site, m *Machine) error {
+			watchHang(s, m, pod)
 			err := os.Rename(m.tree.path(from), m.tree.path(to))
 			m.static()
 			return err
