@@ -25,8 +25,8 @@ import (
 
 // recipientsDir is the operator's: files of public keys. When there are any, every support bundle is encrypted to them.
 const (
-	recipientsDir         = "/etc/sealbuild/recipients.d"
-	recipientsDirVariable = "SEALBUILD_RECIPIENTS_DIR" //docs:env sealinstall: directory of recipients in place of `/etc/sealbuild/recipients.d` // another directory
+	recipientsDir         = "/etc/sealbuild/recipients.d" //docs:file here: public keys that support bundles are encrypted to; read, never written
+	recipientsDirVariable = "SEALBUILD_RECIPIENTS_DIR"    //docs:env sealinstall: directory of public keys in place of /etc/sealbuild/recipients.d
 )
 
 // Defaults of support-bundle.
