@@ -59,9 +59,9 @@ func TestStatusCertificatesAndResetNeedNothingOfTheRootfsThatABundleOfApplicatio
 	}
 }
 
-// timelessOutput is what a run tells, without how long it took.
+// timelessOutput is what a run tells, without when it did and how long it took.
 func timelessOutput(text string) string {
-	return regexp.MustCompile(` in [0-9.]+s`).ReplaceAllString(text, "")
+	return regexp.MustCompile(`(?m)^[0-9:]{8} | in [0-9.]+s`).ReplaceAllString(text, "")
 }
 
 func TestABundleOfApplicationsResetsNoClusterThatNothingIsRecordedOf(t *testing.T) {
