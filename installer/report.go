@@ -128,10 +128,16 @@ func (r *Reporter) Asked(what progress.Asked) {
 	r.tell(progress.Event{Kind: progress.AskedFor, Asked: &what})
 }
 
-// Checked tells which checks hosts went through.
-func (r *Reporter) Checked(hosts, checks []string) {
-	if len(hosts) > 0 {
-		r.tell(progress.Event{Kind: progress.Checked, Hosts: hosts, Checks: checks})
+// Checked tells which checks hosts went through. Where the output of commands is told, too, it names those that found nothing, so
+// that an operator can show that they were made.
+func (r *Reporter) Checked(hosts, checks []string, found func(check string) bool) {
+	if len(hosts) == 0 {
+		return
+	}
+	r.tell(progress.Event{Kind: progress.Checked, Hosts: hosts, Checks: checks})
+	if r.verbose {
+		nothing := slices.DeleteFunc(slices.Clone(checks), found)
+		r.Infof("%d of %d checks have found nothing on %s: %s", len(nothing), len(checks), HostList(hosts), strings.Join(nothing, ", "))
 	}
 }
 

@@ -73,7 +73,7 @@ func (o *runOptions) checkFlags(f *pflag.FlagSet) {
 func (o *runOptions) hostFlags(f *pflag.FlagSet) {
 	o.ClusterFlags(f)
 	f.StringVarP(&o.output, "output", "o", "text", "form of the summary: text or json")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "show the output of scripts and commands")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "show checks that have found nothing, and the output of scripts and commands")
 	f.StringVar(&o.form, "progress", "auto", "how it is told what goes on: auto (a table on a terminal, else plain lines), plain, or json (events on the standard error)")
 }
 

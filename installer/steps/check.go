@@ -87,7 +87,9 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	for _, t := range fleet.Only(r.Targets, func(t *fleet.Target) bool { return t.Looked }) {
 		seen = append(seen, t.IP.String())
 	}
-	r.Report.Checked(seen, preflight.Made(r.Upgrade, len(r.Site.Leaving) > 0))
+	r.Report.Checked(seen, preflight.Made(r.Upgrade, len(r.Site.Leaving) > 0), func(check string) bool {
+		return slices.ContainsFunc(problems, func(p preflight.Problem) bool { return p.Check == check })
+	})
 	for _, w := range preflight.Warnings(warnings) {
 		r.Report.Warnf("%s", w)
 	}
