@@ -188,7 +188,7 @@ func (p *part) take(to *tar.Writer, root string) (missing []Missing, err error) 
 	missing = p.missing
 	p.mu.Unlock()
 	for _, f := range files {
-		h := &tar.Header{Name: root + "/" + f.name, Mode: 0o644, Size: f.size, ModTime: f.made, Typeflag: tar.TypeReg}
+		h := &tar.Header{Name: root + "/" + f.name, Mode: 0o644, Size: f.size, ModTime: f.made.Truncate(time.Second), Typeflag: tar.TypeReg}
 		if err := to.WriteHeader(h); err != nil {
 			return missing, fmt.Errorf("write the bundle: %w", err)
 		}

@@ -65,7 +65,7 @@ const (
 
 // Bounds of waiting.
 const (
-	reach  = 20 * time.Second // to log in to a host and to learn its secrets
+	reach  = 45 * time.Second // to log in to a host and to learn its secrets: nothing is kept of any host before
 	answer = 30 * time.Second // for one question to a host
 	grace  = 5 * time.Second  // for a question to end that was broken off
 )
