@@ -256,7 +256,9 @@ func TestFanoutDoesNotBelieveRelays(t *testing.T) {
 	push := func(h *simHost) {
 		sr, sw := io.Pipe()
 		rr, rw := io.Pipe()
+		received := make(chan struct{})
 		go func() {
+			defer close(received)
 			_, err := Receive(t.Context(), h.store, sr, rw, h.options)
 			rw.CloseWithError(io.ErrUnexpectedEOF)
 			if err != nil {
@@ -265,6 +267,7 @@ func TestFanoutDoesNotBelieveRelays(t *testing.T) {
 		}()
 		_, err := Push(t.Context(), sw, rr, c, src, PushOptions{Fanout: f, Address: "127.0.0.1"})
 		sw.Close()
+		<-received // until then its session lies in the store
 		out <- err
 	}
 	f.join(nil) // a host that stays keeps the relays open
