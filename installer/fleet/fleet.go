@@ -138,7 +138,10 @@ func (f *Fleet) each(ctx context.Context, targets []*Target, jobs int, fn func(c
 	if len(targets) == 0 {
 		return nil
 	}
-	f.Report.About(names(targets))
+	if ctx.Value(atWork{}) == nil { // what a host does with others, such as telling workers of a master, is still about that host
+		f.Report.About(names(targets))
+		ctx = context.WithValue(ctx, atWork{}, true)
+	}
 	return Each(ctx, targets, jobs, func(ctx context.Context, t *Target) error {
 		work := f.Report.Does(t.IP.String(), "", 0)
 		err := fn(ctx, t)
@@ -146,6 +149,9 @@ func (f *Fleet) each(ctx context.Context, targets []*Target, jobs int, fn func(c
 		return err
 	})
 }
+
+// atWork is the key of contexts of work on hosts.
+type atWork struct{}
 
 func names(targets []*Target) []string {
 	out := make([]string, len(targets))

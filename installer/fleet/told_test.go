@@ -57,3 +57,23 @@ func TestItIsToldWhichHostsAreAtWork(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+func TestAStepIsAboutTheHostsThatItWorksOnAndNotAboutThoseThatTheseNeed(t *testing.T) {
+	var told heard
+	f := &Fleet{Options: Options{Jobs: 1, Report: installer.ReportTo(&told, io.Discard, false)}}
+	master, worker := target("10.0.0.2", true, agent.Facts{}), target("10.0.0.3", false, agent.Facts{})
+	nothing := func(context.Context, *Target) error { return nil }
+	err := f.Each(t.Context(), []*Target{master}, func(ctx context.Context, _ *Target) error { return f.Each(ctx, []*Target{worker}, nothing) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var about [][]string
+	for _, e := range told {
+		if e.Kind == progress.Hosts {
+			about = append(about, e.Hosts)
+		}
+	}
+	if diff := cmp.Diff([][]string{{"10.0.0.2"}}, about); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
