@@ -32,6 +32,9 @@ func (o *runOptions) openBundle() (f *bundle.File, err error) {
 	if errors.Is(err, bundle.ErrNotBundle) && o.bundle == "" {
 		return nil, fmt.Errorf("%s is the installer without a bundle behind it: run the file that sealbuild wrote, or name one with --bundle", name)
 	}
+	if errors.Is(err, bundle.ErrNotBundle) {
+		return nil, fmt.Errorf("%s is no bundle: name a file that sealbuild wrote with --bundle (%w)", name, bundle.ErrNotBundle)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the bundle %s: %w", name, err)
 	}
