@@ -3,12 +3,15 @@ package steps
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 	"github.com/sealbuild/sealbuild/test/detector"
 )
@@ -91,6 +94,13 @@ func TestAnUpgradeEndsAsAnInstallationOfTheNewerBundle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := upgradeSite(t, 3, 2)
 		w.Arm(nil)
+		for _, m := range w.Machines() { // of which an earlier version of the installer knew nothing
+			for _, dir := range []string{"", "multi-user.target.wants/"} {
+				if err := os.Remove(filepath.Join(m.Root(), "etc/systemd/system", dir, care.HoldUnit)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
 		start := time.Now()
 		changes, err := w.run(t.Context(), Upgrade())
 		if err != nil {

@@ -172,8 +172,11 @@ func (c *call) stub(ctx context.Context, args []string) (out string, err error) 
 		}
 		return "", m.ping(args)
 	case args[0] == "care" && args[1] == "--clean":
-		if args[2] == "--service-route" {
+		switch args[2] {
+		case "--service-route":
 			m.serviceRoutes = nil
+		case "--hold":
+			m.held = false
 		}
 		return "", nil
 	}

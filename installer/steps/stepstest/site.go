@@ -80,6 +80,7 @@ type Machine struct {
 	units       map[string]string
 	// serviceRoutes are lost in a power cut, unless a unit that is enabled makes them anew.
 	serviceRoutes []string
+	held          bool // since it booted, packets to pods and Services stay on it
 	registry      bool
 	runtime       bool                 // it is there, and starts at boot
 	begun         bool                 // the runtime, by a script, whatever the boot has come to
