@@ -35,6 +35,9 @@ func (s *Site) outlivesAMaster(ctx context.Context, st *story, spare *testbed.Ho
 	if err := s.statusTellsOf(ctx, st, dead); err != nil {
 		return err
 	}
+	if err := s.supportBundle(ctx, st, dead); err != nil {
+		return err
+	}
 	if err := s.takeIn(ctx, st, spare); err != nil {
 		return err
 	}

@@ -46,6 +46,9 @@ func HA(ctx context.Context, out io.Writer) (err error) {
 	if err := site.onlyServicesEscaped(ctx, st); err != nil {
 		return err
 	}
+	if err := site.supportBundle(ctx, st, nil); err != nil {
+		return err
+	}
 	if err := site.outlivesAMaster(ctx, st, spare); err != nil {
 		return err
 	}
