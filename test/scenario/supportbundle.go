@@ -17,14 +17,14 @@ const (
 	supportLimit = 2 * time.Minute
 )
 
-// supportBundle has a master write a support bundle. It holds what whoever helps looks for, names the host that is dead, if one is, and
-// holds no secret of the site: neither those that the installer made nor one that a pod has in its environment.
-func (s *Site) supportBundle(ctx context.Context, st *story, dead *testbed.Host) error {
+// supportBundle has a master write a support bundle. It holds what whoever helps looks for, names the host that is dead, if one is,
+// and holds no secret of the site: neither those that the installer made nor one that a pod has in its environment.
+func supportBundle(ctx context.Context, s *Site, st *story, dead *testbed.Host) error {
 	want, masters := 0, s.Masters
 	if dead != nil {
 		want, masters = 1, append([]*testbed.Host{dead}, s.Masters...)
 	}
-	if err := s.plantSecrets(ctx); err != nil {
+	if err := plantSecrets(ctx, s); err != nil {
 		return err
 	}
 	argv := []string{s.file, "support-bundle", "--masters", addresses(masters), "--nodes", addresses(s.Nodes), "-o", supportFile}
@@ -67,11 +67,11 @@ func (s *Site) supportBundle(ctx context.Context, st *story, dead *testbed.Host)
 	if err := errors.Join(lacks...); err != nil {
 		return fmt.Errorf("%w\n%s", err, list.Stdout)
 	}
-	return s.holdsNoSecret(ctx, st)
+	return holdsNoSecret(ctx, s, st)
 }
 
 // holdsNoSecret looks for the secrets of the site in the support bundle.
-func (s *Site) holdsNoSecret(ctx context.Context, st *story) error {
+func holdsNoSecret(ctx context.Context, s *Site, st *story) error {
 	// Secrets are handed on by files, and what is found is told by its name only.
 	const look = `set -euo pipefail
 dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
@@ -101,7 +101,7 @@ echo "looked for $(ls | wc -l) secrets"`
 }
 
 // plantSecrets puts a secret into a Secret, and one into the environment of pods, where it should not be and often is.
-func (s *Site) plantSecrets(ctx context.Context) error {
+func plantSecrets(ctx context.Context, s *Site) error {
 	const plant = `set -euo pipefail
 k() { kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /root/.sealos/kubectl-of-test -n default "$@" >/dev/null; }
 cd /root
