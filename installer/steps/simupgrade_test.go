@@ -243,8 +243,11 @@ func TestAHostThatDoesNotLiveWithAnUpgradeGoesBack(t *testing.T) {
 				stepstest.Break(m, c.program, c.which, "it is spoilt")
 			}
 			w.Arm(nil)
+			start := time.Now()
 			if _, err := w.run(t.Context(), Upgrade()); err == nil {
 				t.Errorf("%s: the upgrade succeeds", c.name)
+			} else if c.program == "kubelet" && !strings.Contains(err.Error(), "kubelet has ended 5 times") {
+				t.Errorf("%s: after %s nothing says how often: %v", c.name, time.Since(start), err)
 			} else if !strings.Contains(err.Error(), m.IP) {
 				t.Errorf("%s: the host is not named: %v", c.name, err)
 			}

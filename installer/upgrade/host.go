@@ -330,6 +330,7 @@ func (u *Upgrade) restartKubelet(ctx context.Context, t *fleet.Target, m mark, s
 			return since, fmt.Errorf("start the new kubelet: %w", err)
 		}
 	}
+	since.starts = fleet.KubeletStarts(ctx, t)
 	return since, nil
 }
 
