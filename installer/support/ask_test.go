@@ -42,8 +42,8 @@ func TestQuestionsAreAnsweredOneByOneWhateverTheyPrint(t *testing.T) {
 		"echo a; echo said >&2; printf 'no end'; exit 3", "true", "exit 127", "echo ::1; echo =5; echo '|x'; echo =6 >&2", "cat",
 		"head -c 300000 /dev/zero | tr '\\0' x", "read x; echo \"<$x>\"",
 	}
-	// What is printed comes in pieces that end in the middle of a line, and is more than a pipe holds: the line ends long before all
-	// of it has been passed on.
+	// What is printed comes in pieces that end in the middle of a line, and is more than a pipe holds: the line ends long before
+	// all of it has been passed on.
 	numbers, _ := exec.Command("seq", "100000").Output()
 	for range 5 {
 		lines = append(lines, "seq 100000; echo said >&2")
