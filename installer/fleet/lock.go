@@ -38,8 +38,8 @@ type locks struct {
 	keep   sync.WaitGroup          // the goroutines that run keepLock
 }
 
-// LockMasters takes the locks of all masters that are reached, see [Fleet.LockThese]. They last until Close: the outcome of a run that
-// was interrupted is recorded under them, too.
+// LockMasters takes the locks of all masters that are reached, see [Fleet.LockThese]. They last until Close: the outcome of a run
+// that was interrupted is recorded under them, too.
 func (f *Fleet) LockMasters(ctx context.Context) (problems []preflight.Problem, held bool) {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	f.locks.life, f.locks.cancel, f.locks.held = life, cancel, map[*Target]*agent.Lock{}
@@ -47,8 +47,8 @@ func (f *Fleet) LockMasters(ctx context.Context) (problems []preflight.Problem, 
 }
 
 // LockThese takes the locks of those of some hosts that are masters and reached, in the order of their addresses: of two installers
-// that have a master in common, one gets all of its locks, or none. held is true if another installer has a lock; then no lock is held
-// here any more. Else the problems name the masters whose lock cannot be had at all, and those of the others are held.
+// that have a master in common, one gets all of its locks, or none. held is true if another installer has a lock; then no lock is
+// held here any more. Else the problems name the masters whose lock cannot be had at all, and those of the others are held.
 func (f *Fleet) LockThese(ctx context.Context, hosts []*Target) (problems []preflight.Problem, held bool) {
 	name, err := os.Hostname()
 	if err != nil {

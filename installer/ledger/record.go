@@ -176,8 +176,8 @@ func (l *Ledger) goBack(ctx context.Context) error {
 	return nil
 }
 
-// recordLeft takes the hosts that have left out of the record that masters have, which is of before the upgrade that is under way: it
-// says what a host goes back to, until that has come to its end.
+// recordLeft takes the hosts that have left out of the record that masters have, which is of before the upgrade that is under way:
+// it says what a host goes back to, until that has come to its end.
 func (l *Ledger) recordLeft(ctx context.Context) error {
 	made := *l.Recorded
 	made.Hosts = l.staying(made.Hosts)

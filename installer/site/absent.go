@@ -76,8 +76,8 @@ func Without(st *Site, away []string) {
 	st.Targets = fleet.Only(st.Targets, func(t *fleet.Target) bool { return !isAway(t.Host) })
 }
 
-// Bring takes hosts into the run that were not known to be in the cluster when it began: it reaches them, takes the locks of the masters
-// among them, and looks at them.
+// Bring takes hosts into the run that were not known to be in the cluster when it began: it reaches them, takes the locks of the
+// masters among them, and looks at them.
 func Bring(ctx context.Context, st *Site, hosts []installer.Host) []preflight.Problem {
 	var fresh []*fleet.Target
 	for _, h := range hosts {

@@ -59,8 +59,8 @@ func (st *Site) Open(ctx context.Context) []preflight.Problem {
 	return leaveOut(st, slices.Concat(problems, unlocked(locked, unseen), unseen))
 }
 
-// unlocked are the problems with locks, without those of hosts that could not be looked at: what kept them from being locked kept them
-// from that, too.
+// unlocked are the problems with locks, without those of hosts that could not be looked at: what kept them from being locked kept
+// them from that, too.
 func unlocked(locked, unseen []preflight.Problem) []preflight.Problem {
 	return slices.DeleteFunc(locked, func(l preflight.Problem) bool {
 		return slices.ContainsFunc(unseen, func(u preflight.Problem) bool { return u.Host == l.Host })

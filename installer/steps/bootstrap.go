@@ -17,7 +17,7 @@ func (r *Run) bootstrap(ctx context.Context) (installer.Result, error) {
 	if err != nil {
 		return installer.Result{Changes: named}, fmt.Errorf("write /etc/hosts: %w", err)
 	}
-	if r.midway() { // what follows is of the rootfs
+	if midway(r) { // what follows is of the rootfs
 		return installer.Result{Changes: named}, nil
 	}
 	settled, err := r.net.Settle(ctx)

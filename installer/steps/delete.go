@@ -60,8 +60,9 @@ func (r *Run) checkLeaving(ctx context.Context) (installer.Result, error) {
 	return installer.Result{Note: fmt.Sprintf("%d hosts stay, %d leave", len(r.Targets), len(r.Site.Leaving))}, err
 }
 
-// midway tells that an upgrade is under way: hosts keep what they have come to, and are not all ready before it has come to its end.
-func (r *Run) midway() bool { return r.Ledger.Midway }
+// midway tells that an upgrade is under way: hosts keep what they have come to, and are not all ready before it has come to its
+// end.
+func midway(r *Run) bool { return r.Ledger.Midway }
 
 // judgeLeaving finds what speaks against hosts leaving the cluster, which answers, and asks the operator.
 func (r *Run) judgeLeaving(ctx context.Context) error {

@@ -10,8 +10,8 @@ import (
 	"github.com/sealbuild/sealbuild/test/detector"
 )
 
-// TestAHostThatDiesForEverInTheMidstOfAnUpgradeIsDeleted loses a host, at whatever place the upgrade has come to there; then the upgrade
-// goes on, or back, without it.
+// TestAHostThatDiesForEverInTheMidstOfAnUpgradeIsDeleted loses a host, at whatever place the upgrade has come to there; then the
+// upgrade goes on, or back, without it.
 func TestAHostThatDiesForEverInTheMidstOfAnUpgradeIsDeleted(t *testing.T) {
 	detector.Whole(t)
 	synctest.Test(t, func(t *testing.T) {
