@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -49,6 +50,37 @@ func TestAHostWhoseTurnIsGivenUpServesAgain(t *testing.T) {
 				t.Fatalf("%s: %v", name, err)
 			}
 			w.mustServe(t)
+		}
+	})
+}
+
+func TestWhatEtcdHeldBeforeAnUpgradeStaysHoweverOftenThatIsTried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := upgradeSite(t, 3, 2)
+		snapshots := func() (out []string) {
+			for _, m := range w.Machines()[:3] {
+				found, err := filepath.Glob(filepath.Join(m.Root(), "/var/lib/sealos/data/default/snapshots/*"))
+				if err != nil || len(found) == 0 {
+					t.Errorf("%s has none: %v", m.IP, err)
+				}
+				for _, name := range found {
+					out = append(out, m.Name+" "+filepath.Base(name))
+				}
+			}
+			return out
+		}
+		stepstest.Break(w.Machines()[1], "kubelet", newKube, "it is spoilt")
+		var before []string
+		for range 3 {
+			if _, err := w.run(t.Context(), Upgrade()); err == nil {
+				t.Fatal("it succeeds")
+			}
+			if before == nil {
+				before = snapshots()
+			}
+			if diff := cmp.Diff(before, snapshots()); diff != "" {
+				t.Error(diff)
+			}
 		}
 	})
 }
