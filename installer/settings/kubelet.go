@@ -3,6 +3,7 @@ package settings
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -34,6 +35,9 @@ func (r *roll) kubelet(ctx context.Context, h *host) (int, error) {
 	}
 	if len(names) > 0 {
 		if err := r.write(ctx, h, names, []string{pendingKubelet}, fields); err != nil {
+			if drain && ctx.Err() == nil { // its kubelet runs with what it had
+				err = errors.Join(err, r.Readmit(ctx, h.NodeName()))
+			}
 			return 0, err
 		}
 	}

@@ -355,6 +355,25 @@ func TestAHostThatCannotBeDrainedKeepsItsSettings(t *testing.T) {
 	})
 }
 
+func TestAHostWhoseSettingsCannotBeWrittenGetsPodsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := installedSite(t, 1, 2)
+		w.asks(applies, kubeletMaxPods)
+		w.Arm(&stepstest.Fault{Kind: stepstest.DiskFull, On: w.Machines()[1].IP, At: stepstest.Event{Host: w.Machines()[0].IP, Kind: "step", What: "kubectl drain host-2: done", N: 1}})
+		if _, err := w.run(t.Context(), Install()); err == nil || !strings.Contains(err.Error(), "no space left") {
+			t.Fatal(err)
+		}
+		if got := w.cordoned(); len(got) > 0 {
+			t.Errorf("cordoned: %v", got)
+		}
+		w.Repair()
+		w.Arm(nil)
+		if _, err := w.run(t.Context(), Install()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestAPodThatNothingMakesAnewIsNamedBeforeAnythingIsChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := installedSite(t, 1, 2)
