@@ -77,7 +77,7 @@ func holdsNoSecret(ctx context.Context, s *Site, st *story) error {
 dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
 tar -xzf ` + supportFile + ` -C "$dir"
 mkdir "$dir.secrets" && cd "$dir.secrets" && trap 'rm -rf "$dir" "$dir.secrets"' EXIT
-cp /root/.sealos/default/registry-password /root/.sealos/default/registry-push-password /root/planted-* .
+cp /var/lib/sealos/data/default/etc/registry-password /var/lib/sealos/data/default/etc/registry-push-password /root/planted-* .
 k() { kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /root/.sealos/kubectl-of-test "$@"; }
 k get secrets -n kube-system -o go-template='{{range .items}}{{with index .data "token-secret"}}{{.}}{{"\n"}}{{end}}{{end}}' | while read -r field; do
 	base64 -d <<<"$field" >"token-$field"; echo "$field" >"token-base64-$field"
