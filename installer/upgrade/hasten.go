@@ -13,8 +13,8 @@ import (
 
 // kubelet tells the cluster of a static pod that was exchanged when it looks at it. While the API server of the same host is away,
 // as it is when itself is exchanged, that fails, and the next look comes a minute to a minute and a half later. For that long
-// kubeadm waits: 75 s on real hosts, 49 s with frequent looks. For etcd it does not help much (86 and 76 s): there kubelet's question
-// hangs for half a minute at the API server that has lost its etcd, and only then kubelet starts the new one.
+// kubeadm waits: 75 s on real hosts, 49 s with frequent looks. For etcd it does not help much (86 and 76 s): there kubelet's
+// question hangs for half a minute at the API server that has lost its etcd, and only then kubelet starts the new one.
 
 // often is how often a kubelet looks at its pods while kubeadm exchanges them.
 const often = 10 * time.Second
