@@ -207,9 +207,6 @@ func (u *Upgrade) runKubeadm(ctx context.Context, t *fleet.Target, m *mark, step
 	if err := t.Journal.Drop(ctx, journal.Settings); err != nil {
 		return err
 	}
-	if err := hasten(ctx, u, t, step); err != nil {
-		return err
-	}
 	after := *m
 	after.Stage = turned
 	run := agent.ExecRequest{Argv: append(argv, flags...), Then: []agent.File{t.Journal.File(journal.Upgrade, after.text())}}
