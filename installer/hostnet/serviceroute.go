@@ -83,7 +83,8 @@ func (n Net) RemoveServiceRoute(ctx context.Context, t *fleet.Target) error {
 	if _, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"systemctl", "stop", routeUnit}, TimeoutSeconds: 30}, nil); err != nil {
 		return err
 	}
-	if _, err := n.Exec(ctx, t, "remove", t.Stub, "care", "--clean", "--service-route", "all"); err != nil {
+	argv := []string{t.Stub, "care", "--clean", "--service-route", "all"}
+	if _, err := n.ExecAs(ctx, t, "remove", "gives up the route to Services", agent.ExecRequest{Argv: argv}); err != nil {
 		return fmt.Errorf("remove the route to Services: %w", err)
 	}
 	// The unit goes last: while it is there, a reset that was cut off knows that there is a route to remove.

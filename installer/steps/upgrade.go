@@ -82,7 +82,7 @@ func stage(r *Run, ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, fmt.Errorf("put this run's installer into use: %w", err)
 	}
 	changes, sent, err := r.upgrade.Stage(ctx)
-	return installer.Result{Changes: switched + changes, Note: humanize.IBytes(uint64(sent)) + " sent"}, err
+	return installer.Result{Changes: switched + changes, Note: sentInAll(sent)}, err
 }
 
 // upgradeMasters brings masters to what the bundle brings, one after the other.
