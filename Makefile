@@ -14,6 +14,7 @@ VERSION ?= $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null 
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
+SBOMBUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -buildid="
 
 # Programs of the module itself, e.g. UNIT="./bundle/..." for a part of it.
 UNIT ?= ./...
@@ -41,7 +42,7 @@ build:
 .PHONY: sealsbom
 sealsbom:
 	mkdir -p bin
-	cd cmd/sealsbom && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -buildid=" -o ../../bin/sealsbom .
+	cd cmd/sealsbom && $(SBOMBUILD) -o ../../bin/sealsbom .
 
 ## sealsbom-test: its tests, and those of sealbuild that run it
 .PHONY: sealsbom-test
@@ -63,7 +64,8 @@ release:
 	rm -rf "$(RELEASE)"
 	mkdir -p "$(RELEASE)"
 	export GOAMD64=v1 GOARM64=v8.0 GOFLAGS= GOOS=linux; for arch in amd64 arm64; do for program in sealbuild sealinstall; do \
-		GOARCH=$$arch $(GOBUILD) -o "$(RELEASE)/$$program-linux-$$arch" ./cmd/$$program; done; done
+		GOARCH=$$arch $(GOBUILD) -o "$(RELEASE)/$$program-linux-$$arch" ./cmd/$$program; done; \
+		(out=$$(realpath "$(RELEASE)"); cd cmd/sealsbom && GOARCH=$$arch $(SBOMBUILD) -o "$$out/sealsbom-linux-$$arch" .); done
 	out=$$(realpath "$(RELEASE)"); cd hack/release && CGO_ENABLED=0 $(GO) run . -source ../.. -out "$$out" \
 		-version "$(VERSION)" -commit "$(COMMIT)" -epoch "$(SOURCE_DATE_EPOCH)" -sign "$(if $(SIGN),$(abspath $(SIGN)))"
 

@@ -46,7 +46,10 @@ type File struct {
 func OpenFile(path string) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("open bundle: %w", err)
+		return nil, err
+	}
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return nil, errors.Join(fmt.Errorf("open %s: it is a directory: name the file that sealbuild wrote", path), f.Close())
 	}
 	files := partFiles{{f: f, name: path}}
 	r, err := files.open()

@@ -140,6 +140,8 @@ func LoadSigner(file string, passphrase func() ([]byte, error)) (*Signer, error)
 		key, err = ssh.ParsePrivateKey(data)
 		if missing := new(ssh.PassphraseMissingError); errors.As(err, &missing) {
 			key, err = openKey(data, passphrase)
+		} else if err != nil {
+			err = errors.New("it is no private key: expected one that ssh-keygen makes, or the public key of one that the ssh agent holds")
 		}
 	}
 	if err == nil {

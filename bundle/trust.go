@@ -108,6 +108,9 @@ func ParseTrust(name string, data []byte) (*Trust, error) {
 	return t, nil
 }
 
+// errNoKey is for a line that nobody can read: what the library misses in it helps nobody.
+var errNoKey = errors.New("it is no public key (ssh-ed25519 AAAA…) and no line of an allowed_signers file")
+
 // parseSigner reads a line. The key is nil when it is for other namespaces.
 func parseSigner(line string) (signer, error) {
 	if key, comment, _, _, err := ssh.ParseAuthorizedKey([]byte(line)); err == nil && strings.HasPrefix(line, key.Type()) {
@@ -115,11 +118,11 @@ func parseSigner(line string) (signer, error) {
 	}
 	principals, rest, ok := cutQuoted(line)
 	if !ok {
-		return signer{}, errors.New("it is no public key and no line of an allowed_signers file")
+		return signer{}, errNoKey
 	}
 	key, _, options, _, err := ssh.ParseAuthorizedKey([]byte(rest))
 	if err != nil {
-		return signer{}, fmt.Errorf("it is no public key and no line of an allowed_signers file: %w", err)
+		return signer{}, errNoKey
 	}
 	s := signer{key: key, name: principals}
 	for _, option := range options {

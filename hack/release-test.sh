@@ -35,7 +35,7 @@ for program in sealbuild sealinstall; do
 	}
 done
 
-# The package alone makes a bundle for both architectures: it brings the installers.
+# The package alone makes a bundle for both architectures, with a whole bill: it brings the installers, and what finds packages.
 ((EUID == 0)) || {
 	echo "release: building with the package needs root: not tried"
 	exit
@@ -45,5 +45,5 @@ mkdir "$work/app" && echo data >"$work/app/data"
 cd "$work/app"
 "$root/usr/bin/sealbuild" init -q
 echo 'COPY data /' >>Kubefile
-"$root/usr/bin/sealbuild" -q -t app:1.0 --platform linux/amd64,linux/arm64 --sbom-packages=never -o ../app.run .
+"$root/usr/bin/sealbuild" -q -t app:1.0 --platform linux/amd64,linux/arm64 --sbom-packages=always -o ../app.run .
 "$root/usr/bin/sealbuild" inspect ../app.run | grep -F 'linux/amd64, linux/arm64'

@@ -77,13 +77,16 @@ type parser struct {
 
 // syntax gives an error of the YAML reader the form of the others.
 func (p *parser) syntax(err error) error {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	text, place := strings.TrimPrefix(err.Error(), "yaml: "), p.file
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
 		if n, message, ok := strings.Cut(rest, ": "); ok {
-			return fmt.Errorf("%s:%s: %s", p.file, n, message)
+			text, place = message, p.file+":"+n
 		}
 	}
-	return fmt.Errorf("%s: %s", p.file, text)
+	if strings.Contains(text, "cannot start any token") {
+		text = "a character stands where a value or a space was expected; YAML is indented with spaces, not with tabs"
+	}
+	return fmt.Errorf("%s: it is no YAML: %s", place, text)
 }
 
 func (p *parser) fail(n *yaml.Node, format string, args ...any) error {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/distribution/distribution/v3/configuration"
@@ -26,7 +27,11 @@ func ServeConfig(ctx context.Context, configPath string) error {
 	config, err := configuration.Parse(f)
 	f.Close()
 	if err != nil {
-		return fmt.Errorf("registry configuration %s: %w", configPath, err)
+		text := strings.TrimPrefix(err.Error(), "yaml: ")
+		if strings.Contains(text, "unmarshal") { // with types of Go
+			text = "it is no configuration of distribution's registry: expected version, storage, http and auth"
+		}
+		return fmt.Errorf("registry configuration %s: %s", configPath, text)
 	}
 	o, err := optionsOf(config)
 	if err != nil {

@@ -14,7 +14,12 @@ import (
 
 // Each sentence of these documents that promises something has a row in the
 // table of the last one, with the tests that prove it.
-var promisingDocuments = []string{"README.md", "docs/operations.md", "docs/reliability.md"}
+var promisingDocuments = []string{
+	"README.md", "docs/operations.md", "docs/reliability.md", "docs/first-install.md", "docs/how-it-works.md",
+	"docs/operations/certificates.md", "docs/operations/clock.md", "docs/operations/damaged-file.md", "docs/operations/disk-full.md",
+	"docs/operations/first-master-died.md", "docs/operations/kubeconfig.md", "docs/operations/master-died.md", "docs/operations/node-died.md",
+	"docs/operations/power-cut.md", "docs/operations/registry.md", "docs/operations/upgrade-failed.md",
+}
 
 const (
 	promiseTable   = "docs/reliability.md"
@@ -45,6 +50,9 @@ type unit struct {
 
 // The name of a page that a link leads to promises nothing.
 func (u unit) promises() bool {
+	if strings.HasPrefix(u.text, "Shown by: ") { // of a page about a bad day: it is the proof
+		return false
+	}
 	return u.sure || promisingWords.MatchString(linkTarget.ReplaceAllString(u.text, "]"))
 }
 
@@ -252,8 +260,8 @@ func checkPromises(documents map[string]string, proves func(name string) bool) (
 	}
 	for _, r := range rows {
 		if !standing[r.text] {
-			problems = append(problems, fmt.Sprintf("%s:%d: this sentence stands in none of %v any more; take the row out or quote the new sentence: %s",
-				promiseTable, r.line, promisingDocuments, r.text))
+			problems = append(problems, fmt.Sprintf("%s:%d: this sentence stands in no document that promises any more; take the row out or quote the new sentence: %s",
+				promiseTable, r.line, r.text))
 		}
 	}
 	return problems
@@ -331,7 +339,7 @@ func TestTheTableOfPromisesIsHeldToTheDocuments(t *testing.T) {
 		add("README.md:8", "It goes on here."),
 		"docs/reliability.md:14: \"TestGone\"" + form + "Blobs are small.",
 		"docs/reliability.md:16: the sentence has a row already: each `/x` a | b",
-		"docs/reliability.md:17: this sentence stands in none of [README.md docs/operations.md docs/reliability.md] any more; take the row out or quote the new sentence: It was promised once.",
+		"docs/reliability.md:17: this sentence stands in no document that promises any more; take the row out or quote the new sentence: It was promised once.",
 		"docs/reliability.md:4: \"scenario gone\" is no test of this tree: gone | y",
 	}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -100,7 +100,7 @@ func (b *Builder) bases(ctx context.Context, wanted []wantedBase, contexts map[s
 			continue
 		}
 		if !errors.Is(err, store.ErrUnknownImage) {
-			return nil, err
+			return nil, fmt.Errorf("base image %s: %w", w.name, err)
 		}
 		fetch := b.resolver().FetchFiles
 		if w.stage {

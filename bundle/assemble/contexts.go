@@ -41,7 +41,10 @@ func ParseContext(text string) (name string, c NamedContext, err error) {
 	case !ok:
 		fi, err := os.Stat(what)
 		if err == nil && !fi.IsDir() {
-			err = fmt.Errorf("%s is not a directory", what)
+			err = errors.New("it is not a directory")
+		}
+		if err != nil {
+			err = fmt.Errorf("%q: %w", text, err)
 		}
 		return name, NamedContext{Dir: what}, err
 	case scheme == "docker-image" || scheme == "container-image" || scheme == "docker":

@@ -31,7 +31,7 @@ func (b *Builder) prepare(ctx context.Context, r BuildRequest) ([]building, []ba
 		}
 		more, err := b.bases(ctx, missing, r.Contexts, r.IgnoreScanErrors)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("%s: %w", parts[0].src.file.Name, err)
 		}
 		known = append(more, known...) // the later one of a name is for more platforms
 	}

@@ -196,6 +196,8 @@ func pushRemedy(err error) string {
 		return " (put the registry's CA into /etc/containers/certs.d/HOST:PORT/ca.crt, or name its directory with --cert-dir)"
 	case errors.Is(err, http.ErrSchemeMismatch), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return " (the registry speaks plain HTTP: mark it insecure = true in registries.conf, or give --tls-verify=false)"
+	case errors.As(err, new(docker.UnexpectedHTTPStatusError)):
+		return " (the registry, or a proxy before it, is out of order: run it again later)"
 	case errors.As(err, &dial):
 		return " (check the network, the proxy and the registry's name)"
 	}

@@ -53,6 +53,25 @@ func TestAnUnknownFlagIsAnsweredByHabitsThenByTheNearestFlag(t *testing.T) {
 	}
 }
 
+func TestAValueThatIsNoneIsAnsweredInOurWords(t *testing.T) {
+	for args, want := range map[string]string{
+		"--jobs x":    `--jobs "x": expected a number`,
+		"-w 5":        `--watch "5": expected a time, as 90s, 10m or 1h30m`,
+		"--dry=maybe": `--dry "maybe": expected true or false`,
+		"--jobs":      "flag needs an argument: --jobs",
+		"--ip x":      `invalid argument "x" for "--ip" flag: failed to parse IP: "x"`, // who makes such a flag says it
+	} {
+		cmd := &cobra.Command{}
+		cmd.Flags().Int("jobs", 1, "")
+		cmd.Flags().DurationP("watch", "w", 0, "")
+		cmd.Flags().Bool("dry", false, "")
+		cmd.Flags().IP("ip", nil, "")
+		if err := FlagError(cmd.ParseFlags(strings.Fields(args))); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", args, err, want)
+		}
+	}
+}
+
 func TestTheCommitIsTheLinkersElseThatOfTheBuild(t *testing.T) {
 	noted := func(modified string) *debug.BuildInfo {
 		return &debug.BuildInfo{Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: modified}}}

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -51,6 +52,26 @@ func NearFlag(cmd *cobra.Command, err error, habits map[string]string) string {
 		}
 	})
 	return DidYouMean("--", Near(name, names))
+}
+
+// FlagError says of a value that is none of its flag's what was expected, where the libraries that read it have other words for that.
+func FlagError(err error) error {
+	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	expected := ""
+	switch flag := bad.GetFlag(); flag.Value.Type() {
+	case "bool":
+		expected = "true or false"
+	case "duration":
+		expected = "a time, as 90s, 10m or 1h30m"
+	case "int", "int64", "uint", "uint16", "uint64":
+		expected = "a number"
+	default:
+		return err // it is our own word
+	}
+	return fmt.Errorf("--%s %q: expected %s", bad.GetFlag().Name, bad.GetValue(), expected)
 }
 
 // DidYouMean asks whether one of at most three words, each behind a prefix, was meant. It is empty without words.

@@ -54,7 +54,7 @@ func (a *app) command() *cobra.Command {
 		if hint == "" {
 			hint = "see " + c.CommandPath() + " --help"
 		}
-		return usagef("%w (%s)", err, hint)
+		return usagef("%w (%s)", cli.FlagError(err), hint)
 	})
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.prepare() }
 	f := root.PersistentFlags()

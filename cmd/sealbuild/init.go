@@ -37,7 +37,7 @@ never overwritten.`,
 
 func (a *app) init(context, chart string) error {
 	if fi, err := os.Stat(context); err != nil {
-		return fmt.Errorf("init: %w", err)
+		return fmt.Errorf("init: it takes a directory that exists: %w", err)
 	} else if !fi.IsDir() {
 		return fmt.Errorf("init: %s is no directory", context)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 
 	"github.com/containers/common/pkg/auth"
@@ -41,6 +42,9 @@ from standard input, never from the command line.`,
 			if err := auth.Login(c.Context(), sys, &o, registries); err != nil {
 				if _, ok := errors.AsType[auth.ErrNewCredentialsInvalid](err); ok {
 					return fmt.Errorf("log in to %s: user or password refused: %w", registries[0], err)
+				}
+				if request, ok := errors.AsType[*url.Error](err); ok {
+					return fmt.Errorf("log in to %s: no registry answers there: %w (check its name, the network and the proxy)", registries[0], request.Err)
 				}
 				return fmt.Errorf("log in to %s: %w", registries[0], err)
 			}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,6 +76,7 @@ func TestScripts(t *testing.T) {
 			"payload":  payload,
 			"samefile": samefile,
 			"status":   status,
+			"answers":  answers,
 		},
 	})
 }
@@ -142,6 +145,31 @@ func layer(t testing.TB, name, text string) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// answers VAR HOW starts something else than a registry, which is no secure one, and puts its address into a variable: it answers
+// everything with a page, with half of a document, with 502, or with nothing.
+func answers(ts *testscript.TestScript, _ bool, args []string) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch args[1] {
+		case "page":
+			fmt.Fprint(w, "<html>sign in to the network</html>")
+		case "half":
+			w.Header().Set("Content-Type", v1.MediaTypeImageManifest)
+			fmt.Fprint(w, `{"schemaVersion":2,`)
+		case "502":
+			http.Error(w, "<html>bad gateway</html>", http.StatusBadGateway)
+		case "nothing":
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	ts.Defer(server.Close)
+	host := server.Listener.Addr().String()
+	f, err := os.OpenFile(ts.Getenv("CONTAINERS_REGISTRIES_CONF"), os.O_APPEND|os.O_WRONLY, 0)
+	ts.Check(err)
+	_, err = fmt.Fprintf(f, "\n[[registry]]\nlocation = %q\ninsecure = true\n", host)
+	ts.Check(errors.Join(err, f.Close()))
+	ts.Setenv(args[0], host)
 }
 
 // expand replaces $VARIABLES in files.

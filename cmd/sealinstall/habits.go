@@ -141,5 +141,5 @@ func unknownFlag(cmd *cobra.Command, err error) error {
 	if hint := cli.NearFlag(cmd, err, otherFlags); hint != "" {
 		return usage.Errorf("%w: %s; nothing was done", err, hint)
 	}
-	return usage.Error{Err: err}
+	return usage.Error{Err: cli.FlagError(err)}
 }

@@ -36,7 +36,7 @@ func (o *runOptions) openBundle() (f *bundle.File, err error) {
 		return nil, fmt.Errorf("%s is no bundle: name a file that sealbuild wrote with --bundle (%w)", name, bundle.ErrNotBundle)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the bundle %s: %w", name, err)
+		return nil, fmt.Errorf("no bundle to work with: %w", err)
 	}
 	if o.signer, err = o.checkSignature(f); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the bundle %s: %w; nothing of it was used", name, err), f.Close())

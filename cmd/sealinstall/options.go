@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -91,6 +92,11 @@ func (o *runOptions) check() error {
 	}
 	if err := o.Check(); err != nil {
 		return err
+	}
+	if o.caDir != "" {
+		if _, err := os.Stat(filepath.Join(o.caDir, "ca.crt")); err != nil {
+			return usage.Errorf("--ca-dir %s: expected a directory laid out as /etc/kubernetes/pki: %w", o.caDir, err)
+		}
 	}
 	for _, name := range o.ignoreChecks {
 		if slices.Contains(preflight.Essential(), name) {

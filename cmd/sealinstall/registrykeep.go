@@ -239,6 +239,14 @@ func dirArg(args []string) string {
 	return args[0]
 }
 
+// storeThere is the store in a directory that must exist: of one that does not, everything would be found in order.
+func storeThere(args []string) (*disk.Store, error) {
+	if _, err := os.Stat(dirArg(args)); err != nil {
+		return nil, fmt.Errorf("no registry to look at: %w", err)
+	}
+	return disk.Open(dirArg(args)), nil
+}
+
 func maxOneArg(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
 		return usage.Errorf("%s takes one directory", cmd.CommandPath())

@@ -33,7 +33,10 @@ not there. They are taken from this bundle, if this program has one or --bundle 
 --from names: another registry's directory, or its URL. Without such a place nothing is changed.`,
 		Example: "  ./sealinstall registry verify\n  " + wanted.PasswordVariable + "=… sealinstall registry verify --from https://10.0.0.3:5000 --ca /etc/registry/ca.crt --user admin",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			store := disk.Open(dirArg(args))
+			store, err := storeThere(args)
+			if err != nil {
+				return err
+			}
 			var sources []catalog.Source
 			for _, place := range from {
 				if !strings.Contains(place, "://") {
@@ -53,7 +56,7 @@ not there. They are taken from this bundle, if this program has one or --bundle 
 				done = true
 				return heal(cmd, store, s)
 			}
-			err := o.withOwnBundle(func(f *bundle.File) error {
+			err = o.withOwnBundle(func(f *bundle.File) error {
 				return heal(append([]catalog.Source{payload.Source(f.Reader)}, sources...))
 			})
 			if err != nil || done {

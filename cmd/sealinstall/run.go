@@ -225,7 +225,7 @@ func (s summary) print(w io.Writer, form string) error {
 	if s.Report != "" {
 		files += ", report: " + s.Report
 	}
-	_, err := fmt.Fprintf(w, "cluster %s: done in %.1fs, %s (%s)\n", s.Cluster, s.Seconds, verdict, files)
+	_, err := fmt.Fprintf(w, "cluster %s: done in %s, %s (%s)\n", s.Cluster, progress.Took(s.Seconds), verdict, files)
 	if err == nil && s.Changes > 0 && len(s.masters) > 0 {
 		_, err = fmt.Fprintf(w, "  reach it: kubectl, as root on %s\n  next: `%[2]s status`, `%[2]s add --nodes ADDRESS`\n", installer.NameSome(s.masters), os.Args[0])
 	}

@@ -130,7 +130,7 @@ func (s *state) table(now time.Time, columns, rows int) []string {
 	title := cut(strings.TrimRight(head(s.step)+" "+s.step.Title, " "), columns-len(for_)-3)
 	lines := []string{pad(title, columns-len(for_)-1) + for_}
 	shown := s.slowest(max(1, min(mostRows, rows-4)))
-	if len(shown) == 0 || rows < 4 {
+	if len(s.rows) == 0 || rows < 4 {
 		return lines
 	}
 	c := s.columnsFor(shown, columns)
@@ -141,7 +141,7 @@ func (s *state) table(now time.Time, columns, rows int) []string {
 		lines = append(lines, c.of(r, now))
 	}
 	if len(shown) < len(s.rows) {
-		lines = append(lines, cut("  "+s.sumInWords(now), columns-1))
+		lines = append(lines, s.sumInWords(now, columns-1))
 	}
 	return lines
 }
@@ -226,21 +226,33 @@ func (c layout) of(r *row, now time.Time) string {
 	return c.line(label(r), does, so, speed(rate), toGo(w.Done, w.Bytes, rate))
 }
 
-// sumInWords is what all hosts come to, where the table does not show them all.
-func (s *state) sumInWords(now time.Time) string {
+// sumInWords is what all hosts come to, where the table does not show them all. What has no room in so many columns is left out.
+func (s *state) sumInWords(now time.Time, columns int) string {
 	all := s.sum(now)
-	text := fmt.Sprintf("all %d hosts: %d done, %d at work, %d wait", all.hosts, all.done, all.works, all.waits)
-	if all.failed > 0 {
-		text += fmt.Sprintf(", %d FAILED", all.failed)
+	text := fmt.Sprintf("  all %d hosts:", all.hosts)
+	add := func(parts ...string) {
+		between := " "
+		for _, part := range parts {
+			if part != "" && width(text+between+part) <= columns {
+				text, between = text+between+part, ", "
+			}
+		}
 	}
-	if all.of > 0 {
-		text += "; " + share(all.bytes, all.of)
+	state := func(n int, is string) string {
+		if n == 0 {
+			return ""
+		}
+		return fmt.Sprintf("%d %s", n, is)
 	}
-	if rate := speed(all.rate); rate != "" {
-		text += ", " + rate
+	add(state(all.failed, "FAILED"), state(all.done, "done"), state(all.works, "at work"), state(all.waits, "waiting"))
+	if all.of == 0 {
+		return cut(text, columns)
 	}
-	if left := toGo(all.bytes, all.of, all.rate); left != "" {
-		text += ", " + left + " to go"
+	text += ";"
+	left := toGo(all.bytes, all.of, all.rate)
+	if left != "" {
+		left += " to go"
 	}
-	return text
+	add(share(all.bytes, all.of), left, speed(all.rate))
+	return cut(strings.TrimSuffix(text, ";"), columns)
 }

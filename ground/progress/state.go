@@ -2,14 +2,16 @@ package progress
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
 // state is what the events so far come to.
 type state struct {
-	step   Event // that began last; its Kind is empty when none is under way
-	rows   []*row
+	step   Event  // that began last; its Kind is empty when none is under way
+	rows   []*row // this machine, then hosts by their addresses: none of them changes its place
 	byHost map[string]*row
 	works  map[int64]*work
 	ended  []*work // pieces of work of the step with bytes, for the sums
@@ -60,6 +62,7 @@ func (s *state) take(e Event) {
 			}
 		}
 	case WorkBegins:
+		e.Does = strings.Join(strings.Fields(e.Does), " ") // a command may have several lines
 		w := &work{Event: e, samples: []Event{e}}
 		s.works[e.Work] = w
 		r := s.row(e.Host)
@@ -99,9 +102,17 @@ func (s *state) row(host string) *row {
 	if r == nil {
 		r = &row{host: host}
 		s.byHost[host] = r
-		s.rows = append(s.rows, r)
+		at, _ := slices.BinarySearchFunc(s.rows, host, func(r *row, host string) int { return inOrder(r.host, host) })
+		s.rows = slices.Insert(s.rows, at, r)
 	}
 	return r
+}
+
+// inOrder compares hosts by their addresses; names, and no name at all, come before them.
+func inOrder(a, b string) int {
+	x, _ := netip.ParseAddr(a)
+	y, _ := netip.ParseAddr(b)
+	return cmp.Or(x.Compare(y), cmp.Compare(a, b))
 }
 
 func (w *work) move(e Event) {
@@ -168,12 +179,16 @@ func (s *state) sum(now time.Time) (all sum) {
 }
 
 // slowest gives at most n rows that say most about when the step will end, in the order of the hosts: this machine, those that
-// failed, those whose work has come least far or goes on for longest, those that wait, those that are done.
+// failed, those whose work has come least far or goes on for longest, those that wait. Those that are done are given where there are
+// no more than n.
 func (s *state) slowest(n int) []*row {
 	if len(s.rows) <= n {
 		return s.rows
 	}
-	ranked := slices.Clone(s.rows)
+	ranked := slices.DeleteFunc(slices.Clone(s.rows), func(r *row) bool { return r.state == done })
+	if len(ranked) <= n {
+		return ranked
+	}
 	slices.SortStableFunc(ranked, func(a, b *row) int { return cmp.Or(cmp.Compare(a.rank(), b.rank()), a.compare(b)) })
 	ranked = ranked[:n]
 	return slices.DeleteFunc(slices.Clone(s.rows), func(r *row) bool { return !slices.Contains(ranked, r) })
@@ -183,7 +198,7 @@ func (r *row) rank() int {
 	if r.host == "" {
 		return 0
 	}
-	return map[rowState]int{failed: 1, atWork: 2, waits: 3, done: 4}[r.state]
+	return map[rowState]int{failed: 1, atWork: 2, waits: 3}[r.state]
 }
 
 func (r *row) compare(o *row) int {

@@ -2,6 +2,7 @@ package progress
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -21,11 +22,11 @@ func head(e Event) string {
 func outcome(e Event) string {
 	switch {
 	case e.Error != "":
-		return fmt.Sprintf("%s FAILED after %.1fs", head(e), e.Seconds)
+		return head(e) + " FAILED after " + Took(e.Seconds)
 	case e.Number == 0 && e.Note != "":
-		return fmt.Sprintf("%s: %s in %.1fs", head(e), e.Note, e.Seconds)
+		return head(e) + ": " + e.Note + " in " + Took(e.Seconds)
 	case e.Number == 0:
-		return fmt.Sprintf("%s: done in %.1fs", head(e), e.Seconds)
+		return head(e) + ": done in " + Took(e.Seconds)
 	}
 	state := "done"
 	if e.Changes == 0 {
@@ -34,7 +35,15 @@ func outcome(e Event) string {
 	if e.Note != "" {
 		state += " (" + e.Note + ")"
 	}
-	return fmt.Sprintf("%s %s in %.1fs", head(e), state, e.Seconds)
+	return head(e) + " " + state + " in " + Took(e.Seconds)
+}
+
+// Took writes how long something took, in seconds: tenths of them below a minute, "3m05s" above.
+func Took(seconds float64) string {
+	if seconds < 60 {
+		return fmt.Sprintf("%.1fs", seconds)
+	}
+	return brief(time.Duration(seconds * float64(time.Second)))
 }
 
 // told is the line about what an event of one of the other kinds says; empty where it says nothing to a person.
@@ -128,10 +137,18 @@ func width(text string) int {
 	return n
 }
 
-// cut shortens a text to at most n columns, and says so.
+// cut shortens a text to at most n columns, and says so: between words, unless that would leave less than half.
 func cut(text string, n int) string {
 	if width(text) <= n {
 		return text
+	}
+	for i, c := range slices.Backward([]rune(text)) {
+		if before := string([]rune(text)[:i]); c == ' ' && width(before) <= n-2 {
+			if 2*width(before) >= n {
+				return strings.TrimRight(before, " ,;:(") + " …"
+			}
+			break
+		}
 	}
 	for text != "" && width(text) > n-1 {
 		_, last := utf8.DecodeLastRuneInString(text)
@@ -158,8 +175,12 @@ func fold(text string, n, indent int) []string {
 					at = i
 				}
 			}
-			if at < 0 {
-				break // one word alone: what cannot be broken is left whole, so that it can be copied
+			if at < 0 { // what cannot be broken is left whole, so that it can be copied
+				indented := len(line) - len(strings.TrimLeft(line, " "))
+				if at = strings.IndexByte(line[indented:], ' '); at < 0 {
+					break
+				}
+				at += indented
 			}
 			out = append(out, strings.TrimRight(line[:at], " "))
 			line = strings.Repeat(" ", indent) + strings.TrimLeft(line[at:], " ")

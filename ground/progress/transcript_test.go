@@ -77,6 +77,13 @@ func (s *story) done(w *Event, err string) {
 	s.tell(*w)
 }
 
+// allDone ends what is under way.
+func (s *story) allDone() {
+	for n := range s.works {
+		s.done(&Event{Work: n + 1}, "")
+	}
+}
+
 func addresses(n int) (out []string) {
 	for i := range n {
 		out = append(out, fmt.Sprintf("10.0.%d.%d", i/100, 2+i%100))
@@ -145,7 +152,7 @@ func install(hosts, masters int) func(*story) {
 			at := map[string]*Event{}
 			for _, h := range nodes[:min(10, len(nodes))] {
 				at[h] = s.does(h, "", 0)
-				s.does(h, "kubeadm join --config /var/lib/sealos/data/default/kubeadm-join.yaml --v 2", 0)
+				s.does(h, "kubeadm join", 0)
 			}
 			s.wait(12)
 			s.tell(Event{Kind: Info, Host: nodes[0], Text: "an earlier kubeadm was interrupted here; it is undone first"})
@@ -154,10 +161,21 @@ func install(hosts, masters int) func(*story) {
 	}
 }
 
+// runsCommands is how an image is installed whose command has several lines.
+func runsCommands(s *story) {
+	s.begins("guest", "run the commands of the images")
+	s.does("10.0.0.2", "", 0)
+	s.does("10.0.0.2", "helm upgrade --install monitoring charts/monitoring --namespace monitoring \\\n\t--create-namespace --wait", 0)
+	s.wait(8)
+	s.look("an application is installed")
+	s.wait(64)
+	s.ends(1, "", "")
+}
+
 // stories are the runs that the transcripts are of.
 var stories = map[string]func(*story){
 	"one":        func(s *story) { install(1, 1)(s); s.ends(0, "", "") },
-	"five":       func(s *story) { install(5, 3)(s); s.ends(2, "2 nodes", "") },
+	"five":       func(s *story) { install(5, 3)(s); s.allDone(); s.ends(2, "2 nodes", ""); runsCommands(s) },
 	"twohundred": func(s *story) { install(200, 3)(s); s.ends(197, "197 nodes", "") },
 	"failure": func(s *story) {
 		install(5, 3)(s)
@@ -272,6 +290,65 @@ func TestATerminalThatIsResizedKeepsOneTableAndWhatStandsAboveIt(t *testing.T) {
 		if strings.Count(text, "2/4] distribute-registry") != 1 || strings.Count(text, "is undone first") != 1 && columns > 60 {
 			t.Errorf("what stood above is lost at %d columns:\n%s", columns, text)
 		}
+	}
+}
+
+func TestHostsKeepTheirPlacesAndThoseThatAreDoneMakeRoom(t *testing.T) {
+	sc := newScreen(t, 80, 24)
+	l := &live{w: sc, size: sc.size, state: newState()}
+	s := &story{now: begin, shows: l, ticks: l, of: 1}
+	s.begins("upgrade-nodes", "upgrade nodes")
+	late := s.does("10.0.0.10", "kubeadm upgrade node", 0) // before those that it has to wait for
+	s.tell(Event{Kind: Hosts, Hosts: []string{"10.0.0.9", "10.0.0.11"}})
+	s.does("", "verifies the bundle", gib)
+	s.wait(1)
+	in := func() (hosts []string) {
+		for _, line := range l.drawn[1:] {
+			hosts = append(hosts, strings.Fields(line)[0])
+		}
+		return hosts
+	}
+	if diff := cmp.Diff([]string{"HOST", "here", "10.0.0.9", "10.0.0.10", "10.0.0.11"}, in()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	s.done(late, "")
+	s.wait(1)
+	if diff := cmp.Diff([]string{"HOST", "here", "10.0.0.9", "10.0.0.10", "10.0.0.11"}, in()); diff != "" {
+		t.Errorf("few hosts, one of them done (-want +got):\n%s", diff)
+	}
+	s.tell(Event{Kind: Hosts, Hosts: addresses(60)})
+	for _, h := range addresses(50) {
+		s.done(s.does(h, "", 0), "")
+	}
+	s.wait(1)
+	want := []string{"HOST", "here", "10.0.0.52", "10.0.0.53", "10.0.0.54", "10.0.0.55", "10.0.0.56", "10.0.0.57", "10.0.0.58", "10.0.0.59", "10.0.0.60", "all"}
+	if diff := cmp.Diff(want, in()); diff != "" {
+		t.Errorf("many hosts (-want +got):\n%s", diff)
+	}
+}
+
+func TestLinesAreCutAndBrokenBetweenWords(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		n    int
+		want string
+	}{
+		{"kubeadm join", 12, "kubeadm join"},
+		{"kubeadm join", 11, "kubeadm …"},
+		{"all 200 hosts: done", 16, "all 200 hosts …"},
+		{"all 200 hosts: done", 15, "all 200 hosts:…"},
+		{"/var/lib/sealos/data x", 12, "/var/lib/se…"}, // one word
+		{"a /var/lib/sealos/data", 12, "a /var/lib/…"}, // half of the room would be lost
+		{"ab", 1, "…"},
+		{"ab", 0, ""},
+	} {
+		if got := cut(c.text, c.n); got != c.want {
+			t.Errorf("cut(%q, %d) = %q, want %q", c.text, c.n, got, c.want)
+		}
+	}
+	long := strings.Repeat("/dir", 10)
+	if diff := cmp.Diff([]string{"saved in", "  " + long, "  and looked at", "  again"}, fold("saved in "+long+" and looked at again", 16, 2)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

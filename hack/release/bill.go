@@ -20,7 +20,7 @@ func (r release) bill() ([]byte, error) {
 	modules, on := map[string]cdx.Component{}, []cdx.Dependency{}
 	var components []cdx.Component
 	var all []string
-	for _, program := range programs {
+	for _, program := range slices.Sorted(maps.Keys(released())) {
 		for _, arch := range architectures {
 			file := r.program(program, arch)
 			info, err := buildinfo.ReadFile(file)

@@ -17,7 +17,7 @@ import (
 // licences gathers the licences of the modules that the programs were linked of, as they ask for: from the module cache.
 func (r release) licences(ctx context.Context, to string) error {
 	want := map[string]bool{}
-	for _, program := range programs {
+	for program := range released() {
 		for _, arch := range architectures {
 			info, err := buildinfo.ReadFile(r.program(program, arch))
 			if err != nil {
@@ -31,11 +31,15 @@ func (r release) licences(ctx context.Context, to string) error {
 			}
 		}
 	}
-	c := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{with .Replace}}{{.Path}}@{{.Version}}\t{{.Dir}}{{else}}{{.Path}}@{{.Version}}\t{{.Dir}}{{end}}", "all")
-	c.Dir = r.source
-	list, err := output(c)
-	if err != nil {
-		return err
+	var list string
+	for _, module := range slices.Sorted(maps.Values(released())) {
+		c := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{with .Replace}}{{.Path}}@{{.Version}}\t{{.Dir}}{{else}}{{.Path}}@{{.Version}}\t{{.Dir}}{{end}}", "all")
+		c.Dir = filepath.Join(r.source, module)
+		more, err := output(c)
+		if err != nil {
+			return err
+		}
+		list += more
 	}
 	root, err := output(exec.CommandContext(ctx, "go", "env", "GOROOT"))
 	if err != nil {
@@ -44,16 +48,16 @@ func (r release) licences(ctx context.Context, to string) error {
 	dirs := map[string]string{"the Go programming language": strings.TrimSpace(root)}
 	for line := range strings.Lines(list) {
 		module, dir, _ := strings.Cut(strings.TrimSpace(line), "\t")
-		if want[module] {
+		if want[module] && dir != "" {
 			dirs[module] = dir
 		}
 	}
 	var b strings.Builder
-	b.WriteString("sealbuild and sealinstall hold code of these modules, under these licences.\n")
+	b.WriteString("sealbuild, sealinstall and sealsbom hold code of these modules, under these licences.\n")
 	var missing []error
 	for m := range want {
 		if dirs[m] == "" {
-			missing = append(missing, fmt.Errorf("module %s, which a program holds, is not in the module cache of %s: go mod download", m, r.source))
+			missing = append(missing, fmt.Errorf("module %s, which a program holds, is not in the module cache: go mod download in %s, and in cmd/%s there", m, r.source, helper))
 		}
 	}
 	if err := errors.Join(missing...); err != nil {

@@ -43,6 +43,7 @@ func main() {
 // What is released, and for what.
 var (
 	programs      = []string{"sealbuild", "sealinstall"}
+	helper        = "sealsbom" // that sealbuild runs; a module of its own, without pages and completions
 	architectures = []string{"amd64", "arm64"}
 )
 
@@ -86,6 +87,15 @@ func (r release) make(ctx context.Context) error {
 		return err
 	}
 	return r.sums(ctx)
+}
+
+// released are all programs, with the directories of the modules that they are of.
+func released() map[string]string {
+	all := map[string]string{helper: filepath.Join("cmd", helper)}
+	for _, p := range programs {
+		all[p] = "."
+	}
+	return all
 }
 
 // program is where a program lies.

@@ -75,6 +75,7 @@ func (r release) prefix(dir, common, arch string) error {
 	for _, of := range architectures {
 		errs = append(errs, os.Link(r.program("sealinstall", of), filepath.Join(libexec, "sealinstall-linux-"+of)))
 	}
+	errs = append(errs, os.Link(r.program(helper, arch), filepath.Join(libexec, helper)))
 	errs = append(errs, os.Symlink("../libexec/sealbuild/sealinstall-linux-"+arch, filepath.Join(bin, "sealinstall")))
 	// Documents name the recipes as they do in a checkout.
 	errs = append(errs, os.Symlink("../../sealbuild/cluster-images", filepath.Join(dir, docs, "cluster-images")))

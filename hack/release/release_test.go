@@ -64,6 +64,7 @@ func TestAReleaseOfTheSameCommitIsTheSameBytes(t *testing.T) {
 		"sealbuild-1.2.0-1.aarch64.rpm", "sealbuild-1.2.0-1.x86_64.rpm", "sealbuild-1.2.0-linux-amd64.tar.gz", "sealbuild-1.2.0-linux-arm64.tar.gz",
 		"sealbuild-1.2.0.cdx.json", "sealbuild-1.2.0.notes.md", "sealbuild-linux-amd64", "sealbuild-linux-arm64",
 		"sealbuild_1.2.0-1_amd64.deb", "sealbuild_1.2.0-1_arm64.deb", "sealinstall-linux-amd64", "sealinstall-linux-arm64",
+		"sealsbom-linux-amd64", "sealsbom-linux-arm64",
 	}, names); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -77,6 +78,7 @@ func laidOut(zsh, licence string) map[string]string {
 	all := map[string]string{
 		"bin/sealbuild": "0755", "bin/sealinstall": "-> ../libexec/sealbuild/sealinstall-linux-" + runtime.GOARCH,
 		"libexec/sealbuild/sealinstall-linux-amd64": "0755", "libexec/sealbuild/sealinstall-linux-arm64": "0755",
+		"libexec/sealbuild/sealsbom":                   "0755",
 		"share/sealbuild/cluster-images/helm/Kubefile": "0644", "share/sealbuild/cluster-images/helm/fetch.sh": "0755",
 		"share/man/man1/sealbuild.1": "0644", "share/man/man1/sealbuild-plan.1": "0644",
 	}
@@ -256,7 +258,7 @@ func TestTheBillNamesTheModulesOfEachProgram(t *testing.T) {
 	}
 	modules := []string{"pkg:golang/stdlib@" + strings.TrimPrefix(runtime.Version(), "go"), "pkg:golang/github.com/spf13/pflag@v1.0.9"}
 	want := map[string][]string{"sealbuild@1.2.0": nil}
-	for _, program := range programs {
+	for _, program := range []string{"sealbuild", "sealinstall", "sealsbom"} {
 		for _, arch := range architectures {
 			name := program + "-linux-" + arch
 			want[name] = modules

@@ -201,6 +201,14 @@ func TestWhatCannotBeTriedIsToldWithItsReason(t *testing.T) {
 	if _, err := try(t.Context(), p, args, "v1.36.3"); err == nil || !strings.Contains(err.Error(), "take kube-apiserver out of the bundle") {
 		t.Errorf("without room: %v", err)
 	}
+	alien := fromBundle(t, b, "v1.36.3")
+	alien.have["kubelet"] = filepath.Join(alien.dir, "kubelet") // of another architecture, say
+	if err := os.WriteFile(alien.have["kubelet"], []byte("\x7fELF of somebody else"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alien.ask(t.Context(), nil, "kubelet", "--version"); err == nil || err.Error() != "this machine does not run the kubelet of the bundle: exec format error" {
+		t.Errorf("without a machine for it: %v", err)
+	}
 	if got := untried(errors.New("x")); !got.Warning || !strings.HasSuffix(got.Message, "were not tried with the new programs: x") {
 		t.Errorf("%+v", got)
 	}

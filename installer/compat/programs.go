@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,7 +104,10 @@ func (p *programs) ask(ctx context.Context, stdin []byte, name string, args ...s
 	case ctx.Err() != nil:
 		return verdicts{}, context.Cause(ctx)
 	case err != nil && (!ended || exit.ExitCode() < 0):
-		return verdicts{}, fmt.Errorf("run %s: %w", name, err)
+		if at, ok := errors.AsType[*fs.PathError](err); ok { // a directory that nobody knows, and that is gone by then
+			err = at.Err
+		}
+		return verdicts{}, fmt.Errorf("this machine does not run the %s of the bundle: %w", name, err)
 	}
 	answer := verdicts{err == nil, said.String()}
 	p.answers[key] = answer

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,14 +20,18 @@ func (f *Fleet) Bounded(ctx context.Context) (context.Context, context.CancelFun
 // RunScript runs a script of an image in a directory of a host, within the run's timeout, and logs its output. When the script
 // has succeeded, the agent writes the files marks.
 func (f *Fleet) RunScript(ctx context.Context, t *Target, step, dir, line string, env map[string]string, marks ...agent.File) error {
-	return f.RunLine(ctx, t, step, line, agent.ScriptRequest{Dir: dir, Line: "bash " + line, Env: env, Then: marks})
+	return f.runLine(ctx, t, step, line, "runs "+line, agent.ScriptRequest{Dir: dir, Line: "bash " + line, Env: env, Then: marks})
 }
 
 // RunLine runs a shell line on a host, within the run's timeout, and logs its output under a title.
-func (f *Fleet) RunLine(ctx context.Context, t *Target, step, title string, req agent.ScriptRequest) (err error) {
+func (f *Fleet) RunLine(ctx context.Context, t *Target, step, title string, req agent.ScriptRequest) error {
+	return f.runLine(ctx, t, step, title, title, req)
+}
+
+func (f *Fleet) runLine(ctx context.Context, t *Target, step, title, does string, req agent.ScriptRequest) (err error) {
 	ctx, cancel := f.Bounded(ctx)
 	defer cancel()
-	work := f.Report.Does(t.IP.String(), title, 0)
+	work := f.Report.Does(t.IP.String(), does, 0)
 	defer func() { work.End(err) }()
 	log := f.Report.Output(t.IP.String(), step, title)
 	defer func() { _ = log.Close() }() // it only writes a last line that has no end
@@ -40,9 +45,23 @@ func (f *Fleet) Exec(ctx context.Context, t *Target, step string, argv ...string
 }
 
 // ExecWith is [Fleet.Exec] for a request that says more than a command.
-func (f *Fleet) ExecWith(ctx context.Context, t *Target, step string, req agent.ExecRequest) (res agent.ExecResult, err error) {
+func (f *Fleet) ExecWith(ctx context.Context, t *Target, step string, req agent.ExecRequest) (agent.ExecResult, error) {
+	return f.ExecAs(ctx, t, step, inWords(req.Argv), req)
+}
+
+// inWords is what is shown of a command while it runs: the program and what is asked of it. Flags are in the log, and in its error.
+func inWords(argv []string) string {
+	words := append([]string{path.Base(argv[0])}, argv[1:]...)
+	if flags := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "-") }); flags > 0 {
+		words = words[:flags]
+	}
+	return strings.Join(words, " ")
+}
+
+// ExecAs is [Fleet.ExecWith] for a command that does not say by itself what it does for a host.
+func (f *Fleet) ExecAs(ctx context.Context, t *Target, step, does string, req agent.ExecRequest) (res agent.ExecResult, err error) {
 	command := strings.Join(req.Argv, " ")
-	work := f.Report.Does(t.IP.String(), strings.TrimPrefix(command, path.Dir(req.Argv[0])+"/"), 0)
+	work := f.Report.Does(t.IP.String(), does, 0)
 	defer func() { work.End(err) }()
 	log := f.Report.Output(t.IP.String(), step, command)
 	defer func() { _ = log.Close() }()

@@ -139,7 +139,7 @@ func (f *Fleet) each(ctx context.Context, targets []*Target, jobs int, fn func(c
 		return nil
 	}
 	if ctx.Value(atWork{}) == nil { // what a host does with others, such as telling workers of a master, is still about that host
-		f.Report.About(names(targets))
+		f.Report.About(Names(targets))
 		ctx = context.WithValue(ctx, atWork{}, true)
 	}
 	return Each(ctx, targets, jobs, func(ctx context.Context, t *Target) error {
@@ -153,7 +153,8 @@ func (f *Fleet) each(ctx context.Context, targets []*Target, jobs int, fn func(c
 // atWork is the key of contexts of work on hosts.
 type atWork struct{}
 
-func names(targets []*Target) []string {
+// Names are the addresses of targets.
+func Names(targets []*Target) []string {
 	out := make([]string, len(targets))
 	for i, t := range targets {
 		out[i] = t.IP.String()

@@ -108,7 +108,7 @@ func (n Net) tellCare(
 // checkCare waits until care on a host confirms its list, at most 15 seconds.
 func (n Net) checkCare(ctx context.Context, t *fleet.Target, vip netip.AddrPort, more ...string) error {
 	argv := append([]string{t.Stub, "care", "--check", "--vs", vip.String(), "--list", care.ListFile}, more...)
-	_, err := n.Exec(ctx, t, "sync-ipvs", argv...)
+	_, err := n.ExecAs(ctx, t, "sync-ipvs", "shows that it reaches the masters", agent.ExecRequest{Argv: argv})
 	return err
 }
 
@@ -182,7 +182,7 @@ func (n Net) EndCare(ctx context.Context, t *fleet.Target, step string) error {
 	if _, err := n.systemctl(ctx, t, "stop", careUnit); err != nil {
 		return err
 	}
-	_, err = n.Exec(ctx, t, step, t.Stub, "care", "--clean", "--vs", vip.String())
+	_, err = n.ExecAs(ctx, t, step, "gives up the virtual address", agent.ExecRequest{Argv: []string{t.Stub, "care", "--clean", "--vs", vip.String()}})
 	return err
 }
 

@@ -91,7 +91,8 @@ func (n Net) removeUnit(ctx context.Context, t *fleet.Target, unit string, undo 
 	if _, err := n.systemctl(ctx, t, "stop", unit); err != nil {
 		return err
 	}
-	if _, err := n.Exec(ctx, t, "remove", append([]string{t.Stub, "care", "--clean"}, undo...)...); err != nil {
+	argv := append([]string{t.Stub, "care", "--clean"}, undo...)
+	if _, err := n.ExecAs(ctx, t, "remove", "gives up the routes that were made for it", agent.ExecRequest{Argv: argv}); err != nil {
 		return fmt.Errorf("remove the routes of %s: %w", unit, err)
 	}
 	// The unit goes last: while it is there, a reset that was cut off knows that there is a route to remove.

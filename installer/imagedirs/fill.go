@@ -94,7 +94,11 @@ func (d Dirs) sendLayers(ctx context.Context, t *fleet.Target, want agent.Layers
 		for _, l := range layers[place.Have:] {
 			travels += d.Payload.Travels(l)
 		}
-		work := d.Report.Does(t.IP.String(), "unpacks images into "+want.Dir, travels)
+		what := "unpacks an application"
+		if strings.HasPrefix(want.Dir, d.RootfsDir()) {
+			what = "unpacks the rootfs"
+		}
+		work := d.Report.Does(t.IP.String(), what, travels)
 		defer func() { work.End(err) }()
 		told = work.Did
 	}

@@ -87,17 +87,32 @@ func (c *fieldCheck) object(m *yaml.Node, path []string, depth int) {
 			c.unknown(key, path, known)
 			continue
 		}
+		fields := c.below(here)
 		switch {
+		case value.Kind == yaml.ScalarNode && value.Tag != "!!null" && len(fields) > 0:
+			c.wrong(value, here, fields)
 		case value.Kind == yaml.SequenceNode:
 			for _, entry := range value.Content {
-				if entry.Kind == yaml.MappingNode {
+				switch {
+				case entry.Kind == yaml.MappingNode:
 					c.object(entry, here, depth+1)
+				case entry.Kind == yaml.ScalarNode && len(fields) > 0:
+					c.wrong(entry, here, fields)
 				}
 			}
 		case value.Kind == yaml.MappingNode && !strings.HasSuffix(key.Value, "xtraArgs"): // a map of arguments has their names
 			c.object(value, here, depth+1)
 		}
 	}
+}
+
+// wrong tells of a single value where fields were expected.
+func (c *fieldCheck) wrong(value *yaml.Node, path, fields []string) {
+	slices.Sort(fields)
+	c.errs = append(c.errs, &ConfigError{
+		Source: fmt.Sprintf("%s:%d:%d", c.source, value.Line, value.Column),
+		Err:    fmt.Errorf("%s.%s is a single value: expected fields, as %s", c.kind, strings.Join(path, "."), strings.Join(fields[:min(3, len(fields))], ", ")),
+	})
 }
 
 func (c *fieldCheck) unknown(key *yaml.Node, path, known []string) {

@@ -114,7 +114,7 @@ func (s *Settings) rendered(ctx context.Context, t *fleet.Target, docs kubeadm.D
 	}
 	run := func(words ...string) ([]byte, error) {
 		argv := slices.Concat([]string{"kubeadm", "init", "phase"}, words, []string{"--config", config})
-		res, err := s.ExecWith(ctx, t, "settings", agent.ExecRequest{Argv: argv, Env: map[string]string{"KUBEADM_INIT_DRYRUN_DIR": dir}})
+		res, err := s.ExecAs(ctx, t, "settings", "compares its settings", agent.ExecRequest{Argv: argv, Env: map[string]string{"KUBEADM_INIT_DRYRUN_DIR": dir}})
 		if err != nil {
 			return nil, err
 		}

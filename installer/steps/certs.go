@@ -30,7 +30,7 @@ type HostCertificates struct {
 func Certificates(change bool, renew []string, show func([]HostCertificates)) []Step {
 	list := []Step{{Name: "connect", Title: "reach every host", Run: (*Run).connectForCerts}}
 	if change {
-		list = append(list, Step{Name: "renew", Title: "make certificates anew, one master after the other", Run: func(r *Run, ctx context.Context) (installer.Result, error) {
+		list = append(list, Step{Name: "renew", Title: "make certificates anew, master by master", Run: func(r *Run, ctx context.Context) (installer.Result, error) {
 			return r.renewCerts(ctx, renew)
 		}})
 	}
@@ -47,7 +47,7 @@ func Certificates(change bool, renew []string, show func([]HostCertificates)) []
 func PlanCertificates(renew []string) []Step {
 	return []Step{
 		{Name: "connect", Title: "reach every host", Run: (*Run).connectForCerts},
-		{Name: "plan", Title: "find the certificates that would be made anew", Run: func(r *Run, ctx context.Context) (installer.Result, error) {
+		{Name: "plan", Title: "find certificates that would be made anew", Run: func(r *Run, ctx context.Context) (installer.Result, error) {
 			return installer.Result{}, planCerts(ctx, r, renew)
 		}},
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/dustin/go-humanize"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -54,7 +55,10 @@ func (r *Run) distributeRegistry(ctx context.Context) (installer.Result, error) 
 		return nil
 	})
 	r.brought = err == nil
-	note := fmt.Sprintf("%d blobs, %s sent", changes.Load(), humanize.IBytes(uint64(sent.Load())))
+	var note string
+	if n := changes.Load(); n > 0 {
+		note = fmt.Sprintf("%s, %s sent", count.Of(n, "blob"), humanize.IBytes(uint64(sent.Load())))
+	}
 	if n := passed.Load(); n > 0 {
 		note += fmt.Sprintf(", %s passed on between hosts", humanize.IBytes(uint64(n)))
 	}

@@ -43,7 +43,7 @@ func (r *Run) distributeRootfs(ctx context.Context) (installer.Result, error) {
 		changed, err := r.dirs.WriteOverlays(ctx, t)
 		return changes + changed, err
 	})
-	return installer.Result{Changes: switched + changes, Note: humanize.IBytes(uint64(sent.Load())) + " sent"}, err
+	return installer.Result{Changes: switched + changes, Note: sentInAll(sent.Load())}, err
 }
 
 // begin sets a mark on every host that this cluster is made there, before anything else is changed: what a later run finds
@@ -72,4 +72,12 @@ func (r *Run) begin(ctx context.Context) error {
 	return r.Each(ctx, fresh, func(ctx context.Context, t *fleet.Target) error {
 		return t.Journal.Set(ctx, journal.Begun, nodes.BegunWith(r.Cluster.Name, t.Facts.KubeletDir))
 	})
+}
+
+// sentInAll says how much was sent to hosts; empty for nothing.
+func sentInAll(bytes int64) string {
+	if bytes == 0 {
+		return ""
+	}
+	return humanize.IBytes(uint64(bytes)) + " sent"
 }

@@ -23,8 +23,8 @@ func Install() []Step {
 		{Name: "render", Title: "render templates for each host", Run: (*Run).render},
 		{Name: "distribute-rootfs", Title: "unpack cluster images on the hosts", Run: (*Run).distributeRootfs},
 		{Name: "distribute-registry", Title: "send missing images to the registry hosts", Run: (*Run).distributeRegistry},
-		{Name: "bootstrap", Title: "host names, registry, container runtime, kubelet", Run: (*Run).bootstrap, Skip: (*Run).onlyAdds},
-		{Name: "init-master0", Title: "start the control plane on the first master", Run: (*Run).initMaster0, Skip: (*Run).onlyAdds},
+		{Name: "bootstrap", Title: "host names, registry, runtime, kubelet", Run: (*Run).bootstrap, Skip: (*Run).onlyAdds},
+		{Name: "init-master0", Title: "start a control plane on the first master", Run: (*Run).initMaster0, Skip: (*Run).onlyAdds},
 		{Name: "join-masters", Title: "join further masters, one at a time", Run: (*Run).joinMasters, Skip: (*Run).onlyAdds},
 		{Name: "join-nodes", Title: "join nodes through the virtual address", Run: (*Run).joinNodes, Skip: (*Run).onlyAdds},
 		{Name: "settings", Title: "roll out changed settings, host by host", Run: (*Run).settingsInForce, Skip: (*Run).onlyAdds},
@@ -41,11 +41,11 @@ func Delete() []Step {
 		{Name: "render", Title: "render templates for each host that stays", Run: (*Run).render},
 		{Name: "drain", Title: "move pods away from the hosts that leave", Run: (*Run).drain},
 		{Name: "sync-ipvs", Title: "tell every node the masters that stay", Run: (*Run).syncIPVS},
-		{Name: "leave", Title: "take members out of etcd, and nodes out of the cluster", Run: (*Run).leave},
+		{Name: "leave", Title: "take hosts out of etcd and the cluster", Run: (*Run).leave},
 		{Name: "distribute-rootfs", Title: "tell every host who is left", Run: (*Run).distributeRootfs, Skip: midway},
 		{Name: "bootstrap", Title: "host names, registries, container runtime", Run: (*Run).bootstrap},
 		{Name: "follow-masters", Title: "certificates, and kubeadm's configuration", Run: (*Run).followMasters},
-		{Name: "clean", Title: "remove what was installed from the hosts that left", Run: (*Run).cleanLeft},
+		{Name: "clean", Title: "clean the hosts that have left", Run: (*Run).cleanLeft},
 		{Name: "verify", Title: "wait until every node is Ready", Run: (*Run).verify, Skip: midway},
 	}
 }
@@ -54,7 +54,7 @@ func Delete() []Step {
 func Apply() []Step {
 	join, leave := Install(), Delete()
 	at := slices.IndexFunc(join, func(s Step) bool { return s.Name == "bootstrap" })
-	dead := Step{Name: "leave-dead", Title: "take dead hosts out of etcd and the cluster", Run: (*Run).leaveDead}
+	dead := Step{Name: "leave-dead", Title: "take dead hosts out of etcd and cluster", Run: (*Run).leaveDead}
 	return slices.Concat(join[:at], []Step{dead}, join[at:], leave[slices.IndexFunc(leave, func(s Step) bool { return s.Name == "drain" }):])
 }
 
@@ -67,12 +67,12 @@ func Upgrade() []Step {
 		{Name: "render", Title: "render templates for each host", Run: (*Run).render},
 		{Name: "snapshot", Title: "save what etcd holds, on every master", Run: snapshot, Skip: (*Run).onlyAdds},
 		{Name: "distribute-registry", Title: "send missing images to the registry hosts", Run: (*Run).distributeRegistry},
-		{Name: "stage", Title: "bring what is new beside what runs, on every host", Run: stage, Skip: (*Run).onlyAdds},
+		{Name: "stage", Title: "bring what is new beside what runs", Run: stage, Skip: (*Run).onlyAdds},
 		{Name: "upgrade-masters", Title: "upgrade masters, one at a time", Run: upgradeMasters, Skip: (*Run).onlyAdds},
 		{Name: "upgrade-addons", Title: "upgrade the add-ons of Kubernetes", Run: upgradeAddons, Skip: (*Run).onlyAdds},
 		{Name: "upgrade-nodes", Title: "upgrade nodes, some at a time", Run: upgradeNodes, Skip: (*Run).onlyAdds},
 		{Name: "distribute-rootfs", Title: "unpack cluster images on the hosts", Run: (*Run).distributeRootfs},
-		{Name: "bootstrap", Title: "host names, registry, container runtime, kubelet", Run: (*Run).bootstrap, Skip: (*Run).onlyAdds},
+		{Name: "bootstrap", Title: "host names, registry, runtime, kubelet", Run: (*Run).bootstrap, Skip: (*Run).onlyAdds},
 		{Name: "settings", Title: "roll out changed settings, host by host", Run: (*Run).settingsInForce, Skip: (*Run).onlyAdds},
 		{Name: "sync-ipvs", Title: "tell every node the masters of now", Run: (*Run).syncIPVS, Skip: (*Run).onlyAdds},
 		{Name: "guest", Title: "run the commands of the images", Run: (*Run).guest},
@@ -105,7 +105,7 @@ func (r *Run) onlyAdds() bool { return r.Payload.Adds() }
 func Reset() []Step {
 	return []Step{
 		{Name: "connect", Title: "reach every host", Run: (*Run).connectForReset},
-		{Name: "reset-kubernetes", Title: "take nodes, then masters, out of the cluster", Run: (*Run).resetKubernetes},
+		{Name: "reset-kubernetes", Title: "undo kubeadm on nodes, then on masters", Run: (*Run).resetKubernetes},
 		{Name: "clean", Title: "run the images' clean scripts", Run: (*Run).cleanHosts},
 		{Name: "remove", Title: "remove what was installed", Run: (*Run).removeFiles},
 	}

@@ -252,3 +252,18 @@ func TestImagesAndRegistryReachTheHostOnce(t *testing.T) {
 		t.Errorf("files after the second run (-before +after):\n%s", diff)
 	}
 }
+
+func TestTitlesOfStepsFitATableOf80Columns(t *testing.T) {
+	for _, list := range [][]Step{
+		Install(), Delete(), Apply(), Upgrade(), Rollback(), PlanReset(), Reset(), Certificates(true, []string{"all"}, nil), PlanCertificates([]string{"all"}),
+	} {
+		for _, step := range list {
+			if n := len(step.Title); n > 42 { // 80, less "[10/13] distribute-registry  " and "  59m59s"
+				t.Errorf("step %s has a title of %d letters: %s", step.Name, n, step.Title)
+			}
+			if len(step.Name) > 20 {
+				t.Errorf("step %s has a longer name than the table has room for", step.Name)
+			}
+		}
+	}
+}

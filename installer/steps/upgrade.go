@@ -86,7 +86,7 @@ func stage(r *Run, ctx context.Context) (installer.Result, error) {
 		return installer.Result{Changes: switched + changes}, err
 	}
 	settled, err := r.net.Settle(ctx) // an earlier version may have known less of what a host needs
-	return installer.Result{Changes: switched + changes + settled, Note: humanize.IBytes(uint64(sent)) + " sent"}, err
+	return installer.Result{Changes: switched + changes + settled, Note: sentInAll(sent)}, err
 }
 
 // upgradeMasters brings masters to what the bundle brings, one after the other.

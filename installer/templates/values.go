@@ -22,7 +22,10 @@ const maxIndex = 1024
 func (v Values) AddFile(name string, data []byte) error {
 	var over map[string]any
 	if err := yaml.Unmarshal(data, &over); err != nil {
-		return fmt.Errorf("values file %s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+		if _, other := errors.AsType[*yaml.TypeError](err); other {
+			return fmt.Errorf("values file %s: it holds something else than values: expected a line for each, as name: value", name)
+		}
+		return fmt.Errorf("values file %s: it is no YAML: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	Merge(v, over)
 	return nil

@@ -34,6 +34,7 @@ func (u *Upgrade) follow(ctx context.Context, step string, atOnce int, which fun
 		return 0, err
 	}
 	ordered := fleet.Only(u.inOrder(), func(t *fleet.Target) bool { return which(t) && slices.Contains(pending, t) })
+	u.Report.About(fleet.Names(ordered)) // those that wait for their turn, too
 	for batch := range slices.Chunk(ordered, max(1, atOnce)) {
 		if len(batch) > 1 { // all of them first, so that no pod moves from one to the next
 			if err := u.cordon(ctx, batch); err != nil {

@@ -125,8 +125,14 @@ func TestOnlyWhatOlderBundlesBroughtIsCollected(t *testing.T) {
 		t.Errorf("something was changed:\n%.1000s", diff)
 	}
 	s.bring(s.bundle("kubernetes=3", versions["3"]...), true, versions["3"]...)
+	before = registrytest.Tree(t, s.Root())
 	if _, old := s.collect(2); old != 1 {
 		t.Errorf("with three versions: %d bundles", old)
+	}
+	for name, content := range registrytest.Tree(t, s.Root()) { // of a full disk nothing but removing can be asked
+		if before[name] != content {
+			t.Errorf("%s was written", name)
+		}
 	}
 	want := []string{"k8s.io/api:2", "k8s.io/api:3", "k8s.io/api:mine", "k8s.io/app:1", "k8s.io/before:1", "k8s.io/mine:1", "k8s.io/mine:index", "k8s.io/pause:1"}
 	if diff := cmp.Diff(want, s.tags()); diff != "" {

@@ -1,9 +1,11 @@
 package pull
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -81,6 +83,13 @@ func place(p store.Found) string {
 		return fmt.Sprintf("%s:%d", p.File, p.Line)
 	}
 	return p.File
+}
+
+// noManifest is an answer of a registry that is something else than a manifest: a page of a portal or a proxy, or the half of one.
+type noManifest string
+
+func (e noManifest) Error() string {
+	return string(e) + " answers with something that is no manifest"
 }
 
 // notImage marks an error that no second try changes: the reference names no image that can be had from here.
@@ -161,8 +170,14 @@ func remedy(err error) string {
 		return "choose another --platform, name the image for its platform alone (COPY lists/$TARGETARCH images/shim/), or list it in .sealignore"
 	case errors.As(err, &authority):
 		return "put the registry's CA into /etc/containers/certs.d/HOST:PORT/ca.crt"
-	case errors.Is(err, http.ErrSchemeMismatch):
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, new(tls.RecordHeaderError)):
 		return "the registry speaks plain HTTP: mark it insecure = true in registries.conf, or give --tls-verify=false"
+	case errors.As(err, new(noManifest)):
+		return "check the registry's name, the proxy, and whether the network wants a login"
+	case errors.Is(err, io.EOF) && errors.As(err, new(*reachError)):
+		return "what listens there is no registry, or a proxy breaks connections to it"
+	case refused(http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout):
+		return "the registry, or a proxy before it, is out of order: run it again later"
 	case errors.As(err, &dns), errors.As(err, &offline), errors.Is(err, errIdle):
 		return "check the network, the proxy and the mirrors in registries.conf"
 	}

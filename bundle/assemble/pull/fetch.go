@@ -2,6 +2,7 @@ package pull
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -135,6 +136,9 @@ func readManifest(ctx context.Context, l location, d digest.Digest) ([]byte, str
 		if got := want.Algorithm().FromBytes(raw); got != want {
 			return nil, "", fmt.Errorf("manifest from %s: %w", l.host.name, &store.DigestError{Want: want, Got: got, Size: int64(len(raw))})
 		}
+	}
+	if !json.Valid(raw) {
+		return nil, "", noManifest(l.host.name)
 	}
 	return raw, mediaType, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -103,13 +104,30 @@ func (h *host) reach(ctx context.Context) (scheme string, err error) {
 			return "", err
 		}
 		// Of a registry that is not there at all, the first answer says it best.
-		if failed == nil || errors.Is(failed, http.ErrSchemeMismatch) {
+		if failed == nil || errors.Is(failed, http.ErrSchemeMismatch) || errors.As(failed, new(tls.RecordHeaderError)) {
 			failed = err
 		}
 	}
 	h.failed, h.failedAt = failed, time.Now()
 	return "", failed
 }
+
+// reachError is a registry that gives no answer.
+type reachError struct {
+	name string
+	err  error
+}
+
+// Error leaves out the request: nobody has asked for /v2/.
+func (e *reachError) Error() string {
+	why := e.err
+	if request, ok := errors.AsType[*url.Error](why); ok {
+		why = request.Err
+	}
+	return fmt.Sprintf("reach registry %s: %v", e.name, why)
+}
+
+func (e *reachError) Unwrap() error { return e.err }
 
 // ping asks for /v2/, which every registry answers.
 func (h *host) ping(ctx context.Context, scheme string) error {
@@ -122,7 +140,7 @@ func (h *host) ping(ctx context.Context, scheme string) error {
 	}
 	resp, err := (&http.Client{Transport: h.transport}).Do(req)
 	if err != nil {
-		return fmt.Errorf("reach registry %s: %w", h.name, err)
+		return &reachError{h.name, err}
 	}
 	defer drain(resp.Body)
 	if err := h.limited(resp); err != nil {

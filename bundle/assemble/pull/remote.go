@@ -129,7 +129,7 @@ func (r *remotes) repository(named reference.Named, insecure bool) (*repository,
 	}
 	login, err := credentials(r.sys, named)
 	if err != nil {
-		return nil, fmt.Errorf("read the credentials for %s: %w", named.Name(), err)
+		return nil, fmt.Errorf("read the credentials for %s: %w (mend that file, or remove it and log in anew with sealbuild login)", named.Name(), err)
 	}
 	repo := &repository{host: h, path: reference.Path(named), idle: r.idle, client: auth.Client{
 		Client: &http.Client{Transport: h.transport}, ClientID: "sealbuild", Cache: tokens{auth.NewSingleContextCache()},

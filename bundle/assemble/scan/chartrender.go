@@ -33,11 +33,24 @@ type chartRun struct {
 	rendered  map[string]bool // templates that rendered, by the engine's name
 }
 
+// chartFault says why Helm does not read a chart, without the ways by which its libraries read YAML.
+func chartFault(err error) string {
+	text := err.Error()
+	if rest, ok := strings.CutPrefix(text, "cannot load "); ok {
+		if file, why, ok := strings.Cut(rest, ": "); ok {
+			if at := strings.LastIndex(why, "yaml: "); at >= 0 {
+				return file + " is no YAML: " + why[at+len("yaml: "):]
+			}
+		}
+	}
+	return text
+}
+
 // inspect checks what Helm checks before it renders; false if there is nothing to render.
 func (r *chartRun) inspect() bool {
 	ch, err := loader.LoadFiles(r.files)
 	if err != nil {
-		r.fail(r.file.path, 0, "chart not read: "+err.Error())
+		r.fail(r.file.path, 0, "chart not read: "+chartFault(err))
 		return false
 	}
 	r.chartName = ch.Name()

@@ -23,7 +23,7 @@ func ParsePlatform(text string) (v1.Platform, error) {
 	}
 	p, err := platforms.Parse(text)
 	if err != nil {
-		return v1.Platform{}, fmt.Errorf("platform %q: expected OS/ARCH, as linux/amd64 or linux/arm64: %w", text, err)
+		return v1.Platform{}, fmt.Errorf("platform %q: expected OS/ARCH, as linux/amd64 or linux/arm64", text)
 	}
 	if p.OS != "linux" {
 		return v1.Platform{}, fmt.Errorf("platform %q: clusters run on linux only", text)

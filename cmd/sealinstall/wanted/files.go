@@ -34,6 +34,9 @@ func readBounded(name string, limit int64) ([]byte, error) {
 		return nil, usage.Error{Err: err}
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return nil, usage.Errorf("%s is a directory: name a file", name)
+	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(data)) > limit {
 		err = fmt.Errorf("%s: larger than %d bytes", name, limit)

@@ -37,7 +37,7 @@ func (o *Options) recorded(name string) (*record, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the record of cluster %s: %w", name, err)
+			return nil, unreadable(name, err)
 		}
 		r := &record{Cluster: c, file: file}
 		if c.Finished() {
@@ -47,7 +47,7 @@ func (o *Options) recorded(name string) (*record, error) {
 			if err == nil {
 				r.finished = before
 			} else if !errors.Is(err, fs.ErrNotExist) {
-				return nil, fmt.Errorf("read the record of cluster %s: %w", name, err)
+				return nil, unreadable(name, err)
 			}
 		}
 		if newest == nil || newest.Finished() && c.Finished() && c.Status.WroteAt().After(newest.Status.WroteAt()) {
@@ -72,4 +72,9 @@ func completed(c *installer.Cluster, err error) (*installer.Cluster, error) {
 		return nil, usage.Error{Err: err}
 	}
 	return c, nil
+}
+
+// unreadable is a record that lies there and says nothing.
+func unreadable(cluster string, err error) error {
+	return fmt.Errorf("read the record of cluster %s: %w; every master has a copy of it", cluster, err)
 }

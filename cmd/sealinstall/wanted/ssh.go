@@ -64,6 +64,11 @@ func (o *Options) Login(c *installer.Cluster) (fleet.Options, error) {
 // laySSH puts the flags over what a Clusterfile says.
 func (o *Options) laySSH(s *installer.SSH) error {
 	s.User, s.Port, s.KeyFile = cmp.Or(o.ssh.User, s.User), cmp.Or(o.ssh.Port, s.Port), cmp.Or(o.ssh.KeyFile, s.KeyFile)
+	if o.ssh.KeyFile != "" { // the one that is typed; a recorded one may be of another machine
+		if _, err := readBounded(o.ssh.KeyFile, maxFile); err != nil {
+			return usage.Errorf("--pk: %w", err)
+		}
+	}
 	if o.ssh.Jump != "" {
 		if _, err := host.ParseJump(o.ssh.Jump); err != nil {
 			return usage.Errorf("--jump: %w", err)
