@@ -334,6 +334,35 @@ func TestWhatIsLostWithAHostIsToldAndNothingIsDoneUnlessItIsConfirmed(t *testing
 	}
 }
 
+func TestImagesThatOnlyTheRegistryOfAMasterHoldsAreToldBeforeItLeaves(t *testing.T) {
+	w := filled(t, 3, 1)
+	ask := func(place int) (lost string) {
+		no := errors.New("not confirmed")
+		w.confirm = func(found []leaving.Loss) error {
+			lost = strings.Join(found[0].Lost, "\n")
+			return no
+		}
+		defer func() { w.confirm = nil }()
+		if _, err := w.command(t, Delete(), deletes(place), false); !errors.Is(err, no) {
+			t.Fatal(err)
+		}
+		return lost
+	}
+	if lost := ask(2); lost != "" {
+		t.Errorf("of a registry like the others: %s", lost)
+	}
+	const pushed = "/var/lib/registry/docker/registry/v2/blobs/sha256/ab/ab00000000000000000000000000000000000000000000000000000000000000/data"
+	if err := w.Machines()[2].Write(pushed, strings.Repeat("x", 2048)); err != nil {
+		t.Fatal(err)
+	}
+	if lost := ask(2); lost != "images of which only its registry holds parts (1 blobs, 2.0 KiB): push them to a master that stays" {
+		t.Errorf("told %q", lost)
+	}
+	if lost := ask(1); lost != "" {
+		t.Errorf("of another one: %q", lost)
+	}
+}
+
 func TestAMasterThatWasLeftOutKeepsTheNameOfOneThatIsGoneUntilTheNextRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := filled(t, 3, 1)
