@@ -145,6 +145,9 @@ func (l *Leaving) Silent(ctx context.Context, t *fleet.Target) error {
 // LeaveDead takes a host out of the cluster that is switched off for good: its member leaves etcd, its pods and volumes are
 // released, and its Node goes.
 func (l *Leaving) LeaveDead(ctx context.Context, t *fleet.Target, patience time.Duration) error {
+	if err := l.Silent(ctx, t); err != nil { // it may have come back since the operator was asked
+		return err
+	}
 	if err := l.Members.TakeOut(ctx, t); err != nil {
 		return err
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// TestAHostThatWasTakenForDeadAndStaysGetsPodsAgain cuts a delete off when the cluster has given up the host's pods and volumes; then
-// the host has its power again.
+// TestAHostThatWasTakenForDeadAndStaysGetsPodsAgain cuts a delete off when the cluster has given up the host's pods and volumes;
+// then the host has its power again.
 func TestAHostThatWasTakenForDeadAndStaysGetsPodsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := filled(t, 1, 2)

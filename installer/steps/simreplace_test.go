@@ -227,6 +227,36 @@ func TestAHostThatIsNotDeadIsNotDeletedAsDead(t *testing.T) {
 	})
 }
 
+// TestAHostThatIsBackWhileTheOperatorIsAskedIsNotDeclaredDead: it would have its pods and volumes run on two hosts.
+func TestAHostThatIsBackWhileTheOperatorIsAskedIsNotDeclaredDead(t *testing.T) {
+	for _, place := range []int{2, 3} { // a master, a node
+		synctest.Test(t, func(t *testing.T) {
+			w := filled(t, 3, 2)
+			w.Deploy(stepstest.App{Namespace: "shop", Name: "db", Kind: "StatefulSet", Replicas: 1, Local: "host-4"})
+			for len(w.Pods("shop", "db")) < 1 {
+				time.Sleep(w.Pace.Pod)
+			}
+			m := w.Machines()[place]
+			m.PowerOff()
+			w.noticed(t)
+			w.confirm = func([]leaving.Loss) error {
+				m.PowerOn()
+				return w.Up(t.Context())
+			}
+			_, err := w.command(t, Delete(), deletes(place), true)
+			w.confirm = nil
+			if err == nil || !strings.Contains(err.Error(), m.IP) || !strings.Contains(err.Error(), "not dead") {
+				t.Errorf("it is told %v", err)
+			}
+			nodes := w.mustKubectl(t, "get", "nodes", "-o", "json")
+			if strings.Contains(nodes, "out-of-service") || !strings.Contains(nodes, m.Name) {
+				t.Errorf("%s was declared dead", m.Name)
+			}
+			w.mustCommand(t, Install(), adds(), false)
+		})
+	}
+}
+
 func TestOneMasterBecomesThreeAndOneAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, memoryDir(t), simBundle(t), 3, 2)
