@@ -257,6 +257,28 @@ func TestAHostThatIsBackWhileTheOperatorIsAskedIsNotDeclaredDead(t *testing.T) {
 	}
 }
 
+// TestAMasterWhoseMemberCannotLeaveServesOn loses the majority of etcd once the host that is to leave has no API server any more.
+func TestAMasterWhoseMemberCannotLeaveServesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := filled(t, 3, 1)
+		second, third := w.Machines()[1], w.Machines()[2]
+		w.Arm(&stepstest.Fault{Kind: stepstest.PowerCut, On: second.IP, At: stepstest.Event{Host: third.IP, Kind: "removing", What: apiManifest, N: 1}})
+		_, err := w.command(t, Delete(), deletes(2), false)
+		if err == nil || !strings.Contains(err.Error(), "unhealthy cluster") || !strings.Contains(err.Error(), "Nothing on the host was removed") {
+			t.Errorf("it is told %v", err)
+		}
+		if !third.Has(apiManifest) {
+			t.Error("its API server is stopped, and stays so")
+		}
+		w.Arm(nil)
+		w.Repair()
+		if err := w.Up(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.mustCommand(t, Delete(), deletes(2), false, 2)
+	})
+}
+
 func TestOneMasterBecomesThreeAndOneAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, memoryDir(t), simBundle(t), 3, 2)
