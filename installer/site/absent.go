@@ -47,7 +47,7 @@ func leaveOut(st *Site, problems []preflight.Problem) []preflight.Problem {
 			})
 		}
 	}
-	if !st.Absence.GoOn {
+	if !st.Absence.GoOn || !slices.ContainsFunc(st.Targets, func(t *fleet.Target) bool { return !silent(t) }) { // none is left to go on with
 		return problems
 	}
 	var away []string
