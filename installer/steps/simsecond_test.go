@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -63,4 +64,32 @@ func TestNoSecondClusterIsStartedBesideARecordedOne(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAMasterThatWasAwayDoesNotBringBackWhatItsRecordHas begins at a master that has missed a delete, from a machine without a record.
+func TestAMasterThatWasAwayDoesNotBringBackWhatItsRecordHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := filled(t, 3, 2)
+		away := w.Machines()[2]
+		away.PowerOff()
+		w.noticed(t)
+		time.Sleep(2 * time.Second) // records tell seconds
+		if _, err := w.command(t, Delete(), deletes(4), false); err != nil {
+			t.Fatal(err)
+		}
+		away.PowerOn()
+		if err := w.Up(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.dir = t.TempDir()
+		if _, err := w.command(t, Install(), func(w *world) (*installer.Cluster, error) {
+			return &installer.Cluster{Hosts: []installer.Host{w.hostAt(2)}}, nil
+		}, false); err != nil {
+			t.Fatal(err)
+		}
+		if w.Machines()[4].Has("/etc/kubernetes/kubelet.conf") {
+			t.Error("a host that was taken out is in again")
+		}
+		w.mustBeSound(t, 4)
+	})
 }
