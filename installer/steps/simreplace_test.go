@@ -227,6 +227,25 @@ func TestAHostThatIsNotDeadIsNotDeletedAsDead(t *testing.T) {
 	})
 }
 
+func TestAHostThatIsToLeaveAndAnswersByHalfIsToldWithWhatHelps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := filled(t, 3, 2)
+		m := w.Machines()[4]
+		if err := m.Write("/var/lib/sealos/data/default/journal/cleaned/in the way", "x"); err != nil { // its marks cannot be read
+			t.Fatal(err)
+		}
+		_, err := w.command(t, Delete(), deletes(4), true)
+		for _, want := range []string{m.IP, "answers by half", "switch it off for good, and run the same command with --dead"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("it is told %v, want %q", err, want)
+			}
+		}
+		m.PowerOff()
+		w.noticed(t)
+		w.mustCommand(t, Delete(), deletes(4), true, 4)
+	})
+}
+
 // TestAHostThatIsBackWhileTheOperatorIsAskedIsNotDeclaredDead: it would have its pods and volumes run on two hosts.
 func TestAHostThatIsBackWhileTheOperatorIsAskedIsNotDeclaredDead(t *testing.T) {
 	for _, place := range []int{2, 3} { // a master, a node
