@@ -66,7 +66,8 @@ func TestNoSecondClusterIsStartedBesideARecordedOne(t *testing.T) {
 	}
 }
 
-// TestAMasterThatWasAwayDoesNotBringBackWhatItsRecordHas begins at a master that has missed a delete, from a machine without a record.
+// TestAMasterThatWasAwayDoesNotBringBackWhatItsRecordHas begins at a master that has missed a delete, from a machine without a
+// record.
 func TestAMasterThatWasAwayDoesNotBringBackWhatItsRecordHas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := filled(t, 3, 2)
