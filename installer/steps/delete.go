@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/members"
@@ -51,7 +52,7 @@ func (r *Run) checkLeaving(ctx context.Context) (installer.Result, error) {
 	if err == nil {
 		err = r.judgeLeaving(ctx)
 	}
-	return installer.Result{Note: fmt.Sprintf("%d hosts stay, %d leave", len(r.Targets), len(r.Site.Leaving))}, err
+	return installer.Result{Note: fmt.Sprintf("%s, %d %s", count.Of(len(r.Targets), "host stays", "hosts stay"), len(r.Site.Leaving), count.Word(len(r.Site.Leaving), "leaves", "leave"))}, err
 }
 
 // judgeLeaving finds what speaks against hosts leaving the cluster, which answers, and asks the operator.
@@ -86,7 +87,7 @@ func (r *Run) drain(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, err
 	}
 	n, err := r.leaving.Drain(ctx, r.DrainTimeout)
-	return installer.Result{Changes: n, Note: fmt.Sprintf("%d nodes drained", n)}, err
+	return installer.Result{Changes: n, Note: fmt.Sprintf("%s drained", count.Of(n, "node"))}, err
 }
 
 // leave takes the hosts out of etcd and the cluster, the dead ones first, and one after the other: etcd takes one change at a
@@ -157,6 +158,6 @@ func (r *Run) followMasters(ctx context.Context) (installer.Result, error) {
 	if err == nil && kept.Changes > 0 {
 		err = r.health.WaitAPI(ctx)
 	}
-	kept.Note = fmt.Sprintf("%d masters", len(joined))
+	kept.Note = count.Of(len(joined), "master")
 	return kept, err
 }
