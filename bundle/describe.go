@@ -11,6 +11,8 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 // Description is what a bundle says of itself. The JSON names are a promise.
@@ -194,7 +196,7 @@ func (d Description) WriteText(out io.Writer, file string) error {
 		fmt.Fprintf(w, "documents\t%s\n", strings.Join(d.Documents, ", "))
 	}
 	if d.Expected != nil {
-		fmt.Fprintf(w, "expected at the site\t%d blobs, %s\n", d.Expected.Count, size(d.Expected.Size))
+		fmt.Fprintf(w, "expected at the site\t%s, %s\n", count.Of(d.Expected.Count, "blob"), size(d.Expected.Size))
 	}
 	d.Blobs.writeText(w)
 	if err := w.Flush(); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
@@ -81,8 +82,8 @@ func (e *MissingError) Error() string {
 	for _, m := range e.Blobs {
 		size += m.Size
 	}
-	fmt.Fprintf(&b, "%s lacks %d blobs, %d bytes, that this bundle leaves out because the site was said to have them; "+
-		"install the bundle that --base named first, or build this one again with the site's own inventory (--have) or without either:", e.Where, len(e.Blobs), size)
+	fmt.Fprintf(&b, "%s lacks %s, %d bytes, that this bundle leaves out because the site was said to have them; "+
+		"install the bundle that --base named first, or build this one again with the site's own inventory (--have) or without either:", e.Where, count.Of(len(e.Blobs), "blob"), size)
 	for i, m := range e.Blobs {
 		if i == 20 {
 			fmt.Fprintf(&b, "\n  and %d more", len(e.Blobs)-i)

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 // Types of cluster images (label sealos.io.type).
@@ -181,7 +183,7 @@ func (c *Cluster) Warnings() []string {
 	case n == 2:
 		out = append(out, "2 masters are worse than 1: when either of them fails, etcd has no majority and the cluster cannot be changed; have 3, or 1")
 	case n > 0 && n%2 == 0:
-		out = append(out, fmt.Sprintf("%d masters: an even number tolerates no more failures than %d, as %d would; etcd needs a majority", n, n/2-1, n-1))
+		out = append(out, fmt.Sprintf("%s: an even number tolerates no more failures than %d, as %d would; etcd needs a majority", count.Of(n, "master"), n/2-1, n-1))
 	}
 	for _, name := range c.forgottenSecrets() {
 		out = append(out, fmt.Sprintf("%s was set when the cluster was made and is secret, so it was not recorded: what uses it needs it again (-e %s=VALUE)", name, path.Base(name)))

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/progress"
 )
 
@@ -137,7 +138,7 @@ func (r *Reporter) Checked(hosts, checks []string, found func(check string) bool
 	r.tell(progress.Event{Kind: progress.Checked, Hosts: hosts, Checks: checks})
 	if r.verbose {
 		nothing := slices.DeleteFunc(slices.Clone(checks), found)
-		r.Infof("%d of %d checks have found nothing on %s: %s", len(nothing), len(checks), HostList(hosts), strings.Join(nothing, ", "))
+		r.Infof("%d of %s have found nothing on %s: %s", len(nothing), count.Of(len(checks), "check"), HostList(hosts), strings.Join(nothing, ", "))
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 // located is an error that names the host on which it happened. ErrorAt is Error for a reader who knows which host is meant:
@@ -181,7 +183,7 @@ func HostList(hosts []string) string {
 	}
 	text := strings.Join(out, ",")
 	if len(addresses) > 2 {
-		text += fmt.Sprintf(" (%d hosts)", len(addresses))
+		text += " (" + count.Of(len(addresses), "host") + ")"
 	}
 	return text
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
@@ -127,7 +128,7 @@ func findInLayout(layout string) (dir string, root v1.Descriptor, err error) {
 		}
 	}
 	if len(found) != 1 {
-		return "", root, fmt.Errorf("%s names %d images of the layout, expected one: it holds %s", layout, len(found), strings.Join(names, ", "))
+		return "", root, fmt.Errorf("%s names %s of the layout, expected one: it holds %s", layout, count.Of(len(found), "image"), strings.Join(names, ", "))
 	}
 	return dir, found[0], nil
 }

@@ -25,6 +25,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/resolve"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
@@ -64,7 +65,7 @@ func (b *Builder) Push(ctx context.Context, name, destination string) (Pushed, e
 	}
 	// The images go first: an image that has its name has everything.
 	if len(rec.Images) > 0 {
-		b.report().Phase(fmt.Sprintf("push %d container images of %s", len(rec.Images), ref), 0)
+		b.report().Phase(fmt.Sprintf("push %s of %s", count.Of(len(rec.Images), "container image"), ref), 0)
 		if err := b.pushAttachments(ctx, dir, rec, platforms, ref); err != nil {
 			return Pushed{}, err
 		}

@@ -54,7 +54,7 @@ func NearFlag(cmd *cobra.Command, err error, habits map[string]string) string {
 	return DidYouMean("--", Near(name, names))
 }
 
-// FlagError says of a value that is none of its flag's what was expected, where the libraries that read it have other words for that.
+// FlagError says of a value that is none of its flag's what was expected, where the libraries that read it have other words.
 func FlagError(err error) error {
 	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
 	if !ok {

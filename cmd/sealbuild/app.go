@@ -17,6 +17,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/cmd/cli"
+	"github.com/sealbuild/sealbuild/ground/count"
 	show "github.com/sealbuild/sealbuild/ground/progress"
 )
 
@@ -231,7 +232,7 @@ func checkOutput(format string) error {
 func args(min, max int, want string) cobra.PositionalArgs {
 	return func(c *cobra.Command, given []string) error {
 		if len(given) < min || (max >= 0 && len(given) > max) {
-			return usagef("%s: expected %s, got %d arguments (see %s --help)", c.CommandPath(), want, len(given), c.CommandPath())
+			return usagef("%s: expected %s, got %s (see %s --help)", c.CommandPath(), want, count.Of(len(given), "argument"), c.CommandPath())
 		}
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
 	"github.com/sealbuild/sealbuild/bundle/assemble/write"
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 const buildHelp = `Build a cluster image from the Kubefile in CONTEXT, gather every container
@@ -166,8 +167,8 @@ func (a *app) build(c *cobra.Command, o buildOptions, context string) error {
 	if err != nil {
 		return err
 	}
-	a.progress.say("stored %s (%s, %s) with %d container images (%s)", rec.Name, rec.ClusterType,
-		humanize.IBytes(uint64(rec.Size)), len(rec.Images), humanize.IBytes(uint64(rec.NeededUnique)))
+	a.progress.say("stored %s (%s, %s) with %s (%s)", rec.Name, rec.ClusterType,
+		humanize.IBytes(uint64(rec.Size)), count.Of(len(rec.Images), "container image"), humanize.IBytes(uint64(rec.NeededUnique)))
 	if o.output == "none" {
 		return nil
 	}
@@ -261,9 +262,9 @@ func (a *app) write(c *cobra.Command, b *assemble.Builder, r assemble.BundleRequ
 	if err != nil {
 		return err
 	}
-	a.progress.say("wrote %s: %s, %d images in %d blobs", strings.Join(w.Parts, ", "), humanize.IBytes(uint64(w.Summary.Size)), len(w.Images), w.Summary.Blobs)
+	a.progress.say("wrote %s: %s, %s in %s", strings.Join(w.Parts, ", "), humanize.IBytes(uint64(w.Summary.Size)), count.Of(len(w.Images), "image"), count.Of(w.Summary.Blobs, "blob"))
 	if w.Left > 0 {
-		a.progress.say("left out %d blobs, %s, that the site is said to have", w.Left, humanize.IBytes(uint64(w.Saved)))
+		a.progress.say("left out %s, %s, that the site is said to have", count.Of(w.Left, "blob"), humanize.IBytes(uint64(w.Saved)))
 	}
 	if flags.report == "" {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealbuild/sealbuild/bundle"
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 func (a *app) diffCommand() *cobra.Command {
@@ -56,10 +57,10 @@ func (a *app) printDifference(d bundle.Difference) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(a.out, "%d images are the same; blobs: %s shared, %s new, %s gone\n", d.Same, count(d.Shared), count(d.New), count(d.Gone))
+	_, err := fmt.Fprintf(a.out, "%s %s the same; blobs: %s shared, %s new, %s gone\n", count.Of(d.Same, "image"), count.Word(d.Same, "is", "are"), inBlobs(d.Shared), inBlobs(d.New), inBlobs(d.Gone))
 	return err
 }
 
-func count(c bundle.BlobCount) string {
+func inBlobs(c bundle.BlobCount) string {
 	return fmt.Sprintf("%d (%s)", c.Count, humanize.IBytes(uint64(c.Stored)))
 }

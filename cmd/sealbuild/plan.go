@@ -24,6 +24,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
 	"github.com/sealbuild/sealbuild/bundle/assemble/search"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/kubefile"
 )
 
@@ -60,7 +61,7 @@ image that cannot be had.`,
 				err = a.printPlan(p, columnsOf(a.out))
 			}
 			if err == nil && len(p.Errors) > 0 {
-				err = fmt.Errorf("plan %s: %d problems would stop a build", given[0], len(p.Errors))
+				err = fmt.Errorf("plan %s: %s would stop a build", given[0], count.Of(len(p.Errors), "problem"))
 			}
 			return err
 		},

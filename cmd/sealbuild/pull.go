@@ -8,6 +8,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle/assemble"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 func (a *app) pullCommand() *cobra.Command {
@@ -43,8 +44,8 @@ What is in the store already is not downloaded again.`,
 					if err != nil {
 						return fmt.Errorf("pull %s: %w", name, err)
 					}
-					a.progress.say("stored %s (%s, %s) with %d container images (%s)", rec.Name, rec.ClusterType,
-						humanize.IBytes(uint64(rec.Size)), len(rec.Images), humanize.IBytes(uint64(rec.NeededUnique)))
+					a.progress.say("stored %s (%s, %s) with %s (%s)", rec.Name, rec.ClusterType,
+						humanize.IBytes(uint64(rec.Size)), count.Of(len(rec.Images), "container image"), humanize.IBytes(uint64(rec.NeededUnique)))
 				}
 				return nil
 			})
@@ -77,7 +78,7 @@ by default the image's own name. Blobs that are there already are not sent.`,
 				if err != nil {
 					return err
 				}
-				a.progress.say("pushed %s@%s with %d container images", p.Ref, p.Digest, p.Images)
+				a.progress.say("pushed %s@%s with %s", p.Ref, p.Digest, count.Of(p.Images, "container image"))
 				return nil
 			})
 		},

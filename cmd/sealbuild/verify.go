@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/write"
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -49,8 +50,8 @@ Every damaged entry is printed with its range of bytes; the exit status is then
 			}
 			a.progress.end(nil)
 			if len(damage) == 0 {
-				_, err := fmt.Fprintf(a.out, "%s: every byte is as it was written (%s, %d images, %d blobs)%s\n",
-					name, humanize.IBytes(uint64(f.Size())), len(f.Images()), len(f.Blobs()), signed)
+				_, err := fmt.Fprintf(a.out, "%s: every byte is as it was written (%s, %s, %s)%s\n",
+					name, humanize.IBytes(uint64(f.Size())), count.Of(len(f.Images()), "image"), count.Of(len(f.Blobs()), "blob"), signed)
 				return err
 			}
 			for _, d := range damage {
@@ -60,7 +61,7 @@ Every damaged entry is printed with its range of bytes; the exit status is then
 				}
 				fmt.Fprintf(a.out, "damaged: %s, bytes %d to %d%s: %s\n", d.Entry, d.Offset, d.Offset+d.Length, part, d.Reason)
 			}
-			return fmt.Errorf("verify %s: %d damaged entries; copy the file again", name, len(damage))
+			return fmt.Errorf("verify %s: %s; copy the file again", name, count.Of(len(damage), "damaged entry", "damaged entries"))
 		},
 	}
 	c.Flags().StringArrayVar(&keys, "verify-key", nil, "file of public keys or allowed_signers: the bundle must be signed by one of them")

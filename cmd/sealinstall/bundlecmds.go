@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/progress"
 	"github.com/sealbuild/sealbuild/installer"
 )
@@ -53,13 +54,13 @@ func newVerifyCommand(o *runOptions) *cobra.Command {
 					fmt.Fprintf(cmd.OutOrStdout(), "damaged: %s: bytes %d to %d%s: %s\n", d.Entry, d.Offset, d.Offset+d.Length, part, d.Reason)
 				}
 				if len(damages) > 0 {
-					return fmt.Errorf("%d entries are damaged: copy the file again", len(damages))
+					return fmt.Errorf("%s %s damaged: copy the file again", count.Of(len(damages), "entry", "entries"), count.Word(len(damages), "is", "are"))
 				}
 				signed := ""
 				if o.signer != "" {
 					signed = ", signed by " + o.signer
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "the bundle is whole: %d blobs, %d images, index %s%s\n", len(f.Blobs()), len(f.Images()), f.IndexDigest(), signed)
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "the bundle is whole: %s, %s, index %s%s\n", count.Of(len(f.Blobs()), "blob"), count.Of(len(f.Images()), "image"), f.IndexDigest(), signed)
 				return err
 			})
 		},

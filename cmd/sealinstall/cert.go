@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
@@ -81,7 +82,7 @@ func left(d time.Duration) string {
 	case d <= 0:
 		return "EXPIRED"
 	case days > 3*365:
-		return fmt.Sprintf("%d years", days/365)
+		return count.Of(days/365, "year")
 	}
-	return fmt.Sprintf("%d days", days)
+	return count.Of(days, "day")
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/reports"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/progress"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
@@ -149,7 +150,7 @@ func refuseArgs(c *cobra.Command) {
 // oneArg asks for exactly one argument.
 func oneArg(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return usage.Errorf("%d arguments, expected: %s", len(args), cmd.UseLine())
+		return usage.Errorf("%s, expected: %s", count.Of(len(args), "argument"), cmd.UseLine())
 	}
 	return nil
 }

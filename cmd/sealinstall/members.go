@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/leaving"
@@ -173,7 +174,7 @@ func told(losses []leaving.Loss) string {
 			fmt.Fprintf(&text, ": what was installed is removed\n")
 		}
 		if l.Moves > 0 {
-			fmt.Fprintf(&text, "    %d pods move to other hosts\n", l.Moves)
+			fmt.Fprintf(&text, "    %s %s to other hosts\n", count.Of(l.Moves, "pod"), count.Word(l.Moves, "moves", "move"))
 		}
 		for _, lost := range l.Lost {
 			fmt.Fprintf(&text, "    lost: %s\n", lost)

@@ -12,6 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer/plan"
 	"github.com/sealbuild/sealbuild/installer/steps"
 )
@@ -59,7 +60,7 @@ func printPlan(w io.Writer, p plan.Plan) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\n%d container images; %s to move to %d hosts, less what they have\n", p.Containers, humanize.IBytes(uint64(p.Bytes)), len(p.Hosts))
+	fmt.Fprintf(w, "\n%s; %s to move to %s, less what they have\n", count.Of(p.Containers, "container image"), humanize.IBytes(uint64(p.Bytes)), count.Of(len(p.Hosts), "host"))
 	for _, k := range p.Kubeadm {
 		fmt.Fprintf(w, "\n# kubeadm, %s of %s\n%s", k.Kind, k.Host, k.Documents)
 	}

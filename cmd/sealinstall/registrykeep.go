@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
 	"github.com/sealbuild/sealbuild/registry/catalog"
@@ -57,10 +58,11 @@ meanwhile. What is there is not written again; a run that was stopped goes on wh
 					return err
 				}
 				if p.DryRun {
-					fmt.Fprintf(cmd.OutOrStdout(), "%d blobs, %s are missing; %d are there\n", r.BlobsMissing, humanize.IBytes(uint64(r.BytesMissing)), r.BlobsKnown)
+					fmt.Fprintf(cmd.OutOrStdout(), "%s, %s %s missing; %d %s there\n", count.Of(r.BlobsMissing, "blob"), humanize.IBytes(uint64(r.BytesMissing)),
+						count.Word(r.BlobsMissing, "is", "are"), r.BlobsKnown, count.Word(r.BlobsKnown, "is", "are"))
 					return nil
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%d blobs, %s written; %d tags set\n", r.BlobsSent, humanize.IBytes(uint64(r.BytesSent)), r.TagsSet)
+				fmt.Fprintf(cmd.OutOrStdout(), "%s, %s written; %s set\n", count.Of(r.BlobsSent, "blob"), humanize.IBytes(uint64(r.BytesSent)), count.Of(r.TagsSet, "tag"))
 				return nil
 			})
 		},
@@ -104,7 +106,7 @@ manifests and once for layers.`,
 			if last > 0 {
 				var old []digest.Digest
 				done, old, err = store.CollectOlder(cmd.Context(), last, kept, c)
-				fmt.Fprintf(cmd.OutOrStdout(), "%d bundles are older than the last %d versions in use\n", len(old), last)
+				fmt.Fprintf(cmd.OutOrStdout(), "%s %s older than the last %s in use\n", count.Of(len(old), "bundle"), count.Word(len(old), "is", "are"), count.Of(last, "version"))
 			} else {
 				done, err = store.Collect(cmd.Context(), kept, c)
 			}
@@ -115,7 +117,8 @@ manifests and once for layers.`,
 			if c.DryRun {
 				verb = "would be removed"
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%d tags, %d manifests, %d blobs, %s %s\n", done.Tags, done.Manifests, done.Blobs, humanize.IBytes(uint64(done.Bytes)), verb)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s, %s, %s, %s %s\n", count.Of(done.Tags, "tag"), count.Of(done.Manifests, "manifest"),
+				count.Of(done.Blobs, "blob"), humanize.IBytes(uint64(done.Bytes)), verb)
 			return err
 		},
 	}

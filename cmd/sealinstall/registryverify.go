@@ -17,6 +17,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
 	"github.com/sealbuild/sealbuild/registry/catalog"
@@ -94,7 +95,7 @@ func heal(cmd *cobra.Command, store *disk.Store, sources []catalog.Source) error
 		return err
 	}
 	if left > 0 {
-		return fmt.Errorf("%d blobs of %s are damaged or missing: run sync, or verify with a bundle or --from a place that has them", left, store.Root())
+		return fmt.Errorf("%s of %s %s damaged or missing: run sync, or verify with a bundle or --from a place that has what is lacking", count.Of(left, "blob"), store.Root(), count.Word(left, "is", "are"))
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "the registry in %s is whole\n", store.Root())
 	return nil

@@ -18,6 +18,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/reports"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/progress"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
@@ -213,7 +214,7 @@ func (s summary) print(w io.Writer, form string) error {
 	if form == "json" {
 		return json.NewEncoder(w).Encode(s)
 	}
-	verdict := fmt.Sprintf("%d changes", s.Changes)
+	verdict := count.Of(s.Changes, "change")
 	if s.Changes == 0 {
 		verdict = "all was as asked, nothing changed"
 	}

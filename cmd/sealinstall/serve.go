@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/registry"
 )
@@ -40,7 +41,7 @@ func newServeCommand(o *runOptions) *cobra.Command {
 				return err
 			}
 			return registry.Serve(cmd.Context(), addr, config, h, func(a net.Addr) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "serving %d repositories on %s\n", len(catalog.Repositories), a)
+				fmt.Fprintf(cmd.ErrOrStderr(), "serving %s on %s\n", count.Of(len(catalog.Repositories), "repository", "repositories"), a)
 			})
 		},
 	}

@@ -8,7 +8,7 @@ func Of[N int | int64 | uint64](n N, one string, many ...string) string {
 	return strconv.FormatInt(int64(n), 10) + " " + Word(n, one, many...)
 }
 
-// Word is the word that goes with a number, for things that are counted elsewhere in a sentence, and for its verb: Word(n, "is", "are").
+// Word is the word that goes with a number: of things that are counted elsewhere, and its verb, as Word(n, "is", "are").
 func Word[N int | int64 | uint64](n N, one string, many ...string) string {
 	switch {
 	case n == 1:

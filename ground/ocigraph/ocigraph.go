@@ -14,6 +14,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 const (
@@ -93,7 +95,7 @@ func Parse(d digest.Digest, raw []byte) (Manifest, error) {
 	}
 	m := Manifest{Size: int64(len(raw))}
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return Manifest{}, fmt.Errorf("manifest %s: %w", d, err)
+		return Manifest{}, fmt.Errorf("manifest %s: what lies there is none: %w", d, err)
 	}
 	return m, nil
 }
@@ -105,7 +107,7 @@ func ReadConfig(src Source, d digest.Digest) (config v1.Image, err error) {
 		return config, err
 	}
 	if err := json.Unmarshal(raw, &config); err != nil {
-		return config, fmt.Errorf("config %s: %w", d, err)
+		return config, fmt.Errorf("config %s: what lies there is none: %w", d, err)
 	}
 	return config, nil
 }
@@ -121,7 +123,7 @@ func LayoutImage(dir string) (v1.Descriptor, error) {
 		return v1.Descriptor{}, err
 	}
 	if len(index.Manifests) != 1 {
-		return v1.Descriptor{}, fmt.Errorf("%d images where one is expected", len(index.Manifests))
+		return v1.Descriptor{}, fmt.Errorf("%s where one is expected", count.Of(len(index.Manifests), "image"))
 	}
 	image := index.Manifests[0]
 	image.Annotations = nil

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 //go:embed look.css
@@ -33,12 +35,13 @@ type Form struct{ all *template.Template }
 //	size N      bytes, as 1.2 GiB
 //	took S      seconds, as 0.4 s, 3 m 05 s
 //	when T      a time.Time in UTC
+//	count N T   1 thing, 2 things; of a word that does not end in s with its plural
 //	bars B      a []Bar side by side; they fill the width
 //
 // It panics where the text is none, since the text is part of the program.
 func New(body string) Form {
 	all := template.Must(template.New("frame").Funcs(template.FuncMap{
-		"size": Size, "took": Took, "when": When, "bars": bars,
+		"size": Size, "took": Took, "when": When, "bars": bars, "count": count.Of[int],
 		"look": func() template.CSS { return template.CSS(look) }, "lookDigest": func() string { return lookDigest },
 	}).Parse(frame))
 	template.Must(all.New("body").Parse(body))

@@ -133,7 +133,7 @@ func (s *state) table(now time.Time, columns, rows int) []string {
 	if len(s.rows) == 0 || rows < 4 {
 		return lines
 	}
-	c := s.columnsFor(shown, columns)
+	c := s.columnsFor(columns)
 	if c.share > 0 {
 		lines = append(lines, c.line("HOST", "NOW", "DONE", "RATE", "LEFT"))
 	}
@@ -149,9 +149,10 @@ func (s *state) table(now time.Time, columns, rows int) []string {
 // layout is how wide the columns of the table are; 0: there is none.
 type layout struct{ host, now, share, rate, left int }
 
-func (s *state) columnsFor(shown []*row, columns int) (c layout) {
+// columnsFor lays the table out for all rows, shown or not: columns stay where they are when other hosts are the slowest.
+func (s *state) columnsFor(columns int) (c layout) {
 	c.host = len("HOST")
-	for _, r := range shown {
+	for _, r := range s.rows {
 		c.host = max(c.host, width(label(r)))
 		for _, w := range r.works {
 			if w.Bytes > 0 || w.Done > 0 {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 // plain writes a line for each step that has ended, each thing that is told, and each ten seconds in which there was nothing to
@@ -66,7 +68,7 @@ func (s *state) inWords(now time.Time) string {
 	}
 	var parts []string
 	if all.hosts > 1 {
-		parts = append(parts, fmt.Sprintf("%d of %d hosts at work", all.works, all.hosts))
+		parts = append(parts, fmt.Sprintf("%d of %s at work", all.works, count.Of(all.hosts, "host")))
 	}
 	if all.of > 0 {
 		for _, part := range []string{share(all.bytes, all.of), speed(all.rate)} {

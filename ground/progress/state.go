@@ -179,8 +179,8 @@ func (s *state) sum(now time.Time) (all sum) {
 }
 
 // slowest gives at most n rows that say most about when the step will end, in the order of the hosts: this machine, those that
-// failed, those whose work has come least far or goes on for longest, those that wait. Those that are done are given where there are
-// no more than n.
+// failed, those whose work has come least far or goes on for longest, those that wait. Those that are done are given where there
+// are no more than n.
 func (s *state) slowest(n int) []*row {
 	if len(s.rows) <= n {
 		return s.rows

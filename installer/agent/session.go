@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer/host"
 )
 
@@ -82,7 +83,7 @@ func (a *Agent) watch(ctx *context.Context, verb string, req any) *host.Watch {
 		what = fmt.Sprintf("layer %.19s… for %s", q.Digest, q.Dir)
 	case WriteRequest:
 		if len(q.Files) > 0 {
-			what = fmt.Sprintf("%d files, %s the first", len(q.Files), q.Files[0].Path)
+			what = fmt.Sprintf("%s, %s the first", count.Of(len(q.Files), "file"), q.Files[0].Path)
 		}
 	}
 	var w *host.Watch

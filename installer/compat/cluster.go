@@ -7,6 +7,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kube"
@@ -101,7 +102,7 @@ func versionProblems(nodes []kube.Node, servers []kube.Runs, from string, to *se
 				"%s is %s, and v%s would skip a minor version", what, version, to)
 		case to.Minor()-now.Minor() > behind:
 			add(ip, fmt.Sprintf("take the host out and in again (sealinstall delete, then add, with the bundle of %s), then upgrade", from),
-				"%s is %s, more than %d minor versions behind v%s: it could not talk to the new API servers", what, version, behind, to)
+				"%s is %s, more than %s behind v%s: it could not talk to the new API servers", what, version, count.Of(behind, "minor version"), to)
 		}
 	}
 	for _, r := range servers {

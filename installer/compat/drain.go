@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/preflight"
@@ -60,8 +61,8 @@ func drainProblems(nodes []kube.Node, pods []kube.Resident, budgets []kube.Budge
 		}
 		if len(of) > 0 {
 			add(false, "", "mend the pods that are not healthy, run more of them, or loosen the budget until the upgrade is over; with --ignore-check drain each drain waits until its deadline",
-				"PodDisruptionBudget %s allows no disruption: %d of its %d pods are healthy and %d must be, so these cannot leave their hosts: %s",
-				b.Title(), b.Healthy, b.Covered, b.Needed, installer.NameSome(of))
+				"PodDisruptionBudget %s allows no disruption: %d of its %s %s healthy and %d must be, so these cannot leave their hosts: %s",
+				b.Title(), b.Healthy, count.Of(b.Covered, "pod"), count.Word(b.Covered, "is", "are"), b.Needed, installer.NameSome(of))
 		}
 	}
 	for _, p := range pods {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 const maxMembers = 1000
@@ -49,7 +51,7 @@ func decodeMembers(data []byte) ([]Member, error) {
 		return nil, errors.New("etcd's list of members is empty")
 	}
 	if len(answer.Members) > maxMembers {
-		return nil, fmt.Errorf("etcd's list has %d members", len(answer.Members))
+		return nil, fmt.Errorf("etcd's list has %s", count.Of(len(answer.Members), "member"))
 	}
 	out := []Member{}
 	for _, m := range answer.Members {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/certs"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -115,13 +116,13 @@ func (h *Health) KnownMasters() (total int, away []string) {
 func NoMajority(masters, total int, away []string, cause error) preflight.Problem {
 	p := preflight.Problem{Check: "cluster"}
 	if masters <= total/2 {
-		p.Message = fmt.Sprintf("etcd has no majority: %d of %d masters are reached, and %d are needed; not reached, or not named: %s", masters, total, total/2+1, installer.HostList(away))
+		p.Message = fmt.Sprintf("etcd has no majority: %d of %s %s reached, and %d %s needed; not reached, or not named: %s", masters, count.Of(total, "master"), count.Word(total, "is", "are"), total/2+1, count.Word(total/2+1, "is", "are"), installer.HostList(away))
 		p.Remedy = "give these masters their power or network back, or name them; masters whose disks are lost cannot be replaced before a majority answers"
 		return p
 	}
 	// All of them say much the same.
 	first := strings.Join(strings.Fields(installer.Tell(preflight.Unjoin(cause)[0])), " ")
-	p.Message = fmt.Sprintf("the cluster does not answer, or etcd has no majority: %d of %d masters are reached, none answers: %s", masters, total, first)
+	p.Message = fmt.Sprintf("the cluster does not answer, or etcd has no majority: %d of %s %s reached, none answers: %s", masters, count.Of(total, "master"), count.Word(total, "is", "are"), first)
 	p.Remedy = "look at kubelet (journalctl -u kubelet) and at etcd (crictl ps -a, crictl logs) on these masters"
 	return p
 }

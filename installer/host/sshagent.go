@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 // agentKeys gives the keys of an ssh agent. It never fails, since there may be other ways to log in. An agent that does not
@@ -51,7 +53,7 @@ func (l *login) agentKeys(ctx context.Context, c SSHConfig, others bool) []ssh.S
 		l.pass(theAgent, "it holds no keys")
 		return nil
 	}
-	l.offers = append(l.offers, fmt.Sprintf("%d keys of %s", len(keys), theAgent))
+	l.offers = append(l.offers, fmt.Sprintf("%s of %s", count.Of(len(keys), "key"), theAgent))
 	return keys
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
@@ -97,7 +98,7 @@ func (d Dirs) withoutOverlay(ctx context.Context, t *fleet.Target, names []strin
 		}
 	}
 	if len(out) > 0 {
-		d.Report.Infof("%s: %d files that were rendered or changed for an earlier run become what the images have", t.IP, len(out))
+		d.Report.Infof("%s: %s, rendered or changed for an earlier run, %s what the images have", t.IP, count.Of(len(out), "file"), count.Word(len(out), "becomes", "become"))
 	}
 	return out, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 )
 
@@ -73,7 +74,7 @@ func (s Seen) lacks(hosts []Host, unready func(workload) (ready int, others []Po
 		switch {
 		case load.well():
 		case !load.vital:
-			w.Apps = append(w.Apps, fmt.Sprintf("%s: %d of %d pods are ready", load.title(), load.ready, load.desired))
+			w.Apps = append(w.Apps, fmt.Sprintf("%s: %d of %s %s ready", load.title(), load.ready, count.Of(load.desired, "pod"), count.Word(load.desired, "is", "are")))
 		case load.unseen:
 			w.Lines = append(w.Lines, load.title()+" has not been looked at by its controller yet")
 		case len(load.selector) == 0:

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer/care"
 )
 
@@ -65,7 +66,7 @@ func readWorkloads(records []answerLine) []workload {
 func (w workload) title() string { return fmt.Sprintf("%s %s/%s", w.kind, w.namespace, w.name) }
 
 func (w workload) short() string {
-	return fmt.Sprintf("%s: %d of %d pods are ready", w.title(), w.ready, w.desired)
+	return fmt.Sprintf("%s: %d of %s %s ready", w.title(), w.ready, count.Of(w.desired, "pod"), count.Word(w.desired, "is", "are"))
 }
 
 // selects tells whether a pod with known labels is one of the workload's.

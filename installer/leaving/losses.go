@@ -8,6 +8,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kube"
@@ -139,9 +140,9 @@ func roomProblems(pods []kube.Resident, rooms []kube.Room, leaving []string) []p
 	case moving == 0:
 		return nil
 	case len(open) == 0:
-		p.Message = fmt.Sprintf("%d pods would have nowhere to go: no node that stays takes ordinary pods", moving)
+		p.Message = fmt.Sprintf("%s would have nowhere to go: no node that stays takes ordinary pods", count.Of(moving, "pod"))
 	case cpu > freeCPU || memory > freeMemory:
-		p.Message = fmt.Sprintf("%d pods ask for %s, and the nodes that stay have %s left", moving, amounts(cpu, memory), amounts(freeCPU, freeMemory))
+		p.Message = fmt.Sprintf("%s %s for %s, and the nodes that stay have %s left", count.Of(moving, "pod"), count.Word(moving, "asks", "ask"), amounts(cpu, memory), amounts(freeCPU, freeMemory))
 	default:
 		return nil
 	}

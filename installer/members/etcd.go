@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/etcd"
@@ -128,7 +129,7 @@ func (e Members) remedy(ctx context.Context, t *fleet.Target, others []*fleet.Ta
 	}
 	all, answer := c.Voters()
 	if !c.Leader || answer <= all/2 {
-		return fmt.Sprintf("etcd has no majority: %d of its %d voting members answer, not %s. Start these, then run the same command again.", answer, all, strings.Join(silent, ", "))
+		return fmt.Sprintf("etcd has no majority: %d of its %s %s, not %s. Start these, then run the same command again.", answer, count.Of(all, "voting member"), count.Word(all, "answers", "answer"), strings.Join(silent, ", "))
 	}
 	return "The members are " + strings.Join(members, ", ") + ". Mend what the cause names, then run the same command again."
 }

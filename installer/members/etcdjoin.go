@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/etcd"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -46,7 +47,7 @@ func (e Members) dropStale(ctx context.Context, t *fleet.Target, others []*fleet
 			return err
 		}
 		if all, answer := c.Voters(); !c.Leader || answer <= all/2 {
-			return fmt.Errorf("etcd has no majority: %d of its %d voting members answer", answer, all)
+			return fmt.Errorf("etcd has no majority: %d of its %s %s", answer, count.Of(all, "voting member"), count.Word(all, "answers", "answer"))
 		}
 		for _, m := range c.Members {
 			if host := e.masterAt(m); !m.Answers && host != nil && host.Joined() {

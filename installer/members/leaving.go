@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/etcd"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -86,7 +87,7 @@ func loses(c etcd.Cluster, going []*fleet.Target) []preflight.Problem {
 		}
 		if !c.Leader || answer <= before/2 {
 			return []preflight.Problem{{
-				Check: "etcd", Message: fmt.Sprintf("etcd has no majority: %d of its %d voting members answer, not %s; so it can change nothing", answer, before, strings.Join(silent, ", ")),
+				Check: "etcd", Message: fmt.Sprintf("etcd has no majority: %d of its %s %s, not %s; so it can change nothing", answer, count.Of(before, "voting member"), count.Word(before, "answers", "answer"), strings.Join(silent, ", ")),
 				Remedy: "give these hosts their power or network back first; a majority of masters that is lost for ever is not a case for `delete`",
 			}}
 		}
@@ -101,7 +102,7 @@ func loses(c etcd.Cluster, going []*fleet.Target) []preflight.Problem {
 			dead := slices.DeleteFunc(silent, func(ip string) bool { return ip == t.IP.String() })
 			return []preflight.Problem{{
 				Host: t.IP.String(), Check: "etcd",
-				Message: fmt.Sprintf("etcd would lose its majority with it: then %d of %d voting members answer, and %s does not", answer, after, strings.Join(dead, ", ")),
+				Message: fmt.Sprintf("etcd would lose its majority with it: then %d of %s %s, and %s does not", answer, count.Of(after, "voting member"), count.Word(after, "answers", "answer"), strings.Join(dead, ", ")),
 				Remedy:  fmt.Sprintf("give %s its power back, or take it out first: sealinstall delete --dead --masters %s", strings.Join(dead, ", "), strings.Join(dead, ",")),
 			}}
 		}

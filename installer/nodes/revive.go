@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/wait"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -113,7 +114,7 @@ func (n *Nodes) waitForgotten(ctx context.Context, t *fleet.Target) error {
 	err := installer.Insist(ctx, min(forgetPatience, n.Timeout), func(ctx context.Context) error {
 		pods, err := n.Kube.Pods(ctx, "--all-namespaces", "--field-selector", "spec.nodeName="+t.NodeName())
 		if err == nil && len(pods) > 0 {
-			err = fmt.Errorf("%d pods of it are still there, %s among them", len(pods), pods[0].Title())
+			err = fmt.Errorf("%s of it %s still there: %s first", count.Of(len(pods), "pod"), count.Word(len(pods), "is", "are"), pods[0].Title())
 		}
 		return err
 	})

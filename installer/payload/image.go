@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"github.com/sealbuild/sealbuild/installer"
 )
@@ -96,7 +97,7 @@ func loadImage(blobs Blobs, name string, d digest.Digest, arch string) (*Image, 
 		return nil, fmt.Errorf("cluster image %s: read its configuration: %w", name, err)
 	}
 	if len(cfg.RootFS.DiffIDs) != len(manifest.Layers) {
-		return nil, fmt.Errorf("cluster image %s: %d layers but %d diff ids", name, len(manifest.Layers), len(cfg.RootFS.DiffIDs))
+		return nil, fmt.Errorf("cluster image %s: %s but %s", name, count.Of(len(manifest.Layers), "layer"), count.Of(len(cfg.RootFS.DiffIDs), "diff id"))
 	}
 	img := &Image{Name: name, Digest: found.Digest, Labels: cfg.Config.Labels, Env: map[string]string{}, Entrypoint: cfg.Config.Entrypoint, Cmd: cfg.Config.Cmd}
 	for _, kv := range cfg.Config.Env {

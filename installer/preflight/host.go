@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
@@ -211,7 +212,7 @@ func hostNameProblems(f agent.Facts, add adder) {
 	name := strings.ToLower(f.Hostname)
 	switch {
 	case len(name) > maxNodeName:
-		add(false, "host-name", remedy, "the host name %s has %d characters; that of a Kubernetes node has at most %d", f.Hostname, len(name), maxNodeName)
+		add(false, "host-name", remedy, "the host name %s has %s; that of a Kubernetes node has at most %d", f.Hostname, count.Of(len(name), "character"), maxNodeName)
 	case !validHostname(name):
 		add(false, "host-name", remedy, "%q cannot be the host name of a Kubernetes node", f.Hostname)
 	case name == "localhost" || strings.HasPrefix(name, "localhost."):

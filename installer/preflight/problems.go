@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/host"
@@ -63,7 +64,7 @@ func (e *Error) Error() string {
 	for _, p := range e.Problems {
 		hosts[p.Host] = true
 	}
-	fmt.Fprintf(&b, "%d problems on %d hosts; no host was changed", len(e.Problems), len(hosts))
+	fmt.Fprintf(&b, "%s on %s; no host was changed", count.Of(len(e.Problems), "problem"), count.Of(len(hosts), "host"))
 	for _, g := range grouped(e.Problems) {
 		for i, l := range g.lines {
 			if i == maxLines {

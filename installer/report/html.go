@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/page"
 	"github.com/sealbuild/sealbuild/ground/progress"
 )
@@ -57,18 +58,11 @@ func (v view) Ended() string {
 	case v.Outcome == Failed && v.Changes == 0:
 		return "Failed. Nothing was changed."
 	case v.Outcome == Failed:
-		return fmt.Sprintf("Failed after %s.", count(v.Changes, "change"))
+		return fmt.Sprintf("Failed after %s.", count.Of(v.Changes, "change"))
 	case v.Changes == 0:
 		return "All was as asked, nothing was changed."
 	}
-	return fmt.Sprintf("Done, with %s.", count(v.Changes, "change"))
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("Done, with %s.", count.Of(v.Changes, "change"))
 }
 
 // Command is what was typed, as far as it is told.

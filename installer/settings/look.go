@@ -216,7 +216,7 @@ func (s *Settings) lookAt(ctx context.Context, t *fleet.Target, first kubeadm.Do
 	}
 	if text := t.Journal.Of(journal.Settings); text != "" {
 		if err := json.Unmarshal([]byte(text), &h.mark); err != nil {
-			return nil, fmt.Errorf("read the mark of its settings: %w", err)
+			return nil, fmt.Errorf("read the mark of its settings, %s: %w", t.Journal.Path(journal.Settings), err)
 		}
 		h.marked = true
 	}

@@ -3,13 +3,13 @@ package status
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	"slices"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
@@ -65,9 +65,9 @@ func (v *verdict) registry() {
 		}
 		switch {
 		case brought > 0:
-			v.problem(v.Hosts[i].Address, "registry", "run the installation again: it sends what is missing", "its registry lacks %d of the %d blobs of the bundle", brought, len(v.images))
+			v.problem(v.Hosts[i].Address, "registry", "run the installation again: it sends what is missing", "its registry lacks %d of the %s of the bundle", brought, count.Of(len(v.images), "blob"))
 		case s.Missing > 0:
-			v.warn("%s: its registry lacks %d blobs that another master has; what was pushed to one master is lost with it", v.Hosts[i].Address, s.Missing)
+			v.warn("%s: its registry lacks %s that another master has; what was pushed to one master is lost with it", v.Hosts[i].Address, count.Of(s.Missing, "blob"))
 		}
 		v.Registry.Complete = v.Registry.Complete && s.Missing == 0
 	}
@@ -182,11 +182,11 @@ func fullAt(was, now figure) time.Time {
 func about(d time.Duration) string {
 	switch {
 	case d < 2*time.Hour:
-		return fmt.Sprintf("%d minutes", int(d.Minutes()))
+		return count.Of(int(d.Minutes()), "minute")
 	case d < 48*time.Hour:
-		return fmt.Sprintf("%d hours", int(d.Hours()))
+		return count.Of(int(d.Hours()), "hour")
 	case d < 3*365*24*time.Hour:
-		return fmt.Sprintf("%d days", int(d.Hours()/24))
+		return count.Of(int(d.Hours()/24), "day")
 	}
-	return fmt.Sprintf("%d years", int(d.Hours()/24/365))
+	return count.Of(int(d.Hours()/24/365), "year")
 }

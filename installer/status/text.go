@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
@@ -202,7 +203,7 @@ func (s Status) etcdLines(line func(what, format string, args ...any)) {
 			size, quota = m.Size, m.Quota
 		}
 	}
-	text := fmt.Sprintf("%d members, leader %s", len(s.Etcd.Members), leader)
+	text := fmt.Sprintf("%s, leader %s", count.Of(len(s.Etcd.Members), "member"), leader)
 	if quota > 0 {
 		text += fmt.Sprintf(", database %s of %s (%d %%)", preflight.Bytes(size), preflight.Bytes(quota), size*100/quota)
 	}
@@ -242,7 +243,7 @@ func (s Status) registryLines(line func(what, format string, args ...any)) {
 	if len(lack) == 0 {
 		lack = []string{"complete on " + installer.HostList(stores)}
 	}
-	line("registry", "%d blobs %s: %s", s.Registry.Blobs, of, strings.Join(lack, ", "))
+	line("registry", "%s %s: %s", count.Of(s.Registry.Blobs, "blob"), of, strings.Join(lack, ", "))
 }
 
 func (s Status) serverLines() []string {

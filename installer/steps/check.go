@@ -10,6 +10,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -100,7 +101,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 		r.Report.Problem(w.Host, w.Check, w.Message, w.Remedy, false)
 	}
 	if r.Upgrade {
-		return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, tellUpgrade(ctx, r, sizes.Sizes)
+		return installer.Result{Note: count.Of(len(r.Targets), "host")}, tellUpgrade(ctx, r, sizes.Sizes)
 	}
 	tellDifferences(r)
 	if fresh := fleet.Only(r.Targets, func(t *fleet.Target) bool { return !t.Joined() }); len(fresh) > 0 && !r.Payload.Adds() {
@@ -112,7 +113,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 			return installer.Result{}, err
 		}
 	}
-	note := fmt.Sprintf("%d hosts", len(r.Targets))
+	note := count.Of(len(r.Targets), "host")
 	if r.Payload.Adds() {
 		note += "; the rootfs stays " + r.Payload.Rootfs().Name
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/members"
@@ -57,7 +58,7 @@ func (r *Run) checkLeaving(ctx context.Context) (installer.Result, error) {
 	if err == nil {
 		err = r.judgeLeaving(ctx)
 	}
-	return installer.Result{Note: fmt.Sprintf("%d hosts stay, %d leave", len(r.Targets), len(r.Site.Leaving))}, err
+	return installer.Result{Note: fmt.Sprintf("%s, %d %s", count.Of(len(r.Targets), "host stays", "hosts stay"), len(r.Site.Leaving), count.Word(len(r.Site.Leaving), "leaves", "leave"))}, err
 }
 
 // midway tells that an upgrade is under way: hosts keep what they have come to, and are not all ready before it has come to its
@@ -96,7 +97,7 @@ func (r *Run) drain(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, err
 	}
 	n, err := r.leaving.Drain(ctx, r.DrainTimeout)
-	return installer.Result{Changes: n, Note: fmt.Sprintf("%d nodes drained", n)}, err
+	return installer.Result{Changes: n, Note: fmt.Sprintf("%s drained", count.Of(n, "node"))}, err
 }
 
 // leave takes the hosts out of etcd and the cluster, the dead ones first, and one after the other: etcd takes one change at a
@@ -167,6 +168,6 @@ func (r *Run) followMasters(ctx context.Context) (installer.Result, error) {
 	if err == nil && kept.Changes > 0 {
 		err = r.health.WaitAPI(ctx)
 	}
-	kept.Note = fmt.Sprintf("%d masters", len(joined))
+	kept.Note = count.Of(len(joined), "master")
 	return kept, err
 }

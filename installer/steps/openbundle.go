@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
@@ -44,5 +45,5 @@ func (r *Run) openBundle(ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, err
 	}
 	b := r.Payload.Bundle
-	return installer.Result{Note: fmt.Sprintf("%d cluster images, %d container images, digest %.19s…", len(r.Payload.Brought()), len(payload.ContainerImages(b)), b.IndexDigest())}, nil
+	return installer.Result{Note: fmt.Sprintf("%s, %s, digest %.19s…", count.Of(len(r.Payload.Brought()), "cluster image"), count.Of(len(payload.ContainerImages(b)), "container image"), b.IndexDigest())}, nil
 }

@@ -3,8 +3,8 @@ package steps
 import (
 	"context"
 	"errors"
-	"fmt"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 )
 
@@ -39,5 +39,5 @@ func (r *Run) render(ctx context.Context) (installer.Result, error) {
 	if err := errors.Join(errs...); err != nil {
 		return installer.Result{}, err
 	}
-	return installer.Result{Note: fmt.Sprintf("%d files", rendered)}, nil
+	return installer.Result{Note: count.Of(rendered, "file")}, nil
 }

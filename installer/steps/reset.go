@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
@@ -57,7 +58,7 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 	if ours == 0 {
 		return installer.Result{}, fmt.Errorf("none of the hosts belongs to cluster %s: nothing was done (name its hosts with --masters and --nodes)", r.Cluster.Name)
 	}
-	return installer.Result{Note: fmt.Sprintf("%d hosts", len(r.Targets))}, nil
+	return installer.Result{Note: count.Of(len(r.Targets), "host")}, nil
 }
 
 // planReset tells what the steps that follow would do on each host.

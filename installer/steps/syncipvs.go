@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/care"
@@ -36,5 +37,5 @@ func (r *Run) syncIPVS(ctx context.Context) (installer.Result, error) {
 		changed, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: hostnet.CareManifest, Mode: 0o600, Content: pod}})
 		return len(changed), err
 	})
-	return installer.Result{Changes: changes + pods, Note: fmt.Sprintf("%d masters behind %s", len(servers), vip)}, err
+	return installer.Result{Changes: changes + pods, Note: fmt.Sprintf("%s behind %s", count.Of(len(servers), "master"), vip)}, err
 }

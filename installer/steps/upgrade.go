@@ -7,6 +7,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/compat"
@@ -92,7 +93,7 @@ func stage(r *Run, ctx context.Context) (installer.Result, error) {
 // upgradeMasters brings masters to what the bundle brings, one after the other.
 func upgradeMasters(r *Run, ctx context.Context) (installer.Result, error) {
 	n, err := r.upgrade.MastersFollow(ctx, "upgrade-masters")
-	return installer.Result{Changes: n, Note: fmt.Sprintf("%d of %d masters", n, len(fleet.Only(r.Masters(), (*fleet.Target).InCluster)))}, err
+	return installer.Result{Changes: n, Note: fmt.Sprintf("%d of %s", n, count.Of(len(fleet.Only(r.Masters(), (*fleet.Target).InCluster)), "master"))}, err
 }
 
 // upgradeAddons has kubeadm upgrade the add-ons, and waits until they run.
@@ -104,7 +105,7 @@ func upgradeAddons(r *Run, ctx context.Context) (installer.Result, error) {
 // upgradeNodes brings workers to what the bundle brings, some at a time.
 func upgradeNodes(r *Run, ctx context.Context) (installer.Result, error) {
 	n, err := r.upgrade.NodesFollow(ctx, "upgrade-nodes")
-	return installer.Result{Changes: n, Note: fmt.Sprintf("%d of %d nodes", n, len(r.Workers()))}, err
+	return installer.Result{Changes: n, Note: fmt.Sprintf("%d of %s", n, count.Of(len(r.Workers()), "node"))}, err
 }
 
 // checkRollback reaches every host, and finds what keeps hosts from going back.
@@ -139,7 +140,7 @@ func checkRollback(r *Run, ctx context.Context) (installer.Result, error) {
 	if len(lines) > 0 && r.ConfirmUpgrade != nil {
 		err = r.ConfirmUpgrade(lines)
 	}
-	return installer.Result{Note: fmt.Sprintf("%d hosts go back", len(lines))}, err
+	return installer.Result{Note: count.Of(len(lines), "host goes back", "hosts go back")}, err
 }
 
 // rollback gives hosts back what they ran before, the one that came last first.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
@@ -28,7 +29,7 @@ func (r *Run) verify(ctx context.Context) (installer.Result, error) {
 			return res, err
 		}
 	}
-	return installer.Result{Changes: res.Changes, Note: fmt.Sprintf("%d nodes Ready", len(r.Targets))}, nil
+	return installer.Result{Changes: res.Changes, Note: fmt.Sprintf("%s Ready", count.Of(len(r.Targets), "node"))}, nil
 }
 
 // spread moves pods apart of which all copies lie on one node, if this run or one that was cut off before has joined a host:

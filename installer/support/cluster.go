@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 )
@@ -347,7 +348,7 @@ func (c *api) customResources(ctx context.Context) {
 		}
 	}
 	if len(failed) > 0 {
-		c.p.lacks("custom-resources", fmt.Errorf("%d kinds: see custom-resources-errors.json", len(failed)))
+		c.p.lacks("custom-resources", fmt.Errorf("%s: see custom-resources-errors.json", count.Of(len(failed), "kind")))
 		_ = c.p.json(dir+"custom-resources/custom-resources-errors.json", failed) // full: that is told already
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/status"
 )
@@ -61,7 +62,7 @@ func (b *bundle) findings() []finding {
 		case !h.Reached:
 			add(isError, "host "+h.Host, "it could not be asked")
 		case h.Missing > 0:
-			add(isWarn, "host "+h.Host, "%d parts of what it was asked are missing", h.Missing)
+			add(isWarn, "host "+h.Host, "%s of what it was asked %s missing", count.Of(h.Missing, "part"), count.Word(h.Missing, "is", "are"))
 		}
 		if h.facts == nil && h.HasClock && h.Offset.Abs() > mostSkew { // else the preflight judges it
 			add(isError, "clock of "+h.Host, "it is %s off the clock of the machine that made this bundle", h.Offset.Round(time.Second))
@@ -113,7 +114,7 @@ func judged(s status.Status) (out []finding) {
 		add(isFine, "cluster "+s.Cluster, "it is ready")
 	}
 	if s.Etcd != nil && s.Etcd.Leader && s.Etcd.Matches {
-		add(isFine, "etcd", fmt.Sprintf("%d members, with a leader", len(s.Etcd.Members)))
+		add(isFine, "etcd", fmt.Sprintf("%s, with a leader", count.Of(len(s.Etcd.Members), "member")))
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/payload"
 )
@@ -109,7 +110,7 @@ type workload struct {
 // rolled is an error unless all pods run as the workload says.
 func (w workload) rolled() error {
 	if w.observed < w.generation || w.updated < w.wanted || w.finished < w.wanted {
-		return fmt.Errorf("%s: %d of %d pods run %s, %d of them are available", w.name, w.updated, w.wanted, w.image, w.finished)
+		return fmt.Errorf("%s: %d of %s %s %s, %d of them available", w.name, w.updated, count.Of(w.wanted, "pod"), count.Word(w.wanted, "runs", "run"), w.image, w.finished)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 	"github.com/dustin/go-humanize"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/journal"
@@ -157,7 +158,7 @@ func (u *Upgrade) Tell(ctx context.Context, sizes payload.Sizes) ([]string, erro
 		}
 		from, what := u.versionOf(t), "no pod has to move"
 		if names := moves[t.NodeName()]; len(names) > 0 {
-			what = fmt.Sprintf("%d of its pods move to other hosts first: %s", len(names), installer.NameSome(names))
+			what = fmt.Sprintf("%d of its pods %s to other hosts first: %s", len(names), count.Word(len(names), "moves", "move"), installer.NameSome(names))
 		}
 		switch {
 		case from == u.To():

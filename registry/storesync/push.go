@@ -8,6 +8,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/registry/catalog"
 )
 
@@ -108,7 +109,7 @@ func newTable(c catalog.Catalog) ([]entry, map[key]int, error) {
 		}
 	}
 	if len(table) > maxBlobs || tags > maxTags || len(c.Repositories) > maxRepositories {
-		return nil, nil, fmt.Errorf("%d repositories with %d blobs and %d tags are more than a session can carry: %w", len(c.Repositories), len(table), tags, catalog.ErrInvalid)
+		return nil, nil, fmt.Errorf("%s with %s and %s are more than a session can carry: %w", count.Of(len(c.Repositories), "repository", "repositories"), count.Of(len(table), "blob"), count.Of(tags, "tag"), catalog.ErrInvalid)
 	}
 	return table, index, nil
 }

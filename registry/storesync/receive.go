@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/registry/disk"
 )
 
@@ -230,7 +231,7 @@ func (rc *receiver) rounds(ctx context.Context) error {
 			return nil
 		}
 		if round == maxRounds {
-			return fmt.Errorf("%d blobs arrive damaged each time", left)
+			return fmt.Errorf("%s damaged each time", count.Of(left, "blob arrives", "blobs arrive"))
 		}
 		peers, err := rc.peers()
 		if err == nil && peers == nil {

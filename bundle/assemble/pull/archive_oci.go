@@ -19,6 +19,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 )
 
@@ -142,7 +143,7 @@ func (u unpacked) root(source string) (v1.Descriptor, error) {
 	case source == "" && len(all) == 1:
 		return bare(all[0]), nil
 	case source == "":
-		return v1.Descriptor{}, fmt.Errorf("it holds %d images where one is expected: save the one that is meant alone", len(all))
+		return v1.Descriptor{}, fmt.Errorf("it holds %s where one is expected: save the one that is meant alone", count.Of(len(all), "image"))
 	}
 	for _, d := range all {
 		if d.Annotations[v1.AnnotationRefName] == source {

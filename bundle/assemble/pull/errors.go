@@ -14,6 +14,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 // Failure is a reference that could not be had.
@@ -33,7 +34,7 @@ type Error struct {
 
 func (e *Error) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d of %d images could not be gathered", len(e.Failures), len(e.Failures)+e.Fetched)
+	fmt.Fprintf(&b, "%d of %s could not be gathered", len(e.Failures), count.Of(len(e.Failures)+e.Fetched, "image"))
 	if e.Kept {
 		b.WriteString(" (what came is kept for the next run)")
 	}
@@ -58,7 +59,7 @@ func (f Failure) String() string {
 	b.WriteString(f.Ref)
 	for i, p := range f.Places {
 		if i == 3 {
-			fmt.Fprintf(&b, " and %d more places", len(f.Places)-i)
+			fmt.Fprintf(&b, " and %d more %s", len(f.Places)-i, count.Word(len(f.Places)-i, "place"))
 			break
 		}
 		sep := ", "

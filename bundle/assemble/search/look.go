@@ -8,6 +8,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealbuild/sealbuild/bundle/assemble/report"
 	"github.com/sealbuild/sealbuild/bundle/assemble/scan"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/kubefile"
 )
 
@@ -67,7 +68,7 @@ type Error struct {
 
 func (e *Error) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "looking for images in %s found %d problems that may hide images (fix them, or go on with --ignore-scan-errors):", e.Dir, len(e.Errors))
+	fmt.Fprintf(&b, "looking for images in %s found %s that may hide images (fix them, or go on with --ignore-scan-errors):", e.Dir, count.Of(len(e.Errors), "problem"))
 	for _, one := range e.Errors {
 		b.WriteString("\n  " + one.Error())
 	}

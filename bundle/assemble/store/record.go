@@ -205,7 +205,7 @@ func readRecord(path string) (Record, error) {
 	}
 	var r Record
 	if err := json.Unmarshal(data, &r); err != nil {
-		return Record{}, fmt.Errorf("read image record %s: %w", path, err)
+		return Record{}, fmt.Errorf("read image record %s: it is damaged: remove it, and build or pull the image again (%w)", path, err)
 	}
 	if err := checkDigest(r.Manifest.Digest); err != nil {
 		return Record{}, fmt.Errorf("read image record %s: %w", path, err)

@@ -17,6 +17,7 @@ import (
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/report"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 // files are what a bundle is written to.
@@ -308,7 +309,7 @@ func (w writer) check(ctx context.Context, out files, name string, s bundle.Summ
 		return fmt.Errorf("verify the bundle just written: %w", err)
 	}
 	if len(damage) > 0 {
-		return fmt.Errorf("verify the bundle just written: %s: %s (%d damaged entries; is the disk sound?)", damage[0].Entry, damage[0].Reason, len(damage))
+		return fmt.Errorf("verify the bundle just written: %s: %s (%s; is the disk sound?)", damage[0].Entry, damage[0].Reason, count.Of(len(damage), "damaged entry", "damaged entries"))
 	}
 	return nil
 }

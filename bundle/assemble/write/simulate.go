@@ -17,6 +17,7 @@ import (
 
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/bundle/assemble/store"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/ocigraph"
 	"github.com/sealbuild/sealbuild/registry"
 	"github.com/sealbuild/sealbuild/registry/catalog"
@@ -35,7 +36,7 @@ type PullFailure struct {
 
 func (e *SimulationError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d images cannot be pulled from the bundle:", len(e.Failures))
+	fmt.Fprintf(&b, "%s cannot be pulled from the bundle:", count.Of(len(e.Failures), "image"))
 	for _, f := range e.Failures {
 		fmt.Fprintf(&b, "\n  %s: %v", f.Ref, f.Err)
 	}

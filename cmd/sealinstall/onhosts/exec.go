@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/remote"
 )
@@ -141,7 +142,7 @@ func (c *commands) run(cmd *cobra.Command, p remote.Program, stream bool) error 
 		return &ExitStatus{Code: *failed[0].Exit} // as if the program had run here
 	}
 	printExits(cmd.ErrOrStderr(), failed)
-	return fmt.Errorf("%d of %d hosts failed", len(failed), len(results))
+	return fmt.Errorf("%d of %s failed", len(failed), count.Of(len(results), "host"))
 }
 
 func printExits(w io.Writer, failed []remote.Result) {

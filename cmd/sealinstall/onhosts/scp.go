@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/progress"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/remote"
@@ -45,7 +46,7 @@ status is 1.` + selection,
   ./sealinstall scp --hosts 10.0.0.4,10.0.0.5 tool /usr/local/bin/`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return usage.Errorf("%d arguments, expected: %s", len(args), cmd.UseLine())
+				return usage.Errorf("%s, expected: %s", count.Of(len(args), "argument"), cmd.UseLine())
 			}
 			return c.scp(cmd, args[0], args[1])
 		},
@@ -123,7 +124,7 @@ func incomplete(to string, results []remote.Copied) error {
 		}
 	}
 	if failed > 0 {
-		return fmt.Errorf("%s is not complete on %d of %d hosts", to, failed, len(results))
+		return fmt.Errorf("%s is not complete on %d of %s", to, failed, count.Of(len(results), "host"))
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/durable"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/status"
@@ -139,7 +140,7 @@ func (c *commands) supportBundle(cmd *cobra.Command, room *support.Room, file st
 		asked++
 		note := ""
 		if missing > 0 {
-			note = fmt.Sprintf(", %d parts are missing", missing)
+			note = fmt.Sprintf(", %s %s missing", count.Of(missing, "part"), count.Word(missing, "is", "are"))
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s: done (%d of %d)%s\n", host, asked, len(site.Targets), note)
 	}
@@ -161,13 +162,13 @@ func (c *commands) supportBundle(cmd *cobra.Command, room *support.Room, file st
 	printMissing(cmd, made.Missing)
 	how := "not encrypted"
 	if len(to) > 0 {
-		how = fmt.Sprintf("encrypted to %d recipients", len(to))
+		how = fmt.Sprintf("encrypted to %s", count.Of(len(to), "recipient"))
 	}
-	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %d hosts, %d files, %s\n", file, humanize.IBytes(uint64(size)), made.Hosts, made.Files, how); err != nil {
+	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s, %s, %s\n", file, humanize.IBytes(uint64(size)), count.Of(made.Hosts, "host"), count.Of(made.Files, "file"), how); err != nil {
 		return err
 	}
 	if n := len(made.Missing); n > 0 {
-		return fmt.Errorf("%d parts could not be had and are missing in %s", n, file)
+		return fmt.Errorf("%s could not be had and %s missing in %s", count.Of(n, "part"), count.Word(n, "is", "are"), file)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/ground/progress"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/ledger"
@@ -32,7 +33,7 @@ in a file beside it that ends in .json, too.`,
 		Example: "  ./sealinstall report\n  ./sealinstall report --cluster plant-7 /media/usb/plant-7.html\n  ./sealinstall report -o json | jq .outcome",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usage.Errorf("%d arguments, expected one file", len(args))
+				return usage.Errorf("%s, expected one file", count.Of(len(args), "argument"))
 			}
 			return nil
 		},

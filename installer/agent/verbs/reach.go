@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer/agent"
 )
 
@@ -27,7 +28,7 @@ const (
 
 func (m machine) listen(ctx context.Context, q agent.ListenRequest, c *call) (any, error) {
 	if len(q.Ports) > maxListeners {
-		return nil, &agent.Error{Code: agent.CodeRefused, Message: fmt.Sprintf("%d ports to listen on, %d are allowed", len(q.Ports), maxListeners)}
+		return nil, &agent.Error{Code: agent.CodeRefused, Message: fmt.Sprintf("%s to listen on, %d are allowed", count.Of(len(q.Ports), "port"), maxListeners)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, listenLifetime)
 	defer cancel()
@@ -90,7 +91,7 @@ func (system) Listen(ctx context.Context, ip string, port int, word string) (io.
 
 func (m machine) reach(ctx context.Context, q agent.ReachRequest) (agent.ReachResult, error) {
 	if len(q.Endpoints) > maxDials {
-		return agent.ReachResult{}, &agent.Error{Code: agent.CodeRefused, Message: fmt.Sprintf("%d endpoints to dial, %d are allowed", len(q.Endpoints), maxDials)}
+		return agent.ReachResult{}, &agent.Error{Code: agent.CodeRefused, Message: fmt.Sprintf("%s to dial, %d are allowed", count.Of(len(q.Endpoints), "endpoint"), maxDials)}
 	}
 	whys := make([]string, len(q.Endpoints))
 	slots := make(chan struct{}, dialsAtOnce)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sealbuild/sealbuild/ground/count"
 )
 
 // Client asks one API server.
@@ -47,7 +49,7 @@ func New(server string, kubeconfig []byte) (*Client, error) {
 		return nil, errors.New("the kubeconfig is no YAML") // the text of the error may hold a part of it
 	}
 	if len(file.Clusters) != 1 || len(file.Users) != 1 {
-		return nil, fmt.Errorf("the kubeconfig has %d clusters and %d users, and one of each is read", len(file.Clusters), len(file.Users))
+		return nil, fmt.Errorf("the kubeconfig has %s and %s, and one of each is read", count.Of(len(file.Clusters), "cluster"), count.Of(len(file.Users), "user"))
 	}
 	pem := func(text string) []byte {
 		out, err := base64.StdEncoding.DecodeString(text)
