@@ -111,7 +111,7 @@ func (l *Leaving) lonelyBlobs(ctx context.Context, out []Loss) error {
 		case unknown[t] != nil:
 			text = "what its registry alone holds, which is not known: " + installer.TellAt(unknown[t], t.IP.String())
 		case n > 0:
-			text = fmt.Sprintf("images of which only its registry holds parts (%d blobs, %s): push them to a master that stays", n, humanize.IBytes(uint64(size)))
+			text = fmt.Sprintf("images of which only its registry holds parts (%s, %s): push them to a master that stays", count.Of(n, "blob"), humanize.IBytes(uint64(size)))
 		}
 		if text != "" {
 			of := &out[slices.IndexFunc(out, func(l Loss) bool { return l.Host == t.IP.String() })]
