@@ -20,8 +20,8 @@ const checkPatience = 15 * time.Second
 
 func newCareCommand() *cobra.Command {
 	var vs, scheme, services string
-	var servers, ready []string
-	var clean, check, watch bool
+	var servers, ready, pods, held []string
+	var clean, check, watch, hold bool
 	c := care.Config{}
 	cmd := &cobra.Command{
 		Use: "care", Short: "Keep the virtual address of the API servers alive on this node", Args: noArgs,
@@ -32,6 +32,9 @@ func newCareCommand() *cobra.Command {
 				return serviceRoute(cmd.OutOrStdout(), services, clean)
 			}
 			c.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+			if hold {
+				return holdPackets(cmd.Context(), pods, held, clean, c)
+			}
 			if c.VIP, err = netip.ParseAddrPort(vs); err != nil {
 				return usage.Errorf("--vs %q: expected ADDRESS:PORT", vs)
 			}
@@ -81,6 +84,9 @@ func newCareCommand() *cobra.Command {
 	f.DurationVar(&c.Timeout, "health-timeout", care.DefaultTimeout, "longest time for one health check")
 	f.BoolVar(&c.RunOnce, "run-once", false, "program the kernel once and end")
 	f.StringVar(&services, "service-route", "", "see to it that this host has a route to the network of Services given, CIDR, and end; with --clean: remove that of this program")
+	f.BoolVar(&hold, "hold", false, "keep packets to --pods and --services on this host until the network of pods has made its routes; with --run-once: begin it and end; with --clean: end it")
+	f.StringArrayVar(&pods, "pods", nil, "with --hold: network of pods, CIDR (repeatable)")
+	f.StringArrayVar(&held, "services", nil, "with --hold: network of Services, CIDR (repeatable)")
 	f.BoolVar(&check, "check", false, "wait until the virtual server answers, and with --list until what is in force is what the file says, or the servers of --rs; print the status and end")
 	f.StringArrayVar(&ready, "ready", nil, "with --check and --list: wait also until this server, ADDRESS:PORT, says that it is ready and gets connections (repeatable)")
 	f.BoolVar(&watch, "watch", false, "log the status of the care that follows --list whenever it changes")
@@ -121,6 +127,39 @@ func checkCare(ctx context.Context, out io.Writer, c care.Config, ready []netip.
 	}
 	fmt.Fprintln(out, s)
 	return nil
+}
+
+// holdPackets keeps packets to pods and Services on the host while it boots.
+func holdPackets(ctx context.Context, pods, services []string, clean bool, c care.Config) (err error) {
+	if clean {
+		return care.EndHold()
+	}
+	var h care.Held
+	if h.Pods, err = networks("--pods", pods); err != nil {
+		return err
+	}
+	if h.Services, err = networks("--services", services); err != nil {
+		return err
+	}
+	if len(h.Pods) == 0 {
+		return usage.Errorf("--hold: say with --pods which network pods have")
+	}
+	if c.RunOnce {
+		return care.BeginHold(h)
+	}
+	return care.Hold(ctx, h, c.Log)
+}
+
+// networks reads the values of a flag.
+func networks(flag string, values []string) (out []netip.Prefix, err error) {
+	for _, v := range values {
+		p, err := netip.ParsePrefix(v)
+		if err != nil || p.Bits() == 0 {
+			return nil, usage.Errorf("%s %q: expected ADDRESS/BITS", flag, v)
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }
 
 // serviceRoute says which route of ours is there, and nothing where the host has one of its own.

@@ -132,6 +132,9 @@ func (c *Cleaner) Files(ctx context.Context, hosts []*fleet.Target) (int, error)
 		if err := c.Net.RemoveCare(ctx, t); err != nil {
 			return 0, fmt.Errorf("remove the virtual address: %w", err)
 		}
+		if err := c.Net.RemoveHold(ctx, t); err != nil {
+			return 0, err
+		}
 		if err := c.Net.RemoveServiceRoute(ctx, t); err != nil {
 			return 0, err
 		}

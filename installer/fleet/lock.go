@@ -29,47 +29,55 @@ func (f *Fleet) LockPath() string {
 type locks struct {
 	mu     sync.Mutex
 	held   map[*Target]*agent.Lock
-	step   string // at which the run works; empty before the first
-	lost   error  // why the run must not go on; nil while it may
-	closed bool   // the locks have been given back: one that ends now is not lost
+	step   string          // at which the run works; empty before the first
+	lost   error           // why the run must not go on; nil while it may
+	closed bool            // the locks have been given back: one that ends now is not lost
+	life   context.Context // of all locks; nil while the run takes none
 	cancel context.CancelFunc
 	stop   context.CancelCauseFunc // ends the steps; nil before [Fleet.Held]
 	keep   sync.WaitGroup          // the goroutines that run keepLock
 }
 
-// LockMasters takes the locks of all masters that are reached, in the order of their addresses: of two installers that have
-// a master in common, one gets all of its locks, or none. held is true if another installer has a lock; then no lock is
-// held here. Otherwise the problems say why a lock cannot be had at all.
+// LockMasters takes the locks of all masters that are reached, see [Fleet.LockThese]. They last until Close: the outcome of a run
+// that was interrupted is recorded under them, too.
 func (f *Fleet) LockMasters(ctx context.Context) (problems []preflight.Problem, held bool) {
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	f.locks.life, f.locks.cancel, f.locks.held = life, cancel, map[*Target]*agent.Lock{}
+	return f.LockThese(ctx, f.All())
+}
+
+// LockThese takes the locks of those of some hosts that are masters and reached, in the order of their addresses: of two installers
+// that have a master in common, one gets all of its locks, or none. held is true if another installer has a lock; then no lock is
+// held here any more. Else the problems name the masters whose lock cannot be had at all, and those of the others are held.
+func (f *Fleet) LockThese(ctx context.Context, hosts []*Target) (problems []preflight.Problem, held bool) {
 	name, err := os.Hostname()
 	if err != nil {
 		name = "a machine without a name"
 	}
 	holder := fmt.Sprintf("process %d on %s since %s", os.Getpid(), name, f.created.UTC().Format("2006-01-02T15:04:05.000Z"))
-	masters := Only(f.All(), func(t *Target) bool { return t.Master && t.Connected })
+	masters := Only(hosts, func(t *Target) bool { return t.Master && t.Connected && f.locks.life != nil }) // else the run takes no lock
 	slices.SortFunc(masters, func(a, b *Target) int { return a.IP.Compare(b.IP) })
-	// The locks last until Close: the outcome of a run that was interrupted is recorded under them, too.
 	waiting, done := context.WithTimeoutCause(ctx, f.Timeout, fmt.Errorf("the lock was not to be had in %s (--timeout)", f.Timeout))
 	defer done()
-	ctx, f.locks.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	f.locks.held = map[*Target]*agent.Lock{}
 	for _, t := range masters {
-		l, err := f.lockPatiently(waiting, ctx, t, holder, name)
+		l, err := f.lockPatiently(waiting, f.locks.life, t, holder, name)
 		by, taken := heldBy(err)
-		if taken && by == holder {
-			continue // one machine under two addresses: the check reports it
-		}
-		if err != nil {
+		switch {
+		case taken && by == holder: // one machine under two addresses: the check reports it
+		case taken:
 			f.Unlock()
-			f.held = taken
-			return []preflight.Problem{lockProblem(t, f.Cluster, err)}, taken
+			f.held = true
+			return []preflight.Problem{lockProblem(t, f.Cluster, err)}, true
+		case err != nil: // the run may go on without this one, and then needs the others' locks
+			problems = append(problems, lockProblem(t, f.Cluster, err))
+		default:
+			f.locks.mu.Lock()
+			f.locks.took(t, l)
+			f.locks.mu.Unlock()
+			f.locks.keep.Go(func() { f.keepLock(f.locks.life, t, l, holder) })
 		}
-		f.locks.mu.Lock()
-		f.locks.took(t, l)
-		f.locks.mu.Unlock()
-		f.locks.keep.Go(func() { f.keepLock(ctx, t, l, holder) })
 	}
-	return nil, false
+	return problems, false
 }
 
 // took notes a lock that the run has got, and tells the host at which step it works. The locks are locked.

@@ -21,8 +21,8 @@ const (
 	CareManifest = installer.KubeDir + "/manifests/" + care.PodName + ".yaml" //docs:file workers: the pod that shows in the cluster what the keeper does
 
 	careUnit     = care.Unit + ".service"
-	careUnitPath = "/etc/systemd/system/" + careUnit                         //docs:file workers: the unit of the keeper of the virtual address
-	careWanted   = "/etc/systemd/system/multi-user.target.wants/" + careUnit // the link by which systemd starts it
+	careUnitPath = unitDir + careUnit   //docs:file workers: the unit of the keeper of the virtual address
+	careWanted   = wantedDir + careUnit // the link by which systemd starts it
 )
 
 // SyncCare has care keep the virtual address on these workers, joined or about to join, with exactly the masters of

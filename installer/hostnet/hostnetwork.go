@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/care"
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/site"
@@ -25,13 +26,22 @@ func (n Net) Settle(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	asked := n.NetworksToAsk()
+	docs, err := n.InitDocuments(n.Master0())
+	if err != nil {
+		return 0, err
+	}
+	held := care.Held{Pods: docs.Settings().PodSubnets, Services: docs.Settings().ServiceSubnets}
 	return n.Count(ctx, n.Targets, func(ctx context.Context, t *fleet.Target) (int, error) {
 		changes, err := n.settleResolver(ctx, t)
 		if err != nil {
 			return changes, err
 		}
 		routes, err := n.settleServiceRoute(ctx, t, networks, asked)
-		return changes + routes, err
+		if err != nil {
+			return changes + routes, err
+		}
+		units, err := n.settleHold(ctx, t, held)
+		return changes + routes + units, err
 	})
 }
 

@@ -15,8 +15,11 @@ import (
 // The unit that makes the route again at every boot, and the link by which systemd starts it.
 const (
 	routeUnit     = "sealos-service-route.service"
-	routeUnitPath = "/etc/systemd/system/" + routeUnit //docs:file hosts: the unit of the route to Services, where a host has no route that covers them
-	routeWanted   = "/etc/systemd/system/multi-user.target.wants/" + routeUnit
+	routeUnitPath = unitDir + routeUnit //docs:file hosts: the unit of the route to Services, where a host has no route that covers them
+	routeWanted   = wantedDir + routeUnit
+
+	unitDir   = "/etc/systemd/system/"
+	wantedDir = unitDir + "multi-user.target.wants/"
 )
 
 // settleServiceRoute gives a host routes to Services, unless it has others that cover them. It counts one change if it
@@ -79,18 +82,23 @@ func (n Net) RemoveServiceRoute(ctx context.Context, t *fleet.Target) error {
 	if !unit && len(t.Facts.ServiceRoutes) == 0 {
 		return nil
 	}
-	// systemd may know the unit from a boot. Stopping it makes systemd forget it, and does nothing else.
-	if _, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"systemctl", "stop", routeUnit}, TimeoutSeconds: 30}, nil); err != nil {
+	return n.removeUnit(ctx, t, routeUnit, "--service-route", "all")
+}
+
+// removeUnit ends a unit whose routes care has made, and removes both. undo says to care what is meant.
+func (n Net) removeUnit(ctx context.Context, t *fleet.Target, unit string, undo ...string) error {
+	// systemd may know the unit from a boot. Stopping it makes systemd forget it.
+	if _, err := n.systemctl(ctx, t, "stop", unit); err != nil {
 		return err
 	}
-	argv := []string{t.Stub, "care", "--clean", "--service-route", "all"}
-	if _, err := n.ExecAs(ctx, t, "remove", "gives up the route to Services", agent.ExecRequest{Argv: argv}); err != nil {
-		return fmt.Errorf("remove the route to Services: %w", err)
+	argv := append([]string{t.Stub, "care", "--clean"}, undo...)
+	if _, err := n.ExecAs(ctx, t, "remove", "gives up the routes of "+unit, agent.ExecRequest{Argv: argv}); err != nil {
+		return fmt.Errorf("remove the routes of %s: %w", unit, err)
 	}
 	// The unit goes last: while it is there, a reset that was cut off knows that there is a route to remove.
-	if _, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: routeWanted, Remove: true}, {Path: routeUnitPath, Remove: true}}); err != nil {
+	if _, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: wantedDir + unit, Remove: true}, {Path: unitDir + unit, Remove: true}}); err != nil {
 		return err
 	}
-	_, err = t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"systemctl", "daemon-reload"}, TimeoutSeconds: 30}, nil)
+	_, err := n.systemctl(ctx, t, "daemon-reload")
 	return err
 }

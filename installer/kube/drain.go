@@ -175,10 +175,29 @@ func (c *Client) blocks(ctx context.Context, node string) (pods, why []string) {
 	return pods, why
 }
 
+// outOfService is the key of the taint that Kubernetes has for hosts which are switched off, and takenOut the value that says it is
+// ours: it means nothing to Kubernetes.
+const (
+	outOfService = "node.kubernetes.io/out-of-service"
+	takenOut     = "taken-out"
+)
+
 // OutOfService marks the Node of a host that is switched off for good: the cluster then releases its volumes and removes its
 // pods without waiting for its kubelet.
 func (c *Client) OutOfService(ctx context.Context, node string) error {
-	_, err := c.Kubectl(ctx, "taint", "node", node, "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute", "--overwrite")
+	_, err := c.Kubectl(ctx, "taint", "node", node, outOfService+"="+takenOut+":NoExecute", "--overwrite")
+	return err
+}
+
+// BackInService takes [Client.OutOfService] and [Client.Bar] back, for a host that lives and stays after all.
+func (c *Client) BackInService(ctx context.Context, node string) error {
+	if err := c.Unbar(ctx, node); err != nil {
+		return err
+	}
+	_, err := c.Kubectl(ctx, "taint", "node", node, outOfService+":NoExecute-")
+	if refused, ok := errors.AsType[*installer.CommandError](err); ok && strings.Contains(refused.Tail, "not found") {
+		return nil // by an answer that was lost
+	}
 	return err
 }
 

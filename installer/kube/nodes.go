@@ -18,13 +18,15 @@ type Node struct {
 	Version  string // of its kubelet; empty if that has not told it
 	Leaving  bool   // a run of ours has cordoned it, see [Client.Cordon]
 	Cordoned bool   // somebody else had cordoned it before that
+	TakenOut bool   // a run of ours took its host for dead, see [Client.OutOfService]
 	Runtime  string // its container runtime and the version, as containerd://2.1.4; empty if not told
 }
 
 // nodeLines prints the fields of [Node].
 const nodeLines = `node {{printf "%q" .metadata.name}}
 {{range $k, $v := .metadata.annotations}}{{if eq $k "` + Leaving + `"}}leaves {{printf "%q" $v}}
-{{end}}{{end}}{{with .status.nodeInfo}}{{with .kubeletVersion}}runs {{printf "%q" .}}
+{{end}}{{end}}{{with .spec}}{{range .taints}}{{if and (eq .key "` + outOfService + `") (eq (or .value "") "` + takenOut + `")}}taken
+{{end}}{{end}}{{end}}{{with .status.nodeInfo}}{{with .kubeletVersion}}runs {{printf "%q" .}}
 {{end}}{{with .containerRuntimeVersion}}by {{printf "%q" .}}
 {{end}}{{end}}{{range .status.addresses}}{{if eq .type "InternalIP"}}at {{printf "%q" .address}}
 {{end}}{{end}}{{range .status.conditions}}{{if eq .type "Ready"}}ready {{printf "%q" .status}}{{if ne .status "True"}} {{printf "%q" (or .message .reason "")}}{{end}}
@@ -64,6 +66,8 @@ func readNodes(records []answerLine) []Node {
 			n.Version = rec.value(0)
 		case "leaves":
 			n.Leaving, n.Cordoned = true, rec.value(0) == wasCordoned
+		case "taken":
+			n.TakenOut = true
 		case "by":
 			n.Runtime = rec.value(0)
 		case "has":

@@ -33,6 +33,11 @@ func (l *Ledger) Compare(ctx context.Context) ([]preflight.Problem, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.UnderWay != nil && l.Recorded != nil && !l.Recorded.MadeWith(l.Payload.Bundle.IndexDigest().String()) {
+		if l.Midway, err = l.UnderWay(); err != nil {
+			return nil, err
+		}
+	}
 	return slices.Concat(foreign, l.otherVersions(), l.otherSettings()), nil
 }
 
@@ -246,7 +251,7 @@ func (l *Ledger) ForeignAuthorities(ctx context.Context) ([]preflight.Problem, e
 // Kubernetes, or of another build.
 func (l *Ledger) otherVersions() []preflight.Problem {
 	switch {
-	case l.Upgrades: // room upgrade judges them
+	case l.Upgrades || l.Midway: // room upgrade judges them
 		return nil
 	case l.Payload.Adds():
 		return l.unrecorded()

@@ -43,6 +43,10 @@ type Ledger struct {
 	finished []byte // the record before that, if it was of a finished cluster; else nil
 	// WentBack says that all hosts run again what they ran before an upgrade: the record of before holds again.
 	WentBack bool
+	// UnderWay tells whether an upgrade to what the bundle brings was begun on hosts; nil for a run that may not do its work in the
+	// midst of one. Compare asks it, and says in Midway whether there is one that has not come to its end.
+	UnderWay func() (bool, error)
+	Midway   bool
 }
 
 // New is the ledger of a run that begins now.
@@ -125,8 +129,11 @@ func (l *Ledger) Record(ctx context.Context, runErr error, changes int) error {
 	if runErr != nil && !l.Begun {
 		return nil // no host was changed, so what is recorded is still true
 	}
-	if runErr == nil && l.WentBack {
+	switch {
+	case runErr == nil && l.WentBack:
 		return l.goBack(ctx)
+	case runErr == nil && l.Midway:
+		return l.recordLeft(ctx)
 	}
 	data, err := l.Clusterfile(l.Status(runErr))
 	if err != nil {
@@ -167,6 +174,33 @@ func (l *Ledger) goBack(ctx context.Context) error {
 		return l.State.Remove(LastClusterfileName)
 	}
 	return nil
+}
+
+// recordLeft takes the hosts that have left out of the record that masters have, which is of before the upgrade that is under way:
+// it says what a host goes back to, until that has come to its end.
+func (l *Ledger) recordLeft(ctx context.Context) error {
+	made := *l.Recorded
+	made.Hosts = l.staying(made.Hosts)
+	made.NoteTakenOut(l.left())
+	s := made.Status
+	s.Conditions = condition("ApplyClusterSuccess", "Ready", "hosts were taken out; an upgrade is under way")
+	data, err := made.Clusterfile(l.created, s)
+	if err != nil {
+		return err
+	}
+	if err := l.recordOnMasters(ctx, data); err != nil {
+		return err
+	}
+	return errors.Join(l.State.Write(ClusterfileName, 0o600, data), l.State.Remove(LastClusterfileName))
+}
+
+// left are the hosts that this run has taken out, and whether they were dead.
+func (l *Ledger) left() map[string]bool {
+	out := map[string]bool{}
+	for _, t := range l.Leaving {
+		out[t.IP.String()] = t.Dead
+	}
+	return out
 }
 
 // RecordSettings writes the settings of a cluster and leaves its state as it was: a run that changes certificates looks at
@@ -216,13 +250,9 @@ func (l *Ledger) Clusterfile(s installer.Status) ([]byte, error) {
 	if s.Phase != installer.PhaseSuccess {
 		made.Hosts = slices.Concat(made.Hosts, made.Leaving) // until the run that takes them out has come to its end
 	}
-	left := map[string]bool{}
-	for _, t := range l.Leaving {
-		if s.Phase == installer.PhaseSuccess {
-			left[t.IP.String()] = t.Dead
-		}
+	if s.Phase == installer.PhaseSuccess {
+		made.NoteTakenOut(l.left())
 	}
-	made.NoteTakenOut(left)
 	if err := l.keepCommand(&made); err != nil {
 		return nil, err
 	}

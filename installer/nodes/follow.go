@@ -53,10 +53,20 @@ func (n *Nodes) FollowMasters(ctx context.Context) (changes int, err error) {
 	return changes, nil
 }
 
-// Uncordon takes back what runs that did not come to their end have cordoned, on the hosts of this run. It returns how many.
+// Uncordon takes back what runs that did not come to their end have cordoned, or have taken for dead, on the hosts of this run. It
+// returns how many.
 func (n *Nodes) Uncordon(ctx context.Context) (changes int, err error) {
 	for _, t := range n.Targets {
 		node, there := kube.NodeOf(n.Known, site.KubeHost(t))
+		if there && node.TakenOut {
+			n.Report.Infof("%s: an earlier run has taken it for dead and was cut off; it lives and stays in the cluster, and node %s gets pods again", t.IP, node.Name)
+			err := installer.Insist(ctx, n.APIPatience(), func(ctx context.Context) error { return n.Kube.BackInService(ctx, node.Name) })
+			if err != nil {
+				return changes, t.Failed(fmt.Errorf("node %s stays out of service: %w", node.Name, err))
+			}
+			n.Changed(t, 1)
+			changes++
+		}
 		if !there || !node.Leaving {
 			continue
 		}

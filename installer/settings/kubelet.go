@@ -3,11 +3,13 @@ package settings
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/agent"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kubeadm"
 )
 
@@ -33,6 +35,9 @@ func (r *roll) kubelet(ctx context.Context, h *host) (int, error) {
 	}
 	if len(names) > 0 {
 		if err := r.write(ctx, h, names, []string{pendingKubelet}, fields); err != nil {
+			if drain && ctx.Err() == nil { // its kubelet runs with what it had
+				err = errors.Join(err, r.Readmit(ctx, h.NodeName()))
+			}
 			return 0, err
 		}
 	}
@@ -90,6 +95,7 @@ func (r *roll) restart(ctx context.Context, h *host, fields []kubeadm.Difference
 	if _, err := r.Exec(ctx, h.Target, r.step, "systemctl", "restart", "kubelet"); err != nil {
 		return err
 	}
+	starts := fleet.KubeletStarts(ctx, h.Target)
 	told, err := "", error(nil)
 	err = installer.Insist(ctx, r.APIPatience(), func(ctx context.Context) error {
 		told, err = r.Kube.Heartbeat(ctx, h.NodeName()) // of the kubelet of before, at the latest
@@ -99,7 +105,7 @@ func (r *roll) restart(ctx context.Context, h *host, fields []kubeadm.Difference
 		return fmt.Errorf("ask when kubelet was heard of: %w", err)
 	}
 	well := 0
-	return installer.Insist(ctx, r.patience(), func(ctx context.Context) error {
+	return fleet.InsistOnKubelet(ctx, h.Target, starts, r.patience(), func(ctx context.Context) error {
 		err := r.isWell(ctx, h, told)
 		if well++; err != nil {
 			well = 0

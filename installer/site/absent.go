@@ -76,7 +76,8 @@ func Without(st *Site, away []string) {
 	st.Targets = fleet.Only(st.Targets, func(t *fleet.Target) bool { return !isAway(t.Host) })
 }
 
-// Bring takes hosts into the run that were not known to be in the cluster when it began: it reaches them and looks at them.
+// Bring takes hosts into the run that were not known to be in the cluster when it began: it reaches them, takes the locks of the
+// masters among them, and looks at them.
 func Bring(ctx context.Context, st *Site, hosts []installer.Host) []preflight.Problem {
 	var fresh []*fleet.Target
 	for _, h := range hosts {
@@ -85,5 +86,10 @@ func Bring(ctx context.Context, st *Site, hosts []installer.Host) []preflight.Pr
 	problems := st.ReachThese(ctx, fresh, st.Jobs)
 	reached := fleet.Only(fresh, func(t *fleet.Target) bool { return t.Connected })
 	st.Targets = append(st.Targets, fresh...)
-	return leaveOut(st, append(problems, st.LookAtHosts(ctx, reached)...))
+	locked, held := st.LockThese(ctx, fresh) // whoever began at another master has the lock of that one
+	if held {
+		return append(problems, locked...)
+	}
+	unseen := st.LookAtHosts(ctx, reached)
+	return leaveOut(st, slices.Concat(problems, unlocked(locked, unseen), unseen))
 }

@@ -56,10 +56,15 @@ func (st *Site) Open(ctx context.Context) []preflight.Problem {
 		return append(problems, locked...)
 	}
 	unseen := st.LookAtHosts(ctx, fleet.Only(st.All(), func(t *fleet.Target) bool { return t.Connected }))
-	if len(unseen) > 0 {
-		locked = nil // what kept the host from being locked kept it from being looked at, too
-	}
-	return leaveOut(st, slices.Concat(problems, locked, unseen))
+	return leaveOut(st, slices.Concat(problems, unlocked(locked, unseen), unseen))
+}
+
+// unlocked are the problems with locks, without those of hosts that could not be looked at: what kept them from being locked kept
+// them from that, too.
+func unlocked(locked, unseen []preflight.Problem) []preflight.Problem {
+	return slices.DeleteFunc(locked, func(l preflight.Problem) bool {
+		return slices.ContainsFunc(unseen, func(u preflight.Problem) bool { return u.Host == l.Host })
+	})
 }
 
 // LookAtHosts reads facts and journals of hosts that are reached.

@@ -15,7 +15,10 @@ func (r *Run) bootstrap(ctx context.Context) (installer.Result, error) {
 		return r.net.SetHosts(ctx, t, r.net.APIAddress(t))
 	})
 	if err != nil {
-		return installer.Result{}, fmt.Errorf("write /etc/hosts: %w", err)
+		return installer.Result{Changes: named}, fmt.Errorf("write /etc/hosts: %w", err)
+	}
+	if midway(r) { // what follows is of the rootfs
+		return installer.Result{Changes: named}, nil
 	}
 	settled, err := r.net.Settle(ctx)
 	if err != nil {

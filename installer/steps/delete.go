@@ -10,6 +10,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/members"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/site"
+	"github.com/sealbuild/sealbuild/installer/upgrade"
 )
 
 // checkLeaving reaches every host, finds what speaks against the hosts leaving, and asks the operator.
@@ -26,6 +27,8 @@ func (r *Run) checkLeaving(ctx context.Context) (installer.Result, error) {
 	if err := refused(problems, nil); err != nil {
 		return installer.Result{}, err
 	}
+	// A host may die for ever in the midst of an upgrade, which goes on only without it, and back only without it.
+	r.Ledger.UnderWay = func() (bool, error) { return upgrade.Begun(r.upgrade) }
 	if err := refused(r.Ledger.Compare(ctx)); err != nil {
 		return installer.Result{}, err
 	}
@@ -49,11 +52,18 @@ func (r *Run) checkLeaving(ctx context.Context) (installer.Result, error) {
 	if err == nil {
 		err = r.health.AskAgain(ctx) // masters that boot come up by themselves; this run starts nothing
 	}
+	if err == nil && r.Ledger.Midway {
+		r.Report.Infof("an upgrade is under way: hosts keep the rootfs that they have; finish it with `upgrade` afterwards, or take it back with `rollback`")
+	}
 	if err == nil {
 		err = r.judgeLeaving(ctx)
 	}
 	return installer.Result{Note: fmt.Sprintf("%s, %d %s", count.Of(len(r.Targets), "host stays", "hosts stay"), len(r.Site.Leaving), count.Word(len(r.Site.Leaving), "leaves", "leave"))}, err
 }
+
+// midway tells that an upgrade is under way: hosts keep what they have come to, and are not all ready before it has come to its
+// end.
+func midway(r *Run) bool { return r.Ledger.Midway }
 
 // judgeLeaving finds what speaks against hosts leaving the cluster, which answers, and asks the operator.
 func (r *Run) judgeLeaving(ctx context.Context) error {

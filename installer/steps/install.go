@@ -42,11 +42,11 @@ func Delete() []Step {
 		{Name: "drain", Title: "move pods away from the hosts that leave", Run: (*Run).drain},
 		{Name: "sync-ipvs", Title: "tell every node the masters that stay", Run: (*Run).syncIPVS},
 		{Name: "leave", Title: "take hosts out of etcd and the cluster", Run: (*Run).leave},
-		{Name: "distribute-rootfs", Title: "tell every host who is left", Run: (*Run).distributeRootfs},
+		{Name: "distribute-rootfs", Title: "tell every host who is left", Run: (*Run).distributeRootfs, Skip: midway},
 		{Name: "bootstrap", Title: "host names, registries, container runtime", Run: (*Run).bootstrap},
 		{Name: "follow-masters", Title: "certificates, and kubeadm's configuration", Run: (*Run).followMasters},
 		{Name: "clean", Title: "clean the hosts that have left", Run: (*Run).cleanLeft},
-		{Name: "verify", Title: "wait until every node is Ready", Run: (*Run).verify},
+		{Name: "verify", Title: "wait until every node is Ready", Run: (*Run).verify, Skip: midway},
 	}
 }
 

@@ -48,6 +48,7 @@ type world struct {
 
 	ignore   []string                                   // --ignore-check
 	upgrade  bool                                       // the verb is upgrade or rollback
+	parallel string                                     // --parallel-nodes
 	wish     func() *installer.Cluster                  // in place of all hosts, as a record gives them
 	verb     func(w *world) (*installer.Cluster, error) // in place of all hosts, out of what is recorded
 	dead     bool                                       // --dead
@@ -186,7 +187,7 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 	if w.wish != nil {
 		c = w.wish()
 	}
-	options := Options{State: &installer.State{Dir: w.dir}, LeaveOut: w.leaveOut, Settings: w.settings, DrainTimeout: w.timeout / 2, Upgrade: w.upgrade, IgnoreChecks: w.ignore}
+	options := Options{State: &installer.State{Dir: w.dir}, LeaveOut: w.leaveOut, Settings: w.settings, DrainTimeout: w.timeout / 2, Upgrade: w.upgrade, ParallelNodes: w.parallel, IgnoreChecks: w.ignore}
 	if w.upgrade {
 		options.Settings.Apply = true
 	}

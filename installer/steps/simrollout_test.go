@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -286,9 +287,9 @@ func TestWhatSomebodyChangedByHandStaysUntilItIsTakenOver(t *testing.T) {
 }
 
 func TestAHostThatDoesNotLiveWithNewSettingsGetsThoseOfBefore(t *testing.T) {
-	for name, c := range map[string]struct{ doc, file, says string }{
-		"kubelet":    {kubeletBroken, kubeletFile, "kubelet does not come back with the new settings, so it was given those of before"},
-		"API server": {apiServerBad, apiManifest, "kube-apiserver does not come back with the new settings, so it was given those of before"},
+	for name, c := range map[string]struct{ doc, file, why, says string }{
+		"kubelet":    {kubeletBroken, kubeletFile, "kubelet has ended 5 times", "kubelet does not come back with the new settings, so it was given those of before"},
+		"API server": {apiServerBad, apiManifest, "", "kube-apiserver does not come back with the new settings, so it was given those of before"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -298,8 +299,9 @@ func TestAHostThatDoesNotLiveWithNewSettingsGetsThoseOfBefore(t *testing.T) {
 					before = append(before, w.file(t, m, c.file))
 				}
 				w.asks(applies, c.doc)
+				w.timeout = 5 * time.Minute
 				_, err := w.run(t.Context(), Install())
-				if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), w.Machines()[0].IP) {
+				if err == nil || !strings.Contains(err.Error(), c.why) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), w.Machines()[0].IP) {
 					t.Fatal(err)
 				}
 				for i, m := range w.Machines()[:3] {
@@ -349,6 +351,25 @@ func TestAHostThatCannotBeDrainedKeepsItsSettings(t *testing.T) {
 		}
 		if drained {
 			t.Error("a host with pods that could not move got its new settings")
+		}
+	})
+}
+
+func TestAHostWhoseSettingsCannotBeWrittenGetsPodsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := installedSite(t, 1, 2)
+		w.asks(applies, kubeletMaxPods)
+		w.Arm(&stepstest.Fault{Kind: stepstest.DiskFull, On: w.Machines()[1].IP, At: stepstest.Event{Host: w.Machines()[0].IP, Kind: "step", What: "kubectl drain host-2: done", N: 1}})
+		if _, err := w.run(t.Context(), Install()); err == nil || !strings.Contains(err.Error(), "no space left") {
+			t.Fatal(err)
+		}
+		if got := w.cordoned(); len(got) > 0 {
+			t.Errorf("cordoned: %v", got)
+		}
+		w.Repair()
+		w.Arm(nil)
+		if _, err := w.run(t.Context(), Install()); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

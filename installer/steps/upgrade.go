@@ -83,7 +83,11 @@ func stage(r *Run, ctx context.Context) (installer.Result, error) {
 		return installer.Result{}, fmt.Errorf("put this run's installer into use: %w", err)
 	}
 	changes, sent, err := r.upgrade.Stage(ctx)
-	return installer.Result{Changes: switched + changes, Note: sentInAll(sent)}, err
+	if err != nil {
+		return installer.Result{Changes: switched + changes}, err
+	}
+	settled, err := r.net.Settle(ctx) // an earlier version may have known less of what a host needs
+	return installer.Result{Changes: switched + changes + settled, Note: sentInAll(sent)}, err
 }
 
 // upgradeMasters brings masters to what the bundle brings, one after the other.

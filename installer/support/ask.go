@@ -28,15 +28,18 @@ const patience = 20
 // askLine runs lines of shell one after the other, in one session: on a host that is busy each session takes its time. Of each it
 // prints ::NUMBER, what it printed behind bars, with the end of a last line that has none, what it said beside that behind !, and
 // its exit status behind =.
-const askLine = `n=0
+//
+// Only sed writes until it has passed on all of the output: it writes in pieces that end in the middle of a line.
+const askLine = `exec 4>&1
+n=0
 for line; do
 	echo "::$n"
-	{
+	said=$( {
 		{
-			said=$( { timeout -k 5 20 /bin/sh -c "$line" </dev/null 2>&1 >&3 3>&- 4>&-; echo "=$?"; } | tail -n 20 )
-			printf '%s\n' "$said" | sed 's/^\([^=]\)/!\1/' >&4
-		} 3>&1 | sed -e 's/^/|/' -e '$a\'
-	} 4>&1
+			{ timeout -k 5 20 /bin/sh -c "$line" </dev/null 2>&3 3>&- 4>&-; echo "=$?" >&3; } | sed -e 's/^/|/' -e '$a\' >&4 3>&-
+		} 3>&1
+	} | tail -n 20 )
+	printf '%s\n' "$said" | sed 's/^\([^=]\)/!\1/'
 	n=$((n + 1))
 done`
 

@@ -30,8 +30,10 @@ func (u *Upgrade) gate() gate { return gate{u.Site, u.Members} }
 
 // insist repeats an action for as long as a host may take.
 func (u gate) insist(ctx context.Context, what func(context.Context) error) error {
-	return installer.Insist(ctx, min(gatePatience, u.Timeout), what)
+	return installer.Insist(ctx, u.patience(), what)
 }
+
+func (u gate) patience() time.Duration { return min(gatePatience, u.Timeout) }
 
 // lives is an error unless a host shows that it lives with a version: kubelet runs and has told the cluster so with that version,
 // its Node is Ready, and on a master all static pods run as their manifests say, the API server is ready, and etcd follows.
@@ -120,6 +122,7 @@ func (u gate) runs(ctx context.Context, t *fleet.Target, component string) error
 // restarted is what a host ran when its kubelet was started anew.
 type restarted struct {
 	at     time.Time
+	starts int               // how many times systemd had started it again by then
 	hashes map[string]string // by component: the digest by which kubelet knows the static pod; none where that cannot tell anything
 }
 
@@ -133,7 +136,7 @@ const looks = 5
 // settles waits until a host lives with a version, and shows it some times in a row.
 func (u gate) settles(ctx context.Context, t *fleet.Target, version string, since restarted) error {
 	well := 0
-	return u.insist(ctx, func(ctx context.Context) error {
+	return fleet.InsistOnKubelet(ctx, t, since.starts, u.patience(), func(ctx context.Context) error {
 		err := u.lives(ctx, t, version)
 		if err == nil {
 			err = u.anew(ctx, t, since)

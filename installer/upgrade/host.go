@@ -30,8 +30,8 @@ func (u *Upgrade) turn(ctx context.Context, t *fleet.Target, step string) error 
 	u.Report.Infof("%s: %s", t.IP, u.inWords(t, m))
 	leave, err := u.quiet(ctx, t, m, step)
 	if err != nil {
-		if ctx.Err() == nil && m.Stage == begun {
-			err = errors.Join(err, u.giveUp(ctx, t, leave))
+		if ctx.Err() == nil && m.Stage == begun { // nothing of it was changed
+			err = errors.Join(err, t.Journal.Drop(ctx, journal.Upgrade))
 		}
 		return err
 	}
@@ -93,23 +93,29 @@ func (u *Upgrade) begin(ctx context.Context, t *fleet.Target, step string) (mark
 }
 
 // quiet moves away from a host whatever would notice that it is disturbed: the lead of etcd, new connections to its API server,
-// and its pods. leave takes that back.
+// and its pods. leave takes that back. If it does not succeed it has taken back itself what it did.
 func (u *Upgrade) quiet(ctx context.Context, t *fleet.Target, m mark, step string) (leave func(context.Context) error, err error) {
 	undo := []func(context.Context) error{}
 	leave = func(ctx context.Context) error {
-		for i := len(undo) - 1; i >= 0; i-- {
-			if err := undo[i](ctx); err != nil {
-				return err
-			}
+		var errs []error
+		for i := len(undo) - 1; i >= 0; i-- { // each of them, whatever became of the others
+			errs = append(errs, undo[i](ctx))
 		}
-		return nil
+		return errors.Join(errs...)
 	}
+	withheld := false
+	defer func() {
+		if err != nil && withheld && ctx.Err() == nil { // care finds out itself whether the API server is ready
+			err = errors.Join(err, u.Net.CareFollows(ctx, u.Workers()))
+		}
+	}()
 	changes := m.Kube != u.To()
 	if t.Master && changes && len(u.Cluster.Masters()) > 1 {
 		// In between, its member may be what an earlier run has stopped; then it leads nothing.
 		if err := u.Members.GiveUpLeadership(ctx, t); err != nil && (m.Stage == begun || m.Stage == done) {
 			return leave, err
 		}
+		withheld = true
 		undo = append(undo, func(ctx context.Context) error { return u.Net.Release(ctx, t, min(gatePatience, u.Timeout)) })
 		if err := doing(u, t, "gets no new API connections", func() error { return u.Net.Withhold(ctx, t) }); err != nil {
 			return leave, err
@@ -130,14 +136,6 @@ func doing(u *Upgrade, t *fleet.Target, what string, do func() error) error {
 	err := do()
 	work.End(err)
 	return err
-}
-
-// giveUp takes back what was done on a host of which nothing was changed yet.
-func (u *Upgrade) giveUp(ctx context.Context, t *fleet.Target, leave func(context.Context) error) error {
-	if err := leave(ctx); err != nil {
-		return err
-	}
-	return t.Journal.Drop(ctx, journal.Upgrade)
 }
 
 // forward exchanges what a host runs.
@@ -330,6 +328,7 @@ func (u *Upgrade) restartKubelet(ctx context.Context, t *fleet.Target, m mark, s
 			return since, fmt.Errorf("start the new kubelet: %w", err)
 		}
 	}
+	since.starts = fleet.KubeletStarts(ctx, t)
 	return since, nil
 }
 

@@ -13,14 +13,16 @@ import (
 // What is done before the first host is disturbed.
 
 // Save saves what etcd holds, on every master, if Kubernetes gets another version. It returns on how many, and the size of one in
-// bytes.
+// bytes. Once a host was begun it saves no more: what it would save is not of before, and would push out what is.
 func (u *Upgrade) Save(ctx context.Context) (saved int, size int64, err error) {
+	if begun, err := Begun(u); err != nil || begun {
+		return 0, 0, err
+	}
 	var bytes atomic.Int64
 	of := members.Upgrade{From: u.From(), To: u.To(), At: time.Now()}
 	saved, err = u.Count(ctx, u.ControlPlanes(), func(ctx context.Context, t *fleet.Target) (int, error) {
-		m, there, err := on(t)
-		if err != nil || t.EtcdManifest == "" || u.versionOf(t) == u.To() || there && m.Stage != done {
-			return 0, err // an earlier run has saved what was there before
+		if t.EtcdManifest == "" || u.versionOf(t) == u.To() {
+			return 0, nil
 		}
 		s, err := u.Members.Save(ctx, t, u.SnapshotDir(), of)
 		if err != nil {

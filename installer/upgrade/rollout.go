@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -37,12 +38,12 @@ func (u *Upgrade) follow(ctx context.Context, step string, atOnce int, which fun
 	for batch := range slices.Chunk(ordered, max(1, atOnce)) {
 		if len(batch) > 1 { // all of them first, so that no pod moves from one to the next
 			if err := u.cordon(ctx, batch); err != nil {
-				return changes, err
+				return changes, errors.Join(err, readmit(ctx, u, batch...))
 			}
 		}
 		turned, err := u.Count(ctx, batch, func(ctx context.Context, t *fleet.Target) (int, error) {
 			if err := u.turn(ctx, t, step); err != nil {
-				return 0, err
+				return 0, errors.Join(err, readmit(ctx, u, t))
 			}
 			return 1, nil
 		})
@@ -62,6 +63,17 @@ func (u *Upgrade) cordon(ctx context.Context, batch []*fleet.Target) error {
 		}
 		return installer.Insist(ctx, u.APIPatience(), func(ctx context.Context) error { return u.Kube.Cordon(ctx, t.NodeName()) })
 	})
+}
+
+// readmit lets hosts get pods again that were cordoned for their turn, and on which it was not begun or was given up.
+func readmit(ctx context.Context, u *Upgrade, hosts ...*fleet.Target) error {
+	var errs []error
+	for _, t := range hosts {
+		if m, there, err := on(t); ctx.Err() == nil && err == nil && (!there || m.Stage == done) {
+			errs = append(errs, u.Readmit(ctx, t.NodeName()))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // rest says which hosts have not begun.

@@ -83,6 +83,12 @@ func (u *Upgrade) Turned() ([]*fleet.Target, error) {
 	return out, nil
 }
 
+// Begun tells whether an upgrade to what the bundle brings was begun on a host of the cluster.
+func Begun(u *Upgrade) (bool, error) {
+	turned, err := u.Turned()
+	return len(turned) > 0, err
+}
+
 // inOrder are the hosts of the cluster in the order in which they follow: masters, the one first from which kubeadm upgrades
 // the cluster's configuration, and those that were begun; then workers.
 func (u *Upgrade) inOrder() []*fleet.Target {

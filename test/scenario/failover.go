@@ -14,37 +14,6 @@ import (
 // failoverLimit is how long a node may be without the API when a master dies.
 const failoverLimit = 15 * time.Second
 
-// outlivesAMaster takes the power from the first master, from which the cluster
-// was made. The API must answer again through the virtual address of a node, and
-// another master must take in a new node and, when the first is back, heal all.
-func (s *Site) outlivesAMaster(ctx context.Context, st *story, spare *testbed.Host) error {
-	dead := s.master0()
-	st.heading("%s loses its power", dead.Name)
-	gap, err := s.gap(ctx, s.Nodes[0], dead)
-	if err != nil {
-		return err
-	}
-	st.say("the API answered %s through its virtual address again after %.1f s", s.Nodes[0].Name, gap.Seconds())
-	if gap > failoverLimit {
-		return fmt.Errorf("%s was without the API for %s, more than %s", s.Nodes[0].Name, gap, failoverLimit)
-	}
-	s.Masters = s.Masters[1:]
-	if err := s.carryIn(ctx, st, s.built); err != nil {
-		return err
-	}
-	if err := s.statusTellsOf(ctx, st, dead); err != nil {
-		return err
-	}
-	if err := s.takeIn(ctx, st, spare); err != nil {
-		return err
-	}
-	st.heading("%s is back", dead.Name)
-	if err := dead.PowerOn(ctx); err != nil {
-		return err
-	}
-	return s.heal(ctx, st, dead)
-}
-
 // takeIn lets the masters that are left go on without the dead one: they take in
 // a new node.
 func (s *Site) takeIn(ctx context.Context, st *story, spare *testbed.Host) error {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// HA makes a cluster of three masters and one node with one command, and then
-// takes the power from the first master.
+// HA makes a cluster of three masters and one node with one command, takes the power from the first master, damages its registry,
+// and gives the power back.
 func HA(ctx context.Context, out io.Writer) (err error) {
 	st := newStory(out)
 	site, err := buildAndOpen(ctx, st, 3, 2)
@@ -39,6 +39,12 @@ func HA(ctx context.Context, out io.Writer) (err error) {
 	if err := site.everyMasterCounts(ctx, st); err != nil {
 		return err
 	}
+	if err := site.mastersPinTheirImages(ctx, st); err != nil {
+		return err
+	}
+	if err := site.registriesAreEqual(ctx, st); err != nil {
+		return err
+	}
 	var figures Figures
 	if err := site.secondRun(ctx, st, &figures); err != nil {
 		return err
@@ -46,7 +52,13 @@ func HA(ctx context.Context, out io.Writer) (err error) {
 	if err := site.onlyServicesEscaped(ctx, st); err != nil {
 		return err
 	}
+	if err := supportBundle(ctx, site, st, nil); err != nil {
+		return err
+	}
 	if err := site.outlivesAMaster(ctx, st, spare); err != nil {
+		return err
+	}
+	if err := site.damagedRegistryIsLeft(ctx, st); err != nil {
 		return err
 	}
 	return site.onlyServicesEscaped(ctx, st)

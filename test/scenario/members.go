@@ -50,10 +50,7 @@ func Members(ctx context.Context, out io.Writer) (err error) {
 	if err := m.keepsItsQuorum(ctx, third); err != nil {
 		return err
 	}
-	if err := m.nothingMoreToDo(ctx); err != nil {
-		return err
-	}
-	return m.newSettings(ctx)
+	return m.nothingMoreToDo(ctx)
 }
 
 // memberSite is a site whose hosts come and go. Masters and Nodes are the members of now.

@@ -111,6 +111,7 @@ type load struct {
 // loadRun is the program on one host.
 type loadRun struct {
 	end   io.Closer
+	asks  chan struct{} // closed when something of each kind was asked
 	ended chan struct{}
 	err   error
 }
@@ -211,7 +212,7 @@ func (l *load) start(ctx context.Context, h *testbed.Host) error {
 	}
 	in, feed := io.Pipe()
 	printed, out := io.Pipe()
-	r := &loadRun{end: feed, ended: make(chan struct{})}
+	r := &loadRun{end: feed, asks: make(chan struct{}), ended: make(chan struct{})}
 	go func() { _, _ = feed.Write(raw) }()
 	go func() {
 		_, err := h.Run(ctx, testbed.Command{Argv: []string{loadProgram}, Stdin: in, Stdout: out})
@@ -221,6 +222,7 @@ func (l *load) start(ctx context.Context, h *testbed.Host) error {
 	go func() {
 		defer close(r.ended)
 		lines := json.NewDecoder(printed)
+		kinds := map[string]bool{}
 		for {
 			var t loadTally
 			if err := lines.Decode(&t); err != nil {
@@ -231,12 +233,23 @@ func (l *load) start(ctx context.Context, h *testbed.Host) error {
 				return
 			}
 			l.count(h, t)
+			if kinds[t.Kind] = true; len(kinds) == 2 {
+				kinds["both"] = true
+				close(r.asks)
+			}
 		}
 	}()
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.runs[h.Name] = r
-	return nil
+	l.mu.Unlock()
+	select {
+	case <-r.asks: // what begins now meets requests
+		return nil
+	case <-r.ended:
+		return fmt.Errorf("%s does not ask: %w", h.Name, r.err)
+	case <-time.After(time.Minute):
+		return fmt.Errorf("%s has asked nothing within a minute", h.Name)
+	}
 }
 
 // stop ends the asking from a host. One that has lost its power has ended by itself.

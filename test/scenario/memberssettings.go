@@ -2,10 +2,25 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 )
+
+// Settings rolls settings out on three masters and two nodes, while an application and the API are asked without a pause.
+func Settings(ctx context.Context, out io.Writer) (err error) {
+	m, err := openMembers(ctx, newStory(out), 3)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(m.end(ctx), err, m.Close()) }()
+	if err := m.begin(ctx); err != nil {
+		return err
+	}
+	return m.newSettings(ctx)
+}
 
 // newSettings changes a setting of every kubelet, which needs a drain, and one of every API server, with a Clusterfile: the record
 // with both in it. What asks must not notice.

@@ -28,8 +28,7 @@ func All() []Scenario {
 	return []Scenario{
 		{"install", "one master and two nodes, twice, judged by Kubernetes' own tests, and back", JudgedInstall},
 		{"first-install", "docs/first-install.md, word for word, on two hosts that have nothing", FirstInstall},
-		{"ha", "three masters and one node; the first master dies, another goes on", HA},
-		{"registry-failover", "the registry a node asks first dies, is damaged, comes back", RegistryFailover},
+		{"ha", "three masters and one node; the first master dies, another goes on; its registry is damaged, and comes back", HA},
 		{"etcd-join", "masters' joins are cut when etcd has taken them in; one comes back with an empty disk", EtcdJoin},
 		{"resume", "killed again and again, then left alone", Resume},
 		{"bare", "an installation beside the bare commands of kubeadm", Bare},
@@ -41,6 +40,7 @@ func All() []Scenario {
 		{"conformance-quick", "one or two of each area, on one master and two nodes", ConformanceQuick},
 		{"conformance-broken", "clusters that look well and are not: the quick selection sees it", ConformanceBroken},
 		{"members", "1+2 becomes 3+2, hosts leave and come back, under load; nothing fails", Members},
+		{"settings", "settings of kubelets and API servers are rolled out on 3+2 under load; nothing fails", Settings},
 		{"members-dead", "masters and a node die for ever, the first master too; others take their place; old disks come back", MembersDead},
 		{"upgrade", "3+2 with an older Kubernetes are upgraded under load; nothing fails, what must be refused is refused", Upgrade},
 		{"upgrade-bare", "an upgrade beside the bare commands of kubeadm", UpgradeBare},

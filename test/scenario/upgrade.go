@@ -16,12 +16,12 @@ import (
 	"github.com/sealbuild/sealbuild/test/testbed"
 )
 
-// Upgrade installs three masters and two nodes with an older file and upgrades them with a newer one, while an application and
-// the API are asked without a pause: nothing may fail. What must be refused is refused, and a host that is taken in later has
-// the new version.
+// Upgrade installs three masters and two nodes with an older file and upgrades them with a newer one that leaves out what the site
+// has, while an application and the API are asked without a pause: nothing may fail. What must be refused is refused, and a host
+// that is taken in later has the new version.
 func Upgrade(ctx context.Context, out io.Writer) (err error) {
 	st := newStory(out)
-	b, stop, err := build(ctx, st, recipe{images: (*Built).bothVersions, before: true})
+	b, stop, err := build(ctx, st, recipe{images: (*Built).byDifference, before: true})
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func (b *Built) archiveImages(ctx context.Context, st *story) (archives []string
 	if err != nil {
 		return nil, err
 	}
-	for image := range strings.FieldsSeq(string(list)) {
+	for _, image := range append(strings.Fields(string(list)), "ghcr.io/sealbuild/hello:"+newApplication) {
 		archive := b.work.path(strings.NewReplacer("/", "_", ":", "_").Replace(image) + ".tar")
 		if err := command(ctx, st.out, b.Root, nil, "skopeo", "--insecure-policy", "copy", "--quiet",
 			"oci:"+filepath.Join(b.Upstream, "images")+":"+image, "docker-archive:"+archive+":"+image); err != nil {

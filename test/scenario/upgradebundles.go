@@ -66,14 +66,22 @@ spec:
 
 // bothVersions builds two files for one site: what it was installed from, and what it is upgraded with. Both begin with the same
 // installer.
-func (b *Built) bothVersions(ctx context.Context, s *story) error {
+func (b *Built) bothVersions(ctx context.Context, s *story) error { return b.versions(ctx, s) }
+
+// byDifference is bothVersions where the second file leaves out what the first one has brought.
+func (b *Built) byDifference(ctx context.Context, s *story) error {
+	return b.versions(ctx, s, "--base", b.work.path("old.run"))
+}
+
+func (b *Built) versions(ctx context.Context, s *story, second ...string) error {
 	for _, v := range []struct {
 		kubernetes, application, pieces, file string
 		bundle                                *string
+		more                                  []string
 	}{
-		{oldKubernetes, oldApplication, b.Before, "old.run", &b.OldBundle},
+		{oldKubernetes, oldApplication, b.Before, "old.run", &b.OldBundle, nil},
 		// The last one leaves the files of the repository's image as every other scenario has them.
-		{newKubernetes, newApplication, b.Upstream, "new.run", &b.Bundle},
+		{newKubernetes, newApplication, b.Upstream, "new.run", &b.Bundle, second},
 	} {
 		s.heading("sealbuild: one file with Kubernetes %s and version %s of the application", v.kubernetes, v.application)
 		if err := command(ctx, s.out, b.dir("kubernetes"), nil, "./fetch.sh", "--from", v.pieces, "--version", v.kubernetes); err != nil {
@@ -87,7 +95,7 @@ func (b *Built) bothVersions(ctx context.Context, s *story) error {
 		for _, args := range [][]string{
 			{"-t", "kubernetes:" + v.kubernetes, "--build-arg", "KUBE_VERSION=" + v.kubernetes, "-o", "none", b.dir("kubernetes")},
 			{"-t", "flannel:v0.28.4", "-o", "none", b.dir("flannel")},
-			{"-t", "asked:" + v.application, "--with", "kubernetes:" + v.kubernetes, "--with", "flannel:v0.28.4", "-o", *v.bundle, app},
+			append([]string{"-t", "asked:" + v.application, "--with", "kubernetes:" + v.kubernetes, "--with", "flannel:v0.28.4", "-o", *v.bundle, app}, v.more...),
 		} {
 			if err := b.seal(ctx, s, args...); err != nil {
 				return err

@@ -33,7 +33,7 @@ func UpgradeFaults(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	for _, part := range []func(context.Context) error{
-		u.budgetIsNamed, u.deadMasterIsNamed, u.masterIsPutBack, u.killedBetweenRenames, u.powerIsCut, u.nodeIsPutBack,
+		u.budgetIsNamed, u.deadMasterIsNamed, u.masterIsPutBack, u.takenBack, u.killedBetweenRenames, u.powerIsCut, u.nodeIsPutBack,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -179,6 +179,24 @@ ctr -n k8s.io images label %[1]s io.cri-containerd.pinned=pinned`, image, u.afte
 	u.found(what, u.exact(ctx, time.Now()))
 	_, err = ctr(ctx, victim, "images", "rm", image)
 	return err
+}
+
+// takenBack: who wants to go back where one master runs the new version and others do not gets the old version everywhere.
+func (u *upgradeSite) takenBack(ctx context.Context) error {
+	const what = "rollback"
+	if err := u.changesNothing(ctx, "the plan of a rollback", 0, []string{u.Masters[0].Addr, oldKubernetes}, newOnSite, "rollback", "--dry-run"); err != nil {
+		return err
+	}
+	u.st.heading("%s", what)
+	u.load.enter(true, "%s", what)
+	start := time.Now()
+	if _, _, err := u.sealinstall(ctx, u.st, "rollback", "--yes"); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	u.took = append(u.took, StepFigure{what, time.Since(start).Seconds()})
+	u.stand(ctx, what, u.before, u.all()...)
+	u.found(what, u.exact(ctx, time.Now()))
+	return u.waitPods(ctx, barePatience)
 }
 
 // killedBetweenRenames kills the installer and kubeadm on the second master when kubeadm has moved a manifest away and has not

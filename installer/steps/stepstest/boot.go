@@ -57,6 +57,15 @@ func (m *Machine) kubelet() bool {
 		(m.tree.has(kubeletConf) || m.tree.has(bootstrapConf))
 }
 
+// restarts is how many times systemd has started kubelet again, which it does after ten seconds. Starting it by hand does not begin
+// the count anew where the one before was about to be started again.
+func restarts(m *Machine) int {
+	if m.stopped || !m.containerd() || !m.refuses && broken(m, "kubelet", m.programs.kubelet) == "" {
+		return m.ends
+	}
+	return m.ends + int(time.Since(m.kubeletBegan)/(10*time.Second))
+}
+
 // before notes what is true of a machine until now, because that is about to change: since when its kubelet is silent, and
 // which containers it has.
 func (m *Machine) before() {
@@ -110,6 +119,7 @@ func (m *Machine) PowerOn() {
 func (m *Machine) powerOn() {
 	if m.off && !m.lost {
 		m.off, m.boots, m.booting, m.stopped, m.fresh, m.begun = false, time.Now(), true, false, true, false
+		m.ends, m.kubeletBegan = 0, m.boots
 		m.takesConfig()
 	}
 }

@@ -240,6 +240,9 @@ func (s *Site) Gone() []string {
 		if len(m.serviceRoutes) > 0 {
 			out = append(out, fmt.Sprintf("%s still has a route to %v", m.IP, m.serviceRoutes))
 		}
+		if m.held {
+			out = append(out, fmt.Sprintf("%s still has the routes that hold packets back while it boots", m.IP))
+		}
 		if m.runtime || m.registry || len(m.units) > 0 {
 			out = append(out, fmt.Sprintf("%s still runs something: runtime %v, registry %v, units %v", m.IP, m.runtime, m.registry, m.units))
 		}
@@ -283,9 +286,17 @@ func (m *Machine) startUnit(unit string) bool {
 	return ok
 }
 
+// holdCommand is what holds packets to pods and Services back before kubelet starts.
+var holdCommand = regexp.MustCompile(`(?s)\nBefore=kubelet\.service .*\nExecStartPre=\S+ care --hold --pods \S+ --services \S+ --run-once\n.*\nExecStopPost=\S+ care --hold --clean\n`)
+
 // boot does what the machine's units do when it starts. The site is locked.
 func (m *Machine) boot() {
 	m.serviceRoutes = nil
+	m.held = m.tree.has(unitDir+"multi-user.target.wants/"+care.HoldUnit) && holdCommand.MatchString(m.tree.text(unitDir+care.HoldUnit))
+	// kube-proxy writes its rules as soon as it starts, the network of pods its routes long after that.
+	if !m.held && m.tree.has(kubeletConf) {
+		m.site.violated("%s boots, and nothing keeps packets to pods from leaving the site by its default route", m.IP)
+	}
 	if m.tree.has(unitDir + "multi-user.target.wants/" + careUnit) {
 		m.startUnit(careUnit)
 	}

@@ -107,6 +107,10 @@ func (c *call) program(ctx context.Context, q agent.ExecRequest) (string, error)
 
 // systemd knows units, by name, with their descriptions.
 func (c *call) systemd(argv []string) (out string, err error) {
+	if slices.Contains(argv, "NRestarts") {
+		defer c.session.site.locked()()
+		return fmt.Sprintln(restarts(c.machine)), nil
+	}
 	return out, c.step(strings.Join(argv[:2], " "), func(_ *Site, m *Machine) error {
 		unit := argv[len(argv)-1]
 		description, ok := m.units[unit]
@@ -133,7 +137,8 @@ func (c *call) systemd(argv []string) (out string, err error) {
 		case slices.Contains(argv, "kubelet") && (argv[1] == "start" || argv[1] == "restart"):
 			m.before()
 			if m.stopped || argv[1] == "restart" {
-				m.stopped, m.fresh = false, true
+				m.ends = restarts(m)
+				m.stopped, m.fresh, m.kubeletBegan = false, true, time.Now()
 				m.takesConfig()
 			}
 		case argv[1] == "stop":
@@ -172,8 +177,11 @@ func (c *call) stub(ctx context.Context, args []string) (out string, err error) 
 		}
 		return "", m.ping(args)
 	case args[0] == "care" && args[1] == "--clean":
-		if args[2] == "--service-route" {
+		switch args[2] {
+		case "--service-route":
 			m.serviceRoutes = nil
+		case "--hold":
+			m.held = false
 		}
 		return "", nil
 	}

@@ -71,15 +71,18 @@ type Machine struct {
 	// booting: its kubelet has started no static pod since.
 	booting bool
 	// refuses tells that kubelet ended at once with the configuration of its last start, kubeletRuns what that was.
-	refuses     bool
-	kubeletRuns string
-	fresh       bool      // kubelet was started, and has not looked for its Node yet
-	heard       time.Time // when kubelet was last alive, if it is not now
-	full        bool      // no room on its disks
-	spare       int       // files that fit nevertheless, because others went away
-	units       map[string]string
+	refuses      bool
+	kubeletBegan time.Time
+	ends         int // how often kubelet had ended by then
+	kubeletRuns  string
+	fresh        bool      // kubelet was started, and has not looked for its Node yet
+	heard        time.Time // when kubelet was last alive, if it is not now
+	full         bool      // no room on its disks
+	spare        int       // files that fit nevertheless, because others went away
+	units        map[string]string
 	// serviceRoutes are lost in a power cut, unless a unit that is enabled makes them anew.
 	serviceRoutes []string
+	held          bool // since it booted, packets to pods and Services stay on it
 	registry      bool
 	runtime       bool                 // it is there, and starts at boot
 	begun         bool                 // the runtime, by a script, whatever the boot has come to

@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sealbuild/sealbuild/registry/disk"
 	"github.com/sealbuild/sealbuild/test/testbed"
@@ -24,61 +25,41 @@ const (
 	repoOfK8s = "registry.k8s.io/"
 )
 
-// RegistryFailover takes the power from the master whose registry a node asks
-// first. Images come from the others, also onto a new node; what the dead one's
-// disk lost meanwhile is put back when it returns.
-func RegistryFailover(ctx context.Context, out io.Writer) (err error) {
-	st := newStory(out)
-	site, err := buildAndOpen(ctx, st, 3, 2)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, site.Close()) }()
-	spare := site.Nodes[1]
-	site.Nodes = site.Nodes[:1]
-	st.heading("sealinstall: three masters and one node")
-	if _, _, err := site.install(ctx, st); err != nil {
-		return err
-	}
-	if err := site.waitPods(ctx, 3*time.Minute); err != nil {
-		return err
-	}
-	if err := site.everyMasterCounts(ctx, st); err != nil {
-		return err
-	}
-	if err := site.mastersPinTheirImages(ctx, st); err != nil {
-		return err
-	}
-	if err := site.registriesAreEqual(ctx, st); err != nil {
-		return err
-	}
-	if err := site.pullsGoOn(ctx, st, spare); err != nil {
-		return err
-	}
-	if err := site.damagedRegistryIsLeft(ctx, st); err != nil {
-		return err
-	}
-	return site.onlyServicesEscaped(ctx, st)
-}
-
-// pullsGoOn is the death of the nearest registry and its return.
-func (s *Site) pullsGoOn(ctx context.Context, st *story, spare *testbed.Host) error {
+// outlivesAMaster takes the power from the first master, from which the cluster was made and whose registry a node asks first. The
+// API answers again through the virtual address of the node, and images come from the other registries, also onto a new node that
+// another master takes in. When the first is back, all that its disk has lost meanwhile is put back.
+func (s *Site) outlivesAMaster(ctx context.Context, st *story, spare *testbed.Host) error {
 	dead, node := s.master0(), s.Nodes[0]
 	if err := s.asksFirst(ctx, node, dead); err != nil {
 		return err
 	}
-	st.heading("%s, whose registry %s asks first, loses its power", dead.Name, node.Name)
-	begin := time.Now()
-	if err := dead.PowerOff(ctx); err != nil {
-		return err
-	}
+	st.heading("%s, from which the cluster was made and whose registry %s asks first, loses its power", dead.Name, node.Name)
 	s.Masters = s.Masters[1:]
-	if err := s.podRuns(ctx, st, node, "etcd", begin); err != nil {
+	var both errgroup.Group
+	begin := time.Now()
+	both.Go(func() error {
+		gap, err := s.gap(ctx, node, dead)
+		if err == nil {
+			st.say("the API answered %s through its virtual address again after %.1f s", node.Name, gap.Seconds())
+		}
+		return err
+	})
+	both.Go(func() error { return s.podRuns(ctx, st, node, "etcd", begin) })
+	if err := both.Wait(); err != nil {
 		return err
 	}
 	lost, err := damageDisk(ctx, st, dead)
 	if err != nil {
 		return fmt.Errorf("damage the disk of %s: %w", dead.Name, err)
+	}
+	if err := s.carryIn(ctx, st, s.built); err != nil {
+		return err
+	}
+	if err := s.statusTellsOf(ctx, st, dead); err != nil {
+		return err
+	}
+	if err := supportBundle(ctx, s, st, dead); err != nil {
+		return err
 	}
 	if err := s.takeIn(ctx, st, spare); err != nil {
 		return err
