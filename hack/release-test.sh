@@ -35,6 +35,13 @@ for program in sealbuild sealinstall; do
 	}
 done
 
+# It is copied to every host; docs/architecture.md says what it may be made of.
+size=$(stat -c %s "$root/usr/bin/sealinstall") most=$((21 * 1024 * 1024))
+((size <= most)) || {
+	echo "release: sealinstall has $size bytes, more than $most: what a dependency brings along tells go tool nm -size -sort size" >&2
+	exit 1
+}
+
 # The package alone makes a bundle for both architectures, with a whole bill: it brings the installers, and what finds packages.
 ((EUID == 0)) || {
 	echo "release: building with the package needs root: not tried"

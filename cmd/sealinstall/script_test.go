@@ -10,13 +10,22 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host/hosttest"
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sealinstall": main})
+	testscript.Main(m, map[string]func(){"sealinstall": func() {
+		if os.Getenv(patient) != "" {
+			fleet.ConnectTimeout = hosttest.NoClock
+		}
+		main()
+	}})
 }
+
+// patient is the variable with which the program waits for a login as long as that takes.
+const patient = "SEALINSTALL_TEST_PATIENT"
 
 // TestScripts runs the real program. Scripts find a small real bundle as
 // $BUNDLE; the state of clusters goes to $SEALOS_RUNTIME_ROOT. No script may
@@ -77,6 +86,7 @@ for arg; do [ "$before" != -u ] || cat "` + journal + `/$arg" 2>/dev/null; befor
 			env.Setenv("HOST1", fmt.Sprintf("%s:%d", one.Address, one.Port))
 			env.Setenv("HOST2", fmt.Sprintf("%s:%d", two.Address, two.Port))
 			env.Setenv("JOURNAL", journal)
+			env.Setenv(patient, "yes")
 			env.Values[stateKey{}] = &scriptState{}
 			keys := [][]byte{}
 			for _, s := range []*hosttest.SSHD{one, two} {

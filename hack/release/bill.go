@@ -72,11 +72,22 @@ func apache() *cdx.Licenses {
 // linked are the modules in a program, Go's own library among them.
 func linked(info *debug.BuildInfo) []cdx.Component {
 	all := []cdx.Component{library("stdlib", strings.TrimPrefix(info.GoVersion, "go"))}
+	for _, m := range others(info) {
+		all = append(all, library(m.Path, m.Version))
+	}
+	return all
+}
+
+// others are the modules of others in a program. One that a directory of this checkout replaces (./DIR) is ours.
+func others(info *debug.BuildInfo) []*debug.Module {
+	var all []*debug.Module
 	for _, m := range info.Deps {
 		if m.Replace != nil {
 			m = m.Replace
 		}
-		all = append(all, library(m.Path, m.Version))
+		if !strings.HasPrefix(m.Path, ".") {
+			all = append(all, m)
+		}
 	}
 	return all
 }

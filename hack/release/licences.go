@@ -23,10 +23,7 @@ func (r release) licences(ctx context.Context, to string) error {
 			if err != nil {
 				return err
 			}
-			for _, m := range info.Deps {
-				if m.Replace != nil {
-					m = m.Replace
-				}
+			for _, m := range others(info) {
 				want[m.Path+"@"+m.Version] = true
 			}
 		}

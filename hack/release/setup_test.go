@@ -16,14 +16,15 @@ func checkout(dir string) error {
 	sums, sumsErr := os.ReadFile("go.sum")
 	source, sourceErr := os.ReadFile("testdata/program/main.go")
 	errs := []error{sumsErr, sourceErr}
-	module := "module example.com/x\n\ngo 1.26.0\n\nrequire github.com/spf13/pflag v1.0.9\n"
+	module := "module example.com/x\n\ngo 1.26.0\n\nrequire github.com/spf13/pflag v1.0.9\n\nrequire example.com/own v0.0.0\n\n"
 	for name, text := range map[string]string{
 		"README.md": "see docs/builder.md\n", "CONTRIBUTING.md": "how\n", "LICENSE": "Apache\n", "docs/builder.md": "build\n", "docs/schemas/a.json": "{}\n",
 		"CHANGELOG.md":     "# Changelog\n\n## Unreleased\n\n- not yet\n\n## 1.2.0 (2026-11-30)\n\n- it works\n\n### More\n\n- much\n\n## 1.1.0\n\n- old\n",
 		"bundle/FORMAT.md": "format\n", "registry/storesync/WIRE.md": "wire\n",
 		"cluster-images/helm/Kubefile": "FROM scratch\n", "cluster-images/helm/fetch.sh": "#!/bin/sh\n", "cluster-images/x_test.go": "package x\n",
-		"go.mod": module, "go.sum": string(sums), "cmd/program/main.go": string(source),
-		"cmd/sealsbom/go.mod": module, "cmd/sealsbom/go.sum": string(sums), "cmd/sealsbom/main.go": string(source),
+		"go.mod": module + "replace example.com/own => ./own\n", "go.sum": string(sums), "cmd/program/main.go": string(source),
+		"own/go.mod": "module example.com/own\n\ngo 1.26.0\n", "own/own.go": "package own\n\nconst Exit = 2\n",
+		"cmd/sealsbom/go.mod": module + "replace example.com/own => ../../own\n", "cmd/sealsbom/go.sum": string(sums), "cmd/sealsbom/main.go": string(source),
 	} {
 		errs = append(errs, put(filepath.Join(dir, name), []byte(text), 0o644))
 	}

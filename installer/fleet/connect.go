@@ -14,8 +14,9 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
-// ConnectTimeout bounds reaching one host.
-const ConnectTimeout = 15 * time.Second
+// ConnectTimeout bounds reaching one host. Only the program of tests over ssh changes it, before it begins: their machine may have
+// much else to do.
+var ConnectTimeout = 15 * time.Second
 
 // Reach opens the connections to all hosts, to at most jobs of them at once.
 func (f *Fleet) Reach(ctx context.Context, jobs int) []preflight.Problem {

@@ -92,7 +92,7 @@ func (n Net) removeUnit(ctx context.Context, t *fleet.Target, unit string, undo 
 		return err
 	}
 	argv := append([]string{t.Stub, "care", "--clean"}, undo...)
-	if _, err := n.ExecAs(ctx, t, "remove", "gives up the routes of "+unit, agent.ExecRequest{Argv: argv}); err != nil {
+	if _, err := n.ExecAs(ctx, t, "remove", "gives up the routes that were made for it", agent.ExecRequest{Argv: argv}); err != nil {
 		return fmt.Errorf("remove the routes of %s: %w", unit, err)
 	}
 	// The unit goes last: while it is there, a reset that was cut off knows that there is a route to remove.

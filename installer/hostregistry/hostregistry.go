@@ -38,7 +38,11 @@ type Registry struct {
 	Secrets *secrets.Secrets
 	State   *installer.State
 
-	accounts sync.Mutex // while the account file is made
+	accounts struct {
+		sync.Mutex // while the account file is made
+		file       []byte
+		of         []registry.Account // file holds these: bcrypt takes its time to tell, and every master is asked about
+	}
 }
 
 var errNoRegistry = errors.New("no image has an init-registry script: nothing would serve the images")
@@ -170,13 +174,16 @@ func (g *Registry) htpasswd(t *fleet.Target) ([]byte, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	if registry.SameAccounts(old, g.Accounts(t)...) {
+	want := g.Accounts(t)
+	if len(old) > 0 && bytes.Equal(old, g.accounts.file) && slices.Equal(want, g.accounts.of) || registry.SameAccounts(old, want...) {
+		g.accounts.file, g.accounts.of = old, want
 		return old, nil
 	}
-	made, err := registry.Accounts(g.Accounts(t)...)
+	made, err := registry.Accounts(want...)
 	if err != nil {
 		return nil, err
 	}
+	g.accounts.file, g.accounts.of = made, want
 	return made, g.State.Write(name, 0o600, made)
 }
 

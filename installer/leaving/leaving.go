@@ -50,6 +50,7 @@ const stopPatience = 45 * time.Second
 // Leave takes a host out of the cluster that answers and was drained. A master's API server ends first, as it does by itself
 // when its host is switched off in order: until then clients still reach it. Then its member leaves etcd, and its Node goes.
 func (l *Leaving) Leave(ctx context.Context, t *fleet.Target, step string) error {
+	var api []agent.File
 	if t.BegunKubeadm() {
 		// If an installation follows instead of the rest of this run, the host joins anew.
 		if err := t.Journal.Set(ctx, journal.KubeadmBegun, l.Cluster.Name); err != nil {
@@ -59,13 +60,18 @@ func (l *Leaving) Leave(ctx context.Context, t *fleet.Target, step string) error
 			return err
 		}
 		if t.Master {
-			if err := l.stopAPI(ctx, t); err != nil {
+			var err error
+			if api, err = l.stopAPI(ctx, t); err != nil {
 				return err
 			}
 		}
 	}
 	if t.Master {
 		if err := l.Members.Leave(ctx, t, step); err != nil {
+			if len(api) > 0 && ctx.Err() == nil { // the host stays for now, and the cluster may have few API servers
+				_, back := t.Agent.WriteFiles(ctx, api)
+				err = errors.Join(err, back)
+			}
 			return err
 		}
 	}
@@ -77,11 +83,15 @@ func (l *Leaving) Leave(ctx context.Context, t *fleet.Target, step string) error
 	return l.deleteNode(ctx, t)
 }
 
-// stopAPI ends the API server of a master.
-func (l *Leaving) stopAPI(ctx context.Context, t *fleet.Target) error {
-	changed, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: apiManifest, Remove: true}})
-	if err != nil || len(changed) == 0 {
-		return err
+// stopAPI ends the API server of a master. before is what to write to start it again; nothing if it was stopped already.
+func (l *Leaving) stopAPI(ctx context.Context, t *fleet.Target) (before []agent.File, err error) {
+	found, err := t.Agent.ReadFiles(ctx, []string{apiManifest})
+	if err != nil || found[apiManifest] == nil {
+		return nil, err
+	}
+	before = []agent.File{{Path: apiManifest, Mode: 0o600, Content: found[apiManifest]}}
+	if _, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: apiManifest, Remove: true}}); err != nil {
+		return nil, err
 	}
 	err = installer.Insist(ctx, min(stopPatience, l.Timeout), func(ctx context.Context) error {
 		f, err := t.Agent.Facts(ctx, agent.FactsRequest{Lean: true, Programs: []string{apiProgram}})
@@ -92,9 +102,9 @@ func (l *Leaving) stopAPI(ctx context.Context, t *fleet.Target) error {
 	})
 	if err != nil && ctx.Err() == nil {
 		l.Report.Warnf("%s: its API server does not end by itself; it ends with all that kubeadm reset removes: %s", t.IP, installer.TellAt(err, t.IP.String()))
-		return nil
+		return before, nil
 	}
-	return err
+	return before, err
 }
 
 // deleteNode deletes the Node of a host, if there is one.
@@ -145,6 +155,9 @@ func (l *Leaving) Silent(ctx context.Context, t *fleet.Target) error {
 // LeaveDead takes a host out of the cluster that is switched off for good: its member leaves etcd, its pods and volumes are
 // released, and its Node goes.
 func (l *Leaving) LeaveDead(ctx context.Context, t *fleet.Target, patience time.Duration) error {
+	if err := l.Silent(ctx, t); err != nil { // it may have come back since the operator was asked
+		return err
+	}
 	if err := l.Members.TakeOut(ctx, t); err != nil {
 		return err
 	}

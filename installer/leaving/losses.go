@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/dustin/go-humanize"
 
 	"github.com/sealbuild/sealbuild/ground/count"
+	"github.com/sealbuild/sealbuild/installer"
+	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/kube"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
@@ -17,7 +20,7 @@ type Loss struct {
 	Host, Role, Node string
 	Dead             bool     // it does not answer; the operator says that it never will
 	Moves            int      // pods that are made anew elsewhere
-	Lost             []string // in words: volumes that lie there only, pods that nothing makes anew, the last pod of an application
+	Lost             []string // in words: volumes and images that lie there only, pods that nothing makes anew, the last pod of an application
 }
 
 // Losses finds what is lost with each host, and whether the others have room for its pods.
@@ -59,8 +62,63 @@ func (l *Leaving) Losses(ctx context.Context) (out []Loss, room []preflight.Prob
 			of.Lost = append(of.Lost, fmt.Sprintf("data of pod %s: %s", p.Title(), data))
 		}
 	}
+	if err := l.lonelyBlobs(ctx, out); err != nil {
+		return nil, nil, err
+	}
 	rooms, err := l.Kube.Rooms(ctx)
 	return out, roomProblems(pods, rooms, nodes), err
+}
+
+// lonelyBlobs finds what lies in the registries of masters that leave, and in none of those that stay: what somebody has pushed
+// lies on one master alone.
+func (l *Leaving) lonelyBlobs(ctx context.Context, out []Loss) error {
+	going := fleet.Only(l.Live(), func(t *fleet.Target) bool { return t.Master })
+	if len(going) == 0 {
+		return nil
+	}
+	var mu sync.Mutex
+	stay, goes, unknown := map[string]bool{}, map[*fleet.Target]map[string]int64{}, map[*fleet.Target]error{}
+	err := l.Each(ctx, append(l.ControlPlanes(), going...), func(ctx context.Context, t *fleet.Target) error {
+		blobs, err := t.Agent.Blobs(ctx, l.Access().Data)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case ctx.Err() != nil:
+			return err
+		case slices.Contains(going, t):
+			goes[t], unknown[t] = blobs, err
+		default: // of one that cannot be asked nothing is known to be there
+			for digest := range blobs {
+				stay[digest] = true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, t := range going {
+		var size int64
+		n := 0
+		for digest, bytes := range goes[t] {
+			if !stay[digest] {
+				size += bytes
+				n++
+			}
+		}
+		text := ""
+		switch {
+		case unknown[t] != nil:
+			text = "what its registry alone holds, which is not known: " + installer.TellAt(unknown[t], t.IP.String())
+		case n > 0:
+			text = fmt.Sprintf("images of which only its registry holds parts (%s, %s): push them to a master that stays", count.Of(n, "blob"), humanize.IBytes(uint64(size)))
+		}
+		if text != "" {
+			of := &out[slices.IndexFunc(out, func(l Loss) bool { return l.Host == t.IP.String() })]
+			of.Lost = append(of.Lost, text)
+		}
+	}
+	return nil
 }
 
 // roomProblems tells that the hosts that stay cannot take the pods.

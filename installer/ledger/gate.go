@@ -42,12 +42,21 @@ func (l *Ledger) Compare(ctx context.Context) ([]preflight.Problem, error) {
 }
 
 // MeetRecord takes over the record of a master where it knows more than this machine: hosts that another machine has added,
-// or the whole cluster.
+// or the whole cluster. The masters that it names may have a newer one, if the first was away when hosts came or left.
 func (l *Ledger) MeetRecord(ctx context.Context) error {
-	found, on, err := l.recordOnHosts(ctx)
-	if err != nil || found == nil {
-		return err
+	for {
+		found, on, err := l.recordOnHosts(ctx)
+		if err != nil || found == nil || l.Recorded != nil && !found.Status.WroteAt().After(l.Recorded.Status.WroteAt()) {
+			return err
+		}
+		if err := l.meet(ctx, found, on); err != nil {
+			return err
+		}
 	}
+}
+
+// meet takes over a record that lies on a master.
+func (l *Ledger) meet(ctx context.Context, found *installer.Cluster, on *fleet.Target) error {
 	l.Recorded = found
 	if err := l.findExpelled(found); err != nil {
 		return err

@@ -31,7 +31,7 @@ func (h asLogin) Run(ctx context.Context, c host.Cmd) error {
 func overSSH(t testing.TB, s *site) *hosttest.Server {
 	server := hosttest.StartServer(t, hosttest.ServerConfig{})
 	s.Dial = func(ctx context.Context, target *fleet.Target) (host.Host, error) {
-		h, err := host.DialSSH(ctx, host.SSHConfig{Name: target.IP.String(), Address: "127.0.0.1", Port: server.Port, HostKey: host.Off})
+		h, err := host.DialSSH(ctx, host.SSHConfig{Name: target.IP.String(), Address: "127.0.0.1", Port: server.Port, HostKey: host.Off, Timeout: hosttest.NoClock, Keepalive: hosttest.NoClock})
 		return asLogin{h}, err
 	}
 	t.Cleanup(func() { _ = s.Close() })

@@ -45,9 +45,15 @@ func leaveOut(st *Site, problems []preflight.Problem) []preflight.Problem {
 				Host: t.IP.String(), Check: "connect", Message: "it is to leave the cluster and does not answer: " + said,
 				Remedy: "give it its power or network back; if it never comes back, see that it stays switched off, and run the same command with --dead",
 			})
+		default:
+			said := drop(t)
+			problems = append(problems, preflight.Problem{
+				Host: t.IP.String(), Check: "connect", Message: "it is to leave the cluster and answers by half: " + said,
+				Remedy: "mend it; if it is past mending, switch it off for good, and run the same command with --dead",
+			})
 		}
 	}
-	if !st.Absence.GoOn {
+	if !st.Absence.GoOn || !slices.ContainsFunc(st.Targets, func(t *fleet.Target) bool { return !silent(t) }) { // none is left to go on with
 		return problems
 	}
 	var away []string

@@ -10,35 +10,37 @@ import (
 )
 
 // bootstrap makes hosts ready for kubeadm: names, the registry on every master, then the container runtime and kubelet everywhere.
-func (r *Run) bootstrap(ctx context.Context) (installer.Result, error) {
-	named, err := r.Count(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) (int, error) {
+func (r *Run) bootstrap(ctx context.Context) (res installer.Result, err error) {
+	did := func(n int, failed error) error { // what was changed counts, whatever follows
+		res.Changes += n
+		return failed
+	}
+	err = did(r.Count(ctx, r.Targets, func(ctx context.Context, t *fleet.Target) (int, error) {
 		return r.net.SetHosts(ctx, t, r.net.APIAddress(t))
-	})
+	}))
 	if err != nil {
-		return installer.Result{Changes: named}, fmt.Errorf("write /etc/hosts: %w", err)
+		return res, fmt.Errorf("write /etc/hosts: %w", err)
 	}
 	if midway(r) { // what follows is of the rootfs
-		return installer.Result{Changes: named}, nil
+		return res, nil
 	}
-	settled, err := r.net.Settle(ctx)
-	if err != nil {
-		return installer.Result{}, err
+	if err := did(r.net.Settle(ctx)); err != nil {
+		return res, err
 	}
 	shown, written, err := r.registry.Files(ctx)
-	if err != nil {
-		return installer.Result{}, err
+	if err := did(written, err); err != nil {
+		return res, err
 	}
 	if err := r.Each(ctx, r.Targets, r.dirs.CheckAgain); err != nil {
-		return installer.Result{}, err
+		return res, err
 	}
-	started, err := r.Count(ctx, r.Masters(), func(ctx context.Context, t *fleet.Target) (int, error) {
+	err = did(r.Count(ctx, r.Masters(), func(ctx context.Context, t *fleet.Target) (int, error) {
 		return r.registry.Start(ctx, t, shown[t])
-	})
+	}))
 	if err != nil {
-		return installer.Result{}, err
+		return res, err
 	}
-	ran, err := r.Count(ctx, r.Targets, r.initHost)
-	return installer.Result{Changes: named + settled + written + started + ran}, err
+	return res, did(r.Count(ctx, r.Targets, r.initHost))
 }
 
 // initHost runs the scripts init-cri, init and auth of the images on a host, and counts those that have succeeded.

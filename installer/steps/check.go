@@ -140,9 +140,25 @@ func tellDifferences(r *Run) {
 	}
 }
 
-// exists gives a problem if the run is for a cluster that exists, and no master of one is there.
+// exists gives a problem if the run is for a cluster that exists, and no master of one is there. It is for one, too, if masters are
+// on record that are not looked at: without them the hosts would start a second cluster.
 func exists(r *Run, known []preflight.Problem) []preflight.Problem {
-	if !r.Exists || len(r.ControlPlanes()) > 0 || len(known) > 0 {
+	if len(r.ControlPlanes()) > 0 || len(known) > 0 {
+		return nil
+	}
+	var away []string
+	for _, m := range r.Cluster.Masters() {
+		if m.Away && !m.Recorded.IsZero() {
+			away = append(away, m.IP.String())
+		}
+	}
+	switch {
+	case len(away) > 0:
+		return []preflight.Problem{{
+			Check: "cluster", Message: fmt.Sprintf("%s: recorded as masters of cluster %s, and not looked at; no other host is in that cluster: these would start a second one", installer.HostList(away), r.Cluster.Name),
+			Remedy: "give one of them its power or network back, and name it; a new cluster has a name of its own: --cluster NAME",
+		}}
+	case !r.Exists:
 		return nil
 	}
 	return []preflight.Problem{{

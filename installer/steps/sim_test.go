@@ -52,6 +52,7 @@ type world struct {
 	wish     func() *installer.Cluster                  // in place of all hosts, as a record gives them
 	verb     func(w *world) (*installer.Cluster, error) // in place of all hosts, out of what is recorded
 	dead     bool                                       // --dead
+	lax      bool                                       // in place of add or delete: apply, or run
 	leaveOut []string
 	confirm  func([]leaving.Loss) error
 	told     io.Writer     // what is reported to the operator; nil: it is dropped
@@ -196,7 +197,7 @@ func (w *world) run(ctx context.Context, pipeline []Step) (changes int, err erro
 			return 0, err
 		}
 		options.Confirm = w.confirm
-		options.Exists, options.Absence = true, site.Absence{GoOn: true, Dead: w.dead}
+		options.Exists, options.Absence = !w.lax, site.Absence{GoOn: true, Dead: w.dead}
 	}
 	if err := c.Complete(); err != nil {
 		return 0, err

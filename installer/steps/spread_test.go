@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -13,19 +14,17 @@ import (
 	"github.com/sealbuild/sealbuild/installer/steps/stepstest"
 )
 
-// grown installs one master and one node, starts an application there, and adds two nodes. It returns what was told.
-func grown(t *testing.T, d ...stepstest.Deployment) (w *world, apps map[string]*stepstest.Deployment, told string) {
+// grown installs one master and one node, starts applications there, and adds two nodes. It returns what was told.
+func grown(t *testing.T, apps ...stepstest.App) (w *world, told string) {
 	t.Helper()
 	w = newWorld(t, memoryDir(t), simBundle(t), 1, 3)
 	w.take = 2
+	w.Pace.Pod = 700 * time.Millisecond // a new pod is not ready when it is looked at first
 	w.Arm(nil)
 	if _, err := w.run(t.Context(), Install()); err != nil {
 		t.Fatal(err)
 	}
-	apps = map[string]*stepstest.Deployment{}
-	for _, one := range d {
-		apps[one.Name] = stepstest.Start(w.Site, one)
-	}
+	deploy(t, w, apps...)
 	var out strings.Builder
 	w.take, w.told = 0, &out
 	if _, err := w.run(t.Context(), Install()); err != nil {
@@ -34,26 +33,41 @@ func grown(t *testing.T, d ...stepstest.Deployment) (w *world, apps map[string]*
 	if bad := w.Violations(); len(bad) > 0 {
 		t.Error(bad)
 	}
-	return w, apps, out.String()
+	return w, out.String()
+}
+
+// deploy makes Deployments, and waits until their pods are Ready where they begin.
+func deploy(t *testing.T, w *world, apps ...stepstest.App) {
+	t.Helper()
+	for _, a := range apps {
+		a.Kind = "Deployment"
+		w.Deploy(a)
+	}
+	time.Sleep(w.Pace.Pod)
+	for _, a := range apps {
+		if nodes := slices.Collect(maps.Values(w.Pods(a.Namespace, a.Name))); len(nodes) != a.Replicas || slices.Max(nodes) != a.On || slices.Min(nodes) != a.On {
+			t.Fatalf("%s begins on %v, want %d times on %s", a.Name, nodes, a.Replicas, a.On)
+		}
+	}
 }
 
 func TestCopiesDoNotAllLieOnOneHostAfterHostsWereAdded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, apps, told := grown(t,
-			stepstest.Deployment{Namespace: "kube-system", Name: "coredns", Copies: 2, On: "host-1", Masters: true, Selector: []string{"kubernetes.io/os", "linux"}, Volume: "configMap"},
-			stepstest.Deployment{Namespace: "shop", Name: "front", Copies: 3, On: "host-2", Least: 2},
-			stepstest.Deployment{Namespace: "shop", Name: "one", Copies: 1, On: "host-2"},
+		w, told := grown(t,
+			stepstest.App{Namespace: "kube-system", Name: "coredns", Replicas: 2, On: "host-1", Masters: true, Selector: "kubernetes.io/os=linux", Mounts: "configMap"},
+			stepstest.App{Namespace: "shop", Name: "front", Replicas: 3, On: "host-2", MinAvailable: 2},
+			stepstest.App{Namespace: "shop", Name: "one", Replicas: 1, On: "host-2"},
 		)
-		for name, want := range map[string]int{"coredns": 2, "front": 3} {
-			nodes, _ := apps[name].Where()
-			if got := len(slices.Compact(nodes)); got != want {
-				t.Errorf("%s lies on %d nodes, want %d: %v\n%s", name, got, want, nodes, told)
+		for app, want := range map[[2]string]int{{"kube-system", "coredns"}: 2, {"shop", "front"}: 3} {
+			nodes := slices.Sorted(maps.Values(w.Pods(app[0], app[1])))
+			if got := len(slices.Compact(slices.Clone(nodes))); got != want {
+				t.Errorf("%s lies on %d nodes, want %d: %v\n%s", app[1], got, want, nodes, told)
 			}
 		}
-		if _, made := apps["one"].Where(); made != 1 {
+		if w.Made("shop", "one") != 1 {
 			t.Errorf("what has one copy was moved:\n%s", told)
 		}
-		for _, want := range []string{"moved kube-system/coredns-5d9c-2 from host-1 to host-", "moved shop/front-5d9c-2 from host-2 to host-", "moved shop/front-5d9c-3 from host-2 to host-"} {
+		for _, want := range []string{"moved kube-system/coredns-7d9f-2 from host-1 to host-", "moved shop/front-7d9f-2 from host-2 to host-", "moved shop/front-7d9f-3 from host-2 to host-"} {
 			if !strings.Contains(told, want) {
 				t.Errorf("not told: %q in\n%s", want, told)
 			}
@@ -64,7 +78,7 @@ func TestCopiesDoNotAllLieOnOneHostAfterHostsWereAdded(t *testing.T) {
 		if err != nil || changes != 0 {
 			t.Errorf("second run: %d changes, %v", changes, err)
 		}
-		if _, made := apps["front"].Where(); made != 5 {
+		if made := w.Made("shop", "front"); made != 5 {
 			t.Errorf("%d pods were ever made, want 5", made)
 		}
 	})
@@ -72,21 +86,21 @@ func TestCopiesDoNotAllLieOnOneHostAfterHostsWereAdded(t *testing.T) {
 
 func TestCopiesThatCannotOrShouldNotMoveAreLeftAndTold(t *testing.T) {
 	for name, c := range map[string]struct {
-		app   stepstest.Deployment
+		app   stepstest.App
 		moved int // pods
 		want  string
 	}{
-		"a budget that lets none go": {stepstest.Deployment{Least: 2, On: "host-2"}, 0, "shop/app: all 2 copies stay on host-2: a PodDisruptionBudget does not let one go"},
-		"data on the node":           {stepstest.Deployment{Volume: "hostPath", On: "host-2"}, 0, "shop/app: all 2 copies stay on host-2: they have volumes there that do not move with them (hostPath)"},
-		"the same node again":        {stepstest.Deployment{Sticky: true, On: "host-2"}, 1, "shop/app: all 2 copies stay on host-2: the scheduler chooses that node again"},
-		"not ready elsewhere":        {stepstest.Deployment{Dead: true, On: "host-2"}, 1, "shop/app: all 2 copies stay on host-2: the pod in place of the one that was moved is not ready on host-"},
-		"nodes of another label":     {stepstest.Deployment{Selector: []string{"disk", "fast"}, On: "host-2"}, 0, ""},
+		"a budget that lets none go": {stepstest.App{MinAvailable: 2}, 0, "shop/app: all 2 copies stay on host-2: a PodDisruptionBudget does not let one go"},
+		"data on the node":           {stepstest.App{Mounts: "hostPath"}, 0, "shop/app: all 2 copies stay on host-2: they have volumes there that do not move with them (hostPath)"},
+		"the same node again":        {stepstest.App{Sticky: true}, 1, "shop/app: all 2 copies stay on host-2: the scheduler chooses that node again"},
+		"not ready elsewhere":        {stepstest.App{Brittle: true}, 1, "shop/app: all 2 copies stay on host-2: the pod in place of the one that was moved is not ready on host-"},
+		"nodes of another label":     {stepstest.App{Selector: "disk=fast"}, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c.app.Namespace, c.app.Name, c.app.Copies = "shop", "app", 2
-				_, apps, told := grown(t, c.app, stepstest.Deployment{Namespace: "zoo", Name: "next", Copies: 2, On: "host-2"})
-				if _, made := apps["app"].Where(); made != 2+c.moved {
+				c.app.Namespace, c.app.Name, c.app.Replicas, c.app.On = "shop", "app", 2, "host-2"
+				w, told := grown(t, c.app, stepstest.App{Namespace: "zoo", Name: "next", Replicas: 2, On: "host-2"})
+				if made := w.Made("shop", "app"); made != 2+c.moved {
 					t.Errorf("%d pods were moved, want %d:\n%s", made-2, c.moved, told)
 				}
 				if c.want != "" && !strings.Contains(told, c.want) {
@@ -94,10 +108,10 @@ func TestCopiesThatCannotOrShouldNotMoveAreLeftAndTold(t *testing.T) {
 				}
 				// A pod that does not come up ends it: others may not come up either.
 				wantNext := 3
-				if c.app.Dead {
+				if c.app.Brittle {
 					wantNext = 2
 				}
-				if _, made := apps["next"].Where(); made != wantNext {
+				if made := w.Made("zoo", "next"); made != wantNext {
 					t.Errorf("of the next workload %d pods were made, want %d:\n%s", made, wantNext, told)
 				}
 			})
@@ -112,7 +126,7 @@ func TestOnlyMastersTakeNothingThatDoesNotTolerateThem(t *testing.T) {
 		if _, err := w.run(t.Context(), Install()); err != nil {
 			t.Fatal(err)
 		}
-		stepstest.Start(w.Site, stepstest.Deployment{Namespace: "shop", Name: "app", Copies: 2, On: "host-2"})
+		deploy(t, w, stepstest.App{Namespace: "shop", Name: "app", Replicas: 2, On: "host-2"})
 		r := lookedAt(t, w, t.Output())
 		found, err := r.Kube.Spread(t.Context(), time.Minute)
 		if diff := cmp.Diff(kube.Spreading{}, found); diff != "" || err != nil {

@@ -12,22 +12,24 @@ import (
 // verify waits until every node is Ready and the pods of kube-system are, that of care on each worker with them.
 func (r *Run) verify(ctx context.Context) (installer.Result, error) {
 	uncordoned, err := r.nodes.Uncordon(ctx)
+	res := installer.Result{Changes: uncordoned}
 	if err != nil {
-		return installer.Result{}, err
+		return res, err
 	}
 	if err := r.health.WaitReady(ctx); err != nil {
-		return installer.Result{}, err
+		return res, err
 	}
 	moved, err := r.spread(ctx)
+	res.Changes += moved
 	if err != nil {
-		return installer.Result{}, err
+		return res, err
 	}
 	if r.brought {
 		if err := r.registry.NoteBundle(ctx, agent.BundleInUse); err != nil {
-			return installer.Result{}, err
+			return res, err
 		}
 	}
-	return installer.Result{Changes: uncordoned + moved, Note: fmt.Sprintf("%s Ready", count.Of(len(r.Targets), "node"))}, nil
+	return installer.Result{Changes: res.Changes, Note: fmt.Sprintf("%s Ready", count.Of(len(r.Targets), "node"))}, nil
 }
 
 // spread moves pods apart of which all copies lie on one node, if this run or one that was cut off before has joined a host:

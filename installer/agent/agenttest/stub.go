@@ -65,7 +65,9 @@ func Everywhere(t *testing.T, test func(t *testing.T, a *agent.Agent)) {
 // OverSSHD is an agent of this machine as root, over a real sshd.
 func OverSSHD(t testing.TB) *agent.Agent {
 	s := hosttest.StartSSHD(t, "127.0.0.1")
-	h, err := host.DialSSH(t.Context(), host.SSHConfig{Address: s.Address, Port: s.Port, KeyFiles: []string{s.KeyFile}, HostKey: host.Off})
+	h, err := host.DialSSH(t.Context(), host.SSHConfig{
+		Address: s.Address, Port: s.Port, KeyFiles: []string{s.KeyFile}, HostKey: host.Off, Timeout: hosttest.NoClock, Keepalive: hosttest.NoClock,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

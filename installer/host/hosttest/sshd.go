@@ -19,6 +19,9 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
+// NoClock is the patience of tests that are about something else: a machine that has much to do logs in late, and is not gone.
+const NoClock = time.Hour
+
 // SSHD is a real sshd that runs for one test.
 type SSHD struct {
 	Address string
@@ -71,23 +74,29 @@ func StartSSHD(t testing.TB, address string, extra ...string) *SSHD {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
 	t.Cleanup(func() {
 		cmd.Process.Kill()
-		cmd.Wait()
+		<-ended
 		if t.Failed() && log.Len() > 0 {
 			t.Logf("sshd said: %s", log.Bytes())
 		}
 	})
 	s := &SSHD{Address: address, Port: port, KeyFile: filepath.Join(dir, "user"), HostKey: hostKey, cmd: cmd}
-	s.waitUntilUp(t)
+	s.waitUntilUp(t, ended)
 	return s
 }
 
-// waitUntilUp reads sshd's banner, which it sends once it serves.
-func (s *SSHD) waitUntilUp(t testing.TB) {
+// waitUntilUp reads sshd's banner, which it sends once it serves, however long that takes it; unless it ends.
+func (s *SSHD) waitUntilUp(t testing.TB, ended <-chan struct{}) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for time.Now().Before(deadline) {
+	for {
+		select {
+		case <-ended:
+			t.Fatal("sshd ends and does not serve")
+		default:
+		}
 		conn, err := net.Dial("tcp", net.JoinHostPort(s.Address, strconv.Itoa(s.Port)))
 		if err != nil {
 			time.Sleep(20 * time.Millisecond)
@@ -99,7 +108,6 @@ func (s *SSHD) waitUntilUp(t testing.TB) {
 			return
 		}
 	}
-	t.Fatal("sshd does not answer")
 }
 
 func writeKey(t testing.TB, path string) ssh.PublicKey {

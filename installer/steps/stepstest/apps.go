@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,16 +16,22 @@ type App struct {
 	MinAvailable    int    // of its PodDisruptionBudget; 0: it has none
 	Masters         bool   // its pods run on masters, too
 	Apart           bool   // no two of its pods run on one node
+	On              string // the node on which its first pods are, whatever else would keep them from it
+	Sticky          bool   // the scheduler chooses that node always
+	Selector        string // KEY=VALUE: a label of the nodes that it wants
+	Mounts          string // the kind of one more volume of its pods: hostPath, configMap
 	EmptyDir        bool   // its pods keep data on their node
 	Local           string // the node on whose disk its volume is: its pods run nowhere else
 	Volume          bool   // it has a volume, that of a StatefulSet one for each pod, which is attached to one node at a time
 	Kept            bool   // its pods have a finalizer, which nobody takes away
 	Sick            bool   // its pods never get Ready
+	Brittle         bool   // its pods in place of the first ones never get Ready
 
 	image  string // of its pods; empty: they do not say one
 	label  string // its pods have it with the key k8s-app
 	served bool   // as many of its pods were Ready as its budget wants
 	round  int    // raised by a restart
+	made   int    // pods there ever were
 }
 
 // pod is a Pod object, and what became of it.
@@ -66,6 +73,9 @@ func (p pod) disk() string {
 	return p.app.volume(p.name)
 }
 
+// templateHash is that of the one ReplicaSet that a Deployment has.
+const templateHash = "7d9f"
+
 // workloads is what runs in the cluster of a site, and the API that tells of it. The site is locked.
 type workloads struct{ *Site }
 
@@ -73,7 +83,18 @@ type workloads struct{ *Site }
 func (s *Site) Deploy(a App) {
 	defer s.locked()()
 	s.kube.apps = append(s.kube.apps, a)
+	if a.On != "" {
+		for range a.Replicas {
+			workloads{s}.makeCopy(&s.kube.apps[len(s.kube.apps)-1], a.On)
+		}
+	}
 	workloads{s}.tick()
+}
+
+// Made gives how many pods of a workload there ever were.
+func (s *Site) Made(namespace, name string) int {
+	defer s.locked()()
+	return s.kube.apps[slices.IndexFunc(s.kube.apps, func(a App) bool { return a.Namespace == namespace && a.Name == name })].made
 }
 
 // Pods gives the node of each pod of a workload that is Ready, by the name of the pod.
@@ -268,7 +289,7 @@ func (s workloads) makePods() {
 				want++ // one more than there should be, while they are replaced
 			}
 			for ; live < want; live++ {
-				s.makePod(*a, fmt.Sprintf("%s-7d9f-%d", a.Name, s.kube.made+1), "")
+				s.makeCopy(a, "")
 			}
 			if len(old) > 0 && !slices.ContainsFunc(s.podsOf(*a), func(j int) bool { return s.kube.pods[j].deleted.IsZero() && !s.podReady(s.kube.pods[j]) }) {
 				s.kube.pods[old[0]].deleted = time.Now()
@@ -276,7 +297,7 @@ func (s workloads) makePods() {
 		case "StatefulSet":
 			for n := range a.Replicas {
 				if name := fmt.Sprintf("%s-%d", a.Name, n); !names[name] {
-					s.makePod(*a, name, "")
+					s.makePod(a, name, "")
 					break // the next one when this one runs
 				} else if !slices.ContainsFunc(s.kube.pods, func(p pod) bool { return p.name == name && p.app.Namespace == a.Namespace && s.podReady(p) }) {
 					break
@@ -285,21 +306,28 @@ func (s workloads) makePods() {
 		case "DaemonSet":
 			for node, n := range s.kube.nodes {
 				if name := a.Name + "-" + node; !names[name] && (!n.master || a.Masters) {
-					s.makePod(*a, name, node)
+					s.makePod(a, name, node)
 				}
 			}
 		case "Pod":
 			if a.round == 0 {
 				a.round = 1
-				s.makePod(*a, a.Name, "")
+				s.makePod(a, a.Name, "")
 			}
 		}
 	}
 }
 
-func (s workloads) makePod(a App, name, node string) {
+func (s workloads) makeCopy(a *App, node string) {
+	s.makePod(a, fmt.Sprintf("%s-%s-%d", a.Name, templateHash, a.made+1), node)
+}
+
+func (s workloads) makePod(a *App, name, node string) {
 	s.kube.made++
-	s.kube.pods = append(s.kube.pods, pod{app: a, name: name, uid: fmt.Sprintf("uid-%d", s.kube.made), node: node})
+	a.made++
+	p := pod{app: *a, name: name, uid: fmt.Sprintf("uid-%d", s.kube.made), node: node}
+	p.app.Sick = a.Sick || a.Brittle && a.made > a.Replicas
+	s.kube.pods = append(s.kube.pods, p)
 }
 
 // bindPods is the scheduler: of the nodes that a pod may run on it takes the one with the fewest pods of the same workload,
@@ -326,7 +354,10 @@ func (s workloads) bindPods() {
 				}
 			}
 			drives := slices.ContainsFunc(n.taints, func(t taint) bool { return t.effect == "NoSchedule" || t.effect == "NoExecute" })
-			elsewhere := p.app.Apart && c.same > 0 || p.app.Local != "" && p.app.Local != name
+			elsewhere := p.app.Apart && c.same > 0 || p.app.Local != "" && p.app.Local != name || p.app.Sticky && p.app.On != name
+			if key, value, wants := strings.Cut(p.app.Selector, "="); wants && s.nodeLabels(name)[key] != value {
+				continue
+			}
 			if !n.unschedulable && !drives && (!n.master || p.app.Masters) && s.nodeReady(name) && !elsewhere {
 				fit = append(fit, c)
 			}

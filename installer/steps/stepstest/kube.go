@@ -42,10 +42,8 @@ type kube struct {
 	apps       []App
 	pods       []pod // of the workloads
 	attached   []attachment
-	made       int // pods there ever were
-
-	deployments []*Deployment
-	policies    []policy // never changed, but replaced
+	made       int      // pods there ever were
+	policies   []policy // never changed, but replaced
 }
 
 // has tells whether there is a Node of a name.
@@ -62,7 +60,6 @@ func (k *kube) clone() *kube {
 	c.members, c.nodes, c.tokens, c.values = maps.Clone(k.members), maps.Clone(k.nodes), maps.Clone(k.tokens), maps.Clone(k.values)
 	c.objects = maps.Clone(k.objects)
 	c.apps, c.pods, c.attached = slices.Clone(k.apps), slices.Clone(k.pods), slices.Clone(k.attached)
-	c.deployments = cloneDeployments(k.deployments)
 	return &c
 }
 

@@ -93,19 +93,26 @@ func ready(status string) []any {
 	}
 }
 
+func (s workloads) nodeLabels(name string) object {
+	labels, n := object{"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}, s.kube.nodes[name]
+	for k, v := range n.labels {
+		labels[k] = v
+	}
+	if n.master {
+		labels[controlPlaneTaint] = ""
+	}
+	return labels
+}
+
 func (s workloads) nodeObject(name string) object {
 	status := "True"
 	if !s.nodeReady(name) {
 		status = "Unknown"
 	}
 	n := s.kube.nodes[name]
-	labels, spec, taints := object{"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}, object{}, []any{}
-	for k, v := range n.labels {
-		labels[k] = v
-	}
+	spec, taints := object{}, []any{}
 	add := func(t taint) { taints = append(taints, object{"key": t.key, "value": t.value, "effect": t.effect}) }
 	if n.master {
-		labels[controlPlaneTaint] = ""
 		add(taint{controlPlaneTaint, "", "NoSchedule"})
 	}
 	if n.unschedulable {
@@ -127,7 +134,7 @@ func (s workloads) nodeObject(name string) object {
 	}
 	info := object{"kubeletVersion": cmp.Or(n.kubelet, s.Kubelet), "containerRuntimeVersion": "containerd://" + cmp.Or(n.containerd, "2.1.4")}
 	return object{
-		"apiVersion": "v1", "kind": "Node", "metadata": object{"name": name, "labels": labels, "annotations": annotations}, "spec": spec,
+		"apiVersion": "v1", "kind": "Node", "metadata": object{"name": name, "labels": s.nodeLabels(name), "annotations": annotations}, "spec": spec,
 		"status": object{
 			"allocatable": object{"cpu": "4", "memory": "8Gi", "pods": "110"}, "nodeInfo": info, "conditions": ready(status),
 			"addresses": []any{object{"type": "InternalIP", "address": n.ip}, object{"type": "Hostname", "address": name}},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,7 +16,7 @@ func (s workloads) objectsOf(kind string) ([]object, bool) {
 	case "node", "nodes":
 		return s.nodeList(), true
 	case "pod", "pods":
-		return append(s.podList(), deploymentPods(s.Site)...), true
+		return s.podList(), true
 	case "events":
 		return s.kube.objects["events"], true
 	case "validatingadmissionpolicies.admissionregistration.k8s.io":
@@ -116,6 +117,22 @@ func owner(kind, name string) []any {
 	return []any{object{"kind": kind, "name": name, "controller": true, "uid": "of-" + kind + "-" + name}}
 }
 
+// controller is what makes the pods of a workload; the kind is empty if nothing does.
+func (a App) controller() (kind, name string) {
+	switch a.Kind {
+	case "Deployment":
+		return "ReplicaSet", a.Name + "-" + templateHash
+	case "StatefulSet", "DaemonSet":
+		return a.Kind, a.Name
+	}
+	return "", ""
+}
+
+func (a App) controllerUID() string {
+	kind, name := a.controller()
+	return "of-" + kind + "-" + a.Namespace + "-" + name
+}
+
 // labels are those of a workload's pods.
 func (s workloads) labels(a App) object {
 	if a.label != "" {
@@ -126,12 +143,13 @@ func (s workloads) labels(a App) object {
 
 func (s workloads) podObject(p pod) object {
 	a := p.app
-	meta := object{"namespace": a.Namespace, "name": p.name, "uid": p.uid, "labels": s.labels(a)}
-	switch a.Kind {
-	case "Deployment":
-		meta["ownerReferences"] = owner("ReplicaSet", a.Namespace+"-"+a.Name+"-7d9f")
-	case "StatefulSet", "DaemonSet":
-		meta["ownerReferences"] = owner(a.Kind, a.Namespace+"-"+a.Name)
+	labels := s.labels(a)
+	meta := object{"namespace": a.Namespace, "name": p.name, "uid": p.uid, "labels": labels}
+	if kind, name := a.controller(); kind != "" {
+		meta["ownerReferences"] = []any{object{"kind": kind, "name": name, "controller": true, "uid": a.controllerUID()}}
+	}
+	if a.Kind == "Deployment" {
+		labels["pod-template-hash"] = templateHash
 	}
 	if !p.deleted.IsZero() {
 		meta["deletionTimestamp"], meta["deletionGracePeriodSeconds"] = p.deleted.UTC().Format(time.RFC3339), 30
@@ -146,7 +164,16 @@ func (s workloads) podObject(p pod) object {
 	if v := a.volume(p.name); v != "" {
 		volumes = append(volumes, object{"name": "data", "persistentVolumeClaim": object{"claimName": v}})
 	}
+	if a.Mounts != "" {
+		volumes = append(volumes, object{"name": "mounted", a.Mounts: object{}})
+	}
 	spec := object{"volumes": volumes}
+	if key, value, ok := strings.Cut(a.Selector, "="); ok {
+		spec["nodeSelector"] = object{key: value}
+	}
+	if a.Masters {
+		spec["tolerations"] = []any{object{"key": controlPlaneTaint, "effect": "NoSchedule"}}
+	}
 	container := object{"name": "app", "resources": object{"requests": object{"cpu": "100m", "memory": "64Mi"}}}
 	if a.image != "" {
 		container["name"], container["image"] = a.Name, a.image
@@ -222,10 +249,8 @@ func (s workloads) workloadList() []object {
 func (s workloads) controllerList() []object {
 	list := []object{}
 	for _, a := range s.kube.apps {
-		kind, name := a.Kind, a.Namespace+"-"+a.Name
-		if kind == "Deployment" {
-			kind, name = "ReplicaSet", name+"-7d9f"
-		} else if kind != "StatefulSet" {
+		kind, name := a.controller()
+		if kind == "" || kind == "DaemonSet" {
 			continue
 		}
 		healthy, expected, _ := s.budget(a)
@@ -233,7 +258,7 @@ func (s workloads) controllerList() []object {
 		if healthy > 0 {
 			status["readyReplicas"] = healthy
 		}
-		list = append(list, object{"kind": kind, "metadata": object{"namespace": a.Namespace, "name": name, "uid": "of-" + kind + "-" + name}, "status": status})
+		list = append(list, object{"kind": kind, "metadata": object{"namespace": a.Namespace, "name": name, "uid": a.controllerUID()}, "status": status})
 	}
 	return list
 }

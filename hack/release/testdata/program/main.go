@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"example.com/own"
 	"github.com/spf13/pflag"
 )
 
@@ -27,6 +28,6 @@ func main() {
 	case "__commands":
 		fmt.Printf(commands, "sealbuild")
 	default:
-		os.Exit(2)
+		os.Exit(own.Exit)
 	}
 }
