@@ -103,7 +103,7 @@ func TestImagesThatOnlyTheRegistryOfAMasterHoldsAreToldBeforeItLeaves(t *testing
 	if err := w.Machines()[2].Write(pushed, strings.Repeat("x", 2048)); err != nil {
 		t.Fatal(err)
 	}
-	if lost := ask(2); lost != "images of which only its registry holds parts (1 blobs, 2.0 KiB): push them to a master that stays" {
+	if lost := ask(2); lost != "images of which only its registry holds parts (1 blob, 2.0 KiB): push them to a master that stays" {
 		t.Errorf("told %q", lost)
 	}
 	if lost := ask(1); lost != "" {

@@ -112,7 +112,7 @@ func TestAHostThatCannotBeDrainedIsNotUpgraded(t *testing.T) {
 		var told strings.Builder
 		w.told = &told
 		_, err := w.run(t.Context(), Upgrade())
-		for _, want := range []string{"of rootfs to each host (3)", "of container images to each registry (1)", "move to other hosts first: shop/till-"} {
+		for _, want := range []string{"of rootfs to each host (3)", "of container images to each registry (1)", "of its pods moves to other hosts first: shop/till-"} {
 			if !strings.Contains(told.String(), want) {
 				t.Errorf("%s\ndoes not say %q before it begins", &told, want)
 			}
