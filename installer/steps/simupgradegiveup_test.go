@@ -85,6 +85,23 @@ func TestWhatEtcdHeldBeforeAnUpgradeStaysHoweverOftenThatIsTried(t *testing.T) {
 	})
 }
 
+func TestHostsThatHaveNotBegunAreNamedAlsoInALaterUpgrade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, newer := olderSite(t, 3, 1)
+		w.upgrade, w.bundle = true, newer
+		w.Arm(nil)
+		if _, err := w.run(t.Context(), Upgrade()); err != nil {
+			t.Fatal(err)
+		}
+		w.bundle = bundleOf(t, stepstest.Kubernetes("v1.36.3", "2.3.0"))
+		second := w.Machines()[1].IP
+		w.Arm(&stepstest.Fault{Kind: stepstest.PowerCut, At: stepstest.Event{Host: second, Kind: "step", What: "systemctl restart", N: 1}})
+		if _, err := w.run(t.Context(), Upgrade()); err == nil || !strings.Contains(err.Error(), "Not begun: "+w.Machines()[2].IP) {
+			t.Errorf("it is told %v", err)
+		}
+	})
+}
+
 func TestNodesThatWaitForTheirTurnGetPodsAgainWhereItDoesNotCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, newer := olderSite(t, 1, 3)

@@ -80,7 +80,8 @@ func readmit(ctx context.Context, u *Upgrade, hosts ...*fleet.Target) error {
 func (u *Upgrade) rest(ordered, batch []*fleet.Target) string {
 	var names []string
 	for _, t := range ordered {
-		if _, there, err := on(t); err == nil && !there && !slices.Contains(batch, t) {
+		// A mark of an upgrade before this one stays until this one begins there.
+		if m, there, err := on(t); err == nil && (!there || m.To != u.wanted(t)) && !slices.Contains(batch, t) {
 			names = append(names, t.IP.String())
 		}
 	}
