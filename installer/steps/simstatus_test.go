@@ -162,11 +162,13 @@ func TestACertificateThatHasEndedIsNamedAsTheCause(t *testing.T) {
 }
 
 func TestStatusOfAHostAloneTellsOfTheOtherNodes(t *testing.T) {
-	w := installed(t, 3, 1)
-	w.Machines()[3].StopKubelet()
-	w.noticed(t)
-	s := w.status(t, w.hosts()[1])
-	mustSay(t, s, false, "node host-4 (10.77.0.4) is not Ready", "node host-1 (10.77.0.1) is in the cluster, and none of the hosts that were asked")
+	synctest.Test(t, func(t *testing.T) {
+		w := installed(t, 3, 1)
+		w.Machines()[3].StopKubelet()
+		w.noticed(t)
+		s := w.status(t, w.hosts()[1])
+		mustSay(t, s, false, "node host-4 (10.77.0.4) is not Ready", "node host-1 (10.77.0.1) is in the cluster, and none of the hosts that were asked")
+	})
 }
 
 func TestStatusLooksAtEveryNamespace(t *testing.T) {
