@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,8 +64,11 @@ func TestMastersThatTheRecordOfAnotherNamesAreLockedToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := filled(t, 3, 1)
 		w.dir, w.jobs = t.TempDir(), 1
+		var mu sync.Mutex // hosts are asked side by side
 		seen := map[int]bool{}
 		w.Latency = func(string) time.Duration {
+			mu.Lock()
+			defer mu.Unlock()
 			for _, i := range w.lockedNow() {
 				seen[i] = true
 			}
