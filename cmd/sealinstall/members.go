@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"strings"
 	"time"
@@ -65,10 +64,7 @@ func (o *runOptions) preview(
 	cmd *cobra.Command, cluster *installer.Cluster, again func(*installer.Cluster) (*installer.Cluster, error), list []steps.Step,
 ) error {
 	o.printed, o.members.preview = true, true
-	o.members.confirm = func(losses []leaving.Loss) error {
-		_, err := io.WriteString(o.progress(cmd), told(losses))
-		return err
-	}
+	o.members.confirm = nil
 	return o.pipeline(cmd, cluster, again, list, func(context.Context, *steps.Run, []installer.Timing, error) error {
 		_, err := fmt.Fprintln(o.progress(cmd), "nothing was changed")
 		return err
@@ -152,35 +148,28 @@ func recordMembers(ctx context.Context, r *steps.Run, timings []installer.Timing
 	return host.ForgetKeys(r.KnownHosts, gone)
 }
 
-// confirmDelete asks before hosts leave, with all that is lost.
+// confirmDelete asks before hosts leave. All that is lost was told.
 func (o *runOptions) confirmDelete(cmd *cobra.Command) func([]leaving.Loss) error {
 	return func(losses []leaving.Loss) error {
-		if wanted.Confirmed(cmd.ErrOrStderr(), told(losses)+"type yes to go on: ", "yes") {
+		if wanted.Confirmed(cmd.ErrOrStderr(), asksToLeave(losses), "yes") {
 			return nil
 		}
 		return usage.Errorf("not confirmed: nothing was done (use --yes where nobody can answer)")
 	}
 }
 
-// told says which hosts leave, and what is lost with them.
-func told(losses []leaving.Loss) string {
-	var text strings.Builder
-	fmt.Fprintf(&text, "these hosts leave the cluster:\n")
+// asksToLeave is the question before hosts leave.
+func asksToLeave(losses []leaving.Loss) string {
+	var hosts []string
+	lost := 0
 	for _, l := range losses {
-		fmt.Fprintf(&text, "  %s (%s)", strings.TrimSpace(l.Node+" "+l.Host), l.Role)
-		if l.Dead {
-			fmt.Fprintf(&text, ": it does not answer; it must be switched off, and stay so\n")
-		} else {
-			fmt.Fprintf(&text, ": what was installed is removed\n")
-		}
-		if l.Moves > 0 {
-			fmt.Fprintf(&text, "    %s %s to other hosts\n", count.Of(l.Moves, "pod"), count.Word(l.Moves, "moves", "move"))
-		}
-		for _, lost := range l.Lost {
-			fmt.Fprintf(&text, "    lost: %s\n", lost)
-		}
+		hosts, lost = append(hosts, strings.TrimSpace(l.Node+" "+l.Host)), lost+len(l.Lost)
 	}
-	return installer.Plain(text.String())
+	text := count.Word(len(hosts), "this host leaves", "these hosts leave") + " the cluster: " + strings.Join(hosts, ", ")
+	if lost > 0 {
+		text += "; what is told as lost above is lost"
+	}
+	return installer.Plain(text + "\ntype yes to go on: ")
 }
 
 func newApplyCommand(o *runOptions) *cobra.Command {
