@@ -14,6 +14,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/installer/upgrade"
 )
 
 // judgeUpgrade finds what stands in the way of an upgrade. known are the problems that are known already: where hosts are not
@@ -143,9 +144,14 @@ func checkRollback(r *Run, ctx context.Context) (installer.Result, error) {
 	return installer.Result{Note: count.Of(len(lines), "host goes back", "hosts go back")}, err
 }
 
-// rollback gives hosts back what they ran before, the one that came last first.
+// rollback gives hosts back what they ran before, the one that came last first, and then the add-ons.
 func rollback(r *Run, ctx context.Context) (installer.Result, error) {
 	n, err := r.upgrade.AllBack(ctx, "rollback")
+	if err == nil {
+		var more int
+		more, err = upgrade.End(ctx, r.upgrade, "rollback")
+		n += more
+	}
 	r.Ledger.WentBack = err == nil
 	if err == nil {
 		err = r.registry.NoteBundle(ctx, agent.BundleLeft)
