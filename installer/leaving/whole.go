@@ -32,7 +32,8 @@ func (l *Leaving) Tell(losses []Loss) {
 	}
 }
 
-// wholePatience is how long a cluster that is taken apart may take to say what it holds. It may be broken: that is no reason to keep it.
+// wholePatience is how long a cluster that is taken apart may take to say what it holds. It may be broken: that is no reason to
+// keep it.
 const wholePatience = 20 * time.Second
 
 // TellWhole tells what goes with a cluster that is taken apart: the pods of each host, and data that lie there. It asks hosts that

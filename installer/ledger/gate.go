@@ -280,7 +280,8 @@ func (l *Ledger) otherVersions() []preflight.Problem {
 }
 
 // RunningVersions finds hosts whose kubelet has another version than the bundle brings, even if the marks do not say so:
-// somebody has changed it by hand, or an upgrade was cut off there, which unfinished says of the mark of a host (empty: it was not).
+// somebody has changed it by hand, or an upgrade was cut off there, which unfinished says of the mark of a host (empty: it was
+// not).
 func (l *Ledger) RunningVersions(unfinished func(mark string) string) []preflight.Problem {
 	brings := l.Payload.Rootfs().KubeVersion()
 	var out []preflight.Problem

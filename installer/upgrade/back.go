@@ -101,8 +101,8 @@ func (u *Upgrade) putBack(ctx context.Context, t *fleet.Target, m *mark, step st
 	return t.Journal.Drop(ctx, journal.Upgrade)
 }
 
-// halfBack starts the kubelet of a host that could not be put back, with whatever lies there: without one its pods end, and a master
-// serves nobody. The error says what is so.
+// halfBack starts the kubelet of a host that could not be put back, with whatever lies there: without one its pods end, and a
+// master serves nobody. The error says what is so.
 func halfBack(ctx context.Context, u *Upgrade, t *fleet.Target, m mark, step string, cause error) error {
 	is := "Its kubelet runs"
 	if _, err := u.Exec(ctx, t, step, "systemctl", "start", "kubelet"); err != nil {
