@@ -82,12 +82,20 @@ func TestAddOnsThatDoNotGoBackAreTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, want := range []string{
+			"↓ deployment/coredns: registry.k8s.io/coredns/coredns:v1.13.2 → registry.k8s.io/coredns/coredns:v1.13.1",
 			"daemonset/kube-proxy does not go back from registry.k8s.io/kube-proxy:" + patch + " to registry.k8s.io/kube-proxy:" + oldKube, "it has no such phase",
 			"kubectl -n kube-system set image daemonset/kube-proxy kube-proxy=registry.k8s.io/kube-proxy:" + oldKube,
 		} {
 			if !strings.Contains(told.String(), want) {
 				t.Errorf("not told: %s\n%s", want, told.String())
 			}
+		}
+		stepstest.Mend(w.Machines()[0])
+		if _, err := w.run(t.Context(), Rollback()); err != nil {
+			t.Fatal(err)
+		}
+		for _, bad := range stepstest.NotAt(w.Site, oldKube, oldContainerd) {
+			t.Errorf("once the cause is mended: %s", bad)
 		}
 	})
 }

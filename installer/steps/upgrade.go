@@ -135,13 +135,19 @@ func checkRollback(r *Run, ctx context.Context) (installer.Result, error) {
 	if err := refused(problems, err); err != nil {
 		return installer.Result{}, err
 	}
+	hosts := len(lines)
+	addons, err := upgrade.TellAddonsBack(ctx, r.upgrade)
+	if err != nil {
+		return installer.Result{}, err
+	}
+	lines = append(lines, addons...)
 	for _, line := range lines {
 		r.Report.Infof("%s", line)
 	}
 	if len(lines) > 0 && r.ConfirmUpgrade != nil {
 		err = r.ConfirmUpgrade(lines)
 	}
-	return installer.Result{Note: count.Of(len(lines), "host goes back", "hosts go back")}, err
+	return installer.Result{Note: count.Of(hosts, "host goes back", "hosts go back")}, err
 }
 
 // rollback gives hosts back what they ran before, the one that came last first, and then the add-ons.

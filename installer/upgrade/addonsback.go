@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
-	"strings"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
@@ -63,26 +62,55 @@ func keepAddons(ctx context.Context, u *Upgrade, t *fleet.Target) error {
 	return err
 }
 
-// End ends a rollback, once all hosts are back: the add-ons follow, and no host keeps the rootfs that was staged there. It counts
-// the add-ons.
-func End(ctx context.Context, u *Upgrade, step string) (changes int, err error) {
-	masters := fleet.Only(u.Masters(), (*fleet.Target).InCluster)
+// newerAddons are the add-ons that have the images of the bundle of this run, where they had others before: what they have, and
+// what they had. Another image than the bundle's is somebody's own.
+func newerAddons(ctx context.Context, u *Upgrade) (have, had map[string]string, err error) {
 	var before addonsBefore
-	for _, t := range masters {
+	for _, t := range fleet.Only(u.Masters(), (*fleet.Target).InCluster) {
 		if before.To == "" {
 			if before, err = addonsOf(ctx, u, t); err != nil {
-				return 0, t.Failed(err)
+				return nil, nil, t.Failed(err)
 			}
 		}
 	}
-	changes, err = addonsBack(ctx, u, before, step)
-	if err != nil {
-		return changes, err
+	have = map[string]string{}
+	for name, was := range before.Images {
+		var found workload
+		err := u.gate().insist(ctx, func(ctx context.Context) (err error) {
+			found, _, err = u.addon(ctx, name)
+			return err
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		if was != "" && found.image != was && found.image == u.brings(path.Base(name)) {
+			have[name] = found.image
+		}
 	}
-	err = u.Each(ctx, masters, func(ctx context.Context, t *fleet.Target) error {
-		_, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: addonsFile(u), Remove: true}})
-		return err
-	})
+	return have, before.Images, nil
+}
+
+// TellAddonsBack says what a rollback does with the add-ons, a line for each.
+func TellAddonsBack(ctx context.Context, u *Upgrade) (lines []string, err error) {
+	have, had, err := newerAddons(ctx, u)
+	for _, name := range addons() {
+		if have[name] != "" {
+			lines = append(lines, fmt.Sprintf("↓ %s: %s → %s", name, have[name], had[name]))
+		}
+	}
+	return lines, err
+}
+
+// End ends a rollback, once all hosts are back: the add-ons follow, and no host keeps the rootfs that was staged there. It counts
+// the add-ons.
+func End(ctx context.Context, u *Upgrade, step string) (changes int, err error) {
+	changes, all, err := addonsBack(ctx, u, step)
+	if err == nil && all { // else another rollback tries again
+		err = u.Each(ctx, fleet.Only(u.Masters(), (*fleet.Target).InCluster), func(ctx context.Context, t *fleet.Target) error {
+			_, err := t.Agent.WriteFiles(ctx, []agent.File{{Path: addonsFile(u), Remove: true}})
+			return err
+		})
+	}
 	if err != nil {
 		return changes, err
 	}
@@ -96,35 +124,21 @@ func End(ctx context.Context, u *Upgrade, step string) (changes int, err error) 
 
 // addonsBack has the kubeadm that is in its place again give those add-ons back their images that have the bundle's. What it does
 // not put back is told with the command that does: the cluster works, and a rollback that never ends would help nobody.
-func addonsBack(ctx context.Context, u *Upgrade, before addonsBefore, step string) (changes int, err error) {
-	newer := map[string]string{}
-	for _, name := range addons() {
-		var found workload
-		err := u.gate().insist(ctx, func(ctx context.Context) (err error) {
-			found, _, err = u.addon(ctx, name)
-			return err
-		})
-		if err != nil {
-			return 0, err
-		}
-		// Another image than the bundle's is somebody's own.
-		if was := before.Images[name]; was != "" && found.image != was && found.image == u.brings(path.Base(name)) {
-			newer[name] = found.image
-		}
-	}
-	if len(newer) == 0 {
-		return 0, nil
+func addonsBack(ctx context.Context, u *Upgrade, step string) (changes int, all bool, err error) {
+	have, had, err := newerAddons(ctx, u)
+	if err != nil || len(have) == 0 {
+		return 0, true, err
 	}
 	failed := u.upgradeAddons(ctx, step)
 	for _, name := range addons() {
-		if newer[name] == "" {
+		if have[name] == "" {
 			continue
 		}
 		err := failed
 		if err == nil {
 			err = u.gate().insist(ctx, func(ctx context.Context) error {
 				found, _, err := u.addon(ctx, name)
-				if err == nil && found.image != before.Images[name] {
+				if err == nil && found.image != had[name] {
 					err = fmt.Errorf("kubeadm has left it so")
 				}
 				if err != nil {
@@ -135,14 +149,14 @@ func addonsBack(ctx context.Context, u *Upgrade, before addonsBefore, step strin
 		}
 		switch {
 		case ctx.Err() != nil:
-			return changes, err
+			return changes, false, err
 		case err != nil:
-			u.Report.Warnf("%s does not go back from %s to %s: %v\n  Hosts are back, and it goes on running. By hand: kubectl -n kube-system set image %s %s=%s",
-				name, newer[name], before.Images[name], err, name, path.Base(name), before.Images[name])
+			u.Report.Warnf("%s does not go back from %s to %s: %v\n  Hosts are back, and it goes on running. `rollback` tries again; by hand: kubectl -n kube-system set image %s %s=%s",
+				name, have[name], had[name], err, name, path.Base(name), had[name])
 		default:
-			u.Report.Infof("%s is back at %s", name, before.Images[name][strings.LastIndexByte(before.Images[name], '/')+1:])
+			u.Report.Infof("%s is back at %s", name, path.Base(had[name]))
 			changes++
 		}
 	}
-	return changes, nil
+	return changes, changes == len(have), nil
 }
