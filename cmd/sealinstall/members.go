@@ -13,7 +13,6 @@ import (
 
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
-	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/leaving"
@@ -148,7 +147,7 @@ func recordMembers(ctx context.Context, r *steps.Run, timings []installer.Timing
 	return host.ForgetKeys(r.KnownHosts, gone)
 }
 
-// confirmDelete asks before hosts leave. All that is lost was told.
+// confirmDelete asks before hosts leave.
 func (o *runOptions) confirmDelete(cmd *cobra.Command) func([]leaving.Loss) error {
 	return func(losses []leaving.Loss) error {
 		if wanted.Confirmed(cmd.ErrOrStderr(), asksToLeave(losses), "yes") {
@@ -158,18 +157,16 @@ func (o *runOptions) confirmDelete(cmd *cobra.Command) func([]leaving.Loss) erro
 	}
 }
 
-// asksToLeave is the question before hosts leave.
+// asksToLeave is the question before hosts leave. It names again what is lost: what was told may have gone into another file.
 func asksToLeave(losses []leaving.Loss) string {
-	var hosts []string
-	lost := 0
+	text := "these hosts leave the cluster:\n"
 	for _, l := range losses {
-		hosts, lost = append(hosts, strings.TrimSpace(l.Node+" "+l.Host)), lost+len(l.Lost)
+		text += fmt.Sprintf("  %s (%s)\n", strings.TrimSpace(l.Node+" "+l.Host), l.Role)
+		for _, lost := range l.Lost {
+			text += "    lost: " + lost + "\n"
+		}
 	}
-	text := count.Word(len(hosts), "this host leaves", "these hosts leave") + " the cluster: " + strings.Join(hosts, ", ")
-	if lost > 0 {
-		text += "; what is told as lost above is lost"
-	}
-	return installer.Plain(text + "\ntype yes to go on: ")
+	return installer.Plain(text + "type yes to go on: ")
 }
 
 func newApplyCommand(o *runOptions) *cobra.Command {
