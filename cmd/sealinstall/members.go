@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"strings"
 	"time"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/wanted"
-	"github.com/sealbuild/sealbuild/ground/count"
 	"github.com/sealbuild/sealbuild/installer"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/leaving"
@@ -65,10 +63,7 @@ func (o *runOptions) preview(
 	cmd *cobra.Command, cluster *installer.Cluster, again func(*installer.Cluster) (*installer.Cluster, error), list []steps.Step,
 ) error {
 	o.printed, o.members.preview = true, true
-	o.members.confirm = func(losses []leaving.Loss) error {
-		_, err := io.WriteString(o.progress(cmd), told(losses))
-		return err
-	}
+	o.members.confirm = nil
 	return o.pipeline(cmd, cluster, again, list, func(context.Context, *steps.Run, []installer.Timing, error) error {
 		_, err := fmt.Fprintln(o.progress(cmd), "nothing was changed")
 		return err
@@ -152,35 +147,26 @@ func recordMembers(ctx context.Context, r *steps.Run, timings []installer.Timing
 	return host.ForgetKeys(r.KnownHosts, gone)
 }
 
-// confirmDelete asks before hosts leave, with all that is lost.
+// confirmDelete asks before hosts leave.
 func (o *runOptions) confirmDelete(cmd *cobra.Command) func([]leaving.Loss) error {
 	return func(losses []leaving.Loss) error {
-		if wanted.Confirmed(cmd.ErrOrStderr(), told(losses)+"type yes to go on: ", "yes") {
+		if wanted.Confirmed(cmd.ErrOrStderr(), asksToLeave(losses), "yes") {
 			return nil
 		}
 		return usage.Errorf("not confirmed: nothing was done (use --yes where nobody can answer)")
 	}
 }
 
-// told says which hosts leave, and what is lost with them.
-func told(losses []leaving.Loss) string {
-	var text strings.Builder
-	fmt.Fprintf(&text, "these hosts leave the cluster:\n")
+// asksToLeave is the question before hosts leave. It names again what is lost: what was told may have gone into another file.
+func asksToLeave(losses []leaving.Loss) string {
+	text := "these hosts leave the cluster:\n"
 	for _, l := range losses {
-		fmt.Fprintf(&text, "  %s (%s)", strings.TrimSpace(l.Node+" "+l.Host), l.Role)
-		if l.Dead {
-			fmt.Fprintf(&text, ": it does not answer; it must be switched off, and stay so\n")
-		} else {
-			fmt.Fprintf(&text, ": what was installed is removed\n")
-		}
-		if l.Moves > 0 {
-			fmt.Fprintf(&text, "    %s %s to other hosts\n", count.Of(l.Moves, "pod"), count.Word(l.Moves, "moves", "move"))
-		}
+		text += fmt.Sprintf("  %s (%s)\n", strings.TrimSpace(l.Node+" "+l.Host), l.Role)
 		for _, lost := range l.Lost {
-			fmt.Fprintf(&text, "    lost: %s\n", lost)
+			text += "    lost: " + lost + "\n"
 		}
 	}
-	return installer.Plain(text.String())
+	return installer.Plain(text + "type yes to go on: ")
 }
 
 func newApplyCommand(o *runOptions) *cobra.Command {

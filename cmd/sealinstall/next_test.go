@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sealbuild/sealbuild/bundle"
 	"github.com/sealbuild/sealbuild/cmd/sealinstall/usage"
 	"github.com/sealbuild/sealbuild/installer"
@@ -13,6 +15,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/host"
 	"github.com/sealbuild/sealbuild/installer/kube"
+	"github.com/sealbuild/sealbuild/installer/leaving"
 	"github.com/sealbuild/sealbuild/installer/preflight"
 )
 
@@ -40,5 +43,13 @@ func TestTheSameCommandIsNamedOnlyWhereItCanHelp(t *testing.T) {
 		if !strings.Contains(got, c.want) || strings.Contains(got, "goes on where it stopped") && !c.again {
 			t.Errorf("%s: next: %s", c.name, got)
 		}
+	}
+}
+
+func TestTheQuestionBeforeHostsLeaveNamesWhatIsLost(t *testing.T) {
+	got := asksToLeave([]leaving.Loss{{Host: "10.0.0.6", Node: "host-6", Role: "node", Lost: []string{"data of pod shop/db-0: emptyDir scratch, 3.0 MiB"}}})
+	want := "these hosts leave the cluster:\n  host-6 10.0.0.6 (node)\n    lost: data of pod shop/db-0: emptyDir scratch, 3.0 MiB\ntype yes to go on: "
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -48,6 +48,9 @@ func (p *plain) tick(now time.Time) {
 
 func (p *plain) close(now time.Time) { p.lines(now, p.warnings.all()...) }
 
+// pause tells the warnings that wait: they may be what is asked about.
+func (p *plain) pause(_ bool, now time.Time) { p.lines(now, p.warnings.all()...) }
+
 func (p *plain) lines(now time.Time, lines ...string) {
 	if len(lines) == 0 {
 		return

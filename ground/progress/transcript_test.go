@@ -327,6 +327,22 @@ func TestAQuestionIsAskedWhereNoTableStands(t *testing.T) {
 	}
 }
 
+func TestWhatIsAskedAboutIsToldBeforeTheQuestionInLinesToo(t *testing.T) {
+	var out bytes.Buffer
+	v := &View{shows: newPlain(&out), ends: make(chan struct{})}
+	v.Event(Event{Kind: StepBegins, Step: "check", Title: "look", Number: 1, Of: 2, Time: begin})
+	v.Event(Event{Kind: Warning, Host: "10.0.0.2", Text: "lost: 1 pod", Time: begin})
+	err := v.Aside(func() error {
+		if !strings.HasSuffix(out.String(), " warning: 10.0.0.2: lost: 1 pod\n") {
+			t.Errorf("when it is asked, there stands %q", out.String())
+		}
+		return nil
+	})
+	if err != nil || strings.Count(out.String(), "lost") != 1 {
+		t.Errorf("%v, %q", err, out.String())
+	}
+}
+
 func TestColoursAreForTerminalsThatAreAskedForThem(t *testing.T) {
 	for _, colour := range []bool{false, true} {
 		var out bytes.Buffer

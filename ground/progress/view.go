@@ -145,8 +145,8 @@ func (v *View) Aside(do func() error) error {
 func (v *View) pause(paused bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if l, ok := v.shows.(*live); ok {
-		l.pause(paused, time.Now())
+	if p, ok := v.shows.(interface{ pause(bool, time.Time) }); ok {
+		p.pause(paused, time.Now())
 	}
 }
 

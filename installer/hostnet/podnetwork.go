@@ -3,40 +3,27 @@ package hostnet
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/sealbuild/sealbuild/installer/agent"
 	"github.com/sealbuild/sealbuild/installer/fleet"
-	"github.com/sealbuild/sealbuild/installer/journal"
 )
 
 // podNetworkDirs are the directories in which networks of pods keep configurations, plugins and state.
 func podNetworkDirs() []string {
-	return []string{"/etc/cni", "/opt/cni", "/var/lib/cni", "/run/flannel"}
+	return []string{cniConfigs, cniPlugins, cniState, "/run/flannel"}
 }
 
 // RemovePodNetwork removes what the network of pods left on a host, of images made for sealos: they leave that to the
 // installer, while scripts of our own images do it themselves. The runtime of the next cluster would take the old
 // configuration before there is a new one, and a link with other addresses keeps pods from starting. Files older than this
-// cluster stay.
+// cluster stay, and so does what may be the site's own.
 func (n Net) RemovePodNetwork(ctx context.Context, t *fleet.Target) error {
 	if !n.PlainRegistry(t) {
 		return nil
 	}
-	for _, dir := range podNetworkDirs() {
-		there, err := t.Agent.Exec(ctx, agent.ExecRequest{Argv: []string{"test", "-d", dir}, TimeoutSeconds: 10}, nil)
-		if err != nil {
-			return err
-		}
-		if there.Code != 0 {
-			continue
-		}
-		for _, which := range [][]string{{"!", "-type", "d", "-cnewer", t.Journal.Path(journal.Begun)}, {"-type", "d", "-empty"}} {
-			if _, err := n.Exec(ctx, t, "clean", slices.Concat([]string{"find", dir}, which, []string{"-delete"})...); err != nil {
-				return err
-			}
-		}
+	if err := n.removePodFiles(ctx, t); err != nil {
+		return err
 	}
 	facts, err := t.Agent.Facts(ctx, agent.FactsRequest{})
 	if err != nil {

@@ -111,6 +111,15 @@ func (c *Client) KubectlOn(ctx context.Context, p ControlPlane, args ...string) 
 	return c.kubectlOn(ctx, p, nil, args...)
 }
 
+// PatchMap merges a patch, as JSON, into a ConfigMap of kube-system. kubectl reads it: what stands on its command line every user
+// of the host can see, and settings may hold secrets.
+func (c *Client) PatchMap(ctx context.Context, name string, patch []byte) error {
+	return c.Ask(ctx, func(ctx context.Context, p ControlPlane) error {
+		_, err := c.kubectlOn(ctx, p, patch, "patch", "configmap", "-n", "kube-system", name, "--type", "merge", "--patch-file", "/dev/stdin")
+		return err
+	})
+}
+
 // kubectlOn is the same with something for kubectl to read.
 func (c *Client) kubectlOn(ctx context.Context, p ControlPlane, stdin []byte, args ...string) ([]byte, error) {
 	argv := slices.Concat([]string{

@@ -53,20 +53,25 @@ func (l *Leaving) Losses(ctx context.Context) (out []Loss, room []preflight.Prob
 		default:
 			of.Moves++
 		}
-		for _, data := range p.Local {
-			if n, told := used[p.Node][p.Title()][kube.VolumeName(data)]; told {
-				data += ", " + humanize.IBytes(uint64(n))
-			} else {
-				data += ", size not known"
-			}
-			of.Lost = append(of.Lost, fmt.Sprintf("data of pod %s: %s", p.Title(), data))
-		}
+		of.Lost = append(of.Lost, dataOf(p, used[p.Node])...)
 	}
 	if err := l.lonelyBlobs(ctx, out); err != nil {
 		return nil, nil, err
 	}
 	rooms, err := l.Kube.Rooms(ctx)
 	return out, roomProblems(pods, rooms, nodes), err
+}
+
+// dataOf says which data of a pod lie on its node alone. used are the sizes that the node has told.
+func dataOf(p kube.Resident, used map[string]map[string]int64) (out []string) {
+	for _, data := range p.Local {
+		size := "size not known"
+		if n, told := used[p.Title()][kube.VolumeName(data)]; told {
+			size = humanize.IBytes(uint64(n))
+		}
+		out = append(out, fmt.Sprintf("data of pod %s: %s, %s", p.Title(), data, size))
+	}
+	return out
 }
 
 // lonelyBlobs finds what lies in the registries of masters that leave, and in none of those that stay: what somebody has pushed

@@ -280,8 +280,9 @@ func (l *Ledger) otherVersions() []preflight.Problem {
 }
 
 // RunningVersions finds hosts whose kubelet has another version than the bundle brings, even if the marks do not say so:
-// somebody has changed it by hand.
-func (l *Ledger) RunningVersions() []preflight.Problem {
+// somebody has changed it by hand, or an upgrade was cut off there, which unfinished says of the mark of a host (empty: it was
+// not).
+func (l *Ledger) RunningVersions(unfinished func(mark string) string) []preflight.Problem {
 	brings := l.Payload.Rootfs().KubeVersion()
 	var out []preflight.Problem
 	if l.Upgrades {
@@ -295,6 +296,12 @@ func (l *Ledger) RunningVersions() []preflight.Problem {
 			out = append(out, preflight.Problem{
 				Host: t.IP.String(), Check: "version", Message: fmt.Sprintf("kubelet %s runs there, and the record of the cluster says Kubernetes %s", n.Version, brings),
 				Remedy: "bring the host back to what the record says, then run this again",
+			})
+		case unfinished(t.Journal.Of(journal.Upgrade)) != "":
+			out = append(out, preflight.Problem{
+				Host: t.IP.String(), Check: "version", Verb: "upgrade",
+				Message: fmt.Sprintf("kubelet %s runs there, this bundle brings Kubernetes %s: %s", n.Version, brings, unfinished(t.Journal.Of(journal.Upgrade))),
+				Remedy:  "run this bundle with the verb `upgrade`, or with `rollback`",
 			})
 		default:
 			out = append(out, l.versionProblem(t.IP.String(), "kubelet "+n.Version+" there", "Kubernetes "+brings, false))

@@ -42,7 +42,7 @@ func (n *Nodes) FollowMasters(ctx context.Context) (changes int, err error) {
 		if err != nil {
 			return err
 		}
-		if _, err = n.Kube.Kubectl(ctx, "patch", "configmap", "-n", "kube-system", "kubeadm-config", "--type", "merge", "-p", string(patch)); err == nil {
+		if err = n.Kube.PatchMap(ctx, "kubeadm-config", patch); err == nil {
 			changes = 1
 		}
 		return err

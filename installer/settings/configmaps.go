@@ -131,8 +131,7 @@ func (s *Settings) writeMap(ctx context.Context, m *configMap, n note) error {
 		return err
 	}
 	err = installer.Insist(ctx, s.APIPatience(), func(ctx context.Context) error {
-		_, err := s.Kube.Kubectl(ctx, "patch", "configmap", "-n", mapNamespace, m.name, "--type", "merge", "-p", string(data))
-		return err
+		return s.Kube.PatchMap(ctx, m.name, data)
 	})
 	if err != nil {
 		return fmt.Errorf("write ConfigMap %s: %w", m.name, err)

@@ -73,8 +73,7 @@ func ForgetMaps(ctx context.Context, on *site.Site) error {
 			if err != nil || len(found) == 0 {
 				return err
 			}
-			_, err = on.Kube.Kubectl(ctx, "patch", "configmap", "-n", mapNamespace, name, "--type", "merge", "-p", `{"metadata":{"annotations":{"`+annotation+`":""}}}`)
-			return err
+			return on.Kube.PatchMap(ctx, name, []byte(`{"metadata":{"annotations":{"`+annotation+`":""}}}`))
 		})
 		if err != nil {
 			return fmt.Errorf("take the note off ConfigMap %s/%s: %w", mapNamespace, name, err)

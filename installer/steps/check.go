@@ -20,6 +20,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/preflight"
 	"github.com/sealbuild/sealbuild/installer/sealos"
 	"github.com/sealbuild/sealbuild/installer/site"
+	"github.com/sealbuild/sealbuild/installer/upgrade"
 )
 
 // check reaches every host, reads its facts and reports every problem of every host at once. If the run goes no further,
@@ -71,7 +72,7 @@ func (r *Run) check(ctx context.Context) (installer.Result, error) {
 	}
 	problems = append(problems, exists(r, problems)...)
 	problems = append(problems, r.health.Answers(ctx, len(problems) > 0)...)
-	problems = append(problems, r.Ledger.RunningVersions()...)
+	problems = append(problems, r.Ledger.RunningVersions(upgrade.Unfinished)...)
 	problems = append(problems, r.judge(sizes.Sizes)...)
 	problems = append(problems, r.TryPorts(ctx, r.RegistryPort())...)
 	problems = append(problems, r.checkScripts(ctx, problems)...)

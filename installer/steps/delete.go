@@ -85,8 +85,12 @@ func (r *Run) judgeLeaving(ctx context.Context) error {
 	for _, w := range preflight.Warnings(warnings) {
 		r.Report.Warnf("%s", w)
 	}
-	if err := refused(serious, nil); err != nil || r.Confirm == nil {
+	if err := refused(serious, nil); err != nil {
 		return err
+	}
+	r.leaving.Tell(losses)
+	if r.Confirm == nil {
+		return nil
 	}
 	return r.Confirm(losses)
 }

@@ -58,6 +58,9 @@ func (r *Run) connectForReset(ctx context.Context) (installer.Result, error) {
 	if ours == 0 {
 		return installer.Result{}, fmt.Errorf("none of the hosts belongs to cluster %s: nothing was done (name its hosts with --masters and --nodes)", r.Cluster.Name)
 	}
+	if !begun { // else it was told before
+		r.leaving.TellWhole(ctx)
+	}
 	return installer.Result{Note: count.Of(len(r.Targets), "host")}, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -188,20 +189,24 @@ func TestResetOfAnImageMadeForSealosRemovesPodsNetwork(t *testing.T) {
 	if err := unix.Mount("tmpfs", "/opt", "tmpfs", 0, ""); err != nil {
 		t.Fatal(err)
 	}
-	write := func(name string) {
+	write := func(name, text string) {
 		t.Helper()
-		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("{}"), 0o644)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const own = "/etc/cni/net.d/99-own.conflist"
-	write(own)
+	const own, later, plugin = "/etc/cni/net.d/99-own.conflist", "/etc/cni/net.d/backup.conflist", "/opt/cni/bin/backup-net"
+	write(own, "{}")
 	file := makeBundle(t, stepstest.Sealos("#!/bin/sh\n"))
 	master := sshHost(t, "127.0.0.2", "right", true)
 	t.Setenv("SEALOS_RUNTIME_ROOT", t.TempDir())
 	halfDone(t, file, master, true)
-	write("/etc/cni/net.d/10-flannel.conflist")
-	write("/opt/cni/bin/flannel")
+	write("/etc/cni/net.d/10-flannel.conflist", `{"name":"cbr0","plugins":[{"type":"flannel"},{"type":"portmap"}]}`)
+	write("/opt/cni/bin/flannel", "")
+	write("/opt/cni/bin/host-local", "") // of an archive of the image
+	write(filepath.Join("/var/lib/cni/networks/cbr0/100.64.0.2"), "")
+	write(later, `{"name":"backup","plugins":[{"type":"backup-net"}]}`) // an agent of the site, installed since
+	write(plugin, "")
 	ip := func(args ...string) string {
 		t.Helper()
 		out, err := exec.Command("ip", args...).CombinedOutput()
@@ -217,14 +222,26 @@ func TestResetOfAnImageMadeForSealosRemovesPodsNetwork(t *testing.T) {
 	ip("route", "add", "100.64.7.0/24", "via", "192.0.2.2")
 	ip("route", "add", "100.64.8.0/24", "via", "192.0.2.3")
 	ip("route", "add", "198.51.100.0/24", "via", "192.0.2.2")
-	r := newRun(t, file, t.Output(), master)
+	var told strings.Builder
+	r := newRun(t, file, io.MultiWriter(t.Output(), &told), master)
+	archive := filepath.Join(r.RootfsDir(), "cri/cri-containerd-cni.tar.gz")
+	made := exec.Command("sh", "-c", `mkdir -p "$1" && cd "$2" && mkdir -p opt/cni/bin && touch opt/cni/bin/host-local && tar -czf "$3" opt`, "sh", filepath.Dir(archive), t.TempDir(), archive)
+	if out, err := made.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	r.Cluster.Env = map[string]string{"BIN_DIR": "/var/lib/test-bin", "registryConfig": "/var/lib/test-registry-config"}
 	r.Cluster.Hosts = append(r.Cluster.Hosts, installer.Host{IP: netip.MustParseAddr("192.0.2.2")}) // a node that is not reset here
 	if _, err := installer.RunSteps(t.Context(), Reset(), r, r.Report); err != nil {
 		t.Fatal(err)
 	}
 	closeRun(t, r)
-	for name, want := range map[string]bool{own: true, "/etc/cni/net.d/10-flannel.conflist": false, "/opt/cni": false} {
+	if want := later + ", " + plugin; !strings.Contains(told.String(), want) {
+		t.Errorf("what stays is not named: %s", want)
+	}
+	for name, want := range map[string]bool{
+		own: true, later: true, plugin: true, "/etc/cni/net.d/10-flannel.conflist": false, "/opt/cni/bin/flannel": false, "/opt/cni/bin/host-local": false,
+		"/var/lib/cni/networks": false,
+	} {
 		if _, err := os.Stat(name); (err == nil) != want {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -2,6 +2,8 @@ package steps
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -109,4 +111,64 @@ func TestImagesThatOnlyTheRegistryOfAMasterHoldsAreToldBeforeItLeaves(t *testing
 	if lost := ask(1); lost != "" {
 		t.Errorf("of another one: %q", lost)
 	}
+}
+
+// TestWhatIsLostIsToldAlsoWhereNobodyIsAsked takes a host out, and then the cluster apart, as with --yes.
+func TestWhatIsLostIsToldAlsoWhereNobodyIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := filled(t, 2, 2)
+		w.Deploy(stepstest.App{Namespace: "shop", Name: "db", Kind: "StatefulSet", Replicas: 1, Local: "host-3"})
+		for len(w.Pods("shop", "db")) < 1 {
+			time.Sleep(w.Pace.Pod)
+		}
+		var text strings.Builder
+		w.told = &text
+		w.mustCommand(t, Delete(), deletes(2), false, 2)
+		for _, want := range []string{
+			"10.77.0.3: this node leaves the cluster: what was installed is removed; 1 pod moves to other hosts",
+			"10.77.0.3: lost: pod shop/db-0 is the last one of StatefulSet/db", "10.77.0.3: lost: data of pod shop/db-0: volume of claim local-db",
+		} {
+			if !strings.Contains(text.String(), want) {
+				t.Errorf("delete does not tell %q:\n%s", want, text.String())
+			}
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := filled(t, 1, 1)
+		w.Deploy(stepstest.App{Namespace: "shop", Name: "db", Kind: "StatefulSet", Replicas: 1, Local: "host-2"})
+		for len(w.Pods("shop", "db")) < 1 {
+			time.Sleep(w.Pace.Pod)
+		}
+		const pushed = "/var/lib/registry/docker/registry/v2/blobs/sha256/ab/ab00000000000000000000000000000000000000000000000000000000000000/data"
+		if err := w.Machines()[0].Write(pushed, strings.Repeat("x", 2048)); err != nil {
+			t.Fatal(err)
+		}
+		dead := w.clone(t, memoryDir(t))
+		for _, c := range []struct {
+			w    *world
+			want []string
+		}{
+			{w, []string{
+				"10.77.0.1: lost: parts of images in its registry that this bundle does not bring (1 blob, 2.0 KiB)", "10.77.0.2: lost: 1 pod\n",
+				"10.77.0.2: lost: data of pod shop/db-0: volume of claim local-db (1Gi /data/db), 3.0 MiB",
+			}},
+			{dead, []string{"lost with the cluster: what runs there, which is not known, since it does not answer"}},
+		} {
+			var text strings.Builder
+			c.w.told = &text
+			if c.w == dead {
+				if err := os.Remove(filepath.Join(dead.Machines()[0].Root(), apiManifest)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := c.w.run(t.Context(), Reset()); err != nil {
+				t.Error(err)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(text.String(), want) {
+					t.Errorf("reset does not tell %q:\n%s", want, text.String())
+				}
+			}
+		}
+	})
 }

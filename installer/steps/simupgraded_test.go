@@ -68,6 +68,30 @@ func TestAnotherBundleIsRefusedWithTheVerbThatIsMeant(t *testing.T) {
 	})
 }
 
+// TestAHostWhereAnUpgradeWasCutOffIsToldWithUpgrade has one kubelet that lags, of the last host.
+func TestAHostWhereAnUpgradeWasCutOffIsToldWithUpgrade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, newer := olderSite(t, 1, 1)
+		m := w.Machines()[1]
+		w.upgrade, w.bundle = true, newer
+		w.Arm(&stepstest.Fault{Kind: stepstest.InstallerDies, At: stepstest.Event{Host: m.IP, Kind: "step", What: "script installs: kubelet", N: 1}})
+		if _, err := w.run(t.Context(), Upgrade()); !errors.Is(err, errDead) {
+			t.Fatal(err)
+		}
+		w.Arm(nil)
+		w.upgrade = false
+		_, err := w.run(t.Context(), Install())
+		for _, want := range []string{m.IP, "an upgrade to v1.36.3", "was begun there and did not come to its end", "run this bundle with the verb `upgrade`"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("it is told %v, want %q", err, want)
+			}
+		}
+		if err != nil && strings.Contains(err.Error(), "made with") {
+			t.Errorf("it is sent to another bundle: %v", err)
+		}
+	})
+}
+
 func TestOnlyAClusterIsUpgradedAndOneMinorAtATime(t *testing.T) {
 	w, _ := olderSite(t, 1, 1)
 	w.upgrade, w.bundle = true, bundleOf(t, stepstest.Kubernetes("v1.37.0", "2.2.0"))

@@ -14,6 +14,7 @@ import (
 	"github.com/sealbuild/sealbuild/installer/fleet"
 	"github.com/sealbuild/sealbuild/installer/payload"
 	"github.com/sealbuild/sealbuild/installer/preflight"
+	"github.com/sealbuild/sealbuild/installer/upgrade"
 )
 
 // judgeUpgrade finds what stands in the way of an upgrade. known are the problems that are known already: where hosts are not
@@ -134,18 +135,29 @@ func checkRollback(r *Run, ctx context.Context) (installer.Result, error) {
 	if err := refused(problems, err); err != nil {
 		return installer.Result{}, err
 	}
+	hosts := len(lines)
+	addons, err := upgrade.TellAddonsBack(ctx, r.upgrade)
+	if err != nil {
+		return installer.Result{}, err
+	}
+	lines = append(lines, addons...)
 	for _, line := range lines {
 		r.Report.Infof("%s", line)
 	}
 	if len(lines) > 0 && r.ConfirmUpgrade != nil {
 		err = r.ConfirmUpgrade(lines)
 	}
-	return installer.Result{Note: count.Of(len(lines), "host goes back", "hosts go back")}, err
+	return installer.Result{Note: count.Of(hosts, "host goes back", "hosts go back")}, err
 }
 
-// rollback gives hosts back what they ran before, the one that came last first.
+// rollback gives hosts back what they ran before, the one that came last first, and then the add-ons.
 func rollback(r *Run, ctx context.Context) (installer.Result, error) {
 	n, err := r.upgrade.AllBack(ctx, "rollback")
+	if err == nil {
+		var more int
+		more, err = upgrade.End(ctx, r.upgrade, "rollback")
+		n += more
+	}
 	r.Ledger.WentBack = err == nil
 	if err == nil {
 		err = r.registry.NoteBundle(ctx, agent.BundleLeft)

@@ -23,10 +23,13 @@ func (u *Upgrade) Back(ctx context.Context, t *fleet.Target, step string) error 
 	}
 	u.Report.Infof("%s: back to %s", t.IP, m.Kube)
 	leave, err := u.quiet(ctx, t, m, step)
-	if err == nil {
-		err = u.putBack(ctx, t, &m, step)
-	}
 	if err != nil {
+		return err
+	}
+	if err := u.putBack(ctx, t, &m, step); err != nil {
+		if ctx.Err() == nil {
+			err = fmt.Errorf("it is not back at %s: %w\n  Mend the cause, then run the same command again: it goes on here", m.Kube, err)
+		}
 		return err
 	}
 	return leave(ctx)
@@ -34,7 +37,7 @@ func (u *Upgrade) Back(ctx context.Context, t *fleet.Target, step string) error 
 
 // putBack gives a host its rootfs, the files that kubeadm had changed, and the programs of before, and waits until it lives with
 // them. Then it has no mark any more.
-func (u *Upgrade) putBack(ctx context.Context, t *fleet.Target, m *mark, step string) error {
+func (u *Upgrade) putBack(ctx context.Context, t *fleet.Target, m *mark, step string) (err error) {
 	former, err := u.Former()
 	if err != nil {
 		return err
@@ -45,6 +48,11 @@ func (u *Upgrade) putBack(ctx context.Context, t *fleet.Target, m *mark, step st
 	if err := m.to(ctx, t, back); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil && ctx.Err() == nil {
+			err = halfBack(ctx, u, t, *m, step, err)
+		}
+	}()
 	// The new kubelet may not work with the API server of before, which starts as soon as a kubelet sees its manifest.
 	if _, err := u.Exec(ctx, t, step, "systemctl", "stop", "kubelet"); err != nil {
 		return fmt.Errorf("stop the new kubelet: %w", err)
@@ -91,6 +99,24 @@ func (u *Upgrade) putBack(ctx context.Context, t *fleet.Target, m *mark, step st
 		}
 	}
 	return t.Journal.Drop(ctx, journal.Upgrade)
+}
+
+// halfBack starts the kubelet of a host that could not be put back, with whatever lies there: without one its pods end, and a
+// master serves nobody. The error says what is so.
+func halfBack(ctx context.Context, u *Upgrade, t *fleet.Target, m mark, step string, cause error) error {
+	is := "Its kubelet runs"
+	if _, err := u.Exec(ctx, t, step, "systemctl", "start", "kubelet"); err != nil {
+		is = "Its kubelet does not start (" + installer.TellAt(err, t.IP.String()) + ")"
+	}
+	if m.Kube != u.To() {
+		if !u.alone() {
+			is += ", new pods are kept away from it"
+		}
+		if t.Master && len(u.Cluster.Masters()) > 1 {
+			is += ", and new API connections, too"
+		}
+	}
+	return fmt.Errorf("%w\n  %s", cause, is)
 }
 
 // runFormerScripts has the scripts of the rootfs of before, which is in its place again, set the host up as it was.

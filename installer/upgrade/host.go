@@ -88,6 +88,11 @@ func (u *Upgrade) begin(ctx context.Context, t *fleet.Target, step string) (mark
 	if err := u.keeper().keep(ctx, t); err != nil {
 		return m, err
 	}
+	if t.Master {
+		if err := keepAddons(ctx, u, t); err != nil {
+			return m, err
+		}
+	}
 	m = mark{From: t.Journal.Of(journal.Images), To: u.wanted(t), Kube: u.versionOf(t)}
 	return m, m.to(ctx, t, begun)
 }

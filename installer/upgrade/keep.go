@@ -172,8 +172,7 @@ func (u keeper) configMapsBack(ctx context.Context, t *fleet.Target) error {
 			continue
 		}
 		err = installer.Insist(ctx, u.APIPatience(), func(ctx context.Context) error {
-			_, err := u.Kube.Kubectl(ctx, "patch", "configmap", "-n", "kube-system", name, "--type", "merge", "-p", string(patch))
-			return err
+			return u.Kube.PatchMap(ctx, name, patch)
 		})
 		if err != nil {
 			return fmt.Errorf("give ConfigMap kube-system/%s back what it said: %w", name, err)

@@ -30,7 +30,7 @@ func kubectlFlags(args []string) (words []string, flags map[string]string) {
 		"--all-namespaces", "--previous", "--overwrite", "--ignore-not-found", "--force", "--ignore-daemonsets", "--delete-emptydir-data", "--disable-eviction",
 		"--no-headers", "--now", "--all",
 	}
-	long := map[string]string{"-n": "--namespace", "-l": "--selector", "-A": "--all-namespaces", "-f": "--filename", "-p": "--patch", "--output": "-o"}
+	long := map[string]string{"-n": "--namespace", "-l": "--selector", "-A": "--all-namespaces", "-f": "--filename", "--output": "-o"}
 	flags = map[string]string{}
 	for i := 0; i < len(args); i++ {
 		name, value, ok := strings.Cut(args[i], "=")
@@ -203,7 +203,7 @@ func (s workloads) ask(words []string, flags map[string]string, stdin []byte) (s
 	case "apply":
 		return "", s.apply(stdin)
 	case "patch":
-		return "", s.patchConfig(words[1:], flags)
+		return "", s.patchConfig(words[1:], flags, stdin)
 	case "get":
 		return s.list(words[1], words[2:], flags)
 	case "logs":

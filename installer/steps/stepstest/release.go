@@ -18,6 +18,8 @@ func releaseOf(version string) release {
 	switch {
 	case version == "":
 		return release{}
+	case version == "v1.35.4": // a patch may bring other add-ons, too
+		return release{version, "3.6.6-0", "v1.13.2", "3.10.1"}
 	case minor(version) <= 35:
 		return release{version, "3.6.6-0", "v1.13.1", "3.10.1"}
 	case minor(version) == 36:

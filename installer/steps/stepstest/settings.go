@@ -217,21 +217,21 @@ func (m *Machine) takesConfig() {
 	m.kubeletRuns = m.tree.text(kubeletConfig) + m.tree.text(kubeletFlags)
 }
 
-// patchConfig merges a patch into a ConfigMap of kube-system.
-func (s workloads) patchConfig(words []string, flags map[string]string) error {
+// patchConfig merges a patch into a ConfigMap of kube-system. On a command line every user of the host would see it.
+func (s workloads) patchConfig(words []string, flags map[string]string, stdin []byte) error {
 	var patch struct {
 		Metadata struct {
 			Annotations map[string]string `json:"annotations"`
 		} `json:"metadata"`
 		Data map[string]string `json:"data"`
 	}
-	if words[0] != "configmap" || flags["--type"] != "merge" || flags["--namespace"] != "kube-system" {
+	if words[0] != "configmap" || flags["--type"] != "merge" || flags["--namespace"] != "kube-system" || flags["--patch-file"] != "/dev/stdin" {
 		return fmt.Errorf("not simulated: kubectl patch %v", words)
 	}
 	if _, ok := s.kube.configs[words[1]]; !ok {
 		return fmt.Errorf("error from server (NotFound): configmaps %q not found", words[1])
 	}
-	if err := json.Unmarshal([]byte(flags["--patch"]), &patch); err != nil {
+	if err := json.Unmarshal(stdin, &patch); err != nil {
 		return err
 	}
 	s.kube.configs, s.kube.notes = maps.Clone(s.kube.configs), maps.Clone(s.kube.notes)

@@ -199,6 +199,9 @@ func (u *upgrade) upgradeAddons(ctx context.Context) error {
 	}
 	for _, name := range []string{"coredns", "kube-proxy"} {
 		err := u.patient(ctx, "upgrade: add-on "+name, u.short(), func(s *Site, m *Machine) error {
+			if words := broken(m, "kubeadm", "addons"); words != "" {
+				return errors.New(words)
+			}
 			own, _ := mirrored(m, "kube-apiserver")
 			for _, o := range s.machines {
 				if text, ok := mirrored(o, "kube-apiserver"); ok && imageOf(text) != imageOf(own) {
