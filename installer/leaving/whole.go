@@ -47,7 +47,9 @@ func (l *Leaving) TellWhole(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		l.Report.Warnf("lost with the cluster: what runs there, which is not known, since it does not answer: %s", installer.Tell(err))
 	}
-	l.tellPushed(ctx, fleet.Only(hosts, func(t *fleet.Target) bool { return t.Master }))
+	if !l.Payload.Adds() { // a bundle of applications does not know what the one with the rootfs has brought
+		l.tellPushed(ctx, fleet.Only(hosts, func(t *fleet.Target) bool { return t.Master }))
+	}
 }
 
 // tellPushed tells what the registries of masters hold beside what the bundle brings: somebody has pushed it, or another bundle has
