@@ -37,7 +37,7 @@ func holdUnitFile(held care.Held) []byte {
 	}
 	// The first command ends before kubelet starts; the second lasts.
 	return []byte("# Installed by sealos; the installer knows units of its own by this line.\n[Unit]\n" +
-		"Description=packets to pods and Services stay on this host until the network of pods is up\nBefore=kubelet.service containerd.service\n\n" +
+		"Description=packets to pods and Services stay on this host until the network of pods is up\n" + whereStub + "Before=kubelet.service containerd.service\n\n" +
 		"[Service]\nExecStartPre=" + command + networks.String() + " --run-once\nExecStart=" + command + networks.String() +
 		"\nExecStopPost=" + command + " --clean\n\n[Install]\nWantedBy=multi-user.target\n")
 }

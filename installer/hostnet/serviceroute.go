@@ -60,10 +60,13 @@ func (n Net) settleServiceRoute(ctx context.Context, t *fleet.Target, networks [
 	return 1, nil
 }
 
+// whereStub has systemd leave a unit out on a host that has lost the disk with the installer: a unit that fails hides others.
+const whereStub = "ConditionFileIsExecutable=" + installer.StubPath + "\n"
+
 func routeUnitFile(networks []string) []byte {
 	var b strings.Builder
 	b.WriteString("# Installed by sealos; the installer knows units of its own by this line.\n[Unit]\n" +
-		"Description=route to the addresses of Services, which this host has no other for\nBefore=kubelet.service containerd.service\n\n" +
+		"Description=route to the addresses of Services, which this host has no other for\n" + whereStub + "Before=kubelet.service containerd.service\n\n" +
 		"[Service]\nType=oneshot\nRemainAfterExit=yes\n")
 	for _, n := range networks {
 		fmt.Fprintf(&b, "ExecStart=%s care --service-route %s\n", installer.StubPath, n)

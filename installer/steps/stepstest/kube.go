@@ -283,8 +283,8 @@ func (m *Machine) startUnit(unit string) bool {
 	return ok
 }
 
-// holdCommand is what holds packets to pods and Services back before kubelet starts.
-var holdCommand = regexp.MustCompile(`(?s)\nBefore=kubelet\.service .*\nExecStartPre=\S+ care --hold --pods \S+ --services \S+ --run-once\n.*\nExecStopPost=\S+ care --hold --clean\n`)
+// holdCommand is what holds packets to pods and Services back before kubelet starts. Without the installer it must not fail.
+var holdCommand = regexp.MustCompile(`(?s)\nConditionFileIsExecutable=\S+\nBefore=kubelet\.service .*\nExecStartPre=\S+ care --hold --pods \S+ --services \S+ --run-once\n.*\nExecStopPost=\S+ care --hold --clean\n`)
 
 // boot does what the machine's units do when it starts. The site is locked.
 func (m *Machine) boot() {
